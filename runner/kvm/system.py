@@ -1,0 +1,78 @@
+"""/dev/kvm: what the host's KVM can do (Documentation/virt/kvm/api.rst, system ioctls)."""
+
+import errno
+import os
+
+from runner.cpuid import CpuidEntry
+from runner.kvm.errors import HostError, KvmError
+from runner.kvm.ioctl import call, ffi, lib
+from runner.kvm.vm import VM
+
+API_VERSION = 12
+
+
+class System:
+    """The system file descriptor."""
+
+    def __init__(self, path: str = "/dev/kvm") -> None:
+        try:
+            self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise HostError(
+                f"{path} does not exist: load the KVM module (modprobe kvm_intel or kvm_amd), and check that "
+                "virtualisation is enabled in the firmware or for this virtual machine"
+            ) from None
+        except PermissionError:
+            raise HostError(
+                f"no permission to open {path}: add yourself to the kvm group (usermod -aG kvm $USER) and log in again"
+            ) from None
+        except OSError as error:
+            raise HostError(f"{path} cannot be opened: {error.strerror}") from None
+
+    def check_api_version(self) -> None:
+        """KVM_GET_API_VERSION must be 12, the only stable one."""
+        try:
+            version = call(self.fd, "KVM_GET_API_VERSION")
+        except KvmError as error:
+            raise HostError(f"/dev/kvm is not KVM: {error}") from None
+        if version != API_VERSION:
+            raise HostError(f"this host's KVM has API version {version}, vmrun needs {API_VERSION}")
+
+    def check_extension(self, capability: str) -> int:
+        """KVM_CHECK_EXTENSION: 0 where the host lacks the capability, else 1 or what it counts."""
+        return call(self.fd, "KVM_CHECK_EXTENSION", int(getattr(lib, capability)))
+
+    def create_vm(self) -> VM:
+        """KVM_CREATE_VM."""
+        while True:
+            try:
+                return VM(call(self.fd, "KVM_CREATE_VM", 0))
+            except KvmError as error:
+                if error.errno != errno.EINTR:
+                    raise
+
+    def vcpu_mmap_size(self) -> int:
+        """KVM_GET_VCPU_MMAP_SIZE: bytes of the kvm_run mapping."""
+        return call(self.fd, "KVM_GET_VCPU_MMAP_SIZE")
+
+    def supported_cpuid(self) -> list[CpuidEntry]:
+        """KVM_GET_SUPPORTED_CPUID: what this host can give a guest."""
+        size = 128
+        while True:
+            cpuid = ffi.new("struct kvm_cpuid2 *", {"entries": size})
+            cpuid.nent = size
+            try:
+                call(self.fd, "KVM_GET_SUPPORTED_CPUID", cpuid)
+                break
+            except KvmError as error:
+                if error.errno != errno.E2BIG or size > 4096:
+                    raise
+                size *= 2
+        return [
+            CpuidEntry(entry.function, entry.index, entry.flags, entry.eax, entry.ebx, entry.ecx, entry.edx)
+            for entry in cpuid.entries[0 : cpuid.nent]
+        ]
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)

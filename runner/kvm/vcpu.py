@@ -1,0 +1,135 @@
+"""A vCPU file descriptor: registers, CPUID, local APIC, the kvm_run mapping (api.rst, vcpu ioctls)."""
+
+import mmap
+import os
+
+from attrs import frozen
+
+from runner.boot.state import Segment, State, Table
+from runner.cpuid import CpuidEntry
+from runner.kvm.ioctl import call, ffi, lib
+from runner.kvm.stats import Stats
+
+REGISTERS = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags",
+)  # fmt: skip
+SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
+
+# Local vector table entries of the local APIC page (Intel SDM volume 3, 11.5.1).
+APIC_LVT_LINT0 = 0x350
+APIC_LVT_LINT1 = 0x360
+APIC_MODE_NMI = 0x400
+APIC_MODE_EXTINT = 0x700
+
+
+@frozen
+class Registers:
+    """What a vCPU's registers hold, for a crash report."""
+
+    general: dict[str, int]
+    state: State
+    cr2: int
+
+
+class VCPU:
+    """The vCPU file descriptor and its kvm_run page."""
+
+    def __init__(self, fd: int, mmap_size: int) -> None:
+        self.fd = fd
+        self._mapping = mmap.mmap(fd, mmap_size, mmap.MAP_SHARED)
+        self._buffer = ffi.from_buffer(self._mapping)
+        self.run = ffi.cast("struct kvm_run *", self._buffer)
+
+    def set_cpuid2(self, entries: list[CpuidEntry]) -> None:
+        """KVM_SET_CPUID2."""
+        cpuid = ffi.new("struct kvm_cpuid2 *", {"entries": len(entries)})
+        cpuid.nent = len(entries)
+        for to, entry in zip(cpuid.entries[0 : len(entries)], entries, strict=True):
+            to.function, to.index, to.flags = entry.function, entry.index, entry.flags
+            to.eax, to.ebx, to.ecx, to.edx = entry.eax, entry.ebx, entry.ecx, entry.edx
+        call(self.fd, "KVM_SET_CPUID2", cpuid)
+
+    def set_virtual_wire(self) -> None:
+        """KVM_SET_LAPIC: LINT0 takes the PIC's interrupts, LINT1 is NMI, as firmware leaves them (MP spec 3.6.2.2)."""
+        lapic = ffi.new("struct kvm_lapic_state *")
+        call(self.fd, "KVM_GET_LAPIC", lapic)
+        registers = ffi.buffer(lapic.regs)
+        for at, mode in ((APIC_LVT_LINT0, APIC_MODE_EXTINT), (APIC_LVT_LINT1, APIC_MODE_NMI)):
+            old = int.from_bytes(registers[at : at + 4], "little")
+            # Delivery mode is bits 8-10, bit 16 masks the entry.
+            registers[at : at + 4] = ((old & ~0x10700) | mode).to_bytes(4, "little")
+        call(self.fd, "KVM_SET_LAPIC", lapic)
+
+    def set_sregs(self, state: State) -> None:
+        """KVM_GET_SREGS, then KVM_SET_SREGS with the state's segments, tables and control registers."""
+        sregs = ffi.new("struct kvm_sregs *")
+        call(self.fd, "KVM_GET_SREGS", sregs)
+        for name, segment in state.segments.items():
+            to = getattr(sregs, name)
+            to.selector, to.base, to.limit, to.type = segment.selector, segment.base, segment.limit, segment.type
+            to.present, to.dpl, to.db, to.s = segment.present, segment.dpl, segment.db, segment.s
+            to.l, to.g, to.avl, to.unusable = segment.long, segment.granularity, segment.available, segment.unusable
+        sregs.gdt.base, sregs.gdt.limit = state.gdt.base, state.gdt.limit
+        sregs.idt.base, sregs.idt.limit = state.idt.base, state.idt.limit
+        sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = state.cr0, state.cr3, state.cr4, state.efer
+        call(self.fd, "KVM_SET_SREGS", sregs)
+
+    def set_regs(self, registers: dict[str, int]) -> None:
+        """KVM_SET_REGS; registers not named are 0, rflags 2 (its fixed bit)."""
+        regs = ffi.new("struct kvm_regs *", {"rflags": 2})
+        for name, value in registers.items():
+            setattr(regs, name, value)
+        call(self.fd, "KVM_SET_REGS", regs)
+
+    def registers(self) -> Registers:
+        """KVM_GET_REGS and KVM_GET_SREGS."""
+        regs = ffi.new("struct kvm_regs *")
+        sregs = ffi.new("struct kvm_sregs *")
+        call(self.fd, "KVM_GET_REGS", regs)
+        call(self.fd, "KVM_GET_SREGS", sregs)
+        general = {name: int(getattr(regs, name)) for name in REGISTERS}
+        segments = {}
+        for name in SEGMENTS:
+            s = getattr(sregs, name)
+            segments[name] = Segment(
+                selector=s.selector, base=s.base, limit=s.limit, type=s.type, present=bool(s.present), dpl=s.dpl,
+                db=bool(s.db), s=bool(s.s), long=bool(s.l), granularity=bool(s.g), available=bool(s.avl),
+                unusable=bool(s.unusable),
+            )  # fmt: skip
+        state = State(
+            registers=general,
+            segments=segments,
+            gdt=Table(sregs.gdt.base, sregs.gdt.limit),
+            idt=Table(sregs.idt.base, sregs.idt.limit),
+            cr0=sregs.cr0,
+            cr3=sregs.cr3,
+            cr4=sregs.cr4,
+            efer=sregs.efer,
+        )
+        return Registers(general, state, sregs.cr2)
+
+    def translate(self, address: int) -> int | None:
+        """KVM_TRANSLATE: the guest-physical address of a linear one, None where it is not mapped."""
+        translation = ffi.new("struct kvm_translation *", {"linear_address": address})
+        call(self.fd, "KVM_TRANSLATE", translation)
+        return int(translation.physical_address) if translation.valid else None
+
+    def tsc_khz(self) -> int:
+        """KVM_GET_TSC_KHZ: the guest's TSC rate, which is the host's as no other was asked for."""
+        return call(self.fd, "KVM_GET_TSC_KHZ")
+
+    def sync_registers(self) -> None:
+        """Ask KVM to put the general registers into kvm_run at every exit (KVM_CAP_SYNC_REGS)."""
+        self.run.kvm_valid_regs = lib.KVM_SYNC_X86_REGS
+
+    def stats(self) -> Stats:
+        """KVM_GET_STATS_FD of the vCPU."""
+        return Stats(call(self.fd, "KVM_GET_STATS_FD"))
+
+    def close(self) -> None:
+        """Unmap kvm_run and close the descriptor."""
+        self.run = None
+        ffi.release(self._buffer)
+        self._mapping.close()
+        os.close(self.fd)

@@ -1,0 +1,61 @@
+"""A VM file descriptor: memory, interrupt controllers, vCPUs (api.rst, VM ioctls)."""
+
+import os
+
+from runner.kvm.ioctl import call, ffi
+from runner.kvm.stats import Stats
+from runner.kvm.vcpu import VCPU
+from vmspec.plan import Slot
+
+
+class VM:
+    """The VM file descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._level = ffi.new("struct kvm_irq_level *")
+
+    def set_tss_addr(self, address: int) -> None:
+        """KVM_SET_TSS_ADDR: three pages that KVM uses on Intel hosts without unrestricted guest."""
+        call(self.fd, "KVM_SET_TSS_ADDR", address)
+
+    def set_identity_map_addr(self, address: int) -> None:
+        """KVM_SET_IDENTITY_MAP_ADDR: the page beside it."""
+        call(self.fd, "KVM_SET_IDENTITY_MAP_ADDR", ffi.new("uint64_t *", address))
+
+    def create_irqchip(self) -> None:
+        """KVM_CREATE_IRQCHIP: PIC, IOAPIC and local APICs in the kernel."""
+        call(self.fd, "KVM_CREATE_IRQCHIP")
+
+    def create_pit2(self, flags: int) -> None:
+        """KVM_CREATE_PIT2: the i8254 timer; ``flags`` is 0 or KVM_PIT_SPEAKER_DUMMY."""
+        config = ffi.new("struct kvm_pit_config *")
+        config.flags = flags
+        call(self.fd, "KVM_CREATE_PIT2", config)
+
+    def set_user_memory_region(self, slot: Slot, host_address: int) -> None:
+        """KVM_SET_USER_MEMORY_REGION: ``host_address`` is where the RAM mapping begins in this process."""
+        region = ffi.new("struct kvm_userspace_memory_region *")
+        region.slot = slot.slot
+        region.guest_phys_addr = slot.start
+        region.memory_size = slot.size
+        region.userspace_addr = host_address + slot.offset
+        call(self.fd, "KVM_SET_USER_MEMORY_REGION", region)
+
+    def create_vcpu(self, index: int, mmap_size: int) -> VCPU:
+        """KVM_CREATE_VCPU."""
+        return VCPU(call(self.fd, "KVM_CREATE_VCPU", index), mmap_size)
+
+    def irq_line(self, gsi: int, level: bool) -> None:
+        """KVM_IRQ_LINE: drive an input of the interrupt controllers."""
+        self._level.irq = gsi
+        self._level.level = level
+        call(self.fd, "KVM_IRQ_LINE", self._level)
+
+    def stats(self) -> Stats:
+        """KVM_GET_STATS_FD of the VM."""
+        return Stats(call(self.fd, "KVM_GET_STATS_FD"))
+
+    def close(self) -> None:
+        """Close the descriptor; KVM frees the VM when the vCPUs' are closed too."""
+        os.close(self.fd)

@@ -1,0 +1,73 @@
+"""Builds ``runner.native._native``: all C of the project, through cffi's API mode.
+
+``setup.py`` points cffi here. The record's C struct and constants are written from ``vmspec/record.py``, so there is
+one definition of them.
+"""
+
+import runpy
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).parent
+RECORD = runpy.run_path(str(HERE.parent.parent / "vmspec" / "record.py"))
+
+
+def record_header() -> str:
+    """record.h: struct record and struct ring_control, the flags, the sizes they must have."""
+    lines = ["/* Written by runner/native/build.py from vmspec/record.py. */", "#include <stdint.h>"]
+    for name, fields in (("record", "RECORD"), ("ring_control", "RING")):
+        lines.append(f"struct {name} {{")
+        lines += [f"    {field.ctype} {field.name}; /* {field.doc} */" for field in RECORD[fields]]
+        lines.append("};")
+    lines += [f"#define FLAG_{name} {bit}" for name, bit in RECORD["FLAGS"].items()]
+    lines += [f"#define DIRECTION_{name.upper()} {code}" for code, name in enumerate(RECORD["DIRECTIONS"])]
+    lines.append(f"#define REASONS {len(RECORD['REASONS'])}")
+    lines.append(f"#define VMRUN_PAGE {RECORD['PAGE']}")
+    size = RECORD["RECORD_SIZE"]
+    lines.append(f'_Static_assert(sizeof(struct record) == {size}, "a record is {size} bytes");')
+    guard = "VMRUN_RECORD_H"
+    return f"#ifndef {guard}\n#define {guard}\n" + "\n".join(lines) + "\n#endif\n"
+
+
+# What cffi cannot express in a cdef: ioctl is variadic, and kvm_run's exit data stands in an anonymous union.
+GLUE = r"""
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include "vcpu.h"
+
+static int call_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
+static int call_pointer(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
+static unsigned long system_page(void) { return (unsigned long)sysconf(_SC_PAGESIZE); }
+static uint64_t run_hardware_reason(const struct kvm_run *run)
+{
+    return run->fail_entry.hardware_entry_failure_reason;
+}
+static uint32_t run_suberror(const struct kvm_run *run) { return run->internal.suberror; }
+static uint32_t run_internal_data(const struct kvm_run *run, uint64_t *data)
+{
+    uint32_t n = run->internal.ndata < 16 ? run->internal.ndata : 16;
+
+    for (uint32_t i = 0; i < n; i++)
+        data[i] = run->internal.data[i];
+    return n;
+}
+static uint32_t run_system_event(const struct kvm_run *run) { return run->system_event.type; }
+"""
+
+ffibuilder = FFI()
+ffibuilder.cdef((HERE / "native.cdef").read_text())
+
+# Sources are named relative to the project, as setuptools asks; record.h is written beside them at build time.
+(HERE / "record.h").write_text(record_header())
+ffibuilder.set_source(
+    "runner.native._native",
+    GLUE,
+    sources=["runner/native/ring.c", "runner/native/bus.c", "runner/native/vcpu.c"],
+    include_dirs=["runner/native"],
+    depends=[f"runner/native/{name}" for name in ("ring.h", "bus.h", "vcpu.h", "record.h", "native.cdef")],
+    extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter"],
+)
+
+if __name__ == "__main__":
+    ffibuilder.compile(verbose=True)

@@ -1,0 +1,177 @@
+#define _GNU_SOURCE /* ppoll */
+#include "bus.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOAD(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#define STORE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
+
+struct bus *bus_new(uint32_t n_ports, uint32_t n_mmio, uint32_t n_devices, int event)
+{
+    struct bus *bus = calloc(1, sizeof *bus);
+
+    if (!bus)
+        return NULL;
+    bus->ports = calloc(n_ports + 1, sizeof *bus->ports);
+    bus->mmio = calloc(n_mmio + 1, sizeof *bus->mmio);
+    bus->devices = calloc(n_devices + 1, sizeof *bus->devices);
+    bus->n_ports = n_ports;
+    bus->n_mmio = n_mmio;
+    bus->n_devices = n_devices;
+    bus->event = event;
+    bool whole = bus->ports && bus->mmio && bus->devices;
+    for (uint32_t i = 0; whole && i < n_devices; i++) {
+        pthread_mutex_init(&bus->devices[i].lock, NULL);
+        bus->devices[i].bytes = malloc(BUS_QUEUE);
+        whole = bus->devices[i].bytes;
+    }
+    if (!whole) {
+        bus_free(bus);
+        return NULL;
+    }
+    return bus;
+}
+
+void bus_free(struct bus *bus)
+{
+    if (!bus)
+        return;
+    for (uint32_t i = 0; bus->devices && i < bus->n_devices; i++)
+        free(bus->devices[i].bytes);
+    free(bus->devices);
+    free(bus->mmio);
+    free(bus->ports);
+    free(bus);
+}
+
+const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t address)
+{
+    const struct bus_range *ranges = mmio ? bus->mmio : bus->ports;
+    uint32_t low = 0, high = mmio ? bus->n_mmio : bus->n_ports;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (address < ranges[middle].start)
+            high = middle;
+        else if (address >= ranges[middle].end)
+            low = middle + 1;
+        else
+            return &ranges[middle];
+    }
+    return NULL;
+}
+
+struct bus_register *bus_register(struct bus *bus, int32_t device, uint32_t offset, uint8_t size)
+{
+    struct bus_device *owner = &bus->devices[device];
+    uint32_t n = LOAD(owner->n_registers);
+
+    for (uint32_t i = 0; i < n; i++)
+        if (owner->registers[i].offset == offset && owner->registers[i].size == size)
+            return &owner->registers[i];
+    return NULL;
+}
+
+/* Only the thread that holds the device's lock in Python adds registers; vCPU loops read them meanwhile. */
+static struct bus_register *obtain(struct bus *bus, int32_t device, uint32_t offset, uint8_t size)
+{
+    struct bus_device *owner = &bus->devices[device];
+    struct bus_register *found = bus_register(bus, device, offset, size);
+
+    if (found || owner->n_registers == BUS_REGISTERS)
+        return found;
+    found = &owner->registers[owner->n_registers];
+    memset(found, 0, sizeof *found);
+    found->offset = offset;
+    found->size = size;
+    STORE(owner->n_registers, owner->n_registers + 1);
+    return found;
+}
+
+bool bus_publish(struct bus *bus, int32_t device, uint32_t offset, uint8_t size, bool read, uint64_t value)
+{
+    struct bus_register *entry = obtain(bus, device, offset, size);
+
+    if (!entry)
+        return false;
+    if (read)
+        STORE(entry->value, value);
+    STORE(entry->read, read);
+    return true;
+}
+
+bool bus_deliver(struct bus *bus, int32_t device, uint32_t offset, uint8_t size, uint8_t how)
+{
+    struct bus_register *entry = obtain(bus, device, offset, size);
+
+    if (entry)
+        STORE(entry->write, how);
+    return entry;
+}
+
+bool bus_queue(struct bus *bus, int32_t device, uint32_t offset, uint8_t size, const uint8_t *bytes, uint32_t length)
+{
+    struct bus_device *owner = &bus->devices[device];
+    struct bus_piece *last;
+    uint64_t one = 1;
+    bool queued = false, tell;
+
+    pthread_mutex_lock(&owner->lock);
+    last = owner->n_pieces ? &owner->pieces[owner->n_pieces - 1] : NULL;
+    bool joins = last && last->offset == offset && last->size == size;
+    if (owner->used + length <= BUS_QUEUE && (joins || owner->n_pieces < BUS_PIECES)) {
+        if (joins)
+            last->length += length;
+        else
+            owner->pieces[owner->n_pieces++] = (struct bus_piece){offset, size, length};
+        memcpy(owner->bytes + owner->used, bytes, length);
+        owner->used += length;
+        queued = true;
+    }
+    /* The first bytes wake the device thread; so does a queue that fills while that thread lingers. */
+    tell = !queued || owner->used == length ||
+           (owner->used >= BUS_QUEUE / 2 && owner->used - length < BUS_QUEUE / 2);
+    pthread_mutex_unlock(&owner->lock);
+    if (tell && write(bus->event, &one, sizeof one) < 0)
+        return queued; /* a full counter: it has been told */
+    return queued;
+}
+
+uint32_t bus_take(struct bus *bus, int32_t device, struct bus_piece *pieces, uint8_t *bytes)
+{
+    struct bus_device *owner = &bus->devices[device];
+    uint32_t n;
+
+    pthread_mutex_lock(&owner->lock);
+    n = owner->n_pieces;
+    memcpy(pieces, owner->pieces, n * sizeof *pieces);
+    memcpy(bytes, owner->bytes, owner->used);
+    owner->n_pieces = owner->used = 0;
+    pthread_mutex_unlock(&owner->lock);
+    return n;
+}
+
+/* Take the eventfd's count, waiting for it; true when there was one. */
+static bool consume(const struct bus *bus, int64_t timeout)
+{
+    struct pollfd poller = {.fd = bus->event, .events = POLLIN};
+    const struct timespec limit = {.tv_sec = timeout / 1000000000, .tv_nsec = timeout % 1000000000};
+    uint64_t count;
+
+    if (ppoll(&poller, 1, timeout < 0 ? NULL : &limit, NULL) != 1)
+        return false;
+    return read(bus->event, &count, sizeof count) == sizeof count;
+}
+
+void bus_wait(struct bus *bus, int linger, int64_t timeout)
+{
+    if (!consume(bus, timeout))
+        return;
+    for (uint32_t i = 0; i < bus->n_devices; i++)
+        if (LOAD(bus->devices[i].urgent))
+            return;
+    consume(bus, (int64_t)linger * 1000000);
+}

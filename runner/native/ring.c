@@ -1,0 +1,239 @@
+#include "ring.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOAD(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#define STORE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
+
+void ring_init(struct ring *ring, void *base, uint64_t slots, uint64_t payload_size, uint32_t policy, int event)
+{
+    uint8_t *at = base;
+
+    memset(ring, 0, sizeof *ring);
+    ring->control = (struct ring_control *)at;
+    ring->slots = (struct record *)(at + VMRUN_PAGE);
+    ring->payload = at + VMRUN_PAGE + slots * sizeof(struct record);
+    ring->mask = slots - 1;
+    ring->payload_mask = payload_size - 1;
+    ring->policy = policy;
+    ring->event = event;
+}
+
+static void signal_consumer(const struct ring *ring)
+{
+    uint64_t one = 1;
+
+    /* A full eventfd counter means that the consumer has been told already. */
+    if (ring->event >= 0 && write(ring->event, &one, sizeof one) < 0)
+        return;
+}
+
+/* True when the ring has room for `records` and `bytes` more; waits for it where the policy is to wait. */
+static bool room(struct ring *ring, uint64_t records, uint64_t bytes)
+{
+    struct ring_control *control = ring->control;
+    const struct timespec pause = {.tv_nsec = 50000};
+    bool waited = false;
+
+    if (ring->policy == RING_OVERWRITE)
+        return true;
+    while (control->head + records - LOAD(control->tail) > ring->mask + 1 ||
+           control->payload_head + bytes - LOAD(control->payload_tail) > ring->payload_mask + 1) {
+        if (ring->policy == RING_DROP || LOAD(ring->closed))
+            return false;
+        if (!waited) {
+            control->waits++;
+            waited = true;
+            signal_consumer(ring);
+        }
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
+struct record *ring_open(struct ring *ring, uint64_t tsc)
+{
+    struct record *record;
+
+    STORE(ring->control->open, tsc);
+    if (!room(ring, 1, 0)) {
+        ring->control->dropped++;
+        ring->gap = 1;
+        STORE(ring->control->open, 0);
+        return NULL;
+    }
+    record = &ring->slots[ring->control->head & ring->mask];
+    memset(record, 0, sizeof *record);
+    record->tsc_exit = tsc;
+    record->device = -1;
+    if (ring->gap) {
+        record->flags |= FLAG_GAP;
+        ring->gap = 0;
+    }
+    return record;
+}
+
+bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes, uint32_t length)
+{
+    uint64_t at, first;
+
+    if (length > ring->payload_mask + 1 || !room(ring, 1, length))
+        return false;
+    at = ring->control->payload_head & ring->payload_mask;
+    first = ring->payload_mask + 1 - at;
+    if (first > length)
+        first = length;
+    memcpy(ring->payload + at, bytes, first);
+    memcpy(ring->payload, bytes + first, length - first);
+    record->payload = ring->control->payload_head;
+    record->length = length;
+    record->flags |= FLAG_PAYLOAD;
+    return true;
+}
+
+void ring_publish(struct ring *ring, struct record *record, uint64_t tsc)
+{
+    struct ring_control *control = ring->control;
+    uint64_t head = control->head + 1;
+
+    record->tsc_entry = tsc;
+    if (record->length)
+        STORE(control->payload_head, record->payload + record->length);
+    STORE(control->head, head);
+    STORE(control->open, 0);
+    if (head - LOAD(control->tail) == (ring->mask + 1) / 4)
+        signal_consumer(ring);
+}
+
+void ring_cancel(struct ring *ring)
+{
+    ring->control->dropped++;
+    ring->gap = 1;
+    STORE(ring->control->open, 0);
+}
+
+static int64_t nanoseconds(uint64_t tsc, uint64_t start, uint64_t khz)
+{
+    return (int64_t)((__int128)(int64_t)(tsc - start) * 1000000 / (int64_t)khz);
+}
+
+/* The ring whose next record left KVM_RUN first, among those before `limit`; n where there is none. */
+static uint32_t earliest(const struct ring *rings, const uint64_t *heads, uint32_t n, uint64_t limit)
+{
+    uint32_t best = n;
+    uint64_t tsc = limit;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (rings[i].cursor == heads[i])
+            continue;
+        const struct record *record = &rings[i].slots[rings[i].cursor & rings[i].mask];
+        if (record->tsc_exit < tsc) {
+            tsc = record->tsc_exit;
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* Time up to which no ring can still get a record: an exit being handled is published when it has been answered.
+ * A ring that is more than half full is emptied all the same, so that a slow device on one vCPU cannot stop another. */
+static uint64_t watermark(const struct ring *rings, uint32_t n, uint64_t now)
+{
+    uint64_t limit = now;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t open = LOAD(rings[i].control->open);
+        if (open && open < limit)
+            limit = open;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        if (LOAD(rings[i].control->head) - rings[i].cursor > (rings[i].mask + 1) / 2)
+            limit = UINT64_MAX;
+    return limit;
+}
+
+uint64_t rings_drain(struct ring *rings, uint32_t n, uint64_t tsc_start, uint64_t tsc_khz, uint64_t now,
+                     struct columns *columns)
+{
+    uint64_t limit = watermark(rings, n, now), row = 0, used = 0;
+    uint64_t heads[n];
+
+    for (uint32_t i = 0; i < n; i++)
+        heads[i] = LOAD(rings[i].control->head);
+    columns->payload_offsets[0] = 0;
+    while (row < columns->rows) {
+        uint32_t i = earliest(rings, heads, n, limit);
+        if (i == n)
+            break;
+        struct ring *ring = &rings[i];
+        const struct record *record = &ring->slots[ring->cursor & ring->mask];
+        if (used + record->length > columns->payload_capacity)
+            break;
+        if (record->length) {
+            uint64_t at = record->payload & ring->payload_mask, first = ring->payload_mask + 1 - at;
+            if (first > record->length)
+                first = record->length;
+            memcpy(columns->payload + used, ring->payload + at, first);
+            memcpy(columns->payload + used + first, ring->payload, record->length - first);
+            used += record->length;
+            ring->payload_cursor = record->payload + record->length;
+        }
+        columns->seq[row] = ring->cursor;
+        columns->vcpu[row] = (uint16_t)i;
+        columns->t_exit[row] = nanoseconds(record->tsc_exit, tsc_start, tsc_khz);
+        columns->t_entry[row] = nanoseconds(record->tsc_entry, tsc_start, tsc_khz);
+        columns->tsc[row] = record->tsc_exit;
+        columns->reason[row] = (int8_t)record->reason;
+        columns->rip[row] = record->rip;
+        columns->addr[row] = record->addr;
+        columns->size[row] = record->size;
+        columns->count[row] = record->count;
+        columns->direction[row] = (int8_t)record->direction;
+        columns->data[row] = record->data;
+        columns->device[row] = (int16_t)(record->device + 1);
+        columns->flags[row] = record->flags;
+        columns->payload_offsets[++row] = (int32_t)used;
+        ring->cursor++;
+    }
+    return row;
+}
+
+void rings_commit(struct ring *rings, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        STORE(rings[i].control->payload_tail, rings[i].payload_cursor);
+        STORE(rings[i].control->tail, rings[i].cursor);
+    }
+}
+
+void rings_wait(int event, int milliseconds)
+{
+    struct pollfd poller = {.fd = event, .events = POLLIN};
+    uint64_t count;
+
+    if (poll(&poller, 1, milliseconds) == 1 && read(event, &count, sizeof count) < 0)
+        return;
+}
+
+/* What one record costs, for the benchmark: `samples` gets the TSC cycles of each of n records of an OUT exit. */
+void ring_benchmark(struct ring *ring, uint32_t *samples, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t before = tsc_now();
+        struct record *record = ring_open(ring, before);
+        if (record) {
+            record->reason = 2;
+            record->addr = 0x3f8;
+            record->size = 1;
+            record->count = 1;
+            record->direction = 2;
+            record->data = i & 0xff;
+            ring_publish(ring, record, tsc_now());
+        }
+        samples[i] = (uint32_t)(tsc_now() - before);
+    }
+}

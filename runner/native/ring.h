@@ -1,0 +1,76 @@
+/* The record ring: one per vCPU thread, single producer (the vCPU loop) and single consumer (the recorder). */
+#ifndef VMRUN_RING_H
+#define VMRUN_RING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "record.h"
+
+enum ring_policy {
+    RING_WAIT,      /* a full ring stops its vCPU until the recorder has caught up */
+    RING_DROP,      /* a full ring loses the exit and counts it */
+    RING_OVERWRITE, /* nobody consumes: the newest records stay, for the crash report */
+};
+
+/* One ring in the mapping, as its producer and its consumer see it. */
+struct ring {
+    struct ring_control *control;
+    struct record *slots;
+    uint8_t *payload;
+    uint64_t mask;         /* slots - 1 */
+    uint64_t payload_mask; /* payload bytes - 1 */
+    uint64_t cursor, payload_cursor; /* consumer: drained, not yet committed */
+    uint32_t policy;       /* enum ring_policy */
+    uint32_t closed;       /* the recorder has failed: do not wait for it, drop */
+    int event;             /* eventfd: a quarter of the ring is full */
+    uint32_t gap;          /* producer: exits were dropped since the last record */
+};
+
+/* The column buffers of one batch, `rows` long; codes for the dictionary columns. */
+struct columns {
+    uint64_t *seq;
+    uint16_t *vcpu;
+    int64_t *t_exit, *t_entry;
+    uint64_t *tsc;
+    int8_t *reason;
+    uint64_t *rip, *addr;
+    uint8_t *size;
+    uint32_t *count;
+    int8_t *direction;
+    uint64_t *data;
+    int32_t *payload_offsets;
+    uint8_t *payload;
+    int16_t *device;
+    uint16_t *flags;
+    uint64_t rows, payload_capacity;
+};
+
+void ring_init(struct ring *ring, void *base, uint64_t slots, uint64_t payload_size, uint32_t policy, int event);
+
+/* Producer. ring_open gives the slot of the exit at hand, or NULL where it had to be dropped; ring_payload keeps data
+ * longer than eight bytes (false: no room, drop the exit by ring_cancel); ring_publish makes the record visible. */
+struct record *ring_open(struct ring *ring, uint64_t tsc);
+bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes, uint32_t length);
+void ring_publish(struct ring *ring, struct record *record, uint64_t tsc);
+void ring_cancel(struct ring *ring);
+
+/* Consumer: merge the rings' records in the order of tsc_exit into the columns; returns the rows filled. */
+uint64_t rings_drain(struct ring *rings, uint32_t n, uint64_t tsc_start, uint64_t tsc_khz, uint64_t now,
+                     struct columns *columns);
+void rings_commit(struct ring *rings, uint32_t n);
+/* Wait for the rings' eventfd, at most `milliseconds`. */
+void rings_wait(int event, int milliseconds);
+
+void ring_benchmark(struct ring *ring, uint32_t *samples, uint64_t n);
+
+static inline uint64_t tsc_now(void)
+{
+    uint32_t low, high;
+
+    /* No fence: the loop stands between two system calls, which order it well enough for nanoseconds. */
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+#endif

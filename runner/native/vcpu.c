@@ -1,0 +1,221 @@
+#define _GNU_SOURCE /* syscall */
+#include "vcpu.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOAD(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#define STORE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
+
+static void nothing(int signal)
+{
+    (void)signal;
+}
+
+bool vcpu_handle_signal(int signal)
+{
+    struct sigaction action = {.sa_handler = nothing}; /* no SA_RESTART: KVM_RUN must return */
+
+    sigemptyset(&action.sa_mask);
+    return sigaction(signal, &action, NULL) == 0;
+}
+
+void vcpu_stop(struct vcpu *vcpu, int thread, int signal)
+{
+    STORE(vcpu->stopping, 1);
+    STORE(vcpu->run->immediate_exit, 1);
+    /* By kernel id: a thread that has ended meanwhile is no error, which pthread_kill does not promise. */
+    syscall(SYS_tgkill, getpid(), thread, signal);
+}
+
+static void describe(struct vcpu *vcpu, uint64_t address, uint8_t size, uint32_t count, bool write)
+{
+    struct record *record = vcpu->record;
+
+    if (!record)
+        return;
+    record->addr = address;
+    record->size = size;
+    record->count = count;
+    record->direction = write ? DIRECTION_WRITE : DIRECTION_READ;
+}
+
+/* Put the bytes that an access moved into its record. */
+static void moved(struct vcpu *vcpu, const uint8_t *data, uint32_t length)
+{
+    if (!vcpu->record)
+        return;
+    memcpy(&vcpu->record->data, data, length < 8 ? length : 8);
+    if (length > 8 && !ring_payload(vcpu->ring, vcpu->record, data, length)) {
+        ring_cancel(vcpu->ring);
+        vcpu->record = NULL;
+    }
+}
+
+static void flag(struct vcpu *vcpu, uint16_t bits)
+{
+    if (vcpu->record)
+        vcpu->record->flags |= bits;
+}
+
+/* Queue a write, waiting for the device thread where the queue is full. A stop ends the wait: the bytes that
+ * remain then go to Python with the access itself. */
+static bool queue(struct vcpu *vcpu, const struct vcpu_access *access)
+{
+    const struct timespec pause = {.tv_nsec = 100000};
+    uint32_t length = access->size * access->count;
+
+    while (!bus_queue(vcpu->bus, access->device, (uint32_t)access->offset, access->size, access->data, length)) {
+        if (LOAD(vcpu->stopping))
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
+/* Answer an access in C where the device has published what is needed; false: Python must. */
+static bool answer(struct vcpu *vcpu, bool mmio, uint64_t address)
+{
+    struct vcpu_access *access = &vcpu->access;
+    uint32_t length = access->size * access->count;
+    const struct bus_range *range = bus_find(vcpu->bus, mmio, address);
+    struct bus_register *entry;
+
+    if (!range) {
+        if (!access->write)
+            memset(access->data, 0xff, length);
+        flag(vcpu, FLAG_UNCLAIMED);
+        moved(vcpu, access->data, length);
+        return true;
+    }
+    access->device = range->device;
+    access->offset = address - range->base;
+    if (vcpu->record)
+        vcpu->record->device = (int16_t)range->device;
+    entry = bus_register(vcpu->bus, range->device, (uint32_t)access->offset, access->size);
+    if (entry && access->write && LOAD(entry->write) == WRITE_QUEUED && queue(vcpu, access)) {
+        flag(vcpu, FLAG_QUEUED);
+    } else if (entry && access->write && LOAD(entry->write) == WRITE_DISCARDED) {
+        flag(vcpu, FLAG_PUBLISHED);
+    } else if (entry && !access->write && LOAD(entry->read)) {
+        uint64_t value = LOAD(entry->value);
+        for (uint32_t i = 0; i < access->count; i++)
+            memcpy(access->data + (uint64_t)i * access->size, &value, access->size);
+        flag(vcpu, FLAG_PUBLISHED);
+    } else {
+        flag(vcpu, FLAG_PYTHON);
+        return false;
+    }
+    moved(vcpu, access->data, length);
+    return true;
+}
+
+/* Returns true when the loop can go on, false when Python must act (the outcome is in *outcome). */
+static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
+{
+    struct kvm_run *run = vcpu->run;
+    struct vcpu_access *access = &vcpu->access;
+    bool done, mmio = run->exit_reason == KVM_EXIT_MMIO;
+    uint64_t address;
+
+    switch (run->exit_reason) {
+    case KVM_EXIT_IO:
+        address = run->io.port;
+        *access = (struct vcpu_access){.data = (uint8_t *)run + run->io.data_offset, .count = run->io.count,
+                                       .size = run->io.size, .write = run->io.direction == KVM_EXIT_IO_OUT};
+        break;
+    case KVM_EXIT_MMIO:
+        address = run->mmio.phys_addr;
+        *access = (struct vcpu_access){.data = run->mmio.data, .count = 1, .size = (uint8_t)run->mmio.len,
+                                       .write = run->mmio.is_write};
+        break;
+    case KVM_EXIT_X86_RDMSR:
+    case KVM_EXIT_X86_WRMSR:
+        describe(vcpu, run->msr.index, 8, 1, run->exit_reason == KVM_EXIT_X86_WRMSR);
+        moved(vcpu, (uint8_t *)&run->msr.data, 8);
+        flag(vcpu, FLAG_UNCLAIMED);
+        run->msr.error = 1; /* #GP, as on a processor without this MSR */
+        return true;
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+    case KVM_EXIT_SET_TPR:
+    case KVM_EXIT_INTR:
+        return true;
+    case KVM_EXIT_INTERNAL_ERROR:
+        if (vcpu->record)
+            vcpu->record->data = run->internal.suberror;
+        *outcome = VCPU_EXIT;
+        return false;
+    default:
+        *outcome = VCPU_EXIT;
+        return false;
+    }
+    describe(vcpu, address, access->size, access->count, access->write);
+    done = answer(vcpu, mmio, address);
+    *outcome = VCPU_ACCESS;
+    return done;
+}
+
+static void stamp(struct vcpu *vcpu, uint64_t tsc)
+{
+    uint32_t reason = vcpu->run->exit_reason;
+    struct record *record = ring_open(vcpu->ring, tsc);
+
+    vcpu->counts[reason < 64 ? reason : 0]++;
+    vcpu->record = record;
+    if (!record)
+        return;
+    record->reason = reason < REASONS ? (uint8_t)reason : 0;
+    if (reason >= REASONS)
+        record->addr = reason;
+    if (vcpu->sync_regs) {
+        record->rip = vcpu->run->s.regs.regs.rip;
+        record->flags |= FLAG_RIP;
+    }
+}
+
+static void publish(struct vcpu *vcpu)
+{
+    if (vcpu->record)
+        ring_publish(vcpu->ring, vcpu->record, tsc_now());
+    vcpu->record = NULL;
+}
+
+enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
+{
+    enum vcpu_outcome outcome;
+
+    if (vcpu->answered) {
+        moved(vcpu, vcpu->access.data, vcpu->access.size * vcpu->access.count);
+        vcpu->answered = 0;
+    }
+    for (;;) {
+        publish(vcpu);
+        if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+            /* EAGAIN: an application processor woken by INIT, not yet by SIPI. */
+            if (errno != EINTR && errno != EAGAIN) {
+                vcpu->error = errno;
+                return VCPU_FAILED;
+            }
+            vcpu->ring->control->interrupted++;
+            if (LOAD(vcpu->stopping))
+                return VCPU_STOPPED;
+            continue;
+        }
+        stamp(vcpu, tsc_now());
+        if (!handle(vcpu, &outcome)) {
+            vcpu->answered = outcome == VCPU_ACCESS;
+            return outcome;
+        }
+    }
+}
+
+void vcpu_finish(struct vcpu *vcpu)
+{
+    flag(vcpu, FLAG_LAST);
+    publish(vcpu);
+}

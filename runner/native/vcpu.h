@@ -1,0 +1,49 @@
+/* The vCPU loop: KVM_RUN, stamp, record, answer. It returns to Python only when a device must act or the run ends. */
+#ifndef VMRUN_VCPU_H
+#define VMRUN_VCPU_H
+
+#include <linux/kvm.h>
+
+#include "bus.h"
+#include "ring.h"
+
+enum vcpu_outcome {
+    VCPU_ACCESS,  /* a device must answer `access`; call vcpu_run again to go on */
+    VCPU_STOPPED, /* vcpu_stop was called and the last access is complete */
+    VCPU_EXIT,    /* an exit that ends the run: run->exit_reason says which */
+    VCPU_FAILED,  /* KVM_RUN failed: errno in `error` */
+};
+
+/* An access that a device must answer in Python. */
+struct vcpu_access {
+    uint8_t *data; /* count items of size bytes, within the kvm_run mapping */
+    uint64_t offset;
+    uint32_t count;
+    int32_t device;
+    uint8_t size;
+    uint8_t write;
+};
+
+struct vcpu {
+    int fd;
+    struct kvm_run *run;
+    struct bus *bus;
+    struct ring *ring;
+    struct record *record; /* the exit being handled, NULL where it is not recorded */
+    struct vcpu_access access;
+    uint32_t answered;  /* access is complete: record what it moved */
+    uint32_t stopping;  /* set by vcpu_stop */
+    uint32_t sync_regs; /* KVM fills in the registers at each exit */
+    int error;
+    uint64_t counts[64]; /* exits by reason */
+};
+
+enum vcpu_outcome vcpu_run(struct vcpu *vcpu);
+/* Publish the last record: the thread stops here. */
+void vcpu_finish(struct vcpu *vcpu);
+/* Make the vCPU's thread (a kernel thread id) leave KVM_RUN now or at its next entry: no wake-up can be lost between the two. */
+void vcpu_stop(struct vcpu *vcpu, int thread, int signal);
+/* Install an empty handler for the signal that interrupts KVM_RUN; false, with errno, if that fails. */
+bool vcpu_handle_signal(int signal);
+
+#endif
