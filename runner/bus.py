@@ -1,0 +1,161 @@
+"""The buses as Python sees them: which device answers an access, and the handing over of what was queued."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from runner.devices.device import Device, DeviceError
+from runner.native import _native
+from vmspec.plan import PlannedDevice
+
+ffi = _native.ffi
+lib = _native.lib
+
+LINGER = 5  # ms that queued writes may wait for more, unless their device is urgent
+WRITES = {None: lib.WRITE_PYTHON, "queued": lib.WRITE_QUEUED, "discarded": lib.WRITE_DISCARDED}
+
+
+class DeviceBus:
+    """A device's own end of the bus (the :class:`runner.devices.device.Bus` protocol)."""
+
+    def __init__(self, bus: Any, index: int) -> None:
+        self._bus = bus
+        self._index = index
+
+    def publish(self, offset: int, value: int | None, size: int = 1) -> None:
+        """Let C answer reads of a register with ``value``; None: reads come to Python."""
+        mask = (1 << 8 * size) - 1
+        if not lib.bus_publish(self._bus, self._index, offset, size, value is not None, (value or 0) & mask):
+            raise DeviceError("a device publishes at most 64 registers")
+
+    def deliver(self, offset: int, how: str | None, size: int = 1) -> None:
+        """Let C queue or discard writes of a register; None: writes come to Python."""
+        if not lib.bus_deliver(self._bus, self._index, offset, size, WRITES[how]):
+            raise DeviceError("a device publishes at most 64 registers")
+
+    def urgent(self, now: bool) -> None:
+        """Whether queued writes are handed over at once."""
+        self._bus.devices[self._index].urgent = now
+
+
+class Buses:
+    """The C bus of a plan and the devices on it. ``failed`` is told of a device model that raised."""
+
+    def __init__(self, planned: Sequence[PlannedDevice], failed: Callable[[DeviceError], None]) -> None:
+        self.planned = planned
+        self.devices: list[Device] = []
+        self._failed = failed
+        self._locks = [threading.RLock() for _ in planned]
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        ranges = [(r.space, r.start, r.start + r.size, device.ranges[0].start, index)
+                  for index, device in enumerate(planned) for r in device.ranges]  # fmt: skip
+        ports = sorted(r[1:] for r in ranges if r[0] == "port")
+        mmio = sorted(r[1:] for r in ranges if r[0] == "mmio")
+        self.bus = lib.bus_new(len(ports), len(mmio), len(planned), self._event)
+        if self.bus == ffi.NULL:
+            os.close(self._event)
+            raise MemoryError
+        for table, rows in ((self.bus.ports, ports), (self.bus.mmio, mmio)):
+            for to, row in zip(table[0 : len(rows)], rows, strict=True):
+                to.start, to.end, to.base, to.device = row
+        self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the monotonic clock in ns
+        self._pieces = [ffi.new("struct bus_piece[]", lib.BUS_PIECES) for _ in planned]
+        self._bytes = [ffi.new("uint8_t[]", lib.BUS_QUEUE) for _ in planned]
+
+    def end_of(self, index: int) -> DeviceBus:
+        """The bus as the device of that index sees it."""
+        return DeviceBus(self.bus, index)
+
+    def answer(self, access: Any) -> None:
+        """Let a device answer an access; called by the vCPU's thread."""
+        index = access.device
+        size, offset = access.size, access.offset
+        data = ffi.buffer(access.data, size * access.count)
+        device = self.devices[index]
+        try:
+            with self._locks[index]:
+                self._hand_over(index)
+                for at in range(0, len(data), size):
+                    if access.write:
+                        device.write(offset, size, int.from_bytes(data[at : at + size], "little"))
+                    else:
+                        value = device.read(offset, size) & ((1 << 8 * size) - 1)
+                        data[at : at + size] = value.to_bytes(size, "little")
+        except Exception as error:
+            data[:] = b"\xff" * len(data)
+            self._fail(index, error)
+
+    def receive(self, index: int, data: bytes) -> None:
+        """Give a device input from the host."""
+        try:
+            with self._locks[index]:
+                self.devices[index].receive(data)
+        except Exception as error:
+            self._fail(index, error)
+
+    def room(self, index: int) -> int:
+        """Bytes of input that a device takes now."""
+        with self._locks[index]:
+            return self.devices[index].room()
+
+    def after(self, index: int, delay: int | None) -> None:
+        """Tick a device in ``delay`` ns, None: never. The device's lock is held."""
+        self._timers[index] = None if delay is None else time.monotonic_ns() + max(0, delay)
+        self.wake()
+
+    def deliver(self) -> None:
+        """Wait until something is queued or a timer is due, then see to both; the body of the device thread."""
+        due = min((timer for timer in self._timers if timer is not None), default=None)
+        lib.bus_wait(self.bus, LINGER, -1 if due is None else max(0, due - time.monotonic_ns()))
+        self.flush()
+        self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic_ns()
+        for index, timer in enumerate(self._timers):
+            if timer is None or timer > now:
+                continue
+            try:
+                with self._locks[index]:
+                    self._timers[index] = None
+                    self.devices[index].tick()
+            except Exception as error:
+                self._fail(index, error)
+
+    def flush(self) -> None:
+        """Hand over everything that is queued."""
+        for index in range(len(self.devices)):
+            try:
+                with self._locks[index]:
+                    self._hand_over(index)
+            except Exception as error:
+                self._fail(index, error)
+
+    def wake(self) -> None:
+        """Let :meth:`deliver` return."""
+        os.eventfd_write(self._event, 1)
+
+    def _hand_over(self, index: int) -> None:
+        pieces, data = self._pieces[index], self._bytes[index]
+        at = 0
+        for number in range(lib.bus_take(self.bus, index, pieces, data)):
+            piece = pieces[number]
+            self.devices[index].written(piece.offset, piece.size, bytes(ffi.buffer(data + at, piece.length)))
+            at += piece.length
+
+    def _fail(self, index: int, error: Exception) -> None:
+        failure = DeviceError(f"device {self.planned[index].name} raised {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        self._failed(failure)
+
+    def close(self) -> None:
+        """Close the devices and free the C side; no vCPU may run any more."""
+        for index, device in enumerate(self.devices):
+            try:
+                device.close()
+            except Exception as error:
+                self._fail(index, error)
+        lib.bus_free(self.bus)
+        os.close(self._event)

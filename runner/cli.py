@@ -1,0 +1,157 @@
+"""``vmrun``: the command. It turns results and errors into exit statuses and prose; all else is in runner.run."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from runner.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
+from vmspec import SpecError
+
+STATUSES = """exit status:
+  0  the guest ended as the spec expects        4  the guest crashed
+  1  an expectation was not met                 5  the guest did not end in time
+  2  the spec or the call is wrong              6  the trace could not be written
+  3  the host cannot run it                   130  interrupted
+A guest that ends through debug-exit chooses its own status: the written value times two, plus one."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a spec; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        from runner.run import run
+    except ImportError as error:
+        if "_native" not in str(error):
+            raise
+        print(
+            "vmrun: this installation has no C extension: it needs Linux on x86-64 with linux/kvm.h (Debian: "
+            "linux-libc-dev) and a C compiler when vmrun is installed. vmspec and vmtrace work without.",
+            file=sys.stderr,
+        )
+        return HOST
+    from runner.devices.device import DeviceError
+    from runner.kvm.errors import HostError, KvmError
+    from tracer.errors import TraceError
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, interrupt)
+    try:
+        result = run(
+            arguments.spec,
+            overrides=overrides(arguments),
+            record=not arguments.no_trace,
+            input=descriptor(sys.stdin),
+            # With --json the result stands alone on standard output.
+            output=descriptor(sys.stderr if arguments.json else sys.stdout),
+            notice=lambda text: print(f"vmrun: {text}", file=sys.stderr),
+        )
+    except SpecError as error:
+        return complain(error, WRONG)
+    except DeviceError as error:
+        return complain(error, WRONG)
+    except (HostError, KvmError) as error:
+        return complain(error, HOST)
+    except TraceError as error:
+        return complain(error, UNRECORDED)
+    except KeyboardInterrupt:
+        return complain("interrupted", INTERRUPTED)
+    if arguments.json:
+        return print_json(result)
+    conclude(result)
+    return result.status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    commands = argparse.ArgumentParser(
+        prog="vmrun",
+        description="Run the virtual machine that a TOML spec describes and record every exit.",
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands.add_argument("spec", type=Path, help="the spec, a TOML file")
+    trace = commands.add_mutually_exclusive_group()
+    trace.add_argument("--trace", metavar="FILE", type=Path, help="record into FILE, whatever the spec says")
+    trace.add_argument("--no-trace", action="store_true", help="do not record")
+    commands.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="sets",
+        help="override a key of the spec, as in vm.memory=1GiB or device[0].com=2; may be repeated",
+    )  # fmt: skip
+    commands.add_argument("--timeout", metavar="DURATION", help="end the run after this time, as in 60s")
+    commands.add_argument("--json", action="store_true", help="print the result as JSON; the console goes to stderr")
+    return commands
+
+
+def overrides(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """All options that change the machine, as --set expressions: one way, and all of it stands in the trace."""
+    sets = list(arguments.sets)
+    if arguments.timeout is not None:
+        sets.append(f"vm.timeout={arguments.timeout}")
+    if arguments.trace is not None:
+        sets.append(f"trace.path={arguments.trace.absolute()}")
+    return tuple(sets)
+
+
+def descriptor(stream: object) -> int | None:
+    """The file descriptor behind a standard stream, None where it is closed."""
+    try:
+        number: int = stream.fileno()  # type: ignore[attr-defined]
+        os.fstat(number)
+    except (AttributeError, OSError, ValueError):
+        return None
+    return number
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """The first signal ends the run in order; later ones must not disturb that."""
+    for other in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def complain(error: object, status: int) -> int:
+    """Say what is wrong, a line each."""
+    for line in str(error).splitlines():
+        print(f"vmrun: {line}", file=sys.stderr)
+    return status
+
+
+def conclude(result: Result) -> None:
+    """The closing lines on standard error."""
+    if result.console and not result.console.endswith(b"\n") and sys.stdout.isatty():
+        print()
+    for note in result.notes:
+        complain(note, 0)
+    if result.report:
+        complain(result.report, 0)
+        if result.report_path:
+            complain(f"this report is in {result.report_path}", 0)
+    elif result.detail:
+        complain(result.detail, 0)
+    for failure in result.unmet:
+        complain(f"expected otherwise: {failure}", 0)
+    exits = sum(count for reason, count in result.counters.items() if reason != "dropped")
+    recorded = f", recorded in {result.trace}" if result.trace else ""
+    complain(f"{result.kind} after {result.seconds:.2f} s; {exits} exits{recorded}", 0)
+    if result.counters["dropped"]:
+        complain(f"{result.counters['dropped']} exits were not recorded: the ring was full (trace.full)", 0)
+
+
+def print_json(result: Result) -> int:
+    """The result as one JSON object on standard output."""
+    import json
+
+    from attrs import asdict
+
+    values = asdict(result)
+    values["console"] = result.console.decode("utf-8", "replace")
+    print(json.dumps(values, default=str, indent=2))
+    return result.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

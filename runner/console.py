@@ -1,0 +1,118 @@
+"""The console: all text that devices print, forwarded, kept, and held against what the spec expects."""
+
+import os
+import select
+import threading
+from collections.abc import Callable, Sequence
+
+KEPT = 16 << 20  # bytes of console a result carries at most, the newest; the trace has all of it
+PIECE = 512  # POSIX: a pipe that polls writable takes this much (PIPE_BUF's least value) without blocking
+
+
+class ConsoleClosed(OSError):
+    """Nobody reads the console any more."""
+
+
+class Output:
+    """A host file descriptor that text goes to. A reader that stalls holds up the guest, never the end of the run:
+    once ``stopping`` is set, what cannot be written within a second is given up."""
+
+    def __init__(self, fd: int, stopping: threading.Event) -> None:
+        self.fd = fd
+        self._stopping = stopping
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._patience = 10  # of 100 ms, while stopping
+
+    def write(self, data: bytes) -> None:
+        """Write all of it; raises :class:`ConsoleClosed` when the reader is gone."""
+        view = memoryview(data)
+        while view:
+            if not self._poll.poll(100):
+                if self._stopping.is_set():
+                    self._patience -= 1
+                    if self._patience < 0:
+                        return
+                continue
+            try:
+                view = view[os.write(self.fd, view[:PIECE]) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise ConsoleClosed(error.errno, error.strerror) from None
+
+
+class Watch:
+    """Follows a stream and says which of the expected texts have come, in their order, and which unwanted ones.
+
+    Carriage returns are left out of the comparison, so that a text may span lines.
+    """
+
+    def __init__(self, console: Sequence[str], absent: Sequence[str]) -> None:
+        self._wanted = [text.encode() for text in console]
+        self._unwanted = [text.encode() for text in absent]
+        self._found = 0
+        self._seen: set[int] = set()
+        self._rest = b""  # what a wanted text may still begin in
+        self._tail = b""  # the same for the unwanted ones
+        self._reach = max((len(text) for text in self._unwanted), default=1) - 1
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the stream."""
+        data = data.replace(b"\r", b"")
+        rest = self._rest + data
+        while self._found < len(self._wanted):
+            text = self._wanted[self._found]
+            at = rest.find(text)
+            if at < 0:
+                rest = rest[max(0, len(rest) - len(text) + 1) :]
+                break
+            rest = rest[at + len(text) :]
+            self._found += 1
+        self._rest = rest if self._found < len(self._wanted) else b""
+        tail = self._tail + data
+        self._seen |= {number for number, text in enumerate(self._unwanted) if text in tail}
+        self._tail = tail[max(0, len(tail) - self._reach) :]
+
+    def missing(self) -> list[str]:
+        """The expected texts that have not come."""
+        return [text.decode() for text in self._wanted[self._found :]]
+
+    def unwanted(self) -> list[str]:
+        """The unwanted texts that have."""
+        return [self._unwanted[number].decode() for number in sorted(self._seen)]
+
+
+class Console:
+    """Keeps what devices print and feeds the watch; :meth:`printer` makes a device's output."""
+
+    def __init__(self, watch: Watch, closed: Callable[[], None]) -> None:
+        self.watch = watch
+        self._closed = closed
+        self._kept = bytearray()
+        self._lock = threading.Lock()
+
+    def printer(self, output: Output | None) -> Callable[[bytes], None]:
+        """What a device calls with its text; it goes to ``output`` too, where there is one."""
+        open_output = output
+
+        def write(data: bytes) -> None:
+            nonlocal open_output
+            with self._lock:
+                self._kept += data
+                if len(self._kept) > 2 * KEPT:
+                    del self._kept[:-KEPT]
+                self.watch.feed(data)
+            if open_output is not None:
+                try:
+                    open_output.write(data)
+                except ConsoleClosed:
+                    open_output = None
+                    self._closed()
+
+        return write
+
+    def text(self) -> bytes:
+        """What was printed, the newest 16 MiB of it."""
+        with self._lock:
+            return bytes(self._kept[-KEPT:])

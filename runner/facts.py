@@ -1,0 +1,78 @@
+"""What a trace says of where it was recorded and on what: host facts and the images' hashes."""
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+
+from runner.kvm.system import System
+from runner.machine import Machine
+from runner.native import _native
+from vmspec.plan import Plan
+
+CPUID_FIELDS = ("function", "index", "flags", "eax", "ebx", "ecx", "edx")
+
+
+def images(plan: Plan) -> dict[str, dict[str, str]]:
+    """Path and sha256 of each file that the guest is made from."""
+    boot = plan.spec.boot
+    files = {"kernel": boot.kernel, "initrd": boot.initrd}
+    found = {}
+    for name, path in files.items():
+        if path is not None:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = {"path": str(path), "sha256": digest}
+    if boot.code is not None:
+        found["code"] = {"path": "", "sha256": hashlib.sha256(boot.code).hexdigest()}
+    return found
+
+
+def host(machine: Machine, tsc_khz: int) -> dict[str, object]:
+    """The host: kernel, processor, KVM's backend and capabilities, a hash of the CPUID it can give, its TSC rate."""
+    cpuid = ";".join(",".join(f"{getattr(entry, name):x}" for name in CPUID_FIELDS) for entry in machine.cpuid)
+    return {
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "processor": processor(),
+        "kvm": backends(),
+        "capabilities": capabilities(machine.system),
+        "cpuid_sha256": hashlib.sha256(cpuid.encode()).hexdigest(),
+        "tsc_khz": tsc_khz,
+    }
+
+
+def processor() -> str:
+    """The processor's own name."""
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # a host without /proc: the trace says nothing of its processor
+    return ""
+
+
+def backends() -> list[str]:
+    """The loaded KVM modules, such as kvm_amd; a KVM that is built in names none."""
+    return sorted(path.name for path in Path("/sys/module").glob("kvm*"))
+
+
+def capabilities(system: System) -> dict[str, int]:
+    """Every capability that vmrun knows, as the host answers for it."""
+    names = sorted(name for name in dir(_native.lib) if name.startswith("KVM_CAP_"))
+    return {name: system.check_extension(name) for name in names}
+
+
+def metadata(machine: Machine, tsc_khz: int) -> dict[str, str]:
+    """The trace's schema metadata; see docs/trace-format.md."""
+    from vmspec.show import dumps
+
+    spec = machine.plan.spec
+    return {
+        "vmrun.spec": dumps(spec),
+        "vmrun.images": json.dumps(images(machine.plan)),
+        "vmrun.host": json.dumps(host(machine, tsc_khz)),
+        "vmrun.overrides": json.dumps(spec.overrides),
+    }

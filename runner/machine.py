@@ -1,0 +1,291 @@
+"""The machine: a plan realised by KVM calls, run until something ends it, and taken down again."""
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from runner import boot
+from runner.boot.state import State
+from runner.bus import Buses
+from runner.cpuid import CpuidEntry, for_vcpu
+from runner.devices.device import Attachment, Device, DeviceError, Line
+from runner.kvm.errors import HostError, KvmError
+from runner.kvm.ioctl import ffi, lib
+from runner.kvm.stats import Stats
+from runner.kvm.system import System
+from runner.kvm.vcpu import VCPU
+from runner.kvm.vm import VM
+from runner.memory import GuestMemory
+from runner.result import Ending
+from runner.rings import Rings
+from runner.vcpu import VcpuThread, handle_kicks
+from vmspec.plan import Call, Plan, PlannedDevice, Slot
+
+PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
+
+
+class IrqLine:
+    """An input of the in-kernel interrupt controllers."""
+
+    def __init__(self, vm: VM, gsi: int) -> None:
+        self._vm = vm
+        self._gsi = gsi
+        self._level = False
+
+    def set(self, level: bool) -> None:
+        """Drive the line; only a change costs a call."""
+        if level != self._level:
+            self._level = level
+            self._vm.irq_line(self._gsi, level)
+
+
+class NoLine:
+    """The line of a device without an interrupt."""
+
+    def set(self, level: bool) -> None:
+        """Goes nowhere."""
+
+
+class Machine:
+    """A plan on KVM. Build it, :meth:`attach` the devices, :meth:`run` it, :meth:`close` it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.system: System
+        self.vm: VM
+        self.vcpus: list[VCPU] = []
+        self.memory: GuestMemory
+        self.entry: State
+        self.cpuid: list[CpuidEntry] = []
+        self.buses: Buses
+        self.ending: Ending | None = None
+        self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
+        self.stopping = threading.Event()  # set once the run is to end
+        self._mmap_size = 0
+        self._lock = threading.Lock()
+        self._stats: list[Stats] = []
+        self._running = 0
+        self._threads: list[VcpuThread] = []
+        with ExitStack() as stack:
+            self._resources = stack
+            self._realise()
+            self._resources = stack.pop_all()
+
+    def _realise(self) -> None:
+        """Execute the plan's calls in order. Raises HostError or KvmError; nothing is left open then."""
+        self.memory = GuestMemory(self.plan.slots)
+        self._resources.callback(self.memory.close)
+        self.entry = boot.load(self.plan, self.memory)
+        self._address = ffi.from_buffer(self.memory.buffer)
+        self._resources.callback(ffi.release, self._address)
+        for step, call in enumerate(self.plan.calls):
+            try:
+                self._execute(call)
+            except KvmError as error:
+                error.step = step
+                error.capability = call.requires
+                raise
+
+    def _execute(self, call: Call) -> None:
+        if call.requires is not None and not self.system.check_extension(call.requires):
+            if call.optional:
+                return
+            raise HostError(f"this host's KVM lacks {call.requires}, which {call.ioctl} needs")
+        vcpu = self.vcpus[call.vcpu] if call.vcpu is not None and call.vcpu < len(self.vcpus) else None
+        match call.ioctl, call.argument, vcpu:
+            case "open", _, _:
+                self.system = System()
+                self._resources.callback(self.system.close)
+            case "KVM_GET_API_VERSION", _, _:
+                self.system.check_api_version()
+            case "KVM_CREATE_VM", _, _:
+                self.vm = self.system.create_vm()
+                self._resources.callback(self.vm.close)
+            case "KVM_SET_TSS_ADDR", int(address), _:
+                self.vm.set_tss_addr(address)
+            case "KVM_SET_IDENTITY_MAP_ADDR", int(address), _:
+                self.vm.set_identity_map_addr(address)
+            case "KVM_CREATE_IRQCHIP", _, _:
+                self.vm.create_irqchip()
+            case "KVM_CREATE_PIT2", int(flags), _:
+                self.vm.create_pit2(flags)
+            case "KVM_SET_USER_MEMORY_REGION", Slot() as slot, _:
+                self.vm.set_user_memory_region(slot, int(ffi.cast("uintptr_t", self._address)))
+            case "KVM_GET_VCPU_MMAP_SIZE", _, _:
+                self._mmap_size = self.system.vcpu_mmap_size()
+            case "KVM_GET_SUPPORTED_CPUID", _, _:
+                self.cpuid = self.system.supported_cpuid()
+            case "KVM_CREATE_VCPU", _, _:
+                self.vcpus.append(self.vm.create_vcpu(len(self.vcpus), self._mmap_size))
+                self._resources.callback(self.vcpus[-1].close)
+            case "KVM_SET_CPUID2", _, VCPU():
+                vcpu.set_cpuid2(self._cpuid(call.vcpu or 0))
+            case "KVM_SET_LAPIC", _, VCPU():
+                vcpu.set_virtual_wire()
+            case "KVM_SET_SREGS", _, VCPU():
+                vcpu.set_sregs(self.entry)
+            case "KVM_SET_REGS", _, VCPU():
+                vcpu.set_regs(self.entry.registers)
+            case "KVM_RUN", _, _:
+                pass  # the threads that run() starts
+            case _:
+                raise AssertionError(f"the plan has a call that the machine does not know: {call}")
+
+    def _cpuid(self, index: int) -> list[CpuidEntry]:
+        deadline = self.plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0
+        return for_vcpu(self.cpuid, index, self.plan.spec.vm.vcpus, self.plan.spec.cpu, tsc_deadline=deadline)
+
+    def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[PlannedDevice], Any]) -> None:
+        """Make the plan's devices and connect them; ``output`` gives what each prints to."""
+        self.buses = Buses(self.plan.devices, self._device_failed)
+        self._resources.callback(self.buses.close)
+        for index, planned in enumerate(self.plan.devices):
+            device = make(planned)
+            self.buses.devices.append(device)
+            line: Line = NoLine()
+            if planned.irq is not None and self.plan.irqchip:
+                line = IrqLine(self.vm, planned.irq)
+            device.attach(
+                Attachment(
+                    bus=self.buses.end_of(index),
+                    irq=line,
+                    output=output(planned),
+                    end=lambda kind, status=None: self.end(Ending(kind, status)),
+                    after=lambda delay, index=index: self.buses.after(index, delay),
+                )
+            )
+
+    def tsc_khz(self) -> int:
+        """The host's TSC rate, from KVM where it says, else from the processor's clock source calibration."""
+        if self.system.check_extension("KVM_CAP_GET_TSC_KHZ"):
+            return self.vcpus[0].tsc_khz()
+        raise HostError("this host's KVM lacks KVM_CAP_GET_TSC_KHZ, which the trace's clock needs")
+
+    def stats(self) -> list[dict[str, int]]:
+        """KVM's own counters of each vCPU; empty where the host has no KVM_CAP_BINARY_STATS_FD."""
+        if not self._stats and self.system.check_extension("KVM_CAP_BINARY_STATS_FD"):
+            for vcpu in self.vcpus:
+                self._stats.append(vcpu.stats())
+                self._resources.callback(self._stats[-1].close)
+        return [stats.read() for stats in self._stats]
+
+    def run(self, rings: Rings, started: Callable[[], None], timeout: float | None) -> Ending:
+        """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop."""
+        handle_kicks()
+        rip = self.plan.spec.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
+        if rip:
+            for vcpu in self.vcpus:
+                vcpu.sync_registers()
+        self._threads = [
+            VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended)
+            for index, vcpu in enumerate(self.vcpus)
+        ]
+        self._running = len(self._threads)
+        deliverer = threading.Thread(target=self._deliver, name="devices", daemon=True)
+        rings.start(self.tsc_khz())
+        try:
+            for thread in self._threads:
+                thread.start()
+            deliverer.start()
+            started()
+            if not self.stopping.wait(timeout):
+                self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
+        except KeyboardInterrupt:
+            self.end(Ending("interrupted", detail="interrupted"))
+        finally:
+            self.stopping.set()
+            self._stop(deliverer)
+        assert self.ending is not None
+        return self.ending
+
+    def _stop(self, deliverer: threading.Thread) -> None:
+        for thread in self._threads:
+            thread.stop()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(PATIENCE)
+            if thread.is_alive():
+                raise DeviceError(f"a device that vCPU {thread.index} waits for does not come back")
+        self.buses.wake()
+        if deliverer.ident is not None:
+            deliverer.join()
+        self.buses.flush()
+
+    def _deliver(self) -> None:
+        while not self.stopping.is_set():
+            self.buses.deliver()
+
+    def end(self, ending: Ending) -> None:
+        """Ask for the end of the run; the first to ask says why it ended."""
+        with self._lock:
+            if self.ending is None:
+                self.ending = ending
+        self.stopping.set()
+
+    def _device_failed(self, error: DeviceError) -> None:
+        self.end(Ending("device-error", detail=str(error)))
+
+    def _vcpu_ended(self, thread: VcpuThread) -> None:
+        """Called by a vCPU's thread as its last act."""
+        with self._lock:
+            self._running -= 1
+            if self.ending is None and thread.outcome != lib.VCPU_STOPPED:
+                self.last = thread
+        ending = self._ending(thread)
+        if ending is not None:
+            self.end(ending)
+
+    def _ending(self, thread: VcpuThread) -> Ending | None:
+        if thread.failure is not None:
+            return Ending("device-error", detail=f"vCPU {thread.index}: {thread.failure!r}")
+        if thread.outcome == lib.VCPU_STOPPED:
+            return None
+        if thread.outcome == lib.VCPU_FAILED:
+            return Ending("kvm-error", detail=f"KVM_RUN of vCPU {thread.index} failed: {thread.error}")
+        match thread.exit_reason:
+            case lib.KVM_EXIT_HLT:
+                # Without an interrupt controller nothing wakes a halted vCPU; the machine ends with its last one.
+                return Ending("halt") if self._running == 0 else None
+            case lib.KVM_EXIT_SHUTDOWN:
+                return Ending("triple-fault", detail=f"vCPU {thread.index} triple-faulted")
+            case lib.KVM_EXIT_SYSTEM_EVENT:
+                match thread.system_event():
+                    case lib.KVM_SYSTEM_EVENT_SHUTDOWN:
+                        return Ending("poweroff")
+                    case lib.KVM_SYSTEM_EVENT_RESET:
+                        return Ending("reset")
+                    case event:
+                        return Ending("unexpected-exit", detail=f"KVM_EXIT_SYSTEM_EVENT of type {event}")
+            case lib.KVM_EXIT_FAIL_ENTRY:
+                reason = thread.hardware_reason()
+                return Ending("fail-entry", detail=f"the processor refused to enter the guest: reason {reason:#x}")
+            case lib.KVM_EXIT_INTERNAL_ERROR:
+                suberror, _ = thread.suberror()
+                return Ending("internal-error", detail=internal_error(thread.index, suberror))
+            case reason:
+                return Ending("unexpected-exit", detail=f"KVM exit {reason}, which vmrun does not handle")
+
+    def counts(self) -> list[list[int]]:
+        """Exits by KVM_EXIT_* number, for each vCPU."""
+        return [thread.counts for thread in self._threads]
+
+    def close(self) -> None:
+        """Close every descriptor and unmap the guest's memory."""
+        self._resources.close()
+
+
+def internal_error(index: int, suberror: int) -> str:
+    """A KVM_EXIT_INTERNAL_ERROR in words (linux/kvm.h, KVM_INTERNAL_ERROR_*)."""
+    match suberror:
+        case 1:
+            what = "this host's KVM cannot execute an instruction of the guest"
+        case 2:
+            what = "an exception came up while KVM delivered another"
+        case 3:
+            what = "KVM could not deliver an event"
+        case 4:
+            what = "the processor gave an exit reason that KVM does not know"
+        case _:
+            what = "KVM gave up"
+    return f"vCPU {index}: {what} (KVM_EXIT_INTERNAL_ERROR, suberror {suberror})"

@@ -1,0 +1,230 @@
+"""Running a spec: the composition root, where the plan, the machine, the console and the recorder meet."""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+import vmspec
+from runner import facts
+from runner.console import Console, ConsoleClosed, Output, Watch
+from runner.devices import make
+from runner.machine import Machine
+from runner.result import Ending, Result, status, unmet
+from runner.rings import Rings
+from runner.terminal import HELP, Escapes, Input, Raw
+from tracer.errors import TraceError
+from tracer.paths import ring_path, set_aside
+from tracer.recorder import Recorder
+from vmspec.plan import Plan, PlannedDevice
+from vmspec.planner import plan as make_plan
+from vmspec.record import REASONS
+
+
+def run(
+    spec: vmspec.Spec | Path | str,
+    *,
+    overrides: tuple[str, ...] = (),
+    record: bool = True,
+    input: int | None = None,
+    output: int | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> Result:
+    """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``) to the guest's end.
+
+    ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets
+    no input, its text is only in the result. ``record`` False: no trace, whatever the spec says. A terminal as input is made raw for the run. ``notice`` is told what a
+    person should know while it runs.
+
+    Raises ``vmspec.SpecError`` (the spec cannot be used), ``runner.HostError`` and ``runner.KvmError`` (the host cannot
+    run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
+    begun); whatever happens once the guest runs is in the result.
+    """
+    if not isinstance(spec, vmspec.Spec):
+        spec = vmspec.load(Path(spec), overrides)
+    if not record:
+        spec = evolve(spec, trace=evolve(spec.trace, path=None))
+    return Session(make_plan(spec), input, output, notice).run()
+
+
+class Session:
+    """One run: what is opened for it and how it is closed."""
+
+    def __init__(self, plan: Plan, input: int | None, output: int | None, notice: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.spec = plan.spec
+        self.input, self.output, self.notice = input, output, notice
+        self.notes: list[str] = []
+        self.recorder: Recorder | None = None
+        self.machine: Machine
+        self.rings: Rings
+        expect = self.spec.expect
+        self.console = Console(Watch(expect.console, expect.absent), self._console_closed)
+        self.inputs: list[Input] = []
+
+    def run(self) -> Result:
+        """Open everything, run the guest, close everything."""
+        with ExitStack() as stack:
+            self.machine = Machine(self.plan)
+            stack.callback(self.machine.close)
+            self.rings = self._open_rings()
+            stack.callback(self.rings.close)
+            stop = self.machine.stopping
+            standard = Output(self.output, stop) if self.output is not None else None
+            self.machine.attach(
+                lambda planned: make(planned, self.spec.path.parent if self.spec.path else Path.cwd()),
+                lambda planned: self.console.printer(self._sink(planned, standard, stack)),
+            )
+            stats = self.machine.stats()
+            raw = self._open_inputs(stack)
+            if self.spec.trace.path is not None:
+                self.recorder = Recorder(
+                    self.spec.trace.path,
+                    self.rings,
+                    self._metadata,
+                    [device.name for device in self.plan.devices],
+                    self._recording_failed,
+                )
+            timeout = self.spec.vm.timeout
+            with raw:
+                try:
+                    ending = self.machine.run(self.rings, self._started, timeout / 1e9 if timeout else None)
+                finally:
+                    for reader in self.inputs:
+                        reader.stop()
+            return self._finish(ending, {"start": stats, "end": self.machine.stats()})
+
+    def _open_rings(self) -> Rings:
+        trace = self.spec.trace
+        if trace.path is None:
+            return Rings(self.spec.vm.vcpus, trace.ring, trace.full, None)
+        killed = set_aside(trace.path)
+        if killed is not None:
+            self.notice(f"an earlier run was killed; it can be read after: vmtrace recover {killed}")
+        ring = ring_path(trace.path)
+        try:
+            return Rings(self.spec.vm.vcpus, trace.ring, trace.full, ring)
+        except OSError as error:
+            raise TraceError(f"cannot record: {ring}: {error.strerror}; free some room, or choose another "
+                             "place with --trace FILE, or run with --no-trace") from error  # fmt: skip
+
+    def _sink(self, planned: PlannedDevice, standard: Output | None, stack: ExitStack) -> Output | None:
+        match getattr(planned.model, "output", "stdout"):
+            case "stdout":
+                return standard
+            case "none":
+                return None
+            case path:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+                stack.callback(os.close, fd)
+                return Output(fd, self.machine.stopping)
+
+    def _open_inputs(self, stack: ExitStack) -> Raw:
+        raw = Raw(-1)
+        for index, planned in enumerate(self.plan.devices):
+            fd: int | None
+            match getattr(planned.model, "input", "none"):
+                case "none":
+                    continue
+                case "stdin":
+                    fd = self.input
+                case path:
+                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+                    stack.callback(os.close, fd)
+            if fd is None:
+                continue
+            escapes = None
+            if fd == self.input:
+                raw = Raw(fd)
+                escapes = Escapes() if raw.active else None
+            self.inputs.append(Input(fd, escapes, *self._receiver(index), self._command))
+        return raw
+
+    def _receiver(self, index: int) -> tuple[Callable[[], int], Callable[[bytes], None]]:
+        buses = self.machine.buses
+        return lambda: buses.room(index), lambda data: buses.receive(index, data)
+
+    def _started(self) -> None:
+        """The guest runs: now there is time for what it need not wait for."""
+        for reader in self.inputs:
+            reader.start()
+        if self.recorder is not None:
+            self.recorder.start()
+
+    def _metadata(self) -> dict[str, str]:
+        """The trace's metadata, which also goes into the ring file; called in the recorder's thread."""
+        metadata = facts.metadata(self.machine, self.machine.tsc_khz())
+        devices = [device.name for device in self.plan.devices]
+        self.rings.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
+        return metadata
+
+    def _command(self, command: str) -> None:
+        match command:
+            case "x":
+                self.machine.end(Ending("interrupted", detail="ended with Ctrl-A x"))
+            case "h" if self.output is not None:
+                try:
+                    Output(self.output, self.machine.stopping).write(HELP)
+                except ConsoleClosed:
+                    self._console_closed()
+
+    def _console_closed(self) -> None:
+        self.machine.end(Ending("console-closed", detail="nobody reads the console any more"))
+
+    def _recording_failed(self, error: TraceError) -> None:
+        self.rings.abandon()
+        self.machine.end(Ending("trace-failed", detail=str(error)))
+
+    def _finish(self, ending: Ending, stats: dict[str, Any]) -> Result:
+        from runner import crash
+        from runner.result import CRASHES
+
+        seconds = self.rings.seconds()
+        report, report_path = "", None
+        if ending.kind in CRASHES and ending.kind not in self.spec.expect.exit and self.machine.last is not None:
+            report = crash.report(self.machine, self.machine.last, self.rings, ending.detail)
+            if self.spec.trace.path is not None:
+                try:
+                    report_path = crash.save(report, self.spec.trace.path)
+                except OSError as error:
+                    self.notes.append(f"the crash report could not be saved: {error}")
+        failures = unmet(self.spec.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
+        code = status(self.spec.expect, ending, failures)
+        trace = None
+        if self.recorder is not None:
+            summary = {
+                "result": {"kind": ending.kind, "status": code},
+                "rows": self.rings.counters("head"),
+                "dropped": self.rings.counters("dropped"),
+                "interrupted": self.rings.counters("interrupted"),
+                "stats": stats,
+                "duration_ns": int(seconds * 1e9),
+            }
+            try:
+                trace = self.recorder.finish(summary)
+            except TraceError as error:
+                ending = Ending("trace-failed", detail=str(error))
+                code = status(self.spec.expect, ending, failures)
+        return Result(
+            kind=ending.kind,
+            status=code,
+            detail=ending.detail,
+            console=self.console.text(),
+            trace=trace,
+            counters=self._counters(),
+            seconds=seconds,
+            unmet=failures,
+            report=report,
+            report_path=report_path,
+            notes=tuple(self.notes),
+        )
+
+    def _counters(self) -> dict[str, int]:
+        totals = [sum(column) for column in zip(*self.machine.counts(), strict=True)]
+        counters = {REASONS[n] if n < len(REASONS) else f"exit_{n}": count for n, count in enumerate(totals) if count}
+        counters["dropped"] = sum(self.rings.counters("dropped"))
+        return counters

@@ -1,0 +1,93 @@
+"""One vCPU: its thread around the C loop."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from runner.bus import Buses
+from runner.kvm.vcpu import VCPU
+from runner.native import _native
+
+ffi = _native.ffi
+lib = _native.lib
+
+# The signal that interrupts KVM_RUN. The highest real-time signal is nobody else's in practice.
+KICK = signal.SIGRTMAX
+# Exit reasons in vcpu.counts, as wide as the C array.
+REASON_COUNTS = 64
+
+
+class VcpuThread(threading.Thread):
+    """Runs one vCPU until it is stopped or exits for good; then ``ended(self)`` is called, in this thread."""
+
+    def __init__(
+        self, index: int, vcpu: VCPU, buses: Buses, ring: Any, sync_regs: bool, ended: Callable[["VcpuThread"], None]
+    ) -> None:
+        super().__init__(name=f"vcpu{index}", daemon=True)
+        self.index = index
+        self.vcpu = vcpu
+        self.outcome: int | None = None
+        self.failure: BaseException | None = None
+        self._buses = buses
+        self._ended = ended
+        self._loop = ffi.new("struct vcpu *")
+        self._loop.fd = vcpu.fd
+        self._loop.run = vcpu.run
+        self._loop.bus = buses.bus
+        self._loop.ring = ring
+        self._loop.sync_regs = sync_regs
+        self._keep = ring
+
+    def run(self) -> None:
+        """Alternate between the C loop and the devices that must answer."""
+        loop, answer = self._loop, self._buses.answer
+        try:
+            while (outcome := lib.vcpu_run(loop)) == lib.VCPU_ACCESS:
+                answer(loop.access)
+            self.outcome = outcome
+        except BaseException as error:
+            self.failure = error
+        lib.vcpu_finish(loop)
+        self._ended(self)
+
+    def stop(self) -> None:
+        """Make the thread leave KVM_RUN; it ends once its last access is complete."""
+        if self.native_id is not None:
+            lib.vcpu_stop(self._loop, self.native_id, KICK)
+
+    @property
+    def error(self) -> str:
+        """What KVM_RUN failed with."""
+        return os.strerror(self._loop.error)
+
+    @property
+    def exit_reason(self) -> int:
+        """The KVM_EXIT_* number of the last exit."""
+        return int(self._loop.run.exit_reason)
+
+    @property
+    def counts(self) -> list[int]:
+        """Exits by KVM_EXIT_* number."""
+        return list(self._loop.counts[0:REASON_COUNTS])
+
+    def suberror(self) -> tuple[int, list[int]]:
+        """Of KVM_EXIT_INTERNAL_ERROR: the suberror and the data words."""
+        data = ffi.new("uint64_t[16]")
+        count = lib.run_internal_data(self._loop.run, data)
+        return int(lib.run_suberror(self._loop.run)), [int(word) for word in data[0:count]]
+
+    def hardware_reason(self) -> int:
+        """Of KVM_EXIT_FAIL_ENTRY: the processor's reason."""
+        return int(lib.run_hardware_reason(self._loop.run))
+
+    def system_event(self) -> int:
+        """Of KVM_EXIT_SYSTEM_EVENT: its type."""
+        return int(lib.run_system_event(self._loop.run))
+
+
+def handle_kicks() -> None:
+    """Install the empty handler that lets :data:`KICK` interrupt KVM_RUN."""
+    if not lib.vcpu_handle_signal(int(KICK)):
+        raise OSError(ffi.errno, os.strerror(ffi.errno))
