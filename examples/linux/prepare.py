@@ -1,0 +1,24 @@
+"""Puts a Debian kernel and a small busybox initrd beside linux.toml, as vmlinuz and initrd.img."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent / "tests" / "guests"))
+
+import debian  # noqa: E402 - found through the path above
+import initrd  # noqa: E402
+
+
+def prepare(name: str = "6.1-cloud") -> Path:
+    """Fetch what is missing; returns the spec."""
+    kernel = debian.kernel(name)
+    link = HERE / "vmlinuz"
+    link.unlink(missing_ok=True)
+    link.symlink_to(kernel.bzimage)
+    initrd.write(HERE / "initrd.img")
+    return HERE / "linux.toml"
+
+
+if __name__ == "__main__":
+    print(prepare(*sys.argv[1:2]))

@@ -1,0 +1,22 @@
+"""A counter in memory: offset 0 sets it, and gives it and counts on; what is written to offset 4 is printed."""
+
+from runner.devices import Device
+
+
+class Counter(Device):
+    value = 0
+
+    def read(self, offset: int, size: int) -> int:
+        match offset:
+            case 0:
+                self.value += 1
+                return self.value - 1
+            case _:
+                return super().read(offset, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        match offset:
+            case 0:
+                self.value = value
+            case 4:
+                self.output(bytes([value & 0xFF]))

@@ -1,0 +1,18 @@
+"""A device that squares: write a number to offset 0, read its square at offset 1."""
+
+from runner.devices import Device
+
+
+class Square(Device):
+    def __init__(self, limit: int = 256) -> None:
+        self.limit = limit  # from `options` in the spec
+        self.number = 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        if offset == 0:
+            self.number = value
+
+    def read(self, offset: int, size: int) -> int:
+        if offset == 1:
+            return self.number**2 % self.limit
+        return super().read(offset, size)
