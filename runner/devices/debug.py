@@ -1,0 +1,40 @@
+"""Ports that exist for the sake of whoever debugs a guest: no state, no interrupt."""
+
+from runner.devices.device import Device
+
+PRESENT = 0xE9  # what a read of the debug port gives, so that a guest can tell it is there
+
+
+class DebugPort(Device):
+    """Bochs' debug console: each byte written is console text."""
+
+    def start(self) -> None:
+        self.bus.publish(0, PRESENT)
+        self.bus.deliver(0, "queued")
+
+    def read(self, offset: int, size: int) -> int:
+        return super().read(offset, size) & ~0xFF | PRESENT  # the bytes above belong to other ports: nobody's
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.output(bytes((value & 0xFF,)))
+
+    def written(self, offset: int, size: int, data: bytes) -> None:
+        self.output(data)
+
+
+class PostPort(Device):
+    """The power-on self-test code port. Codes are in the trace; here they are thrown away, and reads are all ones."""
+
+    def start(self) -> None:
+        self.bus.publish(0, 0xFF)
+        self.bus.deliver(0, "discarded")
+
+
+class DebugExit(Device):
+    """QEMU's isa-debug-exit: a write of N, of any width, ends the run with status ``(N << 1) | 1``, modulo 256."""
+
+    def read(self, offset: int, size: int) -> int:
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.end("debug-exit", (value << 1 | 1) & 0xFF)

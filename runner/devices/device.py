@@ -1,0 +1,103 @@
+"""What every device model is: a small class that sees offsets, and gets its interrupt line and outputs injected."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import field, frozen
+
+
+class DeviceError(Exception):
+    """A device that cannot be made; the message says which and why."""
+
+
+class Bus(Protocol):
+    """What a device may tell the bus about its own registers, so that the vCPU loop can answer without Python.
+
+    Offsets count from the start of the device's first range. Only accesses of exactly ``size`` bytes are answered
+    from what is published; all others come to :meth:`Device.read` and :meth:`Device.write`.
+    """
+
+    def publish(self, offset: int, value: int | None, size: int = 1) -> None:
+        """Let reads of a register be answered with ``value`` until the next call; None: reads come to Python."""
+
+    def deliver(self, offset: int, how: str | None, size: int = 1) -> None:
+        """Let writes of a register be "queued" (see :meth:`Device.written`) or "discarded"; None: come to Python."""
+
+    def urgent(self, now: bool) -> None:
+        """Ask for queued writes at once (True), or after a few milliseconds, in larger pieces (False, the default)."""
+
+
+class Line(Protocol):
+    """An interrupt line."""
+
+    def set(self, level: bool) -> None:
+        """Drive the line. Devices without an interrupt, or a machine without an interrupt controller, get a line
+        that goes nowhere."""
+
+
+@frozen
+class Attachment:
+    """What a device is given when the machine is built."""
+
+    bus: Bus
+    irq: Line
+    output: Callable[[bytes], None]  # where the text the device prints goes
+    end: Callable[[str, int | None], None]  # ask for the end of the run: kind ("reset", "poweroff", ...), status
+    irq_number: int | None = field(default=None)
+    # Ask for Device.tick in that many nanoseconds, replacing an earlier request; None takes it back. The default is a
+    # machine without timers.
+    after: Callable[[int | None], None] = field(default=lambda delay: None)
+
+
+class Device:
+    """Base class of device models, the user's own included.
+
+    ``read`` and ``write`` are called by a vCPU thread, ``written`` and ``tick`` by the machine's device thread,
+    ``room`` and ``receive`` by its input thread; the machine holds the device's lock around each call, so a device
+    never sees two at once. Queued writes are always handed over before a later ``read`` or ``write`` of the same
+    device. ``size`` is 1, 2, 4 or 8; string I/O arrives as one call per item.
+    """
+
+    bus: Bus
+    irq: Line
+    output: Callable[[bytes], None]
+    end: Callable[[str, int | None], None]
+    after: Callable[[int | None], None]
+
+    def attach(self, attachment: Attachment) -> None:
+        """Take the machine's side of the connections; called once before the guest starts."""
+        self.bus = attachment.bus
+        self.irq = attachment.irq
+        self.output = attachment.output
+        self.end = attachment.end
+        self.after = attachment.after
+        self.start()
+
+    def start(self) -> None:
+        """Publish the first register values; called once, after the connections are there."""
+
+    def read(self, offset: int, size: int) -> int:
+        """The value of a guest read; all ones where nothing answers."""
+        return (1 << 8 * size) - 1
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """A guest write."""
+
+    def written(self, offset: int, size: int, data: bytes) -> None:
+        """Queued writes of one register, oldest first: ``len(data) // size`` items of ``size`` bytes each."""
+        for at in range(0, len(data), size):
+            self.write(offset, size, int.from_bytes(data[at : at + size], "little"))
+
+    def room(self) -> int:
+        """How many bytes of input from the host the device can take now: the machine reads no more than that from its
+        source, so a guest that does not listen holds the source back and loses nothing."""
+        return 0
+
+    def receive(self, data: bytes) -> None:
+        """Input from the host (a terminal, a pipe, a file) for a device that takes it; at most :meth:`room` bytes."""
+
+    def tick(self) -> None:
+        """The time asked for with ``self.after(nanoseconds)`` has come; called by the device thread."""
+
+    def close(self) -> None:
+        """Let go of what the device holds; called once after the last vCPU has stopped."""

@@ -1,0 +1,63 @@
+"""Devices with byte-wide registers on the ISA bus."""
+
+from runner.devices.device import Device
+
+
+class ISADevice(Device):
+    """A device whose registers are one byte each, at the offsets in ``registers``.
+
+    An access wider than a byte becomes byte accesses to consecutive offsets, lowest first, as the ISA bus splits it for
+    an 8-bit card; an offset without a register reads as 0xff and ignores writes.
+
+    A register is described by :meth:`peek`, :meth:`fetch` and :meth:`store`. What ``peek`` answers is also published,
+    so what the vCPU loop answers alone and what Python would answer cannot differ.
+    """
+
+    registers: tuple[int, ...]
+    _published: dict[int, int | None]
+
+    def start(self) -> None:
+        self._published = dict.fromkeys(self.registers)
+        self.changed()
+
+    def peek(self, offset: int) -> int | None:
+        """What reading the register gives, where reading it changes nothing and time does not either; else None."""
+        raise NotImplementedError
+
+    def fetch(self, offset: int) -> int:
+        """Read a register for which :meth:`peek` has no answer, with the effects of doing so."""
+        raise NotImplementedError
+
+    def store(self, offset: int, value: int) -> None:
+        """Write a register."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Bring what hangs on the registers (the interrupt line above all) in step with them."""
+
+    def changed(self) -> None:
+        """Settle, and publish what now reads differently: to be called after every change of state."""
+        self.settle()
+        for offset, shown in self._published.items():
+            value = self.peek(offset)
+            if value != shown:
+                self.bus.publish(offset, value)
+                self._published[offset] = value
+
+    def read(self, offset: int, size: int) -> int:
+        return int.from_bytes((self._read_byte(at) for at in range(offset, offset + size)), "little")
+
+    def _read_byte(self, offset: int) -> int:
+        if offset not in self.registers:
+            return 0xFF
+        value = self.peek(offset)
+        if value is None:
+            value = self.fetch(offset)
+            self.changed()
+        return value
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        for at, byte in enumerate(value.to_bytes(size, "little"), offset):
+            if at in self.registers:
+                self.store(at, byte)
+                self.changed()

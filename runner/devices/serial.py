@@ -1,0 +1,275 @@
+"""A 16550A UART, after National Semiconductor's PC16550D data sheet (section 8, "Registers").
+
+The line is infinitely fast: a byte written is sent before the next access, so the transmitter is always empty, and a
+character timeout is due as soon as the receive FIFO holds less than its trigger level. Baud rate, word length and
+parity are kept and have no effect; there are no parity or framing errors and no breaks.
+
+The host at the other end of the line uses hardware flow control. Its bytes wait, up to :data:`HOST_BUFFER` of them,
+while the FIFO is full and while the guest does not listen: it listens while RTS is on, while the receive interrupt is
+enabled, and until it writes MCR for the first time. Bytes that the guest throws away unread with a FIFO reset, or by
+going into loopback, count as not sent yet. So a guest that finds out what kind of UART this is does not eat its input.
+"""
+
+from collections import deque
+
+from runner.devices.isa import ISADevice
+
+# Register offsets (data sheet, table II). With LCR.DLAB on, 0 and 1 are the divisor latch.
+RBR = THR = DLL = 0  # receiver buffer (read), transmitter holding (write)
+IER = DLM = 1  # interrupt enable
+IIR = FCR = 2  # interrupt identification (read), FIFO control (write)
+LCR = 3  # line control
+MCR = 4  # modem control
+LSR = 5  # line status
+MSR = 6  # modem status
+SCR = 7  # scratch
+
+# Interrupt enable register (8.6)
+ERBFI = 0x01  # received data available and character timeout
+ETBEI = 0x02  # transmitter holding register empty
+ELSI = 0x04  # receiver line status
+EDSSI = 0x08  # modem status
+
+# Interrupt identification register (8.5, table IV), in order of priority
+RECEIVER_LINE_STATUS = 0x06
+RECEIVED_DATA = 0x04
+CHARACTER_TIMEOUT = 0x0C
+THR_EMPTY = 0x02
+MODEM_STATUS = 0x00
+NO_INTERRUPT = 0x01
+FIFOS_ENABLED = 0xC0
+
+# FIFO control register (8.4)
+FIFO_ENABLE = 0x01  # changing it empties the FIFOs; while it is 0 the other bits are not programmed
+RCVR_FIFO_RESET = 0x02
+TRIGGER = (1, 4, 8, 14)  # receive trigger level in bytes, by bits 7-6
+
+DLAB = 0x80  # LCR (8.2): divisor latch access
+
+# Modem control register (8.7)
+DTR = 0x01
+RTS = 0x02
+OUT1 = 0x04
+OUT2 = 0x08  # on a PC: lets the interrupt through; see _drive_line
+LOOP = 0x10  # transmitter tied to receiver, modem outputs to modem inputs; all output pins inactive
+
+# Line status register (8.3)
+DR = 0x01  # data ready
+OE = 0x02  # overrun: a byte was lost; cleared by reading LSR
+THRE = 0x20  # transmitter holding register empty
+TEMT = 0x40  # transmitter empty
+
+# Modem status register (8.8): the low half tells which of the inputs changed, and is cleared by reading
+DCTS = 0x01
+DDSR = 0x02
+TERI = 0x04  # the ring indicator went off
+DDCD = 0x08
+CTS = 0x10
+DSR = 0x20
+RI = 0x40
+DCD = 0x80
+
+FIFO_SIZE = 16
+HOST_BUFFER = 65536  # bytes of input that wait for the guest at most
+
+
+class Serial(ISADevice):
+    """The UART; its text goes to ``output``, its input comes through ``receive``."""
+
+    registers = tuple(range(8))
+
+    def __init__(self) -> None:
+        self._divisor = 12  # 9600 baud, as PC firmware leaves it
+        self._ier = 0
+        self._fcr = 0
+        self._lcr = 0
+        self._mcr = 0
+        self._scr = 0
+        self._modem = CTS | DSR | DCD  # the modem inputs: someone is there, ready to receive
+        self._delta = 0
+        self._overrun = False
+        self._thr_emptied = False  # a THR_EMPTY interrupt is pending
+        self._flow_control = False  # MCR has been written, so RTS means something
+        self._fifo: deque[int] = deque()
+        self._looped = 0  # how many bytes at the FIFO's head came from loopback and not from the host
+        self._host: deque[int] = deque()
+        self._line = False
+        self._queued = False
+        self._urgent = False
+
+    def start(self) -> None:
+        self.bus.deliver(LSR, "discarded")  # read-only
+        self.bus.deliver(MSR, "discarded")
+        super().start()
+
+    # Registers as the guest sees them
+
+    def peek(self, offset: int) -> int | None:
+        match offset:
+            case 0 if self._lcr & DLAB:
+                return self._divisor & 0xFF
+            case 1 if self._lcr & DLAB:
+                return self._divisor >> 8
+            case 0:
+                return None if self._fifo else 0
+            case 1:
+                return self._ier
+            case 2:
+                pending = self._interrupt()
+                if pending == THR_EMPTY:
+                    return None  # reading clears it
+                return pending | (FIFOS_ENABLED if self._fcr & FIFO_ENABLE else 0)
+            case 3:
+                return self._lcr
+            case 4:
+                return self._mcr
+            case 5:
+                return None if self._overrun else THRE | TEMT | (DR if self._fifo else 0)
+            case 6:
+                return None if self._delta else self._modem
+            case _:
+                return self._scr
+
+    def fetch(self, offset: int) -> int:
+        match offset:
+            case 0:
+                self._looped = max(0, self._looped - 1)
+                return self._fifo.popleft()
+            case 2:
+                self._thr_emptied = False
+                return THR_EMPTY | (FIFOS_ENABLED if self._fcr & FIFO_ENABLE else 0)
+            case 5:
+                self._overrun = False
+                return THRE | TEMT | OE | (DR if self._fifo else 0)
+            case _:
+                delta, self._delta = self._delta, 0
+                return self._modem | delta
+
+    def store(self, offset: int, value: int) -> None:
+        match offset:
+            case 0 if self._lcr & DLAB:
+                self._divisor = self._divisor & 0xFF00 | value
+            case 1 if self._lcr & DLAB:
+                self._divisor = self._divisor & 0xFF | value << 8
+            case 0:
+                self._transmit(bytes((value,)))
+            case 1:
+                if value & ETBEI and not self._ier & ETBEI:
+                    self._thr_emptied = True  # it is empty: enabling the interrupt raises it
+                self._ier = value & (ERBFI | ETBEI | ELSI | EDSSI)
+            case 2:
+                self._set_fifo_control(value)
+            case 3:
+                self._lcr = value
+            case 4:
+                self._set_modem_control(value & (DTR | RTS | OUT1 | OUT2 | LOOP))
+            case 7:
+                self._scr = value
+
+    def written(self, offset: int, size: int, data: bytes) -> None:
+        self._transmit(data)
+        self.changed()
+
+    # Input from the host
+
+    def room(self) -> int:
+        return max(0, HOST_BUFFER - len(self._host))
+
+    def receive(self, data: bytes) -> None:
+        self._host.extend(data)
+        self.changed()
+
+    # What the registers do
+
+    def settle(self) -> None:
+        if self._listens():
+            while self._host and len(self._fifo) < self._capacity():
+                self._fifo.append(self._host.popleft())
+        self._drive_line()
+        queued = not self._lcr & DLAB and not self._mcr & LOOP
+        if queued != self._queued:
+            self._queued = queued
+            self.bus.deliver(THR, "queued" if queued else None)
+        urgent = bool(self._ier & ETBEI)  # the guest waits for the interrupt that says its bytes are sent
+        if urgent != self._urgent:
+            self._urgent = urgent
+            self.bus.urgent(urgent)
+
+    def _drive_line(self) -> None:
+        # A PC lets the interrupt through only while OUT2 is on. Teaching systems (xv6 among them) never set it and
+        # other virtual machines do not ask for it, so neither does this one; in loopback the line stays quiet.
+        line = self._interrupt() != NO_INTERRUPT and not self._mcr & LOOP
+        if line != self._line:
+            self._line = line
+            self.irq.set(line)
+
+    def _interrupt(self) -> int:
+        """The pending interrupt of highest priority, as IIR bits 3-0."""
+        if self._ier & ELSI and self._overrun:
+            return RECEIVER_LINE_STATUS
+        if self._ier & ERBFI and self._fifo:
+            return RECEIVED_DATA if len(self._fifo) >= self._trigger() else CHARACTER_TIMEOUT
+        if self._ier & ETBEI and self._thr_emptied:
+            return THR_EMPTY
+        if self._ier & EDSSI and self._delta:
+            return MODEM_STATUS
+        return NO_INTERRUPT
+
+    def _trigger(self) -> int:
+        return TRIGGER[self._fcr >> 6] if self._fcr & FIFO_ENABLE else 1
+
+    def _capacity(self) -> int:
+        return FIFO_SIZE if self._fcr & FIFO_ENABLE else 1
+
+    def _listens(self) -> bool:
+        if self._mcr & LOOP:
+            return False
+        return not self._flow_control or bool(self._mcr & RTS or self._ier & ERBFI)
+
+    def _transmit(self, data: bytes) -> None:
+        # A byte in THR ends the interrupt that said it was empty; an edge-triggered line needs to see that.
+        self._thr_emptied = False
+        self._drive_line()
+        if self._mcr & LOOP:
+            for byte in data:
+                self._loop_back(byte)
+        else:
+            self.output(data)
+        self._thr_emptied = True
+
+    def _loop_back(self, byte: int) -> None:
+        if len(self._fifo) == self._capacity():
+            self._overrun = True
+            if self._fcr & FIFO_ENABLE:
+                return  # the FIFO keeps what it has
+            self._fifo.clear()  # without one the new byte destroys the old
+        self._fifo.append(byte)
+        self._looped = len(self._fifo)
+
+    def _set_fifo_control(self, value: int) -> None:
+        if (value ^ self._fcr) & FIFO_ENABLE or (value & FIFO_ENABLE and value & RCVR_FIFO_RESET):
+            self._give_back()
+            self._fifo.clear()
+            self._looped = 0
+        self._fcr = value & (FIFO_ENABLE | 0xC0) if value & FIFO_ENABLE else 0
+
+    def _set_modem_control(self, value: int) -> None:
+        if value & LOOP and not self._mcr & LOOP:
+            self._give_back()
+        self._flow_control = True
+        self._mcr = value
+        before = self._modem
+        if value & LOOP:
+            pairs = ((RTS, CTS), (DTR, DSR), (OUT1, RI), (OUT2, DCD))
+            self._modem = sum(status for control, status in pairs if value & control)
+        else:
+            self._modem = CTS | DSR | DCD
+        changed = before ^ self._modem
+        self._delta |= (changed & (CTS | DSR | DCD)) >> 4
+        if changed & before & RI:
+            self._delta |= TERI
+
+    def _give_back(self) -> None:
+        """Return the host's unread bytes from the FIFO to where they came from."""
+        while len(self._fifo) > self._looped:
+            self._host.appendleft(self._fifo.pop())

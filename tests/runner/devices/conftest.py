@@ -1,0 +1,93 @@
+"""A machine for one device: bus, line and outputs, with no KVM."""
+
+from collections.abc import Callable
+
+import pytest
+
+from runner.devices.device import Attachment, Device
+
+
+class Guest:
+    """Accesses a device as the vCPU loop does: published reads and queued writes need no Python.
+
+    With ``alone`` every access goes to the device's Python side instead.
+    """
+
+    def __init__(self, device: Device, alone: bool = False) -> None:
+        self.device = device
+        self.alone = alone
+        self.published: dict[tuple[int, int], int] = {}
+        self.delivery: dict[tuple[int, int], str] = {}
+        self.hurry = False
+        self.queue: list[tuple[int, int, bytes]] = []
+        self.level = False
+        self.edges = 0
+        self.text = b""
+        self.ends: list[tuple[str, int | None]] = []
+        self.wait: int | None = None
+        self.calls = 0
+        device.attach(Attachment(self, self, self._output, self._end, after=self._after))
+
+    # The machine's side of the attachment
+
+    def publish(self, offset: int, value: int | None, size: int = 1) -> None:
+        if value is None:
+            self.published.pop((offset, size), None)
+        else:
+            self.published[offset, size] = value
+
+    def deliver(self, offset: int, how: str | None, size: int = 1) -> None:
+        if how is None:
+            self.delivery.pop((offset, size), None)
+        else:
+            assert how in ("queued", "discarded")
+            self.delivery[offset, size] = how
+
+    def urgent(self, now: bool) -> None:
+        self.hurry = now
+
+    def set(self, level: bool) -> None:
+        self.edges += level and not self.level
+        self.level = level
+
+    def _output(self, data: bytes) -> None:
+        self.text += data
+
+    def _end(self, kind: str, status: int | None) -> None:
+        self.ends.append((kind, status))
+
+    def _after(self, delay: int | None) -> None:
+        self.wait = delay
+
+    # The guest's side
+
+    def read(self, offset: int, size: int = 1) -> int:
+        if not self.alone and (offset, size) in self.published:
+            return self.published[offset, size]
+        self.flush()
+        self.calls += 1
+        return self.device.read(offset, size)
+
+    def write(self, offset: int, value: int, size: int = 1) -> None:
+        match self.delivery.get((offset, size)) if not self.alone else None:
+            case "discarded":
+                return
+            case "queued":
+                self.queue.append((offset, size, value.to_bytes(size, "little")))
+                if self.hurry:
+                    self.flush()
+            case _:
+                self.flush()
+                self.calls += 1
+                self.device.write(offset, size, value)
+
+    def flush(self) -> None:
+        queue, self.queue = self.queue, []
+        for item in queue:
+            self.device.written(*item)
+
+
+@pytest.fixture(scope="session")
+def plug() -> Callable[..., Guest]:
+    """Put a device into a machine and get the guest that accesses it."""
+    return Guest

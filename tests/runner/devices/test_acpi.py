@@ -1,0 +1,57 @@
+"""ACPI's fixed registers."""
+
+import pytest
+
+from runner.devices.acpi import ACPI, PM1_CONTROL, PM1_ENABLE, PM1_STATUS, RESET, SLP_EN, WAK_STS
+from vmspec import layout
+
+
+@pytest.fixture
+def acpi(plug):
+    return plug(ACPI())
+
+
+@pytest.mark.parametrize("low_first", [None, True, False], ids=["word", "low-high", "high-low"])
+def test_sleep_type_s5_powers_off(acpi, low_first):
+    value = layout.S5_SLEEP_TYPE << 10 | SLP_EN
+    if low_first is None:
+        acpi.write(PM1_CONTROL, value, size=2)
+    else:
+        for at in (0, 1) if low_first else (1, 0):
+            acpi.write(PM1_CONTROL + at, value >> 8 * at & 0xFF)
+    assert acpi.ends == [("poweroff", None)]
+
+
+def test_sleep_type_alone_does_nothing(acpi):
+    acpi.write(PM1_CONTROL, layout.S5_SLEEP_TYPE << 10, size=2)
+    assert (acpi.ends, acpi.read(PM1_CONTROL, size=2)) == ([], layout.S5_SLEEP_TYPE << 10 | 1)
+
+
+def test_other_sleep_types_wake_at_once(acpi):
+    acpi.write(PM1_CONTROL, 1 << 10 | SLP_EN, size=2)
+    assert (acpi.ends, acpi.read(PM1_STATUS, size=2)) == ([], WAK_STS)
+
+
+def test_status_is_cleared_by_writing_ones(acpi):
+    acpi.write(PM1_CONTROL, 1 << 10 | SLP_EN, size=2)
+    acpi.write(PM1_STATUS, 0x7FFF, size=2)
+    kept = acpi.read(PM1_STATUS, size=2)
+    acpi.write(PM1_STATUS, WAK_STS, size=2)
+    assert (kept, acpi.read(PM1_STATUS, size=2)) == (WAK_STS, 0)
+
+
+def test_enable_bits_read_back(acpi):
+    """Linux writes a fixed event's enable bit and reads it back (acpi_ev_enable_event)."""
+    acpi.write(PM1_ENABLE, 0x0120, size=2)
+    assert (acpi.read(PM1_ENABLE, size=2), acpi.level) == (0x0120, False)
+
+
+def test_acpi_mode_cannot_be_left(acpi):
+    acpi.write(PM1_CONTROL, 0, size=2)
+    assert acpi.read(PM1_CONTROL, size=2) == 1
+
+
+@pytest.mark.parametrize(("value", "ends"), [(1, [("reset", None)]), (0, []), (6, [])])
+def test_reset_register(acpi, value, ends):
+    acpi.write(RESET, value)
+    assert acpi.ends == ends

@@ -1,0 +1,137 @@
+"""Devices from the user's own files."""
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.devices import Device, DeviceError, make
+from vmspec.devices import Python
+from vmspec.plan import PlannedDevice
+
+DICE = """
+from runner.devices import Device
+
+class Dice(Device):
+    def __init__(self, sides=6):
+        self.sides = sides
+
+    def read(self, offset, size):
+        return self.sides
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Write a file and make a device from it."""
+
+    def build(source, cls="dice:Dice", directory=tmp_path, **options):
+        if source is not None:
+            (directory / "dice.py").write_text(source)
+        return make(PlannedDevice("python0", "python", Python(cls=cls, port=(0x500, 1), options=options)), directory)
+
+    return build
+
+
+def test_class_beside_the_spec(own, plug):
+    assert plug(own(DICE)).read(0) == 6
+
+
+def test_options_are_keyword_arguments(own, plug):
+    assert plug(own(DICE, sides=20)).read(0) == 20
+
+
+def test_read_default_is_all_ones(own, plug):
+    guest = plug(own("from runner.devices import Device\nclass Dice(Device): pass\n"))
+    assert guest.read(0, 4) == 0xFFFFFFFF
+
+
+def test_default_written_hands_over_each_item(plug):
+    class Sink(Device):
+        def start(self):
+            self.items = []
+            self.bus.deliver(0, "queued", 2)
+
+        def write(self, offset, size, value):
+            self.items.append((offset, size, value))
+
+    guest = plug(Sink())
+    guest.device.written(0, 2, b"\x01\x02\x03\x04")
+    assert guest.device.items == [(0, 2, 0x0201), (0, 2, 0x0403)]
+
+
+def test_same_names_in_two_directories(own, tmp_path, plug):
+    other = tmp_path / "other"
+    other.mkdir()
+    first = own(DICE)
+    second = own(DICE.replace("sides=6", "sides=4"), directory=other)
+    assert (plug(first).read(0), plug(second).read(0)) == (6, 4)
+
+
+def test_module_named_like_one_of_the_standard_library(own, tmp_path, plug):
+    (tmp_path / "random.py").write_text(DICE)
+    assert plug(own(None, cls="random:Dice")).read(0) == 6
+
+
+def test_neighbours_can_be_imported_and_do_not_clash(own, tmp_path, plug):
+    other = tmp_path / "other"
+    other.mkdir()
+    got = []
+    for directory, sides in ((tmp_path, 8), (other, 12)):
+        (directory / "sides_of_dice.py").write_text(f"SIDES = {sides}\n")
+        source = "from sides_of_dice import SIDES\n" + DICE.replace("sides=6", "sides=SIDES")
+        got.append(plug(own(source, directory=directory)).read(0))
+    assert got == [8, 12]
+
+
+def test_dataclasses_with_postponed_annotations_work(own, plug):
+    source = "from __future__ import annotations\nfrom dataclasses import dataclass\n" + DICE.replace(
+        "class Dice", "@dataclass\nclass Roll:\n    value: int\n\nclass Dice"
+    )
+    assert plug(own(source)).read(0) == 6
+
+
+def test_nothing_of_the_import_is_left(own, tmp_path):
+    path, bytecode = sys.path[:], sys.dont_write_bytecode
+    own(DICE)
+    assert (sys.path, sys.dont_write_bytecode, [each.name for each in tmp_path.iterdir()]) == (
+        path,
+        bytecode,
+        ["dice.py"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (None, "there is no file {path}"),
+        ("", "{path} has no Dice"),
+        ("class Dice: pass", "Dice in {path} is not a subclass of runner.devices.Device"),
+        ("Dice = 3", "Dice in {path} is not a subclass of runner.devices.Device"),
+        ("\nclass Dice(", "SyntaxError: '(' was never closed ({path}:2)"),
+        ("\n\nimport nowhere", "ModuleNotFoundError: No module named 'nowhere' ({path}:3)"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3 ({path}:2)"),
+        (DICE.replace("self.sides = sides", "1 / 0"), "Dice() failed: ZeroDivisionError: division by zero ({path}:6)"),
+    ],
+    ids=["file", "class", "base", "kind", "syntax", "import", "exit", "constructor"],
+)
+def test_what_is_wrong_is_said(own, tmp_path, source, said):
+    with pytest.raises(DeviceError) as caught:
+        own(source)
+    message = str(caught.value)
+    assert message.startswith("device class dice:Dice: ")
+    assert message.endswith(said.format(path=tmp_path / "dice.py"))
+
+
+def test_unknown_option_is_said(own):
+    with pytest.raises(DeviceError, match=r"unexpected keyword argument 'sided'"):
+        own(DICE, sided=3)
+
+
+@given(source=st.text())
+def test_any_text_gives_only_its_own_error(tmp_path_factory, source):
+    directory = tmp_path_factory.mktemp("any")
+    (directory / "any.py").write_text(source, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(DeviceError):
+        make(PlannedDevice("python0", "python", Python(cls="any:Thing", port=(0x500, 1))), directory)

@@ -1,0 +1,131 @@
+"""What holds for every device, whatever a guest does to it."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.devices.acpi import ACPI
+from runner.devices.debug import DebugExit, DebugPort, PostPort
+from runner.devices.i8042 import I8042
+from runner.devices.rtc import RTC
+from runner.devices.serial import Serial
+
+SIZES = (1, 2, 4, 8)
+OFFSETS = st.integers(0, 9)
+# Bytes that mean something to some register, so that random accesses get somewhere.
+TELLING = st.sampled_from(
+    [0x00, 0x01, 0x02, 0x03, 0x05, 0x07, 0x08, 0x0A, 0x0B, 0x0C, 0x10, 0x13, 0x1B, 0x60, 0x80, 0xAA]
+)
+VALUES = TELLING | st.integers(0, 255) | st.integers(0, (1 << 64) - 1)
+ACCESSES = st.one_of(
+    st.tuples(st.just("read"), OFFSETS, st.sampled_from(SIZES)),
+    st.tuples(st.just("write"), OFFSETS, st.sampled_from(SIZES), VALUES),
+    st.tuples(st.just("write"), OFFSETS, st.just(1), TELLING),
+    st.tuples(st.just("receive"), st.binary(max_size=20)),
+    st.tuples(st.just("pass"), st.integers(0, 3_000_000_000)),
+)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_700_000_000_000_000_000
+
+    def __call__(self):
+        return self.now
+
+
+KINDS = {
+    "serial": lambda clock: Serial(),
+    "i8042": lambda clock: I8042(),
+    "rtc": lambda clock: RTC(None, clock),
+    "acpi": lambda clock: ACPI(),
+    "debug-port": lambda clock: DebugPort(),
+    "post-port": lambda clock: PostPort(),
+    "debug-exit": lambda clock: DebugExit(),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def do(guest, clock, access):
+    """One access, or one thing that happens outside the guest; what it shows."""
+    match access:
+        case ("read", offset, size):
+            return guest.read(offset, size)
+        case ("write", offset, size, value):
+            return guest.write(offset, value & (1 << 8 * size) - 1, size)
+        case ("receive", data):
+            guest.flush()
+            return guest.device.receive(data)
+        case ("pass", ns):
+            end = clock.now + ns
+            while guest.wait is not None and clock.now + guest.wait <= end:
+                clock.now += guest.wait
+                guest.wait = None
+                guest.device.tick()
+            clock.now = end
+            return None
+
+
+def state(device):
+    return {name: copy.copy(value) for name, value in vars(device).items() if name not in ("bus", "irq", "_clock")}
+
+
+@every_kind
+@given(accesses=st.lists(ACCESSES, max_size=40))
+def test_reads_fit_their_size_and_nothing_raises(plug, kind, accesses):
+    clock = Clock()
+    guest = plug(KINDS[kind](clock))
+    for access in accesses:
+        value = do(guest, clock, access)
+        if access[0] == "read":
+            assert 0 <= value < 1 << 8 * access[2]
+
+
+@every_kind
+@given(accesses=st.lists(ACCESSES, max_size=40))
+def test_published_is_what_reading_gives_and_reading_changes_nothing(plug, kind, accesses):
+    clock = Clock()
+    guest = plug(KINDS[kind](clock))
+    for access in [("pass", 0), *accesses]:
+        do(guest, clock, access)
+        before = state(guest.device)
+        for (offset, size), value in guest.published.items():
+            assert guest.device.read(offset, size) == value
+        assert state(guest.device) == before
+
+
+@every_kind
+@given(accesses=st.lists(ACCESSES, max_size=40))
+def test_a_guest_cannot_tell_who_answers(plug, kind, accesses):
+    clocks = Clock(), Clock()
+    served, alone = plug(KINDS[kind](clocks[0])), plug(KINDS[kind](clocks[1]), alone=True)
+    for access in accesses:
+        assert do(served, clocks[0], access) == do(alone, clocks[1], access)
+        assert (served.level, served.edges, served.ends) == (alone.level, alone.edges, alone.ends)
+    served.flush()
+    assert served.text == alone.text
+
+
+@given(chunks=st.lists(st.binary(max_size=40)), fcr=st.sampled_from([0x00, 0x01, 0x41, 0x81, 0xC1]), data=st.data())
+def test_serial_input_arrives_whole_and_in_order(plug, chunks, fcr, data):
+    """However chunks and the guest's reads, FIFO resets and loopback fall together."""
+    guest = plug(Serial())
+    guest.write(2, fcr)
+    got = b""
+    for chunk in chunks:
+        guest.device.receive(chunk)
+        match data.draw(st.sampled_from(["read", "reset", "loop", "nothing"])):
+            case "reset":
+                guest.write(2, fcr | 0x02)
+            case "loop":
+                guest.write(4, 0x10)
+                guest.write(4, 0x02)
+            case "read":
+                for _ in range(data.draw(st.integers(0, 50))):
+                    if guest.read(5) & 1:
+                        got += bytes((guest.read(0),))
+    while guest.read(5) & 1:
+        got += bytes((guest.read(0),))
+    assert got == b"".join(chunks)

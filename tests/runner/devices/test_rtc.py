@@ -1,0 +1,317 @@
+"""The clock against the MC146818's data sheet, on a clock that the test winds."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.devices.rtc import (
+    AIE,
+    CENTURY,
+    DATA,
+    DAY,
+    DM,
+    HOUR_24,
+    HOURS,
+    HOURS_ALARM,
+    INDEX,
+    MINUTES,
+    MINUTES_ALARM,
+    MONTH,
+    PIE,
+    RTC,
+    SECOND,
+    SECONDS,
+    SECONDS_ALARM,
+    SET,
+    UIE,
+    UIP,
+    WEEKDAY,
+    YEAR,
+    A,
+    B,
+    C,
+    D,
+)
+
+START = datetime(2024, 2, 28, 23, 59, 30, tzinfo=UTC)  # a Wednesday, two minutes before a leap day
+
+
+class Clock:
+    def __init__(self, now=0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def rtc(plug, clock):
+    return plug(RTC(START, clock))
+
+
+def get(rtc, index):
+    rtc.write(INDEX, index)
+    return rtc.read(DATA)
+
+
+def put(rtc, index, value):
+    rtc.write(INDEX, index)
+    rtc.write(DATA, value)
+
+
+def run(rtc, clock, ns):
+    """Let time pass, with the machine's ticks on the way."""
+    end = clock.now + ns
+    while rtc.wait is not None and clock.now + rtc.wait <= end:
+        clock.now += rtc.wait
+        rtc.wait = None
+        rtc.device.tick()
+    clock.now = end
+
+
+def mach_get_cmos_time(rtc):
+    """Linux's way to the time at boot: wait until no update is near, read, and take BCD apart."""
+    while get(rtc, A) & UIP:
+        pass
+    raw = [get(rtc, index) for index in (CENTURY, YEAR, MONTH, DAY, HOURS, MINUTES, SECONDS)]
+    if not get(rtc, B) & DM:
+        raw = [(value >> 4) * 10 + (value & 15) for value in raw]
+    century, year, *rest = raw
+    return datetime(century * 100 + year, *rest, tzinfo=UTC)
+
+
+def mc146818_set_time(rtc, moment):
+    """Linux's way to set the time."""
+    control = get(rtc, B)
+    put(rtc, B, control | SET)
+    put(rtc, A, get(rtc, A) | 0x70)
+    fields = {
+        YEAR: moment.year % 100,
+        MONTH: moment.month,
+        DAY: moment.day,
+        HOURS: moment.hour,
+        MINUTES: moment.minute,
+        SECONDS: moment.second,
+        CENTURY: moment.year // 100,
+    }
+    for index, value in fields.items():
+        put(rtc, index, value // 10 << 4 | value % 10)
+    put(rtc, B, control)
+    put(rtc, A, 0x26)
+
+
+def test_starts_at_the_given_time(rtc):
+    assert mach_get_cmos_time(rtc) == START
+
+
+def test_follows_the_host_by_default(plug):
+    before = datetime.now(UTC).replace(microsecond=0)
+    assert before <= mach_get_cmos_time(plug(RTC())) <= datetime.now(UTC)
+
+
+def test_time_goes_on_over_a_leap_day(rtc, clock):
+    clock.now += 86400 * SECOND
+    assert mach_get_cmos_time(rtc) == datetime(2024, 2, 29, 23, 59, 30, tzinfo=UTC)
+
+
+def test_weekday_counts_from_sunday(rtc):
+    assert get(rtc, WEEKDAY) == 4
+
+
+def test_reset_state(rtc):
+    assert [get(rtc, index) for index in (A, B, C, D)] == [0x26, HOUR_24, 0, 0x80]
+
+
+def test_binary_mode(rtc):
+    put(rtc, B, HOUR_24 | DM)
+    assert (get(rtc, MINUTES), get(rtc, YEAR)) == (59, 24)
+
+
+@pytest.mark.parametrize(("hour", "shown"), [(0, 0x12), (1, 0x01), (12, 0x92), (23, 0x91)])
+def test_twelve_hour_mode(plug, clock, hour, shown):
+    rtc = plug(RTC(START.replace(hour=hour), clock))
+    put(rtc, B, 0)
+    assert get(rtc, HOURS) == shown
+
+
+def test_linux_sets_the_time(rtc, clock):
+    moment = datetime(1999, 12, 31, 23, 59, 58, tzinfo=UTC)
+    mc146818_set_time(rtc, moment)
+    clock.now += 3 * SECOND
+    assert mach_get_cmos_time(rtc) == datetime(2000, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+
+# Whole seconds: this clock stands still, and in the last milliseconds of a second an update would be near for ever.
+MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2069, 12, 31)).map(lambda moment: moment.replace(microsecond=0))
+
+
+@given(moment=MOMENTS, twelve=st.booleans(), binary=st.booleans())
+def test_any_time_that_is_set_is_read_back(plug, moment, twelve, binary):
+    source = plug(RTC(moment, Clock()))
+    copy = plug(RTC(START, Clock()))
+    mode = (0 if twelve else HOUR_24) | (DM if binary else 0)
+    put(source, B, mode)
+    put(copy, B, mode | SET)
+    for index in (SECONDS, MINUTES, HOURS, DAY, MONTH, YEAR, CENTURY):
+        put(copy, index, get(source, index))
+    put(copy, B, mode)
+    for guest in (source, copy):
+        put(guest, B, HOUR_24)
+    assert mach_get_cmos_time(copy) == mach_get_cmos_time(source) == moment.replace(tzinfo=UTC)
+
+
+def test_single_register_may_be_set_without_stopping_the_clock(rtc):
+    put(rtc, MINUTES, 0x30)
+    assert mach_get_cmos_time(rtc) == START.replace(minute=30)
+
+
+def test_date_that_does_not_exist_is_not_taken(rtc):
+    put(rtc, MONTH, 0x13)
+    assert mach_get_cmos_time(rtc) == START
+
+
+def test_time_stands_while_it_is_set(rtc, clock):
+    put(rtc, B, HOUR_24 | SET)
+    clock.now += 10 * SECOND
+    assert get(rtc, SECONDS) == 0x30
+
+
+def test_the_end_of_time_does_not_overflow(rtc, clock):
+    put(rtc, B, HOUR_24 | DM)
+    put(rtc, B, HOUR_24 | SET | DM)
+    for index, value in ((CENTURY, 99), (YEAR, 99), (MONTH, 12), (DAY, 31)):
+        put(rtc, index, value)
+    put(rtc, B, HOUR_24 | DM)
+    clock.now += 86400 * SECOND
+    assert get(rtc, CENTURY) == 99
+
+
+def test_update_in_progress_shows_before_the_second_ends(rtc, clock):
+    clock.now = SECOND - 1_000_000
+    near = get(rtc, A) & UIP
+    clock.now = SECOND
+    assert (near, get(rtc, A) & UIP) == (UIP, 0)
+
+
+def test_memory_keeps_what_is_written_and_is_read_without_python(rtc):
+    put(rtc, 0x0F, 0xA5)
+    calls = rtc.calls
+    assert (rtc.read(DATA), rtc.calls) == (0xA5, calls)
+
+
+def test_nmi_mask_is_not_part_of_the_index(rtc):
+    put(rtc, 0x40, 0x77)
+    assert get(rtc, 0x80 | 0x40) == 0x77
+
+
+def test_index_is_write_only(rtc):
+    assert rtc.read(INDEX) == 0xFF
+
+
+@pytest.mark.parametrize("index", [C, D])
+def test_flags_and_battery_cannot_be_written(rtc, index):
+    before = get(rtc, index)
+    put(rtc, index, 0x7F)
+    assert get(rtc, index) == before
+
+
+# Interrupts
+
+
+def test_flags_rise_without_interrupts_for_who_polls(rtc, clock):
+    clock.now += SECOND
+    assert (get(rtc, C), get(rtc, C)) == (0x50, 0)
+
+
+def test_no_tick_is_asked_for_without_interrupts(rtc):
+    get(rtc, C)
+    assert rtc.wait is None
+
+
+def test_update_interrupt_each_second(rtc, clock):
+    put(rtc, B, HOUR_24 | UIE)
+    seen = []
+    for _ in range(3):
+        run(rtc, clock, SECOND)
+        seen.append((rtc.level, get(rtc, C) & 0x90, rtc.level))
+    assert seen == [(True, 0x90, False)] * 3
+
+
+def test_line_stays_up_until_the_flags_are_read(rtc, clock):
+    put(rtc, B, HOUR_24 | UIE)
+    run(rtc, clock, 5 * SECOND)
+    assert (rtc.edges, rtc.level, rtc.wait) == (1, True, None)
+
+
+@pytest.mark.parametrize(("rate", "hertz"), [(1, 256), (2, 128), (3, 8192), (6, 1024), (15, 2)])
+def test_periodic_interrupt_rate(rtc, clock, rate, hertz):
+    put(rtc, A, 0x20 | rate)
+    get(rtc, C)
+    put(rtc, B, HOUR_24 | PIE)
+    end = clock.now + SECOND
+    count = 0
+    while clock.now + rtc.wait <= end:
+        run(rtc, clock, rtc.wait)
+        assert rtc.level
+        get(rtc, C)
+        count += 1
+    assert count == hertz
+
+
+def test_rate_zero_gives_no_periodic_interrupt(rtc):
+    put(rtc, A, 0x20)
+    put(rtc, B, HOUR_24 | PIE)
+    assert rtc.wait is None
+
+
+def alarm(rtc, hour, minute, second):
+    for index, value in ((HOURS_ALARM, hour), (MINUTES_ALARM, minute), (SECONDS_ALARM, second)):
+        put(rtc, index, value)
+    get(rtc, C)
+    put(rtc, B, HOUR_24 | AIE)
+
+
+def seconds_to_interrupt(rtc, clock, most=200):
+    for second in range(1, most):
+        run(rtc, clock, SECOND)
+        if rtc.level:
+            return second
+    return None
+
+
+def test_alarm_interrupts_at_its_time(rtc, clock):
+    alarm(rtc, 0x00, 0x00, 0x05)
+    assert seconds_to_interrupt(rtc, clock) == 35
+
+
+def test_alarm_bytes_may_match_everything(rtc, clock):
+    alarm(rtc, 0xFF, 0xC0, 0x45)
+    first = seconds_to_interrupt(rtc, clock)
+    get(rtc, C)
+    assert (first, seconds_to_interrupt(rtc, clock)) == (15, 60)
+
+
+def test_alarm_that_never_matches(rtc, clock):
+    alarm(rtc, 0x00, 0x00, 0x7F)
+    assert seconds_to_interrupt(rtc, clock) is None
+
+
+def test_alarm_flag_after_a_long_time_without_ticks(rtc, clock):
+    for index, value in ((HOURS_ALARM, 0x12), (MINUTES_ALARM, 0), (SECONDS_ALARM, 0)):
+        put(rtc, index, value)
+    get(rtc, C)
+    clock.now += timedelta(days=400) // timedelta(seconds=1) * SECOND
+    assert get(rtc, C) & 0x20
+
+
+def test_setting_the_time_turns_the_update_interrupt_off(rtc):
+    put(rtc, B, HOUR_24 | UIE)
+    put(rtc, B, HOUR_24 | UIE | SET)
+    assert get(rtc, B) == HOUR_24 | SET

@@ -1,0 +1,365 @@
+"""The 16550A against the data sheet."""
+
+import pytest
+
+from runner.devices.serial import (
+    CHARACTER_TIMEOUT,
+    DLAB,
+    DLL,
+    DLM,
+    DR,
+    DTR,
+    EDSSI,
+    ELSI,
+    ERBFI,
+    ETBEI,
+    FCR,
+    FIFO_ENABLE,
+    FIFO_SIZE,
+    HOST_BUFFER,
+    IER,
+    IIR,
+    LCR,
+    LOOP,
+    LSR,
+    MCR,
+    MODEM_STATUS,
+    MSR,
+    NO_INTERRUPT,
+    OE,
+    OUT1,
+    OUT2,
+    RBR,
+    RCVR_FIFO_RESET,
+    RECEIVED_DATA,
+    RECEIVER_LINE_STATUS,
+    RTS,
+    SCR,
+    TEMT,
+    TERI,
+    THR,
+    THR_EMPTY,
+    THRE,
+    TRIGGER,
+    Serial,
+)
+
+
+@pytest.fixture
+def uart(plug):
+    return plug(Serial())
+
+
+def pending(uart):
+    return uart.read(IIR) & 0x0F
+
+
+def listening(uart, fcr=FIFO_ENABLE, ier=ERBFI):
+    uart.write(FCR, fcr)
+    uart.write(IER, ier)
+    uart.write(MCR, RTS | OUT2)
+
+
+def take(uart):
+    data = b""
+    while uart.read(LSR) & DR:
+        data += bytes((uart.read(RBR),))
+    return data
+
+
+def test_reset_state(uart):
+    assert [uart.read(register) for register in range(1, 8)] == [0, NO_INTERRUPT, 0, 0, THRE | TEMT, 0xB0, 0]
+
+
+@pytest.mark.parametrize(
+    ("register", "kept"), [(IER, 0x0F), (LCR, 0xFF), (MCR, 0x1F), (SCR, 0xFF)], ids=["ier", "lcr", "mcr", "scr"]
+)
+def test_registers_keep_the_bits_they_have(uart, register, kept):
+    uart.write(register, 0xFF)
+    assert uart.read(register) == kept
+
+
+@pytest.mark.parametrize("register", [LSR, MSR])
+def test_status_registers_are_read_only(uart, register):
+    before = uart.read(register)
+    uart.write(register, ~before & 0xFF)
+    assert uart.read(register) == before
+
+
+def test_divisor_latch_hides_data_and_interrupt_enable(uart):
+    uart.write(IER, ERBFI)
+    uart.write(LCR, DLAB)
+    uart.write(DLL, 0x34)
+    uart.write(DLM, 0x12)
+    latch = uart.read(DLL), uart.read(DLM)
+    uart.write(LCR, 0)
+    assert (*latch, uart.read(IER), uart.text) == (0x34, 0x12, ERBFI, b"")
+
+
+def test_word_access_reaches_two_registers(uart):
+    uart.write(LCR, DLAB)
+    uart.write(DLL, 0x1234, size=2)
+    assert (uart.read(DLL), uart.read(DLM), uart.read(DLL, size=2)) == (0x34, 0x12, 0x1234)
+
+
+def test_lanes_past_the_last_register_read_as_ones(uart):
+    uart.write(SCR, 0x5A)
+    assert uart.read(SCR, size=2) == 0xFF5A
+
+
+def test_console_output_needs_no_python_per_byte(uart):
+    calls = uart.calls
+    for byte in b"hello\n":
+        assert uart.read(LSR) & THRE
+        uart.write(THR, byte)
+    assert uart.calls == calls
+    uart.flush()
+    assert uart.text == b"hello\n"
+
+
+def test_output_before_a_register_change_is_not_taken_for_what_comes_after(uart):
+    uart.write(THR, ord("a"))
+    uart.write(LCR, DLAB)
+    uart.write(DLL, ord("b"))
+    uart.write(LCR, 0)
+    uart.write(THR, ord("c"))
+    uart.flush()
+    assert uart.text == b"ac"
+
+
+# Transmitter interrupt
+
+
+def test_enabling_the_transmitter_interrupt_raises_it(uart):
+    uart.write(MCR, OUT2)
+    uart.write(IER, ETBEI)
+    assert (uart.level, pending(uart)) == (True, THR_EMPTY)
+
+
+def test_reading_the_identification_ends_the_transmitter_interrupt(uart):
+    uart.write(MCR, OUT2)
+    uart.write(IER, ETBEI)
+    uart.read(IIR)
+    assert (uart.level, pending(uart)) == (False, NO_INTERRUPT)
+
+
+def test_identification_of_another_interrupt_leaves_the_transmitters(uart):
+    listening(uart, ier=ERBFI | ETBEI)
+    uart.device.receive(b"x")
+    assert pending(uart) == RECEIVED_DATA
+    uart.read(RBR)
+    assert pending(uart) == THR_EMPTY
+
+
+def test_each_transmission_raises_the_interrupt_again(uart):
+    uart.write(MCR, OUT2)
+    uart.write(IER, ETBEI)
+    uart.read(IIR)
+    uart.write(THR, ord("x"))
+    assert (uart.level, pending(uart)) == (True, THR_EMPTY)
+
+
+def test_transmission_gives_a_new_edge_though_nobody_read_the_identification(uart):
+    uart.write(MCR, OUT2)
+    uart.write(IER, ETBEI)
+    edges = uart.edges
+    uart.write(THR, ord("x"))
+    assert uart.edges == edges + 1
+
+
+def test_queued_output_is_urgent_only_while_its_interrupt_is_on(uart):
+    uart.write(IER, ETBEI)
+    on = uart.hurry
+    uart.write(IER, 0)
+    assert (on, uart.hurry) == (True, False)
+
+
+def test_the_interrupt_needs_no_out2_as_teaching_systems_leave_it_off(uart):
+    uart.write(IER, ETBEI)
+    assert uart.level
+
+
+def test_the_interrupt_line_is_quiet_in_loopback(uart):
+    uart.write(IER, ETBEI)
+    uart.write(MCR, OUT2 | LOOP)
+    assert not uart.level
+
+
+# Receiver
+
+
+def test_empty_receiver_reads_as_zero_without_python(uart):
+    calls = uart.calls
+    assert (uart.read(RBR), uart.calls) == (0, calls)
+
+
+def test_a_guest_that_sets_nothing_up_can_poll_for_input(uart):
+    uart.device.receive(b"poll")
+    assert take(uart) == b"poll"
+
+
+def test_without_fifos_one_byte_waits_and_the_line_follows_it(uart):
+    listening(uart, fcr=0)
+    uart.device.receive(b"ab")
+    assert (uart.level, pending(uart)) == (True, RECEIVED_DATA)
+    assert take(uart) == b"ab"
+    assert (uart.level, pending(uart)) == (False, NO_INTERRUPT)
+
+
+@pytest.mark.parametrize("code", range(4))
+def test_trigger_level_tells_data_from_timeout(uart, code):
+    listening(uart, fcr=FIFO_ENABLE | code << 6)
+    uart.device.receive(bytes(TRIGGER[code]))
+    assert pending(uart) == RECEIVED_DATA
+    uart.read(RBR)
+    assert pending(uart) == (CHARACTER_TIMEOUT if TRIGGER[code] > 1 else NO_INTERRUPT)
+
+
+def test_input_of_any_length_arrives_whole(uart):
+    listening(uart)
+    data = bytes(range(256)) * 40
+    uart.device.receive(data)
+    assert take(uart) == data
+
+
+def test_room_shrinks_by_what_waits(uart):
+    listening(uart)
+    uart.device.receive(bytes(1000))
+    assert uart.device.room() == HOST_BUFFER - 1000 + FIFO_SIZE
+
+
+def test_input_waits_while_rts_is_off_and_the_interrupt_disabled(uart):
+    uart.write(MCR, OUT2)
+    uart.device.receive(b"later")
+    early = take(uart)
+    uart.write(MCR, RTS)
+    assert (early, take(uart)) == (b"", b"later")
+
+
+def test_receive_interrupt_alone_lets_input_in(uart):
+    uart.write(MCR, 0)
+    uart.write(IER, ERBFI)
+    uart.device.receive(b"irq")
+    assert take(uart) == b"irq"
+
+
+@pytest.mark.parametrize("fcr", [FIFO_ENABLE | RCVR_FIFO_RESET, 0], ids=["reset", "disable"])
+def test_bytes_thrown_away_unread_are_sent_again(uart, fcr):
+    listening(uart)
+    uart.device.receive(b"0123456789abcdefghij")
+    uart.read(RBR)
+    uart.write(FCR, fcr)
+    assert take(uart) == b"123456789abcdefghij"
+
+
+def test_fifo_reset_needs_the_enable_bit(uart):
+    listening(uart, fcr=0)
+    uart.write(MCR, LOOP)
+    uart.write(THR, ord("x"))
+    uart.write(FCR, RCVR_FIFO_RESET)
+    assert uart.read(LSR) & DR
+
+
+def test_fifo_reset_drops_what_was_looped_back(uart):
+    uart.write(FCR, FIFO_ENABLE)
+    uart.write(MCR, LOOP)
+    uart.write(THR, ord("x"))
+    uart.write(FCR, FIFO_ENABLE | RCVR_FIFO_RESET)
+    assert not uart.read(LSR) & DR
+
+
+def test_identification_shows_enabled_fifos(uart):
+    uart.write(FCR, FIFO_ENABLE)
+    on = uart.read(IIR)
+    uart.write(FCR, 0)
+    assert (on, uart.read(IIR)) == (0xC1, 0x01)
+
+
+# Loopback
+
+
+def test_loopback_returns_bytes_and_prints_nothing(uart):
+    uart.write(FCR, FIFO_ENABLE)
+    uart.write(MCR, LOOP)
+    for byte in b"loop":
+        uart.write(THR, byte)
+    assert (take(uart), uart.text) == (b"loop", b"")
+
+
+def test_looped_bytes_survive_the_end_of_loopback(uart):
+    uart.write(FCR, FIFO_ENABLE)
+    uart.write(MCR, LOOP)
+    uart.write(THR, ord("x"))
+    uart.write(MCR, RTS)
+    uart.device.receive(b"y")
+    assert take(uart) == b"xy"
+
+
+def test_host_input_stays_outside_loopback(uart):
+    listening(uart)
+    uart.device.receive(b"host")
+    uart.write(MCR, LOOP | RTS)
+    inside = take(uart)
+    uart.write(MCR, RTS)
+    assert (inside, take(uart)) == (b"", b"host")
+
+
+def test_full_fifo_keeps_its_bytes_on_overrun(uart):
+    uart.write(FCR, FIFO_ENABLE)
+    uart.write(MCR, LOOP)
+    for byte in range(FIFO_SIZE + 3):
+        uart.write(THR, byte)
+    assert uart.read(LSR) & OE
+    assert take(uart) == bytes(range(FIFO_SIZE))
+
+
+def test_without_fifos_overrun_replaces_the_byte(uart):
+    uart.write(MCR, LOOP)
+    uart.write(THR, 1)
+    uart.write(THR, 2)
+    assert (uart.read(LSR) & OE, uart.read(RBR)) == (OE, 2)
+
+
+def test_reading_line_status_clears_the_overrun_and_its_interrupt(uart):
+    uart.write(IER, ELSI | ERBFI)
+    uart.write(MCR, LOOP)
+    uart.write(THR, 1)
+    uart.write(THR, 2)
+    before = pending(uart)
+    uart.read(LSR)
+    assert (before, pending(uart), uart.read(LSR) & OE) == (RECEIVER_LINE_STATUS, RECEIVED_DATA, 0)
+
+
+@pytest.mark.parametrize(("control", "status"), [(DTR, 0x20), (RTS, 0x10), (OUT1, 0x40), (OUT2, 0x80)])
+def test_loopback_ties_modem_outputs_to_inputs(uart, control, status):
+    uart.write(MCR, LOOP | control)
+    assert uart.read(MSR) & 0xF0 == status
+
+
+def test_modem_changes_are_told_once(uart):
+    uart.write(MCR, LOOP)
+    uart.read(MSR)
+    uart.write(MCR, LOOP | RTS)
+    assert (uart.read(MSR), uart.read(MSR)) == (0x11, 0x10)
+
+
+def test_ring_is_told_at_its_trailing_edge_only(uart):
+    uart.write(MCR, LOOP | OUT1)
+    leading = uart.read(MSR) & TERI
+    uart.write(MCR, LOOP)
+    assert (leading, uart.read(MSR) & TERI) == (0, TERI)
+
+
+def test_modem_interrupt_has_the_lowest_priority(uart):
+    uart.write(IER, EDSSI | ETBEI)
+    uart.write(MCR, LOOP | RTS)
+    assert (pending(uart), pending(uart)) == (THR_EMPTY, MODEM_STATUS)
+    uart.read(MSR)
+    assert pending(uart) == NO_INTERRUPT
+
+
+def test_loopback_shuts_the_interrupt_gate(uart):
+    uart.write(MCR, OUT2)
+    uart.write(IER, ETBEI)
+    uart.write(MCR, OUT2 | LOOP)
+    assert not uart.level
