@@ -1,6 +1,5 @@
 """Running a spec: the composition root, where the plan, the machine, the console and the recorder meet."""
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,10 +8,8 @@ from typing import Any
 
 from attrs import evolve
 
-import vmspec
-from runner import facts
 from runner.console import Console, ConsoleClosed, Output, Watch
-from runner.devices import make
+from runner.devices import DeviceError, make
 from runner.machine import Machine
 from runner.result import Ending, Result, status, unmet
 from runner.rings import Rings
@@ -20,13 +17,15 @@ from runner.terminal import HELP, Escapes, Input, Raw
 from tracer.errors import TraceError
 from tracer.paths import ring_path, set_aside
 from tracer.recorder import Recorder
+from vmspec.document import Document
+from vmspec.models import Spec
 from vmspec.plan import Plan, PlannedDevice
 from vmspec.planner import plan as make_plan
 from vmspec.record import REASONS
 
 
 def run(
-    spec: vmspec.Spec | Path | str,
+    spec: Spec | Path | str,
     *,
     overrides: tuple[str, ...] = (),
     record: bool = True,
@@ -44,11 +43,10 @@ def run(
     run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
     begun); whatever happens once the guest runs is in the result.
     """
-    if not isinstance(spec, vmspec.Spec):
-        spec = vmspec.load(Path(spec), overrides)
+    plan = make_plan(spec) if isinstance(spec, Spec) else Document.open(Path(spec), overrides).plan()
     if not record:
-        spec = evolve(spec, trace=evolve(spec.trace, path=None))
-    return Session(make_plan(spec), input, output, notice).run()
+        plan = evolve(plan, spec=evolve(plan.spec, trace=evolve(plan.spec.trace, path=None)))
+    return Session(plan, input, output, notice).run()
 
 
 class Session:
@@ -65,6 +63,7 @@ class Session:
         expect = self.spec.expect
         self.console = Console(Watch(expect.console, expect.absent), self._console_closed)
         self.inputs: list[Input] = []
+        self._begun = False
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
@@ -72,7 +71,7 @@ class Session:
             self.machine = Machine(self.plan)
             stack.callback(self.machine.close)
             self.rings = self._open_rings()
-            stack.callback(self.rings.close)
+            stack.callback(self._close_rings)
             stop = self.machine.stopping
             standard = Output(self.output, stop) if self.output is not None else None
             self.machine.attach(
@@ -90,13 +89,17 @@ class Session:
                     self._recording_failed,
                 )
             timeout = self.spec.vm.timeout
+            self._begun = True
             with raw:
                 try:
                     ending = self.machine.run(self.rings, self._started, timeout / 1e9 if timeout else None)
                 finally:
                     for reader in self.inputs:
                         reader.stop()
-            return self._finish(ending, {"start": stats, "end": self.machine.stats()})
+            result = self._finish(ending, {"start": stats, "end": self.machine.stats()})
+            if self.machine.stuck:
+                stack.pop_all()  # its threads still use all of it: better kept for ever than pulled away
+            return result
 
     def _open_rings(self) -> Rings:
         trace = self.spec.trace
@@ -112,6 +115,11 @@ class Session:
             raise TraceError(f"cannot record: {ring}: {error.strerror}; free some room, or choose another "
                              "place with --trace FILE, or run with --no-trace") from error  # fmt: skip
 
+    def _close_rings(self) -> None:
+        self.rings.close()
+        if self.rings.path is not None and not self._begun:
+            self.rings.path.unlink(missing_ok=True)  # nothing ran that could be recovered
+
     def _sink(self, planned: PlannedDevice, standard: Output | None, stack: ExitStack) -> Output | None:
         match getattr(planned.model, "output", "stdout"):
             case "stdout":
@@ -119,8 +127,7 @@ class Session:
             case "none":
                 return None
             case path:
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-                stack.callback(os.close, fd)
+                fd = open_file(planned, path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, stack)
                 return Output(fd, self.machine.stopping)
 
     def _open_inputs(self, stack: ExitStack) -> Raw:
@@ -133,8 +140,7 @@ class Session:
                 case "stdin":
                     fd = self.input
                 case path:
-                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-                    stack.callback(os.close, fd)
+                    fd = open_file(planned, path, os.O_RDONLY | os.O_NONBLOCK, stack)
             if fd is None:
                 continue
             escapes = None
@@ -157,6 +163,10 @@ class Session:
 
     def _metadata(self) -> dict[str, str]:
         """The trace's metadata, which also goes into the ring file; called in the recorder's thread."""
+        import json
+
+        from runner import facts
+
         metadata = facts.metadata(self.machine, self.machine.tsc_khz())
         devices = [device.name for device in self.plan.devices]
         self.rings.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
@@ -228,3 +238,13 @@ class Session:
         counters = {REASONS[n] if n < len(REASONS) else f"exit_{n}": count for n, count in enumerate(totals) if count}
         counters["dropped"] = sum(self.rings.counters("dropped"))
         return counters
+
+
+def open_file(planned: PlannedDevice, path: str | Path, flags: int, stack: ExitStack) -> int:
+    """A descriptor for a device's input or output, closed with the stack. Raises DeviceError."""
+    try:
+        fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise DeviceError(f"device {planned.name}: cannot open {path}: {error.strerror}") from error
+    stack.callback(os.close, fd)
+    return fd

@@ -1,7 +1,8 @@
 """What every device model is: a small class that sees offsets, and gets its interrupt line and outputs injected."""
 
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from attrs import field, frozen
 
@@ -63,6 +64,11 @@ class Device:
     output: Callable[[bytes], None]
     end: Callable[[str, int | None], None]
     after: Callable[[int | None], None]
+
+    @classmethod
+    def make(cls, model: Any, directory: Path) -> "Device":
+        """The device for a spec's model; ``directory`` is the spec's. Most need nothing of either."""
+        return cls()
 
     def attach(self, attachment: Attachment) -> None:
         """Take the machine's side of the connections; called once before the guest starts."""

@@ -10,6 +10,8 @@ DV bits are kept and have no effect; a time that is set starts at the full secon
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from runner.devices.isa import ISADevice
 
@@ -85,6 +87,10 @@ class RTC(ISADevice):
         self._seen = 0  # up to what time the flags have been worked out
         self._line = False
         self._waiting = False  # a tick has been asked for
+
+    @classmethod
+    def make(cls, model: Any, directory: Path) -> "RTC":
+        return cls(model.time)
 
     def start(self) -> None:
         if self._start is not None:

@@ -1,0 +1,99 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import vmspec
+from vmspec.cli import main
+
+GOOD = '[vm]\nname = "x"\n[boot]\ncode = "f4"\nmode = "real"\n'
+BAD = '[vm]\nnme = "x"\n[boot]\ncode = "f4"\nmode = "real"\n'
+
+
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "good.toml"
+    path.write_text(GOOD)
+    return str(path)
+
+
+@pytest.fixture
+def bad(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text(BAD)
+    return str(path)
+
+
+def test_check_says_ok(good, capsys):
+    assert (main(["check", good]), capsys.readouterr().out) == (0, f"{good}: ok\n")
+
+
+def test_check_tells_the_problems_of_every_spec(good, bad, capsys):
+    status = main(["check", bad, good, bad])
+    output = capsys.readouterr()
+    assert (status, output.out) == (2, f"{good}: ok\n")
+    assert output.err.count(f"{bad}:2:1: vm.nme: unknown key") == 2
+
+
+def test_check_looks_at_the_images(good, capsys):
+    status = main(["check", good, "--set", "boot={kernel='no-such-file'}"])
+    assert (status, capsys.readouterr().err[:8]) == (2, "--set #1")
+
+
+def test_show_prints_a_spec_that_reads_back(good, capsys):
+    assert main(["show", good, "--set", "vm.memory=1GiB"]) == 0
+    assert vmspec.loads(capsys.readouterr().out, "/") == vmspec.load(good, ["vm.memory=1GiB"])
+
+
+def test_plan_prints_the_plan(good, capsys):
+    assert main(["plan", good]) == 0
+    assert capsys.readouterr().out.startswith("Machine\n  name           x\n")
+
+
+def test_plan_prints_json(good, capsys):
+    assert main(["plan", "--json", good]) == 0
+    assert json.loads(capsys.readouterr().out)["entry"]["mode"] == "real"
+
+
+def test_schema_prints_the_schema(capsys):
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == vmspec.schema()
+
+
+@pytest.mark.parametrize("command", ["show", "plan", "check"])
+def test_a_wrong_spec_is_status_2(command, bad, capsys):
+    status = main([command, bad])
+    output = capsys.readouterr()
+    assert (status, output.out) == (2, "")
+    assert "vm.name: is missing" in output.err
+
+
+def test_a_wrong_call_is_status_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["shew"])
+    assert caught.value.code == 2
+    assert "invalid choice: 'shew'" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error(good):
+    program = "import sys; from vmspec.cli import main; sys.stdin.read(); sys.exit(main(sys.argv[1:]))"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "plan", good],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()
+        process.stdin.close()
+        assert (process.wait(), process.stderr.read()) == (0, b"")
+
+
+def test_a_directory_whose_name_is_no_text_is_shown(tmp_path):
+    directory = tmp_path / "\udcff"
+    directory.mkdir()
+    (directory / "x.toml").write_text('[vm]\nname = "x"\n[boot]\nkernel = "k"\n')
+    shown = subprocess.run(
+        [sys.executable, "-m", "vmspec.cli", "show", directory / "x.toml"], capture_output=True, check=True
+    )
+    assert b"\\udcff/k" in shown.stdout

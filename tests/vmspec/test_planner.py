@@ -1,0 +1,413 @@
+import itertools
+import json
+import os
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.vmspec import specs
+from tests.vmspec.image import images
+from vmspec import layout
+from vmspec.devices import ACPI, I8042, RTC, DebugExit, Python, Serial
+from vmspec.models import CPU, VM, Boot, Spec
+from vmspec.plan import Plan
+from vmspec.planner import plan
+from vmspec.problems import Problem, SpecError
+
+GOLDEN = Path(__file__).parent / "golden"
+HLT = b"\xf4"
+PC = (Serial(), I8042(), RTC(), ACPI())
+
+
+def flat(code: bytes = HLT, mode: str = "real", memory: int = layout.MIB, **boot: object) -> Spec:
+    return Spec(vm=VM(name="flat", memory=memory), boot=Boot(code=code, mode=mode, **boot))
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with images; the cache is there too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "bzimage").write_bytes(images.bzimage(images.gzipped(images.elf())))
+    (tmp_path / "vmlinux").write_bytes(images.elf())
+    (tmp_path / "initrd").write_bytes(b"070701" + bytes(5000))
+    return tmp_path
+
+
+def linux(kernel: Path, memory: int = 64 << 20, vcpus: int = 1, devices: tuple = PC, **boot: object) -> Spec:
+    vm = VM(name="linux", memory=memory, vcpus=vcpus)
+    return Spec(vm=vm, boot=Boot(kernel=kernel, **boot), devices=devices)
+
+
+def problems(spec: Spec) -> dict[str, str]:
+    """The problems of a spec that cannot be planned, by path."""
+    with pytest.raises(SpecError) as error:
+        plan(spec)
+    return {problem.path: problem.message for problem in error.value.problems}
+
+
+def placed(spec: Plan) -> dict[str, tuple[int, int]]:
+    return {part.name: (part.address, part.size) for part in spec.placements}
+
+
+# Flat guests
+
+
+def test_flat_guest_starts_at_its_load_address_with_its_stack_below() -> None:
+    entry = plan(flat()).entry
+    assert (entry.mode, entry.rip, entry.registers) == ("real", 0x1000, {"rsp": 0x1000, "rflags": 2})
+
+
+def test_flat_guest_with_everything_given() -> None:
+    planned = plan(flat(mode="long", load=0x2000, entry=0x2001, registers={"rax": 1, "rsp": 0x9000, "rflags": 0x200}))
+    assert planned.entry.rip == 0x2001
+    assert planned.entry.registers == {"rax": 1, "rsp": 0x9000, "rflags": 0x202}
+    assert set(placed(planned)) == {"code", "gdt", "page-tables"}
+
+
+def test_flat_guest_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "code").write_bytes(b"\x90" * 100 + HLT)
+    planned = plan(Spec(vm=VM(name="f"), boot=Boot(kernel=tmp_path / "code", mode="protected")))
+    assert placed(planned)["code"] == (0x1000, 101)
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "message"),
+    [
+        (flat(mode=None), "boot.mode", "must be given"),
+        (flat(mode="protected", load=layout.MIB), "boot.load", "does not lie in RAM"),
+        (flat(bytes(layout.MIB)), "boot.code", "does not lie in RAM"),
+        (flat(bytes(8), "long", load=layout.MIB - 4), "boot.load", "does not lie in RAM"),
+        (flat(entry=0x10000), "boot.entry", "starts below 0x10000"),
+        (flat(load=0x20000), "boot.load", "starts below 0x10000"),
+        (flat(mode="long", entry=layout.GIB), "boot.entry", "is not RAM"),
+        (flat(mode="long", memory=5 * layout.GIB, load=layout.HOLE_END), "boot.load", "starts below 0x100000000"),
+        (flat(mode="protected", load=0x500), "boot.load", "overlaps the gdt"),
+        (flat(bytes(0x90000), mode="long"), "boot.code", "overlaps the page-tables"),
+        (flat(mode="long", memory=0x10000), "vm.memory", "page-tables"),
+        (flat(initrd=Path("/initrd")), "boot.initrd", "for Linux kernels"),
+        (flat(cmdline="quiet"), "boot.cmdline", "for Linux kernels"),
+        (flat(kernel=Path("/bzimage")), "boot.code", "beside boot.kernel"),
+        (Spec(vm=VM(name="empty"), boot=Boot()), "boot", "nothing to start"),
+        (Spec(vm=VM(name="none"), boot=Boot(kernel=Path("/none"))), "boot.kernel", "No such file"),
+        (flat(memory=1000), "vm.memory", "not a size"),
+        (Spec(vm=VM(name="many", vcpus=255), boot=Boot(code=HLT, mode="real")), "vm.vcpus", "not a number of vCPUs"),
+        (attrs.evolve(flat(), vm=VM(name="pit", pit=True)), "vm.pit", "vm.irqchip must be kernel"),
+        (attrs.evolve(flat(), cpu=CPU(disable=("avx2", "axv"))), "cpu.disable[1]", "is not a CPU feature"),
+    ],
+)
+def test_flat_problems(spec: Spec, path: str, message: str) -> None:
+    assert message in problems(spec)[path]
+
+
+def test_file_that_is_no_kernel_needs_a_mode(tmp_path: Path) -> None:
+    (tmp_path / "code").write_bytes(HLT)
+    spec = Spec(vm=VM(name="f"), boot=Boot(kernel=tmp_path / "code"))
+    assert "no kernel known here" in problems(spec)["boot.kernel"]
+
+
+def test_feature_gets_its_nearest_name() -> None:
+    with pytest.raises(SpecError) as error:
+        plan(attrs.evolve(flat(), cpu=CPU(disable=("avx51f",))))
+    assert error.value.problems[0].nearest == "avx512f"
+
+
+# Linux
+
+
+def test_bzimage_is_unpacked_and_its_elf_entered(files: Path) -> None:
+    planned = plan(linux(files / "bzimage"))
+    assert (planned.image, planned.protocol, planned.entry.rip) == ("bzimage", "elf64", 0x1000000)
+    assert planned.entry.registers["rsi"] == layout.BOOT_PARAMS
+    parameters = planned.placement("boot_params")
+    assert parameters is not None
+    assert (parameters.path, parameters.offset) == (files / "bzimage", 0x1F1)
+
+
+def test_bzimage_that_unpacks_itself(files: Path) -> None:
+    planned = plan(linux(files / "bzimage", unpack=False))
+    assert (planned.protocol, planned.entry.mode, planned.entry.rip) == ("linux64", "long", 0x1000200)
+    assert planned.notes == ()
+
+
+def test_bzimage_that_cannot_be_unpacked_says_so(files: Path) -> None:
+    (files / "bzimage").write_bytes(images.bzimage(b"LZO?" + bytes(60)[:-4] + b"\x10\0\0\0"))
+    planned = plan(linux(files / "bzimage"))
+    assert planned.protocol == "linux64"
+    assert "the kernel unpacks itself" in planned.notes[0]
+
+
+def test_bzimage_without_64_bit_entry_starts_in_protected_mode(files: Path) -> None:
+    (files / "bzimage").write_bytes(images.bzimage(xloadflags=0))
+    planned = plan(linux(files / "bzimage", unpack=False))
+    assert (planned.protocol, planned.entry.mode, planned.entry.rip) == ("linux32", "protected", 0x1000000)
+    assert "page-tables" not in placed(planned)
+
+
+def test_bzimage_that_is_not_relocatable_is_loaded_at_1_mib(files: Path) -> None:
+    (files / "bzimage").write_bytes(images.bzimage(relocatable=0, xloadflags=0))
+    kernel = plan(linux(files / "bzimage", unpack=False)).placement("kernel")
+    assert kernel is not None
+    assert kernel.address == layout.MIB
+    assert kernel.address + kernel.size + kernel.zero == 0x1000000 + 0x800000
+
+
+def test_bzimage_that_starts_through_its_setup_code(files: Path) -> None:
+    (files / "bzimage").write_bytes(images.bzimage(relocatable=0, xloadflags=0, code32_start=0))
+    assert "16-bit setup code" in problems(linux(files / "bzimage", unpack=False))["boot.kernel"]
+
+
+def test_initrd_lies_at_the_end_of_ram(files: Path) -> None:
+    assert placed(plan(linux(files / "vmlinux", initrd=files / "initrd")))["initrd"] == ((64 << 20) - 0x2000, 5006)
+
+
+def test_initrd_lies_below_the_kernels_limit(files: Path) -> None:
+    (files / "bzimage").write_bytes(images.bzimage(initrd_addr_max=0x1FFFFFF))
+    planned = plan(linux(files / "bzimage", initrd=files / "initrd", unpack=False))
+    assert placed(planned)["initrd"][0] == 0x2000000 - 0x2000
+
+
+def test_initrd_lies_below_the_hole(files: Path) -> None:
+    (files / "bzimage").write_bytes(images.bzimage(initrd_addr_max=0xFFFFFFFF))
+    planned = plan(linux(files / "bzimage", 8 * layout.GIB, initrd=files / "initrd", unpack=False))
+    assert placed(planned)["initrd"][0] == layout.HOLE_START - 0x2000
+
+
+def test_initrd_that_does_not_fit(files: Path) -> None:
+    os.truncate(files / "initrd", 60 << 20)
+    assert (
+        f"it has {60 << 20} bytes, and {0x4000000 - 0x1002000} are free"
+        in problems(linux(files / "vmlinux", initrd=files / "initrd"))["boot.initrd"]
+    )
+
+
+def test_kernel_that_does_not_fit(files: Path) -> None:
+    assert "needs 24 MiB" in problems(linux(files / "bzimage", 16 << 20, unpack=False))["vm.memory"]
+
+
+def test_longest_command_line(files: Path) -> None:
+    assert placed(plan(linux(files / "vmlinux", cmdline="c" * 2047)))["cmdline"] == (layout.CMDLINE, 2048)
+
+
+@pytest.mark.parametrize(
+    ("boot", "path", "message"),
+    [
+        ({"cmdline": "c" * 2048}, "boot.cmdline", "has 2048 bytes; this kernel takes 2047"),
+        ({"cmdline": "é" * 1024}, "boot.cmdline", "has 2048 bytes"),
+        ({"cmdline": "a\0b"}, "boot.cmdline", "NUL"),
+        ({"mode": "long"}, "boot.mode", "flat guests"),
+        ({"load": 0}, "boot.load", "flat guests"),
+        ({"registers": {"rax": 1}}, "boot.registers", "flat guests"),
+        ({"initrd": Path("/none")}, "boot.initrd", "No such file"),
+        ({"initrd": Path("/")}, "boot.initrd", "Is a directory"),
+    ],
+)
+def test_linux_problems(boot: dict[str, object], path: str, message: str, files: Path) -> None:
+    assert message in problems(linux(files / "vmlinux", **boot))[path]
+
+
+def test_kernel_given_as_initrd(files: Path) -> None:
+    assert "not an initrd" in problems(linux(files / "vmlinux", initrd=files / "bzimage"))["boot.initrd"]
+
+
+def test_damaged_payload_is_a_problem_of_the_kernel(files: Path) -> None:
+    data = bytearray((files / "bzimage").read_bytes())
+    data[images.SETUP_SIZE + images.PAYLOAD_AT + 12] ^= 0xFF
+    (files / "bzimage").write_bytes(data)
+    assert "damaged" in problems(linux(files / "bzimage"))["boot.kernel"]
+
+
+def test_all_problems_at_once(files: Path) -> None:
+    found = problems(
+        linux(files / "vmlinux", cmdline="c" * 3000, mode="real", initrd=Path("/none"), devices=(Serial(), Serial()))
+    )
+    assert set(found) == {"boot.cmdline", "boot.mode", "boot.initrd", "device[1].com"}
+
+
+def test_memory_map_of_linux_over_the_hole(files: Path) -> None:
+    entries = [(entry.start, entry.size, entry.type) for entry in plan(linux(files / "vmlinux", 4 << 30)).e820]
+    assert entries == [
+        (0, 0x9FC00, 1),
+        (0x9FC00, 0x400, 2),
+        (0xE0000, 0x20000, 2),
+        (0x100000, (3 << 30) - 0x100000, 1),
+        (0xFFFBC000, 0x4000, 2),
+        (4 << 30, 1 << 30, 1),
+    ]
+
+
+# Devices
+
+
+def test_names_count_within_a_kind() -> None:
+    planned = plan(attrs.evolve(flat(), devices=(Serial(), RTC(), Serial(com=2))))
+    assert [device.name for device in planned.devices] == ["serial0", "rtc0", "serial1"]
+
+
+def python(**where: object) -> Python:
+    return Python(cls="module:Class", **where)
+
+
+@pytest.mark.parametrize(
+    ("devices", "irqchip", "path", "names"),
+    [
+        ((Serial(), Serial()), "none", "device[1].com", ("serial1", "serial0")),
+        ((Serial(), Serial(com=3)), "none", "device[1].com", ("serial1", "serial0", "IRQ 4")),
+        ((python(port=(0x3F0, 16)), Serial()), "none", "device[1].com", ("serial0", "python0", "0x3f0-0x3ff")),
+        ((Serial(), python(port=(0x3F0, 16))), "none", "device[1].port", ("serial0", "python0")),
+        ((python(port=(0xF7, 1)), DebugExit()), "none", "device[1].port", ("debug-exit0", "python0", "0xf4-0xf7")),
+        ((python(mmio=(0xFFFFF, 4)),), "none", "device[0].mmio", ("python0", "RAM")),
+        ((python(mmio=(0xFFFBD000, 4)),), "none", "device[0].mmio", ("python0", "kvm-tss")),
+        ((python(mmio=(0xFEC00000, 4)),), "kernel", "device[0].mmio", ("python0", "ioapic")),
+        ((python(port=(0x20, 2)),), "kernel", "device[0].port", ("python0", "interrupt controller")),
+        ((python(port=(0x61, 1)),), "kernel", "device[0].port", ("python0", "timer")),
+        ((python(port=(0x100, 1), irq=0),), "kernel", "device[0].irq", ("python0", "timer")),
+        ((python(port=(0x100, 1), irq=2),), "kernel", "device[0].irq", ("python0", "cascade")),
+        ((python(port=(0x100, 1), irq=8), RTC()), "kernel", "device[1]", ("python0", "rtc0", "IRQ 8")),
+        ((python(port=(0xFFFF, 2)),), "none", "device[0].port", ("not a range",)),
+        ((python(port=(0, 1), irq=24),), "none", "device[0].irq", ("no such interrupt",)),
+    ],
+)
+def test_collisions(devices: tuple, irqchip: str, path: str, names: tuple[str, ...]) -> None:
+    spec = attrs.evolve(flat(), vm=VM(name="f", memory=layout.MIB, irqchip=irqchip), devices=devices)
+    message = problems(spec)[path]
+    assert all(name in message for name in names)
+
+
+def test_without_the_interrupt_controller_its_place_is_free() -> None:
+    devices = (python(mmio=(layout.IOAPIC, 4096)), python(port=(0x20, 2)))
+    assert len(plan(attrs.evolve(flat(), devices=devices)).devices) == 2
+
+
+# The calls
+
+
+def test_second_vcpu_waits_for_the_guest_where_there_are_local_apics(files: Path) -> None:
+    calls = plan(linux(files / "vmlinux", vcpus=2)).calls
+    assert [call.ioctl for call in calls if call.vcpu == 1] == [
+        "KVM_CREATE_VCPU",
+        "KVM_SET_CPUID2",
+        "KVM_SET_LAPIC",
+        "KVM_RUN",
+    ]
+
+
+def test_second_vcpu_starts_at_the_entry_without_local_apics() -> None:
+    calls = plan(attrs.evolve(flat(), vm=VM(name="f", vcpus=2))).calls
+    assert [call.ioctl for call in calls if call.vcpu == 1] == [
+        "KVM_CREATE_VCPU",
+        "KVM_SET_CPUID2",
+        "KVM_SET_SREGS",
+        "KVM_SET_REGS",
+        "KVM_RUN",
+    ]
+
+
+# Properties
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Spec:
+    """Machines of all sizes with devices of all kinds."""
+    edges = [1 << 20, 3 << 30, (3 << 30) - 4096, (3 << 30) + 4096, 4 << 30, 64 << 30]
+    memory = draw(st.sampled_from(edges) | st.integers(256, 1 << 24).map(lambda pages: pages * 4096))
+    vm = VM(
+        name="m",
+        memory=memory,
+        vcpus=draw(st.integers(1, 8)),
+        irqchip=draw(st.sampled_from(["auto", "kernel", "none"])),
+    )
+    mode = draw(st.sampled_from(["real", "protected", "long"]))
+    boot = Boot(code=draw(st.binary(min_size=1, max_size=64)), mode=mode, load=draw(st.integers(0, 0xFFFF) | st.none()))
+    kinds = st.one_of(*specs.devices.values())
+    return Spec(vm=vm, boot=boot, devices=tuple(draw(st.lists(kinds, max_size=6))))
+
+
+def disjoint(ranges: list[tuple[int, int]]) -> bool:
+    ordered = sorted(ranges)
+    return all(start + size <= following for (start, size), (following, _) in itertools.pairwise(ordered))
+
+
+def check(planned: Plan) -> None:
+    """What holds for every plan."""
+    ram = [(slot.start, slot.size) for slot in planned.slots]
+    parts = [(part.address, part.size + part.zero) for part in planned.placements]
+    mmio = [(claim.start, claim.size) for device in planned.devices for claim in device.ranges if claim.space == "mmio"]
+    ports = [
+        (claim.start, claim.size) for device in planned.devices for claim in device.ranges if claim.space == "port"
+    ]
+    irqs = [device.irq for device in planned.devices if device.irq is not None]
+    assert disjoint(ram)
+    assert sum(size for _, size in ram) == planned.spec.vm.memory
+    assert all(start + size <= 3 << 30 or start >= 4 << 30 for start, size in ram)
+    assert [slot.offset for slot in planned.slots] == [0, 3 << 30][: len(ram)]
+    assert disjoint(parts)
+    assert all(any(low <= at and at + size <= low + room for low, room in ram) for at, size in parts)
+    assert disjoint(ram + mmio)
+    assert disjoint(ports)
+    assert len(set(irqs)) == len(irqs)
+    below = [(region.start, region.size) for region in planned.regions if region.start < 4 << 30]
+    assert [start for start, _ in below] == [0, *(start + size for start, size in below)][:-1]
+    assert disjoint([(region.start, region.size) for region in planned.regions])
+    assert disjoint([(entry.start, entry.size) for entry in planned.e820])
+
+
+@given(machines())
+@settings(deadline=None)
+def test_plans_never_overlap(spec: Spec) -> None:
+    try:
+        planned = plan(spec)
+    except SpecError:
+        return
+    check(planned)
+
+
+@given(memory=st.integers(6400, 1 << 24), initrd=st.integers(1, 1 << 22), vcpus=st.integers(1, 254))
+@settings(deadline=None)
+def test_linux_plans_never_overlap(
+    memory: int, initrd: int, vcpus: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("linux")
+    (directory / "vmlinux").write_bytes(images.elf())
+    (directory / "initrd").write_bytes(bytes(1))
+    os.truncate(directory / "initrd", initrd)
+    spec = linux(directory / "vmlinux", memory * 4096, vcpus, initrd=directory / "initrd")
+    check(plan(spec))
+
+
+@given(specs.specs)
+@settings(deadline=None)
+def test_any_spec_gives_a_plan_or_problems(spec: Spec) -> None:
+    found: tuple[Problem, ...] = ()
+    try:
+        plan(spec)
+    except SpecError as error:
+        found = error.problems
+    assert all(problem.path and problem.message for problem in found)
+
+
+# What is printed stays as it is. `VMRUN_GOLDEN=write` writes the files anew.
+
+
+def golden(planned: Plan, directory: Path) -> str:
+    shown = attrs.asdict(
+        planned, value_serializer=lambda _, __, value: str(value) if isinstance(value, Path) else value
+    )
+    del shown["spec"]
+    return json.dumps(shown, indent=1).replace(str(directory), "DIR") + "\n"
+
+
+@pytest.mark.parametrize("name", ["flat", "linux"])
+def test_golden_plans(name: str, files: Path) -> None:
+    match name:
+        case "flat":
+            spec = attrs.evolve(flat(mode="long"), devices=(Serial(), python(mmio=(0xD0000000, 0x1000), irq=5)))
+        case _:
+            spec = linux(files / "bzimage", 4 << 30, 2, initrd=files / "initrd", cmdline="console=ttyS0", unpack=False)
+    text = golden(plan(spec), files)
+    path = GOLDEN / f"{name}.plan.json"
+    if os.environ.get("VMRUN_GOLDEN") == "write":
+        path.write_text(text)
+    assert text == path.read_text()

@@ -1,0 +1,107 @@
+"""The ``vmspec`` command: check, show and plan specs, and print their JSON Schema.
+
+Exit status 0, or 2 where a spec or the call is wrong, or 130 where it was interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from vmspec.document import Document
+from vmspec.problems import SpecError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status. Wrong arguments raise SystemExit(2)."""
+    arguments = _parser().parse_args(argv)
+    # Names of files need not be text; what cannot be printed is shown as escapes.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough, and Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vmspec", description="Check, show and plan the spec of a virtual machine.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    override = argparse.ArgumentParser(add_help=False)
+    override.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the spec, as in vm.memory=1GiB"
+    )
+
+    check = commands.add_parser("check", parents=[override], help="tell every problem of specs and of their images")
+    check.add_argument("specs", nargs="+", metavar="SPEC")
+    check.set_defaults(run=_check)
+
+    show = commands.add_parser("show", parents=[override], help="print the resolved spec as TOML")
+    show.add_argument("spec", metavar="SPEC")
+    show.set_defaults(run=_show)
+
+    plan = commands.add_parser("plan", parents=[override], help="print everything the spec implies")
+    plan.add_argument("spec", metavar="SPEC")
+    plan.add_argument("--json", action="store_true", help="as a JSON object")
+    plan.set_defaults(run=_plan)
+
+    schema = commands.add_parser("schema", help="print the JSON Schema of specs")
+    schema.set_defaults(run=_schema)
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    status = 0
+    for path in arguments.specs:
+        try:
+            Document.open(path, arguments.set).plan()
+            print(f"{path}: ok")
+        except SpecError as error:
+            print(error, file=sys.stderr)
+            status = 2
+    return status
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from vmspec.show import dumps
+
+    print(dumps(Document.open(arguments.spec, arguments.set).spec()), end="")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from vmspec import render
+
+    plan = Document.open(arguments.spec, arguments.set).plan()
+    if arguments.json:
+        _print_json(render.as_dict(plan))
+    else:
+        print(render.text(plan), end="")
+    return 0
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from vmspec.json_schema import schema
+
+    _print_json(schema())
+    return 0
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

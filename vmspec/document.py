@@ -1,0 +1,152 @@
+"""A spec's document: the text, what it holds with the overrides applied, and where each thing stands in it."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from vmspec import overrides as override
+from vmspec.keypath import KeyPath, join, split
+from vmspec.models import Spec
+from vmspec.problems import Problem, SpecError
+from vmspec.tables import Table
+from vmspec.value import Here
+
+if TYPE_CHECKING:
+    from vmspec.plan import Plan
+    from vmspec.positions import Place
+
+# A spec is written by people; more is a mistake, such as the name of an image.
+LARGEST = 1 << 20
+
+# How tomllib ends its messages.
+SYNTAX = r"(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)"
+
+
+class Document:
+    """A TOML document that parses. ``spec()`` and ``plan()`` raise SpecError with every problem located.
+
+    Overrides that do not fit are problems of ``spec()``, so that they are told together with all others.
+    """
+
+    def __init__(self, text: str, directory: Path, overrides: Sequence[str] = (), file: Path | None = None) -> None:
+        """Raises SpecError where the text is not TOML. ``directory`` is where relative paths begin."""
+        self.text = text
+        self.directory = directory
+        self.file = file
+        self.overrides = tuple(overrides)
+        self.data = self._parse()
+        self._sources: dict[KeyPath, str] = {}  # what an override has set, and which
+        self._problems: list[Problem] = []
+        for number, expression in enumerate(self.overrides, 1):
+            self._override(expression, f"--set #{number}")
+
+    @classmethod
+    def open(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Document":
+        """The document of a file. Raises SpecError where it cannot be read."""
+        path = Path(path)
+        try:
+            with path.open("rb") as file:
+                data = file.read(LARGEST + 1)
+            if len(data) > LARGEST:
+                raise SpecError((Problem("", f"is too large for a spec, more than {LARGEST} bytes", file=path),))
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            column = len(data[data.rfind(b"\n", 0, error.start) + 1 : error.start].decode()) + 1
+            problem = Problem("", "is not UTF-8 text", hex(data[error.start]))
+            raise SpecError((problem.at(path, line, column),)) from None
+        except OSError as error:
+            raise SpecError((Problem("", f"cannot be read: {error.strerror}", file=path),)) from None
+        except ValueError as error:  # a name that no file can have
+            raise SpecError((Problem("", f"cannot be read: {error}", file=ascii(str(path))),)) from None
+        return cls(text, path.absolute().parent, overrides, path)
+
+    def spec(self) -> Spec:
+        """The document as a model."""
+        here = Here(self.directory)
+        spec: Spec | None = Table(Spec).read(self.data, here)
+        if spec is None or self._problems or here.problems:
+            raise SpecError(self._located([*self._problems, *here.problems]))
+        return evolve(spec, path=self.file and self.file.absolute(), overrides=self.overrides)
+
+    def plan(self) -> "Plan":
+        """What the planner makes of the model."""
+        from vmspec.planner import plan
+
+        spec = self.spec()
+        try:
+            return plan(spec)
+        except SpecError as error:
+            raise SpecError(self._located(error.problems)) from None
+
+    def locate(self, problem: Problem) -> Problem:
+        """The problem with its place: of what its path names, or of the innermost table around it that stands in the
+        document. It is the place of the value where the problem shows one, else of the key."""
+        if problem.file is not None:
+            return problem
+        try:
+            path = split(problem.path)
+        except ValueError:
+            path = ()
+        while path:
+            if path in self._sources:
+                return problem.at(self._sources[path], None, None)
+            # What an override has replaced is in the text still, and not meant.
+            if path in self._places and not any(path[:n] in self._sources for n in range(len(path))):
+                place = self._places[path]
+                offset = place.key if problem.value is None else place.value
+                return self._at(problem, offset)
+            path = path[:-1]
+        return problem.at(self.file, 1, 1)
+
+    @cached_property
+    def _places(self) -> "dict[KeyPath, Place]":
+        from vmspec.positions import find  # only what is wrong has to be located
+
+        return find(self.text)
+
+    def _at(self, problem: Problem, offset: int) -> Problem:
+        """The problem at an offset of the text: line and column from 1."""
+        line = self.text.count("\n", 0, offset) + 1
+        return problem.at(self.file, line, offset - self.text.rfind("\n", 0, offset))
+
+    def _located(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
+        """The problems in the order of the text, those of overrides before."""
+        return tuple(sorted(map(self.locate, problems), key=lambda problem: (problem.line or 0, problem.column or 0)))
+
+    def _parse(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.text)
+        except RecursionError:
+            raise SpecError((Problem("", "is nested too deep").at(self.file, 1, 1),)) from None
+        except ValueError as error:
+            raise SpecError((self._syntax(str(error)),)) from None
+
+    def _syntax(self, message: str) -> Problem:
+        """tomllib says the place in its message, or not at all."""
+        found = re.fullmatch(SYNTAX, message, re.DOTALL)
+        if found is None:
+            return Problem("", f"is not TOML: {message}").at(self.file, 1, 1)
+        problem = Problem("", f"is not TOML: {found['what']}")
+        if found["line"] is None:
+            return self._at(problem, len(self.text))
+        return problem.at(self.file, int(found["line"]), int(found["column"]))
+
+    def _override(self, expression: str, source: str) -> None:
+        try:
+            path, value = override.parse(expression)
+        except ValueError as error:
+            self._problems.append(Problem("", str(error), expression, file=source))
+            return
+        try:
+            new = override.apply(self.data, path, value)
+        except ValueError as error:
+            self._problems.append(Problem(join(path), str(error), file=source))
+            return
+        self._sources = {known: place for known, place in self._sources.items() if known[: len(path)] != path}
+        self._sources[new] = source
