@@ -1,0 +1,79 @@
+"""Filling guest memory as the plan says: images, boot parameters, tables. No KVM here."""
+
+import errno
+import io
+import os
+import sys
+
+from runner.boot import acpi, bootparams, modes, mptable
+from runner.boot.state import State
+from runner.memory import GuestMemory
+from vmspec import layout
+from vmspec.image import ImageError
+from vmspec.plan import Placement, Plan
+
+__all__ = ["State", "load"]
+
+
+def load(plan: Plan, memory: GuestMemory) -> State:
+    """Put every placement of the plan into fresh (zero) guest memory.
+
+    Returns the state in which the first vCPU starts, and without an interrupt controller every other. Raises
+    :class:`vmspec.image.ImageError` where a file is not what it was when the plan was made, OSError where it cannot
+    be read.
+    """
+    for placement in plan.placements:
+        match placement.name:
+            case "code" if placement.path is None:
+                assert plan.spec.boot.code is not None
+                memory.write(placement.address, plan.spec.boot.code)
+            case "code" | "kernel" | "initrd":
+                _read(placement, memory)
+            case "cmdline":
+                memory.write(placement.address, plan.cmdline.encode("utf-8", "replace") + b"\0")
+            case "boot_params":
+                memory.write(placement.address, bootparams.build(plan, placement))
+            case "gdt":
+                memory.write(placement.address, modes.gdt(plan.entry.mode))
+            case "page-tables":
+                memory.write(placement.address, modes.page_tables(placement.address))
+            case "bda":
+                memory.write(layout.BDA_EBDA_SEGMENT, (layout.EBDA >> 4).to_bytes(2, "little"))
+                memory.write(layout.BDA_BASE_MEMORY_KIB, (layout.EBDA >> 10).to_bytes(2, "little"))
+            case "mptable":
+                memory.write(placement.address, mptable.build(placement.address, plan))
+            case "acpi":
+                memory.write(placement.address, acpi.build(placement.address, plan))
+            case name:
+                raise AssertionError(f"no loader for {name}")
+    return modes.state(plan.entry)
+
+
+def _read(placement: Placement, memory: GuestMemory) -> None:
+    """A part of a file straight into guest memory. Zeros are there already: those that follow, and the file's holes."""
+    assert placement.path is not None
+    start, end = placement.offset, placement.offset + placement.size
+    with placement.path.open("rb", buffering=0) as file, memory.view(placement.address, placement.size) as view:
+        if os.fstat(file.fileno()).st_size < end:
+            raise ImageError(f"{placement.path} is shorter than it was when the plan was made")
+        at = _data(file, start)
+        while at < end:
+            hole = min(os.lseek(file.fileno(), at, os.SEEK_HOLE), end)
+            file.seek(at)
+            while at < hole:
+                with view[at - start : hole - start] as rest:
+                    read = file.readinto(rest)
+                if not read:
+                    raise ImageError(f"{placement.path} was cut short while it was read")
+                at += read
+            at = _data(file, at)
+
+
+def _data(file: io.FileIO, at: int) -> int:
+    """Where the file's data goes on from ``at``; at the earliest possible place past all where only a hole is left."""
+    try:
+        return os.lseek(file.fileno(), at, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return sys.maxsize

@@ -1,0 +1,158 @@
+"""ACPI tables for Linux: RSDP, XSDT, FADT, FACS, MADT, DSDT (ACPI 6.5, chapter 5)."""
+
+import struct
+
+from runner.boot import aml
+from vmspec import layout
+from vmspec.plan import Plan, PlannedDevice
+
+OEM = b"VMRUN "
+OEM_TABLE = b"VMRUN   "
+CREATOR = b"VMRN"
+
+# FADT flags (5.2.9, table 5.10)
+WBINVD = 1 << 0
+PROC_C1 = 1 << 2  # HLT works on all processors
+PWR_BUTTON = 1 << 4  # no fixed-feature power button
+SLP_BUTTON = 1 << 5  # no fixed-feature sleep button
+FIX_RTC = 1 << 6  # the clock's wake status is not in the fixed registers
+RESET_REG_SUP = 1 << 10
+# FADT IAPC_BOOT_ARCH (5.2.9.3)
+LEGACY_DEVICES = 1 << 0
+HAS_8042 = 1 << 1
+NO_VGA = 1 << 2
+NO_CMOS_RTC = 1 << 5
+
+# MADT (5.2.12)
+PCAT_COMPAT = 1 << 0  # there are two 8259s as well
+LAPIC, IOAPIC, OVERRIDE, LAPIC_NMI = 0, 1, 2, 4
+ENABLED = 1 << 0
+ACTIVE_HIGH, LEVEL = 0b01, 0b11 << 2
+ALL = 0xFF
+IOAPIC_ID = 0  # KVM's own value of the register at reset
+
+# Plug and play ids of the devices that the DSDT tells of, by kind
+PNP_IDS = {"serial": "PNP0501", "rtc": "PNP0B00", "i8042": "PNP0303"}
+NAMES = {"serial": "COM", "rtc": "RTC", "i8042": "KBD"}
+
+
+def build(address: int, plan: Plan) -> bytes:
+    """All tables, to lie at ``address``; the RSDP comes first."""
+    at = address + 64  # after the RSDP; the FACS must lie at a multiple of 64
+    blob = bytearray(64)
+
+    def add(table: bytes) -> int:
+        nonlocal at
+        place = at
+        blob.extend(table + bytes(-len(table) % 64))
+        at += len(table) + -len(table) % 64
+        return place
+
+    facs_at = add(facs())
+    dsdt_at = add(dsdt(plan.devices))
+    tables = [add(fadt(plan, facs_at, dsdt_at))]
+    if plan.irqchip:
+        tables.append(add(madt(plan.spec.vm.vcpus)))
+    xsdt_at = add(table(b"XSDT", 1, struct.pack(f"<{len(tables)}Q", *tables)))
+    root = rsdp(xsdt_at)
+    blob[: len(root)] = root
+    return bytes(blob)
+
+
+def checksum(data: bytes | bytearray) -> int:
+    """The byte that makes all bytes add up to 0 modulo 256."""
+    return -sum(data) & 0xFF
+
+
+def table(signature: bytes, revision: int, body: bytes) -> bytes:
+    """A table with the standard header (5.2.6)."""
+    header = struct.pack("<4sIBB6s8sI4sI", signature, 36 + len(body), revision, 0, OEM, OEM_TABLE, 1, CREATOR, 1)
+    data = bytearray(header + body)
+    data[9] = checksum(data)
+    return bytes(data)
+
+
+def rsdp(xsdt: int) -> bytes:
+    """The root pointer, revision 2 (5.2.5.3); there is no RSDT."""
+    data = bytearray(struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM, 2, 0, 36, xsdt, 0))
+    data[8] = checksum(data[:20])
+    data[32] = checksum(data)
+    return bytes(data)
+
+
+def facs() -> bytes:
+    """The firmware control structure (5.2.10): no waking vector, the global lock free."""
+    return struct.pack("<4sIIIIIQB31x", b"FACS", 64, 0, 0, 0, 0, 0, 2)
+
+
+def _register(port: int, bits: int, access: int) -> bytes:
+    """A generic address structure in port space; ``access`` is 1 for bytes, 2 for words (5.2.3.2)."""
+    return struct.pack("<BBBBQ", 1, bits, 0, access, port)
+
+
+def fadt(plan: Plan, facs_at: int, dsdt_at: int) -> bytes:
+    """The fixed description table, revision 6.5: fixed hardware with PM1 event and control registers, no timer."""
+    flags = WBINVD | PROC_C1 | PWR_BUTTON | SLP_BUTTON | FIX_RTC | RESET_REG_SUP
+    arch = LEGACY_DEVICES | NO_VGA
+    if plan.device("i8042"):
+        arch |= HAS_8042
+    if not plan.device("rtc"):
+        arch |= NO_CMOS_RTC
+    none = bytes(12)
+    body = (
+        struct.pack("<II", facs_at, dsdt_at)
+        # reserved, profile unspecified, SCI, no SMI command port: the hardware is in ACPI mode from the start
+        + struct.pack("<BBHIBBBB", 0, 0, layout.SCI, 0, 0, 0, 0, 0)
+        # PM1a and PM1b event, PM1a and PM1b control, PM2 control, timer, GPE0, GPE1
+        + struct.pack("<8I", layout.PM1_EVENT, 0, layout.PM1_CONTROL, 0, 0, 0, 0, 0)
+        + struct.pack("<8B", 4, 2, 0, 0, 0, 0, 0, 0)  # their lengths, GPE1 base, no C-state control
+        # latencies that mean "no C2, no C3"; flush size and stride, duty, alarm and century indexes
+        + struct.pack("<HHHHBBBBB", 0xFFF, 0xFFF, 0, 0, 0, 0, 0, 0, 0)
+        + struct.pack("<HBI", arch, 0, flags)
+        + _register(layout.ACPI_RESET, 8, 1)
+        + struct.pack("<BHBQQ", layout.ACPI_RESET_VALUE, 0, 5, 0, dsdt_at)  # the FACS has its 32-bit address above
+        + _register(layout.PM1_EVENT, 32, 2)
+        + none
+        + _register(layout.PM1_CONTROL, 16, 2)
+        + none * 5  # PM1b control, PM2 control, timer, GPE0, GPE1
+        + none * 2  # sleep control and status, of hardware-reduced machines only
+        + bytes(8)  # hypervisor vendor
+    )
+    return table(b"FACP", 6, body)
+
+
+def madt(vcpus: int) -> bytes:
+    """The interrupt controllers. KVM routes every ISA interrupt to the I/O APIC pin of its number, the timer's IRQ 0
+    too, so that the only override is the SCI's: level-triggered, active high."""
+    entries = [struct.pack("<BBBBI", LAPIC, 8, vcpu, vcpu, ENABLED) for vcpu in range(vcpus)]
+    entries.append(struct.pack("<BBBBII", IOAPIC, 12, IOAPIC_ID, 0, layout.IOAPIC, 0))
+    entries.append(struct.pack("<BBBBIH", OVERRIDE, 10, 0, layout.SCI, layout.SCI, ACTIVE_HIGH | LEVEL))
+    entries.append(struct.pack("<BBBHB", LAPIC_NMI, 6, ALL, 0, 1))
+    return table(b"APIC", 5, struct.pack("<II", layout.LAPIC, PCAT_COMPAT) + b"".join(entries))
+
+
+def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
+    """The power-off state, and the devices that Linux looks for by their plug and play ids."""
+    s5 = aml.integer(layout.S5_SLEEP_TYPE)
+    terms = [aml.named("_S5", aml.package(s5, s5, aml.integer(0), aml.integer(0)))]
+    counts: dict[str, int] = {}
+    found = []
+    for device in devices:
+        if device.kind in PNP_IDS:
+            counts[device.kind] = counts.get(device.kind, 0) + 1
+            found.append(_device(device, counts[device.kind]))
+    terms.append(aml.scope("_SB", *found))
+    # Revision 2: integers have 64 bits.
+    return table(b"DSDT", 2, b"".join(terms))
+
+
+def _device(device: PlannedDevice, number: int) -> bytes:
+    claims = [aml.io(claim.start, claim.size) for claim in device.ranges]
+    if device.irq is not None:
+        claims.append(aml.irq(device.irq))
+    return aml.device(
+        NAMES[device.kind] + str(number),
+        aml.named("_HID", aml.eisa_id(PNP_IDS[device.kind])),
+        aml.named("_UID", aml.integer(number)),
+        aml.named("_CRS", aml.resources(*claims)),
+    )

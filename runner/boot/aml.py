@@ -1,0 +1,83 @@
+"""ACPI machine language, as far as a table of devices needs it (ACPI 6.5, chapter 20; resources: 6.4)."""
+
+
+def name(segment: str) -> bytes:
+    """A NameSeg, padded with ``_``; it is looked up, and defined, in the scope around it."""
+    code = segment.ljust(4, "_").encode("ascii")
+    if len(code) != 4:
+        raise ValueError(f"{segment!r} is no ACPI name")
+    return code
+
+
+def integer(value: int) -> bytes:
+    """The shortest constant for 0 to 2**64 - 1."""
+    if value in (0, 1):
+        return bytes([value])  # ZeroOp, OneOp
+    for prefix, size in ((0x0A, 1), (0x0B, 2), (0x0C, 4), (0x0E, 8)):
+        if value < 1 << 8 * size:
+            return bytes([prefix]) + value.to_bytes(size, "little")
+    raise ValueError(f"{value:#x} has more than 64 bits")
+
+
+def eisa_id(text: str) -> bytes:
+    """A PNP id such as "PNP0501" as the integer that stands for it (ACPI 6.5, 19.3.4)."""
+    letters, number = text[:3], int(text[3:], 16)
+    packed = 0
+    for letter in letters:
+        packed = packed << 5 | ord(letter) - ord("@")
+    return b"\x0c" + packed.to_bytes(2, "big") + number.to_bytes(2, "big")
+
+
+def package_length(size: int) -> bytes:
+    """PkgLength before ``size`` bytes: it counts itself (ACPI 6.5, 20.2.4)."""
+    if size + 1 < 1 << 6:
+        return bytes([size + 1])
+    for follow in (1, 2, 3):
+        total = size + 1 + follow
+        if total < 1 << 4 + 8 * follow:
+            return bytes([follow << 6 | total & 0xF]) + (total >> 4).to_bytes(follow, "little")
+    raise ValueError(f"a package of {size} bytes is too long")
+
+
+def _packaged(operator: bytes, body: bytes) -> bytes:
+    return operator + package_length(len(body)) + body
+
+
+def named(segment: str, value: bytes) -> bytes:
+    """``Name (segment, value)``."""
+    return b"\x08" + name(segment) + value
+
+
+def scope(segment: str, *terms: bytes) -> bytes:
+    """``Scope (segment) { terms }``."""
+    return _packaged(b"\x10", name(segment) + b"".join(terms))
+
+
+def device(segment: str, *terms: bytes) -> bytes:
+    """``Device (segment) { terms }``."""
+    return _packaged(b"\x5b\x82", name(segment) + b"".join(terms))
+
+
+def package(*elements: bytes) -> bytes:
+    """``Package () { elements }``."""
+    return _packaged(b"\x12", bytes([len(elements)]) + b"".join(elements))
+
+
+def buffer(data: bytes) -> bytes:
+    """``Buffer () { data }``."""
+    return _packaged(b"\x11", integer(len(data)) + data)
+
+
+def io(start: int, size: int) -> bytes:
+    """Resource: fixed ports, 16 address bits decoded."""
+    return b"\x47\x01" + start.to_bytes(2, "little") * 2 + bytes([1, size])
+
+
+def irq(number: int) -> bytes:
+    """Resource: an ISA interrupt, edge-triggered, active high."""
+    return b"\x22" + (1 << number).to_bytes(2, "little")
+
+
+def resources(*descriptors: bytes) -> bytes:
+    """``ResourceTemplate () { descriptors }``; the end tag's checksum 0 means that there is none."""
+    return buffer(b"".join(descriptors) + b"\x79\x00")

@@ -1,0 +1,58 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.boot import aml
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (0, "00"),
+        (1, "01"),
+        (2, "0a02"),
+        (0xFF, "0aff"),
+        (0x100, "0b0001"),
+        (0x10000, "0c00000100"),
+        (1 << 32, "0e0000000001000000"),
+    ],
+)
+def test_integer_is_the_shortest(value: int, code: str) -> None:
+    assert aml.integer(value).hex() == code
+
+
+def test_name_is_padded() -> None:
+    assert aml.name("_SB") == b"_SB_"
+
+
+def test_name_that_is_none() -> None:
+    with pytest.raises(ValueError, match="no ACPI name"):
+        aml.name("TOOLONG")
+
+
+def test_eisa_id() -> None:
+    # EisaId ("PNP0501") is 0x0105D041, as iasl compiles it.
+    assert aml.eisa_id("PNP0501") == b"\x0c\x41\xd0\x05\x01"
+
+
+def decoded(code: bytes) -> tuple[int, int]:
+    """A PkgLength's value and its own size (ACPI 6.5, 20.2.4)."""
+    follow = code[0] >> 6
+    if not follow:
+        return code[0], 1
+    return code[0] & 0xF | int.from_bytes(code[1 : 1 + follow], "little") << 4, 1 + follow
+
+
+@given(st.integers(0, (1 << 28) - 5))
+def test_package_length_counts_itself(size: int) -> None:
+    code = aml.package_length(size)
+    assert decoded(code) == (size + len(code), len(code))
+
+
+def test_package_that_is_too_long() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        aml.package_length(1 << 28)
+
+
+def test_resources_end_with_a_tag() -> None:
+    assert aml.resources(aml.io(0x3F8, 8), aml.irq(4)).hex(" ") == "11 10 0a 0d 47 01 f8 03 f8 03 01 08 22 10 00 79 00"

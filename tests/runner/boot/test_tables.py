@@ -1,0 +1,140 @@
+"""ACPI and MP tables: checksums, links, content; golden files; and ACPI's own compiler reads them."""
+
+import os
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import attrs
+import pytest
+
+from runner.boot import acpi, mptable
+from tests.runner.boot import plans
+from tests.vmspec.image import images
+from vmspec import layout
+from vmspec.devices import ACPI
+from vmspec.plan import Plan
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def pc(tmp_path: Path) -> Plan:
+    return plans.linux(tmp_path, images.elf())
+
+
+def tables(planned: Plan) -> dict[str, bytes]:
+    """The tables by signature, found as an operating system finds them."""
+    blob = acpi.build(layout.ACPI, planned)
+
+    def at(address: int) -> bytes:
+        start = address - layout.ACPI
+        return blob[start : start + int.from_bytes(blob[start + 4 : start + 8], "little")]
+
+    xsdt = at(struct.unpack_from("<Q", blob, 24)[0])
+    found = {"RSDP": blob[:36], "XSDT": xsdt}
+    for (address,) in struct.iter_unpack("<Q", xsdt[36:]):
+        found[at(address)[:4].decode()] = at(address)
+    fadt = found["FACP"]
+    found["DSDT"] = at(struct.unpack_from("<Q", fadt, 140)[0])
+    found["FACS"] = at(struct.unpack_from("<I", fadt, 36)[0])
+    return found
+
+
+def test_there_are_all_tables(pc: Plan) -> None:
+    assert {name: table[:4] for name, table in tables(pc).items() if name != "RSDP"} == {
+        name: name.encode() for name in ("XSDT", "FACP", "APIC", "DSDT", "FACS")
+    }
+
+
+def test_checksums(pc: Plan) -> None:
+    found = tables(pc)
+    assert sum(found["RSDP"][:20]) % 256 == 0
+    assert all(sum(table) % 256 == 0 for name, table in found.items() if name != "FACS")
+
+
+def test_root_pointer_is_found_where_systems_look(pc: Plan) -> None:
+    assert layout.ACPI % 16 == 0
+    assert tables(pc)["RSDP"].startswith(b"RSD PTR ")
+
+
+def test_facs_is_aligned(pc: Plan) -> None:
+    assert struct.unpack_from("<I", tables(pc)["FACP"], 36)[0] % 64 == 0
+
+
+def test_madt_lists_every_vcpu(pc: Plan) -> None:
+    madt = tables(pc)["APIC"]
+    assert [madt[44 + 8 * vcpu : 52 + 8 * vcpu].hex() for vcpu in range(2)] == ["0008000001000000", "0008010101000000"]
+
+
+def test_without_interrupt_controller_there_is_no_madt(tmp_path: Path) -> None:
+    planned = attrs.evolve(plans.linux(tmp_path, images.elf()), irqchip=False)
+    assert "APIC" not in tables(planned)
+
+
+def test_largest_machine_fits(tmp_path: Path) -> None:
+    planned = plans.linux(tmp_path, images.elf(), vcpus=254)
+    assert len(acpi.build(layout.ACPI, planned)) <= layout.ACPI_SIZE
+    assert len(mptable.build(layout.MPTABLE, planned)) <= layout.MPTABLE_SIZE
+
+
+def test_fadt_says_what_is_not_there(tmp_path: Path) -> None:
+    (arch,) = struct.unpack_from("<H", tables(plans.linux(tmp_path, images.elf(), devices=(ACPI(),)))["FACP"], 109)
+    assert arch == acpi.LEGACY_DEVICES | acpi.NO_VGA | acpi.NO_CMOS_RTC
+
+
+def test_mp_table(pc: Plan) -> None:
+    blob = mptable.build(layout.MPTABLE, pc)
+    pointer, table = blob[:16], blob[16:]
+    assert (pointer[:4], struct.unpack_from("<I", pointer, 4)[0], sum(pointer) % 256) == (
+        b"_MP_",
+        layout.MPTABLE + 16,
+        0,
+    )
+    length, _, _, *_, count = struct.unpack_from("<HBB8s12sIHH", table, 4)
+    assert (table[:4], length, sum(table) % 256) == (b"PCMP", len(table), 0)
+    sizes = {0: 20, 1: 8, 2: 8, 3: 8, 4: 8}
+    at, kinds = 44, []
+    while at < len(table):
+        kinds.append(table[at])
+        at += sizes[table[at]]
+    assert kinds == [0] * 2 + [1, 2] + [3] * 15 + [4] * 2
+    assert count == len(kinds)
+
+
+def dump(data: bytes) -> str:
+    return "".join(f"{at:04x}  {data[at : at + 16].hex(' ')}\n" for at in range(0, len(data), 16))
+
+
+@pytest.mark.parametrize("name", ["acpi", "mptable"])
+def test_golden(name: str, pc: Plan) -> None:
+    """`VMRUN_GOLDEN=write` writes the files anew."""
+    match name:
+        case "acpi":
+            text = dump(acpi.build(layout.ACPI, pc))
+        case _:
+            text = dump(mptable.build(layout.MPTABLE, pc))
+    if os.environ.get("VMRUN_GOLDEN") == "write":
+        (GOLDEN / f"{name}.hex").write_text(text)
+    assert text == (GOLDEN / f"{name}.hex").read_text()
+
+
+@pytest.mark.skipif(shutil.which("iasl") is None, reason="needs iasl, of Debian's acpica-tools")
+@pytest.mark.parametrize("name", ["APIC", "DSDT", "FACP", "FACS", "XSDT"])
+def test_acpis_own_disassembler_has_nothing_to_say(name: str, pc: Plan, tmp_path: Path) -> None:
+    (tmp_path / "table.aml").write_bytes(tables(pc)[name])
+    done = subprocess.run(
+        ["iasl", "-d", "table.aml"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    text = done.stdout + done.stderr + (tmp_path / "table.dsl").read_text()
+    assert not [line for line in text.splitlines() if any(word in line for word in ("Warning", "rror", "nvalid"))]
+
+
+@pytest.mark.skipif(shutil.which("iasl") is None, reason="needs iasl, of Debian's acpica-tools")
+def test_acpis_own_compiler_makes_the_same_dsdt(pc: Plan, tmp_path: Path) -> None:
+    (tmp_path / "dsdt.aml").write_bytes(tables(pc)["DSDT"])
+    for arguments in (["-d", "dsdt.aml"], ["-p", "again", "dsdt.dsl"]):
+        subprocess.run(["iasl", *arguments], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    # The header names the compiler; what follows is the code.
+    assert (tmp_path / "again.aml").read_bytes()[36:] == tables(pc)["DSDT"][36:]

@@ -1,0 +1,27 @@
+"""What a kernel file is, told by its content.
+
+The classes here are made anew at every start of the program: named tuples take a fifth of attrs classes' time.
+"""
+
+from vmspec.image import bzimage, elf, foreign
+from vmspec.image.bzimage import BzImage
+from vmspec.image.elf import Elf
+from vmspec.image.source import ImageError, Source, opened
+
+__all__ = ["BzImage", "Elf", "ImageError", "Source", "identify", "opened"]
+
+
+def identify(source: Source, flat: bool = False) -> BzImage | Elf | None:
+    """The kernel in a file, or None where no known format begins there: a flat image.
+
+    Raises :class:`ImageError` for a damaged kernel and for a format that is known and not supported; the latter is
+    not looked for where the spec says that the image is ``flat``: machine code may begin with any bytes.
+    """
+    # Order matters: an EFI-capable bzImage also begins as a PE file does.
+    if elf.recognise(source):
+        return elf.read(source)
+    if bzimage.recognise(source):
+        return bzimage.read(source)
+    if not flat and (name := foreign.recognise(source)):
+        raise ImageError(f"is {name}")
+    return None

@@ -1,0 +1,152 @@
+"""The formats that Linux compresses its kernel with (scripts/Makefile.lib), unpacked in bounded pieces.
+
+Each decompressor is imported only where it is needed.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from vmspec.image.source import ImageError, Source
+
+CHUNK = 1 << 18  # compressed bytes read at once
+PIECE = 1 << 20  # unpacked bytes made at once, where the format lets us choose
+TRAILER = 4  # bytes of unpacked size that the kernel's build appends, except to gzip, which has them itself
+MEMORY_MAX = 256 << 20  # of a decompressor; Debian's xz dictionary has 32 MiB
+ZSTD_WINDOW_MAX = 1 << 27  # what the kernel's build uses (zstd --ultra -22)
+LZ4_BLOCK = 8 << 20  # of the legacy format
+LZ4_PACKED_MAX = LZ4_BLOCK + LZ4_BLOCK // 255 + 16
+
+
+def unpack(source: Source, offset: int, size: int) -> Iterator[bytes] | None:
+    """The unpacked bytes of a kernel payload, in pieces of at most 8 MiB; None for a format not known here.
+
+    Iterating raises :class:`ImageError` for damaged data, ImportError where a package is missing.
+    """
+    head = source.read(offset, min(size, 6), "the compressed kernel")
+    for magic, unpacker in FORMATS:
+        if head.startswith(magic):
+            return _guarded(unpacker, Payload(source, offset, size - (unpacker is not _gzip) * TRAILER))
+    return None
+
+
+class Payload:
+    """A part of an image file as a readable file."""
+
+    def __init__(self, source: Source, offset: int, size: int) -> None:
+        self._source, self._at, self._end = source, offset, offset + size
+
+    def read(self, size: int = CHUNK) -> bytes:
+        """Up to ``size`` bytes, and at most a chunk; none at the end."""
+        size = min(CHUNK, self._end - self._at, size)
+        data = self._source.read(self._at, size, "the compressed kernel") if size > 0 else b""
+        self._at += len(data)
+        return data
+
+    def exactly(self, size: int) -> bytes:
+        """``size`` bytes."""
+        data = bytearray()
+        while len(data) < size:
+            if not (more := self.read(size - len(data))):
+                raise EOFError("it ends too early")
+            data += more
+        return bytes(data)
+
+
+Unpacker = Callable[[Payload], Iterator[bytes]]
+
+
+def _guarded(unpacker: Unpacker, payload: Payload) -> Iterator[bytes]:
+    """Whatever a decompressor raises is the data's fault; what they raise is not documented in full."""
+    try:
+        yield from unpacker(payload)
+    except (ImageError, ImportError):
+        raise
+    except Exception as error:
+        raise ImageError(f"damaged: the compressed kernel cannot be unpacked ({error})") from error
+
+
+def _gzip(payload: Payload) -> Iterator[bytes]:
+    import zlib
+
+    inflate = zlib.decompressobj(wbits=31)
+    while not inflate.eof and (packed := inflate.unconsumed_tail or payload.read()):
+        yield inflate.decompress(packed, PIECE)
+
+
+def _xz(payload: Payload) -> Iterator[bytes]:
+    import lzma
+
+    return _streams(payload, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_MAX))
+
+
+def _lzma(payload: Payload) -> Iterator[bytes]:
+    import lzma
+
+    return _streams(payload, lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MEMORY_MAX))
+
+
+def _bzip2(payload: Payload) -> Iterator[bytes]:
+    import bz2
+
+    return _streams(payload, bz2.BZ2Decompressor)
+
+
+class _Stream(Protocol):
+    """What the decompressors of lzma and bz2 have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def _streams(payload: Payload, start: Callable[[], _Stream]) -> Iterator[bytes]:
+    """One stream after the other, until the payload ends."""
+    packed = payload.read()
+    while packed:
+        stream = start()
+        while not stream.eof:
+            yield stream.decompress(packed, PIECE)
+            packed = b""
+            if stream.needs_input and not stream.eof and not (packed := payload.read()):
+                raise EOFError("it ends too early")
+        packed = stream.unused_data or payload.read()
+
+
+def _lz4(payload: Payload) -> Iterator[bytes]:
+    """The legacy format: after the magic number, blocks with their sizes."""
+    from lz4 import block
+
+    payload.exactly(4)
+    while size := payload.read(4):
+        packed = int.from_bytes(size, "little")
+        if packed > LZ4_PACKED_MAX:
+            raise ValueError(f"a block of {packed} bytes")
+        yield block.decompress(payload.exactly(packed), LZ4_BLOCK)
+
+
+def _zstd(payload: Payload) -> Iterator[bytes]:
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX)
+    with decompressor.stream_reader(payload) as reader:  # type: ignore[arg-type]  # of a file it calls read() only
+        while piece := reader.read(PIECE):
+            yield piece
+
+
+def _stored(payload: Payload) -> Iterator[bytes]:
+    return iter(payload.read, b"")
+
+
+FORMATS: tuple[tuple[bytes, Unpacker], ...] = (
+    (b"\x1f\x8b", _gzip),
+    (b"\xfd7zXZ\x00", _xz),
+    (b"\x5d\x00\x00", _lzma),
+    (b"BZh", _bzip2),
+    (b"\x02\x21\x4c\x18", _lz4),
+    (b"\x28\xb5\x2f\xfd", _zstd),
+    (b"\x7fELF", _stored),
+)

@@ -1,0 +1,171 @@
+"""The compressed kernel of a bzImage, unpacked on the host: the guest then need not do it, instruction by instruction.
+
+What was unpacked is kept in a cache, by the SHA-256 of the compressed bytes:
+
+- ``kernels/<sha256>``: the unpacked ELF. Its modification time is derived from the hash and set last, so that any
+  later write shows: an entry with another time or size does not count. Blocks of zeros are holes in the file.
+- ``kernels/by-file/<identity>``: the hash of the payload in a file with that device, inode, size and times, which
+  spares the 10-20 ms of hashing it again.
+
+The cache may be deleted at any time. Where it cannot be written, a directory of the user's in the place for temporary
+files stands in.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from vmspec.image import compression
+from vmspec.image.bzimage import BzImage
+from vmspec.image.compression import Payload
+from vmspec.image.source import ImageError, Source, opened
+
+# Linux's link address space for a kernel (KERNEL_IMAGE_SIZE with KASLR); no real payload unpacks to more.
+UNPACKED_MAX = 1 << 30
+HOLE = 1 << 16  # zeros are left out in blocks of this many bytes
+SETTLED_NS = 2_000_000_000  # a file changed more recently than this may change again within one clock tick
+
+
+class CannotUnpackError(Exception):
+    """The payload cannot be unpacked here, but the kernel may do it itself; the message says why."""
+
+
+def unpacked(path: Path, image: BzImage) -> Path:
+    """The cached, unpacked payload of the bzImage at ``path``.
+
+    Raises :class:`CannotUnpackError`, and :class:`ImageError` where the payload is damaged.
+    """
+    if not image.payload_length:
+        version = f"{image.version >> 8}.{image.version & 0xFF:02}"
+        raise CannotUnpackError(f"boot protocol {version} does not say where it is")
+    with opened(path) as source:
+        # The build appends the unpacked size to the payload (boot.rst, payload_length); gzip has it there itself.
+        end = image.payload_offset + image.payload_length
+        size = int.from_bytes(source.read(end - 4, 4, "the size of the kernel"), "little")
+        if not 0 < size <= UNPACKED_MAX:
+            raise ImageError(f"damaged: the compressed kernel says that it unpacks to {size} bytes")
+        error: OSError | None = None
+        for directory in _directories():
+            try:
+                return _cached(directory, source, image, size)
+            except ImportError as missing:
+                raise CannotUnpackError(f"the Python package {missing.name} is not installed") from missing
+            except OSError as failed:
+                error = failed
+    raise CannotUnpackError(f"there is no place for what is unpacked: {error}")
+
+
+def _directories() -> Iterator[Path]:
+    """Where the cache may be, in order of preference; each exists and is the user's own."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    yield Path(home) / "vmrun" / "kernels"
+    import tempfile  # only where the cache is unusable
+
+    yield Path(tempfile.gettempdir()) / f"vmrun-{os.getuid()}" / "kernels"
+
+
+def _cached(directory: Path, source: Source, image: BzImage, size: int) -> Path:
+    """The entry for a payload in one cache directory, made where it is missing. OSError: not in this directory."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in (directory, directory.parent):
+        owner = place.lstat()
+        if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.getuid() or owner.st_mode & 0o022:
+            raise PermissionError(f"{place} can be written by others")
+    index = directory / "by-file" / _identity(source)
+    digest = _indexed(index)
+    if digest is None:
+        digest = _hash(source, image)
+        _remember(index, digest, source)
+    entry = directory / digest
+    if not _intact(entry, digest, size):
+        _unpack(entry, digest, source, image, size)
+    return entry
+
+
+def _identity(source: Source) -> str:
+    status = os.fstat(source.file.fileno())
+    numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return "-".join(f"{number:x}" for number in numbers)
+
+
+def _indexed(index: Path) -> str | None:
+    try:
+        digest = index.read_bytes()
+    except FileNotFoundError:
+        return None
+    valid = len(digest) == 64 and all(byte in b"0123456789abcdef" for byte in digest)
+    return digest.decode() if valid else None
+
+
+def _remember(index: Path, digest: str, source: Source) -> None:
+    import time
+
+    if time.time_ns() - os.fstat(source.file.fileno()).st_ctime_ns < SETTLED_NS:
+        return
+    index.parent.mkdir(mode=0o700, exist_ok=True)
+    index.write_text(digest)  # a torn write is no valid hash
+
+
+def _hash(source: Source, image: BzImage) -> str:
+    from hashlib import sha256  # loads OpenSSL: not where the index knows the file
+
+    hashed = sha256()
+    for chunk in iter(Payload(source, image.payload_offset, image.payload_length).read, b""):
+        hashed.update(chunk)
+    return hashed.hexdigest()
+
+
+def _seal(digest: str) -> int:
+    """The modification time of an entry, in seconds; long ago, so that no other write gives it."""
+    return int(digest[:7], 16)
+
+
+def _intact(entry: Path, digest: str, size: int) -> bool:
+    try:
+        status = entry.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size and status.st_mtime_ns == _seal(digest) * 10**9
+
+
+def _unpack(entry: Path, digest: str, source: Source, image: BzImage, size: int) -> None:
+    from tempfile import mkstemp
+
+    blocks = compression.unpack(source, image.payload_offset, image.payload_length)
+    if blocks is None:
+        raise CannotUnpackError("it is compressed in a way not known here")
+    descriptor, name = mkstemp(dir=entry.parent)
+    try:
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            written = _write(file.fileno(), blocks, size)
+            if written != size:
+                raise ImageError(f"damaged: the compressed kernel unpacks to {written} bytes, not to {size}")
+            os.ftruncate(file.fileno(), size)
+            os.fsync(file.fileno())
+        os.utime(name, (_seal(digest), _seal(digest)))
+        Path(name).replace(entry)
+    except BaseException:
+        Path(name).unlink()
+        raise
+
+
+def _write(file: int, blocks: Iterator[bytes], size: int) -> int:
+    """Write blocks with holes for zeros; the number of bytes they have, at most one block more than ``size``."""
+    at = 0
+    zeros = bytes(HOLE)
+    for block in blocks:
+        for start in range(0, len(block), HOLE):
+            part = block[start : start + HOLE]
+            if part != zeros[: len(part)]:
+                _write_all(file, part, at + start)
+        at += len(block)
+        if at > size:
+            break
+    return at
+
+
+def _write_all(file: int, data: bytes, at: int) -> None:
+    while data:
+        written = os.pwrite(file, data, at)
+        data, at = data[written:], at + written

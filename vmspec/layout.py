@@ -1,0 +1,89 @@
+"""Where everything lies in the guest-physical address space and on the port bus, each address with its reason.
+
+Sizes are bytes. Below 1 MiB the map follows the PC's (Linux boot protocol, "memory layout"; ACPI 6.5, 5.2.5.1; Intel
+MultiProcessor specification 1.4, 4); above it is RAM, with the PC's hole under 4 GiB.
+"""
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+PAGE = 4 * KIB
+
+# RAM below the hole ends at 3 GiB at most; what is more begins at 4 GiB. The hole holds all that is not RAM and must
+# have a 32-bit address: the interrupt controllers, KVM's own pages, devices' registers.
+HOLE_START = 3 * GIB
+HOLE_END = 4 * GIB
+
+# Real-mode interrupt vectors lie at 0-0x3ff, the BIOS data area above. Linux reads two of its words: the EBDA's segment
+# and the KiB of RAM below it, where an MP table might be.
+BDA = 0x400
+BDA_SIZE = 0x100
+BDA_EBDA_SEGMENT = 0x40E
+BDA_BASE_MEMORY_KIB = 0x413
+
+# The first bytes after the BIOS data area; the GDT is used only until the guest loads one of its own.
+GDT = 0x500
+GDT_SIZE = 32
+
+# Flat guests begin here unless the spec says otherwise: the first page after the real-mode vectors and the GDT.
+FLAT = 0x1000
+
+# Linux's "zero page". Below the command line, clear of the GDT, in RAM that the memory map calls usable: the kernel
+# copies both before it allocates memory.
+BOOT_PARAMS = 0x7000
+BOOT_PARAMS_SIZE = PAGE
+
+CMDLINE = 0x20000
+CMDLINE_ROOM = 0x10000
+
+# Identity page tables: one PML4, one PDPT, four page directories of 2 MiB pages. As high as base memory allows, so that
+# a flat guest of half a MiB can be loaded below.
+PAGE_TABLES = 0x90000
+PAGE_TABLES_SIZE = 6 * PAGE
+IDENTITY_END = 4 * GIB  # what they map
+
+# The extended BIOS data area takes the last KiB of base memory; nothing is in it, but Linux expects one.
+EBDA = 0x9FC00
+# Video memory and option ROMs on a PC; plain RAM here, not offered to Linux.
+BASE_MEMORY_END = 0xA0000
+
+# The BIOS area, where an operating system looks for the ACPI root pointer (0xe0000-0xfffff, 16-byte steps) and for the
+# MP table's floating pointer (0xf0000-0xfffff).
+BIOS = 0xE0000
+ACPI = 0xE0000
+ACPI_SIZE = 0x10000
+MPTABLE = 0xF0000
+MPTABLE_SIZE = 0x10000
+
+# Linux kernels start at 1 MiB or above.
+HIGH_MEMORY = MIB
+
+# KVM's own pages (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR: one and three pages), which Intel processors without
+# unrestricted guest need for real mode. Just below the BIOS's place under 4 GiB, where no device and no RAM is.
+KVM_IDENTITY_MAP = 0xFFFBC000
+KVM_TSS = 0xFFFBD000
+KVM_TSS_SIZE = 3 * PAGE
+
+# Interrupt controllers at the PC's addresses (Intel SDM volume 3, 11.4.1; 82093AA data sheet).
+IOAPIC = 0xFEC00000
+LAPIC = 0xFEE00000
+IOAPIC_PINS = 24
+
+# Linux's own limit for an initrd where its image has no header that says one (boot protocol, initrd_addr_max).
+INITRD_ADDR_MAX = 0x7FFFFFFF
+# Linux's COMMAND_LINE_SIZE on x86 is 2048, the NUL included.
+CMDLINE_MAX = 2047
+
+# Ports that KVM answers itself when it has the interrupt controllers and the timer (PIC, ELCR; PIT, speaker gate).
+IRQCHIP_PORTS = ((0x20, 2), (0xA0, 2), (0x4D0, 2))
+PIT_PORTS = ((0x40, 4), (0x61, 1))
+
+# ACPI's fixed registers: a free place in the PC's port space. Event block (status, enable), control block, reset.
+ACPI_PORTS = 0x600
+ACPI_PORTS_SIZE = 8
+PM1_EVENT = 0x600
+PM1_CONTROL = 0x604
+ACPI_RESET = 0x606
+ACPI_RESET_VALUE = 1
+S5_SLEEP_TYPE = 5  # what the guest writes to the control block's SLP_TYP to power off
+SCI = 9  # the PC's interrupt for ACPI events

@@ -1,0 +1,129 @@
+"""The plan: everything a spec implies, worked out before any KVM call is made.
+
+The machine executes this same object, so what ``vmspec plan`` prints is what happens. Addresses are guest-physical,
+sizes bytes.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from attrs import frozen
+
+from vmspec.devices import Device, Range
+from vmspec.models import Spec
+
+
+@frozen
+class Slot:
+    """A KVM memory slot: guest RAM ``[start, start + size)``, at ``offset`` in the one RAM mapping."""
+
+    slot: int
+    start: int
+    size: int
+    offset: int
+
+
+@frozen
+class Region:
+    """A named part of the guest-physical map, for people: kind is ram, reserved, mmio or hole."""
+
+    name: str
+    kind: str
+    start: int
+    size: int
+
+
+@frozen
+class E820:
+    """An entry of the memory map given to Linux: type 1 usable, 2 reserved, 3 ACPI."""
+
+    start: int
+    size: int
+    type: int
+
+
+@frozen
+class Placement:
+    """What a loader puts at an address: ``name`` says what, ``size`` how much, ``path`` and ``offset`` from which file,
+    where it comes from one. ``zero`` bytes more follow that must be RAM and zero.
+
+    Names: code, kernel (once for each segment), initrd, cmdline, boot_params (its setup header is at ``offset`` of
+    ``path``), gdt, page-tables, bda, acpi, mptable.
+    """
+
+    name: str
+    address: int
+    size: int
+    path: Path | None = None
+    offset: int = 0
+    zero: int = 0
+
+
+@frozen
+class PlannedDevice:
+    """A device with its place on the buses. Its index in ``Plan.devices`` is its code in the trace."""
+
+    name: str  # kind and number: serial0
+    kind: str
+    model: Device
+    ranges: tuple[Range, ...] = ()
+    irq: int | None = None  # ISA IRQ = GSI
+
+
+@frozen
+class Entry:
+    """The first vCPU's state: mode real, protected or long, and general registers by name; those not named are 0,
+    rflags 2. Without an interrupt controller every vCPU starts here."""
+
+    mode: str
+    rip: int
+    registers: dict[str, int]
+
+
+class Start(NamedTuple):
+    """What one kind of image asks for: the part of the plan that differs between flat guests and Linux."""
+
+    image: str
+    protocol: str
+    entry: Entry
+    placements: tuple[Placement, ...]
+    notes: tuple[str, ...] = ()
+
+
+@frozen
+class Call:
+    """One KVM call. ``requires`` names the capability that is checked first, ``KVM_CAP_...``; ``vcpu`` the vCPU."""
+
+    ioctl: str
+    requires: str | None = None
+    optional: bool = False  # without the capability the call is left out
+    vcpu: int | None = None
+    argument: int | Slot | None = None
+
+
+@frozen
+class Plan:
+    """All that is decided before the machine exists."""
+
+    spec: Spec
+    image: str  # "flat" | "bzimage" | "vmlinux" (a bzImage that is unpacked is "bzimage" with protocol "elf64")
+    protocol: str  # "flat" | "linux64" | "linux32" | "elf64"
+    cmdline: str
+    slots: tuple[Slot, ...]
+    regions: tuple[Region, ...]
+    e820: tuple[E820, ...]
+    placements: tuple[Placement, ...]
+    devices: tuple[PlannedDevice, ...]
+    entry: Entry
+    irqchip: bool
+    pit: bool
+    calls: tuple[Call, ...]
+    notes: tuple[str, ...] = ()  # what was decided that the spec did not ask for, in sentences
+
+    def placement(self, name: str) -> Placement | None:
+        """The first placement of a name, or None."""
+        return next((placement for placement in self.placements if placement.name == name), None)
+
+    def device(self, kind: str) -> PlannedDevice | None:
+        """The first device of a kind, or None."""
+        return next((device for device in self.devices if device.kind == kind), None)

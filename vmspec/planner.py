@@ -1,0 +1,128 @@
+"""From a spec to its plan: the one place where everything a machine is made of is decided."""
+
+from vmspec import buses, features, flat, layout, linux, memory_map
+from vmspec.image import BzImage, Elf, ImageError, identify, opened
+from vmspec.models import Spec
+from vmspec.plan import Call, Placement, Plan, Slot, Start
+from vmspec.problems import Problem, SpecError
+
+MEMORY_MAX = 1 << 52  # physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4)
+VCPUS_MAX = 254  # 8-bit APIC ids, of which 255 means all
+PIT_SPEAKER_DUMMY = 1  # KVM_CREATE_PIT2: KVM answers port 0x61 too, by which Linux reads the timer's output
+
+
+def plan(spec: Spec) -> Plan:
+    """All that ``spec`` implies. Raises :class:`SpecError` with every problem found, and nothing else, whatever the
+    files that it names hold."""
+    problems: list[Problem] = []
+    _machine(spec, problems)
+    if problems:  # the sizes decide about all the rest
+        raise SpecError(tuple(problems))
+    slots = memory_map.slots(spec.vm.memory)
+    start = _start(spec, slots, problems)
+    # An unusable image counts as the Linux kernel it was probably meant to be, while the rest of the spec is checked.
+    is_linux = start.image != "flat" if start else spec.boot.code is None and spec.boot.mode is None
+    irqchip = spec.vm.irqchip == "kernel" or (spec.vm.irqchip == "auto" and is_linux)
+    pit = irqchip if spec.vm.pit is None else spec.vm.pit
+    if pit and not irqchip:
+        problems.append(Problem("vm.pit", "KVM's timer needs its interrupt controller: vm.irqchip must be kernel"))
+    devices = buses.devices(spec, slots, irqchip, pit and irqchip, problems)
+    features.check(spec.cpu.disable, problems)
+    if start is None or problems:
+        raise SpecError(tuple(problems))
+    placements = start.placements
+    if is_linux:
+        placements += _tables(irqchip, any(device.kind == "acpi" for device in devices))
+    return Plan(
+        spec=spec,
+        image=start.image,
+        protocol=start.protocol,
+        cmdline=spec.boot.cmdline,
+        slots=slots,
+        regions=memory_map.regions(slots, is_linux, irqchip, devices),
+        e820=memory_map.e820(slots) if is_linux else (),
+        placements=placements,
+        devices=devices,
+        entry=start.entry,
+        irqchip=irqchip,
+        pit=pit,
+        calls=_calls(slots, spec.vm.vcpus, irqchip, pit),
+        notes=start.notes,
+    )
+
+
+def _machine(spec: Spec, problems: list[Problem]) -> None:
+    memory, vcpus = spec.vm.memory, spec.vm.vcpus
+    if memory <= 0 or memory % layout.PAGE or memory > MEMORY_MAX - layout.GIB:
+        problems.append(Problem("vm.memory", "is not a size that memory can have", str(memory), "whole 4 KiB pages"))
+    if not 1 <= vcpus <= VCPUS_MAX:
+        problems.append(Problem("vm.vcpus", "is not a number of vCPUs", str(vcpus), f"1 to {VCPUS_MAX}"))
+
+
+def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Start | None:
+    """What the image asks for; None where that could not be told, which is then a problem."""
+    boot = spec.boot
+    if boot.code is not None:
+        if boot.kernel is not None:
+            problems.append(Problem("boot.code", "cannot stand beside boot.kernel: give one of them"))
+        elif not boot.code:
+            problems.append(Problem("boot.code", "is empty"))
+        else:
+            return flat.start(boot, len(boot.code), slots, problems)
+        return None
+    if boot.kernel is None:
+        problems.append(Problem("boot", "nothing to start: give boot.kernel or boot.code"))
+        return None
+    image: BzImage | Elf | None
+    try:
+        with opened(boot.kernel) as source:
+            image = identify(source, flat=boot.mode is not None)
+            size = source.size
+    except ImageError as error:
+        problems.append(Problem("boot.kernel", str(error), str(boot.kernel)))
+        return None
+    if image is None:
+        return flat.start(boot, size, slots, problems)
+    return linux.start(spec, image, slots, problems)
+
+
+def _tables(irqchip: bool, acpi: bool) -> tuple[Placement, ...]:
+    """What tells Linux of its machine beside boot_params."""
+    tables: tuple[Placement, ...] = (Placement("bda", layout.BDA, layout.BDA_SIZE),)
+    if irqchip:
+        tables += (Placement("mptable", layout.MPTABLE, layout.MPTABLE_SIZE),)
+    if acpi:
+        tables += (Placement("acpi", layout.ACPI, layout.ACPI_SIZE),)
+    return tables
+
+
+def _calls(slots: tuple[Slot, ...], vcpus: int, irqchip: bool, pit: bool) -> tuple[Call, ...]:
+    """The KVM calls in order; the interrupt controller comes before the vCPUs, which get their local APICs by it."""
+    calls = [
+        Call("open"),
+        Call("KVM_GET_API_VERSION"),
+        Call("KVM_CREATE_VM"),
+        Call("KVM_SET_TSS_ADDR", "KVM_CAP_SET_TSS_ADDR", optional=True, argument=layout.KVM_TSS),
+        Call(
+            "KVM_SET_IDENTITY_MAP_ADDR",
+            "KVM_CAP_SET_IDENTITY_MAP_ADDR",
+            optional=True,
+            argument=layout.KVM_IDENTITY_MAP,
+        ),
+    ]
+    if irqchip:
+        calls.append(Call("KVM_CREATE_IRQCHIP", "KVM_CAP_IRQCHIP"))
+    if pit:
+        calls.append(Call("KVM_CREATE_PIT2", "KVM_CAP_PIT2", argument=PIT_SPEAKER_DUMMY))
+    calls += [Call("KVM_SET_USER_MEMORY_REGION", "KVM_CAP_USER_MEMORY", argument=slot) for slot in slots]
+    calls += [Call("KVM_GET_VCPU_MMAP_SIZE"), Call("KVM_GET_SUPPORTED_CPUID", "KVM_CAP_EXT_CPUID")]
+    for vcpu in range(vcpus):
+        calls.append(Call("KVM_CREATE_VCPU", vcpu=vcpu, argument=vcpu))
+        calls.append(Call("KVM_SET_CPUID2", "KVM_CAP_EXT_CPUID", vcpu=vcpu))
+        if irqchip:
+            calls.append(Call("KVM_SET_LAPIC", "KVM_CAP_IRQCHIP", vcpu=vcpu))
+        # With local APICs all vCPUs but the first wait for the guest's INIT and SIPI.
+        if vcpu == 0 or not irqchip:
+            calls += [Call("KVM_SET_SREGS", vcpu=vcpu), Call("KVM_SET_REGS", vcpu=vcpu)]
+    calls += [Call("KVM_RUN", vcpu=vcpu) for vcpu in range(vcpus)]
+    return tuple(calls)
