@@ -1,0 +1,88 @@
+"""The command: its output, its exit statuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tracefakes import Rings, exit_, numbered, record_all
+
+from tracer.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A trace that printed two lines."""
+    record_all(
+        tmp_path / "boot.arrow", [[exit_(1000 * t, data=bytes([byte])) for t, byte in enumerate(b"hello\nyou\n")]]
+    )
+    return tmp_path / "boot.arrow"
+
+
+def test_summary(path, capsys):
+    assert main(["summary", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("10 exits in ")
+
+
+def test_summary_as_json(path, capsys):
+    assert main(["summary", "--json", str(path)]) == 0
+    assert [line["text"] for line in json.loads(capsys.readouterr().out)["lines"]] == ["hello", "you"]
+
+
+def test_info(path, capsys):
+    assert main(["info", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["rows", "10"]
+    assert lines[1].split() == ["complete", "yes"]
+    assert '  name = "fake"' in lines
+
+
+def test_console_is_bytes(path, capfdbinary):
+    assert main(["console", str(path)]) == 0
+    assert capfdbinary.readouterr().out == b"hello\nyou\n"
+
+
+def test_recover_says_what_it_did(tmp_path, capsys):
+    rings = Rings(1, file=tmp_path / "boot.ring")
+    for number in range(5):
+        rings.produce(0, numbered(0, number))
+    assert main(["recover", str(tmp_path / "boot.ring")]) == 0
+    output = capsys.readouterr().out
+    assert output == (
+        f"{tmp_path}/boot.arrow: 5 rows (5 of them from the rings), all that was recorded before the run was killed\n"
+    )
+
+
+def test_recover_elsewhere(tmp_path):
+    rings = Rings(1, file=tmp_path / "boot.ring")
+    rings.produce(0, numbered(0, 0))
+    assert main(["recover", str(tmp_path / "boot.ring"), "-o", str(tmp_path / "saved.arrow")]) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["boot.ring", "saved.arrow"]
+
+
+@pytest.mark.parametrize("command", ["summary", "info", "console", "recover"])
+def test_a_file_that_is_not_there_is_status_2_and_one_line(tmp_path, capsys, command):
+    assert main([command, str(tmp_path / "no.arrow")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("vmtrace: ")
+    assert error.count("\n") == 1
+
+
+def test_a_wrong_call_is_status_2():
+    with pytest.raises(SystemExit) as raised:
+        main(["frobnicate"])
+    assert raised.value.code == 2
+
+
+@pytest.mark.parametrize("command", ["summary", "info", "console"])
+def test_a_reader_that_goes_away_is_no_traceback(path, command):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "tracer.cli", command, str(path)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")

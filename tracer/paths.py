@@ -1,0 +1,73 @@
+"""Names of the files of one recording, and what a killed run left behind. Imports no pyarrow.
+
+``boot.arrow`` is the finished trace; ``boot.arrows`` (the stream) and ``boot.ring`` (the rings) exist while it is
+recorded, and after a run that was killed.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from tracer.errors import TraceError
+
+
+def _base(path: Path) -> str:
+    """The path without the suffix of any of a recording's files; another suffix is part of the name."""
+    name = str(path)
+    for suffix in (".arrows", ".arrow", ".ring"):
+        if name.endswith(suffix) and path.name != suffix:
+            return name.removesuffix(suffix)
+    return name
+
+
+def trace_path(path: Path) -> Path:
+    """The finished trace that belongs to any of a recording's files: boot.arrows -> boot.arrow."""
+    return Path(_base(path) + ".arrow")
+
+
+def stream_path(path: Path) -> Path:
+    """The stream beside a trace: boot.arrow -> boot.arrows, and any other name with ``.arrows`` added."""
+    return Path(_base(path) + ".arrows")
+
+
+def ring_path(path: Path) -> Path:
+    """The ring file beside a trace: boot.arrow -> boot.ring, and any other name with ``.ring`` added."""
+    return Path(_base(path) + ".ring")
+
+
+def lock(ring: Path) -> int:
+    """Open a ring file and take its lock, which the ``vmrun`` that records into it holds. Returns the descriptor,
+    which the caller closes. Raises TraceError when another process has the lock, OSError when it cannot be opened."""
+    descriptor = os.open(ring, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise TraceError(f"another vmrun is recording into {trace_path(ring)} (it holds {ring})") from None
+    return descriptor
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename what a killed run left at ``path`` to boot.killed.arrows and boot.killed.ring, replacing older ones.
+
+    Returns the file to give to ``vmtrace recover``, or None where nothing was left. Raises TraceError when the files
+    belong to a run that is still going, or cannot be renamed.
+    """
+    killed = Path(_base(path) + ".killed")
+    moves = {stream_path(path): stream_path(killed), ring_path(path): ring_path(killed)}
+    try:
+        if not any(old.exists() for old in moves):
+            return None
+        descriptor = lock(ring_path(path)) if ring_path(path).exists() else None
+        try:
+            for old, new in moves.items():
+                # A stream and a ring of different runs must never stand together under one name.
+                new.unlink(missing_ok=True)
+                if old.exists():
+                    old.rename(new)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+    except OSError as error:
+        raise TraceError(f"cannot set aside what an earlier run left at {path}: {error}") from error
+    return next(new for new in reversed(moves.values()) if new.exists())

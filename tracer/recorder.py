@@ -1,0 +1,159 @@
+"""The recorder: a thread that drains the rings into an Arrow stream, and its end, the finished file."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from tracer.buffers import Buffers
+from tracer.errors import TraceError
+from tracer.paths import ring_path, stream_path
+from tracer.rewrite import empty, summary_metadata, write_file
+from tracer.schema import dictionaries, trace_schema
+
+BUSY = 8192  # rows of a drain after which more may be waiting: a ring says only once that it has filled up
+INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
+
+
+class Source(Protocol):
+    """The rings, as the recorder sees them."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when a ring is a quarter full, when woken, or after ``seconds``."""
+
+    def wake(self) -> None:
+        """Let :meth:`wait` return now, or at its next call."""
+
+    def drain(self, buffers: Buffers) -> int:
+        """Merge up to ``buffers.rows`` records of all rings in the order of t_exit; returns how many."""
+
+    def commit(self) -> None:
+        """What was drained is in the file now: free its room in the rings."""
+
+
+class Recorder:
+    """Writes what a source gives to the stream beside ``path``, and at the end to ``path``.
+
+    ``metadata`` gives the schema's metadata; it is called once, in the recorder's thread, so it may take its time.
+    ``failed`` is called once, from the recorder's thread, when the stream can no longer be written; what was
+    recorded so far stays in the stream and the ring file, for ``vmtrace recover``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        source: Source,
+        metadata: Callable[[], Mapping[str, str]],
+        devices: Sequence[str],
+        failed: Callable[[TraceError], None],
+    ) -> None:
+        self.path = path
+        self.stream = stream_path(path)
+        if path in (self.stream, ring_path(path)):
+            raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
+        self._source = source
+        self._metadata = metadata
+        self._devices = devices
+        self._failed = failed
+        self._stopping = threading.Event()
+        self._failure: TraceError | None = None
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._schema: Any = None
+        self._sink: Any = None
+        self._writer: Any = None
+        self._whole = 0  # bytes of the stream up to the last whole batch
+
+    def start(self) -> None:
+        """Start the thread. It imports pyarrow, so the caller has better started the guest before."""
+        self._thread.start()
+
+    def finish(self, summary: dict[str, Any]) -> Path:
+        """Drain what is left, close the stream with ``summary`` and write the finished file; returns its path.
+
+        The vCPU threads have stopped. The stream and the ring file are deleted once the file is on disk. Raises
+        TraceError, which says what was kept, when any of it could not be written, now or earlier.
+        """
+        self._stopping.set()
+        self._source.wake()
+        if self._thread.ident is None:
+            self._thread.start()  # the run was interrupted before it had begun
+        self._thread.join()
+        if self._failure is None:
+            try:
+                self._write(empty(self._schema), summary)
+                self._writer.close()
+                self._sink.close()
+            except Exception as error:
+                self._failure = self._cut(error)
+        if self._failure is not None:
+            raise self._failure
+        try:
+            write_file(self.path, self._batches, self._schema, summary)
+            self.stream.unlink(missing_ok=True)
+            ring_path(self.path).unlink(missing_ok=True)
+        except Exception as error:
+            raise TraceError(
+                f"cannot write {self.path}: {_reason(error)}; {self.stream} holds the whole trace and can be read as "
+                f"it is, or finished with: vmtrace recover {self.stream} --output FILE"
+            ) from error
+        return self.path
+
+    def _run(self) -> None:
+        try:
+            self._open()
+            names = dictionaries(self._devices)
+            buffers = Buffers()
+            stopping = False
+            while not stopping:
+                # Read before the drain: what comes after the event is drained by the last round.
+                stopping = self._stopping.is_set()
+                if not stopping:
+                    self._source.wait(INTERVAL)
+                rows = self._source.drain(buffers)
+                while rows:
+                    self._write(buffers.batch(rows, self._schema, names))
+                    self._source.commit()
+                    rows = self._source.drain(buffers) if stopping or rows >= BUSY or buffers.full(rows) else 0
+        except Exception as error:  # whatever it is, a guest must not run on unrecorded
+            self._failure = self._cut(error)
+            self._failed(self._failure)
+
+    def _open(self) -> None:
+        import pyarrow as pa
+
+        self._schema = trace_schema(self._metadata(), self._devices)
+        self._sink = pa.OSFile(str(self.stream), "wb")
+        self._writer = pa.ipc.new_stream(self._sink, self._schema)
+
+    def _write(self, batch: Any, summary: dict[str, Any] | None = None) -> None:
+        self._writer.write_batch(batch, custom_metadata=None if summary is None else summary_metadata(summary))
+        self._whole = self._sink.tell()
+
+    def _cut(self, error: Exception) -> TraceError:
+        """Close the stream and cut what was written of a batch in part, so that it stays readable."""
+        kept = "nothing was written"
+        if self._sink is not None:
+            self._writer = None  # not closed: that would write
+            with suppress(OSError):  # the first error is the one to tell
+                self._sink.close()
+            with suppress(OSError):  # a stream that ends within a batch is still read up to there
+                os.truncate(self.stream, self._whole)
+            kept = f"what was written until then is kept in {self.stream}"
+        return TraceError(
+            f"cannot write {self.stream}: {_reason(error)}; {kept}, what was not in {ring_path(self.path)}; "
+            f"join them with: vmtrace recover {self.path} --output FILE (where there is room)"
+        )
+
+    def _batches(self) -> Any:
+        import pyarrow as pa
+
+        with pa.OSFile(str(self.stream), "rb") as source, pa.ipc.open_stream(source) as reader:
+            yield from reader
+
+
+def _reason(error: Exception) -> str:
+    """An error in a few words: the system's own where there is one."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else f"{type(error).__name__}: {error}"

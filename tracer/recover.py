@@ -1,0 +1,166 @@
+"""A finished trace from what a killed or failed run left: whole batches of the stream, published records of rings."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from tracer.errors import TraceError
+from tracer.paths import lock, ring_path, stream_path, trace_path
+from tracer.reader import Trace, load
+from tracer.rewrite import write_file
+from tracer.ringfile import Ring, RingFile
+from tracer.ringrows import ring_rows
+from tracer.schema import dictionaries, trace_schema
+
+
+@frozen
+class Recovered:
+    """What :func:`recover` did. ``problems`` says, one sentence each, what could not be read and what is missing;
+    ``complete`` is True where the run had ended and only the finished file was missing."""
+
+    path: Path
+    rows_from_stream: int
+    rows_from_ring: int
+    problems: tuple[str, ...]
+    complete: bool
+
+
+def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Recovered:
+    """Write the finished trace from the stream and the ring file beside ``path``, which may name any of the three.
+
+    The result is ``output``, or the ``.arrow`` beside them; it appears whole or not at all, and what it was made from
+    is left alone. Raises TraceError when there is nothing to recover, a run is still recording, or writing fails.
+    """
+    import pyarrow as pa
+
+    given = Path(path)
+    target = Path(output) if output is not None else trace_path(given)
+    if target in (stream_path(given), ring_path(given)):
+        raise TraceError(f"{target} is what would be recovered from; give another output")
+    with Salvage(given) as salvage:
+        try:
+            write_file(target, salvage.batches, salvage.schema, salvage.summary())
+        except (pa.ArrowException, OSError) as error:
+            raise TraceError(f"cannot write {target}: {error}; what it would be made from is untouched") from error
+        return Recovered(
+            target, salvage.from_stream, salvage.from_ring, tuple(salvage.problems), salvage.stream_complete
+        )
+
+
+class Salvage:
+    """The stream and the rings of one run, joined. A context manager: it holds the ring file's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.problems: list[str] = []
+        self.from_stream = self.from_ring = 0
+        self._stream: Trace | None = None
+        self._rings: RingFile | None = None
+        self._wanted: list[tuple[Ring, range]] = []  # of each ring, which records
+        self._next: dict[int, int] = {}  # number of the first record that is not in the stream, by vCPU
+        with ExitStack() as stack:
+            self._open(stream_path(path), ring_path(path), stack)
+            self._read_stream()
+            if self._rings is not None and not self.stream_complete:
+                self._choose(self._rings)
+            self._close = stack.pop_all()
+
+    def __enter__(self) -> "Salvage":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close.close()
+
+    @property
+    def stream_complete(self) -> bool:
+        """Whether the run had closed the stream: it then holds everything."""
+        return self._stream is not None and self._stream.complete
+
+    def summary(self) -> dict[str, Any]:
+        """The closing summary: the run's own where it ended, else what is known, marked as incomplete."""
+        if self._stream is not None and self._stream.summary is not None:
+            return self._stream.summary
+        controls = [ring.control for ring in self._rings.rings] if self._rings is not None else []
+        return {
+            "complete": False,
+            "recovered": {"stream": self.from_stream, "ring": self.from_ring, "problems": self.problems},
+            "rows": [self._next[vcpu] for vcpu in sorted(self._next)],
+            "dropped": [control["dropped"] for control in controls],
+            "interrupted": [control["interrupted"] for control in controls],
+        }
+
+    def batches(self) -> Iterator[Any]:
+        """All rows: the stream's batches, then what only the rings have."""
+        if self._stream is not None:
+            yield from self._stream.batches()
+        if self._rings is not None:
+            for ring, wanted in self._wanted:
+                yield from ring_rows(self._rings, ring, wanted, self.schema, self._names)
+
+    def _open(self, stream: Path, ring: Path, stack: ExitStack) -> None:
+        if not stream.exists() and not ring.exists():
+            raise TraceError(f"nothing to recover: there is neither {stream} nor {ring}")
+        if ring.exists():
+            try:
+                stack.callback(os.close, lock(ring))
+            except OSError as error:
+                raise TraceError(f"cannot open {ring}: {error.strerror}") from error
+            try:
+                self._rings = stack.enter_context(RingFile(ring))
+                self.problems += self._rings.problems
+                self.schema = trace_schema(self._rings.metadata, self._rings.devices)
+                self._names = dictionaries(self._rings.devices)
+            except TraceError as error:
+                if not stream.exists():
+                    raise
+                self.problems.append(str(error))
+        if stream.exists():
+            try:
+                self._stream = load(stream)
+                self.schema = self._stream.schema
+                self._names = dictionaries(self._stream.devices)
+            except TraceError as error:
+                if self._rings is None:
+                    raise
+                if stream.stat().st_size:  # an empty one is what a run leaves that was killed early
+                    self.problems.append(str(error))
+
+    def _read_stream(self) -> None:
+        import pyarrow as pa
+
+        for batch in self._stream.batches() if self._stream is not None else ():
+            if not self.from_stream:
+                self._names |= {name: batch.column(name).dictionary for name in self._names}
+                self._same_run(batch["tsc"][0].as_py(), batch["t_exit"][0].as_py())
+            self.from_stream += batch.num_rows
+            last = pa.Table.from_batches([batch]).group_by("vcpu").aggregate([("seq", "max")])
+            for vcpu, seq in zip(last["vcpu"].to_pylist(), last["seq_max"].to_pylist(), strict=True):
+                self._next[vcpu] = max(self._next.get(vcpu, 0), seq + 1)
+
+    def _same_run(self, tsc: int, t_exit: int) -> None:
+        rings = self._rings
+        if rings is not None and (tsc - rings.tsc_start) * 1_000_000 // rings.tsc_khz != t_exit:
+            raise TraceError(
+                f"{stream_path(rings.path)} and {rings.path} are of different runs; "
+                "move one of them to another name and recover each"
+            )
+
+    def _choose(self, rings: RingFile) -> None:
+        """Read the rings once to learn how many of their records are good; say what is missing."""
+        for ring in rings.rings:
+            first, head = max(ring.control["tail"], self._next.get(ring.vcpu, 0)), ring.control["head"]
+            if first > self._next.get(ring.vcpu, 0):
+                lost = first - self._next.get(ring.vcpu, 0)
+                self.problems.append(f"vCPU {ring.vcpu}: the {lost} records before number {first} are lost")
+            rows = sum(rows.num_rows for rows in ring_rows(rings, ring, range(first, head), self.schema, self._names))
+            if first + rows < head:
+                self.problems.append(
+                    f"vCPU {ring.vcpu}: record {first + rows} in the ring is damaged or cut off; "
+                    f"{head - first - rows} records are left out"
+                )
+            self._wanted.append((ring, range(first, first + rows)))
+            self._next[ring.vcpu] = max(first + rows, self._next.get(ring.vcpu, 0))
+            self.from_ring += rows

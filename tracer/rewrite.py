@@ -1,0 +1,121 @@
+"""Batches that are almost in order to one finished trace file, whole or not at all."""
+
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tracer.buffers import Buffers
+from tracer.schema import KEY_DEVICES, KEY_SUMMARY, dictionaries
+
+BATCH_ROWS = 16384
+
+
+def write_file(target: Path, read: Callable[[], Iterable[Any]], schema: Any, summary: dict[str, Any]) -> int:
+    """Write batches as a zstd-compressed Arrow file, ordered by t_exit, ending with the summary. Returns the rows.
+
+    ``read`` is called twice and gives the same record batches each time, each of them ordered by t_exit. The file
+    appears under its name complete and on disk, or not at all. Raises OSError or ``pyarrow.ArrowException``.
+    """
+    import pyarrow as pa
+
+    temporary = target.with_name(target.name + ".tmp")
+    rows = 0
+    # Compression threads would each hold a batch; the time they save is small beside the run.
+    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+            last = empty(schema)
+            for last in gathered(in_order(read), BATCH_ROWS):
+                writer.write_batch(last)
+                rows += last.num_rows
+            writer.write_batch(last.slice(0, 0), custom_metadata=summary_metadata(summary))
+        _sync(temporary)  # before the rename, and before the caller deletes the stream and the rings
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return rows
+
+
+def summary_metadata(summary: dict[str, Any]) -> dict[str, str]:
+    """The custom metadata of the closing batch, in a stream and in a file."""
+    return {KEY_SUMMARY: json.dumps(summary)}
+
+
+def empty(schema: Any) -> Any:
+    """The closing batch: no rows, but the same dictionaries as all others, since a file allows only one of each."""
+    names = dictionaries(json.loads(schema.metadata[KEY_DEVICES.encode()]))
+    return Buffers(rows=0, payload_capacity=0).batch(0, schema, names)
+
+
+def in_order(read: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """The rows of ordered batches in the order of t_exit over all of them; rows of equal time keep their order.
+
+    Rings are drained one after another, so neighbouring batches overlap by a hair. Rows later than anything in the
+    batches to come go out at once; only the overlap is held back.
+    """
+    floors = [_times(batch)[0] if batch.num_rows else None for batch in read()]
+    lowest: int | None = None
+    for index in reversed(range(len(floors))):
+        first, floors[index] = floors[index], lowest  # floors[i] becomes the earliest time after batch i
+        if first is not None:
+            lowest = first if lowest is None else min(lowest, first)
+    held = None
+    for batch, floor in zip(read(), floors, strict=True):
+        rows = batch if held is None else _merged(held, batch)
+        ready = rows.num_rows
+        if floor is not None and ready and _times(rows)[-1] > floor:
+            ready = bisect_right(_times(rows), floor)
+        held = rows.slice(ready) if ready < rows.num_rows else None
+        if ready:
+            yield rows.slice(0, ready)
+
+
+def gathered(batches: Iterable[Any], rows: int) -> Iterator[Any]:
+    """The same rows in batches of at least ``rows`` rows, the last one apart."""
+    pieces: list[Any] = []
+    count = 0
+    for batch in batches:
+        pieces.append(batch)
+        count += batch.num_rows
+        if count >= rows:
+            yield _joined(pieces)
+            pieces, count = [], 0
+    if pieces:
+        yield _joined(pieces)
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Batches as one."""
+    import pyarrow as pa
+
+    return pieces[0] if len(pieces) == 1 else pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]
+
+
+def _times(batch: Any) -> memoryview:
+    """t_exit of a batch as int64s, without a copy."""
+    column = batch.column("t_exit")
+    values = memoryview(column.buffers()[1]).cast("q")
+    return values[column.offset : column.offset + len(column)]
+
+
+def _merged(first: Any, second: Any) -> Any:
+    import pyarrow as pa
+
+    table = pa.Table.from_batches([first, second]).combine_chunks()
+    if first.num_rows and second.num_rows and _times(second)[0] < _times(first)[-1]:
+        import pyarrow.compute as pc  # 60 ms and 9 MB, so only when something overlaps
+
+        table = table.take(pc.sort_indices(table["t_exit"]))  # a stable sort
+    return table.combine_chunks().to_batches()[0]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
