@@ -84,7 +84,8 @@ class Buses:
                         value = device.read(offset, size) & ((1 << 8 * size) - 1)
                         data[at : at + size] = value.to_bytes(size, "little")
         except Exception as error:
-            data[:] = b"\xff" * len(data)
+            if not access.write:
+                data[:] = b"\xff" * len(data)
             self._fail(index, error)
 
     def receive(self, index: int, data: bytes) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from runner.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
 from vmspec import SpecError
@@ -37,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     from tracer.errors import TraceError
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, interrupt)
     try:
         result = run(
             arguments.spec,
@@ -115,14 +117,26 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def complain(error: object, status: int) -> int:
     """Say what is wrong, a line each."""
-    for line in str(error).splitlines():
-        print(f"vmrun: {line}", file=sys.stderr)
+    if sys.stderr is None:  # closed by the caller
+        return status
+    try:
+        for line in str(error).splitlines():
+            print(f"vmrun: {line}", file=sys.stderr)
+    except OSError:
+        discard(sys.stderr)
     return status
+
+
+def discard(stream: TextIO) -> None:
+    """The stream's reader has gone, as a closed terminal does: Python must not complain when it flushes at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def conclude(result: Result) -> None:
     """The closing lines on standard error."""
-    if result.console and not result.console.endswith(b"\n") and sys.stdout.isatty():
+    if result.console and not result.console.endswith(b"\n") and sys.stdout is not None and sys.stdout.isatty():
         print()
     for note in result.notes:
         complain(note, 0)
@@ -149,7 +163,10 @@ def print_json(result: Result) -> int:
 
     values = asdict(result)
     values["console"] = result.console.decode("utf-8", "replace")
-    print(json.dumps(values, default=str, indent=2))
+    try:
+        print(json.dumps(values, default=str, indent=2), flush=True)
+    except OSError:
+        discard(sys.stdout)
     return result.status
 
 

@@ -28,7 +28,7 @@ class Output:
         """Write all of it; raises :class:`ConsoleClosed` when the reader is gone."""
         view = memoryview(data)
         while view:
-            if not self._poll.poll(100):
+            if not self._poll.poll(100 if self._patience >= 0 else 0):
                 if self._stopping.is_set():
                     self._patience -= 1
                     if self._patience < 0:

@@ -1,6 +1,7 @@
 """The machine: a plan realised by KVM calls, run until something ends it, and taken down again."""
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -62,6 +63,7 @@ class Machine:
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
         self.stopping = threading.Event()  # set once the run is to end
+        self.stuck = False  # a device model kept its thread for ever: the machine must not be closed
         self._mmap_size = 0
         self._lock = threading.Lock()
         self._stats: list[Stats] = []
@@ -195,21 +197,25 @@ class Machine:
             self.end(Ending("interrupted", detail="interrupted"))
         finally:
             self.stopping.set()
-            self._stop(deliverer)
+            try:
+                self._stop(deliverer)
+            except KeyboardInterrupt:
+                self._stop(deliverer)  # no thread may run on when this returns
         assert self.ending is not None
         return self.ending
 
     def _stop(self, deliverer: threading.Thread) -> None:
         for thread in self._threads:
             thread.stop()
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(PATIENCE)
-            if thread.is_alive():
-                raise DeviceError(f"a device that vCPU {thread.index} waits for does not come back")
         self.buses.wake()
-        if deliverer.ident is not None:
-            deliverer.join()
+        latest = time.monotonic() + PATIENCE
+        for waited in (*self._threads, deliverer):
+            if waited.ident is not None:
+                waited.join(max(0.0, latest - time.monotonic()))
+            if waited.is_alive():
+                self.stuck = True
+                self.ending = Ending("device-error", detail=f"a device does not come back to its thread, {waited.name}")
+                return
         self.buses.flush()
 
     def _deliver(self) -> None:

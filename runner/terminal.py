@@ -52,7 +52,7 @@ class Raw:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.active = os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp()
+        self.active = os.isatty(fd) and _is_ours(fd)
         self._saved: list[object] = []
 
     def __enter__(self) -> Self:
@@ -69,7 +69,18 @@ class Raw:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.active:
-            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._saved)
+            try:
+                termios.tcsetattr(self.fd, termios.TCSADRAIN, self._saved)
+            except termios.error:
+                pass  # the terminal has gone, and its mode with it
+
+
+def _is_ours(fd: int) -> bool:
+    """Whether this process belongs to the terminal's foreground job."""
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False  # it is not our session's terminal
 
 
 class Input(threading.Thread):

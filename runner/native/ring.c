@@ -140,7 +140,8 @@ static uint32_t earliest(const struct ring *rings, const uint64_t *heads, uint32
 }
 
 /* Time up to which no ring can still get a record: an exit being handled is published when it has been answered.
- * A ring that is more than half full is emptied all the same, so that a slow device on one vCPU cannot stop another. */
+ * A ring that is more than half full, of records or of payload, is emptied all the same, so that a slow device on one
+ * vCPU cannot stop another. */
 static uint64_t watermark(const struct ring *rings, uint32_t n, uint64_t now)
 {
     uint64_t limit = now;
@@ -151,7 +152,8 @@ static uint64_t watermark(const struct ring *rings, uint32_t n, uint64_t now)
             limit = open;
     }
     for (uint32_t i = 0; i < n; i++)
-        if (LOAD(rings[i].control->head) - rings[i].cursor > (rings[i].mask + 1) / 2)
+        if (LOAD(rings[i].control->head) - rings[i].cursor > (rings[i].mask + 1) / 2 ||
+            LOAD(rings[i].control->payload_head) - rings[i].payload_cursor > (rings[i].payload_mask + 1) / 2)
             limit = UINT64_MAX;
     return limit;
 }

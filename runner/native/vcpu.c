@@ -185,6 +185,15 @@ static void publish(struct vcpu *vcpu)
     vcpu->record = NULL;
 }
 
+bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
+{
+    stamp(vcpu, tsc_now());
+    if (handle(vcpu, outcome))
+        return true;
+    vcpu->answered = *outcome == VCPU_ACCESS;
+    return false;
+}
+
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
 {
     enum vcpu_outcome outcome;
@@ -206,11 +215,8 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
                 return VCPU_STOPPED;
             continue;
         }
-        stamp(vcpu, tsc_now());
-        if (!handle(vcpu, &outcome)) {
-            vcpu->answered = outcome == VCPU_ACCESS;
+        if (!vcpu_handle(vcpu, &outcome))
             return outcome;
-        }
     }
 }
 

@@ -39,6 +39,8 @@ struct vcpu {
 };
 
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu);
+/* Record and answer the exit that kvm_run describes; false: Python must act, *outcome says why. */
+bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome);
 /* Publish the last record: the thread stops here. */
 void vcpu_finish(struct vcpu *vcpu);
 /* Make the vCPU's thread (a kernel thread id) leave KVM_RUN now or at its next entry: no wake-up can be lost between the two. */

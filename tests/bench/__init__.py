@@ -1,0 +1,1 @@
+"""Measurements: ``python -m tests.bench``. Ratios within one run; nothing here passes or fails."""

@@ -1,0 +1,53 @@
+"""Runs inside the lab: boots the same Linux in turn with vmrun and QEMU's microvm, and writes the times as JSON."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LINUX = Path(__file__).resolve().parent.parent.parent / "examples" / "linux"
+MARK = b"vmrun: userspace"
+CMDLINE = "console=ttyS0 panic=-1 reboot=k"
+COMMANDS = {
+    "vmrun": [sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--trace", "/run/linux.arrow"],
+    "vmrun, not recording": [sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--no-trace"],
+    "QEMU microvm": [
+        "qemu-system-x86_64", "-M", "microvm,x-option-roms=off,rtc=on,acpi=on", "-accel", "kvm", "-cpu", "host",
+        "-m", "256", "-kernel", str(LINUX / "vmlinuz"), "-initrd", str(LINUX / "initrd.img"),
+        "-append", CMDLINE, "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
+    ],
+}  # fmt: skip
+
+
+def userspace(command: list[str]) -> float:
+    """Seconds from the start of the command to the guest's first line from userspace."""
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdout is not None
+    seen = b""
+    reached = None
+    while data := process.stdout.read1(65536):
+        seen += data
+        if reached is None and MARK in seen:
+            reached = time.monotonic() - start
+    process.wait()
+    if reached is None:
+        raise RuntimeError(f"{command[0]} did not reach userspace:\n{seen[-2000:].decode(errors='replace')}")
+    return reached
+
+
+def main() -> None:
+    out, runs = Path(sys.argv[1]), int(sys.argv[2])
+    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    for number in range(runs + 1):  # the first round fills the lab's page cache and is not counted
+        for name, command in COMMANDS.items():
+            seconds = userspace(command)
+            print(f"{name}: {seconds:.2f} s{' (not counted)' if number == 0 else ''}", flush=True)
+            if number:
+                times[name].append(seconds)
+    out.write_text(json.dumps(times))
+
+
+if __name__ == "__main__":
+    main()

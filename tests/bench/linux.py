@@ -1,0 +1,29 @@
+"""Linux to userspace in the lab, beside QEMU's microvm with the same kernel, initrd and memory."""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.figure import Figure
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HERE = Path(__file__).resolve().parent
+RUNS = 3
+
+
+def measure() -> list[Figure]:
+    """Medians of interleaved runs within one lab."""
+    subprocess.run([sys.executable, ROOT / "examples" / "linux" / "prepare.py"], check=True)
+    with tempfile.TemporaryDirectory() as share:
+        out = Path(share) / "times.json"
+        lab = [ROOT / "tests" / "lab" / "lab", "--timeout", "1200s", "--share", share, "--"]
+        command = [sys.executable, HERE / "inlab.py", out, str(RUNS)]
+        subprocess.run([*lab, *command], check=True, stdin=subprocess.DEVNULL, cwd=ROOT)
+        times = json.loads(out.read_text())
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    figures = [Figure(f"Linux to userspace in the lab: {name}", value, "s") for name, value in medians.items()]
+    ratio = medians["vmrun"] / medians["QEMU microvm"]
+    return [*figures, Figure("Linux to userspace: vmrun / QEMU microvm", ratio, "ratio", 1)]

@@ -1,0 +1,85 @@
+"""What a run costs its host: user-mode CPU an exit in a flood of output, and memory beyond the guest's own."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.figure import Figure
+
+HERE = Path(__file__).resolve().parent
+INNER, OUTER = 40_000, 10  # exits: their product
+RUNS = 5
+
+FLOOD = """
+[vm]
+name = "flood"
+memory = "1MiB"
+timeout = "120s"
+
+[boot]
+mode = "real"
+registers = {{ rcx = {inner}, rbx = {outer} }}
+code = '''
+89 ce      # mov si, cx
+ba {port}   # mov dx, port
+ee         # out dx, al
+49         # dec cx
+75 fc      # jnz out
+89 f1      # mov cx, si
+4b         # dec bx
+75 f7      # jnz out
+f4         # hlt
+'''
+
+[[device]]
+kind = "{kind}"
+{options}
+
+[trace]
+path = "flood.arrow"
+"""
+KINDS = {
+    "debug-port": ("e9 00", 'output = "none"'),
+    "serial": ("f8 03", 'output = "none"\ninput = "none"'),
+}
+
+
+def measure() -> list[Figure]:
+    """Floods with recording on, beside a loop in C that only calls KVM_RUN."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        bare = directory / "bare"
+        subprocess.run(["cc", "-O2", "-o", bare, HERE / "bare.c"], check=True)
+        loops, floods, peaks = [], {kind: list[float]() for kind in KINDS}, []
+        for _ in range(RUNS):
+            loop = subprocess.run([bare, str(INNER * OUTER)], check=True, capture_output=True, text=True)
+            loops.append(float(loop.stdout) / 1000)
+            for kind in KINDS:
+                idle, _ = vmrun(directory, kind, 1, 1)
+                busy, peak = vmrun(directory, kind, INNER, OUTER)
+                floods[kind].append((busy - idle) / (INNER * OUTER) * 1e6)
+                peaks.append(peak)
+    figures = [Figure("user CPU an exit, bare C loop", statistics.median(loops), "us")]
+    for kind, times in floods.items():
+        figures.append(Figure(f"user CPU an exit, {kind} flood, recording", statistics.median(times), "us", 0.4))
+    # The guest's own MiB is counted in.
+    figures.append(Figure("peak memory of a recording run, 1 MiB guest", max(peaks) / 1024, "MiB", 81))
+    return figures
+
+
+def vmrun(directory: Path, kind: str, inner: int, outer: int) -> tuple[float, float]:
+    """One run; returns its user CPU seconds and its peak resident KiB."""
+    port, options = KINDS[kind]
+    spec = directory / "flood.toml"
+    spec.write_text(FLOOD.format(inner=inner, outer=outer, port=port, kind=kind, options=options))
+    argv = [sys.executable, "-m", "runner.cli", str(spec)]
+    pid = os.posix_spawn(
+        argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
+    )
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise RuntimeError(f"the {kind} flood ended with wait status {status:#x}")
+    return usage.ru_utime, float(usage.ru_maxrss)

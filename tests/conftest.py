@@ -1,0 +1,123 @@
+"""What all tests share: the markers' meaning, the Hypothesis profiles, and small flat guests."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("default", max_examples=100, deadline=None)
+settings.register_profile(
+    "soak",
+    max_examples=100_000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("soak" if os.environ.get("VMRUN_SOAK") == "1" else "default")
+
+KVM = "/dev/kvm"
+
+
+def missing_kvm() -> str | None:
+    """Why the host's KVM cannot be used, None where it can."""
+    try:
+        os.close(os.open(KVM, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"{KVM} cannot be opened: {error.strerror}"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("kvm") is None or (reason := missing_kvm()) is None:
+        return
+    if os.environ.get("VMRUN_REQUIRE_KVM") == "1":
+        pytest.fail(f"{reason}, and VMRUN_REQUIRE_KVM=1 demands it", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A run of everything fails when a test file gave no tests: such a file would pass for ever."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.getoption("lf", False):
+        return
+    collected = {item.path for item in items}
+    silent = [str(path) for path in sorted(Path(__file__).parent.rglob("test_*.py")) if path not in collected]
+    if silent:
+        raise pytest.UsageError(f"no test was collected from {', '.join(silent)}")
+
+
+@pytest.fixture
+def descriptors() -> Callable[[], int]:
+    """Counts this process's open file descriptors."""
+    return lambda: len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture(scope="session")
+def assemble(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """Machine code from assembler text (GNU as, AT&T syntax), put together for the address ``origin``."""
+    directory = tmp_path_factory.mktemp("assembled")
+
+    def assembled(source: str, bits: int = 16, origin: int = 0x1000) -> bytes:
+        listing, elf, flat = directory / "guest.s", directory / "guest.elf", directory / "guest.bin"
+        listing.write_text(f".code{bits}\n.globl _start\n_start:\n{source}\n")
+        subprocess.run(["as", "-o", f"{elf}.o", listing], check=True)
+        subprocess.run(["ld", f"-Ttext={origin:#x}", "-o", elf, f"{elf}.o"], check=True)
+        subprocess.run(["objcopy", "-O", "binary", "-j", ".text", elf, flat], check=True)
+        return flat.read_bytes()
+
+    return assembled
+
+
+@pytest.fixture
+def write_spec(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the spec of a flat guest and returns its path.
+
+    ``code`` is bytes or hexadecimal text; the tables given by name are merged over those of a 1 MiB real-mode guest
+    that is ended after 20 s and recorded into guest.arrow (``trace=None``: not recorded); ``files`` are written beside
+    it.
+    """
+
+    def write(
+        code: bytes | str,
+        *,
+        devices: list[dict[str, Any]] | None = None,
+        files: dict[str, str] | None = None,
+        trace: dict[str, Any] | None = {},  # noqa: B006 (never changed)
+        **tables: dict[str, Any],
+    ) -> Path:
+        vm = {"name": "guest", "memory": "1MiB", "timeout": "20s"}
+        boot = {"mode": "real", "code": code if isinstance(code, str) else code.hex(" ")}
+        spec: dict[str, Any] = {
+            **tables,
+            "vm": vm | tables.get("vm", {}),
+            "boot": boot | tables.get("boot", {}),
+            "device": devices or [],
+        }
+        if trace is not None:
+            spec["trace"] = {"path": "guest.arrow"} | trace
+        for name, text in (files or {}).items():
+            (tmp_path / name).write_text(text)
+        path = tmp_path / "guest.toml"
+        path.write_text(tomli_w.dumps(spec))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run_guest(write_spec: Callable[..., Path]) -> Callable[..., Any]:
+    """Writes the spec of a flat guest as ``write_spec`` does and runs it; returns the ``runner.Result``.
+
+    ``input`` and ``output`` are descriptors, as for ``runner.run``.
+    """
+
+    def run(code: bytes | str, *, input: int | None = None, output: int | None = None, **spec: Any) -> Any:
+        from runner.run import run
+
+        return run(write_spec(code, **spec), input=input, output=output)
+
+    return run

@@ -1,0 +1,174 @@
+"""The vmrun command in this process: options, messages, statuses."""
+
+import json
+import signal
+
+import pytest
+
+import tracer
+from runner.cli import main
+from runner.kvm.system import System
+
+pytestmark = pytest.mark.kvm
+
+
+HLT = "f4"
+SPIN = "eb fe"
+PRINT_A = "b0 41 e6 e9"  # mov al, 'A'; out 0xe9, al
+DEBUG = {"kind": "debug-port"}
+
+
+@pytest.fixture
+def vmrun(capfd):
+    """Runs the command here; returns (status, standard output, standard error)."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+
+    def run(*arguments):
+        status = main([str(argument) for argument in arguments])
+        return status, *capfd.readouterr()
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_the_console_goes_to_standard_output(vmrun, write_spec):
+    status, out, _ = vmrun(write_spec(f"{PRINT_A} {HLT}", devices=[DEBUG]))
+    assert (status, out) == (0, "A")
+
+
+def test_the_closing_line(vmrun, write_spec, tmp_path):
+    _, _, error = vmrun(write_spec(f"{PRINT_A} {HLT}", devices=[DEBUG]))
+    assert error.startswith("vmrun: halt after 0.")
+    assert error.endswith(f"2 exits, recorded in {tmp_path / 'guest.arrow'}\n")
+
+
+def test_json_stands_alone_on_standard_output(vmrun, write_spec, tmp_path):
+    status, out, error = vmrun("--json", write_spec(f"{PRINT_A} {HLT}", devices=[DEBUG]))
+    result = json.loads(out)
+    found = [result[name] for name in ("kind", "status", "console", "trace", "counters")]
+    assert found == ["halt", 0, "A", str(tmp_path / "guest.arrow"), {"io": 1, "hlt": 1, "dropped": 0}]
+    assert (status, error) == (0, "A")
+
+
+def test_json_of_a_crash(vmrun, write_spec):
+    status, out, _ = vmrun("--json", write_spec("0f 0b", boot={"mode": "protected"}))
+    assert (status, json.loads(out)["kind"], "rip" in json.loads(out)["report"]) == (4, "triple-fault", True)
+
+
+def test_set(vmrun, write_spec):
+    spec = write_spec(f"e6 e9 {HLT}", devices=[DEBUG])
+    assert vmrun(spec, "--set", "boot.registers.rax=0x42", "--set", "vm.vcpus=2")[:2] == (0, "BB")
+
+
+def test_overrides_stand_in_the_trace(vmrun, write_spec, tmp_path):
+    vmrun(write_spec(HLT), "--set", "vm.memory=2MiB", "--timeout", "9s")
+    overrides = json.loads(tracer.load(tmp_path / "guest.arrow").metadata["vmrun.overrides"])
+    assert overrides == ["vm.memory=2MiB", "vm.timeout=9s"]
+
+
+def test_trace_elsewhere(vmrun, write_spec, tmp_path):
+    vmrun(write_spec(HLT), "--trace", tmp_path / "other.arrow")
+    assert {path.name for path in tmp_path.iterdir()} == {"guest.toml", "other.arrow"}
+
+
+def test_trace_of_a_spec_without_one(vmrun, write_spec, tmp_path):
+    vmrun(write_spec(HLT, trace=None), "--trace", tmp_path / "other.arrow")
+    assert (tmp_path / "other.arrow").exists()
+
+
+def test_a_relative_trace_is_relative_to_the_caller(vmrun, write_spec, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    vmrun(write_spec(HLT), "--trace", "here.arrow")
+    assert (tmp_path / "elsewhere" / "here.arrow").exists()
+
+
+def test_no_trace(vmrun, write_spec, tmp_path):
+    vmrun(write_spec(HLT), "--no-trace")
+    assert not (tmp_path / "guest.arrow").exists()
+
+
+def test_timeout(vmrun, write_spec):
+    status, _, error = vmrun(write_spec(SPIN), "--timeout", "200ms")
+    assert (status, "the guest did not end within 0.2 s" in error) == (5, True)
+
+
+def test_an_unmet_expectation(vmrun, write_spec):
+    status, _, error = vmrun(write_spec(HLT, devices=[DEBUG], expect={"console": ["login:"], "exit": ["reset"]}))
+    assert status == 1
+    assert "vmrun: expected otherwise: the console never showed 'login:'\n" in error
+    assert "vmrun: expected otherwise: the guest ended with halt, not with reset\n" in error
+
+
+def test_debug_exit(vmrun, write_spec):
+    assert vmrun(write_spec(f"b0 10 e6 f4 {SPIN}", devices=[{"kind": "debug-exit"}]))[0] == 33
+
+
+def test_a_crash(vmrun, write_spec, tmp_path):
+    status, _, error = vmrun(write_spec("0f 0b", boot={"mode": "protected"}))
+    report = (tmp_path / "guest.crash.txt").read_text()
+    assert (status, "".join(f"vmrun: {line}\n" for line in report.splitlines()) in error) == (4, True)
+    assert f"this report is in {tmp_path / 'guest.crash.txt'}" in error
+
+
+def test_a_device_that_raises(vmrun, write_spec):
+    device = "from runner.devices import Device\n\nclass Bad(Device):\n    def write(self, *_):\n        1 / 0\n"
+    spec = write_spec(
+        f"e6 80 {SPIN}", devices=[{"kind": "python", "class": "bad:Bad", "port": [0x80, 1]}], files={"bad.py": device}
+    )
+    status, _, error = vmrun(spec)
+    assert (status, "vmrun: device python0 raised ZeroDivisionError: division by zero\n" in error) == (2, True)
+
+
+def test_a_wrong_spec(vmrun, tmp_path):
+    (tmp_path / "guest.toml").write_text("[vm]\nname = 'x'\nmemry = '1MiB'\n")
+    status, _, error = vmrun(tmp_path / "guest.toml")
+    assert (status, f"vmrun: {tmp_path}/guest.toml:3:1: vm.memry" in error) == (2, True)
+
+
+def test_a_missing_spec(vmrun, tmp_path):
+    status, _, error = vmrun(tmp_path / "none.toml")
+    assert (status, "none.toml" in error) == (2, True)
+
+
+def test_a_wrong_override(vmrun, write_spec):
+    status, _, error = vmrun(write_spec(HLT), "--set", "vm.memory=lots")
+    assert (status, "vm.memory" in error) == (2, True)
+
+
+def test_an_unknown_option(write_spec, capfd):
+    with pytest.raises(SystemExit) as ended:
+        main(["--colour", str(write_spec(HLT))])
+    assert (ended.value.code, "--colour" in capfd.readouterr().err) == (2, True)
+
+
+def test_a_missing_input(vmrun, write_spec):
+    status, _, error = vmrun(write_spec(HLT, devices=[{"kind": "serial", "input": "missing"}]))
+    assert (status, error.count("\n")) == (2, 1)
+
+
+def test_a_missing_capability(vmrun, write_spec, monkeypatch):
+    monkeypatch.setattr(System, "check_extension", lambda system, name: 0)
+    status, _, error = vmrun(write_spec(HLT))
+    assert (status, error) == (
+        3,
+        "vmrun: this host's KVM lacks KVM_CAP_USER_MEMORY, which KVM_SET_USER_MEMORY_REGION needs\n",
+    )
+
+
+def test_a_call_that_the_host_refuses(vmrun, write_spec, monkeypatch):
+    from runner.kvm.errors import KvmError
+    from runner.kvm.vm import VM
+
+    def refuse(vm, index, size):
+        raise KvmError(22, "KVM_CREATE_VCPU")
+
+    monkeypatch.setattr(VM, "create_vcpu", refuse)
+    status, _, error = vmrun(write_spec(HLT))
+    assert (status, error.startswith("vmrun: KVM_CREATE_VCPU failed: Invalid argument (step ")) == (3, True)
+
+
+def test_a_trace_that_cannot_be_begun(vmrun, write_spec, tmp_path):
+    status, _, error = vmrun(write_spec(HLT), "--trace", tmp_path / "missing" / "guest.arrow")
+    assert (status, "cannot record" in error, "No such file" in error) == (6, True, True)

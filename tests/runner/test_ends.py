@@ -1,0 +1,288 @@
+"""How runs end: halts, crashes, timeouts, devices that fail, interrupts, hosts that cannot."""
+
+import threading
+import time
+
+import pytest
+
+import tracer
+from runner.devices.device import DeviceError
+from runner.kvm.errors import HostError
+from tracer.errors import TraceError
+
+pytestmark = pytest.mark.kvm
+
+HLT = "f4"
+SPIN = "eb fe"  # jmp to itself: no exits
+FLOOD = "e6 80 eb fc"  # out 0x80, al, for ever
+PRINT_FOR_EVER = "ba f8 03 b0 78 ee eb fd"  # mov dx, 0x3f8; mov al, 'x'; out dx, al, for ever
+DEBUG = {"kind": "debug-port"}
+SERIAL = {"kind": "serial", "input": "none"}
+
+# An own device that answers reads with 0x30, 0x31, ...
+KEEP = """
+from runner.devices import Device
+
+class Keep(Device):
+    count = 0x2F
+
+    def read(self, offset, size):
+        self.count += 1
+        return self.count
+"""
+KEEPER = {"kind": "python", "class": "keep:Keep"}
+
+
+def rows(result):
+    return tracer.load(result.trace).table.to_pylist()
+
+
+def exits(result, *columns):
+    return [tuple(row[column] for column in columns) for row in rows(result)]
+
+
+def outcome(result):
+    return result.kind, result.status
+
+
+def test_a_machine_without_interrupts_ends_when_all_its_vcpus_have_halted(run_guest):
+    assert outcome(run_guest(HLT, vm={"vcpus": 3})) == ("halt", 0)
+
+
+def test_a_vcpu_that_runs_on_keeps_the_machine_going(run_guest, assemble):
+    # Each vCPU takes a number from the device; number 0 spins.
+    code = assemble("mov $0x300, %dx\n in %dx, %al\n 1: cmp $0x30, %al\n je 1b\n hlt")
+    result = run_guest(
+        code, vm={"vcpus": 2, "timeout": "500ms"}, files={"keep.py": KEEP}, devices=[KEEPER | {"port": [0x300, 1]}]
+    )
+    assert (outcome(result), result.counters.get("hlt")) == (("timeout", 5), 1)
+
+
+TRIPLE_FAULT = "0f 0b"  # ud2, in protected mode without an interrupt table
+PROTECTED = {"mode": "protected"}
+
+
+def test_a_triple_fault(run_guest):
+    assert outcome(run_guest(TRIPLE_FAULT, boot=PROTECTED)) == ("triple-fault", 4)
+
+
+@pytest.fixture
+def crash(run_guest):
+    return run_guest(f"90 e6 80 {TRIPLE_FAULT}", boot=PROTECTED | {"registers": {"rax": 0x11223344}})
+
+
+def test_a_crash_report_is_saved_beside_the_trace(crash, tmp_path):
+    path = tmp_path / "guest.crash.txt"
+    assert (crash.report_path, path.read_text()) == (path, crash.report)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vCPU 0 triple-faulted", "protected mode, 32-bit code, paging off, CPL 0", "rax 0000000011223344",
+        "KVM_RUN of vCPU 0", "#0 ", "io write 0x80 size 1 data 0x44 unclaimed", "shutdown",
+    ],
+)  # fmt: skip
+def test_a_crash_report_says(crash, text):
+    assert text in crash.report
+
+
+def test_a_crash_keeps_its_trace(crash):
+    assert exits(crash, "reason") == [("io",), ("shutdown",)]
+
+
+def test_a_crash_without_a_trace_is_reported_all_the_same(run_guest):
+    result = run_guest(f"e6 80 {TRIPLE_FAULT}", boot=PROTECTED, trace=None)
+    assert (result.report_path, "io write 0x80" in result.report) == (None, True)
+
+
+def test_a_triple_fault_that_is_expected(run_guest):
+    result = run_guest(TRIPLE_FAULT, boot=PROTECTED, expect={"exit": ["triple-fault"]})
+    assert (outcome(result), result.report) == (("triple-fault", 0), "")
+
+
+def test_a_jump_out_of_ram(run_guest):
+    result = run_guest("ea 10 00 ff ff")  # ljmp 0xffff:0x10, the first address above 1 MiB
+    assert (outcome(result), "at 0x100000: no mapped RAM" in result.report) == (("internal-error", 4), True)
+
+
+def test_an_instruction_that_the_hosts_kvm_cannot_execute(run_guest):
+    result = run_guest("90 cc f4", boot=PROTECTED)  # int3
+    if result.kind != "internal-error":
+        pytest.skip("this host's KVM executes int3")
+    assert (result.status, "at 0x1001: cc f4" in result.report) == (4, True)
+
+
+def test_a_loop_without_exits_ends_promptly(run_guest):
+    begin = time.monotonic()
+    result = run_guest(SPIN, vm={"timeout": "300ms"})
+    assert (outcome(result), result.seconds >= 0.3, time.monotonic() - begin < 10) == (("timeout", 5), True, True)
+
+
+@pytest.mark.parametrize("vcpus", [1, 2])
+def test_a_flood_of_an_unclaimed_port_keeps_its_trace(run_guest, vcpus):
+    result = run_guest(FLOOD, vm={"timeout": "300ms", "vcpus": vcpus})
+    table = tracer.load(result.trace).table
+    assert (outcome(result), table.num_rows) == (("timeout", 5), result.counters["io"])
+
+
+@pytest.mark.parametrize("code", [SPIN, FLOOD, PRINT_FOR_EVER])
+def test_no_stop_is_lost(run_guest, code):
+    for milliseconds in range(1, 16):
+        begin = time.monotonic()
+        result = run_guest(code, devices=[SERIAL], vm={"timeout": f"{milliseconds}ms", "vcpus": 3}, trace=None)
+        assert (result.kind, time.monotonic() - begin < 5) == ("timeout", True)
+
+
+def test_a_timeout_that_is_expected(run_guest):
+    assert outcome(run_guest(SPIN, vm={"timeout": "100ms"}, expect={"exit": ["timeout"]})) == ("timeout", 0)
+
+
+def test_an_expected_text_that_never_comes(run_guest):
+    result = run_guest(HLT, devices=[DEBUG], expect={"console": ["login:"]})
+    assert (result.status, result.unmet) == (1, ("the console never showed 'login:'",))
+
+
+def test_debug_exit_chooses_the_status(run_guest):
+    assert outcome(run_guest("b0 10 e6 f4 eb fe", devices=[{"kind": "debug-exit"}])) == ("debug-exit", 33)
+
+
+def test_the_write_that_ended_the_run_is_recorded(run_guest):
+    result = run_guest("b0 10 e6 f4 eb fe", devices=[{"kind": "debug-exit"}])
+    assert exits(result, "addr", "data", "device") == [(0xF4, 0x10, "debug-exit0")]
+
+
+# Devices of one's own
+
+FAILING = (
+    "from runner.devices import Device\n\nclass Keep(Device):\n    def write(self, offset, size, value):\n        {}\n"
+)
+
+
+def test_a_device_that_raises(run_guest):
+    result = run_guest(
+        f"e6 80 {SPIN}", devices=[KEEPER | {"port": [0x80, 1]}],
+        files={"keep.py": FAILING.format("raise LookupError('no such value')")},
+    )  # fmt: skip
+    assert (*outcome(result), result.detail) == ("device-error", 2, "device python0 raised LookupError: no such value")
+
+
+def test_a_device_that_exits(run_guest):
+    result = run_guest(
+        f"e6 80 {SPIN}",
+        devices=[KEEPER | {"port": [0x80, 1]}],
+        files={"keep.py": FAILING.format("raise SystemExit(3)")},
+    )
+    assert outcome(result) == ("device-error", 2)
+
+
+def test_a_device_that_cannot_be_made_leaves_nothing(run_guest, tmp_path, descriptors):
+    before = descriptors()
+    with pytest.raises(DeviceError, match="Keep"):
+        run_guest(HLT, devices=[KEEPER | {"port": [0x80, 1]}], files={"keep.py": "class Keep: pass\n"})
+    assert ({path.name for path in tmp_path.iterdir()}, descriptors()) == ({"guest.toml", "keep.py"}, before)
+
+
+# The access that a vCPU's device is still thinking about is not complete, and not recorded.
+@pytest.mark.parametrize(("method", "recorded"), [("write", []), ("written", [(0x80,)])])
+def test_a_device_that_does_not_come_back(run_guest, monkeypatch, method, recorded):
+    monkeypatch.setattr("runner.machine.PATIENCE", 0.2)
+    begin = time.monotonic()
+    result = run_guest(
+        f"e6 80 {SPIN}", vm={"timeout": "300ms"}, devices=[KEEPER | {"port": [0x80, 1]}],
+        files={"keep.py": HANGING[method]},
+    )  # fmt: skip
+    took = time.monotonic() - begin
+    time.sleep(2.5 - took)  # the threads come back to a machine that is still there
+    assert (outcome(result), exits(result, "addr"), took < 2) == (("device-error", 2), recorded, True)
+
+
+HANGING = {
+    "write": FAILING.format("import time; time.sleep(2)"),
+    "written": """
+import time
+from runner.devices import Device
+
+class Keep(Device):
+    def start(self):
+        self.bus.deliver(0, "queued")
+
+    def written(self, offset, size, data):
+        time.sleep(2)
+""",
+}
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_while_the_run_begins(run_guest, monkeypatch, when):
+    from runner.run import Session
+
+    started = Session._started
+
+    def interrupted(session):
+        if when == "after":
+            started(session)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Session, "_started", interrupted)
+    result = run_guest(FLOOD)
+    assert (outcome(result), tracer.load(result.trace).complete) == (("interrupted", 130), True)
+
+
+def test_an_interrupt_while_the_threads_end(run_guest, monkeypatch):
+    from runner.machine import Machine
+
+    stop, calls = Machine._stop, []
+
+    def interrupted(machine, deliverer):
+        calls.append(deliverer)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        stop(machine, deliverer)
+
+    monkeypatch.setattr(Machine, "_stop", interrupted)
+    assert outcome(run_guest(SPIN, vm={"timeout": "200ms"})) == ("timeout", 5)
+
+
+# What the host lacks
+
+
+def test_a_missing_capability_is_named(run_guest, lacking):
+    lacking("KVM_CAP_IRQCHIP")
+    with pytest.raises(HostError, match="lacks KVM_CAP_IRQCHIP, which KVM_CREATE_IRQCHIP needs"):
+        run_guest(HLT, vm={"irqchip": "kernel"})
+
+
+def test_a_host_that_cannot_run_the_machine_leaves_nothing_open(run_guest, lacking, descriptors):
+    lacking("KVM_CAP_IRQCHIP")
+    before = descriptors()
+    with pytest.raises(HostError):
+        run_guest(HLT, vm={"irqchip": "kernel"})
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("name", ["KVM_CAP_SET_TSS_ADDR", "KVM_CAP_SET_IDENTITY_MAP_ADDR", "KVM_CAP_BINARY_STATS_FD"])
+def test_a_host_may_lack(run_guest, lacking, name):
+    lacking(name)
+    assert outcome(run_guest(HLT)) == ("halt", 0)
+
+
+def test_a_trace_whose_name_is_needed_for_its_rings(run_guest, tmp_path):
+    with pytest.raises(TraceError, match="name is needed while recording"):
+        run_guest(HLT, trace={"path": "guest.ring"})
+    assert {path.name for path in tmp_path.iterdir()} == {"guest.toml"}
+
+
+def test_a_trace_that_another_run_is_writing(write_spec):
+    from runner.run import run
+
+    spec = write_spec(SPIN, vm={"timeout": "1500ms"})
+    other = threading.Thread(target=run, args=(spec,))
+    other.start()
+    time.sleep(0.5)
+    with pytest.raises(TraceError, match="another vmrun is recording"):
+        run(spec)
+    other.join()

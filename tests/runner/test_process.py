@@ -1,0 +1,353 @@
+"""The vmrun command as a process: signals, streams, terminals, kills, full disks, hosts that cannot."""
+
+import fcntl
+import os
+import pty
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+import tracer
+
+pytestmark = pytest.mark.kvm
+
+ROOT = Path(__file__).parents[2]
+VMRUN = [sys.executable, "-m", "runner.cli"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+HLT = "f4"
+PRINT_A = "b0 41 e6 e9"  # mov al, 'A'; out 0xe9, al
+FLOOD = "e6 80 eb fc"
+DEBUG = {"kind": "debug-port"}
+SERIAL = {"kind": "serial", "input": "none"}
+
+
+class Process:
+    """A vmrun that has been started."""
+
+    def __init__(self, *arguments, preexec=None, **streams):
+        def prepare():
+            # A test runner in the background has passed on that it ignores SIGINT.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if preexec:
+                preexec()
+
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+        self.process = subprocess.Popen(
+            [*VMRUN, *map(str, arguments)], env=ENVIRONMENT, preexec_fn=prepare, **streams  # noqa: PLW1509 (no threads)
+        )  # fmt: skip
+
+    def end(self):
+        """(status, standard error) once it has ended."""
+        error = self.process.communicate(timeout=60)[1]
+        return self.process.returncode, (error or b"").decode()
+
+
+@pytest.fixture
+def start():
+    started = []
+
+    def run(*arguments, **options):
+        started.append(Process(*arguments, **options))
+        return started[-1].process, started[-1].end
+
+    yield run
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+        each.process.communicate()
+
+
+# The guest says that it runs, then floods a port.
+RUNNING = f"{PRINT_A} {FLOOD}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_run_in_order(start, write_spec, tmp_path, number):
+    process, end = start(write_spec(RUNNING, devices=[DEBUG]))
+    assert os.read(process.stdout.fileno(), 1) == b"A"
+    process.send_signal(number)
+    status, error = end()
+    trace = tracer.load(tmp_path / "guest.arrow")
+    assert (status, trace.complete, trace.table.num_rows) == (130, True, trace.summary["rows"][0])
+    assert "vmrun: interrupted after" in error
+
+
+def test_many_signals_end_the_run_once(start, write_spec, tmp_path):
+    process, end = start(write_spec(RUNNING, devices=[DEBUG]))
+    os.read(process.stdout.fileno(), 1)
+    for _ in range(20):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.005)
+    assert (end()[0], tracer.load(tmp_path / "guest.arrow").complete) == (130, True)
+
+
+def test_a_signal_that_the_caller_ignores_is_ignored(start, write_spec):
+    process, end = start(
+        write_spec(RUNNING, devices=[DEBUG], vm={"timeout": "1s"}),
+        preexec=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    os.read(process.stdout.fileno(), 1)
+    process.send_signal(signal.SIGHUP)
+    assert end()[0] == 5
+
+
+def test_a_reader_that_leaves_ends_the_run(start, write_spec, tmp_path):
+    process, end = start(write_spec("ba f8 03 b0 78 ee eb fd", devices=[SERIAL]))
+    os.read(process.stdout.fileno(), 100)
+    process.stdout.close()
+    process.stdout = None
+    status, error = end()
+    assert (status, tracer.load(tmp_path / "guest.arrow").complete) == (130, True)
+    assert "nobody reads the console any more" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("stream", [0, 1, 2])
+def test_a_closed_standard_stream(start, write_spec, tmp_path, stream):
+    _, end = start(write_spec(f"{PRINT_A} {HLT}", devices=[DEBUG]), preexec=lambda: os.close(stream))
+    assert (end()[0], tracer.load(tmp_path / "guest.arrow").table.num_rows) == (0, 2)
+
+
+def test_json_that_nobody_reads(start, write_spec):
+    process, end = start("--json", write_spec(HLT))
+    process.stdout.close()
+    process.stdout = None
+    assert end() == (0, "")
+
+
+def test_input_from_a_pipe(start, write_spec, assemble):
+    code = assemble("""
+    1:  mov $0x3fd, %dx; in %dx, %al; test $1, %al; jz 1b
+        mov $0x3f8, %dx; in %dx, %al; out %al, %dx; cmp $'q', %al; jne 1b; hlt""")
+    process, _ = start(write_spec(code, devices=[{"kind": "serial"}]), stdin=subprocess.PIPE)
+    assert process.communicate(b"piped q", timeout=60)[0] == b"piped q"
+
+
+class Terminal:
+    """vmrun in the foreground of a terminal of its own."""
+
+    def __init__(self, *arguments):
+        # Open here too, the program's end keeps its mode when vmrun has gone.
+        self.user, self.program = pty.openpty()
+        self.before = termios.tcgetattr(self.program)
+        self.seen = b""
+        self.process = subprocess.Popen(
+            [*VMRUN, *map(str, arguments)], env=ENVIRONMENT, stdin=self.program, stdout=self.program,
+            stderr=self.program, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (no threads)
+        )  # fmt: skip
+
+    def raw(self):
+        return not termios.tcgetattr(self.program)[3] & (termios.ICANON | termios.ECHO)
+
+    def restored(self):
+        return termios.tcgetattr(self.program) == self.before
+
+    @property
+    def status(self):
+        return self.process.poll()
+
+    def read(self, text=None):
+        """Wait for a text, or for vmrun to end."""
+        latest = time.monotonic() + 60
+        while (text is None and self.status is None) or (text is not None and text not in self.seen):
+            assert time.monotonic() < latest, self.seen
+            if select.select([self.user], [], [], 0.05)[0]:
+                self.seen += os.read(self.user, 4096)
+        return self.seen
+
+    def type(self, data):
+        os.write(self.user, data)
+
+    def hang_up(self):
+        if self.user >= 0:
+            os.close(self.user)
+            os.close(self.program)
+        self.user = self.program = -1
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.hang_up()
+
+
+@pytest.fixture
+def terminal():
+    opened = []
+
+    def run(*arguments):
+        opened.append(Terminal(*arguments))
+        return opened[-1]
+
+    yield run
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def echo(write_spec, assemble):
+    """A guest that says "ready", then echoes each byte plus one, until a q."""
+    code = assemble("""
+        mov $0x3f8, %dx; mov $ready, %si; mov $6, %cx; cld; rep outsb
+    1:  mov $0x3fd, %dx; in %dx, %al; test $1, %al; jz 1b
+        mov $0x3f8, %dx; in %dx, %al; cmp $'q', %al; je 2f
+        inc %al; out %al, %dx; jmp 1b
+    2:  hlt
+    ready: .ascii "ready\\n" """)
+    return write_spec(code, devices=[{"kind": "serial"}], vm={"timeout": "30s"})
+
+
+def test_the_terminal_is_raw_while_the_guest_runs(terminal, echo):
+    vmrun = terminal(echo)
+    vmrun.read(b"ready")
+    assert vmrun.raw()
+
+
+def test_what_is_typed_reaches_the_guest(terminal, echo):
+    vmrun = terminal(echo)
+    vmrun.read(b"ready")
+    vmrun.type(b"\x03HAL")  # Ctrl-C is the guest's too
+    vmrun.read(b"\x04IBM")
+    vmrun.type(b"q")
+    vmrun.read()
+    assert (vmrun.status, vmrun.restored()) == (0, True)
+
+
+def test_the_escape_ends_the_run(terminal, echo, tmp_path):
+    vmrun = terminal(echo)
+    vmrun.read(b"ready")
+    vmrun.type(b"\x01x")
+    vmrun.read()
+    assert (vmrun.status, vmrun.restored(), tracer.load(tmp_path / "guest.arrow").complete) == (130, True, True)
+
+
+def test_the_escape_has_help(terminal, echo):
+    vmrun = terminal(echo)
+    vmrun.read(b"ready")
+    vmrun.type(b"\x01h")
+    assert b"Ctrl-A x  end the run" in vmrun.read(b"send Ctrl-A to the guest")
+
+
+def test_the_terminal_is_restored_after_a_timeout(terminal, echo):
+    vmrun = terminal(echo, "--timeout", "500ms")
+    vmrun.read()
+    assert (vmrun.status, vmrun.restored()) == (5, True)
+
+
+def test_the_terminal_is_restored_after_a_signal(terminal, echo):
+    vmrun = terminal(echo)
+    vmrun.read(b"ready")
+    vmrun.process.terminate()
+    vmrun.read()
+    assert (vmrun.status, vmrun.restored()) == (130, True)
+
+
+def test_a_terminal_that_closes_ends_the_run_in_order(terminal, echo, tmp_path):
+    vmrun = terminal(echo)
+    vmrun.read(b"ready")
+    vmrun.hang_up()
+    assert (vmrun.process.wait(60), tracer.load(tmp_path / "guest.arrow").complete) == (130, True)
+
+
+# Runs that are killed, disks that fill
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.soak)])
+def test_a_killed_run_can_be_recovered(start, write_spec, tmp_path, kills):
+    spec = write_spec(f"{PRINT_A} 88 d8 e6 81 43 eb f9", devices=[DEBUG])  # out 0x81, bl; inc bx; for ever
+    for number in range(kills):
+        process, _ = start(spec)
+        os.read(process.stdout.fileno(), 1)
+        time.sleep(random.random() * 0.5)
+        process.kill()
+        process.wait()
+        tracer.recover(tmp_path / "guest.arrow", tmp_path / f"{number}.arrow")
+        rows = tracer.load(tmp_path / f"{number}.arrow").table.to_pylist()[1:]
+        assert rows
+        # Every record is there, in order, and is what the guest did.
+        assert [(row["seq"], row["data"]) for row in rows] == [(n + 1, n & 0xFF) for n in range(len(rows))]
+
+
+def test_the_run_after_a_killed_one_tells_of_it(start, write_spec, tmp_path):
+    process, _ = start(write_spec(RUNNING, devices=[DEBUG]))
+    os.read(process.stdout.fileno(), 1)
+    process.kill()
+    process.wait()
+    status, error = start(tmp_path / "guest.toml", "--timeout", "100ms")[1]()
+    assert (status, "an earlier run was killed; it can be read after: vmtrace recover" in error) == (5, True)
+
+
+def small_disk(directory, size, *command):
+    """Run a command in a mount namespace in which the directory is an empty file system of that size."""
+    script = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
+    unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh", size, directory]
+    done = subprocess.run([*unshare, *command], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
+    return done
+
+
+def test_a_disk_that_fills_while_recording(write_spec, tmp_path):
+    (tmp_path / "disk").mkdir()
+    spec = write_spec(FLOOD, trace={"path": "disk/guest.arrow", "ring": 1024})
+    code = (
+        "import os, tracer; from runner.cli import main\n"
+        f"status = main([{str(spec)!r}]); os.chdir({str(tmp_path / 'disk')!r})\n"
+        "print(status, tracer.load('guest.arrows').table.num_rows > 1000, *sorted(os.listdir()))"
+    )
+    done = small_disk(tmp_path / "disk", "3m", sys.executable, "-c", code)
+    assert done.stdout == "6 True guest.arrows guest.ring\n", done.stderr
+    assert f"vmrun: cannot write {tmp_path}/disk/guest.arrows: No space left on device; what was written" in done.stderr
+
+
+def test_a_disk_without_room_for_the_rings(write_spec, tmp_path):
+    (tmp_path / "disk").mkdir()
+    spec = write_spec(FLOOD, trace={"path": "disk/guest.arrow"})
+    done = small_disk(tmp_path / "disk", "1m", *VMRUN, spec)
+    assert (done.returncode, "No space left on device; free some room" in done.stderr) == (6, True)
+
+
+# Hosts that cannot
+
+
+def test_a_host_without_kvm(write_spec):
+    """In a mount namespace whose /dev is empty but for what Python needs."""
+    script = 'mount -t tmpfs none /dev && touch /dev/null && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh", *VMRUN, write_spec(HLT)],
+        env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
+    assert (done.returncode, done.stderr.startswith("vmrun: /dev/kvm does not exist: load the KVM module")) == (3, True)
+
+
+def test_a_user_without_permission(write_spec):
+    """In a child that gives up its rights once a first call has imported everything."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    if Path("/dev/kvm").stat().st_mode & 0o006 == 0o006:
+        pytest.skip("/dev/kvm is open to everyone here")
+    code = (
+        "import os, sys; from runner.cli import main; main(['spec.toml', '--no-trace']); sys.stderr.flush()\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); print('now', file=sys.stderr)\n"
+        "sys.exit(main(['spec.toml', '--no-trace']))"
+    )
+    with tempfile.TemporaryDirectory() as directory:  # tmp_path is closed to others
+        Path(directory).chmod(0o755)
+        shutil.copy(write_spec(HLT), Path(directory, "spec.toml"))
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+    message = done.stderr.partition("now\n")[2]
+    assert (done.returncode, message.startswith("vmrun: no permission to open /dev/kvm: add yourself")) == (3, True)

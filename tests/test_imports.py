@@ -1,0 +1,132 @@
+"""The rooms of the house: which package and which layer may import which."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("vmspec", "runner", "tracer")
+COMPOSITION_ROOT = ("runner.cli", "runner.run")
+
+# The layers of the runner, the highest first: a module imports only from layers below its own, or, within a package
+# (devices, boot, kvm), from its neighbours.
+LAYERS = (
+    ("runner.cli",),
+    ("runner.run",),
+    ("runner.crash", "runner.facts"),
+    ("runner.machine",),
+    ("runner.vcpu",),
+    ("runner.bus", "runner.rings"),
+    ("runner.kvm",),
+    ("runner.devices", "runner.boot"),
+    ("runner.console", "runner.terminal", "runner.result", "runner.symbols", "runner.memory", "runner.cpuid"),
+    ("runner.native",),
+)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The project's modules that a file imports anywhere, in functions too; not those for type checkers only."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                names = [alias.name for alias in node.names]
+            case ast.ImportFrom(level=0, module=str(module)):
+                names = [f"{module}.{alias.name}" for alias in node.names]
+            case ast.ImportFrom():
+                raise AssertionError(f"{path}: a relative import")
+            case _:
+                continue
+        for name in names:
+            # What is imported from a module may be a module itself, or something in it.
+            found = name if name in MODULES else name.rpartition(".")[0]
+            if found.split(".")[0] in PACKAGES:
+                yield found
+
+
+GRAPH = {module: set(imports(path)) for module, path in MODULES.items()}
+
+
+def layer(module: str) -> int | None:
+    for depth, members in enumerate(LAYERS):
+        if any(module == member or module.startswith(member + ".") for member in members):
+            return depth
+    return None
+
+
+def in_package(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def edges(package: str) -> list[tuple[str, str]]:
+    return [(module, to) for module, found in GRAPH.items() if in_package(module, package) for to in sorted(found)]
+
+
+def test_the_graph_sees_imports_within_functions():
+    assert "runner.crash" in GRAPH["runner.run"]
+
+
+def test_vmspec_imports_no_other_package():
+    assert [edge for edge in edges("vmspec") if not in_package(edge[1], "vmspec")] == []
+
+
+def test_tracer_imports_only_vmspec():
+    assert [edge for edge in edges("tracer") if in_package(edge[1], "runner")] == []
+
+
+def test_only_the_composition_root_of_the_runner_imports_tracer():
+    importers = {module for module, to in edges("runner") if in_package(to, "tracer")}
+    assert importers == set(COMPOSITION_ROOT)
+
+
+def test_every_module_of_the_runner_has_a_layer():
+    assert [module for module in MODULES if in_package(module, "runner.") and layer(module) is None] == []
+
+
+def test_the_layers_of_the_runner():
+    def below(module: str, to: str) -> bool:
+        high, low = layer(module), layer(to)
+        neighbours = module.split(".")[:2] == to.split(".")[:2]
+        return high is None or low is None or low > high or neighbours
+
+    assert [edge for edge in edges("runner") if in_package(edge[1], "runner") and not below(*edge)] == []
+
+
+@pytest.mark.parametrize("package", ["runner.devices", "runner.boot"])
+def test_devices_and_boot_loaders_know_no_kvm(package):
+    assert [edge for edge in edges(package) if edge[1].startswith(("runner.kvm", "runner.native"))] == []
+
+
+def loaded(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after ``code``."""
+    report = "\nimport sys\nprint('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code + report], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_vmspec_check_loads_neither_pyarrow_nor_cffi():
+    code = "from vmspec.cli import main; assert main(['check', 'examples/hello/hello.toml']) == 0"
+    assert loaded(code) & {"pyarrow", "cffi", "_cffi_backend", "runner", "tracer"} == set()
+
+
+def test_the_runner_loads_no_pyarrow():
+    assert "pyarrow" not in loaded("import runner.run, runner.cli")
+
+
+def test_the_build_reads_the_record_without_third_party_modules():
+    assert loaded("import vmspec.record") & {"attr", "attrs", "cffi", "pyarrow"} == set()
