@@ -15,7 +15,9 @@ def has_kvm_header() -> bool:
     compiler = (sysconfig.get_config_var("CC") or "cc").split()
     source = "#include <linux/kvm.h>\nstruct kvm_sregs probe; int x[sizeof probe.efer];\n"
     try:
-        probe = subprocess.run([*compiler, "-xc", "-fsyntax-only", "-"], input=source, text=True, capture_output=True)
+        probe = subprocess.run(
+            [*compiler, "-xc", "-fsyntax-only", "-"], check=False, input=source, text=True, capture_output=True
+        )
     except OSError:
         return False
     return probe.returncode == 0

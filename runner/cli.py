@@ -1,6 +1,7 @@
 """``vmrun``: the command. It turns results and errors into exit statuses and prose; all else is in runner.run."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -33,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return HOST
+    gc.enable()  # see runner.entry
+    gc.freeze()
     from runner.devices.device import DeviceError
     from runner.kvm.errors import HostError, KvmError
     from tracer.errors import TraceError
@@ -72,7 +75,8 @@ def parser() -> argparse.ArgumentParser:
         prog="vmrun",
         description="Run the virtual machine that a TOML spec describes and record every exit.",
         epilog=STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A width given here spares looking for the terminal's, which imports much.
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),
         allow_abbrev=False,
     )
     commands.add_argument("spec", type=Path, help="the spec, a TOML file")
@@ -159,9 +163,7 @@ def print_json(result: Result) -> int:
     """The result as one JSON object on standard output."""
     import json
 
-    from attrs import asdict
-
-    values = asdict(result)
+    values = result._asdict()
     values["console"] = result.console.decode("utf-8", "replace")
     try:
         print(json.dumps(values, default=str, indent=2), flush=True)

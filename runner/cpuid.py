@@ -4,7 +4,7 @@ All vCPUs are cores of one socket, one thread each, with APIC ids from 0 (Intel 
 9.9; AMD APM volume 3, appendix E). Pure: no KVM here.
 """
 
-from attrs import evolve, frozen
+from typing import NamedTuple
 
 from vmspec.features import FEATURES
 from vmspec.models import CPU
@@ -23,12 +23,11 @@ AMD_TOPOLOGY = 0x80000026
 LEVEL_THREAD, LEVEL_CORE = 1, 2
 
 
-@frozen
-class CpuidEntry:
-    """struct kvm_cpuid_entry2: what CPUID answers for EAX = ``function``, and ECX = ``index`` where flags say so."""
+class CpuidEntry(NamedTuple):
+    """struct kvm_cpuid_entry2: what CPUID answers for EAX = ``function``, and ECX = ``subleaf`` where flags say so."""
 
     function: int
-    index: int
+    subleaf: int  # the kernel calls it index
     flags: int
     eax: int
     ebx: int
@@ -61,21 +60,21 @@ def _placed(entry: CpuidEntry, vcpu: int, vcpus: int, amd: bool, tsc_deadline: b
             # EBX: initial APIC id, ids in the package (a power of two).
             ebx = entry.ebx & 0xFFFF | vcpu << 24 | min(1 << bits, 255) << 16
             ecx = entry.ecx & ~TSC_DEADLINE | HYPERVISOR | (TSC_DEADLINE if tsc_deadline else 0)
-            return evolve(entry, ebx=ebx, ecx=ecx, edx=entry.edx & ~HTT | (HTT if many else 0))
+            return entry._replace(ebx=ebx, ecx=ecx, edx=entry.edx & ~HTT | (HTT if many else 0))
         case 0x4 if entry.eax & 0x1F:
             # EAX: 31-26 cores in the package less 1, 25-14 ids that share the cache less 1.
             cores = min((1 << bits) - 1, 63)
-            return evolve(entry, eax=entry.eax & 0x3FFF | cores << 26 | _sharing(entry, bits) << 14)
+            return entry._replace(eax=entry.eax & 0x3FFF | cores << 26 | _sharing(entry, bits) << 14)
         case 0x8000001D if entry.eax & 0x1F:
-            return evolve(entry, eax=entry.eax & ~(0xFFF << 14) | _sharing(entry, bits) << 14)
+            return entry._replace(eax=entry.eax & ~(0xFFF << 14) | _sharing(entry, bits) << 14)
         case 0x80000001 if amd:
-            return evolve(entry, ecx=entry.ecx & ~CMP_LEGACY | (CMP_LEGACY if many else 0))
+            return entry._replace(ecx=entry.ecx & ~CMP_LEGACY | (CMP_LEGACY if many else 0))
         case 0x80000008 if amd:
             # ECX: 15-12 bits of the APIC id for the core, 7-0 cores less 1.
-            return evolve(entry, ecx=entry.ecx & ~0xF0FF | bits << 12 | vcpus - 1)
+            return entry._replace(ecx=entry.ecx & ~0xF0FF | bits << 12 | vcpus - 1)
         case 0x8000001E if amd:
             # APIC id; core id, one thread in each; node 0, one node.
-            return evolve(entry, eax=vcpu, ebx=vcpu, ecx=0, edx=0)
+            return entry._replace(eax=vcpu, ebx=vcpu, ecx=0, edx=0)
         case _:
             return entry
 
@@ -98,6 +97,6 @@ def _levels(function: int, vcpu: int, vcpus: int) -> list[CpuidEntry]:
 def _disabled(entry: CpuidEntry, names: tuple[str, ...]) -> CpuidEntry:
     for name in names:
         bit = FEATURES[name]
-        if (entry.function, entry.index) == (bit.function, bit.leaf_index):
-            entry = evolve(entry, **{bit.register: getattr(entry, bit.register) & ~(1 << bit.bit)})
+        if (entry.function, entry.subleaf) == (bit.function, bit.leaf_index):
+            entry = entry._replace(**{bit.register: getattr(entry, bit.register) & ~(1 << bit.bit)})
     return entry

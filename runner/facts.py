@@ -10,7 +10,7 @@ from runner.machine import Machine
 from runner.native import _native
 from vmspec.plan import Plan
 
-CPUID_FIELDS = ("function", "index", "flags", "eax", "ebx", "ecx", "edx")
+CPUID_FIELDS = ("function", "subleaf", "flags", "eax", "ebx", "ecx", "edx")
 
 
 def images(plan: Plan) -> dict[str, dict[str, str]]:

@@ -4,10 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from runner import boot
-from runner.boot.state import State
 from runner.bus import Buses
 from runner.cpuid import CpuidEntry, for_vcpu
 from runner.devices.device import Attachment, Device, DeviceError, Line
@@ -17,7 +16,7 @@ from runner.kvm.stats import Stats
 from runner.kvm.system import System
 from runner.kvm.vcpu import VCPU
 from runner.kvm.vm import VM
-from runner.memory import GuestMemory
+from runner.loading import Loader
 from runner.result import Ending
 from runner.rings import Rings
 from runner.vcpu import VcpuThread, handle_kicks
@@ -51,13 +50,15 @@ class NoLine:
 class Machine:
     """A plan on KVM. Build it, :meth:`attach` the devices, :meth:`run` it, :meth:`close` it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, loader: Loader) -> None:
+        """Raises HostError or KvmError, and what loading the memory raises; nothing of KVM's is left open then. The
+        loader stays its maker's to close, after the machine."""
         self.plan = plan
+        self.memory = loader.memory
+        self._loader = loader
         self.system: System
         self.vm: VM
         self.vcpus: list[VCPU] = []
-        self.memory: GuestMemory
-        self.entry: State
         self.cpuid: list[CpuidEntry] = []
         self.buses: Buses
         self.ending: Ending | None = None
@@ -75,10 +76,7 @@ class Machine:
             self._resources = stack.pop_all()
 
     def _realise(self) -> None:
-        """Execute the plan's calls in order. Raises HostError or KvmError; nothing is left open then."""
-        self.memory = GuestMemory(self.plan.slots)
-        self._resources.callback(self.memory.close)
-        self.entry = boot.load(self.plan, self.memory)
+        """Execute the plan's calls in order."""
         self._address = ffi.from_buffer(self.memory.buffer)
         self._resources.callback(ffi.release, self._address)
         for step, call in enumerate(self.plan.calls):
@@ -88,6 +86,7 @@ class Machine:
                 error.step = step
                 error.capability = call.requires
                 raise
+        self._loader.state()  # vCPUs may run once all is in memory
 
     def _execute(self, call: Call) -> None:
         if call.requires is not None and not self.system.check_extension(call.requires):
@@ -126,9 +125,9 @@ class Machine:
             case "KVM_SET_LAPIC", _, VCPU():
                 vcpu.set_virtual_wire()
             case "KVM_SET_SREGS", _, VCPU():
-                vcpu.set_sregs(self.entry)
+                vcpu.set_sregs(self._loader.state())
             case "KVM_SET_REGS", _, VCPU():
-                vcpu.set_regs(self.entry.registers)
+                vcpu.set_regs(self._loader.state().registers)
             case "KVM_RUN", _, _:
                 pass  # the threads that run() starts
             case _:
@@ -153,8 +152,8 @@ class Machine:
                     bus=self.buses.end_of(index),
                     irq=line,
                     output=output(planned),
-                    end=lambda kind, status=None: self.end(Ending(kind, status)),
-                    after=lambda delay, index=index: self.buses.after(index, delay),
+                    end=self._device_ends,
+                    after=partial(self.buses.after, index),
                 )
             )
 
@@ -228,6 +227,9 @@ class Machine:
             if self.ending is None:
                 self.ending = ending
         self.stopping.set()
+
+    def _device_ends(self, kind: str, status: int | None = None) -> None:
+        self.end(Ending(kind, status))
 
     def _device_failed(self, error: DeviceError) -> None:
         self.end(Ending("device-error", detail=str(error)))

@@ -1,8 +1,7 @@
 """How a run ended, and what that means for the exit status."""
 
 from pathlib import Path
-
-from attrs import field, frozen
+from typing import NamedTuple
 
 from vmspec.models import Expect
 
@@ -13,8 +12,7 @@ OK, UNMET, WRONG, HOST, CRASHED, TIMED_OUT, UNRECORDED, INTERRUPTED = 0, 1, 2, 3
 CRASHES = frozenset({"triple-fault", "internal-error", "fail-entry", "unexpected-exit"})
 
 
-@frozen
-class Ending:
+class Ending(NamedTuple):
     """What ended the guest: ``kind`` is one word, ``status`` a debug-exit's own, ``detail`` a sentence or more."""
 
     kind: str
@@ -22,8 +20,7 @@ class Ending:
     detail: str = ""
 
 
-@frozen
-class Result:
+class Result(NamedTuple):
     """What :func:`runner.run` returns.
 
     ``kind`` is how the guest ended (reset, poweroff, halt, debug-exit, triple-fault, internal-error, fail-entry,
@@ -44,7 +41,7 @@ class Result:
     unmet: tuple[str, ...] = ()
     report: str = ""
     report_path: Path | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def unmet(expect: Expect, ending: Ending, missing: list[str], unwanted: list[str]) -> tuple[str, ...]:

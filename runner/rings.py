@@ -23,10 +23,14 @@ class Buffers(Protocol):
     """The recorder's column buffers: writable, ``rows`` long, by column name; the payload column is offsets into
     ``payload``."""
 
-    rows: int
-    payload_capacity: int
-    columns: Mapping[str, Any]
-    payload: Any
+    @property
+    def rows(self) -> int: ...
+    @property
+    def payload_capacity(self) -> int: ...
+    @property
+    def columns(self) -> Mapping[str, bytearray]: ...
+    @property
+    def payload(self) -> bytearray: ...
 
 
 class Rings:
@@ -85,13 +89,17 @@ class Rings:
         except OSError:
             path.unlink()
             raise
-        return mmap.mmap(self._file, size, mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        return mmap.mmap(self._file, size, mmap.MAP_SHARED)
 
     def start(self, tsc_khz: int) -> None:
         """Set time 0 to now."""
         self._header["tsc_start"] = lib.tsc_now()
         self._header["tsc_khz"] = tsc_khz
         self._write_header()
+
+    def populate(self) -> None:
+        """Map the pages, so that the vCPU loop need not; it takes milliseconds, and a running guest does not wait."""
+        lib.populate(self._buffer, len(self._mapping))
 
     def describe(self, metadata: bytes) -> None:
         """Put the trace's metadata into the file, so that it can be recovered without the stream."""
@@ -150,9 +158,7 @@ class Rings:
     def drain(self, buffers: Buffers) -> int:
         """Fill the buffers with the next records of all rings in the order of t_exit; returns the rows."""
         columns = self._columns
-        targets = {
-            "payload_offsets" if name == "payload" else name: buffer for name, buffer in buffers.columns.items()
-        }
+        targets = {"payload_offsets" if name == "payload" else name: buffer for name, buffer in buffers.columns.items()}
         targets["payload"] = buffers.payload
         views = [ffi.from_buffer(buffer) for buffer in targets.values()]
         for name, view in zip(targets, views, strict=True):

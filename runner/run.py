@@ -4,24 +4,29 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from runner.console import Console, ConsoleClosed, Output, Watch
 from runner.devices import DeviceError, make
-from runner.machine import Machine
+from runner.loading import Loader
 from runner.result import Ending, Result, status, unmet
-from runner.rings import Rings
 from runner.terminal import HELP, Escapes, Input, Raw
 from tracer.errors import TraceError
 from tracer.paths import ring_path, set_aside
-from tracer.recorder import Recorder
 from vmspec.document import Document
 from vmspec.models import Spec
 from vmspec.plan import Plan, PlannedDevice
 from vmspec.planner import plan as make_plan
 from vmspec.record import REASONS
+
+if TYPE_CHECKING:
+    from runner.machine import Machine
+    from runner.rings import Rings
+    from tracer.recorder import Recorder
+# Runs whose threads never came back: they still use all of it, so it is kept for ever rather than pulled away.
+STUCK: list[tuple["Session", ExitStack]] = []
 
 
 def run(
@@ -36,8 +41,8 @@ def run(
     """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``) to the guest's end.
 
     ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets
-    no input, its text is only in the result. ``record`` False: no trace, whatever the spec says. A terminal as input is made raw for the run. ``notice`` is told what a
-    person should know while it runs.
+    no input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
+    whatever the spec says. ``notice`` is told what a person should know while it runs.
 
     Raises ``vmspec.SpecError`` (the spec cannot be used), ``runner.HostError`` and ``runner.KvmError`` (the host cannot
     run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
@@ -45,7 +50,7 @@ def run(
     """
     plan = make_plan(spec) if isinstance(spec, Spec) else Document.open(Path(spec), overrides).plan()
     if not record:
-        plan = evolve(plan, spec=evolve(plan.spec, trace=evolve(plan.spec.trace, path=None)))
+        plan = plan._replace(spec=evolve(plan.spec, trace=evolve(plan.spec.trace, path=None)))
     return Session(plan, input, output, notice).run()
 
 
@@ -68,7 +73,12 @@ class Session:
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
         with ExitStack() as stack:
-            self.machine = Machine(self.plan)
+            loader = Loader(self.plan)
+            stack.callback(loader.close)
+            # The rest of the program is imported while images are read.
+            from runner.machine import Machine
+
+            self.machine = Machine(self.plan, loader)
             stack.callback(self.machine.close)
             self.rings = self._open_rings()
             stack.callback(self._close_rings)
@@ -80,14 +90,6 @@ class Session:
             )
             stats = self.machine.stats()
             raw = self._open_inputs(stack)
-            if self.spec.trace.path is not None:
-                self.recorder = Recorder(
-                    self.spec.trace.path,
-                    self.rings,
-                    self._metadata,
-                    [device.name for device in self.plan.devices],
-                    self._recording_failed,
-                )
             timeout = self.spec.vm.timeout
             self._begun = True
             with raw:
@@ -98,10 +100,12 @@ class Session:
                         reader.stop()
             result = self._finish(ending, {"start": stats, "end": self.machine.stats()})
             if self.machine.stuck:
-                stack.pop_all()  # its threads still use all of it: better kept for ever than pulled away
+                STUCK.append((self, stack.pop_all()))
             return result
 
-    def _open_rings(self) -> Rings:
+    def _open_rings(self) -> "Rings":
+        from runner.rings import Rings
+
         trace = self.spec.trace
         if trace.path is None:
             return Rings(self.spec.vm.vcpus, trace.ring, trace.full, None)
@@ -158,8 +162,18 @@ class Session:
         """The guest runs: now there is time for what it need not wait for."""
         for reader in self.inputs:
             reader.start()
+        self.recorder = self._make_recorder()
         if self.recorder is not None:
             self.recorder.start()
+
+    def _make_recorder(self) -> "Recorder | None":
+        path = self.spec.trace.path
+        if path is None:
+            return None
+        from tracer.recorder import Recorder
+
+        devices = [device.name for device in self.plan.devices]
+        return Recorder(path, self.rings, self._metadata, devices, self._recording_failed)
 
     def _metadata(self) -> dict[str, str]:
         """The trace's metadata, which also goes into the ring file; called in the recorder's thread."""
@@ -167,6 +181,7 @@ class Session:
 
         from runner import facts
 
+        self.rings.populate()
         metadata = facts.metadata(self.machine, self.machine.tsc_khz())
         devices = [device.name for device in self.plan.devices]
         self.rings.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
@@ -205,7 +220,8 @@ class Session:
         failures = unmet(self.spec.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
         code = status(self.spec.expect, ending, failures)
         trace = None
-        if self.recorder is not None:
+        recorder = self.recorder or self._make_recorder()  # none yet where the run was interrupted as it began
+        if recorder is not None:
             summary = {
                 "result": {"kind": ending.kind, "status": code},
                 "rows": self.rings.counters("head"),
@@ -215,7 +231,7 @@ class Session:
                 "duration_ns": int(seconds * 1e9),
             }
             try:
-                trace = self.recorder.finish(summary)
+                trace = recorder.finish(summary)
             except TraceError as error:
                 ending = Ending("trace-failed", detail=str(error))
                 code = status(self.spec.expect, ending, failures)

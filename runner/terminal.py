@@ -7,7 +7,7 @@ import threading
 import tty
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 ESCAPE = 0x01  # Ctrl-A
 HELP = (
@@ -53,7 +53,7 @@ class Raw:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.active = os.isatty(fd) and _is_ours(fd)
-        self._saved: list[object] = []
+        self._saved: list[Any] = []
 
     def __enter__(self) -> Self:
         if self.active:

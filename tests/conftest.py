@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,12 @@ def run_guest(write_spec: Callable[..., Path]) -> Callable[..., Any]:
         return run(write_spec(code, **spec), input=input, output=output)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Runs of vmrun in the lab; those that belong together are made in one stay there. See tests/lab/labruns.py."""
+    sys.path.insert(0, str(Path(__file__).parent / "lab"))
+    from labruns import Lab
+
+    return Lab(tmp_path_factory.mktemp("lab"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tracer.errors import TraceError
 from tracer.reader import load
-from tracer.recover import recover
+from tracer.recovery import recover
 
 BROKEN_PIPE = 141  # what a shell reports of a command that SIGPIPE ended
 

@@ -51,8 +51,10 @@ def set_aside(path: Path) -> Path | None:
     """Rename what a killed run left at ``path`` to boot.killed.arrows and boot.killed.ring, replacing older ones.
 
     Returns the file to give to ``vmtrace recover``, or None where nothing was left. Raises TraceError when the files
-    belong to a run that is still going, or cannot be renamed.
+    belong to a run that is still going, or cannot be renamed, or when ``path`` is itself a name that is needed.
     """
+    if path in (stream_path(path), ring_path(path)):
+        raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
     killed = Path(_base(path) + ".killed")
     moves = {stream_path(path): stream_path(killed), ring_path(path): ring_path(killed)}
     try:

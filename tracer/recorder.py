@@ -51,8 +51,6 @@ class Recorder:
     ) -> None:
         self.path = path
         self.stream = stream_path(path)
-        if path in (self.stream, ring_path(path)):
-            raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
         self._source = source
         self._metadata = metadata
         self._devices = devices

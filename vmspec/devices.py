@@ -8,7 +8,7 @@ interrupt or None. How the device behaves is the runner's matter. A new device i
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from attrs import field, frozen
 
@@ -23,8 +23,7 @@ PORTS = 0x10000
 ADDRESSES = 1 << 52
 
 
-@frozen
-class Range:
+class Range(NamedTuple):
     """A bus range that a device claims: space is "port" or "mmio"."""
 
     space: str
@@ -47,7 +46,7 @@ class DeviceModel(Model):
         return ()
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Serial(DeviceModel):
     """A 16550A UART at a PC's COM port."""
 
@@ -66,7 +65,7 @@ class Serial(DeviceModel):
         return (Range("port", self.COMS[self.com][0], 8),)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class I8042(DeviceModel):
     """The keyboard controller: the reset line, and answers that let Linux's probe end at once."""
 
@@ -79,7 +78,7 @@ class I8042(DeviceModel):
         return Range("port", 0x60, 1), Range("port", 0x64, 1)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class RTC(DeviceModel):
     """An MC146818 clock with its CMOS memory."""
 
@@ -100,7 +99,7 @@ class RTC(DeviceModel):
         return (Range("port", 0x70, 2),)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ACPI(DeviceModel):
     """ACPI's fixed registers (power off, reset) and the tables that tell of them."""
 
@@ -112,7 +111,7 @@ class ACPI(DeviceModel):
         return (Range("port", layout.ACPI_PORTS, layout.ACPI_PORTS_SIZE),)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class DebugPort(DeviceModel):
     """Bochs' debug port: what is written is console text."""
 
@@ -123,7 +122,7 @@ class DebugPort(DeviceModel):
         return (Range("port", self.port, 1),)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class PostPort(DeviceModel):
     """Port 0x80: power-on self-test codes, recorded and otherwise ignored."""
 
@@ -131,7 +130,7 @@ class PostPort(DeviceModel):
         return (Range("port", 0x80, 1),)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class DebugExit(DeviceModel):
     """QEMU's isa-debug-exit: a write of N ends the run with status (N << 1) | 1."""
 
@@ -146,7 +145,7 @@ class DebugExit(DeviceModel):
         return (Range("port", self.port, self.size),)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Python(DeviceModel):
     """A device class of the user's own, from a module beside the spec."""
 

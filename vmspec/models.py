@@ -27,7 +27,7 @@ CMDLINE = Text(line=True, empty=True)
 ENDS = ("reset", "poweroff", "halt", "debug-exit", "triple-fault", "timeout")
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class VM(Model):
     """The machine as a whole."""
 
@@ -51,7 +51,7 @@ class VM(Model):
             yield ("pit",), "the timer needs the interrupt controllers, and irqchip is none"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Boot(Model):
     """What is in memory at the start and where the first vCPU begins."""
 
@@ -79,7 +79,7 @@ class Boot(Model):
     )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class CPU(Model):
     """The CPUID policy."""
 
@@ -89,7 +89,7 @@ class CPU(Model):
     )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Trace(Model):
     """Where and how exits are recorded."""
 
@@ -103,7 +103,7 @@ class Trace(Model):
     ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Expect(Model):
     """What makes a run a success."""
 
@@ -119,7 +119,7 @@ class Expect(Model):
             yield ("status",), "only debug-exit gives a status, and exit does not allow it"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Spec(Model):
     """A virtual machine. ``path`` is the file it came from, ``overrides`` the --set expressions that were applied, in
     order; specs are equal when they describe the same machine."""

@@ -1,12 +1,10 @@
 """What can be wrong with a spec, and how it is said."""
 
 from pathlib import Path
+from typing import NamedTuple
 
-from attrs import evolve, frozen
 
-
-@frozen
-class Problem:
+class Problem(NamedTuple):
     """One fault of a spec: ``path`` is the key as a person would point at it (``device[1].path``), ``message`` says
     what is wrong, ``value`` what stands there, ``allowed`` what may, ``nearest`` the known name closest to it.
     ``file`` is the spec's, or "--set #1" for the first override."""
@@ -22,7 +20,7 @@ class Problem:
 
     def at(self, file: Path | str | None, line: int | None, column: int | None) -> "Problem":
         """The same problem with its place in the file."""
-        return evolve(self, file=file, line=line, column=column)
+        return self._replace(file=file, line=line, column=column)
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)

@@ -2,7 +2,7 @@
 
 A vCPU thread writes one fixed 64-byte record per exit into its ring; payloads longer than eight bytes lie in a byte
 ring beside it. ``runner/native/build.py`` writes ``struct record`` and its code constants from the tables below,
-``tracer/schema.py`` builds the Arrow schema from :data:`COLUMNS`, ``tracer/recover.py`` reads a ring file with
+``tracer/schema.py`` builds the Arrow schema from :data:`COLUMNS`, ``tracer/recovery.py`` reads a ring file with
 :data:`RECORD` and the header tables. This module imports nothing, so that a build environment can read it.
 """
 

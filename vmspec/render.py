@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from attrs import asdict
+from attrs import fields
 
 from vmspec.devices import Range
 from vmspec.plan import Call, Plan, PlannedDevice, Slot
 from vmspec.tables import write_model
 from vmspec.units import format_size
+from vmspec.value import Model
 
 WIDTH = 100
 
@@ -24,8 +25,21 @@ PROTOCOLS = {
 
 def as_dict(plan: Plan) -> dict[str, Any]:
     """The plan as a JSON object, once paths and times are made strings; the spec is in TOML's shape."""
-    rest = asdict(plan, filter=lambda attribute, value: value is not plan.spec)
+    rest = {name: _plain(value) for name, value in plan._asdict().items() if name != "spec"}
     return {"spec": write_model(plan.spec), "overrides": list(plan.spec.overrides), **rest}
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples and models as dicts, all the way down."""
+    match value:
+        case tuple() if hasattr(value, "_asdict"):
+            return {name: _plain(part) for name, part in value._asdict().items()}
+        case tuple() | list():
+            return [_plain(part) for part in value]
+        case Model():
+            return {field.name: _plain(getattr(value, field.name)) for field in fields(cast(Any, type(value)))}
+        case _:
+            return value
 
 
 def text(plan: Plan) -> str:

@@ -61,11 +61,28 @@ class Value:
 
 
 class Model:
-    """Base of the attrs classes that stand for TOML tables."""
+    """Base of the attrs classes that stand for TOML tables.
+
+    They are made with ``eq=False, repr=False``: one comparison for all of them here, rather than one that attrs
+    compiles for each, as the classes are made anew at every start of the program.
+    """
 
     __slots__ = ()
 
     ONE_OF: ClassVar[tuple[str, ...]] = ()  # keys of which exactly one is given
+
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is self.__class__ and all(
+            getattr(self, field.name) == getattr(other, field.name)
+            for field in fields(cast(Any, type(self)))
+            if field.eq
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # models hold dicts
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(cast(Any, type(self))))
+        return f"{type(self).__name__}({values})"
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         """What is wrong between values that are each right: where, and what."""

@@ -6,8 +6,8 @@ import os
 import sys
 
 from runner.boot import acpi, bootparams, modes, mptable
-from runner.boot.state import State
 from runner.memory import GuestMemory
+from runner.state import State
 from vmspec import layout
 from vmspec.image import ImageError
 from vmspec.plan import Placement, Plan

@@ -5,7 +5,7 @@ Intel SDM volume 3, chapters 2 to 4.
 
 import struct
 
-from runner.boot.state import Segment, State, Table
+from runner.state import Segment, State, Table
 from vmspec import layout
 from vmspec.plan import Entry
 

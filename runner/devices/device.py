@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
-
-from attrs import field, frozen
+from typing import Any, NamedTuple, Protocol
 
 
 class DeviceError(Exception):
@@ -36,18 +34,16 @@ class Line(Protocol):
         that goes nowhere."""
 
 
-@frozen
-class Attachment:
+class Attachment(NamedTuple):
     """What a device is given when the machine is built."""
 
     bus: Bus
     irq: Line
     output: Callable[[bytes], None]  # where the text the device prints goes
     end: Callable[[str, int | None], None]  # ask for the end of the run: kind ("reset", "poweroff", ...), status
-    irq_number: int | None = field(default=None)
     # Ask for Device.tick in that many nanoseconds, replacing an earlier request; None takes it back. The default is a
     # machine without timers.
-    after: Callable[[int | None], None] = field(default=lambda delay: None)
+    after: Callable[[int | None], None] = lambda delay: None
 
 
 class Device:

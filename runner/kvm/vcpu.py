@@ -2,13 +2,12 @@
 
 import mmap
 import os
+from typing import NamedTuple
 
-from attrs import frozen
-
-from runner.boot.state import Segment, State, Table
 from runner.cpuid import CpuidEntry
 from runner.kvm.ioctl import call, ffi, lib
 from runner.kvm.stats import Stats
+from runner.state import Segment, State, Table
 
 REGISTERS = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp",
@@ -23,8 +22,7 @@ APIC_MODE_NMI = 0x400
 APIC_MODE_EXTINT = 0x700
 
 
-@frozen
-class Registers:
+class Registers(NamedTuple):
     """What a vCPU's registers hold, for a crash report."""
 
     general: dict[str, int]
@@ -46,7 +44,7 @@ class VCPU:
         cpuid = ffi.new("struct kvm_cpuid2 *", {"entries": len(entries)})
         cpuid.nent = len(entries)
         for to, entry in zip(cpuid.entries[0 : len(entries)], entries, strict=True):
-            to.function, to.index, to.flags = entry.function, entry.index, entry.flags
+            to.function, to.index, to.flags = entry.function, entry.subleaf, entry.flags
             to.eax, to.ebx, to.ecx, to.edx = entry.eax, entry.ebx, entry.ecx, entry.edx
         call(self.fd, "KVM_SET_CPUID2", cpuid)
 

@@ -33,12 +33,14 @@ def record_header() -> str:
 # What cffi cannot express in a cdef: ioctl is variadic, and kvm_run's exit data stands in an anonymous union.
 GLUE = r"""
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include "vcpu.h"
 
 static int call_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
 static int call_pointer(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
-static unsigned long system_page(void) { return (unsigned long)sysconf(_SC_PAGESIZE); }
+/* Advice: a kernel before 5.14 does not know it, and pages then come as they are touched. */
+static void populate(void *start, size_t size) { madvise(start, size, MADV_POPULATE_WRITE); }
 static uint64_t run_hardware_reason(const struct kvm_run *run)
 {
     return run->fail_entry.hardware_entry_failure_reason;

@@ -76,9 +76,7 @@ def vmrun(directory: Path, kind: str, inner: int, outer: int) -> tuple[float, fl
     spec = directory / "flood.toml"
     spec.write_text(FLOOD.format(inner=inner, outer=outer, port=port, kind=kind, options=options))
     argv = [sys.executable, "-m", "runner.cli", str(spec)]
-    pid = os.posix_spawn(
-        argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
-    )
+    pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)])
     _, status, usage = os.wait4(pid, 0)
     if status:
         raise RuntimeError(f"the {kind} flood ended with wait status {status:#x}")

@@ -35,7 +35,7 @@ def host(vendor: int = INTEL, highest: int = 0x1F) -> list[CpuidEntry]:
 
 
 def leaf(entries: list[CpuidEntry], function: int, index: int = 0) -> CpuidEntry:
-    (found,) = [one for one in entries if (one.function, one.index) == (function, index)]
+    (found,) = [one for one in entries if (one.function, one.subleaf) == (function, index)]
     return found
 
 
@@ -110,7 +110,7 @@ def test_other_form_of_topology_is_left_out() -> None:
 def test_disabled_features_are_gone_and_nothing_else() -> None:
     with_all, without = guest(), guest(disable=("avx512f", "avx_vnni", "aes", "nx"))
     changed = {
-        (old.function, old.index, register): getattr(old, register) ^ getattr(new, register)
+        (old.function, old.subleaf, register): getattr(old, register) ^ getattr(new, register)
         for old, new in zip(with_all, without, strict=True)
         for register in ("eax", "ebx", "ecx", "edx")
         if getattr(old, register) != getattr(new, register)

@@ -13,6 +13,7 @@ from tracefakes import DEVICES, METADATA, Rings, exit_, in_time, numbered, recor
 
 import tracer
 from tracer.errors import TraceError
+from tracer.paths import set_aside
 from tracer.recorder import Recorder
 
 HERE = Path(__file__).parent
@@ -123,7 +124,7 @@ def test_any_error_of_the_source_is_told(tmp_path):
 
 def test_a_name_that_recording_itself_needs_is_refused(tmp_path):
     with pytest.raises(TraceError, match=r"ends in \.arrow"):
-        Recorder(tmp_path / "boot.arrows", Rings(), lambda: METADATA, DEVICES, pytest.fail)
+        set_aside(tmp_path / "boot.arrows")
 
 
 def test_when_the_last_file_cannot_be_written_the_stream_stays_and_is_complete(tmp_path):

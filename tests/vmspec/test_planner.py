@@ -16,6 +16,7 @@ from vmspec.models import CPU, VM, Boot, Spec
 from vmspec.plan import Plan
 from vmspec.planner import plan
 from vmspec.problems import Problem, SpecError
+from vmspec.render import as_dict
 
 GOLDEN = Path(__file__).parent / "golden"
 HLT = b"\xf4"
@@ -392,11 +393,9 @@ def test_any_spec_gives_a_plan_or_problems(spec: Spec) -> None:
 
 
 def golden(planned: Plan, directory: Path) -> str:
-    shown = attrs.asdict(
-        planned, value_serializer=lambda _, __, value: str(value) if isinstance(value, Path) else value
-    )
-    del shown["spec"]
-    return json.dumps(shown, indent=1).replace(str(directory), "DIR") + "\n"
+    shown = as_dict(planned)
+    del shown["spec"], shown["overrides"]
+    return json.dumps(shown, indent=1, default=str).replace(str(directory), "DIR") + "\n"
 
 
 @pytest.mark.parametrize("name", ["flat", "linux"])

@@ -1,8 +1,6 @@
 import json
 from pathlib import Path
 
-from attrs import evolve
-
 from vmspec import render
 from vmspec.devices import RTC, PostPort, Python, Serial
 from vmspec.models import CPU, VM, Boot, Spec
@@ -124,4 +122,4 @@ def test_the_plan_as_json_holds_every_part():
 
 
 def test_an_interrupt_without_a_controller_is_said():
-    assert "IRQ 4, not connected" in render.text(evolve(PLAN, irqchip=False))
+    assert "IRQ 4, not connected" in render.text(PLAN._replace(irqchip=False))

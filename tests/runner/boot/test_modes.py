@@ -3,7 +3,7 @@ import struct
 import pytest
 
 from runner.boot import modes
-from runner.boot.state import Segment
+from runner.state import Segment
 from vmspec import layout
 from vmspec.plan import Entry
 

@@ -1,10 +1,9 @@
 """A vCPU's register state as plain values: what a loader returns and the machine sets. No KVM here."""
 
-from attrs import field, frozen
+from typing import NamedTuple
 
 
-@frozen
-class Segment:
+class Segment(NamedTuple):
     """A segment register with its hidden part (Intel SDM volume 3, 3.4.5); ``type`` is the 4-bit type field."""
 
     selector: int = 0
@@ -21,22 +20,20 @@ class Segment:
     unusable: bool = False
 
 
-@frozen
-class Table:
+class Table(NamedTuple):
     """GDTR or IDTR."""
 
     base: int = 0
     limit: int = 0xFFFF
 
 
-@frozen
-class State:
+class State(NamedTuple):
     """General registers by name (rax ... r15, rip, rflags) and the system registers of one vCPU."""
 
     registers: dict[str, int]
     segments: dict[str, Segment]  # cs ds es fs gs ss tr ldt
-    gdt: Table = field(factory=Table)
-    idt: Table = field(factory=Table)
+    gdt: Table = Table()
+    idt: Table = Table()
     cr0: int = 0
     cr3: int = 0
     cr4: int = 0

@@ -1,0 +1,40 @@
+"""Loading the guest's memory in a thread of its own: reading images takes no Python, so the rest goes on meanwhile."""
+
+import threading
+
+from runner import boot
+from runner.memory import GuestMemory
+from runner.state import State
+from vmspec.plan import Plan
+
+
+class Loader(threading.Thread):
+    """Loads what the plan places into ``memory``; :meth:`state` waits for it."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(name="loader", daemon=True)
+        self.memory = GuestMemory(plan.slots)
+        self._plan = plan
+        self._state: State | None = None
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Load; an error is kept for whoever waits."""
+        try:
+            self._state = boot.load(self._plan, self.memory)
+        except Exception as error:
+            self._error = error
+
+    def state(self) -> State:
+        """The first vCPU's register state, once all is loaded. Raises what :func:`runner.boot.load` raises."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        assert self._state is not None
+        return self._state
+
+    def close(self) -> None:
+        """Wait for the thread and unmap the memory."""
+        self.join()
+        self.memory.close()
