@@ -13,7 +13,7 @@ from vmspec.plan import PlannedDevice
 ffi = _native.ffi
 lib = _native.lib
 
-LINGER = 5  # ms that queued writes may wait for more, unless their device is urgent
+LINGER = 20  # ms that queued writes may wait for more, unless their device is urgent; each wake costs some 50 us
 WRITES = {None: lib.WRITE_PYTHON, "queued": lib.WRITE_QUEUED, "discarded": lib.WRITE_DISCARDED}
 
 

@@ -99,7 +99,8 @@ class Rings:
 
     def populate(self) -> None:
         """Map the pages, so that the vCPU loop need not; it takes milliseconds, and a running guest does not wait."""
-        lib.populate(self._buffer, len(self._mapping))
+        first = self._header["first_ring"]
+        lib.populate(ffi.cast("char *", self._buffer) + first, len(self._mapping) - first)
 
     def describe(self, metadata: bytes) -> None:
         """Put the trace's metadata into the file, so that it can be recovered without the stream."""

@@ -1,6 +1,7 @@
 """Running a spec: the composition root, where the plan, the machine, the console and the recorder meet."""
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from runner.machine import Machine
     from runner.rings import Rings
     from tracer.recorder import Recorder
+SWITCH_INTERVAL = 0.0002  # seconds a Python thread keeps the interpreter while another waits for it
+
 # Runs whose threads never came back: they still use all of it, so it is kept for ever rather than pulled away.
 STUCK: list[tuple["Session", ExitStack]] = []
 
@@ -73,6 +76,9 @@ class Session:
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
         with ExitStack() as stack:
+            # While the recorder imports pyarrow, a vCPU that needs Python should not wait for the usual 5 ms.
+            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+            sys.setswitchinterval(SWITCH_INTERVAL)
             loader = Loader(self.plan)
             stack.callback(loader.close)
             # The rest of the program is imported while images are read.

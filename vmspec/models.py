@@ -100,7 +100,7 @@ class Trace(Model):
     full: str = field(
         default="wait", metadata=key(Choice("wait", "drop"), "when a ring is full: vCPUs wait, or exits are dropped")
     )
-    ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
+    ring: int = field(default=32768, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
 
 
 @frozen(eq=False, repr=False)

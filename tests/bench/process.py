@@ -3,15 +3,15 @@
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from tests.bench import installed
 from tests.bench.figure import Figure
 
 HERE = Path(__file__).resolve().parent
-INNER, OUTER = 40_000, 10  # exits: their product
-RUNS = 5
+INNER, OUTER = 40_000, 20  # exits: their product
+RUNS = 3
 
 FLOOD = """
 [vm]
@@ -49,6 +49,7 @@ KINDS = {
 
 def measure() -> list[Figure]:
     """Floods with recording on, beside a loop in C that only calls KVM_RUN."""
+    vmrun = installed.vmrun()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         bare = directory / "bare"
@@ -58,8 +59,8 @@ def measure() -> list[Figure]:
             loop = subprocess.run([bare, str(INNER * OUTER)], check=True, capture_output=True, text=True)
             loops.append(float(loop.stdout) / 1000)
             for kind in KINDS:
-                idle, _ = vmrun(directory, kind, 1, 1)
-                busy, peak = vmrun(directory, kind, INNER, OUTER)
+                idle, _ = cost(vmrun, directory, kind, 1, 1)
+                busy, peak = cost(vmrun, directory, kind, INNER, OUTER)
                 floods[kind].append((busy - idle) / (INNER * OUTER) * 1e6)
                 peaks.append(peak)
     figures = [Figure("user CPU an exit, bare C loop", statistics.median(loops), "us")]
@@ -70,12 +71,12 @@ def measure() -> list[Figure]:
     return figures
 
 
-def vmrun(directory: Path, kind: str, inner: int, outer: int) -> tuple[float, float]:
+def cost(vmrun: str, directory: Path, kind: str, inner: int, outer: int) -> tuple[float, float]:
     """One run; returns its user CPU seconds and its peak resident KiB."""
     port, options = KINDS[kind]
     spec = directory / "flood.toml"
     spec.write_text(FLOOD.format(inner=inner, outer=outer, port=port, kind=kind, options=options))
-    argv = [sys.executable, "-m", "runner.cli", str(spec)]
+    argv = [vmrun, str(spec)]
     pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)])
     _, status, usage = os.wait4(pid, 0)
     if status:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.bench import installed
 from tests.bench.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -24,7 +25,7 @@ def measure() -> list[Figure]:
     for tool in ("strace", "qemu-system-x86_64"):
         if shutil.which(tool) is None:
             raise FileNotFoundError(f"{tool} is not installed")
-    vmrun = str(Path(sys.executable).with_name("vmrun"))
+    vmrun = installed.vmrun()
     kernel, initrd = LINUX / "vmlinuz", LINUX / "initrd.img"
     if not kernel.exists():
         subprocess.run([sys.executable, LINUX / "prepare.py"], check=True)
