@@ -15,7 +15,8 @@ test: setup lint
 
 # The long runs: the whole boot matrix, 100,000 mutated inputs, many runs in one process.
 soak: setup
-	VMRUN_SOAK=1 $(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak
+	VMRUN_MUTATIONS=100000 $(BIN)/python -m pytest -k mutated
 
 bench: setup
 	$(BIN)/python -m tests.bench
@@ -25,7 +26,9 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# Bytecode is written here, for runs in the lab, which see this checkout read-only.
 setup: $(VENV)/done
+	@$(BIN)/python -m compileall -q vmspec runner tracer
 
 # A plain Debian has python3 without its venv and header packages: get them where they are missing and we may.
 $(VENV)/done: pyproject.toml setup.py $(filter-out runner/native/record.h,$(NATIVE))
