@@ -5,7 +5,7 @@ import select
 import threading
 from collections.abc import Callable, Sequence
 
-KEPT = 16 << 20  # bytes of console a result carries at most, the newest; the trace has all of it
+KEPT = 4 << 20  # bytes of console a result carries at most, the newest; the trace has all of it
 PIECE = 512  # POSIX: a pipe that polls writable takes this much (PIPE_BUF's least value) without blocking
 
 
@@ -113,6 +113,6 @@ class Console:
         return write
 
     def text(self) -> bytes:
-        """What was printed, the newest 16 MiB of it."""
+        """What was printed, the newest 4 MiB of it."""
         with self._lock:
             return bytes(self._kept[-KEPT:])

@@ -65,6 +65,8 @@ class Machine:
         self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
         self.stopping = threading.Event()  # set once the run is to end
         self.stuck = False  # a device model kept its thread for ever: the machine must not be closed
+        self.seconds = 0.0  # from the first KVM_RUN to what ended the run
+        self._began = 0.0
         self._mmap_size = 0
         self._lock = threading.Lock()
         self._stats: list[Stats] = []
@@ -185,6 +187,7 @@ class Machine:
         self._running = len(self._threads)
         deliverer = threading.Thread(target=self._deliver, name="devices", daemon=True)
         rings.start(self.tsc_khz())
+        self._began = time.monotonic()
         try:
             for thread in self._threads:
                 thread.start()
@@ -226,6 +229,7 @@ class Machine:
         with self._lock:
             if self.ending is None:
                 self.ending = ending
+                self.seconds = time.monotonic() - self._began
         self.stopping.set()
 
     def _device_ends(self, kind: str, status: int | None = None) -> None:

@@ -25,7 +25,7 @@ class Result(NamedTuple):
 
     ``kind`` is how the guest ended (reset, poweroff, halt, debug-exit, triple-fault, internal-error, fail-entry,
     unexpected-exit, kvm-error, device-error, timeout, interrupted, console-closed, trace-failed); ``status`` the exit
-    status of ``vmrun``; ``console`` the text that devices printed (the newest 16 MiB); ``trace`` the trace file, where
+    status of ``vmrun``; ``console`` the text that devices printed (the newest 4 MiB); ``trace`` the trace file, where
     one was written; ``counters`` exits by reason name, with ``dropped``; ``unmet`` the expectations that failed;
     ``seconds`` the time from the first KVM_RUN to the end; ``report`` the crash report's text and ``report_path``
     where it was saved.

@@ -123,10 +123,6 @@ class Rings:
         for index in range(self.vcpus):
             self._rings[index].closed = 1
 
-    def seconds(self) -> float:
-        """Time since the start."""
-        return float((lib.tsc_now() - self._header["tsc_start"]) / (self._header["tsc_khz"] * 1000))
-
     def counters(self, name: str) -> list[int]:
         """A counter of the control block (``head``, ``dropped``, ``interrupted``, ``waits``), one for each vCPU."""
         return [int(getattr(self._rings[index].control, name)) for index in range(self.vcpus)]

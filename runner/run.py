@@ -214,7 +214,7 @@ class Session:
         from runner import crash
         from runner.result import CRASHES
 
-        seconds = self.rings.seconds()
+        seconds = self.machine.seconds
         report, report_path = "", None
         if ending.kind in CRASHES and ending.kind not in self.spec.expect.exit and self.machine.last is not None:
             report = crash.report(self.machine, self.machine.last, self.rings, ending.detail)
