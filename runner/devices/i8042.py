@@ -65,7 +65,7 @@ class I8042(ISADevice):
     def fetch(self, offset: int) -> int:
         value = self._data
         self._status &= ~OUTPUT_FULL
-        self._drive_line()  # falls between two bytes, so each of them gives an edge
+        self.drive()  # falls between two bytes, so each of them gives an edge
         return value
 
     def store(self, offset: int, value: int) -> None:
@@ -159,9 +159,8 @@ class I8042(ISADevice):
     def settle(self) -> None:
         if self._keyboard and not self._status & OUTPUT_FULL and not self._command_byte & KEYBOARD_DISABLED:
             self._answer(self._keyboard.popleft())
-        self._drive_line()
 
-    def _drive_line(self) -> None:
+    def drive(self) -> None:
         line = bool(self._status & OUTPUT_FULL and self._command_byte & KEYBOARD_INTERRUPT)
         if line != self._line:
             self._line = line

@@ -33,16 +33,24 @@ class ISADevice(Device):
         raise NotImplementedError
 
     def settle(self) -> None:
-        """Bring what hangs on the registers (the interrupt line above all) in step with them."""
+        """Bring what hangs on the registers in step with them, all but the interrupt line."""
+
+    def drive(self) -> None:
+        """Bring the interrupt line in step with the registers."""
 
     def changed(self) -> None:
-        """Settle, and publish what now reads differently: to be called after every change of state."""
+        """Settle, publish what now reads differently, drive the line: to be called after every change of state.
+
+        The line comes last: another vCPU may take the interrupt before this returns, and must then read registers
+        that say why, or the interrupt is lost.
+        """
         self.settle()
         for offset, shown in self._published.items():
             value = self.peek(offset)
             if value != shown:
                 self.bus.publish(offset, value)
                 self._published[offset] = value
+        self.drive()
 
     def read(self, offset: int, size: int) -> int:
         return int.from_bytes((self._read_byte(at) for at in range(offset, offset + size)), "little")

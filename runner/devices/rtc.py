@@ -201,7 +201,7 @@ class RTC(ISADevice):
         self._catch_up()
         self.changed()
 
-    def settle(self) -> None:
+    def drive(self) -> None:
         line = bool(self._flags & self._memory[B])
         if line != self._line:
             self._line = line

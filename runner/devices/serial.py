@@ -50,7 +50,7 @@ DLAB = 0x80  # LCR (8.2): divisor latch access
 DTR = 0x01
 RTS = 0x02
 OUT1 = 0x04
-OUT2 = 0x08  # on a PC: lets the interrupt through; see _drive_line
+OUT2 = 0x08  # on a PC: lets the interrupt through; see drive
 LOOP = 0x10  # transmitter tied to receiver, modem outputs to modem inputs; all output pins inactive
 
 # Line status register (8.3)
@@ -185,7 +185,6 @@ class Serial(ISADevice):
         if self._listens():
             while self._host and len(self._fifo) < self._capacity():
                 self._fifo.append(self._host.popleft())
-        self._drive_line()
         queued = not self._lcr & DLAB and not self._mcr & LOOP
         if queued != self._queued:
             self._queued = queued
@@ -195,7 +194,7 @@ class Serial(ISADevice):
             self._urgent = urgent
             self.bus.urgent(urgent)
 
-    def _drive_line(self) -> None:
+    def drive(self) -> None:
         # A PC lets the interrupt through only while OUT2 is on. Teaching systems (xv6 among them) never set it and
         # other virtual machines do not ask for it, so neither does this one; in loopback the line stays quiet.
         line = self._interrupt() != NO_INTERRUPT and not self._mcr & LOOP
@@ -229,7 +228,7 @@ class Serial(ISADevice):
     def _transmit(self, data: bytes) -> None:
         # A byte in THR ends the interrupt that said it was empty; an edge-triggered line needs to see that.
         self._thr_emptied = False
-        self._drive_line()
+        self.drive()
         if self._mcr & LOOP:
             for byte in data:
                 self._loop_back(byte)

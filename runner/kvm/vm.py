@@ -13,7 +13,6 @@ class VM:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._level = ffi.new("struct kvm_irq_level *")
 
     def set_tss_addr(self, address: int) -> None:
         """KVM_SET_TSS_ADDR: three pages that KVM uses on Intel hosts without unrestricted guest."""
@@ -48,9 +47,8 @@ class VM:
 
     def irq_line(self, gsi: int, level: bool) -> None:
         """KVM_IRQ_LINE: drive an input of the interrupt controllers."""
-        self._level.irq = gsi
-        self._level.level = level
-        call(self.fd, "KVM_IRQ_LINE", self._level)
+        # A structure for each call: several devices' threads may be here at once.
+        call(self.fd, "KVM_IRQ_LINE", ffi.new("struct kvm_irq_level *", {"irq": gsi, "level": level}))
 
     def stats(self) -> Stats:
         """KVM_GET_STATS_FD of the VM."""

@@ -22,6 +22,7 @@ class Guest:
         self.queue: list[tuple[int, int, bytes]] = []
         self.level = False
         self.edges = 0
+        self.seen_at_edge: dict[tuple[int, int], int] = {}  # what was published when the line last rose
         self.text = b""
         self.ends: list[tuple[str, int | None]] = []
         self.wait: int | None = None
@@ -47,7 +48,9 @@ class Guest:
         self.hurry = now
 
     def set(self, level: bool) -> None:
-        self.edges += level and not self.level
+        if level and not self.level:
+            self.edges += 1
+            self.seen_at_edge = dict(self.published)
         self.level = level
 
     def _output(self, data: bytes) -> None:

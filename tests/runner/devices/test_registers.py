@@ -98,6 +98,21 @@ def test_published_is_what_reading_gives_and_reading_changes_nothing(plug, kind,
 
 @every_kind
 @given(accesses=st.lists(ACCESSES, max_size=40))
+def test_an_interrupt_comes_only_once_the_registers_say_why(plug, kind, accesses):
+    clock = Clock()
+    guest = plug(KINDS[kind](clock))
+    for access in accesses:
+        edges = guest.edges
+        # One register at a time: a wide access is several, and its first may interrupt.
+        if access[0] in ("read", "write") and access[2] > 1:
+            continue
+        do(guest, clock, access)
+        if guest.edges == edges + 1 and access[0] != "pass":
+            assert guest.seen_at_edge == guest.published
+
+
+@every_kind
+@given(accesses=st.lists(ACCESSES, max_size=40))
 def test_a_guest_cannot_tell_who_answers(plug, kind, accesses):
     clocks = Clock(), Clock()
     served, alone = plug(KINDS[kind](clocks[0])), plug(KINDS[kind](clocks[1]), alone=True)
