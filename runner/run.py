@@ -88,6 +88,7 @@ class Session:
             stack.callback(self.machine.close)
             self.rings = self._open_rings()
             stack.callback(self._close_rings)
+            stack.callback(self._stop_recorder)
             stop = self.machine.stopping
             standard = Output(self.output, stop) if self.output is not None else None
             self.machine.attach(
@@ -124,6 +125,10 @@ class Session:
         except OSError as error:
             raise TraceError(f"cannot record: {ring}: {error.strerror}; free some room, or choose another "
                              "place with --trace FILE, or run with --no-trace") from error  # fmt: skip
+
+    def _stop_recorder(self) -> None:
+        if self.recorder is not None:
+            self.recorder.stop()
 
     def _close_rings(self) -> None:
         self.rings.close()
@@ -226,7 +231,9 @@ class Session:
         failures = unmet(self.spec.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
         code = status(self.spec.expect, ending, failures)
         trace = None
-        recorder = self.recorder or self._make_recorder()  # none yet where the run was interrupted as it began
+        recorder = self.recorder = (
+            self.recorder or self._make_recorder()
+        )  # none yet where the run was interrupted as it began
         if recorder is not None:
             summary = {
                 "result": {"kind": ending.kind, "status": code},
@@ -237,7 +244,10 @@ class Session:
                 "duration_ns": int(seconds * 1e9),
             }
             try:
-                trace = recorder.finish(summary)
+                try:
+                    trace = recorder.finish(summary)
+                except KeyboardInterrupt:  # the run has ended already; what it recorded is not given up
+                    trace = recorder.finish(summary)
             except TraceError as error:
                 ending = Ending("trace-failed", detail=str(error))
                 code = status(self.spec.expect, ending, failures)

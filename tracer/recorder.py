@@ -61,6 +61,7 @@ class Recorder:
         self._schema: Any = None
         self._sink: Any = None
         self._writer: Any = None
+        self._sealed = False  # the stream is whole, with its summary
         self._whole = 0  # bytes of the stream up to the last whole batch
 
     def start(self) -> None:
@@ -70,19 +71,19 @@ class Recorder:
     def finish(self, summary: dict[str, Any]) -> Path:
         """Drain what is left, close the stream with ``summary`` and write the finished file; returns its path.
 
-        The vCPU threads have stopped. The stream and the ring file are deleted once the file is on disk. Raises
-        TraceError, which says what was kept, when any of it could not be written, now or earlier.
+        The vCPU threads have stopped. It may be called again where it was interrupted. The stream and the ring file are
+        deleted once the file is on disk. Raises TraceError, which says what was kept, when any of it could not be
+        written, now or earlier.
         """
-        self._stopping.set()
-        self._source.wake()
         if self._thread.ident is None:
             self._thread.start()  # the run was interrupted before it had begun
-        self._thread.join()
-        if self._failure is None:
+        self.stop()
+        if self._failure is None and not self._sealed:
             try:
                 self._write(empty(self._schema), summary)
                 self._writer.close()
                 self._sink.close()
+                self._sealed = True
             except Exception as error:
                 self._failure = self._cut(error)
         if self._failure is not None:
@@ -97,6 +98,13 @@ class Recorder:
                 f"it is, or finished with: vmtrace recover {self.stream} --output FILE"
             ) from error
         return self.path
+
+    def stop(self) -> None:
+        """Let the thread drain what is left, and wait for it: the source is not used after this."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._source.wake()
+            self._thread.join()
 
     def _run(self) -> None:
         try:
@@ -119,9 +127,10 @@ class Recorder:
             self._failed(self._failure)
 
     def _open(self) -> None:
+        metadata = self._metadata()  # before the long import: it also goes into the ring file
         import pyarrow as pa
 
-        self._schema = trace_schema(self._metadata(), self._devices)
+        self._schema = trace_schema(metadata, self._devices)
         self._sink = pa.OSFile(str(self.stream), "wb")
         self._writer = pa.ipc.new_stream(self._sink, self._schema)
 
