@@ -231,9 +231,8 @@ class Session:
         failures = unmet(self.spec.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
         code = status(self.spec.expect, ending, failures)
         trace = None
-        recorder = self.recorder = (
-            self.recorder or self._make_recorder()
-        )  # none yet where the run was interrupted as it began
+        # There is none yet where the run was interrupted as it began.
+        recorder = self.recorder = self.recorder or self._make_recorder()
         if recorder is not None:
             summary = {
                 "result": {"kind": ending.kind, "status": code},
