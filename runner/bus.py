@@ -83,7 +83,7 @@ class Buses:
                     else:
                         value = device.read(offset, size) & ((1 << 8 * size) - 1)
                         data[at : at + size] = value.to_bytes(size, "little")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if not access.write:
                 data[:] = b"\xff" * len(data)
             self._fail(index, error)
@@ -93,7 +93,7 @@ class Buses:
         try:
             with self._locks[index]:
                 self.devices[index].receive(data)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._fail(index, error)
 
     def room(self, index: int) -> int:
@@ -104,6 +104,7 @@ class Buses:
     def after(self, index: int, delay: int | None) -> None:
         """Tick a device in ``delay`` ns, None: never. The device's lock is held."""
         self._timers[index] = None if delay is None else time.monotonic_ns() + max(0, delay)
+        self.bus.hurry = 1  # or the wake would be taken for queued writes, and lingered over
         self.wake()
 
     def deliver(self) -> None:
@@ -122,7 +123,7 @@ class Buses:
                 with self._locks[index]:
                     self._timers[index] = None
                     self.devices[index].tick()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._fail(index, error)
 
     def flush(self) -> None:
@@ -131,7 +132,7 @@ class Buses:
             try:
                 with self._locks[index]:
                     self._hand_over(index)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._fail(index, error)
 
     def wake(self) -> None:
@@ -146,7 +147,7 @@ class Buses:
             self.devices[index].written(piece.offset, piece.size, bytes(ffi.buffer(data + at, piece.length)))
             at += piece.length
 
-    def _fail(self, index: int, error: Exception) -> None:
+    def _fail(self, index: int, error: BaseException) -> None:
         failure = DeviceError(f"device {self.planned[index].name} raised {type(error).__name__}: {error}")
         failure.__cause__ = error
         self._failed(failure)
@@ -156,7 +157,7 @@ class Buses:
         for index, device in enumerate(self.devices):
             try:
                 device.close()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._fail(index, error)
         lib.bus_free(self.bus)
         os.close(self._event)

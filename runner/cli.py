@@ -5,6 +5,8 @@ import gc
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -141,7 +143,12 @@ def discard(stream: TextIO) -> None:
 def conclude(result: Result) -> None:
     """The closing lines on standard error."""
     if result.console and not result.console.endswith(b"\n") and sys.stdout is not None and sys.stdout.isatty():
-        print()
+        from runner.console import Output
+
+        given_up = threading.Event()
+        given_up.set()  # a terminal that nobody reads is not waited for
+        with suppress(OSError):
+            Output(sys.stdout.fileno(), given_up).write(b"\n")
     for note in result.notes:
         complain(note, 0)
     if result.report:

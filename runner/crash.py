@@ -34,7 +34,7 @@ def code_at(machine: Machine, thread: VcpuThread, address: int, length: int = BY
     data = b""
     for at in range(address, address + length):
         try:
-            physical = thread.vcpu.translate(at)
+            physical = thread.vcpu.translate(at & (1 << 64) - 1)  # the guest's RIP may be anything
             data += machine.memory.read(physical, 1) if physical is not None else b""
         except (ValueError, KvmError):
             break
@@ -80,7 +80,7 @@ def report(machine: Machine, thread: VcpuThread, rings: Rings, detail: str) -> s
 
 
 def register_lines(registers: Registers) -> Iterable[str]:
-    """All registers, four general ones to a line."""
+    """All registers, three general ones to a line."""
     names = list(registers.general)
     for at in range(0, len(names), 3):
         yield "  ".join(f"{name:>6} {registers.general[name]:016x}" for name in names[at : at + 3])

@@ -22,6 +22,7 @@ from runner.rings import Rings
 from runner.vcpu import VcpuThread, handle_kicks
 from vmspec.plan import Call, Plan, PlannedDevice, Slot
 
+DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may have asked a device for
 PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
 
 
@@ -64,14 +65,15 @@ class Machine:
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
         self.stopping = threading.Event()  # set once the run is to end
-        self.stuck = False  # a device model kept its thread for ever: the machine must not be closed
         self.seconds = 0.0  # from the first KVM_RUN to what ended the run
         self._began = 0.0
+        self._address: Any = None  # of the RAM mapping, as C sees it
         self._mmap_size = 0
         self._lock = threading.Lock()
         self._stats: list[Stats] = []
         self._running = 0
         self._threads: list[VcpuThread] = []
+        self._deliverer: threading.Thread | None = None
         with ExitStack() as stack:
             self._resources = stack
             self._realise()
@@ -79,8 +81,8 @@ class Machine:
 
     def _realise(self) -> None:
         """Execute the plan's calls in order."""
+        self._resources.callback(self._release)  # before there is anything to release: an interrupt may come between
         self._address = ffi.from_buffer(self.memory.buffer)
-        self._resources.callback(ffi.release, self._address)
         for step, call in enumerate(self.plan.calls):
             try:
                 self._execute(call)
@@ -89,6 +91,10 @@ class Machine:
                 error.capability = call.requires
                 raise
         self._loader.state()  # vCPUs may run once all is in memory
+
+    def _release(self) -> None:
+        if self._address is not None:
+            ffi.release(self._address)
 
     def _execute(self, call: Call) -> None:
         if call.requires is not None and not self.system.check_extension(call.requires):
@@ -160,7 +166,7 @@ class Machine:
             )
 
     def tsc_khz(self) -> int:
-        """The host's TSC rate, from KVM where it says, else from the processor's clock source calibration."""
+        """The host's TSC rate, from KVM. Raises HostError where that does not tell."""
         if self.system.check_extension("KVM_CAP_GET_TSC_KHZ"):
             return self.vcpus[0].tsc_khz()
         raise HostError("this host's KVM lacks KVM_CAP_GET_TSC_KHZ, which the trace's clock needs")
@@ -185,7 +191,7 @@ class Machine:
             for index, vcpu in enumerate(self.vcpus)
         ]
         self._running = len(self._threads)
-        deliverer = threading.Thread(target=self._deliver, name="devices", daemon=True)
+        deliverer = self._deliverer = threading.Thread(target=self._deliver, name="devices", daemon=True)
         rings.start(self.tsc_khz())
         self._began = time.monotonic()
         try:
@@ -199,10 +205,12 @@ class Machine:
             self.end(Ending("interrupted", detail="interrupted"))
         finally:
             self.stopping.set()
-            try:
-                self._stop(deliverer)
-            except KeyboardInterrupt:
-                self._stop(deliverer)  # no thread may run on when this returns
+            while True:
+                try:
+                    self._stop(deliverer)
+                    break
+                except KeyboardInterrupt:
+                    continue  # impatience does not make a thread end
         assert self.ending is not None
         return self.ending
 
@@ -215,7 +223,6 @@ class Machine:
             if waited.ident is not None:
                 waited.join(max(0.0, latest - time.monotonic()))
             if waited.is_alive():
-                self.stuck = True
                 self.ending = Ending("device-error", detail=f"a device does not come back to its thread, {waited.name}")
                 return
         self.buses.flush()
@@ -228,11 +235,17 @@ class Machine:
         """Ask for the end of the run; the first to ask says why it ended."""
         with self._lock:
             if self.ending is None:
-                self.ending = ending
-                self.seconds = time.monotonic() - self._began
+                self._ends_with(ending)
+
+    def _ends_with(self, ending: Ending) -> None:
+        """The lock is held."""
+        self.ending = ending
+        self.seconds = time.monotonic() - self._began
         self.stopping.set()
 
     def _device_ends(self, kind: str, status: int | None = None) -> None:
+        if kind not in DEVICE_ENDS:
+            raise ValueError(f"a device ends a run with one of {', '.join(DEVICE_ENDS)}, not with {kind!r}")
         self.end(Ending(kind, status))
 
     def _device_failed(self, error: DeviceError) -> None:
@@ -242,11 +255,11 @@ class Machine:
         """Called by a vCPU's thread as its last act."""
         with self._lock:
             self._running -= 1
-            if self.ending is None and thread.outcome != lib.VCPU_STOPPED:
-                self.last = thread
-        ending = self._ending(thread)
-        if ending is not None:
-            self.end(ending)
+            ending = self._ending(thread)
+            if ending is None or self.ending is not None:
+                return
+            self.last = thread
+            self._ends_with(ending)
 
     def _ending(self, thread: VcpuThread) -> Ending | None:
         if thread.failure is not None:
@@ -273,14 +286,19 @@ class Machine:
                 reason = thread.hardware_reason()
                 return Ending("fail-entry", detail=f"the processor refused to enter the guest: reason {reason:#x}")
             case lib.KVM_EXIT_INTERNAL_ERROR:
-                suberror, _ = thread.suberror()
-                return Ending("internal-error", detail=internal_error(thread.index, suberror))
+                suberror, words = thread.suberror()
+                detail = internal_error(thread.index, suberror) + "".join(f" {word:#x}" for word in words)
+                return Ending("internal-error", detail=detail)
             case reason:
                 return Ending("unexpected-exit", detail=f"KVM exit {reason}, which vmrun does not handle")
 
     def counts(self) -> list[list[int]]:
         """Exits by KVM_EXIT_* number, for each vCPU."""
         return [thread.counts for thread in self._threads]
+
+    def alive(self) -> bool:
+        """Whether a thread still uses the machine, which must not be closed then."""
+        return any(thread is not None and thread.is_alive() for thread in (*self._threads, self._deliverer))
 
     def close(self) -> None:
         """Close every descriptor and unmap the guest's memory."""

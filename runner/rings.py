@@ -49,6 +49,7 @@ class Rings:
         first = PAGE + metadata
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._file = -1
+        self._ended = False
         try:
             self._mapping = self._map(path, first + vcpus * ring_size)
         except BaseException:
@@ -101,6 +102,10 @@ class Rings:
         """Map the pages, so that the vCPU loop need not; it takes milliseconds, and a running guest does not wait."""
         first = self._header["first_ring"]
         lib.populate(ffi.cast("char *", self._buffer) + first, len(self._mapping) - first)
+
+    def ended(self) -> None:
+        """No vCPU runs any more, or one never comes back: drain all that was published, whatever is still open."""
+        self._ended = True
 
     def describe(self, metadata: bytes) -> None:
         """Put the trace's metadata into the file, so that it can be recovered without the stream."""
@@ -163,7 +168,8 @@ class Rings:
         columns.rows = buffers.rows
         columns.payload_capacity = buffers.payload_capacity
         start, khz = self._header["tsc_start"], self._header["tsc_khz"]
-        rows = lib.rings_drain(self._rings, self.vcpus, start, khz, lib.tsc_now(), columns)
+        now = (1 << 64) - 1 if self._ended else lib.tsc_now()
+        rows = lib.rings_drain(self._rings, self.vcpus, start, khz, now, columns)
         for view in views:
             ffi.release(view)
         return int(rows)

@@ -75,40 +75,47 @@ class Session:
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
-        with ExitStack() as stack:
-            # While the recorder imports pyarrow, a vCPU that needs Python should not wait for the usual 5 ms.
-            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
-            sys.setswitchinterval(SWITCH_INTERVAL)
-            loader = Loader(self.plan)
-            stack.callback(loader.close)
-            # The rest of the program is imported while images are read.
-            from runner.machine import Machine
+        stack = ExitStack()
+        # While the recorder imports pyarrow, a vCPU that needs Python should not wait for the usual 5 ms.
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        try:
+            return self._run(stack)
+        finally:
+            sys.setswitchinterval(interval)
+            if hasattr(self, "machine") and self.machine.alive():
+                STUCK.append((self, stack))
+            else:
+                stack.close()
 
-            self.machine = Machine(self.plan, loader)
-            stack.callback(self.machine.close)
-            self.rings = self._open_rings()
-            stack.callback(self._close_rings)
-            stack.callback(self._stop_recorder)
-            stop = self.machine.stopping
-            standard = Output(self.output, stop) if self.output is not None else None
-            self.machine.attach(
-                lambda planned: make(planned, self.spec.path.parent if self.spec.path else Path.cwd()),
-                lambda planned: self.console.printer(self._sink(planned, standard, stack)),
-            )
-            stats = self.machine.stats()
-            raw = self._open_inputs(stack)
-            timeout = self.spec.vm.timeout
-            self._begun = True
-            with raw:
-                try:
-                    ending = self.machine.run(self.rings, self._started, timeout / 1e9 if timeout else None)
-                finally:
-                    for reader in self.inputs:
-                        reader.stop()
-            result = self._finish(ending, {"start": stats, "end": self.machine.stats()})
-            if self.machine.stuck:
-                STUCK.append((self, stack.pop_all()))
-            return result
+    def _run(self, stack: ExitStack) -> Result:
+        loader = Loader(self.plan)
+        stack.callback(loader.close)
+        # The rest of the program is imported while images are read.
+        from runner.machine import Machine
+
+        self.machine = Machine(self.plan, loader)
+        stack.callback(self.machine.close)
+        self.rings = self._open_rings()
+        stack.callback(self._close_rings)
+        stack.callback(self._stop_recorder)
+        stop = self.machine.stopping
+        standard = Output(self.output, stop) if self.output is not None else None
+        self.machine.attach(
+            lambda planned: make(planned, self.spec.path.parent if self.spec.path else Path.cwd()),
+            lambda planned: self.console.printer(self._sink(planned, standard, stack)),
+        )
+        stats = self.machine.stats()
+        raw = self._open_inputs(stack)
+        timeout = self.spec.vm.timeout
+        self._begun = True
+        with raw:
+            try:
+                ending = self.machine.run(self.rings, self._started, timeout / 1e9 if timeout else None)
+            finally:
+                for reader in self.inputs:
+                    reader.stop()
+        return self._finish(ending, {"start": stats, "end": self.machine.stats()})
 
     def _open_rings(self) -> "Rings":
         from runner.rings import Rings
@@ -161,6 +168,8 @@ class Session:
             escapes = None
             if fd == self.input:
                 raw = Raw(fd)
+                if os.isatty(fd) and not raw.active:
+                    continue  # another job's terminal: reading from it would stop this one
                 escapes = Escapes() if raw.active else None
             self.inputs.append(Input(fd, escapes, *self._receiver(index), self._command))
         return raw
@@ -216,18 +225,9 @@ class Session:
         self.machine.end(Ending("trace-failed", detail=str(error)))
 
     def _finish(self, ending: Ending, stats: dict[str, Any]) -> Result:
-        from runner import crash
-        from runner.result import CRASHES
-
         seconds = self.machine.seconds
-        report, report_path = "", None
-        if ending.kind in CRASHES and ending.kind not in self.spec.expect.exit and self.machine.last is not None:
-            report = crash.report(self.machine, self.machine.last, self.rings, ending.detail)
-            if self.spec.trace.path is not None:
-                try:
-                    report_path = crash.save(report, self.spec.trace.path)
-                except OSError as error:
-                    self.notes.append(f"the crash report could not be saved: {error}")
+        report, report_path = self._report(ending)
+        self.rings.ended()
         failures = unmet(self.spec.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
         code = status(self.spec.expect, ending, failures)
         trace = None
@@ -263,6 +263,25 @@ class Session:
             report_path=report_path,
             notes=tuple(self.notes),
         )
+
+    def _report(self, ending: Ending) -> tuple[str, Path | None]:
+        """The crash report and where it was saved, where the guest crashed."""
+        from runner.result import CRASHES
+
+        if ending.kind not in CRASHES or ending.kind in self.spec.expect.exit or self.machine.last is None:
+            return "", None
+        from runner import crash
+
+        try:
+            report = crash.report(self.machine, self.machine.last, self.rings, ending.detail)
+        except Exception as error:  # what a guest leaves behind may be anything; its trace is finished all the same
+            self.notes.append(f"no crash report could be made: {error!r}")
+            return "", None
+        try:
+            return report, crash.save(report, self.spec.trace.path) if self.spec.trace.path is not None else None
+        except OSError as error:
+            self.notes.append(f"the crash report could not be saved: {error}")
+            return report, None
 
     def _counters(self) -> dict[str, int]:
         totals = [sum(column) for column in zip(*self.machine.counts(), strict=True)]

@@ -17,6 +17,9 @@ HELP = (
 )
 
 
+PATIENCE = 1.0  # seconds that a device may keep the input thread once the run has ended
+
+
 class Escapes:
     """Takes the escape sequences out of typed input."""
 
@@ -137,5 +140,6 @@ class Input(threading.Thread):
         self._stopping = True
         os.eventfd_write(self._wake, 1)
         if self.ident is not None:
-            self.join()
-        os.close(self._wake)
+            self.join(PATIENCE)
+        if not self.is_alive():
+            os.close(self._wake)

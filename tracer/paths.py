@@ -53,6 +53,8 @@ def set_aside(path: Path) -> Path | None:
     Returns the file to give to ``vmtrace recover``, or None where nothing was left. Raises TraceError when the files
     belong to a run that is still going, or cannot be renamed, or when ``path`` is itself a name that is needed.
     """
+    if path.is_dir():
+        raise TraceError(f"cannot record into {path}: it is a directory")
     if path in (stream_path(path), ring_path(path)):
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
     killed = Path(_base(path) + ".killed")

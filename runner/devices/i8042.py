@@ -41,6 +41,10 @@ KEYBOARD_ID = (0xAB, 0x83)  # MF2; the second byte becomes 0x41 in translation
 TRANSLATED_ID = (0xAB, 0x41)
 
 
+# Bytes that a keyboard keeps for a host that does not read.
+KEYBOARD_BUFFER = 16
+
+
 class I8042(ISADevice):
     """Controller and keyboard; ``irq`` is the keyboard's, IRQ 1."""
 
@@ -157,6 +161,8 @@ class I8042(ISADevice):
                 self._keyboard.append(RESEND)  # not a command
 
     def settle(self) -> None:
+        while len(self._keyboard) > KEYBOARD_BUFFER:
+            self._keyboard.pop()
         if self._keyboard and not self._status & OUTPUT_FULL and not self._command_byte & KEYBOARD_DISABLED:
             self._answer(self._keyboard.popleft())
 

@@ -35,7 +35,11 @@ class VCPU:
 
     def __init__(self, fd: int, mmap_size: int) -> None:
         self.fd = fd
-        self._mapping = mmap.mmap(fd, mmap_size, mmap.MAP_SHARED)
+        try:
+            self._mapping = mmap.mmap(fd, mmap_size, mmap.MAP_SHARED)
+        except BaseException:
+            os.close(fd)
+            raise
         self._buffer = ffi.from_buffer(self._mapping)
         self.run = ffi.cast("struct kvm_run *", self._buffer)
 

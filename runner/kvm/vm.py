@@ -3,7 +3,6 @@
 import os
 
 from runner.kvm.ioctl import call, ffi
-from runner.kvm.stats import Stats
 from runner.kvm.vcpu import VCPU
 from vmspec.plan import Slot
 
@@ -49,10 +48,6 @@ class VM:
         """KVM_IRQ_LINE: drive an input of the interrupt controllers."""
         # A structure for each call: several devices' threads may be here at once.
         call(self.fd, "KVM_IRQ_LINE", ffi.new("struct kvm_irq_level *", {"irq": gsi, "level": level}))
-
-    def stats(self) -> Stats:
-        """KVM_GET_STATS_FD of the VM."""
-        return Stats(call(self.fd, "KVM_GET_STATS_FD"))
 
     def close(self) -> None:
         """Close the descriptor; KVM frees the VM when the vCPUs' are closed too."""

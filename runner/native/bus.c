@@ -64,7 +64,7 @@ const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t addr
     return NULL;
 }
 
-struct bus_register *bus_register(struct bus *bus, int32_t device, uint32_t offset, uint8_t size)
+struct bus_register *bus_register(struct bus *bus, int32_t device, uint64_t offset, uint8_t size)
 {
     struct bus_device *owner = &bus->devices[device];
     uint32_t n = LOAD(owner->n_registers);
@@ -76,7 +76,7 @@ struct bus_register *bus_register(struct bus *bus, int32_t device, uint32_t offs
 }
 
 /* Only the thread that holds the device's lock in Python adds registers; vCPU loops read them meanwhile. */
-static struct bus_register *obtain(struct bus *bus, int32_t device, uint32_t offset, uint8_t size)
+static struct bus_register *obtain(struct bus *bus, int32_t device, uint64_t offset, uint8_t size)
 {
     struct bus_device *owner = &bus->devices[device];
     struct bus_register *found = bus_register(bus, device, offset, size);
@@ -91,7 +91,7 @@ static struct bus_register *obtain(struct bus *bus, int32_t device, uint32_t off
     return found;
 }
 
-bool bus_publish(struct bus *bus, int32_t device, uint32_t offset, uint8_t size, bool read, uint64_t value)
+bool bus_publish(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, bool read, uint64_t value)
 {
     struct bus_register *entry = obtain(bus, device, offset, size);
 
@@ -103,7 +103,7 @@ bool bus_publish(struct bus *bus, int32_t device, uint32_t offset, uint8_t size,
     return true;
 }
 
-bool bus_deliver(struct bus *bus, int32_t device, uint32_t offset, uint8_t size, uint8_t how)
+bool bus_deliver(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, uint8_t how)
 {
     struct bus_register *entry = obtain(bus, device, offset, size);
 
@@ -112,7 +112,7 @@ bool bus_deliver(struct bus *bus, int32_t device, uint32_t offset, uint8_t size,
     return entry;
 }
 
-bool bus_queue(struct bus *bus, int32_t device, uint32_t offset, uint8_t size, const uint8_t *bytes, uint32_t length)
+bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length)
 {
     struct bus_device *owner = &bus->devices[device];
     struct bus_piece *last;
@@ -173,5 +173,7 @@ void bus_wait(struct bus *bus, int linger, int64_t timeout)
     for (uint32_t i = 0; i < bus->n_devices; i++)
         if (LOAD(bus->devices[i].urgent))
             return;
-    consume(bus, (int64_t)linger * 1000000);
+    if (__atomic_exchange_n(&bus->hurry, 0, __ATOMIC_ACQ_REL))
+        return;
+    consume(bus, timeout >= 0 && timeout < (int64_t)linger * 1000000 ? timeout : (int64_t)linger * 1000000);
 }

@@ -13,8 +13,7 @@ enum bus_write { WRITE_PYTHON, WRITE_QUEUED, WRITE_DISCARDED };
 
 /* One published register of a device. */
 struct bus_register {
-    uint64_t value;
-    uint32_t offset;
+    uint64_t value, offset;
     uint8_t size;
     uint8_t read;  /* reads are answered with value */
     uint8_t write; /* enum bus_write */
@@ -22,7 +21,8 @@ struct bus_register {
 
 /* A run of queued writes to one register. */
 struct bus_piece {
-    uint32_t offset, size, length;
+    uint64_t offset;
+    uint32_t size, length;
 };
 
 struct bus_device {
@@ -46,6 +46,7 @@ struct bus {
     uint32_t n_ports, n_mmio;
     struct bus_device *devices;
     uint32_t n_devices;
+    uint32_t hurry; /* a timer was set: the next wait does not linger */
     int event; /* eventfd: a queue has something */
 };
 
@@ -56,18 +57,18 @@ void bus_free(struct bus *bus);
 const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t address);
 
 /* The device's register that was published with this offset and size, or NULL. */
-struct bus_register *bus_register(struct bus *bus, int32_t device, uint32_t offset, uint8_t size);
+struct bus_register *bus_register(struct bus *bus, int32_t device, uint64_t offset, uint8_t size);
 
 /* Change what is published; false when the device has too many registers. */
-bool bus_publish(struct bus *bus, int32_t device, uint32_t offset, uint8_t size, bool read, uint64_t value);
-bool bus_deliver(struct bus *bus, int32_t device, uint32_t offset, uint8_t size, uint8_t how);
+bool bus_publish(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, bool read, uint64_t value);
+bool bus_deliver(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, uint8_t how);
 
 /* Queue bytes for a device. False when there is no room now. */
-bool bus_queue(struct bus *bus, int32_t device, uint32_t offset, uint8_t size, const uint8_t *bytes, uint32_t length);
+bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length);
 /* Take everything queued: pieces (BUS_PIECES) and their bytes (BUS_QUEUE); returns the number of pieces. */
 uint32_t bus_take(struct bus *bus, int32_t device, struct bus_piece *pieces, uint8_t *bytes);
-/* Wait until something is queued, then, unless a device is urgent, `linger` ms for more; `timeout` ns at most for the
- * first, -1 without limit. */
+/* Wait until something is queued, then, unless a device is urgent, `linger` ms for more; `timeout` ns at most for
+ * each, -1 without limit. */
 void bus_wait(struct bus *bus, int linger, int64_t timeout);
 
 #endif

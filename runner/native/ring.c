@@ -146,6 +146,8 @@ static uint64_t watermark(const struct ring *rings, uint32_t n, uint64_t now)
 {
     uint64_t limit = now;
 
+    if (now == UINT64_MAX) /* the last drain */
+        return now;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t open = LOAD(rings[i].control->open);
         if (open && open < limit)

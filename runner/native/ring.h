@@ -55,6 +55,7 @@ bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes
 void ring_publish(struct ring *ring, struct record *record, uint64_t tsc);
 void ring_cancel(struct ring *ring);
 
+/* `now` is the TSC, or UINT64_MAX to take all that is published. */
 /* Consumer: merge the rings' records in the order of tsc_exit into the columns; returns the rows filled. */
 uint64_t rings_drain(struct ring *rings, uint32_t n, uint64_t tsc_start, uint64_t tsc_khz, uint64_t now,
                      struct columns *columns);

@@ -63,14 +63,14 @@ static void flag(struct vcpu *vcpu, uint16_t bits)
         vcpu->record->flags |= bits;
 }
 
-/* Queue a write, waiting for the device thread where the queue is full. A stop ends the wait: the bytes that
- * remain then go to Python with the access itself. */
+/* Queue a write, waiting for the device thread where the queue is full. A stop ends the wait: the
+ * access then goes to Python whole. */
 static bool queue(struct vcpu *vcpu, const struct vcpu_access *access)
 {
     const struct timespec pause = {.tv_nsec = 100000};
     uint32_t length = access->size * access->count;
 
-    while (!bus_queue(vcpu->bus, access->device, (uint32_t)access->offset, access->size, access->data, length)) {
+    while (!bus_queue(vcpu->bus, access->device, access->offset, access->size, access->data, length)) {
         if (LOAD(vcpu->stopping))
             return false;
         nanosleep(&pause, NULL);
@@ -97,7 +97,7 @@ static bool answer(struct vcpu *vcpu, bool mmio, uint64_t address)
     access->offset = address - range->base;
     if (vcpu->record)
         vcpu->record->device = (int16_t)range->device;
-    entry = bus_register(vcpu->bus, range->device, (uint32_t)access->offset, access->size);
+    entry = bus_register(vcpu->bus, range->device, access->offset, access->size);
     if (entry && access->write && LOAD(entry->write) == WRITE_QUEUED && queue(vcpu, access)) {
         flag(vcpu, FLAG_QUEUED);
     } else if (entry && access->write && LOAD(entry->write) == WRITE_DISCARDED) {
@@ -134,13 +134,6 @@ static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
         *access = (struct vcpu_access){.data = run->mmio.data, .count = 1, .size = (uint8_t)run->mmio.len,
                                        .write = run->mmio.is_write};
         break;
-    case KVM_EXIT_X86_RDMSR:
-    case KVM_EXIT_X86_WRMSR:
-        describe(vcpu, run->msr.index, 8, 1, run->exit_reason == KVM_EXIT_X86_WRMSR);
-        moved(vcpu, (uint8_t *)&run->msr.data, 8);
-        flag(vcpu, FLAG_UNCLAIMED);
-        run->msr.error = 1; /* #GP, as on a processor without this MSR */
-        return true;
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR:
     case KVM_EXIT_INTR:
