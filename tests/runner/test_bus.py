@@ -470,3 +470,14 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
     buses.close()
     rings.close()
     assert found == expected
+
+
+def test_a_timer_is_not_lingered_over():
+    planned = PlannedDevice("serial0", "serial", None, (Range("port", BASE, 8),))
+    buses = Buses([planned], pytest.fail)
+    buses.after(0, 1_000_000_000)
+    waiting = threading.Thread(target=lib.bus_wait, args=(buses.bus, 3_600_000, -1), daemon=True)
+    waiting.start()
+    waiting.join(30)  # an hour's linger would outlast this
+    assert not waiting.is_alive()
+    buses.close()

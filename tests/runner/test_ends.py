@@ -286,3 +286,13 @@ def test_a_trace_that_another_run_is_writing(write_spec):
     with pytest.raises(TraceError, match="another vmrun is recording"):
         run(spec)
     other.join()
+
+
+def test_a_guest_that_dies_at_the_top_of_the_address_space_gets_its_report(run_guest):
+    # The last 2 MiB of the address space are mapped to physical 0; the jump goes to -4, where ud2 lies.
+    code = (
+        "48a10000090000000000 48a3f80f090000000000 48a10010090000000000 48a3f81f090000000000 48b88300000000000000"
+        "48a3f82f090000000000 0f20d80f22d8 66b80f0b 66a3fcff1f0000000000 48c7c0fcffffff ffe0"
+    )
+    result = run_guest(code, vm={"memory": "2MiB"}, boot={"mode": "long"})
+    assert (result.status, "fffffffffffffffc" in result.report) == (4, True)
