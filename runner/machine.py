@@ -21,6 +21,7 @@ from runner.result import Ending
 from runner.rings import Rings
 from runner.vcpu import VcpuThread, handle_kicks
 from vmspec.plan import Call, Plan, PlannedDevice, Slot
+from vmspec.record import REASONS
 
 DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may have asked a device for
 PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
@@ -290,7 +291,8 @@ class Machine:
                 detail = internal_error(thread.index, suberror) + "".join(f" {word:#x}" for word in words)
                 return Ending("internal-error", detail=detail)
             case reason:
-                return Ending("unexpected-exit", detail=f"KVM exit {reason}, which vmrun does not handle")
+                name = REASONS[reason] if reason < len(REASONS) else str(reason)
+                return Ending("unexpected-exit", detail=f"KVM_EXIT_{name.upper()}, which vmrun does not handle")
 
     def counts(self) -> list[list[int]]:
         """Exits by KVM_EXIT_* number, for each vCPU."""

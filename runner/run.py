@@ -1,5 +1,6 @@
 """Running a spec: the composition root, where the plan, the machine, the console and the recorder meet."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -130,8 +131,10 @@ class Session:
         try:
             return Rings(self.spec.vm.vcpus, trace.ring, trace.full, ring)
         except OSError as error:
-            raise TraceError(f"cannot record: {ring}: {error.strerror}; free some room, or choose another "
-                             "place with --trace FILE, or run with --no-trace") from error  # fmt: skip
+            what = "free some room, or choose another place" if error.errno == errno.ENOSPC else "choose another place"
+            raise TraceError(
+                f"cannot record: {ring}: {error.strerror}; {what} with --trace FILE, or run with --no-trace"
+            ) from error
 
     def _stop_recorder(self) -> None:
         if self.recorder is not None:

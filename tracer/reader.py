@@ -85,6 +85,10 @@ class Trace:
 
     def to_pandas(self) -> Any:
         """All rows as a ``pandas.DataFrame``; reason, direction and device are categoricals."""
+        try:
+            import pandas  # noqa: F401 - pyarrow needs it, and says so less plainly
+        except ImportError:
+            raise TraceError("pandas is not installed: pip install vmrun[pandas]") from None
         return self.table.to_pandas()
 
     def console(self, device: str | None = None) -> bytes:

@@ -23,7 +23,7 @@ class Bus(Protocol):
         """Let writes of a register be "queued" (see :meth:`Device.written`) or "discarded"; None: come to Python."""
 
     def urgent(self, now: bool) -> None:
-        """Ask for queued writes at once (True), or after a few milliseconds, in larger pieces (False, the default)."""
+        """Ask for queued writes at once (True), or within 20 ms, in larger pieces (False, the default)."""
 
 
 class Line(Protocol):

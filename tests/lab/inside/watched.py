@@ -1,0 +1,100 @@
+"""Runs inside the lab: runs of vmrun, one after the other, beside the kernel's own count of its returns to user space.
+
+    watched.py JOBS OUT
+
+JOBS is a JSON file, a list of {"name", "arguments" (of vmrun), "kill" (seconds after the guest's start, or null)}. Each
+run leaves in OUT/NAME what vmrun printed (console, log), its trace or what the kill left of it, and result.json:
+"status", "seconds", and "returns", a list of [thread, KVM exit reason, errno, number of returns from KVM_RUN]. A vmrun
+that does not end is aborted; the log then has its threads' stacks.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+# In memory: writing to the shared directory is slow, and would be what is measured.
+HERE = Path("/run/watched")
+LIMIT = "120s"  # for one guest
+PATIENCE = 180  # seconds for one vmrun
+
+INSTANCE = Path("/sys/kernel/tracing/instances/vmrun")
+EVENT = INSTANCE / "events" / "kvm" / "kvm_userspace_exit"
+# The kernel counts by itself, so no event is lost however many there are.
+COUNT = "hist:keys=common_pid,reason,errno:size=4096"
+COUNTED = re.compile(r"\{ common_pid: +(\d+), reason: +(\d+), errno: +(-?\d+) \} hitcount: +(\d+)")
+UNCOUNTED = re.compile(r"Dropped: (\d+)")
+
+
+@contextmanager
+def returns_counted() -> Iterator[Callable[[], list[tuple[int, ...]]]]:
+    """Count kvm:kvm_userspace_exit from here on; gives the function that tells the counts."""
+    INSTANCE.mkdir()
+    try:
+        (EVENT / "trigger").write_text(COUNT)
+        yield returns
+        (EVENT / "trigger").write_text(f"!{COUNT}")
+    finally:
+        INSTANCE.rmdir()
+
+
+def returns() -> list[tuple[int, ...]]:
+    """What was counted: thread, reason, errno (negative, 0 for a return that is an exit) and how often."""
+    text = (EVENT / "hist").read_text()
+    if UNCOUNTED.findall(text) != ["0"]:
+        raise RuntimeError(f"the kernel's table of counts was too small:\n{text[-200:]}")
+    rows = [[int(number) for number in row] for row in COUNTED.findall(text)]
+    # The kernel prints errno, an int, without its sign.
+    return [(thread, reason, error - (1 << 64) * (error >> 63), n) for thread, reason, error, n in rows]
+
+
+def run(arguments: list[str], kill: float | None) -> dict[str, object]:
+    """One run; its files are left in HERE."""
+    command = [sys.executable, "-m", "runner.cli", *arguments, "--timeout", LIMIT]
+    command += ["--trace", str(HERE / "trace.arrow")]
+    environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    with returns_counted() as counts, (HERE / "console").open("wb") as console, (HERE / "log").open("wb") as log:
+        start = time.monotonic()
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=log
+        )
+        if kill is not None:
+            wait_for_guest(process)
+            time.sleep(kill)
+            process.kill()
+        try:
+            status = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            status = process.wait()
+        return {"status": status, "seconds": time.monotonic() - start, "returns": counts()}
+
+
+def wait_for_guest(process: subprocess.Popen[bytes]) -> None:
+    """Until the guest starts: the ring file gets its first bytes just before."""
+    ring = HERE / "trace.ring"
+    while process.poll() is None and not (ring.exists() and any(ring.open("rb").read(8))):
+        time.sleep(0.01)
+
+
+def main() -> None:
+    jobs, out = Path(sys.argv[1]), Path(sys.argv[2])
+    for job in json.loads(jobs.read_text()):
+        HERE.mkdir()
+        result = run(job["arguments"], job["kill"])
+        (HERE / "result.json").write_text(json.dumps(result))
+        shutil.copytree(HERE, out / job["name"])
+        shutil.rmtree(HERE)
+        print(f"{job['name']}: status {result['status']} after {result['seconds']:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Runs of vmrun in the lab (by inside/watched.py) and what each left behind, seen from outside."""
+
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import tracer
+from vmspec.document import Document
+from vmspec.record import REASONS
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+LINUX = ROOT / "examples" / "linux"
+
+sys.path.insert(0, str(HERE.parent / "guests"))
+
+import debian  # noqa: E402 - found through the path above
+
+
+class Job(NamedTuple):
+    """One run: ``arguments`` of vmrun; ``kill`` is when it is killed, seconds after the guest's start."""
+
+    name: str
+    arguments: Sequence[str]
+    kill: float | None = None
+
+
+class Boot(NamedTuple):
+    """One way to boot Linux. ``form``: "bzimage" (unpacked by vmrun), "bzimage-direct" (by itself), "vmlinux"."""
+
+    kernel: str  # as tests/guests/debian.py names it
+    form: str
+    vcpus: int
+    memory: int  # MiB
+    end: str = "reset"
+
+    @property
+    def name(self) -> str:
+        return f"{self.kernel}-{self.form}-{self.vcpus}-{self.memory}MiB-{self.end}"
+
+    def job(self, kill: float | None = None, name: str | None = None) -> Job:
+        kernel = debian.kernel(self.kernel)
+        image = debian.vmlinux(kernel) if self.form == "vmlinux" else kernel.bzimage
+        spec = LINUX / "linux.toml"
+        sets = [
+            f"boot.kernel={image}",
+            f"boot.unpack={'false' if self.form == 'bzimage-direct' else 'true'}",
+            f"boot.cmdline=console=ttyS0 panic=-1 reboot=k vmrun.end={self.end}",
+            f"vm.vcpus={self.vcpus}",
+            f"vm.memory={self.memory}MiB",
+            f'expect.exit=["{self.end}"]',
+        ]
+        if self.end not in ("reset", "poweroff"):
+            sets.pop()
+        Document.open(spec, tuple(sets)).plan()  # unpacks the kernel into the cache, where the lab finds it
+        return Job(name or self.name, [str(spec), *(word for each in sets for word in ("--set", each))], kill)
+
+
+# Each kernel, form, number of vCPUs, size of memory (4 GiB: past the hole below 4 GiB) and end at least once.
+SAMPLE = (
+    Boot("6.1-cloud", "bzimage", 2, 256),
+    Boot("6.12-cloud", "vmlinux", 1, 128, "poweroff"),
+    Boot("6.1-cloud", "bzimage-direct", 1, 512),
+    Boot("6.1-generic", "bzimage", 4, 4096),
+)
+KERNELS = ("6.1-cloud", "6.12-cloud", "6.1-generic")
+MATRIX = tuple(
+    Boot(kernel, form, vcpus, memory, "poweroff" if vcpus == 2 else "reset")
+    for kernel in KERNELS
+    for form in ("bzimage", "vmlinux")
+    for vcpus in (1, 2, 4)
+    for memory in (128, 512, 4096)
+)
+KILLS = {"sample": 3, "kills": 20}
+
+
+def jobs(group: str) -> list[Job]:
+    """What is run in one stay in the lab."""
+    match group:
+        case "sample":
+            flood = Job("flood", [str(HERE / "flood.toml")])
+            return [*(boot.job() for boot in SAMPLE), flood, *kills(KILLS[group])]
+        case "kills":
+            return kills(KILLS[group])
+        case kernel:
+            return [boot.job() for boot in MATRIX if boot.kernel == kernel]
+
+
+def kills(number: int) -> list[Job]:
+    """Boots killed at random moments; the guest halts at its end, so that vmrun does not end by itself before."""
+    boot = Boot("6.1-cloud", "bzimage", 2, 256, "halt")
+    return [boot.job(random.uniform(0, 10), f"kill-{index}") for index in range(number)]
+
+
+class Run:
+    """What one run left: ``status`` as Popen has it, ``console`` and ``log`` (what vmrun said), the files of the trace.
+
+    ``exits`` are the kernel's counts of returns from KVM_RUN by reason, ``failed`` those of returns with an error, each
+    by thread, for the threads that had any return.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        result = json.loads((directory / "result.json").read_text())
+        self.status: int = result["status"]
+        self.console = (directory / "console").read_bytes()
+        self.log = (directory / "log").read_text()
+        self.path = directory / "trace.arrow"
+        self.exits: dict[int, Counter[str]] = {thread: Counter() for thread, *_ in result["returns"]}
+        self.failed: Counter[int] = Counter()
+        for thread, reason, error, count in result["returns"]:
+            if error:
+                self.failed[thread] += count
+            else:
+                self.exits[thread][REASONS[reason]] += count
+
+    @cached_property
+    def trace(self) -> tracer.Trace:
+        return tracer.load(self.path)
+
+
+class Lab:
+    """Stays in the lab, each made when a run of it is first asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._failures: dict[str, str] = {}
+
+    def run(self, group: str, name: str) -> Run:
+        """One run of a group of jobs."""
+        out = self._directory / group
+        if not out.exists():
+            out.mkdir()
+            self._stay(group, out)
+        assert (out / name / "result.json").exists(), self._failures.get(group, f"{name} was not run")
+        return Run(out / name)
+
+    def _stay(self, group: str, out: Path) -> None:
+        subprocess.run([sys.executable, LINUX / "prepare.py"], check=True, capture_output=True)
+        todo = jobs(group)
+        (out / "jobs.json").write_text(json.dumps([job._asdict() for job in todo]))
+        lab = [HERE / "lab", "--share", out, "--timeout", f"{180 + 60 * len(todo)}s", "--"]
+        command = [sys.executable, HERE / "inside" / "watched.py", out / "jobs.json", out]
+        done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            self._failures[group] = f"the lab ended with {done.returncode}:\n{done.stdout}{done.stderr}"
