@@ -1,11 +1,11 @@
-"""Many mutated spec texts, quickly: only SpecError may come of them. test_malformed.py says what the errors are like."""
+"""Many mutated spec texts, quickly: only SpecError may come of them (what it says is test_malformed.py's)."""
 
 import os
 import random
 from pathlib import Path
 
 from vmspec.document import Document
-from vmspec.problems import SpecError
+from vmspec.problems import Problem, SpecError
 
 # VMRUN_MUTATIONS raises the number of inputs for a soak run.
 MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "400"))
@@ -30,9 +30,11 @@ def test_mutated_specs_give_only_their_own_error():
     refused = 0
     for _ in range(MUTATIONS):
         text = mutated(source, source.choice(texts))
+        problems: tuple[Problem, ...] = ()
         try:
             Document(text, EXAMPLES[0].parent, file=Path("mutated.toml")).plan()
         except SpecError as error:
-            assert all(problem.line is not None for problem in error.problems), text
+            problems = error.problems
             refused += 1
+        assert all(problem.line is not None for problem in problems), text
     assert MUTATIONS // 3 < refused < MUTATIONS  # else the mutations are too tame, or too wild
