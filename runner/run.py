@@ -129,12 +129,16 @@ class Session:
             self.notice(f"an earlier run was killed; it can be read after: vmtrace recover {killed}")
         ring = ring_path(trace.path)
         try:
-            return Rings(self.spec.vm.vcpus, trace.ring, trace.full, ring)
+            rings = Rings(self.spec.vm.vcpus, trace.ring, trace.full, ring)
         except OSError as error:
             what = "free some room, or choose another place" if error.errno == errno.ENOSPC else "choose another place"
             raise TraceError(
                 f"cannot record: {ring}: {error.strerror}; {what} with --trace FILE, or run with --no-trace"
             ) from error
+        # The names at once, for a run that is killed before the recorder has the rest; names need no JSON escapes.
+        names = ",".join(f'"{device.name}"' for device in self.plan.devices)
+        rings.describe(f'{{"metadata":{{}},"devices":[{names}]}}'.encode())
+        return rings
 
     def _stop_recorder(self) -> None:
         if self.recorder is not None:

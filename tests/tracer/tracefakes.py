@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import os
 import struct
 import threading
 from pathlib import Path
@@ -97,7 +98,7 @@ class Rings:
             self.memory = mmap.mmap(-1, size)
         else:
             with Path(file).open("w+b") as handle:
-                handle.truncate(size)
+                os.posix_fallocate(handle.fileno(), 0, size)  # as the real rings: a page that cannot be had is a SIGBUS
                 self.memory = mmap.mmap(handle.fileno(), size)
         header = (RING_MAGIC, RING_VERSION, vcpus, slots, payload_size, len(text), self.first_ring, self.ring_size)
         struct.pack_into(f"<{len(HEADER)}Q", self.memory, 0, *header, TSC_START, TSC_KHZ)
