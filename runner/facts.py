@@ -28,8 +28,8 @@ def images(plan: Plan) -> dict[str, dict[str, str]]:
     return found
 
 
-def host(machine: Machine, tsc_khz: int) -> dict[str, object]:
-    """The host: kernel, processor, KVM's backend and capabilities, a hash of the CPUID it can give, its TSC rate."""
+def host(machine: Machine) -> dict[str, object]:
+    """The host: kernel, processor, KVM's backend and capabilities, a hash of the CPUID it can give."""
     cpuid = ";".join(",".join(f"{getattr(entry, name):x}" for name in CPUID_FIELDS) for entry in machine.cpuid)
     return {
         "kernel": platform.release(),
@@ -38,7 +38,6 @@ def host(machine: Machine, tsc_khz: int) -> dict[str, object]:
         "kvm": backends(),
         "capabilities": capabilities(machine.system),
         "cpuid_sha256": hashlib.sha256(cpuid.encode()).hexdigest(),
-        "tsc_khz": tsc_khz,
     }
 
 
@@ -65,7 +64,7 @@ def capabilities(system: System) -> dict[str, int]:
     return {name: system.check_extension(name) for name in names}
 
 
-def metadata(machine: Machine, tsc_khz: int) -> dict[str, str]:
+def metadata(machine: Machine, clock: dict[str, int]) -> dict[str, str]:
     """The trace's schema metadata; see docs/trace-format.md."""
     from vmspec.show import dumps
 
@@ -73,6 +72,7 @@ def metadata(machine: Machine, tsc_khz: int) -> dict[str, str]:
     return {
         "vmrun.spec": dumps(spec),
         "vmrun.images": json.dumps(images(machine.plan)),
-        "vmrun.host": json.dumps(host(machine, tsc_khz)),
+        "vmrun.host": json.dumps(host(machine)),
+        "vmrun.clock": json.dumps(clock),
         "vmrun.overrides": json.dumps(spec.overrides),
     }

@@ -98,6 +98,10 @@ class Rings:
         self._header["tsc_khz"] = tsc_khz
         self._write_header()
 
+    def clock(self) -> dict[str, int]:
+        """The trace's clock: the TSC that is time 0, and the TSC's rate."""
+        return {name: self._header[name] for name in ("tsc_start", "tsc_khz")}
+
     def populate(self) -> None:
         """Map the pages, so that the vCPU loop need not; it takes milliseconds, and a running guest does not wait."""
         first = self._header["first_ring"]

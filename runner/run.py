@@ -209,7 +209,7 @@ class Session:
         from runner import facts
 
         self.rings.populate()
-        metadata = facts.metadata(self.machine, self.machine.tsc_khz())
+        metadata = facts.metadata(self.machine, self.rings.clock())
         devices = [device.name for device in self.plan.devices]
         self.rings.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
         return metadata

@@ -68,6 +68,11 @@ class Trace:
         return _object(self.path, "vmrun.host", self.metadata.get("vmrun.host", "{}").encode())
 
     @cached_property
+    def clock(self) -> dict[str, int]:
+        """``tsc_start``, the host's TSC that is time 0, and ``tsc_khz``, its rate; empty where the trace has none."""
+        return _object(self.path, "vmrun.clock", self.metadata.get("vmrun.clock", "{}").encode())
+
+    @cached_property
     def table(self) -> Any:
         """All rows as a ``pyarrow.Table``."""
         import pyarrow as pa

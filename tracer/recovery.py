@@ -63,6 +63,7 @@ class Salvage:
         self._next: dict[int, int] = {}  # number of the first record that is not in the stream, by vCPU
         with ExitStack() as stack:
             self._open(stream_path(path), ring_path(path), stack)
+            self._same_run()
             self._read_stream()
             if self._rings is not None and not self.stream_complete:
                 self._choose(self._rings)
@@ -134,15 +135,14 @@ class Salvage:
         for batch in self._stream.batches() if self._stream is not None else ():
             if not self.from_stream:
                 self._names |= {name: batch.column(name).dictionary for name in self._names}
-                self._same_run(batch["tsc"][0].as_py(), batch["t_exit"][0].as_py())
             self.from_stream += batch.num_rows
             last = pa.Table.from_batches([batch]).group_by("vcpu").aggregate([("seq", "max")])
             for vcpu, seq in zip(last["vcpu"].to_pylist(), last["seq_max"].to_pylist(), strict=True):
                 self._next[vcpu] = max(self._next.get(vcpu, 0), seq + 1)
 
-    def _same_run(self, tsc: int, t_exit: int) -> None:
-        rings = self._rings
-        if rings is not None and (tsc - rings.tsc_start) * 1_000_000 // rings.tsc_khz != t_exit:
+    def _same_run(self) -> None:
+        rings, clock = self._rings, self._stream.clock if self._stream is not None else {}
+        if rings is not None and clock and clock != {"tsc_start": rings.tsc_start, "tsc_khz": rings.tsc_khz}:
             raise TraceError(
                 f"{stream_path(rings.path)} and {rings.path} are of different runs; "
                 "move one of them to another name and recover each"

@@ -100,7 +100,6 @@ def _stored(rings: RingFile, ring: Ring, first: int, values: Mapping[str, Any], 
         "vcpu": pa.repeat(pa.scalar(ring.vcpu, pa.uint16()), rows),
         "t_exit": _nanoseconds(rings, values["tsc_exit"]),
         "t_entry": _nanoseconds(rings, values["tsc_entry"]),
-        "tsc": values["tsc_exit"],
         "device": device,
     } | {name: values[name] for name in ("reason", "rip", "addr", "size", "count", "direction", "data", "flags")}
     return {name: _bytes(array) for name, array in arrays.items()} | {"payload": offsets}

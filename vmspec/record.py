@@ -113,7 +113,6 @@ COLUMNS = (
     Column("vcpu", "uint16", "", "index of the vCPU"),
     Column("t_exit", "int64", "ns", "when KVM_RUN returned to the VMM, since the machine started"),
     Column("t_entry", "int64", "ns", "when the VMM called KVM_RUN again (or the vCPU thread stopped), since the start"),
-    Column("tsc", "uint64", "cycles", "host TSC when KVM_RUN returned"),
     Column("reason", "reason", "", "KVM exit reason, the lower-case name of KVM_EXIT_*"),
     Column("rip", "uint64", "", "guest RIP at the exit; 0 where the host cannot tell (flag RIP clear)"),
     Column("addr", "uint64", "", "port (io), guest-physical address (mmio), MSR index (rdmsr, wrmsr)"),

@@ -3,7 +3,6 @@
 #ifndef VMRUN_BUS_H
 #define VMRUN_BUS_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,7 +28,7 @@ struct bus_device {
     struct bus_register registers[BUS_REGISTERS];
     uint32_t n_registers;
     uint32_t urgent; /* the device wants queued writes at once */
-    pthread_mutex_t lock;
+    uint32_t lock;   /* held for a copy of at most BUS_QUEUE bytes */
     uint32_t n_pieces, used; /* guarded by lock, as is what follows */
     struct bus_piece pieces[BUS_PIECES];
     uint8_t *bytes; /* BUS_QUEUE of them */

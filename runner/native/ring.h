@@ -32,7 +32,6 @@ struct columns {
     uint64_t *seq;
     uint16_t *vcpu;
     int64_t *t_exit, *t_entry;
-    uint64_t *tsc;
     int8_t *reason;
     uint64_t *rip, *addr;
     uint8_t *size;

@@ -13,7 +13,12 @@ CODES = {"int16_t": "h", "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint
 LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in RECORD))
 TSC_START, TSC_KHZ = 5_000_000_000_000, 2_999_999
 DEVICES = ["serial0", "debug-port0", "rtc0"]
-METADATA = {"vmrun.spec": '[vm]\nname = "fake"\n', "vmrun.host": '{"kernel": "6.1"}', "vmrun.overrides": "[]"}
+METADATA = {
+    "vmrun.spec": '[vm]\nname = "fake"\n',
+    "vmrun.host": '{"kernel": "6.1"}',
+    "vmrun.clock": json.dumps({"tsc_start": TSC_START, "tsc_khz": TSC_KHZ}),
+    "vmrun.overrides": "[]",
+}
 
 
 def tsc(ns):
@@ -66,7 +71,6 @@ def row(vcpu, seq, record):
         "vcpu": vcpu,
         "t_exit": (fields["tsc_exit"] - TSC_START) * 1_000_000 // TSC_KHZ,
         "t_entry": (fields["tsc_entry"] - TSC_START) * 1_000_000 // TSC_KHZ,
-        "tsc": fields["tsc_exit"],
         "reason": REASONS[fields["reason"]],
         "rip": fields.get("rip", 0),
         "addr": fields["addr"],
@@ -176,7 +180,7 @@ class Rings:
                 buffers.payload[used + index] = self.memory[at]
             used += values["length"]
             start, khz = TSC_START, TSC_KHZ
-            values |= {"seq": number, "vcpu": vcpu, "tsc": values["tsc_exit"], "device": values["device"] + 1}
+            values |= {"seq": number, "vcpu": vcpu, "device": values["device"] + 1}
             values["t_exit"] = (values["tsc_exit"] - start) * 1_000_000 // khz
             values["t_entry"] = (values["tsc_entry"] - start) * 1_000_000 // khz
             for name, code in COLUMN_CODES.items():
@@ -198,7 +202,6 @@ COLUMN_CODES = {
     "vcpu": "H",
     "t_exit": "q",
     "t_entry": "q",
-    "tsc": "Q",
     "reason": "b",
     "rip": "Q",
     "addr": "Q",
