@@ -3,7 +3,7 @@
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,13 @@ class Trace:
 
         return pa.Table.from_batches(list(self.batches()), schema=self.schema).unify_dictionaries()
 
-    def batches(self) -> Iterator[Any]:
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """The rows as ``pyarrow.RecordBatch`` objects, read one after another; of a cut stream, the whole ones.
 
+        ``columns`` names the columns that are wanted, in the trace's order; the others are neither read nor unpacked.
         Raises TraceError when a finished file turns out to be damaged.
         """
-        for batch, _ in self._read():
+        for batch, _ in self._read(columns):
             if batch.num_rows:
                 yield batch
 
@@ -119,16 +120,19 @@ class Trace:
         except _damage() as error:
             raise TraceError(f"{self.path} is damaged or cut short: {error}") from error
 
-    def _read(self) -> Iterator[tuple[Any, Any]]:
+    def _read(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Any, Any]]:
         """Checked batches with their custom metadata."""
         import pyarrow as pa
 
+        wanted = [self.schema.get_field_index(name) for name in columns] if columns is not None else None
+        options = pa.ipc.IpcReadOptions(included_fields=wanted)
         try:
             source = pa.OSFile(str(self.path), "rb")
         except OSError as error:
             raise TraceError(f"cannot open {self.path}: {error}") from error
+        open_ipc = pa.ipc.open_file if self._is_file else pa.ipc.open_stream
         try:
-            with source, pa.ipc.open_file(source) if self._is_file else pa.ipc.open_stream(source) as reader:
+            with source, open_ipc(source, options=options) as reader:
                 for batch, custom in _raw(reader, self._is_file):
                     batch.validate(full=True)  # a damaged file must not become a crash of what reads it
                     if any(column.null_count for column in batch.columns):

@@ -3,11 +3,11 @@
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import attrs
 
 from tracer.console import Line
+from tracer.output import duration, printable
 from tracer.summary import ByAddress, Exits, Summary
 
 WIDTH = 100  # columns of the terminal
@@ -36,25 +36,6 @@ def as_text(summary: Summary, everything: bool) -> Iterator[str]:
     yield _time(summary)
     if summary.lines:
         yield _console(summary, limit)
-
-
-def duration(ns: int) -> str:
-    """A duration in the unit that suits it, three or four digits: 850 ns, 12.3 us, 4.56 ms, 14.0 s."""
-    if abs(ns) < 1000:
-        return f"{ns} ns"
-    unit, scale = next(
-        (unit, scale)
-        for unit, scale in (("us", 1e3), ("ms", 1e6), ("s", 1e9))
-        if abs(ns) < 999.5 * scale or unit == "s"
-    )
-    value = ns / scale
-    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
-    return f"{value:,.{digits}f} {unit}"
-
-
-def printable(text: str) -> str:
-    """Text from a guest or a file, with no control characters that could act on a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _exits(row: Exits) -> list[str]:
@@ -114,9 +95,3 @@ def _table(
     if len(shown) < len(rows):
         body.append(f"... and {len(rows) - len(shown):,} more (--all)")
     return "\n".join([title, *("  " + line for line in body)])
-
-
-def pairs(values: dict[str, Any]) -> str:
-    """Names and values, one on a line."""
-    width = max((len(name) for name in values), default=0)
-    return "\n".join(f"{name.ljust(width)}  {printable(str(value))}" for name, value in values.items())

@@ -8,7 +8,8 @@ from tracefakes import DEVICES, exit_, record_all
 import tracer
 from tracer.console import Line
 from tracer.counters import Counters
-from tracer.report import as_json, as_text, duration, printable
+from tracer.output import duration, printable
+from tracer.report import as_json, as_text
 from tracer.summary import ByAddress, ByDevice, ByReason, ByVcpu, summarise
 
 CLOSING = {

@@ -1,0 +1,24 @@
+"""``vmtrace recover``: a trace of what a killed run left."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tracer.recovery import recover
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", type=Path, help="the trace, its .arrows or its .ring")
+    parser.add_argument("-o", "--output", type=Path, help="default: the .arrow beside them")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Recover, and say what could be."""
+    done = recover(options.file, options.output)
+    for problem in done.problems:
+        print(f"vmtrace: {problem}", file=sys.stderr)
+    state = "complete" if done.complete else "all that was recorded before the run was killed"
+    rows = f"{done.rows_from_stream + done.rows_from_ring:,} rows ({done.rows_from_ring:,} of them from the rings)"
+    print(f"{done.path}: {rows}, {'what could be saved' if done.problems else state}")
+    return 0

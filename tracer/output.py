@@ -1,0 +1,145 @@
+"""Results as a user asked for them: tables on a terminal, JSON, CSV or Parquet. One way for all commands."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tracer.errors import TraceError
+
+SHOWN = 15  # rows of a table on a terminal, unless all are asked for
+
+
+def add_formats(parser: argparse.ArgumentParser) -> None:
+    """The options that choose a format; see :func:`show`."""
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--json", action="store_true", help="everything, as one JSON object; times in ns")
+    formats.add_argument("--csv", action="store_true", help="one table as CSV; times in ns")
+    formats.add_argument("--parquet", metavar="FILE", type=Path, help="one table as a Parquet file")
+    parser.add_argument("--table", metavar="NAME", help="only this table; for CSV and Parquet the default is the first")
+    parser.add_argument("--all", action="store_true", help="every row, not only the first ones")
+
+
+def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "") -> None:
+    """Print or write result tables (``pyarrow.Table`` by name) as ``options`` say; ``head`` is text for people.
+
+    A column whose field has the unit "ns" is shown as a duration, one with the unit "address" in hexadecimal, one with
+    the unit "share" as per cent. Text from a guest is printed without its control characters.
+    """
+    if options.table is not None:
+        if options.table not in tables:
+            raise TraceError(f"there is no table {options.table!r} here; there are {', '.join(tables)}")
+        tables = {options.table: tables[options.table]}
+    if options.json:
+        json.dump({name: table.to_pylist() for name, table in tables.items()}, sys.stdout, indent=2, default=_plain)
+        print()
+    elif options.csv:
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(_flat(next(iter(tables.values()))), sys.stdout.buffer)
+    elif options.parquet is not None:
+        import pyarrow.parquet
+
+        try:
+            pyarrow.parquet.write_table(next(iter(tables.values())), options.parquet)
+        except OSError as error:
+            raise TraceError(f"cannot write {options.parquet}: {error}") from error
+    else:
+        _print(tables, head, None if options.all else SHOWN)
+
+
+def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    if head:
+        console.print(head, markup=False)
+    for name, table in tables.items():
+        console.print()
+        console.print(as_rich(name, table, limit))
+
+
+def as_rich(name: str, table: Any, limit: int | None) -> Any:
+    """A ``rich.table.Table`` of at most ``limit`` rows."""
+    import pyarrow as pa
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    more = table.num_rows - limit if limit is not None and table.num_rows > limit else 0
+    caption = f"and {more:,} more rows (--all)" if more else None
+    shown = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    for field in table.schema:
+        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        shown.add_column(field.name.removesuffix("_ns"), justify="right" if number else "left", overflow="fold")
+    units = [(field.metadata or {}).get(b"unit", b"").decode() for field in table.schema]
+    for row in table.slice(0, limit).to_pylist():
+        shown.add_row(*(Text(cell(value, unit)) for value, unit in zip(row.values(), units, strict=True)))
+    return shown
+
+
+def cell(value: Any, unit: str) -> str:
+    """A value as people read it."""
+    match value, unit:
+        case None, _:
+            return "-"
+        case int() | float(), "ns":
+            return duration(round(value))
+        case int(), "address":
+            return f"{value:#x}"
+        case int() | float(), "share":
+            return f"{value:.1%}"
+        case bool(), _:
+            return "yes" if value else "no"
+        case int(), _:
+            return f"{value:,}"
+        case float(), _:
+            return f"{value:,.3g}"
+        case bytes(), _:
+            return value.hex(" ")
+    return printable(str(value))
+
+
+def duration(ns: int) -> str:
+    """A duration in the unit that suits it, three or four digits: 850 ns, 12.3 us, 4.56 ms, 14.0 s."""
+    if abs(ns) < 1000:
+        return f"{ns} ns"
+    unit, scale = next(
+        (unit, scale)
+        for unit, scale in (("us", 1e3), ("ms", 1e6), ("s", 1e9))
+        if abs(ns) < 999.5 * scale or unit == "s"
+    )
+    value = ns / scale
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    return f"{value:,.{digits}f} {unit}"
+
+
+def printable(text: str) -> str:
+    """Text from a guest or a file, with no control characters that could act on a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def pairs(values: dict[str, Any]) -> str:
+    """Names and values, one on a line."""
+    width = max((len(name) for name in values), default=0)
+    return "\n".join(f"{name.ljust(width)}  {printable(str(value))}" for name, value in values.items())
+
+
+def _plain(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _flat(table: Any) -> Any:
+    """The table without dictionary columns, which CSV has no word for."""
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            field.name: table[field.name].cast(field.type.value_type)
+            if pa.types.is_dictionary(field.type)
+            else table[field.name]
+            for field in table.schema
+        }
+    )
