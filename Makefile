@@ -5,20 +5,33 @@ BIN := $(VENV)/bin
 # The extension is rebuilt when any of these changes; Python files are used from the checkout.
 NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py vmspec/record.py
 
+# Programs of Debian's that tests and measurements use, and their packages.
+TEST_TOOLS := iasl:acpica-tools
+BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86
+
 .PHONY: demo test soak bench lint setup clean
+
+# Install the packages of those programs that are missing.
+define need
+@missing=; for tool in $(1); do command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
+    test -z "$$missing" || { apt-get update -q && apt-get install -qy --no-install-recommends $$missing; }
+endef
 
 demo: setup
 	$(BIN)/python examples/linux/demo.py
 
 test: setup lint
+	$(call need,$(TEST_TOOLS))
 	$(BIN)/python -m pytest -m "not soak"
 
 # The long runs: the whole boot matrix, 100,000 mutated inputs, many runs in one process.
 soak: setup
+	$(call need,$(TEST_TOOLS))
 	$(BIN)/python -m pytest -m soak
 	VMRUN_MUTATIONS=100000 $(BIN)/python -m pytest -k mutated
 
 bench: setup
+	$(call need,$(BENCH_TOOLS))
 	$(BIN)/python -m tests.bench
 
 lint: setup
