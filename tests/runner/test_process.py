@@ -351,3 +351,12 @@ def test_a_user_without_permission(write_spec):
         )
     message = done.stderr.partition("now\n")[2]
     assert (done.returncode, message.startswith("vmrun: no permission to open /dev/kvm: add yourself")) == (3, True)
+
+
+def test_an_interrupt_before_anything_is_open_is_no_traceback():
+    script = "import runner.entry, os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 (no threads)
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
