@@ -5,7 +5,7 @@ import signal
 
 # Imports make classes and code, no garbage; looking for some takes a tenth of the start. runner.cli turns it on again.
 gc.disable()
-# Nothing is open yet that an interrupt would have to close in order, so it ends the process, without Python's traceback.
+# Nothing is open yet that an interrupt would have to close in order: it ends the process, without Python's traceback.
 if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # nohup means it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
