@@ -35,6 +35,13 @@ class DeviceBus:
         if not lib.bus_deliver(self._bus, self._index, offset, size, WRITES[how]):
             raise DeviceError("a device publishes at most 64 registers")
 
+    def latch(self, offset: int, mask: int | None, size: int = 1) -> None:
+        """Let C take writes that set no bit outside ``mask``; None: writes come to Python."""
+        if mask is None:
+            self.deliver(offset, None, size)
+        elif not lib.bus_latch(self._bus, self._index, offset, size, mask):
+            raise DeviceError("a device publishes at most 64 registers")
+
     def urgent(self, now: bool) -> None:
         """Whether queued writes are handed over at once."""
         self._bus.devices[self._index].urgent = now
@@ -92,6 +99,7 @@ class Buses:
         """Give a device input from the host."""
         try:
             with self._locks[index]:
+                self._hand_over(index)
                 self.devices[index].receive(data)
         except (Exception, SystemExit) as error:
             self._fail(index, error)
@@ -122,6 +130,7 @@ class Buses:
             try:
                 with self._locks[index]:
                     self._timers[index] = None
+                    self._hand_over(index)
                     self.devices[index].tick()
             except (Exception, SystemExit) as error:
                 self._fail(index, error)

@@ -22,6 +22,10 @@ class Bus(Protocol):
     def deliver(self, offset: int, how: str | None, size: int = 1) -> None:
         """Let writes of a register be "queued" (see :meth:`Device.written`) or "discarded"; None: come to Python."""
 
+    def latch(self, offset: int, mask: int | None, size: int = 1) -> None:
+        """For a register that, as things stand, a write changes in nothing but its own value: let writes that set no
+        bit outside ``mask`` be what reads give from then on, and be queued; None: writes come to Python."""
+
     def urgent(self, now: bool) -> None:
         """Ask for queued writes at once (True), or within 20 ms, in larger pieces (False, the default)."""
 
@@ -51,8 +55,8 @@ class Device:
 
     ``read`` and ``write`` are called by a vCPU thread, ``written`` and ``tick`` by the machine's device thread,
     ``room`` and ``receive`` by its input thread; the machine holds the device's lock around each call, so a device
-    never sees two at once. Queued writes are always handed over before a later ``read`` or ``write`` of the same
-    device. ``size`` is 1, 2, 4 or 8; string I/O arrives as one call per item.
+    never sees two at once. Queued writes are always handed over before any later call of the same device but
+    ``room``. ``size`` is 1, 2, 4 or 8; string I/O arrives as one call per item.
     """
 
     bus: Bus

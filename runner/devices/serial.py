@@ -95,6 +95,7 @@ class Serial(ISADevice):
         self._host: deque[int] = deque()
         self._line = False
         self._queued = False
+        self._latched: int | None = None
         self._urgent = False
 
     def start(self) -> None:
@@ -167,8 +168,11 @@ class Serial(ISADevice):
                 self._scr = value
 
     def written(self, offset: int, size: int, data: bytes) -> None:
-        self._transmit(data)
-        self.changed()
+        if offset == THR:
+            self._transmit(data)
+            self.changed()
+        else:
+            super().written(offset, size, data)
 
     # Input from the host
 
@@ -189,6 +193,10 @@ class Serial(ISADevice):
         if queued != self._queued:
             self._queued = queued
             self.bus.deliver(THR, "queued" if queued else None)
+        inert = self._inert()
+        if inert != self._latched:
+            self._latched = inert
+            self.bus.latch(IER, inert)
         urgent = bool(self._ier & ETBEI)  # the guest waits for the interrupt that says its bytes are sent
         if urgent != self._urgent:
             self._urgent = urgent
@@ -213,6 +221,14 @@ class Serial(ISADevice):
         if self._ier & EDSSI and self._delta:
             return MODEM_STATUS
         return NO_INTERRUPT
+
+    def _inert(self) -> int | None:
+        """The interrupts that could be turned on and off now without raising or lowering the line: Linux does that
+        around every message that it prints. None: the line is high, or the register is the divisor's."""
+        if self._lcr & DLAB or self._interrupt() != NO_INTERRUPT:
+            return None
+        received = 0 if self._fifo or self._host else ERBFI
+        return received | (0 if self._overrun else ELSI) | (0 if self._delta else EDSSI)
 
     def _trigger(self) -> int:
         return TRIGGER[self._fcr >> 6] if self._fcr & FIFO_ENABLE else 1

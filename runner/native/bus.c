@@ -100,13 +100,19 @@ static struct bus_register *obtain(struct bus *bus, int32_t device, uint64_t off
 
 bool bus_publish(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, bool read, uint64_t value)
 {
+    struct bus_device *owner = &bus->devices[device];
     struct bus_register *entry = obtain(bus, device, offset, size);
+    bool newer = false;
 
     if (!entry)
         return false;
-    if (read)
+    lock(&owner->lock);
+    for (uint32_t i = 0; entry->latches && i < owner->n_pieces; i++)
+        newer |= owner->pieces[i].offset == offset && owner->pieces[i].size == size;
+    if (read && !newer)
         STORE(entry->value, value);
     STORE(entry->read, read);
+    STORE(owner->lock, 0);
     return true;
 }
 
@@ -119,7 +125,20 @@ bool bus_deliver(struct bus *bus, int32_t device, uint64_t offset, uint8_t size,
     return entry;
 }
 
-bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length)
+bool bus_latch(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, uint64_t mask)
+{
+    struct bus_register *entry = obtain(bus, device, offset, size);
+
+    if (!entry)
+        return false;
+    STORE(entry->mask, mask);
+    STORE(entry->latches, 1);
+    STORE(entry->write, WRITE_LATCHED);
+    return true;
+}
+
+bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
+               struct bus_register *latched)
 {
     struct bus_device *owner = &bus->devices[device];
     struct bus_piece *last;
@@ -136,6 +155,11 @@ bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, c
             owner->pieces[owner->n_pieces++] = (struct bus_piece){offset, size, length};
         memcpy(owner->bytes + owner->used, bytes, length);
         owner->used += length;
+        if (latched) {
+            uint64_t value = 0;
+            memcpy(&value, bytes, size);
+            STORE(latched->value, value);
+        }
         queued = true;
     }
     /* The first bytes wake the device thread; so does a queue that fills while that thread lingers. */

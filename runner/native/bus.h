@@ -8,12 +8,14 @@
 
 enum { BUS_REGISTERS = 64, BUS_QUEUE = 65536, BUS_PIECES = 256 };
 
-enum bus_write { WRITE_PYTHON, WRITE_QUEUED, WRITE_DISCARDED };
+enum bus_write { WRITE_PYTHON, WRITE_QUEUED, WRITE_DISCARDED, WRITE_LATCHED };
 
 /* One published register of a device. */
 struct bus_register {
     uint64_t value, offset;
+    uint64_t mask; /* bits that a latched write may set */
     uint8_t size;
+    uint8_t latches; /* it has been latched: a write that is still queued says what reads give */
     uint8_t read;  /* reads are answered with value */
     uint8_t write; /* enum bus_write */
 };
@@ -62,8 +64,12 @@ struct bus_register *bus_register(struct bus *bus, int32_t device, uint64_t offs
 bool bus_publish(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, bool read, uint64_t value);
 bool bus_deliver(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, uint8_t how);
 
-/* Queue bytes for a device. False when there is no room now. */
-bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length);
+/* Writes that set no bit outside `mask` are queued and what reads give from then on; others go to Python. */
+bool bus_latch(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, uint64_t mask);
+
+/* Queue bytes for a device. False when there is no room now. A register that is `latched` takes them as its value. */
+bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
+               struct bus_register *latched);
 /* Take everything queued: pieces (BUS_PIECES) and their bytes (BUS_QUEUE); returns the number of pieces. */
 uint32_t bus_take(struct bus *bus, int32_t device, struct bus_piece *pieces, uint8_t *bytes);
 /* Wait until something is queued, then, unless a device is urgent, `linger` ms for more; `timeout` ns at most for

@@ -65,17 +65,26 @@ static void flag(struct vcpu *vcpu, uint16_t bits)
 
 /* Queue a write, waiting for the device thread where the queue is full. A stop ends the wait: the
  * access then goes to Python whole. */
-static bool queue(struct vcpu *vcpu, const struct vcpu_access *access)
+static bool queue(struct vcpu *vcpu, const struct vcpu_access *access, struct bus_register *latched)
 {
     const struct timespec pause = {.tv_nsec = 100000};
     uint32_t length = access->size * access->count;
 
-    while (!bus_queue(vcpu->bus, access->device, access->offset, access->size, access->data, length)) {
+    while (!bus_queue(vcpu->bus, access->device, access->offset, access->size, access->data, length, latched)) {
         if (LOAD(vcpu->stopping))
             return false;
         nanosleep(&pause, NULL);
     }
     return true;
+}
+
+/* Whether a write sets only bits that the register takes without Python, now. */
+static bool latches(const struct vcpu_access *access, const struct bus_register *entry)
+{
+    uint64_t value = 0;
+
+    memcpy(&value, access->data, access->size);
+    return access->count == 1 && !(value & ~LOAD(entry->mask));
 }
 
 /* Answer an access in C where the device has published what is needed; false: Python must. */
@@ -98,7 +107,10 @@ static bool answer(struct vcpu *vcpu, bool mmio, uint64_t address)
     if (vcpu->record)
         vcpu->record->device = (int16_t)range->device;
     entry = bus_register(vcpu->bus, range->device, access->offset, access->size);
-    if (entry && access->write && LOAD(entry->write) == WRITE_QUEUED && queue(vcpu, access)) {
+    if (entry && access->write && LOAD(entry->write) == WRITE_QUEUED && queue(vcpu, access, NULL)) {
+        flag(vcpu, FLAG_QUEUED);
+    } else if (entry && access->write && LOAD(entry->write) == WRITE_LATCHED && latches(access, entry) &&
+               queue(vcpu, access, entry)) {
         flag(vcpu, FLAG_QUEUED);
     } else if (entry && access->write && LOAD(entry->write) == WRITE_DISCARDED) {
         flag(vcpu, FLAG_PUBLISHED);

@@ -38,6 +38,9 @@ class Notes(Device):
     def written(self, offset, size, data):
         self.calls.append(("written", offset, size, data))
 
+    def receive(self, data):
+        self.calls.append(("receive", data))
+
     def tick(self):
         self.calls.append(("tick",))
 
@@ -338,6 +341,60 @@ def test_a_device_that_raises_over_queued_writes_is_reported(board):
     board.out(BASE, b"a")
     board.buses.flush()
     assert [str(error) for error in board.failures] == ["device d0 raised LookupError: lost"]
+
+
+# What is latched
+
+
+def test_a_latched_write_is_what_is_read_and_comes_to_the_device_later(board):
+    board.devices[0].bus.publish(1, 0)
+    board.devices[0].bus.latch(1, 0x0F)
+    board.out(BASE + 1, b"\x05")
+    assert (board.into(BASE + 1), calls(board)) == (b"\x05", [])
+    board.buses.flush()
+    assert calls(board) == [("written", 1, 1, b"\x05")]
+
+
+def test_a_write_outside_the_mask_comes_to_python(board):
+    board.devices[0].bus.latch(1, 0x0D)
+    board.out(BASE + 1, b"\x02")
+    assert calls(board) == [("write", 1, 1, 2)]
+
+
+def test_string_output_is_not_latched(board):
+    board.devices[0].bus.latch(1, 0x0F)
+    board.out(BASE + 1, b"\x01\x02", size=1)
+    assert calls(board) == [("write", 1, 1, 1), ("write", 1, 1, 2)]
+
+
+def test_what_the_device_publishes_does_not_undo_a_latched_write_that_it_has_not_seen(board):
+    board.devices[0].bus.publish(1, 0)
+    board.devices[0].bus.latch(1, 0x0F)
+    board.out(BASE + 1, b"\x05")
+    board.devices[0].bus.publish(1, 3)
+    assert board.into(BASE + 1) == b"\x05"
+    board.buses.flush()
+    board.devices[0].bus.publish(1, 3)
+    assert board.into(BASE + 1) == b"\x03"
+
+
+def test_latching_none_brings_writes_back_to_python(board):
+    board.devices[0].bus.latch(1, 0x0F)
+    board.devices[0].bus.latch(1, None)
+    board.out(BASE + 1, b"a")
+    assert calls(board) == [("write", 1, 1, ord("a"))]
+
+
+@pytest.mark.parametrize("call", ["receive", "tick"])
+def test_latched_writes_come_before_what_else_the_device_is_told(board, call):
+    board.devices[0].bus.latch(1, 0x0F)
+    board.out(BASE + 1, b"\x05")
+    if call == "receive":
+        board.buses.receive(0, b"x")
+    else:
+        board.buses.after(0, 0)
+        board.buses.deliver()
+    assert [name for name, *_ in calls(board)] == ["written", call]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ class Guest:
         self.alone = alone
         self.published: dict[tuple[int, int], int] = {}
         self.delivery: dict[tuple[int, int], str] = {}
+        self.masks: dict[tuple[int, int], int] = {}
         self.hurry = False
         self.queue: list[tuple[int, int, bytes]] = []
         self.level = False
@@ -43,6 +44,12 @@ class Guest:
         else:
             assert how in ("queued", "discarded")
             self.delivery[offset, size] = how
+
+    def latch(self, offset: int, mask: int | None, size: int = 1) -> None:
+        if mask is None:
+            self.masks.pop((offset, size), None)
+        else:
+            self.masks[offset, size] = mask
 
     def urgent(self, now: bool) -> None:
         self.hurry = now
@@ -72,6 +79,13 @@ class Guest:
         return self.device.read(offset, size)
 
     def write(self, offset: int, value: int, size: int = 1) -> None:
+        mask = None if self.alone else self.masks.get((offset, size))
+        if mask is not None and not value & ~mask:
+            self.published[offset, size] = value
+            self.queue.append((offset, size, value.to_bytes(size, "little")))
+            if self.hurry:
+                self.flush()
+            return
         match self.delivery.get((offset, size)) if not self.alone else None:
             case "discarded":
                 return
@@ -83,6 +97,10 @@ class Guest:
                 self.flush()
                 self.calls += 1
                 self.device.write(offset, size, value)
+
+    def receive(self, data: bytes) -> None:
+        self.flush()
+        self.device.receive(data)
 
     def flush(self) -> None:
         queue, self.queue = self.queue, []

@@ -145,7 +145,7 @@ def test_reading_the_identification_ends_the_transmitter_interrupt(uart):
 
 def test_identification_of_another_interrupt_leaves_the_transmitters(uart):
     listening(uart, ier=ERBFI | ETBEI)
-    uart.device.receive(b"x")
+    uart.receive(b"x")
     assert pending(uart) == RECEIVED_DATA
     uart.read(RBR)
     assert pending(uart) == THR_EMPTY
@@ -194,13 +194,13 @@ def test_empty_receiver_reads_as_zero_without_python(uart):
 
 
 def test_a_guest_that_sets_nothing_up_can_poll_for_input(uart):
-    uart.device.receive(b"poll")
+    uart.receive(b"poll")
     assert take(uart) == b"poll"
 
 
 def test_without_fifos_one_byte_waits_and_the_line_follows_it(uart):
     listening(uart, fcr=0)
-    uart.device.receive(b"ab")
+    uart.receive(b"ab")
     assert (uart.level, pending(uart)) == (True, RECEIVED_DATA)
     assert take(uart) == b"ab"
     assert (uart.level, pending(uart)) == (False, NO_INTERRUPT)
@@ -209,7 +209,7 @@ def test_without_fifos_one_byte_waits_and_the_line_follows_it(uart):
 @pytest.mark.parametrize("code", range(4))
 def test_trigger_level_tells_data_from_timeout(uart, code):
     listening(uart, fcr=FIFO_ENABLE | code << 6)
-    uart.device.receive(bytes(TRIGGER[code]))
+    uart.receive(bytes(TRIGGER[code]))
     assert pending(uart) == RECEIVED_DATA
     uart.read(RBR)
     assert pending(uart) == (CHARACTER_TIMEOUT if TRIGGER[code] > 1 else NO_INTERRUPT)
@@ -218,19 +218,19 @@ def test_trigger_level_tells_data_from_timeout(uart, code):
 def test_input_of_any_length_arrives_whole(uart):
     listening(uart)
     data = bytes(range(256)) * 40
-    uart.device.receive(data)
+    uart.receive(data)
     assert take(uart) == data
 
 
 def test_room_shrinks_by_what_waits(uart):
     listening(uart)
-    uart.device.receive(bytes(1000))
+    uart.receive(bytes(1000))
     assert uart.device.room() == HOST_BUFFER - 1000 + FIFO_SIZE
 
 
 def test_input_waits_while_rts_is_off_and_the_interrupt_disabled(uart):
     uart.write(MCR, OUT2)
-    uart.device.receive(b"later")
+    uart.receive(b"later")
     early = take(uart)
     uart.write(MCR, RTS)
     assert (early, take(uart)) == (b"", b"later")
@@ -239,14 +239,14 @@ def test_input_waits_while_rts_is_off_and_the_interrupt_disabled(uart):
 def test_receive_interrupt_alone_lets_input_in(uart):
     uart.write(MCR, 0)
     uart.write(IER, ERBFI)
-    uart.device.receive(b"irq")
+    uart.receive(b"irq")
     assert take(uart) == b"irq"
 
 
 @pytest.mark.parametrize("fcr", [FIFO_ENABLE | RCVR_FIFO_RESET, 0], ids=["reset", "disable"])
 def test_bytes_thrown_away_unread_are_sent_again(uart, fcr):
     listening(uart)
-    uart.device.receive(b"0123456789abcdefghij")
+    uart.receive(b"0123456789abcdefghij")
     uart.read(RBR)
     uart.write(FCR, fcr)
     assert take(uart) == b"123456789abcdefghij"
@@ -291,13 +291,13 @@ def test_looped_bytes_survive_the_end_of_loopback(uart):
     uart.write(MCR, LOOP)
     uart.write(THR, ord("x"))
     uart.write(MCR, RTS)
-    uart.device.receive(b"y")
+    uart.receive(b"y")
     assert take(uart) == b"xy"
 
 
 def test_host_input_stays_outside_loopback(uart):
     listening(uart)
-    uart.device.receive(b"host")
+    uart.receive(b"host")
     uart.write(MCR, LOOP | RTS)
     inside = take(uart)
     uart.write(MCR, RTS)

@@ -206,7 +206,7 @@ def test_scratch_register_keeps_what_is_written(uart):
 
 def test_input_that_waited_from_the_start_survives_the_probe(uart):
     data = b"echo typed before there was anyone to read it\n"
-    uart.device.receive(data)
+    uart.receive(data)
     kind(uart)
     bugs(uart)
     open_port(uart)
