@@ -1,7 +1,5 @@
 """What comparing and exporting cost: ``vmtrace diff`` of two traces of ten million exits, and each export's rate."""
 
-import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -56,10 +54,10 @@ def timed(arguments: list[str | Path], status: int) -> tuple[float, float]:
         check=True,
     )
     seconds = time.monotonic() - start
-    code_, peak = map(int, done.stdout.split())
-    if code_ != status:
-        raise RuntimeError(f"vmtrace {arguments[0]} exited with {code_}: {done.stderr}")
-    return seconds, peak * resource.getpagesize() / 4096 / 1024
+    ended, peak = map(int, done.stdout.split())
+    if ended != status:
+        raise RuntimeError(f"vmtrace {arguments[0]} exited with {ended}: {done.stderr}")
+    return seconds, peak / 1024  # Linux counts KiB
 
 
 def generate(path: Path, rows: int, *, flip: int | None = None, vcpus: int = 2) -> None:
@@ -145,7 +143,3 @@ def _flipped(batch: Any, row: int) -> Any:
     data = batch.column(index).to_pylist()
     data[row] ^= 1
     return batch.set_column(index, batch.schema.field(index), pa.array(data, pa.uint64()))
-
-
-if __name__ == "__main__":  # python -m tests.bench.compare: only this part
-    print(json.dumps([figure._asdict() for figure in measure()], indent=2))

@@ -94,20 +94,24 @@ class Alignment:
 
     def _compare(self) -> bool:
         """Compare the heads of both streams as far as both reach."""
-        head_a, head_b = self.a.head(), self.b.head()
-        count = min(head_a.num_rows, head_b.num_rows, SLICE)
-        masks, mask = differing(head_a.slice(0, count), head_b.slice(0, count))
-        if not masks:
+        a, b = self.a, self.b
+        count = min(a.head().num_rows, b.head().num_rows, SLICE)
+        if not differing(a.head().slice(0, count), b.head().slice(0, count))[0]:
             self._same(count)
             self._lost = 0
             return True
+        if any(not stream.ended and stream.waiting < SLICE for stream in (a, b)):
+            return False  # what follows the difference decides what it is
+        count = min(a.waiting, b.waiting, SLICE)
+        masks, mask = differing(a.window(count), b.window(count))
         at = 0
         while (first := mask.find(1, at)) >= 0:
             # Rows that changed in place: the run of equal rows after them must not be far.
             end = mask.find(bytes(RUN), first, first + NEAR + RUN)
             if end < 0:
                 self._same(first - at)
-                self._search = 0
+                if first == 0 or first + NEAR + RUN <= count:
+                    self._search = 0
                 return True
             self._in_place(masks, mask, at, end)
             at = end

@@ -7,9 +7,9 @@ all big-endian, then the data. Changes of the control lines are events of their 
 
 import struct
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from tracer.analysis.consoles import port_rows
+from tracer.analysis.consoles import port_rows, ports
 from tracer.console import LCR_DLAB, MCR_LOOP, SERIAL
 from tracer.errors import TraceError
 from tracer.reader import Trace
@@ -86,46 +86,49 @@ class Uart:
 
 def packets(trace: Trace) -> Iterator[Packet]:
     """The traffic of all serial ports, by time."""
-    ports = _ports(trace)
-    uarts = {port: Uart(port) for port in ports}
-    for row in port_rows(trace, ports).to_pylist():
-        uart, t, offset, write = uarts[row["device"]], row["t_exit"], row["addr"] & 7, row["direction"] == "write"
-        size = max(row["size"], 1)
-        moved = (row["payload"] or row["data"].to_bytes(8, "little"))[: size * row["count"]]
-        found = [
-            packet
-            for start in range(0, len(moved), size)
-            for packet in uart.access(t, offset, write, moved[start : start + size])
-        ]
-        if len(found) > 1 and {packet.event for packet in found} == {found[0].event} != {STATUS_CHANGE}:
-            found = [found[0]._replace(data=b"".join(packet.data for packet in found))]  # string I/O
-        yield from found
+    names = ports(trace, SERIAL)
+    uarts = {name: Uart(name) for name in names}
+    for batch in port_rows(trace, names):
+        for row in batch.to_pylist():
+            yield from _packets(uarts[row["device"]], row)
+
+
+def _packets(uart: Uart, row: Mapping[str, Any]) -> list[Packet]:
+    """The packets of one exit; the items of string I/O are one packet where all of them are data."""
+    size = max(row["size"], 1)
+    moved = (row["payload"] or row["data"].to_bytes(8, "little"))[: size * row["count"]]
+    found = [
+        packet
+        for start in range(0, len(moved), size)
+        for packet in uart.access(
+            row["t_exit"], row["addr"] & 7, row["direction"] == "write", moved[start : start + size]
+        )
+    ]
+    if len(found) > 1 and {packet.event for packet in found} in ({DATA_TX_START}, {DATA_RX_START}):
+        return [found[0]._replace(data=b"".join(packet.data for packet in found))]
+    return found
 
 
 def write(trace: Trace, out: BinaryIO) -> None:
     """Write the traffic. Raises TraceError for a machine without serial ports."""
-    ports = _ports(trace)
-    if not ports:
+    names = ports(trace, SERIAL)
+    if not names:
         raise TraceError(
             f"{trace.path}: the machine has no serial port; its devices: {', '.join(trace.devices) or '-'}"
         )
     comment = b"Times are since the machine started."
     body = struct.pack("<IHHq", BYTE_ORDER, 1, 0, -1)  # version 1.0, of a length that is not said
     out.write(_block(SECTION, body + _options({OPT_COMMENT: comment, SHB_USERAPPL: b"vmtrace export"})))
-    for port in ports:
+    for port in names:
         options = {IF_NAME: port.encode(), IF_DESCRIPTION: b"serial port of the guest", IF_TSRESOL: NANOSECONDS}
         out.write(_block(INTERFACE, struct.pack("<HHI", LINKTYPE_RTAC_SERIAL, 0, 0) + _options(options)))
-    numbers = {port: number for number, port in enumerate(ports)}
+    numbers = {port: number for number, port in enumerate(names)}
     for packet in packets(trace):
         t = max(packet.t, 0)
         seconds, ns = divmod(t, 1_000_000_000)
         data = struct.pack(">IIBBH", seconds & 0xFFFFFFFF, ns // 1000, packet.event, packet.lines, 0) + packet.data
         head = struct.pack("<IIIII", numbers[packet.port], t >> 32, t & 0xFFFFFFFF, len(data), len(data))
         out.write(_block(PACKET, head + _padded(data)))
-
-
-def _ports(trace: Trace) -> tuple[str, ...]:
-    return tuple(name for name in trace.devices if name.rstrip("0123456789") == SERIAL)
 
 
 def _block(type_: int, body: bytes) -> bytes:
