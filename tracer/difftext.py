@@ -30,11 +30,11 @@ def as_text(a: Trace, b: Trace, found: Difference) -> str:
     compared = ", ".join(found.columns)
     rows = sum(alignment.equal for alignment in found.alignments.values())
     if found.same:
-        blocks.append(f"Equal: all {rows:,} exits, vCPU by vCPU, in {compared}.")
+        blocks.append(textwrap.fill(f"EQUAL: all {rows:,} exits, in {compared}.", WIDTH))
     else:
         differ = [vcpu for vcpu, alignment in found.alignments.items() if not alignment.same]
         vcpus = f"vCPU {', '.join(map(str, differ))}"
-        blocks.append(f"DIFFERENT: {vcpus}. Compared: {compared}.")
+        blocks.append(textwrap.fill(f"DIFFERENT: {vcpus}. Compared: {compared}.", WIDTH))
     for vcpu, alignment in found.alignments.items():
         if not alignment.same:
             blocks.append("\n".join(_vcpu(vcpu, alignment, found.hunks[vcpu])))

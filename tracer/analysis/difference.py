@@ -38,7 +38,7 @@ def compare(a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000
     notes = [f"{name} is not complete: rows may be missing at its end." for name, trace in named if not trace.complete]
     if "rip" in columns and (blind := [name for name, trace in named if not _tells_rip(trace)]):
         columns = tuple(name for name in columns if name != "rip")
-        notes.append(f"rip is not compared: {' and '.join(blind)} was recorded without it.")
+        notes.append(f"rip is not compared; recorded without it: {' and '.join(blind)}.")
     alignments = align(a, b, columns, resync)
     same = all(alignment.same for alignment in alignments.values())
     tables = {"vcpus": _vcpus(alignments), "differences": _blocks(alignments)}

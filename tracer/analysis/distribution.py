@@ -128,6 +128,8 @@ def measure(trace: Trace, lines: Sequence[str] = ()) -> dict[str, dict[str, floa
         ("address ", ["device", "reason", "addr", "direction"]),
     ):
         for row in sorted(_rows(kinds, keys), key=lambda row: -row["exits"]):
+            if row.get("direction") == "none":
+                continue  # such an exit has no address
             place = " ".join(f"{row[key]:#x}" if key == "addr" else row[key] for key in keys)
             exits[f"exits {prefix}{place}"] = row["exits"]
             if "addr" not in keys:  # the few exits of most addresses say nothing about time

@@ -7,6 +7,7 @@ from tracer.analysis.fields import field
 from tracer.reader import Trace
 
 DEPTH = 8  # of nested JSON that is taken apart; what lies deeper is compared as one value
+OWN_NAME = "trace.path"  # each trace has its own, which is no difference of the runs
 
 
 def metadata_schema() -> Any:
@@ -35,10 +36,13 @@ def metadata(a: Trace, b: Trace) -> Any:
 def _facts(trace: Trace) -> dict[str, str]:
     """Everything of interest in the metadata, by path."""
     closing = trace.summary or {}
+    overrides = _json(trace.metadata.get("vmrun.overrides"))
+    if isinstance(overrides, list):
+        overrides = [item for item in overrides if not str(item).startswith(OWN_NAME)]
     known: dict[str, Any] = {
         "spec": trace.spec,
         "images": _json(trace.metadata.get("vmrun.images")),
-        "overrides": _json(trace.metadata.get("vmrun.overrides")),
+        "overrides": overrides,
         "devices": list(trace.devices),
         "host": trace.host,
         "clock.tsc_khz": trace.clock.get("tsc_khz"),  # not tsc_start, which is never the same
@@ -46,7 +50,9 @@ def _facts(trace: Trace) -> dict[str, str]:
         "result": closing.get("result"),
         "dropped": closing.get("dropped"),
     }
-    return {path: text for key, value in known.items() for path, text in _flat(key, value, DEPTH).items()}
+    facts = {path: text for key, value in known.items() for path, text in _flat(key, value, DEPTH).items()}
+    facts.pop(f"spec.{OWN_NAME}", None)
+    return facts
 
 
 def _json(text: str | None) -> Any:

@@ -165,10 +165,11 @@ class _Writer:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first (Protocol Buffers, encoding)."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    """Seven bits a byte, the lowest first, the highest bit set in all but the last (Protocol Buffers, encoding)."""
+    if value < len(_SHORT):
+        return _SHORT[value]
+    return _PAIRS[value & 0x3FFF] + _varint(value >> 14)
+
+
+_PAIRS = [bytes([value & 0x7F | 0x80, value >> 7 | 0x80]) for value in range(1 << 14)]
+_SHORT = [bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80, value >> 7]) for value in range(1 << 14)]
