@@ -26,11 +26,12 @@ RIGHT = ("row", "t", "address", "data", "rip")
 
 def as_text(a: Trace, b: Trace, found: Difference) -> str:
     """The verdict, and the rows around the first difference of each vCPU."""
-    blocks = [f"A  {_run(a)}\nB  {_run(b)}", *(textwrap.fill(note, WIDTH) for note in found.notes)]
+    rows_a = sum(alignment.a.row for alignment in found.alignments.values())
+    rows_b = sum(alignment.b.row for alignment in found.alignments.values())
+    blocks = [f"A  {_run(a, rows_a)}\nB  {_run(b, rows_b)}", *(textwrap.fill(note, WIDTH) for note in found.notes)]
     compared = ", ".join(found.columns)
-    rows = sum(alignment.equal for alignment in found.alignments.values())
     if found.same:
-        blocks.append(textwrap.fill(f"EQUAL: all {rows:,} exits, in {compared}.", WIDTH))
+        blocks.append(textwrap.fill(f"EQUAL: all {rows_a:,} exits, in {compared}.", WIDTH))
     else:
         differ = [vcpu for vcpu, alignment in found.alignments.items() if not alignment.same]
         vcpus = f"vCPU {', '.join(map(str, differ))}"
@@ -43,12 +44,10 @@ def as_text(a: Trace, b: Trace, found: Difference) -> str:
     return "\n\n".join(blocks)
 
 
-def _run(trace: Trace) -> str:
-    closing = trace.summary or {}
-    rows, length = closing.get("rows"), closing.get("duration_ns")
-    exits = f"{sum(rows):,} exits" if isinstance(rows, list) and all(isinstance(n, int) for n in rows) else "exits"
+def _run(trace: Trace, rows: int) -> str:
+    length = (trace.summary or {}).get("duration_ns")
     time = f" in {duration(length)}" if isinstance(length, int) else ""
-    return printable(f"{trace.path}: {exits}{time}")
+    return f"{printable(str(trace.path))}: {rows:,} exits{time}"
 
 
 def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line]) -> Iterator[str]:

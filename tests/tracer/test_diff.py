@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -11,6 +12,8 @@ from tracefakes import exit_, record_all
 
 from tests.bench.compare import generate
 from tracer.cli import main
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -138,6 +141,20 @@ def test_a_table_as_csv_and_as_parquet(diff, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("table", ["vcpus", "rows", "differences", "metadata"])
+def test_any_table_fits_a_terminal(diff, table):
+    status, text = diff(ROWS, changed(50, data=1), "--table", table)
+    assert status == 1
+    assert max(map(len, text.splitlines())) <= 100
+    assert ("row_b" in text) == (table == "differences")
+
+
+def test_empty_traces_are_equal(diff):
+    status, text = diff([], [])
+    assert status == 0
+    assert "EQUAL: all 0 exits" in text
+
+
 def test_an_incomplete_trace_is_said_to_be(diff):
     _, text = diff(ROWS, ROWS, theirs={"closing": {"complete": False}})
     assert "B is not complete" in text
@@ -207,3 +224,15 @@ def test_one_bit_in_a_million_rows(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["differences"] == [
         {"vcpu": row % 2, "kind": "changed", "row_a": row // 2, "rows_a": 1, "row_b": row // 2, "rows_b": 1}
     ]
+
+
+@pytest.mark.kvm
+def test_two_runs_of_a_deterministic_guest_are_equal(tmp_path, capsys):
+    import runner
+
+    spec_file = str(ROOT / "examples" / "hello" / "hello.toml")
+    for name in ("a.arrow", "b.arrow"):
+        runner.run(spec_file, overrides=(f"trace.path={tmp_path / name}",))
+    capsys.readouterr()
+    assert main(["diff", str(tmp_path / "a.arrow"), str(tmp_path / "b.arrow")]) == 0
+    assert "EQUAL: all 3 exits" in capsys.readouterr().out

@@ -11,7 +11,8 @@ from tracer.output import add_formats, show
 from tracer.reader import load
 
 CELL = 80  # characters of a text in a table on a terminal
-TEXT = ("vcpus", "differences", "rows")  # tables of which a terminal shows the text instead
+TEXT = ("vcpus", "rows")  # tables that the text shows, and that are too wide for a terminal
+LONG = ("differences",)  # shown only when it is asked for
 
 EPILOG = """
 With two traces: each vCPU's exits are compared in their order, without regard to time. Status 0: equal; 1: different;
@@ -64,8 +65,10 @@ def run(options: argparse.Namespace) -> int:
     a, b = (load(file) for file in options.files)
     found = compare(a, b, ignored, options.resync, options.context)
     tables = dict(found.tables)
-    if _for_people(options) and options.table is None:
-        tables = {name: _short(table) for name, table in tables.items() if name not in TEXT and table.num_rows}
+    if _for_people(options) and options.table in (None, *TEXT):
+        hidden = (*TEXT, *LONG) if options.table is None else tables
+        tables = {name: _short(table) for name, table in tables.items() if name not in hidden and table.num_rows}
+        options.table = None
     show(tables, options, head=as_text(a, b, found))
     return 0 if found.same else 1
 
