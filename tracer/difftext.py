@@ -7,6 +7,7 @@ from typing import Any
 from tracer.analysis.alignment import LOST, SEARCHES, Alignment
 from tracer.analysis.difference import Difference
 from tracer.analysis.hunks import BOTH, ONLY_B, Line
+from tracer.analysis.runs import length_ns
 from tracer.output import duration, printable
 from tracer.reader import Trace
 
@@ -45,8 +46,8 @@ def as_text(a: Trace, b: Trace, found: Difference) -> str:
 
 
 def _run(trace: Trace, rows: int) -> str:
-    length = (trace.summary or {}).get("duration_ns")
-    time = f" in {duration(length)}" if isinstance(length, int) else ""
+    length = length_ns(trace)
+    time = f" in {duration(length)}" if length is not None else ""
     return f"{printable(str(trace.path))}: {rows:,} exits{time}"
 
 

@@ -129,6 +129,14 @@ def test_strange_metadata_is_compared_as_it_stands(diff, images):
     assert diff(ROWS, ROWS, theirs=strange)[0] == 0
 
 
+@pytest.mark.parametrize("value", [10**400, -1, True, "long", None, [], {"a": [{}]}, float("nan")])
+def test_a_strange_closing_summary_is_compared_as_it_stands(diff, value):
+    strange = {"closing": dict.fromkeys(("duration_ns", "rows", "dropped", "result"), value)}
+    status, text = diff(ROWS, ROWS, theirs=strange)
+    assert status == 0
+    assert "b.arrow: 100 exits" in text
+
+
 def test_a_table_as_csv_and_as_parquet(diff, tmp_path):
     status, text = diff(ROWS, changed(50, data=1), "--csv", "--table", "differences")
     assert status == 1

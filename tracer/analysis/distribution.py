@@ -21,6 +21,7 @@ from attrs import frozen
 
 from tracer.analysis.consoles import read_console
 from tracer.analysis.fields import field
+from tracer.analysis.runs import length_ns
 from tracer.analysis.totals import by, totals
 from tracer.errors import TraceError
 from tracer.reader import Trace, load
@@ -110,10 +111,8 @@ def compare_runs(
 def measure(trace: Trace, lines: Sequence[str] = ()) -> dict[str, dict[str, float]]:
     """The quantities of one run: ``times`` in ns and ``exits``, by name."""
     kinds = totals(trace)
-    closing = trace.summary or {}
-    times: dict[str, float] = {}
-    if isinstance(closing.get("duration_ns"), int):
-        times["boot"] = closing["duration_ns"]
+    length = length_ns(trace)
+    times: dict[str, float] = {} if length is None else {"boot": length}
     if lines:
         printed = read_console(trace).lines()
         for line in lines:
@@ -158,7 +157,7 @@ def spread(values: Sequence[float]) -> float:
 
 def _middle(values: Sequence[float | None]) -> tuple[float | None, float | None]:
     """Median and spread; None where a run does not have the value."""
-    known = [value for value in values if value is not None]
+    known = [float(value) for value in values if value is not None]
     return (median(known), spread(known)) if len(known) == len(values) else (None, None)
 
 

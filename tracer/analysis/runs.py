@@ -10,6 +10,12 @@ DEPTH = 8  # of nested JSON that is taken apart; what lies deeper is compared as
 OWN_NAME = "trace.path"  # each trace has its own, which is no difference of the runs
 
 
+def length_ns(trace: Trace) -> int | None:
+    """How long a run took; None where the trace does not say."""
+    value = (trace.summary or {}).get("duration_ns")
+    return value if isinstance(value, int) and 0 <= value < 1 << 63 else None
+
+
 def metadata_schema() -> Any:
     """One row for each value that differs."""
     import pyarrow as pa
