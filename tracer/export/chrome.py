@@ -7,6 +7,7 @@ vCPU; process 2 one for each device and vCPU that used it, and one for the conso
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from tracer.analysis.consoles import read_console
@@ -66,9 +67,12 @@ def _events(trace: Trace) -> Iterator[str]:
         yield json.dumps(event | {"ts": line.t / 1000})
 
 
+_text = lru_cache(1 << 12)(json.dumps)
+
+
 def _slice(name: str, process: int, thread: int, start: int, end: int, arguments: str) -> str:
     return (
-        f'{{"name": {json.dumps(name)}, "cat": "exit", "ph": "X", "pid": {process}, "tid": {thread}, '
+        f'{{"name": {_text(name)}, "cat": "exit", "ph": "X", "pid": {process}, "tid": {thread}, '
         f'"ts": {start / 1000}, "dur": {max(end - start, 0) / 1000}, "args": {arguments}}}'
     )
 

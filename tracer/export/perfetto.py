@@ -38,12 +38,12 @@ class _Writer:
         self._protos, self._out = protos, out
         self._names: dict[tuple[str, str], int] = {}
         self._begin = lru_cache(KNOWN)(self._serialised)
+        self._end = lru_cache(KNOWN)(self._ended)
 
     def write(self, trace: Trace) -> None:
         self._head(trace)
         tracks: dict[tuple[str, int], int] = {}
         entered: dict[int, int] = {}
-        end = self._event(self._protos.TrackEvent.TYPE_SLICE_END)
         for row in exits(trace):
             vcpu = VCPU + row.vcpu
             if row.vcpu not in entered:
@@ -53,12 +53,12 @@ class _Writer:
                 )
                 self._track(uuid=vcpu, parent_uuid=PROCESS, thread=thread)
             else:
-                self._slice(vcpu, end, self._begin(vcpu, "guest"), b"", entered[row.vcpu], row.t_exit)
+                self._slice(vcpu, self._begin(vcpu, "guest"), b"", entered[row.vcpu], row.t_exit)
             entered[row.vcpu] = row.t_entry
             facts = row.addr, row.size, row.items, row.flags
             arguments = self._arguments(row)
             begin = self._begin(vcpu, title(row.reason, row.device, row.direction), *facts)
-            self._slice(vcpu, end, begin, arguments, row.t_exit, row.t_entry)
+            self._slice(vcpu, begin, arguments, row.t_exit, row.t_entry)
             if row.device != NO_DEVICE:
                 track = tracks.get((row.device, row.vcpu))
                 if track is None:
@@ -66,7 +66,7 @@ class _Writer:
                     self._track(uuid=track, parent_uuid=PROCESS, name=f"{row.device}, vCPU {row.vcpu}")
                 # Ports are few; a name for each guest-physical address would be one for each event.
                 name = f"{row.direction} {row.addr:#x}" if row.reason == "io" else f"{row.reason} {row.direction}"
-                self._slice(track, end, self._begin(track, name, *facts), arguments, row.t_exit, row.t_entry)
+                self._slice(track, self._begin(track, name, *facts), arguments, row.t_exit, row.t_entry)
         self._console(trace)
 
     def _head(self, trace: Trace) -> None:
@@ -93,18 +93,14 @@ class _Writer:
             )
             self._timed(line.t, event.SerializeToString())
 
-    def _slice(self, track: int, end: bytes, begin: bytes, arguments: bytes, start: int, stop: int) -> None:
+    def _slice(self, track: int, begin: bytes, arguments: bytes, start: int, stop: int) -> None:
         self._timed(start, begin + arguments)
-        self._timed(max(start, stop), end + self._of(track))
+        self._timed(max(start, stop), self._end(track))
 
-    @lru_cache(KNOWN)  # noqa: B019 - the writer lives as long as one export
-    def _of(self, track: int) -> bytes:
-        event: bytes = self._protos.TrackEvent(track_uuid=track).SerializeToString()
-        return event
-
-    def _event(self, type_: int) -> bytes:
-        event: bytes = self._protos.TrackEvent(type=type_).SerializeToString()
-        return event
+    def _ended(self, track: int) -> bytes:
+        event = self._protos.TrackEvent(type=self._protos.TrackEvent.TYPE_SLICE_END, track_uuid=track)
+        serialised: bytes = event.SerializeToString()
+        return serialised
 
     def _serialised(self, track: int, name: str, *facts: int) -> bytes:
         """The beginning of a slice: its track, name, category, and the arguments that many exits share."""

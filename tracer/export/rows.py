@@ -1,7 +1,7 @@
 """The rows of a trace for formats that are written row by row: tuples rather than dicts, with names for codes."""
 
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from tracer.reader import Trace
@@ -34,12 +34,13 @@ def exits(trace: Trace) -> Iterator[Exit]:
         yield from map(Exit._make, zip(*(batch.column(name).to_pylist() for name in trace.schema.names), strict=True))
 
 
+@lru_cache(1 << 12)
 def title(reason: str, device: str, direction: str) -> str:
     """What an exit is called: ``io serial0 write``, ``hlt``."""
     return " ".join(part for part in (reason, device, direction) if part not in (NO_DEVICE, "none"))
 
 
-@cache
+@lru_cache(1 << 12)
 def flag_names(flags: int) -> str:
     """The names of the bits that are set: ``PYTHON|RIP``."""
     return "|".join(name for name, bit in FLAGS.items() if flags & bit)
