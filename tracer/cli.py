@@ -15,6 +15,8 @@ COMMANDS = {
     "summary": "exits by reason, by device and address; where the time went",
     "console": "what the guest printed, byte for byte",
     "info": "what was run, where, and whether the trace is complete",
+    "diff": "where two traces differ; how two sets of runs do",
+    "export": "a trace for Perfetto, Chrome, flame graphs, Parquet, CSV, Wireshark",
     "recover": "make a trace of what a killed run left",
 }
 

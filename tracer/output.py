@@ -96,7 +96,7 @@ def cell(value: Any, unit: str) -> str:
         case int(), _:
             return f"{value:,}"
         case float(), _:
-            return f"{value:,.3g}"
+            return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
         case bytes(), _:
             return value.hex(" ")
     return printable(str(value))

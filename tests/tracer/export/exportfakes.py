@@ -1,0 +1,27 @@
+"""A trace with everything that an export must cope with, and its export."""
+
+from comparefakes import exit_row, write_trace
+
+from tracer.cli import main
+
+MMIO = 0xFEED_0000
+NOWHERE = {"reason": "hlt", "device": "-", "direction": "none", "addr": 0, "size": 0, "count": 0, "data": 0}
+
+
+def some_rows():
+    """Two vCPUs; text, string I/O, accesses that no device claims, halts, the extremes of numbers."""
+    rows = [exit_row(data=byte) for byte in b"boot\n"]
+    rows += [exit_row(vcpu=1, reason="mmio", addr=MMIO + n, device="rtc0", size=4, data=n << 28) for n in range(3)]
+    rows.append(exit_row(count=12, data=int.from_bytes(b"string I", "little"), payload=b"string I/O\n!", flags=48))
+    rows.append(exit_row(**NOWHERE, rip=(1 << 64) - 1))
+    rows.append(exit_row(vcpu=1, reason="mmio", addr=(1 << 64) - 1, device="-", size=8, data=(1 << 64) - 1, flags=33))
+    rows.append(exit_row(reason="wrmsr", addr=0x4B564D00, device="-", size=8, count=1))
+    return rows
+
+
+def exported(folder, format_, rows=None, *options, **how):
+    """The file that ``vmtrace export`` makes of rows."""
+    trace = write_trace(folder / "trace.arrow", some_rows() if rows is None else rows, batch=4, **how)
+    out = folder / f"out.{format_}"
+    assert main(["export", str(trace), f"--{format_}", "-o", str(out), *options]) == 0
+    return out

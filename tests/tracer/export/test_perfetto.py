@@ -1,0 +1,131 @@
+"""Perfetto: what is written parses by the published messages, and says what the trace says."""
+
+import sys
+from itertools import pairwise
+
+import pytest
+from comparefakes import exit_row, write_trace
+from exportfakes import MMIO, exported, some_rows
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
+
+from tracer.cli import main
+
+EVENT = protos.TrackEvent
+
+
+def parsed(path):
+    """The packets; a second pass over the wire finds no field that is unknown, or written twice and merged."""
+    data = path.read_bytes()
+    trace = protos.Trace()
+    trace.ParseFromString(data)
+    # Perfetto's reader does not merge: what is serialised anew must be as long.
+    assert trace.ByteSize() == len(data)
+    return trace.packet
+
+
+def slices(packets):
+    """(track, name, start, end, arguments) of all slices and instants, as a reader of the trace finds them."""
+    names, found, open_ = {}, [], {}
+    tracks = {}
+    for packet in packets:
+        for field in ("event_names", "event_categories", "debug_annotation_names"):
+            names |= {(field, entry.iid): entry.name for entry in getattr(packet.interned_data, field)}
+        if packet.HasField("track_descriptor"):
+            track = packet.track_descriptor
+            assert track.uuid not in tracks
+            tracks[track.uuid] = track.thread.thread_name or track.process.process_name or track.name
+        if not packet.HasField("track_event"):
+            continue
+        event = packet.track_event
+        name = event.name or names.get(("event_names", event.name_iid))
+        arguments = {
+            names["debug_annotation_names", entry.name_iid]: getattr(entry, entry.WhichOneof("value"))
+            for entry in event.debug_annotations
+        }
+        track = tracks[event.track_uuid]
+        if event.type == EVENT.TYPE_SLICE_BEGIN:
+            assert track not in open_
+            open_[track] = (track, name, packet.timestamp, arguments)
+        elif event.type == EVENT.TYPE_SLICE_END:
+            _, name, start, arguments = open_.pop(track)
+            found.append((track, name, start, packet.timestamp, arguments))
+        else:
+            assert event.type == EVENT.TYPE_INSTANT
+            found.append((track, name, packet.timestamp, None, arguments))
+    assert not open_
+    return found
+
+
+def test_every_exit_is_a_slice_of_its_vcpu(tmp_path):
+    found = slices(parsed(exported(tmp_path, "perfetto")))
+    for vcpu in (0, 1):
+        rows = [(n, row) for n, row in enumerate(some_rows()) if row["vcpu"] == vcpu]
+        handled = [entry for entry in found if entry[0] == f"vCPU {vcpu}" and entry[1] != "guest"]
+        assert [(entry[2], entry[3]) for entry in handled] == [(1000 * n, 1000 * n + 400) for n, _ in rows]
+        assert [(entry[4]["addr"], entry[4]["data"], entry[4]["rip"]) for entry in handled] == [
+            (row["addr"], row["data"], row["rip"]) for _, row in rows
+        ]
+        between = [entry for entry in found if entry[0] == f"vCPU {vcpu}" and entry[1] == "guest"]
+        assert [(entry[2], entry[3]) for entry in between] == [
+            (1000 * before + 400, 1000 * after) for (before, _), (after, _) in pairwise(rows)
+        ]
+
+
+def test_names_and_arguments(tmp_path):
+    found = slices(parsed(exported(tmp_path, "perfetto")))
+    assert {name for track, name, *_ in found if track.startswith("vCPU")} == {
+        "guest",
+        "io serial0 write",
+        "mmio rtc0 write",
+        "mmio write",
+        "hlt",
+        "wrmsr write",
+    }
+    string = next(arguments for *_, arguments in found if "payload" in arguments)
+    assert string == {
+        "addr": 0x3F8,
+        "size": 1,
+        "count": 12,
+        "flags": "PAYLOAD|RIP",
+        "seq": 5,
+        "data": int.from_bytes(b"string I", "little"),
+        "rip": 0x1000,
+        "payload": b"string I/O\n!".hex(),
+    }
+
+
+def test_tracks_of_devices_and_the_console(tmp_path):
+    found = slices(parsed(exported(tmp_path, "perfetto")))
+    assert [name for track, name, *_ in found if track == "serial0, vCPU 0"] == ["write 0x3f8"] * 6
+    devices = [entry for entry in found if entry[0] == "rtc0, vCPU 1"]
+    assert [(name, arguments["addr"]) for _, name, _, _, arguments in devices] == [
+        ("mmio write", MMIO + n) for n in range(3)
+    ]
+    lines = [(name, t) for track, name, t, end, _ in found if track == "console (serial0)"]
+    assert lines == [("boot", 0), ("string I/O", 8000), ("!", 8000)]
+
+
+def test_the_first_packets_set_up_clock_and_sequence(tmp_path):
+    packets = parsed(exported(tmp_path, "perfetto"))
+    assert packets[0].clock_snapshot.primary_trace_clock == protos.BUILTIN_CLOCK_BOOTTIME
+    assert packets[1].sequence_flags == protos.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
+    assert packets[2].track_descriptor.process.process_name == "vmrun fake"
+    assert {packet.trusted_packet_sequence_id for packet in packets} == {1}
+
+
+def test_names_are_interned_once(tmp_path):
+    packets = parsed(exported(tmp_path, "perfetto", [exit_row() for _ in range(1000)]))
+    assert sum(packet.HasField("interned_data") for packet in packets) < 20
+
+
+def test_without_the_package(tmp_path, monkeypatch, capsys):
+    path = write_trace(tmp_path / "a.arrow", [])
+    monkeypatch.setitem(sys.modules, "perfetto.protos.perfetto.trace", None)
+    assert main(["export", str(path), "--perfetto"]) == 2
+    assert "pip install vmrun[perfetto]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("rows", [[], [exit_row(t_exit=-5, t_entry=-7)]])
+def test_odd_traces(tmp_path, rows):
+    slices(parsed(exported(tmp_path, "perfetto", rows)))

@@ -1,0 +1,75 @@
+"""The formats that hold the rows themselves: Parquet and CSV; and collapsed stacks, which count them."""
+
+import csv
+
+import duckdb
+import pandas
+import polars
+import pyarrow.parquet
+from comparefakes import exit_row
+from exportfakes import exported, some_rows
+
+from tracer.reader import load
+
+
+def test_parquet_has_the_same_rows_schema_and_metadata(tmp_path):
+    path = exported(tmp_path, "parquet")
+    ours, theirs = load(tmp_path / "trace.arrow"), pyarrow.parquet.read_table(path)
+    assert theirs.schema.equals(ours.schema, check_metadata=True)
+    assert theirs.to_pylist() == ours.table.to_pylist()
+
+
+def test_parquet_opens_in_pandas_polars_and_duckdb(tmp_path):
+    path = exported(tmp_path, "parquet")
+    rows = load(tmp_path / "trace.arrow").table.to_pylist()
+    assert pandas.read_parquet(path).to_dict("records") == rows
+    assert polars.read_parquet(path).to_dicts() == rows
+    names = ", ".join(f'"{name}"' for name in rows[0])
+    found = duckdb.sql(f"select {names} from '{path}'").fetchall()
+    assert found == [tuple(row.values()) for row in rows]
+
+
+def test_parquet_of_no_rows(tmp_path):
+    assert pyarrow.parquet.read_table(exported(tmp_path, "parquet", [])).num_rows == 0
+
+
+def test_csv(tmp_path):
+    with exported(tmp_path, "csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    rows = load(tmp_path / "trace.arrow").table.to_pylist()
+    assert found == [
+        {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in row.items()} for row in rows
+    ]
+
+
+def stacks(path):
+    """Weights by stack."""
+    found = [line.rsplit(" ", 1) for line in path.read_text().splitlines()]
+    assert len(dict(found)) == len(found)
+    return {stack: int(weight) for stack, weight in found}
+
+
+def test_collapsed_by_exits(tmp_path):
+    assert stacks(exported(tmp_path, "collapsed")) == {
+        "vCPU 0;hlt": 1,
+        "vCPU 0;serial0;io write 0x3f8": 6,
+        "vCPU 0;wrmsr write 0x4b564d00": 1,
+        "vCPU 1;mmio write 0xffffffffffffffff": 1,
+        **{f"vCPU 1;rtc0;mmio write {0xFEED_0000 + n:#x}": 1 for n in range(3)},
+    }
+
+
+def test_collapsed_by_time_is_all_the_time(tmp_path):
+    found = stacks(exported(tmp_path, "collapsed", None, "--weight", "time"))
+    assert found["vCPU 0;serial0;io write 0x3f8"] == 6 * 400
+    for vcpu in (0, 1):
+        at = [n for n, row in enumerate(some_rows()) if row["vcpu"] == vcpu]
+        total = sum(weight for stack, weight in found.items() if stack.startswith(f"vCPU {vcpu};"))
+        assert total == 1000 * (at[-1] - at[0]) + 400
+
+
+def test_names_do_not_break_a_stack(tmp_path):
+    rows = [exit_row(device="a;b\n c")]
+    assert stacks(exported(tmp_path, "collapsed", rows, devices=("a;b\n c",))) == {
+        "vCPU 0;a:b\N{REPLACEMENT CHARACTER} c;io write 0x3f8": 1
+    }

@@ -1,0 +1,152 @@
+"""How two traces differ: the alignment as tables, the rows around each first difference, totals, metadata."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from tracer.analysis.alignment import Alignment, align
+from tracer.analysis.fields import field
+from tracer.analysis.hunks import Line, hunks, rows_table
+from tracer.analysis.runs import metadata
+from tracer.analysis.totals import changes, totals
+from tracer.reader import Trace
+from vmspec.record import FLAGS
+
+COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payload", "device")
+
+
+@frozen
+class Difference:
+    """The whole. ``same``: every compared column of every row is equal; ``columns`` are those; ``hunks`` the rows
+    around each vCPU's first difference; ``tables``: ``vcpus``, ``differences``, ``reasons``, ``devices``,
+    ``addresses``, ``metadata`` and ``rows``; ``notes`` are sentences."""
+
+    same: bool
+    columns: tuple[str, ...]
+    alignments: Mapping[int, Alignment]
+    hunks: Mapping[int, tuple[Line, ...]]
+    tables: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+def compare(a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000, context: int = 3) -> Difference:
+    """Compare two traces. ``ignore`` names columns of :data:`COMPARED` that may differ; ``resync`` is how often, on
+    each vCPU, a search is made for where its streams meet again; ``context`` is how many equal rows to show."""
+    columns = tuple(name for name in COMPARED if name not in set(ignore))
+    named = (("A", a), ("B", b))
+    notes = [f"{name} is not complete: rows may be missing at its end." for name, trace in named if not trace.complete]
+    if "rip" in columns and (blind := [name for name, trace in named if not _tells_rip(trace)]):
+        columns = tuple(name for name in columns if name != "rip")
+        notes.append(f"rip is not compared; recorded without it: {' and '.join(blind)}.")
+    alignments = align(a, b, columns, resync)
+    same = all(alignment.same for alignment in alignments.values())
+    tables = {"vcpus": _vcpus(alignments), "differences": _blocks(alignments)}
+    if not same:
+        ours, theirs = totals(a), totals(b)
+        tables["reasons"] = changes(ours, theirs, ["reason"])
+        tables["devices"] = changes(ours, theirs, ["device"])
+        tables["addresses"] = changes(ours, theirs, ["device", "reason", "addr", "direction"])
+    around = hunks(a, b, alignments, columns, context)
+    tables |= {"metadata": metadata(a, b), "rows": rows_table(around)}
+    return Difference(same, columns, alignments, around, tables, tuple(notes))
+
+
+def vcpus_schema() -> Any:
+    """One row for each vCPU of either trace."""
+    import pyarrow as pa
+
+    number, text = pa.int64(), pa.utf8()
+    return pa.schema(
+        [
+            field("vcpu", number, "index of the vCPU"),
+            field("exits_a", number, "rows in A"),
+            field("exits_b", number, "rows in B"),
+            field("equal", number, "rows of A that stand in B too"),
+            field("changed", number, "rows of A in whose place B has another"),
+            field("deleted", number, "rows of A that B does not have"),
+            field("inserted", number, "rows of B that A does not have"),
+            field("blocks", number, "places where the two differ"),
+            field("first_a", number, "row of A, from 0, at the first of them; null where there is none"),
+            field("first_b", number, "row of B there"),
+            field("unaligned_a", number, "rows of A after aligning was given up"),
+            field("unaligned_b", number, "rows of B after aligning was given up"),
+            field("changed_columns", text, "columns that differ in changed rows, each with the number of rows"),
+        ]
+    )
+
+
+def differences_schema() -> Any:
+    """One row for each place where the two differ, in order; of each vCPU the first thousand."""
+    import pyarrow as pa
+
+    number = pa.int64()
+    return pa.schema(
+        [
+            field("vcpu", number, "index of the vCPU"),
+            field("kind", pa.utf8(), "changed, deleted (only in A) or inserted (only in B)"),
+            field("row_a", number, "row of A, from 0, at which it begins"),
+            field("rows_a", number, "rows of A in it"),
+            field("row_b", number, "row of B at which it begins"),
+            field("rows_b", number, "rows of B in it"),
+        ]
+    )
+
+
+def _tells_rip(trace: Trace) -> bool:
+    """Whether any row has a rip; true of a trace without rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = 0
+    for batch in trace.batches(["flags"]):
+        rows += batch.num_rows
+        if pc.any(pc.not_equal(pc.bit_wise_and(batch.column(0), pa.scalar(FLAGS["RIP"], pa.uint16())), 0)).as_py():
+            return True
+    return not rows
+
+
+def _vcpus(alignments: Mapping[int, Alignment]) -> Any:
+    import pyarrow as pa
+
+    rows = []
+    for vcpu, found in alignments.items():
+        first = found.blocks[0] if found.blocks else None
+        unaligned = found.unaligned or (0, 0)
+        columns = ", ".join(f"{name} {count:,}" for name, count in found.columns.most_common())
+        rows.append(
+            {
+                "vcpu": vcpu,
+                "exits_a": found.a.row,
+                "exits_b": found.b.row,
+                "equal": found.equal,
+                "changed": found.changed,
+                "deleted": found.deleted,
+                "inserted": found.inserted,
+                "blocks": found.kinds.total(),
+                "first_a": first.row_a if first else None,
+                "first_b": first.row_b if first else None,
+                "unaligned_a": unaligned[0],
+                "unaligned_b": unaligned[1],
+                "changed_columns": columns,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=vcpus_schema())
+
+
+def _blocks(alignments: Mapping[int, Alignment]) -> Any:
+    import pyarrow as pa
+
+    rows = [
+        {
+            "vcpu": vcpu,
+            "kind": block.kind,
+            "row_a": block.row_a,
+            "rows_a": block.rows_a,
+            "row_b": block.row_b,
+            "rows_b": block.rows_b,
+        }
+        for vcpu, alignment in alignments.items()
+        for block in alignment.blocks
+    ]
+    return pa.Table.from_pylist(rows, schema=differences_schema())

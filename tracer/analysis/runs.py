@@ -1,0 +1,82 @@
+"""What two traces say of their runs, where they say it differently: the spec, the images, the host, the end."""
+
+import json
+from typing import Any
+
+from tracer.analysis.fields import field
+from tracer.reader import Trace
+
+DEPTH = 8  # of nested JSON that is taken apart; what lies deeper is compared as one value
+OWN_NAME = "trace.path"  # each trace has its own, which is no difference of the runs
+
+
+def length_ns(trace: Trace) -> int | None:
+    """How long a run took; None where the trace does not say."""
+    value = (trace.summary or {}).get("duration_ns")
+    return value if isinstance(value, int) and 0 <= value < 1 << 63 else None
+
+
+def metadata_schema() -> Any:
+    """One row for each value that differs."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            field("key", pa.utf8(), "the part of the metadata, and the path to the value in it"),
+            field("a", pa.utf8(), "JSON; null where A has none"),
+            field("b", pa.utf8(), "JSON; null where B has none"),
+        ]
+    )
+
+
+def metadata(a: Trace, b: Trace) -> Any:
+    """A table of :func:`metadata_schema`."""
+    import pyarrow as pa
+
+    ours, theirs = _facts(a), _facts(b)
+    keys = [key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key)]
+    rows = [{"key": key, "a": ours.get(key), "b": theirs.get(key)} for key in keys]
+    return pa.Table.from_pylist(rows, schema=metadata_schema())
+
+
+def _facts(trace: Trace) -> dict[str, str]:
+    """Everything of interest in the metadata, by path."""
+    closing = trace.summary or {}
+    overrides = _json(trace.metadata.get("vmrun.overrides"))
+    if isinstance(overrides, list):
+        overrides = [item for item in overrides if not str(item).startswith(OWN_NAME)]
+    known: dict[str, Any] = {
+        "spec": trace.spec,
+        "images": _json(trace.metadata.get("vmrun.images")),
+        "overrides": overrides,
+        "devices": list(trace.devices),
+        "host": trace.host,
+        "clock.tsc_khz": trace.clock.get("tsc_khz"),  # not tsc_start, which is never the same
+        "complete": trace.complete,
+        "result": closing.get("result"),
+        "dropped": closing.get("dropped"),
+    }
+    facts = {path: text for key, value in known.items() for path, text in _flat(key, value, DEPTH).items()}
+    facts.pop(f"spec.{OWN_NAME}", None)
+    return facts
+
+
+def _json(text: str | None) -> Any:
+    try:
+        return json.loads(text) if text is not None else None
+    except (ValueError, RecursionError):
+        return text
+
+
+def _flat(path: str, value: Any, depth: int) -> dict[str, str]:
+    """The values in nested tables and lists of tables, as JSON by path."""
+    match value:
+        case None:
+            return {}
+        case dict() if value and depth:
+            inner = [(f"{path}.{key}", item) for key, item in value.items()]
+        case list() if depth and any(isinstance(item, dict) for item in value):
+            inner = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+        case _:
+            return {path: json.dumps(value, default=str)}
+    return {key: text for name, item in inner for key, text in _flat(name, item, depth - 1).items()}

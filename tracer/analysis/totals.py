@@ -1,0 +1,92 @@
+"""Exits and their handling time by kind, counted batch by batch; and what changed between two such counts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tracer.analysis.fields import field
+from tracer.reader import Trace
+
+KEYS = ("reason", "device", "addr", "direction")
+MERGED = 64  # batches whose totals are kept apart before they are added up
+
+
+def totals_schema() -> Any:
+    """One row for each kind of exit. Memory goes with the kinds: the addresses that the guest touched."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            field("reason", pa.utf8(), "KVM exit reason"),
+            field("device", pa.utf8(), "device that claims the address, - where none does"),
+            field("addr", pa.uint64(), "port, guest-physical address or MSR", unit="address"),
+            field("direction", pa.utf8(), "read, write or none"),
+            field("exits", pa.int64(), "how many"),
+            field("handling_ns", pa.int64(), "from their t_exit to their t_entry, in all", unit="ns"),
+        ]
+    )
+
+
+def totals(trace: Trace) -> Any:
+    """Count a trace's exits by :data:`KEYS`: a table of :func:`totals_schema`, in no particular order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    schema = totals_schema()
+    parts: list[Any] = [schema.empty_table()]
+    for batch in trace.batches(["t_exit", "t_entry", "reason", "addr", "direction", "device"]):
+        handling = pc.subtract(batch.column("t_entry"), batch.column("t_exit"))
+        table = pa.table({name: batch.column(name) for name in KEYS} | {"handling_ns": handling})
+        counted = table.group_by(list(KEYS)).aggregate([("handling_ns", "count"), ("handling_ns", "sum")])
+        names = {"handling_ns_count": "exits", "handling_ns_sum": "handling_ns"}
+        counted = counted.rename_columns([names.get(name, name) for name in counted.column_names])
+        parts.append(counted.select(schema.names).cast(schema))
+        if len(parts) > MERGED:
+            parts = [by(pa.concat_tables(parts), KEYS)]
+    return by(pa.concat_tables(parts), KEYS)
+
+
+def by(table: Any, keys: Sequence[str]) -> Any:
+    """A table of totals by fewer keys; those, then ``exits`` and ``handling_ns``."""
+    import pyarrow as pa
+
+    added = table.group_by(list(keys)).aggregate([("exits", "sum"), ("handling_ns", "sum")])
+    wanted = [totals_schema().field(name) for name in (*keys, "exits", "handling_ns")]
+    added = added.select([*keys, "exits_sum", "handling_ns_sum"]).rename_columns([f.name for f in wanted])
+    return added.cast(pa.schema(wanted))
+
+
+def changes_schema(keys: Sequence[str]) -> Any:
+    """One row for each kind of exit, by ``keys``, of which A and B have another number; the largest change first."""
+    import pyarrow as pa
+
+    kinds = totals_schema()
+    return pa.schema(
+        [
+            *(kinds.field(key) for key in keys),
+            field("exits_a", pa.int64(), "exits in A"),
+            field("exits_b", pa.int64(), "exits in B"),
+            field("difference", pa.int64(), "B less A"),
+            field("ratio", pa.float64(), "B to A; null where A has none"),
+        ]
+    )
+
+
+def changes(a: Any, b: Any, keys: Sequence[str]) -> Any:
+    """Compare two tables of totals by ``keys``: a table of :func:`changes_schema`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    both = by(a, keys).join(by(b, keys), list(keys), join_type="full outer", left_suffix="_a", right_suffix="_b")
+    counts = [pc.fill_null(both[name], 0) for name in ("exits_a", "exits_b")]
+    known = pc.if_else(pc.equal(counts[0], 0), None, counts[0])
+    columns = {
+        **{key: both[key] for key in keys},
+        "exits_a": counts[0],
+        "exits_b": counts[1],
+        "difference": pc.subtract(counts[1], counts[0]),
+        "ratio": pc.divide(counts[1].cast(pa.float64()), known.cast(pa.float64())),
+    }
+    table = pa.table(columns).cast(changes_schema(keys))
+    table = table.filter(pc.not_equal(table["difference"], 0))
+    order = pa.table({"size": pc.negate(pc.abs(table["difference"])), **{key: table[key] for key in keys}})
+    return table.take(pc.sort_indices(order, sort_keys=[(name, "ascending") for name in order.column_names]))

@@ -1,0 +1,132 @@
+"""``vmtrace diff``: where two traces differ; or how two sets of runs differ, beyond their own spread."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tracer.analysis.difference import COMPARED, compare
+from tracer.difftext import as_text
+from tracer.errors import TraceError
+from tracer.output import add_formats, show
+from tracer.reader import load
+
+CELL = 80  # characters of a text in a table on a terminal
+TEXT = ("vcpus", "rows")  # tables that the text shows, and that are too wide for a terminal
+LONG = ("differences",)  # shown only when it is asked for
+
+EPILOG = """
+With two traces: each vCPU's exits are compared in their order, without regard to time. Status 0: equal; 1: different;
+2: a file or the call is wrong. Metadata that differs is shown but does not count.
+
+With --stat: the files are runs of one side, those after --against of the other. A quantity differs when its medians are
+further apart than --threshold and than --noise times the sum of both sides' spreads. Status 1: one does.
+"""
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="A and B; with --stat, all runs of A")
+    pair = parser.add_argument_group("two traces")
+    pair.add_argument("--ignore", default="", metavar="COLUMNS", help=f"may differ; of {','.join(COMPARED)}")
+    pair.add_argument("--context", type=_count, default=3, metavar="N", help="equal exits to show around a difference")
+    pair.add_argument(
+        "--resync", type=_count, default=10_000, metavar="N", help="searches for where a vCPU's exits meet again"
+    )
+    several = parser.add_argument_group("several runs")
+    several.add_argument("--stat", action="store_true", help="compare distributions over runs")
+    several.add_argument("--against", type=Path, nargs="+", default=[], metavar="FILE", help="the runs of side B")
+    several.add_argument(
+        "--line", action="append", default=[], metavar="TEXT", help="also the time to this console line"
+    )
+    several.add_argument("--threshold", type=_share, default=0.05, metavar="SHARE", help="change that matters (5%%)")
+    several.add_argument(
+        "--noise", type=_factor, default=3.0, metavar="K", help="spreads that a change must exceed (3)"
+    )
+    several.add_argument(
+        "--only", metavar="PATTERN", help="only these quantities, for instance boot or 'exits device *'"
+    )
+    add_formats(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare, print, and say by the status whether there is a difference."""
+    if options.stat:
+        return _runs(options)
+    if options.against:
+        raise TraceError("--against goes with --stat: vmtrace diff --stat A1 A2 ... --against B1 B2 ...")
+    if len(options.files) != 2:
+        raise TraceError(f"two traces are compared, not {len(options.files)}; for several runs of each side: --stat")
+    ignored = [name.strip() for name in options.ignore.split(",") if name.strip()]
+    if unknown := [name for name in ignored if name not in COMPARED]:
+        raise TraceError(f"--ignore: there is no column {unknown[0]!r}; there are {', '.join(COMPARED)}")
+    if set(ignored) >= set(COMPARED):
+        raise TraceError("--ignore: nothing is left to compare")
+    a, b = (load(file) for file in options.files)
+    found = compare(a, b, ignored, options.resync, options.context)
+    tables = dict(found.tables)
+    if _for_people(options) and options.table in (None, *TEXT):
+        hidden = (*TEXT, *LONG) if options.table is None else tables
+        tables = {name: _short(table) for name, table in tables.items() if name not in hidden and table.num_rows}
+        options.table = None
+    show(tables, options, head=as_text(a, b, found))
+    return 0 if found.same else 1
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from tracer.analysis.distribution import compare_runs
+
+    if not options.against:
+        raise TraceError("--stat needs the runs of the other side: vmtrace diff --stat A1 A2 ... --against B1 B2 ...")
+    found = compare_runs(
+        options.files, options.against, options.line, options.threshold, options.noise, options.only or "*"
+    )
+    tables = found.tables
+    if _for_people(options) and options.table is None:
+        tables = {name: table for name, table in tables.items() if table.num_rows}
+    show(tables, options, head=found.text)
+    return 1 if found.differs else 0
+
+
+def _for_people(options: argparse.Namespace) -> bool:
+    return not (options.json or options.csv or options.parquet)
+
+
+def _short(table: Any) -> Any:
+    """The table with its long texts cut, as a terminal shows it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = table.column(index)
+            cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(texts, 0, CELL - 3), "...", "")
+            table = table.set_column(index, field, pc.if_else(pc.greater(pc.utf8_length(texts), CELL), cut, texts))
+    return table
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    """5% or 0.05."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 5% or 0.05")
+    return value
+
+
+def _factor(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return value

@@ -1,0 +1,73 @@
+"""``vmtrace export``: a trace in the format of another tool."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from tracer.errors import TraceError
+from tracer.export.sink import sink
+from tracer.reader import Trace, load
+
+# Each with the suffix of its files, and what it is for.
+FORMATS = {
+    "perfetto": (".pftrace", "protobuf, for ui.perfetto.dev: tracks of vCPUs, devices, console (vmrun[perfetto])"),
+    "chrome": (".json", "trace event JSON, for chrome://tracing, Perfetto and speedscope"),
+    "collapsed": (".folded", "collapsed stacks, for flamegraph.pl, inferno and speedscope"),
+    "parquet": (".parquet", "the same rows as Parquet"),
+    "csv": (".csv", "the same rows as CSV"),
+    "pcap": (".pcapng", "serial traffic as pcapng, for Wireshark"),
+}
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", type=Path)
+    formats = parser.add_mutually_exclusive_group(required=True)
+    for name, (_, text) in FORMATS.items():
+        formats.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=text)
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="default: beside FILE; - is standard output")
+    parser.add_argument(
+        "--weight", choices=["exits", "time"], default="exits", help="of collapsed stacks; time is in ns, guest and all"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the file whole or not at all, and say where it is."""
+    trace = load(options.file)
+    output = options.output or options.file.with_suffix(FORMATS[options.format][0])
+    if output.exists() and output.samefile(options.file):
+        raise TraceError(f"{output} is the trace itself: give another name with -o")
+    with sink(output) as out:
+        _write(trace, out, options)
+    if str(output) != "-":
+        print(f"{output}: {output.stat().st_size:,} bytes", file=sys.stderr)
+    return 0
+
+
+def _write(trace: Trace, out: BinaryIO, options: argparse.Namespace) -> None:
+    match options.format:
+        case "perfetto":
+            from tracer.export import perfetto
+
+            perfetto.write(trace, out)
+        case "chrome":
+            from tracer.export import chrome
+
+            chrome.write(trace, out)
+        case "collapsed":
+            from tracer.export import collapsed
+
+            collapsed.write(trace, out, options.weight == "time")
+        case "parquet":
+            from tracer.export import parquet
+
+            parquet.write(trace, out)
+        case "csv":
+            from tracer.export import csv
+
+            csv.write(trace, out)
+        case "pcap":
+            from tracer.export import pcap
+
+            pcap.write(trace, out)

@@ -1,0 +1,120 @@
+"""A difference of two traces as text for a terminal of 100 columns, in the manner of ``diff -u``."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tracer.analysis.alignment import LOST, SEARCHES, Alignment
+from tracer.analysis.difference import Difference
+from tracer.analysis.hunks import BOTH, ONLY_B, Line
+from tracer.analysis.runs import length_ns
+from tracer.output import duration, printable
+from tracer.reader import Trace
+
+WIDTH = 100
+PAYLOAD = 12  # bytes of a payload that are shown
+# Cells of a row, and the columns each of them shows.
+CELLS = {
+    "reason": ("reason",),
+    "device": ("device",),
+    "address": ("addr",),
+    "access": ("direction", "size", "count"),
+    "data": ("data", "payload"),
+    "rip": ("rip",),
+}
+RIGHT = ("row", "t", "address", "data", "rip")
+
+
+def as_text(a: Trace, b: Trace, found: Difference) -> str:
+    """The verdict, and the rows around the first difference of each vCPU."""
+    rows_a = sum(alignment.a.row for alignment in found.alignments.values())
+    rows_b = sum(alignment.b.row for alignment in found.alignments.values())
+    blocks = [f"A  {_run(a, rows_a)}\nB  {_run(b, rows_b)}", *(textwrap.fill(note, WIDTH) for note in found.notes)]
+    compared = ", ".join(found.columns)
+    if found.same:
+        blocks.append(textwrap.fill(f"EQUAL: all {rows_a:,} exits, in {compared}.", WIDTH))
+    else:
+        differ = [vcpu for vcpu, alignment in found.alignments.items() if not alignment.same]
+        vcpus = f"vCPU {', '.join(map(str, differ))}"
+        blocks.append(textwrap.fill(f"DIFFERENT: {vcpus}. Compared: {compared}.", WIDTH))
+    for vcpu, alignment in found.alignments.items():
+        if not alignment.same:
+            blocks.append("\n".join(_vcpu(vcpu, alignment, found.hunks[vcpu])))
+        elif not found.same:
+            blocks.append(f"vCPU {vcpu}: all {alignment.equal:,} exits are equal")
+    return "\n\n".join(blocks)
+
+
+def _run(trace: Trace, rows: int) -> str:
+    length = length_ns(trace)
+    time = f" in {duration(length)}" if length is not None else ""
+    return f"{printable(str(trace.path))}: {rows:,} exits{time}"
+
+
+def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line]) -> Iterator[str]:
+    yield f"vCPU {vcpu}: {found.a.row:,} exits in A, {found.b.row:,} in B; {found.equal:,} equal"
+    kinds = ", ".join(
+        f"{found.kinds[kind]:,} {kind}" for kind in ("changed", "deleted", "inserted") if found.kinds[kind]
+    )
+    yield f"  blocks:  {kinds}"
+    counts = {"changed": found.changed, "only in A": found.deleted, "only in B": found.inserted}
+    yield "  exits:   " + ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if found.columns:
+        columns = ", ".join(f"{name} ({count:,})" for name, count in found.columns.most_common())
+        yield textwrap.fill(f"  changed: {columns}", WIDTH, subsequent_indent=" " * 11)
+    if found.unaligned is not None:
+        why = f"--resync was used up, or {LOST} times {SEARCHES[-1][0]:,} exits had nothing in common"
+        rest = f"  not aligned: the last {found.unaligned[0]:,} of A and {found.unaligned[1]:,} of B ({why})"
+        yield textwrap.fill(rest, WIDTH, subsequent_indent=" " * 4)
+    yield ""
+    yield from hunk(lines)
+
+
+def hunk(lines: Sequence[Line]) -> Iterator[str]:
+    """The rows, under a head; what differs stands in square brackets. Rows that both have are shown as A has them."""
+    rows = [_cells(line) for line in lines]
+    names = ["row", "t", *CELLS]
+    widths = {name: max(len(name), *(len(cells.get(name, "")) for cells in rows)) for name in names}
+    for mark, cells in [
+        ("", {name: name for name in names}),
+        *((line.mark, cells) for line, cells in zip(lines, rows, strict=True)),
+    ]:
+        if "left out" in cells:
+            yield f"  {mark} {cells['left out']}"
+            continue
+        text = " ".join(
+            cells[name].rjust(widths[name]) if name in RIGHT else cells[name].ljust(widths[name]) for name in names
+        )
+        yield f"  {mark or BOTH} {text}".rstrip()
+
+
+def _cells(line: Line) -> dict[str, str]:
+    if line.left_out:
+        return {"left out": f"... {line.left_out:,} more"}
+    values = line.values
+    number = line.row_b if line.mark == ONLY_B else line.row_a
+    cells = {"row": f"{number:,}", "t": f"{values['t_exit'] / 1e9:.6f} s"}
+    for name, columns in CELLS.items():
+        text = _cell(name, values)
+        cells[name] = f"[{text}]" if set(columns) & set(line.differs) else text
+    return cells
+
+
+def _cell(name: str, values: Mapping[str, Any]) -> str:
+    match name:
+        case "address":
+            return f"{values['addr']:#x}"
+        case "rip":
+            return f"{values['rip']:#x}"
+        case "access" if values["direction"] == "none":
+            return "-"
+        case "access":
+            return f"{values['direction']} {values['size']}" + (f"x{values['count']}" if values["count"] != 1 else "")
+        case "data" if values["payload"]:
+            payload: bytes = values["payload"]
+            return payload[:PAYLOAD].hex() + ("..." if len(payload) > PAYLOAD else "")
+        case "data":
+            data = values["data"]
+            character = f" {chr(data)!r}" if values["size"] == 1 and 0x20 < data < 0x7F else ""
+            return f"{data:#x}{character}"
+    return printable(str(values[name]))

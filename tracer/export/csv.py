@@ -1,0 +1,36 @@
+"""CSV with a head line: names for codes, ``payload`` in hexadecimal, all other numbers decimal, times in ns."""
+
+from typing import Any, BinaryIO
+
+from tracer.reader import Trace
+
+
+def write(trace: Trace, out: BinaryIO) -> None:
+    """Write all rows."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    plain = pa.schema([pa.field(field.name, _type(field.type)) for field in trace.schema])
+    with pyarrow.csv.CSVWriter(out, plain) as writer:
+        for batch in trace.batches():
+            columns = [_plain(column) for column in batch.columns]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=plain))
+
+
+def _type(type_: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.utf8() if pa.types.is_dictionary(type_) or pa.types.is_binary(type_) else type_
+
+
+def _plain(column: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(column.type):
+        return column.cast(pa.utf8())
+    if not pa.types.is_binary(column.type):
+        return column
+    if not pc.any(pc.greater(pc.binary_length(column), 0)).as_py():
+        return column.cast(pa.utf8())  # all of them empty, as most batches' are
+    return pa.array([value.hex() for value in column.to_pylist()], pa.utf8())

@@ -1,0 +1,147 @@
+"""Serial traffic as a pcapng file for Wireshark: one packet for each access that moved data, with direction and time.
+
+The container is pcapng (draft-ietf-opsawg-pcapng), an interface for each serial port, with times in ns. A packet is
+LINKTYPE_RTAC_SERIAL (tcpdump.org/linktypes): seconds and microseconds, the event, the control lines, two bytes of zero,
+all big-endian, then the data. Changes of the control lines are events of their own.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
+
+from tracer.analysis.consoles import port_rows, ports
+from tracer.console import LCR_DLAB, MCR_LOOP, SERIAL
+from tracer.errors import TraceError
+from tracer.reader import Trace
+
+LINKTYPE_RTAC_SERIAL = 250
+STATUS_CHANGE, DATA_TX_START, DATA_RX_START = 0x00, 0x01, 0x02  # events
+CTS, DCD, DSR, RTS, DTR, RING = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20  # bits of the control lines
+
+# Bits of the 16550A's registers (National Semiconductor PC16550D, section 8).
+LSR_DR = 0x01  # data ready
+IIR_DATA = (0x04, 0x0C)  # received data, also after a time-out
+MCR_LINES = {0x01: DTR, 0x02: RTS}
+MSR_LINES = {0x10: CTS, 0x20: DSR, 0x40: RING, 0x80: DCD}
+
+SECTION, INTERFACE, PACKET = 0x0A0D0D0A, 0x00000001, 0x00000006  # block types
+BYTE_ORDER = 0x1A2B3C4D
+# Options: of all blocks, of a section, of an interface.
+OPT_END, OPT_COMMENT, SHB_USERAPPL, IF_NAME, IF_DESCRIPTION, IF_TSRESOL = 0, 1, 4, 2, 3, 9
+NANOSECONDS = b"\x09"  # 10 to the power of -9
+
+
+class Packet(NamedTuple):
+    """``t`` in ns; ``lines`` are the control lines after the event."""
+
+    port: str
+    t: int
+    event: int
+    lines: int
+    data: bytes
+
+
+class Uart:
+    """What the accesses to a serial port say of its state.
+
+    A read of the receive buffer counts as data where the line status, or the interrupt identification, last read said
+    that there is some; a guest that reads it unasked got nothing. Divisor latch and loopback move no data.
+    """
+
+    def __init__(self, port: str) -> None:
+        self._port = port
+        self._lcr = self._mcr = self._lines = 0
+        self._ready = False
+
+    def access(self, t: int, offset: int, write: bool, item: bytes) -> Iterator[Packet]:
+        """One access of one or more registers, the first of them at ``offset``."""
+        for register, value in enumerate(item, offset):
+            match register, write:
+                case (0, _) if self._lcr & LCR_DLAB or self._mcr & MCR_LOOP:
+                    pass  # the divisor latch; what comes back to the receiver never left
+                case (0, True):  # transmitter holding register
+                    yield Packet(self._port, t, DATA_TX_START, self._lines, bytes([value]))
+                case (0, False) if self._ready:  # receiver buffer register
+                    yield Packet(self._port, t, DATA_RX_START, self._lines, bytes([value]))
+                case (2, False):  # interrupt identification register
+                    self._ready = self._ready or value & 0x0F in IIR_DATA
+                case (3, True):  # line control register
+                    self._lcr = value
+                case (4, True):  # modem control register
+                    self._mcr = value
+                    yield from self._changed(t, MCR_LINES, value)
+                case (5, False):  # line status register
+                    self._ready = bool(value & LSR_DR)
+                case (6, False) if not self._mcr & MCR_LOOP:  # modem status register
+                    yield from self._changed(t, MSR_LINES, value)
+
+    def _changed(self, t: int, bits: Mapping[int, int], value: int) -> Iterator[Packet]:
+        lines = self._lines
+        for bit, line in bits.items():
+            lines = lines | line if value & bit else lines & ~line
+        if lines != self._lines:
+            self._lines = lines
+            yield Packet(self._port, t, STATUS_CHANGE, lines, b"")
+
+
+def packets(trace: Trace) -> Iterator[Packet]:
+    """The traffic of all serial ports, by time."""
+    names = ports(trace, SERIAL)
+    uarts = {name: Uart(name) for name in names}
+    for batch in port_rows(trace, names):
+        for row in batch.to_pylist():
+            yield from _packets(uarts[row["device"]], row)
+
+
+def _packets(uart: Uart, row: Mapping[str, Any]) -> list[Packet]:
+    """The packets of one exit; the items of string I/O are one packet where all of them are data."""
+    size = max(row["size"], 1)
+    moved = (row["payload"] or row["data"].to_bytes(8, "little"))[: size * row["count"]]
+    found = [
+        packet
+        for start in range(0, len(moved), size)
+        for packet in uart.access(
+            row["t_exit"], row["addr"] & 7, row["direction"] == "write", moved[start : start + size]
+        )
+    ]
+    if len(found) > 1 and {packet.event for packet in found} in ({DATA_TX_START}, {DATA_RX_START}):
+        return [found[0]._replace(data=b"".join(packet.data for packet in found))]
+    return found
+
+
+def write(trace: Trace, out: BinaryIO) -> None:
+    """Write the traffic. Raises TraceError for a machine without serial ports."""
+    names = ports(trace, SERIAL)
+    if not names:
+        raise TraceError(
+            f"{trace.path}: the machine has no serial port; its devices: {', '.join(trace.devices) or '-'}"
+        )
+    comment = b"Times are since the machine started."
+    body = struct.pack("<IHHq", BYTE_ORDER, 1, 0, -1)  # version 1.0, of a length that is not said
+    out.write(_block(SECTION, body + _options({OPT_COMMENT: comment, SHB_USERAPPL: b"vmtrace export"})))
+    for port in names:
+        options = {IF_NAME: port.encode(), IF_DESCRIPTION: b"serial port of the guest", IF_TSRESOL: NANOSECONDS}
+        out.write(_block(INTERFACE, struct.pack("<HHI", LINKTYPE_RTAC_SERIAL, 0, 0) + _options(options)))
+    numbers = {port: number for number, port in enumerate(names)}
+    for packet in packets(trace):
+        t = max(packet.t, 0)
+        seconds, ns = divmod(t, 1_000_000_000)
+        data = struct.pack(">IIBBH", seconds & 0xFFFFFFFF, ns // 1000, packet.event, packet.lines, 0) + packet.data
+        head = struct.pack("<IIIII", numbers[packet.port], t >> 32, t & 0xFFFFFFFF, len(data), len(data))
+        out.write(_block(PACKET, head + _padded(data)))
+
+
+def _block(type_: int, body: bytes) -> bytes:
+    """A block: its type, its length before and after the body."""
+    length = struct.pack("<I", len(body) + 12)
+    return struct.pack("<I", type_) + length + body + length
+
+
+def _options(options: Mapping[int, bytes]) -> bytes:
+    return b"".join(
+        struct.pack("<HH", code, len(value)) + _padded(value) for code, value in [*options.items(), (OPT_END, b"")]
+    )
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)

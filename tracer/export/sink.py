@@ -1,0 +1,66 @@
+"""Where an export goes: a file that appears whole or not at all, or standard output."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from tracer.errors import TraceError
+
+
+@contextmanager
+def sink(path: Path) -> Iterator[BinaryIO]:
+    """A binary stream for a file under another name, which is renamed to ``path`` when the block ends well and deleted
+    when it does not; for the path "-", standard output. Raises TraceError when it cannot be written: disk full, say."""
+    if str(path) == "-":
+        if sys.stdout.isatty():
+            raise TraceError("standard output is a terminal: give a file with -o, or redirect")
+        yield cast(BinaryIO, _Counting(sys.stdout.buffer))
+        sys.stdout.buffer.flush()
+        return
+    temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb", buffering=1 << 20) as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class _Counting:
+    """Standard output, which knows its position even where it is a pipe: writers of Parquet ask for it."""
+
+    closed = False
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._at = out, 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        view = memoryview(data)
+        self._out.write(view)
+        self._at += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self._at
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Standard output stays open."""
