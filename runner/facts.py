@@ -5,9 +5,11 @@ import json
 import platform
 from pathlib import Path
 
+from runner.cpuid import for_vcpu
 from runner.kvm.system import System
 from runner.machine import Machine
 from runner.native import _native
+from vmspec.models import CPU
 from vmspec.plan import Plan
 
 CPUID_FIELDS = ("function", "subleaf", "flags", "eax", "ebx", "ecx", "edx")
@@ -30,7 +32,9 @@ def images(plan: Plan) -> dict[str, dict[str, str]]:
 
 def host(machine: Machine) -> dict[str, object]:
     """The host: kernel, processor, KVM's backend and capabilities, a hash of the CPUID it can give."""
-    cpuid = ";".join(",".join(f"{getattr(entry, name):x}" for name in CPUID_FIELDS) for entry in machine.cpuid)
+    # As one vCPU alone would get it: what KVM says itself has the id of the processor that it was asked on.
+    entries = for_vcpu(machine.cpuid, 0, 1, CPU(), tsc_deadline=True)
+    cpuid = ";".join(",".join(f"{getattr(entry, name):x}" for name in CPUID_FIELDS) for entry in entries)
     return {
         "kernel": platform.release(),
         "machine": platform.machine(),

@@ -170,6 +170,18 @@ def test_the_trace_says_what_was_run_where(run_guest):
     assert (trace.spec["vm"]["name"], host["kernel"], trace.clock["tsc_khz"] > 0) == ("guest", os.uname().release, True)
 
 
+def test_the_hash_of_cpuid_is_the_host_s_whichever_processor_it_was_read_on(run_guest):
+    allowed = os.sched_getaffinity(0)
+    try:
+        hashes = set()
+        for processor in allowed:
+            os.sched_setaffinity(0, {processor})
+            hashes.add(tracer.load(run_guest(HLT).trace).host["cpuid_sha256"])
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert len(hashes) == 1
+
+
 def test_a_run_leaves_only_its_trace(run_guest, tmp_path):
     run_guest(HLT)
     assert {path.name for path in tmp_path.iterdir()} == {"guest.toml", "guest.arrow"}
