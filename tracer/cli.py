@@ -14,7 +14,9 @@ BROKEN_PIPE = 141  # what a shell reports of a command that SIGPIPE ended
 COMMANDS = {
     "summary": "exits by reason, by device and address; where the time went",
     "console": "what the guest printed, byte for byte",
+    "events": "the exits, a line each, named and explained; also of a run that goes on",
     "info": "what was run, where, and whether the trace is complete",
+    "top": "where a running machine's exits come from, now",
     "recover": "make a trace of what a killed run left",
 }
 

@@ -203,6 +203,8 @@ class _Compiler:
     def _membership(self, left_node: ast.expr, left: Operand, right_node: ast.expr, depth: int) -> Operand:
         if not isinstance(right_node, ast.Tuple | ast.List | ast.Set):
             right = self._operand(right_node, depth)
+            if left.column is not None and right.constant is not None:
+                raise self._wrong(right_node, f"in takes a list; of one value: ({self._slice(right_node)},)")
             if left.kind == right.kind == "text":
                 return self._fitting(left_node, lambda: right.contains(left))
             raise self._wrong(right_node, f"in takes a list of values, as ('io', 'mmio'), and not a {right.kind}")
@@ -274,10 +276,12 @@ class _Compiler:
         lines = self._source.encode(errors="replace")
         return self._start + len(lines[: node.col_offset].decode(errors="replace"))
 
-    def _shown(self, node: ast.expr) -> str:
+    def _slice(self, node: ast.expr) -> str:
         start = self._at(node)
-        length = (node.end_col_offset or 0) - node.col_offset
-        shown = self.text[start : start + length]
+        return self.text[start : start + (node.end_col_offset or 0) - node.col_offset]
+
+    def _shown(self, node: ast.expr) -> str:
+        shown = self._slice(node)
         return repr(shown if len(shown) <= 40 else shown[:37] + "...")
 
     def _wrong(self, place: ast.expr | int, problem: str) -> TraceError:

@@ -84,9 +84,7 @@ class Decoder:
             # Probes of what was there before mechanism 1, and the upper bytes of its address.
             return ports.PORTS[addr].name, ""
         if PCI_DATA <= addr < PCI_DATA + 4 and self._pci is not None:
-            return _pci_data(self._pci, addr - PCI_DATA), "none there" if direction == READ and _ones(
-                data, size
-            ) else ""
+            return _pci_data(self._pci, addr - PCI_DATA), ""
         if addr - 1 in PIC_COMMANDS and direction == WRITE and self._icw.get(addr - 1):
             word = self._icw[addr - 1].pop(0)
             return f"PIC{1 + (addr == 0xA1)} {word}", _icw_meaning(word, data & 0xFF, addr == 0xA1)
@@ -149,7 +147,7 @@ def _meaning(register: Register, size: int, direction: str, data: int) -> str:
 
 
 def _pci_data(address: int, offset: int) -> str:
-    where = ports.pci_address(address).partition(" ")[0]
+    where = ports.pci_address(address).partition("+")[0]
     at = (address & 0xFC) + offset
     return f"PCI {where} {ports.PCI_HEADER.get(at, f'+{at:#04x}')}"
 
@@ -163,10 +161,6 @@ def _icw_meaning(word: str, value: int, slave: bool) -> str:
             return f"slave id {value & 7}" if slave else "slaves on " + spelled(value, ports.PORTS[0x21].bits)
     parts = [name for mask, name in ((1, "8086"), (2, "AEOI"), (8, "buffered"), (16, "special nested")) if value & mask]
     return " ".join(parts)
-
-
-def _ones(data: int, size: int) -> bool:
-    return data == (1 << 8 * size) - 1
 
 
 # Linux, include/uapi/linux/kvm_para.h.

@@ -157,7 +157,7 @@ def _cmos_index(value: int, direction: str) -> str:
 
 def pci_address(value: int, direction: str = "") -> str:
     """CONFIG_ADDRESS (PCI 3.0, 3.2.2.3.2): bus:device.function and the register's offset."""
-    where = f"{value >> 16 & 0xFF:02x}:{value >> 11 & 0x1F:02x}.{value >> 8 & 7} reg {value & 0xFC:#04x}"
+    where = f"{value >> 16 & 0xFF:02x}:{value >> 11 & 0x1F:02x}.{value >> 8 & 7}+{value & 0xFC:02x}"
     return where + ("" if value & 1 << 31 else ", disabled")
 
 

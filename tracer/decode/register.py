@@ -52,7 +52,7 @@ class Register(NamedTuple):
 
 
 def spelled(value: int, bits: Bits) -> str:
-    """A value by its bits: "THRE|TEMT", what no field covers in hexadecimal; "" where there are no bits to know."""
+    """A value by its bits: "THRE|TEMT", what no field covers in hexadecimal; "" where nothing is set."""
     if not bits:
         return ""
     parts = []
@@ -71,7 +71,7 @@ def spelled(value: int, bits: Bits) -> str:
                 parts.append(word)
     if rest:
         parts.append(f"{rest:#x}")
-    return "|".join(part for part in parts if part) or "none"
+    return "|".join(part for part in parts if part)
 
 
 def character(value: int, direction: str) -> str:

@@ -19,7 +19,7 @@ def _line(value: int, direction: str) -> str:
 
 
 # IIR bits 3-0 (8.6, table IV): which interrupt is pending; bit 0 set is none.
-_PENDING = {1: "none", 6: "line status", 4: "data", 12: "timeout", 2: "THR empty", 0: "modem status"}
+_PENDING = {1: "no interrupt", 6: "line status", 4: "data", 12: "timeout", 2: "THR empty", 0: "modem status"}
 
 _RBR = Register("RBR", "THR", meaning=character)
 _IER = Register("IER", bits=(Bit(1, "ERBFI"), Bit(2, "ETBEI"), Bit(4, "ELSI"), Bit(8, "EDSSI")))  # 8.7
