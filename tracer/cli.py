@@ -17,6 +17,9 @@ COMMANDS = {
     "events": "the exits, a line each, named and explained; also of a run that goes on",
     "info": "what was run, where, and whether the trace is complete",
     "top": "where a running machine's exits come from, now",
+    "merge": "several traces as one, in the order of the host's time",
+    "convert": "a trace as a file of another kind: .arrow, .arrows, .parquet, .csv",
+    "sql": "questions in SQL, answered by DuckDB",
     "recover": "make a trace of what a killed run left",
 }
 

@@ -1,6 +1,6 @@
 """Exits as lines that people read: what each was about, what its value said, how long it took."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -67,17 +67,21 @@ class Lines:
         return line.rstrip()
 
 
-def exits(batches: Iterable[Any], where: Filter | None = None) -> Iterator[dict[str, Any]]:
+def exits(
+    batches: Iterable[Any], where: Filter | None = None, machines: Mapping[int, str] | None = None
+) -> Iterator[dict[str, Any]]:
     """The rows of batches in a trace's order, as dictionaries of all columns; only those that a filter lets through.
 
     Added are ``handling`` (t_entry - t_exit, in ns), ``what``, the name of the port, register or MSR, and ``meaning``,
-    what the value says; the last two are "" where nothing is known.
+    what the value says; the last two are "" where nothing is known. ``machines`` gives the machine of each vCPU of a
+    merged trace, for registers have a state in each.
     """
-    decoder = Decoder()
+    decoders: dict[str, Decoder] = {}
     for batch in batches:
         for row in _wanted(batch, where):
             shown = row.pop("shown")
             row["handling"] = row["t_entry"] - row["t_exit"]
+            decoder = decoders.setdefault(machines.get(row["vcpu"], "") if machines else "", Decoder())
             row["what"], row["meaning"] = decoder.decode(
                 row["reason"], row["addr"], row["size"], row["direction"], first_item(row), row["device"]
             )

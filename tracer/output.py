@@ -73,7 +73,9 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
     shown = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     for field in table.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        shown.add_column(field.name.removesuffix("_ns"), justify="right" if number else "left", overflow="fold")
+        shown.add_column(
+            field.name.removesuffix("_ns"), justify="right" if number else "left", overflow="fold", no_wrap=number
+        )
     units = [(field.metadata or {}).get(b"unit", b"").decode() for field in table.schema]
     for row in table.slice(0, limit).to_pylist():
         shown.add_row(*(Text(cell(value, unit)) for value, unit in zip(row.values(), units, strict=True)))

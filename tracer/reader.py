@@ -45,6 +45,11 @@ class Trace:
             self.summary = read_summary(path, bytes(last[KEY_SUMMARY.encode()]))
 
     @property
+    def kind(self) -> str:
+        """What kind of file it is: "file" (finished) or "stream"."""
+        return "file" if self._is_file else "stream"
+
+    @property
     def complete(self) -> bool:
         """Whether this is everything the run recorded."""
         return self.summary is not None and self.summary.get("complete", True) is True

@@ -10,6 +10,7 @@ from tracer.analysis import where
 from tracer.errors import TraceError
 from tracer.events import READABLE, Lines, exits, flag_names
 from tracer.follow import Follower, follow
+from tracer.merge import machines
 from tracer.reader import Trace, load
 from vmspec.record import COLUMNS
 
@@ -54,7 +55,7 @@ def _print(trace: Trace | Follower, lines: Lines, options: argparse.Namespace) -
     left = options.limit
     if left == 0:
         return
-    for row in exits(batches, chosen):
+    for row in exits(batches, chosen, machines(trace.metadata)):
         if options.json:
             row["flags"] = flag_names(row["flags"])
             row["payload"] = row["payload"].hex()

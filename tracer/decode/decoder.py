@@ -7,6 +7,7 @@ I/O APIC's through an index, the UART's divisor through a bit, the interrupt con
 from collections.abc import Iterable
 from typing import Any
 
+from tracer.console import kind_of
 from tracer.decode import mmio, msr, ports, uart
 from tracer.decode.register import READ, WRITE, Register, character, spelled
 from vmspec import layout
@@ -128,11 +129,6 @@ def decoded(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
         decoder.decode(row["reason"], row["addr"], row["size"], row["direction"], first_item(row), row["device"])
         for row in rows
     ]
-
-
-def kind_of(device: str) -> str:
-    """The kind of a device by its name: of "serial0", and of "web/serial0" in a merged trace, "serial"."""
-    return device.rpartition("/")[2].rstrip("0123456789")
 
 
 def first_item(row: dict[str, Any]) -> int:
