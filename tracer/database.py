@@ -16,13 +16,15 @@ from vmspec.record import FLAGS
 
 _COUNTS = """count(*) AS exits, sum(size * count)::BIGINT AS bytes, sum(handling_ns)::BIGINT AS handling_ns,
     avg(handling_ns)::BIGINT AS mean_ns, max(handling_ns) AS longest_ns"""
+_TIMED = """count(*) AS exits, sum(handling_ns)::BIGINT AS handling_ns, avg(handling_ns)::BIGINT AS mean_ns,
+    max(handling_ns) AS longest_ns"""
 VIEWS = {
     "by_reason": f"SELECT reason, {_COUNTS} FROM exits GROUP BY ALL ORDER BY exits DESC",
     "by_device": f"SELECT device, {_COUNTS} FROM exits GROUP BY ALL ORDER BY exits DESC",
-    "by_port": f"""SELECT addr, what, direction, size, device, {_COUNTS} FROM exits
+    "by_port": f"""SELECT addr, what, direction, size, device, {_TIMED} FROM exits
         WHERE reason = 'io' GROUP BY ALL ORDER BY exits DESC""",
     "by_vcpu": f"SELECT vcpu, {_COUNTS} FROM exits GROUP BY ALL ORDER BY vcpu",
-    "unclaimed": f"""SELECT reason, addr, what, direction, size, {_COUNTS} FROM exits
+    "unclaimed": f"""SELECT reason, addr, what, direction, size, {_TIMED} FROM exits
         WHERE unclaimed GROUP BY ALL ORDER BY exits DESC""",
 }
 _ADDRESSES = ("addr", "rip")

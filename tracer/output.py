@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from tracer.errors import TraceError
 
+WIDTH = 100  # columns of what is no terminal
 SHOWN = 15  # rows of a table on a terminal, unless all are asked for
 
 
@@ -54,6 +56,8 @@ def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDTH
     if head:
         console.print(head, markup=False)
     for name, table in tables.items():
