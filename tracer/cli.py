@@ -14,9 +14,14 @@ BROKEN_PIPE = 141  # what a shell reports of a command that SIGPIPE ended
 COMMANDS = {
     "summary": "exits by reason, by device and address; where the time went",
     "console": "what the guest printed, byte for byte",
+    "events": "the exits, a line each, named and explained; also of a run that goes on",
     "info": "what was run, where, and whether the trace is complete",
     "diff": "where two traces differ; how two sets of runs do",
     "export": "a trace for Perfetto, Chrome, flame graphs, Parquet, CSV, Wireshark",
+    "top": "where a running machine's exits come from, now",
+    "merge": "several traces as one, in the order of the host's time",
+    "convert": "a trace as a file of another kind: .arrow, .arrows, .parquet, .csv",
+    "sql": "questions in SQL, answered by DuckDB",
     "recover": "make a trace of what a killed run left",
 }
 

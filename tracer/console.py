@@ -36,7 +36,7 @@ class Console:
     """
 
     def __init__(self, table: Any, devices: Sequence[str], device: str | None = None) -> None:
-        consoles = [name for kind in (SERIAL, DEBUG) for name in devices if name.rstrip("0123456789") == kind]
+        consoles = [name for kind in (SERIAL, DEBUG) for name in devices if kind_of(name) == kind]
         if device is not None and device not in consoles:
             raise TraceError(f"{device!r} is not a console of this machine; its consoles: {', '.join(consoles) or '-'}")
         self.device = device or next(iter(consoles), None)
@@ -75,7 +75,7 @@ class Console:
 
         mask = pc.and_(pc.equal(table["device"].cast(pa.utf8()), self.device), pc.equal(table["direction"], "write"))
         rows = table.filter(mask).select(["t_exit", "addr", "size", "count", "data", "payload"]).combine_chunks()
-        if str(self.device).startswith(DEBUG):
+        if kind_of(str(self.device)) == DEBUG:
             self._take(rows)
             return
         base = pc.bit_wise_and(rows["addr"], pa.scalar(~7 & (1 << 64) - 1, pa.uint64()))  # COM bases: multiples of 8
@@ -119,6 +119,11 @@ class Console:
             self._pieces.append(data)
             self._piece_times.append(times)
             self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
+
+
+def kind_of(device: str) -> str:
+    """The kind of a device by its name: of "serial0", and of "web/serial0" in a merged trace, "serial"."""
+    return device.rpartition("/")[2].rstrip("0123456789")
 
 
 def _items(rows: Any, row: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from tracer.errors import TraceError
 
+WIDTH = 100  # columns of what is no terminal
 SHOWN = 15  # rows of a table on a terminal, unless all are asked for
 
 
@@ -54,6 +56,8 @@ def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDTH
     if head:
         console.print(head, markup=False)
     for name, table in tables.items():
@@ -73,7 +77,9 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
     shown = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     for field in table.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        shown.add_column(field.name.removesuffix("_ns"), justify="right" if number else "left", overflow="fold")
+        shown.add_column(
+            field.name.removesuffix("_ns"), justify="right" if number else "left", overflow="fold", no_wrap=number
+        )
     units = [(field.metadata or {}).get(b"unit", b"").decode() for field in table.schema]
     for row in table.slice(0, limit).to_pylist():
         shown.add_row(*(Text(cell(value, unit)) for value, unit in zip(row.values(), units, strict=True)))

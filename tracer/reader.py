@@ -37,12 +37,17 @@ class Trace:
         self._is_file = _is_file(path)
         self.summary: dict[str, Any] | None = None
         schema, last = self._ends()
-        self.metadata = _metadata(path, schema)
+        self.metadata = read_metadata(path, schema)
         self.schema = trace_schema(self.metadata, self.devices)
         if not schema.equals(self.schema):
             raise TraceError(f"{path} does not have the columns of a trace of format {FORMAT}")
         if last is not None and KEY_SUMMARY.encode() in last:
-            self.summary = _object(path, "the closing summary", bytes(last[KEY_SUMMARY.encode()]))
+            self.summary = read_summary(path, bytes(last[KEY_SUMMARY.encode()]))
+
+    @property
+    def kind(self) -> str:
+        """What kind of file it is: "file" (finished) or "stream"."""
+        return "file" if self._is_file else "stream"
 
     @property
     def complete(self) -> bool:
@@ -52,15 +57,12 @@ class Trace:
     @cached_property
     def devices(self) -> tuple[str, ...]:
         """Names of the plan's devices, in its order."""
-        return tuple(_strings(self.path, KEY_DEVICES, self.metadata[KEY_DEVICES]))
+        return read_devices(self.path, self.metadata)
 
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The resolved spec of the run, as tomllib reads it; empty where the trace has none."""
-        try:
-            return tomllib.loads(self.metadata.get("vmrun.spec", ""))
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise TraceError(f"{self.path}: the spec in the metadata is not TOML: {error}") from error
+        return read_spec(self.path, self.metadata)
 
     @cached_property
     def host(self) -> dict[str, Any]:
@@ -134,14 +136,21 @@ class Trace:
         try:
             with source, open_ipc(source, options=options) as reader:
                 for batch, custom in _raw(reader, self._is_file):
-                    batch.validate(full=True)  # a damaged file must not become a crash of what reads it
-                    if any(column.null_count for column in batch.columns):
-                        raise pa.ArrowInvalid("a column has nulls")
-                    yield batch, custom
+                    yield checked(batch), custom
         except _damage() as error:
             if self._is_file:
                 raise TraceError(f"{self.path} is damaged: {error}") from error
             # A stream that ends within a batch is what a killed run leaves: what came before is the trace.
+
+
+def checked(batch: Any) -> Any:
+    """The batch, which is whole and without nulls: a damaged file must not become a crash of what reads it."""
+    import pyarrow as pa
+
+    batch.validate(full=True)
+    if any(column.null_count for column in batch.columns):
+        raise pa.ArrowInvalid("a column has nulls")
+    return batch
 
 
 def _raw(reader: Any, is_file: bool) -> Iterator[tuple[Any, Any]]:
@@ -177,7 +186,7 @@ def _is_file(path: Path) -> bool:
     raise TraceError(f"{path} is not an Arrow file")
 
 
-def _metadata(path: Path, schema: Any) -> dict[str, str]:
+def read_metadata(path: Path, schema: Any) -> dict[str, str]:
     """The schema's metadata as text, of a format that this version reads."""
     try:
         metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
@@ -190,6 +199,31 @@ def _metadata(path: Path, schema: Any) -> dict[str, str]:
         raise TraceError(f"{path} has trace format {version!r}; this vmtrace reads format {FORMAT}: use a newer one")
     _strings(path, KEY_DEVICES, metadata.get(KEY_DEVICES, ""))
     return metadata
+
+
+def read_devices(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the plan's devices."""
+    return tuple(_strings(path, KEY_DEVICES, metadata[KEY_DEVICES]))
+
+
+def read_spec(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The resolved spec, as tomllib reads it; empty where there is none."""
+    try:
+        return tomllib.loads(metadata.get("vmrun.spec", ""))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise TraceError(f"{path}: the spec in the metadata is not TOML: {error}") from error
+
+
+def machine_name(spec: Mapping[str, Any]) -> str:
+    """``vm.name`` of a spec, "" where it has none."""
+    table = spec.get("vm")
+    name = table.get("name") if isinstance(table, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def read_summary(path: Path, text: bytes) -> dict[str, Any]:
+    """The closing summary."""
+    return _object(path, "the closing summary", text)
 
 
 def _strings(path: Path, key: str, text: str) -> list[str]:

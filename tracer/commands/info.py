@@ -1,26 +1,72 @@
 """``vmtrace info``: what was run, where, and whether the trace is complete."""
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
-from tracer.output import pairs, printable
+from tracer.analysis.facts import facts
+from tracer.output import duration, pairs, printable
 from tracer.reader import load
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("file", type=Path)
+    parser.add_argument("--json", action="store_true", help="everything, as JSON; times in ns")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the metadata."""
+    """Print the facts, and the spec as it stands in the trace."""
     trace = load(options.file)
-    rows = sum(batch.num_rows for batch in trace.batches(["seq"]))
-    facts = {"rows": f"{rows:,}", "complete": "yes" if trace.complete else "no"}
-    facts |= {key: value for key, value in trace.metadata.items() if "\n" not in value}
-    print(pairs(facts))
-    for key, value in trace.metadata.items():
-        if "\n" in value:
-            print(f"\n{printable(key)}")
-            print("\n".join(f"  {printable(line)}" for line in value.splitlines()))
+    found = facts(trace)
+    if options.json:
+        print(json.dumps(found, indent=2, default=str))
+        return 0
+    print(pairs(_shown(found)))
+    if spec := trace.metadata.get("vmrun.spec", ""):
+        print("\nspec")
+        print("\n".join(f"  {printable(line)}" for line in spec.splitlines()))
     return 0
+
+
+def _shown(found: dict[str, Any]) -> dict[str, Any]:
+    """The facts, a line each."""
+    file, complete, run_ = found["trace"], found["complete"], found["run"]
+    each = f", {file['bytes_per_exit']} bytes an exit ({64} in the ring)" if file["rows"] else ""
+    shown: dict[str, Any] = {
+        "rows": f"{file['rows']:,}",
+        "complete": f"{'yes' if complete['complete'] else 'no'}: {complete['why']}",
+        "size": f"{file['bytes']:,} bytes{each}; {file['kind']}, format {file['format']}",
+    }
+    if file["rows"]:
+        shown["time"] = f"{duration(file['first_ns'])} to {duration(file['last_ns'])}"
+    if isinstance(run_["duration_ns"], int):
+        shown["time"] = f"{shown.get('time', 'no exits')}, of {duration(run_['duration_ns'])}"
+    shown["machine"] = run_["name"] or "-"
+    if isinstance(run_["result"], dict):
+        shown["end"] = " ".join(str(value) for value in run_["result"].values() if value is not None)
+    shown["vCPUs"] = ", ".join(f"{vcpu}: {count:,} rows" for vcpu, count in run_["vcpus"].items()) or "-"
+    shown["devices"] = ", ".join(run_["devices"]) or "-"
+    if isinstance(images := run_["images"], dict):
+        for name, image in images.items():
+            shown[name] = " ".join(map(str, image.values())) if isinstance(image, dict) else image
+    shown |= {name: json.dumps(value) for name, value in (("overrides", run_["overrides"]),) if value}
+    clock = found["clock"]
+    if {"tsc_start", "tsc_khz"} <= clock.keys():
+        shown["clock"] = f"TSC {clock['tsc_khz']} kHz, time 0 is TSC {clock['tsc_start']}"
+    for name, value in found["host"].items():
+        shown[f"host {name}"] = _fact(value)
+    shown |= {name: _fact(value) for name, value in found["other"].items()}
+    return shown
+
+
+def _fact(value: Any) -> str:
+    match value:
+        case dict():
+            return " ".join(f"{name}={item}" for name, item in value.items())
+        case list() if all(isinstance(item, str) for item in value):
+            return ", ".join(value)
+        case str():
+            return value
+    return json.dumps(value)

@@ -1,0 +1,55 @@
+"""What a trace says of itself."""
+
+import json
+
+import pytest
+from tracefakes import numbered, record_all
+
+from tracer import load
+from tracer.analysis.facts import facts
+from tracer.cli import main
+
+
+@pytest.fixture
+def path(tmp_path):
+    records = [[numbered(vcpu, number) for number in range(4)] for vcpu in range(2)]
+    record_all(tmp_path / "boot.arrow", records, summary={"rows": [4, 4], "dropped": [0, 0], "duration_ns": 5000})
+    return tmp_path / "boot.arrow"
+
+
+def test_facts(path):
+    found = facts(load(path))
+    assert found["trace"]["rows"] == 8
+    assert found["trace"]["bytes_per_exit"] == round(path.stat().st_size / 8, 2)
+    assert (found["trace"]["first_ns"], found["trace"]["last_ns"]) == (0, 3300)
+    assert found["complete"]["why"] == "closed by its run, nothing dropped"
+    assert found["run"]["name"] == "fake"
+    assert found["run"]["vcpus"] == {"0": 4, "1": 4}
+    assert found["host"] == {"kernel": "6.1"}
+    assert found["clock"]["tsc_khz"] == 2_999_999
+    assert found["spec"] == {"vm": {"name": "fake"}}
+
+
+@pytest.mark.parametrize(
+    ("summary", "why"),
+    [
+        ({"rows": [4], "dropped": [1]}, "exits were dropped"),
+        ({"rows": [9]}, "the run recorded 9 exits, the file has 4"),
+        ({"complete": False}, "it says itself"),
+        ({"complete": False, "recovered": {}}, "recovered"),
+    ],
+)
+def test_why_something_is_missing(tmp_path, summary, why):
+    record_all(tmp_path / "boot.arrow", [[numbered(0, number) for number in range(4)]], summary=summary)
+    assert why in facts(load(tmp_path / "boot.arrow"))["complete"]["why"]
+
+
+def test_no_exits(tmp_path, capsys):
+    record_all(tmp_path / "boot.arrow", [[]])
+    assert facts(load(tmp_path / "boot.arrow"))["trace"]["bytes_per_exit"] is None
+    assert main(["info", str(tmp_path / "boot.arrow")]) == 0
+
+
+def test_as_json(path, capsys):
+    assert main(["info", "--json", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["run"]["duration_ns"] == 5000

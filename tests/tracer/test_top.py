@@ -1,0 +1,99 @@
+"""``vmtrace top``: numbers of finished and of growing traces, and whom a name means."""
+
+import os
+import threading
+
+import pytest
+from tracefakes import DEVICES, METADATA, Rings, exit_, pytest_fail, record_all
+
+from tracer import load
+from tracer.analysis import rates as rates_module
+from tracer.analysis.rates import OTHERS, Place, Rates, place_name
+from tracer.cli import main
+from tracer.live import screen
+from tracer.recorder import Recorder
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Two vCPUs in 1 ms: one that prints, one that halts for half of it."""
+    printing = [exit_(t * 10_000, t * 10_000 + 1000) for t in range(100)]
+    halting = [exit_(0, 500_000, reason="hlt", addr=0, data=b"", size=0, direction="none", device=None)]
+    halting += [exit_(900_000, 1_000_000, addr=0xCFC, data=b"\xff" * 4, size=4, direction="read", device=None)]
+    record_all(tmp_path / "boot.arrow", [printing, halting])
+    return tmp_path / "boot.arrow"
+
+
+def counted(path):
+    rates = Rates()
+    for batch in load(path).batches():
+        rates.add(batch)
+    return rates
+
+
+def test_totals_and_rates(path):
+    rates = counted(path)
+    assert {vcpu: counts.exits for vcpu, counts in rates.vcpus.items()} == {0: 100, 1: 2}
+    assert rates.places[Place("io", "serial0", 0x3F8, "write")].handling_ns == 100_000
+    assert rates.halts[1].handling_ns == 500_000
+    assert {name: counts.exits for name, counts in rates.by("reason").items()} == {"io": 101, "hlt": 1}
+    assert rates.span_ns == 1_000_000
+    rates.turn()
+    assert (rates.vcpus[0].exits, rates.vcpus[0].new_exits, rates.span_ns) == (100, 0, 0)
+
+
+def test_more_places_than_are_kept(path, monkeypatch):
+    monkeypatch.setattr(rates_module, "KEPT", 1)
+    rates = counted(path)
+    assert len(rates.places) == 2
+    assert sum(counts.exits for counts in rates.places.values()) == 102
+    assert "beyond" in place_name(OTHERS)
+
+
+def test_a_screen(path):
+    lines = screen("guest", counted(path), True, 100).splitlines()
+    assert lines[0] == "guest: 102 exits in 1.00 ms; 102,000 exits/s"
+    assert lines[3].split() == ["0", "100,000", "100", "10.0%", "0.0%", "90.0%"]
+    assert lines[4].split() == ["1", "2,000", "2", "10.0%", "50.0%", "40.0%"]
+    assert any("write COM1 THR 0x3f8  serial0" in line for line in lines)
+    assert max(map(len, screen("guest", counted(path), True, 40).splitlines())) == 40
+
+
+def test_a_finished_trace_is_told_once(path, capsys):
+    assert main(["top", str(path)]) == 0
+    assert capsys.readouterr().out.count("fake (ended): 102 exits") == 1
+
+
+@pytest.mark.parametrize("named", ["fake", "live.arrow", "live.arrows"])
+def test_a_growing_trace_by_its_name_until_it_ends(tmp_path, capsys, monkeypatch, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.arrows").write_bytes(b"no trace")
+    rings = Rings(1)
+    recorder = Recorder(tmp_path / "live.arrow", rings, lambda: METADATA, DEVICES, pytest_fail)
+    recorder.start()
+    rings.produce(0, exit_(1_000_000))
+    rings.wake()
+    while not (tmp_path / "live.arrows").exists() or not os.stat("live.arrows").st_size:  # noqa: PTH116
+        threading.Event().wait(0.01)
+
+    def end():
+        rings.produce(0, exit_(2_000_000))
+        recorder.finish({})
+
+    timer = threading.Timer(0.5, end)
+    timer.start()
+    assert main(["top", named, "--interval", "0.1"]) == 0
+    timer.join()
+    assert "fake (ended): 2 exits" in capsys.readouterr().out
+
+
+def test_a_name_that_nobody_has(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["top", "web"]) == 2
+    assert "no machine called 'web'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("interval", ["0", "-1", "nan", "soon"])
+def test_an_interval_that_is_none(path, interval):
+    with pytest.raises(SystemExit):
+        main(["top", str(path), f"--interval={interval}"])

@@ -1,0 +1,93 @@
+"""What a trace is: how complete, how large, of which machine, on which host, by which clock."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from tracer.reader import Trace, machine_name
+
+STORED_BYTES = 64  # of a record in the ring
+
+
+def facts(trace: Trace) -> dict[str, Any]:
+    """Facts about a trace, ready for JSON; times are ns, sizes bytes.
+
+    ``trace``: path, kind, format, bytes, rows, bytes_per_exit, recorded_bytes, first_ns, last_ns.
+    ``complete``: complete, why, dropped, interrupted.
+    ``run``: name, result, duration_ns, vcpus (rows of each), devices, images, overrides.
+    ``host``, ``clock`` and ``spec``: as recorded. ``other``: keys of the metadata that are none of these.
+    """
+    import pyarrow.compute as pc
+
+    rows: Counter[int] = Counter()
+    first: int | None = None
+    last = 0
+    for batch in trace.batches(["vcpu", "t_exit", "t_entry"]):
+        rows.update({pair["values"]: pair["counts"] for pair in pc.value_counts(batch["vcpu"]).to_pylist()})
+        first = pc.min(batch["t_exit"]).as_py() if first is None else min(first, pc.min(batch["t_exit"]).as_py())
+        last = max(last, pc.max(batch["t_entry"]).as_py())
+    total = rows.total()
+    size = trace.path.stat().st_size
+    closing = trace.summary or {}
+    known = {"vmrun.format", "vmrun.devices", "vmrun.spec", "vmrun.host", "vmrun.clock", "vmrun.images"}
+    known.add("vmrun.overrides")
+    return {
+        "trace": {
+            "path": str(trace.path),
+            "kind": trace.kind,
+            "format": trace.metadata["vmrun.format"],
+            "bytes": size,
+            "rows": total,
+            "bytes_per_exit": round(size / total, 2) if total else None,
+            "recorded_bytes": total * STORED_BYTES,
+            "first_ns": first,
+            "last_ns": last,
+        },
+        "complete": {
+            "complete": trace.complete,
+            "why": _why(trace, total),
+            "dropped": closing.get("dropped"),
+            "interrupted": closing.get("interrupted"),
+        },
+        "run": {
+            "name": machine_name(trace.spec) or None,
+            "result": closing.get("result"),
+            "duration_ns": closing.get("duration_ns"),
+            "vcpus": {str(vcpu): count for vcpu, count in sorted(rows.items())},
+            "devices": list(trace.devices),
+            "images": _json(trace.metadata.get("vmrun.images")),
+            "overrides": _json(trace.metadata.get("vmrun.overrides")),
+        },
+        "host": trace.host,
+        "clock": trace.clock,
+        "spec": trace.spec,
+        "other": {key: _json(text) for key, text in trace.metadata.items() if key not in known},
+    }
+
+
+def _why(trace: Trace, rows: int) -> str:
+    """In words, whether anything is missing."""
+    closing = trace.summary
+    if closing is None:
+        return "there is no closing summary: the run goes on, or was killed"
+    if "recovered" in closing:
+        return "recovered of what a killed run left"
+    if closing.get("complete", True) is not True:
+        return "it says itself that it is not"
+    said = closing.get("rows")
+    dropped = closing.get("dropped")
+    if isinstance(said, list) and all(isinstance(count, int) for count in said) and sum(said) != rows:
+        return f"the run recorded {sum(said):,} exits, the file has {rows:,}"
+    if isinstance(dropped, list) and any(isinstance(count, int) and count for count in dropped):
+        return "closed by its run, but exits were dropped because a ring was full"
+    return "closed by its run, nothing dropped"
+
+
+def _json(text: str | None) -> Any:
+    """Metadata as JSON, or as the text it is."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

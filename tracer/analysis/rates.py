@@ -1,0 +1,114 @@
+"""How often a machine exits, and where its time goes: totals and rates over a growing trace."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+
+from tracer.decode import name
+
+KEPT = 4096  # places told apart; a guest that touches more has the others counted together
+
+
+@frozen
+class Place:
+    """Where exits come from: reason, device ("-" for none), what is accessed and which way."""
+
+    reason: str
+    device: str
+    addr: int
+    direction: str
+
+
+OTHERS = Place("other", "-", 0, "none")
+
+
+@define
+class Counts:
+    """Exits and the time from t_exit to t_entry that they took, in ns, in all; and of it what is new since
+    :meth:`Rates.turn`."""
+
+    exits: int = 0
+    handling_ns: int = 0
+    new_exits: int = 0
+    new_handling_ns: int = 0
+
+    def add(self, exits: int, handling_ns: int) -> None:
+        """Count some more."""
+        self.exits += exits
+        self.handling_ns += handling_ns
+        self.new_exits += exits
+        self.new_handling_ns += handling_ns
+
+
+@define
+class Rates:
+    """What was counted of the batches given to :meth:`add`. ``last_ns`` is the latest t_entry; ``span_ns`` the time
+    of the trace that the ``new_`` counts are of.
+
+    ``halts`` are each vCPU's hlt exits, in whose handling it is idle; they count in ``vcpus`` too.
+    """
+
+    vcpus: dict[int, Counts] = field(factory=dict)
+    halts: dict[int, Counts] = field(factory=dict)
+    places: dict[Place, Counts] = field(factory=dict)
+    last_ns: int = 0
+    turned_ns: int = 0
+
+    @property
+    def span_ns(self) -> int:
+        """The time since the last turn, in ns."""
+        return max(self.last_ns - self.turned_ns, 0)
+
+    def add(self, batch: Any) -> None:
+        """Count a ``pyarrow.RecordBatch`` of a trace."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        columns = {key: batch[key] for key in ("vcpu", "reason", "device", "addr", "direction")}
+        for key in ("reason", "device", "direction"):
+            columns[key] = columns[key].cast(pa.utf8())
+        columns["handling"] = pc.subtract(batch["t_entry"], batch["t_exit"])
+        keys = ["vcpu", "reason", "device", "addr", "direction"]
+        groups = pa.table(columns).group_by(keys).aggregate([("handling", "count"), ("handling", "sum")])
+        for row in groups.to_pylist():
+            exits, handling = row["handling_count"], row["handling_sum"]
+            place = Place(row["reason"], row["device"], row["addr"], row["direction"])
+            if place not in self.places and len(self.places) >= KEPT:
+                place = OTHERS
+            self.places.setdefault(place, Counts()).add(exits, handling)
+            self.vcpus.setdefault(row["vcpu"], Counts()).add(exits, handling)
+            if row["reason"] == "hlt":
+                self.halts.setdefault(row["vcpu"], Counts()).add(exits, handling)
+        self.last_ns = max(self.last_ns, pc.max(batch["t_entry"]).as_py() or 0)
+
+    def turn(self) -> None:
+        """Begin a new time of which rates are told."""
+        for counts in (self.vcpus, self.halts, self.places):
+            for one in counts.values():
+                one.new_exits = one.new_handling_ns = 0
+        self.turned_ns = self.last_ns
+
+    def by(self, key: str) -> Mapping[str, Counts]:
+        """Counts by "reason" or "device"."""
+        found: dict[str, Counts] = {}
+        for place, counts in self.places.items():
+            total = found.setdefault(getattr(place, key), Counts())
+            total.exits += counts.exits
+            total.handling_ns += counts.handling_ns
+            total.new_exits += counts.new_exits
+            total.new_handling_ns += counts.new_handling_ns
+        return found
+
+
+def place_name(place: Place) -> str:
+    """What is accessed, by the name of its register where it has one."""
+    if place == OTHERS:
+        return f"(places beyond {KEPT:,})"
+    known = name(place.reason, place.addr, 1, place.direction, place.device)
+    match place.reason:
+        case "io":
+            return f"{known} {place.addr:#x}" if known else f"port {place.addr:#x}"
+        case "mmio":
+            return known or f"{place.addr:#x}"
+    return known

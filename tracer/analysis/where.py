@@ -1,0 +1,305 @@
+"""Filters: a small expression language over the columns of a trace, compiled to masks of its batches.
+
+``device == 'serial0' and size > 1``, ``reason in ('io', 'mmio') and handling > 50us``, ``UNCLAIMED and addr >= 0xcf8``.
+
+- Names: the trace's columns but ``payload``; ``handling``, which is t_entry - t_exit; the bits of ``flags`` by name,
+  which are true or false.
+- Values: integers in any base, times with a unit (``100ns``, ``5us``, ``1.5ms``, ``2s``), texts in quotes, True, False.
+- Comparisons: ``== != < <= > >=``, also chained; ``in`` and ``not in`` a list of values, or a text within a text.
+- ``and``, ``or``, ``not``; of arithmetic ``+ - *`` and the bits' ``&`` and ``|``. Numbers are whole and do not wrap.
+
+A text is compared with the values that its column can have, so that a misspelt one is a message, not an empty result. A
+device is meant by its name, by its kind (``'serial'`` is serial0, serial1, ...) and, in a merged trace, with or
+without its machine's name before it (``'web/serial0'``).
+"""
+
+import ast
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from tracer.analysis.operand import FALSE, TRUE, Operand, Unfit, number, text
+from tracer.errors import TraceError
+from tracer.output import printable
+from tracer.schema import NO_DEVICE
+from vmspec.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
+
+LENGTH = 2000  # characters of an expression
+DEPTH = 40  # of its nesting
+
+_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+_TOKEN = re.compile(
+    r"""(?P<string>'[^'\\]*'|"[^"\\]*")|(?<![\w.])(?P<time>\d[\d_]*(?:\.\d+)?(?:ns|us|µs|ms|s))(?!\w)|(?P<other>[\n#])"""
+)
+_DERIVED = {"handling": ("t_entry", "t_exit")}
+_COLUMNS = {column.name: column for column in COLUMNS if column.type != "binary"}
+NAMES = (*_COLUMNS, *_DERIVED, *FLAGS)
+_COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+_ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitAnd: "&", ast.BitOr: "|"}
+
+
+class HasDevices(Protocol):
+    """What a filter needs of a trace: the names of its devices."""
+
+    @property
+    def devices(self) -> Sequence[str]:
+        """Names of the machine's devices."""
+
+
+@frozen
+class Filter:
+    """A compiled expression. ``columns`` are the trace's columns that it reads, in the trace's order."""
+
+    text: str
+    columns: tuple[str, ...]
+    _condition: Operand
+
+    def mask(self, batch: Any) -> Any:
+        """Which rows of a ``pyarrow.RecordBatch`` it holds for, as a ``pyarrow.BooleanArray`` of the batch's length."""
+        import pyarrow as pa
+
+        if self._condition.constant is not None:
+            return pa.repeat(pa.scalar(bool(self._condition.constant)), batch.num_rows)
+        return self._condition.values(batch)
+
+    def apply(self, batch: Any) -> Any:
+        """The rows of a ``pyarrow.RecordBatch`` that it holds for."""
+        return batch.filter(self.mask(batch))
+
+
+def compile(expression: str, trace: HasDevices) -> Filter:
+    """A filter of an expression, for the batches of a trace that have the filter's ``columns``.
+
+    Raises TraceError for what is no expression of the language, naming the place and the nearest right name or value.
+    """
+    compiler = _Compiler(expression, tuple(trace.devices))
+    condition = compiler.condition(compiler.tree, 0)
+    columns = tuple(name for name in _COLUMNS if name in compiler.columns)
+    return Filter(expression, columns, condition)
+
+
+class _Compiler:
+    """One expression on its way: the text, its tree, the columns it has turned out to read."""
+
+    def __init__(self, expression: str, devices: Sequence[str]) -> None:
+        self.text = expression
+        self.devices = devices
+        self.columns: set[str] = set()
+        self._times: dict[int, int] = {}  # by the place where the time stood: ns
+        if len(expression) > LENGTH:
+            raise self._wrong(LENGTH, f"the expression has {len(expression):,} characters; at most {LENGTH:,} are read")
+        self._start = len(expression) - len(expression.lstrip())
+        self._source = _TOKEN.sub(self._token, expression)[self._start :].rstrip()
+        if not self._source:
+            raise self._wrong(0, "the expression is empty; for example: device == 'serial0' and size > 1")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what Python finds odd, the rest is refused below
+                self.tree = ast.parse(self._source, mode="eval").body
+        except SyntaxError as error:
+            at = self._start + (error.offset or 1) - 1
+            raise self._wrong(
+                at, f"{error.msg} (the words are and, or, not, in; == compares; texts stand in quotes)"
+            ) from None
+        except (ValueError, UnicodeError):  # a NUL, a lone surrogate
+            raise self._wrong(0, "the expression has a character that no text has") from None
+        except (RecursionError, MemoryError):
+            raise self._wrong(0, "the expression is nested too deeply") from None
+
+    def condition(self, node: ast.expr, depth: int) -> Operand:
+        """An operand that is true or false."""
+        operand = self._operand(node, depth)
+        if operand.kind != "condition":
+            raise self._wrong(
+                node, f"{self._shown(node)} is a {operand.kind}, not a condition: compare it with a value"
+            )
+        return operand
+
+    def _operand(self, node: ast.expr, depth: int) -> Operand:
+        if depth > DEPTH:
+            raise self._wrong(node, "the expression is nested too deeply")
+        deeper = depth + 1
+        match node:
+            case ast.BoolOp():
+                parts = [self.condition(value, deeper) for value in node.values]
+                operation = "and" if isinstance(node.op, ast.And) else "or"
+                result = parts[0]
+                for part in parts[1:]:
+                    result = result.joined(operation, part)
+                return result
+            case ast.UnaryOp(op=ast.Not()):
+                return self.condition(node.operand, deeper).inverted()
+            case ast.UnaryOp(op=ast.USub()):
+                return self._calculate(node, number(0), "-", self._operand(node.operand, deeper))
+            case ast.BinOp() if type(node.op) in _ARITHMETIC:
+                left, right = self._operand(node.left, deeper), self._operand(node.right, deeper)
+                return self._calculate(node, left, _ARITHMETIC[type(node.op)], right)
+            case ast.Compare():
+                return self._comparison(node, deeper)
+            case ast.Name():
+                return self._name(node)
+            case ast.Constant(value=bool(value)):
+                return TRUE if value else FALSE
+            case ast.Constant(value=int(whole)):
+                return self._fitting(node, lambda: number(whole))
+            case ast.Constant(value=str(word)):
+                return text(word)
+            case ast.Constant(value=float()):
+                raise self._wrong(node, "numbers are whole; a time has a unit: 1.5ms")
+        raise self._wrong(
+            node, f"{self._shown(node)} is nothing a filter knows: columns, values, comparisons, and, or, not, in"
+        )
+
+    def _name(self, node: ast.Name) -> Operand:
+        at = self._at(node)
+        if at in self._times:
+            return self._fitting(node, lambda: number(self._times[at], "ns"))
+        name = node.id
+        if name in _DERIVED:
+            self.columns.update(_DERIVED[name])
+            later, earlier = (Operand.of_column(_COLUMNS[part]) for part in _DERIVED[name])
+            return later.calculated("-", earlier)
+        if name in FLAGS:
+            self.columns.add("flags")
+            bit = Operand.of_column(_COLUMNS["flags"]).calculated("&", number(FLAGS[name]))
+            return bit.compared("!=", number(0))
+        if name in _COLUMNS:
+            self.columns.add(name)
+            return Operand.of_column(_COLUMNS[name])
+        if name == "payload":
+            raise self._wrong(node, "payload cannot be compared; data has its first eight bytes")
+        raise self._wrong(node, f"there is no column {name!r}; {_nearest(name, NAMES)}")
+
+    def _calculate(self, node: ast.expr, left: Operand, operation: str, right: Operand) -> Operand:
+        for operand in (left, right):
+            if operand.kind != "number":
+                raise self._wrong(node, f"{operation} takes numbers, and one side of it is a {operand.kind}")
+        return self._fitting(node, lambda: left.calculated(operation, right))
+
+    def _comparison(self, node: ast.Compare, depth: int) -> Operand:
+        left_node, left = node.left, None
+        result: Operand | None = None
+        for operation, right_node in zip(node.ops, node.comparators, strict=True):
+            left = left or self._operand(left_node, depth)
+            right: Operand | None = None
+            match operation:
+                case ast.In() | ast.NotIn():
+                    found = self._membership(left_node, left, right_node, depth)
+                    found = found.inverted() if isinstance(operation, ast.NotIn) else found
+                case ast.Is() | ast.IsNot():
+                    raise self._wrong(right_node, "values are compared with == and !=")
+                case _:
+                    right = self._operand(right_node, depth)
+                    found = self._compared(left_node, left, _COMPARISONS[type(operation)], right_node, right)
+            result = found if result is None else result.joined("and", found)
+            left_node, left = right_node, right
+        assert result is not None  # a Compare has at least one operator
+        return result
+
+    def _membership(self, left_node: ast.expr, left: Operand, right_node: ast.expr, depth: int) -> Operand:
+        if not isinstance(right_node, ast.Tuple | ast.List | ast.Set):
+            right = self._operand(right_node, depth)
+            if left.column is not None and right.constant is not None:
+                raise self._wrong(right_node, f"in takes a list; of one value: ({self._slice(right_node)},)")
+            if left.kind == right.kind == "text":
+                return self._fitting(left_node, lambda: right.contains(left))
+            raise self._wrong(right_node, f"in takes a list of values, as ('io', 'mmio'), and not a {right.kind}")
+        result = FALSE
+        for item in right_node.elts:
+            found = self._compared(left_node, left, "==", item, self._operand(item, depth))
+            result = result.joined("or", found)
+        return result
+
+    def _compared(
+        self, left_node: ast.expr, left: Operand, operation: str, right_node: ast.expr, right: Operand
+    ) -> Operand:
+        if left.kind != right.kind:
+            of_left, of_right = self._shown(left_node), self._shown(right_node)
+            raise self._wrong(
+                right_node, f"{of_left} is a {left.kind} and {of_right} is a {right.kind}: they do not compare"
+            )
+        if left.kind != "number" and operation not in ("==", "!="):
+            raise self._wrong(right_node, f"{operation} compares numbers; a {left.kind} takes == and !=")
+        if left.kind == "text":
+            if left.column is None:  # the column stands left from here on
+                left_node, left, right_node, right = right_node, right, left_node, left
+            if left.column is not None and isinstance(right.constant, str):
+                return self._named(left, operation, right_node, right.constant)
+        return self._fitting(right_node, lambda: left.compared(operation, right))
+
+    def _named(self, column: Operand, operation: str, node: ast.expr, value: str) -> Operand:
+        """A text column compared with a value that it may or may not be able to have."""
+        name = column.column or ""
+        known: Sequence[str]
+        if name == "device":
+            known = (*self.devices, NO_DEVICE)
+            meant = [device for device in known if value in _called(device)]
+        else:
+            known = REASONS if name == "reason" else DIRECTIONS
+            meant = [value] if value in known else []
+        if not meant:
+            hint = _nearest(value, known) if name == "reason" else f"there are: {', '.join(known)}"
+            raise self._wrong(node, f"no {name} is called {value!r}; {hint}")
+        found = FALSE
+        for device in meant:
+            found = found.joined("or", column.compared("==", text(device)))
+        return found.inverted() if operation == "!=" else found
+
+    def _fitting(self, node: ast.expr, make: Callable[[], Operand]) -> Operand:
+        try:
+            return make()
+        except Unfit as error:
+            raise self._wrong(node, str(error)) from None
+
+    def _token(self, match: re.Match[str]) -> str:
+        """What Python's grammar is given for a piece of the text; as long as the piece, so that places stay."""
+        if match["other"] == "#":
+            raise self._wrong(match.start(), "a filter has no comments")
+        if match["other"]:
+            return " "
+        if match["time"] is None:
+            return match[0]
+        unit = next(unit for unit in ("ns", "us", "µs", "ms", "s") if match[0].endswith(unit))
+        whole, _, part = match[0].removesuffix(unit).replace("_", "").partition(".")
+        value = int(whole + part) * _UNITS[unit] if len(whole + part) <= 30 else -1
+        if value < 0 or value % 10 ** len(part):
+            raise self._wrong(match.start(), f"{match[0]} is not a whole number of nanoseconds, or too large")
+        self._times[match.start()] = value // 10 ** len(part)
+        return "_" * len(match[0])
+
+    def _at(self, node: ast.expr) -> int:
+        """Where a node stands in the text; Python counts bytes."""
+        lines = self._source.encode(errors="replace")
+        return self._start + len(lines[: node.col_offset].decode(errors="replace"))
+
+    def _slice(self, node: ast.expr) -> str:
+        start = self._at(node)
+        return self.text[start : start + (node.end_col_offset or 0) - node.col_offset]
+
+    def _shown(self, node: ast.expr) -> str:
+        shown = self._slice(node)
+        return repr(shown if len(shown) <= 40 else shown[:37] + "...")
+
+    def _wrong(self, place: ast.expr | int, problem: str) -> TraceError:
+        """The error that names the place and shows it."""
+        at = place if isinstance(place, int) else self._at(place)
+        start = max(0, at - 60)  # of a long expression, what is around the place
+        around = printable(self.text[start : at + 30])
+        return TraceError(f"filter, column {at + 1}: {printable(problem)}\n    {around}\n    {' ' * (at - start)}^")
+
+
+def _called(device: str) -> tuple[str, ...]:
+    """What a device may be called: its name and its kind, with and without the machine's name of a merged trace."""
+    name = device.rpartition("/")[2]
+    return device, name, device.rstrip("0123456789"), name.rstrip("0123456789")
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """A hint at the right word."""
+    folded = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
+    return f"did you mean {folded[near[0]]!r}?" if near else f"there are: {', '.join(known)}"

@@ -1,0 +1,22 @@
+"""``vmtrace convert``: a trace as a file of another kind."""
+
+import argparse
+from pathlib import Path
+
+from tracer.convert import KINDS, convert
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="a trace: .arrow, .arrows or .parquet")
+    parser.add_argument(
+        "output", metavar="OUT", type=Path, help=f"what to write: a name that ends in {', '.join(KINDS)}"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert, and say how much."""
+    rows = convert(options.file, options.output)
+    lost = "; the metadata and the closing summary are not in it" if options.output.suffix == ".csv" else ""
+    print(f"{options.output}: {rows:,} rows, {options.output.stat().st_size:,} bytes{lost}")
+    return 0

@@ -1,0 +1,28 @@
+"""``vmtrace merge``: several traces as one, in the order of the host's time."""
+
+import argparse
+from pathlib import Path
+
+from tracer.errors import TraceError
+from tracer.merge import merge
+from tracer.reader import load
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="traces of machines that ran on one host")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the trace to write")
+    parser.add_argument(
+        "--by-start", action="store_true", help="put the machines' starts together, whatever hosts they ran on"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Merge, and say what became of it."""
+    if len(options.files) < 2:
+        raise TraceError("a merge takes two traces or more")
+    if any(options.output.exists() and options.output.samefile(file) for file in options.files if file.exists()):
+        raise TraceError(f"{options.output} is one of the traces to merge")
+    rows = merge([load(file) for file in options.files], options.output, by_start=options.by_start)
+    print(f"{options.output}: {rows:,} rows of {len(options.files)} traces")
+    return 0

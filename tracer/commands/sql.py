@@ -1,0 +1,25 @@
+"""``vmtrace sql``: questions in SQL, answered by DuckDB."""
+
+import argparse
+from pathlib import Path
+
+from tracer.database import query
+from tracer.output import add_formats, show
+from tracer.reader import load
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", metavar="FILE", type=Path)
+    parser.add_argument(
+        "statement",
+        metavar="SQL",
+        help="over the views exits, by_reason, by_device, by_port, by_vcpu, unclaimed, console; times in ns",
+    )
+    add_formats(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the result."""
+    show({"result": query(load(options.file), options.statement)}, options)
+    return 0

@@ -1,0 +1,120 @@
+"""``vmtrace top``: where a running machine's exits come from, now."""
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tracer.analysis.rates import Rates
+from tracer.errors import TraceError
+from tracer.follow import POLL, Follower, follow
+from tracer.live import live, screen
+from tracer.output import printable
+from tracer.reader import machine_name, read_spec
+
+SILENT = 1.5  # seconds; a recorder that has exits writes each second, so that after this long there are none
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "file",
+        metavar="FILE|NAME",
+        help="the trace that is recorded, or a machine's name (vm.name), looked for in the *.arrows of this directory",
+    )
+    parser.add_argument("--interval", metavar="S", type=_seconds, default=1.0, help="seconds between looks; default 1")
+    parser.add_argument("--count", metavar="N", type=int, help="stop after so many")
+    parser.add_argument("--once", dest="count", action="store_const", const=1, help="one look, then stop")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show until the run ends; then the final numbers."""
+    with _find(options.file) as follower:
+        rates = Rates()
+        looks = _looks(follower, rates, options)
+        final = False
+        try:
+            if sys.stdout.isatty():
+                final = _on_terminal(looks)
+            else:
+                for text, final in looks:  # noqa: B007 (the last one is wanted)
+                    print(text, end="\n\n", flush=True)
+        except KeyboardInterrupt:  # how one stops looking; the terminal is as it was by now
+            return 130
+        if final and follower.summary is None:
+            print(f"vmtrace: {follower.path} has no closing summary: its run was killed", file=sys.stderr)
+    return 0
+
+
+def _on_terminal(looks: Iterator[tuple[str, bool]]) -> bool:
+    """Screens one over the other; what was last shown stays. Whether the run has ended."""
+    from rich.live import Live
+
+    text, final = "", False
+    with Live(screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as shown:
+        for text, final in looks:  # noqa: B007 (the last one is wanted)
+            shown.update(live(text), refresh=True)
+    print(text)
+    return final
+
+
+def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Iterator[tuple[str, bool]]:
+    """A screen each interval, and whether it is the final one."""
+    follower.started()
+    title = printable(machine_name(read_spec(follower.path, follower.metadata)) or follower.path.name)
+    count = 0
+    current = False  # what was recorded before this command came has been read
+    due = time.monotonic() + options.interval
+    heard = time.monotonic()
+    while True:
+        batch = follower.next()
+        if batch is not None:
+            rates.add(batch)
+            heard = time.monotonic()
+        width, height = shutil.get_terminal_size()
+        lines = height - 1 if sys.stdout.isatty() else None
+        if follower.ended:
+            yield screen(f"{title} (ended)", rates, True, width, lines), True
+            return
+        if batch is None and not current:
+            current = True
+            rates.turn()
+            due = time.monotonic() + options.interval
+        elif current and time.monotonic() >= due and (rates.span_ns or time.monotonic() - heard > SILENT):
+            yield screen(title, rates, False, width, lines), False
+            rates.turn()
+            due = time.monotonic() + options.interval
+            if (count := count + 1) == options.count:
+                return
+        elif batch is None:
+            time.sleep(min(POLL, max(due - time.monotonic(), 0.01)))
+
+
+def _find(named: str) -> Follower:
+    """The run that a file's or a machine's name means."""
+    path = Path(named)
+    if path.suffix or len(path.parts) != 1 or path.exists():
+        return follow(path)
+    running: dict[str, Path] = {}
+    for stream in sorted(Path().glob("*.arrows")):
+        try:
+            with follow(stream) as follower:
+                follower.next()
+                running.setdefault(machine_name(read_spec(stream, follower.metadata)) or stream.stem, stream)
+        except TraceError:
+            continue  # of another run or none: not what was asked for
+    if named in running:
+        return follow(running[named])
+    there = f"there are: {', '.join(map(printable, running))}" if running else "no machine is recorded here"
+    raise TraceError(f"no machine called {printable(named)!r} is recorded into this directory's *.arrows; {there}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        if 0.1 <= (value := float(text)) <= 3600:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds from 0.1 to 3600")

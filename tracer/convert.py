@@ -1,0 +1,179 @@
+"""A trace in other files: finished file, stream, Parquet, and CSV for what reads nothing better.
+
+Files, streams and Parquet hold all of a trace, so each can be made of each; CSV is rows only, and written only. In
+Parquet the closing summary, which is no row, is one more key of the schema's metadata, ``vmrun.summary``.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tracer.errors import TraceError
+from tracer.merge import recoded
+from tracer.reader import checked, load, read_devices, read_metadata, read_summary
+from tracer.rewrite import empty, in_order, summary_metadata, write_file
+from tracer.schema import FORMAT, KEY_SUMMARY, dictionaries, trace_schema
+
+PARQUET_MAGIC = b"PAR1"
+KINDS = {".arrow": "file", ".feather": "file", ".arrows": "stream", ".parquet": "parquet", ".csv": "csv"}
+NO_SUMMARY = {"complete": False}  # what is written of a trace that has none: a file has to end with one
+
+
+def convert(source: Path, target: Path) -> int:
+    """Write the trace in ``source``, whatever its format, as ``target``'s suffix says; returns the rows.
+
+    The target appears whole or not at all. Raises TraceError for a suffix that says nothing, for a source that is no
+    trace, and where the target cannot be written.
+    """
+    import pyarrow as pa
+
+    kind = KINDS.get(target.suffix)
+    if kind is None:
+        raise TraceError(f"{target}: what is wanted is told by the suffix, one of {', '.join(KINDS)}")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise TraceError(f"{target} is the trace itself")
+    schema, batches, summary = _opened(source)
+    write = {"file": _file, "stream": _stream, "parquet": _parquet, "csv": _csv}[kind]
+    try:
+        return write(target, schema, batches, summary)
+    except (OSError, pa.ArrowException) as error:
+        raise TraceError(f"cannot write {target}: {error}") from error
+
+
+def _opened(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:
+    """Schema, batches and summary of a trace in any of the formats, told by content."""
+    try:
+        with source.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise TraceError(f"cannot open {source}: {error.strerror}") from error
+    if start == PARQUET_MAGIC:
+        return _of_parquet(source)
+    if source.suffix == ".csv":
+        raise TraceError(f"{source}: CSV has no more than the rows; no trace can be made of it")
+    trace = load(source)
+    return trace.schema, trace.batches, trace.summary
+
+
+def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(source) as file:
+            found = file.schema_arrow
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TraceError(f"{source} is damaged or cut short: {error}") from error
+    metadata = read_metadata(source, found)
+    closing = metadata.pop(KEY_SUMMARY, None)
+    schema = trace_schema(metadata, read_devices(source, metadata))
+    if found.names != schema.names:
+        raise TraceError(f"{source} does not have the columns of a trace of format {FORMAT}")
+    summary = None if closing is None else read_summary(source, closing.encode())
+    return schema, partial(_parquet_batches, source, schema), summary
+
+
+def _parquet_batches(source: Path, schema: Any) -> Iterator[Any]:
+    """Batches with a trace's own types, which Parquet widens."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    names = dictionaries(json.loads(schema.metadata[b"vmrun.devices"]))
+    try:
+        with pyarrow.parquet.ParquetFile(source) as file:
+            for batch in file.iter_batches(16384):
+                arrays = []
+                for field in schema:
+                    array = batch[field.name]
+                    if field.name in names:
+                        array = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+                        known = names[field.name].to_pylist()
+                        array = recoded(array, names[field.name], known.index)
+                    arrays.append(array.cast(field.type))
+                yield checked(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TraceError(f"{source} is damaged: {error}") from error
+
+
+def _file(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
+    return write_file(target, batches, schema, NO_SUMMARY if summary is None else summary)
+
+
+def _stream(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
+    import pyarrow as pa
+
+    rows = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal rows
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+            for batch in in_order(batches):
+                writer.write_batch(batch)
+                rows += batch.num_rows
+            if summary is not None:
+                writer.write_batch(empty(schema), custom_metadata=summary_metadata(summary))
+
+    _whole(target, write)
+    return rows
+
+
+def _parquet(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
+    import pyarrow.parquet
+
+    rows = 0
+    extra = {} if summary is None else summary_metadata(summary)
+    schema = schema.with_metadata({**schema.metadata, **{key.encode(): text.encode() for key, text in extra.items()}})
+
+    def write(temporary: Path) -> None:
+        nonlocal rows
+        with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for batch in in_order(batches):
+                writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+                rows += batch.num_rows
+
+    _whole(target, write)
+    return rows
+
+
+def _csv(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
+    """Names in place of codes, payloads in hexadecimal."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    rows = 0
+    plain = pa.schema([(field.name, _plain_type(field.type)) for field in schema])
+
+    def write(temporary: Path) -> None:
+        nonlocal rows
+        with pyarrow.csv.CSVWriter(temporary, plain) as writer:
+            for batch in in_order(batches):
+                arrays = [
+                    pa.array([value.hex() for value in array.to_pylist()], pa.utf8())
+                    if pa.types.is_binary(array.type)
+                    else array.cast(field.type)
+                    for array, field in zip(batch.columns, plain, strict=True)
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=plain))
+                rows += batch.num_rows
+
+    _whole(target, write)
+    return rows
+
+
+def _plain_type(type_: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.utf8() if pa.types.is_dictionary(type_) or pa.types.is_binary(type_) else type_
+
+
+def _whole(target: Path, write: Callable[[Path], None]) -> None:
+    """Let a file be written beside its place and put there when it is whole."""
+    temporary = target.with_name(target.name + ".tmp")
+    try:
+        write(temporary)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,15 @@
+"""What ports, memory-mapped registers and MSRs are called, and what their values say.
+
+>>> name("io", 0x3FD)
+'COM1 LSR'
+>>> value("io", 0x3FD, 0x60)
+'THRE|TEMT'
+
+Exits in a row are best given to a :class:`Decoder`, which knows what the earlier ones selected.
+"""
+
+from tracer.decode.cpuid import leaf_name
+from tracer.decode.decoder import Decoder, decoded, first_item, name, value
+from tracer.decode.msr import msr_name
+
+__all__ = ["Decoder", "decoded", "first_item", "leaf_name", "msr_name", "name", "value"]

@@ -1,0 +1,178 @@
+"""One exit after another, named and explained with what the exits before it have set.
+
+Some registers are reached through others: the CMOS memory's through an index, PCI functions' through an address, the
+I/O APIC's through an index, the UART's divisor through a bit, the interrupt controller's set-up words by their order.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from tracer.console import kind_of
+from tracer.decode import mmio, msr, ports, uart
+from tracer.decode.register import READ, WRITE, Register, character, spelled
+from vmspec import layout
+
+PCI_ADDRESS, PCI_DATA = 0xCF8, 0xCFC
+CMOS_INDEX, CMOS_DATA = 0x70, 0x71
+PIC_COMMANDS = (0x20, 0xA0)
+# Addresses whose writes change how later exits are to be read.
+STATE_PORTS = (
+    *(base + uart.LCR for base in uart.COMS),
+    *PIC_COMMANDS,
+    *(port + 1 for port in PIC_COMMANDS),
+    CMOS_INDEX,
+    PCI_ADDRESS,
+)
+STATE_ADDRESSES = (layout.IOAPIC,)
+
+
+class Decoder:
+    """Names and meanings of the exits of one machine, given to :meth:`decode` in the order of the trace."""
+
+    def __init__(self) -> None:
+        self._line: dict[str, int] = {}  # each UART's LCR
+        self._cmos: int | None = None
+        self._pci: int | None = None
+        self._ioapic: int | None = None
+        # Set-up words of an interrupt controller that are still to come (8259A: ICW1 to ICW4).
+        self._icw: dict[int, list[str]] = {}
+
+    def decode(self, reason: str, addr: int, size: int, direction: str, data: int, device: str = "") -> tuple[str, str]:
+        """What the exit is about and what its value says, each "" where nothing is known.
+
+        ``data`` is the first item moved, ``size`` its bytes. In a trace the rows whose writes set a state are those at
+        STATE_PORTS and STATE_ADDRESSES: the others may be left out without harm.
+        """
+        match reason:
+            case "io":
+                return self._claimed(device, data, direction) or self._port(addr, size, direction, data)
+            case "mmio":
+                return self._memory(addr, size, direction, data, device)
+            case "rdmsr" | "wrmsr":
+                name = msr.msr_name(addr)
+                return name, spelled(data, msr.BITS.get(addr, ()))
+            case "hypercall":
+                return _HYPERCALLS.get(addr, f"hypercall {addr}"), ""
+        return _REASONS.get(reason, ""), ""
+
+    def _claimed(self, device: str, data: int, direction: str) -> tuple[str, str] | None:
+        """Of a device that may be at any port; None where the port says what it is."""
+        match kind_of(device):
+            case "debug-port":
+                return "debug port", character(data & 0xFF, direction)
+            case "debug-exit":
+                return "debug exit", f"status {(data << 1 | 1) & 0xFF}" if direction == WRITE else ""
+            case "python":
+                return "", ""
+        return None
+
+    def _port(self, addr: int, size: int, direction: str, data: int) -> tuple[str, str]:
+        divisor = bool(self._line.get(uart.COMS.get(addr & ~7, ""), 0) & uart.DLAB)
+        if (found := uart.register(addr, divisor)) is not None:
+            com, register = found
+            if addr & 7 == uart.LCR and direction == WRITE:
+                self._line[com] = data & 0xFF
+            return f"{com} {register.named(direction)}", _meaning(register, size, direction, data)
+        if addr == CMOS_INDEX and direction == WRITE:
+            self._cmos = data & 0x7F
+        if addr == CMOS_DATA and self._cmos is not None:
+            name = ports.CMOS.get(self._cmos, f"{self._cmos:#04x}")
+            bits = ports.CMOS_BITS.get(self._cmos, ())
+            return f"CMOS {name}", spelled(data & 0xFF, bits) if size == 1 else ""
+        if addr == PCI_ADDRESS and size == 4 and direction == WRITE:
+            self._pci = data
+        if PCI_ADDRESS <= addr < PCI_DATA and size != 4 and addr != PCI_ADDRESS + 1:
+            # Probes of what was there before mechanism 1, and the upper bytes of its address.
+            return ports.PORTS[addr].name, ""
+        if PCI_DATA <= addr < PCI_DATA + 4 and self._pci is not None:
+            return _pci_data(self._pci, addr - PCI_DATA), ""
+        if addr - 1 in PIC_COMMANDS and direction == WRITE and self._icw.get(addr - 1):
+            word = self._icw[addr - 1].pop(0)
+            return f"PIC{1 + (addr == 0xA1)} {word}", _icw_meaning(word, data & 0xFF, addr == 0xA1)
+        if addr in PIC_COMMANDS and direction == WRITE and data & 0x10:
+            self._icw[addr] = ["ICW2", *(() if data & 2 else ("ICW3",)), *(("ICW4",) if data & 1 else ())]
+        register_ = ports.PORTS.get(addr)
+        if register_ is None:
+            return "", ""
+        return register_.named(direction), _meaning(register_, size, direction, data)
+
+    def _memory(self, addr: int, size: int, direction: str, data: int, device: str) -> tuple[str, str]:
+        found = mmio.register(addr, device)
+        if found is None:
+            return "", ""
+        chip, register = found
+        if chip == "IOAPIC" and addr == layout.IOAPIC and direction == WRITE:
+            self._ioapic = data & 0xFF
+        if chip == "IOAPIC" and register.name == "data" and self._ioapic is not None:
+            low = self._ioapic >= 0x10 and not self._ioapic & 1
+            return f"IOAPIC {mmio.ioapic_index(self._ioapic)}", spelled(data, mmio.REDIRECTION) if low else ""
+        return f"{chip} {register.named(direction)}", _meaning(register, size, direction, data)
+
+
+def name(reason: str, addr: int, size: int = 1, direction: str = "", device: str = "") -> str:
+    """The name of a port, a memory-mapped register or an MSR, "" where it has none that is known here.
+
+    Without a direction both names of a register that has two: "COM1 RBR/THR".
+    """
+    return Decoder().decode(reason, addr, size, direction, 0, device)[0]
+
+
+def value(reason: str, addr: int, data: int, size: int = 1, direction: str = READ, device: str = "") -> str:
+    """What a value read from or written to a register says: "THRE|TEMT"; "" where no more than the number."""
+    return Decoder().decode(reason, addr, size, direction, data, device)[1]
+
+
+def decoded(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Names and meanings of rows of a trace (with reason, addr, size, direction, data, device), in its order."""
+    decoder = Decoder()
+    return [
+        decoder.decode(row["reason"], row["addr"], row["size"], row["direction"], first_item(row), row["device"])
+        for row in rows
+    ]
+
+
+def first_item(row: dict[str, Any]) -> int:
+    """The first item that a row moved, without those of string I/O after it; an MSR's whole value."""
+    size = row["size"]
+    return int(row["data"] & (1 << 8 * size) - 1 if 0 < size < 8 else row["data"])
+
+
+def _meaning(register: Register, size: int, direction: str, data: int) -> str:
+    """Of an access as wide as the register; a wider or a narrower one is not its value."""
+    return register.means(data, direction) if size == register.size and direction in (READ, WRITE) else ""
+
+
+def _pci_data(address: int, offset: int) -> str:
+    where = ports.pci_address(address).partition("+")[0]
+    at = (address & 0xFC) + offset
+    return f"PCI {where} {ports.PCI_HEADER.get(at, f'+{at:#04x}')}"
+
+
+def _icw_meaning(word: str, value: int, slave: bool) -> str:
+    """8259A, "Initialization command words"."""
+    match word:
+        case "ICW2":
+            return f"vectors from {value & 0xF8:#x}"
+        case "ICW3":
+            return f"slave id {value & 7}" if slave else "slaves on " + spelled(value, ports.PORTS[0x21].bits)
+    parts = [name for mask, name in ((1, "8086"), (2, "AEOI"), (8, "buffered"), (16, "special nested")) if value & mask]
+    return " ".join(parts)
+
+
+# Linux, include/uapi/linux/kvm_para.h.
+_HYPERCALLS = {
+    1: "KVM_HC_VAPIC_POLL_IRQ",
+    5: "KVM_HC_KICK_CPU",
+    9: "KVM_HC_CLOCK_PAIRING",
+    10: "KVM_HC_SEND_IPI",
+    11: "KVM_HC_SCHED_YIELD",
+    12: "KVM_HC_MAP_GPA_RANGE",
+}
+_REASONS = {
+    "hlt": "halted",
+    "shutdown": "triple fault",
+    "fail_entry": "entry refused",
+    "internal_error": "KVM cannot go on",
+    "debug": "debug trap",
+    "exception": "exception",
+}

@@ -1,0 +1,194 @@
+"""Memory-mapped registers that have a known place: local APIC, I/O APIC, HPET; and virtio-mmio's by offset.
+
+Local APIC: Intel SDM volume 3, table 11-1. I/O APIC: 82093AA data sheet, 3.1. HPET: IA-PC HPET specification 1.0a,
+2.3. virtio-mmio: virtio 1.2, 4.2.2.
+"""
+
+from collections.abc import Mapping
+
+from tracer.decode.register import Bit, Field, Register
+from vmspec import layout
+
+HPET = 0xFED00000
+HPET_SIZE = 0x400
+PAGE = 0x1000
+VIRTIO_CONFIG = 0x100
+VIRTIO_WINDOW = 0x200
+
+_DELIVERY = Field(0x700, "mode", {0: "fixed", 1: "lowest", 2: "SMI", 4: "NMI", 5: "INIT", 6: "startup", 7: "ExtINT"})
+_LVT = (Field(0xFF, "vector"), _DELIVERY, Bit(0x1000, "pending"), Bit(0x10000, "masked"))
+_LVT_TIMER = (
+    Field(0xFF, "vector"),
+    Bit(0x1000, "pending"),
+    Bit(0x10000, "masked"),
+    Field(0x60000, "timer", {0: "one-shot", 1: "periodic", 2: "TSC-deadline"}),
+)
+_ICR = (  # SDM volume 3, 11.6.1
+    Field(0xFF, "vector"),
+    _DELIVERY,
+    Bit(0x800, "logical"),
+    Bit(0x1000, "pending"),
+    Bit(0x4000, "assert"),
+    Bit(0x8000, "level"),
+    Field(0xC0000, "to", {0: "", 1: "self", 2: "all", 3: "all but self"}),
+)
+LAPIC: Mapping[int, Register] = {
+    0x020: Register("ID", size=4, bits=(Field(0xFF000000, "id"),)),
+    0x030: Register("version", size=4, bits=(Field(0xFF, "version"), Field(0xFF0000, "max LVT"))),
+    0x080: Register("TPR", size=4),
+    0x090: Register("APR", size=4),
+    0x0A0: Register("PPR", size=4),
+    0x0B0: Register("EOI", size=4),
+    0x0C0: Register("RRD", size=4),
+    0x0D0: Register("LDR", size=4),
+    0x0E0: Register("DFR", size=4),
+    0x0F0: Register(
+        "SVR", size=4, bits=(Field(0xFF, "vector"), Bit(0x100, "enabled"), Bit(0x1000, "no EOI broadcast"))
+    ),
+    **{0x100 + 0x10 * index: Register(f"ISR{index}", size=4) for index in range(8)},
+    **{0x180 + 0x10 * index: Register(f"TMR{index}", size=4) for index in range(8)},
+    **{0x200 + 0x10 * index: Register(f"IRR{index}", size=4) for index in range(8)},
+    0x280: Register("ESR", size=4),
+    0x2F0: Register("LVT CMCI", size=4, bits=_LVT),
+    0x300: Register("ICR low", size=4, bits=_ICR),
+    0x310: Register("ICR high", size=4, bits=(Field(0xFF000000, "to"),)),
+    0x320: Register("LVT timer", size=4, bits=_LVT_TIMER),
+    0x330: Register("LVT thermal", size=4, bits=_LVT),
+    0x340: Register("LVT performance", size=4, bits=_LVT),
+    0x350: Register("LVT LINT0", size=4, bits=_LVT),
+    0x360: Register("LVT LINT1", size=4, bits=_LVT),
+    0x370: Register("LVT error", size=4, bits=_LVT),
+    0x380: Register("timer initial count", size=4),
+    0x390: Register("timer current count", size=4),
+    0x3E0: Register("timer divide", size=4),
+}
+
+
+def ioapic_index(value: int) -> str:
+    """Which register of the I/O APIC an index is (82093AA, 3.2)."""
+    match value:
+        case 0:
+            return "ID"
+        case 1:
+            return "version"
+        case 2:
+            return "arbitration"
+        case _ if 0x10 <= value <= 0xFF:
+            return f"redirection {(value - 0x10) // 2} {'high' if value & 1 else 'low'}"
+    return f"register {value:#x}"
+
+
+REDIRECTION = (  # 82093AA, 3.2.4, the low half
+    Field(0xFF, "vector"),
+    _DELIVERY,
+    Bit(0x800, "logical"),
+    Bit(0x1000, "pending"),
+    Bit(0x2000, "active low"),
+    Bit(0x4000, "remote IRR"),
+    Bit(0x8000, "level"),
+    Bit(0x10000, "masked"),
+)
+IOAPIC: Mapping[int, Register] = {
+    0x00: Register("index", size=4, meaning=lambda value, direction: ioapic_index(value & 0xFF)),
+    0x10: Register("data", size=4),
+    0x40: Register("EOI", size=4),
+}
+
+
+def hpet(offset: int) -> Register:
+    """A register of the HPET."""
+    match offset & ~7:
+        case 0x000:
+            return Register("capabilities", size=8)
+        case 0x010:
+            return Register("configuration", size=8, bits=(Bit(1, "enabled"), Bit(2, "legacy replacement")))
+        case 0x020:
+            return Register("interrupt status", size=8)
+        case 0x0F0:
+            return Register("main counter", size=8)
+    timer, register = divmod(offset - 0x100, 0x20)
+    name = {0x00: "configuration", 0x08: "comparator", 0x10: "FSB route"}.get(register & ~7)
+    return Register(f"timer {timer} {name}", size=8) if name and timer >= 0 else Register(f"+{offset:#x}")
+
+
+_STATUS = (  # virtio 1.2, 2.1
+    Bit(1, "ACKNOWLEDGE"),
+    Bit(2, "DRIVER"),
+    Bit(4, "DRIVER_OK"),
+    Bit(8, "FEATURES_OK"),
+    Bit(64, "NEEDS_RESET"),
+    Bit(128, "FAILED"),
+)
+# virtio 1.2, 5.
+_DEVICES = {
+    0: "none",
+    1: "network",
+    2: "block",
+    3: "console",
+    4: "entropy",
+    5: "balloon",
+    8: "SCSI host",
+    9: "9P",
+    16: "GPU",
+    18: "input",
+    19: "socket",
+    20: "crypto",
+    24: "memory",
+    25: "sound",
+    26: "file system",
+    27: "PMEM",
+}
+_ISR = (Bit(1, "used buffer"), Bit(2, "configuration change"))
+_MAGIC = 0x74726976
+VIRTIO: Mapping[int, Register] = {
+    0x000: Register("MagicValue", size=4, bits=(Field(0xFFFFFFFF, "magic", {_MAGIC: "'virt'"}),)),
+    0x004: Register("Version", size=4),
+    0x008: Register("DeviceID", size=4, bits=(Field(0xFFFFFFFF, "device", _DEVICES),)),
+    0x00C: Register("VendorID", size=4),
+    0x010: Register("DeviceFeatures", size=4),
+    0x014: Register("DeviceFeaturesSel", size=4),
+    0x020: Register("DriverFeatures", size=4),
+    0x024: Register("DriverFeaturesSel", size=4),
+    0x028: Register("GuestPageSize", size=4),  # legacy, 4.2.4
+    0x030: Register("QueueSel", size=4),
+    0x034: Register("QueueNumMax", size=4),
+    0x038: Register("QueueNum", size=4),
+    0x03C: Register("QueueAlign", size=4),  # legacy, 4.2.4
+    0x040: Register("QueuePFN", size=4),  # legacy, 4.2.4
+    0x044: Register("QueueReady", size=4),
+    0x050: Register("QueueNotify", size=4, meaning=lambda value, direction: f"queue {value & 0xFFFF}"),
+    0x060: Register("InterruptStatus", size=4, bits=_ISR),
+    0x064: Register("InterruptACK", size=4, bits=_ISR),
+    0x070: Register("Status", size=4, bits=_STATUS),
+    0x080: Register("QueueDescLow", size=4),
+    0x084: Register("QueueDescHigh", size=4),
+    0x090: Register("QueueDriverLow", size=4),
+    0x094: Register("QueueDriverHigh", size=4),
+    0x0A0: Register("QueueDeviceLow", size=4),
+    0x0A4: Register("QueueDeviceHigh", size=4),
+    0x0AC: Register("SHMSel", size=4),
+    0x0B0: Register("SHMLenLow", size=4),
+    0x0B4: Register("SHMLenHigh", size=4),
+    0x0B8: Register("SHMBaseLow", size=4),
+    0x0BC: Register("SHMBaseHigh", size=4),
+    0x0C0: Register("QueueReset", size=4),
+    0x0FC: Register("ConfigGeneration", size=4),
+}
+
+
+def register(addr: int, device: str) -> tuple[str, Register] | None:
+    """The device's name and its register, None where nothing is known of the address.
+
+    virtio devices are known by their name's beginning; their windows are taken to start at a multiple of 512 bytes.
+    """
+    if device.rpartition("/")[2].startswith("virtio"):
+        offset = addr % VIRTIO_WINDOW
+        fallback = f"config +{offset - VIRTIO_CONFIG:#x}" if offset >= VIRTIO_CONFIG else f"+{offset:#x}"
+        return "virtio", VIRTIO.get(offset, Register(fallback))
+    if layout.LAPIC <= addr < layout.LAPIC + PAGE:
+        return "LAPIC", LAPIC.get(addr - layout.LAPIC, Register(f"+{addr - layout.LAPIC:#x}"))
+    if layout.IOAPIC <= addr < layout.IOAPIC + PAGE:
+        return "IOAPIC", IOAPIC.get(addr - layout.IOAPIC, Register(f"+{addr - layout.IOAPIC:#x}"))
+    if HPET <= addr < HPET + HPET_SIZE:
+        return "HPET", hpet(addr - HPET)
+    return None

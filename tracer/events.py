@@ -1,0 +1,165 @@
+"""Exits as lines that people read: what each was about, what its value said, how long it took."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from attrs import field, frozen
+
+from tracer.analysis.where import Filter
+from tracer.decode import Decoder, first_item
+from tracer.decode.decoder import STATE_ADDRESSES, STATE_PORTS
+from tracer.errors import TraceError
+from tracer.output import duration, printable
+from vmspec.record import COLUMNS, FLAGS
+
+# Columns of a line: what stands above, its width, aligned right or not. The trace's own come by their names as well.
+READABLE = {  # with flags of nine letters, 100 columns
+    "time": ("seconds", 11, True),
+    "vcpu": ("cpu", 3, True),
+    "reason": ("exit", 4, False),
+    "what": ("what", 18, False),
+    "direction": ("rw", 2, False),
+    "value": ("value", 21, False),
+    "handling": ("handled", 8, True),
+    "rip": ("rip", 16, False),
+    "flags": ("flags", 0, False),
+}
+_WIDTHS = {"uint8": 4, "uint16": 5, "uint32": 5, "uint64": 18, "int64": 14}
+_HEXADECIMAL = ("rip", "addr", "data")
+# What `flags` says elsewhere in a line, or of the record only.
+_UNSHOWN = ("RIP", "PAYLOAD")
+_PAYLOAD_SHOWN = 16  # bytes
+
+
+@frozen
+class Lines:
+    """Turns batches into lines with the chosen columns; raises TraceError for a column that there is not."""
+
+    columns: Sequence[str] = field(factory=lambda: tuple(READABLE))
+
+    def __attrs_post_init__(self) -> None:
+        known = [*READABLE, *(column.name for column in COLUMNS if column.name not in READABLE)]
+        for name in self.columns:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+                raise TraceError(f"there is no column {printable(name)!r}; {hint}")
+
+    def head(self) -> str:
+        """The line above the first."""
+        titles = (READABLE[name][0] if name in READABLE else name for name in self.columns)
+        return self._joined(titles)
+
+    def line(self, row: dict[str, Any]) -> str:
+        """An exit, as :func:`exits` gives it."""
+        return self._joined(_text(name, row) for name in self.columns)
+
+    def _joined(self, texts: Iterable[str]) -> str:
+        """A line; after a text that is too long, the next ones find back to their places."""
+        line, end = "", 0
+        for name, text in zip(self.columns, texts, strict=True):
+            width, right = READABLE[name][1:] if name in READABLE else _shape(name)
+            end += width
+            line += text.rjust(end - len(line)) if right else text.ljust(end - len(line))
+            line += " "
+            end += 1
+        return line.rstrip()
+
+
+def exits(
+    batches: Iterable[Any], where: Filter | None = None, machines: Mapping[int, str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows of batches in a trace's order, as dictionaries of all columns; only those that a filter lets through.
+
+    Added are ``handling`` (t_entry - t_exit, in ns), ``what``, the name of the port, register or MSR, and ``meaning``,
+    what the value says; the last two are "" where nothing is known. ``machines`` gives the machine of each vCPU of a
+    merged trace, for registers have a state in each.
+    """
+    decoders: dict[str, Decoder] = {}
+    for batch in batches:
+        for row in _wanted(batch, where):
+            shown = row.pop("shown")
+            row["handling"] = row["t_entry"] - row["t_exit"]
+            decoder = decoders.setdefault(machines.get(row["vcpu"], "") if machines else "", Decoder())
+            row["what"], row["meaning"] = decoder.decode(
+                row["reason"], row["addr"], row["size"], row["direction"], first_item(row), row["device"]
+            )
+            if row["flags"] & FLAGS["UNCLAIMED"] and row["direction"] == "read":
+                row["meaning"] = ""  # all ones, because nobody answered
+            if shown:
+                yield row
+
+
+def _wanted(batch: Any, where: Filter | None) -> Iterator[dict[str, Any]]:
+    """Rows that are shown, and those that the decoder has to see."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if where is None:
+        batch = batch.append_column("shown", pa.repeat(pa.scalar(True), batch.num_rows))
+    else:
+        mask = where.mask(batch)
+        places = pa.array([*STATE_PORTS, *STATE_ADDRESSES], pa.uint64())
+        setting = pc.and_(pc.is_in(batch["addr"], places), pc.equal(batch["direction"].cast(pa.utf8()), "write"))
+        batch = batch.append_column("shown", mask).filter(pc.or_(mask, setting))
+    for start in range(0, batch.num_rows, 1024):  # a batch as Python objects takes much more room
+        yield from batch.slice(start, 1024).to_pylist()
+
+
+def flag_names(flags: int) -> list[str]:
+    """The bits of ``flags`` by name."""
+    return [name for name, bit in FLAGS.items() if flags & bit]
+
+
+def _text(name: str, row: dict[str, Any]) -> str:
+    match name:
+        case "time":
+            return f"{row['t_exit'] // 10**9}.{row['t_exit'] % 10**9:09d}"
+        case "what":
+            return printable(row["what"]) if row["what"] else _place(row)
+        case "direction":
+            return {"read": "r", "write": "w"}.get(row["direction"], "")
+        case "value":
+            return _value(row)
+        case "handling":
+            return duration(row["handling"])
+        case "rip":
+            return f"{row['rip']:x}" if row["flags"] & FLAGS["RIP"] else "-"
+        case "flags":
+            return " ".join(name for name in flag_names(row["flags"]) if name not in _UNSHOWN)
+        case "payload":
+            return bytes(row["payload"]).hex()
+        case _ if name in _HEXADECIMAL:
+            return f"{row[name]:#x}"
+    return printable(str(row[name]))
+
+
+def _place(row: dict[str, Any]) -> str:
+    """Where an access went that has no better name."""
+    match row["reason"]:
+        case "io":
+            place = f"port {row['addr']:#x}"
+        case "mmio":
+            place = f"{row['addr']:#x}"
+        case _:
+            return ""
+    return place if row["device"] == "-" else f"{printable(row['device'])} {place}"
+
+
+def _value(row: dict[str, Any]) -> str:
+    """The value in hexadecimal, as wide as the item, and what it says; of several items how many, and their bytes."""
+    if row["direction"] == "none" or row["count"] == 0:
+        return f"{row['data']:#x}" if row["data"] else ""
+    if row["count"] > 1:
+        data = row["payload"] or row["data"].to_bytes(8, "little")[: row["size"] * row["count"]]
+        more = "..." if len(data) > _PAYLOAD_SHOWN else ""
+        return f"{row['count']} x {row['size']}: {bytes(data[:_PAYLOAD_SHOWN]).hex()}{more}"
+    value = f"{first_item(row):#0{2 + 2 * min(row['size'], 8)}x}"
+    return f"{value} {printable(row['meaning'])}" if row["meaning"] else value
+
+
+def _shape(name: str) -> tuple[int, bool]:
+    """Width of a trace's own column, and whether it is aligned right."""
+    type_ = next(column.type for column in COLUMNS if column.name == name)
+    return (_WIDTHS[type_], True) if type_ in _WIDTHS else (12, False)
