@@ -242,7 +242,9 @@ class _Compiler:
             known = REASONS if name == "reason" else DIRECTIONS
             meant = [value] if value in known else []
         if not meant:
-            hint = _nearest(value, known) if name == "reason" else f"there are: {', '.join(known)}"
+            hint = _nearest(value, known)
+            if hint.startswith("did") and name != "reason":  # of the reasons there are forty
+                hint += f" There are: {', '.join(known)}"
             raise self._wrong(node, f"no {name} is called {value!r}; {hint}")
         found = FALSE
         for device in meant:
