@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
+from tracer.devicenames import kind_of
 from tracer.errors import TraceError
 
 SERIAL, DEBUG = "serial", "debug-port"
@@ -119,11 +120,6 @@ class Console:
             self._pieces.append(data)
             self._piece_times.append(times)
             self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
-
-
-def kind_of(device: str) -> str:
-    """The kind of a device by its name: of "serial0", and of "web/serial0" in a merged trace, "serial"."""
-    return device.rpartition("/")[2].rstrip("0123456789")
 
 
 def _items(rows: Any, row: int) -> bytes:

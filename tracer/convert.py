@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import TraceError
-from tracer.merge import recoded
+from tracer.merge import recoded, settled
 from tracer.reader import checked, load, read_devices, read_metadata, read_summary
 from tracer.rewrite import empty, in_order, summary_metadata, write_file
 from tracer.schema import FORMAT, KEY_SUMMARY, dictionaries, trace_schema
@@ -54,7 +54,7 @@ def _opened(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, A
     if source.suffix == ".csv":
         raise TraceError(f"{source}: CSV has no more than the rows; no trace can be made of it")
     trace = load(source)
-    return trace.schema, trace.batches, trace.summary
+    return trace.schema, settled(trace), trace.summary
 
 
 def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from tracer.analysis.where import Filter
 from tracer.decode import Decoder, first_item
-from tracer.decode.decoder import STATE_ADDRESSES, STATE_PORTS
+from tracer.decode.decoder import READ_ONCE, STATE_ADDRESSES, STATE_PORTS
 from tracer.errors import TraceError
 from tracer.output import duration, printable
 from vmspec.record import COLUMNS, FLAGS
@@ -101,7 +101,9 @@ def _wanted(batch: Any, where: Filter | None) -> Iterator[dict[str, Any]]:
     else:
         mask = where.mask(batch)
         places = pa.array([*STATE_PORTS, *STATE_ADDRESSES], pa.uint64())
-        setting = pc.and_(pc.is_in(batch["addr"], places), pc.equal(batch["direction"].cast(pa.utf8()), "write"))
+        writes = pc.equal(batch["direction"].cast(pa.utf8()), "write")
+        once = pc.equal(batch["addr"], pa.scalar(READ_ONCE, pa.uint64()))
+        setting = pc.and_(pc.is_in(batch["addr"], places), pc.or_(writes, once))
         batch = batch.append_column("shown", mask).filter(pc.or_(mask, setting))
     for start in range(0, batch.num_rows, 1024):  # a batch as Python objects takes much more room
         yield from batch.slice(start, 1024).to_pylist()

@@ -49,6 +49,19 @@ def test_parquet_keeps_what_a_run_that_goes_on_has(tmp_path, path):
     assert not load(tmp_path / "back.arrow").complete
 
 
+def test_a_stream_that_grows_meanwhile(tmp_path, path, monkeypatch):
+    """The rows are those that were there at first: an ordered copy needs two passes that agree."""
+    trace, reads = load(path), []
+    batches = [batch.slice(at, 10) for batch in trace.batches() for at in range(0, ROWS, 10)]
+
+    def growing(self, columns=None):
+        reads.append(columns)
+        return iter(batches[: 2 + len(reads)])
+
+    monkeypatch.setattr(type(trace), "batches", growing)
+    assert convert(path, tmp_path / "out.parquet") == 30
+
+
 def test_csv_has_names_and_hexadecimal(tmp_path, path, capsys):
     assert main(["convert", str(path), str(tmp_path / "boot.csv")]) == 0
     assert "the metadata and the closing summary are not in it" in capsys.readouterr().out

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from tracer.analysis.operand import FALSE, TRUE, Operand, Unfit, number, text
+from tracer.devicenames import called
 from tracer.errors import TraceError
 from tracer.output import printable
 from tracer.schema import NO_DEVICE
@@ -237,12 +238,14 @@ class _Compiler:
         known: Sequence[str]
         if name == "device":
             known = (*self.devices, NO_DEVICE)
-            meant = [device for device in known if value in _called(device)]
+            meant = [device for device in known if value in called(device)]
         else:
             known = REASONS if name == "reason" else DIRECTIONS
             meant = [value] if value in known else []
         if not meant:
-            hint = _nearest(value, known) if name == "reason" else f"there are: {', '.join(known)}"
+            hint = _nearest(value, known)
+            if hint.startswith("did") and name != "reason":  # of the reasons there are forty
+                hint += f" There are: {', '.join(known)}"
             raise self._wrong(node, f"no {name} is called {value!r}; {hint}")
         found = FALSE
         for device in meant:
@@ -290,12 +293,6 @@ class _Compiler:
         start = max(0, at - 60)  # of a long expression, what is around the place
         around = printable(self.text[start : at + 30])
         return TraceError(f"filter, column {at + 1}: {printable(problem)}\n    {around}\n    {' ' * (at - start)}^")
-
-
-def _called(device: str) -> tuple[str, ...]:
-    """What a device may be called: its name and its kind, with and without the machine's name of a merged trace."""
-    name = device.rpartition("/")[2]
-    return device, name, device.rstrip("0123456789"), name.rstrip("0123456789")
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

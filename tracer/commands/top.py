@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tracer.analysis.rates import Rates
 from tracer.errors import TraceError
-from tracer.follow import POLL, Follower, follow
+from tracer.follow import POLL, Follower, follow, recording
 from tracer.live import live, screen
-from tracer.output import printable
+from tracer.output import WIDTH, printable
+from tracer.paths import stream_path
 from tracer.reader import machine_name, read_spec
 
 SILENT = 1.5  # seconds; a recorder that has exits writes each second, so that after this long there are none
@@ -73,7 +74,7 @@ def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Ite
         if batch is not None:
             rates.add(batch)
             heard = time.monotonic()
-        width, height = shutil.get_terminal_size()
+        width, height = shutil.get_terminal_size((WIDTH, 24))
         lines = height - 1 if sys.stdout.isatty() else None
         if follower.ended:
             yield screen(f"{title} (ended)", rates, True, width, lines), True
@@ -93,12 +94,13 @@ def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Ite
 
 
 def _find(named: str) -> Follower:
-    """The run that a file's or a machine's name means."""
+    """The run that a file's or a machine's name means: the file's where there is one."""
     path = Path(named)
-    if path.suffix or len(path.parts) != 1 or path.exists():
+    if len(path.parts) != 1 or path.suffix in (".arrow", ".arrows") or path.exists() or stream_path(path).exists():
         return follow(path)
     running: dict[str, Path] = {}
-    for stream in sorted(Path().glob("*.arrows")):
+    # What a killed run left may have the name of the one that goes on.
+    for stream in sorted(Path().glob("*.arrows"), key=lambda stream: (not recording(stream), stream)):
         try:
             with follow(stream) as follower:
                 follower.next()

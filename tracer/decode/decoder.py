@@ -7,9 +7,9 @@ I/O APIC's through an index, the UART's divisor through a bit, the interrupt con
 from collections.abc import Iterable
 from typing import Any
 
-from tracer.console import kind_of
 from tracer.decode import mmio, msr, ports, uart
 from tracer.decode.register import READ, WRITE, Register, character, spelled
+from tracer.devicenames import kind_of
 from vmspec import layout
 
 PCI_ADDRESS, PCI_DATA = 0xCF8, 0xCFC
@@ -22,7 +22,11 @@ STATE_PORTS = (
     *(port + 1 for port in PIC_COMMANDS),
     CMOS_INDEX,
     PCI_ADDRESS,
+    0x60,
+    0x64,
 )
+# Addresses whose reads do.
+READ_ONCE = 0x60
 STATE_ADDRESSES = (layout.IOAPIC,)
 
 
@@ -34,14 +38,15 @@ class Decoder:
         self._cmos: int | None = None
         self._pci: int | None = None
         self._ioapic: int | None = None
+        self._i8042: int | None = None  # the controller's command that port 0x60 has the operand or the answer of
         # Set-up words of an interrupt controller that are still to come (8259A: ICW1 to ICW4).
         self._icw: dict[int, list[str]] = {}
 
     def decode(self, reason: str, addr: int, size: int, direction: str, data: int, device: str = "") -> tuple[str, str]:
         """What the exit is about and what its value says, each "" where nothing is known.
 
-        ``data`` is the first item moved, ``size`` its bytes. In a trace the rows whose writes set a state are those at
-        STATE_PORTS and STATE_ADDRESSES: the others may be left out without harm.
+        ``data`` is the first item moved, ``size`` its bytes. In a trace the rows that set a state are the writes at
+        STATE_PORTS and STATE_ADDRESSES and the reads at READ_ONCE: the others may be left out without harm.
         """
         match reason:
             case "io":
@@ -73,6 +78,11 @@ class Decoder:
             if addr & 7 == uart.LCR and direction == WRITE:
                 self._line[com] = data & 0xFF
             return f"{com} {register.named(direction)}", _meaning(register, size, direction, data)
+        if addr == 0x64 and direction == WRITE:
+            self._i8042 = data & 0xFF
+        if addr == 0x60:
+            command, self._i8042 = self._i8042, None
+            return _i8042_data(command, data & 0xFF, direction)
         if addr == CMOS_INDEX and direction == WRITE:
             self._cmos = data & 0x7F
         if addr == CMOS_DATA and self._cmos is not None:
@@ -146,6 +156,16 @@ def _pci_data(address: int, offset: int) -> str:
     where = ports.pci_address(address).partition("+")[0]
     at = (address & 0xFC) + offset
     return f"PCI {where} {ports.PCI_HEADER.get(at, f'+{at:#04x}')}"
+
+
+def _i8042_data(command: int | None, value: int, direction: str) -> tuple[str, str]:
+    """Port 0x60: after a command of the controller its operand or its answer, else the keyboard's."""
+    if (command, direction) in ((0x60, WRITE), (0x20, READ)):
+        return "i8042 command byte", spelled(value, ports.I8042_BYTE)
+    if direction == WRITE and command in (0xD1, 0xD2, 0xD3, 0xD4):
+        return f"i8042 {ports.i8042_command(command, WRITE).removeprefix('write ').removeprefix('to ')}", ""
+    words = ports.KEYBOARD_COMMANDS if direction == WRITE else ports.KEYBOARD_ANSWERS
+    return "i8042 data", words.get(value, "") if command is None and direction in (READ, WRITE) else ""
 
 
 def _icw_meaning(word: str, value: int, slave: bool) -> str:

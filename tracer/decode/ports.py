@@ -82,6 +82,30 @@ _I8042 = {
     0xD4: "write to aux",
     0xFE: "pulse reset line",
 }
+# Its command byte (the same reference).
+I8042_BYTE = (
+    Bit(0x01, "IRQ1"),
+    Bit(0x02, "IRQ12"),
+    Bit(0x04, "SYS"),
+    Bit(0x08, "no lock"),
+    Bit(0x10, "keyboard off"),
+    Bit(0x20, "aux off"),
+    Bit(0x40, "translate"),
+)
+# What a keyboard is told and answers (IBM PS/2 technical reference, "Keyboard"); other bytes are scan codes, operands.
+KEYBOARD_COMMANDS = {
+    0xED: "set LEDs",
+    0xEE: "echo",
+    0xF0: "scan code set",
+    0xF2: "identify",
+    0xF3: "typematic rate",
+    0xF4: "enable",
+    0xF5: "disable",
+    0xF6: "defaults",
+    0xFE: "resend",
+    0xFF: "reset",
+}
+KEYBOARD_ANSWERS = {0xAA: "test passed", 0xEE: "echo", 0xFA: "ACK", 0xFC: "test failed", 0xFE: "resend"}
 _I8042_STATUS = (
     Bit(0x01, "OBF"),
     Bit(0x02, "IBF"),

@@ -78,7 +78,7 @@ def test_only_the_columns_that_it_reads(trace):
     [
         ("size > 1 and devce == 'x'", 14, "no column 'devce'; did you mean 'device'?"),
         ("unclaimed", 1, "did you mean 'UNCLAIMED'?"),
-        ("device == 'seral0'", 11, "no device is called 'seral0'; there are: serial0, debug-port0, rtc0, -"),
+        ("device == 'seral0'", 11, "'seral0'; did you mean 'serial0'? There are: serial0, debug-port0, rtc0, -"),
         ("reason == 'mimo'", 11, "did you mean 'mmio'?"),
         ("'up' == direction", 1, "there are: none, read, write"),
         ("size == '1'", 9, "'size' is a number and \"'1'\" is a text"),

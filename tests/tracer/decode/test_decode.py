@@ -128,6 +128,27 @@ def test_the_pci_function_that_was_selected():
     assert names[1][0] == "PCI 00:03.0 class code"
 
 
+def test_what_a_keyboard_controller_is_told():
+    names = told(
+        ("io", 0x64, 1, "write", 0x20),
+        ("io", 0x60, 1, "read", 0x65),
+        ("io", 0x64, 1, "write", 0x60),
+        ("io", 0x60, 1, "write", 0x74),
+        ("io", 0x60, 1, "write", 0xF2),
+        ("io", 0x60, 1, "read", 0xFA),
+        ("io", 0x64, 1, "write", 0xD4),
+        ("io", 0x60, 1, "write", 0xF2),
+    )
+    assert names[1:6] == [
+        ("i8042 command byte", "IRQ1|SYS|aux off|translate"),
+        ("i8042 command", "write command byte"),
+        ("i8042 command byte", "SYS|keyboard off|aux off|translate"),
+        ("i8042 data", "identify"),
+        ("i8042 data", "ACK"),
+    ]
+    assert names[7] == ("i8042 aux", "")
+
+
 def test_the_words_that_set_up_an_interrupt_controller():
     names = told(
         ("io", 0xA0, 1, "write", 0x11),
