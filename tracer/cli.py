@@ -13,6 +13,8 @@ BROKEN_PIPE = 141  # what a shell reports of a command that SIGPIPE ended
 # Each a module of tracer.commands.
 COMMANDS = {
     "summary": "exits by reason, by device and address; where the time went",
+    "timeline": "the boot by the console's lines: phases, and the longest gaps",
+    "hot": "the guest's instructions and functions that exit most",
     "console": "what the guest printed, byte for byte",
     "events": "the exits, a line each, named and explained; also of a run that goes on",
     "info": "what was run, where, and whether the trace is complete",

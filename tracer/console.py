@@ -1,8 +1,8 @@
 """What the guest printed, rebuilt from the exits: the bytes, and its lines with the time of their first byte."""
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from attrs import frozen
 
@@ -16,110 +16,172 @@ THR, LCR, MCR = 0, 3, 4
 LCR_DLAB = 0x80  # offset 0 is the low byte of the divisor
 MCR_LOOP = 0x10  # what is transmitted comes back to the receiver
 
+COLUMNS = ("t_exit", "addr", "size", "count", "direction", "data", "payload", "device")
+LINE_MAX = 4096  # bytes kept of one line: a guest may never end one
+
 
 @frozen
 class Line:
     """A console line without its end: ``t`` is when its first byte was written, ``gap`` the time since the line
-    before (since the start for the first), both in ns; ``exits`` are those in that time, on all vCPUs."""
+    before (since the start for the first), both in ns; ``row`` is the row of the trace that wrote that byte."""
 
     t: int
     gap: int
-    exits: int
+    row: int
     text: str
 
 
-class Console:
-    """The console of a trace: ``text`` is every byte written; ``device`` is None where the machine has no console.
+class Piece(NamedTuple):
+    """Bytes that were written one after another: byte n at time ``times[n]`` by row ``rows[n]``, or all of them at once
+    where these have one element."""
 
-    Without a name, the console is the first serial port, or else the first debug port. Of a serial port, offset 0
-    is text unless the guest had turned it into the divisor latch or looped it back; of an access wider than a byte,
-    the low byte is. Raises TraceError for a name that is not a serial or debug port of the machine.
+    data: bytes
+    times: Sequence[int]
+    rows: Sequence[int]
+
+
+class Console:
+    """The console of a trace; ``device`` is None where the machine has no console.
+
+    ``rows`` is a :class:`tracer.Trace`, of which the console's rows are read batch by batch each time, or a
+    ``pyarrow.Table``. Without a name, the console is the first serial port, or else the first debug port. Of a serial
+    port, offset 0 is text unless the guest had turned it into the divisor latch or looped it back; of an access wider
+    than a byte, the low byte is. Raises TraceError for a name that is not a serial or debug port of the machine.
     """
 
-    def __init__(self, table: Any, devices: Sequence[str], device: str | None = None) -> None:
+    def __init__(self, rows: Any, devices: Sequence[str], device: str | None = None) -> None:
         consoles = [name for kind in (SERIAL, DEBUG) for name in devices if kind_of(name) == kind]
         if device is not None and device not in consoles:
             raise TraceError(f"{device!r} is not a console of this machine; its consoles: {', '.join(consoles) or '-'}")
         self.device = device or next(iter(consoles), None)
-        self._all_times = table["t_exit"]
-        self._pieces: list[bytes] = []
-        self._ends: list[int] = []  # bytes up to the end of each piece
-        self._piece_times: list[Any] = []  # of each piece: one time, or one for each byte
-        if self.device is not None:
-            self._collect(table)
-        self.text = b"".join(self._pieces)
+        self._rows = rows
+
+    @property
+    def text(self) -> bytes:
+        """Every byte written."""
+        return b"".join(piece.data for piece in self.pieces())
 
     def lines(self) -> list[Line]:
         """The lines, in order; a last line without a line feed counts, an empty one at the end does not."""
-        times = _int64(self._all_times)
         lines: list[Line] = []
-        start = before = exits_before = 0
-        while start < len(self.text):
-            end = self.text.find(b"\n", start)
-            end = len(self.text) if end < 0 else end
-            t = self._time(start)
-            exits = bisect_right(times, t)
-            text = self.text[start:end].rstrip(b"\r").decode(errors="replace")
-            lines.append(Line(t, t - before, exits - exits_before, text))
-            start, before, exits_before = end + 1, t, exits
+        begun: tuple[int, int] | None = None  # time and row of the first byte of the line that is being read
+        held = b""
+
+        def end() -> None:
+            assert begun is not None
+            before = lines[-1].t if lines else 0
+            lines.append(Line(begun[0], begun[0] - before, begun[1], held.rstrip(b"\r").decode(errors="replace")))
+
+        for data, times, rows in self.pieces():
+            at = 0
+            while at < len(data):
+                feed = data.find(b"\n", at)
+                stop = len(data) if feed < 0 else feed
+                if begun is None:
+                    begun, held = (times[at if len(times) > 1 else 0], rows[at if len(rows) > 1 else 0]), b""
+                held += data[at : min(stop, at + LINE_MAX - len(held))]
+                if feed >= 0:
+                    end()
+                    begun = None
+                at = stop + 1
+        if begun is not None:
+            end()
         return lines
 
-    def _time(self, at: int) -> int:
-        """When the byte at an offset was written."""
-        piece = bisect_right(self._ends, at)
-        times = self._piece_times[piece]
-        return times if isinstance(times, int) else int(times[at - self._ends[piece] + len(self._pieces[piece])])
+    def pieces(self) -> Iterator[Piece]:
+        """What was written, in order."""
+        if self.device is None:
+            return
+        plain = kind_of(self.device) == DEBUG
+        lcr = mcr = first = 0
+        for batch in self._batches():
+            rows = self._written(batch, first)
+            first += batch.num_rows
+            if plain:
+                yield from _pieces(rows)
+                continue
+            offset = _offset(rows)
+            start = 0
+            for row in _control(rows, offset):
+                if not lcr & LCR_DLAB and not mcr & MCR_LOOP:
+                    yield from _transmitted(rows, offset, start, row + 1)
+                at = offset[row].as_py()
+                # A wide access is one to each of the registers it covers; of a string of accesses the last one stays.
+                item = _items(rows, row)[-rows["size"][row].as_py() :]
+                lcr = item[LCR - at] if at <= LCR < at + len(item) else lcr
+                mcr = item[MCR - at] if at <= MCR < at + len(item) else mcr
+                start = row + 1
+            if not lcr & LCR_DLAB and not mcr & MCR_LOOP:
+                yield from _transmitted(rows, offset, start, rows.num_rows)
 
-    def _collect(self, table: Any) -> None:
+    def _batches(self) -> Iterator[Any]:
+        import pyarrow as pa
+
+        if isinstance(self._rows, pa.Table):
+            return iter(self._rows.select(list(COLUMNS)).to_batches())
+        batches: Iterator[Any] = self._rows.batches(COLUMNS)
+        return batches
+
+    def _written(self, batch: Any, first: int) -> Any:
+        """The rows of a batch that write to the console, with their numbers in the trace as the column "row"."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        mask = pc.and_(pc.equal(table["device"].cast(pa.utf8()), self.device), pc.equal(table["direction"], "write"))
-        rows = table.filter(mask).select(["t_exit", "addr", "size", "count", "data", "payload"]).combine_chunks()
-        if kind_of(str(self.device)) == DEBUG:
-            self._take(rows)
-            return
-        base = pc.bit_wise_and(rows["addr"], pa.scalar(~7 & (1 << 64) - 1, pa.uint64()))  # COM bases: multiples of 8
-        offset = pc.subtract(rows["addr"], base)
-        last = pc.add(offset, pc.subtract(pc.max_element_wise(rows["size"], pa.scalar(1, pa.uint8())), 1))
-        control = pc.and_(pc.less_equal(offset, MCR), pc.greater_equal(last, LCR))
-        lcr = mcr = start = 0
-        for row in pc.indices_nonzero(control).to_pylist():
-            self._take_thr(rows, offset, range(start, row + 1), not lcr & LCR_DLAB and not mcr & MCR_LOOP)
-            at = offset[row].as_py()
-            # A wide access is one to each of the registers it covers; of a string of accesses the last one stays.
-            item = _items(rows, row)[-rows["size"][row].as_py() :]
-            lcr = item[LCR - at] if at <= LCR < at + len(item) else lcr
-            mcr = item[MCR - at] if at <= MCR < at + len(item) else mcr
-            start = row + 1
-        self._take_thr(rows, offset, range(start, rows.num_rows), not lcr & LCR_DLAB and not mcr & MCR_LOOP)
+        mask = pc.and_(_is(batch["device"], self.device), _is(batch["direction"], "write"))
+        found = pc.indices_nonzero(mask)
+        numbers = pc.add(found.cast(pa.int64()), pa.scalar(first, pa.int64()))
+        table = pa.Table.from_batches([batch]).take(found).combine_chunks()
+        return table.append_column("row", pa.chunked_array([numbers]))
 
-    def _take_thr(self, rows: Any, offset: Any, span: range, transmits: bool) -> None:
-        import pyarrow.compute as pc
 
-        if span and transmits:
-            rows, offset = rows.slice(span.start, len(span)), offset.slice(span.start, len(span))
-            self._take(rows.filter(pc.equal(offset, THR)))
+def _is(column: Any, name: str | None) -> Any:
+    """Where a dictionary column has a name: compared by its code."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    def _take(self, rows: Any) -> None:
-        """Add the bytes of rows: those of one item all at once, string I/O row by row."""
-        import pyarrow.compute as pc
+    code = pc.index(column.dictionary, name).as_py()
+    return pc.equal(column.indices, pa.scalar(code, column.indices.type))
 
-        rows = rows.combine_chunks()
-        start = 0
-        for row in [*pc.indices_nonzero(pc.not_equal(rows["count"], 1)).to_pylist(), rows.num_rows]:
-            if row > start:
-                run = rows.slice(start, row - start)
-                self._add(_bytes_of(run["data"])[::8].tobytes(), _int64(run["t_exit"]))
-            if row < rows.num_rows:
-                self._add(_items(rows, row)[:: max(rows["size"][row].as_py(), 1)], rows["t_exit"][row].as_py())
-            start = row + 1
 
-    def _add(self, data: bytes, times: Any) -> None:
-        if data:
-            self._pieces.append(data)
-            self._piece_times.append(times)
-            self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
+def _offset(rows: Any) -> Any:
+    """Offsets of the accesses from the port's base; COM bases are multiples of 8."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.bit_wise_and(rows["addr"], pa.scalar(7, pa.uint64()))
+
+
+def _control(rows: Any, offset: Any) -> list[int]:
+    """The rows that reach the line or modem control register."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    last = pc.add(offset, pc.subtract(pc.max_element_wise(rows["size"], pa.scalar(1, pa.uint8())), 1))
+    found: list[int] = pc.indices_nonzero(pc.and_(pc.less_equal(offset, MCR), pc.greater_equal(last, LCR))).to_pylist()
+    return found
+
+
+def _transmitted(rows: Any, offset: Any, start: int, stop: int) -> Iterator[Piece]:
+    import pyarrow.compute as pc
+
+    if start < stop:
+        mask = pc.equal(offset.slice(start, stop - start), THR)
+        yield from _pieces(rows.slice(start, stop - start).filter(mask))
+
+
+def _pieces(rows: Any) -> Iterator[Piece]:
+    """The bytes of rows: those of one item all at once, string I/O row by row."""
+    import pyarrow.compute as pc
+
+    rows = rows.combine_chunks()
+    start = 0
+    for row in itertools.chain(pc.indices_nonzero(pc.not_equal(rows["count"], 1)).to_pylist(), [rows.num_rows]):
+        if row > start:
+            run = rows.slice(start, row - start)
+            yield Piece(_bytes_of(run["data"])[::8].tobytes(), _int64(run["t_exit"]), _int64(run["row"]))
+        if row < rows.num_rows and (data := _items(rows, row)[:: max(rows["size"][row].as_py(), 1)]):
+            yield Piece(data, (rows["t_exit"][row].as_py(),), (rows["row"][row].as_py(),))
+        start = row + 1
 
 
 def _items(rows: Any, row: int) -> bytes:

@@ -1,16 +1,13 @@
 """KVM's own counters (KVM_GET_STATS_FD) beside the recorded rows, and what their differences mean."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from attrs import frozen
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 # Together the time a vCPU was halted inside KVM_RUN (struct kvm_vcpu_stat_generic, linux/kvm_types.h).
 HALTED = ("halt_wait_ns", "halt_poll_success_ns", "halt_poll_fail_ns")
 
 
-@frozen
-class Counters:
+class Counters(NamedTuple):
     """KVM's counters of one vCPU over the run, end less start, without those that did not move; ``halted_ns`` None
     where the host does not count it."""
 
@@ -19,72 +16,41 @@ class Counters:
     halted_ns: int | None
 
 
-def reconcile(table: Any, closing: Mapping[str, Any]) -> tuple[tuple[Counters, ...], tuple[str, ...]]:
-    """The counters of each vCPU, and sentences on how they and the run's own counts agree with the rows."""
-    counters = _counters(closing)
-    notes = [*_recorded(table, closing)]
-    if not counters:
-        notes.append("KVM's own counters were not recorded, so what the kernel handled unseen is not known.")
-        return counters, tuple(notes)
-    exits = _count(table, None)
-    seen = _total(counters, "exits")
-    if seen:
-        unseen = max(seen - exits, 0)
-        notes.append(
-            f"KVM counted {seen:,} exits of the guest; {exits:,} came to vmrun and are rows, {unseen:,} "
-            f"({unseen / seen:.1%}) the kernel handled unseen."
-        )
-    notes += _port_io(_total(counters, "io_exits"), _count(table, "io"))
-    notes += _mmio(_total(counters, "mmio_exits"), _count(table, "mmio"))
-    return counters, tuple(notes)
+class Instruction(NamedTuple):
+    """A kind of exit that KVM counts by the instruction: its reason and counter, and why the two may differ."""
+
+    reason: str
+    counter: str
+    name: str
+    more: str  # KVM counted more than came to vmrun
+    fewer: str  # and fewer
 
 
-def _recorded(table: Any, closing: Mapping[str, Any]) -> list[str]:
-    notes = []
-    if closing.get("complete", True) is not True:
-        notes.append("The trace is not complete: the run goes on, was killed, or was recovered.")
-    recovered = closing.get("recovered")
-    problems = recovered.get("problems") if isinstance(recovered, dict) else None
-    if isinstance(problems, list):
-        notes += [f"Recovered with loss: {problem}." for problem in problems]
-    rows = _numbers(closing.get("rows"))
-    if rows and sum(rows) != table.num_rows:
-        notes.append(f"The run recorded {sum(rows):,} exits, but the file has {table.num_rows:,} rows.")
-    if dropped := sum(_numbers(closing.get("dropped"))):
-        notes.append(f"{dropped:,} exits were dropped because a ring was full; their time counts as time in the guest.")
-    if interrupted := sum(_numbers(closing.get("interrupted"))):
-        notes.append(f"{interrupted:,} returns of KVM_RUN were interrupted by a signal; they are no rows.")
-    return notes
+INSTRUCTIONS = (
+    Instruction(
+        "io",
+        "io_exits",
+        "port",
+        "io_exits counts also what KVM answered itself (PIC, PIT, ...)",
+        "a string instruction (ins, outs) counts once and can come to vmrun many times",
+    ),
+    Instruction(
+        "mmio",
+        "mmio_exits",
+        "MMIO",
+        "mmio_exits can count also what KVM answered itself",
+        "mmio_exits counts instructions, and one that moves much comes to vmrun more than once",
+    ),
+)
 
 
-def _port_io(counted: int, rows: int) -> list[str]:
-    if rows and not counted:
-        return [f"This host's KVM does not count port exits (io_exits is 0); {rows:,} came to vmrun."]
-    what = f"KVM counted {counted:,} port exits (io_exits) and {rows:,} came to vmrun"
-    if counted > rows:
-        return [f"{what}: io_exits counts also what KVM answered itself (PIC, PIT, ...), {counted - rows:,} exits."]
-    if counted < rows:
-        return [f"{what}: a string instruction (ins, outs) counts once and can come to vmrun many times."]
-    return [f"{what}: KVM answered none itself."] if counted else []
-
-
-def _mmio(counted: int, rows: int) -> list[str]:
-    if rows and not counted:
-        return [f"This host's KVM does not count MMIO exits (mmio_exits is 0); {rows:,} came to vmrun."]
-    what = f"KVM counted {counted:,} MMIO exits (mmio_exits) and {rows:,} came to vmrun"
-    if counted > rows:
-        return [f"{what}: mmio_exits can count also what KVM answered itself, {counted - rows:,} exits."]
-    if counted < rows:
-        return [f"{what}: mmio_exits counts instructions, and one that moves much comes to vmrun more than once."]
-    return [f"{what}: KVM answered none itself."] if counted else []
-
-
-def _counters(closing: Mapping[str, Any]) -> tuple[Counters, ...]:
+def counters(closing: Mapping[str, Any]) -> tuple[Counters, ...]:
+    """The counters of each vCPU out of a trace's closing summary; none where the host did not give them."""
     stats = closing.get("stats")
     start, end = (stats.get(key) for key in ("start", "end")) if isinstance(stats, dict) else (None, None)
     if not isinstance(start, list) or not isinstance(end, list):
         return ()
-    counters = []
+    found = []
     for vcpu, (before, after) in enumerate(zip(start, end, strict=False)):
         if not isinstance(before, dict) or not isinstance(after, dict):
             continue
@@ -94,19 +60,63 @@ def _counters(closing: Mapping[str, Any]) -> tuple[Counters, ...]:
             if isinstance(value, int) and isinstance(before.get(name, 0), int)
         }
         halted = sum(moved[name] for name in HALTED if name in moved) if HALTED[0] in moved else None
-        counters.append(Counters(vcpu, {name: value for name, value in sorted(moved.items()) if value}, halted))
-    return tuple(counters)
+        found.append(Counters(vcpu, {name: value for name, value in sorted(moved.items()) if value}, halted))
+    return tuple(found)
 
 
-def _total(counters: tuple[Counters, ...], name: str) -> int:
-    return sum(counter.kvm.get(name, 0) for counter in counters)
+def reconcile(rows: Mapping[str, int], closing: Mapping[str, Any]) -> tuple[str, ...]:
+    """Sentences on how KVM's counters and the run's own counts agree with the rows, given by reason."""
+    counted = counters(closing)
+    notes = _recorded(sum(rows.values()), closing)
+    if not counted:
+        notes.append("KVM's own counters were not recorded, so what the kernel handled unseen is not known.")
+        return tuple(notes)
+    exits = sum(rows.values())
+    if seen := _total(counted, "exits"):
+        unseen = max(seen - exits, 0)
+        notes.append(
+            f"KVM counted {seen:,} exits of the guest; {exits:,} came to vmrun and are rows, {unseen:,} "
+            f"({unseen / seen:.1%}) the kernel handled unseen."
+        )
+    for kind in INSTRUCTIONS:
+        notes += _agreement(kind, _total(counted, kind.counter), rows.get(kind.reason, 0))
+    return tuple(notes)
 
 
-def _count(table: Any, reason: str | None) -> int:
-    import pyarrow.compute as pc
-
-    return table.num_rows if reason is None else pc.sum(pc.equal(table["reason"], reason)).as_py() or 0
-
-
-def _numbers(value: object) -> list[int]:
+def numbers(closing: Mapping[str, Any], key: str) -> list[int]:
+    """A count per vCPU out of the closing summary (rows, dropped, interrupted); empty where it has none."""
+    value = closing.get(key)
     return [item for item in value if isinstance(item, int)] if isinstance(value, list) else []
+
+
+def _recorded(rows: int, closing: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if closing.get("complete", True) is not True:
+        notes.append("The trace is not complete: the run goes on, was killed, or was recovered.")
+    recovered = closing.get("recovered")
+    problems = recovered.get("problems") if isinstance(recovered, dict) else None
+    if isinstance(problems, list):
+        notes += [f"Recovered with loss: {problem}." for problem in problems]
+    recorded = numbers(closing, "rows")
+    if recorded and sum(recorded) != rows:
+        notes.append(f"The run recorded {sum(recorded):,} exits, but the file has {rows:,} rows.")
+    if dropped := sum(numbers(closing, "dropped")):
+        notes.append(f"{dropped:,} exits were dropped because a ring was full; their time counts as time in the guest.")
+    if interrupted := sum(numbers(closing, "interrupted")):
+        notes.append(f"{interrupted:,} returns of KVM_RUN were interrupted by a signal; they are no rows.")
+    return notes
+
+
+def _agreement(kind: Instruction, counted: int, rows: int) -> list[str]:
+    if rows and not counted:
+        return [f"This host's KVM does not count {kind.name} exits ({kind.counter} is 0); {rows:,} came to vmrun."]
+    what = f"KVM counted {counted:,} {kind.name} exits ({kind.counter}) and {rows:,} came to vmrun"
+    if counted > rows:
+        return [f"{what}: {kind.more}, {counted - rows:,} exits."]
+    if counted < rows:
+        return [f"{what}: {kind.fewer}."]
+    return [f"{what}: KVM answered none itself."] if counted else []
+
+
+def _total(counted: Sequence[Counters], name: str) -> int:
+    return sum(counter.kvm.get(name, 0) for counter in counted)

@@ -138,9 +138,13 @@ def _console(trace: Trace) -> Any:
 
     from tracer.console import Console
 
-    lines = Console(trace.table, trace.devices).lines()
+    lines = Console(trace, trace.devices).lines()
+    befores = [0, *(line.row for line in lines)]
     schema = pa.schema([("t", pa.int64()), ("gap", pa.int64()), ("exits", pa.int64()), ("line", pa.utf8())])
-    rows = [{"t": line.t, "gap": line.gap, "exits": line.exits, "line": line.text} for line in lines]
+    rows = [
+        {"t": line.t, "gap": line.gap, "exits": line.row - before, "line": line.text}
+        for line, before in zip(lines, befores, strict=False)
+    ]
     return pa.Table.from_pylist(rows, schema=schema)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from tracer.errors import TraceError
 
 WIDTH = 100  # columns of what is no terminal
+WIDE = 10_000  # more columns than any terminal has
 SHOWN = 15  # rows of a table on a terminal, unless all are asked for
 
 
@@ -28,7 +29,9 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
     """Print or write result tables (``pyarrow.Table`` by name) as ``options`` say; ``head`` is text for people.
 
     A column whose field has the unit "ns" is shown as a duration, one with the unit "address" in hexadecimal, one with
-    the unit "share" as per cent. Text from a guest is printed without its control characters.
+    the unit "share" as per cent, one with the unit "text" cut to what there is room for. Further metadata is for
+    terminals only: a field's "title" heads its column, one with "detail" is left out where the terminal is too narrow
+    for all; the schema's "title" is that of the table. Text from a guest is printed without its control characters.
     """
     if options.table is not None:
         if options.table not in tables:
@@ -55,14 +58,21 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
 def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=False)
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # for the command line to answer; rich would exit
+
+    console = Terminal(highlight=False, soft_wrap=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = WIDTH
     if head:
         console.print(head, markup=False)
     for name, table in tables.items():
+        shown = as_rich(name, table, limit)
+        if console.measure(shown, options=console.options.update(max_width=WIDE)).maximum > console.width:
+            shown = as_rich(name, _without_details(table), limit)
         console.print()
-        console.print(as_rich(name, table, limit))
+        console.print(shown)
 
 
 def as_rich(name: str, table: Any, limit: int | None) -> Any:
@@ -74,16 +84,27 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
 
     more = table.num_rows - limit if limit is not None and table.num_rows > limit else 0
     caption = f"and {more:,} more rows (--all)" if more else None
-    shown = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    title = (table.schema.metadata or {}).get(b"title", name.encode()).decode()
+    title += "" if table.num_rows else ": none"
+    shown = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left",
+        pad_edge=False, padding=(0, 1, 0, 0), show_header=table.num_rows > 0,
+    )  # fmt: skip
     for field in table.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        shown.add_column(
-            field.name.removesuffix("_ns"), justify="right" if number else "left", overflow="fold", no_wrap=number
-        )
+        head = (field.metadata or {}).get(b"title", field.name.removesuffix("_ns").encode()).decode()
+        if (field.metadata or {}).get(b"unit") == b"text":
+            shown.add_column(head, no_wrap=True, overflow="ellipsis")
+        else:
+            shown.add_column(head, justify="right" if number else "left", overflow="fold", no_wrap=number)
     units = [(field.metadata or {}).get(b"unit", b"").decode() for field in table.schema]
     for row in table.slice(0, limit).to_pylist():
         shown.add_row(*(Text(cell(value, unit)) for value, unit in zip(row.values(), units, strict=True)))
     return shown
+
+
+def _without_details(table: Any) -> Any:
+    return table.select([field.name for field in table.schema if b"detail" not in (field.metadata or {})])
 
 
 def cell(value: Any, unit: str) -> str:

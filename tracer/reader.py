@@ -103,7 +103,7 @@ class Trace:
         """What the guest printed on a serial or debug port, rebuilt from its writes (see :mod:`tracer.console`)."""
         from tracer.console import Console
 
-        return Console(self.table, self.devices, device).text
+        return Console(self, self.devices, device).text
 
     def _ends(self) -> tuple[Any, Mapping[bytes, bytes] | None]:
         """The schema, and the custom metadata of the last batch."""

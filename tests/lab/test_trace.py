@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from labruns import SAMPLE
 
-from tracer.summary import summarise
+from tracer.analysis.summary import summarise
 
 pytestmark = pytest.mark.lab
 
@@ -92,7 +92,7 @@ def test_every_byte_of_a_string_read_is_there(flood):
 
 
 def test_the_summary_reconciles(run):
-    notes = " ".join(summarise(run.trace.table, run.trace.summary, run.trace.devices).notes)
+    notes = " ".join(summarise(run.trace).notes)
     assert ("io_exits" in notes, "KVM counted" in notes) == (True, True)
 
 

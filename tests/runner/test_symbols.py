@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import symbols
 from runner.symbols import symbol_at
+from vmspec.image import symbols
 from vmspec.models import Boot
 
 MAP = """\

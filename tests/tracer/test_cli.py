@@ -30,7 +30,29 @@ def test_summary(path, capsys):
 
 def test_summary_as_json(path, capsys):
     assert main(["summary", "--json", str(path)]) == 0
-    assert [line["text"] for line in json.loads(capsys.readouterr().out)["lines"]] == ["hello", "you"]
+    assert json.loads(capsys.readouterr().out)["device"][0]["samples"] == 10
+
+
+def test_timeline(path, capsys):
+    assert main(["timeline", "--json", "--in-order", str(path)]) == 0
+    assert [line["line"] for line in json.loads(capsys.readouterr().out)["lines"]] == ["hello", "you", None]
+
+
+@pytest.mark.parametrize("text", ["x", "=x", "x=", "("])
+def test_a_phase_that_is_none_is_refused(path, capsys, text):
+    assert main(["timeline", str(path), "--phase", text if text != "(" else "x=("]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_hot_as_folded_stacks(path, capsys):
+    assert main(["hot", "--collapsed", str(path)]) == 0
+    assert capsys.readouterr().out == "serial0;io;[not_known] 10\n"
+
+
+@pytest.mark.parametrize("call", [["--by", "colour"], ["--kaslr", "far"], ["--kaslr", "-1"], ["--symbols", "/none"]])
+def test_a_wrong_call_of_hot_is_refused(path, capsys, call):
+    assert main(["hot", str(path), *call]) == 2
+    assert call[1] in capsys.readouterr().err
 
 
 def test_info(path, capsys):
@@ -64,7 +86,7 @@ def test_recover_elsewhere(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["boot.ring", "saved.arrow"]
 
 
-@pytest.mark.parametrize("command", ["summary", "info", "console", "recover", "events", "top"])
+@pytest.mark.parametrize("command", ["summary", "timeline", "hot", "info", "console", "recover", "events", "top"])
 def test_a_file_that_is_not_there_is_status_2_and_one_line(tmp_path, capsys, command):
     assert main([command, str(tmp_path / "no.arrow")]) == 2
     error = capsys.readouterr().err
@@ -78,7 +100,7 @@ def test_a_wrong_call_is_status_2():
     assert raised.value.code == 2
 
 
-@pytest.mark.parametrize("command", ["summary", "info", "console", "events", "top"])
+@pytest.mark.parametrize("command", ["summary", "timeline", "hot", "info", "console", "events", "top"])
 def test_a_reader_that_goes_away_is_no_traceback(path, command):
     read, write = os.pipe()
     os.close(read)

@@ -15,7 +15,7 @@ def console(tmp_path):
     def make(*exits, device=None):
         path = tmp_path / "boot.arrow"
         record_all(path, [[exit_(**{"t": 1000 * (at + 1), **fields}) for at, fields in enumerate(exits)]])
-        return Console(tracer.load(path).table, DEVICES, device)
+        return Console(tracer.load(path), DEVICES, device)
 
     return make
 
@@ -74,12 +74,24 @@ def test_a_device_that_is_no_console(console):
 def test_lines_have_the_time_of_their_first_byte_and_what_came_before(console):
     exits = [*out(b"one\r\n"), {"addr": 0x70, "device": None}, {"data": b"two\nthree lines\n\nx"}]
     assert console(*exits).lines() == [
-        Line(t=1000, gap=1000, exits=1, text="one"),
-        Line(t=7000, gap=6000, exits=6, text="two"),
-        Line(t=7000, gap=0, exits=0, text="three lines"),
-        Line(t=7000, gap=0, exits=0, text=""),
-        Line(t=7000, gap=0, exits=0, text="x"),
+        Line(t=1000, gap=1000, row=0, text="one"),
+        Line(t=7000, gap=6000, row=6, text="two"),
+        Line(t=7000, gap=0, row=6, text="three lines"),
+        Line(t=7000, gap=0, row=6, text=""),
+        Line(t=7000, gap=0, row=6, text="x"),
     ]
+
+
+def test_a_table_has_the_same_console(tmp_path):
+    record_all(tmp_path / "boot.arrow", [[exit_(1000 * at, data=bytes([byte])) for at, byte in enumerate(b"a\nb")]])
+    trace = tracer.load(tmp_path / "boot.arrow")
+    assert Console(trace.table, DEVICES).lines() == Console(trace, DEVICES).lines() != []
+
+
+def test_of_a_line_without_end_the_beginning_is_kept(console):
+    made = console({"data": b"x" * 4000}, {"data": b"y" * 4000}, *out(b"z\nend"))
+    assert [len(line.text) for line in made.lines()] == [4096, 3]
+    assert len(made.text) == 8005
 
 
 def test_no_text_has_no_lines(console):

@@ -11,8 +11,10 @@ import pytest
 from tracefakes import DEVICES, METADATA, exit_, in_time, numbered, record_all
 
 import tracer
+from tracer.analysis.hot import hot
+from tracer.analysis.summary import summarise
+from tracer.analysis.timeline import timeline
 from tracer.errors import TraceError
-from tracer.summary import summarise
 from vmspec.record import COLUMNS
 
 MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "300"))
@@ -151,8 +153,11 @@ def use(path):
     """Everything that reads a trace."""
     loaded = tracer.load(path)
     _ = loaded.spec, loaded.host, loaded.complete
-    summarise(loaded.table, loaded.summary, loaded.devices)
+    summarise(loaded)
+    timeline(loaded)
+    hot(loaded)
     loaded.console()
+    _ = loaded.table
 
 
 @pytest.mark.parametrize("kind", ["file", "stream", "uncompressed"])

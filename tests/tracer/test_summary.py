@@ -1,16 +1,15 @@
 """A trace made by hand, whose numbers are known, and what the summary says of it."""
 
+import io
 import json
 
 import pytest
-from tracefakes import DEVICES, exit_, record_all
+from tracefakes import exit_, record_all
 
 import tracer
-from tracer.console import Line
-from tracer.counters import Counters
+from tracer.analysis.summary import summarise
+from tracer.cli import main
 from tracer.output import duration, printable
-from tracer.report import as_json, as_text
-from tracer.summary import ByAddress, ByDevice, ByReason, ByVcpu, summarise
 
 CLOSING = {
     "result": {"kind": "reset", "status": 0},
@@ -32,12 +31,12 @@ def by_hand(tmp_path, closing=CLOSING):
     first = [
         exit_(1000, 1100, data=b"h"),
         exit_(2000, 2300, data=b"\n"),
-        exit_(3000, 3050, addr=0x80, size=2, data=b"\xff\xff", device=None),
+        exit_(3000, 3050, addr=0x80, size=2, data=b"\xff\xff", device=None, rip=0x1000),
         exit_(4000, 4400, reason="mmio", addr=0xFEE00000, size=4, data=bytes(4), direction="read", device="rtc0"),
         exit_(5000, 9000, reason="hlt", addr=0, size=0, data=b"", direction="none", device=None, flags=0),
     ]
     second = [
-        exit_(2500, 2600, addr=0x80, size=2, data=b"\xff\xff", device=None),
+        exit_(2500, 2600, addr=0x80, size=2, data=b"\xff\xff", device=None, rip=0x2000),
         exit_(6000, 6400, addr=0x3F8, data=bytes(100)),
     ]
     record_all(tmp_path / "boot.arrow", [first, second], summary=closing)
@@ -46,61 +45,88 @@ def by_hand(tmp_path, closing=CLOSING):
 
 @pytest.fixture
 def summary(tmp_path):
-    trace = by_hand(tmp_path)
-    return summarise(trace.table, trace.summary, trace.devices)
+    return summarise(by_hand(tmp_path))
+
+
+def rows(table, *names):
+    """Rows of a table as tuples of some columns."""
+    return list(zip(*(table[name].to_pylist() for name in names), strict=True))
+
+
+EXITS = ("samples", "bytes", "time_ns", "min_time_ns", "max_time_ns", "median_time_ns")
 
 
 def test_exits_by_reason(summary):
-    assert summary.reasons == (
-        ByReason(reason="io", exits=5, bytes=106, handler_ns=950, longest_ns=400),
-        ByReason(reason="hlt", exits=1, bytes=0, handler_ns=4000, longest_ns=4000),
-        ByReason(reason="mmio", exits=1, bytes=4, handler_ns=400, longest_ns=400),
-    )
+    assert rows(summary.tables["reason"], "reason", *EXITS) == [
+        ("io", 5, 106, 950, 50, 400, 100),
+        ("hlt", 1, 0, 4000, 4000, 4000, 4000),
+        ("mmio", 1, 4, 400, 400, 400, 400),
+    ]
 
 
 def test_exits_by_device(summary):
-    assert summary.devices == (
-        ByDevice(device="-", exits=3, bytes=4, handler_ns=4150, longest_ns=4000),
-        ByDevice(device="serial0", exits=3, bytes=102, handler_ns=800, longest_ns=400),
-        ByDevice(device="rtc0", exits=1, bytes=4, handler_ns=400, longest_ns=400),
-    )
+    assert rows(summary.tables["device"], "device", *EXITS) == [
+        ("-", 3, 4, 4150, 50, 4000, 100),
+        ("serial0", 3, 102, 800, 100, 400, 300),
+        ("rtc0", 1, 4, 400, 400, 400, 400),
+    ]
 
 
 def test_exits_by_address(summary):
-    io = {"reason": "io", "direction": "write"}
-    unclaimed = ByAddress(device="-", addr=0x80, size=2, exits=2, bytes=4, handler_ns=150, longest_ns=100, **io)
-    assert summary.unclaimed == (unclaimed,)
-    assert summary.addresses == (
-        ByAddress(device="serial0", addr=0x3F8, size=1, exits=3, bytes=102, handler_ns=800, longest_ns=400, **io),
-        unclaimed,
-        ByAddress(
-            device="rtc0", reason="mmio", addr=0xFEE00000, direction="read", size=4,
-            exits=1, bytes=4, handler_ns=400, longest_ns=400,
-        ),
-    )  # fmt: skip
+    assert rows(summary.tables["address"], "device", "reason", "addr", "direction", "size", *EXITS) == [
+        ("serial0", "io", 0x3F8, "write", 1, 3, 102, 800, 100, 400, 300),
+        ("-", "io", 0x80, "write", 2, 2, 4, 150, 50, 100, 50),
+        ("rtc0", "mmio", 0xFEE00000, "read", 4, 1, 4, 400, 400, 400, 400),
+    ]
+
+
+def test_shares_are_of_all(summary):
+    shares = rows(summary.tables["reason"], "samples_share", "time_share")
+    assert shares[0] == (pytest.approx(5 / 7), pytest.approx(950 / 5350))
+
+
+def test_by_time_the_order_is_another(tmp_path):
+    assert summarise(by_hand(tmp_path), "time_ns").tables["reason"]["reason"].to_pylist() == ["hlt", "io", "mmio"]
+
+
+def test_what_no_device_claims_says_what_and_where(summary):
+    [row] = summary.tables["unclaimed"].to_pylist()
+    assert row == {
+        "reason": "io", "addr": 0x80, "direction": "write", "size": 2, "samples": 2,
+        "data": 0xFFFF, "values": 1, "rip": 0x1000, "rips": 2,
+    }  # fmt: skip
 
 
 def test_time_of_each_vcpu(summary):
-    assert summary.vcpus == (
-        # In the guest: 1100-2000, 2300-3000, 3050-4000, 4400-5000.
-        ByVcpu(vcpu=0, exits=5, first_ns=1000, guest_ns=3150, handler_ns=4850, hlt_ns=4000, halted_ns=75),
-        ByVcpu(vcpu=1, exits=2, first_ns=2500, guest_ns=3400, handler_ns=500, hlt_ns=0, halted_ns=None),
-    )
+    # In the guest: 1100-2000, 2300-3000, 3050-4000, 4400-5000.
+    assert rows(
+        summary.tables["vcpu"], "vcpu", "samples", "start_ns", "guest_ns", "handling_ns", "hlt_ns", "halted_ns"
+    ) == [(0, 5, 1000, 3150, 4850, 4000, 75), (1, 2, 2500, 3400, 500, 0, None)]
+
+
+def test_what_the_trace_does_not_see(summary):
+    kernel = summary.tables["kernel"]
+    assert rows(kernel, "vcpu", "rows", "dropped", "interrupted", "kvm_exits", "unseen") == [
+        (0, 5, 0, 4, 100, 95),
+        (1, 2, 3, 0, None, None),
+    ]
 
 
 def test_the_whole(summary):
     assert (summary.rows, summary.complete, summary.duration_ns) == (7, True, 20_000)
     assert summary.result == {"kind": "reset", "status": 0}
-
-
-def test_the_console_is_in_it(summary):
-    assert summary.console == "serial0"
-    assert summary.lines == (Line(1000, 1000, 1, "h"), Line(6000, 5000, 6, "\0" * 100))
+    run = {"rows": 7, "complete": True, "duration_ns": 20_000, "kind": "reset", "status": 0}
+    assert summary.tables["run"].to_pylist() == [run]
 
 
 def test_kvm_counters_are_differences(summary):
-    moved = {"exits": 100, "halt_poll_fail_ns": 5, "halt_wait_ns": 70, "io_exits": 5, "mmio_exits": 1}
-    assert summary.counters == (Counters(0, moved, 75), Counters(1, {}, None))
+    assert rows(summary.tables["counters"], "vcpu", "counter", "value") == [
+        (0, "exits", 100),
+        (0, "halt_poll_fail_ns", 5),
+        (0, "halt_wait_ns", 70),
+        (0, "io_exits", 5),
+        (0, "mmio_exits", 1),
+    ]
 
 
 def test_the_notes_reconcile(summary):
@@ -115,8 +141,7 @@ def test_the_notes_reconcile(summary):
 
 def notes_with(tmp_path, io, mmio, **more):
     stats = {"start": [{}], "end": [{"io_exits": io, "mmio_exits": mmio}]}
-    trace = by_hand(tmp_path, {"stats": stats, **more})
-    return summarise(trace.table, trace.summary, trace.devices).notes
+    return summarise(by_hand(tmp_path, {"stats": stats, **more})).notes
 
 
 def test_more_counted_than_seen_was_answered_by_kvm(tmp_path):
@@ -143,7 +168,6 @@ def test_rows_that_are_missing_are_told(tmp_path):
 @pytest.mark.parametrize(
     "closing",
     [
-        None,
         {},
         {"stats": None, "rows": "x", "result": 3, "dropped": [None]},
         {"stats": {"start": [1], "end": [{}]}},
@@ -151,38 +175,57 @@ def test_rows_that_are_missing_are_told(tmp_path):
     ],
 )
 def test_a_closing_summary_may_lack_anything(tmp_path, closing):
-    trace = by_hand(tmp_path)
-    assert summarise(trace.table, closing, trace.devices).rows == 7
+    assert summarise(by_hand(tmp_path, closing)).rows == 7
 
 
-def test_no_rows_at_all(tmp_path):
+def test_a_count_without_measure_is_refused(tmp_path):
+    closing = {"stats": {"start": [{"exits": 0}], "end": [{"exits": 1 << 70}]}}
+    with pytest.raises(tracer.TraceError, match="damaged"):
+        summarise(by_hand(tmp_path, closing))
+
+
+def test_no_rows_at_all(tmp_path, capsys):
     record_all(tmp_path / "boot.arrow", [[]])
-    trace = tracer.load(tmp_path / "boot.arrow")
-    summary = summarise(trace.table, trace.summary, trace.devices)
-    assert (summary.rows, summary.reasons, summary.vcpus, summary.duration_ns) == (0, (), (), 0)
-    assert "Exits by reason: none" in "\n".join(as_text(summary, False))
+    summary = summarise(tracer.load(tmp_path / "boot.arrow"))
+    counts = {name: table.num_rows for name, table in summary.tables.items() if name not in ("run", "notes")}
+    assert (summary.rows, summary.duration_ns, set(counts.values())) == (0, 0, {0})
+    assert main(["summary", str(tmp_path / "boot.arrow")]) == 0
+    assert "Exits by reason: none" in capsys.readouterr().out
 
 
-def test_the_text_fits_a_terminal_and_has_every_part(summary):
-    text = "\n\n".join(as_text(summary, False))
+def test_the_text_fits_a_terminal_and_has_every_part(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    by_hand(tmp_path)
+    assert main(["summary", str(tmp_path / "boot.arrow")]) == 0
+    text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
     for part in ("7 exits in 20.0 us, complete; end: kind reset status 0", "Exits by reason", "Claimed by no device",
-                 "0xfee00000", "read 4", "Time by vCPU", "Console (serial0), 2 lines"):  # fmt: skip
+                 "0xfee00000", "Samples%", "Time by vCPU", "What the trace does not see"):  # fmt: skip
         assert part in text
 
 
-def test_long_tables_are_cut_and_say_so(tmp_path):
+def test_long_tables_are_cut_and_say_so(tmp_path, capsys):
     record_all(tmp_path / "boot.arrow", [[exit_(t, addr=t, device=None) for t in range(40)]])
-    trace = tracer.load(tmp_path / "boot.arrow")
-    summary = summarise(trace.table, trace.summary, DEVICES)
-    assert "... and 25 more (--all)" in "\n".join(as_text(summary, False))
-    assert "more (--all)" not in "\n".join(as_text(summary, True))
+    assert main(["summary", str(tmp_path / "boot.arrow")]) == 0
+    assert "and 25 more rows (--all)" in capsys.readouterr().out
+    assert main(["summary", "--all", str(tmp_path / "boot.arrow")]) == 0
+    assert "(--all)" not in capsys.readouterr().out
 
 
-def test_json_has_the_same_numbers(summary):
-    value = json.loads(as_json(summary))
-    assert value["reasons"][0] == {"reason": "io", "exits": 5, "bytes": 106, "handler_ns": 950, "longest_ns": 400}
-    assert value["lines"][0] == {"t": 1000, "gap": 1000, "exits": 1, "text": "h"}
+def test_json_has_the_same_numbers(tmp_path, capsys):
+    by_hand(tmp_path)
+    assert main(["summary", "--json", str(tmp_path / "boot.arrow")]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["reason"][0]["reason"], value["reason"][0]["time_ns"]) == ("io", 950)
+    assert value["run"][0]["rows"] == 7
+
+
+def test_csv_of_a_table(tmp_path, capfdbinary):
+    import pyarrow.csv
+
+    by_hand(tmp_path)
+    assert main(["summary", "--csv", "--table", "address", str(tmp_path / "boot.arrow")]) == 0
+    assert pyarrow.csv.read_csv(io.BytesIO(capfdbinary.readouterr().out))["samples"].to_pylist() == [3, 2, 1]
 
 
 @pytest.mark.parametrize(

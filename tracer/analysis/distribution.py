@@ -19,10 +19,10 @@ from typing import Any
 
 from attrs import frozen
 
-from tracer.analysis.consoles import read_console
 from tracer.analysis.fields import field
 from tracer.analysis.runs import length_ns
 from tracer.analysis.totals import by, totals
+from tracer.console import Console
 from tracer.errors import TraceError
 from tracer.reader import Trace, load
 
@@ -114,7 +114,7 @@ def measure(trace: Trace, lines: Sequence[str] = ()) -> dict[str, dict[str, floa
     length = length_ns(trace)
     times: dict[str, float] = {} if length is None else {"boot": length}
     if lines:
-        printed = read_console(trace).lines()
+        printed = Console(trace, trace.devices).lines()
         for line in lines:
             first = next((entry.t for entry in printed if line in entry.text), None)
             if first is not None:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tracer.console import Console
 from tracer.reader import load
 
 
@@ -15,5 +16,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the text to standard output."""
-    sys.stdout.buffer.write(load(options.file).console(options.device))
+    trace = load(options.file)
+    for piece in Console(trace, trace.devices, options.device).pieces():
+        sys.stdout.buffer.write(piece.data)
     return 0

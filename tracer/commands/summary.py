@@ -3,21 +3,44 @@
 import argparse
 from pathlib import Path
 
+from tracer.analysis.summary import Summary, summarise
+from tracer.output import add_formats, duration, printable, show
 from tracer.reader import load
-from tracer.report import as_json, as_text
-from tracer.summary import summarise
+
+SORTS = {"samples": "samples", "time": "time_ns"}
+# What a person reads first; the other tables say it again for programs, or are long.
+SHOWN = {
+    "reason": "Exits by reason",
+    "device": "Exits by device",
+    "address": "Exits by address",
+    "unclaimed": "Claimed by no device",
+    "vcpu": "Time by vCPU",
+    "kernel": "What the trace does not see",
+}
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("file", type=Path)
-    parser.add_argument("--json", action="store_true", help="everything, as JSON")
-    parser.add_argument("--all", action="store_true", help="every row of every table")
+    parser.add_argument("--sort", choices=SORTS, default="samples", help="order of the exits (default: samples)")
+    add_formats(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the summary."""
-    trace = load(options.file)
-    summary = summarise(trace.table, trace.summary, trace.devices)
-    print(as_json(summary) if options.json else "\n\n".join(as_text(summary, options.all)))
+    summary = summarise(load(options.file), SORTS[options.sort])
+    tables = summary.tables
+    if options.table is None and not options.json:
+        tables = {name: tables[name].replace_schema_metadata({"title": title}) for name, title in SHOWN.items()}
+        tables |= {"counters": summary.tables["counters"]} if options.all else {}
+    show(tables, options, _head(summary))
     return 0
+
+
+def _head(summary: Summary) -> str:
+    result = " ".join(f"{key} {printable(str(value))}" for key, value in summary.result.items() if value is not None)
+    state = "complete" if summary.complete else "NOT COMPLETE"
+    first = f"{summary.rows:,} exits in {duration(summary.duration_ns)}, {state}" + (
+        f"; end: {result}" if result else ""
+    )
+    return "\n".join([first, "", *(f"- {printable(note)}" for note in summary.notes)])

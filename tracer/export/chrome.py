@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from tracer.analysis.consoles import read_console
+from tracer.console import Console
 from tracer.export.rows import Exit, exits, flag_names, title
 from tracer.reader import Trace
 from tracer.schema import NO_DEVICE
@@ -58,7 +58,7 @@ def _events(trace: Trace) -> Iterator[str]:
                 yield _name("thread_name", DEVICES, thread, f"{row.device}, vCPU {row.vcpu}")
             name = f"{row.direction} {row.addr:#x}"
             yield _slice(name, DEVICES, thread, row.t_exit, row.t_entry, arguments)
-    console = read_console(trace)
+    console = Console(trace, trace.devices)
     thread = len(threads) + 1
     for index, line in enumerate(console.lines()):
         if index == 0:

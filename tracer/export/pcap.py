@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
-from tracer.analysis.consoles import port_rows, ports
+from tracer.analysis.portrows import port_rows, ports
 from tracer.console import LCR_DLAB, MCR_LOOP, SERIAL
 from tracer.errors import TraceError
 from tracer.reader import Trace

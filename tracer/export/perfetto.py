@@ -9,7 +9,7 @@ protobuf would merge the two, Perfetto's reader takes the last.
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from tracer.analysis.consoles import read_console
+from tracer.console import Console
 from tracer.errors import TraceError
 from tracer.export.rows import Exit, exits, flag_names, title
 from tracer.reader import Trace
@@ -83,7 +83,7 @@ class _Writer:
         self._track(uuid=PROCESS, process=process)
 
     def _console(self, trace: Trace) -> None:
-        console = read_console(trace)
+        console = Console(trace, trace.devices)
         lines = console.lines()
         if lines:
             self._track(uuid=CONSOLE, parent_uuid=PROCESS, name=f"console ({console.device})")

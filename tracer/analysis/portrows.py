@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tracer.console import DEBUG, SERIAL, Console
+from tracer.devicenames import kind_of
 from tracer.reader import Trace
 
 COLUMNS = ("t_exit", "addr", "size", "count", "direction", "data", "payload", "device")
@@ -11,7 +11,7 @@ COLUMNS = ("t_exit", "addr", "size", "count", "direction", "data", "payload", "d
 
 def ports(trace: Trace, *kinds: str) -> tuple[str, ...]:
     """The names of a machine's ports of some kinds, "serial" or "debug-port"."""
-    return tuple(name for name in trace.devices if name.rstrip("0123456789") in kinds)
+    return tuple(name for name in trace.devices if kind_of(name) in kinds)
 
 
 def port_rows(trace: Trace, names: Sequence[str]) -> Iterator[Any]:
@@ -26,15 +26,3 @@ def port_rows(trace: Trace, names: Sequence[str]) -> Iterator[Any]:
         rows = batch.filter(pc.is_in(device.indices, codes))
         if rows.num_rows:
             yield rows
-
-
-def read_console(trace: Trace) -> Console:
-    """The console of a trace. Memory goes with what the guest wrote to it; of its lines, ``exits`` counts only the
-    port's."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows = port_rows(trace, ports(trace, SERIAL, DEBUG))
-    schema = pa.schema([trace.schema.field(name) for name in COLUMNS])
-    written = [batch.filter(pc.equal(batch.column("direction"), "write")) for batch in rows]
-    return Console(pa.Table.from_batches(written, schema=schema).unify_dictionaries(), trace.devices)

@@ -1,0 +1,93 @@
+"""A console of known lines, and the time and exits between them."""
+
+import pytest
+from tracefakes import exit_, record_all
+
+import tracer
+from tracer.analysis.timeline import kernel_time, slowest_first, timeline
+from tracer.errors import TraceError
+
+
+@pytest.fixture
+def boot(tmp_path):
+    """Two lines of the kernel's with an access between them, then one of user space, on two vCPUs."""
+
+    def line(t, text):
+        return exit_(t, t + 100, data=text.encode() + b"\n")
+
+    first = [
+        line(1000, "[    0.000000] Linux version 6"),
+        exit_(3000, 3500, addr=0x70, device="rtc0"),
+        line(6000, "[    0.000004] Run /init as init process"),
+        line(10_000, "hello"),
+    ]
+    other = [exit_(4000, 4700, addr=0x71, device="rtc0"), exit_(11_000, 11_500, addr=0x71, device="rtc0")]
+    record_all(tmp_path / "boot.arrow", [first, other])
+    return tracer.load(tmp_path / "boot.arrow")
+
+
+def test_lines_have_what_came_before_them(boot):
+    assert [tuple(row.values()) for row in timeline(boot).lines.to_pylist()] == [
+        (1000, 1000, 0, 0, 0, "[    0.000000] Linux version 6"),
+        (6000, 5000, 4000, 3, 1300, "[    0.000004] Run /init as init process"),
+        (10_000, 4000, None, 1, 100, "hello"),
+        (11_500, 1500, None, 2, 600, None),
+    ]
+
+
+def test_the_same_in_any_batches(boot, monkeypatch):
+    whole = timeline(boot)
+    batches = type(boot).batches
+
+    def single(trace, columns=None):
+        for batch in batches(trace, columns):
+            yield from (batch.slice(at, 1) for at in range(batch.num_rows))
+
+    monkeypatch.setattr(type(boot), "batches", single)
+    assert (timeline(boot).lines, timeline(boot).phases) == (whole.lines, whole.phases)
+
+
+def test_the_longest_gap_comes_first(boot):
+    assert slowest_first(timeline(boot).lines)["gap_ns"].to_pylist() == [5000, 4000, 1500, 1000]
+
+
+def test_phases_of_a_linux_boot(boot):
+    phases = timeline(boot).phases.to_pylist()
+    assert [(row["phase"], row["t_ns"], row["time_ns"], row["exits"], row["lines"]) for row in phases] == [
+        ("before the first line", 0, 1000, 0, 0),
+        ("printing the log so far", 1000, 5000, 3, 1),
+        ("init", 6000, 5500, 3, 2),
+    ]
+    assert [row["kernel_ns"] for row in phases] == [None, 4000, 0]
+    assert sum(row["share"] for row in phases) == pytest.approx(1)
+
+
+def test_phases_of_ones_own(boot):
+    phases = timeline(boot, phases={"mine": "^hel+o", "never": "absent"}).phases
+    assert phases["phase"].to_pylist() == ["before mine", "mine"]
+
+
+def test_a_pattern_that_is_none(boot):
+    with pytest.raises(TraceError, match="not a regular expression"):
+        timeline(boot, phases={"x": "("})
+
+
+def test_a_machine_without_lines(tmp_path):
+    record_all(tmp_path / "boot.arrow", [[exit_(1000, 1200, addr=0x70, device="rtc0")]])
+    found = timeline(tracer.load(tmp_path / "boot.arrow"))
+    assert [tuple(row.values()) for row in found.lines.to_pylist()] == [(1200, 1200, None, 1, 200, None)]
+    assert found.phases["time_ns"].to_pylist() == [1200]
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("[    1.234567] x", 1_234_567_000),
+        ("[    1.234567][    T1] x", 1_234_567_000),
+        ("<6>[   12.000001] x", 12_000_001_000),
+        ("[ 1.2] x", None),
+        ("login:", None),
+    ],
+)
+def test_the_kernels_time(text, ns):
+    assert kernel_time(text) == ns

@@ -1,0 +1,186 @@
+"""How often and how long: exits grouped by what they were, with the distribution of their handling time.
+
+The handling time of an exit is ``t_entry - t_exit``: from the return of KVM_RUN to the next call. Columns have the
+names and meanings of ``perf kvm stat report`` where they are the same thing. There a sample is one exit, and its time
+goes from the exit of the guest to its next entry, whoever handled it; here it is the part of that outside KVM_RUN, and
+exits that the kernel handles itself are not samples (:mod:`tracer.counters` counts them).
+
+Quantiles come from a histogram whose buckets are the float32 of the time with 7 of its 23 mantissa bits: 128 buckets
+per power of two, each of a relative width below 0.79 %. Of each bucket the number, the least and the greatest time are
+kept, so that a quantile is exact where its rank is the first or the last of a bucket, and else the middle of the two:
+less than 0.4 % from the true value. Counts, sums, least and greatest are always exact.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from tracer.analysis.scan import Grouping, regroup, scan
+from tracer.reader import Trace
+
+KEYS = ("reason", "device", "addr", "direction", "size", "vcpu", "rip")
+SHIFT = 23 - 7  # of a float32's bits: what is left is the bucket
+MEDIAN, P99 = (1, 2), (99, 100)  # quantiles as fractions: a rank is computed without rounding
+
+_AGGREGATES: Mapping[str, tuple[str, str]] = {
+    "samples": ("handling", "count"),
+    "time_ns": ("handling", "sum"),
+    "min_time_ns": ("handling", "min"),
+    "max_time_ns": ("handling", "max"),
+}
+_MOVED = {"items": ("count", "sum")}
+
+# name, Arrow type, unit, title on a terminal (perf's where perf has it), whether a narrow terminal goes without, doc
+_COLUMNS = (
+    ("samples", "int64", "", "Samples", False, "exits"),
+    ("samples_share", "float64", "share", "Samples%", True, "share of all exits"),
+    ("time_share", "float64", "share", "Time%", False, "share of the handling time of all exits"),
+    ("min_time_ns", "int64", "ns", "Min Time", True, "least handling time"),
+    ("max_time_ns", "int64", "ns", "Max Time", False, "greatest handling time"),
+    ("avg_time_ns", "float64", "ns", "Avg time", False, "mean handling time"),
+    ("median_time_ns", "int64", "ns", "Median", False, "half of the exits took no longer; less than 0.4 % off"),
+    ("p99_time_ns", "int64", "ns", "p99", False, "99 of 100 exits took no longer; less than 0.4 % off"),
+    ("time_ns", "int64", "ns", "Total", True, "handling time in all"),
+    ("bytes", "int64", "bytes", "Bytes", True, "bytes moved: items times their size"),
+)
+_KEY_COLUMNS = {
+    "reason": ("utf8", "", "KVM exit reason"),
+    "device": ("utf8", "", "device that claims the address, - where none does"),
+    "addr": ("uint64", "address", "port, address or MSR; null: addresses too many to tell apart"),
+    "direction": ("utf8", "", "what the guest does: read, write or none"),
+    "size": ("uint8", "bytes", "size of one item"),
+    "vcpu": ("uint16", "", "index of the vCPU"),
+    "rip": ("uint64", "address", "guest RIP at the exit; 0 where the host cannot tell; null: too many to tell apart"),
+    "symbol": ("utf8", "", "symbol that the RIP lies in; in brackets what is known of one that lies in none"),
+    "place": ("utf8", "", "symbol, and distance from it"),
+}
+
+
+def schema(keys: Sequence[str]) -> Any:
+    """The ``pyarrow.Schema`` of :meth:`Tally.table` for these keys; fields carry unit, doc, and title for people."""
+    import pyarrow as pa
+
+    fields = []
+    for name in keys:
+        kind, unit, doc = _KEY_COLUMNS[name]
+        more = {"detail": "1"} if name == "rip" and "place" in keys else {}
+        fields.append(pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc, **more}))
+    for name, kind, unit, title, detail, doc in _COLUMNS:
+        more = {"detail": "1"} if detail else {}
+        fields.append(
+            pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc, "title": title, **more})
+        )
+    return pa.schema(fields)
+
+
+def grouping(by: Sequence[str]) -> Grouping:
+    """What :func:`tracer.analysis.scan.scan` needs for :class:`Tally`."""
+    keys = tuple(dict.fromkeys([*by, "size"]))  # bytes are items times size
+    fold = next((key for key in ("rip", "addr") if key in keys), None)
+    columns = ("t_exit", "t_entry", "count", *keys)
+    return Grouping(columns, (*keys, "bucket"), {**_AGGREGATES, **_MOVED}, _prepare, fold)
+
+
+@frozen
+class Tally:
+    """Exits counted by some keys and buckets of their handling time, from which tables by fewer keys are made."""
+
+    groups: Any
+
+    @classmethod
+    def of(cls, groups: Any) -> "Tally":
+        """From the result of a scan by :func:`grouping`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        moved = pc.multiply(groups["items"].cast(pa.int64()), groups["size"].cast(pa.int64()))
+        return cls(groups.drop_columns(["items"]).append_column("bytes", moved))
+
+    def with_key(self, name: str, values: Any) -> "Tally":
+        """The same with one more key, whose values are given for each row of ``groups``."""
+        return Tally(self.groups.append_column(name, values))
+
+    def where(self, mask: Any) -> "Tally":
+        """Only the groups of which the mask is true; shares are then of these."""
+        return Tally(self.groups.filter(mask))
+
+    def table(self, by: Sequence[str], sort: str = "samples") -> Any:
+        """One row per group of :func:`schema`, the most samples (or ``sort``) first, then by the keys."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        keys = list(by)
+        numbers = {name: ("", function) for name, (_, function) in _AGGREGATES.items()} | {"bytes": ("", "sum")}
+        buckets = regroup(self.groups, [*keys, "bucket"], numbers)
+        buckets = buckets.sort_by([*((key, "ascending") for key in keys), ("bucket", "ascending")])
+        table = regroup(buckets, keys, numbers) if keys else _total(buckets, numbers)
+        table = table.sort_by([(sort, "descending"), *((key, "ascending") for key in keys)])
+        samples, time = (pc.sum(table[name]).as_py() or 0 for name in ("samples", "time_ns"))
+        wanted = schema(keys)
+        quantiles = _quantiles(buckets, keys, table)
+        columns = {name: table[name] for name in table.column_names} | {
+            "samples_share": _share(table["samples"], samples),
+            "time_share": _share(table["time_ns"], time),
+            "avg_time_ns": pc.divide(table["time_ns"].cast(pa.float64(), safe=False), table["samples"].cast("float64")),
+            "median_time_ns": pa.array([median for median, _ in quantiles], pa.int64()),
+            "p99_time_ns": pa.array([p99 for _, p99 in quantiles], pa.int64()),
+        }
+        return pa.table({field.name: columns[field.name] for field in wanted}).cast(wanted)
+
+
+def by(trace: Trace, *keys: str, sort: str = "samples") -> Any:
+    """The exits of a trace grouped by keys out of :data:`KEYS`, in one pass; see :func:`schema` for the columns."""
+    return Tally.of(scan(trace, grouping(keys))[0]).table(keys, sort)
+
+
+def _prepare(chunk: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # One array, not several: the bucket is made of its memory.
+    handling = pa.concat_arrays(pc.subtract(chunk["t_entry"], chunk["t_exit"]).chunks or [pa.array([], pa.int64())])
+    single = pc.cast(handling, pa.float32(), safe=False)
+    bits = pa.Array.from_buffers(pa.int32(), len(single), [None, single.buffers()[1]], offset=single.offset)
+    bucket = pc.shift_right(bits, pa.scalar(SHIFT, pa.int32()))
+    return chunk.drop_columns(["t_exit", "t_entry"]).append_column("handling", handling).append_column("bucket", bucket)
+
+
+def _total(buckets: Any, numbers: Mapping[str, tuple[str, str]]) -> Any:
+    """All rows as one, or none where there are none."""
+    import pyarrow as pa
+
+    table = buckets.append_column("all", pa.repeat(pa.scalar(0, pa.int8()), buckets.num_rows))
+    return regroup(table, ["all"], numbers).drop_columns(["all"])
+
+
+def _share(column: Any, total: int) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.divide(column.cast(pa.float64(), safe=False), pa.scalar(float(total or 1)))
+
+
+def _quantiles(buckets: Any, keys: Sequence[str], table: Any) -> list[tuple[int, int]]:
+    """Median and 99th percentile of each row of ``table``, from its buckets in rising order."""
+    histograms: dict[tuple[Any, ...], list[tuple[int, int, int]]] = {}
+    columns = [buckets[name].to_pylist() for name in ("samples", "min_time_ns", "max_time_ns")]
+    names = zip(*(buckets[key].to_pylist() for key in keys), strict=True) if keys else ((),) * buckets.num_rows
+    for name, bucket in zip(names, zip(*columns, strict=True), strict=True):
+        histograms.setdefault(name, []).append(bucket)
+    order = zip(*(table[key].to_pylist() for key in keys), strict=True) if keys else ((),) * table.num_rows
+    return [(quantile(histograms[name], MEDIAN), quantile(histograms[name], P99)) for name in order]
+
+
+def quantile(histogram: Sequence[tuple[int, int, int]], fraction: tuple[int, int]) -> int:
+    """The value of rank ``ceil(fraction * samples)`` in buckets of (samples, least, greatest), lowest first.
+
+    Exact where that is the first or last of its bucket, else the middle of the bucket's two ends.
+    """
+    total = sum(samples for samples, _, _ in histogram)
+    rank = max(-(-total * fraction[0] // fraction[1]), 1)
+    for samples, least, greatest in histogram:
+        if rank <= samples:
+            return least if rank == 1 else greatest if rank == samples else (least + greatest) // 2
+        rank -= samples
+    raise ValueError("a quantile of nothing")

@@ -1,0 +1,180 @@
+"""What a trace says as a whole: where the exits and the time went, and what the trace did not see."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from tracer.analysis.exits import Tally, grouping
+from tracer.analysis.scan import Grouping, scan
+from tracer.analysis.tables import table
+from tracer.counters import Counters, counters, numbers, reconcile
+from tracer.reader import Trace
+from vmspec.record import FLAGS
+
+MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is one
+PLACE = ("device", "reason", "addr", "direction", "size")
+
+_VCPUS = (
+    ("vcpu", "uint16", "", "index of the vCPU"),
+    ("samples", "int64", "", "exits"),
+    ("start_ns", "int64", "ns", "from time 0 to the first exit: in the guest, or waiting to be started"),
+    ("guest_ns", "int64", "ns", "in KVM_RUN from the first exit to the last row: in the guest, or in the kernel"),
+    ("handling_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
+    ("guest_share", "float64", "share", "guest_ns of guest_ns and handling_ns"),
+    ("hlt_ns", "int64", "ns", "of handling_ns, in hlt exits: the vCPU is idle"),
+    ("halted_ns", "int64", "ns", "halted in KVM_RUN by KVM's count, over the whole run; null: not counted"),
+)
+_UNCLAIMED = (
+    ("reason", "utf8", "", "KVM exit reason"),
+    ("addr", "uint64", "address", "port, address or MSR; null: addresses too many to tell apart"),
+    ("direction", "utf8", "", "read: the guest got all ones; write: it went nowhere"),
+    ("size", "uint8", "bytes", "size of one item"),
+    ("samples", "int64", "", "exits"),
+    ("data", "uint64", "address", "most frequent value: what a read returned, what a write held"),
+    ("values", "int64", "", "number of different values"),
+    ("rip", "uint64", "address", "most frequent guest RIP; null: too many to tell apart"),
+    ("rips", "int64", "", "number of different RIPs: instructions that do it"),
+)
+_KERNEL = (
+    ("vcpu", "uint16", "", "index of the vCPU"),
+    ("rows", "int64", "", "exits in the trace"),
+    ("dropped", "int64", "", "exits that a full ring lost"),
+    ("interrupted", "int64", "", "returns of KVM_RUN because of a signal, which are no rows"),
+    ("kvm_exits", "int64", "", "exits of the guest by KVM's count; null: not counted"),
+    ("unseen", "int64", "", "of those, handled in the kernel without vmrun: no rows; null: not known"),
+    ("unseen_share", "float64", "share", "unseen of kvm_exits"),
+)
+_COUNTERS = (
+    ("vcpu", "uint16", "", "index of the vCPU"),
+    ("counter", "utf8", "", "KVM's name (KVM_GET_STATS_FD)"),
+    ("value", "int64", "", "end of the run less its start"),
+)
+_RUN = (
+    ("rows", "int64", "", "exits in the trace"),
+    ("complete", "bool", "", "whether this is everything the run recorded"),
+    ("duration_ns", "int64", "ns", "length of the run"),
+    ("kind", "utf8", "", "how the run ended"),
+    ("status", "int64", "", "exit status of the run"),
+)
+
+
+@frozen
+class Summary:
+    """``tables`` by name, in the order of a report:
+
+    - ``reason``, ``device``, ``address``: :func:`tracer.analysis.exits.schema`, most samples first;
+    - ``unclaimed``: accesses that no device claims, most frequent first, by what the guest saw and where it did it;
+    - ``vcpu``: where the time of each vCPU went;
+    - ``kernel``: what the trace lacks, by vCPU: drops, and what the kernel handled by itself;
+    - ``counters``: KVM's own, those that moved;
+    - ``run``: one row about the whole; ``notes``: sentences on how all these counts agree.
+    """
+
+    rows: int
+    complete: bool
+    duration_ns: int
+    result: Mapping[str, Any]
+    notes: tuple[str, ...]
+    tables: Mapping[str, Any]
+
+
+def summarise(trace: Trace, sort: str = "samples") -> Summary:
+    """Summarise a trace in one pass over its file; ``sort`` may be any column that tables of exits have."""
+    closing = trace.summary if trace.summary is not None else {"complete": False}
+    groups, ends, lost = scan(trace, grouping((*PLACE, "vcpu")), ENDS, LOST)
+    tally = Tally.of(groups)
+    counted = counters(closing)
+    reasons = tally.table(["reason"], sort)
+    rows = dict(zip(reasons["reason"].to_pylist(), reasons["samples"].to_pylist(), strict=True))
+    notes = reconcile(rows, closing)
+    last = max(ends["last"].to_pylist(), default=0)
+    length = closing.get("duration_ns")
+    duration = length if isinstance(length, int) else last
+    result = closing.get("result")
+    result = result if isinstance(result, dict) else {}
+    whole = {"rows": sum(rows.values()), "complete": trace.complete, "duration_ns": duration} | {
+        "kind": result["kind"] if isinstance(result.get("kind"), str) else None,
+        "status": result["status"] if isinstance(result.get("status"), int) else None,
+    }
+    vcpus = _vcpus(tally, ends, counted)
+    tables = {
+        "reason": reasons,
+        "device": tally.table(["device"], sort),
+        "address": _moving(tally).table(PLACE, sort),
+        "unclaimed": _unclaimed(lost),
+        "vcpu": vcpus,
+        "kernel": _kernel(vcpus, closing, counted),
+        "counters": table(_COUNTERS, [(c.vcpu, name, value) for c in counted for name, value in c.kvm.items()]),
+        "run": table(_RUN, [tuple(whole.values())]),
+        "notes": table((("note", "utf8", "", "how the trace and KVM's counters agree"),), [(note,) for note in notes]),
+    }
+    return Summary(whole["rows"], trace.complete, duration, result, notes, tables)
+
+
+def _lost(chunk: Any) -> Any:
+    """The rows that no device claims."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    unclaimed = pc.bit_wise_and(chunk["flags"], pa.scalar(FLAGS["UNCLAIMED"], pa.uint16()))
+    return chunk.filter(pc.not_equal(unclaimed, 0))
+
+
+_WHAT = ("reason", "addr", "direction", "size")
+LOST = Grouping(("flags", "seq", *_WHAT, "data", "rip"), (*_WHAT, "data", "rip"), {"samples": ("seq", "count")}, _lost,
+                fold="data")  # fmt: skip
+ENDS = Grouping(("vcpu", "t_exit", "t_entry"), ("vcpu",), {"first": ("t_exit", "min"), "last": ("t_entry", "max")})
+
+
+def _moving(tally: Tally) -> Tally:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return tally.where(pc.is_in(tally.groups["reason"], pa.array(MOVING)))
+
+
+def _unclaimed(lost: Any) -> Any:
+    """Each place with its most frequent value and instruction; of equally frequent ones the lowest."""
+    places: dict[tuple[Any, ...], tuple[dict[Any, int], dict[Any, int]]] = {}
+    columns = (lost[name].to_pylist() for name in (*_WHAT, "data", "rip", "samples"))
+    for *place, data, rip, samples in zip(*columns, strict=True):
+        values, rips = places.setdefault(tuple(place), ({}, {}))
+        values[data] = values.get(data, 0) + samples
+        rips[rip] = rips.get(rip, 0) + samples
+    rows = [
+        (*place, sum(values.values()), _most(values), len(values), _most(rips), len(rips))
+        for place, (values, rips) in places.items()
+    ]
+    return table(_UNCLAIMED, sorted(rows, key=lambda row: (-row[4], row[:4])))
+
+
+def _most(counts: Mapping[Any, int]) -> Any:
+    return min(counts, key=lambda value: (-counts[value], value is None, value))
+
+
+def _vcpus(tally: Tally, ends: Any, counted: Sequence[Counters]) -> Any:
+    handled = {row["vcpu"]: row for row in tally.table(["vcpu"]).to_pylist()}
+    hlt = {row["vcpu"]: row["time_ns"] for row in tally.table(["vcpu", "reason"]).to_pylist() if row["reason"] == "hlt"}
+    halted = {counter.vcpu: counter.halted_ns for counter in counted}
+    rows = []
+    for end in sorted(ends.to_pylist(), key=lambda end: end["vcpu"]):
+        vcpu, first = end["vcpu"], end["first"]
+        handling = handled[vcpu]["time_ns"]
+        guest = end["last"] - first - handling
+        share = guest / (guest + handling) if guest + handling else None
+        rows.append((vcpu, handled[vcpu]["samples"], first, guest, handling, share, hlt.get(vcpu, 0), halted.get(vcpu)))
+    return table(_VCPUS, rows)
+
+
+def _kernel(vcpus: Any, closing: Mapping[str, Any], counted: Sequence[Counters]) -> Any:
+    rows = dict(zip(vcpus["vcpu"].to_pylist(), vcpus["samples"].to_pylist(), strict=True))
+    dropped, interrupted = numbers(closing, "dropped"), numbers(closing, "interrupted")
+    seen = {counter.vcpu: counter.kvm.get("exits") for counter in counted}
+    found = []
+    for vcpu in sorted({*rows, *seen, *range(len(dropped)), *range(len(interrupted))}):
+        here, exits = rows.get(vcpu, 0), seen.get(vcpu)
+        unseen = max(exits - here, 0) if exits else None
+        counts = [numbers[vcpu] if vcpu < len(numbers) else 0 for numbers in (dropped, interrupted)]
+        found.append((vcpu, here, *counts, exits, unseen, unseen / exits if exits and unseen is not None else None))
+    return table(_KERNEL, found)

@@ -1,0 +1,33 @@
+"""Results of few rows, and their schemas: a row of a schema is (name, Arrow type, unit, doc)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tracer.errors import TraceError
+
+Columns = Sequence[tuple[str, str, str, str]]
+
+
+def schema(columns: Columns) -> Any:
+    """The ``pyarrow.Schema``; fields carry unit and doc as metadata."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc})
+            for name, kind, unit, doc in columns
+        ]
+    )
+
+
+def table(columns: Columns, rows: Sequence[Sequence[Any]]) -> Any:
+    """Rows of Python values as a ``pyarrow.Table`` of that schema. Raises TraceError for a number that has no room."""
+    import pyarrow as pa
+
+    kinds = schema(columns)
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    try:
+        arrays = [pa.array(column, field.type) for column, field in zip(values, kinds, strict=True)]
+    except (pa.ArrowException, OverflowError) as error:
+        raise TraceError(f"the trace is damaged: its times or counts are beyond all measure ({error})") from error
+    return pa.table(arrays, schema=kinds)

@@ -1,0 +1,157 @@
+"""A boot cut up by the console's own lines: what each line had to wait for, and the phases that lines begin.
+
+Two clocks are told side by side: the host's, by which a line's first byte was written, and the guest kernel's, which
+printk puts before a line. They differ where lines were kept until the kernel had a console, and where the vCPU did not
+run.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from attrs import frozen
+
+from tracer.analysis.tables import table
+from tracer.console import Console, Line
+from tracer.errors import TraceError
+from tracer.reader import Trace
+
+# Documentation/admin-guide/kernel-parameters (printk.time), and the caller that CONFIG_PRINTK_CALLER adds.
+KERNEL_TIME = re.compile(r"^(?:<\d+>)?\[ *(\d{1,9})\.(\d{6})\](?:\[ *[CT]\d+\])? ?")
+
+# Names of phases, and what the line that begins one contains; a phase whose line never came is none.
+LINUX = {
+    "printing the log so far": r"Linux version ",
+    "processors, timekeeping": r"printk: .*console \[\w+\] enabled",
+    "kernel subsystems": r"devtmpfs: initialized",
+    "drivers": r"Serial: 8250/16550 driver",
+    "init": r"Run \S+ as init process",
+    "shutting down": r"reboot: |Preparing to enter system sleep state",
+}
+BEFORE = "before the first line"
+
+_SPAN = (
+    ("exits", "int64", "", "exits of all vCPUs in that time"),
+    ("handling_ns", "int64", "ns", "time that they took in vmrun, summed over the vCPUs"),
+)
+_LINES = (
+    ("t_ns", "int64", "ns", "when the line's first byte was written, since the machine started"),
+    ("gap_ns", "int64", "ns", "host time since the first byte of the line before, or since the start"),
+    ("kernel_ns", "int64", "ns", "guest kernel's time since the line before that has one; null: this line has none"),
+    *_SPAN,
+    ("line", "utf8", "text", "the line; null: the end of the trace"),
+)
+_PHASES = (
+    ("phase", "utf8", "", "what the guest is doing"),
+    ("t_ns", "int64", "ns", "when it began, since the machine started"),
+    ("time_ns", "int64", "ns", "how long it lasted, by the host's clock"),
+    ("share", "float64", "share", "of the whole"),
+    ("kernel_ns", "int64", "ns", "how long it lasted by the guest kernel's clock; null: its lines do not tell"),
+    *_SPAN,
+    ("lines", "int64", "", "lines in it"),
+)
+
+
+@frozen
+class Timeline:
+    """``phases`` and ``lines``, each with the gap before it, by time; ``device`` is the console, None: none."""
+
+    device: str | None
+    phases: Any
+    lines: Any
+
+
+def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] = LINUX) -> Timeline:
+    """The timeline of a trace. ``phases`` are names and regular expressions of the lines that begin them, in any order.
+
+    Raises TraceError for a device that is not a console, or an expression that is none.
+    """
+    patterns = {name: _pattern(text) for name, text in phases.items()}
+    console = Console(trace, trace.devices, device)
+    lines = console.lines()
+    # Marks cut the trace into spans: its start, each line, its end. A span belongs to the mark that ends it.
+    marks, end = _handled(trace, [line.row for line in lines])
+    spans = list(pairwise([(0, 0, 0), *zip([line.t for line in lines], *marks, strict=True), end]))
+    times = [*map(kernel_time, (line.text for line in lines)), None]
+    return Timeline(console.device, _phases(lines, spans, times, patterns), _lines(lines, spans, times))
+
+
+def kernel_time(text: str) -> int | None:
+    """The time that printk put before a line, in ns; None where it has none."""
+    found = KERNEL_TIME.match(text)
+    return int(found[1]) * 10**9 + int(found[2]) * 1000 if found else None
+
+
+def slowest_first(lines: Any) -> Any:
+    """The lines of a timeline, those after the longest gaps first."""
+    return lines.sort_by([("gap_ns", "descending"), ("t_ns", "ascending")])
+
+
+Mark = tuple[int, int, int]  # time, exits before it, and their handling time
+
+
+def _handled(trace: Trace, rows: Sequence[int]) -> tuple[tuple[list[int], list[int]], Mark]:
+    """For each of some rising row numbers the rows before it and their handling time; and the mark of the end."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sums: list[int] = []
+    first = total = last = 0
+    for batch in trace.batches(["t_exit", "t_entry"]):
+        sum_ = pc.cumulative_sum(pc.subtract(batch["t_entry"], batch["t_exit"]))
+        end = first + batch.num_rows
+        here = rows[len(sums) : bisect_left(rows, end, lo=len(sums))]
+        # The sum before row n is the one after row n - 1; before the first it is nothing.
+        found = sum_.take(pa.array([max(row - first - 1, 0) for row in here], pa.int64())).to_pylist()
+        sums += [total + (value if row > first else 0) for row, value in zip(here, found, strict=True)]
+        first, total = end, total + sum_[-1].as_py()
+        last = max(last, pc.max(batch["t_entry"]).as_py())
+    # A damaged stream may have fewer whole batches of these columns than of the console's.
+    sums += [total] * (len(rows) - len(sums))
+    return ([min(row, first) for row in rows], sums), (last, first, total)
+
+
+def _lines(lines: Sequence[Line], spans: Sequence[tuple[Mark, Mark]], times: Sequence[int | None]) -> Any:
+    found: list[tuple[Any, ...]] = []
+    clock: int | None = None
+    for (start, stop), time, text in zip(spans, times, [*(line.text for line in lines), None], strict=True):
+        kernel = None if time is None else time - (clock or 0)
+        clock = clock if time is None else time
+        found.append((stop[0], stop[0] - start[0], kernel, stop[1] - start[1], stop[2] - start[2], text))
+    return table(_LINES, found)
+
+
+def _phases(
+    lines: Sequence[Line],
+    spans: Sequence[tuple[Mark, Mark]],
+    times: Sequence[int | None],
+    patterns: Mapping[str, re.Pattern[str]],
+) -> Any:
+    begins: dict[int, str] = {}
+    for name, pattern in patterns.items():
+        at = next((index for index, line in enumerate(lines) if pattern.search(line.text)), None)
+        if at is not None:
+            begins.setdefault(at, name)
+    cuts = sorted(begins)
+    whole = spans[-1][1][0]
+    found: list[tuple[Any, ...]] = []
+    # Line n ends span n, so the phase that it begins starts with span n + 1.
+    for start, stop in pairwise([-1, *cuts, len(lines)]):
+        begin, end = spans[start + 1][0], spans[stop][1]
+        known = [time for time in times[max(start, 0) : stop + 1] if time is not None]
+        kernel = known[-1] - known[0] if start >= 0 and known else None
+        time = end[0] - begin[0]
+        name = begins.get(start, BEFORE if not cuts or cuts[0] == 0 else f"before {begins[cuts[0]]}")
+        share = time / whole if whole else None
+        count = stop - max(start, 0)
+        found.append((name, begin[0], time, share, kernel, end[1] - begin[1], end[2] - begin[2], count))
+    return table(_PHASES, found)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise TraceError(f"{text!r} is not a regular expression: {error}") from error

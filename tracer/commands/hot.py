@@ -1,0 +1,57 @@
+"""``vmtrace hot``: the guest's instructions and functions that exit most."""
+
+import argparse
+from pathlib import Path
+
+from tracer.analysis.hot import BY, collapsed, hot
+from tracer.errors import TraceError
+from tracer.output import add_formats, printable, show
+from tracer.reader import load
+
+SORTS = {"samples": "samples", "time": "time_ns"}
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", type=Path)
+    parser.add_argument(
+        "--symbols", metavar="FILE", type=Path, help="System.map, vmlinux or bzImage; default: the spec's own"
+    )
+    parser.add_argument("--kaslr", metavar="OFFSET", help="what the kernel was moved by; default: found out")
+    parser.add_argument("--by", metavar="KEY,...", help=f"divide further by any of {', '.join(BY)}; default: device")
+    parser.add_argument("--sort", choices=SORTS, default="samples", help="order, and weight of --collapsed")
+    parser.add_argument("--collapsed", action="store_true", help="folded stacks for flame graphs: device;reason;symbol")
+    add_formats(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the ranking."""
+    default = ("device", "reason") if options.collapsed else ("device",)
+    by = _keys(options.by) if options.by is not None else default
+    sort = SORTS[options.sort]
+    offset = _number(options.kaslr) if options.kaslr is not None else None
+    found = hot(load(options.file), by, symbols=options.symbols, offset=offset, sort=sort)
+    if options.collapsed:
+        for line in collapsed(found.tally, by, sort):
+            print(line)
+        return 0
+    show({"symbols": found.symbols, "rips": found.rips}, options, f"Symbols: {printable(found.source)}")
+    return 0
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(dict.fromkeys(key.strip() for key in text.split(",") if key.strip()))
+    for key in keys:
+        if key not in BY:
+            raise TraceError(f"--by {key!r} is not one of {', '.join(BY)}")
+    return keys
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text, 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise TraceError(f"--kaslr {text!r} is not a number such as 0x1c000000")
+    return number

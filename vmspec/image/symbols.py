@@ -1,0 +1,135 @@
+"""Names for guest addresses: from a System.map, an ELF symbol table, or what a Linux kernel says of itself."""
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vmspec.image import bzimage, elf, kallsyms
+from vmspec.image.elf import Elf, Segment
+from vmspec.image.source import READ_MAX, ImageError, Source, opened
+from vmspec.image.unpack import CannotUnpackError, unpacked
+
+SYMBOL = struct.Struct("<IBBHQQ")  # st_name, st_info, st_other, st_shndx, st_value, st_size (ELF-64, chapter 4)
+SECTION = struct.Struct("<IIQQQQIIQQ")  # sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size, sh_link, ...
+SHT_SYMTAB = 2
+SECTIONS_MAX = 1 << 16
+LIMIT = 256 << 20  # bytes of a text file, a table or a segment: real ones are a tenth of that
+
+
+class Symbols:
+    """The symbols of one program by rising address. Of an ELF there are its ``segments`` too, and ``image`` is the file
+    that they lie in; of a System.map there are none."""
+
+    def __init__(
+        self, symbols: Iterable[tuple[int, str]], segments: tuple[Segment, ...] = (), image: Path | None = None
+    ) -> None:
+        ordered = sorted(symbols)
+        self.addresses = [address for address, _ in ordered]
+        self.names = [name for _, name in ordered]
+        self.segments = segments
+        self.image = image
+
+    def at(self, address: int) -> tuple[str, int] | None:
+        """The symbol at or before an address and the distance from it; None before the first and from the last on,
+        of which nothing says how long it is."""
+        at = bisect_right(self.addresses, address) - 1
+        if not 0 <= at < len(self.addresses) - 1:
+            return None
+        return self.names[at], address - self.addresses[at]
+
+    def virtual(self, physical: int) -> int | None:
+        """Where the program expects what is loaded at a physical address; None where nothing is."""
+        for segment in self.segments:
+            if segment.address <= physical < segment.address + segment.size:
+                return physical - segment.address + segment.virtual
+        return None
+
+
+def read(path: Path) -> Symbols:
+    """The symbols of a System.map, an ELF file or a bzImage, told by content.
+
+    An ELF file's own symbol table comes before what a Linux kernel in it says of itself (:mod:`kallsyms`); of a bzImage
+    it is the unpacked kernel's. Raises :class:`ImageError` where there are none to be had.
+    """
+    with opened(path) as source:
+        if elf.recognise(source):
+            return _of_elf(source, path)
+        if not bzimage.recognise(source):
+            return Symbols(_found(system_map(_whole(source, 0, source.size, "the symbol file"))))
+        try:
+            inner = unpacked(path, bzimage.read(source))
+        except CannotUnpackError as error:
+            raise ImageError(f"cannot be unpacked: {error}") from error
+    with opened(inner) as source:
+        if not elf.recognise(source):
+            raise ImageError("holds a kernel that is no ELF file")
+        return _of_elf(source, inner)
+
+
+def system_map(data: bytes) -> Iterator[tuple[int, str]]:
+    """Lines of ``address type name``, as nm prints them. Raises :class:`ImageError` at one that is not."""
+    for number, line in enumerate(data.splitlines(), 1):
+        match line.split():
+            case [address, kind, name] | [address, kind, name, _] if len(kind) == 1:  # a fourth is the module
+                try:
+                    yield int(address, 16), name.decode("ascii", "replace")
+                except ValueError:
+                    raise ImageError(f"is no symbol file: line {number} does not begin with an address") from None
+            case [kind, _] if len(kind) == 1:  # undefined: nm leaves the address out
+                continue
+            case []:
+                continue
+            case _:
+                raise ImageError(f"is no symbol file: line {number} is not ADDRESS TYPE NAME")
+
+
+def _of_elf(source: Source, path: Path) -> Symbols:
+    try:
+        program: Elf | None = elf.read(source)
+    except ImageError:
+        program = None  # symbols may be in a file that cannot be booted
+    segments = program.segments if program is not None else ()
+    symbols = list(symbol_table(source))
+    for segment in () if symbols else segments:
+        symbols = kallsyms.find(_whole(source, segment.offset, segment.file_size, "a segment"))
+        if symbols:
+            break
+    return Symbols(_found(symbols), segments, path)
+
+
+def symbol_table(source: Source) -> Iterator[tuple[int, str]]:
+    """The symbol table of a 64-bit little-endian ELF; nothing where it is stripped."""
+    head = source.read(0, 64, "the ELF header")
+    table, size, count = struct.unpack_from("<Q", head, 40)[0], *struct.unpack_from("<HH", head, 58)
+    if not table or not count or size != SECTION.size or count > SECTIONS_MAX:
+        return
+    headers = _whole(source, table, count * size, "the table of section headers")
+    sections = list(SECTION.iter_unpack(headers))
+    for _, kind, _, _, offset, length, link, *_ in sections:
+        if kind != SHT_SYMTAB or link >= count:
+            continue
+        entries = _whole(source, offset, length // SYMBOL.size * SYMBOL.size, "the symbol table")
+        strings = _whole(source, sections[link][4], sections[link][5], "the symbols' names")
+        for name, _, _, section, value, _ in SYMBOL.iter_unpack(entries):
+            end = strings.find(b"\0", name)
+            if section and name and end > name:
+                yield value, strings[name:end].decode("ascii", "replace")
+
+
+def _found(symbols: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    found = list(symbols)
+    if not found:
+        raise ImageError("has no symbols")
+    return found
+
+
+def _whole(source: Source, offset: int, size: int, what: str) -> bytes:
+    """A part of a file that may be longer than a header."""
+    if size > LIMIT:
+        raise ImageError(f"{what} of {size} bytes is larger than any real one")
+    if offset + size > source.size:
+        raise ImageError(f"truncated: {what} ends at byte {offset + size}, the file has {source.size}")
+    return b"".join(
+        source.read(at, min(READ_MAX, offset + size - at), what) for at in range(offset, offset + size, READ_MAX)
+    )
