@@ -25,9 +25,7 @@ def phases_schema() -> Any:
     )
 
 
-def phases(
-    times: Sequence[int], texts: Sequence[str], exits: Sequence[int], end: int, longest: int = LONGEST
-) -> Any:
+def phases(times: Sequence[int], texts: Sequence[str], exits: Sequence[int], end: int, longest: int = LONGEST) -> Any:
     """Divide the time from 0 to ``end`` (ns) into phases, a ``pyarrow.Table`` of :func:`phases_schema` by time.
 
     ``times`` are when lines began, in order, ``texts`` the lines, ``exits`` the exits in the step that each line

@@ -18,9 +18,9 @@ class Tally:
     """Counts, sums and extremes by key columns, over tables added one after another.
 
     ``measures`` maps a result's column to the column it is made from and one of count, sum, min, max; one of them must
-    be ``exits``. When there are more than ``limit`` groups (None: no limit), those of the fewest exits are forgotten; a group that comes
-    back after that starts anew, so that ``exits`` of a group may be too low by at most ``missed``, which is 0 where
-    nothing was forgotten.
+    be ``exits``. When there are more than ``limit`` groups (None: no limit), those of the fewest exits are forgotten;
+    a group that comes back after that starts anew, so that ``exits`` of a group may be too low by at most ``missed``,
+    which is 0 where nothing was forgotten.
     """
 
     def __init__(

@@ -3,8 +3,9 @@
 from typing import Any
 
 from tracer.analysis.density import Density, totals
-from tracer.html.data import Findings
+from tracer.html.data import ACCESSES, Findings
 from tracer.output import printable
+from tracer.schema import NO_DEVICE
 
 ROWS = 20  # rows of one density; the groups with the fewest exits share the last
 
@@ -44,8 +45,12 @@ def _rows(density: Density) -> list[dict[str, Any]]:
 
 
 def _name(density: Density, group: tuple[Any, ...]) -> str:
-    name = " ".join(printable(str(part)) for part in group)
-    return f"vCPU {name}" if density.keys == ["vcpu"] else name
+    if density.keys == ["vcpu"]:
+        return f"vCPU {group[0]}"
+    device, reason = (printable(str(part)) for part in group)
+    if device != NO_DEVICE:
+        return f"{device} {reason}"
+    return f"unclaimed {reason}" if reason in ACCESSES else reason  # a hlt is not a device's
 
 
 def _sparse(name: str, row: dict[int, tuple[int, int]]) -> dict[str, Any]:

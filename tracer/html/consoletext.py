@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from tracer.analysis.chunks import named
 from tracer.console import LCR, MCR, Console, Line
@@ -21,11 +21,21 @@ ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x
 
 
 @frozen
+class Printed:
+    """A line as people read it: ``t`` is when its first byte was written, ``gap`` the time since the line before (since
+    the start for the first), both in ns."""
+
+    t: int
+    gap: int
+    text: str
+
+
+@frozen
 class Text:
     """Console lines, in order. Where ``left_out`` is not 0, so many bytes are missing before line ``resumes``."""
 
     device: str | None
-    lines: tuple[Line, ...]
+    lines: tuple[Printed, ...]
     resumes: int
     left_out: int
 
@@ -125,8 +135,8 @@ def _control(rows: Any) -> Any:
     return rows.filter(pc.and_(pc.less_equal(offset, MCR), pc.greater(last, LCR)))
 
 
-def _readable(line: Line) -> Line:
+def _readable(line: Line) -> Printed:
     """The line without escape sequences and control characters, cut where it is very long."""
     text = ESCAPES.sub("", line.text[: 4 * WIDTH]).expandtabs(8).rstrip("\r")
     cut = "\N{HORIZONTAL ELLIPSIS}" if len(text) > WIDTH or len(line.text) > 4 * WIDTH else ""
-    return evolve(line, text=printable(text[:WIDTH]) + cut)
+    return Printed(line.t, line.gap, printable(text[:WIDTH]) + cut)

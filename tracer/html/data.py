@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from tracer.analysis.chunks import chunks
 from tracer.analysis.density import Density
@@ -75,18 +75,17 @@ def gather(trace: Any) -> Findings:
     reasons = trace.schema.empty_table().select(["reason"])
     for table in chunks(trace, [name for name in trace.schema.names if name != "seq"]):
         console.add(table)
-        table = table.drop_columns(["payload", "data", "count"])
+        exits = table.drop_columns(["payload", "data", "count"])
         for density in densities:
-            density.add(table)
-        kinds.add(table)
-        rips.add(table.filter(_flag(table, "RIP")))
-        places.add(table.append_column("unclaimed", _flag(table, "UNCLAIMED")))
-        reasons = pa.concat_tables([reasons, table.select(["reason"])])
+            density.add(exits)
+        kinds.add(exits)
+        rips.add(exits.filter(_flag(exits, "RIP")))
+        places.add(exits.append_column("unclaimed", _flag(exits, "UNCLAIMED")))
+        reasons = pa.concat_tables([reasons, exits.select(["reason"])])
     counters, notes = reconcile(reasons.unify_dictionaries(), closing)
     text = console.text()
     until = exits_until(trace, [line.t for line in text.lines])
     steps = [after - before for before, after in zip([0, *until], [*until, reasons.num_rows], strict=True)]
-    gaps = [evolve(line, exits=count) for line, count in zip(text.lines, steps, strict=False)]
     return Findings(
         rows=reasons.num_rows,
         end=end,
@@ -99,9 +98,17 @@ def gather(trace: Any) -> Findings:
         missed=max(places.missed, rips.missed),
         vcpus=_vcpus(kinds.table(["vcpu", "reason"]), {counter.vcpu: counter.halted_ns for counter in counters}),
         densities=tuple(densities),
-        console=evolve(text, lines=tuple(gaps)),
-        phases=phases([line.t for line in gaps], [line.text for line in gaps], steps, end),
+        console=text,
+        phases=phases([line.t for line in text.lines], _texts(text), steps, end),
     )
+
+
+def _texts(text: Text) -> list[str]:
+    """The lines' texts; the last one before what was left out says so, since it seems to last that long."""
+    texts = [line.text for line in text.lines]
+    if text.left_out and text.resumes:
+        texts[text.resumes - 1] += " ... (what was printed from here on is left out)"
+    return texts
 
 
 def exits_until(trace: Any, times: Sequence[int]) -> list[int]:
@@ -147,7 +154,7 @@ def _accesses(places: Any) -> Any:
 
 def _unclaimed(places: Any) -> Any:
     """Of exits by place, those that no device claims."""
-    return None if places is None else places.filter(places["unclaimed"]).drop_columns(["unclaimed"])
+    return None if places is None else places.filter(places["unclaimed"]).drop_columns(["unclaimed", "device"])
 
 
 def _vcpus(times: Any, halted: Mapping[int, int | None]) -> tuple[Vcpu, ...]:

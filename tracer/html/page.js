@@ -4,7 +4,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const chart = document.getElementById("chart");
   const list = document.getElementById("console");
-  const items = list ? [...list.querySelectorAll("[role=option]")] : [];
+  const items = list ? [...list.querySelectorAll("li:not(.left-out)")] : [];
   const said = document.getElementById("mark");
   const rows = document.getElementById("rows");
   const measure = document.getElementById("measure");
@@ -36,11 +36,11 @@
   const cut = (text, length) => (text.length > length ? text.slice(0, length - 1) + "\u2026" : text);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
+  const scaled = (ns) => [["s", 1e9], ["ms", 1e6], ["us", 1e3]].find(([, scale]) => ns >= scale) ?? ["ns", 1];
+
   function duration(ns) {
-    for (const [unit, scale] of [["s", 1e9], ["ms", 1e6], ["us", 1e3]]) {
-      if (Math.abs(ns) >= scale) return `${(ns / scale).toPrecision(3)} ${unit}`;
-    }
-    return `${Math.round(ns)} ns`;
+    const [unit, scale] = scaled(ns);
+    return `${scale === 1 ? Math.round(ns) : (ns / scale).toPrecision(3)} ${unit}`;
   }
 
   const amount = (value) => (measure.value === "ns" ? duration(value) : value.toLocaleString("en") + " exits");
@@ -68,7 +68,7 @@
     const total = edges.slice(1).map((_, column) => counts.reduce((sum, row) => sum + row[column], 0));
     const highest = counts.reduce((most, row) => row.reduce((a, b) => Math.max(a, b), most), 1);
     const names = density.rows.map((row) => plain(cut(row.name, chart.clientWidth < 500 ? 14 : 28)));
-    const per = measure.value === "ns" ? 1e6 : 1;
+    const [unit, per] = measure.value === "ns" ? scaled(total.reduce((a, b) => Math.max(a, b), 0)) : ["", 1];
     const ink = colour("ink");
     const traces = [
       {
@@ -97,11 +97,11 @@
         textposition: "none", hovertemplate: "%{text}<extra></extra>",
       },
     ];
-    const height = 170 + 26 * density.rows.length;
-    const part = (pixels) => pixels / (height - 44);
+    const height = 170 + Math.min(Math.max(26, 250 / density.rows.length), 44) * density.rows.length;
+    const part = (pixels) => pixels / (height - 34);
     const axis = { fixedrange: true, zeroline: false, gridcolor: colour("rule"), color: ink };
     const layout = {
-      height: Math.max(height, 260), margin: { l: 10, r: 8, t: 4, b: 40 }, hovermode: "closest", showlegend: false,
+      height: Math.max(height, 260), margin: { l: 10, r: 8, t: 4, b: 30 }, hovermode: "closest", showlegend: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: touch ? false : "zoom", bargap: 0,
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
       hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("soft"), font: { color: ink }, align: "left" },
@@ -115,8 +115,8 @@
         autorange: "reversed", automargin: true, showgrid: false,
       },
       yaxis2: {
-        ...axis, domain: [1 - part(72), 1], rangemode: "tozero", nticks: 4, automargin: true, tickformat: "~s",
-        ticksuffix: measure.value === "ns" ? " ms" : "",
+        ...axis, domain: [1 - part(72), 1], rangemode: "tozero", nticks: 4, automargin: true, tickformat: unit ? "" : "~s",
+        ticksuffix: unit && " " + unit,
       },
       yaxis3: { ...axis, domain: [1 - part(98), 1 - part(82)], showticklabels: false, showgrid: false, range: [-0.5, 0.5] },
       shapes: shapes(),
@@ -180,7 +180,7 @@
     } else if (list) {
       list.removeAttribute("aria-activedescendant");
     }
-    const text = item ? item.querySelector(".text").textContent : "nothing printed yet";
+    const text = item ? item.lastChild.textContent : "nothing printed yet";
     said.textContent = `${(t / 1e9).toFixed(6)} s: ${text}`;
     if (t < state.from || t > state.to) {
       const half = (state.to - state.from) / 2;
@@ -231,7 +231,7 @@
       const [from, length] = [Number(button.dataset.from), Number(button.dataset.length)];
       view(from - length / 4, from + 1.25 * length);
       mark(from);
-      chart.scrollIntoView({ block: "nearest" });
+      document.querySelector(".timeline").scrollIntoView();
     });
   }
   chart.addEventListener("keydown", (event) => {
@@ -242,8 +242,15 @@
   });
 
   if (list) {
+    list.setAttribute("role", "listbox");
+    list.querySelector(".left-out")?.setAttribute("role", "presentation");
+    items.forEach((item, index) => {
+      item.id = `line-${index}`;
+      item.setAttribute("role", "option");
+      item.setAttribute("aria-selected", "false");
+    });
     list.addEventListener("click", (event) => {
-      const line = items.indexOf(event.target.closest("[role=option]"));
+      const line = items.indexOf(event.target.closest("li"));
       if (line >= 0) mark(data.lines[line], line);
     });
     list.addEventListener("dblclick", () => zoomTo(state.line));

@@ -53,9 +53,9 @@ def render(trace: Any, findings: Findings, symbols: Symbols = no_symbols) -> str
     )
     environment.filters |= {"duration": duration, "seconds": lambda ns: f"{ns / 1e9:.3f}"}
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    scripts = [Markup(get_plotlyjs()), Markup(_text("page.js"))]  # noqa: S704 - our own
+    scripts = [Markup(get_plotlyjs()), Markup(_text("page.js"))]
     return environment.get_template("page.html").render(
-        style=Markup(_text("page.css")),  # noqa: S704 - our own
+        style=Markup(_text("page.css")),
         scripts=scripts,
         policy=_policy(scripts),
         chart=chart_data(findings),
@@ -87,7 +87,9 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
     """What was run and how it ended."""
     vm = _mapping(trace.spec.get("vm"))
     result = _mapping(_mapping(trace.summary).get("result"))
-    ended = [str(result[key]) if key == "kind" else f"{key} {result[key]}" for key in ("kind", "status") if key in result]
+    ended = [
+        str(result[key]) if key == "kind" else f"{key} {result[key]}" for key in ("kind", "status") if key in result
+    ]
     facts = {
         "Ended": ", ".join(ended) or "not said",
         "Length": duration(findings.end),
@@ -97,17 +99,23 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
     }
     images = {
         name: (_file_name(image.get("path")), str(image.get("sha256", "not said")))
-        for name, image in _json(trace, "vmrun.images").items()
+        for name, image in _mapping(_json(trace, "vmrun.images", {})).items()
         if isinstance(image, dict)
     }
-    host = {key: str(trace.host[key]) for key in ("processor", "kernel", "kvm") if key in trace.host}
+    boot = _mapping(trace.spec.get("boot"))
+    overrides = _json(trace, "vmrun.overrides", [])
+    more = {
+        "command line": _plain(boot.get("cmdline", "")),
+        "changed by --set": " ".join(map(str, overrides)) if isinstance(overrides, list) else "",
+        "host": ", ".join(_plain(trace.host[key]) for key in ("processor", "kernel", "kvm") if key in trace.host),
+    }
     return {
         "name": str(vm.get("name", trace.path.name)),
         "complete": trace.complete,
         "crashed": result.get("kind") in {"triple-fault", "internal-error", "fail-entry", "crash"},
         "facts": facts,
         "images": images,
-        "host": ", ".join(host.values()),
+        "more": {name: value for name, value in more.items() if value},
         "file": trace.path.name,
     }
 
@@ -152,9 +160,9 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _json(trace: Any, key: str) -> Mapping[str, Any]:
+def _json(trace: Any, key: str, default: object) -> Any:
     try:
-        return _mapping(json.loads(trace.metadata.get(key, "{}")))
+        return json.loads(trace.metadata[key]) if key in trace.metadata else default
     except (ValueError, RecursionError):
         raise TraceError(f"{trace.path}: {key} in the metadata is damaged") from None
 

@@ -61,7 +61,10 @@ def described(table: Any, total: int) -> Any:
     names = list(columns)
     names.insert(names.index("exits") + 1, "share")
     columns["share"] = pc.divide(exits, float(max(total, 1)))
-    fields = [pa.field(name, columns[name].type, metadata={"unit": COLUMNS[name][0], "doc": COLUMNS[name][2]}) for name in names]
+    fields = [
+        pa.field(name, columns[name].type, metadata={"unit": COLUMNS[name][0], "doc": COLUMNS[name][2]})
+        for name in names
+    ]
     return pa.Table.from_arrays([columns[name] for name in names], schema=pa.schema(fields))
 
 
