@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 # The extension is rebuilt when any of these changes; Python files are used from the checkout.
 NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py vmspec/record.py
 
-.PHONY: demo test soak bench lint setup clean
+.PHONY: demo test soak bench lint setup browser clean
 
 demo: setup
 	$(BIN)/python examples/linux/demo.py
 
-test: setup lint
-	$(BIN)/python -m pytest -m "not soak"
+test: setup lint browser
+	VMRUN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m "not soak"
 
 # The long runs: the whole boot matrix, 100,000 mutated inputs, many runs in one process.
 soak: setup
@@ -39,6 +39,11 @@ $(VENV)/done: pyproject.toml setup.py $(filter-out runner/native/record.h,$(NATI
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
+
+# What the report's tests click with; fonts too, without which headless Chromium measures no text.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { apt-get update -q && \
+	    apt-get install -qy --no-install-recommends chromium chromium-driver fonts-dejavu-core; }
 
 clean:
 	rm -rf $(VENV) build *.egg-info runner/native/*.so runner/native/record.h runner/native/_native.c
