@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from attrs import frozen
+
 from tracer.analysis.tally import Tally
 
 BINS = 16384  # over the whole span: more than a screen has columns, so that there is something to zoom into
@@ -29,18 +31,33 @@ def density_schema(keys: Sequence[tuple[str, Any]]) -> Any:
     )
 
 
+@frozen
+class Binned:
+    """A density: ``table`` is a ``pyarrow.Table`` of :func:`density_schema`, by bin and ``keys``; a bin is ``width`` ns
+    long."""
+
+    keys: tuple[str, ...]
+    width: int
+    table: Any
+
+    def totals(self) -> Any:
+        """Each group's ``exits`` and ``handler_ns`` over all bins, most exits first."""
+        grouped = self.table.group_by(list(self.keys)).aggregate([("exits", "sum"), ("handler_ns", "sum")])
+        named = grouped.rename_columns([name.removesuffix("_sum") for name in grouped.column_names])
+        return named.sort_by([("exits", "descending"), *((key, "ascending") for key in self.keys)])
+
+
 class Density:
     """Exits by time bin and ``keys``, over tables added one after another (columns t_exit, handler_ns and the keys).
 
     The bins divide the time from 0 to ``span`` (ns) evenly; what lies outside goes to the first or the last.
-    ``width`` is a bin's length in ns, as :meth:`table` made it.
     """
 
     def __init__(self, span: int, keys: Sequence[str], *, bins: int = BINS, cells: int = CELLS) -> None:
-        self.keys = list(keys)
-        self.cells = cells
-        self.width = max(-(-span // bins), 1)
-        self._last = max(span - 1, 0) // self.width
+        self._keys = list(keys)
+        self._cells = cells
+        self._width = max(-(-span // bins), 1)
+        self._last = max(span - 1, 0) // self._width
         self._tally = Tally(["bin", *keys], MEASURES, limit=None)
 
     def add(self, rows: Any) -> None:
@@ -48,46 +65,41 @@ class Density:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        bins = pc.divide(rows["t_exit"], self.width)
+        bins = pc.divide(rows["t_exit"], self._width)
         bins = pc.min_element_wise(pc.max_element_wise(bins, pa.scalar(0, pa.int64())), pa.scalar(self._last))
-        self._tally.add(rows.select(["t_exit", "handler_ns", *self.keys]).append_column("bin", bins))
-        self._join(4 * self.cells)  # memory stays bounded while reading, and the result as fine as it may be
+        self._tally.add(rows.select(["t_exit", "handler_ns", *self._keys]).append_column("bin", bins))
+        self._join(4 * self._cells)  # memory stays bounded while reading, and the result as fine as it may be
 
-    def table(self) -> Any:
-        """The density as a ``pyarrow.Table`` of :func:`density_schema`, by bin and keys; None where nothing was
-        added."""
+    def binned(self) -> Binned | None:
+        """The density of what was added; None where nothing was."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        self._join(self.cells)
+        self._join(self._cells)
         table = self._tally.table()
         if table is None:
             return None
-        table = table.sort_by([(key, "ascending") for key in ("bin", *self.keys)])
-        table = table.append_column("t", pc.multiply(table["bin"], self.width))
-        schema = density_schema([(key, table[key].type) for key in self.keys])
-        return pa.Table.from_arrays([table[name].combine_chunks() for name in schema.names], schema=schema)
+        table = table.sort_by([(key, "ascending") for key in ("bin", *self._keys)])
+        table = table.append_column("t", pc.multiply(table["bin"], self._width))
+        schema = density_schema([(key, table[key].type) for key in self._keys])
+        columns = [table[name].combine_chunks() for name in schema.names]
+        return Binned(tuple(self._keys), self._width, pa.Table.from_arrays(columns, schema=schema))
 
     def _join(self, cells: int) -> None:
         """Join bins in twos until no more than so many cells are left (or one bin)."""
         import pyarrow.compute as pc
 
         while self._tally.groups > cells and self._last > 0:
-            self.width *= 2
+            self._width *= 2
             self._last //= 2
             self._tally.recode("bin", lambda bins: pc.divide(bins, 2))
 
 
-def totals(density: Any, keys: Sequence[str]) -> Any:
-    """The groups' totals over all bins (a density's ``exits`` and ``handler_ns``), most exits first."""
-    grouped = density.group_by(list(keys)).aggregate([("exits", "sum"), ("handler_ns", "sum")])
-    named = grouped.rename_columns([name.removesuffix("_sum") for name in grouped.column_names])
-    return named.sort_by([("exits", "descending"), *((key, "ascending") for key in keys)])
-
-
-def density(tables: Iterable[Any], span: int, keys: Sequence[str] = ("device", "reason"), bins: int = BINS) -> Any:
+def density(
+    tables: Iterable[Any], span: int, keys: Sequence[str] = ("device", "reason"), bins: int = BINS
+) -> Binned | None:
     """The density of tables as :func:`tracer.analysis.chunks.chunks` gives them."""
     made = Density(span, keys, bins=bins)
     for table in tables:
         made.add(table)
-    return made.table()
+    return made.binned()

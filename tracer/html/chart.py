@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tracer.analysis.density import Density, totals
+from tracer.analysis.density import Binned
 from tracer.html.data import ACCESSES, Findings
 from tracer.output import printable
 from tracer.schema import NO_DEVICE
@@ -19,7 +19,6 @@ def chart_data(findings: Findings) -> dict[str, Any]:
         "densities": [
             {"title": title, "width": density.width, "rows": _rows(density)}
             for title, density in zip(titles, findings.densities, strict=False)
-            if findings.rows
         ],
         "lines": [line.t for line in findings.console.lines],
         "phases": [
@@ -29,12 +28,11 @@ def chart_data(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _rows(density: Density) -> list[dict[str, Any]]:
-    table = density.table()
-    groups = [tuple(group[key] for key in density.keys) for group in totals(table, density.keys).to_pylist()]
+def _rows(density: Binned) -> list[dict[str, Any]]:
+    groups = [tuple(group[key] for key in density.keys) for group in density.totals().to_pylist()]
     shown = {group: index for index, group in enumerate(groups[: ROWS if len(groups) <= ROWS else ROWS - 1])}
     cells: list[dict[int, tuple[int, int]]] = [{} for _ in range(min(len(groups), ROWS))]
-    columns = [table[name].to_pylist() for name in (*density.keys, "bin", "exits", "handler_ns")]
+    columns = [density.table[name].to_pylist() for name in (*density.keys, "bin", "exits", "handler_ns")]
     for *group, bin_, exits, handler in zip(*columns, strict=True):
         row = cells[shown.get(tuple(group), -1)]
         before = row.get(bin_, (0, 0))
@@ -44,13 +42,13 @@ def _rows(density: Density) -> list[dict[str, Any]]:
     return [_sparse(name, row) for name, row in zip(names, cells, strict=True)]
 
 
-def _name(density: Density, group: tuple[Any, ...]) -> str:
-    if density.keys == ["vcpu"]:
+def _name(density: Binned, group: tuple[Any, ...]) -> str:
+    if density.keys == ("vcpu",):
         return f"vCPU {group[0]}"
     device, reason = (printable(str(part)) for part in group)
     if device != NO_DEVICE:
         return f"{device} {reason}"
-    return f"unclaimed {reason}" if reason in ACCESSES else reason  # a hlt is not a device's
+    return f"no device {reason}" if reason in ACCESSES else reason  # a hlt is never a device's
 
 
 def _sparse(name: str, row: dict[int, tuple[int, int]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.chunks import chunks
-from tracer.analysis.density import Density
+from tracer.analysis.density import Binned, Density
 from tracer.analysis.phases import phases
 from tracer.analysis.tally import EXITS, Tally
 from tracer.counters import reconcile
@@ -41,9 +41,9 @@ class Findings:
     """Everything that the page shows, of ``rows`` exits in ``end`` ns.
 
     Tables are ``pyarrow.Table`` objects, most exits first, None for a trace without rows: ``reasons``, ``devices``,
-    ``addresses`` (of accesses), ``unclaimed`` (of those, what no device claims) and ``rips`` have exits, bytes,
-    handler_ns and longest_ns of a group. ``missed`` is how many exits a row of the last three may lack (see
-    :class:`tracer.analysis.tally.Tally`). ``densities`` are by device and reason, and by vCPU where there are several.
+    ``addresses`` (of accesses), ``unclaimed`` (of those, what no device claims) and ``rips`` have exits, bytes
+    (not of RIPs), handler_ns and longest_ns of a group. ``missed`` is how many exits a row of the last three may
+    lack (see :class:`tracer.analysis.tally.Tally`). ``densities`` are by device and reason, and by vCPU where there are several.
     ``notes`` are sentences on what the trace has and lacks.
     """
 
@@ -57,7 +57,7 @@ class Findings:
     rips: Any
     missed: int
     vcpus: tuple[Vcpu, ...]
-    densities: tuple[Density, ...]
+    densities: tuple[Binned, ...]
     console: Text
     phases: Any
 
@@ -70,7 +70,8 @@ def gather(trace: Any) -> Findings:
     closing: Mapping[str, Any] = trace.summary if trace.summary is not None else {"complete": False}
     densities = [Density(end, ["device", "reason"]), *([Density(end, ["vcpu"])] if vcpus > 1 else [])]
     kinds = Tally(["vcpu", "device", "reason"], TIMES)
-    places, rips = Tally([*PLACE, "unclaimed"]), Tally(["rip", "device", "reason"])
+    places = Tally([*PLACE, "unclaimed"])
+    rips = Tally(["rip", "device", "reason"], {name: EXITS[name] for name in ("exits", "handler_ns", "longest_ns")})
     console = ConsoleRows(trace.devices, pa.schema([trace.schema.field(name) for name in CONSOLE_COLUMNS]))
     reasons = trace.schema.empty_table().select(["reason"])
     for table in chunks(trace, [name for name in trace.schema.names if name != "seq"]):
@@ -97,7 +98,7 @@ def gather(trace: Any) -> Findings:
         rips=rips.table(),
         missed=max(places.missed, rips.missed),
         vcpus=_vcpus(kinds.table(["vcpu", "reason"]), {counter.vcpu: counter.halted_ns for counter in counters}),
-        densities=tuple(densities),
+        densities=tuple(made for density in densities if (made := density.binned()) is not None),
         console=text,
         phases=phases([line.t for line in text.lines], _texts(text), steps, end),
     )

@@ -67,7 +67,7 @@
       edges.slice(1).map((bin, index) => row[measure.value][bin] - row[measure.value][edges[index]]));
     const total = edges.slice(1).map((_, column) => counts.reduce((sum, row) => sum + row[column], 0));
     const highest = counts.reduce((most, row) => row.reduce((a, b) => Math.max(a, b), most), 1);
-    const names = density.rows.map((row) => plain(cut(row.name, chart.clientWidth < 500 ? 14 : 28)));
+    const names = density.rows.map((row) => plain(cut(row.name, narrow ? 14 : 28)));
     const [unit, per] = measure.value === "ns" ? scaled(total.reduce((a, b) => Math.max(a, b), 0)) : ["", 1];
     const ink = colour("ink");
     const traces = [
@@ -89,7 +89,7 @@
         base: data.phases.map(([start]) => start / 1e9), x: data.phases.map(([, length]) => length / 1e9),
         marker: {
           color: data.phases.map(([, , lines]) => colour(lines <= 1 ? "wait" : "busy")),
-          line: { width: 1, color: colour("page") },
+          line: { width: 0.5, color: colour("page") },
         },
         text: data.phases.map(([, length, lines, text]) =>
           `${duration(length)}, ${lines <= 1 ? "waiting" : lines + " lines"}: ` +
@@ -97,11 +97,12 @@
         textposition: "none", hovertemplate: "%{text}<extra></extra>",
       },
     ];
-    const height = 170 + Math.min(Math.max(26, 250 / density.rows.length), 44) * density.rows.length;
+    const narrow = chart.clientWidth < 500;
+    const height = 170 + Math.min(Math.max(26, 250 / density.rows.length), narrow ? 30 : 44) * density.rows.length;
     const part = (pixels) => pixels / (height - 34);
     const axis = { fixedrange: true, zeroline: false, gridcolor: colour("rule"), color: ink };
     const layout = {
-      height: Math.max(height, 260), margin: { l: 10, r: 8, t: 4, b: 30 }, hovermode: "closest", showlegend: false,
+      width: chart.clientWidth, height: Math.max(height, 260), margin: { l: 10, r: 8, t: 4, b: 30 }, hovermode: "closest", showlegend: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: touch ? false : "zoom", bargap: 0,
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
       hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("soft"), font: { color: ink }, align: "left" },
@@ -121,7 +122,7 @@
       yaxis3: { ...axis, domain: [1 - part(98), 1 - part(82)], showticklabels: false, showgrid: false, range: [-0.5, 0.5] },
       shapes: shapes(),
     };
-    Plotly.react(chart, traces, layout, { displayModeBar: false, responsive: true, doubleClick: false });
+    Plotly.react(chart, traces, layout, { displayModeBar: false, doubleClick: false });
     document.getElementById("scale").textContent =
       `Top: all exits. Strip: waits for a console line (amber) and lines printed (grey). Below: by ${density.title}; ` +
       `the darker${isDark() ? " (here: brighter)" : ""} the more, on a logarithmic scale, up to ${amount(highest)} in ` +
@@ -279,6 +280,12 @@
       const [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
       if (from !== undefined && to !== undefined) view(from * 1e9, to * 1e9);
     });
+    let width = chart.clientWidth;
+    new ResizeObserver(() => {
+      if (width === chart.clientWidth) return;
+      width = chart.clientWidth;
+      draw();
+    }).observe(chart);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     const printing = (on) => {
       document.documentElement.classList.toggle("printing", on);

@@ -8,18 +8,15 @@ security policy names the scripts that may run by their hashes and lets nothing 
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
 from tracer.errors import TraceError
 from tracer.html.chart import chart_data
 from tracer.html.data import Findings
-from tracer.html.tables import described, shown
+from tracer.html.tables import Symbols, described
 from tracer.output import duration, printable
-
-# A guest address to the name that stands there, None where it has none.
-Symbols = Callable[[int], str | None]
 
 
 def no_symbols(address: int) -> str | None:
@@ -123,20 +120,13 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
 def _tables(findings: Findings, symbols: Symbols) -> dict[str, Any]:
     """The tables by name, as cells."""
     total = findings.rows
-    rips = described(findings.rips, total)
-    if rips is not None:
-        # The one place where addresses get names.
-        names = [symbols(address) for address in rips["rip"].to_pylist()]
-        if any(names):
-            rips = rips.add_column(1, "symbol", [[name or "-" for name in names]])
-    tables = {
+    return {
         "reasons": described(findings.reasons, total),
         "devices": described(findings.devices, total),
         "addresses": described(findings.addresses, total),
         "unclaimed": described(findings.unclaimed, total),
-        "rips": rips,
+        "rips": described(findings.rips, total, symbols),  # the one place where addresses get names
     }
-    return {name: None if table is None else shown(table) for name, table in tables.items()}
 
 
 def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:

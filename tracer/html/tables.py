@@ -1,5 +1,6 @@
 """Result tables as the cells of HTML tables."""
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -8,13 +9,15 @@ from tracer.output import cell
 
 TOP = 25  # rows shown of a table
 
+# A guest address to the name that stands there, None where it has none.
+Symbols = Callable[[int], str | None]
+
 # Column to its unit, heading and meaning.
 COLUMNS = {
     "reason": ("", "reason", "KVM exit reason"),
     "device": ("", "device", "the device that claims the address, - where none does"),
     "addr": ("address", "address", "port, guest-physical address or MSR"),
-    "direction": ("", "access", "what the guest does"),
-    "size": ("bytes", "size", "bytes of one item"),
+    "access": ("", "access", "what the guest does, and the bytes of one item"),
     "rip": ("address", "RIP", "where in the guest"),
     "symbol": ("", "symbol", "what stands there"),
     "exits": ("", "exits", "exits to the VMM"),
@@ -44,41 +47,39 @@ class Cells:
     more: int
 
 
-def described(table: Any, total: int) -> Any:
-    """The first rows of a tally's table (see :data:`tracer.analysis.tally.EXITS`), with each group's share of ``total``
-    exits and mean handling, and units in its fields' metadata. None of None."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def described(table: Any, total: int, symbols: Symbols | None = None) -> Cells | None:
+    """The first rows of a tally's table (see :data:`tracer.analysis.tally.EXITS`) as cells, each with its share of
+    ``total`` exits and mean handling; those of a table of RIPs with what ``symbols`` says. None of None."""
     if table is None:
         return None
-    exits = table["exits"].cast(pa.float64())
-    columns = {
-        **{name: table[name] for name in table.column_names if name in COLUMNS and name not in ("longest_ns",)},
-        "mean_ns": pc.divide(table["handler_ns"].cast(pa.float64()), exits),
-        "longest_ns": table["longest_ns"],
-    }
-    names = list(columns)
-    names.insert(names.index("exits") + 1, "share")
-    columns["share"] = pc.divide(exits, float(max(total, 1)))
-    fields = [
-        pa.field(name, columns[name].type, metadata={"unit": COLUMNS[name][0], "doc": COLUMNS[name][2]})
-        for name in names
-    ]
-    return pa.Table.from_arrays([columns[name] for name in names], schema=pa.schema(fields))
-
-
-def shown(table: Any, limit: int = TOP) -> Cells:
-    """A table's cells."""
-    import pyarrow as pa
-
-    columns = []
-    for field in table.schema:
-        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        columns.append(Column(COLUMNS[field.name][1], COLUMNS[field.name][2], number))
-    units = [COLUMNS[field.name][0] for field in table.schema]
-    rows = tuple(
-        tuple(cell(value, unit) for value, unit in zip(row.values(), units, strict=True))
-        for row in table.slice(0, limit).to_pylist()
+    rows = [_row(row, total) for row in table.slice(0, TOP).to_pylist()]
+    if symbols is not None:
+        names = [symbols(row["rip"]) for row in rows]
+        if any(names):
+            rows = [{"rip": row["rip"], "symbol": name} | row for row, name in zip(rows, names, strict=True)]
+    heads = [COLUMNS[name] for name in rows[0]] if rows else []
+    columns = tuple(
+        Column(head, doc, isinstance(value, int | float))
+        for (_, head, doc), value in zip(heads, rows[0].values() if rows else (), strict=True)
     )
-    return Cells(tuple(columns), rows, max(table.num_rows - limit, 0))
+    texts = tuple(tuple(cell(value, COLUMNS[name][0]) for name, value in row.items()) for row in rows)
+    return Cells(columns, texts, max(table.num_rows - TOP, 0))
+
+
+def _row(row: dict[str, Any], total: int) -> dict[str, Any]:
+    """The columns of one row, in the order in which they are shown."""
+    exits, handler = row["exits"], row["handler_ns"]
+    made = {
+        "rip": row.get("rip"),
+        "device": row.get("device"),
+        "reason": row.get("reason"),
+        "addr": row.get("addr"),
+        "access": f"{row['direction']} {row['size']}" if "direction" in row else None,
+        "exits": exits,
+        "share": exits / max(total, 1),
+        "bytes": row.get("bytes"),
+        "handler_ns": handler,
+        "mean_ns": handler / exits,
+        "longest_ns": row["longest_ns"],
+    }
+    return {name: value for name, value in made.items() if value is not None}

@@ -3,6 +3,7 @@
 from tracefakes import exit_
 
 import tracer
+from tracer.analysis.density import Density
 from tracer.html.chart import ROWS, chart_data
 from tracer.html.data import gather
 
@@ -19,7 +20,7 @@ def unpacked(row):
 def test_rows_are_sparse_and_by_exits(boot):
     found = gather(tracer.load(boot))
     pairs, vcpus = chart_data(found)["densities"]
-    assert [row["name"] for row in pairs["rows"]] == ["serial0 io", "rtc0 mmio", "hlt", "unclaimed io"]
+    assert [row["name"] for row in pairs["rows"]] == ["serial0 io", "rtc0 mmio", "hlt", "no device io"]
     assert [row["name"] for row in vcpus["rows"]] == ["vCPU 0", "vCPU 1"]
     assert [sum(row["exits"]) for row in pairs["rows"]] == [37, 30, 1, 1]
     assert list(unpacked(pairs["rows"][2])) == [50_000_000 // pairs["width"]]
@@ -37,3 +38,12 @@ def test_rows_beyond_the_most_frequent_are_one(record):
 
 def test_no_exits_no_densities(record):
     assert chart_data(gather(tracer.load(record([[]]))))["densities"] == []
+
+
+def test_bins_joined_for_their_number_still_cover_the_run(boot, monkeypatch):
+    monkeypatch.setattr("tracer.html.data.Density", lambda end, keys: Density(end, keys, cells=8))
+    found = gather(tracer.load(boot))
+    for density in chart_data(found)["densities"]:
+        ends = [(max(unpacked(row)) + 1) * density["width"] for row in density["rows"]]
+        assert max(ends) >= 95_000_000  # the last exit
+        assert max(ends) - density["width"] < found.end

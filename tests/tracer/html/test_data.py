@@ -54,9 +54,9 @@ def test_time_of_each_vcpu(boot):
 
 def test_densities_hold_every_exit(boot):
     pairs, vcpus = gather(tracer.load(boot)).densities
-    assert sum(pairs.table()["exits"].to_pylist()) == 69
-    assert vcpus.keys == ["vcpu"]
-    assert sum(vcpus.table()["exits"].to_pylist()) == 69
+    assert sum(pairs.table["exits"].to_pylist()) == 69
+    assert vcpus.keys == ("vcpu",)
+    assert sum(vcpus.table["exits"].to_pylist()) == 69
 
 
 def test_phases_and_console(boot):
