@@ -43,8 +43,8 @@ class Findings:
     Tables are ``pyarrow.Table`` objects, most exits first, None for a trace without rows: ``reasons``, ``devices``,
     ``addresses`` (of accesses), ``unclaimed`` (of those, what no device claims) and ``rips`` have exits, bytes
     (not of RIPs), handler_ns and longest_ns of a group. ``missed`` is how many exits a row of the last three may
-    lack (see :class:`tracer.analysis.tally.Tally`). ``densities`` are by device and reason, and by vCPU where there are several.
-    ``notes`` are sentences on what the trace has and lacks.
+    lack (see :class:`tracer.analysis.tally.Tally`). ``densities`` are by device and reason, and by vCPU where there are
+    several. ``notes`` are sentences on what the trace has and lacks.
     """
 
     rows: int

@@ -61,6 +61,7 @@
   function draw() {
     const density = densities[Number(rows.value) || 0];
     if (!density) return;
+    const narrow = chart.clientWidth < 500;
     const { edges, width } = columns(density);
     const x = edges.map((bin) => (bin * density.width) / 1e9);
     const counts = density.rows.map((row) =>
@@ -97,7 +98,6 @@
         textposition: "none", hovertemplate: "%{text}<extra></extra>",
       },
     ];
-    const narrow = chart.clientWidth < 500;
     const height = 170 + Math.min(Math.max(26, 250 / density.rows.length), narrow ? 30 : 44) * density.rows.length;
     const part = (pixels) => pixels / (height - 34);
     const axis = { fixedrange: true, zeroline: false, gridcolor: colour("rule"), color: ink };

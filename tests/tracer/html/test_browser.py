@@ -70,12 +70,13 @@ class Page:
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.prefer(scheme)
         driver.get(address)
+        assert self.errors == []  # the script has run by now; without it the chart would be waited for in vain
         self.wait("return document.querySelectorAll('#chart .heatmaplayer image').length > 0")
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
 
-    def wait(self, script, seconds=60):
+    def wait(self, script, seconds=20):
         from selenium.webdriver.support.ui import WebDriverWait
 
         return WebDriverWait(self.driver, seconds, poll_frequency=0.1).until(lambda _: self.run(script))
