@@ -108,7 +108,7 @@ def _texts(text: Text) -> list[str]:
     """The lines' texts; the last one before what was left out says so, since it seems to last that long."""
     texts = [line.text for line in text.lines]
     if text.left_out and text.resumes:
-        texts[text.resumes - 1] += " ... (what was printed from here on is left out)"
+        texts[text.resumes - 1] = "(the console is left out after this line) " + texts[text.resumes - 1]
     return texts
 
 
