@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from attrs import frozen
@@ -104,7 +105,12 @@ class ConsoleRows:
         left_out = self.left_out + sum(len(line.text) + 1 for line in dropped)
         if end:
             start, end = start[:limit], end[-limit:]
-        return Text(self.device, tuple(map(_readable, (*start, *end))), len(start) if left_out else 0, left_out)
+        lines = (*start, *end)
+        # A damaged trace may have any times; those that follow rely on their order.
+        times = accumulate((line.t for line in lines), max, initial=0)
+        next(times)
+        shown = tuple(Printed(t, line.gap, _readable(line.text)) for t, line in zip(times, lines, strict=True))
+        return Text(self.device, shown, len(start) if left_out else 0, left_out)
 
     def _lines(self, parts: list[Any]) -> list[Line]:
         rows = _joined([part for part in parts if part is not None])
@@ -135,8 +141,8 @@ def _control(rows: Any) -> Any:
     return rows.filter(pc.and_(pc.less_equal(offset, MCR), pc.greater(last, LCR)))
 
 
-def _readable(line: Line) -> Printed:
-    """The line without escape sequences and control characters, cut where it is very long."""
-    text = ESCAPES.sub("", line.text[: 4 * WIDTH]).expandtabs(8).rstrip("\r")
-    cut = "\N{HORIZONTAL ELLIPSIS}" if len(text) > WIDTH or len(line.text) > 4 * WIDTH else ""
-    return Printed(line.t, line.gap, printable(text[:WIDTH]) + cut)
+def _readable(line: str) -> str:
+    """A line without escape sequences and control characters, cut where it is very long."""
+    text = ESCAPES.sub("", line[: 4 * WIDTH]).expandtabs(8).rstrip("\r")
+    cut = "\N{HORIZONTAL ELLIPSIS}" if len(text) > WIDTH or len(line) > 4 * WIDTH else ""
+    return printable(text[:WIDTH]) + cut

@@ -38,3 +38,21 @@ def test_a_damaged_trace(boot, capsys):
     boot.write_bytes(data[: len(data) // 2])
     assert main(["report", str(boot)]) == 2
     assert str(boot) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("times", [(-(1 << 63), (1 << 63) - 1), ((1 << 63) - 1, -(1 << 63)), (-5, -1)])
+def test_times_that_no_run_has(boot, times):
+    import pyarrow as pa
+
+    import tracer
+    from tracer.rewrite import empty, summary_metadata
+
+    trace = tracer.load(boot)
+    (batch,) = trace.batches()
+    t = pa.array([times[row % 2] for row in range(batch.num_rows)], pa.int64())
+    for name in ("t_exit", "t_entry"):
+        batch = batch.set_column(batch.schema.get_field_index(name), trace.schema.field(name), t)
+    with pa.OSFile(str(boot), "wb") as sink, pa.ipc.new_file(sink, trace.schema) as writer:
+        writer.write_batch(batch)
+        writer.write_batch(empty(trace.schema), custom_metadata=summary_metadata({"duration_ns": -7}))
+    assert main(["report", str(boot)]) == 0
