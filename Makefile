@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # The extension is rebuilt when any of these changes; Python files are used from the checkout.
 NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py vmspec/record.py
 
-# Programs of Debian's that tests and measurements use, and their packages.
-TEST_TOOLS := iasl:acpica-tools
+# Programs of Debian's that tests and measurements use, each with its packages.
+TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver
 BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86
 
 .PHONY: demo test soak bench lint setup clean
@@ -14,7 +14,7 @@ BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86
 # Install the packages of those programs that are missing.
 define need
 @missing=; for tool in $(1); do command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
-    test -z "$$missing" || { apt-get update -q && apt-get install -qy --no-install-recommends $$missing; }
+    test -z "$$missing" || { apt-get update -q && apt-get install -qy --no-install-recommends $$(echo $$missing | tr + ' '); }
 endef
 
 demo: setup
@@ -22,7 +22,7 @@ demo: setup
 
 test: setup lint
 	$(call need,$(TEST_TOOLS))
-	$(BIN)/python -m pytest -m "not soak"
+	VMRUN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m "not soak"
 
 # The long runs: the whole boot matrix, 100,000 mutated inputs, many runs in one process.
 soak: setup

@@ -21,6 +21,7 @@ settings.register_profile(
 settings.load_profile("soak" if os.environ.get("VMRUN_SOAK") == "1" else "default")
 
 KVM = "/dev/kvm"
+BROWSER = ("/usr/bin/chromium", "/usr/bin/chromedriver")
 
 
 def missing_kvm() -> str | None:
@@ -32,12 +33,22 @@ def missing_kvm() -> str | None:
     return None
 
 
+def missing_browser() -> str | None:
+    """What of the browser is not installed, None where it is all there."""
+    missing = [path for path in BROWSER if not Path(path).exists()]
+    return f"{' and '.join(missing)} missing (Debian: chromium, chromium-driver)" if missing else None
+
+
+NEEDS = {"kvm": (missing_kvm, "VMRUN_REQUIRE_KVM"), "browser": (missing_browser, "VMRUN_REQUIRE_BROWSER")}
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("kvm") is None or (reason := missing_kvm()) is None:
-        return
-    if os.environ.get("VMRUN_REQUIRE_KVM") == "1":
-        pytest.fail(f"{reason}, and VMRUN_REQUIRE_KVM=1 demands it", pytrace=False)
-    pytest.skip(reason)
+    for marker, (missing, demand) in NEEDS.items():
+        if item.get_closest_marker(marker) is None or (reason := missing()) is None:
+            continue
+        if os.environ.get(demand) == "1":
+            pytest.fail(f"{reason}, and {demand}=1 demands it", pytrace=False)
+        pytest.skip(reason)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,6 +17,7 @@ COMMANDS = {
     "hot": "the guest's instructions and functions that exit most",
     "console": "what the guest printed, byte for byte",
     "events": "the exits, a line each, named and explained; also of a run that goes on",
+    "report": "one HTML page of it all: timeline, console, tables; opens offline",
     "info": "what was run, where, and whether the trace is complete",
     "diff": "where two traces differ; how two sets of runs do",
     "export": "a trace for Perfetto, Chrome, flame graphs, Parquet, CSV, Wireshark",

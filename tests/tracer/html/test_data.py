@@ -1,0 +1,72 @@
+"""What the report says, against the exits that were recorded."""
+
+from bisect import bisect_right
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tracer
+from tracer.html.data import Vcpu, exits_until, gather
+
+
+class Batches:
+    """A trace of nothing but times, in batches."""
+
+    def __init__(self, pieces):
+        import pyarrow as pa
+
+        self.pieces = [pa.record_batch({"t_exit": pa.array(piece, pa.int64())}) for piece in pieces if piece]
+
+    def batches(self, columns):
+        return iter(self.pieces)
+
+
+@given(st.lists(st.integers(0, 50)), st.lists(st.integers(0, 50)), st.integers(1, 7))
+def test_exits_until_times(exits, times, size):
+    exits, times = sorted(exits), sorted(times)
+    pieces = [exits[at : at + size] for at in range(0, len(exits), size)]
+    assert exits_until(Batches(pieces), times) == [bisect_right(exits, t) for t in times]
+
+
+def test_groups(boot):
+    found = gather(tracer.load(boot))
+    assert found.rows == 69
+    assert {row["reason"]: row["exits"] for row in found.reasons.to_pylist()} == {"io": 38, "mmio": 30, "hlt": 1}
+    assert {row["device"]: row["exits"] for row in found.devices.to_pylist()} == {"serial0": 37, "rtc0": 30, "-": 2}
+    assert found.addresses.select(["addr", "exits", "bytes"]).to_pylist() == [
+        {"addr": 0x3F8, "exits": 37, "bytes": 37},
+        {"addr": 0xD0000000, "exits": 30, "bytes": 60},
+        {"addr": 0xCF8, "exits": 1, "bytes": 4},
+    ]
+    assert found.unclaimed.select(["addr", "exits"]).to_pylist() == [{"addr": 0xCF8, "exits": 1}]
+    assert found.rips.select(["rip", "exits"]).to_pylist() == [{"rip": 0xFFFF0000, "exits": 37}]
+    assert found.missed == 0
+
+
+def test_time_of_each_vcpu(boot):
+    assert gather(tracer.load(boot)).vcpus == (
+        Vcpu(
+            vcpu=0, exits=38, first_ns=10_000_000, guest_ns=84_996_300, halted_ns=1_000_000, handler_ns=3800, hlt_ns=0
+        ),
+        Vcpu(1, 31, 20_000_000, 29_997_000, None, 5_003_000, 5_000_000),
+    )
+
+
+def test_densities_hold_every_exit(boot):
+    pairs, vcpus = gather(tracer.load(boot)).densities
+    assert sum(pairs.table["exits"].to_pylist()) == 69
+    assert vcpus.keys == ("vcpu",)
+    assert sum(vcpus.table["exits"].to_pylist()) == 69
+
+
+def test_phases_and_console(boot):
+    found = gather(tracer.load(boot))
+    assert [line.text for line in found.console.lines] == ["first line", "second", "after a wait", "last"]
+    rows = found.phases.to_pylist()
+    assert sum(row["exits"] for row in rows) == 69
+    assert rows[-1]["start"] + rows[-1]["length_ns"] == found.end
+
+
+def test_a_trace_without_exits(record):
+    found = gather(tracer.load(record([[]])))
+    assert (found.rows, found.reasons, found.rips, found.vcpus, found.console.lines) == (0, None, None, (), ())

@@ -1,0 +1,105 @@
+"""Exits over time as a density: counts in time bins, small however long the trace is."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from tracer.analysis.tally import Tally
+
+BINS = 16384  # over the whole span: more than a screen has columns, so that there is something to zoom into
+CELLS = 60_000  # bins with exits, of all groups: what a page can carry; bins are joined in twos until it holds
+
+MEASURES = {"exits": ("t_exit", "count"), "handler_ns": ("handler_ns", "sum")}
+
+
+def density_schema(keys: Sequence[tuple[str, Any]]) -> Any:
+    """The schema of a density by ``keys`` (name and pyarrow type)."""
+    import pyarrow as pa
+
+    def field(name: str, unit: str, doc: str) -> Any:
+        return pa.field(name, pa.int64(), nullable=False, metadata={"unit": unit, "doc": doc})
+
+    return pa.schema(
+        [
+            field("bin", "", "number of the time bin; only bins with exits are there"),
+            field("t", "ns", "start of the bin"),
+            *(pa.field(name, type_, metadata={"unit": "", "doc": "what the exits are of"}) for name, type_ in keys),
+            field("exits", "", "exits whose t_exit is in the bin"),
+            field("handler_ns", "ns", "their handling time in all, also what of it is after the bin's end"),
+        ]
+    )
+
+
+@frozen
+class Binned:
+    """A density: ``table`` is a ``pyarrow.Table`` of :func:`density_schema`, by bin and ``keys``; a bin is ``width`` ns
+    long."""
+
+    keys: tuple[str, ...]
+    width: int
+    table: Any
+
+    def totals(self) -> Any:
+        """Each group's ``exits`` and ``handler_ns`` over all bins, most exits first."""
+        grouped = self.table.group_by(list(self.keys)).aggregate([("exits", "sum"), ("handler_ns", "sum")])
+        named = grouped.rename_columns([name.removesuffix("_sum") for name in grouped.column_names])
+        return named.sort_by([("exits", "descending"), *((key, "ascending") for key in self.keys)])
+
+
+class Density:
+    """Exits by time bin and ``keys``, over tables added one after another (columns t_exit, handler_ns and the keys).
+
+    The bins divide the time from 0 to ``span`` (ns) evenly; what lies outside goes to the first or the last.
+    """
+
+    def __init__(self, span: int, keys: Sequence[str], *, bins: int = BINS, cells: int = CELLS) -> None:
+        self._keys = list(keys)
+        self._cells = cells
+        self._width = max(-(-span // bins), 1)
+        self._last = max(span - 1, 0) // self._width
+        self._tally = Tally(["bin", *keys], MEASURES, limit=None)
+
+    def add(self, rows: Any) -> None:
+        """Add the rows of a table."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        bins = pc.divide(rows["t_exit"], self._width)
+        bins = pc.min_element_wise(pc.max_element_wise(bins, pa.scalar(0, pa.int64())), pa.scalar(self._last))
+        self._tally.add(rows.select(["t_exit", "handler_ns", *self._keys]).append_column("bin", bins))
+        self._join(4 * self._cells)  # memory stays bounded while reading, and the result as fine as it may be
+
+    def binned(self) -> Binned | None:
+        """The density of what was added; None where nothing was."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self._join(self._cells)
+        table = self._tally.table()
+        if table is None:
+            return None
+        table = table.sort_by([(key, "ascending") for key in ("bin", *self._keys)])
+        table = table.append_column("t", pc.multiply(table["bin"], self._width))
+        schema = density_schema([(key, table[key].type) for key in self._keys])
+        columns = [table[name].combine_chunks() for name in schema.names]
+        return Binned(tuple(self._keys), self._width, pa.Table.from_arrays(columns, schema=schema))
+
+    def _join(self, cells: int) -> None:
+        """Join bins in twos until no more than so many cells are left (or one bin)."""
+        import pyarrow.compute as pc
+
+        while self._tally.groups > cells and self._last > 0:
+            self._width *= 2
+            self._last //= 2
+            self._tally.recode("bin", lambda bins: pc.divide(bins, 2))
+
+
+def density(
+    tables: Iterable[Any], span: int, keys: Sequence[str] = ("device", "reason"), bins: int = BINS
+) -> Binned | None:
+    """The density of tables as :func:`tracer.analysis.chunks.chunks` gives them."""
+    made = Density(span, keys, bins=bins)
+    for table in tables:
+        made.add(table)
+    return made.binned()

@@ -1,0 +1,51 @@
+"""A run divided into phases at its console lines: where nothing was printed for long, and what is between."""
+
+from collections.abc import Sequence
+from typing import Any
+
+LONGEST = 12  # waits between two lines that are phases of their own
+
+
+def phases_schema() -> Any:
+    """The schema of :func:`phases`."""
+    import pyarrow as pa
+
+    def field(name: str, unit: str, doc: str, type_: Any = None) -> Any:
+        return pa.field(name, type_ or pa.int64(), nullable=False, metadata={"unit": unit, "doc": doc})
+
+    return pa.schema(
+        [
+            field("start", "ns", "first byte of the phase's first line; 0 of a phase before any line"),
+            field("length_ns", "ns", "time until the next phase's first line, or the end"),
+            field("exits", "", "exits in it"),
+            field("lines", "", "console lines that begin in it; a wait has one, the line before it"),
+            field("line", "", "index of its first line; -1 before any line"),
+            field("text", "", "its first line", pa.utf8()),
+        ]
+    )
+
+
+def phases(times: Sequence[int], texts: Sequence[str], exits: Sequence[int], end: int, longest: int = LONGEST) -> Any:
+    """Divide the time from 0 to ``end`` (ns) into phases, a ``pyarrow.Table`` of :func:`phases_schema` by time.
+
+    ``times`` are when lines began, in order, ``texts`` the lines, ``exits`` the exits in the step that each line
+    begins, preceded by those before any line (one more than lines). A step is the time from a line to the next one.
+    The ``longest`` steps are phases of their own; steps between two of them are one phase together.
+    """
+    import pyarrow as pa
+
+    starts = [0, *times]
+    lengths = [max(after - start, 0) for start, after in zip(starts, [*times, max(end, starts[-1])], strict=True)]
+    own = set(sorted(range(len(starts)), key=lambda step: -lengths[step])[:longest])
+    rows: list[dict[str, Any]] = []
+    for step, (start, length, count) in enumerate(zip(starts, lengths, exits, strict=True)):
+        if rows and step not in own and step - 1 not in own and step > 1:
+            last = rows[-1]
+            last["length_ns"] += length
+            last["exits"] += count
+            last["lines"] += 1
+        elif step or length or count:
+            text = texts[step - 1] if step else ""
+            row = {"start": start, "length_ns": length, "exits": count, "lines": int(step > 0), "line": step - 1}
+            rows.append(row | {"text": text})
+    return pa.Table.from_pylist(rows, schema=phases_schema())

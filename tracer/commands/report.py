@@ -1,0 +1,47 @@
+"""``vmtrace report``: a trace as one HTML page that opens anywhere, offline."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tracer.analysis.symbols import namer
+from tracer.errors import TraceError
+from tracer.html.data import gather
+from tracer.html.page import Symbols, no_symbols, render
+from tracer.reader import Trace, load
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", type=Path)
+    parser.add_argument("-o", "--output", type=Path, metavar="HTML", help="default: FILE with .html for its suffix")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the page."""
+    output = options.output or options.file.with_suffix(".html")
+    trace = load(options.file)
+    if output.exists() and output.samefile(options.file):
+        raise TraceError(f"the report would overwrite the trace {options.file}: give another name with -o")
+    findings = gather(trace)
+    html = render(trace, findings, symbols=_symbols(trace, findings.rips)).encode(errors="replace")
+    temporary = output.with_name(output.name + ".tmp")
+    try:
+        try:
+            temporary.write_bytes(html)
+            temporary.replace(output)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise TraceError(f"cannot write {output}: {error.strerror}") from error
+    print(f"{output}: {len(html) / 1e6:.1f} MB")
+    return 0
+
+
+def _symbols(trace: Trace, rips: Any) -> Symbols:
+    """Names for RIPs, where the kernel that ran is still there; ``rips`` is the page's table of them."""
+    if rips is None:
+        return no_symbols
+    columns = (rips[name].to_pylist() for name in ("rip", "reason"))
+    names = namer(trace, [rip for rip, reason in zip(*columns, strict=True) if reason == "io"])
+    return no_symbols if names.symbols is None else lambda rip: names.name(rip)[1]

@@ -1,0 +1,165 @@
+"""The report as one HTML page: template, style, script, the plotting library and the data, all in it.
+
+What a trace says comes from a guest that may be hostile. Three things stand between it and whoever reads the page:
+every text loses its control characters, everything is escaped by the template engine, and the page's own content
+security policy names the scripts that may run by their hashes and lets nothing be loaded from anywhere.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any
+
+from tracer.errors import TraceError
+from tracer.html.chart import chart_data
+from tracer.html.data import Findings
+from tracer.html.tables import Symbols, described
+from tracer.output import duration, printable
+
+
+def no_symbols(address: int) -> str | None:
+    """The resolver where no symbols are known."""
+    return None
+
+
+def render(trace: Any, findings: Findings, symbols: Symbols = no_symbols) -> str:
+    """The page. ``symbols`` names the addresses of the table of RIPs.
+
+    Raises TraceError where jinja2 or plotly is not installed.
+    """
+    try:
+        import jinja2
+        from markupsafe import Markup
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise TraceError(f"the report needs {error.name}: pip install vmrun[report]") from None
+
+    def clean(value: object) -> object:
+        """What is put into the page: text without control characters, what is markup already as it is."""
+        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=clean,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "seconds": lambda ns: f"{ns / 1e9:.3f}"}
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    scripts = [Markup(get_plotlyjs()), Markup(_text("page.js"))]
+    return environment.get_template("page.html").render(
+        style=Markup(_text("page.css")),
+        scripts=scripts,
+        policy=_policy(scripts),
+        chart=chart_data(findings),
+        head=_head(trace, findings),
+        found=findings,
+        tables=_tables(findings, symbols),
+        spec=trace.metadata.get("vmrun.spec", "").splitlines(),
+        facts=_facts(trace),
+        gaps=_gaps(findings),
+    )
+
+
+def _text(name: str) -> str:
+    return resources.files("tracer.html").joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    """The content security policy: these scripts, styles, images in the page, nothing else (CSP level 3, W3C)."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    # The plotting library styles what it draws, and draws densities as images of its own making.
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _head(trace: Any, findings: Findings) -> dict[str, Any]:
+    """What was run and how it ended."""
+    vm = _mapping(trace.spec.get("vm"))
+    result = _mapping(_mapping(trace.summary).get("result"))
+    ended = [
+        str(result[key]) if key == "kind" else f"{key} {result[key]}" for key in ("kind", "status") if key in result
+    ]
+    facts = {
+        "Ended": ", ".join(ended) or "not said",
+        "Length": duration(findings.end),
+        "Exits": f"{findings.rows:,}",
+        "vCPUs": str(vm.get("vcpus", len(findings.vcpus))),
+        "Memory": str(vm.get("memory", "not said")),
+    }
+    images = {
+        name: (_file_name(image.get("path")), str(image.get("sha256", "not said")))
+        for name, image in _mapping(_json(trace, "vmrun.images", {})).items()
+        if isinstance(image, dict)
+    }
+    boot = _mapping(trace.spec.get("boot"))
+    overrides = _json(trace, "vmrun.overrides", [])
+    more = {
+        "command line": _plain(boot.get("cmdline", "")),
+        "changed by --set": " ".join(map(str, overrides)) if isinstance(overrides, list) else "",
+        "host": ", ".join(_plain(trace.host[key]) for key in ("processor", "kernel", "kvm") if key in trace.host),
+    }
+    return {
+        "name": str(vm.get("name", trace.path.name)),
+        "complete": trace.complete,
+        "crashed": result.get("kind") in {"triple-fault", "internal-error", "fail-entry", "crash"},
+        "facts": facts,
+        "images": images,
+        "more": {name: value for name, value in more.items() if value},
+        "file": trace.path.name,
+    }
+
+
+def _tables(findings: Findings, symbols: Symbols) -> dict[str, Any]:
+    """The tables by name, as cells."""
+    total = findings.rows
+    return {
+        "reasons": described(findings.reasons, total),
+        "devices": described(findings.devices, total),
+        "addresses": described(findings.addresses, total),
+        "unclaimed": described(findings.unclaimed, total),
+        "rips": described(findings.rips, total, symbols),  # the one place where addresses get names
+    }
+
+
+def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:
+    """Everything else that the trace says of itself: titles to names and values."""
+    host = [
+        (key, " ".join(f"{name}={item}" for name, item in value.items()) if isinstance(value, dict) else _plain(value))
+        for key, value in trace.host.items()
+    ]
+    known = {"vmrun.spec", "vmrun.host", "vmrun.images"}
+    rest = [(key, value) for key, value in trace.metadata.items() if key not in known]
+    return {"Host": host, "Trace": rest}
+
+
+def _gaps(findings: Findings) -> set[int]:
+    """The console lines before which nothing was printed for long: those that end a phase's wait."""
+    rows = [] if findings.phases is None else findings.phases.to_pylist()
+    return {row["line"] + 1 for row in rows if row["lines"] <= 1 and row["length_ns"] * 100 >= findings.end}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _json(trace: Any, key: str, default: object) -> Any:
+    try:
+        return json.loads(trace.metadata[key]) if key in trace.metadata else default
+    except (ValueError, RecursionError):
+        raise TraceError(f"{trace.path}: {key} in the metadata is damaged") from None
+
+
+def _file_name(path: object) -> str:
+    return str(path).rpartition("/")[2]
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
