@@ -7,7 +7,8 @@ from typing import Any
 from tracer.analysis.symbols import namer
 from tracer.errors import TraceError
 from tracer.html.data import gather
-from tracer.html.page import Symbols, no_symbols, render
+from tracer.html.page import no_symbols, render
+from tracer.html.tables import Symbols
 from tracer.reader import Trace, load
 
 
