@@ -6,11 +6,17 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.bench import linux, process, record, startup
+from tests.bench import linux, process, record, scale, startup
 from tests.bench.figure import Figure
 
 OUT = Path("build/bench.json")
-PARTS = {"record": record.measure, "process": process.measure, "startup": startup.measure, "linux": linux.measure}
+PARTS = {
+    "record": record.measure,
+    "scale": scale.measure,
+    "process": process.measure,
+    "startup": startup.measure,
+    "linux": linux.measure,
+}
 
 
 def main() -> int:
