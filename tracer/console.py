@@ -17,6 +17,7 @@ LCR_DLAB = 0x80  # offset 0 is the low byte of the divisor
 MCR_LOOP = 0x10  # what is transmitted comes back to the receiver
 
 COLUMNS = ("t_exit", "addr", "size", "count", "direction", "data", "payload", "device")
+LINES_MAX = 1_000_000
 LINE_MAX = 4096  # bytes kept of one line: a guest may never end one
 
 
@@ -62,13 +63,18 @@ class Console:
         return b"".join(piece.data for piece in self.pieces())
 
     def lines(self) -> list[Line]:
-        """The lines, in order; a last line without a line feed counts, an empty one at the end does not."""
+        """The lines, in order; a last line without a line feed counts, an empty one at the end does not.
+
+        Raises TraceError where there are more than a million.
+        """
         lines: list[Line] = []
         begun: tuple[int, int] | None = None  # time and row of the first byte of the line that is being read
         held = b""
 
         def end() -> None:
             assert begun is not None
+            if len(lines) == LINES_MAX:
+                raise TraceError(f"{self.device} has more than {LINES_MAX:,} lines: vmtrace console prints them")
             before = lines[-1].t if lines else 0
             lines.append(Line(begun[0], begun[0] - before, begun[1], held.rstrip(b"\r").decode(errors="replace")))
 
@@ -130,7 +136,8 @@ class Console:
         mask = pc.and_(_is(batch["device"], self.device), _is(batch["direction"], "write"))
         found = pc.indices_nonzero(mask)
         numbers = pc.add(found.cast(pa.int64()), pa.scalar(first, pa.int64()))
-        table = pa.Table.from_batches([batch]).take(found).combine_chunks()
+        wanted = batch.select(["t_exit", "addr", "size", "count", "data", "payload"])
+        table = pa.Table.from_batches([wanted]).take(found).combine_chunks()
         return table.append_column("row", pa.chunked_array([numbers]))
 
 

@@ -93,13 +93,12 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
     for field in table.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         head = (field.metadata or {}).get(b"title", field.name.removesuffix("_ns").encode()).decode()
-        if (field.metadata or {}).get(b"unit") == b"text":
-            shown.add_column(head, no_wrap=True, overflow="ellipsis")
-        else:
-            shown.add_column(head, justify="right" if number else "left", overflow="fold", no_wrap=number)
+        shown.add_column(head, justify="right" if number else "left", overflow="fold", no_wrap=number)
     units = [(field.metadata or {}).get(b"unit", b"").decode() for field in table.schema]
     for row in table.slice(0, limit).to_pylist():
-        shown.add_row(*(Text(cell(value, unit)) for value, unit in zip(row.values(), units, strict=True)))
+        cells = ((cell(value, unit), unit == "text") for value, unit in zip(row.values(), units, strict=True))
+        # Of columns only those that may wrap give way, so a text that is to be cut has to say so itself.
+        shown.add_row(*(Text(text, no_wrap=cut, overflow="ellipsis" if cut else None) for text, cut in cells))
     return shown
 
 

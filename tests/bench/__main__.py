@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.bench import compare, linux, page, process, record, startup
+from tests.bench import compare, linux, page, process, record, scale, startup
 from tests.bench.figure import Figure
 
 OUT = Path("build/bench.json")
@@ -15,6 +15,7 @@ PARTS = {
     "process": process.measure,
     "startup": startup.measure,
     "linux": linux.measure,
+    "scale": scale.measure,
     "compare": compare.measure,
     "page": page.measure,
 }

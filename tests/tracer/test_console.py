@@ -94,6 +94,13 @@ def test_of_a_line_without_end_the_beginning_is_kept(console):
     assert len(made.text) == 8005
 
 
+def test_more_lines_than_there_is_room_for_are_refused(console, monkeypatch):
+    monkeypatch.setattr("tracer.console.LINES_MAX", 2)
+    assert len(console(*out(b"a\nb\n")).lines()) == 2
+    with pytest.raises(TraceError, match="serial0 has more than 2 lines"):
+        console(*out(b"a\nb\nc")).lines()
+
+
 def test_no_text_has_no_lines(console):
     assert console({"addr": 0x70, "device": None}).lines() == []
 

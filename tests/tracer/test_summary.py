@@ -184,6 +184,17 @@ def test_a_count_without_measure_is_refused(tmp_path):
         summarise(by_hand(tmp_path, closing))
 
 
+def test_unclaimed_accesses_too_many_to_tell_apart_are_still_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("tracer.analysis.scan.GROUPS", 8)
+    records = [exit_(1000 * t, addr=t, data=bytes([t]), device=None, rip=t + 1) for t in range(100)]
+    records += [exit_(200_000 + t, addr=7, data=b"\1", device=None, rip=9) for t in range(0, 3000, 100)]
+    record_all(tmp_path / "boot.arrow", [records])
+    unclaimed = summarise(tracer.load(tmp_path / "boot.arrow")).tables["unclaimed"]
+    assert sum(unclaimed["samples"].to_pylist()) == 130
+    assert 7 in unclaimed["addr"].to_pylist()
+    assert unclaimed.num_rows <= 8
+
+
 def test_no_rows_at_all(tmp_path, capsys):
     record_all(tmp_path / "boot.arrow", [[]])
     summary = summarise(tracer.load(tmp_path / "boot.arrow"))

@@ -77,7 +77,7 @@ def schema(keys: Sequence[str]) -> Any:
 def grouping(by: Sequence[str]) -> Grouping:
     """What :func:`tracer.analysis.scan.scan` needs for :class:`Tally`."""
     keys = tuple(dict.fromkeys([*by, "size"]))  # bytes are items times size
-    fold = next((key for key in ("rip", "addr") if key in keys), None)
+    fold = tuple(key for key in ("rip", "addr") if key in keys)
     columns = ("t_exit", "t_entry", "count", *keys)
     return Grouping(columns, (*keys, "bucket"), {**_AGGREGATES, **_MOVED}, _prepare, fold)
 

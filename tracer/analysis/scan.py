@@ -15,7 +15,7 @@ from tracer.reader import Trace
 
 CHUNK = 1 << 18  # rows grouped at once: fewer cost more calls, more leave the processor's cache
 WORKERS = 2
-GROUPS = 1 << 20  # groups kept of one grouping
+GROUPS = 1 << 18  # groups kept of one grouping
 PENDING = 64  # partial results that wait to be merged
 
 # What merges a partial result of an aggregate with others of its kind.
@@ -27,15 +27,16 @@ class Grouping:
     """Rows of equal ``keys`` become one, with ``aggregates``: result name to (column, count | sum | min | max).
 
     ``columns`` are what is read from the trace; ``prepare`` makes the table with the keys and aggregated columns out of
-    a chunk of those, and may leave rows out; None: the chunk as it is. Where there are more than a million groups,
-    ``fold`` names the key that becomes null in the rarest of them, which are then one.
+    a chunk of those, and may leave rows out; None: the chunk as it is. Where there are more than :data:`GROUPS` groups,
+    the first key of ``fold`` becomes null for its rarest values, then, if need be, the next: sums stay right, and each
+    value that is told is at least as frequent as told.
     """
 
     columns: tuple[str, ...]
     keys: tuple[str, ...]
     aggregates: Mapping[str, tuple[str, str]]
     prepare: Callable[[Any], Any] | None = None
-    fold: str | None = None
+    fold: tuple[str, ...] = ()
 
 
 def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
@@ -86,7 +87,7 @@ def _partial(chunk: Any, grouping: Grouping) -> Any:
     """One chunk, grouped."""
     import pyarrow as pa
 
-    table = chunk.unify_dictionaries()
+    table = chunk.select(list(grouping.columns)).unify_dictionaries()
     table = grouping.prepare(table) if grouping.prepare is not None else table
     grouped = table.group_by(list(grouping.keys), use_threads=False).aggregate(list(grouping.aggregates.values()))
     grouped = grouped.rename_columns([*grouping.keys, *grouping.aggregates])
@@ -106,20 +107,22 @@ def _merge(tables: list[Any], grouping: Grouping) -> Any:
     import pyarrow as pa
 
     merged = regroup(pa.concat_tables(tables), grouping.keys, grouping.aggregates)
-    if merged.num_rows <= GROUPS or grouping.fold is None:
-        return merged
-    return _folded(merged, grouping)
+    for key in grouping.fold:
+        if merged.num_rows > GROUPS:
+            merged = _folded(merged, grouping, key)
+    return merged
 
 
-def _folded(merged: Any, grouping: Grouping) -> Any:
-    """The more frequent half of the groups as they are, the others without the key that tells them apart."""
+def _folded(merged: Any, grouping: Grouping, key: str) -> Any:
+    """The groups of the most frequent values of one key as they are, the others without that value."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     counted = next(name for name, (_, function) in grouping.aggregates.items() if function == "count")
-    merged = merged.sort_by([(counted, "descending")])
-    kept, rare = merged.slice(0, GROUPS // 2), merged.slice(GROUPS // 2)
-    at = rare.column_names.index(grouping.fold)
-    nothing = pc.if_else(False, rare[grouping.fold], pa.scalar(None, rare.schema.field(at).type))
-    rare = rare.set_column(at, grouping.fold, nothing)
-    return regroup(pa.concat_tables([kept, rare]), grouping.keys, grouping.aggregates)
+    values = merged.group_by(key, use_threads=False).aggregate([(counted, "sum"), (counted, "count")])
+    values = values.sort_by([(f"{counted}_sum", "descending")])
+    room = pc.less_equal(pc.cumulative_sum(values[f"{counted}_count"]), GROUPS // 2)
+    kept = pc.is_in(merged[key], pc.drop_null(values.filter(room)[key].combine_chunks()))
+    folded = pc.if_else(kept, merged[key], pa.scalar(None, merged.schema.field(key).type))
+    merged = merged.set_column(merged.column_names.index(key), key, folded)
+    return regroup(merged, grouping.keys, grouping.aggregates)

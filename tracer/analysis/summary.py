@@ -122,8 +122,13 @@ def _lost(chunk: Any) -> Any:
 
 
 _WHAT = ("reason", "addr", "direction", "size")
-LOST = Grouping(("flags", "seq", *_WHAT, "data", "rip"), (*_WHAT, "data", "rip"), {"samples": ("seq", "count")}, _lost,
-                fold="data")  # fmt: skip
+LOST = Grouping(
+    ("flags", *_WHAT, "data", "rip"),
+    (*_WHAT, "data", "rip"),
+    {"samples": ("flags", "count")},
+    _lost,
+    fold=("data", "rip", "addr"),
+)
 ENDS = Grouping(("vcpu", "t_exit", "t_entry"), ("vcpu",), {"first": ("t_exit", "min"), "last": ("t_entry", "max")})
 
 
