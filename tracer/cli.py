@@ -14,6 +14,7 @@ BROKEN_PIPE = 141  # what a shell reports of a command that SIGPIPE ended
 COMMANDS = {
     "summary": "exits by reason, by device and address; where the time went",
     "console": "what the guest printed, byte for byte",
+    "kernel": "exits that the kernel handled, beside those that came to userspace",
     "info": "what was run, where, and whether the trace is complete",
     "recover": "make a trace of what a killed run left",
 }
