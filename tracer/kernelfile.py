@@ -26,6 +26,8 @@ KEY_CLOCK = "vmrun.clock"
 
 ROWS = 16384
 INTERVAL = 0.5  # seconds between batches of a guest that exits rarely
+# Buffers that are filled while pyarrow is imported, 1.1 MB each; what comes beyond them waits in the kernel's rings.
+BACKLOG = 64
 WIDTHS = {"event": 1, "exit": 2, "uint16": 2, "int64": 8, "uint64": 8}
 
 
@@ -152,7 +154,8 @@ class KernelRecorder:
 
     def _run(self) -> None:
         try:
-            self._open()
+            for buffers, rows in self._drained_meanwhile():
+                self._write(buffers, rows)
             buffers = KernelBuffers()
             stopping = False
             while not stopping:
@@ -161,14 +164,39 @@ class KernelRecorder:
                     self._source.wait(INTERVAL)
                 self._source.tick()
                 while rows := self._source.drain(buffers):
-                    self._writer.write_batch(buffers.batch(rows, self._schema, self._names))
-                    self._whole = self._sink.tell()
-                    self.rows += rows
+                    self._write(buffers, rows)
                     if rows < buffers.rows:
                         break
         except Exception as error:
             self._failure = error
             self._cut()
+
+    def _write(self, buffers: KernelBuffers, rows: int) -> None:
+        self._writer.write_batch(buffers.batch(rows, self._schema, self._names))
+        self._whole = self._sink.tell()
+        self.rows += rows
+
+    def _drained_meanwhile(self) -> list[tuple[KernelBuffers, int]]:
+        """Open the stream, and what was drained until then: pyarrow's import can take longer than the rings last."""
+        opener = threading.Thread(target=self._try_to_open, name="kernel-recorder-open", daemon=True)
+        opener.start()
+        drained: list[tuple[KernelBuffers, int]] = []
+        while opener.is_alive() and len(drained) < BACKLOG:
+            self._source.wait(0.05)
+            self._source.tick()
+            buffers = KernelBuffers()
+            if rows := self._source.drain(buffers):
+                drained.append((buffers, rows))
+        opener.join()
+        if self._failure is not None:
+            raise self._failure
+        return drained
+
+    def _try_to_open(self) -> None:
+        try:
+            self._open()
+        except Exception as error:
+            self._failure = error
 
     def _open(self) -> None:
         import pyarrow as pa
@@ -229,7 +257,7 @@ class KernelTable:
     @property
     def complete(self) -> bool:
         """Whether the run ended and everything that was drained is here; lost events are in the summary."""
-        return self.summary is not None
+        return self.summary is not None and self.summary.get("complete", True) is True
 
     @property
     def lost(self) -> list[int]:
@@ -290,6 +318,20 @@ def _checked(batch: Any, custom: Any) -> tuple[Any, Any]:
     if any(column.null_count for column in batch.columns):
         raise ValueError("a column has nulls")
     return batch, custom
+
+
+def finish_killed(path: Path, output: Path) -> KernelTable | None:
+    """Write the finished table of the kernel's events that a killed run left in its stream beside ``path``, as that of
+    the trace ``output``; None where it left none. Raises TraceError, OSError and ``pyarrow.ArrowException``."""
+    stream = kernel_stream_path(path)
+    if not stream.exists() or not stream.stat().st_size:
+        return None
+    left = KernelTable(stream)
+    schema, names = kernel_schema(left.metadata, left.events), kernel_names(left.events)
+    closing = KernelBuffers(0).batch(0, schema, names)
+    summary = left.summary or {"complete": False}
+    write_file(kernel_path(output), left.batches, schema, summary, closing=closing, time="t")
+    return left
 
 
 def beside(path: Path, clock: str) -> KernelTable | None:

@@ -10,16 +10,27 @@ from tracer.reader import Trace
 
 
 def reasons_schema() -> Any:
-    """The schema of :func:`by_reason`: spans of one exit reason, all vCPUs together."""
+    """The schema of :func:`by_reason`: exits of one reason, all vCPUs together."""
     return described(
         ("exit", "string", "", "the processor's exit"),
         ("exits", "int64", "", "exits of the guest"),
         ("kernel", "int64", "", "of them, handled by the kernel alone (interrupted ones among them)"),
-        ("userspace", "int64", "", "of them, that came to userspace"),
+        ("user", "int64", "", "of them, that came to userspace"),
         ("share", "double", "share", "of the time of all exits"),
         ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry, as perf kvm stat counts it; an hlt's has its sleep"),
-        ("user_ns", "int64", "ns", "of it, with the VMM"),
-        ("mean_ns", "double", "ns", "mean of total"),
+        ("vmm_ns", "int64", "ns", "of it, with the VMM"),
+    )
+
+
+def times_schema() -> Any:
+    """The schema of :func:`by_handling`: exits of one reason that were handled in one way."""
+    return described(
+        ("exit", "string", "", "the processor's exit"),
+        ("handled", "string", "", "kernel, userspace or interrupted"),
+        ("exits", "int64", "", "how many"),
+        ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry"),
+        ("vmm_ns", "int64", "ns", "of it, with the VMM"),
+        ("mean_ns", "double", "ns", "mean of kvm_exit to kvm_entry"),
         ("min_ns", "int64", "ns", "shortest"),
         ("max_ns", "int64", "ns", "longest"),
         ("sd_ns", "double", "ns", "standard deviation"),
@@ -50,41 +61,54 @@ def vcpus_schema() -> Any:
     )
 
 
-def by_reason(trace: Trace) -> Any:
-    """Spans by exit reason, the most time first: a ``pyarrow.Table`` of :func:`reasons_schema`."""
+def by_handling(trace: Trace) -> Any:
+    """Spans by exit and the way they were handled, the most time first: a ``pyarrow.Table`` of :func:`times_schema`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     parts = []
     for piece in spans(trace):
         total = pc.subtract(piece["t_entry"], piece["t"])
-        ended = pc.is_in(piece["handled"], pa.array([KERNEL, CAME, INTERRUPTED]))
-        square = pc.power(total.cast(pa.float64()), 2)
-        came = pc.equal(piece["handled"], CAME).cast(pa.int64())
-        kernel = pc.is_in(piece["handled"], pa.array([KERNEL, INTERRUPTED])).cast(pa.int64())
-        wide = pa.table({"exit": piece["exit"], "kernel": kernel, "userspace": came, "total": total, "square": square,
-                         "user": piece["user_ns"], "low": total, "high": total,
-                         "exits": pa.repeat(pa.scalar(1, pa.int64()), piece.num_rows)})  # fmt: skip
-        parts.append(_summed(wide.filter(ended)))
-    merged = _summed(pa.concat_tables(parts)).to_pylist() if parts else []
-    time = sum(row["total"] for row in merged)
+        wide = pa.table(
+            {"exit": piece["exit"], "handled": piece["handled"], "total": total, "vmm": piece["user_ns"], "min": total,
+             "max": total, "square": pc.power(total.cast(pa.float64()), 2),
+             "exits": pa.repeat(pa.scalar(1, pa.int64()), piece.num_rows)}
+        )  # fmt: skip
+        parts.append(_summed(wide.filter(pc.is_in(piece["handled"], pa.array([KERNEL, CAME, INTERRUPTED])))))
     rows = []
-    for row in sorted(merged, key=lambda row: (-row["total"], row["exit"])):
+    for row in _summed(pa.concat_tables(parts)).to_pylist() if parts else []:
         mean = row["total"] / row["exits"]
+        variance = max(row["square"] / row["exits"] - mean * mean, 0.0)
         rows.append({
-            "exit": row["exit"], "exits": row["exits"], "kernel": row["kernel"], "userspace": row["userspace"],
-            "share": row["total"] / time if time else 0.0, "total_ns": row["total"], "user_ns": row["user"],
-            "mean_ns": mean, "min_ns": row["low"], "max_ns": row["high"],
-            "sd_ns": math.sqrt(max(row["square"] / row["exits"] - mean * mean, 0.0)),
+            "exit": row["exit"], "handled": row["handled"], "exits": row["exits"], "total_ns": row["total"],
+            "vmm_ns": row["vmm"], "mean_ns": mean, "min_ns": row["min"], "max_ns": row["max"],
+            "sd_ns": math.sqrt(variance),
         })  # fmt: skip
-    return pa.Table.from_pylist(rows, reasons_schema())
+    return pa.Table.from_pylist(
+        sorted(rows, key=lambda row: (-row["total_ns"], row["exit"], row["handled"])), times_schema()
+    )
 
 
 def _summed(wide: Any) -> Any:
-    sums = ("exits", "kernel", "userspace", "total", "square", "user")
-    done = wide.group_by("exit").aggregate([*((name, "sum") for name in sums), ("low", "min"), ("high", "max")])
-    names = [name.removesuffix("_sum").removesuffix("_min").removesuffix("_max") for name in done.column_names]
-    return done.rename_columns(names)
+    keys, sums, ends = ["exit", "handled"], ["exits", "total", "square", "vmm"], ["min", "max"]
+    done = wide.group_by(keys).aggregate([*((name, "sum") for name in sums), *((name, name) for name in ends)])
+    given = [*keys, *(f"{name}_sum" for name in sums), *(f"{name}_{name}" for name in ends)]  # their order is not fixed
+    return done.select(given).rename_columns([*keys, *sums, *ends])
+
+
+def by_reason(times: Any) -> Any:
+    """What :func:`by_handling` gave, by exit alone, the most time first; a table of :func:`reasons_schema`."""
+    import pyarrow as pa
+
+    found: dict[str, dict[str, Any]] = {}
+    for row in times.to_pylist():
+        to = found.setdefault(row["exit"], dict.fromkeys(("exits", "kernel", "user", "total_ns", "vmm_ns"), 0))
+        to["user" if row["handled"] == CAME else "kernel"] += row["exits"]
+        for name in ("exits", "total_ns", "vmm_ns"):
+            to[name] += row[name]
+    time = sum(row["total_ns"] for row in found.values())
+    rows = [{"exit": name, **row, "share": row["total_ns"] / time if time else 0.0} for name, row in found.items()]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: (-row["total_ns"], row["exit"])), reasons_schema())
 
 
 def by_event(trace: Trace) -> Any:
@@ -157,10 +181,10 @@ def _kvm(closing: Mapping[str, Any], vcpu: int, name: str) -> int | None:
     return ends[1] - ends[0]
 
 
-def notes(trace: Trace) -> list[str]:
-    """Sentences: what is missing, and how the three counts agree."""
+def notes(trace: Trace, counts: Any) -> list[str]:
+    """Sentences: what is missing, and how the three counts that :func:`by_vcpu` gave agree."""
     kernel = kernel_of(trace)
-    vcpus = by_vcpu(trace).to_pylist()
+    vcpus = counts.to_pylist()
     found = []
     if not kernel.complete:
         found.append("The kernel's events are not complete: the run goes on, or was killed.")

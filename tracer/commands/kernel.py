@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tracer.analysis.kernel import by_event, by_reason, by_vcpu, notes
+from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes
 from tracer.output import add_formats, show
 from tracer.reader import load
 
@@ -17,6 +17,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the tables."""
     trace = load(options.file)
-    tables = {"reasons": by_reason(trace), "vcpus": by_vcpu(trace), "events": by_event(trace)}
-    show(tables, options, "\n".join(notes(trace)))
+    times, vcpus = by_handling(trace), by_vcpu(trace)
+    tables = {"reasons": by_reason(times), "times": times, "vcpus": vcpus, "events": by_event(trace)}
+    show(tables, options, "\n".join(notes(trace, vcpus)))
     return 0
