@@ -75,6 +75,7 @@ class Machine:
         self._running = 0
         self._threads: list[VcpuThread] = []
         self._deliverer: threading.Thread | None = None
+        self._gate: threading.Event | None = None  # where vCPU threads wait before the guest, if they are watched
         with ExitStack() as stack:
             self._resources = stack
             self._realise()
@@ -194,9 +195,9 @@ class Machine:
         if rip:
             for vcpu in self.vcpus:
                 vcpu.sync_registers()
-        gate = threading.Event() if watch is not None else None
+        self._gate = threading.Event() if watch is not None else None
         self._threads = [
-            VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended, gate)
+            VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended, self._gate)
             for index, vcpu in enumerate(self.vcpus)
         ]
         self._running = len(self._threads)
@@ -209,11 +210,11 @@ class Machine:
                 watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
             self._began = time.monotonic()
-            if gate is None:
+            if self._gate is None:
                 for thread in self._threads:
                     thread.start()
             else:
-                gate.set()
+                self._gate.set()
             deliverer.start()
             started()
             if not self.stopping.wait(timeout):
@@ -224,18 +225,18 @@ class Machine:
             self.stopping.set()
             while True:
                 try:
-                    self._stop(deliverer, gate)
+                    self._stop(deliverer)
                     break
                 except KeyboardInterrupt:
                     continue  # impatience does not make a thread end
         assert self.ending is not None
         return self.ending
 
-    def _stop(self, deliverer: threading.Thread, gate: threading.Event | None) -> None:
+    def _stop(self, deliverer: threading.Thread) -> None:
         for thread in self._threads:
             thread.stop()
-        if gate is not None:
-            gate.set()  # a thread that waits there leaves its first KVM_RUN at once
+        if self._gate is not None:
+            self._gate.set()  # a thread that waits there leaves its first KVM_RUN at once
         self.buses.wake()
         latest = time.monotonic() + PATIENCE
         for waited in (*self._threads, deliverer):

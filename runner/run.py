@@ -168,6 +168,10 @@ class Session:
         except HostError as error:
             self._close_kernel()
             self._no_kernel(error)
+            return
+        from tracer.kernelfile import warm
+
+        warm()
 
     def _no_kernel(self, error: HostError) -> None:
         if self.spec.trace.kernel == "required":

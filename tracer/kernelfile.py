@@ -26,8 +26,6 @@ KEY_CLOCK = "vmrun.clock"
 
 ROWS = 16384
 INTERVAL = 0.5  # seconds between batches of a guest that exits rarely
-# Buffers that are filled while pyarrow is imported, 1.1 MB each; what comes beyond them waits in the kernel's rings.
-BACKLOG = 64
 WIDTHS = {"event": 1, "exit": 2, "uint16": 2, "int64": 8, "uint64": 8}
 
 
@@ -74,6 +72,12 @@ def kernel_names(events: Sequence[str]) -> dict[str, Any]:
     return {"event": _texts(tuple(events)), "exit": _texts(EXIT_NAMES)}
 
 
+def warm() -> None:
+    """Import what the recorder needs, before the guest starts: loading a shared library keeps the interpreter from all
+    other threads, on a slow disk for longer than the kernel's rings last."""
+    import pyarrow  # noqa: F401
+
+
 class KernelSource(Protocol):
     """The kernel's rings, as the recorder sees them."""
 
@@ -116,7 +120,7 @@ class KernelRecorder:
         self._thread = threading.Thread(target=self._run, name="kernel-recorder", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; it imports pyarrow."""
+        """Start the thread; see :func:`warm`."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -154,8 +158,7 @@ class KernelRecorder:
 
     def _run(self) -> None:
         try:
-            for buffers, rows in self._drained_meanwhile():
-                self._write(buffers, rows)
+            self._open()
             buffers = KernelBuffers()
             stopping = False
             while not stopping:
@@ -175,28 +178,6 @@ class KernelRecorder:
         self._writer.write_batch(buffers.batch(rows, self._schema, self._names))
         self._whole = self._sink.tell()
         self.rows += rows
-
-    def _drained_meanwhile(self) -> list[tuple[KernelBuffers, int]]:
-        """Open the stream, and what was drained until then: pyarrow's import can take longer than the rings last."""
-        opener = threading.Thread(target=self._try_to_open, name="kernel-recorder-open", daemon=True)
-        opener.start()
-        drained: list[tuple[KernelBuffers, int]] = []
-        while opener.is_alive() and len(drained) < BACKLOG:
-            self._source.wait(0.05)
-            self._source.tick()
-            buffers = KernelBuffers()
-            if rows := self._source.drain(buffers):
-                drained.append((buffers, rows))
-        opener.join()
-        if self._failure is not None:
-            raise self._failure
-        return drained
-
-    def _try_to_open(self) -> None:
-        try:
-            self._open()
-        except Exception as error:
-            self._failure = error
 
     def _open(self) -> None:
         import pyarrow as pa

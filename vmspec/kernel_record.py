@@ -17,10 +17,10 @@ COLUMNS = (
     Column("reason", "uint64", "", "kvm_exit: the processor's exit code; kvm_userspace_exit: KVM_EXIT_*; else 0"),
     Column("exit", "exit", "", "name of reason; unknown where none is known; - where the event has no reason"),
     Column("rip", "uint64", "address", "guest RIP, where the event tells it, else 0"),
-    Column("info1", "uint64", "", "kvm_exit: EXITINFO1 (SVM), exit qualification (VMX); else as EVENTS says"),
-    Column("info2", "uint64", "", "kvm_exit: EXITINFO2 (SVM), interruption information (VMX); else as EVENTS says"),
-    Column("a", "uint64", "", "as EVENTS says for each event"),
-    Column("b", "uint64", "", "as EVENTS says for each event"),
+    Column("info1", "uint64", "", "kvm_exit: EXITINFO1 (SVM), exit qualification (VMX); else the event's own"),
+    Column("info2", "uint64", "", "kvm_exit: EXITINFO2 (SVM), interruption information (VMX); else the event's own"),
+    Column("a", "uint64", "", "the event's own: see EVENTS"),
+    Column("b", "uint64", "", "the event's own: see EVENTS"),
 )
 # Columns that an event's fields go into, in the order of enum perf_slot.
 SLOTS = ("reason", "rip", "info1", "info2", "a", "b", "isa")

@@ -2,6 +2,7 @@
 
 import shutil
 import struct
+from pathlib import Path
 
 import pytest
 from tracefakes import METADATA, exit_, record_all
@@ -244,3 +245,10 @@ def test_a_copied_pair_stays_a_pair(make, tmp_path):
     shutil.copy(trace.path, tmp_path / "other.arrow")
     shutil.copy(trace.kernel.path, tmp_path / "other.kernel.arrow")
     assert tracer.load(tmp_path / "other.arrow").kernel.table.num_rows == len(STORY)
+
+
+def test_the_documentation_has_every_column_and_event():
+    text = (Path(__file__).parents[2] / "docs" / "parts" / "kernel.md").read_text()
+    columns = [f"| {column.unit} | {column.doc} |" for column in COLUMNS]
+    fields = [f"`{into.names[0]}`" for intos in EVENTS.values() for into in intos if into.slot not in ("reason", "isa")]
+    assert [each for each in (*columns, *fields, *(f"| `{name}` |" for name in EVENTS)) if each not in text] == []
