@@ -75,6 +75,7 @@ class Machine:
         self._running = 0
         self._threads: list[VcpuThread] = []
         self._deliverer: threading.Thread | None = None
+        self._gate: threading.Event | None = None  # where vCPU threads wait before the guest, if they are watched
         with ExitStack() as stack:
             self._resources = stack
             self._realise()
@@ -180,24 +181,40 @@ class Machine:
                 self._resources.callback(self._stats[-1].close)
         return [stats.read() for stats in self._stats]
 
-    def run(self, rings: Rings, started: Callable[[], None], timeout: float | None) -> Ending:
-        """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop."""
+    def run(
+        self,
+        rings: Rings,
+        started: Callable[[], None],
+        timeout: float | None,
+        watch: Callable[[list[int]], None] | None = None,
+    ) -> Ending:
+        """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop; ``watch`` with
+        the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0."""
         handle_kicks()
         rip = self.plan.spec.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
         if rip:
             for vcpu in self.vcpus:
                 vcpu.sync_registers()
+        self._gate = threading.Event() if watch is not None else None
         self._threads = [
-            VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended)
+            VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended, self._gate)
             for index, vcpu in enumerate(self.vcpus)
         ]
         self._running = len(self._threads)
         deliverer = self._deliverer = threading.Thread(target=self._deliver, name="devices", daemon=True)
-        rings.start(self.tsc_khz())
-        self._began = time.monotonic()
+        tsc_khz = self.tsc_khz()
         try:
-            for thread in self._threads:
-                thread.start()
+            if watch is not None:
+                for thread in self._threads:
+                    thread.start()
+                watch([thread.native_id or 0 for thread in self._threads])
+            rings.start(tsc_khz)
+            self._began = time.monotonic()
+            if self._gate is None:
+                for thread in self._threads:
+                    thread.start()
+            else:
+                self._gate.set()
             deliverer.start()
             started()
             if not self.stopping.wait(timeout):
@@ -218,6 +235,8 @@ class Machine:
     def _stop(self, deliverer: threading.Thread) -> None:
         for thread in self._threads:
             thread.stop()
+        if self._gate is not None:
+            self._gate.set()  # a thread that waits there leaves its first KVM_RUN at once
         self.buses.wake()
         latest = time.monotonic() + PATIENCE
         for waited in (*self._threads, deliverer):

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from runner.console import Console, ConsoleClosed, Output, Watch
 from runner.devices import DeviceError, make
+from runner.kvm.errors import HostError
 from runner.loading import Loader
 from runner.result import Ending, Result, status, unmet
 from runner.terminal import HELP, Escapes, Input, Raw
@@ -24,8 +25,10 @@ from vmspec.planner import plan as make_plan
 from vmspec.record import REASONS
 
 if TYPE_CHECKING:
+    from runner.kernel.perf import KernelEvents
     from runner.machine import Machine
     from runner.rings import Rings
+    from tracer.kernelfile import KernelRecorder
     from tracer.recorder import Recorder
 SWITCH_INTERVAL = 0.0002  # seconds a Python thread keeps the interpreter while another waits for it
 
@@ -67,6 +70,8 @@ class Session:
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
         self.recorder: Recorder | None = None
+        self.kernel: KernelEvents | None = None
+        self.kernel_recorder: KernelRecorder | None = None
         self.machine: Machine
         self.rings: Rings
         expect = self.spec.expect
@@ -100,6 +105,7 @@ class Session:
         self.rings = self._open_rings()
         stack.callback(self._close_rings)
         stack.callback(self._stop_recorder)
+        self._open_kernel(stack)
         stop = self.machine.stopping
         standard = Output(self.output, stop) if self.output is not None else None
         self.machine.attach(
@@ -112,7 +118,8 @@ class Session:
         self._begun = True
         with raw:
             try:
-                ending = self.machine.run(self.rings, self._started, timeout / 1e9 if timeout else None)
+                watch = self._watch if self.kernel is not None else None
+                ending = self.machine.run(self.rings, self._started, timeout / 1e9 if timeout else None, watch)
             finally:
                 for reader in self.inputs:
                     reader.stop()
@@ -139,6 +146,45 @@ class Session:
         names = ",".join(f'"{device.name}"' for device in self.plan.devices)
         rings.describe(f'{{"metadata":{{}},"devices":[{names}]}}'.encode())
         return rings
+
+    def _open_kernel(self, stack: ExitStack) -> None:
+        trace = self.spec.trace
+        if trace.path is None or not trace.kernel:
+            return
+        from runner.kernel.perf import KernelEvents
+
+        try:
+            self.kernel = KernelEvents()
+        except HostError as error:
+            self._no_kernel(error)
+            return
+        stack.callback(self._close_kernel)
+
+    def _watch(self, threads: list[int]) -> None:
+        """The vCPUs' threads wait before the guest: open the events on them."""
+        assert self.kernel is not None
+        try:
+            self.kernel.open(threads)
+        except HostError as error:
+            self._close_kernel()
+            self._no_kernel(error)
+            return
+        from tracer.kernelfile import warm
+
+        warm()
+
+    def _no_kernel(self, error: HostError) -> None:
+        if self.spec.trace.kernel == "required":
+            self._begun = False
+            raise type(error)(f"the kernel's events, which trace.kernel requires, cannot be had: {error}") from error
+        self.notice(f"the kernel's events are not recorded (trace.kernel): {error}")
+
+    def _close_kernel(self) -> None:
+        if self.kernel_recorder is not None:
+            self.kernel_recorder.stop()
+        if self.kernel is not None:
+            self.kernel.close()
+        self.kernel = None
 
     def _stop_recorder(self) -> None:
         if self.recorder is not None:
@@ -190,8 +236,27 @@ class Session:
         for reader in self.inputs:
             reader.start()
         self.recorder = self._make_recorder()
+        if self.kernel is not None:
+            self.kernel.start(self.rings.clock())
         if self.recorder is not None:
             self.recorder.start()
+        if self.kernel is not None:
+            from tracer.kernelfile import KernelRecorder
+
+            assert self.spec.trace.path is not None
+            path, events = self.spec.trace.path, list(self.kernel.formats)
+            self.kernel_recorder = KernelRecorder(path, self.kernel, self._kernel_metadata, events)
+            self.kernel_recorder.start()
+
+    def _kernel_metadata(self) -> dict[str, str]:
+        """The second table's metadata; the trace has the rest."""
+        import json
+
+        assert self.kernel is not None
+        return {
+            "vmrun.clock": json.dumps(self.rings.clock()),
+            "vmrun.kernel.formats": json.dumps(self.kernel.described()),
+        }
 
     def _make_recorder(self) -> "Recorder | None":
         path = self.spec.trace.path
@@ -257,6 +322,14 @@ class Session:
             except TraceError as error:
                 ending = Ending("trace-failed", detail=str(error))
                 code = status(self.spec.expect, ending, failures)
+            try:
+                self._finish_kernel()
+            except TraceError as error:
+                if self.spec.trace.kernel == "required" and ending.kind != "trace-failed":
+                    ending = Ending("trace-failed", detail=str(error))
+                    code = status(self.spec.expect, ending, failures)
+                else:
+                    self.notes.append(str(error))
         return Result(
             kind=ending.kind,
             status=code,
@@ -270,6 +343,18 @@ class Session:
             report_path=report_path,
             notes=tuple(self.notes),
         )
+
+    def _finish_kernel(self) -> None:
+        """Finish the second table, which the trace's own failure does not touch."""
+        recorder, kernel = self.kernel_recorder, self.kernel
+        if recorder is None or kernel is None:
+            return
+        recorder.stop()
+        lost = kernel.lost()
+        summary = {"rows": recorder.rows, "lost": lost, "unknown": kernel.unknown(), "isa": kernel.isa}
+        recorder.finish(summary)
+        if sum(lost):
+            self.notes.append(f"{sum(lost)} of the kernel's events were lost: their rings were full (trace.kernel)")
 
     def _report(self, ending: Ending) -> tuple[str, Path | None]:
         """The crash report and where it was saved, where the guest crashed."""

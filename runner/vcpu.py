@@ -23,7 +23,14 @@ class VcpuThread(threading.Thread):
     """Runs one vCPU until it is stopped or exits for good; then ``ended(self)`` is called, in this thread."""
 
     def __init__(
-        self, index: int, vcpu: VCPU, buses: Buses, ring: Any, sync_regs: bool, ended: Callable[["VcpuThread"], None]
+        self,
+        index: int,
+        vcpu: VCPU,
+        buses: Buses,
+        ring: Any,
+        sync_regs: bool,
+        ended: Callable[["VcpuThread"], None],
+        gate: threading.Event | None = None,
     ) -> None:
         super().__init__(name=f"vcpu{index}", daemon=True)
         self.index = index
@@ -32,6 +39,7 @@ class VcpuThread(threading.Thread):
         self.failure: BaseException | None = None
         self._buses = buses
         self._ended = ended
+        self._gate = gate  # to be open before the guest is entered
         self._loop = ffi.new("struct vcpu *")
         self._loop.fd = vcpu.fd
         self._loop.run = vcpu.run
@@ -43,6 +51,8 @@ class VcpuThread(threading.Thread):
     def run(self) -> None:
         """Alternate between the C loop and the devices that must answer."""
         loop, answer = self._loop, self._buses.answer
+        if self._gate is not None:
+            self._gate.wait()
         try:
             while (outcome := lib.vcpu_run(loop)) == lib.VCPU_ACCESS:
                 answer(loop.access)

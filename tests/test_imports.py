@@ -20,7 +20,7 @@ LAYERS = (
     ("runner.crash", "runner.facts"),
     ("runner.machine",),
     ("runner.vcpu",),
-    ("runner.bus", "runner.rings"),
+    ("runner.bus", "runner.rings", "runner.kernel"),
     ("runner.kvm",),
     ("runner.devices", "runner.boot"),
     ("runner.console", "runner.terminal", "runner.result", "runner.symbols", "runner.memory", "runner.cpuid"),

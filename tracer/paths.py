@@ -35,6 +35,16 @@ def ring_path(path: Path) -> Path:
     return Path(_base(path) + ".ring")
 
 
+def kernel_path(path: Path) -> Path:
+    """The kernel's own events beside a trace: boot.arrow -> boot.kernel.arrow."""
+    return Path(_base(path) + ".kernel.arrow")
+
+
+def kernel_stream_path(path: Path) -> Path:
+    """The stream of the kernel's own events: boot.arrow -> boot.kernel.arrows."""
+    return Path(_base(path) + ".kernel.arrows")
+
+
 def lock(ring: Path) -> int:
     """Open a ring file and take its lock, which the ``vmrun`` that records into it holds. Returns the descriptor,
     which the caller closes. Raises TraceError when another process has the lock, OSError when it cannot be opened."""
@@ -58,7 +68,11 @@ def set_aside(path: Path) -> Path | None:
     if path in (stream_path(path), ring_path(path)):
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
     killed = Path(_base(path) + ".killed")
-    moves = {stream_path(path): stream_path(killed), ring_path(path): ring_path(killed)}
+    moves = {
+        kernel_stream_path(path): kernel_stream_path(killed),
+        stream_path(path): stream_path(killed),
+        ring_path(path): ring_path(killed),
+    }
     try:
         if not any(old.exists() for old in moves):
             return None

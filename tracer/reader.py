@@ -6,11 +6,14 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracer.errors import TraceError
 from tracer.schema import FORMAT, KEY_DEVICES, KEY_FORMAT, KEY_SUMMARY, trace_schema
 from vmspec.record import RING_MAGIC
+
+if TYPE_CHECKING:
+    from tracer.kernelfile import KernelTable
 
 FILE_MAGIC = b"ARROW1"
 STREAM_MAGIC = b"\xff\xff\xff\xff"  # the continuation marker before the first message (Arrow columnar format, IPC)
@@ -98,6 +101,13 @@ class Trace:
         except ImportError:
             raise TraceError("pandas is not installed: pip install vmrun[pandas]") from None
         return self.table.to_pandas()
+
+    @cached_property
+    def kernel(self) -> "KernelTable | None":
+        """The kernel's own events of this run, which ``trace.kernel`` asked for; None where there are none."""
+        from tracer.kernelfile import beside
+
+        return beside(self.path, self.metadata.get("vmrun.clock", ""))
 
     def console(self, device: str | None = None) -> bytes:
         """What the guest printed on a serial or debug port, rebuilt from its writes (see :mod:`tracer.console`)."""

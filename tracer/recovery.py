@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from tracer.errors import TraceError
+from tracer.kernelfile import finish_killed
 from tracer.paths import lock, ring_path, stream_path, trace_path
 from tracer.reader import Trace, load
 from tracer.rewrite import write_file
@@ -46,6 +47,10 @@ def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None 
             write_file(target, salvage.batches, salvage.schema, salvage.summary())
         except (pa.ArrowException, OSError) as error:
             raise TraceError(f"cannot write {target}: {error}; what it would be made from is untouched") from error
+        try:
+            finish_killed(given, target)
+        except (TraceError, pa.ArrowException, OSError) as error:
+            salvage.problems.append(f"the kernel's events could not be recovered: {error}")
         return Recovered(
             target, salvage.from_stream, salvage.from_ring, tuple(salvage.problems), salvage.stream_complete
         )

@@ -11,15 +11,24 @@ from tracer.buffers import Buffers
 from tracer.schema import KEY_DEVICES, KEY_SUMMARY, dictionaries
 
 BATCH_ROWS = 32768
+TIME = "t_exit"  # the column that a trace is ordered by
 # Of levels 1 to 4 and batches of 16,384 to 65,536 rows, the least CPU and nearly the least bytes.
 LEVEL = 3
 
 
-def write_file(target: Path, read: Callable[[], Iterable[Any]], schema: Any, summary: dict[str, Any]) -> int:
+def write_file(
+    target: Path,
+    read: Callable[[], Iterable[Any]],
+    schema: Any,
+    summary: dict[str, Any],
+    closing: Any = None,
+    time: str = TIME,
+) -> int:
     """Write batches as a zstd-compressed Arrow file, ordered by t_exit, ending with the summary. Returns the rows.
 
     ``read`` is called twice and gives the same record batches each time, each of them ordered by t_exit. The file
-    appears under its name complete and on disk, or not at all. Raises OSError or ``pyarrow.ArrowException``.
+    appears under its name complete and on disk, or not at all. Of a table that is no trace, ``time`` is the column of
+    the order and ``closing`` its batch without rows. Raises OSError or ``pyarrow.ArrowException``.
     """
     import pyarrow as pa
 
@@ -29,8 +38,8 @@ def write_file(target: Path, read: Callable[[], Iterable[Any]], schema: Any, sum
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL), use_threads=False)
     try:
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-            last = empty(schema)
-            for last in gathered(in_order(read), BATCH_ROWS):
+            last = empty(schema) if closing is None else closing
+            for last in gathered(in_order(read, time), BATCH_ROWS):
                 writer.write_batch(last)
                 rows += last.num_rows
             writer.write_batch(last.slice(0, 0), custom_metadata=summary_metadata(summary))
@@ -53,13 +62,13 @@ def empty(schema: Any) -> Any:
     return Buffers(rows=0, payload_capacity=0).batch(0, schema, names)
 
 
-def in_order(read: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+def in_order(read: Callable[[], Iterable[Any]], time: str = TIME) -> Iterator[Any]:
     """The rows of ordered batches in the order of t_exit over all of them; rows of equal time keep their order.
 
     Rings are drained one after another, so neighbouring batches overlap by a hair. Rows later than anything in the
     batches to come go out at once; only the overlap is held back.
     """
-    floors = [_times(batch)[0] if batch.num_rows else None for batch in read()]
+    floors = [_times(batch, time)[0] if batch.num_rows else None for batch in read()]
     lowest: int | None = None
     for index in reversed(range(len(floors))):
         first, floors[index] = floors[index], lowest  # floors[i] becomes the earliest time after batch i
@@ -67,10 +76,10 @@ def in_order(read: Callable[[], Iterable[Any]]) -> Iterator[Any]:
             lowest = first if lowest is None else min(lowest, first)
     held = None
     for batch, floor in zip(read(), floors, strict=True):
-        rows = batch if held is None else _merged(held, batch)
+        rows = batch if held is None else _merged(held, batch, time)
         ready = rows.num_rows
-        if floor is not None and ready and _times(rows)[-1] > floor:
-            ready = bisect_right(_times(rows), floor)
+        if floor is not None and ready and _times(rows, time)[-1] > floor:
+            ready = bisect_right(_times(rows, time), floor)
         held = rows.slice(ready) if ready < rows.num_rows else None
         if ready:
             yield rows.slice(0, ready)
@@ -97,21 +106,21 @@ def _joined(pieces: list[Any]) -> Any:
     return pieces[0] if len(pieces) == 1 else pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]
 
 
-def _times(batch: Any) -> memoryview:
-    """t_exit of a batch as int64s, without a copy."""
-    column = batch.column("t_exit")
+def _times(batch: Any, time: str) -> memoryview:
+    """The times of a batch as int64s, without a copy."""
+    column = batch.column(time)
     values = memoryview(column.buffers()[1]).cast("q")
     return values[column.offset : column.offset + len(column)]
 
 
-def _merged(first: Any, second: Any) -> Any:
+def _merged(first: Any, second: Any, time: str) -> Any:
     import pyarrow as pa
 
     table = pa.Table.from_batches([first, second]).combine_chunks()
-    if first.num_rows and second.num_rows and _times(second)[0] < _times(first)[-1]:
+    if first.num_rows and second.num_rows and _times(second, time)[0] < _times(first, time)[-1]:
         import pyarrow.compute as pc  # 60 ms and 9 MB, so only when something overlaps
 
-        table = table.take(pc.sort_indices(table["t_exit"]))  # a stable sort
+        table = table.take(pc.sort_indices(table[time]))  # a stable sort
     return table.combine_chunks().to_batches()[0]
 
 

@@ -100,6 +100,14 @@ class Trace(Model):
     full: str = field(
         default="wait", metadata=key(Choice("wait", "drop"), "when a ring is full: vCPUs wait, or exits are dropped")
     )
+    kernel: bool | str = field(
+        default=False,
+        metadata=key(
+            Choice(False, True, "required"),
+            "the kernel's own events beside the exits (boot.kernel.arrow), where the host gives them; required: else "
+            "the machine is not run",
+        ),
+    )
     ring: int = field(default=32768, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
 
 

@@ -84,12 +84,12 @@ class Integer(Value):
 class Choice(Value):
     """One of a few words or numbers."""
 
-    def __init__(self, *among: str | int) -> None:
+    def __init__(self, *among: str | int | bool) -> None:
         self.among = among
 
     @property
     def allowed(self) -> str:
-        return ", ".join(str(one) for one in self.among)
+        return ", ".join(str(one).lower() if isinstance(one, bool) else str(one) for one in self.among)
 
     def read(self, value: object, here: Here) -> Any:
         # By type too: True == 1, and 1.0 == 1.

@@ -35,6 +35,7 @@ GLUE = r"""
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "perf.h"
 #include "vcpu.h"
 
 static int call_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
@@ -68,9 +69,9 @@ ffibuilder.cdef((HERE / "native.cdef").read_text())
 ffibuilder.set_source(
     "runner.native._native",
     GLUE,
-    sources=["runner/native/ring.c", "runner/native/bus.c", "runner/native/vcpu.c"],
+    sources=[f"runner/native/{name}.c" for name in ("ring", "bus", "vcpu", "perf")],
     include_dirs=["runner/native"],
-    depends=[f"runner/native/{name}" for name in ("ring.h", "bus.h", "vcpu.h", "record.h", "native.cdef")],
+    depends=[f"runner/native/{name}" for name in ("ring.h", "bus.h", "vcpu.h", "perf.h", "record.h", "native.cdef")],
     extra_compile_args=[*OPTIMISE, "-fvisibility=hidden", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter"],
     extra_link_args=OPTIMISE,
 )

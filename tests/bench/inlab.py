@@ -11,6 +11,10 @@ MARK = b"vmrun: userspace"
 CMDLINE = "console=ttyS0 panic=-1 reboot=k"
 COMMANDS = {
     "vmrun": [sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--trace", "/run/linux.arrow"],
+    "vmrun, recording the kernel too": [
+        sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--trace", "/run/kernel.arrow",
+        "--set", 'trace.kernel="required"',
+    ],
     "vmrun, not recording": [sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--no-trace"],
     "QEMU microvm": [
         "qemu-system-x86_64", "-M", "microvm,x-option-roms=off,rtc=on,acpi=on", "-accel", "kvm", "-cpu", "host",

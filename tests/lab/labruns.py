@@ -69,6 +69,8 @@ SAMPLE = (
     Boot("6.1-cloud", "bzimage-direct", 1, 512),
     Boot("6.1-generic", "bzimage", 4, 4096),
 )
+# The boot whose exits within the kernel are recorded too.
+TRACED = Boot("6.1-cloud", "bzimage", 2, 256)
 KERNELS = ("6.1-cloud", "6.12-cloud", "6.1-generic")
 MATRIX = tuple(
     Boot(kernel, form, vcpus, memory, "poweroff" if vcpus == 2 else "reset")
@@ -85,11 +87,17 @@ def jobs(group: str) -> list[Job]:
     match group:
         case "sample":
             flood = Job("flood", [str(HERE / "flood.toml")])
-            return [*(boot.job() for boot in SAMPLE), flood, *kills(KILLS[group])]
+            return [*(boot.job() for boot in SAMPLE), kernel_traced(), flood, *kills(KILLS[group])]
         case "kills":
             return kills(KILLS[group])
         case kernel:
             return [boot.job() for boot in MATRIX if boot.kernel == kernel]
+
+
+def kernel_traced() -> Job:
+    """A boot with the kernel's own events beside the trace."""
+    job = TRACED.job(name="kernel-traced")
+    return job._replace(arguments=[*job.arguments, "--set", 'trace.kernel="required"'])
 
 
 def kills(number: int) -> list[Job]:

@@ -46,6 +46,7 @@ def test_a_spec_is_shown_as_people_write_it():
         "[trace]",
         "rip = true",
         'full = "wait"',
+        "kernel = false",
         "ring = 32768",
         "",
         "[expect]",

@@ -1,0 +1,65 @@
+"""The kernel's own events of a Linux boot beside the trace's rows and KVM's own counters."""
+
+from collections import Counter
+
+import pytest
+
+from tracer.analysis.kernel import by_handling, by_reason, by_vcpu, notes
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def run(lab):
+    return lab.run("sample", "kernel-traced")
+
+
+@pytest.fixture(scope="module")
+def vcpus(run):
+    return by_vcpu(run.trace).to_pylist()
+
+
+def test_nothing_was_lost(run, vcpus):
+    summary = run.trace.kernel.summary
+    assert (run.status, [row["lost"] for row in vcpus], summary["unknown"], summary["isa"]) == (0, [0, 0], 0, 2), (
+        run.log
+    )
+
+
+def test_kvm_exit_is_kvms_own_count_of_exits(vcpus):
+    assert [row["kvm_exit"] for row in vcpus] == [row["exits"] for row in vcpus]
+
+
+def test_returns_to_userspace_are_the_rows(vcpus):
+    assert [(row["returns"], row["errors"]) for row in vcpus] == [(row["rows"], row["interrupted"]) for row in vcpus]
+
+
+def test_the_reasons_of_the_returns_are_the_rows(run):
+    events = run.trace.kernel.table.to_pylist()
+    returned = Counter(
+        (row["vcpu"], row["exit"]) for row in events if row["event"] == "kvm_userspace_exit" and not row["a"]
+    )
+    rows = run.trace.table.select(["vcpu", "reason"]).to_pylist()
+    assert returned == Counter((row["vcpu"], row["reason"]) for row in rows)
+
+
+def test_every_row_lies_in_the_exit_that_brought_it(run):
+    """Port exits are ioio exits, memory-mapped ones nested page faults; each row is in just one span."""
+    came = {row["exit"]: row["exits"] for row in by_handling(run.trace).to_pylist() if row["handled"] == "userspace"}
+    reasons = Counter(run.trace.table["reason"].to_pylist())
+    assert came == {"ioio": reasons["io"]} | ({"npf": reasons["mmio"]} if reasons["mmio"] else {})
+
+
+def test_what_linux_does_not_come_to_userspace_for(run):
+    reasons = {row["exit"]: row for row in by_reason(by_handling(run.trace)).to_pylist()}
+    handled = {name: reasons[name]["kernel"] > 0 for name in ("hlt", "cpuid", "msr", "npf", "vintr")}
+    assert (handled, reasons["hlt"]["user"]) == (dict.fromkeys(handled, True), 0)
+
+
+def test_every_exit_has_a_name(run):
+    assert [row["exit"] for row in by_reason(by_handling(run.trace)).to_pylist() if row["exit"].isdigit()] == []
+
+
+def test_the_command_says_that_they_agree(run):
+    said = " ".join(notes(run.trace, by_vcpu(run.trace)))
+    assert (said.count("the same"), "lost" in said) == (2, False)

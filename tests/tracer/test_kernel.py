@@ -1,0 +1,254 @@
+"""The second table: recording, reading, and its join with the exits."""
+
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+from tracefakes import METADATA, exit_, record_all
+
+import tracer
+from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes
+from tracer.analysis.kernel_spans import spans
+from tracer.cli import main
+from tracer.errors import TraceError
+from tracer.kernelfile import KernelRecorder, KernelTable
+from vmspec.kernel_record import COLUMNS, EVENTS, EXIT_NAMES
+
+NAMES = list(EVENTS)
+CODES = {"event": "b", "exit": "h", "uint16": "H", "int64": "q", "uint64": "Q"}
+
+
+def event(t, name, vcpu=0, **fields):
+    values = {"vcpu": vcpu, "t": t, "event": NAMES.index(f"kvm_{name}"), **fields}
+    return values | {"exit": EXIT_NAMES.index(fields.get("exit", "-"))}
+
+
+def vmexit(t, exit="npf", vcpu=0, **fields):
+    return event(t, "exit", vcpu, exit=exit, **fields)
+
+
+class Source:
+    """Gives lists of events, one with each drain."""
+
+    def __init__(self, *drains):
+        self.drains = list(drains)
+
+    def wait(self, seconds):
+        pass
+
+    def wake(self):
+        pass
+
+    def tick(self):
+        pass
+
+    def drain(self, buffers):
+        events = self.drains.pop(0) if self.drains else []
+        for row, values in enumerate(events):
+            for column in COLUMNS:
+                code = CODES[column.type]
+                at = row * struct.calcsize(code)
+                struct.pack_into("<" + code, buffers.columns[column.name], at, values.get(column.name, 0))
+        return len(events)
+
+
+def record(path, *drains, lost=(0,), **summary):
+    recorder = KernelRecorder(path, Source(*drains), lambda: {"vmrun.clock": METADATA["vmrun.clock"]}, NAMES)
+    recorder.start()
+    while recorder._source.drains:
+        pass
+    return recorder.finish({"lost": list(lost), "unknown": 0, "isa": 2, **summary})
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A trace of exits (records of each vCPU) and kernel events (lists, one for each batch)."""
+
+    def made(exits, *drains, summary=None, **kernel):
+        path = tmp_path / "t.arrow"
+        record_all(path, exits, summary=summary)
+        record(path, *drains, **kernel)
+        return tracer.load(path)
+
+    return made
+
+
+# One exit that the kernel handled; one that came to userspace; a halt that a signal interrupted.
+STORY = [
+    event(50, "entry"),
+    vmexit(100), event(120, "page_fault", a=0x1000), event(130, "entry"),
+    vmexit(200, "ioio"), event(210, "userspace_exit", reason=2, exit="io"), event(600, "entry"),
+    vmexit(700, "hlt"), event(800, "userspace_exit", reason=5, exit="hlt", a=4), event(900, "entry"),
+    vmexit(1000, "msr"),
+]  # fmt: skip
+ROWS = [exit_(220, 520)]
+
+
+def told(trace):
+    return [row for piece in spans(trace) for row in piece.to_pylist()]
+
+
+def test_the_story(make):
+    found = [
+        (row["t"], row["t_entry"], row["exit"], row["handled"], row["rows"], row["user_ns"])
+        for row in told(make([ROWS], STORY))
+    ]
+    assert found == [
+        (100, 130, "npf", "kernel", 0, 0),
+        (200, 600, "ioio", "userspace", 1, 300),
+        (700, 900, "hlt", "interrupted", 0, 0),
+        (1000, 1000, "msr", "open", 0, 0),
+    ]
+
+
+@pytest.mark.parametrize("at", range(1, len(STORY)))
+def test_a_span_may_lie_in_two_batches(make, at):
+    assert told(make([ROWS], STORY[:at], STORY[at:])) == told(make([ROWS], STORY))
+
+
+def test_vcpus_are_apart(make):
+    other = [values | {"vcpu": 1, "t": values["t"] + 5} for values in STORY]
+    both = sorted([*STORY, *other], key=lambda values: values["t"])
+    trace = make([ROWS, [exit_(226, 526)]], both[:7], both[7:])
+    found = told(trace)
+    assert [[row["handled"] for row in found if row["vcpu"] == vcpu] for vcpu in (0, 1)] == [
+        ["kernel", "userspace", "interrupted", "open"]
+    ] * 2
+
+
+def test_an_instruction_that_came_to_userspace_twice(make):
+    events = [vmexit(100, "ioio"), event(110, "userspace_exit"), event(310, "userspace_exit"), event(500, "entry")]
+    [row] = told(make([[exit_(120, 300), exit_(320, 400)]], events))
+    assert (row["rows"], row["user_ns"], row["handled"]) == (2, 260, "userspace")
+
+
+def test_a_lost_entry(make):
+    handled = [row["handled"] for row in told(make([ROWS], [vmexit(100), vmexit(200), event(250, "entry")]))]
+    assert handled == ["lost", "userspace"]
+
+
+def test_rows_without_any_kvm_exit_are_no_spans(make):
+    trace = make([ROWS], [event(210, "userspace_exit")])
+    assert (told(trace), [note for note in notes(trace, by_vcpu(trace)) if "emulation" in note] != []) == ([], True)
+
+
+def test_an_exit_of_unknown_name_has_its_number(make):
+    [row] = told(make([ROWS], [vmexit(300, "unknown", reason=777), event(400, "entry")]))
+    assert row["exit"] == "777"
+
+
+def test_times_by_exit(make):
+    events = [vmexit(100), event(110, "entry"), vmexit(200), event(230, "entry")]
+    [row] = by_handling(make([[exit_(1, 2)]], events)).to_pylist()
+    assert row == {
+        "exit": "npf", "handled": "kernel", "exits": 2, "total_ns": 40, "vmm_ns": 0, "mean_ns": 20.0, "min_ns": 10,
+        "max_ns": 30, "sd_ns": 10.0,
+    }  # fmt: skip
+
+
+def test_reasons(make):
+    rows = by_reason(by_handling(make([ROWS], STORY))).to_pylist()
+    assert [
+        (row["exit"], row["exits"], row["kernel"], row["user"], row["total_ns"], row["vmm_ns"]) for row in rows
+    ] == [
+        ("ioio", 1, 0, 1, 400, 300),
+        ("hlt", 1, 1, 0, 200, 0),
+        ("npf", 1, 1, 0, 30, 0),
+    ]
+
+
+def test_events_that_never_came_are_told(make):
+    rows = {row["event"]: row["events"] for row in by_event(make([ROWS], STORY)).to_pylist()}
+    assert (rows["kvm_exit"], rows["kvm_cpuid"], len(rows)) == (4, 0, len(NAMES))
+
+
+def test_the_three_counts(make):
+    closing = {"stats": {"start": [{"exits": 10}], "end": [{"exits": 14}]}, "interrupted": [1]}
+    trace = make([ROWS], STORY, summary=closing, lost=[7])
+    [row] = by_vcpu(trace).to_pylist()
+    assert row == {
+        "vcpu": 0, "kvm_exit": 4, "exits": 4, "returns": 1, "rows": 1, "errors": 1, "interrupted": 1, "lost": 7,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stats", [None, [], {"start": 1}, {"start": [{}], "end": [{"exits": "x"}]}])
+def test_damaged_counters_are_none(make, stats):
+    assert by_vcpu(make([ROWS], STORY, summary={"stats": stats})).to_pylist()[0]["exits"] is None
+
+
+def test_the_file_is_in_order_whatever_the_batches(make):
+    trace = make([ROWS], STORY[5:], STORY[:5])
+    assert trace.kernel.table["t"].to_pylist() == [values["t"] for values in STORY]
+
+
+def test_what_was_recorded_is_read(make):
+    row = make([ROWS], [vmexit(1, "msr", vcpu=0, host_cpu=3, reason=0x7C, rip=9, info1=1, info2=2, a=5, b=1 << 63)])
+    assert row.kernel.table.to_pylist() == [
+        {"vcpu": 0, "t": 1, "event": "kvm_exit", "host_cpu": 3, "reason": 0x7C, "exit": "msr", "rip": 9, "info1": 1,
+         "info2": 2, "a": 5, "b": 1 << 63}
+    ]  # fmt: skip
+
+
+def test_a_trace_without(tmp_path):
+    record_all(tmp_path / "t.arrow", [ROWS])
+    assert tracer.load(tmp_path / "t.arrow").kernel is None
+
+
+def test_the_command_says_how_to_get_them(tmp_path, capsys):
+    record_all(tmp_path / "t.arrow", [ROWS])
+    assert (main(["kernel", str(tmp_path / "t.arrow")]), "trace.kernel = true" in capsys.readouterr().err) == (2, True)
+
+
+def test_the_command(make, capsys):
+    status = main(["kernel", str(make([ROWS], STORY).path)])
+    out = capsys.readouterr().out
+    assert (status, [word for word in ("reasons", "times", "vcpus", "events", "ioio") if word not in out]) == (0, [])
+
+
+def test_either_reader_refuses_the_other_table(make):
+    trace = make([ROWS], STORY)
+    with pytest.raises(TraceError, match="kernel-1"):
+        tracer.load(trace.kernel.path)
+    with pytest.raises(TraceError, match="not a table of the kernel's events"):
+        KernelTable(trace.path)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+def test_a_damaged_file_is_an_error(make, part):
+    trace = make([ROWS], STORY)
+    data = trace.kernel.path.read_bytes()
+    path = trace.kernel.path
+    path.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(TraceError):
+        told(tracer.load(trace.path))
+
+
+def test_a_stream_that_cannot_be_written(tmp_path):
+    recorder = KernelRecorder(tmp_path / "absent" / "t.arrow", Source(STORY), dict, NAMES)
+    recorder.start()
+    with pytest.raises(TraceError, match="cannot write the kernel's events"):
+        recorder.finish({})
+
+
+def test_what_a_killed_run_left_is_set_aside(tmp_path):
+    from tracer.paths import kernel_stream_path, set_aside
+
+    path = tmp_path / "t.arrow"
+    kernel_stream_path(path).write_bytes(b"x")
+    set_aside(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["t.killed.kernel.arrows"]
+
+
+def test_a_copied_pair_stays_a_pair(make, tmp_path):
+    trace = make([ROWS], STORY)
+    shutil.copy(trace.path, tmp_path / "other.arrow")
+    shutil.copy(trace.kernel.path, tmp_path / "other.kernel.arrow")
+    assert tracer.load(tmp_path / "other.arrow").kernel.table.num_rows == len(STORY)
+
+
+def test_the_documentation_has_every_column_and_event():
+    text = (Path(__file__).parents[2] / "docs" / "parts" / "kernel.md").read_text()
+    columns = [f"| {column.unit} | {column.doc} |" for column in COLUMNS]
+    fields = [f"`{into.names[0]}`" for intos in EVENTS.values() for into in intos if into.slot not in ("reason", "isa")]
+    assert [each for each in (*columns, *fields, *(f"| `{name}` |" for name in EVENTS)) if each not in text] == []

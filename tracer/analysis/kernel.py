@@ -1,0 +1,205 @@
+"""The kernel's own events in tables: by exit reason as ``perf kvm stat`` has it, by tracepoint, and beside the other
+counts of the same exits."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tracer.analysis.kernel_spans import CAME, EXIT, INTERRUPTED, KERNEL, ROW, USERSPACE, described, kernel_of, spans
+from tracer.reader import Trace
+
+
+def reasons_schema() -> Any:
+    """The schema of :func:`by_reason`: exits of one reason, all vCPUs together."""
+    return described(
+        ("exit", "string", "", "the processor's exit"),
+        ("exits", "int64", "", "exits of the guest"),
+        ("kernel", "int64", "", "of them, handled by the kernel alone (interrupted ones among them)"),
+        ("user", "int64", "", "of them, that came to userspace"),
+        ("share", "double", "share", "of the time of all exits"),
+        ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry, as perf kvm stat counts it; an hlt's has its sleep"),
+        ("vmm_ns", "int64", "ns", "of it, with the VMM"),
+    )
+
+
+def times_schema() -> Any:
+    """The schema of :func:`by_handling`: exits of one reason that were handled in one way."""
+    return described(
+        ("exit", "string", "", "the processor's exit"),
+        ("handled", "string", "", "kernel, userspace or interrupted"),
+        ("exits", "int64", "", "how many"),
+        ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry"),
+        ("vmm_ns", "int64", "ns", "of it, with the VMM"),
+        ("mean_ns", "double", "ns", "mean of kvm_exit to kvm_entry"),
+        ("min_ns", "int64", "ns", "shortest"),
+        ("max_ns", "int64", "ns", "longest"),
+        ("sd_ns", "double", "ns", "standard deviation"),
+    )
+
+
+def events_schema() -> Any:
+    """The schema of :func:`by_event`."""
+    return described(
+        ("event", "string", "", "tracepoint"),
+        ("events", "int64", "", "how often"),
+        ("first_ns", "int64", "ns", "the first, since the start"),
+        ("last_ns", "int64", "ns", "the last"),
+    )
+
+
+def vcpus_schema() -> Any:
+    """The schema of :func:`by_vcpu`: three counts of the same things."""
+    return described(
+        ("vcpu", "uint16", "", "index of the vCPU"),
+        ("kvm_exit", "int64", "", "events kvm_exit"),
+        ("exits", "int64", "", "KVM's own counter of exits (KVM_GET_STATS_FD); null where the host has none"),
+        ("returns", "int64", "", "events kvm_userspace_exit without an error"),
+        ("rows", "int64", "", "rows of the trace"),
+        ("errors", "int64", "", "events kvm_userspace_exit with an error: interrupted KVM_RUN"),
+        ("interrupted", "int64", "", "the VMM's own count of these; null where the run did not end"),
+        ("lost", "int64", "", "events that the ring had no room for"),
+    )
+
+
+def by_handling(trace: Trace) -> Any:
+    """Spans by exit and the way they were handled, the most time first: a ``pyarrow.Table`` of :func:`times_schema`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = []
+    for piece in spans(trace):
+        total = pc.subtract(piece["t_entry"], piece["t"])
+        wide = pa.table(
+            {"exit": piece["exit"], "handled": piece["handled"], "total": total, "vmm": piece["user_ns"], "min": total,
+             "max": total, "square": pc.power(total.cast(pa.float64()), 2),
+             "exits": pa.repeat(pa.scalar(1, pa.int64()), piece.num_rows)}
+        )  # fmt: skip
+        parts.append(_summed(wide.filter(pc.is_in(piece["handled"], pa.array([KERNEL, CAME, INTERRUPTED])))))
+    rows = []
+    for row in _summed(pa.concat_tables(parts)).to_pylist() if parts else []:
+        mean = row["total"] / row["exits"]
+        variance = max(row["square"] / row["exits"] - mean * mean, 0.0)
+        rows.append({
+            "exit": row["exit"], "handled": row["handled"], "exits": row["exits"], "total_ns": row["total"],
+            "vmm_ns": row["vmm"], "mean_ns": mean, "min_ns": row["min"], "max_ns": row["max"],
+            "sd_ns": math.sqrt(variance),
+        })  # fmt: skip
+    return pa.Table.from_pylist(
+        sorted(rows, key=lambda row: (-row["total_ns"], row["exit"], row["handled"])), times_schema()
+    )
+
+
+def _summed(wide: Any) -> Any:
+    keys, sums, ends = ["exit", "handled"], ["exits", "total", "square", "vmm"], ["min", "max"]
+    done = wide.group_by(keys).aggregate([*((name, "sum") for name in sums), *((name, name) for name in ends)])
+    given = [*keys, *(f"{name}_sum" for name in sums), *(f"{name}_{name}" for name in ends)]  # their order is not fixed
+    return done.select(given).rename_columns([*keys, *sums, *ends])
+
+
+def by_reason(times: Any) -> Any:
+    """What :func:`by_handling` gave, by exit alone, the most time first; a table of :func:`reasons_schema`."""
+    import pyarrow as pa
+
+    found: dict[str, dict[str, Any]] = {}
+    for row in times.to_pylist():
+        to = found.setdefault(row["exit"], dict.fromkeys(("exits", "kernel", "user", "total_ns", "vmm_ns"), 0))
+        to["user" if row["handled"] == CAME else "kernel"] += row["exits"]
+        for name in ("exits", "total_ns", "vmm_ns"):
+            to[name] += row[name]
+    time = sum(row["total_ns"] for row in found.values())
+    rows = [{"exit": name, **row, "share": row["total_ns"] / time if time else 0.0} for name, row in found.items()]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: (-row["total_ns"], row["exit"])), reasons_schema())
+
+
+def by_event(trace: Trace) -> Any:
+    """The events by tracepoint, the most frequent first; those that were on and never came too."""
+    import pyarrow as pa
+
+    kernel = kernel_of(trace)
+    found: dict[str, list[int]] = {}
+    for batch in kernel.batches(["t", "event"]):
+        part = pa.table({"event": batch["event"].cast(pa.utf8()), "t": batch["t"]}).group_by("event")
+        for row in part.aggregate([("t", "count"), ("t", "min"), ("t", "max")]).to_pylist():
+            count, first, last = found.get(row["event"], [0, row["t_min"], row["t_max"]])
+            found[row["event"]] = [count + row["t_count"], min(first, row["t_min"]), max(last, row["t_max"])]
+    counted = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))
+    rows: list[dict[str, Any]] = [
+        {"event": name, "events": n, "first_ns": first, "last_ns": last} for name, (n, first, last) in counted
+    ]
+    never = [name for name in sorted(kernel.events) if name not in found]
+    rows += [{"event": name, "events": 0, "first_ns": None, "last_ns": None} for name in never]
+    return pa.Table.from_pylist(rows, events_schema())
+
+
+def by_vcpu(trace: Trace) -> Any:
+    """The events beside KVM's own counters and the trace's rows, for each vCPU."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kernel, closing = kernel_of(trace), trace.summary or {}
+    counts: dict[int, dict[str, int]] = {}
+    for batch in kernel.batches(["vcpu", "event", "a"]):
+        failed = pc.not_equal(batch["a"], pa.scalar(0, pa.uint64()))
+        event = batch["event"].cast(pa.utf8())
+        kind = pc.if_else(pc.and_(pc.equal(event, USERSPACE), failed), "error", event)
+        _count(counts, pa.table({"vcpu": batch["vcpu"], "kind": kind}))
+    for batch in trace.batches(["vcpu"]):
+        _count(counts, pa.table({"vcpu": batch["vcpu"], "kind": pa.repeat(ROW, batch.num_rows)}))
+    rows = []
+    for vcpu in range(max([*counts, len(kernel.lost) - 1], default=-1) + 1):
+        seen = counts.get(vcpu, {})
+        rows.append({
+            "vcpu": vcpu, "kvm_exit": seen.get(EXIT, 0), "exits": _kvm(closing, vcpu, "exits"),
+            "returns": seen.get(USERSPACE, 0), "rows": seen.get(ROW, 0), "errors": seen.get("error", 0),
+            "interrupted": _of(closing.get("interrupted"), vcpu), "lost": _of(kernel.lost, vcpu) or 0,
+        })  # fmt: skip
+    return pa.Table.from_pylist(rows, vcpus_schema())
+
+
+def _count(counts: dict[int, dict[str, int]], table: Any) -> None:
+    for row in table.group_by(["vcpu", "kind"]).aggregate([("kind", "count")]).to_pylist():
+        of = counts.setdefault(row["vcpu"], {})
+        of[row["kind"]] = of.get(row["kind"], 0) + row["kind_count"]
+
+
+def _of(values: object, index: int) -> int | None:
+    value = values[index] if isinstance(values, list) and index < len(values) else None
+    return value if isinstance(value, int) else None
+
+
+def _kvm(closing: Mapping[str, Any], vcpu: int, name: str) -> int | None:
+    """A counter of KVM's over the run, None where the trace has none."""
+    stats = closing.get("stats")
+    ends = []
+    for key in ("start", "end"):
+        each = stats.get(key) if isinstance(stats, dict) else None
+        one = each[vcpu] if isinstance(each, list) and vcpu < len(each) else None
+        value = one.get(name) if isinstance(one, dict) else None
+        if not isinstance(value, int):
+            return None
+        ends.append(value)
+    return ends[1] - ends[0]
+
+
+def notes(trace: Trace, counts: Any) -> list[str]:
+    """Sentences: what is missing, and how the three counts that :func:`by_vcpu` gave agree."""
+    kernel = kernel_of(trace)
+    vcpus = counts.to_pylist()
+    found = []
+    if not kernel.complete:
+        found.append("The kernel's events are not complete: the run goes on, or was killed.")
+    if lost := sum(row["lost"] for row in vcpus):
+        found.append(f"{lost:,} events were lost, their rings were full: counts are too low, spans may be missing.")
+    if unknown := (kernel.summary or {}).get("unknown"):
+        found.append(f"{unknown} records were not as the kernel's formats say, and are left out.")
+    exits, counted = sum(row["kvm_exit"] for row in vcpus), [row["exits"] for row in vcpus]
+    returns, rows = sum(row["returns"] for row in vcpus), sum(row["rows"] for row in vcpus)
+    if not exits and rows:
+        found.append("There is no kvm_exit: this host's KVM runs the guest without the processor's help (emulation).")
+    if all(isinstance(number, int) for number in counted):
+        kvm = sum(counted)
+        same = "the same" if kvm == exits else f"{exits - kvm:+,}"
+        found.append(f"kvm_exit came {exits:,} times; KVM's own counter of exits says {kvm:,}: {same}.")
+    same = "the same" if returns == rows else f"{returns - rows:+,}"
+    found.append(f"KVM_RUN returned to userspace {returns:,} times; the trace has {rows:,} rows: {same}.")
+    return found

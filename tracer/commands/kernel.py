@@ -1,0 +1,23 @@
+"""``vmtrace kernel``: exits that the kernel handled beside those that came to userspace; the kernel's own events."""
+
+import argparse
+from pathlib import Path
+
+from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes
+from tracer.output import add_formats, show
+from tracer.reader import load
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", type=Path, help="the trace; its kernel events are the .kernel.arrow beside it")
+    add_formats(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the tables."""
+    trace = load(options.file)
+    times, vcpus = by_handling(trace), by_vcpu(trace)
+    tables = {"reasons": by_reason(times), "times": times, "vcpus": vcpus, "events": by_event(trace)}
+    show(tables, options, "\n".join(notes(trace, vcpus)))
+    return 0

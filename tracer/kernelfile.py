@@ -1,0 +1,328 @@
+"""The second table of a trace, the kernel's own events: its schema, its recorder and its reader.
+
+``boot.kernel.arrows`` is the stream while running, ``boot.kernel.arrow`` the finished file, as for the trace itself.
+Columns: :data:`vmspec.kernel_record.COLUMNS`.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from tracer.errors import TraceError
+from tracer.paths import kernel_path, kernel_stream_path
+from tracer.rewrite import summary_metadata, write_file
+from tracer.schema import KEY_FORMAT, KEY_SUMMARY, _texts
+from vmspec.kernel_record import COLUMNS, EXIT_NAMES
+
+FORMAT = "kernel-1"  # never that of a trace: a reader of traces refuses this table, and the other way round
+KEY_EVENTS = "vmrun.kernel.events"  # JSON list: names of the tracepoints; a code in `event` is an index into it
+KEY_FORMATS = "vmrun.kernel.formats"  # JSON: the kernel's formats of them
+KEY_CLOCK = "vmrun.clock"
+
+ROWS = 16384
+INTERVAL = 0.5  # seconds between batches of a guest that exits rarely
+WIDTHS = {"event": 1, "exit": 2, "uint16": 2, "int64": 8, "uint64": 8}
+
+
+def kernel_schema(metadata: Mapping[str, str], events: Sequence[str]) -> Any:
+    """The ``pyarrow.Schema`` of the second table: no nulls, units and meanings in the fields' metadata."""
+    import pyarrow as pa
+
+    types = {"event": pa.dictionary(pa.int8(), pa.utf8()), "exit": pa.dictionary(pa.int16(), pa.utf8())}
+    fields = [
+        pa.field(
+            column.name,
+            types.get(column.type) or pa.type_for_alias(column.type),
+            nullable=False,
+            metadata={"unit": column.unit, "doc": column.doc},
+        )
+        for column in COLUMNS
+    ]
+    return pa.schema(fields, metadata={**metadata, KEY_FORMAT: FORMAT, KEY_EVENTS: json.dumps(list(events))})
+
+
+class KernelBuffers:
+    """Room for ``rows`` rows, one writable buffer of little-endian values per column; codes: int8, of exit int16."""
+
+    def __init__(self, rows: int = ROWS) -> None:
+        self.rows = rows
+        self.columns = {column.name: bytearray(rows * WIDTHS[column.type]) for column in COLUMNS}
+
+    def batch(self, rows: int, schema: Any, names: Mapping[str, Any]) -> Any:
+        """The first ``rows`` rows as a ``pyarrow.RecordBatch`` that shares the buffers' memory."""
+        import pyarrow as pa
+
+        arrays = []
+        for field, column in zip(schema, COLUMNS, strict=True):
+            values = pa.py_buffer(memoryview(self.columns[column.name])[: rows * WIDTHS[column.type]])
+            if column.name in names:
+                arrays.append(pa.DictionaryArray.from_buffers(field.type, rows, [None, values], names[column.name]))
+            else:
+                arrays.append(pa.Array.from_buffers(field.type, rows, [None, values]))
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def kernel_names(events: Sequence[str]) -> dict[str, Any]:
+    """The dictionaries of the table."""
+    return {"event": _texts(tuple(events)), "exit": _texts(EXIT_NAMES)}
+
+
+def warm() -> None:
+    """Import what the recorder needs, before the guest starts: loading a shared library keeps the interpreter from all
+    other threads, on a slow disk for longer than the kernel's rings last."""
+    import pyarrow  # noqa: F401
+
+
+class KernelSource(Protocol):
+    """The kernel's rings, as the recorder sees them."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when a ring is a quarter full, when woken, or after ``seconds``."""
+
+    def wake(self) -> None:
+        """Let :meth:`wait` return now."""
+
+    def tick(self) -> None:
+        """Events until now may be drained."""
+
+    def drain(self, buffers: KernelBuffers) -> int:
+        """The next events of all vCPUs; returns how many."""
+
+
+class KernelRecorder:
+    """Writes a source's events to the stream beside ``path`` (the trace's), and at the end to the finished file.
+
+    It never stops the guest: what does not fit in the kernel's rings is lost and counted; what cannot be written ends
+    the recording of the kernel's events, which :meth:`finish` says.
+    """
+
+    def __init__(
+        self, path: Path, source: KernelSource, metadata: Callable[[], Mapping[str, str]], events: Sequence[str]
+    ) -> None:
+        self.path = kernel_path(path)
+        self.stream = kernel_stream_path(path)
+        self.rows = 0
+        self._source = source
+        self._metadata = metadata
+        self._events = list(events)
+        self._stopping = threading.Event()
+        self._failure: Exception | None = None
+        self._schema: Any = None
+        self._names: dict[str, Any] = {}
+        self._sink: Any = None
+        self._writer: Any = None
+        self._whole = 0  # bytes of the stream up to the last whole batch
+        self._thread = threading.Thread(target=self._run, name="kernel-recorder", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; see :func:`warm`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread drain what is left, and wait for it: the source is not used after this."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._source.wake()
+            self._thread.join()
+
+    def finish(self, summary: dict[str, Any]) -> Path:
+        """Close the stream with ``summary`` and write the finished file; returns its path. No vCPU runs any more.
+
+        Raises TraceError, which says what was kept, when any of it could not be written, now or earlier."""
+        if self._thread.ident is None:
+            self._thread.start()
+        self.stop()
+        try:
+            if self._failure is not None:
+                raise self._failure
+            closing = KernelBuffers(0).batch(0, self._schema, self._names)
+            if self._writer is not None:
+                self._writer.write_batch(closing, custom_metadata=summary_metadata(summary))
+                self._writer.close()
+                self._sink.close()
+                self._writer = None
+            write_file(self.path, self._batches, self._schema, summary, closing=closing, time="t")
+            self.stream.unlink(missing_ok=True)
+        except Exception as error:
+            number = getattr(error, "errno", None)
+            why = os.strerror(number) if number else f"{type(error).__name__}: {error}"
+            raise TraceError(
+                f"cannot write the kernel's events, {self.path}: {why}; what was written until then is in {self.stream}"
+            ) from error
+        return self.path
+
+    def _run(self) -> None:
+        try:
+            self._open()
+            buffers = KernelBuffers()
+            stopping = False
+            while not stopping:
+                stopping = self._stopping.is_set()  # before the drain, which then is the last
+                if not stopping:
+                    self._source.wait(INTERVAL)
+                self._source.tick()
+                while rows := self._source.drain(buffers):
+                    self._write(buffers, rows)
+                    if rows < buffers.rows:
+                        break
+        except Exception as error:
+            self._failure = error
+            self._cut()
+
+    def _write(self, buffers: KernelBuffers, rows: int) -> None:
+        self._writer.write_batch(buffers.batch(rows, self._schema, self._names))
+        self._whole = self._sink.tell()
+        self.rows += rows
+
+    def _open(self) -> None:
+        import pyarrow as pa
+
+        self._schema = kernel_schema(self._metadata(), self._events)
+        self._names = kernel_names(self._events)
+        self._sink = pa.OSFile(str(self.stream), "wb")
+        self._writer = pa.ipc.new_stream(self._sink, self._schema)
+
+    def _cut(self) -> None:
+        """Leave a stream that can be read up to its last whole batch."""
+        self._writer = None
+        if self._sink is not None:
+            with suppress(OSError):
+                self._sink.close()
+            with suppress(OSError):
+                os.truncate(self.stream, self._whole)
+
+    def _batches(self) -> Any:
+        import pyarrow as pa
+
+        with pa.OSFile(str(self.stream), "rb") as source, pa.ipc.open_stream(source) as reader:
+            yield from reader
+
+
+class KernelTable:
+    """The kernel's events of a run: rows in the order of t.
+
+    ``events`` are the tracepoints that were on; ``summary`` is what the runner said at the end: ``lost`` (events that
+    a ring had no room for, by vCPU), ``unknown`` (records not as the formats say), ``rows`` and ``isa`` (1 VMX, 2 SVM,
+    0 not known); None for a run that has not ended, or was killed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self.path = path
+        self.summary: dict[str, Any] | None = None
+        try:
+            with pa.OSFile(str(path), "rb") as source:
+                self._is_file = source.read(6) == b"ARROW1"
+            with self._opened() as reader:
+                schema = reader.schema
+            self.metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+            self.events: list[str] = json.loads(self.metadata.get(KEY_EVENTS, "null"))
+            if self.metadata.get(KEY_FORMAT) != FORMAT or not isinstance(self.events, list):
+                raise TraceError(f"{path} is not a table of the kernel's events of format {FORMAT}")
+            if not schema.equals(kernel_schema({}, [])):
+                raise TraceError(f"{path} does not have the columns of the kernel's events")
+            for _, custom in self._read([COLUMNS[0].name]):
+                if custom is not None and KEY_SUMMARY.encode() in custom:
+                    self.summary = json.loads(bytes(custom[KEY_SUMMARY.encode()]))
+            if self.summary is not None and not isinstance(self.summary, dict):
+                raise TraceError(f"{path}: its closing summary is damaged")
+        except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+            raise TraceError(f"{path} is damaged or cut short: {error}") from error
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run ended and everything that was drained is here; lost events are in the summary."""
+        return self.summary is not None and self.summary.get("complete", True) is True
+
+    @property
+    def lost(self) -> list[int]:
+        """Events lost, by vCPU."""
+        lost = (self.summary or {}).get("lost")
+        return [number for number in lost if isinstance(number, int)] if isinstance(lost, list) else []
+
+    @cached_property
+    def table(self) -> Any:
+        """All rows as one ``pyarrow.Table``."""
+        import pyarrow as pa
+
+        schema = kernel_schema(self.metadata, self.events)
+        return pa.Table.from_batches([batch.cast(schema) for batch in self.batches()], schema)
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """The rows as record batches, none of them empty; ``columns`` chooses, in the table's order."""
+        for batch, _ in self._read(columns):
+            if batch.num_rows:
+                yield batch
+
+    def to_pandas(self) -> Any:
+        """All rows as a ``pandas.DataFrame``; event and exit are categoricals."""
+        try:
+            import pandas  # noqa: F401 - pyarrow needs it, and says so less plainly
+        except ImportError:
+            raise TraceError("pandas is not installed: pip install vmrun[pandas]") from None
+        return self.table.to_pandas()
+
+    def _opened(self, columns: Sequence[str] | None = None) -> Any:
+        import pyarrow as pa
+
+        names = [column.name for column in COLUMNS]
+        wanted = [names.index(name) for name in columns] if columns is not None else None
+        options = pa.ipc.IpcReadOptions(included_fields=wanted)
+        source = pa.OSFile(str(self.path), "rb")
+        return (pa.ipc.open_file if self._is_file else pa.ipc.open_stream)(source, options=options)
+
+    def _read(self, columns: Sequence[str] | None) -> Iterator[tuple[Any, Any]]:
+        import pyarrow as pa
+
+        try:
+            with self._opened(columns) as reader:
+                if self._is_file:
+                    for index in range(reader.num_record_batches):
+                        yield _checked(*reader.get_batch_with_custom_metadata(index))
+                else:
+                    for batch, custom in reader.iter_batches_with_custom_metadata():
+                        yield _checked(batch, custom)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if self._is_file:
+                raise TraceError(f"{self.path} is damaged: {error}") from error
+            # A stream that ends within a batch is what a killed run leaves: what came before is the table.
+
+
+def _checked(batch: Any, custom: Any) -> tuple[Any, Any]:
+    batch.validate(full=True)  # a damaged file must not become a crash of what reads it
+    if any(column.null_count for column in batch.columns):
+        raise ValueError("a column has nulls")
+    return batch, custom
+
+
+def finish_killed(path: Path, output: Path) -> KernelTable | None:
+    """Write the finished table of the kernel's events that a killed run left in its stream beside ``path``, as that of
+    the trace ``output``; None where it left none. Raises TraceError, OSError and ``pyarrow.ArrowException``."""
+    stream = kernel_stream_path(path)
+    if not stream.exists() or not stream.stat().st_size:
+        return None
+    left = KernelTable(stream)
+    schema, names = kernel_schema(left.metadata, left.events), kernel_names(left.events)
+    closing = KernelBuffers(0).batch(0, schema, names)
+    summary = left.summary or {"complete": False}
+    write_file(kernel_path(output), left.batches, schema, summary, closing=closing, time="t")
+    return left
+
+
+def beside(path: Path, clock: str) -> KernelTable | None:
+    """The kernel's events of the run whose trace is at ``path``, told by the trace's clock; None where there are none.
+
+    Raises TraceError where they are damaged.
+    """
+    for candidate in (kernel_path(path), kernel_stream_path(path)):
+        if candidate.exists() and candidate.stat().st_size:
+            table = KernelTable(candidate)
+            if table.metadata.get(KEY_CLOCK) == clock:
+                return table
+    return None
