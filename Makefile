@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py vmspec/record.py
 
 # Programs of Debian's that tests and measurements use, each with its packages.
-TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver
+TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf
 BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86
 
 .PHONY: demo test soak bench lint setup clean

@@ -24,11 +24,13 @@ import debian  # noqa: E402 - found through the path above
 
 
 class Job(NamedTuple):
-    """One run: ``arguments`` of vmrun; ``kill`` is when it is killed, seconds after the guest's start."""
+    """One run: ``arguments`` of vmrun; ``kill`` is when it is killed, seconds after the guest's start; with
+    ``perf``, `perf kvm stat` counts beside."""
 
     name: str
     arguments: Sequence[str]
     kill: float | None = None
+    perf: bool = False
 
 
 class Boot(NamedTuple):
@@ -95,9 +97,9 @@ def jobs(group: str) -> list[Job]:
 
 
 def kernel_traced() -> Job:
-    """A boot with the kernel's own events beside the trace."""
+    """A boot with the kernel's own events beside the trace, and perf beside that."""
     job = TRACED.job(name="kernel-traced")
-    return job._replace(arguments=[*job.arguments, "--set", 'trace.kernel="required"'])
+    return job._replace(arguments=[*job.arguments, "--set", 'trace.kernel="required"'], perf=True)
 
 
 def kills(number: int) -> list[Job]:
@@ -118,6 +120,7 @@ class Run:
         self.status: int = result["status"]
         self.console = (directory / "console").read_bytes()
         self.log = (directory / "log").read_text()
+        self.perf = (directory / "perf.txt").read_text() if (directory / "perf.txt").exists() else ""
         self.path = directory / "trace.arrow"
         self.exits: dict[int, Counter[str]] = {thread: Counter() for thread, *_ in result["returns"]}
         self.failed: Counter[int] = Counter()

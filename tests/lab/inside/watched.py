@@ -2,8 +2,8 @@
 
     watched.py JOBS OUT
 
-JOBS is a JSON file, a list of {"name", "arguments" (of vmrun), "kill" (seconds after the guest's start, or null)}. Each
-run leaves in OUT/NAME what vmrun printed (console, log), its trace or what the kill left of it, and result.json:
+JOBS is a JSON file, a list of {"name", "arguments" (of vmrun), "kill" (seconds after the guest's start, or null),
+"perf" (whether `perf kvm stat` counts beside)}. Each run leaves in OUT/NAME what vmrun printed (console, log), its trace or what the kill left of it, and result.json:
 "status", "seconds", and "returns", a list of [thread, KVM exit reason, errno, number of returns from KVM_RUN]. A vmrun
 that does not end is aborted; the log then has its threads' stacks.
 """
@@ -57,12 +57,39 @@ def returns() -> list[tuple[int, ...]]:
     return [(thread, reason, error - (1 << 64) * (error >> 63), n) for thread, reason, error, n in rows]
 
 
-def run(arguments: list[str], kill: float | None) -> dict[str, object]:
+@contextmanager
+def perf(wanted: bool) -> Iterator[None]:
+    """Have `perf kvm stat` record whatever guests run meanwhile; what it reports is left in HERE/perf.txt."""
+    if not wanted:
+        yield
+        return
+    data = HERE / "perf.data"
+    recorder = subprocess.Popen(
+        ["perf", "kvm", "stat", "record", "-a", "-o", data], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    while not data.exists() and recorder.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)  # it opens its events after the file
+    yield
+    recorder.send_signal(signal.SIGINT)
+    _, said = recorder.communicate()
+    report = ["perf", "kvm", "-i", data, "stat", "report", "--event=vmexit"]
+    done = subprocess.run(report, capture_output=True, text=True, check=False)
+    (HERE / "perf.txt").write_text(done.stdout + done.stderr + said.decode(errors="replace"))
+    data.unlink(missing_ok=True)
+
+
+def run(arguments: list[str], kill: float | None, measured: bool) -> dict[str, object]:
     """One run; its files are left in HERE."""
     command = [sys.executable, "-m", "runner.cli", *arguments, "--timeout", LIMIT]
     command += ["--trace", str(HERE / "trace.arrow")]
     environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
-    with returns_counted() as counts, (HERE / "console").open("wb") as console, (HERE / "log").open("wb") as log:
+    with (
+        perf(measured),
+        returns_counted() as counts,
+        (HERE / "console").open("wb") as console,
+        (HERE / "log").open("wb") as log,
+    ):
         start = time.monotonic()
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=log
@@ -90,7 +117,7 @@ def main() -> None:
     jobs, out = Path(sys.argv[1]), Path(sys.argv[2])
     for job in json.loads(jobs.read_text()):
         HERE.mkdir()
-        result = run(job["arguments"], job["kill"])
+        result = run(job["arguments"], job["kill"], job["perf"])
         # About one boot in thirty stands still for ever, QEMU's own as a monitor in the lab too: QEMU 7.2 can translate
         # a page of kernel code while another processor patches it. One is said and tried again; two are a failure.
         if result["status"] in STUCK:
@@ -98,7 +125,7 @@ def main() -> None:
             shutil.copytree(HERE, out / f"{job['name']}-stuck")
             shutil.rmtree(HERE)
             HERE.mkdir()
-            result = run(job["arguments"], job["kill"])
+            result = run(job["arguments"], job["kill"], job["perf"])
         (HERE / "result.json").write_text(json.dumps(result))
         shutil.copytree(HERE, out / job["name"])
         shutil.rmtree(HERE)
