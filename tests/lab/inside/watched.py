@@ -3,9 +3,10 @@
     watched.py JOBS OUT
 
 JOBS is a JSON file, a list of {"name", "arguments" (of vmrun), "kill" (seconds after the guest's start, or null) and
-"perf" (whether `perf kvm stat` counts beside)}. Each run leaves in OUT/NAME what vmrun printed (console, log), its trace or what
-the kill left of it, and result.json: "status", "seconds", and "returns", a list of [thread, KVM exit reason, errno, number
-of returns from KVM_RUN]. A vmrun that does not end is aborted; the log then has its threads' stacks.
+"perf" (whether `perf kvm stat` counts beside)}. Each run leaves in OUT/NAME what vmrun printed (console, log), its
+trace or what the kill left of it, and result.json: "status", "seconds", and "returns", a list of [thread, KVM exit
+reason, errno, number of returns from KVM_RUN]. A vmrun that does not end is aborted; the log then has its threads'
+stacks.
 """
 
 import json
