@@ -248,7 +248,7 @@ def test_a_copied_pair_stays_a_pair(make, tmp_path):
 
 
 def test_the_documentation_has_every_column_and_event():
-    text = (Path(__file__).parents[2] / "docs" / "parts" / "kernel.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "kernel.md").read_text()
     columns = [f"| {column.unit} | {column.doc} |" for column in COLUMNS]
     fields = [f"`{into.names[0]}`" for intos in EVENTS.values() for into in intos if into.slot not in ("reason", "isa")]
     assert [each for each in (*columns, *fields, *(f"| `{name}` |" for name in EVENTS)) if each not in text] == []
