@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from runner.devices.device import DeviceError
     from runner.kvm.errors import HostError, KvmError
     from runner.result import Result
-    from runner.run import run
+    from runner.session import run
 
 __all__ = ["DeviceError", "HostError", "KvmError", "Result", "run"]
 
@@ -18,7 +18,7 @@ _PLACES = {
     "HostError": "runner.kvm.errors",
     "KvmError": "runner.kvm.errors",
     "Result": "runner.result",
-    "run": "runner.run",
+    "run": "runner.session",
 }
 
 

@@ -1,4 +1,4 @@
-"""``vmrun``: the command. It turns results and errors into exit statuses and prose; all else is in runner.run."""
+"""``vmrun``: the command. It turns results and errors into exit statuses and prose; all else is in runner.session."""
 
 import argparse
 import gc
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a spec; returns the exit status."""
     arguments = parser().parse_args(argv)
     try:
-        from runner.run import run
+        from runner.session import run
     except ImportError as error:
         if "_native" not in str(error):
             raise

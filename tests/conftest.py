@@ -128,7 +128,7 @@ def run_guest(write_spec: Callable[..., Path]) -> Callable[..., Any]:
     """
 
     def run(code: bytes | str, *, input: int | None = None, output: int | None = None, **spec: Any) -> Any:
-        from runner.run import run
+        from runner.session import run
 
         return run(write_spec(code, **spec), input=input, output=output)
 

@@ -218,7 +218,7 @@ class Keep(Device):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_interrupt_while_the_run_begins(run_guest, monkeypatch, when):
-    from runner.run import Session
+    from runner.session import Session
 
     started = Session._started
 
@@ -277,7 +277,7 @@ def test_a_trace_whose_name_is_needed_for_its_rings(run_guest, tmp_path):
 
 
 def test_a_trace_that_another_run_is_writing(write_spec):
-    from runner.run import run
+    from runner.session import run
 
     spec = write_spec(SPIN, vm={"timeout": "1500ms"})
     other = threading.Thread(target=run, args=(spec,))

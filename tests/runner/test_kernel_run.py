@@ -14,7 +14,7 @@ import tracer
 from runner.kernel import formats, perf
 from runner.kernel.perf import KernelEvents
 from runner.kvm.errors import HostError
-from runner.run import run
+from runner.session import run
 from tracer.kernelfile import KernelTable
 from vmspec.kernel_record import EVENTS
 
