@@ -53,7 +53,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for number in range(runs + 1):  # the first round fills the lab's page cache and is not counted
         for name, command in COMMANDS.items():
-            # The emulated host lets a guest stand still now and then, whoever runs it (see tests/lab/inside/watched.py).
+            # The emulated host lets a guest stand still now and then, whoever runs it (tests/lab/inside/watched.py).
             while (seconds := userspace(command)) is None:
                 print(f"{name}: stood still, and is started once more", flush=True)
             print(f"{name}: {seconds:.2f} s{' (not counted)' if number == 0 else ''}", flush=True)
