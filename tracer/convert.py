@@ -1,7 +1,6 @@
 """A trace in other files: finished file, stream, Parquet, and CSV for what reads nothing better.
 
-Files, streams and Parquet hold all of a trace, so each can be made of each; CSV is rows only, and written only. In
-Parquet the closing summary, which is no row, is one more key of the schema's metadata, ``vmrun.summary``.
+Files, streams and Parquet hold all of a trace, so each can be made of each; CSV is rows only, and written only.
 """
 
 import json
@@ -11,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import TraceError
+from tracer.export import csv, parquet
 from tracer.merge import recoded, settled
 from tracer.reader import checked, load, read_devices, read_metadata, read_summary
 from tracer.rewrite import empty, in_order, summary_metadata, write_file
 from tracer.schema import FORMAT, KEY_SUMMARY, dictionaries, trace_schema
+from tracer.sink import sink
 
 PARQUET_MAGIC = b"PAR1"
 KINDS = {".arrow": "file", ".feather": "file", ".arrows": "stream", ".parquet": "parquet", ".csv": "csv"}
@@ -105,75 +106,20 @@ def _stream(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], sum
     import pyarrow as pa
 
     rows = 0
-
-    def write(temporary: Path) -> None:
-        nonlocal rows
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            for batch in in_order(batches):
-                writer.write_batch(batch)
-                rows += batch.num_rows
-            if summary is not None:
-                writer.write_batch(empty(schema), custom_metadata=summary_metadata(summary))
-
-    _whole(target, write)
+    with sink(target) as out, pa.ipc.new_stream(out, schema) as writer:
+        for batch in in_order(batches):
+            writer.write_batch(batch)
+            rows += batch.num_rows
+        if summary is not None:
+            writer.write_batch(empty(schema), custom_metadata=summary_metadata(summary))
     return rows
 
 
 def _parquet(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
-    import pyarrow.parquet
-
-    rows = 0
-    extra = {} if summary is None else summary_metadata(summary)
-    schema = schema.with_metadata({**schema.metadata, **{key.encode(): text.encode() for key, text in extra.items()}})
-
-    def write(temporary: Path) -> None:
-        nonlocal rows
-        with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for batch in in_order(batches):
-                writer.write_batch(batch.replace_schema_metadata(schema.metadata))
-                rows += batch.num_rows
-
-    _whole(target, write)
-    return rows
+    with sink(target) as out:
+        return parquet.write(schema, in_order(batches), summary, out)
 
 
 def _csv(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
-    """Names in place of codes, payloads in hexadecimal."""
-    import pyarrow as pa
-    import pyarrow.csv
-
-    rows = 0
-    plain = pa.schema([(field.name, _plain_type(field.type)) for field in schema])
-
-    def write(temporary: Path) -> None:
-        nonlocal rows
-        with pyarrow.csv.CSVWriter(temporary, plain) as writer:
-            for batch in in_order(batches):
-                arrays = [
-                    pa.array([value.hex() for value in array.to_pylist()], pa.utf8())
-                    if pa.types.is_binary(array.type)
-                    else array.cast(field.type)
-                    for array, field in zip(batch.columns, plain, strict=True)
-                ]
-                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=plain))
-                rows += batch.num_rows
-
-    _whole(target, write)
-    return rows
-
-
-def _plain_type(type_: Any) -> Any:
-    import pyarrow as pa
-
-    return pa.utf8() if pa.types.is_dictionary(type_) or pa.types.is_binary(type_) else type_
-
-
-def _whole(target: Path, write: Callable[[Path], None]) -> None:
-    """Let a file be written beside its place and put there when it is whole."""
-    temporary = target.with_name(target.name + ".tmp")
-    try:
-        write(temporary)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with sink(target) as out:
+        return csv.write(schema, in_order(batches), out)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tracer.errors import TraceError
-from tracer.export.sink import sink
 from tracer.reader import Trace, load
+from tracer.sink import sink
 
 # Each with the suffix of its files, and what it is for.
 FORMATS = {
@@ -62,11 +62,11 @@ def _write(trace: Trace, out: BinaryIO, options: argparse.Namespace) -> None:
         case "parquet":
             from tracer.export import parquet
 
-            parquet.write(trace, out)
+            parquet.write(trace.schema, trace.batches(), trace.summary, out)
         case "csv":
             from tracer.export import csv
 
-            csv.write(trace, out)
+            csv.write(trace.schema, trace.batches(), out)
         case "pcap":
             from tracer.export import pcap
 

@@ -10,6 +10,7 @@ from tracer.html.data import gather
 from tracer.html.page import no_symbols, render
 from tracer.html.tables import Symbols
 from tracer.reader import Trace, load
+from tracer.sink import sink
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -26,15 +27,8 @@ def run(options: argparse.Namespace) -> int:
         raise TraceError(f"the report would overwrite the trace {options.file}: give another name with -o")
     findings = gather(trace)
     html = render(trace, findings, symbols=_symbols(trace, findings.rips)).encode(errors="replace")
-    temporary = output.with_name(output.name + ".tmp")
-    try:
-        try:
-            temporary.write_bytes(html)
-            temporary.replace(output)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise TraceError(f"cannot write {output}: {error.strerror}") from error
+    with sink(output) as out:
+        out.write(html)
     print(f"{output}: {len(html) / 1e6:.1f} MB")
     return 0
 

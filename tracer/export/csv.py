@@ -1,20 +1,22 @@
 """CSV with a head line: names for codes, ``payload`` in hexadecimal, all other numbers decimal, times in ns."""
 
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-from tracer.reader import Trace
 
-
-def write(trace: Trace, out: BinaryIO) -> None:
-    """Write all rows."""
+def write(schema: Any, batches: Iterable[Any], out: BinaryIO) -> int:
+    """Write a trace's batches; returns the rows."""
     import pyarrow as pa
     import pyarrow.csv
 
-    plain = pa.schema([pa.field(field.name, _type(field.type)) for field in trace.schema])
+    plain = pa.schema([pa.field(field.name, _type(field.type)) for field in schema])
+    rows = 0
     with pyarrow.csv.CSVWriter(out, plain) as writer:
-        for batch in trace.batches():
+        for batch in batches:
             columns = [_plain(column) for column in batch.columns]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=plain))
+            rows += batch.num_rows
+    return rows
 
 
 def _type(type_: Any) -> Any:

@@ -1,18 +1,27 @@
-"""Parquet: the same rows, columns and metadata, which pandas, polars and DuckDB read without pyarrow's IPC."""
+"""Parquet: the same rows, columns and metadata, which pandas, polars and DuckDB read without pyarrow's IPC.
 
-from typing import BinaryIO
+The closing summary, which is no row, is one more key of the schema's metadata, ``vmrun.summary``.
+"""
 
-from tracer.reader import Trace
-from tracer.rewrite import gathered
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+from tracer.rewrite import gathered, summary_metadata
 
 GROUP = 1 << 18  # rows of a row group
 
 
-def write(trace: Trace, out: BinaryIO) -> None:
-    """Write all rows, in row groups of at least :data:`GROUP` rows."""
+def write(schema: Any, batches: Iterable[Any], summary: dict[str, Any] | None, out: BinaryIO) -> int:
+    """Write a trace's batches, in row groups of at least :data:`GROUP` rows; returns the rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(out, trace.schema, compression="zstd") as writer:
-        for batch in gathered(trace.batches(), GROUP):
-            writer.write_table(pa.Table.from_batches([batch]), row_group_size=2 * GROUP)
+    extra = {} if summary is None else summary_metadata(summary)
+    schema = schema.with_metadata({**schema.metadata, **{key.encode(): text.encode() for key, text in extra.items()}})
+    rows = 0
+    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+        for batch in gathered(batches, GROUP):
+            table = pa.Table.from_batches([batch]).replace_schema_metadata(schema.metadata)
+            writer.write_table(table, row_group_size=2 * GROUP)
+            rows += batch.num_rows
+    return rows

@@ -1,6 +1,7 @@
 """The formats that hold the rows themselves: Parquet and CSV; and collapsed stacks, which count them."""
 
 import csv
+import json
 
 import duckdb
 import pandas
@@ -12,10 +13,12 @@ from exportfakes import exported, some_rows
 from tracer.reader import load
 
 
-def test_parquet_has_the_same_rows_schema_and_metadata(tmp_path):
+def test_parquet_has_the_same_rows_schema_metadata_and_summary(tmp_path):
     path = exported(tmp_path, "parquet")
     ours, theirs = load(tmp_path / "trace.arrow"), pyarrow.parquet.read_table(path)
-    assert theirs.schema.equals(ours.schema, check_metadata=True)
+    metadata = dict(theirs.schema.metadata)
+    assert json.loads(metadata.pop(b"vmrun.summary")) == ours.summary
+    assert theirs.schema.with_metadata(metadata).equals(ours.schema, check_metadata=True)
     assert theirs.to_pylist() == ours.table.to_pylist()
 
 

@@ -1,4 +1,4 @@
-"""Where an export goes: a file that appears whole or not at all, or standard output."""
+"""Where what is made of a trace goes: a file that appears whole or not at all, or standard output."""
 
 import os
 import sys
