@@ -70,7 +70,7 @@ def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
     for name, table in tables.items():
         shown = as_rich(name, table, limit)
         if console.measure(shown, options=console.options.update(max_width=WIDE)).maximum > console.width:
-            shown = as_rich(name, _without_details(table), limit)
+            shown = as_rich(name, without_details(table), limit)
         console.print()
         console.print(shown)
 
@@ -102,7 +102,8 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
     return shown
 
 
-def _without_details(table: Any) -> Any:
+def without_details(table: Any) -> Any:
+    """The table without the columns that are less asked for, where there is little room."""
     return table.select([field.name for field in table.schema if b"detail" not in (field.metadata or {})])
 
 

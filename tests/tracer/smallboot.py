@@ -21,7 +21,7 @@ CONSOLE = {10: b"first line\r\n", 12: b"second\n", 60: b"after a wait\n", 90: b"
 def exits_of_a_boot():
     """Two vCPUs: the first prints, byte by byte and a microsecond apart, and probes; the second works and halts."""
     first = [
-        exit_(ms * 1_000_000 + 1000 * at, data=bytes([byte]), rip=0xFFFF_0000, flags=tracefakes.FLAGS["RIP"])
+        exit_(ms * 1_000_000 + 1000 * at, data=bytes([byte]), rip=0xFFFF_FFFF_8100_0000, flags=tracefakes.FLAGS["RIP"])
         for ms, text in CONSOLE.items()
         for at, byte in enumerate(text)
     ]

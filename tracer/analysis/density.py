@@ -5,12 +5,12 @@ from typing import Any
 
 from attrs import frozen
 
-from tracer.analysis.tally import Tally
+from tracer.analysis.scan import Grouping, grouped, regroup
 
 BINS = 16384  # over the whole span: more than a screen has columns, so that there is something to zoom into
 CELLS = 60_000  # bins with exits, of all groups: what a page can carry; bins are joined in twos until it holds
 
-MEASURES = {"exits": ("t_exit", "count"), "handler_ns": ("handler_ns", "sum")}
+MEASURES = {"exits": ("handling", "count"), "handling_ns": ("handling", "sum")}
 
 
 def density_schema(keys: Sequence[tuple[str, Any]]) -> Any:
@@ -26,7 +26,7 @@ def density_schema(keys: Sequence[tuple[str, Any]]) -> Any:
             field("t", "ns", "start of the bin"),
             *(pa.field(name, type_, metadata={"unit": "", "doc": "what the exits are of"}) for name, type_ in keys),
             field("exits", "", "exits whose t_exit is in the bin"),
-            field("handler_ns", "ns", "their handling time in all, also what of it is after the bin's end"),
+            field("handling_ns", "ns", "their handling time in all, also what of it is after the bin's end"),
         ]
     )
 
@@ -41,14 +41,14 @@ class Binned:
     table: Any
 
     def totals(self) -> Any:
-        """Each group's ``exits`` and ``handler_ns`` over all bins, most exits first."""
-        grouped = self.table.group_by(list(self.keys)).aggregate([("exits", "sum"), ("handler_ns", "sum")])
+        """Each group's ``exits`` and ``handling_ns`` over all bins, most exits first."""
+        grouped = self.table.group_by(list(self.keys)).aggregate([("exits", "sum"), ("handling_ns", "sum")])
         named = grouped.rename_columns([name.removesuffix("_sum") for name in grouped.column_names])
         return named.sort_by([("exits", "descending"), *((key, "ascending") for key in self.keys)])
 
 
 class Density:
-    """Exits by time bin and ``keys``, over tables added one after another (columns t_exit, handler_ns and the keys).
+    """Exits by time bin and ``keys``, over tables added one after another (columns t_exit, t_entry and the keys).
 
     The bins divide the time from 0 to ``span`` (ns) evenly; what lies outside goes to the first or the last.
     """
@@ -58,7 +58,8 @@ class Density:
         self._cells = cells
         self._width = max(-(-span // bins), 1)
         self._last = max(span - 1, 0) // self._width
-        self._tally = Tally(["bin", *keys], MEASURES, limit=None)
+        self._by = ("bin", *keys)
+        self._total: Any = None
 
     def add(self, rows: Any) -> None:
         """Add the rows of a table."""
@@ -67,7 +68,11 @@ class Density:
 
         bins = pc.divide(rows["t_exit"], self._width)
         bins = pc.min_element_wise(pc.max_element_wise(bins, pa.scalar(0, pa.int64())), pa.scalar(self._last))
-        self._tally.add(rows.select(["t_exit", "handler_ns", *self._keys]).append_column("bin", bins))
+        handling = pc.subtract(rows["t_entry"], rows["t_exit"])
+        binned = rows.select(self._keys).append_column("bin", bins).append_column("handling", handling)
+        part = grouped(binned, Grouping(tuple(binned.column_names), self._by, MEASURES))
+        whole = part if self._total is None else pa.concat_tables([self._total, part])
+        self._total = regroup(whole, self._by, MEASURES)
         self._join(4 * self._cells)  # memory stays bounded while reading, and the result as fine as it may be
 
     def binned(self) -> Binned | None:
@@ -75,11 +80,10 @@ class Density:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        self._join(self._cells)
-        table = self._tally.table()
-        if table is None:
+        if self._total is None:
             return None
-        table = table.sort_by([(key, "ascending") for key in ("bin", *self._keys)])
+        self._join(self._cells)
+        table = self._total.sort_by([(key, "ascending") for key in self._by])
         table = table.append_column("t", pc.multiply(table["bin"], self._width))
         schema = density_schema([(key, table[key].type) for key in self._keys])
         columns = [table[name].combine_chunks() for name in schema.names]
@@ -89,10 +93,12 @@ class Density:
         """Join bins in twos until no more than so many cells are left (or one bin)."""
         import pyarrow.compute as pc
 
-        while self._tally.groups > cells and self._last > 0:
+        while self._total.num_rows > cells and self._last > 0:
             self._width *= 2
             self._last //= 2
-            self._tally.recode("bin", lambda bins: pc.divide(bins, 2))
+            at = self._total.column_names.index("bin")
+            halved = self._total.set_column(at, "bin", pc.divide(self._total["bin"], 2))
+            self._total = regroup(halved, self._by, MEASURES)
 
 
 def density(

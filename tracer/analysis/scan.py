@@ -5,15 +5,15 @@ the small results are merged. What is read meanwhile is unpacked by Arrow's own 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from attrs import frozen
 
+from tracer.analysis.chunks import ROWS, chunks
 from tracer.reader import Trace
 
-CHUNK = 1 << 18  # rows grouped at once: fewer cost more calls, more leave the processor's cache
 WORKERS = 2
 GROUPS = 1 << 18  # groups kept of one grouping
 PENDING = 64  # partial results that wait to be merged
@@ -49,14 +49,14 @@ def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
     parts: list[list[Any]] = [[] for _ in groupings]
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: deque[Future[list[Any]]] = deque()
-        for chunk in _chunks(trace, columns):
-            waiting.append(pool.submit(lambda chunk: [_partial(chunk, grouping) for grouping in groupings], chunk))
+        for chunk in chunks(trace, columns, ROWS):
+            waiting.append(pool.submit(lambda chunk: [grouped(chunk, grouping) for grouping in groupings], chunk))
             if len(waiting) > WORKERS:
                 _collect(parts, waiting.popleft().result(), groupings)
         while waiting:
             _collect(parts, waiting.popleft().result(), groupings)
     return [
-        _merge(tables, grouping) if tables else _partial(trace.schema.empty_table().select(columns), grouping)
+        _merge(tables, grouping) if tables else grouped(trace.schema.empty_table().select(columns), grouping)
         for tables, grouping in zip(parts, groupings, strict=True)
     ]
 
@@ -68,31 +68,16 @@ def regroup(table: Any, keys: Sequence[str], aggregates: Mapping[str, tuple[str,
     return merged.rename_columns([*keys, *aggregates])
 
 
-def _chunks(trace: Trace, columns: Sequence[str]) -> Iterator[Any]:
+def grouped(chunk: Any, grouping: Grouping) -> Any:
+    """The rows of one table, grouped; :func:`regroup` joins several such results, one after another."""
     import pyarrow as pa
 
-    held: list[Any] = []
-    rows = 0
-    for batch in trace.batches(columns):
-        held.append(batch)
-        rows += batch.num_rows
-        if rows >= CHUNK:
-            yield pa.Table.from_batches(held)
-            held, rows = [], 0
-    if held:
-        yield pa.Table.from_batches(held)
-
-
-def _partial(chunk: Any, grouping: Grouping) -> Any:
-    """One chunk, grouped."""
-    import pyarrow as pa
-
-    table = chunk.select(list(grouping.columns)).unify_dictionaries()
+    table = chunk.select(list(grouping.columns))
     table = grouping.prepare(table) if grouping.prepare is not None else table
-    grouped = table.group_by(list(grouping.keys), use_threads=False).aggregate(list(grouping.aggregates.values()))
-    grouped = grouped.rename_columns([*grouping.keys, *grouping.aggregates])
-    plain = [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in grouped.schema]
-    return grouped.cast(pa.schema(plain))
+    made = table.group_by(list(grouping.keys), use_threads=False).aggregate(list(grouping.aggregates.values()))
+    made = made.rename_columns([*grouping.keys, *grouping.aggregates])
+    plain = [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in made.schema]
+    return made.cast(pa.schema(plain))
 
 
 def _collect(parts: list[list[Any]], new: list[Any], groupings: Sequence[Grouping]) -> None:

@@ -35,8 +35,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _symbols(trace: Trace, rips: Any) -> Symbols:
     """Names for RIPs, where the kernel that ran is still there; ``rips`` is the page's table of them."""
-    if rips is None:
-        return no_symbols
     columns = (rips[name].to_pylist() for name in ("rip", "reason"))
     names = namer(trace, [rip for rip, reason in zip(*columns, strict=True) if reason == "io"])
     return no_symbols if names.symbols is None else lambda rip: names.name(rip)[1]

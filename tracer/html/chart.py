@@ -3,7 +3,8 @@
 from typing import Any
 
 from tracer.analysis.density import Binned
-from tracer.html.data import ACCESSES, Findings
+from tracer.analysis.summary import MOVING
+from tracer.html.data import Findings
 from tracer.output import printable
 from tracer.schema import NO_DEVICE
 
@@ -32,7 +33,7 @@ def _rows(density: Binned) -> list[dict[str, Any]]:
     groups = [tuple(group[key] for key in density.keys) for group in density.totals().to_pylist()]
     shown = {group: index for index, group in enumerate(groups[: ROWS if len(groups) <= ROWS else ROWS - 1])}
     cells: list[dict[int, tuple[int, int]]] = [{} for _ in range(min(len(groups), ROWS))]
-    columns = [density.table[name].to_pylist() for name in (*density.keys, "bin", "exits", "handler_ns")]
+    columns = [density.table[name].to_pylist() for name in (*density.keys, "bin", "exits", "handling_ns")]
     for *group, bin_, exits, handler in zip(*columns, strict=True):
         row = cells[shown.get(tuple(group), -1)]
         before = row.get(bin_, (0, 0))
@@ -48,7 +49,7 @@ def _name(density: Binned, group: tuple[Any, ...]) -> str:
     device, reason = (printable(str(part)) for part in group)
     if device != NO_DEVICE:
         return f"{device} {reason}"
-    return f"no device {reason}" if reason in ACCESSES else reason  # a hlt is never a device's
+    return f"no device {reason}" if reason in MOVING else reason  # a hlt is never a device's
 
 
 def _sparse(name: str, row: dict[int, tuple[int, int]]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
         "Ended": ", ".join(ended) or "not said",
         "Length": duration(findings.end),
         "Exits": f"{findings.rows:,}",
-        "vCPUs": str(vm.get("vcpus", len(findings.vcpus))),
+        "vCPUs": str(vm.get("vcpus", findings.tables["vcpu"].num_rows)),
         "Memory": str(vm.get("memory", "not said")),
     }
     images = {
@@ -109,7 +109,7 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
     return {
         "name": str(vm.get("name", trace.path.name)),
         "complete": trace.complete,
-        "crashed": result.get("kind") in {"triple-fault", "internal-error", "fail-entry", "crash"},
+        "crashed": result.get("kind") in {"triple-fault", "internal-error", "fail-entry", "unexpected-exit"},
         "facts": facts,
         "images": images,
         "more": {name: value for name, value in more.items() if value},
@@ -119,14 +119,9 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
 
 def _tables(findings: Findings, symbols: Symbols) -> dict[str, Any]:
     """The tables by name, as cells."""
-    total = findings.rows
-    return {
-        "reasons": described(findings.reasons, total),
-        "devices": described(findings.devices, total),
-        "addresses": described(findings.addresses, total),
-        "unclaimed": described(findings.unclaimed, total),
-        "rips": described(findings.rips, total, symbols),  # the one place where addresses get names
-    }
+    names = {"reasons": "reason", "devices": "device", "addresses": "address", "unclaimed": "unclaimed"}
+    cells = {name: described(findings.tables[table], symbols) for name, table in names.items()}
+    return cells | {"rips": described(findings.rips, symbols)}
 
 
 def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:

@@ -13,11 +13,11 @@ ROWS = st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from("ab"), st.inte
 
 
 def table(rows):
-    """A table of (t_exit, device, handler_ns)."""
+    """A table of (t_exit, device, handling in ns)."""
     return pa.table({
         "t_exit": pa.array([t for t, _, _ in rows], pa.int64()),
         "device": [device for _, device, _ in rows],
-        "handler_ns": pa.array([ns for _, _, ns in rows], pa.int64()),
+        "t_entry": pa.array([t + ns for t, _, ns in rows], pa.int64()),
     })  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def test_every_exit_is_in_the_bin_of_its_time(rows, bins, cells):
     got = density.table
     true = Counter((t // density.width, device) for t, device, _ in rows)
     assert {(row["bin"], row["device"]): row["exits"] for row in got.to_pylist()} == true
-    assert sum(got["handler_ns"].to_pylist()) == sum(ns for _, _, ns in rows)
+    assert sum(got["handling_ns"].to_pylist()) == sum(ns for _, _, ns in rows)
     assert all(row["t"] == row["bin"] * density.width for row in got.to_pylist())
     assert got.num_rows <= max(cells, 2)  # one bin is the coarsest: a cell for each device
 
@@ -45,14 +45,14 @@ def test_times_outside_the_span_go_to_its_ends():
 
 @pytest.mark.parametrize("span", [0, 1, 1 << 62])
 def test_any_span_has_bins(span):
-    assert density([table([(0, "a", 7)])], span, ["device"]).table["handler_ns"].to_pylist() == [7]
+    assert density([table([(0, "a", 7)])], span, ["device"]).table["handling_ns"].to_pylist() == [7]
 
 
 def test_totals_are_the_bins_sums():
     made = density([table([(1, "a", 2), (5, "b", 3), (7, "b", 4)])], 10, ["device"])
     assert made.totals().to_pylist() == [
-        {"device": "b", "exits": 2, "handler_ns": 7},
-        {"device": "a", "exits": 1, "handler_ns": 2},
+        {"device": "b", "exits": 2, "handling_ns": 7},
+        {"device": "a", "exits": 1, "handling_ns": 2},
     ]
 
 

@@ -59,7 +59,7 @@ def in_batches(rows, cuts):
 def test_any_split_gives_what_a_plain_computation_gives(rows, cuts, chunk):
     keys = ("reason", "device", "addr", "size", "vcpu")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "CHUNK", chunk)
+        patch.setattr(scan, "ROWS", chunk)
         patch.setattr(scan, "PENDING", 3)
         found = exits.by(in_batches(rows, cuts), *keys).to_pylist()
     groups = defaultdict(list)
@@ -101,7 +101,7 @@ def test_more_addresses_than_can_be_told_apart_are_folded(monkeypatch):
     monkeypatch.setattr(scan, "GROUPS", 10)
     often = [("mmio", "-", 7, 4, 0, 100, 1)] * 50
     rows = [("mmio", "-", 1000 + at, 4, 0, 100, 1) for at in range(100)]
-    monkeypatch.setattr(scan, "CHUNK", 30)
+    monkeypatch.setattr(scan, "ROWS", 30)
     found = exits.by(in_batches(often + rows, range(0, 150, 10)), "addr").to_pylist()
     assert len(found) <= 10
     assert {row["addr"]: row["samples"] for row in found}[7] == 50

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
-from tracer.html.data import Vcpu, exits_until, gather
+from tracer.html.data import exits_until, gather
 
 
 class Batches:
@@ -31,25 +31,24 @@ def test_exits_until_times(exits, times, size):
 def test_groups(boot):
     found = gather(tracer.load(boot))
     assert found.rows == 69
-    assert {row["reason"]: row["exits"] for row in found.reasons.to_pylist()} == {"io": 38, "mmio": 30, "hlt": 1}
-    assert {row["device"]: row["exits"] for row in found.devices.to_pylist()} == {"serial0": 37, "rtc0": 30, "-": 2}
-    assert found.addresses.select(["addr", "exits", "bytes"]).to_pylist() == [
-        {"addr": 0x3F8, "exits": 37, "bytes": 37},
-        {"addr": 0xD0000000, "exits": 30, "bytes": 60},
-        {"addr": 0xCF8, "exits": 1, "bytes": 4},
+    reasons, devices = found.tables["reason"].to_pylist(), found.tables["device"].to_pylist()
+    assert {row["reason"]: row["samples"] for row in reasons} == {"io": 38, "mmio": 30, "hlt": 1}
+    assert {row["device"]: row["samples"] for row in devices} == {"serial0": 37, "rtc0": 30, "-": 2}
+    assert found.tables["address"].select(["addr", "samples", "bytes"]).to_pylist() == [
+        {"addr": 0x3F8, "samples": 37, "bytes": 37},
+        {"addr": 0xD0000000, "samples": 30, "bytes": 60},
+        {"addr": 0xCF8, "samples": 1, "bytes": 4},
     ]
-    assert found.unclaimed.select(["addr", "exits"]).to_pylist() == [{"addr": 0xCF8, "exits": 1}]
-    assert found.rips.select(["rip", "exits"]).to_pylist() == [{"rip": 0xFFFF0000, "exits": 37}]
-    assert found.missed == 0
+    assert found.tables["unclaimed"].select(["addr", "samples"]).to_pylist() == [{"addr": 0xCF8, "samples": 1}]
+    assert found.rips.select(["rip", "samples"]).to_pylist() == [{"rip": 0xFFFFFFFF81000000, "samples": 37}]
 
 
 def test_time_of_each_vcpu(boot):
-    assert gather(tracer.load(boot)).vcpus == (
-        Vcpu(
-            vcpu=0, exits=38, first_ns=10_000_000, guest_ns=84_996_300, halted_ns=1_000_000, handler_ns=3800, hlt_ns=0
-        ),
-        Vcpu(1, 31, 20_000_000, 29_997_000, None, 5_003_000, 5_000_000),
-    )
+    names = ("vcpu", "samples", "start_ns", "guest_ns", "halted_ns", "handling_ns", "hlt_ns")
+    assert [tuple(row[name] for name in names) for row in gather(tracer.load(boot)).tables["vcpu"].to_pylist()] == [
+        (0, 38, 10_000_000, 84_996_300, 1_000_000, 3800, 0),
+        (1, 31, 20_000_000, 29_997_000, None, 5_003_000, 5_000_000),
+    ]
 
 
 def test_densities_hold_every_exit(boot):
@@ -69,4 +68,5 @@ def test_phases_and_console(boot):
 
 def test_a_trace_without_exits(record):
     found = gather(tracer.load(record([[]])))
-    assert (found.rows, found.reasons, found.rips, found.vcpus, found.console.lines) == (0, None, None, (), ())
+    tables = [found.tables[name].num_rows for name in ("reason", "device", "address", "unclaimed", "vcpu")]
+    assert (found.rows, tables, found.rips.num_rows, found.console.lines) == (0, [0] * 5, 0, ())

@@ -59,7 +59,7 @@ def test_a_trace_without_exits_has_a_page(record, page):
 
 
 def test_symbols_stand_beside_rips(boot, page):
-    assert "serial_out+0x4" in Reader(page(boot, symbols={0xFFFF0000: "serial_out+0x4"}.get)).text
+    assert "serial_out+0x4" in Reader(page(boot, symbols={0xFFFFFFFF81000000: "serial_out+0x4"}.get)).text
     assert "symbol" not in Reader(page(boot)).text
 
 
