@@ -12,8 +12,9 @@ from typing import Any
 from tracer.errors import TraceError
 from tracer.export import csv, parquet
 from tracer.merge import recoded, settled
-from tracer.reader import checked, load, read_devices, read_metadata, read_summary
+from tracer.reader import load, read_devices, read_metadata, read_summary
 from tracer.rewrite import empty, in_order, summary_metadata, write_file
+from tracer.rowfile import checked
 from tracer.schema import FORMAT, KEY_SUMMARY, dictionaries, trace_schema
 from tracer.sink import sink
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from tracer.errors import TraceError
 from tracer.paths import lock, ring_path, stream_path, trace_path
-from tracer.reader import STREAM_MAGIC, Trace, checked, load, read_devices, read_metadata, read_summary
+from tracer.reader import Trace, load, read_devices, read_metadata, read_summary
+from tracer.rowfile import STREAM_MAGIC, checked
 from tracer.schema import KEY_SUMMARY, trace_schema
 
 POLL = 0.1  # seconds between looks at a stream that has nothing new

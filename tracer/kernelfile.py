@@ -7,16 +7,16 @@ Columns: :data:`vmspec.kernel_record.COLUMNS`.
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from tracer.errors import TraceError
 from tracer.paths import kernel_path, kernel_stream_path
 from tracer.rewrite import summary_metadata, write_file
-from tracer.schema import KEY_FORMAT, KEY_SUMMARY, _texts
+from tracer.rowfile import RowFile
+from tracer.schema import KEY_FORMAT, KEY_SUMMARY, texts
 from vmspec.kernel_record import COLUMNS, EXIT_NAMES
 
 FORMAT = "kernel-1"  # never that of a trace: a reader of traces refuses this table, and the other way round
@@ -69,7 +69,7 @@ class KernelBuffers:
 
 def kernel_names(events: Sequence[str]) -> dict[str, Any]:
     """The dictionaries of the table."""
-    return {"event": _texts(tuple(events)), "exit": _texts(EXIT_NAMES)}
+    return {"event": texts(tuple(events)), "exit": texts(EXIT_NAMES)}
 
 
 def warm() -> None:
@@ -203,7 +203,7 @@ class KernelRecorder:
             yield from reader
 
 
-class KernelTable:
+class KernelTable(RowFile):
     """The kernel's events of a run: rows in the order of t.
 
     ``events`` are the tracepoints that were on; ``summary`` is what the runner said at the end: ``lost`` (events that
@@ -212,28 +212,23 @@ class KernelTable:
     """
 
     def __init__(self, path: Path) -> None:
-        import pyarrow as pa
-
-        self.path = path
+        super().__init__(path)
         self.summary: dict[str, Any] | None = None
+        schema, last = self._ends()
         try:
-            with pa.OSFile(str(path), "rb") as source:
-                self._is_file = source.read(6) == b"ARROW1"
-            with self._opened() as reader:
-                schema = reader.schema
             self.metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
             self.events: list[str] = json.loads(self.metadata.get(KEY_EVENTS, "null"))
-            if self.metadata.get(KEY_FORMAT) != FORMAT or not isinstance(self.events, list):
-                raise TraceError(f"{path} is not a table of the kernel's events of format {FORMAT}")
-            if not schema.equals(kernel_schema({}, [])):
-                raise TraceError(f"{path} does not have the columns of the kernel's events")
-            for _, custom in self._read([COLUMNS[0].name]):
-                if custom is not None and KEY_SUMMARY.encode() in custom:
-                    self.summary = json.loads(bytes(custom[KEY_SUMMARY.encode()]))
-            if self.summary is not None and not isinstance(self.summary, dict):
-                raise TraceError(f"{path}: its closing summary is damaged")
-        except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+            if last is not None and KEY_SUMMARY.encode() in last:
+                self.summary = json.loads(bytes(last[KEY_SUMMARY.encode()]))
+        except (ValueError, RecursionError) as error:
             raise TraceError(f"{path} is damaged or cut short: {error}") from error
+        if self.metadata.get(KEY_FORMAT) != FORMAT or not isinstance(self.events, list):
+            raise TraceError(f"{path} is not a table of the kernel's events of format {FORMAT}")
+        if self.summary is not None and not isinstance(self.summary, dict):
+            raise TraceError(f"{path}: its closing summary is damaged")
+        self.schema = kernel_schema(self.metadata, self.events)
+        if not schema.equals(self.schema):
+            raise TraceError(f"{path} does not have the columns of the kernel's events")
 
     @property
     def complete(self) -> bool:
@@ -245,60 +240,6 @@ class KernelTable:
         """Events lost, by vCPU."""
         lost = (self.summary or {}).get("lost")
         return [number for number in lost if isinstance(number, int)] if isinstance(lost, list) else []
-
-    @cached_property
-    def table(self) -> Any:
-        """All rows as one ``pyarrow.Table``."""
-        import pyarrow as pa
-
-        schema = kernel_schema(self.metadata, self.events)
-        return pa.Table.from_batches([batch.cast(schema) for batch in self.batches()], schema)
-
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
-        """The rows as record batches, none of them empty; ``columns`` chooses, in the table's order."""
-        for batch, _ in self._read(columns):
-            if batch.num_rows:
-                yield batch
-
-    def to_pandas(self) -> Any:
-        """All rows as a ``pandas.DataFrame``; event and exit are categoricals."""
-        try:
-            import pandas  # noqa: F401 - pyarrow needs it, and says so less plainly
-        except ImportError:
-            raise TraceError("pandas is not installed: pip install vmrun[pandas]") from None
-        return self.table.to_pandas()
-
-    def _opened(self, columns: Sequence[str] | None = None) -> Any:
-        import pyarrow as pa
-
-        names = [column.name for column in COLUMNS]
-        wanted = [names.index(name) for name in columns] if columns is not None else None
-        options = pa.ipc.IpcReadOptions(included_fields=wanted)
-        source = pa.OSFile(str(self.path), "rb")
-        return (pa.ipc.open_file if self._is_file else pa.ipc.open_stream)(source, options=options)
-
-    def _read(self, columns: Sequence[str] | None) -> Iterator[tuple[Any, Any]]:
-        import pyarrow as pa
-
-        try:
-            with self._opened(columns) as reader:
-                if self._is_file:
-                    for index in range(reader.num_record_batches):
-                        yield _checked(*reader.get_batch_with_custom_metadata(index))
-                else:
-                    for batch, custom in reader.iter_batches_with_custom_metadata():
-                        yield _checked(batch, custom)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            if self._is_file:
-                raise TraceError(f"{self.path} is damaged: {error}") from error
-            # A stream that ends within a batch is what a killed run leaves: what came before is the table.
-
-
-def _checked(batch: Any, custom: Any) -> tuple[Any, Any]:
-    batch.validate(full=True)  # a damaged file must not become a crash of what reads it
-    if any(column.null_count for column in batch.columns):
-        raise ValueError("a column has nulls")
-    return batch, custom
 
 
 def finish_killed(path: Path, output: Path) -> KernelTable | None:

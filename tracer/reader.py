@@ -3,20 +3,17 @@
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracer.errors import TraceError
+from tracer.rowfile import RowFile
 from tracer.schema import FORMAT, KEY_DEVICES, KEY_FORMAT, KEY_SUMMARY, trace_schema
-from vmspec.record import RING_MAGIC
 
 if TYPE_CHECKING:
     from tracer.kernelfile import KernelTable
-
-FILE_MAGIC = b"ARROW1"
-STREAM_MAGIC = b"\xff\xff\xff\xff"  # the continuation marker before the first message (Arrow columnar format, IPC)
 
 
 def load(path: str | os.PathLike[str]) -> "Trace":
@@ -27,7 +24,7 @@ def load(path: str | os.PathLike[str]) -> "Trace":
     return Trace(Path(path))
 
 
-class Trace:
+class Trace(RowFile):
     """One recorded run. The columns are those of :data:`vmspec.record.COLUMNS`; rows are ordered by t_exit.
 
     ``metadata`` are the schema's keys and values; ``devices`` the names of the plan's devices; ``summary`` is what
@@ -36,8 +33,7 @@ class Trace:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._is_file = _is_file(path)
+        super().__init__(path)
         self.summary: dict[str, Any] | None = None
         schema, last = self._ends()
         self.metadata = read_metadata(path, schema)
@@ -46,11 +42,6 @@ class Trace:
             raise TraceError(f"{path} does not have the columns of a trace of format {FORMAT}")
         if last is not None and KEY_SUMMARY.encode() in last:
             self.summary = read_summary(path, bytes(last[KEY_SUMMARY.encode()]))
-
-    @property
-    def kind(self) -> str:
-        """What kind of file it is: "file" (finished) or "stream"."""
-        return "file" if self._is_file else "stream"
 
     @property
     def complete(self) -> bool:
@@ -78,31 +69,6 @@ class Trace:
         return _object(self.path, "vmrun.clock", self.metadata.get("vmrun.clock", "{}").encode())
 
     @cached_property
-    def table(self) -> Any:
-        """All rows as a ``pyarrow.Table``."""
-        import pyarrow as pa
-
-        return pa.Table.from_batches(list(self.batches()), schema=self.schema).unify_dictionaries()
-
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
-        """The rows as ``pyarrow.RecordBatch`` objects, read one after another; of a cut stream, the whole ones.
-
-        ``columns`` names the columns that are wanted, in the trace's order; the others are neither read nor unpacked.
-        Raises TraceError when a finished file turns out to be damaged.
-        """
-        for batch, _ in self._read(columns):
-            if batch.num_rows:
-                yield batch
-
-    def to_pandas(self) -> Any:
-        """All rows as a ``pandas.DataFrame``; reason, direction and device are categoricals."""
-        try:
-            import pandas  # noqa: F401 - pyarrow needs it, and says so less plainly
-        except ImportError:
-            raise TraceError("pandas is not installed: pip install vmrun[pandas]") from None
-        return self.table.to_pandas()
-
-    @cached_property
     def kernel(self) -> "KernelTable | None":
         """The kernel's own events of this run, which ``trace.kernel`` asked for; None where there are none."""
         from tracer.kernelfile import beside
@@ -114,86 +80,6 @@ class Trace:
         from tracer.console import Console
 
         return Console(self, self.devices, device).text
-
-    def _ends(self) -> tuple[Any, Mapping[bytes, bytes] | None]:
-        """The schema, and the custom metadata of the last batch."""
-        import pyarrow as pa
-
-        try:
-            with pa.OSFile(str(self.path), "rb") as source:
-                if not self._is_file:
-                    with pa.ipc.open_stream(source) as stream:
-                        schema = stream.schema
-                    custom = [custom for _, custom in self._read()]
-                    return schema, custom[-1] if custom else None
-                with pa.ipc.open_file(source) as reader:
-                    count = reader.num_record_batches
-                    return reader.schema, reader.get_batch_with_custom_metadata(count - 1)[1] if count else None
-        except _damage() as error:
-            raise TraceError(f"{self.path} is damaged or cut short: {error}") from error
-
-    def _read(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Any, Any]]:
-        """Checked batches with their custom metadata."""
-        import pyarrow as pa
-
-        wanted = [self.schema.get_field_index(name) for name in columns] if columns is not None else None
-        options = pa.ipc.IpcReadOptions(included_fields=wanted)
-        try:
-            source = pa.OSFile(str(self.path), "rb")
-        except OSError as error:
-            raise TraceError(f"cannot open {self.path}: {error}") from error
-        open_ipc = pa.ipc.open_file if self._is_file else pa.ipc.open_stream
-        try:
-            with source, open_ipc(source, options=options) as reader:
-                for batch, custom in _raw(reader, self._is_file):
-                    yield checked(batch), custom
-        except _damage() as error:
-            if self._is_file:
-                raise TraceError(f"{self.path} is damaged: {error}") from error
-            # A stream that ends within a batch is what a killed run leaves: what came before is the trace.
-
-
-def checked(batch: Any) -> Any:
-    """The batch, which is whole and without nulls: a damaged file must not become a crash of what reads it."""
-    import pyarrow as pa
-
-    batch.validate(full=True)
-    if any(column.null_count for column in batch.columns):
-        raise pa.ArrowInvalid("a column has nulls")
-    return batch
-
-
-def _raw(reader: Any, is_file: bool) -> Iterator[tuple[Any, Any]]:
-    if is_file:
-        for index in range(reader.num_record_batches):
-            yield reader.get_batch_with_custom_metadata(index)
-    else:
-        yield from reader.iter_batches_with_custom_metadata()
-
-
-def _damage() -> tuple[type[BaseException], ...]:
-    """What pyarrow raises over damaged input."""
-    import pyarrow as pa
-
-    return (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, EOFError)
-
-
-def _is_file(path: Path) -> bool:
-    """Whether it is a file (True) or a stream (False), told by content."""
-    try:
-        with path.open("rb") as source:
-            start = source.read(8)
-    except OSError as error:
-        raise TraceError(f"cannot open {path}: {error.strerror}") from error
-    if start.startswith(FILE_MAGIC):
-        return True
-    if start.startswith(STREAM_MAGIC):
-        return False
-    if start == RING_MAGIC.to_bytes(8, "little"):
-        raise TraceError(f"{path} is a ring file, not a trace: vmtrace recover {path} makes one of it")
-    if not start:
-        raise TraceError(f"{path} is empty")
-    raise TraceError(f"{path} is not an Arrow file")
 
 
 def read_metadata(path: Path, schema: Any) -> dict[str, str]:

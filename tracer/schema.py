@@ -58,15 +58,15 @@ def trace_schema(metadata: Mapping[str, str], devices: Sequence[str]) -> Any:
 
 def dictionaries(devices: Sequence[str]) -> dict[str, Any]:
     """Names behind the codes, as one ``pyarrow.Array`` per dictionary column; device code 0 is "no device"."""
-    return {"reason": _texts(REASONS), "direction": _texts(DIRECTIONS), "device": _texts((NO_DEVICE, *devices))}
+    return {"reason": texts(REASONS), "direction": texts(DIRECTIONS), "device": texts((NO_DEVICE, *devices))}
 
 
-def _texts(texts: Sequence[str]) -> Any:
+def texts(words: Sequence[str]) -> Any:
     """A utf8 array. Not ``pyarrow.array``, which imports pandas where it is installed: 50 MB in a running VMM."""
     import pyarrow as pa
 
-    encoded = [text.encode() for text in texts]
+    encoded = [text.encode() for text in words]
     offsets = array("i", accumulate(map(len, encoded), initial=0))
     return pa.Array.from_buffers(
-        pa.utf8(), len(texts), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(encoded))]
+        pa.utf8(), len(words), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(encoded))]
     )
