@@ -1,5 +1,13 @@
 """The one error of this package."""
 
+import os
+
 
 class TraceError(Exception):
     """A trace cannot be written, read or recovered. The message says what, where, and what can be done."""
+
+
+def reason(error: Exception) -> str:
+    """An error in a few words: the system's own where there is one."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else f"{type(error).__name__}: {error}"

@@ -5,18 +5,17 @@ Columns: :data:`vmspec.kernel_record.COLUMNS`.
 """
 
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from tracer.errors import TraceError
+from tracer.errors import TraceError, reason
 from tracer.paths import kernel_path, kernel_stream_path
 from tracer.rewrite import summary_metadata, write_file
 from tracer.rowfile import RowFile
 from tracer.schema import KEY_FORMAT, KEY_SUMMARY, texts
+from tracer.stream import Stream
 from vmspec.kernel_record import COLUMNS, EXIT_NAMES
 
 FORMAT = "kernel-1"  # never that of a trace: a reader of traces refuses this table, and the other way round
@@ -114,9 +113,8 @@ class KernelRecorder:
         self._failure: Exception | None = None
         self._schema: Any = None
         self._names: dict[str, Any] = {}
-        self._sink: Any = None
-        self._writer: Any = None
-        self._whole = 0  # bytes of the stream up to the last whole batch
+        self._sealed = False  # the stream is whole, with its summary
+        self._written: Stream | None = None
         self._thread = threading.Thread(target=self._run, name="kernel-recorder", daemon=True)
 
     def start(self) -> None:
@@ -141,24 +139,24 @@ class KernelRecorder:
             if self._failure is not None:
                 raise self._failure
             closing = KernelBuffers(0).batch(0, self._schema, self._names)
-            if self._writer is not None:
-                self._writer.write_batch(closing, custom_metadata=summary_metadata(summary))
-                self._writer.close()
-                self._sink.close()
-                self._writer = None
-            write_file(self.path, self._batches, self._schema, summary, closing=closing, time="t")
+            assert self._written is not None
+            if not self._sealed:
+                self._written.write(closing, summary_metadata(summary))
+                self._written.close()
+                self._sealed = True
+            write_file(self.path, self._written.batches, self._schema, summary, closing=closing, time="t")
             self.stream.unlink(missing_ok=True)
         except Exception as error:
-            number = getattr(error, "errno", None)
-            why = os.strerror(number) if number else f"{type(error).__name__}: {error}"
             raise TraceError(
-                f"cannot write the kernel's events, {self.path}: {why}; what was written until then is in {self.stream}"
+                f"cannot write the kernel's events, {self.path}: {reason(error)}; what was written until then is in {self.stream}"
             ) from error
         return self.path
 
     def _run(self) -> None:
         try:
-            self._open()
+            self._schema = kernel_schema(self._metadata(), self._events)
+            self._names = kernel_names(self._events)
+            self._written = Stream(self.stream, self._schema)
             buffers = KernelBuffers()
             stopping = False
             while not stopping:
@@ -167,40 +165,14 @@ class KernelRecorder:
                     self._source.wait(INTERVAL)
                 self._source.tick()
                 while rows := self._source.drain(buffers):
-                    self._write(buffers, rows)
+                    self._written.write(buffers.batch(rows, self._schema, self._names))
+                    self.rows += rows
                     if rows < buffers.rows:
                         break
         except Exception as error:
             self._failure = error
-            self._cut()
-
-    def _write(self, buffers: KernelBuffers, rows: int) -> None:
-        self._writer.write_batch(buffers.batch(rows, self._schema, self._names))
-        self._whole = self._sink.tell()
-        self.rows += rows
-
-    def _open(self) -> None:
-        import pyarrow as pa
-
-        self._schema = kernel_schema(self._metadata(), self._events)
-        self._names = kernel_names(self._events)
-        self._sink = pa.OSFile(str(self.stream), "wb")
-        self._writer = pa.ipc.new_stream(self._sink, self._schema)
-
-    def _cut(self) -> None:
-        """Leave a stream that can be read up to its last whole batch."""
-        self._writer = None
-        if self._sink is not None:
-            with suppress(OSError):
-                self._sink.close()
-            with suppress(OSError):
-                os.truncate(self.stream, self._whole)
-
-    def _batches(self) -> Any:
-        import pyarrow as pa
-
-        with pa.OSFile(str(self.stream), "rb") as source, pa.ipc.open_stream(source) as reader:
-            yield from reader
+            if self._written is not None:
+                self._written.cut()
 
 
 class KernelTable(RowFile):

@@ -1,17 +1,16 @@
 """The recorder: a thread that drains the rings into an Arrow stream, and its end, the finished file."""
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from tracer.buffers import Buffers
-from tracer.errors import TraceError
+from tracer.errors import TraceError, reason
 from tracer.paths import ring_path, stream_path
 from tracer.rewrite import empty, summary_metadata, write_file
 from tracer.schema import dictionaries, trace_schema
+from tracer.stream import Stream
 
 BUSY = 8192  # rows of a drain after which more may be waiting: a ring says only once that it has filled up
 INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
@@ -59,10 +58,8 @@ class Recorder:
         self._failure: TraceError | None = None
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._schema: Any = None
-        self._sink: Any = None
-        self._writer: Any = None
+        self._written: Stream | None = None
         self._sealed = False  # the stream is whole, with its summary
-        self._whole = 0  # bytes of the stream up to the last whole batch
 
     def start(self) -> None:
         """Start the thread. It imports pyarrow, so the caller has better started the guest before."""
@@ -80,21 +77,22 @@ class Recorder:
         self.stop()
         if self._failure is None and not self._sealed:
             try:
-                self._write(empty(self._schema), summary)
-                self._writer.close()
-                self._sink.close()
+                assert self._written is not None
+                self._written.write(empty(self._schema), summary_metadata(summary))
+                self._written.close()
                 self._sealed = True
             except Exception as error:
                 self._failure = self._cut(error)
         if self._failure is not None:
             raise self._failure
         try:
-            write_file(self.path, self._batches, self._schema, summary)
+            assert self._written is not None
+            write_file(self.path, self._written.batches, self._schema, summary)
             self.stream.unlink(missing_ok=True)
             ring_path(self.path).unlink(missing_ok=True)
         except Exception as error:
             raise TraceError(
-                f"cannot write {self.path}: {_reason(error)}; {self.stream} holds the whole trace and can be read as "
+                f"cannot write {self.path}: {reason(error)}; {self.stream} holds the whole trace and can be read as "
                 f"it is, or finished with: vmtrace recover {self.stream} --output FILE"
             ) from error
         return self.path
@@ -108,7 +106,9 @@ class Recorder:
 
     def _run(self) -> None:
         try:
-            self._open()
+            metadata = self._metadata()  # before the long import: it also goes into the ring file
+            self._schema = trace_schema(metadata, self._devices)
+            self._written = Stream(self.stream, self._schema)
             names = dictionaries(self._devices)
             buffers = Buffers()
             stopping = False
@@ -119,48 +119,20 @@ class Recorder:
                     self._source.wait(INTERVAL)
                 rows = self._source.drain(buffers)
                 while rows:
-                    self._write(buffers.batch(rows, self._schema, names))
+                    self._written.write(buffers.batch(rows, self._schema, names))
                     self._source.commit()
                     rows = self._source.drain(buffers) if stopping or rows >= BUSY or buffers.full(rows) else 0
         except Exception as error:  # whatever it is, a guest must not run on unrecorded
             self._failure = self._cut(error)
             self._failed(self._failure)
 
-    def _open(self) -> None:
-        metadata = self._metadata()  # before the long import: it also goes into the ring file
-        import pyarrow as pa
-
-        self._schema = trace_schema(metadata, self._devices)
-        self._sink = pa.OSFile(str(self.stream), "wb")
-        self._writer = pa.ipc.new_stream(self._sink, self._schema)
-
-    def _write(self, batch: Any, summary: dict[str, Any] | None = None) -> None:
-        self._writer.write_batch(batch, custom_metadata=None if summary is None else summary_metadata(summary))
-        self._whole = self._sink.tell()
-
     def _cut(self, error: Exception) -> TraceError:
         """Close the stream and cut what was written of a batch in part, so that it stays readable."""
         kept = "nothing was written"
-        if self._sink is not None:
-            self._writer = None  # not closed: that would write
-            with suppress(OSError):  # the first error is the one to tell
-                self._sink.close()
-            with suppress(OSError):  # a stream that ends within a batch is still read up to there
-                os.truncate(self.stream, self._whole)
+        if self._written is not None:
+            self._written.cut()
             kept = f"what was written until then is kept in {self.stream}"
         return TraceError(
-            f"cannot write {self.stream}: {_reason(error)}; {kept}, what was not in {ring_path(self.path)}; "
+            f"cannot write {self.stream}: {reason(error)}; {kept}, what was not in {ring_path(self.path)}; "
             f"join them with: vmtrace recover {self.path} --output FILE (where there is room)"
         )
-
-    def _batches(self) -> Any:
-        import pyarrow as pa
-
-        with pa.OSFile(str(self.stream), "rb") as source, pa.ipc.open_stream(source) as reader:
-            yield from reader
-
-
-def _reason(error: Exception) -> str:
-    """An error in a few words: the system's own where there is one."""
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if number else f"{type(error).__name__}: {error}"
