@@ -148,7 +148,8 @@ class KernelRecorder:
             self.stream.unlink(missing_ok=True)
         except Exception as error:
             raise TraceError(
-                f"cannot write the kernel's events, {self.path}: {reason(error)}; what was written until then is in {self.stream}"
+                f"cannot write the kernel's events, {self.path}: {reason(error)}; what was written until then is in "
+                f"{self.stream}"
             ) from error
         return self.path
 
