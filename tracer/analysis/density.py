@@ -6,27 +6,26 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.scan import Grouping, grouped, regroup
+from tracer.analysis.tables import field
+from tracer.analysis.totals import MEASURES, with_handling
 
 BINS = 16384  # over the whole span: more than a screen has columns, so that there is something to zoom into
 CELLS = 60_000  # bins with exits, of all groups: what a page can carry; bins are joined in twos until it holds
-
-MEASURES = {"exits": ("handling", "count"), "handling_ns": ("handling", "sum")}
 
 
 def density_schema(keys: Sequence[tuple[str, Any]]) -> Any:
     """The schema of a density by ``keys`` (name and pyarrow type)."""
     import pyarrow as pa
 
-    def field(name: str, unit: str, doc: str) -> Any:
-        return pa.field(name, pa.int64(), nullable=False, metadata={"unit": unit, "doc": doc})
-
     return pa.schema(
         [
-            field("bin", "", "number of the time bin; only bins with exits are there"),
-            field("t", "ns", "start of the bin"),
-            *(pa.field(name, type_, metadata={"unit": "", "doc": "what the exits are of"}) for name, type_ in keys),
-            field("exits", "", "exits whose t_exit is in the bin"),
-            field("handling_ns", "ns", "their handling time in all, also what of it is after the bin's end"),
+            field("bin", pa.int64(), "number of the time bin; only bins with exits are there"),
+            field("t", pa.int64(), "start of the bin", "ns"),
+            *(field(name, type_, "what the exits are of") for name, type_ in keys),
+            field("exits", pa.int64(), "exits whose t_exit is in the bin"),
+            field(
+                "handling_ns", pa.int64(), "their handling time in all, also what of it is after the bin's end", "ns"
+            ),
         ]
     )
 
@@ -68,8 +67,7 @@ class Density:
 
         bins = pc.divide(rows["t_exit"], self._width)
         bins = pc.min_element_wise(pc.max_element_wise(bins, pa.scalar(0, pa.int64())), pa.scalar(self._last))
-        handling = pc.subtract(rows["t_entry"], rows["t_exit"])
-        binned = rows.select(self._keys).append_column("bin", bins).append_column("handling", handling)
+        binned = with_handling(rows).append_column("bin", bins).select([*self._by, "handling"])
         part = grouped(binned, Grouping(tuple(binned.column_names), self._by, MEASURES))
         whole = part if self._total is None else pa.concat_tables([self._total, part])
         self._total = regroup(whole, self._by, MEASURES)

@@ -6,9 +6,9 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.alignment import Alignment, align
-from tracer.analysis.fields import field
 from tracer.analysis.hunks import Line, hunks, rows_table
 from tracer.analysis.runs import metadata
+from tracer.analysis.tables import field
 from tracer.analysis.totals import changes, totals
 from tracer.reader import Trace
 from vmspec.record import FLAGS

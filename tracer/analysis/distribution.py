@@ -19,8 +19,8 @@ from typing import Any
 
 from attrs import frozen
 
-from tracer.analysis.fields import field
 from tracer.analysis.runs import length_ns
+from tracer.analysis.tables import field
 from tracer.analysis.totals import by, totals
 from tracer.console import Console
 from tracer.errors import TraceError

@@ -6,7 +6,7 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.alignment import Alignment
-from tracer.analysis.fields import field
+from tracer.analysis.tables import field
 from tracer.reader import Trace
 
 BLOCK_ROWS = 8  # rows of each side of a block that are shown; the rest are counted

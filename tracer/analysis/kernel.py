@@ -5,59 +5,73 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tracer.analysis.kernel_spans import CAME, EXIT, INTERRUPTED, KERNEL, ROW, USERSPACE, described, kernel_of, spans
+from tracer.analysis.kernel_spans import CAME, EXIT, INTERRUPTED, KERNEL, ROW, USERSPACE, kernel_of, spans
+from tracer.analysis.tables import schema
 from tracer.reader import Trace
 
 
 def reasons_schema() -> Any:
     """The schema of :func:`by_reason`: exits of one reason, all vCPUs together."""
-    return described(
-        ("exit", "string", "", "the processor's exit"),
-        ("exits", "int64", "", "exits of the guest"),
-        ("kernel", "int64", "", "of them, handled by the kernel alone (interrupted ones among them)"),
-        ("user", "int64", "", "of them, that came to userspace"),
-        ("share", "double", "share", "of the time of all exits"),
-        ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry, as perf kvm stat counts it; an hlt's has its sleep"),
-        ("vmm_ns", "int64", "ns", "of it, with the VMM"),
+    return schema(
+        (
+            ("exit", "string", "", "the processor's exit"),
+            ("exits", "int64", "", "exits of the guest"),
+            ("kernel", "int64", "", "of them, handled by the kernel alone (interrupted ones among them)"),
+            ("user", "int64", "", "of them, that came to userspace"),
+            ("share", "double", "share", "of the time of all exits"),
+            (
+                "total_ns",
+                "int64",
+                "ns",
+                "from kvm_exit to kvm_entry, as perf kvm stat counts it; an hlt's has its sleep",
+            ),
+            ("vmm_ns", "int64", "ns", "of it, with the VMM"),
+        )
     )
 
 
 def times_schema() -> Any:
     """The schema of :func:`by_handling`: exits of one reason that were handled in one way."""
-    return described(
-        ("exit", "string", "", "the processor's exit"),
-        ("handled", "string", "", "kernel, userspace or interrupted"),
-        ("exits", "int64", "", "how many"),
-        ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry"),
-        ("vmm_ns", "int64", "ns", "of it, with the VMM"),
-        ("mean_ns", "double", "ns", "mean of kvm_exit to kvm_entry"),
-        ("min_ns", "int64", "ns", "shortest"),
-        ("max_ns", "int64", "ns", "longest"),
-        ("sd_ns", "double", "ns", "standard deviation"),
+    return schema(
+        (
+            ("exit", "string", "", "the processor's exit"),
+            ("handled", "string", "", "kernel, userspace or interrupted"),
+            ("exits", "int64", "", "how many"),
+            ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry"),
+            ("vmm_ns", "int64", "ns", "of it, with the VMM"),
+            ("mean_ns", "double", "ns", "mean of kvm_exit to kvm_entry"),
+            ("min_ns", "int64", "ns", "shortest"),
+            ("max_ns", "int64", "ns", "longest"),
+            ("sd_ns", "double", "ns", "standard deviation"),
+        )
     )
 
 
 def events_schema() -> Any:
     """The schema of :func:`by_event`."""
-    return described(
-        ("event", "string", "", "tracepoint"),
-        ("events", "int64", "", "how often"),
-        ("first_ns", "int64", "ns", "the first, since the start"),
-        ("last_ns", "int64", "ns", "the last"),
+    return schema(
+        (
+            ("event", "string", "", "tracepoint"),
+            ("events", "int64", "", "how often"),
+            ("first_ns", "int64", "ns", "the first, since the start"),
+            ("last_ns", "int64", "ns", "the last"),
+        )
     )
 
 
 def vcpus_schema() -> Any:
     """The schema of :func:`by_vcpu`: three counts of the same things."""
-    return described(
-        ("vcpu", "uint16", "", "index of the vCPU"),
-        ("kvm_exit", "int64", "", "events kvm_exit"),
-        ("exits", "int64", "", "KVM's own counter of exits (KVM_GET_STATS_FD); null where the host has none"),
-        ("returns", "int64", "", "events kvm_userspace_exit without an error"),
-        ("rows", "int64", "", "rows of the trace"),
-        ("errors", "int64", "", "events kvm_userspace_exit with an error: interrupted KVM_RUN"),
-        ("interrupted", "int64", "", "the VMM's own count of these; null where the run did not end"),
-        ("lost", "int64", "", "events that the ring had no room for"),
+    return schema(
+        (
+            ("vcpu", "uint16", "", "index of the vCPU"),
+            ("kvm_exit", "int64", "", "events kvm_exit"),
+            ("exits", "int64", "", "KVM's own counter of exits (KVM_GET_STATS_FD); null where the host has none"),
+            ("returns", "int64", "", "events kvm_userspace_exit without an error"),
+            ("rows", "int64", "", "rows of the trace"),
+            ("errors", "int64", "", "events kvm_userspace_exit with an error: interrupted KVM_RUN"),
+            ("interrupted", "int64", "", "the VMM's own count of these; null where the run did not end"),
+            ("lost", "int64", "", "events that the ring had no room for"),
+        )
     )
 
 

@@ -8,6 +8,7 @@ once for an instruction. This is what ``perf kvm stat`` measures, and it does no
 from collections.abc import Iterator
 from typing import Any
 
+from tracer.analysis.tables import schema
 from tracer.errors import TraceError
 from tracer.kernelfile import KernelTable
 from tracer.reader import Trace
@@ -27,28 +28,24 @@ HANDLED = {
 }
 
 
-def described(*fields: tuple[str, str, str, str]) -> Any:
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc})
-            for name, kind, unit, doc in fields
-        ]
-    )
-
-
 def spans_schema() -> Any:
     """The schema of :func:`spans`."""
-    return described(
-        ("vcpu", "uint16", "", "index of the vCPU"),
-        ("t", "int64", "ns", "kvm_exit, since the start"),
-        ("t_entry", "int64", "ns", "the kvm_entry after it; that of the next kvm_exit, or the last event, without one"),
-        ("exit", "string", "", "the processor's exit, by name; its number where none is known"),
-        ("rip", "uint64", "address", "guest RIP at the exit"),
-        ("handled", "string", "", "kernel, userspace, interrupted, open, lost: see HANDLED"),
-        ("rows", "int64", "", "rows of the trace in it"),
-        ("user_ns", "int64", "ns", "time with the VMM: the rows' t_entry - t_exit"),
+    return schema(
+        (
+            ("vcpu", "uint16", "", "index of the vCPU"),
+            ("t", "int64", "ns", "kvm_exit, since the start"),
+            (
+                "t_entry",
+                "int64",
+                "ns",
+                "the kvm_entry after it; that of the next kvm_exit, or the last event, without one",
+            ),
+            ("exit", "string", "", "the processor's exit, by name; its number where none is known"),
+            ("rip", "uint64", "address", "guest RIP at the exit"),
+            ("handled", "string", "", "kernel, userspace, interrupted, open, lost: see HANDLED"),
+            ("rows", "int64", "", "rows of the trace in it"),
+            ("user_ns", "int64", "ns", "time with the VMM: the rows' t_entry - t_exit"),
+        )
     )
 
 

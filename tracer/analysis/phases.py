@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tracer.analysis.tables import field
+
 LONGEST = 12  # waits between two lines that are phases of their own
 
 
@@ -10,17 +12,14 @@ def phases_schema() -> Any:
     """The schema of :func:`phases`."""
     import pyarrow as pa
 
-    def field(name: str, unit: str, doc: str, type_: Any = None) -> Any:
-        return pa.field(name, type_ or pa.int64(), nullable=False, metadata={"unit": unit, "doc": doc})
-
     return pa.schema(
         [
-            field("start", "ns", "first byte of the phase's first line; 0 of a phase before any line"),
-            field("length_ns", "ns", "time until the next phase's first line, or the end"),
-            field("exits", "", "exits in it"),
-            field("lines", "", "console lines that begin in it; a wait has one, the line before it"),
-            field("line", "", "index of its first line; -1 before any line"),
-            field("text", "", "its first line", pa.utf8()),
+            field("start", pa.int64(), "first byte of the phase's first line; 0 of a phase before any line", "ns"),
+            field("length_ns", pa.int64(), "time until the next phase's first line, or the end", "ns"),
+            field("exits", pa.int64(), "exits in it"),
+            field("lines", pa.int64(), "console lines that begin in it; a wait has one, the line before it"),
+            field("line", pa.int64(), "index of its first line; -1 before any line"),
+            field("text", pa.utf8(), "its first line"),
         ]
     )
 

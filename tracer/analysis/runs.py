@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tracer.analysis.fields import field
+from tracer.analysis.tables import field
 from tracer.reader import Trace
 
 DEPTH = 8  # of nested JSON that is taken apart; what lies deeper is compared as one value

@@ -8,16 +8,18 @@ from tracer.errors import TraceError
 Columns = Sequence[tuple[str, str, str, str]]
 
 
+def field(name: str, type_: Any, doc: str, unit: str = "") -> Any:
+    """A ``pyarrow.Field`` of a result; ``unit`` is "ns", "bytes", "address", "share", "text" or nothing."""
+    import pyarrow as pa
+
+    return pa.field(name, type_, metadata={"unit": unit, "doc": doc})
+
+
 def schema(columns: Columns) -> Any:
     """The ``pyarrow.Schema``; fields carry unit and doc as metadata."""
     import pyarrow as pa
 
-    return pa.schema(
-        [
-            pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc})
-            for name, kind, unit, doc in columns
-        ]
-    )
+    return pa.schema([field(name, pa.type_for_alias(kind), doc, unit) for name, kind, unit, doc in columns])
 
 
 def table(columns: Columns, rows: Sequence[Sequence[Any]]) -> Any:

@@ -1,13 +1,15 @@
-"""Exits and their handling time by kind, counted batch by batch; and what changed between two such counts."""
+"""Exits and their handling time by kind, and what changed between two such counts."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from tracer.analysis.fields import field
+from tracer.analysis.scan import Grouping, regroup, scan
+from tracer.analysis.tables import field
 from tracer.reader import Trace
 
 KEYS = ("reason", "device", "addr", "direction")
-MERGED = 64  # batches whose totals are kept apart before they are added up
+# What is counted of a kind, from rows :func:`with_handling`.
+MEASURES = {"exits": ("handling", "count"), "handling_ns": ("handling", "sum")}
 
 
 def totals_schema() -> Any:
@@ -28,31 +30,22 @@ def totals_schema() -> Any:
 
 def totals(trace: Trace) -> Any:
     """Count a trace's exits by :data:`KEYS`: a table of :func:`totals_schema`, in no particular order."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    schema = totals_schema()
-    parts: list[Any] = [schema.empty_table()]
-    for batch in trace.batches(["t_exit", "t_entry", "reason", "addr", "direction", "device"]):
-        handling = pc.subtract(batch.column("t_entry"), batch.column("t_exit"))
-        table = pa.table({name: batch.column(name) for name in KEYS} | {"handling_ns": handling})
-        counted = table.group_by(list(KEYS)).aggregate([("handling_ns", "count"), ("handling_ns", "sum")])
-        names = {"handling_ns_count": "exits", "handling_ns_sum": "handling_ns"}
-        counted = counted.rename_columns([names.get(name, name) for name in counted.column_names])
-        parts.append(counted.select(schema.names).cast(schema))
-        if len(parts) > MERGED:
-            parts = [by(pa.concat_tables(parts), KEYS)]
-    return by(pa.concat_tables(parts), KEYS)
+    return scan(trace, Grouping(("t_exit", "t_entry", *KEYS), KEYS, MEASURES, with_handling))[0].cast(totals_schema())
 
 
 def by(table: Any, keys: Sequence[str]) -> Any:
     """A table of totals by fewer keys; those, then ``exits`` and ``handling_ns``."""
     import pyarrow as pa
 
-    added = table.group_by(list(keys)).aggregate([("exits", "sum"), ("handling_ns", "sum")])
-    wanted = [totals_schema().field(name) for name in (*keys, "exits", "handling_ns")]
-    added = added.select([*keys, "exits_sum", "handling_ns_sum"]).rename_columns([f.name for f in wanted])
-    return added.cast(pa.schema(wanted))
+    schema = pa.schema([totals_schema().field(name) for name in (*keys, *MEASURES)])
+    return regroup(table, keys, MEASURES).cast(schema)
+
+
+def with_handling(rows: Any) -> Any:
+    """Rows with a column ``handling``, the ns from t_exit to t_entry."""
+    import pyarrow.compute as pc
+
+    return rows.append_column("handling", pc.subtract(rows["t_entry"], rows["t_exit"]))
 
 
 def changes_schema(keys: Sequence[str]) -> Any:
