@@ -75,7 +75,7 @@ class Machine:
         self._running = 0
         self._threads: list[VcpuThread] = []
         self._deliverer: threading.Thread | None = None
-        self._gate: threading.Event | None = None  # where vCPU threads wait before the guest, if they are watched
+        self._gate = threading.Event()  # where vCPU threads wait before the guest
         with ExitStack() as stack:
             self._resources = stack
             self._realise()
@@ -186,7 +186,7 @@ class Machine:
         rings: Rings,
         started: Callable[[], None],
         timeout: float | None,
-        watch: Callable[[list[int]], None] | None = None,
+        watch: Callable[[list[int]], None] = lambda threads: None,
     ) -> Ending:
         """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop; ``watch`` with
         the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0."""
@@ -195,7 +195,6 @@ class Machine:
         if rip:
             for vcpu in self.vcpus:
                 vcpu.sync_registers()
-        self._gate = threading.Event() if watch is not None else None
         self._threads = [
             VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended, self._gate)
             for index, vcpu in enumerate(self.vcpus)
@@ -204,18 +203,13 @@ class Machine:
         deliverer = self._deliverer = threading.Thread(target=self._deliver, name="devices", daemon=True)
         tsc_khz = self.tsc_khz()
         try:
-            if watch is not None:
-                for thread in self._threads:
-                    thread.start()
-                watch([thread.native_id or 0 for thread in self._threads])
+            for thread in self._threads:
+                thread.start()
+            deliverer.start()
+            watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
             self._began = time.monotonic()
-            if self._gate is None:
-                for thread in self._threads:
-                    thread.start()
-            else:
-                self._gate.set()
-            deliverer.start()
+            self._gate.set()
             started()
             if not self.stopping.wait(timeout):
                 self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
@@ -235,8 +229,7 @@ class Machine:
     def _stop(self, deliverer: threading.Thread) -> None:
         for thread in self._threads:
             thread.stop()
-        if self._gate is not None:
-            self._gate.set()  # a thread that waits there leaves its first KVM_RUN at once
+        self._gate.set()  # a thread that waits there leaves its first KVM_RUN at once
         self.buses.wake()
         latest = time.monotonic() + PATIENCE
         for waited in (*self._threads, deliverer):

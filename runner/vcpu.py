@@ -30,7 +30,7 @@ class VcpuThread(threading.Thread):
         ring: Any,
         sync_regs: bool,
         ended: Callable[["VcpuThread"], None],
-        gate: threading.Event | None = None,
+        gate: threading.Event,
     ) -> None:
         super().__init__(name=f"vcpu{index}", daemon=True)
         self.index = index
@@ -51,8 +51,7 @@ class VcpuThread(threading.Thread):
     def run(self) -> None:
         """Alternate between the C loop and the devices that must answer."""
         loop, answer = self._loop, self._buses.answer
-        if self._gate is not None:
-            self._gate.wait()
+        self._gate.wait()
         try:
             while (outcome := lib.vcpu_run(loop)) == lib.VCPU_ACCESS:
                 answer(loop.access)
