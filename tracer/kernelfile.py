@@ -15,7 +15,7 @@ from tracer.paths import kernel_path, kernel_stream_path
 from tracer.rewrite import summary_metadata, write_file
 from tracer.rowfile import RowFile
 from tracer.schema import KEY_FORMAT, KEY_SUMMARY, texts
-from tracer.stream import Stream
+from tracer.stream import StreamWriter
 from vmspec.kernel_record import COLUMNS, EXIT_NAMES
 
 FORMAT = "kernel-1"  # never that of a trace: a reader of traces refuses this table, and the other way round
@@ -114,7 +114,7 @@ class KernelRecorder:
         self._schema: Any = None
         self._names: dict[str, Any] = {}
         self._sealed = False  # the stream is whole, with its summary
-        self._written: Stream | None = None
+        self._written: StreamWriter | None = None
         self._thread = threading.Thread(target=self._run, name="kernel-recorder", daemon=True)
 
     def start(self) -> None:
@@ -157,7 +157,7 @@ class KernelRecorder:
         try:
             self._schema = kernel_schema(self._metadata(), self._events)
             self._names = kernel_names(self._events)
-            self._written = Stream(self.stream, self._schema)
+            self._written = StreamWriter(self.stream, self._schema)
             buffers = KernelBuffers()
             stopping = False
             while not stopping:

@@ -10,7 +10,7 @@ from tracer.errors import TraceError, reason
 from tracer.paths import ring_path, stream_path
 from tracer.rewrite import empty, summary_metadata, write_file
 from tracer.schema import dictionaries, trace_schema
-from tracer.stream import Stream
+from tracer.stream import StreamWriter
 
 BUSY = 8192  # rows of a drain after which more may be waiting: a ring says only once that it has filled up
 INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
@@ -58,7 +58,7 @@ class Recorder:
         self._failure: TraceError | None = None
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._schema: Any = None
-        self._written: Stream | None = None
+        self._written: StreamWriter | None = None
         self._sealed = False  # the stream is whole, with its summary
 
     def start(self) -> None:
@@ -108,7 +108,7 @@ class Recorder:
         try:
             metadata = self._metadata()  # before the long import: it also goes into the ring file
             self._schema = trace_schema(metadata, self._devices)
-            self._written = Stream(self.stream, self._schema)
+            self._written = StreamWriter(self.stream, self._schema)
             names = dictionaries(self._devices)
             buffers = Buffers()
             stopping = False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Stream:
+class StreamWriter:
     """Batches of ``schema``, appended to the file at ``path``, which begins anew. Raises OSError and
     ``pyarrow.ArrowException``."""
 

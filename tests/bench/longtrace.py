@@ -1,80 +1,108 @@
-"""A long trace to measure the readers with: generated in the shape of a boot, never run."""
+"""Long traces to measure the readers with: a boot's exits over two vCPUs, again and again, made in build/bench."""
 
-import json
+import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from tracer.buffers import Buffers
+from tracer.rewrite import BATCH_ROWS, LEVEL, empty, summary_metadata
+from tracer.schema import STORED, dictionaries, trace_schema
+from vmspec.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
 
-from tracer.schema import KEY_SUMMARY, NO_DEVICE, dictionaries, trace_schema
-from vmspec.record import DIRECTIONS, FLAGS, REASONS
+BUILD = Path("build/bench")
+VCPUS = 2
+DEVICES = ("serial0", "i80420", "rtc0", "acpi0")
 
-DEVICES = ("serial0", "rtc0", "acpi0", "virtio-blk0")
-BATCH = 16384  # rows, as the recorder writes them
-STEP = 2000  # ns from one exit to the next
-LINE = b"[    0.000000] generated: a line of the console, as long as lines of a kernel's log are\r\n"
-
-# What every other exit is: of a hundred, how many, reason, device, address, bytes, direction. The rest is LINE.
-KINDS = (
-    (60, "io", "serial0", 0x3FD, 1, "read"),
-    (20, "mmio", "virtio-blk0", 0xD0000050, 4, "write"),
-    (10, "io", "rtc0", 0x71, 1, "read"),
-    (5, "hlt", NO_DEVICE, 0, 0, "none"),
-    (3, "io", NO_DEVICE, 0xCF8, 4, "write"),
-    (2, "wrmsr", NO_DEVICE, 0x6E0, 8, "write"),
+# A Linux boot's exits: weight, device, address, bytes, direction, RIP, median handling time in ns. A line's bytes come
+# in pairs of a status read and a write; the others lie between the lines.
+STATUS = ("serial0", 0x3FD, 1, "read", 0xFFFFFFFF816BCD74, 1600)
+BYTE = ("serial0", 0x3F8, 1, "write", 0xFFFFFFFF816BCD96, 2200)
+BETWEEN = (
+    (632, ("serial0", 0x3F9, 1, "write", 0xFFFFFFFF816BCD96, 616_000)),
+    (307, ("serial0", 0x3F9, 1, "read", 0xFFFFFFFF816BCD74, 5300)),
+    (130, ("rtc0", 0x71, 1, "read", 0xFFFFFFFF8103BAA9, 350_000)),
+    (84, ("i80420", 0x64, 1, "read", 0xFFFFFFFF8173CD3B, 3700)),
+    (75, (None, 0xCF8, 4, "write", 0xFFFFFFFF81995BFE, 1500)),
+    (32, (None, 0xCFE, 2, "read", 0xFFFFFFFF81995C08, 1900)),
+    (22, ("acpi0", 0x602, 2, "read", 0xFFFFFFFF81628F13, 200_000)),
 )
+LINES, LENGTH = 300, 67
 
 
-def write(path: Path, rows: int, vcpus: int = 2) -> None:
-    """Write a finished trace of so many rows, ``STEP`` ns apart."""
-    metadata = {"vmrun.spec": '[vm]\nname = "generated"\nmemory = "256MiB"\n', "vmrun.images": "{}"}
-    schema = trace_schema(metadata, DEVICES)
-    pattern = _pattern(schema, vcpus)
-    summary = {"result": {"kind": "reset", "status": 0}, "duration_ns": rows * STEP}
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-        for start in range(0, rows, BATCH):
-            writer.write_batch(_batch(pattern, schema, start, vcpus).slice(0, rows - start))
-        writer.write_batch(pattern.slice(0, 0), custom_metadata={KEY_SUMMARY: json.dumps(summary)})
+def trace(rows: int, flip: int | None = None) -> Path:
+    """A trace of so many rows, made where it is not there: one boot after the other. ``flip``: a row whose data has one
+    bit different."""
+    import pyarrow as pa
+
+    path = BUILD / (f"{rows}.arrow" if flip is None else f"{rows}-{flip}.arrow")
+    if path.exists():
+        return path
+    BUILD.mkdir(parents=True, exist_ok=True)
+    schema = trace_schema({"vmrun.spec": '[vm]\nname = "scale"\n'}, DEVICES)
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL))
+    temporary = path.with_suffix(".tmp")
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+        written = 0
+        for table in boots(boot(schema), rows):
+            for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+                here = flip is not None and written <= flip < written + batch.num_rows
+                writer.write_batch(flipped(batch, flip - written) if flip is not None and here else batch)
+                written += batch.num_rows
+        counts = [len(range(vcpu, rows, VCPUS)) for vcpu in range(VCPUS)]
+        summary = {"rows": counts, "dropped": [0] * VCPUS, "result": {"kind": "reset", "status": 0}}
+        writer.write_batch(empty(schema), custom_metadata=summary_metadata(summary))
+    temporary.replace(path)
+    return path
 
 
-def _batch(pattern: pa.RecordBatch, schema: pa.Schema, start: int, vcpus: int) -> pa.RecordBatch:
-    """The pattern from row ``start`` on: numbers, times and places in the code of its own."""
-    number = pa.array(range(start, start + BATCH), pa.int64())
-    noise = pc.floor(pc.multiply(pc.random(BATCH, initializer=start), float(STEP // 2))).cast(pa.int64())
-    t_exit = pc.multiply(number, STEP)
-    # A few hot places in the code, and many cold ones.
-    cold = pc.multiply(pc.bit_wise_and(pc.multiply(number, 0x9E3779B1), 0xFFFF), 16)
-    rip = pc.add(pc.if_else(pc.less(noise, STEP // 4), pc.bit_wise_and(noise, 31), cold), 0x7FFFFFFF81000000)
-    own = {"seq": pc.divide(number, vcpus), "t_exit": t_exit, "t_entry": pc.add(t_exit, noise), "rip": rip}
-    columns = [own.get(field.name, pattern[field.name]).cast(field.type) for field in schema]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def boot(schema: Any) -> Any:
+    """The exits of one boot as a record batch."""
+    draw = random.Random(1)
+    weights = [weight for weight, _ in BETWEEN]
+    kinds = []
+    for number in range(LINES):
+        text = f"[{number / 50:12.6f}] device{number}: ".ljust(LENGTH - 1, "x") + "\n"
+        kinds += [kind for byte in text.encode() for kind in ((STATUS, 0x60), (BYTE, byte))]
+        kinds += [(kind, 0xFF) for kind in draw.choices([kind for _, kind in BETWEEN], weights, k=4)]
+    buffers = Buffers(rows=len(kinds), payload_capacity=0)
+    columns = {c.name: memoryview(buffers.columns[c.name]).cast(STORED[c.type][0]) for c in COLUMNS}
+    now = 0
+    for row, ((device, addr, size, direction, rip, median), data) in enumerate(kinds):
+        now += round(draw.lognormvariate(10, 0.5))  # in the guest, about 20 us
+        values = {
+            "seq": row // VCPUS, "vcpu": row % VCPUS, "t_exit": now, "reason": REASONS.index("io"), "rip": rip,
+            "addr": addr, "size": size, "count": 1, "direction": DIRECTIONS.index(direction), "data": data,
+            "device": DEVICES.index(device) + 1 if device else 0,
+            "flags": FLAGS["RIP"] | (0 if device else FLAGS["UNCLAIMED"]),
+        }  # fmt: skip
+        now += round(median * draw.lognormvariate(0, 0.4))
+        for name, value in (values | {"t_entry": now}).items():
+            columns[name][row] = value
+    return buffers.batch(len(kinds), schema, dictionaries(DEVICES))
 
 
-def _pattern(schema: pa.Schema, vcpus: int) -> pa.RecordBatch:
-    """What repeats every BATCH rows."""
-    kinds = [kind for kind in KINDS for _ in range(kind[0])]
-    text = [(100, "io", "serial0", 0x3F8, 1, "write")]
-    rows = [(text if at % 2 else kinds)[at // 2 * 37 % (1 if at % 2 else 100)] for at in range(BATCH)]
-    codes = {"reason": REASONS, "direction": DIRECTIONS, "device": (NO_DEVICE, *DEVICES)}
-    values = {
-        "vcpu": [at % vcpus for at in range(BATCH)],
-        "reason": [REASONS.index(row[1]) for row in rows],
-        "device": [codes["device"].index(row[2]) for row in rows],
-        "addr": [row[3] for row in rows],
-        "size": [row[4] for row in rows],
-        "direction": [DIRECTIONS.index(row[5]) for row in rows],
-        "count": [min(row[4], 1) for row in rows],
-        "data": [LINE[at // 2 % len(LINE)] if at % 2 else 0 for at in range(BATCH)],
-        "payload": [b""] * BATCH,
-        "flags": [FLAGS["RIP"] | (FLAGS["UNCLAIMED"] if row[2] == NO_DEVICE else 0) for row in rows],
-    }
-    arrays = []
-    for field in schema:
-        column = values.get(field.name, [0] * BATCH)
-        if field.name in codes:
-            names = dictionaries(DEVICES)[field.name]
-            arrays.append(pa.DictionaryArray.from_arrays(pa.array(column, field.type.index_type), names))
-        else:
-            arrays.append(pa.array(column, field.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def boots(first: Any, rows: int) -> Iterator[Any]:
+    """That boot again and again, each after the one before, until there are so many rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = pa.Table.from_batches([first])
+    length = table["t_entry"][-1].as_py() + 1000
+    for number in range(-(-rows // table.num_rows)):
+        later = table
+        for name, step in (("seq", table.num_rows // VCPUS), ("t_exit", length), ("t_entry", length)):
+            at = table.schema.get_field_index(name)
+            moved = pc.add(table[name], pa.scalar(number * step, table.schema.field(at).type))
+            later = later.set_column(at, table.schema.field(at), moved)
+        yield later.slice(0, rows - number * table.num_rows)
+
+
+def flipped(batch: Any, row: int) -> Any:
+    """The batch with the lowest bit of data of one row flipped."""
+    import pyarrow as pa
+
+    index = batch.schema.get_field_index("data")
+    data = batch.column(index).to_pylist()
+    data[row] ^= 1
+    return batch.set_column(index, batch.schema.field(index), pa.array(data, pa.uint64()))

@@ -4,41 +4,15 @@
 """
 
 import os
-import random
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
+from tests.bench import longtrace
+from tests.bench.command import cost, vmtrace
 from tests.bench.figure import Figure
-from tracer.buffers import Buffers
-from tracer.rewrite import BATCH_ROWS, LEVEL, empty, summary_metadata
-from tracer.schema import STORED, dictionaries, trace_schema
-from vmspec.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
 
-BUILD = Path("build/bench")
 SIZES = (1_000_000, 10_000_000)
 COMMANDS = ("summary", "timeline", "hot")
-DEVICES = ("serial0", "i80420", "rtc0", "acpi0")
 NS_MAX = 20.0  # a row: 50 million rows a second
 MIB_MAX = 1024.0
-
-# A Linux boot's exits: weight, device, address, bytes, direction, RIP, median handling time in ns. A line's bytes come
-# in pairs of a status read and a write; the others lie between the lines.
-STATUS = ("serial0", 0x3FD, 1, "read", 0xFFFFFFFF816BCD74, 1600)
-BYTE = ("serial0", 0x3F8, 1, "write", 0xFFFFFFFF816BCD96, 2200)
-BETWEEN = (
-    (632, ("serial0", 0x3F9, 1, "write", 0xFFFFFFFF816BCD96, 616_000)),
-    (307, ("serial0", 0x3F9, 1, "read", 0xFFFFFFFF816BCD74, 5300)),
-    (130, ("rtc0", 0x71, 1, "read", 0xFFFFFFFF8103BAA9, 350_000)),
-    (84, ("i80420", 0x64, 1, "read", 0xFFFFFFFF8173CD3B, 3700)),
-    (75, (None, 0xCF8, 4, "write", 0xFFFFFFFF81995BFE, 1500)),
-    (32, (None, 0xCFE, 2, "read", 0xFFFFFFFF81995C08, 1900)),
-    (22, ("acpi0", 0x602, 2, "read", 0xFFFFFFFF81628F13, 200_000)),
-)
-LINES, LENGTH = 300, 67
 
 
 def measure() -> list[Figure]:
@@ -46,95 +20,12 @@ def measure() -> list[Figure]:
     figures = []
     extra = os.environ.get("VMRUN_BENCH_ROWS")
     for rows in (*SIZES, *([int(extra)] if extra else [])):
-        path = trace(rows)
+        path = longtrace.trace(rows)
         for command in COMMANDS:
-            seconds, cpu, mib = cost([sys.executable, "-m", "tracer.cli", command, str(path)])
+            seconds, cpu, mib = cost(vmtrace(command, path))
             name = f"vmtrace {command}, {rows / 1e6:g} million rows"
             large = rows > SIZES[0]  # below that, the start of Python is most of it
             figures.append(Figure(name, seconds / rows * 1e9, "ns/row", NS_MAX if large else None))
             figures.append(Figure(f"{name}: CPU", cpu / rows * 1e9, "ns/row"))
             figures.append(Figure(f"{name}: peak memory", mib, "MiB", MIB_MAX))
     return figures
-
-
-def beside(commands: dict[str, Sequence[str]], events: int) -> list[Figure]:
-    """Other programs' reports on recordings of that many events, such as ``perf kvm stat report -i FILE``."""
-    figures = []
-    for name, command in commands.items():
-        seconds, _, mib = cost(command)
-        figures += [Figure(name, seconds / events * 1e9, "ns/event"), Figure(f"{name}: peak memory", mib, "MiB")]
-    return figures
-
-
-def cost(command: Sequence[str]) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and peak resident MiB of one run."""
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = status  # it is waited for
-    if status:
-        raise RuntimeError(f"{' '.join(command)} ended with wait status {status:#x}")
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
-def trace(rows: int) -> Path:
-    """A trace of so many rows, made where it is not there: one boot after the other."""
-    import pyarrow as pa
-
-    path = BUILD / f"{rows}.arrow"
-    if path.exists():
-        return path
-    BUILD.mkdir(parents=True, exist_ok=True)
-    schema = trace_schema({"vmrun.spec": '[vm]\nname = "scale"\n'}, DEVICES)
-    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL))
-    temporary = path.with_suffix(".tmp")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-        for table in boots(boot(schema), rows):
-            for batch in table.to_batches(max_chunksize=BATCH_ROWS):
-                writer.write_batch(batch)
-        summary = {"rows": [rows], "dropped": [0], "result": {"kind": "reset", "status": 0}}
-        writer.write_batch(empty(schema), custom_metadata=summary_metadata(summary))
-    temporary.replace(path)
-    return path
-
-
-def boot(schema: Any) -> Any:
-    """The exits of one boot as a record batch."""
-    draw = random.Random(1)
-    weights = [weight for weight, _ in BETWEEN]
-    kinds = []
-    for number in range(LINES):
-        text = f"[{number / 50:12.6f}] device{number}: ".ljust(LENGTH - 1, "x") + "\n"
-        kinds += [kind for byte in text.encode() for kind in ((STATUS, 0x60), (BYTE, byte))]
-        kinds += [(kind, 0xFF) for kind in draw.choices([kind for _, kind in BETWEEN], weights, k=4)]
-    buffers = Buffers(rows=len(kinds), payload_capacity=0)
-    columns = {c.name: memoryview(buffers.columns[c.name]).cast(STORED[c.type][0]) for c in COLUMNS}
-    now = 0
-    for row, ((device, addr, size, direction, rip, median), data) in enumerate(kinds):
-        now += round(draw.lognormvariate(10, 0.5))  # in the guest, about 20 us
-        values = {
-            "seq": row, "vcpu": 0, "t_exit": now, "reason": REASONS.index("io"), "rip": rip, "addr": addr, "size": size,
-            "count": 1, "direction": DIRECTIONS.index(direction), "data": data,
-            "device": DEVICES.index(device) + 1 if device else 0,
-            "flags": FLAGS["RIP"] | (0 if device else FLAGS["UNCLAIMED"]),
-        }  # fmt: skip
-        now += round(median * draw.lognormvariate(0, 0.4))
-        for name, value in (values | {"t_entry": now}).items():
-            columns[name][row] = value
-    return buffers.batch(len(kinds), schema, dictionaries(DEVICES))
-
-
-def boots(first: Any, rows: int) -> Iterator[Any]:
-    """That boot again and again, each after the one before, until there are so many rows."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    table = pa.Table.from_batches([first])
-    length = table["t_entry"][-1].as_py() + 1000
-    for number in range(-(-rows // table.num_rows)):
-        later = table
-        for name, step in (("seq", table.num_rows), ("t_exit", length), ("t_entry", length)):
-            at = table.schema.get_field_index(name)
-            moved = pc.add(table[name], pa.scalar(number * step, table.schema.field(at).type))
-            later = later.set_column(at, table.schema.field(at), moved)
-        yield later.slice(0, rows - number * table.num_rows)
