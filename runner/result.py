@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from vmspec.models import Expect
+from vmspec.models import CRASHES, Expect
 
 # Exit statuses of vmrun.
 OK, UNMET, WRONG, HOST, CRASHED, TIMED_OUT, UNRECORDED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
-
-# Ends that are a crash of the guest, unless the spec expects them.
-CRASHES = frozenset({"triple-fault", "internal-error", "fail-entry", "unexpected-exit"})
 
 
 class Ending(NamedTuple):

@@ -19,7 +19,7 @@ from runner.terminal import HELP, Escapes, Input, Raw
 from tracer.errors import TraceError
 from tracer.paths import ring_path, set_aside
 from vmspec.document import Document
-from vmspec.models import Spec
+from vmspec.models import CRASHES, Spec
 from vmspec.plan import Plan, PlannedDevice
 from vmspec.planner import plan as make_plan
 from vmspec.record import REASONS
@@ -358,8 +358,6 @@ class Session:
 
     def _report(self, ending: Ending) -> tuple[str, Path | None]:
         """The crash report and where it was saved, where the guest crashed."""
-        from runner.result import CRASHES
-
         if ending.kind not in CRASHES or ending.kind in self.spec.expect.exit or self.machine.last is None:
             return "", None
         from runner import crash

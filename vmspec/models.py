@@ -25,6 +25,8 @@ CMDLINE = Text(line=True, empty=True)
 
 # Ways a run can end that a spec may expect.
 ENDS = ("reset", "poweroff", "halt", "debug-exit", "triple-fault", "timeout")
+# Ends that are a crash of the guest, unless the spec expects them.
+CRASHES = frozenset({"triple-fault", "internal-error", "fail-entry", "unexpected-exit"})
 
 
 @frozen(eq=False, repr=False)

@@ -1,6 +1,6 @@
 import pytest
 
-from runner.result import CRASHES, Ending, status, unmet
+from runner.result import Ending, status, unmet
 from vmspec.models import Expect
 
 NOTHING = Expect()
@@ -89,6 +89,6 @@ def test_each_unmet_expectation_is_a_sentence():
 
 
 def test_only_a_triple_fault_of_the_crashes_can_be_expected():
-    from vmspec.models import ENDS
+    from vmspec.models import CRASHES, ENDS
 
     assert set(ENDS) & CRASHES == {"triple-fault"}

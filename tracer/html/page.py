@@ -17,6 +17,7 @@ from tracer.html.chart import chart_data
 from tracer.html.data import Findings
 from tracer.html.tables import Symbols, described
 from tracer.output import duration, printable
+from vmspec.models import CRASHES
 
 
 def no_symbols(address: int) -> str | None:
@@ -109,7 +110,7 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
     return {
         "name": str(vm.get("name", trace.path.name)),
         "complete": trace.complete,
-        "crashed": result.get("kind") in {"triple-fault", "internal-error", "fail-entry", "unexpected-exit"},
+        "crashed": result.get("kind") in CRASHES,
         "facts": facts,
         "images": images,
         "more": {name: value for name, value in more.items() if value},
