@@ -31,18 +31,23 @@ LINES, LENGTH = 300, 67
 
 
 def trace(rows: int, flip: int | None = None) -> Path:
-    """A trace of so many rows, made where it is not there: one boot after the other. ``flip``: a row whose data has one
-    bit different."""
+    """A trace of so many rows in build/bench, written where it is not there. ``flip``: as for `write`."""
+    path = BUILD / (f"{rows}.arrow" if flip is None else f"{rows}-{flip}.arrow")
+    if not path.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        write(temporary, rows, flip)
+        temporary.replace(path)
+    return path
+
+
+def write(path: Path, rows: int, flip: int | None = None) -> None:
+    """Writes a trace of so many rows: one boot after the other. ``flip``: a row whose data has one bit different."""
     import pyarrow as pa
 
-    path = BUILD / (f"{rows}.arrow" if flip is None else f"{rows}-{flip}.arrow")
-    if path.exists():
-        return path
-    BUILD.mkdir(parents=True, exist_ok=True)
     schema = trace_schema({"vmrun.spec": '[vm]\nname = "scale"\n'}, DEVICES)
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL))
-    temporary = path.with_suffix(".tmp")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
         written = 0
         for table in boots(boot(schema), rows):
             for batch in table.to_batches(max_chunksize=BATCH_ROWS):
@@ -52,8 +57,6 @@ def trace(rows: int, flip: int | None = None) -> Path:
         counts = [len(range(vcpu, rows, VCPUS)) for vcpu in range(VCPUS)]
         summary = {"rows": counts, "dropped": [0] * VCPUS, "result": {"kind": "reset", "status": 0}}
         writer.write_batch(empty(schema), custom_metadata=summary_metadata(summary))
-    temporary.replace(path)
-    return path
 
 
 def boot(schema: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from comparefakes import METADATA, exit_row, images, spec, write_trace
 from tracefakes import exit_, record_all
 
-from tests.bench.compare import generate
+from tests.bench import longtrace
 from tracer.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -226,8 +226,8 @@ def test_recorded_traces(tmp_path):
 
 def test_one_bit_in_a_million_rows(tmp_path, capsys):
     row = random.Random().randrange(1_000_000)
-    generate(tmp_path / "a.arrow", 1_000_000)
-    generate(tmp_path / "b.arrow", 1_000_000, flip=row)
+    longtrace.write(tmp_path / "a.arrow", 1_000_000)
+    longtrace.write(tmp_path / "b.arrow", 1_000_000, flip=row)
     assert main(["diff", "--json", str(tmp_path / "a.arrow"), str(tmp_path / "b.arrow")]) == 1
     assert json.loads(capsys.readouterr().out)["differences"] == [
         {"vcpu": row % 2, "kind": "changed", "row_a": row // 2, "rows_a": 1, "row_b": row // 2, "rows_b": 1}
