@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ class RowFile:
 
         return pa.Table.from_batches(list(self.batches()), schema=self.schema).unify_dictionaries()
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    def batches(self, columns: Sequence[str] | None = None, share: tuple[int, int] = (0, 1)) -> Iterator[Any]:
         """The rows as ``pyarrow.RecordBatch`` objects, read one after another; of a cut stream, the whole ones.
 
         ``columns`` names the columns that are wanted, in the file's order; the others are neither read nor unpacked.
-        Raises TraceError when a finished file turns out to be damaged.
+        ``share``, (which, of how many), gives only every so-many-th batch: threads read a file together, each its
+        own share. Raises TraceError when a finished file turns out to be damaged.
         """
-        for batch, _ in self._read(columns):
+        for batch, _ in self._read(columns, share):
             if batch.num_rows:
                 yield batch
 
@@ -68,12 +70,15 @@ class RowFile:
         except _damage() as error:
             raise TraceError(f"{self.path} is damaged or cut short: {error}") from error
 
-    def _read(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Any, Any]]:
+    def _read(
+        self, columns: Sequence[str] | None = None, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[Any, Any]]:
         """Checked batches with their custom metadata."""
         import pyarrow as pa
 
         wanted = [self.schema.get_field_index(name) for name in columns] if columns is not None else None
-        options = pa.ipc.IpcReadOptions(included_fields=wanted)
+        # Where several threads read, each has its core: Arrow's own would only be in the way.
+        options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=share[1] == 1)
         try:
             source = pa.OSFile(str(self.path), "rb")
         except OSError as error:
@@ -81,7 +86,7 @@ class RowFile:
         open_ipc = pa.ipc.open_file if self._is_file else pa.ipc.open_stream
         try:
             with source, open_ipc(source, options=options) as reader:
-                for batch, custom in _raw(reader, self._is_file):
+                for batch, custom in _raw(reader, self._is_file, share):
                     yield checked(batch), custom
         except _damage() as error:
             if self._is_file:
@@ -99,12 +104,13 @@ def checked(batch: Any) -> Any:
     return batch
 
 
-def _raw(reader: Any, is_file: bool) -> Iterator[tuple[Any, Any]]:
+def _raw(reader: Any, is_file: bool, share: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
+    which, shares = share
     if is_file:
-        for index in range(reader.num_record_batches):
+        for index in range(which, reader.num_record_batches, shares):
             yield reader.get_batch_with_custom_metadata(index)
     else:
-        yield from reader.iter_batches_with_custom_metadata()
+        yield from islice(reader.iter_batches_with_custom_metadata(), which, None, shares)
 
 
 def _damage() -> tuple[type[BaseException], ...]:

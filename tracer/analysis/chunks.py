@@ -6,14 +6,14 @@ from typing import Any
 ROWS = 1 << 18  # of one table: fewer cost more calls, more leave the processor's cache
 
 
-def chunks(trace: Any, columns: Sequence[str], rows: int = ROWS) -> Iterator[Any]:
+def chunks(trace: Any, columns: Sequence[str], rows: int = ROWS, share: tuple[int, int] = (0, 1)) -> Iterator[Any]:
     """``pyarrow.Table`` objects of about ``rows`` rows with ``columns``, in the trace's order; each dictionary column
-    has one dictionary."""
+    has one dictionary. ``share`` is as for :meth:`tracer.rowfile.RowFile.batches`."""
     import pyarrow as pa
 
     held: list[Any] = []
     count = 0
-    for batch in trace.batches(columns):
+    for batch in trace.batches(columns, share):
         held.append(batch)
         count += batch.num_rows
         if count >= rows:

@@ -1,12 +1,12 @@
 """One pass over a trace for any number of groupings, in bounded memory, on two cores.
 
-Batches are gathered into chunks; each chunk is grouped by itself, in a worker thread (pyarrow releases the GIL), and
-the small results are merged. What is read meanwhile is unpacked by Arrow's own threads.
+Each worker thread reads, unpacks and groups a share of the batches (pyarrow releases the GIL), chunk by chunk, and
+merges the small results; the workers' results are merged at the end.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 from attrs import frozen
@@ -16,7 +16,7 @@ from tracer.reader import Trace
 
 WORKERS = 2
 GROUPS = 1 << 18  # groups kept of one grouping
-PENDING = 64  # partial results that wait to be merged
+PENDING = 64  # partial results of a worker that wait to be merged: neither their number nor their rows may grow
 
 # What merges a partial result of an aggregate with others of its kind.
 MERGE = {"count": "sum", "sum": "sum", "min": "min", "max": "max"}
@@ -46,18 +46,29 @@ def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
     """
     wanted = {column for grouping in groupings for column in grouping.columns}
     columns = [name for name in trace.schema.names if name in wanted]
-    parts: list[list[Any]] = [[] for _ in groupings]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        waiting: deque[Future[list[Any]]] = deque()
-        for chunk in chunks(trace, columns, ROWS):
-            waiting.append(pool.submit(lambda chunk: [grouped(chunk, grouping) for grouping in groupings], chunk))
-            if len(waiting) > WORKERS:
-                _collect(parts, waiting.popleft().result(), groupings)
-        while waiting:
-            _collect(parts, waiting.popleft().result(), groupings)
+    empty = trace.schema.empty_table().select(columns)
+    shares = WORKERS if trace.kind == "file" else 1  # a stream may grow meanwhile, and two would see two ends of it
+    stopped = Event()
+
+    def worker(which: int) -> list[list[Any]]:
+        parts = [[grouped(empty, grouping)] for grouping in groupings]
+        for chunk in chunks(trace, columns, ROWS, (which, shares)):
+            if stopped.is_set():
+                break
+            for tables, grouping in zip(parts, groupings, strict=True):
+                tables.append(grouped(chunk, grouping))
+                if len(tables) >= PENDING or sum(table.num_rows for table in tables) > 2 * GROUPS:
+                    tables[:] = [_merge(tables, grouping)]
+        return parts
+
+    with ThreadPoolExecutor(shares) as pool:
+        try:
+            results = list(pool.map(worker, range(shares)))
+        finally:
+            stopped.set()  # an error, or Ctrl-C, ends the others too
     return [
-        _merge(tables, grouping) if tables else grouped(trace.schema.empty_table().select(columns), grouping)
-        for tables, grouping in zip(parts, groupings, strict=True)
+        _merge([table for parts in results for table in parts[number]], grouping)
+        for number, grouping in enumerate(groupings)
     ]
 
 
@@ -78,14 +89,6 @@ def grouped(chunk: Any, grouping: Grouping) -> Any:
     made = made.rename_columns([*grouping.keys, *grouping.aggregates])
     plain = [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in made.schema]
     return made.cast(pa.schema(plain))
-
-
-def _collect(parts: list[list[Any]], new: list[Any], groupings: Sequence[Grouping]) -> None:
-    """Keep partial results, merged now and then so that neither their number nor their rows grow without end."""
-    for tables, table, grouping in zip(parts, new, groupings, strict=True):
-        tables.append(table)
-        if len(tables) >= PENDING or sum(table.num_rows for table in tables) > 2 * GROUPS:
-            tables[:] = [_merge(tables, grouping)]
 
 
 def _merge(tables: list[Any], grouping: Grouping) -> Any:

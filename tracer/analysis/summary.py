@@ -82,13 +82,14 @@ class Summary:
 def summarise(trace: Trace, sort: str = "samples") -> Summary:
     """Summarise a trace in one pass over its file; ``sort`` may be any column that tables of exits have."""
     closing = trace.summary if trace.summary is not None else {"complete": False}
-    groups, ends, lost = scan(trace, grouping((*PLACE, "vcpu")), ENDS, LOST)
+    groups, lost = scan(trace, grouping((*PLACE, "vcpu")), LOST)
     tally = Tally.of(groups)
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["samples"].to_pylist(), strict=True))
     notes = reconcile(rows, closing)
-    last = max(ends["last"].to_pylist(), default=0)
+    ends = tally.ends(["vcpu"])
+    last = max(ends["last_ns"].to_pylist(), default=0)
     length = closing.get("duration_ns")
     duration = length if isinstance(length, int) else last
     result = closing.get("result")
@@ -129,7 +130,6 @@ LOST = Grouping(
     _lost,
     fold=("data", "rip", "addr"),
 )
-ENDS = Grouping(("vcpu", "t_exit", "t_entry"), ("vcpu",), {"first": ("t_exit", "min"), "last": ("t_entry", "max")})
 
 
 def _moving(tally: Tally) -> Tally:
@@ -164,9 +164,9 @@ def _vcpus(tally: Tally, ends: Any, counted: Sequence[Counters]) -> Any:
     halted = {counter.vcpu: counter.halted_ns for counter in counted}
     rows = []
     for end in sorted(ends.to_pylist(), key=lambda end: end["vcpu"]):
-        vcpu, first = end["vcpu"], end["first"]
+        vcpu, first = end["vcpu"], end["first_ns"]
         handling = handled[vcpu]["time_ns"]
-        guest = end["last"] - first - handling
+        guest = end["last_ns"] - first - handling
         share = guest / (guest + handling) if guest + handling else None
         rows.append((vcpu, handled[vcpu]["samples"], first, guest, handling, share, hlt.get(vcpu, 0), halted.get(vcpu)))
     return table(_VCPUS, rows)

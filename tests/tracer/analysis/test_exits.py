@@ -52,7 +52,11 @@ def in_batches(rows, cuts):
     whole = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA) if rows else empty
     ends = sorted({min(cut, len(rows)) for cut in cuts} | {0, len(rows)})
     batches = [whole.slice(start, stop - start) for start, stop in pairwise(ends)]
-    return SimpleNamespace(schema=SCHEMA, batches=lambda names: (batch.select(names) for batch in batches))
+
+    def shared(columns, share):
+        return (batch.select(columns) for batch in batches[share[0] :: share[1]])
+
+    return SimpleNamespace(schema=SCHEMA, kind="file", batches=shared)
 
 
 @given(ROWS, st.lists(st.integers(0, 200), max_size=6), st.sampled_from([1, 7, 1 << 18]))
