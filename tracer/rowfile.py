@@ -70,9 +70,7 @@ class RowFile:
         except _damage() as error:
             raise TraceError(f"{self.path} is damaged or cut short: {error}") from error
 
-    def _read(
-        self, columns: Sequence[str] | None = None, share: tuple[int, int] = (0, 1)
-    ) -> Iterator[tuple[Any, Any]]:
+    def _read(self, columns: Sequence[str] | None = None, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[Any, Any]]:
         """Checked batches with their custom metadata."""
         import pyarrow as pa
 
