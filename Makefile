@@ -7,7 +7,7 @@ NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.c
 
 # Programs of Debian's that tests and measurements use, each with its packages.
 TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf
-BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86
+BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86 trace-cmd:trace-cmd
 
 .PHONY: demo test soak bench lint setup clean
 

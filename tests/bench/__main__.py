@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.bench import compare, linux, page, process, record, scale, startup
+from tests.bench import compare, linux, page, peers, process, record, scale, startup
 from tests.bench.figure import Figure
 
 OUT = Path("build/bench.json")
@@ -18,6 +18,7 @@ PARTS = {
     "scale": scale.measure,
     "compare": compare.measure,
     "page": page.measure,
+    "peers": peers.measure,
 }
 
 

@@ -1,0 +1,67 @@
+"""``vmtrace`` beside `perf kvm stat report` and `trace-cmd report`, on the same number of events.
+
+Both record a guest's flood of exits in the lab, where KVM has its tracepoints; `vmtrace` reads a long trace of as many
+rows. perf counts, as ``vmtrace summary`` does; trace-cmd prints every event, as ``vmtrace events`` does.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench import longtrace
+from tests.bench.command import cost, vmtrace
+from tests.bench.figure import Figure
+from tests.bench.process import FLOOD, KINDS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXITS = (40_000, 5)  # inner and outer loop of the flood; each exit is two events and one or two of what it is
+SAMPLES = re.compile(r"SAMPLE events: +(\d+)")
+
+
+def measure() -> list[Figure]:
+    """Seconds of each program, and the ratios, which count the start of each."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        record(folder)
+        data, events = folder / "perf.data", folder / "trace.dat"
+        stats = subprocess.run(["perf", "report", "-i", data, "--stats"], check=True, capture_output=True, text=True)
+        listed = subprocess.run(["trace-cmd", "report", "-i", events], check=True, capture_output=True, text=True)
+        counted = SAMPLES.search(stats.stdout)
+        if counted is None:
+            raise RuntimeError(f"perf says no number of events:\n{stats.stdout}")
+        return [
+            *beside("summary", ["perf", "kvm", "-i", str(data), "stat", "report", "--event=vmexit"], int(counted[1])),
+            *beside("events", ["trace-cmd", "report", "-i", str(events)], listed.stdout.count(": kvm_")),
+        ]
+
+
+def record(folder: Path) -> None:
+    """Have perf and trace-cmd record the flood, in a lab of which the folder is a share."""
+    code, options = KINDS["debug-port"]
+    spec = folder / "flood.toml"
+    spec.write_text(FLOOD.format(inner=EXITS[0], outer=EXITS[1], port=code, kind="debug-port", options=options))
+    guest = shlex.join([sys.executable, "-m", "runner.cli", str(spec), "--no-trace"])
+    traced = "-e kvm:kvm_entry -e kvm:kvm_exit -e kvm:kvm_pio"
+    script = f"cd {folder} && perf kvm stat record -o perf.data {guest} && trace-cmd record {traced} {guest}"
+    lab = [ROOT / "tests" / "lab" / "lab", "--timeout", "600s", "--share", folder, "--", "sh", "-c"]
+    subprocess.run(
+        [*lab, f"export PYTHONPATH={ROOT}; {script}"], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+
+
+def beside(command: str, peer: list[str], events: int) -> list[Figure]:
+    """A command on so many rows beside its peer on so many events."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "boot.arrow")
+        longtrace.write(path, events)
+        ours, theirs = (min(cost(each)[0] for _ in range(3)) for each in (vmtrace(command, path), peer))
+    name = f"{events / 1e3:.0f} thousand events"
+    theirs_name = " ".join(word for word in peer if not word.startswith("-") and "/" not in word)
+    return [
+        Figure(f"{theirs_name}, {name}", theirs, "s"),
+        Figure(f"vmtrace {command}, {name}", ours, "s"),
+        Figure(f"vmtrace {command} / {theirs_name}", ours / theirs, "ratio"),
+    ]
