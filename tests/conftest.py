@@ -1,6 +1,7 @@
 """What all tests share: the markers' meaning, the Hypothesis profiles, and small flat guests."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("soak" if os.environ.get("VMRUN_SOAK") == "1" else "default")
+
+# What started the tests in the background, or under nohup, has passed on that it ignores these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 KVM = "/dev/kvm"
 BROWSER = ("/usr/bin/chromium", "/usr/bin/chromedriver")

@@ -55,7 +55,7 @@ def test_the_phases_are_the_whole_boot(questions, boot, exits, lines):
 def test_the_serial_console_is_hot(questions, boot, exits):
     table = questions.hot_ports(exits)
     assert table["exits"].idxmax()[0] == "serial0"  # which port takes most time is the machine's affair
-    assert table.loc[("serial0", "0x3f8", "write"), "exits"] == len(boot.console)
+    assert table.loc[("serial0", "0x3f8", "write"), "exits"] >= len(boot.console)  # the divisor is written there too
     assert list(table["seconds"]) == sorted(table["seconds"], reverse=True)
 
 

@@ -35,15 +35,9 @@ class Process:
     """A vmrun that has been started."""
 
     def __init__(self, *arguments, preexec=None, **streams):
-        def prepare():
-            # A test runner in the background has passed on that it ignores SIGINT.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            if preexec:
-                preexec()
-
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
         self.process = subprocess.Popen(
-            [*VMRUN, *map(str, arguments)], env=ENVIRONMENT, preexec_fn=prepare, **streams  # noqa: PLW1509 (no threads)
+            [*VMRUN, *map(str, arguments)], env=ENVIRONMENT, preexec_fn=preexec, **streams  # noqa: PLW1509 (no threads)
         )  # fmt: skip
 
     def end(self):
@@ -355,8 +349,5 @@ def test_a_user_without_permission(write_spec):
 
 def test_an_interrupt_before_anything_is_open_is_no_traceback():
     script = "import runner.entry, os, signal; os.kill(os.getpid(), signal.SIGINT)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
