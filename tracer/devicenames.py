@@ -1,8 +1,11 @@
 """Names of devices in traces: "serial0" is the first of the kind "serial", "web/serial0" that of the machine "web"."""
 
+from functools import lru_cache
+
 from vmspec.devices import KINDS
 
 
+@lru_cache
 def kind_of(device: str) -> str:
     """The kind of a device by its name, which is the kind and a number; kinds may end in digits themselves (i8042)."""
     name = device.rpartition("/")[2]

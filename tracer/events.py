@@ -1,7 +1,9 @@
 """Exits as lines that people read: what each was about, what its value said, how long it took."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from attrs import field, frozen
@@ -11,6 +13,7 @@ from tracer.decode import Decoder, first_item
 from tracer.decode.decoder import READ_ONCE, STATE_ADDRESSES, STATE_PORTS
 from tracer.errors import TraceError
 from tracer.output import duration, printable
+from tracer.rowfile import columns
 from vmspec.record import COLUMNS, FLAGS
 
 # Columns of a line: what stands above, its width, aligned right or not. The trace's own come by their names as well.
@@ -37,6 +40,8 @@ class Lines:
     """Turns batches into lines with the chosen columns; raises TraceError for a column that there is not."""
 
     columns: Sequence[str] = field(factory=lambda: tuple(READABLE))
+    # Of each column: what gives its text, where in the line it ends, whether it is aligned right.
+    _cells: Sequence[tuple[Callable[[dict[str, Any]], str], int, bool]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         known = [*READABLE, *(column.name for column in COLUMNS if column.name not in READABLE)]
@@ -45,25 +50,26 @@ class Lines:
                 near = get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
                 raise TraceError(f"there is no column {printable(name)!r}; {hint}")
+        shapes = [READABLE[name][1:] if name in READABLE else _shape(name) for name in self.columns]
+        ends = accumulate((width + 1 for width, _ in shapes), initial=-1)
+        next(ends)
+        cells = [(_text(name), end, right) for name, end, (_, right) in zip(self.columns, ends, shapes, strict=True)]
+        object.__setattr__(self, "_cells", cells)
 
     def head(self) -> str:
         """The line above the first."""
-        titles = (READABLE[name][0] if name in READABLE else name for name in self.columns)
-        return self._joined(titles)
+        return self._joined([READABLE[name][0] if name in READABLE else name for name in self.columns])
 
     def line(self, row: dict[str, Any]) -> str:
         """An exit, as :func:`exits` gives it."""
-        return self._joined(_text(name, row) for name in self.columns)
+        return self._joined([text(row) for text, _, _ in self._cells])
 
-    def _joined(self, texts: Iterable[str]) -> str:
+    def _joined(self, texts: Sequence[str]) -> str:
         """A line; after a text that is too long, the next ones find back to their places."""
-        line, end = "", 0
-        for name, text in zip(self.columns, texts, strict=True):
-            width, right = READABLE[name][1:] if name in READABLE else _shape(name)
-            end += width
-            line += text.rjust(end - len(line)) if right else text.ljust(end - len(line))
-            line += " "
-            end += 1
+        line = ""
+        for text, (_, end, right) in zip(texts, self._cells, strict=True):
+            room = end - len(line)
+            line += (text.rjust(room) if right else text.ljust(room)) + " "
         return line.rstrip()
 
 
@@ -79,7 +85,7 @@ def exits(
     decoders: dict[str, Decoder] = {}
     for batch in batches:
         for row in _wanted(batch, where):
-            shown = row.pop("shown")
+            shown = row.pop("shown", True)
             row["handling"] = row["t_entry"] - row["t_exit"]
             decoder = decoders.setdefault(machines.get(row["vcpu"], "") if machines else "", Decoder())
             row["what"], row["meaning"] = decoder.decode(
@@ -96,17 +102,17 @@ def _wanted(batch: Any, where: Filter | None) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if where is None:
-        batch = batch.append_column("shown", pa.repeat(pa.scalar(True), batch.num_rows))
-    else:
+    if where is not None:
         mask = where.mask(batch)
         places = pa.array([*STATE_PORTS, *STATE_ADDRESSES], pa.uint64())
         writes = pc.equal(batch["direction"].cast(pa.utf8()), "write")
         once = pc.equal(batch["addr"], pa.scalar(READ_ONCE, pa.uint64()))
         setting = pc.and_(pc.is_in(batch["addr"], places), pc.or_(writes, once))
         batch = batch.append_column("shown", mask).filter(pc.or_(mask, setting))
+    names = batch.schema.names
     for start in range(0, batch.num_rows, 1024):  # a batch as Python objects takes much more room
-        yield from batch.slice(start, 1024).to_pylist()
+        rows = zip(*columns(batch.slice(start, 1024)), strict=True)
+        yield from (dict(zip(names, row, strict=True)) for row in rows)
 
 
 def flag_names(flags: int) -> list[str]:
@@ -114,27 +120,33 @@ def flag_names(flags: int) -> list[str]:
     return [name for name, bit in FLAGS.items() if flags & bit]
 
 
-def _text(name: str, row: dict[str, Any]) -> str:
+def _text(name: str) -> Callable[[dict[str, Any]], str]:
+    """What makes a column's text of a row."""
     match name:
         case "time":
-            return f"{row['t_exit'] // 10**9}.{row['t_exit'] % 10**9:09d}"
+            return lambda row: "{}.{:09d}".format(*divmod(row["t_exit"], 10**9))
         case "what":
-            return printable(row["what"]) if row["what"] else _place(row)
+            return lambda row: printable(row["what"]) if row["what"] else _place(row)
         case "direction":
-            return {"read": "r", "write": "w"}.get(row["direction"], "")
+            return lambda row: {"read": "r", "write": "w"}.get(row["direction"], "")
         case "value":
-            return _value(row)
+            return _value
         case "handling":
-            return duration(row["handling"])
+            return lambda row: duration(row["handling"])
         case "rip":
-            return f"{row['rip']:x}" if row["flags"] & FLAGS["RIP"] else "-"
+            return lambda row: f"{row['rip']:x}" if row["flags"] & FLAGS["RIP"] else "-"
         case "flags":
-            return " ".join(name for name in flag_names(row["flags"]) if name not in _UNSHOWN)
+            return lambda row: _shown_flags(row["flags"])
         case "payload":
-            return bytes(row["payload"]).hex()
+            return lambda row: bytes(row["payload"]).hex()
         case _ if name in _HEXADECIMAL:
-            return f"{row[name]:#x}"
-    return printable(str(row[name]))
+            return lambda row: f"{row[name]:#x}"
+    return lambda row: printable(str(row[name]))
+
+
+@lru_cache
+def _shown_flags(flags: int) -> str:
+    return " ".join(name for name in flag_names(flags) if name not in _UNSHOWN)
 
 
 def _place(row: dict[str, Any]) -> str:

@@ -131,13 +131,10 @@ def cell(value: Any, unit: str) -> str:
 
 def duration(ns: int) -> str:
     """A duration in the unit that suits it, three or four digits: 850 ns, 12.3 us, 4.56 ms, 14.0 s."""
-    if abs(ns) < 1000:
+    size = abs(ns)
+    if size < 1000:
         return f"{ns} ns"
-    unit, scale = next(
-        (unit, scale)
-        for unit, scale in (("us", 1e3), ("ms", 1e6), ("s", 1e9))
-        if abs(ns) < 999.5 * scale or unit == "s"
-    )
+    unit, scale = ("us", 1e3) if size < 999.5e3 else ("ms", 1e6) if size < 999.5e6 else ("s", 1e9)
     value = ns / scale
     digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
     return f"{value:,.{digits}f} {unit}"
@@ -145,6 +142,8 @@ def duration(ns: int) -> str:
 
 def printable(text: str) -> str:
     """Text from a guest or a file, with no control characters that could act on a terminal."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
