@@ -1,11 +1,22 @@
 """What a command costs, as a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
+
+# Linux counts what a process had in memory before it became another program: so a small one starts the command.
+STARTER = """
+import json, os, sys, time
+start = time.monotonic()
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
+_, ended, usage = os.wait4(pid, 0)
+seconds = time.monotonic() - start
+status = os.waitstatus_to_exitcode(ended)
+print(json.dumps([status, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]), file=sys.stderr)
+"""
 
 
 def vmtrace(*arguments: str | Path) -> list[str]:
@@ -15,12 +26,12 @@ def vmtrace(*arguments: str | Path) -> list[str]:
 
 def cost(command: Sequence[str], status: int = 0) -> tuple[float, float, float]:
     """Seconds, CPU seconds and peak resident MiB of one run, which must end with ``status``."""
-    start = time.monotonic()
     # A write for each line printed is not what users have.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, ended, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(ended)  # it is waited for
-    if process.returncode != status:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    starter = [sys.executable, "-I", "-S", "-c", STARTER, *command]
+    done = subprocess.run(starter, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+    ended, *figures = json.loads(done.stderr.splitlines()[-1])
+    if ended != status:
+        raise RuntimeError(f"{' '.join(command)} ended with {ended}:\n{done.stderr.decode(errors='replace')}")
+    seconds, cpu, peak = figures
+    return seconds, cpu, peak
