@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from tracefakes import METADATA, exit_, record_all
+from tracefakes import METADATA, MUTATIONS, exit_, mutations, record_all
 
 import tracer
 from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes
@@ -222,6 +222,23 @@ def test_a_damaged_file_is_an_error(make, part):
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(TraceError):
         told(tracer.load(trace.path))
+
+
+def test_mutated_tables_are_read_or_refused(make):
+    trace = make([ROWS], STORY)
+    content = trace.kernel.path.read_bytes()
+    refused = 0
+    for mutated in mutations(content, MUTATIONS):
+        trace.kernel.path.write_bytes(mutated)
+        try:
+            mutant = tracer.load(trace.path)
+            told(mutant)
+            by_event(mutant)
+            by_reason(by_handling(mutant))
+            notes(mutant, by_vcpu(mutant))
+        except TraceError:
+            refused += 1
+    assert refused > MUTATIONS // 20
 
 
 def test_a_stream_that_cannot_be_written(tmp_path):

@@ -1,14 +1,11 @@
 """Reading: other programs see the same rows and names; what is not a trace, or is damaged, is said plainly."""
 
-import os
-import random
-
 import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from tracefakes import DEVICES, METADATA, exit_, in_time, numbered, record_all
+from tracefakes import DEVICES, METADATA, MUTATIONS, exit_, in_time, mutations, numbered, record_all
 
 import tracer
 from tracer.analysis.hot import hot
@@ -17,7 +14,6 @@ from tracer.analysis.timeline import timeline
 from tracer.errors import TraceError
 from vmspec.record import COLUMNS
 
-MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "300"))
 NAMES = [column.name for column in COLUMNS]
 
 
@@ -168,15 +164,8 @@ def test_mutated_traces_are_read_or_refused(tmp_path, trace, kind):
         content = (tmp_path / "plain").read_bytes()
     else:
         content = trace[0].read_bytes() if kind == "file" else stream_of(tmp_path)
-    rng = random.Random(2)
     refused = 0
-    for _ in range(MUTATIONS):
-        mutated = bytearray(content)
-        for _ in range(rng.randint(1, 4)):
-            at = rng.randrange(len(mutated))
-            width = rng.choice((1, 1, 4, 8))
-            value = rng.choice((0, 255, 1 << 30, (1 << 62) + 8, (1 << 64) - 1, rng.getrandbits(64)))
-            mutated[at : at + width] = value.to_bytes(8, "little")[:width]
+    for mutated in mutations(content, MUTATIONS):
         (tmp_path / "x").write_bytes(mutated)
         try:
             use(tmp_path / "x")

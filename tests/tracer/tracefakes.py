@@ -3,6 +3,7 @@
 import json
 import mmap
 import os
+import random
 import struct
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ from vmspec.record import DIRECTIONS, FLAGS, HEADER, PAGE, REASONS, RECORD, RING
 
 CODES = {"int16_t": "h", "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint64_t": "Q"}
 LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in RECORD))
+MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "300"))
 TSC_START, TSC_KHZ = 5_000_000_000_000, 2_999_999
 DEVICES = ["serial0", "debug-port0", "rtc0"]
 METADATA = {
@@ -232,3 +234,16 @@ def record_all(path, records, *, summary=None, merge=True):
 
 def pytest_fail(error):
     raise AssertionError(f"the recorder failed: {error}")
+
+
+def mutations(content, count):
+    """So many copies of a file, with one to four numbers overwritten somewhere; the same ones each time."""
+    rng = random.Random(2)
+    for _ in range(count):
+        mutated = bytearray(content)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(mutated))
+            width = rng.choice((1, 1, 4, 8))
+            value = rng.choice((0, 255, 1 << 30, (1 << 62) + 8, (1 << 64) - 1, rng.getrandbits(64)))
+            mutated[at : at + width] = value.to_bytes(8, "little")[:width]
+        yield mutated

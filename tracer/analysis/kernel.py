@@ -85,7 +85,7 @@ def by_handling(trace: Trace) -> Any:
         total = pc.subtract(piece["t_entry"], piece["t"])
         wide = pa.table(
             {"exit": piece["exit"], "handled": piece["handled"], "total": total, "vmm": piece["user_ns"], "min": total,
-             "max": total, "square": pc.power(total.cast(pa.float64()), 2),
+             "max": total, "square": pc.power(total.cast(pa.float64(), safe=False), 2),
              "exits": pa.repeat(pa.scalar(1, pa.int64()), piece.num_rows)}
         )  # fmt: skip
         parts.append(_summed(wide.filter(pc.is_in(piece["handled"], pa.array([KERNEL, CAME, INTERRUPTED])))))
