@@ -30,7 +30,6 @@ _AGGREGATES: Mapping[str, tuple[str, str]] = {
     "max_time_ns": ("handling", "max"),
 }
 _MOVED = {"items": ("count", "sum")}
-_ENDS = {"first_ns": ("t_exit", "min"), "last_ns": ("t_entry", "max")}
 
 # name, Arrow type, unit, title on a terminal (perf's where perf has it), whether a narrow terminal goes without, doc
 _COLUMNS = (
@@ -80,7 +79,7 @@ def grouping(by: Sequence[str]) -> Grouping:
     keys = tuple(dict.fromkeys([*by, "size"]))  # bytes are items times size
     fold = tuple(key for key in ("rip", "addr") if key in keys)
     columns = ("t_exit", "t_entry", "count", *keys)
-    return Grouping(columns, (*keys, "bucket"), {**_AGGREGATES, **_MOVED, **_ENDS}, _prepare, fold)
+    return Grouping(columns, (*keys, "bucket"), {**_AGGREGATES, **_MOVED}, _prepare, fold)
 
 
 @frozen
@@ -105,11 +104,6 @@ class Tally:
     def where(self, mask: Any) -> "Tally":
         """Only the groups of which the mask is true; shares are then of these."""
         return Tally(self.groups.filter(mask))
-
-    def ends(self, by: Sequence[str]) -> Any:
-        """One row per group, in no particular order: its keys, ``first_ns`` (least t_exit), ``last_ns`` (greatest
-        t_entry)."""
-        return regroup(self.groups, by, _ENDS)
 
     def table(self, by: Sequence[str], sort: str = "samples") -> Any:
         """One row per group of :func:`schema`, the most samples (or ``sort``) first, then by the keys."""
