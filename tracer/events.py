@@ -13,7 +13,7 @@ from tracer.decode import Decoder, first_item
 from tracer.decode.decoder import READ_ONCE, STATE_ADDRESSES, STATE_PORTS
 from tracer.errors import TraceError
 from tracer.output import duration, printable
-from tracer.rowfile import columns
+from tracer.rowfile import lists
 from vmspec.record import COLUMNS, FLAGS
 
 # Columns of a line: what stands above, its width, aligned right or not. The trace's own come by their names as well.
@@ -111,7 +111,7 @@ def _wanted(batch: Any, where: Filter | None) -> Iterator[dict[str, Any]]:
         batch = batch.append_column("shown", mask).filter(pc.or_(mask, setting))
     names = batch.schema.names
     for start in range(0, batch.num_rows, 1024):  # a batch as Python objects takes much more room
-        rows = zip(*columns(batch.slice(start, 1024)), strict=True)
+        rows = zip(*lists(batch.slice(start, 1024)), strict=True)
         yield from (dict(zip(names, row, strict=True)) for row in rows)
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tracer.reader import Trace
-from tracer.rowfile import columns
+from tracer.rowfile import lists
 from tracer.schema import NO_DEVICE
 from vmspec.record import FLAGS
 
@@ -32,7 +32,7 @@ class Exit(NamedTuple):
 def exits(trace: Trace) -> Iterator[Exit]:
     """All rows, in the trace's order."""
     for batch in trace.batches():
-        yield from map(Exit._make, zip(*columns(batch), strict=True))
+        yield from map(Exit._make, zip(*lists(batch), strict=True))
 
 
 @lru_cache(1 << 12)
