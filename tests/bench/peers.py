@@ -33,8 +33,15 @@ def measure() -> list[Figure]:
         if counted is None:
             raise RuntimeError(f"perf says no number of events:\n{stats.stdout}")
         return [
-            *beside("summary", ["perf", "kvm", "-i", str(data), "stat", "report", "--event=vmexit"], int(counted[1])),
-            *beside("events", ["trace-cmd", "report", "-i", str(events)], listed.stdout.count(": kvm_")),
+            *beside(
+                "summary",
+                "perf kvm stat report",
+                ["perf", "kvm", "-i", str(data), "stat", "report", "--event=vmexit"],
+                int(counted[1]),
+            ),
+            *beside(
+                "events", "trace-cmd report", ["trace-cmd", "report", "-i", str(events)], listed.stdout.count(": kvm_")
+            ),
         ]
 
 
@@ -52,16 +59,15 @@ def record(folder: Path) -> None:
     )
 
 
-def beside(command: str, peer: list[str], events: int) -> list[Figure]:
+def beside(command: str, name: str, peer: list[str], events: int) -> list[Figure]:
     """A command on so many rows beside its peer on so many events."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "boot.arrow")
         longtrace.write(path, events)
         ours, theirs = (min(cost(each)[0] for _ in range(3)) for each in (vmtrace(command, path), peer))
-    name = f"{events / 1e3:.0f} thousand events"
-    theirs_name = " ".join(word for word in peer if not word.startswith("-") and "/" not in word)
+    number = f"{events / 1e3:.0f} thousand events"
     return [
-        Figure(f"{theirs_name}, {name}", theirs, "s"),
-        Figure(f"vmtrace {command}, {name}", ours, "s"),
-        Figure(f"vmtrace {command} / {theirs_name}", ours / theirs, "ratio"),
+        Figure(f"{name}, {number}", theirs, "s"),
+        Figure(f"vmtrace {command}, {number}", ours, "s"),
+        Figure(f"vmtrace {command} / {name}", ours / theirs, "ratio"),
     ]
