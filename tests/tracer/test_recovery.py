@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tracefakes import DEVICES, METADATA, Rings, in_time, numbered, record_all, row
+from tracefakes import DEVICES, METADATA, MUTATIONS, Rings, in_time, numbered, record_all, row
 
 import tracer
 from tracer.errors import TraceError
@@ -22,7 +22,6 @@ from tracer.recorder import Recorder
 from vmspec.record import PAGE
 
 HERE = Path(__file__).parent
-MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "300"))
 
 
 def recovered_rows(path, output=None):
