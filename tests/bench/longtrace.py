@@ -27,7 +27,7 @@ BETWEEN = (
     (32, (None, 0xCFE, 2, "read", 0xFFFFFFFF81995C08, 1900)),
     (22, ("acpi0", 0x602, 2, "read", 0xFFFFFFFF81628F13, 200_000)),
 )
-LINES, LENGTH = 300, 67
+LINES, LENGTH = 3000, 67  # more rows than a batch has: what repeats within one is packed better than real exits
 
 
 def trace(rows: int, flip: int | None = None) -> Path:

@@ -2,13 +2,17 @@
 
 import io
 import json
+from functools import partial
 
 import pytest
 from tracefakes import exit_, record_all
 
 import tracer
+from tracer import recorder, rewrite
 from tracer.analysis.summary import summarise
+from tracer.buffers import Buffers
 from tracer.cli import main
+from tracer.convert import convert
 from tracer.output import duration, printable
 
 CLOSING = {
@@ -43,9 +47,16 @@ def by_hand(tmp_path, closing=CLOSING):
     return tracer.load(tmp_path / "boot.arrow")
 
 
-@pytest.fixture
-def summary(tmp_path):
-    return summarise(by_hand(tmp_path))
+@pytest.fixture(params=["one batch", "batches of two rows", "stream"])
+def summary(tmp_path, monkeypatch, request):
+    if request.param == "batches of two rows":
+        monkeypatch.setattr(rewrite, "BATCH_ROWS", 1)
+        monkeypatch.setattr(recorder, "Buffers", partial(Buffers, rows=2))
+    trace = by_hand(tmp_path)
+    if request.param == "stream":
+        convert(trace.path, trace.path.with_suffix(".arrows"))
+        trace = tracer.load(trace.path.with_suffix(".arrows"))
+    return summarise(trace)
 
 
 def rows(table, *names):

@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tracer.rowfile import ALL
+
 ROWS = 1 << 18  # of one table: fewer cost more calls, more leave the processor's cache
 
 
-def chunks(trace: Any, columns: Sequence[str], rows: int = ROWS, share: tuple[int, int] = (0, 1)) -> Iterator[Any]:
+def chunks(trace: Any, columns: Sequence[str], rows: int = ROWS, which: slice = ALL) -> Iterator[Any]:
     """``pyarrow.Table`` objects of about ``rows`` rows with ``columns``, in the trace's order; each dictionary column
-    has one dictionary. ``share`` is as for :meth:`tracer.rowfile.RowFile.batches`."""
+    has one dictionary. ``which`` is as for :meth:`tracer.rowfile.RowFile.batches`."""
     import pyarrow as pa
 
     held: list[Any] = []
     count = 0
-    for batch in trace.batches(columns, share):
+    for batch in trace.batches(columns, which):
         held.append(batch)
         count += batch.num_rows
         if count >= rows:
@@ -31,7 +33,14 @@ def named(column: Any, names: Sequence[str]) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    codes = pa.chunked_array([chunk.indices for chunk in column.chunks], column.type.index_type)
-    words = column.chunk(0).dictionary if column.num_chunks else pa.array([], pa.utf8())
+    codes, words = coded(column)
     wanted = pc.indices_nonzero(pc.is_in(words, pa.array(names, pa.utf8())))
-    return pc.is_in(codes, wanted.cast(column.type.index_type))
+    return pc.is_in(codes, wanted.cast(codes.type))
+
+
+def coded(column: Any) -> tuple[Any, Any]:
+    """The codes of a dictionary column (as :func:`chunks` gives them, of one dictionary), and the dictionary."""
+    import pyarrow as pa
+
+    codes = pa.chunked_array([chunk.indices for chunk in column.chunks], column.type.index_type)
+    return codes, column.chunk(0).dictionary if column.num_chunks else pa.array([], column.type.value_type)

@@ -134,16 +134,15 @@ def by(trace: Trace, *keys: str, sort: str = "samples") -> Any:
     return Tally.of(scan(trace, grouping(keys))[0]).table(keys, sort)
 
 
-def _prepare(chunk: Any) -> Any:
+def _prepare(batch: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    # One array, not several: the bucket is made of its memory.
-    handling = pa.concat_arrays(pc.subtract(chunk["t_entry"], chunk["t_exit"]).chunks or [pa.array([], pa.int64())])
+    handling = pc.subtract(batch["t_entry"], batch["t_exit"])
     single = pc.cast(handling, pa.float32(), safe=False)
     bits = pa.Array.from_buffers(pa.int32(), len(single), [None, single.buffers()[1]], offset=single.offset)
     bucket = pc.shift_right(bits, pa.scalar(SHIFT, pa.int32()))
-    return chunk.append_column("handling", handling).append_column("bucket", bucket)
+    return batch.drop_columns(["t_exit", "t_entry"]).append_column("handling", handling).append_column("bucket", bucket)
 
 
 def _total(buckets: Any, numbers: Mapping[str, tuple[str, str]]) -> Any:

@@ -1,33 +1,37 @@
 """One pass over a trace for any number of groupings, in bounded memory, on two cores.
 
-Each worker thread reads, unpacks and groups a share of the batches (pyarrow releases the GIL), chunk by chunk, and
-merges the small results; the workers' results are merged at the end.
+Each worker thread reads and unpacks a share of the batches (pyarrow releases the GIL). What a grouping needs of a batch
+is held until there is enough of it to be grouped at once, and the small results are merged, those of the workers last.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from threading import Event
 from typing import Any
 
-from attrs import frozen
+from attrs import define, field, frozen
 
-from tracer.analysis.chunks import ROWS, chunks
+from tracer.analysis.chunks import ROWS, coded
 from tracer.reader import Trace
+from tracer.rewrite import empty
 
 WORKERS = 2
 GROUPS = 1 << 18  # groups kept of one grouping
+BATCHES = 1 << 12  # held at most: a batch of few rows takes as much memory as one of many
 PENDING = 64  # partial results of a worker that wait to be merged: neither their number nor their rows may grow
 
 # What merges a partial result of an aggregate with others of its kind.
 MERGE = {"count": "sum", "sum": "sum", "min": "min", "max": "max"}
+BOTH = {"min": "min_max", "max": "min_max"}  # Arrow finds the two together, whichever is asked for
 
 
 @frozen
 class Grouping:
     """Rows of equal ``keys`` become one, with ``aggregates``: result name to (column, count | sum | min | max).
 
-    ``columns`` are what is read from the trace; ``prepare`` makes the table with the keys and aggregated columns out of
-    a chunk of those, and may leave rows out; None: the chunk as it is. Where there are more than :data:`GROUPS` groups,
+    ``columns`` are what is read from the trace; ``prepare`` makes the batch with the keys and aggregated columns out of
+    a batch of those, and may leave rows out; None: the batch as it is. Where there are more than :data:`GROUPS` groups,
     the first key of ``fold`` becomes null for its rarest values, then, if need be, the next: sums stay right, and each
     value that is told is at least as frequent as told.
     """
@@ -38,6 +42,11 @@ class Grouping:
     prepare: Callable[[Any], Any] | None = None
     fold: tuple[str, ...] = ()
 
+    def prepared(self, batch: Any) -> Any:
+        """What of a batch of the trace is grouped."""
+        chosen = batch.select(list(self.columns))
+        return chosen if self.prepare is None else self.prepare(chosen)
+
 
 def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
     """The result of each grouping, a ``pyarrow.Table`` of its keys and aggregates, in no particular order.
@@ -46,20 +55,18 @@ def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
     """
     wanted = {column for grouping in groupings for column in grouping.columns}
     columns = [name for name in trace.schema.names if name in wanted]
-    empty = trace.schema.empty_table().select(columns)
+    nothing = empty(trace.schema).select(columns)
     shares = WORKERS if trace.kind == "file" else 1  # a stream may grow meanwhile, and two would see two ends of it
     stopped = Event()
 
-    def worker(which: int) -> list[list[Any]]:
-        parts = [[grouped(empty, grouping)] for grouping in groupings]
-        for chunk in chunks(trace, columns, ROWS, (which, shares)):
-            if stopped.is_set():
-                break
-            for tables, grouping in zip(parts, groupings, strict=True):
-                tables.append(grouped(chunk, grouping))
-                if len(tables) >= PENDING or sum(table.num_rows for table in tables) > 2 * GROUPS:
-                    tables[:] = [_merge(tables, grouping)]
-        return parts
+    def worker(which: int) -> list[_Partial]:
+        partials = [_Partial(grouping, grouping.prepared(nothing)) for grouping in groupings]
+        for batch in takewhile(lambda _: not stopped.is_set(), trace.batches(columns, slice(which, None, shares))):
+            for partial in partials:
+                partial.add(partial.grouping.prepared(batch))
+        for partial in partials:
+            partial.group()
+        return partials
 
     with ThreadPoolExecutor(shares) as pool:
         try:
@@ -67,7 +74,7 @@ def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
         finally:
             stopped.set()  # an error, or Ctrl-C, ends the others too
     return [
-        _merge([table for parts in results for table in parts[number]], grouping)
+        _merge([table for partials in results for table in partials[number].tables], grouping)
         for number, grouping in enumerate(groupings)
     ]
 
@@ -79,16 +86,53 @@ def regroup(table: Any, keys: Sequence[str], aggregates: Mapping[str, tuple[str,
     return merged.rename_columns([*keys, *aggregates])
 
 
-def grouped(chunk: Any, grouping: Grouping) -> Any:
-    """The rows of one table, grouped; :func:`regroup` joins several such results, one after another."""
+def grouped(table: Any, grouping: Grouping) -> Any:
+    """Prepared rows as one table, grouped; :func:`regroup` joins several such results, one after another."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    table = chunk.select(list(grouping.columns))
-    table = grouping.prepare(table) if grouping.prepare is not None else table
-    made = table.group_by(list(grouping.keys), use_threads=False).aggregate(list(grouping.aggregates.values()))
-    made = made.rename_columns([*grouping.keys, *grouping.aggregates])
-    plain = [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in made.schema]
-    return made.cast(pa.schema(plain))
+    words: dict[str, Any] = {}
+    columns = {}
+    for name in dict.fromkeys([*grouping.keys, *(column for column, _ in grouping.aggregates.values())]):
+        columns[name] = table[name]
+        if pa.types.is_dictionary(table[name].type):  # codes are grouped, not names
+            columns[name], words[name] = coded(table[name])
+    wanted = {name: (column, BOTH.get(how, how)) for name, (column, how) in grouping.aggregates.items()}
+    made = pa.table(columns).group_by(list(grouping.keys), use_threads=False).aggregate(list(set(wanted.values())))
+    result = {key: words[key].take(made[key]) if key in words else made[key] for key in grouping.keys}
+    for name, (column, how) in wanted.items():
+        found = made[f"{column}_{how}"]
+        result[name] = pc.struct_field(found, grouping.aggregates[name][1]) if how in BOTH.values() else found
+    return pa.table(result)
+
+
+@define
+class _Partial:
+    """One grouping in one worker: batches that wait to be grouped, and results that wait to be merged."""
+
+    grouping: Grouping
+    nothing: Any  # a prepared batch without rows: what the results of an empty trace look like
+    held: list[Any] = field(factory=list)
+    rows: int = 0
+    tables: list[Any] = field(factory=list)
+
+    def add(self, batch: Any) -> None:
+        """A prepared batch more."""
+        if batch.num_rows:
+            self.held.append(batch)
+            self.rows += batch.num_rows
+        if self.rows >= ROWS or len(self.held) >= BATCHES:
+            self.group()
+
+    def group(self) -> None:
+        """Group what is held. Neither the number nor the rows of the results grow without limit."""
+        import pyarrow as pa
+
+        table = pa.Table.from_batches(self.held or [self.nothing]).unify_dictionaries()
+        self.tables.append(grouped(table, self.grouping))
+        self.held, self.rows = [], 0
+        if len(self.tables) >= PENDING or sum(one.num_rows for one in self.tables) > 2 * GROUPS:
+            self.tables = [_merge(self.tables, self.grouping)]
 
 
 def _merge(tables: list[Any], grouping: Grouping) -> Any:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from tracer.analysis.exits import Tally, grouping
-from tracer.analysis.scan import Grouping, regroup, scan
+from tracer.analysis.scan import Grouping, grouped, regroup, scan
 from tracer.analysis.tables import table
 from tracer.counters import Counters, counters, numbers, reconcile
 from tracer.reader import Trace
+from tracer.rowfile import ALL, BACKWARDS
 from vmspec.record import FLAGS
 
 MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is one
@@ -82,13 +83,14 @@ class Summary:
 def summarise(trace: Trace, sort: str = "samples") -> Summary:
     """Summarise a trace in one pass over its file; ``sort`` may be any column that tables of exits have."""
     closing = trace.summary if trace.summary is not None else {"complete": False}
-    groups, lost = scan(trace, KINDS, LOST)
+    # A stream may grow between two passes.
+    groups, lost, *found = scan(trace, KINDS, LOST, *([ENDS] if trace.kind == "stream" else []))
     tally = Tally.of(groups)
+    ends = found[0] if found else _ends(trace, set(groups["vcpu"].to_pylist()))
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["samples"].to_pylist(), strict=True))
     notes = reconcile(rows, closing)
-    ends = regroup(groups, ["vcpu"], ENDS)
     last = max(ends["last_ns"].to_pylist(), default=0)
     length = closing.get("duration_ns")
     duration = length if isinstance(length, int) else last
@@ -113,20 +115,33 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
     return Summary(whole["rows"], trace.complete, duration, result, notes, tables)
 
 
-def _lost(chunk: Any) -> Any:
+def _lost(batch: Any) -> Any:
     """The rows that no device claims."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    unclaimed = pc.bit_wise_and(chunk["flags"], pa.scalar(FLAGS["UNCLAIMED"], pa.uint16()))
-    return chunk.filter(pc.not_equal(unclaimed, 0))
+    unclaimed = pc.bit_wise_and(batch["flags"], pa.scalar(FLAGS["UNCLAIMED"], pa.uint16()))
+    return batch.filter(unclaimed.cast(pa.bool_()))
 
 
-# First and last are kept with the groups: a grouping of their own costs several times as much.
-ENDS = {"first_ns": ("t_exit", "min"), "last_ns": ("t_entry", "max")}
-_KINDS = grouping((*PLACE, "vcpu"))
-KINDS = evolve(_KINDS, aggregates={**_KINDS.aggregates, **ENDS})
+def _ends(trace: Trace, vcpus: set[int]) -> Any:
+    """The result of ENDS for a finished file: as its rows are in order, a few batches at each of its ends have it."""
+    import pyarrow as pa
 
+    parts = []
+    for which in (ALL, BACKWARDS):
+        missing = vcpus
+        for batch in trace.batches(ENDS.columns, which):
+            parts.append(grouped(pa.Table.from_batches([batch]), ENDS))
+            missing = missing.difference(parts[-1]["vcpu"].to_pylist())
+            if not missing:
+                break
+    return regroup(pa.concat_tables(parts), ENDS.keys, ENDS.aggregates) if parts else scan(trace, ENDS)[0]
+
+
+KINDS = grouping((*PLACE, "vcpu"))
+_ENDS = {"first_ns": ("t_exit", "min"), "last_ns": ("t_entry", "max")}
+ENDS = Grouping(("vcpu", "t_exit", "t_entry"), ("vcpu",), _ENDS)
 _WHAT = ("reason", "addr", "direction", "size")
 LOST = Grouping(
     ("flags", *_WHAT, "data", "rip"),
