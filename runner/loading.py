@@ -23,6 +23,7 @@ class Loader(threading.Thread):
         """Load; an error is kept for whoever waits."""
         try:
             self._state = boot.load(self._plan, self.memory)
+            self.memory.enlarge_pages()
         except Exception as error:
             self._error = error
 

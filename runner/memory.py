@@ -1,6 +1,7 @@
 """Guest RAM: one anonymous mapping that the plan's slots cut into guest-physical ranges."""
 
 import mmap
+from contextlib import suppress
 
 from vmspec.plan import Slot
 
@@ -19,12 +20,16 @@ class GuestMemory:
         size = sum(slot.size for slot in slots)
         # RAM is committed only as the guest touches it.
         self.buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
-        # 2 MiB pages: fewer faults while the guest first touches its memory. Hosts without them say EINVAL.
-        try:
-            self.buffer.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            pass
         self._view = memoryview(self.buffer)
+
+    def enlarge_pages(self) -> None:
+        """Have what is touched from now on in pages of 2 MiB: fewer faults while the guest runs.
+
+        Not for what is loaded before: to make such a page ready takes longer than to fill it, most of all on a host
+        that is itself a guest.
+        """
+        with suppress(OSError):  # EINVAL: a host without them
+            self.buffer.madvise(mmap.MADV_HUGEPAGE)
 
     def view(self, address: int, size: int) -> memoryview:
         """A writable view of guest RAM, which must lie within one slot."""
