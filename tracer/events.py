@@ -13,7 +13,8 @@ from tracer.decode import Decoder, first_item
 from tracer.decode.decoder import READ_ONCE, STATE_ADDRESSES, STATE_PORTS
 from tracer.errors import TraceError
 from tracer.output import duration, printable
-from tracer.rowfile import lists
+from tracer.rowfile import dicts
+from tracer.schema import flag_names
 from vmspec.record import COLUMNS, FLAGS
 
 # Columns of a line: what stands above, its width, aligned right or not. The trace's own come by their names as well.
@@ -109,15 +110,7 @@ def _wanted(batch: Any, where: Filter | None) -> Iterator[dict[str, Any]]:
         once = pc.equal(batch["addr"], pa.scalar(READ_ONCE, pa.uint64()))
         setting = pc.and_(pc.is_in(batch["addr"], places), pc.or_(writes, once))
         batch = batch.append_column("shown", mask).filter(pc.or_(mask, setting))
-    names = batch.schema.names
-    for start in range(0, batch.num_rows, 1024):  # a batch as Python objects takes much more room
-        rows = zip(*lists(batch.slice(start, 1024)), strict=True)
-        yield from (dict(zip(names, row, strict=True)) for row in rows)
-
-
-def flag_names(flags: int) -> list[str]:
-    """The bits of ``flags`` by name."""
-    return [name for name, bit in FLAGS.items() if flags & bit]
+    return dicts(batch)
 
 
 def _text(name: str) -> Callable[[dict[str, Any]], str]:

@@ -11,6 +11,7 @@ from vmspec.record import RING_MAGIC
 
 FILE_MAGIC = b"ARROW1"
 STREAM_MAGIC = b"\xff\xff\xff\xff"  # the continuation marker before the first message (Arrow columnar format, IPC)
+SLICE = 1024  # rows of a batch that are Python objects at a time: they take much more room
 ALL = slice(None)
 BACKWARDS = slice(None, None, -1)
 
@@ -94,18 +95,26 @@ class RowFile:
             # A stream that ends within a batch is what a killed run leaves: what came before are the rows.
 
 
-def lists(batch: Any) -> list[list[Any]]:
-    """The columns of a batch as lists, names for codes: ten times as fast as pyarrow makes of dictionary columns."""
+def tuples(batch: Any) -> Iterator[tuple[Any, ...]]:
+    """The rows of a batch, names for codes: several times as fast as pyarrow's ``to_pylist``."""
+    for start in range(0, batch.num_rows, SLICE):
+        yield from zip(*map(_list, batch.slice(start, SLICE).columns), strict=True)
+
+
+def dicts(batch: Any) -> Iterator[dict[str, Any]]:
+    """The same rows, each by the columns' names."""
+    names = batch.schema.names
+    return (dict(zip(names, row, strict=True)) for row in tuples(batch))
+
+
+def _list(column: Any) -> list[Any]:
     import pyarrow as pa
 
-    made = []
-    for column in batch.columns:
-        if pa.types.is_dictionary(column.type):
-            names = column.dictionary.to_pylist()
-            made.append([names[code] for code in column.indices.to_pylist()])
-        else:
-            made.append(column.to_pylist())
-    return made
+    if not pa.types.is_dictionary(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    names = column.dictionary.to_pylist()
+    return [names[code] for code in column.indices.to_pylist()]
 
 
 def checked(batch: Any) -> Any:

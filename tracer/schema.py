@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from vmspec.record import COLUMNS, DIRECTIONS, REASONS
+from vmspec.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
 
 FORMAT = "1"  # raised when a reader of the format before would misread the file
 
@@ -59,6 +59,11 @@ def trace_schema(metadata: Mapping[str, str], devices: Sequence[str]) -> Any:
 def dictionaries(devices: Sequence[str]) -> dict[str, Any]:
     """Names behind the codes, as one ``pyarrow.Array`` per dictionary column; device code 0 is "no device"."""
     return {"reason": texts(REASONS), "direction": texts(DIRECTIONS), "device": texts((NO_DEVICE, *devices))}
+
+
+def flag_names(flags: int) -> list[str]:
+    """The bits of the column ``flags`` by name."""
+    return [name for name, bit in FLAGS.items() if flags & bit]
 
 
 def texts(words: Sequence[str]) -> Any:

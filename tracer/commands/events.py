@@ -8,10 +8,11 @@ from pathlib import Path
 
 from tracer.analysis import where
 from tracer.errors import TraceError
-from tracer.events import READABLE, Lines, exits, flag_names
+from tracer.events import READABLE, Lines, exits
 from tracer.follow import Follower, follow
 from tracer.merge import machines
 from tracer.reader import Trace, load
+from tracer.schema import flag_names
 from vmspec.record import COLUMNS
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from tracer.console import Console
-from tracer.export.rows import Exit, exits, flag_names, title
+from tracer.export.rows import Exit, exits, flag_text, title
 from tracer.reader import Trace
 from tracer.schema import NO_DEVICE
 
@@ -80,7 +80,7 @@ def _slice(name: str, process: int, thread: int, start: int, end: int, arguments
 def _arguments(row: Exit) -> str:
     """Numbers of 64 bits as text: JavaScript has but 53."""
     values: dict[str, Any] = {"seq": row.seq, "addr": f"{row.addr:#x}", "size": row.size, "count": row.items}
-    values |= {"data": f"{row.data:#x}", "rip": f"{row.rip:#x}", "flags": flag_names(row.flags)}
+    values |= {"data": f"{row.data:#x}", "rip": f"{row.rip:#x}", "flags": flag_text(row.flags)}
     if row.payload:
         values["payload"] = row.payload.hex()
     return json.dumps(values)

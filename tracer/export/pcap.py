@@ -13,6 +13,7 @@ from tracer.analysis.portrows import port_rows, ports
 from tracer.console import LCR_DLAB, MCR_LOOP, SERIAL
 from tracer.errors import TraceError
 from tracer.reader import Trace
+from tracer.rowfile import dicts
 
 LINKTYPE_RTAC_SERIAL = 250
 STATUS_CHANGE, DATA_TX_START, DATA_RX_START = 0x00, 0x01, 0x02  # events
@@ -89,7 +90,7 @@ def packets(trace: Trace) -> Iterator[Packet]:
     names = ports(trace, SERIAL)
     uarts = {name: Uart(name) for name in names}
     for batch in port_rows(trace, names):
-        for row in batch.to_pylist():
+        for row in dicts(batch):
             yield from _packets(uarts[row["device"]], row)
 
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from tracer.console import Console
 from tracer.errors import TraceError
-from tracer.export.rows import Exit, exits, flag_names, title
+from tracer.export.rows import Exit, exits, flag_text, title
 from tracer.reader import Trace
 from tracer.schema import NO_DEVICE
 
@@ -115,7 +115,7 @@ class _Writer:
             event.debug_annotations.add(name_iid=self._annotation("addr"), pointer_value=addr)
             event.debug_annotations.add(name_iid=self._annotation("size"), uint_value=size)
             event.debug_annotations.add(name_iid=self._annotation("count"), uint_value=count)
-            event.debug_annotations.add(name_iid=self._annotation("flags"), string_value=flag_names(flags))
+            event.debug_annotations.add(name_iid=self._annotation("flags"), string_value=flag_text(flags))
         serialised: bytes = event.SerializeToString()
         return serialised
 

@@ -5,9 +5,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tracer.reader import Trace
-from tracer.rowfile import lists
-from tracer.schema import NO_DEVICE
-from vmspec.record import FLAGS
+from tracer.rowfile import tuples
+from tracer.schema import NO_DEVICE, flag_names
 
 
 class Exit(NamedTuple):
@@ -32,7 +31,7 @@ class Exit(NamedTuple):
 def exits(trace: Trace) -> Iterator[Exit]:
     """All rows, in the trace's order."""
     for batch in trace.batches():
-        yield from map(Exit._make, zip(*lists(batch), strict=True))
+        yield from map(Exit._make, tuples(batch))
 
 
 @lru_cache(1 << 12)
@@ -42,6 +41,6 @@ def title(reason: str, device: str, direction: str) -> str:
 
 
 @lru_cache(1 << 12)
-def flag_names(flags: int) -> str:
+def flag_text(flags: int) -> str:
     """The names of the bits that are set: ``PYTHON|RIP``."""
-    return "|".join(name for name, bit in FLAGS.items() if flags & bit)
+    return "|".join(flag_names(flags))
