@@ -1,14 +1,20 @@
-"""``vmtrace``: read, recover and analyse traces. Exit status 0, or 2 for a trace or a call that is wrong."""
+"""``vmtrace``: read, recover and analyse traces.
+
+Exit status 0; 1 where ``diff`` found a difference; 2 for a trace or a call that is wrong, and for a result that cannot
+be written; 130 interrupted.
+"""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from tracer.errors import TraceError
 
 BROKEN_PIPE = 141  # what a shell reports of a command that SIGPIPE ended
+INTERRUPTED = 130  # and of one that SIGINT did
 
 # Each a module of tracer.commands.
 COMMANDS = {
@@ -33,18 +39,33 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = _parser(arguments[:1]).parse_args(arguments)
     try:
+        options = _parser(arguments[:1]).parse_args(arguments)
         status: int = options.run(options)
         sys.stdout.flush()
     except TraceError as error:
         print(f"vmtrace: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # also how one stops following a run; what was found until then is told
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _abandon_output()
+        return INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes once more at its exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()
         return BROKEN_PIPE
+    except OSError as error:  # of all else a TraceError says more
+        _abandon_output()
+        print(f"vmtrace: cannot write the result: {error.strerror or error}", file=sys.stderr)
+        return 2
     return status
+
+
+def _abandon_output() -> None:
+    """The interpreter flushes standard output once more at its exit: let that go nowhere."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:

@@ -65,6 +65,8 @@ def set_aside(path: Path) -> Path | None:
     """
     if path.is_dir():
         raise TraceError(f"cannot record into {path}: it is a directory")
+    if path.exists() and not path.is_file():
+        raise TraceError(f"cannot record into {path}: it is not a file (--no-trace records nothing)")
     if path in (stream_path(path), ring_path(path)):
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
     killed = Path(_base(path) + ".killed")

@@ -1,5 +1,6 @@
 """Batches that are almost in order to one finished trace file, whole or not at all."""
 
+import errno
 import json
 import os
 from bisect import bisect_right
@@ -27,11 +28,15 @@ def write_file(
     """Write batches as a zstd-compressed Arrow file, ordered by t_exit, ending with the summary. Returns the rows.
 
     ``read`` is called twice and gives the same record batches each time, each of them ordered by t_exit. The file
-    appears under its name complete and on disk, or not at all. Of a table that is no trace, ``time`` is the column of
-    the order and ``closing`` its batch without rows. Raises OSError or ``pyarrow.ArrowException``.
+    appears under its name complete and on disk, or not at all; what a link leads to is meant, not the link. Of a table
+    that is no trace, ``time`` is the column of the order and ``closing`` its batch without rows. Raises OSError or
+    ``pyarrow.ArrowException``.
     """
     import pyarrow as pa
 
+    target = Path(os.path.realpath(target))
+    if target.exists() and not target.is_file():
+        raise FileExistsError(errno.EEXIST, "it exists, and is not a file")
     temporary = target.with_name(target.name + ".tmp")
     rows = 0
     # Compression threads would each hold a batch; the time they save is small beside the run.

@@ -13,13 +13,29 @@ from tracer.errors import TraceError
 @contextmanager
 def sink(path: Path) -> Iterator[BinaryIO]:
     """A binary stream for a file under another name, which is renamed to ``path`` when the block ends well and deleted
-    when it does not; for the path "-", standard output. Raises TraceError when it cannot be written: disk full, say."""
+    when it does not; what a link leads to is meant, not the link. For the path "-" it is standard output, and what is
+    no file (a pipe, a device) is written as it is. Raises TraceError when it cannot be written: disk full, say."""
     if str(path) == "-":
         if sys.stdout.isatty():
             raise TraceError("standard output is a terminal: give a file with -o, or redirect")
         yield cast(BinaryIO, _Counting(sys.stdout.buffer))
         sys.stdout.buffer.flush()
         return
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as out:
+                yield cast(BinaryIO, _Counting(out))
+        else:
+            with _replaced(Path(os.path.realpath(path))) as out:
+                yield out
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
     try:
         with temporary.open("xb", buffering=1 << 20) as out:
@@ -27,14 +43,12 @@ def sink(path: Path) -> Iterator[BinaryIO]:
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
-    except OSError as error:
-        raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 class _Counting:
-    """Standard output, which knows its position even where it is a pipe: writers of Parquet ask for it."""
+    """What knows its position even where it is a pipe: writers of Parquet ask for it."""
 
     closed = False
 
@@ -63,4 +77,4 @@ class _Counting:
         return False
 
     def close(self) -> None:
-        """Standard output stays open."""
+        """Whoever opened it closes it."""

@@ -108,3 +108,32 @@ def test_a_reader_that_goes_away_is_no_traceback(path, command):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("command", ["summary", "timeline", "hot", "info", "console", "events", "top"])
+def test_a_full_disk_is_said_and_is_status_2(path, command):
+    with Path("/dev/full").open("wb") as full:
+        call = [sys.executable, "-m", "tracer.cli", command, str(path)]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (2, b"vmtrace: cannot write the result: No space left on device\n")
+
+
+def test_an_interrupt_is_status_130_and_keeps_what_was_found(path, capsys, monkeypatch):
+    def interrupted(options):
+        print("found")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tracer.commands.info.run", interrupted)
+    assert main(["info", str(path)]) == 130
+    assert capsys.readouterr() == ("found\n", "")
+
+
+def test_a_trace_goes_where_a_link_leads_and_into_no_pipe(path, tmp_path, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.arrow").symlink_to("elsewhere/copy.arrow")
+    assert main(["convert", str(path), str(tmp_path / "link.arrow")]) == 0
+    assert (tmp_path / "link.arrow").is_symlink()
+    assert (tmp_path / "elsewhere" / "copy.arrow").is_file()
+    os.mkfifo(tmp_path / "pipe.arrow")
+    assert main(["convert", str(path), str(tmp_path / "pipe.arrow")]) == 2
+    assert "it exists, and is not a file" in capsys.readouterr().err

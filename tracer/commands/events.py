@@ -34,17 +34,14 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the exits as they come; nothing is held."""
     lines = Lines(tuple(options.columns.replace(",", " ").split()) if options.columns else tuple(READABLE))
-    try:
-        if options.follow:
-            with follow(options.file) as follower:
-                follower.started()
-                _print(follower, lines, options)
-                if follower.ended and follower.summary is None:
-                    raise TraceError(f"{follower.path} ends without a summary: the run was killed (vmtrace recover)")
-        else:
-            _print(load(options.file), lines, options)
-    except KeyboardInterrupt:  # how one stops following
-        return 130
+    if not options.follow:
+        _print(load(options.file), lines, options)
+        return 0
+    with follow(options.file) as follower:
+        follower.started()
+        _print(follower, lines, options)
+        if follower.ended and follower.summary is None:
+            raise TraceError(f"{follower.path} ends without a summary: the run was killed (vmtrace recover)")
     return 0
 
 

@@ -36,14 +36,11 @@ def run(options: argparse.Namespace) -> int:
         rates = Rates()
         looks = _looks(follower, rates, options)
         final = False
-        try:
-            if sys.stdout.isatty():
-                final = _on_terminal(looks)
-            else:
-                for text, final in looks:  # noqa: B007 (the last one is wanted)
-                    print(text, end="\n\n", flush=True)
-        except KeyboardInterrupt:  # how one stops looking; the terminal is as it was by now
-            return 130
+        if sys.stdout.isatty():
+            final = _on_terminal(looks)
+        else:
+            for text, final in looks:  # noqa: B007 (the last one is wanted)
+                print(text, end="\n\n", flush=True)
         if final and follower.summary is None:
             print(f"vmtrace: {follower.path} has no closing summary: its run was killed", file=sys.stderr)
     return 0
