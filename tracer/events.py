@@ -48,7 +48,8 @@ class Lines:
         known = [*READABLE, *(column.name for column in COLUMNS if column.name not in READABLE)]
         for name in self.columns:
             if name not in known:
-                near = get_close_matches(name, known, n=1)
+                headed = [column for column, (head, *_) in READABLE.items() if head == name]
+                near = headed or get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
                 raise TraceError(f"there is no column {printable(name)!r}; {hint}")
         shapes = [READABLE[name][1:] if name in READABLE else _shape(name) for name in self.columns]

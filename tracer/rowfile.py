@@ -1,5 +1,6 @@
 """Rows in an Arrow IPC file or stream, with damage as an error of ours: what a trace and its kernel table share."""
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -71,7 +72,12 @@ class RowFile:
                     count = reader.num_record_batches
                     return reader.schema, reader.get_batch_with_custom_metadata(count - 1)[1] if count else None
         except _damage() as error:
-            raise TraceError(f"{self.path} is damaged or cut short: {error}") from error
+            if self._is_file and not _has_end(self.path):
+                raise TraceError(
+                    f"{self.path} is cut short: its end is missing, and without that it cannot be read; copy it again"
+                ) from error
+            what = "damaged" if self._is_file else "damaged or cut short"
+            raise TraceError(f"{self.path} is {what}: {error}") from error
 
     def _read(self, columns: Sequence[str] | None = None, which: slice = ALL) -> Iterator[tuple[Any, Any]]:
         """Checked batches with their custom metadata."""
@@ -150,6 +156,13 @@ def _damage() -> tuple[type[BaseException], ...]:
     import pyarrow as pa
 
     return (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, EOFError)
+
+
+def _has_end(path: Path) -> bool:
+    """Whether a file ends as one does: one that is cut off does not."""
+    with path.open("rb") as source:
+        source.seek(-min(len(FILE_MAGIC), path.stat().st_size), os.SEEK_END)
+        return source.read() == FILE_MAGIC
 
 
 def _is_file(path: Path) -> bool:

@@ -103,6 +103,19 @@ def test_totals_that_changed(diff):
     assert [row["device"] for row in tables["devices"]] == ["rtc0", "-"]
 
 
+def test_phases_side_by_side(diff):
+    start = exit_row(addr=0x70, device="rtc0", t_exit=0, t_entry=1)
+    a, b = ([exit_row(data=byte, t_exit=t, t_entry=t + 1) for byte in b"Linux version 6.1\n"] for t in (5000, 7000))
+    down = [exit_row(data=byte, t_exit=8000, t_entry=8001) for byte in b"reboot: machine restart\n"]
+    _, text = diff([start, *a], [start, *b, *down], "--json")
+    rows = [tuple(row.values()) for row in json.loads(text)["phases"]]
+    assert rows == [
+        ("before the first line", 5000, 7000, 2000, 1.4, 1, 1),
+        ("printing the log so far", 1, 1000, 999, 1000.0, 18, 18),
+        ("shutting down", None, 1, None, None, None, 24),
+    ]
+
+
 def test_metadata_that_differs_is_shown_but_does_not_count(diff):
     a = {"metadata": images(kernel="0123") | spec("[vm]\nmemory = 1\n"), "devices": ("serial0", "rtc0")}
     b = {"metadata": images(kernel="4567") | spec("[vm]\nmemory = 2\n"), "devices": ("rtc0", "serial0")}

@@ -102,6 +102,7 @@ def test_json_lines(path, capsys):
     ("arguments", "problem"),
     [
         (["--columns", "time,devce"], "no column 'devce'; did you mean device?"),
+        (["--columns", "seconds"], "did you mean time?"),
         (["--where", "sise > 1"], "did you mean 'size'?"),
     ],
 )

@@ -9,6 +9,7 @@ from tracer.analysis.alignment import Alignment, align
 from tracer.analysis.hunks import Line, hunks, rows_table
 from tracer.analysis.runs import metadata
 from tracer.analysis.tables import field
+from tracer.analysis.timeline import timeline
 from tracer.analysis.totals import changes, totals
 from tracer.reader import Trace
 from vmspec.record import FLAGS
@@ -20,7 +21,8 @@ COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payl
 class Difference:
     """The whole. ``same``: every compared column of every row is equal; ``columns`` are those; ``hunks`` the rows
     around each vCPU's first difference; ``tables``: ``vcpus``, ``differences``, ``reasons``, ``devices``,
-    ``addresses``, ``metadata`` and ``rows``; ``notes`` are sentences."""
+    ``addresses``, ``phases`` (these four only where the two differ), ``metadata`` and ``rows``; ``notes`` are
+    sentences."""
 
     same: bool
     columns: tuple[str, ...]
@@ -47,6 +49,7 @@ def compare(a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000
         tables["reasons"] = changes(ours, theirs, ["reason"])
         tables["devices"] = changes(ours, theirs, ["device"])
         tables["addresses"] = changes(ours, theirs, ["device", "reason", "addr", "direction"])
+        tables["phases"] = _phases(timeline(a).phases, timeline(b).phases)
     around = hunks(a, b, alignments, columns, context)
     tables |= {"metadata": metadata(a, b), "rows": rows_table(around)}
     return Difference(same, columns, alignments, around, tables, tuple(notes))
@@ -91,6 +94,46 @@ def differences_schema() -> Any:
             field("rows_b", number, "rows of B in it"),
         ]
     )
+
+
+def phases_schema() -> Any:
+    """One row for each phase of either boot, in the order of A; null: it has no such phase."""
+    import pyarrow as pa
+
+    number = pa.int64()
+    return pa.schema(
+        [
+            field("phase", pa.utf8(), "what the guest is doing, as `vmtrace timeline` says it"),
+            field("time_a_ns", number, "how long it lasted in A", "ns"),
+            field("time_b_ns", number, "how long in B", "ns"),
+            field("difference_ns", number, "B less A; null: one has no such phase", "ns"),
+            field("ratio", pa.float64(), "B to A"),
+            field("exits_a", number, "exits in it in A"),
+            field("exits_b", number, "exits in B"),
+        ]
+    )
+
+
+def _phases(a: Any, b: Any) -> Any:
+    import pyarrow as pa
+
+    ours, theirs = ({row["phase"]: (row["time_ns"], row["exits"]) for row in side.to_pylist()} for side in (a, b))
+    rows = []
+    for phase in {**ours, **theirs}:
+        (time_a, exits_a), (time_b, exits_b) = (side.get(phase, (None, None)) for side in (ours, theirs))
+        both = time_a is not None and time_b is not None
+        rows.append(
+            {
+                "phase": phase,
+                "time_a_ns": time_a,
+                "time_b_ns": time_b,
+                "difference_ns": time_b - time_a if both else None,
+                "ratio": time_b / time_a if both and time_a else None,
+                "exits_a": exits_a,
+                "exits_b": exits_b,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=phases_schema())
 
 
 def _tells_rip(trace: Trace) -> bool:

@@ -96,7 +96,7 @@ def _own(trace: Trace) -> tuple[Symbols | None, str]:
             return read(Path(path)), path
         except ImageError as error:
             problems.append(f"{path} {error}")
-    return None, "; ".join(problems) or "no symbols: give --symbols FILE"
+    return None, "; ".join(problems) or "none: give --symbols FILE"
 
 
 def _same(trace: Trace, path: Path) -> bool:

@@ -39,6 +39,9 @@ _TOKEN = re.compile(
 _DERIVED = {"handling": ("t_entry", "t_exit")}
 _COLUMNS = {column.name: column for column in COLUMNS if column.type != "binary"}
 NAMES = (*_COLUMNS, *_DERIVED, *FLAGS)
+# What `vmtrace events` writes above its columns, and calls them.
+_HEADS = {"time": "t_exit", "seconds": "t_exit", "cpu": "vcpu", "exit": "reason", "rw": "direction", "value": "data",
+          "handled": "handling"}  # fmt: skip
 _COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitAnd: "&", ast.BitOr: "|"}
 
@@ -102,7 +105,8 @@ class _Compiler:
                 warnings.simplefilter("ignore")  # of what Python finds odd, the rest is refused below
                 self.tree = ast.parse(self._source, mode="eval").body
         except SyntaxError as error:
-            at = self._start + (error.offset or 1) - 1
+            # 0 where something is missing at the end.
+            at = self._start + (error.offset - 1 if error.offset else len(self._source))
             raise self._wrong(
                 at, f"{error.msg} (the words are and, or, not, in; == compares; texts stand in quotes)"
             ) from None
@@ -173,7 +177,8 @@ class _Compiler:
             return Operand.of_column(_COLUMNS[name])
         if name == "payload":
             raise self._wrong(node, "payload cannot be compared; data has its first eight bytes")
-        raise self._wrong(node, f"there is no column {name!r}; {_nearest(name, NAMES)}")
+        hint = f"did you mean {_HEADS[name]!r}?" if name in _HEADS else _nearest(name, NAMES)
+        raise self._wrong(node, f"there is no column {name!r}; {hint}")
 
     def _calculate(self, node: ast.expr, left: Operand, operation: str, right: Operand) -> Operand:
         for operand in (left, right):
@@ -219,6 +224,9 @@ class _Compiler:
         self, left_node: ast.expr, left: Operand, operation: str, right_node: ast.expr, right: Operand
     ) -> Operand:
         if left.kind != right.kind:
+            bit = next((side.constant for side in (left, right) if side.constant in FLAGS), None)
+            if bit is not None and "flags" in (left.column, right.column):
+                raise self._wrong(right_node, f"flags is a number; its bits are names, so that it is just: {bit}")
             of_left, of_right = self._shown(left_node), self._shown(right_node)
             raise self._wrong(
                 right_node, f"{of_left} is a {left.kind} and {of_right} is a {right.kind}: they do not compare"
