@@ -31,7 +31,8 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
     A column whose field has the unit "ns" is shown as a duration, one with the unit "address" in hexadecimal, one with
     the unit "share" as per cent, one with the unit "text" cut to what there is room for. Further metadata is for
     terminals only: a field's "title" heads its column, one with "detail" is left out where the terminal is too narrow
-    for all; the schema's "title" is that of the table. Text from a guest is printed without its control characters.
+    for all, as are the last numbers where it is too narrow for the rest; the schema's "title" is that of the table.
+    Text from a guest is printed without its control characters.
     """
     if options.table is not None:
         if options.table not in tables:
@@ -68,11 +69,26 @@ def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
     if head:
         console.print(head, markup=False)
     for name, table in tables.items():
-        shown = as_rich(name, table, limit)
-        if console.measure(shown, options=console.options.update(max_width=WIDE)).maximum > console.width:
-            shown = as_rich(name, without_details(table), limit)
         console.print()
-        console.print(shown)
+        console.print(_fitting(console, name, table, limit))
+
+
+def _fitting(console: Any, name: str, table: Any, limit: int | None) -> Any:
+    """The table as rich has it, with what there is room for: without its details, and then without its last numbers."""
+    import pyarrow as pa
+
+    wide = console.options.update(max_width=WIDE)
+    shown = as_rich(name, table, limit)
+    if console.measure(shown, options=wide).maximum > console.width:
+        table = without_details(table)
+        shown = as_rich(name, table, limit)
+    while console.measure(shown, options=wide).minimum > console.width:
+        numbers = [field.name for field in table.schema if not pa.types.is_string(field.type)]
+        if not numbers:
+            break
+        table = table.drop_columns(numbers[-1:])
+        shown = as_rich(name, table, limit)
+    return shown
 
 
 def as_rich(name: str, table: Any, limit: int | None) -> Any:

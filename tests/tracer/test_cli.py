@@ -44,6 +44,15 @@ def test_a_phase_that_is_none_is_refused(path, capsys, text):
     assert text in capsys.readouterr().err
 
 
+def test_a_narrow_terminal_gets_fewer_numbers_not_broken_names(path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "45")
+    assert main(["hot", str(path)]) == 0
+    output = capsys.readouterr().out
+    assert "serial0" in output
+    assert "Samples" in output
+    assert "p99" not in output
+
+
 def test_hot_as_folded_stacks(path, capsys):
     assert main(["hot", "--collapsed", str(path)]) == 0
     assert capsys.readouterr().out == "serial0;io;[not_known] 10\n"
