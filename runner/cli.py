@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TextIO
 
 from runner.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
-from vmspec import SpecError
+from vmspec import SpecError, __version__
 
 STATUSES = """exit status:
   0  the guest ended as the spec expects        4  the guest crashed
@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands.add_argument("spec", type=Path, help="the spec, a TOML file")
+    commands.add_argument("--version", action="version", version=f"vmrun {__version__}")
     trace = commands.add_mutually_exclusive_group()
     trace.add_argument("--trace", metavar="FILE", type=Path, help="record into FILE, whatever the spec says")
     trace.add_argument("--no-trace", action="store_true", help="do not record")

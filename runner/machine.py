@@ -259,7 +259,7 @@ class Machine:
     def _device_ends(self, kind: str, status: int | None = None) -> None:
         if kind not in DEVICE_ENDS:
             raise ValueError(f"a device ends a run with one of {', '.join(DEVICE_ENDS)}, not with {kind!r}")
-        self.end(Ending(kind, status))
+        self.end(Ending(kind, status, "" if status is None else f"the guest chose status {status}"))
 
     def _device_failed(self, error: DeviceError) -> None:
         self.end(Ending("device-error", detail=str(error)))

@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from tracer.errors import TraceError
+from vmspec import __version__
 
 BROKEN_PIPE = 141  # what a shell reports of a command that SIGPIPE ended
 INTERRUPTED = 130  # and of one that SIGINT did
@@ -71,6 +72,7 @@ def _abandon_output() -> None:
 def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     """The command line; only the chosen command is imported."""
     parser = argparse.ArgumentParser(prog="vmtrace", description="Read, recover and analyse traces of vmrun.")
+    parser.add_argument("--version", action="version", version=f"vmtrace {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)

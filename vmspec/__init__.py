@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from vmspec.problems import Problem, SpecError
     from vmspec.show import dumps
 
-__all__ = ["Document", "Problem", "Spec", "SpecError", "dumps", "load", "loads", "schema"]
+__all__ = ["Document", "Problem", "Spec", "SpecError", "__version__", "dumps", "load", "loads", "schema"]
+
+__version__ = "0.1.0"
 
 _HOMES = {
     "Document": "vmspec.document",

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from vmspec import __version__
 from vmspec.document import Document
 from vmspec.problems import SpecError
 
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vmspec", description="Check, show and plan the spec of a virtual machine.")
+    parser.add_argument("--version", action="version", version=f"vmspec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     override = argparse.ArgumentParser(add_help=False)
     override.add_argument(

@@ -1,6 +1,7 @@
 """The vmrun command in this process: options, messages, statuses."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -67,6 +68,13 @@ def test_overrides_stand_in_the_trace(vmrun, write_spec, tmp_path):
     assert overrides == ["vm.memory=2MiB", "vm.timeout=9s"]
 
 
+def test_what_is_no_file_is_not_recorded_into(vmrun, write_spec, tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # as /dev/null is none
+    status, _, error = vmrun(write_spec(HLT), "--trace", tmp_path / "pipe")
+    assert (status, "it is not a file (--no-trace records nothing)" in error) == (6, True)
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_trace_elsewhere(vmrun, write_spec, tmp_path):
     vmrun(write_spec(HLT), "--trace", tmp_path / "other.arrow")
     assert {path.name for path in tmp_path.iterdir()} == {"guest.toml", "other.arrow"}
@@ -102,7 +110,8 @@ def test_an_unmet_expectation(vmrun, write_spec):
 
 
 def test_debug_exit(vmrun, write_spec):
-    assert vmrun(write_spec(f"b0 10 e6 f4 {SPIN}", devices=[{"kind": "debug-exit"}]))[0] == 33
+    status, _, error = vmrun(write_spec(f"b0 10 e6 f4 {SPIN}", devices=[{"kind": "debug-exit"}]))
+    assert (status, "vmrun: the guest chose status 33\n" in error) == (33, True)
 
 
 def test_a_crash(vmrun, write_spec, tmp_path):

@@ -1,7 +1,6 @@
 """Names beside a trace, and what a killed run left there."""
 
 import fcntl
-import os
 from pathlib import Path
 
 import pytest
@@ -49,9 +48,3 @@ def test_the_files_of_a_live_run_are_left_alone(tmp_path):
         with pytest.raises(TraceError, match="another vmrun is recording into"):
             set_aside(tmp_path / "boot.arrow")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["boot.arrows", "boot.ring"]
-
-
-def test_what_is_no_file_is_not_recorded_into(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(TraceError, match="it is not a file"):
-        set_aside(tmp_path / "pipe")
