@@ -35,7 +35,7 @@ def write_file(
     import pyarrow as pa
 
     target = Path(os.path.realpath(target))
-    if target.exists() and not target.is_file():
+    if target.exists() and not (target.is_file() or target.is_dir()):  # the rename itself refuses a directory
         raise FileExistsError(errno.EEXIST, "it exists, and is not a file")
     temporary = target.with_name(target.name + ".tmp")
     rows = 0
