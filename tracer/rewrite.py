@@ -1,13 +1,12 @@
 """Batches that are almost in order to one finished trace file, whole or not at all."""
 
-import errno
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tracer.atomic import replaced
 from tracer.buffers import Buffers
 from tracer.schema import KEY_DEVICES, KEY_SUMMARY, dictionaries
 
@@ -34,26 +33,20 @@ def write_file(
     """
     import pyarrow as pa
 
-    target = Path(os.path.realpath(target))
-    if target.exists() and not (target.is_file() or target.is_dir()):  # the rename itself refuses a directory
-        raise FileExistsError(errno.EEXIST, "it exists, and is not a file")
-    temporary = target.with_name(target.name + ".tmp")
     rows = 0
     # Compression threads would each hold a batch; the time they save is small beside the run.
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL), use_threads=False)
-    try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-            closing = empty(schema) if closing is None else closing
-            for batch in gathered(in_order(read, time), BATCH_ROWS):
-                writer.write_batch(batch)
-                rows += batch.num_rows
-                del batch  # before the next is gathered
-            writer.write_batch(closing, custom_metadata=summary_metadata(summary))
-        _sync(temporary)  # before the rename, and before the caller deletes the stream and the rings
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    closing = empty(schema) if closing is None else closing
+    with (
+        replaced(target, ".tmp") as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema, options=options) as writer,
+    ):
+        for batch in gathered(in_order(read, time), BATCH_ROWS):
+            writer.write_batch(batch)
+            rows += batch.num_rows
+            del batch  # before the next is gathered
+        writer.write_batch(closing, custom_metadata=summary_metadata(summary))
     return rows
 
 
@@ -130,11 +123,3 @@ def _merged(first: Any, second: Any, time: str) -> Any:
 
         table = table.take(pc.sort_indices(table[time]))  # a stable sort
     return table.combine_chunks().to_batches()[0]
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from tracer.atomic import replaced
 from tracer.errors import TraceError
 
 
@@ -26,25 +27,13 @@ def sink(path: Path) -> Iterator[BinaryIO]:
             with path.open("wb") as out:
                 yield cast(BinaryIO, _Counting(out))
         else:
-            with _replaced(Path(os.path.realpath(path))) as out:
+            # A name of its own for each process: two may write one page.
+            with replaced(path, f".{os.getpid()}.tmp") as temporary, temporary.open("xb", buffering=1 << 20) as out:
                 yield out
     except BrokenPipeError:
         raise
     except OSError as error:
         raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[BinaryIO]:
-    temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb", buffering=1 << 20) as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _Counting:

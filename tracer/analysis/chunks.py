@@ -3,19 +3,17 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tracer.rowfile import ALL
-
 ROWS = 1 << 18  # of one table: fewer cost more calls, more leave the processor's cache
 
 
-def chunks(trace: Any, columns: Sequence[str], rows: int = ROWS, which: slice = ALL) -> Iterator[Any]:
+def chunks(trace: Any, columns: Sequence[str], rows: int = ROWS) -> Iterator[Any]:
     """``pyarrow.Table`` objects of about ``rows`` rows with ``columns``, in the trace's order; each dictionary column
-    has one dictionary. ``which`` is as for :meth:`tracer.rowfile.RowFile.batches`."""
+    has one dictionary."""
     import pyarrow as pa
 
     held: list[Any] = []
     count = 0
-    for batch in trace.batches(columns, which):
+    for batch in trace.batches(columns):
         held.append(batch)
         count += batch.num_rows
         if count >= rows:

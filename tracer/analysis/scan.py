@@ -60,10 +60,10 @@ def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
     stopped = Event()
 
     def worker(which: int) -> list[_Partial]:
-        partials = [_Partial(grouping, grouping.prepared(nothing)) for grouping in groupings]
+        partials = [_Partial(grouping, nothing) for grouping in groupings]
         for batch in takewhile(lambda _: not stopped.is_set(), trace.batches(columns, slice(which, None, shares))):
             for partial in partials:
-                partial.add(partial.grouping.prepared(batch))
+                partial.add(batch)
         for partial in partials:
             partial.group()
         return partials
@@ -111,16 +111,17 @@ class _Partial:
     """One grouping in one worker: batches that wait to be grouped, and results that wait to be merged."""
 
     grouping: Grouping
-    nothing: Any  # a prepared batch without rows: what the results of an empty trace look like
+    nothing: Any  # a batch without rows: of it is made what the results of an empty trace look like
     held: list[Any] = field(factory=list)
     rows: int = 0
     tables: list[Any] = field(factory=list)
 
     def add(self, batch: Any) -> None:
-        """A prepared batch more."""
-        if batch.num_rows:
-            self.held.append(batch)
-            self.rows += batch.num_rows
+        """A batch of the trace more."""
+        prepared = self.grouping.prepared(batch)
+        if prepared.num_rows:
+            self.held.append(prepared)
+            self.rows += prepared.num_rows
         if self.rows >= ROWS or len(self.held) >= BATCHES:
             self.group()
 
@@ -128,7 +129,7 @@ class _Partial:
         """Group what is held. Neither the number nor the rows of the results grow without limit."""
         import pyarrow as pa
 
-        table = pa.Table.from_batches(self.held or [self.nothing]).unify_dictionaries()
+        table = pa.Table.from_batches(self.held or [self.grouping.prepared(self.nothing)]).unify_dictionaries()
         self.tables.append(grouped(table, self.grouping))
         self.held, self.rows = [], 0
         if len(self.tables) >= PENDING or sum(one.num_rows for one in self.tables) > 2 * GROUPS:

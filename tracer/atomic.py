@@ -1,0 +1,34 @@
+"""Files that appear whole and on disk, or not at all. Imports no pyarrow."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replaced(path: Path, suffix: str) -> Iterator[Path]:
+    """The path to write to, ``path`` with a suffix, which is renamed to it when the block ends well, and deleted when
+    it does not. What a link leads to is meant, not the link.
+
+    Raises OSError; FileExistsError where a device or a pipe would be replaced.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):  # the rename itself refuses a directory
+        raise FileExistsError(errno.EEXIST, "it exists, and is not a file")
+    temporary = target.with_name(target.name + suffix)
+    try:
+        yield temporary
+        _sync(temporary)  # before the rename, and before the caller deletes what it was made from
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
