@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 # Linux counts what a process had in memory before it became another program: so a small one starts the command.
 STARTER = """
@@ -15,8 +16,22 @@ pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
 _, ended, usage = os.wait4(pid, 0)
 seconds = time.monotonic() - start
 status = os.waitstatus_to_exitcode(ended)
-print(json.dumps([status, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]), file=sys.stderr)
+print(json.dumps([status, seconds, usage.ru_utime, usage.ru_stime, usage.ru_maxrss / 1024]), file=sys.stderr)
 """
+
+
+class Cost(NamedTuple):
+    """Of one run: its seconds, those of CPU in user mode and in the kernel, and its peak resident MiB."""
+
+    seconds: float
+    user: float
+    system: float
+    peak: float
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds in all."""
+        return self.user + self.system
 
 
 def vmtrace(*arguments: str | Path) -> list[str]:
@@ -24,8 +39,8 @@ def vmtrace(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "tracer.cli", *map(str, arguments)]
 
 
-def cost(command: Sequence[str], status: int = 0) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and peak resident MiB of one run, which must end with ``status``."""
+def cost(command: Sequence[str], status: int = 0) -> Cost:
+    """What one run costs, which must end with ``status``."""
     # A write for each line printed is not what users have.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     starter = [sys.executable, "-I", "-S", "-c", STARTER, *command]
@@ -33,5 +48,4 @@ def cost(command: Sequence[str], status: int = 0) -> tuple[float, float, float]:
     ended, *figures = json.loads(done.stderr.splitlines()[-1])
     if ended != status:
         raise RuntimeError(f"{' '.join(command)} ended with {ended}:\n{done.stderr.decode(errors='replace')}")
-    seconds, cpu, peak = figures
-    return seconds, cpu, peak
+    return Cost(*figures)

@@ -21,13 +21,13 @@ def measure() -> list[Figure]:
         same = Path(folder, "same.arrow")
         shutil.copyfile(one, same)
         for name, other, status in (("equal", same, 0), ("one bit different", longtrace.trace(ROWS, ROWS - 12_345), 1)):
-            seconds, _, peak = cost(vmtrace("diff", one, other), status)
-            figures.append(Figure(f"diff of 2 x 10M rows, {name}", seconds, "s", 20))
-            figures.append(Figure(f"diff of 2 x 10M rows, {name}: peak RSS", peak, "MiB", 512))
+            spent = cost(vmtrace("diff", one, other), status)
+            figures.append(Figure(f"diff of 2 x 10M rows, {name}", spent.seconds, "s", 20))
+            figures.append(Figure(f"diff of 2 x 10M rows, {name}: peak RSS", spent.peak, "MiB", 512))
         for name in EXPORTS:
             out = Path(folder, f"out.{name}")
-            seconds, _, peak = cost(vmtrace("export", small, f"--{name}", "-o", out))
-            figures.append(Figure(f"export --{name}", EXPORTED / seconds / 1e3, "krows/s"))
-            figures.append(Figure(f"export --{name}: peak RSS", peak, "MiB"))
+            spent = cost(vmtrace("export", small, f"--{name}", "-o", out))
+            figures.append(Figure(f"export --{name}", EXPORTED / spent.seconds / 1e3, "krows/s"))
+            figures.append(Figure(f"export --{name}: peak RSS", spent.peak, "MiB"))
             out.unlink()
     return figures

@@ -15,12 +15,12 @@ def measure() -> list[Figure]:
     trace = longtrace.trace(ROWS)
     with tempfile.TemporaryDirectory() as name:
         page = Path(name) / "long.html"
-        seconds, busy, peak = cost(vmtrace("report", trace, "-o", page))
+        spent = cost(vmtrace("report", trace, "-o", page))
         size = page.stat().st_size
     rows = f"{ROWS / 1e6:g}M exits"
     return [
-        Figure(f"report of {rows}", seconds, "s", 15),
-        Figure(f"report of {rows}, CPU", busy, "s"),
+        Figure(f"report of {rows}", spent.seconds, "s", 15),
+        Figure(f"report of {rows}, CPU", spent.cpu, "s"),
         Figure(f"report of {rows}, the page", size / 1e6, "MB", 10),
-        Figure(f"report of {rows}, peak memory", peak, "MiB", 1024),
+        Figure(f"report of {rows}, peak memory", spent.peak, "MiB", 1024),
     ]

@@ -64,7 +64,7 @@ def beside(command: str, name: str, peer: list[str], events: int) -> list[Figure
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "boot.arrow")
         longtrace.write(path, events)
-        ours, theirs = (min(cost(each)[0] for _ in range(3)) for each in (vmtrace(command, path), peer))
+        ours, theirs = (min(cost(each).seconds for _ in range(3)) for each in (vmtrace(command, path), peer))
     number = f"{events / 1e3:.0f} thousand events"
     return [
         Figure(f"{name}, {number}", theirs, "s"),

@@ -1,12 +1,11 @@
 """What a run costs its host: user-mode CPU an exit in a flood of output, and memory beyond the guest's own."""
 
-import os
 import statistics
 import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.bench import installed
+from tests.bench import command, installed
 from tests.bench.figure import Figure
 
 HERE = Path(__file__).resolve().parent
@@ -59,26 +58,21 @@ def measure() -> list[Figure]:
             loop = subprocess.run([bare, str(INNER * OUTER)], check=True, capture_output=True, text=True)
             loops.append(float(loop.stdout) / 1000)
             for kind in KINDS:
-                idle, _ = cost(vmrun, directory, kind, 1, 1)
-                busy, peak = cost(vmrun, directory, kind, INNER, OUTER)
-                floods[kind].append((busy - idle) / (INNER * OUTER) * 1e6)
-                peaks.append(peak)
+                idle = cost(vmrun, directory, kind, 1, 1)
+                busy = cost(vmrun, directory, kind, INNER, OUTER)
+                floods[kind].append((busy.user - idle.user) / (INNER * OUTER) * 1e6)
+                peaks.append(busy.peak)
     figures = [Figure("user CPU an exit, bare C loop", statistics.median(loops), "us")]
     for kind, times in floods.items():
         figures.append(Figure(f"user CPU an exit, {kind} flood, recording", statistics.median(times), "us", 0.4))
     # The guest's own MiB is counted in.
-    figures.append(Figure("peak memory of a recording run, 1 MiB guest", max(peaks) / 1024, "MiB", 81))
+    figures.append(Figure("peak memory of a recording run, 1 MiB guest", max(peaks), "MiB", 81))
     return figures
 
 
-def cost(vmrun: str, directory: Path, kind: str, inner: int, outer: int) -> tuple[float, float]:
-    """One run; returns its user CPU seconds and its peak resident KiB."""
+def cost(vmrun: str, directory: Path, kind: str, inner: int, outer: int) -> command.Cost:
+    """What one run costs."""
     port, options = KINDS[kind]
     spec = directory / "flood.toml"
     spec.write_text(FLOOD.format(inner=inner, outer=outer, port=port, kind=kind, options=options))
-    argv = [vmrun, str(spec)]
-    pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)])
-    _, status, usage = os.wait4(pid, 0)
-    if status:
-        raise RuntimeError(f"the {kind} flood ended with wait status {status:#x}")
-    return usage.ru_utime, float(usage.ru_maxrss)
+    return command.cost([vmrun, str(spec)])

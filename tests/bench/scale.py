@@ -22,10 +22,10 @@ def measure() -> list[Figure]:
     for rows in (*SIZES, *([int(extra)] if extra else [])):
         path = longtrace.trace(rows)
         for command in COMMANDS:
-            seconds, cpu, mib = cost(vmtrace(command, path))
+            spent = cost(vmtrace(command, path))
             name = f"vmtrace {command}, {rows / 1e6:g} million rows"
             large = rows > SIZES[0]  # below that, the start of Python is most of it
-            figures.append(Figure(name, seconds / rows * 1e9, "ns/row", NS_MAX if large else None))
-            figures.append(Figure(f"{name}: CPU", cpu / rows * 1e9, "ns/row"))
-            figures.append(Figure(f"{name}: peak memory", mib, "MiB", MIB_MAX))
+            figures.append(Figure(name, spent.seconds / rows * 1e9, "ns/row", NS_MAX if large else None))
+            figures.append(Figure(f"{name}: CPU", spent.cpu / rows * 1e9, "ns/row"))
+            figures.append(Figure(f"{name}: peak memory", spent.peak, "MiB", MIB_MAX))
     return figures
