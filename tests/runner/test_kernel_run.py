@@ -31,8 +31,19 @@ def reasons(events):
     return [row["exit"] for row in events if row["event"] == "kvm_userspace_exit" and row["a"] == 0]
 
 
+@pytest.fixture(scope="module")
+def tracefs():
+    """Has tracefs mounted where we may."""
+    place = "/sys/kernel/tracing"
+    mounting = os.geteuid() == 0 and not Path(place).is_mount()
+    mounted = mounting and subprocess.run(["mount", "-t", "tracefs", "nodev", place], check=False).returncode == 0
+    yield
+    if mounted:
+        subprocess.run(["umount", place], check=True)
+
+
 @pytest.fixture
-def given_events():
+def given_events(tracefs):
     """Skips where this host gives no kernel events."""
     try:
         events = KernelEvents()
