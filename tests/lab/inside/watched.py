@@ -116,6 +116,7 @@ def wait_for_guest(process: subprocess.Popen[bytes]) -> None:
 
 def main() -> None:
     jobs, out = Path(sys.argv[1]), Path(sys.argv[2])
+    shutil.rmtree(out / "partial", ignore_errors=True)
     for job in json.loads(jobs.read_text()):
         HERE.mkdir()
         result = run(job["arguments"], job["kill"], job["perf"])
@@ -123,12 +124,14 @@ def main() -> None:
         # a page of kernel code while another processor patches it. One is said and tried again; two are a failure.
         if result["status"] in STUCK:
             print(f"{job['name']}: the guest stood still, and is started once more", flush=True)
-            shutil.copytree(HERE, out / f"{job['name']}-stuck")
+            shutil.copytree(HERE, out / f"{job['name']}-stuck", dirs_exist_ok=True)
             shutil.rmtree(HERE)
             HERE.mkdir()
             result = run(job["arguments"], job["kill"], job["perf"])
         (HERE / "result.json").write_text(json.dumps(result))
-        shutil.copytree(HERE, out / job["name"])
+        # Under its name only when whole: the emulated host may stand still at any moment.
+        shutil.copytree(HERE, out / "partial")
+        (out / "partial").rename(out / job["name"])
         shutil.rmtree(HERE)
         print(f"{job['name']}: status {result['status']} after {result['seconds']:.1f} s", flush=True)
 
