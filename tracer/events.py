@@ -17,17 +17,17 @@ from tracer.rowfile import dicts
 from tracer.schema import flag_names
 from vmspec.record import COLUMNS, FLAGS
 
-# Columns of a line: what stands above, its width, aligned right or not. The trace's own come by their names as well.
+# Columns of a line: width, aligned right or not. The others of the trace can be asked for as well.
 READABLE = {  # with flags of nine letters, 100 columns
-    "time": ("seconds", 11, True),
-    "vcpu": ("cpu", 3, True),
-    "reason": ("exit", 4, False),
-    "what": ("what", 18, False),
-    "direction": ("rw", 2, False),
-    "value": ("value", 21, False),
-    "handling": ("handled", 8, True),
-    "rip": ("rip", 16, False),
-    "flags": ("flags", 0, False),
+    "time": (11, True),
+    "vcpu": (4, True),
+    "reason": (6, False),
+    "what": (18, False),
+    "rw": (2, False),
+    "value": (18, False),
+    "handling": (8, True),
+    "rip": (16, False),
+    "flags": (0, False),
 }
 _WIDTHS = {"uint8": 4, "uint16": 5, "uint32": 5, "uint64": 18, "int64": 14}
 _HEXADECIMAL = ("rip", "addr", "data")
@@ -48,11 +48,10 @@ class Lines:
         known = [*READABLE, *(column.name for column in COLUMNS if column.name not in READABLE)]
         for name in self.columns:
             if name not in known:
-                headed = [column for column, (head, *_) in READABLE.items() if head == name]
-                near = headed or get_close_matches(name, known, n=1)
+                near = get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
                 raise TraceError(f"there is no column {printable(name)!r}; {hint}")
-        shapes = [READABLE[name][1:] if name in READABLE else _shape(name) for name in self.columns]
+        shapes = [READABLE.get(name) or _shape(name) for name in self.columns]
         ends = accumulate((width + 1 for width, _ in shapes), initial=-1)
         next(ends)
         cells = [(_text(name), end, right) for name, end, (_, right) in zip(self.columns, ends, shapes, strict=True)]
@@ -60,7 +59,7 @@ class Lines:
 
     def head(self) -> str:
         """The line above the first."""
-        return self._joined([READABLE[name][0] if name in READABLE else name for name in self.columns])
+        return self._joined(self.columns)
 
     def line(self, row: dict[str, Any]) -> str:
         """An exit, as :func:`exits` gives it."""
@@ -121,7 +120,7 @@ def _text(name: str) -> Callable[[dict[str, Any]], str]:
             return lambda row: "{}.{:09d}".format(*divmod(row["t_exit"], 10**9))
         case "what":
             return lambda row: printable(row["what"]) if row["what"] else _place(row)
-        case "direction":
+        case "rw":
             return lambda row: {"read": "r", "write": "w"}.get(row["direction"], "")
         case "value":
             return _value

@@ -43,7 +43,7 @@ def lines(capsys, *arguments):
 
 def test_a_line_each(path, capsys):
     head, *shown = lines(capsys, path)
-    assert head.split() == ["seconds", "cpu", "exit", "what", "rw", "value", "handled", "rip", "flags"]
+    assert head.split() == ["time", "vcpu", "reason", "what", "rw", "value", "handling", "rip", "flags"]
     assert [line.split() for line in shown] == [
         ["0.000001000", "0", "io", "COM1", "LCR", "w", "0x83", "8n1", "DLAB", "100", "ns", "-"],
         [
@@ -102,7 +102,7 @@ def test_json_lines(path, capsys):
     ("arguments", "problem"),
     [
         (["--columns", "time,devce"], "no column 'devce'; did you mean device?"),
-        (["--columns", "seconds"], "did you mean time?"),
+        (["--columns", "tme"], "did you mean time?"),
         (["--where", "sise > 1"], "did you mean 'size'?"),
     ],
 )
@@ -119,9 +119,9 @@ def test_a_limit_that_is_none(path, limit):
 
 
 def test_a_long_text_leaves_the_next_columns_where_they_are():
-    lines = Lines(("what", "direction", "handling"))
+    lines = Lines(("what", "rw", "handling"))
     row = {"reason": "io", "addr": 1, "device": "-", "direction": "read", "handling": 5, "what": "x" * 22}
-    assert lines.line(row).index("5 ns") == lines.head().index("handled") + len("handled") - len("5 ns")
+    assert lines.line(row).index("5 ns") == lines.head().index("handling") + len("handling") - len("5 ns")
 
 
 def test_control_characters_are_not_printed(tmp_path, capsys):

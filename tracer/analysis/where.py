@@ -39,9 +39,8 @@ _TOKEN = re.compile(
 _DERIVED = {"handling": ("t_entry", "t_exit")}
 _COLUMNS = {column.name: column for column in COLUMNS if column.type != "binary"}
 NAMES = (*_COLUMNS, *_DERIVED, *FLAGS)
-# What `vmtrace events` writes above its columns, and calls them.
-_HEADS = {"time": "t_exit", "seconds": "t_exit", "cpu": "vcpu", "exit": "reason", "rw": "direction", "value": "data",
-          "handled": "handling"}  # fmt: skip
+# What `vmtrace events` shows under a name of its own.
+_SHOWN = {"time": "t_exit", "rw": "direction", "value": "data", "what": "device"}
 _COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitAnd: "&", ast.BitOr: "|"}
 
@@ -177,7 +176,7 @@ class _Compiler:
             return Operand.of_column(_COLUMNS[name])
         if name == "payload":
             raise self._wrong(node, "payload cannot be compared; data has its first eight bytes")
-        hint = f"did you mean {_HEADS[name]!r}?" if name in _HEADS else _nearest(name, NAMES)
+        hint = f"did you mean {_SHOWN[name]!r}?" if name in _SHOWN else _nearest(name, NAMES)
         raise self._wrong(node, f"there is no column {name!r}; {hint}")
 
     def _calculate(self, node: ast.expr, left: Operand, operation: str, right: Operand) -> Operand:

@@ -77,7 +77,7 @@ def test_only_the_columns_that_it_reads(trace):
     ("expression", "column", "problem"),
     [
         ("size > 1 and devce == 'x'", 14, "no column 'devce'; did you mean 'device'?"),
-        ("seconds > 1", 1, "did you mean 't_exit'?"),
+        ("time > 1", 1, "did you mean 't_exit'?"),
         ("size > 1 and ", 13, "invalid syntax"),
         ("flags == 'UNCLAIMED'", 10, "so that it is just: UNCLAIMED"),
         ("unclaimed", 1, "did you mean 'UNCLAIMED'?"),
