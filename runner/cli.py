@@ -9,10 +9,10 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 from runner.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
 from vmspec import SpecError, __version__
+from vmspec.streams import abandon, replace_closed
 
 STATUSES = """exit status:
   0  the guest ended as the spec expects        4  the guest crashed
@@ -24,6 +24,7 @@ A guest that ends through debug-exit chooses its own status: the written value t
 
 def main(argv: list[str] | None = None) -> int:
     """Run a spec; returns the exit status."""
+    replace_closed()
     arguments = parser().parse_args(argv)
     try:
         from runner.session import run
@@ -124,26 +125,17 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def complain(error: object, status: int) -> int:
     """Say what is wrong, a line each."""
-    if sys.stderr is None:  # closed by the caller
-        return status
     try:
         for line in str(error).splitlines():
             print(f"vmrun: {line}", file=sys.stderr)
-    except OSError:
-        discard(sys.stderr)
+    except OSError:  # it has gone, as a closed terminal does
+        abandon(sys.stderr)
     return status
-
-
-def discard(stream: TextIO) -> None:
-    """The stream's reader has gone, as a closed terminal does: Python must not complain when it flushes at its end."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)
 
 
 def conclude(result: Result) -> None:
     """The closing lines on standard error."""
-    if result.console and not result.console.endswith(b"\n") and sys.stdout is not None and sys.stdout.isatty():
+    if result.console and not result.console.endswith(b"\n") and sys.stdout.isatty():
         from runner.console import Output
 
         given_up = threading.Event()
@@ -176,7 +168,7 @@ def print_json(result: Result) -> int:
     try:
         print(json.dumps(values, default=str, indent=2), flush=True)
     except OSError:
-        discard(sys.stdout)
+        abandon(sys.stdout)
     return result.status
 
 

@@ -5,17 +5,15 @@ be written; 130 interrupted.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 
 from tracer.errors import TraceError
 from vmspec import __version__
+from vmspec.streams import BROKEN_PIPE, abandon, replace_closed
 
-BROKEN_PIPE = 141  # what a shell reports of a command that SIGPIPE ended
-INTERRUPTED = 130  # and of one that SIGINT did
+INTERRUPTED = 130  # the exit status that a shell reports of a command that SIGINT ended
 
 # Each a module of tracer.commands.
 COMMANDS = {
@@ -39,6 +37,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
+    replace_closed()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         options = _parser(arguments[:1]).parse_args(arguments)
@@ -51,22 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             sys.stdout.flush()
         except OSError:
-            _abandon_output()
+            abandon(sys.stdout)
         return INTERRUPTED
     except BrokenPipeError:
-        _abandon_output()
+        abandon(sys.stdout)
         return BROKEN_PIPE
-    except OSError as error:  # of all else a TraceError says more
-        _abandon_output()
-        print(f"vmtrace: cannot write the result: {error.strerror or error}", file=sys.stderr)
+    except OSError as error:  # of a trace that cannot be read a TraceError says more
+        abandon(sys.stdout)
+        what = error.filename if error.filename is not None else "cannot write the result"
+        print(f"vmtrace: {what}: {error.strerror or error}", file=sys.stderr)
         return 2
     return status
-
-
-def _abandon_output() -> None:
-    """The interpreter flushes standard output once more at its exit: let that go nowhere."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:

@@ -1,20 +1,21 @@
 """The ``vmspec`` command: check, show and plan specs, and print their JSON Schema.
 
-Exit status 0, or 2 where a spec or the call is wrong, or 130 where it was interrupted.
+Exit status 0; 2 where a spec or the call is wrong, or a result cannot be written; 130 where it was interrupted.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from vmspec import __version__
 from vmspec.document import Document
 from vmspec.problems import SpecError
+from vmspec.streams import BROKEN_PIPE, abandon, replace_closed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status. Wrong arguments raise SystemExit(2)."""
+    replace_closed()
     arguments = _parser().parse_args(argv)
     # Names of files need not be text; what cannot be printed is shown as escapes.
     for stream in (sys.stdout, sys.stderr):
@@ -24,9 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has seen enough, and Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        abandon(sys.stdout)
+        return BROKEN_PIPE
+    except OSError as error:  # of files that a spec names a SpecError says more
+        abandon(sys.stdout)
+        print(f"vmspec: cannot write: {error.strerror}", file=sys.stderr)
+        return 2
     except SpecError as error:
         print(error, file=sys.stderr)
         return 2

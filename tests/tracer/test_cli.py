@@ -127,6 +127,14 @@ def test_a_full_disk_is_said_and_is_status_2(path, command):
     assert (done.returncode, done.stderr) == (2, b"vmtrace: cannot write the result: No space left on device\n")
 
 
+@pytest.mark.parametrize("command", ["summary", "info", "console", "events"])
+def test_a_closed_standard_output(path, command):
+    program = f"import os; os.close(1); os.execv({sys.executable!r}, os.sys.argv[1:])"
+    call = [sys.executable, "-m", "tracer.cli", command, str(path)]
+    done = subprocess.run([sys.executable, "-c", program, *call], stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_an_interrupt_is_status_130_and_keeps_what_was_found(path, capsys, monkeypatch):
     def interrupted(options):
         print("found")

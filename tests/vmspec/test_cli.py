@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_a_wrong_call_is_status_2(capsys):
     assert "invalid choice: 'shew'" in capsys.readouterr().err
 
 
-def test_a_reader_that_leaves_is_no_error(good):
+def test_a_reader_that_leaves_is_no_traceback(good):
     program = "import sys; from vmspec.cli import main; sys.stdin.read(); sys.exit(main(sys.argv[1:]))"
     with subprocess.Popen(
         [sys.executable, "-c", program, "plan", good],
@@ -86,7 +87,22 @@ def test_a_reader_that_leaves_is_no_error(good):
     ) as process:
         process.stdout.close()
         process.stdin.close()
-        assert (process.wait(), process.stderr.read()) == (0, b"")
+        assert (process.wait(), process.stderr.read()) == (141, b"")
+
+
+def test_a_full_disk_is_said_and_is_status_2(good):
+    with Path("/dev/full").open("wb") as full:
+        call = [sys.executable, "-m", "vmspec.cli", "show", good]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (2, b"vmspec: cannot write: No space left on device\n")
+
+
+@pytest.mark.parametrize("streams", [(1,), (2,), (1, 2)])
+def test_closed_standard_streams(good, streams):
+    program = f"import os; [os.close(stream) for stream in {streams}]; os.execv({sys.executable!r}, os.sys.argv[1:])"
+    call = [sys.executable, "-m", "vmspec.cli", "show", good]
+    done = subprocess.run([sys.executable, "-c", program, *call], stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_directory_whose_name_is_no_text_is_shown(tmp_path):
