@@ -2,15 +2,11 @@
 
 from functools import lru_cache
 
-from vmspec.devices import KINDS
-
 
 @lru_cache
 def kind_of(device: str) -> str:
-    """The kind of a device by its name, which is the kind and a number; kinds may end in digits themselves (i8042)."""
-    name = device.rpartition("/")[2]
-    known = [kind for kind in KINDS if name.startswith(kind) and name[len(kind) :].isdigit()]
-    return max(known, key=len) if known else name.rstrip("0123456789")
+    """The kind of a device by its name, which is the kind and a number; of kinds that end in digits, "i8042-0"."""
+    return device.rpartition("/")[2].rstrip("0123456789").removesuffix("-") or device
 
 
 def called(device: str) -> tuple[str, ...]:

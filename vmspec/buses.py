@@ -38,7 +38,7 @@ class Claim(NamedTuple):
 def devices(
     spec: Spec, slots: tuple[Slot, ...], irqchip: bool, pit: bool, problems: list[Problem]
 ) -> tuple[PlannedDevice, ...]:
-    """The spec's devices, named by kind and number within it."""
+    """The spec's devices, named by kind and number within it: serial0, serial1, i8042-0."""
     counts: dict[str, int] = {}
     planned = []
     claims = _machine(slots, irqchip, pit)
@@ -46,7 +46,8 @@ def devices(
         kind = NAMES[type(model)]
         number = counts.setdefault(kind, 0)
         counts[kind] += 1
-        device = PlannedDevice(f"{kind}{number}", kind, model, model.ranges(), model.irq)
+        dash = "-" if kind[-1].isdigit() else ""
+        device = PlannedDevice(f"{kind}{dash}{number}", kind, model, model.ranges(), model.irq)
         planned.append(device)
         for claim in _claims(device, f"device[{index}]"):
             if problem := _outside(claim):

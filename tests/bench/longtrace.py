@@ -12,7 +12,7 @@ from vmspec.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
 
 BUILD = Path("build/bench")
 VCPUS = 2
-DEVICES = ("serial0", "i80420", "rtc0", "acpi0")
+DEVICES = ("serial0", "i8042-0", "rtc0", "acpi0")
 
 # A Linux boot's exits: weight, device, address, bytes, direction, RIP, median handling time in ns. A line's bytes come
 # in pairs of a status read and a write; the others lie between the lines.
@@ -22,7 +22,7 @@ BETWEEN = (
     (632, ("serial0", 0x3F9, 1, "write", 0xFFFFFFFF816BCD96, 616_000)),
     (307, ("serial0", 0x3F9, 1, "read", 0xFFFFFFFF816BCD74, 5300)),
     (130, ("rtc0", 0x71, 1, "read", 0xFFFFFFFF8103BAA9, 350_000)),
-    (84, ("i80420", 0x64, 1, "read", 0xFFFFFFFF8173CD3B, 3700)),
+    (84, ("i8042-0", 0x64, 1, "read", 0xFFFFFFFF8173CD3B, 3700)),
     (75, (None, 0xCF8, 4, "write", 0xFFFFFFFF81995BFE, 1500)),
     (32, (None, 0xCFE, 2, "read", 0xFFFFFFFF81995C08, 1900)),
     (22, ("acpi0", 0x602, 2, "read", 0xFFFFFFFF81628F13, 200_000)),
