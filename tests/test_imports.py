@@ -10,13 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("vmspec", "runner", "tracer")
-COMPOSITION_ROOT = ("runner.cli", "runner.session")
+COMPOSITION_ROOT = ("runner.cli", "runner.session", "runner.recording")
 
 # The layers of the runner, the highest first: a module imports only from layers below its own, or, within a package
 # (devices, boot, kvm), from its neighbours.
 LAYERS = (
     ("runner.cli",),
     ("runner.session",),
+    ("runner.recording",),
     ("runner.crash", "runner.facts"),
     ("runner.machine",),
     ("runner.vcpu",),
