@@ -1,4 +1,4 @@
-"""The ``vmspec`` command: check, show and plan specs, and print their JSON Schema.
+"""The ``vmspec`` command: check, show and plan specs, and tell what they may hold.
 
 Exit status 0; 2 where a spec or the call is wrong, or a result cannot be written; 130 where it was interrupted.
 """
@@ -61,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="as a JSON object")
     plan.set_defaults(run=_plan)
 
-    schema = commands.add_parser("schema", help="print the JSON Schema of specs")
+    keys = commands.add_parser("keys", help="tell every table and key that a spec may have")
+    keys.set_defaults(run=_keys)
+
+    schema = commands.add_parser("schema", help="print the JSON Schema of specs, for editors")
     schema.set_defaults(run=_schema)
     return parser
 
@@ -93,6 +96,13 @@ def _plan(arguments: argparse.Namespace) -> int:
         _print_json(render.as_dict(plan))
     else:
         print(render.text(plan), end="")
+    return 0
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    from vmspec import reference
+
+    print(reference.text(), end="")
     return 0
 
 
