@@ -9,7 +9,7 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.bus import Buses
+from runner.bus import BULK, Buses
 from runner.devices.device import Attachment, Device, DeviceError
 from runner.native import _native
 from runner.rings import Rings
@@ -452,6 +452,23 @@ def test_something_queued_wakes_the_device_thread(board):
     board.out(BASE, b"a")
     board.buses.deliver()
     assert calls(board) == [("written", 0, 1, b"a")]
+
+
+@pytest.mark.parametrize(("first", "then"), [(BULK - 1, [b"a"]), (BULK, [b"ab"])])
+def test_output_in_bulk_is_handed_over_more_rarely(board, monkeypatch, first, then):
+    monkeypatch.setattr("runner.bus.LINGER", 0)
+    monkeypatch.setattr("runner.bus.BULK_LINGER", 20_000)
+    board.devices[0].bus.deliver(0, "queued")
+    board.out(BASE, b"x" * first, size=1)
+    board.buses.deliver()
+    board.out(BASE, b"a")
+    later = [threading.Timer(0.3, board.out, (BASE, b"b")), threading.Timer(0.6, board.buses.wake)]
+    for timer in later:
+        timer.start()
+    board.buses.deliver()
+    for timer in later:
+        timer.join()
+    assert [call[3] for call in calls(board)[1:]] == then
 
 
 def test_an_urgent_device_is_not_kept_waiting(board, monkeypatch):
