@@ -66,8 +66,7 @@ class Machine:
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
         self.stopping = threading.Event()  # set once the run is to end
-        self.seconds = 0.0  # from the first KVM_RUN to what ended the run
-        self._began = 0.0
+        self.duration = 0  # ns, by the trace's clock, from its time 0 until the last thread had ended
         self._address: Any = None  # of the RAM mapping, as C sees it
         self._mmap_size = 0
         self._lock = threading.Lock()
@@ -208,7 +207,6 @@ class Machine:
             deliverer.start()
             watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
-            self._began = time.monotonic()
             self._gate.set()
             started()
             if not self.stopping.wait(timeout):
@@ -223,6 +221,7 @@ class Machine:
                     break
                 except KeyboardInterrupt:
                     continue  # impatience does not make a thread end
+            self.duration = rings.elapsed()
         assert self.ending is not None
         return self.ending
 
@@ -253,7 +252,6 @@ class Machine:
     def _ends_with(self, ending: Ending) -> None:
         """The lock is held."""
         self.ending = ending
-        self.seconds = time.monotonic() - self._began
         self.stopping.set()
 
     def _device_ends(self, kind: str, status: int | None = None) -> None:

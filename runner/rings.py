@@ -102,6 +102,11 @@ class Rings:
         """The trace's clock: the TSC that is time 0, and the TSC's rate."""
         return {name: self._header[name] for name in ("tsc_start", "tsc_khz")}
 
+    def elapsed(self) -> int:
+        """Nanoseconds since time 0; 0 before it."""
+        start, khz = self._header["tsc_start"], self._header["tsc_khz"]
+        return int((lib.tsc_now() - start) * 1_000_000 // khz) if khz else 0
+
     def populate(self) -> None:
         """Map the pages, so that the vCPU loop need not; it takes milliseconds, and a running guest does not wait."""
         first = self._header["first_ring"]

@@ -173,7 +173,6 @@ class Session:
         self.machine.end(Ending("trace-failed", detail=str(error)))
 
     def _finish(self, ending: Ending, stats: dict[str, Any]) -> Result:
-        seconds = self.machine.seconds
         report, report_path = self._report(ending)
         self.recording.rings.ended()
         failures = unmet(self.spec.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
@@ -181,7 +180,7 @@ class Session:
         summary = {
             "result": {"kind": ending.kind, "status": code},
             "stats": stats,
-            "duration_ns": int(seconds * 1e9),
+            "duration_ns": self.machine.duration,
         }
         try:
             self.recording.finish(summary)
@@ -195,7 +194,7 @@ class Session:
             console=self.console.text(),
             trace=self.recording.trace,
             counters=self._counters(),
-            seconds=seconds,
+            seconds=self.machine.duration / 1e9,
             unmet=failures,
             report=report,
             report_path=report_path,

@@ -71,13 +71,16 @@ def reconcile(rows: Mapping[str, int], closing: Mapping[str, Any]) -> tuple[str,
     if not counted:
         notes.append("KVM's own counters were not recorded, so what the kernel handled unseen is not known.")
         return tuple(notes)
-    exits = sum(rows.values())
+    exits, dropped = sum(rows.values()), sum(numbers(closing, "dropped"))
     if seen := _total(counted, "exits"):
-        unseen = max(seen - exits, 0)
+        unseen = max(seen - exits - dropped, 0)
+        came = f"{exits:,} came to vmrun and are rows" + (f", {dropped:,} came and were dropped" if dropped else "")
         notes.append(
-            f"KVM counted {seen:,} exits of the guest; {exits:,} came to vmrun and are rows, {unseen:,} "
-            f"({unseen / seen:.1%}) the kernel handled unseen."
+            f"KVM counted {seen:,} exits of the guest; {came}, {unseen:,} ({unseen / seen:.1%}) the kernel handled "
+            "unseen."
         )
+    if dropped:  # of which kind those were is not known
+        return tuple(notes)
     for kind in INSTRUCTIONS:
         notes += _agreement(kind, _total(counted, kind.counter), rows.get(kind.reason, 0))
     return tuple(notes)
@@ -103,7 +106,8 @@ def _recorded(rows: int, closing: Mapping[str, Any]) -> list[str]:
     if dropped := sum(numbers(closing, "dropped")):
         notes.append(f"{dropped:,} exits were dropped because a ring was full; their time counts as time in the guest.")
     if interrupted := sum(numbers(closing, "interrupted")):
-        notes.append(f"{interrupted:,} returns of KVM_RUN were interrupted by a signal; they are no rows.")
+        what = "return of KVM_RUN was" if interrupted == 1 else "returns of KVM_RUN were"
+        notes.append(f"{interrupted:,} {what} interrupted by a signal: no row.")
     return notes
 
 

@@ -155,7 +155,7 @@ def _summary(sources: Sequence[Source]) -> dict[str, Any]:
     }
     durations = [one.get("duration_ns") for one in closing]
     ends = [time + source.shift for source, time in zip(sources, durations, strict=True) if isinstance(time, int)]
-    if ends:
+    if len(ends) == len(sources):
         summary["duration_ns"] = max(ends)
     for key in ("rows", "dropped", "interrupted"):
         lists: list[Any] = [one.get(key) for one in closing]

@@ -13,6 +13,7 @@ from tracer.errors import TraceError
 WIDTH = 100  # columns of what is no terminal
 WIDE = 10_000  # more columns than any terminal has
 SHOWN = 15  # rows of a table on a terminal, unless all are asked for
+CUT = 20  # columns that a text is not cut below where there are numbers to leave out
 
 
 def add_formats(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
 
         try:
             pyarrow.parquet.write_table(next(iter(tables.values())), options.parquet)
-        except OSError as error:
+        except (OSError, pyarrow.ArrowException) as error:
             raise TraceError(f"cannot write {options.parquet}: {error}") from error
     else:
         _print(tables, head, None if options.all else SHOWN)
@@ -78,22 +79,34 @@ def _fitting(console: Any, name: str, table: Any, limit: int | None) -> Any:
     import pyarrow as pa
 
     wide = console.options.update(max_width=WIDE)
-    shown = as_rich(name, table, limit)
-    if console.measure(shown, options=wide).maximum > console.width:
+    if console.measure(as_rich(name, table, limit), options=wide).maximum > console.width:
         table = without_details(table)
-        shown = as_rich(name, table, limit)
-    while console.measure(shown, options=wide).minimum > console.width:
+    while _width(table, limit) > console.width:
         numbers = [field.name for field in table.schema if not pa.types.is_string(field.type)]
         if not numbers:
             break
         table = table.drop_columns(numbers[-1:])
-        shown = as_rich(name, table, limit)
-    return shown
+    return as_rich(name, table, limit)
+
+
+def _width(table: Any, limit: int | None) -> int:
+    """The width below which names and numbers would be broken: only texts are cut, and only sentences wrap."""
+    from rich.cells import cell_len
+
+    total: int = 2 * table.num_columns  # a margin, and two between columns
+    for field in table.schema:
+        cells = [_head(field), *(cell(value, _unit(field)) for value in table[field.name].slice(0, limit).to_pylist())]
+        if _is_number(field):
+            total += max(map(cell_len, cells))
+        elif _unit(field) == "text":
+            total += min(CUT, max(map(cell_len, cells)))
+        else:
+            total += max(cell_len(word) for text in cells for word in [*text.split(), ""])
+    return total
 
 
 def as_rich(name: str, table: Any, limit: int | None) -> Any:
     """A ``rich.table.Table`` of at most ``limit`` rows."""
-    import pyarrow as pa
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -104,18 +117,32 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
     title += "" if table.num_rows else ": none"
     shown = Table(
         title=title, title_justify="left", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left",
-        pad_edge=False, padding=(0, 1, 0, 0), show_header=table.num_rows > 0,
+        pad_edge=False, padding=(0, 1, 0, 0), show_header=table.num_rows > 0, min_width=len(title),
     )  # fmt: skip
     for field in table.schema:
-        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        head = (field.metadata or {}).get(b"title", field.name.removesuffix("_ns").encode()).decode()
-        shown.add_column(head, justify="right" if number else "left", overflow="fold", no_wrap=number)
-    units = [(field.metadata or {}).get(b"unit", b"").decode() for field in table.schema]
+        number = _is_number(field)
+        shown.add_column(_head(field), justify="right" if number else "left", overflow="fold", no_wrap=number)
+    units = [_unit(field) for field in table.schema]
     for row in table.slice(0, limit).to_pylist():
         cells = ((cell(value, unit), unit == "text") for value, unit in zip(row.values(), units, strict=True))
         # Of columns only those that may wrap give way, so a text that is to be cut has to say so itself.
         shown.add_row(*(Text(text, no_wrap=cut, overflow="ellipsis" if cut else None) for text, cut in cells))
     return shown
+
+
+def _head(field: Any) -> str:
+    """What stands above a column."""
+    return str((field.metadata or {}).get(b"title", field.name.removesuffix("_ns").encode()), "utf-8")
+
+
+def _unit(field: Any) -> str:
+    return str((field.metadata or {}).get(b"unit", b""), "utf-8")
+
+
+def _is_number(field: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
 
 
 def without_details(table: Any) -> Any:
@@ -174,14 +201,18 @@ def _plain(value: object) -> object:
 
 
 def _flat(table: Any) -> Any:
-    """The table without dictionary columns, which CSV has no word for."""
+    """The table with what CSV has no word for as text: bytes in hexadecimal, what is nested as JSON."""
     import pyarrow as pa
 
-    return pa.table(
-        {
-            field.name: table[field.name].cast(field.type.value_type)
-            if pa.types.is_dictionary(field.type)
-            else table[field.name]
-            for field in table.schema
-        }
-    )
+    def flat(column: Any) -> Any:
+        match column.type:
+            case kind if pa.types.is_dictionary(kind):
+                return column.cast(kind.value_type)
+            case kind if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+                return pa.array([value and value.hex() for value in column.to_pylist()], pa.utf8())
+            case kind if pa.types.is_nested(kind) or pa.types.is_interval(kind):
+                values = column.to_pylist()
+                return pa.array([v if v is None else json.dumps(v, default=_plain) for v in values], pa.utf8())
+        return column
+
+    return pa.table({name: flat(table[name]) for name in table.column_names})

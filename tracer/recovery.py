@@ -70,8 +70,11 @@ class Salvage:
             self._open(stream_path(path), ring_path(path), stack)
             self._same_run()
             self._read_stream()
-            if self._rings is not None and not self.stream_complete:
-                self._choose(self._rings)
+            if not self.stream_complete:
+                if self._rings is not None:
+                    self._choose(self._rings)
+                elif not ring_path(path).exists():
+                    self.problems.append(f"there is no {ring_path(path)}: what was not in the stream yet is lost")
             self._close = stack.pop_all()
 
     def __enter__(self) -> "Salvage":

@@ -77,5 +77,5 @@ def test_every_exit_has_a_name(run):
 
 
 def test_the_command_says_that_they_agree(run):
-    said = " ".join(notes(run.trace, by_vcpu(run.trace)))
+    said = " ".join(notes(run.trace, by_vcpu(run.trace), by_handling(run.trace)))
     assert (said.count("the same"), "lost" in said) == (2, False)

@@ -130,7 +130,10 @@ def test_a_lost_entry(make):
 
 def test_rows_without_any_kvm_exit_are_no_spans(make):
     trace = make([ROWS], [event(210, "userspace_exit")])
-    assert (told(trace), [note for note in notes(trace, by_vcpu(trace)) if "emulation" in note] != []) == ([], True)
+    assert (
+        told(trace),
+        [note for note in notes(trace, by_vcpu(trace), by_handling(trace)) if "emulation" in note] != [],
+    ) == ([], True)
 
 
 def test_an_exit_of_unknown_name_has_its_number(make):
@@ -235,7 +238,7 @@ def test_mutated_tables_are_read_or_refused(make):
             told(mutant)
             by_event(mutant)
             by_reason(by_handling(mutant))
-            notes(mutant, by_vcpu(mutant))
+            notes(mutant, by_vcpu(mutant), by_handling(mutant))
         except TraceError:
             refused += 1
     assert refused > MUTATIONS // 20

@@ -143,10 +143,9 @@ def test_kvm_counters_are_differences(summary):
 def test_the_notes_reconcile(summary):
     assert summary.notes == (
         "3 exits were dropped because a ring was full; their time counts as time in the guest.",
-        "4 returns of KVM_RUN were interrupted by a signal; they are no rows.",
-        "KVM counted 100 exits of the guest; 7 came to vmrun and are rows, 93 (93.0%) the kernel handled unseen.",
-        "KVM counted 5 port exits (io_exits) and 5 came to vmrun: KVM answered none itself.",
-        "KVM counted 1 MMIO exits (mmio_exits) and 1 came to vmrun: KVM answered none itself.",
+        "4 returns of KVM_RUN were interrupted by a signal: no row.",
+        "KVM counted 100 exits of the guest; 7 came to vmrun and are rows, 3 came and were dropped, 90 (90.0%) the "
+        "kernel handled unseen.",
     )
 
 

@@ -168,12 +168,13 @@ class Alignment:
     def _replace(self, rows_a: Any, rows_b: Any) -> None:
         """Rows of A stand where rows of B do; they are paired from the first on."""
         pairs = min(rows_a.num_rows, rows_b.num_rows)
-        self.changed += pairs
         self.deleted += rows_a.num_rows - pairs
         self.inserted += rows_b.num_rows - pairs
         if pairs:
-            masks, _ = differing(rows_a.slice(0, pairs), rows_b.slice(0, pairs))
-            self.columns.update({name: mask.count(1) for name, mask in masks.items()})
+            masks, mask = differing(rows_a.slice(0, pairs), rows_b.slice(0, pairs))
+            self.changed += mask.count(1)
+            self.equal += mask.count(0)
+            self.columns.update({name: found.count(1) for name, found in masks.items()})
         self._differ(rows_a.num_rows, rows_b.num_rows)
 
     def _same(self, count: int) -> None:

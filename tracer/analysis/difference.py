@@ -10,7 +10,8 @@ from tracer.analysis.hunks import Line, hunks, rows_table
 from tracer.analysis.runs import metadata
 from tracer.analysis.tables import field
 from tracer.analysis.timeline import timeline
-from tracer.analysis.totals import changes, totals
+from tracer.analysis.totals import changes, totals, totals_schema
+from tracer.errors import TraceError
 from tracer.reader import Trace
 from vmspec.record import FLAGS
 
@@ -21,8 +22,7 @@ COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payl
 class Difference:
     """The whole. ``same``: every compared column of every row is equal; ``columns`` are those; ``hunks`` the rows
     around each vCPU's first difference; ``tables``: ``vcpus``, ``differences``, ``reasons``, ``devices``,
-    ``addresses``, ``phases`` (these four only where the two differ), ``metadata`` and ``rows``; ``notes`` are
-    sentences."""
+    ``addresses``, ``phases``, ``metadata`` and ``rows``; ``notes`` are sentences."""
 
     same: bool
     columns: tuple[str, ...]
@@ -44,12 +44,15 @@ def compare(a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000
     alignments = align(a, b, columns, resync)
     same = all(alignment.same for alignment in alignments.values())
     tables = {"vcpus": _vcpus(alignments), "differences": _blocks(alignments)}
-    if not same:
-        ours, theirs = totals(a), totals(b)
-        tables["reasons"] = changes(ours, theirs, ["reason"])
-        tables["devices"] = changes(ours, theirs, ["device"])
-        tables["addresses"] = changes(ours, theirs, ["device", "reason", "addr", "direction"])
+    ours, theirs = (totals_schema().empty_table(),) * 2 if same else (totals(a), totals(b))
+    tables["reasons"] = changes(ours, theirs, ["reason"])
+    tables["devices"] = changes(ours, theirs, ["device"])
+    tables["addresses"] = changes(ours, theirs, ["device", "reason", "addr", "direction"])
+    try:
         tables["phases"] = _phases(timeline(a).phases, timeline(b).phases)
+    except TraceError as error:  # too many lines
+        tables["phases"] = phases_schema().empty_table()
+        notes.append(f"The boots' phases are not told: {error}.")
     around = hunks(a, b, alignments, columns, context)
     tables |= {"metadata": metadata(a, b), "rows": rows_table(around)}
     return Difference(same, columns, alignments, around, tables, tuple(notes))

@@ -14,7 +14,7 @@ less than 0.4 % from the true value. Counts, sums, least and greatest are always
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tracer.analysis.scan import Grouping, regroup, scan
 from tracer.reader import Trace
@@ -84,9 +84,14 @@ def grouping(by: Sequence[str]) -> Grouping:
 
 @frozen
 class Tally:
-    """Exits counted by some keys and buckets of their handling time, from which tables by fewer keys are made."""
+    """Exits counted by some keys and buckets of their handling time, from which tables by fewer keys are made.
+
+    ``samples`` and ``time_ns`` are those of all exits, which shares are of.
+    """
 
     groups: Any
+    samples: int
+    time_ns: int
 
     @classmethod
     def of(cls, groups: Any) -> "Tally":
@@ -95,15 +100,16 @@ class Tally:
         import pyarrow.compute as pc
 
         moved = pc.multiply(groups["items"].cast(pa.int64()), groups["size"].cast(pa.int64()))
-        return cls(groups.drop_columns(["items"]).append_column("bytes", moved))
+        samples, time = (pc.sum(groups[name]).as_py() or 0 for name in ("samples", "time_ns"))
+        return cls(groups.drop_columns(["items"]).append_column("bytes", moved), samples, time)
 
     def with_key(self, name: str, values: Any) -> "Tally":
         """The same with one more key, whose values are given for each row of ``groups``."""
-        return Tally(self.groups.append_column(name, values))
+        return evolve(self, groups=self.groups.append_column(name, values))
 
     def where(self, mask: Any) -> "Tally":
-        """Only the groups of which the mask is true; shares are then of these."""
-        return Tally(self.groups.filter(mask))
+        """Only the groups of which the mask is true; shares are still of all exits."""
+        return evolve(self, groups=self.groups.filter(mask))
 
     def table(self, by: Sequence[str], sort: str = "samples") -> Any:
         """One row per group of :func:`schema`, the most samples (or ``sort``) first, then by the keys."""
@@ -116,12 +122,11 @@ class Tally:
         buckets = buckets.sort_by([*((key, "ascending") for key in keys), ("bucket", "ascending")])
         table = regroup(buckets, keys, numbers) if keys else _total(buckets, numbers)
         table = table.sort_by([(sort, "descending"), *((key, "ascending") for key in keys)])
-        samples, time = (pc.sum(table[name]).as_py() or 0 for name in ("samples", "time_ns"))
         wanted = schema(keys)
         quantiles = _quantiles(buckets, keys, table)
         columns = {name: table[name] for name in table.column_names} | {
-            "samples_share": _share(table["samples"], samples),
-            "time_share": _share(table["time_ns"], time),
+            "samples_share": _share(table["samples"], self.samples),
+            "time_share": _share(table["time_ns"], self.time_ns),
             "avg_time_ns": pc.divide(table["time_ns"].cast(pa.float64(), safe=False), table["samples"].cast("float64")),
             "median_time_ns": pa.array([median for median, _ in quantiles], pa.int64()),
             "p99_time_ns": pa.array([p99 for _, p99 in quantiles], pa.int64()),

@@ -195,8 +195,9 @@ def _kvm(closing: Mapping[str, Any], vcpu: int, name: str) -> int | None:
     return ends[1] - ends[0]
 
 
-def notes(trace: Trace, counts: Any) -> list[str]:
-    """Sentences: what is missing, and how the three counts that :func:`by_vcpu` gave agree."""
+def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
+    """Sentences: what is missing, how the three counts that :func:`by_vcpu` gave agree, and how the spans that
+    :func:`by_handling` gave."""
     kernel = kernel_of(trace)
     vcpus = counts.to_pylist()
     found = []
@@ -214,6 +215,8 @@ def notes(trace: Trace, counts: Any) -> list[str]:
         kvm = sum(counted)
         same = "the same" if kvm == exits else f"{exits - kvm:+,}"
         found.append(f"kvm_exit came {exits:,} times; KVM's own counter of exits says {kvm:,}: {same}.")
+    if timed := exits - sum(times["exits"].to_pylist()):
+        found.append(f"{timed:,} of the kvm_exit had no kvm_entry after it, as at the end, and are in no reason's row.")
     same = "the same" if returns == rows else f"{returns - rows:+,}"
     found.append(f"KVM_RUN returned to userspace {returns:,} times; the trace has {rows:,} rows: {same}.")
     return found

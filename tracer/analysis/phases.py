@@ -17,6 +17,7 @@ def phases_schema() -> Any:
             field("start", pa.int64(), "first byte of the phase's first line; 0 of a phase before any line", "ns"),
             field("length_ns", pa.int64(), "time until the next phase's first line, or the end", "ns"),
             field("exits", pa.int64(), "exits in it"),
+            field("wait", pa.bool_(), "whether it is one of the longest steps from a line to the next"),
             field("lines", pa.int64(), "console lines that begin in it; a wait has one, the line before it"),
             field("line", pa.int64(), "index of its first line; -1 before any line"),
             field("text", pa.utf8(), "its first line"),
@@ -45,6 +46,6 @@ def phases(times: Sequence[int], texts: Sequence[str], exits: Sequence[int], end
             last["lines"] += 1
         elif step or length or count:
             text = texts[step - 1] if step else ""
-            row = {"start": start, "length_ns": length, "exits": count, "lines": int(step > 0), "line": step - 1}
-            rows.append(row | {"text": text})
+            span = {"start": start, "length_ns": length, "exits": count, "wait": step in own}
+            rows.append(span | {"lines": int(step > 0), "line": step - 1, "text": text})
     return pa.Table.from_pylist(rows, schema=phases_schema())

@@ -34,7 +34,7 @@ _UNCLAIMED = (
     ("samples", "int64", "", "exits"),
     ("data", "uint64", "address", "most frequent value: what a read returned, what a write held"),
     ("values", "int64", "", "number of different values"),
-    ("rip", "uint64", "address", "most frequent guest RIP; null: too many to tell apart"),
+    ("rip", "uint64", "address", "most frequent guest RIP; null: too many to tell apart, or not known"),
     ("rips", "int64", "", "number of different RIPs: instructions that do it"),
 )
 _KERNEL = (
@@ -166,7 +166,8 @@ def _unclaimed(lost: Any) -> Any:
     for *place, data, rip, samples in zip(*columns, strict=True):
         values, rips = places.setdefault(tuple(place), ({}, {}))
         values[data] = values.get(data, 0) + samples
-        rips[rip] = rips.get(rip, 0) + samples
+        if rip != 0:  # 0: the host did not tell
+            rips[rip] = rips.get(rip, 0) + samples
     rows = [
         (*place, sum(values.values()), _most(values), len(values), _most(rips), len(rips))
         for place, (values, rips) in places.items()
@@ -175,7 +176,7 @@ def _unclaimed(lost: Any) -> Any:
 
 
 def _most(counts: Mapping[Any, int]) -> Any:
-    return min(counts, key=lambda value: (-counts[value], value is None, value))
+    return min(counts, key=lambda value: (-counts[value], value is None, value), default=None)
 
 
 def _vcpus(tally: Tally, ends: Any, counted: Sequence[Counters]) -> Any:
@@ -199,7 +200,7 @@ def _kernel(vcpus: Any, closing: Mapping[str, Any], counted: Sequence[Counters])
     found = []
     for vcpu in sorted({*rows, *seen, *range(len(dropped)), *range(len(interrupted))}):
         here, exits = rows.get(vcpu, 0), seen.get(vcpu)
-        unseen = max(exits - here, 0) if exits else None
         counts = [numbers[vcpu] if vcpu < len(numbers) else 0 for numbers in (dropped, interrupted)]
+        unseen = max(exits - here - counts[0], 0) if exits else None
         found.append((vcpu, here, *counts, exits, unseen, unseen / exits if exits and unseen is not None else None))
     return table(_KERNEL, found)

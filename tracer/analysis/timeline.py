@@ -30,7 +30,7 @@ LINUX = {
     "init": r"Run \S+ as init process",
     "shutting down": r"reboot: |Preparing to enter system sleep state",
 }
-BEFORE = "before the first line"
+BEFORE, WHOLE = "before the first line", "the whole run"
 
 _SPAN = (
     ("exits", "int64", "", "exits of all vCPUs in that time"),
@@ -141,9 +141,10 @@ def _phases(
     for start, stop in pairwise([-1, *cuts, len(lines)]):
         begin, end = spans[start + 1][0], spans[stop][1]
         known = [time for time in times[max(start, 0) : stop + 1] if time is not None]
-        kernel = known[-1] - known[0] if start >= 0 and known else None
+        kernel = known[-1] - known[0] if start >= 0 and len(known) > 1 else None
         time = end[0] - begin[0]
-        name = begins.get(start, BEFORE if not cuts or cuts[0] == 0 else f"before {begins[cuts[0]]}")
+        before = WHOLE if not cuts else BEFORE if cuts[0] == 0 else f"before {begins[cuts[0]]}"
+        name = begins.get(start, before)
         share = time / whole if whole else None
         count = stop - max(start, 0)
         found.append((name, begin[0], time, share, kernel, end[1] - begin[1], end[2] - begin[2], count))

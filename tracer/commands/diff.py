@@ -1,6 +1,7 @@
 """``vmtrace diff``: where two traces differ; or how two sets of runs differ, beyond their own spread."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from tracer.reader import load
 CELL = 80  # characters of a text in a table on a terminal
 TEXT = ("vcpus", "rows")  # tables that the text shows, and that are too wide for a terminal
 LONG = ("differences",)  # shown only when it is asked for
+# Options of the one use and of the other.
+PAIR = ("context", "resync")
+SEVERAL = ("against", "line", "threshold", "noise", "only")
 
 EPILOG = """
 With two traces: each vCPU's exits are compared in their order, without regard to time. Status 0: equal; 1: different;
@@ -28,10 +32,10 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="A and B; with --stat, all runs of A")
     pair = parser.add_argument_group("two traces")
-    pair.add_argument("--ignore", default="", metavar="COLUMNS", help=f"may differ; of {','.join(COMPARED)}")
-    pair.add_argument("--context", type=_count, default=3, metavar="N", help="equal exits to show around a difference")
+    pair.add_argument("--ignore", metavar="COLUMNS", help=f"may differ; of {','.join(COMPARED)}")
+    pair.add_argument("--context", type=_count, metavar="N", help="equal exits to show around a difference (3)")
     pair.add_argument(
-        "--resync", type=_count, default=10_000, metavar="N", help="searches for where a vCPU's exits meet again"
+        "--resync", type=_count, metavar="N", help="searches for where a vCPU's exits meet again (10,000)"
     )
     several = parser.add_argument_group("several runs")
     several.add_argument("--stat", action="store_true", help="compare distributions over runs")
@@ -39,10 +43,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     several.add_argument(
         "--line", action="append", default=[], metavar="TEXT", help="also the time to this console line"
     )
-    several.add_argument("--threshold", type=_share, default=0.05, metavar="SHARE", help="change that matters (5%%)")
-    several.add_argument(
-        "--noise", type=_factor, default=3.0, metavar="K", help="spreads that a change must exceed (3)"
-    )
+    several.add_argument("--threshold", type=_share, metavar="SHARE", help="change that matters (5%%)")
+    several.add_argument("--noise", type=_factor, metavar="K", help="spreads that a change must exceed (3)")
     several.add_argument(
         "--only", metavar="PATTERN", help="only these quantities, for instance boot or 'exits device *'"
     )
@@ -53,17 +55,17 @@ def run(options: argparse.Namespace) -> int:
     """Compare, print, and say by the status whether there is a difference."""
     if options.stat:
         return _runs(options)
-    if options.against:
-        raise TraceError("--against goes with --stat: vmtrace diff --stat A1 A2 ... --against B1 B2 ...")
+    if given := _given(options, SEVERAL):
+        raise TraceError(f"{given} goes with --stat: vmtrace diff --stat A1 A2 ... --against B1 B2 ...")
     if len(options.files) != 2:
         raise TraceError(f"two traces are compared, not {len(options.files)}; for several runs of each side: --stat")
-    ignored = [name.strip() for name in options.ignore.split(",") if name.strip()]
+    ignored = [name.strip() for name in (options.ignore or "").split(",") if name.strip()]
     if unknown := [name for name in ignored if name not in COMPARED]:
         raise TraceError(f"--ignore: there is no column {unknown[0]!r}; there are {', '.join(COMPARED)}")
     if set(ignored) >= set(COMPARED):
         raise TraceError("--ignore: nothing is left to compare")
     a, b = (load(file) for file in options.files)
-    found = compare(a, b, ignored, options.resync, options.context)
+    found = compare(a, b, ignored, **_given_values(options, PAIR))
     tables = dict(found.tables)
     if _for_people(options) and options.table in (None, *TEXT):
         hidden = (*TEXT, *LONG) if options.table is None else tables
@@ -76,16 +78,27 @@ def run(options: argparse.Namespace) -> int:
 def _runs(options: argparse.Namespace) -> int:
     from tracer.analysis.distribution import compare_runs
 
+    if given := _given(options, ("ignore", *PAIR)):
+        raise TraceError(f"{given} is for two traces, without --stat")
     if not options.against:
         raise TraceError("--stat needs the runs of the other side: vmtrace diff --stat A1 A2 ... --against B1 B2 ...")
-    found = compare_runs(
-        options.files, options.against, options.line, options.threshold, options.noise, options.only or "*"
-    )
+    limits = _given_values(options, ("threshold", "noise", "only"))
+    found = compare_runs(options.files, options.against, options.line, **limits)
     tables = found.tables
     if _for_people(options) and options.table is None:
         tables = {name: table for name, table in tables.items() if table.num_rows}
     show(tables, options, head=found.text)
     return 1 if found.differs else 0
+
+
+def _given_values(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The options of these names that were given."""
+    return {name: value for name in names if (value := getattr(options, name)) not in (None, [])}
+
+
+def _given(options: argparse.Namespace, names: Sequence[str]) -> str | None:
+    """The first of these options that was given, as it is written."""
+    return next((f"--{name}" for name in _given_values(options, names)), None)
 
 
 def _for_people(options: argparse.Namespace) -> bool:

@@ -33,6 +33,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the exits as they come; nothing is held."""
+    if options.json and options.columns:
+        raise TraceError("--columns are of lines: --json always has all")
     lines = Lines(tuple(options.columns.replace(",", " ").split()) if options.columns else tuple(READABLE))
     if not options.follow:
         _print(load(options.file), lines, options)

@@ -28,12 +28,14 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         formats.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=text)
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="default: beside FILE; - is standard output")
     parser.add_argument(
-        "--weight", choices=["exits", "time"], default="exits", help="of collapsed stacks; time is in ns, guest and all"
+        "--weight", choices=["exits", "time"], help="of collapsed stacks: exits (default), or time in ns, guest and all"
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the file whole or not at all, and say where it is."""
+    if options.weight is not None and options.format != "collapsed":
+        raise TraceError(f"--weight is for --collapsed: --{options.format} has exits and times both")
     trace = load(options.file)
     output = options.output or options.file.with_suffix(FORMATS[options.format][0])
     if output.exists() and output.samefile(options.file):

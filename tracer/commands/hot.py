@@ -26,6 +26,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the ranking."""
+    if options.collapsed and (options.json or options.csv or options.parquet or options.table):
+        raise TraceError("--collapsed is a format of its own: leave out --json, --csv, --parquet and --table")
     default = ("device", "reason") if options.collapsed else ("device",)
     by = _keys(options.by) if options.by is not None else default
     sort = SORTS[options.sort]

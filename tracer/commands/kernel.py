@@ -19,5 +19,5 @@ def run(options: argparse.Namespace) -> int:
     trace = load(options.file)
     times, vcpus = by_handling(trace), by_vcpu(trace)
     tables = {"reasons": by_reason(times), "times": times, "vcpus": vcpus, "events": by_event(trace)}
-    show(tables, options, "\n".join(notes(trace, vcpus)))
+    show(tables, options, "\n".join(notes(trace, vcpus, times)))
     return 0

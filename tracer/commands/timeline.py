@@ -27,9 +27,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the phases and the lines."""
-    phases = dict(_phase(text) for text in options.phase) if options.phase else LINUX
+    phases: dict[str, str] = {}
+    for name, pattern in map(_phase, options.phase or ()):
+        if name in phases:
+            raise TraceError(f"--phase {name!r} is given twice; of two expressions either: {phases[name]}|{pattern}")
+        phases[name] = pattern
     trace = load(options.file)
-    found = timeline(trace, options.device, phases)
+    found = timeline(trace, options.device, phases or LINUX)
     lines = found.lines if options.in_order else slowest_first(found.lines)
     show({"phases": found.phases, "lines": lines}, options, _head(found))
     return 0

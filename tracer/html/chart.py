@@ -23,7 +23,7 @@ def chart_data(findings: Findings) -> dict[str, Any]:
         ],
         "lines": [line.t for line in findings.console.lines],
         "phases": [
-            [row["start"], row["length_ns"], row["lines"], printable(row["text"])]
+            [row["start"], row["length_ns"], row["lines"], printable(row["text"]), row["wait"]]
             for row in findings.phases.to_pylist()
         ],
     }

@@ -53,8 +53,8 @@ def gather(trace: Any) -> Findings:
         for density in densities:
             density.add(table)
     text = console.text()
-    until = exits_until(trace, [line.t for line in text.lines])
-    steps = [after - before for before, after in zip([0, *until], [*until, summary.rows], strict=True)]
+    before = exits_before(trace, [line.t for line in text.lines])
+    steps = [stop - start for start, stop in zip([0, *before], [*before, summary.rows], strict=True)]
     return Findings(
         rows=summary.rows,
         end=end,
@@ -75,14 +75,14 @@ def _texts(text: Text) -> list[str]:
     return texts
 
 
-def exits_until(trace: Any, times: Sequence[int]) -> list[int]:
-    """How many exits of a trace there were up to each of ``times`` (ns, in order), that time included."""
+def exits_before(trace: Any, times: Sequence[int]) -> list[int]:
+    """How many exits of a trace there were before each of ``times`` (ns, in order)."""
     within, whole = [0] * len(times), [0] * (len(times) + 1)  # of batches that hold a time; of those ended by then
     for batch in trace.batches(["t_exit"]) if times else ():
         column = batch.column(0)
         taken = memoryview(column.buffers()[1]).cast("q")[column.offset : column.offset + len(column)]
-        first, last = bisect_left(times, taken[0]), bisect_left(times, taken[-1])
+        first, last = bisect_left(times, taken[0]), bisect_right(times, taken[-1])
         for index in range(first, last):
-            within[index] += bisect_right(taken, times[index])
+            within[index] += bisect_left(taken, times[index])
         whole[last] += len(taken)
     return [part + ended for part, ended in zip(within, accumulate(whole), strict=False)]

@@ -69,7 +69,8 @@
     const total = edges.slice(1).map((_, column) => counts.reduce((sum, row) => sum + row[column], 0));
     const highest = counts.reduce((most, row) => row.reduce((a, b) => Math.max(a, b), most), 1);
     const names = density.rows.map((row) => plain(cut(row.name, narrow ? 14 : 28)));
-    const [unit, per] = measure.value === "ns" ? scaled(total.reduce((a, b) => Math.max(a, b), 0)) : ["", 1];
+    const most = total.reduce((a, b) => Math.max(a, b), 0);
+    const [unit, per] = measure.value === "ns" ? scaled(most) : ["", 1];
     const ink = colour("ink");
     const traces = [
       {
@@ -89,11 +90,11 @@
         type: "bar", orientation: "h", yaxis: "y3", y: data.phases.map(() => 0), width: 1, showlegend: false,
         base: data.phases.map(([start]) => start / 1e9), x: data.phases.map(([, length]) => length / 1e9),
         marker: {
-          color: data.phases.map(([, , lines]) => colour(lines <= 1 ? "wait" : "busy")),
+          color: data.phases.map(([, , , , wait]) => colour(wait ? "wait" : "busy")),
           line: { width: 0.5, color: colour("page") },
         },
-        text: data.phases.map(([, length, lines, text]) =>
-          `${duration(length)}, ${lines <= 1 ? "waiting" : lines + " lines"}: ` +
+        text: data.phases.map(([, length, lines, text, wait]) =>
+          `${duration(length)}, ${wait ? "waiting" : lines + (lines === 1 ? " line" : " lines")}: ` +
           plain(cut(lines ? text : "before the first line", 60))),
         textposition: "none", hovertemplate: "%{text}<extra></extra>",
       },
@@ -116,7 +117,8 @@
         autorange: "reversed", automargin: true, showgrid: false,
       },
       yaxis2: {
-        ...axis, domain: [1 - part(72), 1], rangemode: "tozero", nticks: 4, automargin: true, tickformat: unit ? "" : "~s",
+        ...axis, domain: [1 - part(72), 1], rangemode: "tozero", nticks: 4, automargin: true, tickformat: unit ? "" : most < 1000 ? "d" : "~s",
+        dtick: unit || most > 4 ? null : 1,
         ticksuffix: unit && " " + unit,
       },
       yaxis3: { ...axis, domain: [1 - part(98), 1 - part(82)], showticklabels: false, showgrid: false, range: [-0.5, 0.5] },

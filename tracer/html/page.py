@@ -19,6 +19,8 @@ from tracer.html.tables import Symbols, described
 from tracer.output import duration, printable
 from vmspec.models import CRASHES
 
+SHORT = 10**8  # ns; of a shorter run times are told to the microsecond
+
 
 def no_symbols(address: int) -> str | None:
     """The resolver where no symbols are known."""
@@ -49,7 +51,8 @@ def render(trace: Any, findings: Findings, symbols: Symbols = no_symbols) -> str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "seconds": lambda ns: f"{ns / 1e9:.3f}"}
+    digits = 3 if findings.end >= SHORT else 6
+    environment.filters |= {"duration": duration, "seconds": lambda ns: f"{ns / 1e9:.{digits}f}"}
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     scripts = [Markup(get_plotlyjs()), Markup(_text("page.js"))]
     return environment.get_template("page.html").render(
@@ -86,7 +89,9 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
     vm = _mapping(trace.spec.get("vm"))
     result = _mapping(_mapping(trace.summary).get("result"))
     ended = [
-        str(result[key]) if key == "kind" else f"{key} {result[key]}" for key in ("kind", "status") if key in result
+        str(result[key]) if key == "kind" else f"{key} {result[key]}"
+        for key in ("kind", "status")
+        if result.get(key) is not None
     ]
     facts = {
         "Ended": ", ".join(ended) or "not said",
@@ -139,7 +144,7 @@ def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:
 def _gaps(findings: Findings) -> set[int]:
     """The console lines before which nothing was printed for long: those that end a phase's wait."""
     rows = [] if findings.phases is None else findings.phases.to_pylist()
-    return {row["line"] + 1 for row in rows if row["lines"] <= 1 and row["length_ns"] * 100 >= findings.end}
+    return {row["line"] + 1 for row in rows if row["wait"] and row["length_ns"] * 100 >= findings.end}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

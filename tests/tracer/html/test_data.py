@@ -1,12 +1,12 @@
 """What the report says, against the exits that were recorded."""
 
-from bisect import bisect_right
+from bisect import bisect_left
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
-from tracer.html.data import exits_until, gather
+from tracer.html.data import exits_before, gather
 
 
 class Batches:
@@ -22,10 +22,10 @@ class Batches:
 
 
 @given(st.lists(st.integers(0, 50)), st.lists(st.integers(0, 50)), st.integers(1, 7))
-def test_exits_until_times(exits, times, size):
+def test_exits_before_times(exits, times, size):
     exits, times = sorted(exits), sorted(times)
     pieces = [exits[at : at + size] for at in range(0, len(exits), size)]
-    assert exits_until(Batches(pieces), times) == [bisect_right(exits, t) for t in times]
+    assert exits_before(Batches(pieces), times) == [bisect_left(exits, t) for t in times]
 
 
 def test_groups(boot):
