@@ -1,6 +1,7 @@
 """``vmrun``: the command. It turns results and errors into exit statuses and prose; all else is in runner.session."""
 
 import argparse
+import errno
 import gc
 import os
 import signal
@@ -27,6 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     replace_closed()
     arguments = parser().parse_args(argv)
     try:
+        return execute(arguments)
+    except OSError as error:  # of all that is expected execute() says more
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+        hint = "; allow more of them with ulimit -n" if error.errno == errno.EMFILE else ""
+        return complain(f"{what}{hint}", HOST)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the spec that the arguments name, say how it ended; returns the exit status."""
+    try:
         from runner.session import run
     except ImportError as error:
         if "_native" not in str(error):
@@ -42,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     from runner.devices.device import DeviceError
     from runner.kvm.errors import HostError, KvmError
     from tracer.errors import TraceError
+    from vmspec.image.source import ImageError
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
@@ -54,11 +66,11 @@ def main(argv: list[str] | None = None) -> int:
             input=descriptor(sys.stdin),
             # With --json the result stands alone on standard output.
             output=descriptor(sys.stderr if arguments.json else sys.stdout),
-            notice=lambda text: print(f"vmrun: {text}", file=sys.stderr),
+            notice=notice,
         )
     except SpecError as error:
         return complain(error, WRONG)
-    except DeviceError as error:
+    except (DeviceError, ImageError) as error:
         return complain(error, WRONG)
     except (HostError, KvmError) as error:
         return complain(error, HOST)
@@ -123,6 +135,11 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def notice(text: str) -> None:
+    """Tell the user something while the guest runs."""
+    complain(text, 0)
+
+
 def complain(error: object, status: int) -> int:
     """Say what is wrong, a line each."""
     try:
@@ -140,8 +157,10 @@ def conclude(result: Result) -> None:
 
         given_up = threading.Event()
         given_up.set()  # a terminal that nobody reads is not waited for
+        output = Output(sys.stdout.fileno(), given_up)
         with suppress(OSError):
-            Output(sys.stdout.fileno(), given_up).write(b"\n")
+            output.write(b"\n")
+        output.close()
     for note in result.notes:
         complain(note, 0)
     if result.report:

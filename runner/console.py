@@ -1,5 +1,6 @@
 """The console: all text that devices print, forwarded, kept, and held against what the spec expects."""
 
+import errno
 import os
 import select
 import threading
@@ -10,7 +11,12 @@ PIECE = 512  # POSIX: a pipe that polls writable takes this much (PIPE_BUF's lea
 
 
 class ConsoleClosed(OSError):
-    """Nobody reads the console any more."""
+    """The console cannot be written any more."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether that is because its reader has gone, as a closed pipe's or a hung-up terminal's."""
+        return self.errno in (errno.EPIPE, errno.EIO, errno.ECONNRESET)
 
 
 class Output:
@@ -19,9 +25,18 @@ class Output:
 
     def __init__(self, fd: int, stopping: threading.Event) -> None:
         self.fd = fd
+        self._piece = PIECE
+        if os.isatty(fd):
+            # A terminal that polls writable may have room for less, and what writes more to it waits; where it cannot
+            # be opened anew, a byte always fits.
+            try:
+                self.fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            except OSError:
+                self._piece = 1
+        self._opened = self.fd != fd
         self._stopping = stopping
         self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
+        self._poll.register(self.fd, select.POLLOUT)
         self._patience = 10  # of 100 ms, while stopping
 
     def write(self, data: bytes) -> None:
@@ -35,22 +50,28 @@ class Output:
                         return
                 continue
             try:
-                view = view[os.write(self.fd, view[:PIECE]) :]
+                view = view[os.write(self.fd, view[: self._piece]) :]
             except BlockingIOError:
                 continue
             except OSError as error:
                 raise ConsoleClosed(error.errno, error.strerror) from None
 
+    def close(self) -> None:
+        """Close what was opened here; the descriptor that was given stays its owner's."""
+        if self._opened:
+            os.close(self.fd)
+            self._opened = False
+
 
 class Watch:
     """Follows a stream and says which of the expected texts have come, in their order, and which unwanted ones.
 
-    Carriage returns are left out of the comparison, so that a text may span lines.
+    Carriage returns are left out of the comparison, on both sides, so that a text may span lines.
     """
 
     def __init__(self, console: Sequence[str], absent: Sequence[str]) -> None:
-        self._wanted = [text.encode() for text in console]
-        self._unwanted = [text.encode() for text in absent]
+        self._wanted = [text.encode().replace(b"\r", b"") for text in console]
+        self._unwanted = [text.encode().replace(b"\r", b"") for text in absent]
         self._found = 0
         self._seen: set[int] = set()
         self._rest = b""  # what a wanted text may still begin in
@@ -86,8 +107,9 @@ class Watch:
 class Console:
     """Keeps what devices print and feeds the watch; :meth:`printer` makes a device's output."""
 
-    def __init__(self, watch: Watch, closed: Callable[[], None]) -> None:
+    def __init__(self, watch: Watch, closed: Callable[[ConsoleClosed], None]) -> None:
         self.watch = watch
+        self.failure: ConsoleClosed | None = None  # what ended the writing
         self._closed = closed
         self._kept = bytearray()
         self._lock = threading.Lock()
@@ -106,9 +128,10 @@ class Console:
             if open_output is not None:
                 try:
                     open_output.write(data)
-                except ConsoleClosed:
+                except ConsoleClosed as error:
                     open_output = None
-                    self._closed()
+                    self.failure = error
+                    self._closed(error)
 
         return write
 

@@ -110,8 +110,7 @@ def exit_lines(machine: Machine, rings: Rings, index: int) -> Iterable[str]:
         yield text
 
 
-def save(text: str, trace: Path) -> Path:
-    """Write the report beside the trace: boot.arrow gets boot.crash.txt."""
-    path = trace.with_suffix(".crash.txt")
+def save(text: str, path: Path) -> Path:
+    """Write the report; returns its path."""
     path.write_text(text)
     return path

@@ -74,7 +74,8 @@ def metadata(machine: Machine, clock: dict[str, int]) -> dict[str, str]:
 
     spec = machine.plan.spec
     return {
-        "vmrun.spec": dumps(spec),
+        # Names of files need not be text, which metadata are.
+        "vmrun.spec": dumps(spec).encode(errors="backslashreplace").decode(),
         "vmrun.images": json.dumps(images(machine.plan)),
         "vmrun.host": json.dumps(host(machine)),
         "vmrun.clock": json.dumps(clock),

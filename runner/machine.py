@@ -22,6 +22,7 @@ from runner.rings import Rings
 from runner.vcpu import VcpuThread, handle_kicks
 from vmspec.plan import Call, Plan, PlannedDevice, Slot
 from vmspec.record import REASONS
+from vmspec.threads import Worker
 
 DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may have asked a device for
 PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
@@ -73,7 +74,7 @@ class Machine:
         self._stats: list[Stats] = []
         self._running = 0
         self._threads: list[VcpuThread] = []
-        self._deliverer: threading.Thread | None = None
+        self._deliverer: Worker | None = None
         self._gate = threading.Event()  # where vCPU threads wait before the guest
         with ExitStack() as stack:
             self._resources = stack
@@ -156,15 +157,20 @@ class Machine:
             line: Line = NoLine()
             if planned.irq is not None and self.plan.irqchip:
                 line = IrqLine(self.vm, planned.irq)
-            device.attach(
-                Attachment(
-                    bus=self.buses.end_of(index),
-                    irq=line,
-                    output=output(planned),
-                    end=self._device_ends,
-                    after=partial(self.buses.after, index),
-                )
+            attachment = Attachment(
+                bus=self.buses.end_of(index),
+                irq=line,
+                output=output(planned),
+                end=self._device_ends,
+                after=partial(self.buses.after, index),
             )
+            try:
+                device.attach(attachment)
+            except DeviceError:
+                raise
+            except (Exception, SystemExit) as error:
+                what = f"{type(error).__name__}: {error}"
+                raise DeviceError(f"device {planned.name} raised as it was started: {what}") from error
 
     def tsc_khz(self) -> int:
         """The host's TSC rate, from KVM. Raises HostError where that does not tell."""
@@ -199,7 +205,7 @@ class Machine:
             for index, vcpu in enumerate(self.vcpus)
         ]
         self._running = len(self._threads)
-        deliverer = self._deliverer = threading.Thread(target=self._deliver, name="devices", daemon=True)
+        deliverer = self._deliverer = Worker("devices", self._deliver)
         tsc_khz = self.tsc_khz()
         try:
             for thread in self._threads:
@@ -225,18 +231,20 @@ class Machine:
         assert self.ending is not None
         return self.ending
 
-    def _stop(self, deliverer: threading.Thread) -> None:
+    def _stop(self, deliverer: Worker) -> None:
         for thread in self._threads:
             thread.stop()
         self._gate.set()  # a thread that waits there leaves its first KVM_RUN at once
         self.buses.wake()
         latest = time.monotonic() + PATIENCE
         for waited in (*self._threads, deliverer):
-            if waited.ident is not None:
-                waited.join(max(0.0, latest - time.monotonic()))
-            if waited.is_alive():
+            if waited.wait(max(0.0, latest - time.monotonic())):
+                continue
+            if isinstance(waited, VcpuThread) and not waited.answering:
+                self.ending = Ending("trace-failed", detail=f"{waited.name} waits for its ring, which is not recorded")
+            else:
                 self.ending = Ending("device-error", detail=f"a device does not come back to its thread, {waited.name}")
-                return
+            return
         self.buses.flush()
 
     def _deliver(self) -> None:
@@ -250,13 +258,17 @@ class Machine:
                 self._ends_with(ending)
 
     def _ends_with(self, ending: Ending) -> None:
-        """The lock is held."""
+        """The lock is held. vCPUs leave the guest at once: what it does after its end would be a matter of luck."""
         self.ending = ending
         self.stopping.set()
+        for thread in self._threads:
+            thread.stop()
 
     def _device_ends(self, kind: str, status: int | None = None) -> None:
         if kind not in DEVICE_ENDS:
             raise ValueError(f"a device ends a run with one of {', '.join(DEVICE_ENDS)}, not with {kind!r}")
+        if status is not None and not (isinstance(status, int) and 0 <= status <= 255):
+            raise ValueError(f"a device ends a run with a status from 0 to 255, not with {status!r}")
         self.end(Ending(kind, status, "" if status is None else f"the guest chose status {status}"))
 
     def _device_failed(self, error: DeviceError) -> None:
@@ -310,7 +322,7 @@ class Machine:
 
     def alive(self) -> bool:
         """Whether a thread still uses the machine, which must not be closed then."""
-        return any(thread is not None and thread.is_alive() for thread in (*self._threads, self._deliverer))
+        return any(thread is not None and thread.running for thread in (*self._threads, self._deliverer))
 
     def close(self) -> None:
         """Close every descriptor and unmap the guest's memory."""

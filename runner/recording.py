@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from runner.kvm.errors import HostError
 from runner.rings import Rings
 from tracer.errors import TraceError
-from tracer.paths import ring_path, set_aside
+from tracer.paths import set_aside
 from vmspec.plan import Plan
+from vmspec.tracefiles import ring_path
 
 if TYPE_CHECKING:
     from runner.kernel.perf import KernelEvents
@@ -52,10 +53,14 @@ class Recording:
         try:
             rings = Rings(vcpus, trace.ring, trace.full, ring)
         except OSError as error:
-            what = "free some room, or choose another place" if error.errno == errno.ENOSPC else "choose another place"
-            raise TraceError(
-                f"cannot record: {ring}: {error.strerror}; {what} with --trace FILE, or run with --no-trace"
-            ) from error
+            match error.errno:
+                case errno.ENOSPC:
+                    what = "free some room, choose another place with --trace FILE"
+                case errno.ENOMEM:
+                    what = "have smaller rings (trace.ring)"
+                case _:
+                    what = "choose another place with --trace FILE"
+            raise TraceError(f"cannot record: {ring}: {error.strerror}; {what}, or run with --no-trace") from error
         # The names at once, for a run that is killed before the recorder has the rest; names need no JSON escapes.
         names = ",".join(f'"{name}"' for name in self._devices)
         rings.describe(f'{{"metadata":{{}},"devices":[{names}]}}'.encode())

@@ -21,11 +21,11 @@ class Result(NamedTuple):
     """What :func:`runner.run` returns.
 
     ``kind`` is how the guest ended (reset, poweroff, halt, debug-exit, triple-fault, internal-error, fail-entry,
-    unexpected-exit, kvm-error, device-error, timeout, interrupted, console-closed, trace-failed); ``status`` the exit
-    status of ``vmrun``; ``console`` the text that devices printed (the newest 4 MiB); ``trace`` the trace file, where
-    one was written; ``counters`` exits by reason name, with ``dropped``; ``unmet`` the expectations that failed;
-    ``seconds`` the time from the first KVM_RUN to the end; ``report`` the crash report's text and ``report_path``
-    where it was saved.
+    unexpected-exit, kvm-error, device-error, timeout, interrupted, console-closed (its reader has gone),
+    console-failed (it cannot be written), trace-failed); ``status`` the exit status of ``vmrun``; ``console`` the text
+    that devices printed (the newest 4 MiB); ``trace`` the trace file, where one was written; ``counters`` exits by
+    reason name, with ``dropped``; ``unmet`` the expectations that failed; ``seconds`` the time from the first KVM_RUN
+    to the end; ``report`` the crash report's text and ``report_path`` where it was saved.
     """
 
     kind: str
@@ -56,7 +56,7 @@ def status(expect: Expect, ending: Ending, failures: tuple[str, ...]) -> int:
     """The exit status of a run that ended this way. What went wrong comes before what was expected."""
     expected = ending.kind in expect.exit
     match ending.kind:
-        case "trace-failed":
+        case "trace-failed" | "console-failed":
             return UNRECORDED
         case "kvm-error":
             return HOST

@@ -87,10 +87,10 @@ class Rings:
         try:
             # All of it now: a page that cannot be had later would be a SIGBUS in the vCPU loop.
             os.posix_fallocate(self._file, 0, size)
+            return mmap.mmap(self._file, size, mmap.MAP_SHARED)
         except OSError:
             path.unlink()
             raise
-        return mmap.mmap(self._file, size, mmap.MAP_SHARED)
 
     def start(self, tsc_khz: int) -> None:
         """Set time 0 to now."""

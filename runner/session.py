@@ -1,5 +1,6 @@
 """Running a spec: where the plan, the machine, the console and the recording meet."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from runner.result import Ending, Result, status, unmet
 from runner.terminal import HELP, Escapes, Input, Raw
 from tracer.errors import TraceError
 from vmspec.document import Document
-from vmspec.models import CRASHES, Spec
+from vmspec.models import CRASHES, ENDS, Spec
 from vmspec.plan import Plan, PlannedDevice
 from vmspec.planner import plan as make_plan
 from vmspec.record import REASONS
+from vmspec.tracefiles import crash_path
 
 if TYPE_CHECKING:
     from runner.machine import Machine
@@ -66,8 +68,10 @@ class Session:
         self.machine: Machine
         self.recording: Recording
         expect = self.spec.expect
-        self.console = Console(Watch(expect.console, expect.absent), self._console_closed)
+        self.console = Console(Watch(expect.console, expect.absent), self._console_failed)
         self.inputs: list[Input] = []
+        self.outputs: list[Output] = []
+        self.standard: Output | None = None  # the one of "stdout"
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
@@ -87,6 +91,7 @@ class Session:
     def _run(self, stack: ExitStack) -> Result:
         loader = Loader(self.plan)
         stack.callback(loader.close)
+        stack.callback(self._close_outputs)
         # The rest of the program is imported while images are read.
         from runner.machine import Machine
         from runner.recording import Recording
@@ -96,11 +101,10 @@ class Session:
         self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed)
         stack.callback(self.recording.close)
         self.recording.open_kernel()
-        stop = self.machine.stopping
-        standard = Output(self.output, stop) if self.output is not None else None
+        self.standard = self._output(self.output) if self.output is not None else None
         self.machine.attach(
             lambda planned: make(planned, self.spec.path.parent if self.spec.path else Path.cwd()),
-            lambda planned: self.console.printer(self._sink(planned, standard, stack)),
+            lambda planned: self.console.printer(self._sink(planned, stack)),
         )
         stats = self.machine.stats()
         raw = self._open_inputs(stack)
@@ -113,15 +117,23 @@ class Session:
                     reader.stop()
         return self._finish(ending, {"start": stats, "end": self.machine.stats()})
 
-    def _sink(self, planned: PlannedDevice, standard: Output | None, stack: ExitStack) -> Output | None:
+    def _output(self, fd: int) -> Output:
+        self.outputs.append(Output(fd, self.machine.stopping))
+        return self.outputs[-1]
+
+    def _close_outputs(self) -> None:
+        for output in self.outputs:
+            output.close()
+
+    def _sink(self, planned: PlannedDevice, stack: ExitStack) -> Output | None:
         match getattr(planned.model, "output", "stdout"):
             case "stdout":
-                return standard
+                return self.standard
             case "none":
                 return None
             case path:
                 fd = open_file(planned, path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, stack)
-                return Output(fd, self.machine.stopping)
+                return self._output(fd)
 
     def _open_inputs(self, stack: ExitStack) -> Raw:
         raw = Raw(-1)
@@ -133,7 +145,7 @@ class Session:
                 case "stdin":
                     fd = self.input
                 case path:
-                    fd = open_file(planned, path, os.O_RDONLY | os.O_NONBLOCK, stack)
+                    fd = open_file(planned, path, os.O_RDONLY, stack)
             if fd is None:
                 continue
             escapes = None
@@ -143,6 +155,7 @@ class Session:
                     continue  # another job's terminal: reading from it would stop this one
                 escapes = Escapes() if raw.active else None
             self.inputs.append(Input(fd, escapes, *self._receiver(index), self._command))
+            stack.callback(self.inputs[-1].stop)
         return raw
 
     def _receiver(self, index: int) -> tuple[Callable[[], int], Callable[[bytes], None]]:
@@ -159,20 +172,22 @@ class Session:
         match command:
             case "x":
                 self.machine.end(Ending("interrupted", detail="ended with Ctrl-A x"))
-            case "h" if self.output is not None:
+            case "h" if self.standard is not None:
                 try:
-                    Output(self.output, self.machine.stopping).write(HELP)
-                except ConsoleClosed:
-                    self._console_closed()
+                    self.standard.write(HELP)
+                except ConsoleClosed as error:
+                    self._console_failed(error)
 
-    def _console_closed(self) -> None:
-        self.machine.end(Ending("console-closed", detail="nobody reads the console any more"))
+    def _console_failed(self, error: ConsoleClosed) -> None:
+        self.machine.end(console_ending(error))
 
     def _recording_failed(self, error: TraceError) -> None:
         self.recording.rings.abandon()
         self.machine.end(Ending("trace-failed", detail=str(error)))
 
     def _finish(self, ending: Ending, stats: dict[str, Any]) -> Result:
+        if self.console.failure is not None and ending.kind in ENDS and ending.kind not in CRASHES:
+            ending = console_ending(self.console.failure)  # of what was still to be written when the guest ended
         report, report_path = self._report(ending)
         self.recording.rings.ended()
         failures = unmet(self.spec.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
@@ -212,8 +227,10 @@ class Session:
         except Exception as error:  # what a guest leaves behind may be anything; its trace is finished all the same
             self.notes.append(f"no crash report could be made: {error!r}")
             return "", None
+        if self.spec.trace.path is None:
+            return report, None
         try:
-            return report, crash.save(report, self.spec.trace.path) if self.spec.trace.path is not None else None
+            return report, crash.save(report, crash_path(self.spec.trace.path))
         except OSError as error:
             self.notes.append(f"the crash report could not be saved: {error}")
             return report, None
@@ -225,11 +242,20 @@ class Session:
         return counters
 
 
+def console_ending(error: ConsoleClosed) -> Ending:
+    """The end of a run whose console cannot be written."""
+    if error.unread:
+        return Ending("console-closed", detail="nobody reads the console any more")
+    return Ending("console-failed", detail=f"the console cannot be written: {error.strerror}")
+
+
 def open_file(planned: PlannedDevice, path: str | Path, flags: int, stack: ExitStack) -> int:
     """A descriptor for a device's input or output, closed with the stack. Raises DeviceError."""
     try:
-        fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
+        # Neither waiting for a pipe's other end, nor taking a terminal for our own.
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise DeviceError(f"device {planned.name}: cannot open {path}: {error.strerror}") from error
+        why = "nobody has the pipe open to read" if error.errno == errno.ENXIO else error.strerror
+        raise DeviceError(f"device {planned.name}: cannot open {path}: {why}") from error
     stack.callback(os.close, fd)
     return fd

@@ -3,11 +3,12 @@
 import os
 import select
 import termios
-import threading
-import tty
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
+
+from vmspec.threads import Worker
 
 ESCAPE = 0x01  # Ctrl-A
 HELP = (
@@ -61,21 +62,36 @@ class Raw:
     def __enter__(self) -> Self:
         if self.active:
             self._saved = termios.tcgetattr(self.fd)
-            tty.setraw(self.fd, termios.TCSADRAIN)
-            # Output processing stays: messages of vmrun itself end in a plain newline.
-            mode = termios.tcgetattr(self.fd)
-            mode[1] |= termios.OPOST | termios.ONLCR
-            termios.tcsetattr(self.fd, termios.TCSADRAIN, mode)
+            try:
+                # At once: a terminal that nobody reads would be waited for for ever.
+                termios.tcsetattr(self.fd, termios.TCSANOW, _raw(termios.tcgetattr(self.fd)))
+            except BaseException:
+                self._restore()
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.active:
-            try:
-                termios.tcsetattr(self.fd, termios.TCSADRAIN, self._saved)
-            except termios.error:
-                pass  # the terminal has gone, and its mode with it
+            self._restore()
+
+    def _restore(self) -> None:
+        with suppress(termios.error):  # the terminal may have gone, and its mode with it
+            termios.tcsetattr(self.fd, termios.TCSANOW, self._saved)
+
+
+def _raw(mode: list[Any]) -> list[Any]:
+    """A terminal's mode made raw, as cfmakeraw(3) does; but output is processed still, as messages of vmrun itself end
+    in a plain newline."""
+    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = mode
+    iflag &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR | termios.IGNCR)
+    iflag &= ~(termios.ICRNL | termios.IXON)
+    oflag |= termios.OPOST | termios.ONLCR
+    cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+    cc[termios.VMIN], cc[termios.VTIME] = 1, 0
+    return [iflag, oflag, cflag, lflag, ispeed, ospeed, cc]
 
 
 def _is_ours(fd: int) -> bool:
@@ -86,21 +102,21 @@ def _is_ours(fd: int) -> bool:
         return False  # it is not our session's terminal
 
 
-class Input(threading.Thread):
+class Input(Worker):
     """Reads host input and gives it to the guest as fast as it has room, until end of file or :meth:`stop`."""
 
     def __init__(
         self, fd: int, escapes: Escapes | None, room: Callable[[], int], receive: Callable[[bytes], None],
         command: Callable[[str], None],
     ) -> None:  # fmt: skip
-        super().__init__(name="input", daemon=True)
+        super().__init__("input")
         self._fd = fd
         self._escapes = escapes
         self._room, self._receive, self._command = room, receive, command
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._stopping = False
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Read, filter, hand over."""
         waiting = b""
         reading = True
@@ -136,10 +152,11 @@ class Input(threading.Thread):
         return rest
 
     def stop(self) -> None:
-        """End the thread and wait for it."""
+        """End the thread and wait for it; a second time there is nothing to do."""
         self._stopping = True
+        if self._wake < 0:
+            return
         os.eventfd_write(self._wake, 1)
-        if self.ident is not None:
-            self.join(PATIENCE)
-        if not self.is_alive():
+        if self.wait(PATIENCE):
             os.close(self._wake)
+            self._wake = -1

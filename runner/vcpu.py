@@ -9,6 +9,7 @@ from typing import Any
 from runner.bus import Buses
 from runner.kvm.vcpu import VCPU
 from runner.native import _native
+from vmspec.threads import Worker
 
 ffi = _native.ffi
 lib = _native.lib
@@ -19,7 +20,7 @@ KICK = signal.SIGRTMAX
 REASON_COUNTS = 64
 
 
-class VcpuThread(threading.Thread):
+class VcpuThread(Worker):
     """Runs one vCPU until it is stopped or exits for good; then ``ended(self)`` is called, in this thread."""
 
     def __init__(
@@ -32,11 +33,12 @@ class VcpuThread(threading.Thread):
         ended: Callable[["VcpuThread"], None],
         gate: threading.Event,
     ) -> None:
-        super().__init__(name=f"vcpu{index}", daemon=True)
+        super().__init__(f"vcpu{index}")
         self.index = index
         self.vcpu = vcpu
         self.outcome: int | None = None
         self.failure: BaseException | None = None
+        self.answering = False  # a device in Python has the access
         self._buses = buses
         self._ended = ended
         self._gate = gate  # to be open before the guest is entered
@@ -48,13 +50,15 @@ class VcpuThread(threading.Thread):
         self._loop.sync_regs = sync_regs
         self._keep = ring
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Alternate between the C loop and the devices that must answer."""
         loop, answer = self._loop, self._buses.answer
         self._gate.wait()
         try:
             while (outcome := lib.vcpu_run(loop)) == lib.VCPU_ACCESS:
+                self.answering = True
                 answer(loop.access)
+                self.answering = False
             self.outcome = outcome
         except BaseException as error:
             self.failure = error

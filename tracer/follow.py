@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import TraceError
-from tracer.paths import lock, ring_path, stream_path, trace_path
+from tracer.paths import lock
 from tracer.reader import Trace, load, read_devices, read_metadata, read_summary
 from tracer.rowfile import STREAM_MAGIC, checked
 from tracer.schema import KEY_SUMMARY, trace_schema
+from vmspec.tracefiles import ring_path, stream_path, trace_path
 
 POLL = 0.1  # seconds between looks at a stream that has nothing new
 QUIET = 2.0  # seconds without anything new after which to ask whether anyone still records

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tracer.errors import TraceError, reason
-from tracer.paths import kernel_path, kernel_stream_path
 from tracer.rewrite import summary_metadata, write_file
 from tracer.rowfile import RowFile
 from tracer.schema import KEY_FORMAT, KEY_SUMMARY, texts
 from tracer.stream import StreamWriter
 from vmspec.kernel_record import COLUMNS, EXIT_NAMES
+from vmspec.threads import Worker
+from vmspec.tracefiles import kernel_path, kernel_stream_path
 
 FORMAT = "kernel-1"  # never that of a trace: a reader of traces refuses this table, and the other way round
 KEY_EVENTS = "vmrun.kernel.events"  # JSON list: names of the tracepoints; a code in `event` is an index into it
@@ -115,7 +116,7 @@ class KernelRecorder:
         self._names: dict[str, Any] = {}
         self._sealed = False  # the stream is whole, with its summary
         self._written: StreamWriter | None = None
-        self._thread = threading.Thread(target=self._run, name="kernel-recorder", daemon=True)
+        self._thread = Worker("kernel-recorder", self._run)
 
     def start(self) -> None:
         """Start the thread; see :func:`warm`."""
@@ -126,7 +127,7 @@ class KernelRecorder:
         self._stopping.set()
         if self._thread.ident is not None:
             self._source.wake()
-            self._thread.join()
+            self._thread.outlast()
 
     def finish(self, summary: dict[str, Any]) -> Path:
         """Close the stream with ``summary`` and write the finished file; returns its path. No vCPU runs any more.

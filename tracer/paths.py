@@ -1,48 +1,11 @@
-"""Names of the files of one recording, and what a killed run left behind. Imports no pyarrow.
-
-``boot.arrow`` is the finished trace; ``boot.arrows`` (the stream) and ``boot.ring`` (the rings) exist while it is
-recorded, and after a run that was killed.
-"""
+"""Who may record into a trace's files, and what a killed run left behind. Imports no pyarrow."""
 
 import fcntl
 import os
 from pathlib import Path
 
 from tracer.errors import TraceError
-
-
-def _base(path: Path) -> str:
-    """The path without the suffix of any of a recording's files; another suffix is part of the name."""
-    name = str(path)
-    for suffix in (".arrows", ".arrow", ".ring"):
-        if name.endswith(suffix) and path.name != suffix:
-            return name.removesuffix(suffix)
-    return name
-
-
-def trace_path(path: Path) -> Path:
-    """The finished trace that belongs to any of a recording's files: boot.arrows -> boot.arrow."""
-    return Path(_base(path) + ".arrow")
-
-
-def stream_path(path: Path) -> Path:
-    """The stream beside a trace: boot.arrow -> boot.arrows, and any other name with ``.arrows`` added."""
-    return Path(_base(path) + ".arrows")
-
-
-def ring_path(path: Path) -> Path:
-    """The ring file beside a trace: boot.arrow -> boot.ring, and any other name with ``.ring`` added."""
-    return Path(_base(path) + ".ring")
-
-
-def kernel_path(path: Path) -> Path:
-    """The kernel's own events beside a trace: boot.arrow -> boot.kernel.arrow."""
-    return Path(_base(path) + ".kernel.arrow")
-
-
-def kernel_stream_path(path: Path) -> Path:
-    """The stream of the kernel's own events: boot.arrow -> boot.kernel.arrows."""
-    return Path(_base(path) + ".kernel.arrows")
+from vmspec.tracefiles import kernel_stream_path, ring_path, stream_path, trace_path
 
 
 def lock(ring: Path) -> int:
@@ -69,7 +32,7 @@ def set_aside(path: Path) -> Path | None:
         raise TraceError(f"cannot record into {path}: it is not a file (--no-trace records nothing)")
     if path in (stream_path(path), ring_path(path)):
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
-    killed = Path(_base(path) + ".killed")
+    killed = trace_path(path).with_suffix(".killed")
     moves = {
         kernel_stream_path(path): kernel_stream_path(killed),
         stream_path(path): stream_path(killed),

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 from tracer.buffers import Buffers
 from tracer.errors import TraceError, reason
-from tracer.paths import ring_path, stream_path
 from tracer.rewrite import empty, summary_metadata, write_file
 from tracer.schema import dictionaries, trace_schema
 from tracer.stream import StreamWriter
+from vmspec.threads import Worker
+from vmspec.tracefiles import ring_path, stream_path
 
 BUSY = 8192  # rows of a drain after which more may be waiting: a ring says only once that it has filled up
 INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
@@ -56,7 +57,7 @@ class Recorder:
         self._failed = failed
         self._stopping = threading.Event()
         self._failure: TraceError | None = None
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread = Worker("recorder", self._run)
         self._schema: Any = None
         self._written: StreamWriter | None = None
         self._sealed = False  # the stream is whole, with its summary
@@ -102,7 +103,7 @@ class Recorder:
         self._stopping.set()
         if self._thread.ident is not None:
             self._source.wake()
-            self._thread.join()
+            self._thread.outlast()
 
     def _run(self) -> None:
         try:

@@ -10,12 +10,13 @@ from attrs import frozen
 
 from tracer.errors import TraceError
 from tracer.kernelfile import finish_killed
-from tracer.paths import lock, ring_path, stream_path, trace_path
+from tracer.paths import lock
 from tracer.reader import Trace, load
 from tracer.rewrite import write_file
 from tracer.ringfile import Ring, RingFile
 from tracer.ringrows import ring_rows
 from tracer.schema import dictionaries, trace_schema
+from vmspec.tracefiles import ring_path, stream_path, trace_path
 
 
 @frozen

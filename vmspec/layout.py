@@ -87,3 +87,4 @@ ACPI_RESET = 0x606
 ACPI_RESET_VALUE = 1
 S5_SLEEP_TYPE = 5  # what the guest writes to the control block's SLP_TYP to power off
 SCI = 9  # the PC's interrupt for ACPI events
+CMOS_CENTURY = 0x32  # where the clock has the century, which the FADT tells

@@ -6,15 +6,16 @@ device models are in :mod:`vmspec.devices`.
 """
 
 from collections.abc import Iterator
+from os.path import normpath
 from pathlib import Path
 from typing import ClassVar
 
 from attrs import field, frozen
 
-from vmspec import layout
+from vmspec import layout, tracefiles
 from vmspec.devices import KINDS, Device, Serial
 from vmspec.guest_values import Code, Registers
-from vmspec.keypath import KeyPath
+from vmspec.keypath import KeyPath, join
 from vmspec.tables import Kinds, Table
 from vmspec.value import Model, key
 from vmspec.values import Address, Choice, Duration, File, Flag, Integer, Many, Size, Text
@@ -122,7 +123,7 @@ class Expect(Model):
     )
     absent: tuple[str, ...] = field(default=(), metadata=key(Many(Text()), "texts that do not appear on the console"))
     exit: tuple[str, ...] = field(default=(), metadata=key(Many(Choice(*ENDS)), "the ends that are allowed"))
-    status: int | None = field(default=None, metadata=key(Integer(0, 0xFFFFFFFF), "the status that a debug-exit gives"))
+    status: int | None = field(default=None, metadata=key(Integer(0, 255), "the status that a debug-exit gives"))
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         if self.status is not None and self.exit and "debug-exit" not in self.exit:
@@ -147,3 +148,22 @@ class Spec(Model):
         readers = [n for n, device in enumerate(self.devices) if isinstance(device, Serial) and device.input == "stdin"]
         for n in readers[1:]:
             yield ("device", n, "input"), f'stdin is read by device[{readers[0]}] already; give "none" or a file'
+        first: dict[str, tuple[KeyPath, bool]] = {}
+        for where, file, writes in self._files():
+            place, written = first.setdefault(normpath(file), (where, writes))
+            if place != where and (writes or written) and not str(file).startswith("/dev/"):
+                yield where, f"{file.name} is {join(place) or 'this spec'} too, and would be written"
+
+    def _files(self) -> Iterator[tuple[KeyPath, Path, bool]]:
+        """Every file that the spec names: where, which, and whether a run writes it."""
+        if self.path is not None:
+            yield (), self.path, False
+        for name in ("kernel", "initrd", "symbols"):
+            if (file := getattr(self.boot, name)) is not None:
+                yield ("boot", name), file, False
+        for n, device in enumerate(self.devices):
+            for name, writes in (("input", False), ("output", True)):
+                if isinstance(file := getattr(device, name, None), Path):
+                    yield ("device", n, name), file, writes
+        for file in tracefiles.all_of(self.trace.path) if self.trace.path is not None else ():
+            yield ("trace", "path"), file, True

@@ -107,7 +107,7 @@ def fadt(plan: Plan, facs_at: int, dsdt_at: int) -> bytes:
         + struct.pack("<8I", layout.PM1_EVENT, 0, layout.PM1_CONTROL, 0, 0, 0, 0, 0)
         + struct.pack("<8B", 4, 2, 0, 0, 0, 0, 0, 0)  # their lengths, GPE1 base, no C-state control
         # latencies that mean "no C2, no C3"; flush size and stride, duty, alarm and century indexes
-        + struct.pack("<HHHHBBBBB", 0xFFF, 0xFFF, 0, 0, 0, 0, 0, 0, 0)
+        + struct.pack("<HHHHBBBBB", 0xFFF, 0xFFF, 0, 0, 0, 0, 0, 0, layout.CMOS_CENTURY if plan.device("rtc") else 0)
         + struct.pack("<HBI", arch, 0, flags)
         + _register(layout.ACPI_RESET, 8, 1)
         + struct.pack("<BHBQQ", layout.ACPI_RESET_VALUE, 0, 5, 0, dsdt_at)  # the FACS has its 32-bit address above

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.devices.isa import ISADevice
+from vmspec import layout
 
 # Register offsets from port 0x70
 INDEX = 0  # write-only; bit 7 is the PC's NMI mask and not part of the index
@@ -34,7 +35,7 @@ A = 0x0A
 B = 0x0B
 C = 0x0C
 D = 0x0D
-CENTURY = 0x32  # where the FADT says it is
+CENTURY = layout.CMOS_CENTURY
 TIME = (SECONDS, MINUTES, HOURS, WEEKDAY, DAY, MONTH, YEAR, CENTURY)
 
 UIP = 0x80  # A: an update is in progress or near

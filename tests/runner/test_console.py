@@ -70,7 +70,7 @@ def test_absent_texts_as_a_plain_search_finds_them(unwanted, stream, step):
 
 def closed_console():
     ends = []
-    return Console(Watch(["done"], []), lambda: ends.append("closed")), ends
+    return Console(Watch(["done"], []), lambda error: ends.append(error.unread)), ends
 
 
 def test_what_is_printed_is_kept_and_watched_without_an_output():
@@ -153,7 +153,7 @@ def test_a_closed_reader_ends_the_run_once(pipe):
     write = console.printer(Output(pipe[1], threading.Event()))
     write(b"one")
     write(b"two")
-    assert ends == ["closed"]
+    assert ends == [True]
 
 
 def test_text_goes_on_being_kept_when_the_reader_has_closed(pipe):

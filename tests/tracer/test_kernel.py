@@ -252,7 +252,8 @@ def test_a_stream_that_cannot_be_written(tmp_path):
 
 
 def test_what_a_killed_run_left_is_set_aside(tmp_path):
-    from tracer.paths import kernel_stream_path, set_aside
+    from tracer.paths import set_aside
+    from vmspec.tracefiles import kernel_stream_path
 
     path = tmp_path / "t.arrow"
     kernel_stream_path(path).write_bytes(b"x")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tracer.errors import TraceError
-from tracer.paths import ring_path, set_aside, stream_path, trace_path
+from tracer.paths import set_aside
+from vmspec.tracefiles import ring_path, stream_path, trace_path
 
 
 @pytest.mark.parametrize("name", ["boot.arrow", "boot.arrows", "boot.ring"])

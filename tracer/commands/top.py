@@ -12,8 +12,8 @@ from tracer.errors import TraceError
 from tracer.follow import POLL, Follower, follow, recording
 from tracer.live import live, screen
 from tracer.output import WIDTH, printable
-from tracer.paths import stream_path
 from tracer.reader import machine_name, read_spec
+from vmspec.tracefiles import stream_path
 
 SILENT = 1.5  # seconds; a recorder that has exits writes each second, so that after this long there are none
 

@@ -67,8 +67,8 @@ def _directories() -> Iterator[Path]:
 
 def _cached(directory: Path, source: Source, image: BzImage, size: int) -> Path:
     """The entry for a payload in one cache directory, made where it is missing. OSError: not in this directory."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for place in (directory, directory.parent):
+    for place in (directory.parent, directory):  # one after the other: parents are made by the umask, not by mode
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = place.lstat()
         if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.getuid() or owner.st_mode & 0o022:
             raise PermissionError(f"{place} can be written by others")

@@ -1,0 +1,54 @@
+"""Names of the files of one recording.
+
+``boot.arrow`` is the finished trace; ``boot.arrows`` (the stream) and ``boot.ring`` (the rings) exist while it is
+recorded, and after a run that was killed.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def _base(path: Path) -> str:
+    """The path without the suffix of any of a recording's files; another suffix is part of the name."""
+    name = str(path)
+    for suffix in (".arrows", ".arrow", ".ring"):
+        if name.endswith(suffix) and path.name != suffix:
+            return name.removesuffix(suffix)
+    return name
+
+
+def trace_path(path: Path) -> Path:
+    """The finished trace that belongs to any of a recording's files: boot.arrows -> boot.arrow."""
+    return Path(_base(path) + ".arrow")
+
+
+def stream_path(path: Path) -> Path:
+    """The stream beside a trace: boot.arrow -> boot.arrows, and any other name with ``.arrows`` added."""
+    return Path(_base(path) + ".arrows")
+
+
+def ring_path(path: Path) -> Path:
+    """The ring file beside a trace: boot.arrow -> boot.ring, and any other name with ``.ring`` added."""
+    return Path(_base(path) + ".ring")
+
+
+def kernel_path(path: Path) -> Path:
+    """The kernel's own events beside a trace: boot.arrow -> boot.kernel.arrow."""
+    return Path(_base(path) + ".kernel.arrow")
+
+
+def kernel_stream_path(path: Path) -> Path:
+    """The stream of the kernel's own events: boot.arrow -> boot.kernel.arrows."""
+    return Path(_base(path) + ".kernel.arrows")
+
+
+def crash_path(path: Path) -> Path:
+    """The crash report beside a trace: boot.arrow -> boot.crash.txt."""
+    return Path(_base(path) + ".crash.txt")
+
+
+def all_of(path: Path) -> Iterator[Path]:
+    """Every file that recording into a trace may write, the trace first."""
+    yield path
+    for name in (trace_path, stream_path, ring_path, kernel_path, kernel_stream_path, crash_path):
+        yield name(path)
