@@ -23,6 +23,9 @@ STATUSES = """exit status:
 A guest that ends through debug-exit chooses its own status: the written value times two, plus one."""
 
 
+STOP = threading.Event()  # a signal has asked for the end
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a spec; returns the exit status."""
     replace_closed()
@@ -55,6 +58,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from tracer.errors import TraceError
     from vmspec.image.source import ImageError
 
+    STOP.clear()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, interrupt)
@@ -67,6 +71,7 @@ def execute(arguments: argparse.Namespace) -> int:
             # With --json the result stands alone on standard output.
             output=descriptor(sys.stderr if arguments.json else sys.stdout),
             notice=notice,
+            stop=STOP,
         )
     except SpecError as error:
         return complain(error, WRONG)
@@ -129,7 +134,11 @@ def descriptor(stream: object) -> int | None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """The first signal ends the run in order; later ones must not disturb that."""
+    """The first signal ends the run in order; later ones must not disturb that.
+
+    The exception may be lost, as in one of the interpreter's own callbacks; the event is not.
+    """
+    STOP.set()
     for other in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -25,6 +25,7 @@ from vmspec.record import REASONS
 from vmspec.threads import Worker
 
 DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may have asked a device for
+LOOK = 0.25  # seconds after which it is looked whether a run is to be stopped
 PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
 
 
@@ -190,11 +191,13 @@ class Machine:
         self,
         rings: Rings,
         started: Callable[[], None],
-        timeout: float | None,
-        watch: Callable[[list[int]], None] = lambda threads: None,
+        timeout: float,
+        watch: Callable[[list[int]], None],
+        stop: threading.Event,
     ) -> Ending:
         """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop; ``watch`` with
-        the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0."""
+        the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0. ``stop`` ends the run
+        as a KeyboardInterrupt does."""
         handle_kicks()
         rip = self.plan.spec.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
         if rip:
@@ -215,8 +218,12 @@ class Machine:
             rings.start(tsc_khz)
             self._gate.set()
             started()
-            if not self.stopping.wait(timeout):
-                self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
+            latest = time.monotonic() + timeout
+            while not self.stopping.wait(min(LOOK, latest - time.monotonic())):
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                if time.monotonic() >= latest:
+                    self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
         except KeyboardInterrupt:
             self.end(Ending("interrupted", detail="interrupted"))
         finally:

@@ -56,6 +56,8 @@ class Recording:
             match error.errno:
                 case errno.ENOSPC:
                     what = "free some room, choose another place with --trace FILE"
+                case errno.EMFILE:
+                    what = "allow more of them with ulimit -n"
                 case errno.ENOMEM:
                     what = "have smaller rings (trace.ring)"
                 case _:

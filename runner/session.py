@@ -1,8 +1,10 @@
 """Running a spec: where the plan, the machine, the console and the recording meet."""
 
 import errno
+import math
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -40,12 +42,14 @@ def run(
     input: int | None = None,
     output: int | None = None,
     notice: Callable[[str], None] = lambda text: None,
+    stop: threading.Event | None = None,
 ) -> Result:
     """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``) to the guest's end.
 
     ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets
     no input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
-    whatever the spec says. ``notice`` is told what a person should know while it runs.
+    whatever the spec says. ``notice`` is told what a person should know while it runs. ``stop``, once it is set, by
+    whatever thread, ends the run as a KeyboardInterrupt does; it is looked at four times a second.
 
     Raises ``vmspec.SpecError`` (the spec cannot be used), ``runner.HostError`` and ``runner.KvmError`` (the host cannot
     run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
@@ -54,14 +58,22 @@ def run(
     plan = make_plan(spec) if isinstance(spec, Spec) else Document.open(Path(spec), overrides).plan()
     if not record:
         plan = plan._replace(spec=evolve(plan.spec, trace=evolve(plan.spec.trace, path=None)))
-    return Session(plan, input, output, notice).run()
+    return Session(plan, input, output, notice, stop or threading.Event()).run()
 
 
 class Session:
     """One run: what is opened for it and how it is closed."""
 
-    def __init__(self, plan: Plan, input: int | None, output: int | None, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        input: int | None,
+        output: int | None,
+        notice: Callable[[str], None],
+        stop: threading.Event,
+    ) -> None:
         self.plan = plan
+        self.stop = stop
         self.spec = plan.spec
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
@@ -108,10 +120,10 @@ class Session:
         )
         stats = self.machine.stats()
         raw = self._open_inputs(stack)
-        timeout = self.spec.vm.timeout / 1e9 if self.spec.vm.timeout else None
+        timeout = self.spec.vm.timeout / 1e9 if self.spec.vm.timeout else math.inf
         with raw:
             try:
-                ending = self.machine.run(self.recording.rings, self._started, timeout, self.recording.watch)
+                ending = self.machine.run(self.recording.rings, self._started, timeout, self.recording.watch, self.stop)
             finally:
                 for reader in self.inputs:
                     reader.stop()

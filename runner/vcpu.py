@@ -66,9 +66,8 @@ class VcpuThread(Worker):
         self._ended(self)
 
     def stop(self) -> None:
-        """Make the thread leave KVM_RUN; it ends once its last access is complete."""
-        if self.native_id is not None:
-            lib.vcpu_stop(self._loop, self.native_id, KICK)
+        """Make the thread leave KVM_RUN, or not enter it; it ends once its last access is complete."""
+        lib.vcpu_stop(self._loop, self.native_id or 0, KICK)  # 0 is no thread, which is no error
 
     @property
     def error(self) -> str:

@@ -72,7 +72,12 @@ class Document:
         spec: Spec | None = Table(Spec).read(self.data, here)
         if spec is None or self._problems or here.problems:
             raise SpecError(self._located([*self._problems, *here.problems]))
-        return evolve(spec, path=self.file and self.file.absolute(), overrides=self.overrides)
+        spec = evolve(spec, path=self.file and self.file.absolute(), overrides=self.overrides)
+        for path, message in spec.faults():  # once more: what is wrong with a spec that names its own file
+            here.at(*path).wrong(message)
+        if here.problems:
+            raise SpecError(self._located(here.problems))
+        return spec
 
     def plan(self) -> "Plan":
         """What the planner makes of the model."""

@@ -14,7 +14,15 @@ class Worker(threading.Thread):
     def __init__(self, name: str, work: Callable[[], None] | None = None) -> None:
         super().__init__(name=name, daemon=True)
         self._work = work
-        self._done = threading.Event()
+        self._entered, self._done = threading.Event(), threading.Event()
+
+    def start(self) -> None:
+        """Start the thread."""
+        try:
+            super().start()
+        except BaseException:
+            self._entered.wait(1)  # an interrupt may have come while it was on its way
+            raise
 
     def work(self) -> None:
         """What the thread does."""
@@ -23,6 +31,7 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Work, and say when that is done."""
+        self._entered.set()
         try:
             self.work()
         finally:

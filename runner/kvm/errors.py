@@ -1,5 +1,6 @@
 """The errors of KVM calls."""
 
+import errno
 import os
 
 
@@ -18,6 +19,8 @@ class KvmError(OSError):
             text += f" (step {self.step + 1} of the plan)"
         if self.capability is not None:
             text += f"; it needs {self.capability}"
+        if self.errno == errno.EMFILE:
+            text += "; allow more of them with ulimit -n"
         return text
 
 

@@ -1,6 +1,8 @@
 import os
+import pty
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -36,6 +38,8 @@ def test_a_text_that_never_comes_keeps_those_after_it_missing():
 
 def test_carriage_returns_are_left_out():
     assert fed(Watch(["login:\nroot"], []), b"login:\r", b"\nro\r\rot").missing() == []
+    assert fed(Watch(["login:\r\nroot"], ["o\rot"]), b"login:\r\nroot").missing() == []
+    assert fed(Watch([], ["o\rot"]), b"root").unwanted() == ["oot"]
 
 
 def test_unwanted_texts_are_told_in_the_order_of_the_spec():
@@ -145,6 +149,25 @@ def test_a_closed_reader_is_told(pipe):
     close(pipe, 0)
     with pytest.raises(ConsoleClosed):
         Output(pipe[1], threading.Event()).write(b"x")
+
+
+def test_a_full_disk_is_no_closed_reader():
+    with Path("/dev/full").open("wb") as full, pytest.raises(ConsoleClosed) as raised:
+        Output(full.fileno(), threading.Event()).write(b"x")
+    assert (raised.value.unread, raised.value.strerror) == (False, "No space left on device")
+
+
+def test_a_terminal_that_nobody_reads_does_not_keep_it_from_the_end():
+    user, program = pty.openpty()
+    stopping = threading.Event()
+    output = Output(program, stopping)
+    threading.Timer(0.3, stopping.set).start()
+    begin = time.monotonic()
+    output.write(b"x" * (1 << 20))
+    output.close()
+    os.close(user)
+    os.close(program)
+    assert time.monotonic() - begin < 10
 
 
 def test_a_closed_reader_ends_the_run_once(pipe):

@@ -213,7 +213,46 @@ class Keep(Device):
 }
 
 
+def test_the_guest_leaves_at_the_exit_that_ends_the_run(run_guest):
+    # Reset by the keyboard controller, then output for ever.
+    for _ in range(5):
+        result = run_guest("b0 fe e6 64" + FLOOD, devices=[{"kind": "i8042"}])
+        assert (outcome(result), exits(result, "addr", "data")) == (("reset", 0), [(0x64, 0xFE)])
+
+
+ENDS_WITH = """
+from runner.devices import Device
+
+class Keep(Device):
+    def read(self, offset, size):
+        self.end("debug-exit", {status})
+        return 0
+"""
+
+
+@pytest.mark.parametrize("status", ["256", "-1", "'x'"])
+def test_a_status_that_no_process_can_have_is_the_devices_error(run_guest, status):
+    files = {"keep.py": ENDS_WITH.format(status=status)}
+    result = run_guest("e4 80 f4", files=files, devices=[KEEPER | {"port": [0x80, 1]}])
+    assert (outcome(result), "a status from 0 to 255" in result.detail) == (("device-error", 2), True)
+
+
+@pytest.mark.parametrize("failure", ["raise ValueError('boom')", "raise SystemExit(0)"])
+def test_a_device_that_cannot_start(run_guest, failure):
+    files = {"keep.py": f"from runner.devices import Device\nclass Keep(Device):\n def start(self):\n  {failure}"}
+    with pytest.raises(DeviceError, match="python0 raised as it was started"):
+        run_guest(HLT, files=files, devices=[KEEPER | {"port": [0x80, 1]}])
+
+
 # Interrupted
+
+
+def test_an_event_that_asks_for_the_end(write_spec):
+    from runner.session import run
+
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    assert outcome(run(write_spec(SPIN), stop=stop)) == ("interrupted", 130)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

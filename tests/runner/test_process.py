@@ -13,6 +13,7 @@ import tempfile
 import termios
 import time
 from pathlib import Path
+from resource import RLIMIT_AS, RLIMIT_NOFILE, setrlimit
 
 import pytest
 
@@ -110,6 +111,44 @@ def test_a_reader_that_leaves_ends_the_run(start, write_spec, tmp_path):
 def test_a_closed_standard_stream(start, write_spec, tmp_path, stream):
     _, end = start(write_spec(f"{PRINT_A} {HLT}", devices=[DEBUG]), preexec=lambda: os.close(stream))
     assert (end()[0], tracer.load(tmp_path / "guest.arrow").table.num_rows) == (0, 2)
+
+
+def test_a_console_that_cannot_be_written(start, write_spec):
+    with Path("/dev/full").open("wb") as full:
+        _, end = start(write_spec(f"{PRINT_A} {HLT}", devices=[DEBUG]), stdout=full)
+        status, error = end()
+    assert (status, "the console cannot be written: No space left on device" in error) == (6, True)
+
+
+def test_a_pipe_as_output_that_nobody_reads(start, write_spec, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    _, end = start(write_spec(HLT, devices=[DEBUG | {"output": "pipe"}]))
+    status, error = end()
+    assert (status, "nobody has the pipe open to read" in error) == (2, True)
+
+
+def test_memory_that_the_host_does_not_give(start, write_spec):
+    limits = (3 << 30, 3 << 30)
+    _, end = start(write_spec(HLT, vm={"memory": "8GiB"}), preexec=lambda: setrlimit(RLIMIT_AS, limits))
+    status, error = end()
+    assert (status, "cannot map 8GiB of guest RAM" in error) == (3, True)
+
+
+def test_too_few_descriptors(start, write_spec):
+    for limit in (6, 7, 8, 9, 10, 11, 12):
+        _, end = start(write_spec(HLT), preexec=lambda limit=limit: setrlimit(RLIMIT_NOFILE, (limit, limit)))
+        status, error = end()
+        assert (status in (3, 6), "ulimit -n" in error, "Traceback" in error) == (True, True, False), (limit, error)
+
+
+@pytest.mark.parametrize("when", [0.15, 0.2, 0.25, 0.3, 0.4])
+def test_a_signal_near_the_end_of_a_short_run_loses_nothing(start, write_spec, tmp_path, when):
+    process, end = start(write_spec(HLT))
+    time.sleep(when)
+    process.send_signal(signal.SIGTERM)
+    status, error = end()
+    assert (status in (0, 130, -signal.SIGTERM), "Traceback" in error) == (True, False)
+    assert not (tmp_path / "guest.ring").exists() or status == -signal.SIGTERM
 
 
 def test_json_that_nobody_reads(start, write_spec):

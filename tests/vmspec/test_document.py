@@ -179,6 +179,18 @@ def test_a_good_spec_knows_its_file(tmp_path):
             with_device("kind = 'python'\nclass = 'm:C'\nport = [1, 1]\noptions.a = [0x8000000000000000]"),
             "x.toml:11:14: device[0].options.a[0]: is out of TOML's range (here: 9223372036854775808)",
         ),
+        (
+            with_key("boot", "symbols = 'map'") + "[trace]\npath = 'map'",
+            "x.toml:9:1: trace.path: map is boot.symbols too, and would be written",
+        ),
+        (
+            with_device("kind = 'serial'\noutput = 'x.ring'") + "[trace]\npath = 'a/../x.arrow'",
+            "x.toml:11:1: trace.path: x.ring is device[0].output too",
+        ),
+        (
+            with_device("kind = 'debug-port'\noutput = 'log'") + "[[device]]\nkind = 'serial'\noutput = './log'",
+            "x.toml:12:1: device[1].output: log is device[0].output too",
+        ),
         (with_key("trace", "ring = 1000"), "trace.ring: must be a power of two (here: 1000)"),
         (with_key("expect", "exit = ['reset', 'poweof']"), "x.toml:8:18: expect.exit[1]: is not one of the choices"),
         (with_key("expect", "exit = 'reset'\nstatus = 3"), "expect.status: only debug-exit gives a status"),
@@ -286,6 +298,13 @@ def test_a_problem_of_the_plan_is_located(tmp_path):
     (tmp_path / "x.toml").write_text(GOOD.replace('code = "f4"', 'kernel = "no-such-file"'))
     with pytest.raises(SpecError, match=r"x\.toml:5:10: boot\.kernel: .*No such file"):
         Document.open(tmp_path / "x.toml").plan()
+
+
+def test_a_spec_that_would_be_written_over(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text(GOOD + "[trace]\npath = 'x.toml'\n")
+    with pytest.raises(SpecError, match=r"x\.toml:8:1: trace\.path: x\.toml is this spec too, and would be written"):
+        Document.open(path).spec()
 
 
 def test_a_problem_without_a_key_of_the_document_stands_at_its_start():

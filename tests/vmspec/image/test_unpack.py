@@ -117,6 +117,15 @@ def test_unusable_cache_falls_back_to_the_temporary_directory(tmp_path: Path, mo
     assert path.is_relative_to(tmp_path / "tmp")
 
 
+def test_the_umask_does_not_keep_it_from_the_cache(cache: Path, tmp_path: Path) -> None:
+    umask = os.umask(0o002)
+    try:
+        path = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+    finally:
+        os.umask(umask)
+    assert path.is_relative_to(cache)
+
+
 def test_cache_that_others_can_write_is_not_used(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.mkdir(parents=True)
     cache.chmod(0o777)
