@@ -15,16 +15,25 @@ COMPOSITION_ROOT = ("runner.cli", "runner.session", "runner.recording")
 # The layers of the runner, the highest first: a module imports only from layers below its own, or, within a package
 # (devices, boot, kvm), from its neighbours.
 LAYERS = (
+    ("runner.entry",),
     ("runner.cli",),
     ("runner.session",),
     ("runner.recording",),
     ("runner.crash", "runner.facts"),
     ("runner.machine",),
-    ("runner.vcpu",),
+    ("runner.vcpu", "runner.loading"),
     ("runner.bus", "runner.rings", "runner.kernel"),
     ("runner.kvm",),
     ("runner.devices", "runner.boot"),
-    ("runner.console", "runner.terminal", "runner.result", "runner.symbols", "runner.memory", "runner.cpuid"),
+    (
+        "runner.console",
+        "runner.terminal",
+        "runner.result",
+        "runner.symbols",
+        "runner.memory",
+        "runner.cpuid",
+        "runner.state",
+    ),
     ("runner.native",),
 )
 
@@ -96,7 +105,7 @@ def test_only_the_composition_root_of_the_runner_imports_tracer():
 
 
 def test_every_module_of_the_runner_has_a_layer():
-    assert [module for module in MODULES if in_package(module, "runner.") and layer(module) is None] == []
+    assert [module for module in MODULES if module.startswith("runner.") and layer(module) is None] == []
 
 
 def test_the_layers_of_the_runner():
