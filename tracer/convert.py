@@ -14,11 +14,10 @@ from tracer.export import csv, parquet
 from tracer.merge import recoded, settled
 from tracer.reader import load, read_devices, read_metadata, read_summary
 from tracer.rewrite import empty, in_order, summary_metadata, write_file
-from tracer.rowfile import checked
+from tracer.rowfile import PARQUET_MAGIC, checked
 from tracer.schema import FORMAT, KEY_SUMMARY, dictionaries, trace_schema
 from tracer.sink import sink
 
-PARQUET_MAGIC = b"PAR1"
 KINDS = {".arrow": "file", ".feather": "file", ".arrows": "stream", ".parquet": "parquet", ".csv": "csv"}
 NO_SUMMARY = {"complete": False}  # what is written of a trace that has none: a file has to end with one
 

@@ -168,4 +168,4 @@ def _with_units(table: Any) -> Any:
 
 def _printable_lines(text: str) -> str:
     """Text of several lines without control characters."""
-    return "\n".join(printable(line) for line in text.splitlines())
+    return "\n".join(printable(line.expandtabs()) for line in text.splitlines())

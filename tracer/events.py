@@ -149,6 +149,8 @@ def _place(row: dict[str, Any]) -> str:
             place = f"port {row['addr']:#x}"
         case "mmio":
             place = f"{row['addr']:#x}"
+        case "unknown":  # to this version of vmrun
+            return f"KVM exit {row['addr']}"
         case _:
             return ""
     return place if row["device"] == "-" else f"{printable(row['device'])} {place}"

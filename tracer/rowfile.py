@@ -9,8 +9,10 @@ from typing import Any
 
 from tracer.errors import TraceError
 from vmspec.record import RING_MAGIC
+from vmspec.tracefiles import stream_path
 
 FILE_MAGIC = b"ARROW1"
+PARQUET_MAGIC = b"PAR1"
 STREAM_MAGIC = b"\xff\xff\xff\xff"  # the continuation marker before the first message (Arrow columnar format, IPC)
 SLICE = 1024  # rows of a batch that are Python objects at a time: they take much more room
 ALL = slice(None)
@@ -171,7 +173,7 @@ def _is_file(path: Path) -> bool:
         with path.open("rb") as source:
             start = source.read(8)
     except OSError as error:
-        raise TraceError(f"cannot open {path}: {error.strerror}") from error
+        raise TraceError(f"cannot open {path}: {error.strerror}{_left(path)}") from error
     if start.startswith(FILE_MAGIC):
         return True
     if start.startswith(STREAM_MAGIC):
@@ -180,4 +182,14 @@ def _is_file(path: Path) -> bool:
         raise TraceError(f"{path} is a ring file, not a trace: vmtrace recover {path} makes one of it")
     if not start:
         raise TraceError(f"{path} is empty")
+    if start.startswith(PARQUET_MAGIC):
+        raise TraceError(f"{path} is a Parquet file: vmtrace convert {path} {path.with_suffix('.arrow')} makes a trace")
     raise TraceError(f"{path} is not an Arrow file")
+
+
+def _left(path: Path) -> str:
+    """A hint at what a run that goes on, or was killed, has in the place of a trace."""
+    stream = stream_path(path)
+    if path.exists() or not stream.exists():
+        return ""
+    return f"; {stream} is there: its run goes on (vmtrace top {path}) or was killed (vmtrace recover {path})"

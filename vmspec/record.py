@@ -115,7 +115,12 @@ COLUMNS = (
     Column("t_entry", "int64", "ns", "when the VMM called KVM_RUN again (or the vCPU thread stopped), since the start"),
     Column("reason", "reason", "", "KVM exit reason, the lower-case name of KVM_EXIT_*"),
     Column("rip", "uint64", "", "guest RIP at the exit; 0 where the host cannot tell (flag RIP clear)"),
-    Column("addr", "uint64", "", "port (io), guest-physical address (mmio), MSR index (rdmsr, wrmsr)"),
+    Column(
+        "addr",
+        "uint64",
+        "",
+        "port (io), guest-physical address (mmio), MSR index (rdmsr, wrmsr), KVM's number of the exit (unknown)",
+    ),
     Column("size", "uint8", "bytes", "size of one item"),
     Column("count", "uint32", "", "items moved: 1, or more for string I/O; 0 where nothing moves"),
     Column("direction", "direction", "", "read: the guest reads; write: the guest writes; none"),

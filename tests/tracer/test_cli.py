@@ -53,6 +53,55 @@ def test_a_narrow_terminal_gets_fewer_numbers_not_broken_names(path, capsys, mon
     assert "p99" not in output
 
 
+def test_a_long_word_on_the_console_is_cut_before_numbers_are_left_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    record_all(tmp_path / "boot.arrow", [[exit_(1000, data=b"=" * 90 + b"\n")]])
+    assert main(["timeline", str(tmp_path / "boot.arrow"), "--table", "lines"]) == 0
+    output = capsys.readouterr().out
+    assert "handling" in output
+    assert "====…" in output
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (["hot", "--collapsed", "--json"], "--collapsed is a format of its own"),
+        (["timeline", "--phase", "a=b", "--phase", "a=c"], "'a' is given twice"),
+        (["export", "--csv", "--weight", "time"], "--weight is for --collapsed"),
+        (["events", "--json", "--columns", "time"], "--json always has all"),
+        (["diff", "x", "--line", "boot"], "--line goes with --stat"),
+        (["diff", "x", "--threshold", "0"], "--threshold goes with --stat"),
+        (["diff", "--stat", "--against", "x", "--ignore", "rip"], "--ignore is for two traces"),
+        (["diff", "--stat", "--against", "x", "--context", "0"], "--context is for two traces"),
+    ],
+)
+def test_options_that_do_not_go_together(path, capsys, call, said):
+    assert main([*call[:1], str(path), *call[1:]]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_csv_of_what_is_nested_or_bytes(path, capsys):
+    assert main(["diff", str(path), str(path), "--table", "rows", "--csv"]) == 0
+    query = "select list(seq order by seq) as seqs, first('a'::blob) as bytes from exits where seq < 2"
+    assert main(["sql", str(path), query, "--csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ['"seqs","bytes"', '"[0, 1]","61"']
+
+
+def test_equal_traces_have_phases(path, capsys):
+    assert main(["diff", str(path), str(path), "--table", "phases", "--json"]) == 0
+    assert [row["phase"] for row in json.loads(capsys.readouterr().out)["phases"]] == ["the whole run"]
+
+
+def test_what_lies_in_the_place_of_a_trace_is_told(path, tmp_path, capsys):
+    assert main(["convert", str(path), str(tmp_path / "boot.parquet")]) == 0
+    assert main(["convert", str(path), str(tmp_path / "going.arrows")]) == 0
+    assert main(["summary", str(tmp_path / "boot.parquet")]) == 2
+    assert main(["summary", str(tmp_path / "going.arrow")]) == 2
+    parquet, going = capsys.readouterr().err.splitlines()
+    assert f"vmtrace convert {tmp_path}/boot.parquet" in parquet
+    assert f"vmtrace recover {tmp_path}/going.arrow" in going
+
+
 def test_hot_as_folded_stacks(path, capsys):
     assert main(["hot", "--collapsed", str(path)]) == 0
     assert capsys.readouterr().out == "serial0;io;[not_known] 10\n"

@@ -211,7 +211,7 @@ def test_the_command(make, capsys):
 
 def test_either_reader_refuses_the_other_table(make):
     trace = make([ROWS], STORY)
-    with pytest.raises(TraceError, match="kernel-1"):
+    with pytest.raises(TraceError, match="the kernel.s events of a trace"):
         tracer.load(trace.kernel.path)
     with pytest.raises(TraceError, match="not a table of the kernel's events"):
         KernelTable(trace.path)

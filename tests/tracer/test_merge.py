@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tracefakes import TSC_START, exit_, numbered, record_all
 
 from tracer import TraceError, load
+from tracer.analysis.timeline import timeline
 from tracer.analysis.where import compile
 from tracer.cli import main
 from tracer.events import exits
@@ -49,6 +50,23 @@ def test_by_the_host_s_time(tmp_path, record):
     assert merged.complete
     assert merged.clock["tsc_start"] == TSC_START
     assert machines(merged.metadata) == {0: "web", 1: "web", 2: "db"}
+
+
+def test_a_length_that_a_source_does_not_tell(tmp_path, record):
+    one, two = record("web", [[exit_(0)]]), record("db", [[exit_(9000)]])
+    del two.summary["duration_ns"]
+    merge([one, two], tmp_path / "out.arrow")
+    assert "duration_ns" not in load(tmp_path / "out.arrow").summary
+
+
+def test_a_timeline_is_of_its_own_machine(tmp_path, record):
+    web = record("web", [[exit_(1000, data=b"a\n"), exit_(3000, 3100, addr=0x70, device="rtc0")]])
+    db = record("db", [[exit_(2000, data=b"b\n"), exit_(8000, 8500, addr=0x70, device="rtc0")]])
+    merge([web, db], tmp_path / "out.arrow")
+    columns = ["t_ns", "exits", "handling_ns"]
+    for trace, device in ((web, "web/serial0"), (db, "db/serial0")):
+        alone = timeline(trace).lines.select(columns)
+        assert timeline(load(tmp_path / "out.arrow"), device).lines.select(columns) == alone
 
 
 def test_the_machines_stay_apart(tmp_path, record):

@@ -149,6 +149,19 @@ def test_the_notes_reconcile(summary):
     )
 
 
+def test_shares_of_addresses_are_of_all_exits(summary):
+    [serial] = [row for row in summary.tables["address"].to_pylist() if row["addr"] == 0x3F8]
+    [whole] = [row for row in summary.tables["device"].to_pylist() if row["device"] == "serial0"]
+    assert (serial["samples_share"], serial["time_share"]) == (whole["samples_share"], whole["time_share"])
+
+
+def test_an_unknown_rip_is_none(tmp_path):
+    unclaimed = exit_(0, addr=0x80, data=b"\xff", device=None, rip=0)
+    record_all(tmp_path / "boot.arrow", [[unclaimed]])
+    [row] = summarise(tracer.load(tmp_path / "boot.arrow")).tables["unclaimed"].to_pylist()
+    assert (row["rip"], row["rips"]) == (None, 0)
+
+
 def notes_with(tmp_path, io, mmio, **more):
     stats = {"start": [{}], "end": [{"io_exits": io, "mmio_exits": mmio}]}
     return summarise(by_hand(tmp_path, {"stats": stats, **more})).notes

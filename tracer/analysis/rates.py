@@ -111,4 +111,6 @@ def place_name(place: Place) -> str:
             return f"{known} {place.addr:#x}" if known else f"port {place.addr:#x}"
         case "mmio":
             return known or f"{place.addr:#x}"
+        case "unknown":
+            return f"KVM exit {place.addr}"
     return known

@@ -7,7 +7,7 @@ run.
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from attrs import frozen
 from tracer.analysis.tables import table
 from tracer.console import Console, Line
 from tracer.errors import TraceError
+from tracer.merge import machines
 from tracer.reader import Trace
 
 # Documentation/admin-guide/kernel-parameters (printk.time), and the caller that CONFIG_PRINTK_CALLER adds.
@@ -64,7 +65,9 @@ class Timeline:
 
 
 def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] = LINUX) -> Timeline:
-    """The timeline of a trace. ``phases`` are names and regular expressions of the lines that begin them, in any order.
+    """The timeline of a trace; in a merged one, of the console's own machine.
+
+    ``phases`` are names and regular expressions of the lines that begin them, in any order.
 
     Raises TraceError for a device that is not a console, or an expression that is none.
     """
@@ -72,7 +75,7 @@ def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] 
     console = Console(trace, trace.devices, device)
     lines = console.lines()
     # Marks cut the trace into spans: its start, each line, its end. A span belongs to the mark that ends it.
-    marks, end = _handled(trace, [line.row for line in lines])
+    marks, end = _handled(trace, [line.row for line in lines], _vcpus(trace, console.device))
     spans = list(pairwise([(0, 0, 0), *zip([line.t for line in lines], *marks, strict=True), end]))
     times = [*map(kernel_time, (line.text for line in lines)), None]
     return Timeline(console.device, _phases(lines, spans, times, patterns), _lines(lines, spans, times))
@@ -92,25 +95,60 @@ def slowest_first(lines: Any) -> Any:
 Mark = tuple[int, int, int]  # time, exits before it, and their handling time
 
 
-def _handled(trace: Trace, rows: Sequence[int]) -> tuple[tuple[list[int], list[int]], Mark]:
-    """For each of some rising row numbers the rows before it and their handling time; and the mark of the end."""
+def _vcpus(trace: Trace, device: str | None) -> list[int] | None:
+    """The vCPUs of a console's machine, in a merged trace; None: all."""
+    of = machines(trace.metadata)
+    name = (device or "").rpartition("/")[0]
+    return [vcpu for vcpu, machine in of.items() if machine == name] if of and name else None
+
+
+def _handled(
+    trace: Trace, rows: Sequence[int], vcpus: Sequence[int] | None
+) -> tuple[tuple[list[int], list[int]], Mark]:
+    """For each of some rising row numbers the exits before it and their handling time; and the mark of the end. Only
+    exits of these vCPUs count."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    wanted = None if vcpus is None else pa.array(vcpus, pa.uint16())
+    counts: list[int] = []
     sums: list[int] = []
-    first = total = last = 0
-    for batch in trace.batches(["t_exit", "t_entry"]):
-        sum_ = pc.cumulative_sum(pc.subtract(batch["t_entry"], batch["t_exit"]))
+    first = exits = total = last = 0
+    for batch in trace.batches(["t_exit", "t_entry", *([] if wanted is None else ["vcpu"])]):
+        entry, spent = batch["t_entry"], pc.subtract(batch["t_entry"], batch["t_exit"])
         end = first + batch.num_rows
         here = rows[len(sums) : bisect_left(rows, end, lo=len(sums))]
-        # The sum before row n is the one after row n - 1; before the first it is nothing.
-        found = sum_.take(pa.array([max(row - first - 1, 0) for row in here], pa.int64())).to_pylist()
-        sums += [total + (value if row > first else 0) for row, value in zip(here, found, strict=True)]
-        first, total = end, total + sum_[-1].as_py()
-        last = max(last, pc.max(batch["t_entry"]).as_py())
+        before = _before(here, first)
+        if wanted is None:
+            counts += here
+            exits = end
+        else:
+            ours = pc.is_in(batch["vcpu"], wanted).cast(pa.int64())
+            entry, spent = pc.multiply(entry, ours), pc.multiply(spent, ours)
+            counts += before(ours, exits)
+            exits += pc.sum(ours).as_py()
+        sums += before(spent, total)
+        first, total = end, total + pc.sum(spent).as_py()
+        last = max(last, pc.max(entry).as_py())
     # A damaged stream may have fewer whole batches of these columns than of the console's.
+    counts += [exits] * (len(rows) - len(counts))
     sums += [total] * (len(rows) - len(sums))
-    return ([min(row, first) for row in rows], sums), (last, first, total)
+    return (counts, sums), (last, exits, total)
+
+
+def _before(rows: Sequence[int], first: int) -> Callable[[Any, int], list[int]]:
+    """What sums up a column before each of these rows of a batch whose first row is ``first``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # The sum before row n is the one after row n - 1; before the first it is nothing.
+    at = pa.array([max(row - first - 1, 0) for row in rows], pa.int64())
+
+    def sums(column: Any, so_far: int) -> list[int]:
+        values = pc.cumulative_sum(column).take(at).to_pylist()
+        return [so_far + (value if row > first else 0) for row, value in zip(rows, values, strict=True)]
+
+    return sums
 
 
 def _lines(lines: Sequence[Line], spans: Sequence[tuple[Mark, Mark]], times: Sequence[int | None]) -> Any:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from tracer.convert import KINDS, convert
+from vmspec.tracefiles import kernel_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -18,5 +19,7 @@ def run(options: argparse.Namespace) -> int:
     """Convert, and say how much."""
     rows = convert(options.file, options.output)
     lost = "; the metadata and the closing summary are not in it" if options.output.suffix == ".csv" else ""
+    if kernel_path(options.file).exists():
+        lost += f"; the kernel's events are not in it, {kernel_path(options.file)} has them"
     print(f"{options.output}: {rows:,} rows, {options.output.stat().st_size:,} bytes{lost}")
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis.facts import facts
+from tracer.merge import KEY_MERGED
 from tracer.output import duration, pairs, printable
 from tracer.reader import load
 
@@ -57,8 +58,19 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
         shown["clock"] = f"TSC {clock['tsc_khz']} kHz, time 0 is TSC {clock['tsc_start']}"
     for name, value in found["host"].items():
         shown[f"host {name}"] = _fact(value)
-    shown |= {name: _fact(value) for name, value in found["other"].items()}
+    for name, value in found["other"].items():
+        if name == KEY_MERGED and isinstance(value, list):
+            shown |= {f"merged {number}": _merged(one) for number, one in enumerate(value)}
+        else:
+            shown[name] = _fact(value)
     return shown
+
+
+def _merged(one: Any) -> str:
+    """One of the traces that a merged one was made of."""
+    if not isinstance(one, dict):
+        return _fact(one)
+    return " ".join(f"{key}={one[key]}" for key in ("name", "file", "first_vcpu", "vcpus", "shift_ns") if key in one)
 
 
 def _fact(value: Any) -> str:

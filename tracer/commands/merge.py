@@ -6,6 +6,7 @@ from pathlib import Path
 from tracer.errors import TraceError
 from tracer.merge import merge
 from tracer.reader import load
+from vmspec.tracefiles import kernel_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -24,5 +25,7 @@ def run(options: argparse.Namespace) -> int:
     if any(options.output.exists() and options.output.samefile(file) for file in options.files if file.exists()):
         raise TraceError(f"{options.output} is one of the traces to merge")
     rows = merge([load(file) for file in options.files], options.output, by_start=options.by_start)
-    print(f"{options.output}: {rows:,} rows of {len(options.files)} traces")
+    beside = [str(kernel_path(file)) for file in options.files if kernel_path(file).exists()]
+    lost = f"; the kernel's events are not in it: {', '.join(beside)}" if beside else ""
+    print(f"{options.output}: {rows:,} rows of {len(options.files)} traces{lost}")
     return 0

@@ -51,6 +51,10 @@ def test_the_longest_gap_comes_first(boot):
     assert slowest_first(timeline(boot).lines)["gap_ns"].to_pylist() == [5000, 4000, 1500, 1000]
 
 
+def test_a_console_without_known_lines_is_one_phase(boot):
+    assert timeline(boot, phases={"never": "no such line"}).phases["phase"].to_pylist() == ["the whole run"]
+
+
 def test_phases_of_a_linux_boot(boot):
     phases = timeline(boot).phases.to_pylist()
     assert [(row["phase"], row["t_ns"], row["time_ns"], row["exits"], row["lines"]) for row in phases] == [
