@@ -111,7 +111,7 @@ class Trace(Model):
             "the machine is not run",
         ),
     )
-    ring: int = field(default=32768, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
+    ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
 
 
 @frozen(eq=False, repr=False)

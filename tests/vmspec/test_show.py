@@ -47,7 +47,7 @@ def test_a_spec_is_shown_as_people_write_it():
         "rip = true",
         'full = "wait"',
         "kernel = false",
-        "ring = 32768",
+        "ring = 65536",
         "",
         "[expect]",
         "console = []",
