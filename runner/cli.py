@@ -18,7 +18,7 @@ from vmspec.streams import abandon, replace_closed
 STATUSES = """exit status:
   0  the guest ended as the spec expects        4  the guest crashed
   1  an expectation was not met                 5  the guest did not end in time
-  2  the spec or the call is wrong              6  the trace could not be written
+  2  the spec or the call is wrong              6  the trace or console could not be written
   3  the host cannot run it                   130  interrupted
 A guest that ends through debug-exit chooses its own status: the written value times two, plus one."""
 
