@@ -9,6 +9,7 @@ from tracefakes import METADATA, MUTATIONS, exit_, mutations, record_all
 
 import tracer
 from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes
+from tracer.analysis.kernel_details import by_detail
 from tracer.analysis.kernel_spans import spans
 from tracer.cli import main
 from tracer.errors import TraceError
@@ -198,6 +199,42 @@ def test_a_trace_without(tmp_path):
     assert tracer.load(tmp_path / "t.arrow").kernel is None
 
 
+ABOUT = [
+    event(10, "msr", a=0x6E0, info1=1), event(11, "msr", a=0x6E0, info1=1), event(12, "msr", a=0x6E0),
+    event(20, "cpuid", a=0xD, b=1),
+    event(30, "pio", a=0x3FD), event(31, "pio", a=0x9999, info1=1),
+    event(40, "mmio", a=0xFEE000B0, info1=2),
+    event(50, "page_fault", a=0x1FFFFF), event(51, "page_fault", a=0x200000), event(52, "page_fault", a=0x3FF000),
+    event(60, "inj_exception", a=14), event(61, "inj_virq", a=0xEC), event(62, "cr", a=4, info1=1),
+    event(70, "set_irq", a=4, b=1), event(71, "entry"),
+]  # fmt: skip
+
+
+def test_what_the_events_were_about(make):
+    for drains in ([ABOUT], [ABOUT[:5], ABOUT[5:]]):
+        assert [tuple(row.values()) for row in by_detail(make([ROWS], *drains)).to_pylist()] == [
+            ("kvm_msr", "IA32_TSC_DEADLINE", "write", 2),
+            ("kvm_page_fault", "0x200000 to 0x3fffff", "", 2),
+            ("kvm_cpuid", "0xd XSAVE state: XSAVE features", "", 1),
+            ("kvm_cr", "CR4", "write", 1),
+            ("kvm_inj_exception", "#PF", "", 1),
+            ("kvm_inj_virq", "vector 0xec", "", 1),
+            ("kvm_mmio", "LAPIC EOI 0xfee000b0", "write", 1),
+            ("kvm_msr", "IA32_TSC_DEADLINE", "read", 1),
+            ("kvm_page_fault", "0x0 to 0x1fffff", "", 1),
+            ("kvm_pio", "0x9999", "write", 1),
+            ("kvm_pio", "COM1 LSR 0x3fd", "read", 1),
+            ("kvm_set_irq", "GSI 4 raised", "", 1),
+        ]
+
+
+def test_a_guest_that_makes_too_many_different_things(make, monkeypatch):
+    monkeypatch.setattr("tracer.analysis.kernel_details.KEPT", 4)
+    ports = [event(t, "pio", a=0x9000 + port) for t, port in enumerate([1, 1, 1, 2, 2, 3, 4, 5, 6])]
+    rows = {row["what"]: row["events"] for row in by_detail(make([ROWS], ports, ports)).to_pylist()}
+    assert (rows["0x9001"], rows["(others)"], sum(rows.values())) == (6, 8, 18)
+
+
 def test_the_command_says_how_to_get_them(tmp_path, capsys):
     record_all(tmp_path / "t.arrow", [ROWS])
     assert (main(["kernel", str(tmp_path / "t.arrow")]), "trace.kernel = true" in capsys.readouterr().err) == (2, True)
@@ -211,7 +248,7 @@ def test_the_command(make, capsys):
 
 def test_either_reader_refuses_the_other_table(make):
     trace = make([ROWS], STORY)
-    with pytest.raises(TraceError, match="the kernel.s events of a trace"):
+    with pytest.raises(TraceError, match="the kernel's events of a trace"):
         tracer.load(trace.kernel.path)
     with pytest.raises(TraceError, match="not a table of the kernel's events"):
         KernelTable(trace.path)
