@@ -10,6 +10,7 @@ from tracefakes import DEVICES, METADATA, Rings, exit_, pytest_fail, record_all
 from tracer import TraceError, load
 from tracer.analysis.where import compile
 from tracer.cli import main
+from tracer.convert import convert
 from tracer.events import Lines, exits
 from tracer.recorder import Recorder
 from vmspec.record import FLAGS
@@ -72,6 +73,17 @@ def test_a_line_each(path, capsys):
         ["0.000040000", "0", "io", "COM2", "LSR", "r", "0xff", "100", "ns", "-", "UNCLAIMED"],
         ["0.000050000", "0", "hlt", "halted", "100", "ns", "-", "LAST"],
     ]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1 << 16])
+def test_the_last_ones(path, capsys, monkeypatch, rows):
+    monkeypatch.setattr("tracer.rewrite.BATCH_ROWS", rows)
+    convert(path, path.with_name("again.arrow"))
+    head, *whole = lines(capsys, path)
+    again = path.with_name("again.arrow")
+    for count in (0, 1, 3, 9, 100):
+        assert lines(capsys, again, "--last", str(count)) == [head, *whole[max(9 - count, 0) :]]
+    assert lines(capsys, again, "--last", "1", "--where", "device == 'rtc0'") == [head, whole[6]]
 
 
 def test_what_a_filter_hides_is_still_known(path, capsys):

@@ -4,7 +4,10 @@ import argparse
 import json
 import sys
 import time
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tracer.analysis import where
 from tracer.errors import TraceError
@@ -12,6 +15,7 @@ from tracer.events import READABLE, Lines, exits
 from tracer.follow import Follower, follow
 from tracer.merge import machines
 from tracer.reader import Trace, load
+from tracer.rowfile import BACKWARDS
 from tracer.schema import flag_names
 from vmspec.record import COLUMNS
 
@@ -26,7 +30,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns", metavar="NAMES", help=f"columns, with commas between: {', '.join(READABLE)}; {others}"
     )
-    parser.add_argument("--limit", metavar="N", type=_count, help="stop after so many")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--limit", metavar="N", type=_count, help="stop after so many")
+    some.add_argument("--last", metavar="N", type=_count, help="only so many, the last ones")
     parser.add_argument("-f", "--follow", action="store_true", help="go on while the run is recorded, to its end")
     parser.add_argument("--json", action="store_true", help="a JSON object for each exit, a line each; times in ns")
 
@@ -36,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json and options.columns:
         raise TraceError("--columns are of lines: --json always has all")
     lines = Lines(tuple(options.columns.replace(",", " ").split()) if options.columns else tuple(READABLE))
+    if options.follow and options.last is not None:
+        raise TraceError("--last is of a trace that has ended, and -f waits for its end")
     if not options.follow:
         _print(load(options.file), lines, options)
         return 0
@@ -49,13 +57,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(trace: Trace | Follower, lines: Lines, options: argparse.Namespace) -> None:
     chosen = where.compile(options.where, trace) if options.where is not None else None
-    batches = trace.batches(wait=_flushed) if isinstance(trace, Follower) else trace.batches()
     if not options.json:
         print(lines.head())
     left = options.limit
     if left == 0:
         return
-    for row in exits(batches, chosen, machines(trace.metadata)):
+    rows = exits(_batches(trace, options, chosen), chosen, machines(trace.metadata))
+    for row in rows if options.last is None else deque(rows, options.last):
         if options.json:
             row["flags"] = flag_names(row["flags"])
             row["payload"] = row["payload"].hex()
@@ -64,6 +72,23 @@ def _print(trace: Trace | Follower, lines: Lines, options: argparse.Namespace) -
             print(lines.line(row))
         if left is not None and (left := left - 1) == 0:
             break
+
+
+def _batches(trace: Trace | Follower, options: argparse.Namespace, chosen: where.Filter | None) -> Iterable[Any]:
+    """The batches that have what is wanted; of a file's last exits those, and one that sets registers' states."""
+    if isinstance(trace, Follower):
+        return trace.batches(wait=_flushed)
+    last: int | None = options.last
+    if last is None or chosen is not None or trace.kind != "file":
+        return trace.batches()
+    found: list[Any] = []
+    rows = 0
+    for batch in trace.batches(which=BACKWARDS):
+        found.append(batch)
+        if rows >= last:
+            break
+        rows += batch.num_rows
+    return found[::-1]
 
 
 def _flushed(seconds: float) -> None:
