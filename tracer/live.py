@@ -26,11 +26,7 @@ def screen(title: str, rates: Rates, final: bool, width: int, height: int | None
     for place, counts in rates.places.items():
         if place.addr or place.direction != "none":
             device = "" if place.device == "-" else f"  {place.device}"
-            merged = names.setdefault(f"{place.direction:<5} {place_name(place)}{device}", Counts())
-            merged.exits += counts.exits
-            merged.handling_ns += counts.handling_ns
-            merged.new_exits += counts.new_exits
-            merged.new_handling_ns += counts.new_handling_ns
+            names.setdefault(f"{place.direction:<5} {place_name(place)}{device}", Counts()).merge(counts)
     room = PLACES if height is None else max(3, min(PLACES, height - len(lines) - 3))
     lines += ["", *_table("access", names, final, span, room)]
     return "\n".join(line[:width] for line in lines)

@@ -17,7 +17,7 @@ from attrs import frozen
 from tracer.errors import TraceError
 from tracer.output import printable
 from tracer.reader import Trace, machine_name
-from tracer.rewrite import in_order, write_file
+from tracer.rewrite import in_order, times, write_file
 from tracer.schema import NO_DEVICE, dictionaries, trace_schema
 from vmspec.record import COLUMNS
 
@@ -184,12 +184,12 @@ def _interleaved(sources: Sequence[Source], schema: Any, names: Mapping[str, Any
     held: list[Any] = [next(stream, None) for stream in streams]
     while any(batch is not None for batch in held):
         # Up to the earliest of the batches' ends no other row can come any more.
-        floor = min(_times(batch)[-1] for batch in held if batch is not None)
+        floor = min(times(batch)[-1] for batch in held if batch is not None)
         pieces = []
         for index, batch in enumerate(held):
             if batch is None:
                 continue
-            ready = bisect_right(_times(batch), floor)
+            ready = bisect_right(times(batch), floor)
             if ready:
                 pieces.append(batch.slice(0, ready))
             held[index] = batch.slice(ready) if ready < batch.num_rows else next(streams[index], None)
@@ -244,10 +244,3 @@ def recoded(array: Any, names: Any, code: Any) -> Any:
     type_ = pa.int16() if len(names) > 127 or array.type.index_type == pa.int16() else pa.int8()
     indices = pc.take(pa.array(codes, type_), array.indices)
     return pa.DictionaryArray.from_arrays(indices, names)
-
-
-def _times(batch: Any) -> memoryview:
-    """t_exit of a batch as int64s."""
-    column = batch.column("t_exit")
-    values = memoryview(column.buffers()[1]).cast("q")
-    return values[column.offset : column.offset + len(column)]

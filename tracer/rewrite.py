@@ -67,7 +67,7 @@ def in_order(read: Callable[[], Iterable[Any]], time: str = TIME) -> Iterator[An
     Rings are drained one after another, so neighbouring batches overlap by a hair. Rows later than anything in the
     batches to come go out at once; only the overlap is held back.
     """
-    floors = [_times(batch, time)[0] if batch.num_rows else None for batch in read()]
+    floors = [times(batch, time)[0] if batch.num_rows else None for batch in read()]
     lowest: int | None = None
     for index in reversed(range(len(floors))):
         first, floors[index] = floors[index], lowest  # floors[i] becomes the earliest time after batch i
@@ -77,8 +77,8 @@ def in_order(read: Callable[[], Iterable[Any]], time: str = TIME) -> Iterator[An
     for batch, floor in zip(read(), floors, strict=True):
         rows = batch if held is None else _merged(held, batch, time)
         ready = rows.num_rows
-        if floor is not None and ready and _times(rows, time)[-1] > floor:
-            ready = bisect_right(_times(rows, time), floor)
+        if floor is not None and ready and times(rows, time)[-1] > floor:
+            ready = bisect_right(times(rows, time), floor)
         held = rows.slice(ready) if ready < rows.num_rows else None
         if ready:
             yield rows.slice(0, ready)
@@ -107,7 +107,7 @@ def _joined(pieces: list[Any]) -> Any:
     return joined
 
 
-def _times(batch: Any, time: str) -> memoryview:
+def times(batch: Any, time: str = TIME) -> memoryview:
     """The times of a batch as int64s, without a copy."""
     column = batch.column(time)
     values = memoryview(column.buffers()[1]).cast("q")
@@ -118,7 +118,7 @@ def _merged(first: Any, second: Any, time: str) -> Any:
     import pyarrow as pa
 
     table = pa.Table.from_batches([first, second]).combine_chunks()
-    if first.num_rows and second.num_rows and _times(second, time)[0] < _times(first, time)[-1]:
+    if first.num_rows and second.num_rows and times(second, time)[0] < times(first, time)[-1]:
         import pyarrow.compute as pc  # 60 ms and 9 MB, so only when something overlaps
 
         table = table.take(pc.sort_indices(table[time]))  # a stable sort

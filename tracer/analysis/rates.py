@@ -40,6 +40,13 @@ class Counts:
         self.new_exits += exits
         self.new_handling_ns += handling_ns
 
+    def merge(self, other: "Counts") -> None:
+        """Count what another has counted."""
+        self.exits += other.exits
+        self.handling_ns += other.handling_ns
+        self.new_exits += other.new_exits
+        self.new_handling_ns += other.new_handling_ns
+
 
 @define
 class Rates:
@@ -93,11 +100,7 @@ class Rates:
         """Counts by "reason" or "device"."""
         found: dict[str, Counts] = {}
         for place, counts in self.places.items():
-            total = found.setdefault(getattr(place, key), Counts())
-            total.exits += counts.exits
-            total.handling_ns += counts.handling_ns
-            total.new_exits += counts.new_exits
-            total.new_handling_ns += counts.new_handling_ns
+            found.setdefault(getattr(place, key), Counts()).merge(counts)
         return found
 
 

@@ -8,14 +8,13 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.chunks import named
-from tracer.console import LCR, MCR, Console, Line
+from tracer.console import COLUMNS, LCR, MCR, Console, Line
 from tracer.output import printable
 
 KEPT = 1 << 19  # bytes of console at the start, and again at the end, of a longer one
 LINES = 4000  # shown at the start, and again at the end
 WIDTH = 2000  # characters shown of a line
 CONTROL = 64  # writes of the port's control registers kept from what is left out: the last ones count
-COLUMNS = ("t_exit", "addr", "size", "count", "direction", "data", "payload", "device")
 
 # ECMA-48: control sequences (CSI), and strings (OSC and its like) that BEL or ST ends.
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
@@ -42,7 +41,7 @@ class Text:
 
 
 class ConsoleRows:
-    """Gathers the console's rows from tables (columns :data:`COLUMNS`) added one after another, its start and end."""
+    """Gathers the console's rows, of its start and of its end, from tables (columns :data:`tracer.console.COLUMNS`)."""
 
     def __init__(self, devices: Sequence[str], schema: Any, kept: int = KEPT) -> None:
         self.devices = devices

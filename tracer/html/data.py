@@ -12,7 +12,7 @@ from tracer.analysis.chunks import chunks
 from tracer.analysis.density import Binned, Density
 from tracer.analysis.phases import phases
 from tracer.analysis.summary import summarise
-from tracer.html.consoletext import COLUMNS as CONSOLE_COLUMNS
+from tracer.console import COLUMNS as CONSOLE_COLUMNS
 from tracer.html.consoletext import ConsoleRows, Text
 
 
