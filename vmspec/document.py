@@ -135,6 +135,8 @@ class Document:
     def _syntax(self, message: str) -> Problem:
         """tomllib says the place in its message, or not at all."""
         found = re.fullmatch(SYNTAX, message, re.DOTALL)
+        if found is None and "int_max_str_digits" in message:  # Python's own limit, which tomllib passes on
+            return Problem("", "holds a number of more than 4,000 digits").at(self.file, 1, 1)
         if found is None:
             return Problem("", f"is not TOML: {message}").at(self.file, 1, 1)
         problem = Problem("", f"is not TOML: {found['what']}")

@@ -28,6 +28,10 @@ def plan(spec: Spec) -> Plan:
         problems.append(Problem("vm.pit", "KVM's timer needs its interrupt controller: vm.irqchip must be kernel"))
     devices = buses.devices(spec, slots, irqchip, pit and irqchip, problems)
     features.check(spec.cpu.disable, problems)
+    _symbols(spec, problems)
+    if irqchip and set(spec.expect.exit) == {"halt"} and not any(device.kind == "python" for device in devices):
+        message = "halt ends no machine with interrupt controllers: KVM waits for an interrupt"
+        problems.append(Problem("expect.exit", message))
     if start is None or problems:
         raise SpecError(tuple(problems))
     placements = start.placements
@@ -84,6 +88,16 @@ def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Star
     if image is None:
         return flat.start(boot, size, slots, problems)
     return linux.start(spec, image, slots, problems)
+
+
+def _symbols(spec: Spec, problems: list[Problem]) -> None:
+    if spec.boot.symbols is None:
+        return
+    try:
+        with opened(spec.boot.symbols):
+            pass
+    except ImageError as error:
+        problems.append(Problem("boot.symbols", str(error), str(spec.boot.symbols)))
 
 
 def _tables(irqchip: bool, acpi: bool) -> tuple[Placement, ...]:

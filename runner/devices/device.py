@@ -56,7 +56,8 @@ class Device:
     ``read`` and ``write`` are called by a vCPU thread, ``written`` and ``tick`` by the machine's device thread,
     ``room`` and ``receive`` by its input thread; the machine holds the device's lock around each call, so a device
     never sees two at once. Queued writes are always handed over before any later call of the same device but
-    ``room``. ``size`` is 1, 2, 4 or 8; string I/O arrives as one call per item.
+    ``room``. ``size`` is 1, 2, 4 or 8, or any number up to 8 of an access that begins in RAM; string I/O arrives as one
+    call per item.
     """
 
     bus: Bus

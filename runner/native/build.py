@@ -60,6 +60,7 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 
 # The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow.
 OPTIMISE = ["-O2", "-flto"]
+HEADERS = ("atomic.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "record.h")
 
 ffibuilder = FFI()
 ffibuilder.cdef((HERE / "native.cdef").read_text())
@@ -71,7 +72,7 @@ ffibuilder.set_source(
     GLUE,
     sources=[f"runner/native/{name}.c" for name in ("ring", "bus", "vcpu", "perf")],
     include_dirs=["runner/native"],
-    depends=[f"runner/native/{name}" for name in ("ring.h", "bus.h", "vcpu.h", "perf.h", "record.h", "native.cdef")],
+    depends=[f"runner/native/{name}" for name in (*HEADERS, "native.cdef")],
     extra_compile_args=[*OPTIMISE, "-fvisibility=hidden", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter"],
     extra_link_args=OPTIMISE,
 )

@@ -1,14 +1,13 @@
 #define _GNU_SOURCE /* ppoll */
 #include "bus.h"
 
+#include "atomic.h"
+
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define LOAD(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
-#define STORE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
 
 /* Half a mutex's cost, which every byte of a console pays. Whoever holds it is at work or was preempted there. */
 static void lock(uint32_t *word)

@@ -1,13 +1,12 @@
 #include "ring.h"
 
+#include "atomic.h"
+
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
-
-#define LOAD(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
-#define STORE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
 
 void ring_init(struct ring *ring, void *base, uint64_t slots, uint64_t payload_size, uint32_t policy, int event)
 {

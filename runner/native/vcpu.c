@@ -1,6 +1,8 @@
 #define _GNU_SOURCE /* syscall */
 #include "vcpu.h"
 
+#include "atomic.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -8,9 +10,6 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-#define LOAD(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
-#define STORE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
 
 static void nothing(int signal)
 {

@@ -12,7 +12,7 @@ from tests.vmspec import specs
 from tests.vmspec.image import images
 from vmspec import layout
 from vmspec.devices import ACPI, I8042, RTC, DebugExit, Python, Serial
-from vmspec.models import CPU, VM, Boot, Spec
+from vmspec.models import CPU, VM, Boot, Expect, Spec
 from vmspec.plan import Plan
 from vmspec.planner import plan
 from vmspec.problems import Problem, SpecError
@@ -101,6 +101,17 @@ def test_flat_guest_from_a_file(tmp_path: Path) -> None:
 )
 def test_flat_problems(spec: Spec, path: str, message: str) -> None:
     assert message in problems(spec)[path]
+
+
+def test_symbols_that_are_not_there(tmp_path: Path) -> None:
+    assert problems(flat(symbols=tmp_path / "map")) == {"boot.symbols": "cannot be opened: No such file or directory"}
+
+
+def test_a_halt_that_cannot_end_the_machine() -> None:
+    spec = attrs.evolve(flat(), expect=Expect(exit=("halt",)))
+    assert problems(attrs.evolve(spec, vm=attrs.evolve(spec.vm, irqchip="kernel"))).keys() == {"expect.exit"}
+    plan(spec)
+    plan(attrs.evolve(spec, vm=attrs.evolve(spec.vm, irqchip="kernel"), expect=Expect(exit=("halt", "timeout"))))
 
 
 def test_file_that_is_no_kernel_needs_a_mode(tmp_path: Path) -> None:
