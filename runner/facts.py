@@ -3,12 +3,14 @@
 import hashlib
 import json
 import platform
+from datetime import datetime
 from pathlib import Path
 
 from runner.cpuid import for_vcpu
 from runner.kvm.system import System
 from runner.machine import Machine
 from runner.native import _native
+from vmspec import __version__
 from vmspec.models import CPU
 from vmspec.plan import Plan
 
@@ -68,8 +70,8 @@ def capabilities(system: System) -> dict[str, int]:
     return {name: system.check_extension(name) for name in names}
 
 
-def metadata(machine: Machine, clock: dict[str, int]) -> dict[str, str]:
-    """The trace's schema metadata; see docs/trace-format.md."""
+def metadata(machine: Machine, clock: dict[str, int], started: datetime) -> dict[str, str]:
+    """The trace's schema metadata; see docs/trace-format.md. ``started`` is when time 0 was."""
     from vmspec.show import dumps
 
     spec = machine.plan.spec
@@ -80,4 +82,6 @@ def metadata(machine: Machine, clock: dict[str, int]) -> dict[str, str]:
         "vmrun.host": json.dumps(host(machine)),
         "vmrun.clock": json.dumps(clock),
         "vmrun.overrides": json.dumps(spec.overrides),
+        "vmrun.started": started.isoformat(timespec="milliseconds"),
+        "vmrun.version": __version__,
     }

@@ -125,11 +125,13 @@ class Recording:
     def _metadata(self) -> dict[str, str]:
         """The trace's metadata, which also goes into the ring file; called in the recorder's thread."""
         import json
+        from datetime import UTC, datetime, timedelta
 
         from runner import facts
 
         self.rings.populate()
-        metadata = facts.metadata(self._machine, self.rings.clock())
+        started = datetime.now(UTC) - timedelta(microseconds=self.rings.elapsed() // 1000)
+        metadata = facts.metadata(self._machine, self.rings.clock(), started)
         self.rings.describe(json.dumps({"metadata": metadata, "devices": self._devices}).encode())
         return metadata
 

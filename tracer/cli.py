@@ -6,12 +6,14 @@ be written; 130 interrupted.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from tracer.errors import TraceError
 from vmspec import __version__
 from vmspec.streams import BROKEN_PIPE, abandon, replace_closed
+from vmspec.tracefiles import stream_path
 
 INTERRUPTED = 130  # the exit status that a shell reports of a command that SIGINT ended
 
@@ -41,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         options = _parser(arguments[:1]).parse_args(arguments)
+        for path in _newer(options):
+            print(
+                f"vmtrace: {path} is there too: a later run goes on, or was killed (vmtrace recover)", file=sys.stderr
+            )
         status: int = options.run(options)
         sys.stdout.flush()
     except TraceError as error:
@@ -63,6 +69,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def _newer(options: argparse.Namespace) -> Iterator[Path]:
+    """What a later run has left beside the finished traces that are to be read."""
+    given = [*getattr(options, "files", ()), getattr(options, "file", None)]
+    if getattr(options, "follow", False) or options.command in ("top", "recover"):
+        return  # these read it
+    for file in given:
+        if file is not None and file.suffix == ".arrow" and file.exists():
+            stream = stream_path(file)
+            if stream.exists():
+                yield stream
+
+
 def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     """The command line; only the chosen command is imported."""
     parser = argparse.ArgumentParser(prog="vmtrace", description="Read, recover and analyse traces of vmrun.")
@@ -73,7 +91,7 @@ def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
         if name in chosen:
             module = import_module(f"tracer.commands.{name}")
             module.prepare(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, command=name)
     return parser
 
 

@@ -22,6 +22,7 @@ CELLS = {
     "data": ("data", "payload"),
     "rip": ("rip",),
 }
+STARTED = "vmrun.started"  # of the metadata
 RIGHT = ("row", "t", "address", "data", "rip")
 
 
@@ -48,7 +49,8 @@ def as_text(a: Trace, b: Trace, found: Difference) -> str:
 def _run(trace: Trace, rows: int) -> str:
     length = length_ns(trace)
     time = f" in {duration(length)}" if length is not None else ""
-    return f"{printable(str(trace.path))}: {rows:,} exits{time}"
+    started = f", started {printable(trace.metadata[STARTED])}" if STARTED in trace.metadata else ""
+    return f"{printable(str(trace.path))}: {rows:,} exits{time}{started}"
 
 
 def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line]) -> Iterator[str]:

@@ -33,12 +33,12 @@ def screen(title: str, rates: Rates, final: bool, width: int, height: int | None
 
 
 def _vcpus(rates: Rates, final: bool, span: int) -> Iterable[str]:
-    yield f"  {'vCPU':<6}{'exits/s':>12}{'exits':>14}{'in vmrun':>10}{'halted':>8}{'guest':>8}"
+    yield f"  {'vCPU':<6}{'exits/s':>12}{'exits':>14}{'in vmrun':>10}{'halted':>8}{'KVM_RUN':>9}"
     for vcpu, counts in sorted(rates.vcpus.items()):
         halted = _time(rates.halts.get(vcpu, Counts()), final)
         handled = _time(counts, final) - halted
         guest = max(span - handled - halted, 0)
-        shares = "".join(_share(part, span).rjust(size) for part, size in ((handled, 10), (halted, 8), (guest, 8)))
+        shares = "".join(_share(part, span).rjust(size) for part, size in ((handled, 10), (halted, 8), (guest, 9)))
         yield f"  {vcpu:<6}{_rate(_exits(counts, final), span):>12}{counts.exits:>14,}{shares}"
 
 

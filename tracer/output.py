@@ -10,7 +10,6 @@ from typing import Any
 
 from tracer.errors import TraceError
 
-WIDTH = 100  # columns of what is no terminal
 WIDE = 10_000  # more columns than any terminal has
 SHOWN = 15  # rows of a table on a terminal, unless all are asked for
 CUT = 20  # columns that a text is not cut below where there are numbers to leave out
@@ -33,7 +32,7 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
     the unit "share" as per cent, one with the unit "text" cut to what there is room for. Further metadata is for
     terminals only: a field's "title" heads its column, one with "detail" is left out where the terminal is too narrow
     for all, as are the last numbers where it is too narrow for the rest; the schema's "title" is that of the table.
-    Text from a guest is printed without its control characters.
+    What is no terminal gets every row and column. Text from a guest is printed without its control characters.
     """
     if options.table is not None:
         if options.table not in tables:
@@ -60,18 +59,19 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
 def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
     from rich.console import Console
 
-    class Terminal(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # for the command line to answer; rich would exit
-
-    console = Terminal(highlight=False, soft_wrap=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = WIDTH
-    if head:
-        console.print(head, markup=False)
-    for name, table in tables.items():
-        console.print()
-        console.print(_fitting(console, name, table, limit))
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:  # what reads it, such as grep, wants all of it
+        limit = None
+        if "COLUMNS" not in os.environ:
+            console.width = WIDE
+    with console.capture() as captured:
+        if head:
+            console.print(head, markup=False)
+        for name, table in tables.items():
+            console.print()
+            console.print(_fitting(console, name, table, limit))
+    # Tables are as wide as their widest line; what is blank at a line's end says nothing.
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def _fitting(console: Any, name: str, table: Any, limit: int | None) -> Any:

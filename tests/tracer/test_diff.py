@@ -100,7 +100,7 @@ def test_totals_that_changed(diff):
     }
     assert counts == {("-", "hlt", 0, "none"): (1, 0, 0.0), ("rtc0", "io", 0x70, "write"): (0, 2, None)}
     assert [(row["reason"], row["difference"]) for row in tables["reasons"]] == [("io", 2), ("hlt", -1)]
-    assert [row["device"] for row in tables["devices"]] == ["rtc0", "-"]
+    assert [row["device"] for row in tables["devices"]] == ["rtc0", "-", "serial0"]
 
 
 def test_phases_side_by_side(diff):
@@ -110,9 +110,9 @@ def test_phases_side_by_side(diff):
     _, text = diff([start, *a], [start, *b, *down], "--json")
     rows = [tuple(row.values()) for row in json.loads(text)["phases"]]
     assert rows == [
-        ("before the first line", 5000, 7000, 2000, 1.4, 1, 1),
-        ("printing the log so far", 1, 1000, 999, 1000.0, 18, 18),
-        ("shutting down", None, 1, None, None, None, 24),
+        ("before the first line", 5000, 7000, 2000, 1.4, 1, 1, 1, 1),
+        ("printing the log so far", 1, 1000, 999, 1000.0, 18, 18, 18, 18),
+        ("shutting down", None, 1, None, None, None, 24, None, 24),
     ]
 
 

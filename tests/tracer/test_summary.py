@@ -111,7 +111,7 @@ def test_what_no_device_claims_says_what_and_where(summary):
 def test_time_of_each_vcpu(summary):
     # In the guest: 1100-2000, 2300-3000, 3050-4000, 4400-5000.
     assert rows(
-        summary.tables["vcpu"], "vcpu", "samples", "start_ns", "guest_ns", "handling_ns", "hlt_ns", "halted_ns"
+        summary.tables["vcpu"], "vcpu", "samples", "start_ns", "kvm_run_ns", "handling_ns", "hlt_ns", "halted_ns"
     ) == [(0, 5, 1000, 3150, 4850, 4000, 75), (1, 2, 2500, 3400, 500, 0, None)]
 
 
@@ -238,10 +238,16 @@ def test_the_text_fits_a_terminal_and_has_every_part(tmp_path, capsys, monkeypat
         assert part in text
 
 
-def test_long_tables_are_cut_and_say_so(tmp_path, capsys):
+def test_long_tables_are_cut_on_a_terminal_and_say_so(tmp_path, capsys, monkeypatch):
     record_all(tmp_path / "boot.arrow", [[exit_(t, addr=t, device=None) for t in range(40)]])
     assert main(["summary", str(tmp_path / "boot.arrow")]) == 0
+    piped = capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(["summary", str(tmp_path / "boot.arrow")]) == 0
     assert "and 25 more rows (--all)" in capsys.readouterr().out
+    assert ("more rows" in piped, "0x27" in piped, [line for line in piped.splitlines() if line != line.rstrip()]) == (
+        False, True, [],
+    )  # fmt: skip
     assert main(["summary", "--all", str(tmp_path / "boot.arrow")]) == 0
     assert "(--all)" not in capsys.readouterr().out
 

@@ -10,7 +10,7 @@ from tracer.analysis.hunks import Line, hunks, rows_table
 from tracer.analysis.runs import metadata
 from tracer.analysis.tables import field
 from tracer.analysis.timeline import timeline
-from tracer.analysis.totals import changes, totals, totals_schema
+from tracer.analysis.totals import changes, totals
 from tracer.errors import TraceError
 from tracer.reader import Trace
 from vmspec.record import FLAGS
@@ -21,8 +21,8 @@ COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payl
 @frozen
 class Difference:
     """The whole. ``same``: every compared column of every row is equal; ``columns`` are those; ``hunks`` the rows
-    around each vCPU's first difference; ``tables``: ``vcpus``, ``differences``, ``reasons``, ``devices``,
-    ``addresses``, ``phases``, ``metadata`` and ``rows``; ``notes`` are sentences."""
+    around each vCPU's first difference; ``tables``: ``vcpus``, ``differences``, ``phases``, ``reasons``, ``devices``,
+    ``addresses``, ``metadata`` and ``rows``; ``notes`` are sentences."""
 
     same: bool
     columns: tuple[str, ...]
@@ -44,15 +44,15 @@ def compare(a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000
     alignments = align(a, b, columns, resync)
     same = all(alignment.same for alignment in alignments.values())
     tables = {"vcpus": _vcpus(alignments), "differences": _blocks(alignments)}
-    ours, theirs = (totals_schema().empty_table(),) * 2 if same else (totals(a), totals(b))
-    tables["reasons"] = changes(ours, theirs, ["reason"])
-    tables["devices"] = changes(ours, theirs, ["device"])
-    tables["addresses"] = changes(ours, theirs, ["device", "reason", "addr", "direction"])
     try:
         tables["phases"] = _phases(timeline(a).phases, timeline(b).phases)
     except TraceError as error:  # too many lines
         tables["phases"] = phases_schema().empty_table()
         notes.append(f"The boots' phases are not told: {error}.")
+    ours, theirs = totals(a), totals(b)
+    tables["reasons"] = changes(ours, theirs, ["reason"], every=True)
+    tables["devices"] = changes(ours, theirs, ["device"], every=True)
+    tables["addresses"] = changes(ours, theirs, ["device", "reason", "addr", "direction"])
     around = hunks(a, b, alignments, columns, context)
     tables |= {"metadata": metadata(a, b), "rows": rows_table(around)}
     return Difference(same, columns, alignments, around, tables, tuple(notes))
@@ -111,8 +111,10 @@ def phases_schema() -> Any:
             field("time_b_ns", number, "how long in B", "ns"),
             field("difference_ns", number, "B less A; null: one has no such phase", "ns"),
             field("ratio", pa.float64(), "B to A"),
-            field("exits_a", number, "exits in it in A"),
-            field("exits_b", number, "exits in B"),
+            field("handling_a_ns", number, "the exits' handling time in A", "ns"),
+            field("handling_b_ns", number, "and in B", "ns"),
+            field("exits_a", number, "exits in it in A", detail=True),
+            field("exits_b", number, "exits in B", detail=True),
         ]
     )
 
@@ -120,10 +122,13 @@ def phases_schema() -> Any:
 def _phases(a: Any, b: Any) -> Any:
     import pyarrow as pa
 
-    ours, theirs = ({row["phase"]: (row["time_ns"], row["exits"]) for row in side.to_pylist()} for side in (a, b))
+    columns = ("time_ns", "handling_ns", "exits")
+    ours, theirs = ({row["phase"]: [row[name] for name in columns] for row in side.to_pylist()} for side in (a, b))
     rows = []
     for phase in {**ours, **theirs}:
-        (time_a, exits_a), (time_b, exits_b) = (side.get(phase, (None, None)) for side in (ours, theirs))
+        (time_a, spent_a, exits_a), (time_b, spent_b, exits_b) = (
+            side.get(phase, [None] * len(columns)) for side in (ours, theirs)
+        )
         both = time_a is not None and time_b is not None
         rows.append(
             {
@@ -132,6 +137,8 @@ def _phases(a: Any, b: Any) -> Any:
                 "time_b_ns": time_b,
                 "difference_ns": time_b - time_a if both else None,
                 "ratio": time_b / time_a if both and time_a else None,
+                "handling_a_ns": spent_a,
+                "handling_b_ns": spent_b,
                 "exits_a": exits_a,
                 "exits_b": exits_b,
             }

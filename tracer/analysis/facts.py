@@ -14,7 +14,8 @@ def facts(trace: Trace) -> dict[str, Any]:
 
     ``trace``: path, kind, format, bytes, rows, bytes_per_exit, recorded_bytes, first_ns, last_ns.
     ``complete``: complete, why, dropped, interrupted.
-    ``run``: name, result, duration_ns, vcpus (rows of each), devices, images, overrides.
+    ``run``: name, result, duration_ns, started (ISO 8601, UTC), version (of vmrun), vcpus (rows of each), devices,
+    images, overrides.
     ``host``, ``clock`` and ``spec``: as recorded. ``other``: keys of the metadata that are none of these.
     """
     import pyarrow.compute as pc
@@ -30,7 +31,7 @@ def facts(trace: Trace) -> dict[str, Any]:
     size = trace.path.stat().st_size
     closing = trace.summary or {}
     known = {"vmrun.format", "vmrun.devices", "vmrun.spec", "vmrun.host", "vmrun.clock", "vmrun.images"}
-    known.add("vmrun.overrides")
+    known |= {"vmrun.overrides", "vmrun.started", "vmrun.version"}
     return {
         "trace": {
             "path": str(trace.path),
@@ -53,6 +54,8 @@ def facts(trace: Trace) -> dict[str, Any]:
             "name": machine_name(trace.spec) or None,
             "result": closing.get("result"),
             "duration_ns": closing.get("duration_ns"),
+            "started": trace.metadata.get("vmrun.started"),
+            "version": trace.metadata.get("vmrun.version"),
             "vcpus": {str(vcpu): count for vcpu, count in sorted(rows.items())},
             "devices": list(trace.devices),
             "images": _json(trace.metadata.get("vmrun.images")),

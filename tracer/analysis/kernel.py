@@ -103,6 +103,49 @@ def by_handling(trace: Trace) -> Any:
     )
 
 
+def time_schema() -> Any:
+    """The schema of :func:`time_by_vcpu`: where a vCPU's time went, from its first kvm_exit to the entry after its
+    last."""
+    return schema(
+        (
+            ("vcpu", "uint16", "", "index of the vCPU"),
+            ("guest_ns", "int64", "ns", "in the guest: from each kvm_entry to the next kvm_exit"),
+            ("kernel_ns", "int64", "ns", "in the kernel: from kvm_exit to kvm_entry, less what follows"),
+            ("halted_ns", "int64", "ns", "of the exits of hlt, which have its sleep"),
+            ("vmm_ns", "int64", "ns", "in vmrun: the rows' t_entry - t_exit"),
+            ("guest_share", "double", "share", "guest_ns of them all"),
+        )
+    )
+
+
+def time_by_vcpu(trace: Trace) -> Any:
+    """Guest, kernel, halted and VMM of each vCPU: a ``pyarrow.Table`` of :func:`time_schema`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found: dict[int, dict[str, int]] = {}
+    for piece in spans(trace):
+        length = pc.subtract(piece["t_entry"], piece["t"])
+        halt = pc.if_else(pc.equal(piece["exit"], "hlt"), pc.subtract(length, piece["user_ns"]), 0)
+        wide = pa.table({"vcpu": piece["vcpu"], "t": piece["t"], "end": piece["t_entry"], "length": length,
+                         "halted": halt, "vmm": piece["user_ns"]}).group_by("vcpu")  # fmt: skip
+        sums = [(name, "sum") for name in ("length", "halted", "vmm")]
+        for row in wide.aggregate([*sums, ("t", "min"), ("end", "max")]).to_pylist():
+            to = found.setdefault(row["vcpu"], {"first": row["t_min"], "last": 0, "length": 0, "halted": 0, "vmm": 0})
+            to["first"], to["last"] = min(to["first"], row["t_min"]), max(to["last"], row["end_max"])
+            for name, _ in sums:
+                to[name] += row[f"{name}_sum"]
+    rows = []
+    for vcpu, to in sorted(found.items()):
+        whole = to["last"] - to["first"]
+        guest, kernel = whole - to["length"], to["length"] - to["halted"] - to["vmm"]
+        rows.append({
+            "vcpu": vcpu, "guest_ns": guest, "kernel_ns": kernel, "halted_ns": to["halted"], "vmm_ns": to["vmm"],
+            "guest_share": guest / whole if whole else None,
+        })  # fmt: skip
+    return pa.Table.from_pylist(rows, time_schema())
+
+
 def _summed(wide: Any) -> Any:
     keys, sums, ends = ["exit", "handled"], ["exits", "total", "square", "vmm"], ["min", "max"]
     done = wide.group_by(keys).aggregate([*((name, "sum") for name in sums), *((name, name) for name in ends)])

@@ -12,6 +12,7 @@ from tracer.counters import Counters, counters, numbers, reconcile
 from tracer.reader import Trace
 from tracer.rowfile import ALL, BACKWARDS
 from vmspec.record import FLAGS
+from vmspec.tracefiles import kernel_path
 
 MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is one
 PLACE = ("device", "reason", "addr", "direction", "size")
@@ -20,9 +21,9 @@ _VCPUS = (
     ("vcpu", "uint16", "", "index of the vCPU"),
     ("samples", "int64", "", "exits"),
     ("start_ns", "int64", "ns", "from time 0 to the first exit: in the guest, or waiting to be started"),
-    ("guest_ns", "int64", "ns", "in KVM_RUN from the first exit to the last row: in the guest, or in the kernel"),
+    ("kvm_run_ns", "int64", "ns", "in KVM_RUN from the first exit to the last row: in the guest, or in the kernel"),
     ("handling_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
-    ("guest_share", "float64", "share", "guest_ns of guest_ns and handling_ns"),
+    ("kvm_run_share", "float64", "share", "kvm_run_ns of kvm_run_ns and handling_ns"),
     ("hlt_ns", "int64", "ns", "of handling_ns, in hlt exits: the vCPU is idle"),
     ("halted_ns", "int64", "ns", "halted in KVM_RUN by KVM's count, over the whole run; null: not counted"),
 )
@@ -90,7 +91,7 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["samples"].to_pylist(), strict=True))
-    notes = reconcile(rows, closing)
+    notes = (*reconcile(rows, closing), *_kernel_notes(trace))
     last = max(ends["last_ns"].to_pylist(), default=0)
     length = closing.get("duration_ns")
     duration = length if isinstance(length, int) else last
@@ -113,6 +114,12 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
         "notes": table((("note", "utf8", "", "how the trace and KVM's counters agree"),), [(note,) for note in notes]),
     }
     return Summary(whole["rows"], trace.complete, duration, result, notes, tables)
+
+
+def _kernel_notes(trace: Trace) -> tuple[str, ...]:
+    if not kernel_path(trace.path).exists():
+        return ()
+    return (f"What the kernel handled itself was recorded too: vmtrace kernel {trace.path}",)
 
 
 def _lost(batch: Any) -> Any:

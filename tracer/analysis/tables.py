@@ -8,11 +8,12 @@ from tracer.errors import TraceError
 Columns = Sequence[tuple[str, str, str, str]]
 
 
-def field(name: str, type_: Any, doc: str, unit: str = "") -> Any:
-    """A ``pyarrow.Field`` of a result; ``unit`` is "ns", "bytes", "address", "share", "text" or nothing."""
+def field(name: str, type_: Any, doc: str, unit: str = "", *, detail: bool = False) -> Any:
+    """A ``pyarrow.Field`` of a result; ``unit`` is "ns", "bytes", "address", "share", "text" or nothing. A narrow
+    terminal goes without a ``detail``."""
     import pyarrow as pa
 
-    return pa.field(name, type_, metadata={"unit": unit, "doc": doc})
+    return pa.field(name, type_, metadata={"unit": unit, "doc": doc, **({"detail": "1"} if detail else {})})
 
 
 def schema(columns: Columns) -> Any:

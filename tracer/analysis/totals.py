@@ -49,7 +49,7 @@ def with_handling(rows: Any) -> Any:
 
 
 def changes_schema(keys: Sequence[str]) -> Any:
-    """One row for each kind of exit, by ``keys``, of which A and B have another number; the largest change first."""
+    """One row for each kind of exit, by ``keys``; the largest change of the number of exits first."""
     import pyarrow as pa
 
     kinds = totals_schema()
@@ -60,17 +60,21 @@ def changes_schema(keys: Sequence[str]) -> Any:
             field("exits_b", pa.int64(), "exits in B"),
             field("difference", pa.int64(), "B less A"),
             field("ratio", pa.float64(), "B to A; null where A has none"),
+            field("handling_a_ns", pa.int64(), "their handling time in A", "ns"),
+            field("handling_b_ns", pa.int64(), "and in B", "ns"),
         ]
     )
 
 
-def changes(a: Any, b: Any, keys: Sequence[str]) -> Any:
-    """Compare two tables of totals by ``keys``: a table of :func:`changes_schema`."""
+def changes(a: Any, b: Any, keys: Sequence[str], *, every: bool = False) -> Any:
+    """Compare two tables of totals by ``keys``: a table of :func:`changes_schema`, of the kinds of which A and B have
+    another number, or of ``every`` one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     both = by(a, keys).join(by(b, keys), list(keys), join_type="full outer", left_suffix="_a", right_suffix="_b")
     counts = [pc.fill_null(both[name], 0) for name in ("exits_a", "exits_b")]
+    times = [pc.fill_null(both[name], 0) for name in ("handling_ns_a", "handling_ns_b")]
     known = pc.if_else(pc.equal(counts[0], 0), None, counts[0])
     columns = {
         **{key: both[key] for key in keys},
@@ -78,8 +82,10 @@ def changes(a: Any, b: Any, keys: Sequence[str]) -> Any:
         "exits_b": counts[1],
         "difference": pc.subtract(counts[1], counts[0]),
         "ratio": pc.divide(counts[1].cast(pa.float64()), known.cast(pa.float64())),
+        "handling_a_ns": times[0],
+        "handling_b_ns": times[1],
     }
     table = pa.table(columns).cast(changes_schema(keys))
-    table = table.filter(pc.not_equal(table["difference"], 0))
+    table = table if every else table.filter(pc.not_equal(table["difference"], 0))
     order = pa.table({"size": pc.negate(pc.abs(table["difference"])), **{key: table[key] for key in keys}})
     return table.take(pc.sort_indices(order, sort_keys=[(name, "ascending") for name in order.column_names]))

@@ -44,6 +44,7 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
         shown["time"] = f"{duration(file['first_ns'])} to {duration(file['last_ns'])}"
     if isinstance(run_["duration_ns"], int):
         shown["time"] = f"{shown.get('time', 'no exits')}, of {duration(run_['duration_ns'])}"
+    shown |= {name: run_[name] for name in ("started", "version") if run_[name]}
     shown["machine"] = run_["name"] or "-"
     if isinstance(run_["result"], dict):
         shown["end"] = " ".join(str(value) for value in run_["result"].values() if value is not None)

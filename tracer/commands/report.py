@@ -21,8 +21,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page."""
-    output = options.output or options.file.with_suffix(".html")
     trace = load(options.file)
+    output = options.output or options.file.with_suffix(".html")
     if output.exists() and output.samefile(options.file):
         raise TraceError(f"the report would overwrite the trace {options.file}: give another name with -o")
     findings = gather(trace)

@@ -11,7 +11,7 @@ from tracer.analysis.rates import Rates
 from tracer.errors import TraceError
 from tracer.follow import POLL, Follower, follow, recording
 from tracer.live import live, screen
-from tracer.output import WIDTH, printable
+from tracer.output import printable
 from tracer.reader import machine_name, read_spec
 from vmspec.tracefiles import stream_path
 
@@ -71,7 +71,7 @@ def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Ite
         if batch is not None:
             rates.add(batch)
             heard = time.monotonic()
-        width, height = shutil.get_terminal_size((WIDTH, 24))
+        width, height = shutil.get_terminal_size((100, 24))
         lines = height - 1 if sys.stdout.isatty() else None
         if follower.ended:
             yield screen(f"{title} (ended)", rates, True, width, lines), True

@@ -47,7 +47,7 @@ def _events(trace: Trace) -> Iterator[str]:
         if row.vcpu not in entered:
             yield _name("thread_name", VM, row.vcpu, f"vCPU {row.vcpu}")
         elif row.t_exit > entered[row.vcpu]:
-            yield _slice("guest", VM, row.vcpu, entered[row.vcpu], row.t_exit, "{}")
+            yield _slice("KVM_RUN", VM, row.vcpu, entered[row.vcpu], row.t_exit, "{}")
         entered[row.vcpu] = row.t_entry
         arguments = _arguments(row)
         yield _slice(title(row.reason, row.device, row.direction), VM, row.vcpu, row.t_exit, row.t_entry, arguments)

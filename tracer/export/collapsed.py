@@ -15,7 +15,7 @@ KEYS = ("vcpu", "device", "reason", "direction", "addr")
 
 
 def write(trace: Trace, out: BinaryIO, by_time: bool) -> None:
-    """Write the stacks, weighted by exits, or by ns: of handling, and of the time between exits as ``vCPU 0;guest``."""
+    """Write the stacks, weighted by exits, or by ns: of handling, and between exits as ``vCPU 0;KVM_RUN``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -44,7 +44,7 @@ def _guest(batch: Any, weights: Counter[str], entered: dict[int, int]) -> None:
     for row in sums.to_pylist():
         vcpu, last = row["vcpu"], row["t_entry_max"]
         handling = row["t_entry_sum"] - row["t_exit_sum"]
-        weights[f"vCPU {vcpu};guest"] += last - entered.get(vcpu, row["t_exit_min"]) - handling
+        weights[f"vCPU {vcpu};KVM_RUN"] += last - entered.get(vcpu, row["t_exit_min"]) - handling
         entered[vcpu] = last
 
 

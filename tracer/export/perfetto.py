@@ -53,7 +53,7 @@ class _Writer:
                 )
                 self._track(uuid=vcpu, parent_uuid=PROCESS, thread=thread)
             else:
-                self._slice(vcpu, self._begin(vcpu, "guest"), b"", entered[row.vcpu], row.t_exit)
+                self._slice(vcpu, self._begin(vcpu, "KVM_RUN"), b"", entered[row.vcpu], row.t_exit)
             entered[row.vcpu] = row.t_entry
             facts = row.addr, row.size, row.items, row.flags
             arguments = self._arguments(row)
@@ -108,7 +108,7 @@ class _Writer:
             type=self._protos.TrackEvent.TYPE_SLICE_BEGIN,
             track_uuid=track,
             name_iid=self._named("event_names", name),
-            category_iids=[self._named("event_categories", "exit" if facts else "guest")],
+            category_iids=[self._named("event_categories", "exit" if facts else "KVM_RUN")],
         )
         if facts:
             addr, size, count, flags = facts

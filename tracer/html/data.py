@@ -43,7 +43,7 @@ def gather(trace: Any) -> Findings:
     summary = summarise(trace)
     rips = exits.by(trace, "rip", "device", "reason")
     vcpus = summary.tables["vcpu"].to_pylist()
-    ends = (row["start_ns"] + row["guest_ns"] + row["handling_ns"] for row in vcpus)
+    ends = (row["start_ns"] + row["kvm_run_ns"] + row["handling_ns"] for row in vcpus)
     end = max(summary.duration_ns if summary.duration_ns < 1 << 62 else 0, *ends, 0)
     densities = [Density(end, ["device", "reason"]), *([Density(end, ["vcpu"])] if len(vcpus) > 1 else [])]
     console = ConsoleRows(trace.devices, pa.schema([trace.schema.field(name) for name in CONSOLE_COLUMNS]))

@@ -94,6 +94,7 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
         if result.get(key) is not None
     ]
     facts = {
+        "Started": trace.metadata.get("vmrun.started", "not said").partition(".")[0].replace("T", " "),
         "Ended": ", ".join(ended) or "not said",
         "Length": duration(findings.end),
         "Exits": f"{findings.rows:,}",
@@ -136,7 +137,7 @@ def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:
         (key, " ".join(f"{name}={item}" for name, item in value.items()) if isinstance(value, dict) else _plain(value))
         for key, value in trace.host.items()
     ]
-    known = {"vmrun.spec", "vmrun.host", "vmrun.images"}
+    known = {"vmrun.spec", "vmrun.host", "vmrun.images", "vmrun.started"}
     rest = [(key, value) for key, value in trace.metadata.items() if key not in known]
     return {"Host": host, "Trace": rest}
 

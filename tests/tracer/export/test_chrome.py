@@ -83,7 +83,7 @@ def test_every_exit_is_a_slice(tmp_path):
         handled = [
             (event["ts"], event["dur"], event["args"]["addr"])
             for event in found
-            if event["ph"] == "X" and event["name"] != "guest" and names[event["pid"], event["tid"]] == f"vCPU {vcpu}"
+            if event["ph"] == "X" and event["name"] != "KVM_RUN" and names[event["pid"], event["tid"]] == f"vCPU {vcpu}"
         ]
         assert handled == [
             (float(n), 0.4, f"{row['addr']:#x}") for n, row in enumerate(some_rows()) if row["vcpu"] == vcpu
@@ -94,7 +94,7 @@ def test_devices_guest_time_and_console(tmp_path):
     found = events(exported(tmp_path, "chrome"))
     names = threads(found)
     assert set(names.values()) == {"vCPU 0", "vCPU 1", "serial0, vCPU 0", "rtc0, vCPU 1", "console (serial0)"}
-    guest = [(event["ts"], event["dur"]) for event in found if event["name"] == "guest"]
+    guest = [(event["ts"], event["dur"]) for event in found if event["name"] == "KVM_RUN"]
     assert guest[:2] == [(0.4, 0.6), (1.4, 0.6)]
     assert [event["name"] for event in found if event["ph"] == "i"] == ["boot", "string I/O", "!"]
 

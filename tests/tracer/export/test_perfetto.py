@@ -60,12 +60,12 @@ def test_every_exit_is_a_slice_of_its_vcpu(tmp_path):
     found = slices(parsed(exported(tmp_path, "perfetto")))
     for vcpu in (0, 1):
         rows = [(n, row) for n, row in enumerate(some_rows()) if row["vcpu"] == vcpu]
-        handled = [entry for entry in found if entry[0] == f"vCPU {vcpu}" and entry[1] != "guest"]
+        handled = [entry for entry in found if entry[0] == f"vCPU {vcpu}" and entry[1] != "KVM_RUN"]
         assert [(entry[2], entry[3]) for entry in handled] == [(1000 * n, 1000 * n + 400) for n, _ in rows]
         assert [(entry[4]["addr"], entry[4]["data"], entry[4]["rip"]) for entry in handled] == [
             (row["addr"], row["data"], row["rip"]) for _, row in rows
         ]
-        between = [entry for entry in found if entry[0] == f"vCPU {vcpu}" and entry[1] == "guest"]
+        between = [entry for entry in found if entry[0] == f"vCPU {vcpu}" and entry[1] == "KVM_RUN"]
         assert [(entry[2], entry[3]) for entry in between] == [
             (1000 * before + 400, 1000 * after) for (before, _), (after, _) in pairwise(rows)
         ]
@@ -74,7 +74,7 @@ def test_every_exit_is_a_slice_of_its_vcpu(tmp_path):
 def test_names_and_arguments(tmp_path):
     found = slices(parsed(exported(tmp_path, "perfetto")))
     assert {name for track, name, *_ in found if track.startswith("vCPU")} == {
-        "guest",
+        "KVM_RUN",
         "io serial0 write",
         "mmio rtc0 write",
         "mmio write",

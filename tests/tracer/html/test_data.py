@@ -44,7 +44,7 @@ def test_groups(boot):
 
 
 def test_time_of_each_vcpu(boot):
-    names = ("vcpu", "samples", "start_ns", "guest_ns", "halted_ns", "handling_ns", "hlt_ns")
+    names = ("vcpu", "samples", "start_ns", "kvm_run_ns", "halted_ns", "handling_ns", "hlt_ns")
     assert [tuple(row[name] for name in names) for row in gather(tracer.load(boot)).tables["vcpu"].to_pylist()] == [
         (0, 38, 10_000_000, 84_996_300, 1_000_000, 3800, 0),
         (1, 31, 20_000_000, 29_997_000, None, 5_003_000, 5_000_000),
