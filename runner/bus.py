@@ -1,12 +1,13 @@
 """The buses as Python sees them: which device answers an access, and the handing over of what was queued."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from runner.devices.device import Device, DeviceError
+from runner.devices.device import Device, DeviceError, said
 from runner.native import _native
 from vmspec.plan import PlannedDevice
 
@@ -92,8 +93,10 @@ class Buses:
                     if access.write:
                         device.write(offset, size, int.from_bytes(data[at : at + size], "little"))
                     else:
-                        value = device.read(offset, size) & ((1 << 8 * size) - 1)
-                        data[at : at + size] = value.to_bytes(size, "little")
+                        value = device.read(offset, size)
+                        if not isinstance(value, int):
+                            raise TypeError(f"read() returned {value!r}, not an int")
+                        data[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
         except (Exception, SystemExit) as error:
             if not access.write:
                 data[:] = b"\xff" * len(data)
@@ -165,7 +168,8 @@ class Buses:
         return at
 
     def _fail(self, index: int, error: BaseException) -> None:
-        failure = DeviceError(f"device {self.planned[index].name} raised {type(error).__name__}: {error}")
+        file = getattr(sys.modules.get(type(self.devices[index]).__module__), "__file__", None)
+        failure = DeviceError(f"device {self.planned[index].name} raised {said(error, file)}")
         failure.__cause__ = error
         self._failed(failure)
 

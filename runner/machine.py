@@ -1,5 +1,6 @@
 """The machine: a plan realised by KVM calls, run until something ends it, and taken down again."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 from runner.bus import Buses
 from runner.cpuid import CpuidEntry, for_vcpu
-from runner.devices.device import Attachment, Device, DeviceError, Line
+from runner.devices.device import Attachment, Device, DeviceError, Line, said
 from runner.kvm.errors import HostError, KvmError
 from runner.kvm.ioctl import ffi, lib
 from runner.kvm.stats import Stats
@@ -170,8 +171,8 @@ class Machine:
             except DeviceError:
                 raise
             except (Exception, SystemExit) as error:
-                what = f"{type(error).__name__}: {error}"
-                raise DeviceError(f"device {planned.name} raised as it was started: {what}") from error
+                file = getattr(sys.modules.get(type(device).__module__), "__file__", None)
+                raise DeviceError(f"device {planned.name} raised as it was started: {said(error, file)}") from error
 
     def tsc_khz(self) -> int:
         """The host's TSC rate, from KVM. Raises HostError where that does not tell."""
@@ -250,9 +251,16 @@ class Machine:
             if isinstance(waited, VcpuThread) and not waited.answering:
                 self.ending = Ending("trace-failed", detail=f"{waited.name} waits for its ring, which is not recorded")
             else:
-                self.ending = Ending("device-error", detail=f"a device does not come back to its thread, {waited.name}")
+                self.ending = Ending("device-error", detail=self._stuck(waited))
             return
         self.buses.flush()
+
+    def _stuck(self, thread: Worker) -> str:
+        if not isinstance(thread, VcpuThread):
+            return f"a device does not come back to its thread, {thread.name}"
+        device, offset, write = thread.asked()
+        what = f"{'write' if write else 'read'} of its register {offset:#x}"
+        return f"device {self.plan.devices[device].name} has not returned from a {what} for {PATIENCE:g} s"
 
     def _deliver(self) -> None:
         while not self.stopping.is_set():

@@ -69,6 +69,11 @@ class VcpuThread(Worker):
         """Make the thread leave KVM_RUN, or not enter it; it ends once its last access is complete."""
         lib.vcpu_stop(self._loop, self.native_id or 0, KICK)  # 0 is no thread, which is no error
 
+    def asked(self) -> tuple[int, int, bool]:
+        """What Python was asked to answer last: the device's index, the offset, whether it is a write."""
+        access = self._loop.access
+        return int(access.device), int(access.offset), bool(access.write)
+
     @property
     def error(self) -> str:
         """What KVM_RUN failed with."""

@@ -39,7 +39,7 @@ def query(trace: Trace, text: str) -> Any:
     try:
         import duckdb
     except ImportError:
-        raise TraceError("duckdb is not installed: pip install vmrun[sql]") from None
+        raise TraceError("duckdb is not installed: pip install duckdb (vmrun's extra: sql)") from None
     # In memory, without files, without what else Python has; settled before the user's text is read.
     settings: dict[str, str | bool | int | float | list[str]] = {
         "python_enable_replacements": False,

@@ -56,7 +56,7 @@ class RowFile:
         try:
             import pandas  # noqa: F401 - pyarrow needs it, and says so less plainly
         except ImportError:
-            raise TraceError("pandas is not installed: pip install vmrun[pandas]") from None
+            raise TraceError("pandas is not installed: pip install pandas (vmrun's extra: pandas)") from None
         return self.table.to_pandas()
 
     def _ends(self) -> tuple[Any, Any]:

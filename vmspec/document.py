@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # A spec is written by people; more is a mistake, such as the name of an image.
 LARGEST = 1 << 20
+SHOWN = 60  # characters of an override in a message
 
 # How tomllib ends its messages.
 SYNTAX = r"(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)"
@@ -42,8 +43,9 @@ class Document:
         self.data = self._parse()
         self._sources: dict[KeyPath, str] = {}  # what an override has set, and which
         self._problems: list[Problem] = []
-        for number, expression in enumerate(self.overrides, 1):
-            self._override(expression, f"--set #{number}")
+        for expression in self.overrides:
+            shown = "".join(char if char.isprintable() else "?" for char in expression[:SHOWN])
+            self._override(expression, f"--set {shown}")
 
     @classmethod
     def open(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Document":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 class Problem(NamedTuple):
     """One fault of a spec: ``path`` is the key as a person would point at it (``device[1].path``), ``message`` says
     what is wrong, ``value`` what stands there, ``allowed`` what may, ``nearest`` the known name closest to it.
-    ``file`` is the spec's, or "--set #1" for the first override."""
+    ``file`` is the spec's, or "--set KEY=VALUE" for an override."""
 
     path: str
     message: str

@@ -108,3 +108,14 @@ class Device:
 
     def close(self) -> None:
         """Let go of what the device holds; called once after the last vCPU has stopped."""
+
+
+def said(error: BaseException, file: str | None) -> str:
+    """An error in words, with the last line of ``file``, a user's own, that it came through."""
+    import traceback
+
+    text = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    if isinstance(error, SyntaxError):
+        return f"{text} ({error.filename}:{error.lineno})"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{text} ({file}:{lines[-1]})" if lines else text

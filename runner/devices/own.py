@@ -3,14 +3,13 @@
 import importlib.util
 import sys
 import threading
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from runner.devices.device import Device, DeviceError
+from runner.devices.device import Device, DeviceError, said
 
 _importing = threading.Lock()  # sys.path and sys.modules belong to the whole process
 
@@ -36,7 +35,7 @@ def load(name: str, directory: Path, options: Mapping[str, object]) -> Device:
     try:
         module = _run(path)
     except (Exception, SystemExit) as error:
-        raise DeviceError(f"device class {name}: {path} cannot be loaded: {_said(error, path)}") from error
+        raise DeviceError(f"device class {name}: {path} cannot be loaded: {said(error, str(path))}") from error
     cls = getattr(module, class_name, None)
     if cls is None:
         raise DeviceError(f"device class {name}: {path} has no {class_name}")
@@ -45,7 +44,7 @@ def load(name: str, directory: Path, options: Mapping[str, object]) -> Device:
     try:
         return cls(**options)
     except (Exception, SystemExit) as error:
-        raise DeviceError(f"device class {name}: {class_name}() failed: {_said(error, path)}") from error
+        raise DeviceError(f"device class {name}: {class_name}() failed: {said(error, str(path))}") from error
 
 
 def _run(path: Path) -> ModuleType:
@@ -81,12 +80,3 @@ def _neighbours(directory: Path) -> Iterator[None]:
             file = getattr(sys.modules[key], "__file__", None)
             if "@" not in key and file is not None and Path(file).is_relative_to(directory):
                 del sys.modules[key]
-
-
-def _said(error: BaseException, path: Path) -> str:
-    """The error, with the last line of the user's own file it came through."""
-    text = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    if isinstance(error, SyntaxError):
-        return f"{text} ({error.filename}:{error.lineno})"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f"{text} ({path}:{lines[-1]})" if lines else text

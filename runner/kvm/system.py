@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 from runner.cpuid import CpuidEntry
 from runner.kvm.errors import HostError, KvmError
@@ -23,9 +24,7 @@ class System:
                 "virtualisation is enabled in the firmware or for this virtual machine"
             ) from None
         except PermissionError:
-            raise HostError(
-                f"no permission to open {path}: add yourself to the kvm group (usermod -aG kvm $USER) and log in again"
-            ) from None
+            raise HostError(f"no permission to open {path}: {_permission(path)}") from None
         except OSError as error:
             raise HostError(f"{path} cannot be opened: {error.strerror}") from None
 
@@ -76,3 +75,19 @@ class System:
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self.fd)
+
+
+def _permission(path: str) -> str:
+    """What gives the right to open the device."""
+    import grp
+
+    status = Path(path).stat()
+    try:
+        group = grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        group = str(status.st_gid)
+    if status.st_mode & 0o060 == 0o060 and status.st_gid:
+        return f"add yourself to its group (usermod -aG {group} $USER) and log in again"
+    mode = f"{status.st_mode & 0o777:04o}"
+    give = f"chgrp kvm {path}; chmod 660 {path}"
+    return f"it belongs to group {group} with mode {mode}; as root: {give} (a udev rule keeps it so)"

@@ -193,7 +193,14 @@ def test_string_input_is_one_call_for_each_item(board):
 def test_a_device_that_raises_is_reported(board):
     board.devices[0].read = lambda offset, size: {}["no such register"]
     board.into(BASE)
-    assert [str(error) for error in board.failures] == ["device d0 raised KeyError: 'no such register'"]
+    [error] = board.failures
+    assert str(error).startswith(f"device d0 raised KeyError: 'no such register' ({__file__}:")
+
+
+def test_a_read_that_gives_no_number_is_reported(board):
+    board.devices[0].read = lambda offset, size: None
+    assert board.into(BASE) == b"\xff"
+    assert "read() returned None, not an int" in str(board.failures[0])
 
 
 def test_a_read_that_raised_gives_all_ones(board):

@@ -127,7 +127,8 @@ def test_a_device_that_raises(vmrun, write_spec):
         f"e6 80 {SPIN}", devices=[{"kind": "python", "class": "bad:Bad", "port": [0x80, 1]}], files={"bad.py": device}
     )
     status, _, error = vmrun(spec)
-    assert (status, "vmrun: device python0 raised ZeroDivisionError: division by zero\n" in error) == (2, True)
+    place = f"({spec.parent}/bad.py:5)"
+    assert (status, f"vmrun: device python0 raised ZeroDivisionError: division by zero {place}\n" in error) == (2, True)
 
 
 def test_a_wrong_spec(vmrun, tmp_path):

@@ -372,7 +372,7 @@ def test_a_user_without_permission(write_spec):
     if Path("/dev/kvm").stat().st_mode & 0o006 == 0o006:
         pytest.skip("/dev/kvm is open to everyone here")
     code = (
-        "import os, sys; from runner.cli import main; main(['spec.toml', '--no-trace']); sys.stderr.flush()\n"
+        "import grp, os, sys; from runner.cli import main; main(['spec.toml', '--no-trace']); sys.stderr.flush()\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); print('now', file=sys.stderr)\n"
         "sys.exit(main(['spec.toml', '--no-trace']))"
     )
@@ -383,7 +383,7 @@ def test_a_user_without_permission(write_spec):
             [sys.executable, "-c", code], cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, check=False
         )
     message = done.stderr.partition("now\n")[2]
-    assert (done.returncode, message.startswith("vmrun: no permission to open /dev/kvm: add yourself")) == (3, True)
+    assert (done.returncode, message.startswith("vmrun: no permission to open /dev/kvm: ")) == (3, True)
 
 
 def test_an_interrupt_before_anything_is_open_is_no_traceback():

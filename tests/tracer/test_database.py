@@ -95,5 +95,5 @@ def test_the_command(path, capsys):
 
 def test_without_duckdb(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    with pytest.raises(TraceError, match=r"vmrun\[sql\]"):
+    with pytest.raises(TraceError, match=r"pip install duckdb"):
         query(load(path), "SELECT 1")

@@ -91,7 +91,7 @@ def check(text: str, *overrides: str) -> None:
             assert 1 <= problem.line <= len(lines)
             assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
         else:
-            assert str(problem.file).startswith("--set #")
+            assert str(problem.file).startswith("--set ")
 
 
 @given(mutated_tables())

@@ -176,6 +176,8 @@ class _Compiler:
             return Operand.of_column(_COLUMNS[name])
         if name == "payload":
             raise self._wrong(node, "payload cannot be compared; data has its first eight bytes")
+        if name in ("None", "null", "NULL"):
+            raise self._wrong(node, "nothing is null here; what no device claims is UNCLAIMED")
         hint = f"did you mean {_SHOWN[name]!r}?" if name in _SHOWN else _nearest(name, NAMES)
         raise self._wrong(node, f"there is no column {name!r}; {hint}")
 

@@ -29,7 +29,7 @@ def write(trace: Trace, out: BinaryIO) -> None:
     try:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2
     except ImportError:
-        raise TraceError("the perfetto package is not installed: pip install vmrun[perfetto]") from None
+        raise TraceError("perfetto is not installed: pip install perfetto (vmrun's extra: perfetto)") from None
     _Writer(perfetto_trace_pb2, out).write(trace)
 
 

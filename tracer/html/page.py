@@ -37,7 +37,7 @@ def render(trace: Any, findings: Findings, symbols: Symbols = no_symbols) -> str
         from markupsafe import Markup
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise TraceError(f"the report needs {error.name}: pip install vmrun[report]") from None
+        raise TraceError(f"the report needs {error.name}: pip install jinja2 plotly (vmrun's extra: report)") from None
 
     def clean(value: object) -> object:
         """What is put into the page: text without control characters, what is markup already as it is."""
