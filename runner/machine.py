@@ -217,7 +217,8 @@ class Machine:
             deliverer.start()
             watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
-            self._gate.set()
+            if not self.stopping.is_set():  # a device may have ended the run as it started
+                self._gate.set()
             started()
             latest = time.monotonic() + timeout
             while not self.stopping.wait(min(LOOK, latest - time.monotonic())):

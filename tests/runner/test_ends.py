@@ -222,6 +222,12 @@ def test_the_guest_leaves_at_the_exit_that_ends_the_run(run_guest):
         assert (outcome(result), exits(result, "addr", "data")) == (("reset", 0), [(0x64, 0xFE)])
 
 
+def test_a_device_that_ends_the_run_as_it_starts(run_guest):
+    device = "from runner.devices import Device\nclass Keep(Device):\n def start(self):\n  self.end('reset', None)\n"
+    result = run_guest(FLOOD, files={"keep.py": device}, devices=[KEEPER | {"port": [0x300, 1]}])
+    assert (outcome(result), result.counters, rows(result)) == (("reset", 0), {"dropped": 0}, [])
+
+
 ENDS_WITH = """
 from runner.devices import Device
 
