@@ -182,7 +182,8 @@ def conclude(result: Result) -> None:
         complain(f"expected otherwise: {failure}", 0)
     exits = sum(count for reason, count in result.counters.items() if reason != "dropped")
     recorded = f", recorded in {result.trace}" if result.trace else ""
-    complain(f"{result.kind} after {result.seconds:.2f} s; {exits} exits{recorded}", 0)
+    count = "1 exit" if exits == 1 else f"{exits:,} exits"
+    complain(f"{result.kind} after {result.seconds:.2f} s; {count}{recorded}", 0)
     if result.counters["dropped"]:
         complain(f"{result.counters['dropped']} exits were not recorded: the ring was full (trace.full)", 0)
 

@@ -227,7 +227,7 @@ class Machine:
                 if time.monotonic() >= latest:
                     self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
         except KeyboardInterrupt:
-            self.end(Ending("interrupted", detail="interrupted"))
+            self.end(Ending("interrupted"))
         finally:
             self.stopping.set()
             while True:

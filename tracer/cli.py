@@ -7,6 +7,7 @@ be written; 130 interrupted.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
     replace_closed()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        print(f"vmtrace: {_no_command(arguments[0])}", file=sys.stderr)
+        return 2
     try:
         options = _parser(arguments[:1]).parse_args(arguments)
         for path in _newer(options):
@@ -67,6 +71,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vmtrace: {what}: {error.strerror or error}", file=sys.stderr)
         return 2
     return status
+
+
+def _no_command(word: str) -> str:
+    """What to say of a first word that is no command."""
+    commands = ", ".join(COMMANDS)
+    if Path(word).exists():
+        return f"say what of {word}: vmtrace summary {word} (commands: {commands})"
+    near = get_close_matches(word, COMMANDS, n=1)
+    return f"there is no command {word!r}; " + (f"did you mean {near[0]}?" if near else f"there are {commands}")
 
 
 def _newer(options: argparse.Namespace) -> Iterator[Path]:

@@ -113,6 +113,10 @@ class Trace(Model):
     )
     ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
 
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.path is not None and self.path.suffix in (".csv", ".parquet"):
+            yield ("path",), "a trace is Arrow, whatever its name: end it in .arrow; vmtrace convert makes others of it"
+
 
 @frozen(eq=False, repr=False)
 class Expect(Model):

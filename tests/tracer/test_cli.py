@@ -134,6 +134,7 @@ def test_recover_says_what_it_did(tmp_path, capsys):
     output = capsys.readouterr().out
     assert output == (
         f"{tmp_path}/boot.arrow: 5 rows (5 of them from the rings), all that was recorded before the run was killed\n"
+        f"no longer needed: {tmp_path}/boot.ring\n"
     )
 
 
@@ -152,10 +153,20 @@ def test_a_file_that_is_not_there_is_status_2_and_one_line(tmp_path, capsys, com
     assert error.count("\n") == 1
 
 
-def test_a_wrong_call_is_status_2():
+def test_a_wrong_call_is_status_2(path, capsys):
     with pytest.raises(SystemExit) as raised:
-        main(["frobnicate"])
+        main(["summary", "--frobnicate"])
     assert raised.value.code == 2
+    capsys.readouterr()
+    for word, said in (("sumary", "did you mean summary?"), (str(path), f"vmtrace summary {path}"), ("x", "there are")):
+        assert main([word]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_later_run_beside_the_trace_is_pointed_out(path, capsys):
+    path.with_suffix(".arrows").write_bytes(b"")
+    assert main(["info", str(path)]) == 0
+    assert f"{path}s is there too" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["summary", "timeline", "hot", "info", "console", "events", "top"])

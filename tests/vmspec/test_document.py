@@ -191,6 +191,7 @@ def test_a_good_spec_knows_its_file(tmp_path):
             with_device("kind = 'debug-port'\noutput = 'log'") + "[[device]]\nkind = 'serial'\noutput = './log'",
             "x.toml:12:1: device[1].output: log is device[0].output too",
         ),
+        (GOOD + "[trace]\npath = 'x.csv'", "x.toml:8:1: trace.path: a trace is Arrow, whatever its name"),
         (with_key("trace", "ring = 1000"), "trace.ring: must be a power of two (here: 1000)"),
         (with_key("expect", "exit = ['reset', 'poweof']"), "x.toml:8:18: expect.exit[1]: is not one of the choices"),
         (with_key("expect", "exit = 'reset'\nstatus = 3"), "expect.status: only debug-exit gives a status"),

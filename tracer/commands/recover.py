@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tracer.recovery import recover
+from vmspec.tracefiles import ring_path, stream_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -21,4 +22,7 @@ def run(options: argparse.Namespace) -> int:
     state = "complete" if done.complete else "all that was recorded before the run was killed"
     rows = f"{done.rows_from_stream + done.rows_from_ring:,} rows ({done.rows_from_ring:,} of them from the rings)"
     print(f"{done.path}: {rows}, {'what could be saved' if done.problems else state}")
+    left = [str(path) for path in (stream_path(options.file), ring_path(options.file)) if path.exists()]
+    if left and not done.problems:
+        print(f"no longer needed: {' '.join(left)}")
     return 0
