@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 KEPT = 4 << 20  # bytes of console a result carries at most, the newest; the trace has all of it
+PTMX = os.makedev(5, 2)  # Documentation/admin-guide/devices.txt
 PIECE = 512  # POSIX: a pipe that polls writable takes this much (PIPE_BUF's least value) without blocking
 
 
@@ -28,22 +29,24 @@ class Output:
         self._piece = PIECE
         if os.isatty(fd):
             # A terminal that polls writable may have room for less, and what writes more to it waits; where it cannot
-            # be opened anew, a byte always fits.
+            # be opened anew, a byte always fits. The other end of one, opened anew, would be another terminal's.
             try:
+                if os.fstat(fd).st_rdev == PTMX:
+                    raise OSError
                 self.fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
             except OSError:
                 self._piece = 1
         self._opened = self.fd != fd
         self._stopping = stopping
-        self._poll = select.poll()
-        self._poll.register(self.fd, select.POLLOUT)
         self._patience = 10  # of 100 ms, while stopping
 
     def write(self, data: bytes) -> None:
         """Write all of it; raises :class:`ConsoleClosed` when the reader is gone."""
+        poll = select.poll()  # one of each call: two threads may write
+        poll.register(self.fd, select.POLLOUT)
         view = memoryview(data)
         while view:
-            if not self._poll.poll(100 if self._patience >= 0 else 0):
+            if not poll.poll(100 if self._patience >= 0 else 0):
                 if self._stopping.is_set():
                     self._patience -= 1
                     if self._patience < 0:
@@ -92,7 +95,7 @@ class Watch:
             self._found += 1
         self._rest = rest if self._found < len(self._wanted) else b""
         tail = self._tail + data
-        self._seen |= {number for number, text in enumerate(self._unwanted) if text in tail}
+        self._seen |= {number for number, text in enumerate(self._unwanted) if text and text in tail}
         self._tail = tail[max(0, len(tail) - self._reach) :]
 
     def missing(self) -> list[str]:

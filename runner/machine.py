@@ -26,6 +26,7 @@ from vmspec.record import REASONS
 from vmspec.threads import Worker
 
 DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may have asked a device for
+FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
 LOOK = 0.25  # seconds after which it is looked whether a run is to be stopped
 PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
 
@@ -77,6 +78,7 @@ class Machine:
         self._running = 0
         self._threads: list[VcpuThread] = []
         self._deliverer: Worker | None = None
+        self._rings: Rings
         self._gate = threading.Event()  # where vCPU threads wait before the guest
         with ExitStack() as stack:
             self._resources = stack
@@ -199,6 +201,7 @@ class Machine:
         """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop; ``watch`` with
         the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0. ``stop`` ends the run
         as a KeyboardInterrupt does."""
+        self._rings = rings
         handle_kicks()
         rip = self.plan.spec.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
         if rip:
@@ -246,22 +249,23 @@ class Machine:
         self._gate.set()  # a thread that waits there leaves its first KVM_RUN at once
         self.buses.wake()
         latest = time.monotonic() + PATIENCE
+        for thread in self._threads:
+            # One that waits for room in its ring, where nothing is recorded yet or any more, must not keep the rest.
+            if not thread.wait(FULL) and not thread.answering:
+                self._rings.abandon()
         for waited in (*self._threads, deliverer):
             if waited.wait(max(0.0, latest - time.monotonic())):
                 continue
-            if isinstance(waited, VcpuThread) and not waited.answering:
-                self.ending = Ending("trace-failed", detail=f"{waited.name} waits for its ring, which is not recorded")
-            else:
-                self.ending = Ending("device-error", detail=self._stuck(waited))
+            self.ending = Ending("device-error", detail=self._stuck(waited))
             return
         self.buses.flush()
 
     def _stuck(self, thread: Worker) -> str:
-        if not isinstance(thread, VcpuThread):
+        if not isinstance(thread, VcpuThread) or not thread.answering:
             return f"a device does not come back to its thread, {thread.name}"
         device, offset, write = thread.asked()
         what = f"{'write' if write else 'read'} of its register {offset:#x}"
-        return f"device {self.plan.devices[device].name} has not returned from a {what} for {PATIENCE:g} s"
+        return f"device {self.plan.devices[device].name} does not come back: {thread.name} waits for a {what}"
 
     def _deliver(self) -> None:
         while not self.stopping.is_set():

@@ -25,7 +25,7 @@ class Result(NamedTuple):
     console-failed (it cannot be written), trace-failed); ``status`` the exit status of ``vmrun``; ``console`` the text
     that devices printed (the newest 4 MiB); ``trace`` the trace file, where one was written; ``counters`` exits by
     reason name, with ``dropped``; ``unmet`` the expectations that failed; ``seconds`` the time from the first KVM_RUN
-    to the end; ``report`` the crash report's text and ``report_path`` where it was saved.
+    until the last thread had ended; ``report`` the crash report's text and ``report_path`` where it was saved.
     """
 
     kind: str

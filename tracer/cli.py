@@ -84,13 +84,13 @@ def _no_command(word: str) -> str:
 
 def _newer(options: argparse.Namespace) -> Iterator[Path]:
     """What a later run has left beside the finished traces that are to be read."""
-    given = [*getattr(options, "files", ()), getattr(options, "file", None)]
+    given = [*getattr(options, "files", ()), *getattr(options, "against", ()), getattr(options, "file", None)]
     if getattr(options, "follow", False) or options.command in ("top", "recover"):
         return  # these read it
     for file in given:
         if file is not None and file.suffix == ".arrow" and file.exists():
             stream = stream_path(file)
-            if stream.exists():
+            if stream.exists() and stream.stat().st_mtime_ns > file.stat().st_mtime_ns:
                 yield stream
 
 

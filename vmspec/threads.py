@@ -21,7 +21,7 @@ class Worker(threading.Thread):
         try:
             super().start()
         except BaseException:
-            self._entered.wait(1)  # an interrupt may have come while it was on its way
+            self._entered.wait(0.1)  # an interrupt may have come while it was on its way
             raise
 
     def work(self) -> None:

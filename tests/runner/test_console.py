@@ -170,6 +170,41 @@ def test_a_terminal_that_nobody_reads_does_not_keep_it_from_the_end():
     assert time.monotonic() - begin < 10
 
 
+def test_the_other_end_of_a_terminal_is_not_opened_anew():
+    user, program = pty.openpty()
+    output = Output(user, threading.Event())
+    output.write(b"hello\n")
+    output.close()
+    assert os.read(program, 100) == b"hello\n"
+    os.close(user)
+    os.close(program)
+
+
+def test_two_threads_write_at_once():
+    user, program = pty.openpty()
+    output = Output(program, threading.Event())
+    failures = []
+
+    def write(text):
+        try:
+            output.write(text * 3000)
+        except RuntimeError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+    seen = 0
+    while seen < 6000:
+        seen += len(os.read(user, 100))
+    for thread in threads:
+        thread.join()
+    output.close()
+    os.close(user)
+    os.close(program)
+    assert failures == []
+
+
 def test_a_closed_reader_ends_the_run_once(pipe):
     close(pipe, 0)
     console, ends = closed_console()

@@ -69,6 +69,13 @@ def test_a_timeline_is_of_its_own_machine(tmp_path, record):
         assert timeline(load(tmp_path / "out.arrow"), device).lines.select(columns) == alone
 
 
+def test_a_timeline_of_what_was_merged_twice(tmp_path, record):
+    web = record("web", [[exit_(1000, data=b"a\n"), exit_(3000, 3100, addr=0x70, device="rtc0")]])
+    merge([web, record("db", [[exit_(2000)]])], tmp_path / "once.arrow")
+    merge([load(tmp_path / "once.arrow"), record("x", [[exit_(5000)]])], tmp_path / "twice.arrow", by_start=True)
+    assert timeline(load(tmp_path / "twice.arrow")).lines["t_ns"].to_pylist()[-1] > 0
+
+
 def test_the_machines_stay_apart(tmp_path, record):
     """Registers have a state in each machine, and a device is found by its machine, its name and its kind."""
     one = record("web", [[exit_(0, addr=0x3FB, data=b"\x83"), exit_(5000, data=b"\x0c")]])

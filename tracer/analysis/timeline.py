@@ -98,8 +98,8 @@ Mark = tuple[int, int, int]  # time, exits before it, and their handling time
 def _vcpus(trace: Trace, device: str | None) -> list[int] | None:
     """The vCPUs of a console's machine, in a merged trace; None: all."""
     of = machines(trace.metadata)
-    name = (device or "").rpartition("/")[0]
-    return [vcpu for vcpu, machine in of.items() if machine == name] if of and name else None
+    name = (device or "").partition("/")[0]  # names of machines have no slash, those of a machine's devices may
+    return [vcpu for vcpu, machine in of.items() if machine == name] or None
 
 
 def _handled(
