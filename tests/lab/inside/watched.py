@@ -27,6 +27,8 @@ HERE = Path("/run/watched")
 LIMIT = "120s"  # for one guest
 STUCK = (5, -signal.SIGABRT)  # exit statuses: vmrun timed out, or did not even end
 BREAKPOINT = b"int3: 0000 [#1]"  # in a guest's oops
+KILLED = 60  # seconds for one that was killed to be gone
+LAB_FAILED = 125  # the lab's own exit status: the emulated host is of no more use, another may be
 PATIENCE = 180  # seconds for one vmrun
 
 INSTANCE = Path("/sys/kernel/tracing/instances/vmrun")
@@ -101,10 +103,16 @@ def run(arguments: list[str], kill: float | None, measured: bool) -> dict[str, o
             time.sleep(kill)
             process.kill()
         try:
-            status = process.wait(PATIENCE)
+            status = process.wait(PATIENCE if kill is None else KILLED)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)
-            status = process.wait()
+            try:
+                status = process.wait(KILLED)
+            except subprocess.TimeoutExpired:
+                print(
+                    "vmrun cannot be ended: one of its vCPUs never comes back from the emulated processor", flush=True
+                )
+                os._exit(LAB_FAILED)
         return {"status": status, "seconds": time.monotonic() - start, "returns": counts()}
 
 
