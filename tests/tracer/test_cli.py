@@ -164,7 +164,10 @@ def test_a_wrong_call_is_status_2(path, capsys):
 
 
 def test_a_later_run_beside_the_trace_is_pointed_out(path, capsys):
-    path.with_suffix(".arrows").write_bytes(b"")
+    stream = path.with_suffix(".arrows")
+    stream.write_bytes(b"")
+    later = path.stat().st_mtime_ns + 10**9  # two files made one after the other may have the same time
+    os.utime(stream, ns=(later, later))
     assert main(["info", str(path)]) == 0
     assert f"{path}s is there too" in capsys.readouterr().err
 
