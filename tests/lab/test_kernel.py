@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tracer.analysis.kernel import by_handling, by_reason, by_vcpu, notes
+from tracer.analysis.kernel import by_handling, by_reason, by_vcpu, notes, summed
 
 pytestmark = pytest.mark.lab
 
@@ -46,13 +46,14 @@ def test_the_reasons_of_the_returns_are_the_rows(run):
 
 def test_every_row_lies_in_the_exit_that_brought_it(run):
     """Port exits are ioio exits, memory-mapped ones nested page faults; each row is in just one span."""
-    came = {row["exit"]: row["exits"] for row in by_handling(run.trace).to_pylist() if row["handled"] == "userspace"}
+    handled = by_handling(summed(run.trace)).to_pylist()
+    came = {row["exit"]: row["exits"] for row in handled if row["handled"] == "userspace"}
     reasons = Counter(run.trace.table["reason"].to_pylist())
     assert came == {"ioio": reasons["io"]} | ({"npf": reasons["mmio"]} if reasons["mmio"] else {})
 
 
 def test_what_linux_does_not_come_to_userspace_for(run):
-    reasons = {row["exit"]: row for row in by_reason(by_handling(run.trace)).to_pylist()}
+    reasons = {row["exit"]: row for row in by_reason(by_handling(summed(run.trace))).to_pylist()}
     handled = {name: reasons[name]["kernel"] > 0 for name in ("hlt", "cpuid", "msr", "npf", "vintr")}
     assert (handled, reasons["hlt"]["user"]) == (dict.fromkeys(handled, True), 0)
 
@@ -65,7 +66,7 @@ def test_perf_kvm_stat_counts_the_same(run):
     """It counts an exit when the guest is entered again, so the last one of each vCPU may be missing."""
     rows = re.findall(r"^ +(\S[\w ]*?) +(\d+) +[\d.]+% ", run.perf, re.MULTILINE)
     perf = {PERF.get(name, name): int(samples) for name, samples in rows}
-    ours = {row["exit"]: row["exits"] for row in by_reason(by_handling(run.trace)).to_pylist()}
+    ours = {row["exit"]: row["exits"] for row in by_reason(by_handling(summed(run.trace))).to_pylist()}
     missing = {name: count - perf.get(name, 0) for name, count in ours.items() if count != perf.get(name, 0)}
     assert perf.keys() <= ours.keys(), run.perf
     assert sum(missing.values()) <= 2, run.perf
@@ -73,9 +74,9 @@ def test_perf_kvm_stat_counts_the_same(run):
 
 
 def test_every_exit_has_a_name(run):
-    assert [row["exit"] for row in by_reason(by_handling(run.trace)).to_pylist() if row["exit"].isdigit()] == []
+    assert [row["exit"] for row in by_reason(by_handling(summed(run.trace))).to_pylist() if row["exit"].isdigit()] == []
 
 
 def test_the_command_says_that_they_agree(run):
-    said = " ".join(notes(run.trace, by_vcpu(run.trace), by_handling(run.trace)))
+    said = " ".join(notes(run.trace, by_vcpu(run.trace), by_handling(summed(run.trace))))
     assert (said.count("the same"), "lost" in said) == (2, False)

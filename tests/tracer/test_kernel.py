@@ -8,7 +8,7 @@ import pytest
 from tracefakes import METADATA, MUTATIONS, exit_, mutations, record_all
 
 import tracer
-from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes
+from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 from tracer.analysis.kernel_details import by_detail
 from tracer.analysis.kernel_spans import spans
 from tracer.cli import main
@@ -133,7 +133,7 @@ def test_rows_without_any_kvm_exit_are_no_spans(make):
     trace = make([ROWS], [event(210, "userspace_exit")])
     assert (
         told(trace),
-        [note for note in notes(trace, by_vcpu(trace), by_handling(trace)) if "emulation" in note] != [],
+        [note for note in notes(trace, by_vcpu(trace), by_handling(summed(trace))) if "emulation" in note] != [],
     ) == ([], True)
 
 
@@ -144,7 +144,7 @@ def test_an_exit_of_unknown_name_has_its_number(make):
 
 def test_times_by_exit(make):
     events = [vmexit(100), event(110, "entry"), vmexit(200), event(230, "entry")]
-    [row] = by_handling(make([[exit_(1, 2)]], events)).to_pylist()
+    [row] = by_handling(summed(make([[exit_(1, 2)]], events))).to_pylist()
     assert row == {
         "exit": "npf", "handled": "kernel", "exits": 2, "total_ns": 40, "vmm_ns": 0, "mean_ns": 20.0, "min_ns": 10,
         "max_ns": 30, "sd_ns": 10.0,
@@ -152,7 +152,7 @@ def test_times_by_exit(make):
 
 
 def test_reasons(make):
-    rows = by_reason(by_handling(make([ROWS], STORY))).to_pylist()
+    rows = by_reason(by_handling(summed(make([ROWS], STORY)))).to_pylist()
     assert [
         (row["exit"], row["exits"], row["kernel"], row["user"], row["total_ns"], row["vmm_ns"]) for row in rows
     ] == [
@@ -197,6 +197,16 @@ def test_what_was_recorded_is_read(make):
 def test_a_trace_without(tmp_path):
     record_all(tmp_path / "t.arrow", [ROWS])
     assert tracer.load(tmp_path / "t.arrow").kernel is None
+
+
+def test_where_the_time_of_each_vcpu_went(make):
+    other = [values | {"vcpu": 1, "t": values["t"] + 5} for values in STORY]
+    both = sorted([*STORY, *other], key=lambda values: values["t"])
+    trace = make([ROWS, [exit_(226, 526)]], both[:7], both[7:])
+    columns = ("guest_ns", "kernel_ns", "halted_ns", "vmm_ns")
+    rows = time_by_vcpu(summed(trace)).to_pylist()
+    assert [[row[name] for name in columns] for row in rows] == [[270, 130, 200, 300]] * 2
+    assert [row["guest_share"] for row in rows] == [0.3, 0.3]
 
 
 ABOUT = [
@@ -274,8 +284,11 @@ def test_mutated_tables_are_read_or_refused(make):
             mutant = tracer.load(trace.path)
             told(mutant)
             by_event(mutant)
-            by_reason(by_handling(mutant))
-            notes(mutant, by_vcpu(mutant), by_handling(mutant))
+            times = by_handling(summed(mutant))
+            by_reason(times)
+            time_by_vcpu(summed(mutant))
+            by_detail(mutant)
+            notes(mutant, by_vcpu(mutant), times)
         except TraceError:
             refused += 1
     assert refused > MUTATIONS // 20

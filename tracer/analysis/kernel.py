@@ -2,12 +2,23 @@
 counts of the same exits."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from tracer.analysis.kernel_spans import CAME, EXIT, INTERRUPTED, KERNEL, ROW, USERSPACE, kernel_of, spans
-from tracer.analysis.tables import schema
+from tracer.analysis.tables import schema, table
 from tracer.reader import Trace
+
+# Of a vCPU: where its time went, from its first kvm_exit to the entry after its last.
+TIME = (
+    ("vcpu", "uint16", "", "index of the vCPU"),
+    ("guest_ns", "int64", "ns", "in the guest: from each kvm_entry to the next kvm_exit"),
+    ("kernel_ns", "int64", "ns", "in the kernel: from kvm_exit to kvm_entry, less what follows"),
+    ("halted_ns", "int64", "ns", "of the exits of hlt, which have its sleep"),
+    ("vmm_ns", "int64", "ns", "in vmrun: the rows' t_entry - t_exit"),
+    ("guest_share", "double", "share", "guest_ns of them all"),
+)
 
 
 def reasons_schema() -> Any:
@@ -75,82 +86,80 @@ def vcpus_schema() -> Any:
     )
 
 
-def by_handling(trace: Trace) -> Any:
-    """Spans by exit and the way they were handled, the most time first: a ``pyarrow.Table`` of :func:`times_schema`."""
+def summed(trace: Trace) -> Any:
+    """The spans of the run by vCPU, exit and the way they were handled, in one pass: a ``pyarrow.Table`` of which
+    :func:`by_handling` and :func:`time_by_vcpu` make theirs."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     parts = []
     for piece in spans(trace):
         total = pc.subtract(piece["t_entry"], piece["t"])
-        wide = pa.table(
-            {"exit": piece["exit"], "handled": piece["handled"], "total": total, "vmm": piece["user_ns"], "min": total,
-             "max": total, "square": pc.power(total.cast(pa.float64(), safe=False), 2),
-             "exits": pa.repeat(pa.scalar(1, pa.int64()), piece.num_rows)}
-        )  # fmt: skip
-        parts.append(_summed(wide.filter(pc.is_in(piece["handled"], pa.array([KERNEL, CAME, INTERRUPTED])))))
+        parts.append(_regrouped(pa.table({
+            "vcpu": piece["vcpu"], "exit": piece["exit"], "handled": piece["handled"], "total": total,
+            "vmm": piece["user_ns"], "min": total, "max": total, "first": piece["t"], "last": piece["t_entry"],
+            "square": pc.power(total.cast(pa.float64(), safe=False), 2),
+            "exits": pa.repeat(pa.scalar(1, pa.int64()), piece.num_rows),
+        }), ["vcpu", "exit", "handled"]))  # fmt: skip
+    return _regrouped(pa.concat_tables(parts), ["vcpu", "exit", "handled"]) if parts else None
+
+
+def by_handling(sums: Any) -> Any:
+    """What :func:`summed` gave, by exit and the way it was handled, the most time first: a ``pyarrow.Table`` of
+    :func:`times_schema`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     rows = []
-    for row in _summed(pa.concat_tables(parts)).to_pylist() if parts else []:
+    if sums is not None:
+        ended = sums.filter(pc.is_in(sums["handled"], pa.array([KERNEL, CAME, INTERRUPTED])))
+        rows = _regrouped(ended, ["exit", "handled"]).to_pylist()
+    found = []
+    for row in rows:
         mean = row["total"] / row["exits"]
         variance = max(row["square"] / row["exits"] - mean * mean, 0.0)
-        rows.append({
+        found.append({
             "exit": row["exit"], "handled": row["handled"], "exits": row["exits"], "total_ns": row["total"],
             "vmm_ns": row["vmm"], "mean_ns": mean, "min_ns": row["min"], "max_ns": row["max"],
             "sd_ns": math.sqrt(variance),
         })  # fmt: skip
     return pa.Table.from_pylist(
-        sorted(rows, key=lambda row: (-row["total_ns"], row["exit"], row["handled"])), times_schema()
+        sorted(found, key=lambda row: (-row["total_ns"], row["exit"], row["handled"])), times_schema()
     )
 
 
 def time_schema() -> Any:
     """The schema of :func:`time_by_vcpu`: where a vCPU's time went, from its first kvm_exit to the entry after its
     last."""
-    return schema(
-        (
-            ("vcpu", "uint16", "", "index of the vCPU"),
-            ("guest_ns", "int64", "ns", "in the guest: from each kvm_entry to the next kvm_exit"),
-            ("kernel_ns", "int64", "ns", "in the kernel: from kvm_exit to kvm_entry, less what follows"),
-            ("halted_ns", "int64", "ns", "of the exits of hlt, which have its sleep"),
-            ("vmm_ns", "int64", "ns", "in vmrun: the rows' t_entry - t_exit"),
-            ("guest_share", "double", "share", "guest_ns of them all"),
-        )
-    )
+    return schema(TIME)
 
 
-def time_by_vcpu(trace: Trace) -> Any:
-    """Guest, kernel, halted and VMM of each vCPU: a ``pyarrow.Table`` of :func:`time_schema`."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    found: dict[int, dict[str, int]] = {}
-    for piece in spans(trace):
-        length = pc.subtract(piece["t_entry"], piece["t"])
-        halt = pc.if_else(pc.equal(piece["exit"], "hlt"), pc.subtract(length, piece["user_ns"]), 0)
-        wide = pa.table({"vcpu": piece["vcpu"], "t": piece["t"], "end": piece["t_entry"], "length": length,
-                         "halted": halt, "vmm": piece["user_ns"]}).group_by("vcpu")  # fmt: skip
-        sums = [(name, "sum") for name in ("length", "halted", "vmm")]
-        for row in wide.aggregate([*sums, ("t", "min"), ("end", "max")]).to_pylist():
-            to = found.setdefault(row["vcpu"], {"first": row["t_min"], "last": 0, "length": 0, "halted": 0, "vmm": 0})
-            to["first"], to["last"] = min(to["first"], row["t_min"]), max(to["last"], row["end_max"])
-            for name, _ in sums:
-                to[name] += row[f"{name}_sum"]
+def time_by_vcpu(sums: Any) -> Any:
+    """What :func:`summed` gave, as guest, kernel, halted and VMM of each vCPU: a ``pyarrow.Table`` of
+    :func:`time_schema`. Raises TraceError for times beyond all measure."""
+    found: dict[int, Counter[str]] = {}
+    ends: dict[int, tuple[int, int]] = {}
+    for row in sums.to_pylist() if sums is not None else []:
+        vcpu = row["vcpu"]
+        first, last = ends.get(vcpu, (row["first"], row["last"]))
+        ends[vcpu] = min(first, row["first"]), max(last, row["last"])
+        kind = "halted" if row["exit"] == "hlt" else "kernel"
+        found.setdefault(vcpu, Counter()).update({kind: row["total"] - row["vmm"], "vmm": row["vmm"]})
     rows = []
-    for vcpu, to in sorted(found.items()):
-        whole = to["last"] - to["first"]
-        guest, kernel = whole - to["length"], to["length"] - to["halted"] - to["vmm"]
-        rows.append({
-            "vcpu": vcpu, "guest_ns": guest, "kernel_ns": kernel, "halted_ns": to["halted"], "vmm_ns": to["vmm"],
-            "guest_share": guest / whole if whole else None,
-        })  # fmt: skip
-    return pa.Table.from_pylist(rows, time_schema())
+    for vcpu, spent in sorted(found.items()):
+        whole = ends[vcpu][1] - ends[vcpu][0]
+        guest = whole - spent.total()
+        rows.append((vcpu, guest, spent["kernel"], spent["halted"], spent["vmm"], guest / whole if whole else None))
+    return table(TIME, rows)
 
 
-def _summed(wide: Any) -> Any:
-    keys, sums, ends = ["exit", "handled"], ["exits", "total", "square", "vmm"], ["min", "max"]
-    done = wide.group_by(keys).aggregate([*((name, "sum") for name in sums), *((name, name) for name in ends)])
-    given = [*keys, *(f"{name}_sum" for name in sums), *(f"{name}_{name}" for name in ends)]  # their order is not fixed
-    return done.select(given).rename_columns([*keys, *sums, *ends])
+def _regrouped(wide: Any, keys: list[str]) -> Any:
+    """Sums of spans by fewer keys."""
+    sums, lows, highs = ["exits", "total", "square", "vmm"], ["min", "first"], ["max", "last"]
+    wanted = [*((name, "sum") for name in sums), *((name, "min") for name in lows), *((name, "max") for name in highs)]
+    done = wide.group_by(keys).aggregate(wanted)
+    given = [*keys, *(f"{name}_{how}" for name, how in wanted)]  # their order is not fixed
+    return done.select(given).rename_columns([*keys, *(name for name, _ in wanted)])
 
 
 def by_reason(times: Any) -> Any:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes, time_by_vcpu
+from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 from tracer.analysis.kernel_details import by_detail
 from tracer.output import add_formats, show
 from tracer.reader import load
@@ -18,8 +18,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the tables."""
     trace = load(options.file)
-    times, vcpus = by_handling(trace), by_vcpu(trace)
-    tables = {"reasons": by_reason(times), "time": time_by_vcpu(trace), "details": by_detail(trace)}
+    sums, vcpus = summed(trace), by_vcpu(trace)
+    times = by_handling(sums)
+    tables = {"reasons": by_reason(times), "time": time_by_vcpu(sums), "details": by_detail(trace)}
     tables |= {"times": times, "vcpus": vcpus, "events": by_event(trace)}
     show(tables, options, "\n".join(notes(trace, vcpus, times)))
     return 0
