@@ -1,13 +1,12 @@
 """The buses as Python sees them: which device answers an access, and the handing over of what was queued."""
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from runner.devices.device import Device, DeviceError, said
+from runner.devices.device import Device, DeviceError, raised
 from runner.native import _native
 from vmspec.plan import PlannedDevice
 
@@ -168,8 +167,7 @@ class Buses:
         return at
 
     def _fail(self, index: int, error: BaseException) -> None:
-        file = getattr(sys.modules.get(type(self.devices[index]).__module__), "__file__", None)
-        failure = DeviceError(f"device {self.planned[index].name} raised {said(error, file)}")
+        failure = DeviceError(f"device {self.planned[index].name} raised {raised(error, self.devices[index])}")
         failure.__cause__ = error
         self._failed(failure)
 

@@ -25,18 +25,13 @@ class Output:
     once ``stopping`` is set, what cannot be written within a second is given up."""
 
     def __init__(self, fd: int, stopping: threading.Event) -> None:
-        self.fd = fd
-        self._piece = PIECE
-        if os.isatty(fd):
-            # A terminal that polls writable may have room for less, and what writes more to it waits; where it cannot
-            # be opened anew, a byte always fits. The other end of one, opened anew, would be another terminal's.
-            try:
-                if os.fstat(fd).st_rdev == PTMX:
-                    raise OSError
-                self.fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-            except OSError:
-                self._piece = 1
-        self._opened = self.fd != fd
+        # A terminal that polls writable may have room for less, and what writes more to it waits; where it cannot be
+        # opened anew, to be written without waiting, a byte always fits.
+        terminal = os.isatty(fd)
+        anew = _anew(fd) if terminal else None
+        self.fd = fd if anew is None else anew
+        self._piece = 1 if terminal and anew is None else PIECE
+        self._opened = anew is not None
         self._stopping = stopping
         self._patience = 10  # of 100 ms, while stopping
 
@@ -64,6 +59,16 @@ class Output:
         if self._opened:
             os.close(self.fd)
             self._opened = False
+
+
+def _anew(terminal: int) -> int | None:
+    """Another description of a terminal, None where there can be none: of a master it would be that of a new pair."""
+    if os.fstat(terminal).st_rdev == PTMX:
+        return None
+    try:
+        return os.open(f"/proc/self/fd/{terminal}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 class Watch:

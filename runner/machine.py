@@ -1,6 +1,5 @@
 """The machine: a plan realised by KVM calls, run until something ends it, and taken down again."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any
 
 from runner.bus import Buses
 from runner.cpuid import CpuidEntry, for_vcpu
-from runner.devices.device import Attachment, Device, DeviceError, Line, said
+from runner.devices.device import Attachment, Device, DeviceError, Line, raised
 from runner.kvm.errors import HostError, KvmError
 from runner.kvm.ioctl import ffi, lib
 from runner.kvm.stats import Stats
@@ -173,8 +172,7 @@ class Machine:
             except DeviceError:
                 raise
             except (Exception, SystemExit) as error:
-                file = getattr(sys.modules.get(type(device).__module__), "__file__", None)
-                raise DeviceError(f"device {planned.name} raised as it was started: {said(error, file)}") from error
+                raise DeviceError(f"device {planned.name} raised as it was started: {raised(error, device)}") from error
 
     def tsc_khz(self) -> int:
         """The host's TSC rate, from KVM. Raises HostError where that does not tell."""

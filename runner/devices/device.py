@@ -1,5 +1,6 @@
 """What every device model is: a small class that sees offsets, and gets its interrupt line and outputs injected."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -108,6 +109,11 @@ class Device:
 
     def close(self) -> None:
         """Let go of what the device holds; called once after the last vCPU has stopped."""
+
+
+def raised(error: BaseException, device: Device) -> str:
+    """An error of a device in words, with the line of the device's own file that it came through."""
+    return said(error, getattr(sys.modules.get(type(device).__module__), "__file__", None))
 
 
 def said(error: BaseException, file: str | None) -> str:

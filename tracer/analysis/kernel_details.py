@@ -12,11 +12,11 @@ from tracer.analysis.tables import schema
 from tracer.decode import name
 from tracer.decode.cpuid import leaf_name
 from tracer.decode.msr import msr_name
+from tracer.decode.register import READ, WRITE
 from tracer.reader import Trace
 
 KEPT = 1 << 16  # different things that are told apart; a guest can make any number
 REGION = (1 << 21) - 1  # page faults are counted by 2 MiB
-READ, WRITE = "read", "write"
 OTHERS = "(others)"
 # Intel SDM volume 3, 6.15.
 EXCEPTIONS = (
