@@ -246,11 +246,11 @@ class Machine:
             thread.stop()
         self._gate.set()  # a thread that waits there leaves its first KVM_RUN at once
         self.buses.wake()
-        latest = time.monotonic() + PATIENCE
-        for thread in self._threads:
-            # One that waits for room in its ring, where nothing is recorded yet or any more, must not keep the rest.
-            if not thread.wait(FULL) and not thread.answering:
-                self._rings.abandon()
+        now = time.monotonic()
+        full, latest = now + FULL, now + PATIENCE
+        # A vCPU that waits for room in its ring, where nothing is recorded yet or any more, must not keep the rest.
+        if any(not thread.wait(max(0.0, full - time.monotonic())) and not thread.answering for thread in self._threads):
+            self._rings.abandon()
         for waited in (*self._threads, deliverer):
             if waited.wait(max(0.0, latest - time.monotonic())):
                 continue
