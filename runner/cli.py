@@ -13,7 +13,7 @@ from types import FrameType
 
 from runner.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
 from vmspec import SpecError, __version__
-from vmspec.streams import abandon, replace_closed
+from vmspec.streams import abandon, open_streams
 
 STATUSES = """exit status:
   0  the guest ended as the spec expects        4  the guest crashed
@@ -28,7 +28,7 @@ STOP = threading.Event()  # a signal has asked for the end
 
 def main(argv: list[str] | None = None) -> int:
     """Run a spec; returns the exit status."""
-    replace_closed()
+    open_streams()
     arguments = parser().parse_args(argv)
     try:
         return execute(arguments)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tracer.errors import TraceError
 from vmspec import __version__
-from vmspec.streams import BROKEN_PIPE, abandon, replace_closed
+from vmspec.streams import BROKEN_PIPE, abandon, open_streams
 from vmspec.tracefiles import stream_path
 
 INTERRUPTED = 130  # the exit status that a shell reports of a command that SIGINT ended
@@ -40,7 +40,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
-    replace_closed()
+    open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         print(f"vmtrace: {_no_command(arguments[0])}", file=sys.stderr)

@@ -10,8 +10,8 @@ from typing import Any
 
 from tracer.decode import name
 from tracer.errors import TraceError
-from tracer.output import printable
 from tracer.reader import Trace
+from vmspec.printable import printable
 from vmspec.record import FLAGS
 
 _COUNTS = """count(*) AS exits, sum(size * count)::BIGINT AS bytes, sum(handling_ns)::BIGINT AS handling_ns,

@@ -8,8 +8,9 @@ from tracer.analysis.alignment import LOST, SEARCHES, Alignment
 from tracer.analysis.difference import Difference
 from tracer.analysis.hunks import BOTH, ONLY_B, Line
 from tracer.analysis.runs import length_ns
-from tracer.output import duration, printable
+from tracer.output import duration
 from tracer.reader import Trace
+from vmspec.printable import printable
 
 WIDTH = 100
 PAYLOAD = 12  # bytes of a payload that are shown

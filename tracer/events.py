@@ -1,5 +1,6 @@
 """Exits as lines that people read: what each was about, what its value said, how long it took."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
@@ -12,13 +13,14 @@ from tracer.analysis.where import Filter
 from tracer.decode import Decoder, first_item
 from tracer.decode.decoder import READ_ONCE, STATE_ADDRESSES, STATE_PORTS
 from tracer.errors import TraceError
-from tracer.output import duration, printable
+from tracer.output import cut, duration
 from tracer.rowfile import dicts
 from tracer.schema import flag_names
+from vmspec.printable import printable
 from vmspec.record import COLUMNS, FLAGS
 
 # Columns of a line: width, aligned right or not. The others of the trace can be asked for as well.
-READABLE = {  # with flags of nine letters, 100 columns
+READABLE = {  # 100 columns
     "time": (11, True),
     "vcpu": (4, True),
     "reason": (6, False),
@@ -27,8 +29,22 @@ READABLE = {  # with flags of nine letters, 100 columns
     "value": (18, False),
     "handling": (8, True),
     "rip": (16, False),
-    "flags": (0, False),
+    "flags": (9, False),
 }
+# The same where there is less room, 79 columns: without the reason, which `what` and `rw` say too, with times in
+# microseconds, and with an ellipsis for the ffffffff that a kernel's addresses begin with.
+SHORT = {
+    "time": (9, True),
+    "vcpu": (4, True),
+    "what": (16, False),
+    "rw": (2, False),
+    "value": (15, False),
+    "handling": (8, True),
+    "rip": (9, False),
+    "flags": (9, False),
+}
+WIDER = {"what": 10, "value": 22}  # what these columns can use beyond READABLE
+KERNEL = re.compile("^ffffffff(?=.{8}$)")
 _WIDTHS = {"uint8": 4, "uint16": 5, "uint32": 5, "uint64": 18, "int64": 14}
 _HEXADECIMAL = ("rip", "addr", "data")
 # What `flags` says elsewhere in a line, or of the record only.
@@ -38,11 +54,16 @@ _PAYLOAD_SHOWN = 16  # bytes
 
 @frozen
 class Lines:
-    """Turns batches into lines with the chosen columns; raises TraceError for a column that there is not."""
+    """Turns batches into lines with the chosen columns; raises TraceError for a column that there is not.
 
-    columns: Sequence[str] = field(factory=lambda: tuple(READABLE))
-    # Of each column: what gives its text, where in the line it ends, whether it is aligned right.
-    _cells: Sequence[tuple[Callable[[dict[str, Any]], str], int, bool]] = field(init=False)
+    ``width`` is the terminal's, which no line exceeds; None gives lines of any length. Without ``columns`` they are
+    those of READABLE that there is room for.
+    """
+
+    columns: Sequence[str] = ()
+    width: int | None = None
+    # Of each column: what gives its text, its width, where in the line it ends, whether it is aligned right.
+    _cells: Sequence[tuple[Callable[[dict[str, Any]], str], int, int, bool]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         known = [*READABLE, *(column.name for column in COLUMNS if column.name not in READABLE)]
@@ -51,10 +72,15 @@ class Lines:
                 near = get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
                 raise TraceError(f"there is no column {printable(name)!r}; {hint}")
-        shapes = [READABLE.get(name) or _shape(name) for name in self.columns]
-        ends = accumulate((width + 1 for width, _ in shapes), initial=-1)
+        shapes = {name: READABLE.get(name) or _shape(name) for name in self.columns} or _fitting(self.width)
+        short = not self.columns and self.width is not None and self.width < _total(READABLE)
+        names = self.columns or tuple(shapes)
+        ends = accumulate((shapes[name][0] + 1 for name in names), initial=-1)
         next(ends)
-        cells = [(_text(name), end, right) for name, end, (_, right) in zip(self.columns, ends, shapes, strict=True)]
+        cells = [
+            (_text(name, short), shapes[name][0], end, shapes[name][1]) for name, end in zip(names, ends, strict=True)
+        ]
+        object.__setattr__(self, "columns", names)
         object.__setattr__(self, "_cells", cells)
 
     def head(self) -> str:
@@ -63,15 +89,47 @@ class Lines:
 
     def line(self, row: dict[str, Any]) -> str:
         """An exit, as :func:`exits` gives it."""
-        return self._joined([text(row) for text, _, _ in self._cells])
+        return self._joined([text(row) for text, *_ in self._cells])
 
     def _joined(self, texts: Sequence[str]) -> str:
-        """A line; after a text that is too long, the next ones find back to their places."""
+        """A line; after a text that is too long, the next ones find back to their places, if the line has the room."""
+        line = self._placed(texts)
+        if self.width is None or (len(line) <= self.width and line.isascii()):
+            return line
+        from rich.cells import cell_len
+
+        if cell_len(line) > self.width:
+            line = self._placed([cut(text, width) for text, (_, width, *_) in zip(texts, self._cells, strict=True)])
+        return cut(line, self.width)
+
+    def _placed(self, texts: Sequence[str]) -> str:
         line = ""
-        for text, (_, end, right) in zip(texts, self._cells, strict=True):
+        for text, (_, _, end, right) in zip(texts, self._cells, strict=True):
             room = end - len(line)
             line += (text.rjust(room) if right else text.ljust(room)) + " "
         return line.rstrip()
+
+
+def _fitting(width: int | None) -> dict[str, tuple[int, bool]]:
+    """The columns that a line of ``width`` has room for: where there is little, the last ones are left out."""
+    shapes = dict(READABLE)
+    if width is None:
+        return shapes
+    more = width - _total(READABLE)
+    if more < 0:
+        shapes = dict(SHORT)
+        while _total(shapes) > width and len(shapes) > 1:
+            shapes.popitem()
+        return shapes
+    for name, most in WIDER.items():
+        extra = min(most, more)
+        more -= extra
+        shapes[name] = (shapes[name][0] + extra, False)
+    return shapes
+
+
+def _total(shapes: Mapping[str, tuple[int, bool]]) -> int:
+    return sum(width + 1 for width, _ in shapes.values()) - 1
 
 
 def exits(
@@ -113,9 +171,15 @@ def _wanted(batch: Any, where: Filter | None) -> Iterator[dict[str, Any]]:
     return dicts(batch)
 
 
-def _text(name: str) -> Callable[[dict[str, Any]], str]:
-    """What makes a column's text of a row."""
+def _text(name: str, short: bool) -> Callable[[dict[str, Any]], str]:
+    """What makes a column's text of a row; ``short`` as SHORT has it."""
     match name:
+        case "time" if short:
+            return lambda row: "{}.{:06d}".format(*divmod(row["t_exit"] // 1000, 10**6))
+        case "rip" if short:
+            return lambda row: (
+                KERNEL.sub("\N{HORIZONTAL ELLIPSIS}", f"{row['rip']:x}") if row["flags"] & FLAGS["RIP"] else "-"
+            )
         case "time":
             return lambda row: "{}.{:09d}".format(*divmod(row["t_exit"], 10**9))
         case "what":

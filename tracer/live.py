@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tracer.analysis.rates import Counts, Rates, place_name
-from tracer.output import duration, printable
+from tracer.output import duration
+from vmspec.printable import printable
 
 PLACES = 12  # lines of ports, addresses and MSRs
 OTHERS = 6  # lines of each of the shorter tables

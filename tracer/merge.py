@@ -15,10 +15,10 @@ from typing import Any
 from attrs import frozen
 
 from tracer.errors import TraceError
-from tracer.output import printable
 from tracer.reader import Trace, machine_name
 from tracer.rewrite import in_order, times, write_file
 from tracer.schema import NO_DEVICE, dictionaries, trace_schema
+from vmspec.printable import printable
 from vmspec.record import COLUMNS
 
 KEY_MERGED = "vmrun.merged"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import TraceError
+from vmspec.printable import printable
 
 WIDE = 10_000  # more columns than any terminal has
 SHOWN = 15  # rows of a table on a terminal, unless all are asked for
@@ -185,11 +186,13 @@ def duration(ns: int) -> str:
     return f"{value:,.{digits}f} {unit}"
 
 
-def printable(text: str) -> str:
-    """Text from a guest or a file, with no control characters that could act on a terminal."""
-    if text.isprintable():
+def cut(text: str, width: int) -> str:
+    """The text in at most so many columns of a terminal, of which some characters take two."""
+    if len(text) <= width and text.isascii():
         return text
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def pairs(values: dict[str, Any]) -> str:

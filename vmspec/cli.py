@@ -10,17 +10,13 @@ from collections.abc import Sequence
 from vmspec import __version__
 from vmspec.document import Document
 from vmspec.problems import SpecError
-from vmspec.streams import BROKEN_PIPE, abandon, replace_closed
+from vmspec.streams import BROKEN_PIPE, abandon, open_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status. Wrong arguments raise SystemExit(2)."""
-    replace_closed()
+    open_streams()
     arguments = _parser().parse_args(argv)
-    # Names of files need not be text; what cannot be printed is shown as escapes.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -1,19 +1,55 @@
-"""Standard streams that are closed, or whose readers have gone."""
+"""Standard streams: closed ones, readers that have gone, what the locale cannot encode, how wide the terminal is."""
 
+import codecs
 import os
 import sys
 from contextlib import suppress
 from typing import TextIO
 
+from vmspec.printable import printable
+
 BROKEN_PIPE = 141  # the exit status that a shell reports of a command that SIGPIPE ended
+NARROWEST, USUAL, WIDEST = 20, 80, 10_000  # columns
+# What tables and cut texts have that 8-bit locales have not, and what stands for it.
+ASCII = {"\u2026": "~", "\u2500": "-", "\u2502": "|", "\ufffd": "?"}
 
 
-def replace_closed() -> None:
-    """Let what is printed to a stream that was closed from the start go nowhere; Python has None in its place."""
+def open_streams() -> None:
+    """Make standard output and error ready for whatever is printed.
+
+    What is printed to a stream that was closed from the start goes nowhere; Python has None in its place. Characters
+    that the locale cannot encode, and bytes of file names that are not text, are printed as escapes.
+    """
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - open to the end
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    codecs.register_error("vmrun.printable", _encodable)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not where a caller has put its own there
+            stream.reconfigure(errors="vmrun.printable")
+
+
+def _encodable(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = "".join(ASCII.get(char) or printable(char) for char in error.object[error.start : error.end])
+    return text if text.isascii() else text.encode("ascii", "backslashreplace").decode(), error.end
+
+
+def columns() -> int | None:
+    """How many columns a line on standard output may have: as COLUMNS says, else as the terminal does.
+
+    None without both: a pipe and a file take lines of any length. What says neither 20 nor more is taken as 20, and a
+    terminal that does not know its size as 80.
+    """
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdecimal() and given.strip("0"):
+        return max(NARROWEST, min(int(given.lstrip("0")[:6]), WIDEST))
+    try:
+        wide = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError, AttributeError):  # no terminal; closed; a caller's own stream
+        return None
+    return max(NARROWEST, min(wide or USUAL, WIDEST))
 
 
 def abandon(stream: TextIO) -> None:

@@ -1,17 +1,19 @@
 """``vmtrace events``: lines, filters, columns, following."""
 
 import json
+import re
 import threading
 
 import pyarrow as pa
 import pytest
+from rich.cells import cell_len
 from tracefakes import DEVICES, METADATA, Rings, exit_, pytest_fail, record_all
 
 from tracer import TraceError, load
 from tracer.analysis.where import compile
 from tracer.cli import main
 from tracer.convert import convert
-from tracer.events import Lines, exits
+from tracer.events import READABLE, Lines, exits
 from tracer.recorder import Recorder
 from vmspec.record import FLAGS
 
@@ -136,8 +138,41 @@ def test_a_long_text_leaves_the_next_columns_where_they_are():
     assert lines.line(row).index("5 ns") == lines.head().index("handling") + len("handling") - len("5 ns")
 
 
+@pytest.mark.parametrize("width", [20, 40, 60, 79, 80, 99, 100, 132, 200])
+def test_no_line_is_wider_than_the_terminal(path, capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    chosen = ["--columns", ",".join([*READABLE, "payload", "addr"])]
+    for arguments in ([], chosen):
+        shown = lines(capsys, path, *arguments)
+        assert max(map(len, shown)) <= width
+        assert len(shown) == 10
+
+
+def test_at_80_columns_a_line_has_all_but_the_reason(path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    head, *shown = lines(capsys, path)
+    assert head == "     time vcpu what             rw value           handling rip       flags"
+    assert shown[3] == " 0.000004    0 COM1 LSR         r  0x60 THRE|TEMT   5.00 us \u202681000000"
+    assert shown[7] == " 0.000040    0 COM2 LSR         r  0xff              100 ns -         UNCLAIMED"
+
+
+def test_where_there_is_more_room_values_have_it(path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "132")
+    head, *shown = lines(capsys, path)
+    assert head.index("flags") == 100 - len("UNCLAIMED") + 32
+    assert "11 x 1: 68656c6c6f20776f726c64   " in shown[4]
+
+
+def test_wide_characters_take_two_columns():
+    row = {"reason": "io", "addr": 1, "device": "-", "direction": "read", "handling": 5, "what": "\u6f22" * 30}
+    line = Lines(("what", "rw", "handling"), 40).line(row)
+    assert cell_len(line) <= 40
+    assert "\u6f22\u2026" in line
+    assert "5 ns" in line
+
+
 def test_control_characters_are_not_printed(tmp_path, capsys):
-    with pytest.raises(TraceError, match="no column '\ufffd"):
+    with pytest.raises(TraceError, match=re.escape(r"no column '\\x1b[2J'")):
         Lines(("\x1b[2J",))
 
 

@@ -13,7 +13,7 @@ from tracer.analysis.summary import summarise
 from tracer.buffers import Buffers
 from tracer.cli import main
 from tracer.convert import convert
-from tracer.output import duration, printable
+from tracer.output import duration
 
 CLOSING = {
     "result": {"kind": "reset", "status": 0},
@@ -275,7 +275,3 @@ def test_csv_of_a_table(tmp_path, capfdbinary):
 )  # fmt: skip
 def test_durations_are_readable(ns, text):
     assert duration(ns) == text
-
-
-def test_control_characters_do_not_reach_the_terminal():
-    assert printable("a\x1b[2Jb") == "a\N{REPLACEMENT CHARACTER}[2Jb"

@@ -25,8 +25,8 @@ from attrs import frozen
 from tracer.analysis.operand import FALSE, TRUE, Operand, Unfit, number, text
 from tracer.devicenames import called
 from tracer.errors import TraceError
-from tracer.output import printable
 from tracer.schema import NO_DEVICE
+from vmspec.printable import printable
 from vmspec.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
 
 LENGTH = 2000  # characters of an expression

@@ -19,6 +19,7 @@ from tracer.reader import Trace, load
 from tracer.rowfile import BACKWARDS
 from tracer.schema import flag_names
 from vmspec.record import COLUMNS
+from vmspec.streams import columns
 
 EPILOG = textwrap.fill(
     f"--where compares columns ({', '.join(where.NAMES)}) with numbers, texts in quotes and times with a unit "
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the exits as they come; nothing is held."""
     if options.json and options.columns:
         raise TraceError("--columns are of lines: --json always has all")
-    lines = Lines(tuple(options.columns.replace(",", " ").split()) if options.columns else tuple(READABLE))
+    lines = Lines(tuple((options.columns or "").replace(",", " ").split()), columns())
     if options.follow and options.last is not None:
         raise TraceError("--last is of a trace that has ended, and -f waits for its end")
     if not options.follow:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from tracer.analysis.hot import BY, collapsed, hot
 from tracer.errors import TraceError
-from tracer.output import add_formats, printable, show
+from tracer.output import add_formats, show
 from tracer.reader import load
+from vmspec.printable import printable
 
 SORTS = {"samples": "samples", "time": "time_ns"}
 

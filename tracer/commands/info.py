@@ -7,8 +7,9 @@ from typing import Any
 
 from tracer.analysis.facts import facts
 from tracer.merge import KEY_MERGED
-from tracer.output import duration, pairs, printable
+from tracer.output import duration, pairs
 from tracer.reader import load
+from vmspec.printable import printable
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from tracer.analysis.summary import Summary, summarise
-from tracer.output import add_formats, duration, printable, show
+from tracer.output import add_formats, duration, show
 from tracer.reader import load
+from vmspec.printable import printable
 
 SORTS = {"samples": "samples", "time": "time_ns"}
 # What a person reads first; the other tables say it again for programs, or are long.

@@ -11,8 +11,8 @@ from tracer.analysis.rates import Rates
 from tracer.errors import TraceError
 from tracer.follow import POLL, Follower, follow, recording
 from tracer.live import live, screen
-from tracer.output import printable
 from tracer.reader import machine_name, read_spec
+from vmspec.printable import printable
 from vmspec.tracefiles import stream_path
 
 SILENT = 1.5  # seconds; a recorder that has exits writes each second, so that after this long there are none

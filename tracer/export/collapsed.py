@@ -7,9 +7,9 @@ then a space and a whole number.
 from collections import Counter
 from typing import Any, BinaryIO
 
-from tracer.output import printable
 from tracer.reader import Trace
 from tracer.schema import NO_DEVICE
+from vmspec.printable import printable
 
 KEYS = ("vcpu", "device", "reason", "direction", "addr")
 

@@ -5,8 +5,8 @@ from typing import Any
 from tracer.analysis.density import Binned
 from tracer.analysis.summary import MOVING
 from tracer.html.data import Findings
-from tracer.output import printable
 from tracer.schema import NO_DEVICE
+from vmspec.printable import printable
 
 ROWS = 20  # rows of one density; the groups with the fewest exits share the last
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from tracer.analysis.chunks import named
 from tracer.console import COLUMNS, LCR, MCR, Console, Line
-from tracer.output import printable
+from vmspec.printable import printable
 
 KEPT = 1 << 19  # bytes of console at the start, and again at the end, of a longer one
 LINES = 4000  # shown at the start, and again at the end

@@ -16,8 +16,9 @@ from tracer.errors import TraceError
 from tracer.html.chart import chart_data
 from tracer.html.data import Findings
 from tracer.html.tables import Symbols, described
-from tracer.output import duration, printable
+from tracer.output import duration
 from vmspec.models import CRASHES
+from vmspec.printable import printable
 
 SHORT = 10**8  # ns; of a shorter run times are told to the microsecond
 

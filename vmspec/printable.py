@@ -1,0 +1,27 @@
+"""Text that a guest or a file chose, as it may be printed: no character of it acts on a terminal."""
+
+
+def printable(text: object) -> str:
+    """The text with an escape for each character that is not printed as itself: ``\\x1b``, ``\\t``, ``\\u202e``.
+
+    These are the controls (C0 and C1), line ends, directions of writing and other format characters, unassigned
+    characters, and bytes of a path that are not UTF-8 (``\\xff``).
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is not UTF-8 (PEP 383)
+        code -= 0xDC00
+    match char:
+        case "\t":
+            return r"\t"
+        case "\n":
+            return r"\n"
+        case "\r":
+            return r"\r"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
