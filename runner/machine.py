@@ -69,7 +69,7 @@ class Machine:
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
         self.stopping = threading.Event()  # set once the run is to end
-        self.duration = 0  # ns, by the trace's clock, from its time 0 until the last thread had ended
+        self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
         self._address: Any = None  # of the RAM mapping, as C sees it
         self._mmap_size = 0
         self._lock = threading.Lock()
@@ -237,7 +237,7 @@ class Machine:
                     break
                 except KeyboardInterrupt:
                     continue  # impatience does not make a thread end
-            self.duration = rings.elapsed()
+            self.duration = rings.length()
         assert self.ending is not None
         return self.ending
 

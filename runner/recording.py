@@ -146,7 +146,7 @@ class Recording:
         }
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Complete the files; the rings' counters are added to the trace's ``summary``.
+        """Complete the files; the rings' counters and stamps are added to the trace's ``summary``.
 
         Raises TraceError where the trace, or the kernel's table if it is required, cannot be written.
         """
@@ -159,6 +159,7 @@ class Recording:
             "rows": self.rings.counters("head"),
             "dropped": self.rings.counters("dropped"),
             "interrupted": self.rings.counters("interrupted"),
+            **{f"{name}_ns": self.rings.stamps(name) for name in ("start", "stop", "open")},
         }
         try:
             try:

@@ -4,6 +4,7 @@ import fcntl
 import mmap
 import os
 import struct
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +50,7 @@ class Rings:
         first = PAGE + metadata
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._file = -1
+        self._monotonic = 0  # CLOCK_MONOTONIC at time 0, in ns
         self._ended = False
         try:
             self._mapping = self._map(path, first + vcpus * ring_size)
@@ -69,6 +71,7 @@ class Rings:
             "ring_size": ring_size,
             "tsc_start": 0,
             "tsc_khz": 0,
+            "tsc_seen": 0,
         }
         self._rings = ffi.new("struct ring[]", vcpus)
         base = ffi.cast("char *", self._buffer)
@@ -94,6 +97,7 @@ class Rings:
 
     def start(self, tsc_khz: int) -> None:
         """Set time 0 to now."""
+        self._monotonic = time.monotonic_ns()
         self._header["tsc_start"] = lib.tsc_now()
         self._header["tsc_khz"] = tsc_khz
         self._write_header()
@@ -104,8 +108,27 @@ class Rings:
 
     def elapsed(self) -> int:
         """Nanoseconds since time 0; 0 before it."""
+        return self._nanoseconds(lib.tsc_now())
+
+    def _nanoseconds(self, tsc: int) -> int:
+        """A TSC as the trace's time, in ns; what lies before time 0 is 0, as in the rows."""
         start, khz = self._header["tsc_start"], self._header["tsc_khz"]
-        return int((lib.tsc_now() - start) * 1_000_000 // khz) if khz else 0
+        return max(tsc - start, 0) * 1_000_000 // khz if khz else 0
+
+    def clocks(self) -> dict[str, int]:
+        """How long it is since time 0 in ns, by the trace's clock and by CLOCK_MONOTONIC, which KVM counts by."""
+        return {"trace_ns": self.elapsed(), "monotonic_ns": time.monotonic_ns() - self._monotonic}
+
+    def stamps(self, name: str) -> list[int | None]:
+        """A stamp of the control block (``start``, ``stop``, ``open``) in ns since time 0, one for each vCPU; None
+        where the vCPU has not come to it."""
+        return [self._nanoseconds(tsc) if tsc else None for tsc in self.counters(name)]
+
+    def length(self) -> int:
+        """How long the run was, in ns: until its last vCPU stopped, or until now where one has not."""
+        stops = self.stamps("stop")
+        known = [stop for stop in stops if stop is not None]
+        return max(known) if known and len(known) == len(stops) else self.elapsed()
 
     def populate(self) -> None:
         """Map the pages, so that the vCPU loop need not; it takes milliseconds, and a running guest does not wait."""
@@ -138,7 +161,7 @@ class Rings:
             self._rings[index].closed = 1
 
     def counters(self, name: str) -> list[int]:
-        """A counter of the control block (``head``, ``dropped``, ``interrupted``, ``waits``), one for each vCPU."""
+        """A field of the control block (``head``, ``dropped``, ``interrupted``, ``waits``), one for each vCPU."""
         return [int(getattr(self._rings[index].control, name)) for index in range(self.vcpus)]
 
     def last(self, index: int, count: int) -> list[dict[str, int]]:
@@ -151,8 +174,7 @@ class Rings:
             fields = ("addr", "data", "rip", "count", "device", "flags", "reason", "size", "direction")
             values = {name: int(getattr(record, name)) for name in fields}
             values["seq"] = number
-            ticks = record.tsc_exit - self._header["tsc_start"]
-            values["t_exit"] = int(ticks * 1_000_000 // self._header["tsc_khz"])
+            values["t_exit"] = self._nanoseconds(record.tsc_exit)
             records.append(values)
         return records
 
@@ -177,7 +199,9 @@ class Rings:
         columns.rows = buffers.rows
         columns.payload_capacity = buffers.payload_capacity
         start, khz = self._header["tsc_start"], self._header["tsc_khz"]
-        now = (1 << 64) - 1 if self._ended else lib.tsc_now()
+        self._header["tsc_seen"] = lib.tsc_now()
+        self._write_header()
+        now = (1 << 64) - 1 if self._ended else self._header["tsc_seen"]
         rows = lib.rings_drain(self._rings, self.vcpus, start, khz, now, columns)
         for view in views:
             ffi.release(view)

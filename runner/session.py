@@ -208,6 +208,7 @@ class Session:
             "result": {"kind": ending.kind, "status": code},
             "stats": stats,
             "duration_ns": self.machine.duration,
+            "clocks": self.recording.rings.clocks(),
         }
         try:
             self.recording.finish(summary)

@@ -1,6 +1,6 @@
 """KVM's own counters (KVM_GET_STATS_FD) beside the recorded rows, and what their differences mean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 # Together the time a vCPU was halted inside KVM_RUN (struct kvm_vcpu_stat_generic, linux/kvm_types.h).
@@ -8,8 +8,8 @@ HALTED = ("halt_wait_ns", "halt_poll_success_ns", "halt_poll_fail_ns")
 
 
 class Counters(NamedTuple):
-    """KVM's counters of one vCPU over the run, end less start, without those that did not move; ``halted_ns`` None
-    where the host does not count it."""
+    """KVM's counters of one vCPU over the run, end less start, without those that did not move; ``halted_ns`` by the
+    trace's clock, None where the host does not count it."""
 
     vcpu: int
     kvm: dict[str, int]
@@ -51,6 +51,7 @@ def counters(closing: Mapping[str, Any]) -> tuple[Counters, ...]:
     if not isinstance(start, list) or not isinstance(end, list):
         return ()
     found = []
+    by_trace = _scale(closing.get("clocks"))
     for vcpu, (before, after) in enumerate(zip(start, end, strict=False)):
         if not isinstance(before, dict) or not isinstance(after, dict):
             continue
@@ -59,9 +60,18 @@ def counters(closing: Mapping[str, Any]) -> tuple[Counters, ...]:
             for name, value in after.items()
             if isinstance(value, int) and isinstance(before.get(name, 0), int)
         }
-        halted = sum(moved[name] for name in HALTED if name in moved) if HALTED[0] in moved else None
+        halted = by_trace(sum(moved[name] for name in HALTED if name in moved)) if HALTED[0] in moved else None
         found.append(Counters(vcpu, {name: value for name, value in sorted(moved.items()) if value}, halted))
     return tuple(found)
+
+
+def _scale(clocks: object) -> Callable[[int], int]:
+    """What makes the trace's time of a time that KVM measured: that is by CLOCK_MONOTONIC, whose rate NTP steers, the
+    trace's by the TSC at its nominal rate. The summary has the length of the run by both."""
+    match clocks:
+        case {"trace_ns": int(ours), "monotonic_ns": int(theirs)} if ours > 0 and theirs > 0:
+            return lambda ns: ns * ours // theirs
+    return lambda ns: ns
 
 
 def reconcile(rows: Mapping[str, int], closing: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
+from tracer.analysis.account import Account, account
 from tracer.errors import TraceError
 from tracer.reader import Trace, machine_name
 from tracer.rewrite import in_order, times, write_file
@@ -22,14 +23,17 @@ from vmspec.printable import printable
 from vmspec.record import COLUMNS
 
 KEY_MERGED = "vmrun.merged"
+CLOCKS = ("trace_ns", "monotonic_ns")
 DEVICES, VCPUS = 1 << 15, 1 << 16  # what the codes of a trace's columns can number
 
 
 @frozen
 class Source:
-    """One of the traces: ``name`` of its machine, the first of its ``vcpus`` vCPUs' numbers, and its shift in ns."""
+    """One of the traces: its account of time, ``name`` of its machine, the first of its ``vcpus`` vCPUs' numbers, and
+    its shift in ns."""
 
     trace: Trace
+    account: Account
     name: str
     first_vcpu: int
     vcpus: int
@@ -78,8 +82,9 @@ def _sources(traces: Sequence[Trace], by_start: bool) -> list[Source]:
     sources: list[Source] = []
     first = 0
     for trace, name, shift in zip(traces, _names(traces), shifts, strict=True):
-        count = _vcpus(trace)
-        sources.append(Source(trace, name, first, count, shift))
+        times = account(trace)
+        count = 1 + max(times.vcpus, default=0)
+        sources.append(Source(trace, times, name, first, count, shift))
         first += count
     return sources
 
@@ -114,16 +119,6 @@ def _names(traces: Sequence[Trace]) -> list[str]:
     ]
 
 
-def _vcpus(trace: Trace) -> int:
-    """How many vCPUs a trace has: by its summary, or by its rows where it has none."""
-    import pyarrow.compute as pc
-
-    rows = (trace.summary or {}).get("rows")
-    said = len(rows) if isinstance(rows, list) else 0
-    highest = [pc.max(batch["vcpu"]).as_py() for batch in trace.batches(["vcpu"])]
-    return max(said, 1 + max(highest, default=0))
-
-
 def _metadata(sources: Sequence[Source]) -> dict[str, str]:
     merged = [
         {
@@ -153,14 +148,21 @@ def _summary(sources: Sequence[Source]) -> dict[str, Any]:
         "complete": all(source.trace.complete for source in sources),
         "result": {"kind": "merged", "status": None},
     }
-    durations = [one.get("duration_ns") for one in closing]
-    ends = [time + source.shift for source, time in zip(sources, durations, strict=True) if isinstance(time, int)]
-    if len(ends) == len(sources):
-        summary["duration_ns"] = max(ends)
+    summary["duration_ns"] = max(source.account.end + source.shift for source in sources)
+    for key in ("start", "stop", "open"):
+        times = [
+            (source.shift, getattr(source.account.vcpus[vcpu], key) if vcpu in source.account.vcpus else None)
+            for source in sources
+            for vcpu in range(source.vcpus)
+        ]
+        summary[f"{key}_ns"] = [None if time is None else time + shift for shift, time in times]
     for key in ("rows", "dropped", "interrupted"):
         lists: list[Any] = [one.get(key) for one in closing]
         if all(isinstance(values, list) and len(values) == s.vcpus for values, s in zip(lists, sources, strict=True)):
             summary[key] = [value for values in lists for value in values]
+    clocks = [one["clocks"] for one in closing if isinstance(one.get("clocks"), dict)]
+    if len(clocks) == len(sources) and all(isinstance(one.get(name), int) for one in clocks for name in CLOCKS):
+        summary["clocks"] = {name: sum(one[name] for one in clocks) for name in CLOCKS}  # their mean rate
     stats = [one["stats"] for one in closing if isinstance(one.get("stats"), dict)]
     for edge in ("start", "end"):
         lists = [one.get(edge) for one in stats]

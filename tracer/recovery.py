@@ -95,12 +95,26 @@ class Salvage:
             return self._stream.summary
         controls = [ring.control for ring in self._rings.rings] if self._rings is not None else []
         return {
+            **self._times(),
             "complete": False,
             "recovered": {"stream": self.from_stream, "ring": self.from_ring, "problems": self.problems},
             "rows": [self._next[vcpu] for vcpu in sorted(self._next)],
             "dropped": [control["dropped"] for control in controls],
             "interrupted": [control["interrupted"] for control in controls],
         }
+
+    def _times(self) -> dict[str, Any]:
+        """What the rings say of the run's times: of each vCPU, and when the recorder was last seen alive, which is at
+        most a second before it was killed."""
+        if self._rings is None:
+            return {}
+        count = 1 + max((ring.vcpu for ring in self._rings.rings), default=-1)
+        times: dict[str, Any] = {}
+        for name in ("start", "stop", "open"):
+            found = {ring.vcpu: self._rings.nanoseconds(ring.control[name]) for ring in self._rings.rings}
+            times[f"{name}_ns"] = [found.get(vcpu) for vcpu in range(count)]
+        seen = self._rings.nanoseconds(self._rings.tsc_seen)
+        return times | ({} if seen is None else {"duration_ns": seen})
 
     def batches(self) -> Iterator[Any]:
         """All rows: the stream's batches, then what only the rings have."""

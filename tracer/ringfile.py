@@ -84,6 +84,10 @@ class RingFile:
         data = self._read(ring.payload_at + at, before_wrap)
         return data + self._read(ring.payload_at, length - before_wrap) if length > before_wrap else data
 
+    def nanoseconds(self, tsc: int) -> int | None:
+        """A stamp as the trace's time, in ns since time 0; None where it was not set."""
+        return max(tsc - self.tsc_start, 0) * 1_000_000 // self.tsc_khz if tsc else None
+
     def _read_header(self) -> None:
         size = os.fstat(self._file).st_size
         header = unpack(HEADER, self._read(0, PAGE))
@@ -97,6 +101,7 @@ class RingFile:
         self.payload_size = header["payload_size"]
         self.tsc_start = header["tsc_start"]
         self.tsc_khz = header["tsc_khz"]
+        self.tsc_seen = header["tsc_seen"]
         slots_bytes = self.slots * RECORD_SIZE
         sane = (
             _power_of_two(self.slots)

@@ -146,6 +146,7 @@ HEADER = (
     Field("ring_size", "uint64_t", "bytes from one ring to the next"),
     Field("tsc_start", "uint64_t", "TSC that is time 0"),
     Field("tsc_khz", "uint64_t", "TSC rate in kHz"),
+    Field("tsc_seen", "uint64_t", "TSC when the recorder last looked into the rings, 0 before that"),
 )
 # The control block of one ring; each group that one side writes has a cache line of its own.
 RING = (
@@ -155,8 +156,9 @@ RING = (
     Field("dropped", "uint64_t", "exits not recorded because the ring was full"),
     Field("interrupted", "uint64_t", "returns of KVM_RUN with EINTR, which are not recorded"),
     Field("waits", "uint64_t", "times the vCPU thread waited for room"),
-    Field("producer_pad0", "uint64_t", "zero"),
-    Field("producer_pad1", "uint64_t", "zero"),
+    Field("start", "uint64_t", "TSC when the vCPU thread first called KVM_RUN, 0 before that"),
+    Field("stop", "uint64_t", "TSC when the vCPU thread stopped, 0 before that"),
     Field("tail", "uint64_t", "records the recorder has written to the trace"),
     Field("payload_tail", "uint64_t", "payload bytes the recorder has written"),
+    Field("thread", "uint64_t", "the vCPU thread's id in the kernel, written once before the guest, 0 before that"),
 )

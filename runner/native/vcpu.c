@@ -198,10 +198,20 @@ bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
     return false;
 }
 
+/* Where the vCPU's account of time begins. */
+static void begin(struct ring_control *control)
+{
+    STORE(control->thread, (uint64_t)syscall(SYS_gettid));
+    STORE(control->start, tsc_now());
+}
+
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
 {
+    struct ring_control *control = vcpu->ring->control;
     enum vcpu_outcome outcome;
 
+    if (!control->start)
+        begin(control);
     if (vcpu->answered) {
         moved(vcpu, vcpu->access.data, vcpu->access.size * vcpu->access.count);
         vcpu->answered = 0;
@@ -212,11 +222,14 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
             /* EAGAIN: an application processor woken by INIT, not yet by SIPI. */
             if (errno != EINTR && errno != EAGAIN) {
                 vcpu->error = errno;
+                STORE(control->stop, tsc_now());
                 return VCPU_FAILED;
             }
-            vcpu->ring->control->interrupted++;
-            if (LOAD(vcpu->stopping))
+            control->interrupted++;
+            if (LOAD(vcpu->stopping)) {
+                STORE(control->stop, tsc_now());
                 return VCPU_STOPPED;
+            }
             continue;
         }
         if (!vcpu_handle(vcpu, &outcome))
@@ -226,6 +239,14 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
 
 void vcpu_finish(struct vcpu *vcpu)
 {
+    struct ring_control *control = vcpu->ring->control;
+    uint64_t tsc = tsc_now();
+
+    if (control->stop && !vcpu->record) /* it stopped in KVM_RUN, where the loop has stamped it */
+        return;
     flag(vcpu, FLAG_LAST);
-    publish(vcpu);
+    if (vcpu->record)
+        ring_publish(vcpu->ring, vcpu->record, tsc);
+    vcpu->record = NULL;
+    STORE(control->stop, tsc);
 }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tracefakes import TSC_START, exit_, numbered, record_all
 
 from tracer import TraceError, load
+from tracer.analysis.account import account
 from tracer.analysis.timeline import timeline
 from tracer.analysis.where import compile
 from tracer.cli import main
@@ -46,17 +47,24 @@ def test_by_the_host_s_time(tmp_path, record):
     ]
     assert merged.devices[:1] + merged.devices[-1:] == ("web/serial0", "db/rtc0")
     assert merged.summary["rows"] == [2, 1, 2]
-    assert merged.summary["duration_ns"] == 3000
+    assert merged.summary["duration_ns"] == 9100
     assert merged.complete
     assert merged.clock["tsc_start"] == TSC_START
     assert machines(merged.metadata) == {0: "web", 1: "web", 2: "db"}
 
 
-def test_a_length_that_a_source_does_not_tell(tmp_path, record):
-    one, two = record("web", [[exit_(0)]]), record("db", [[exit_(9000)]])
+def test_each_vcpu_keeps_its_account(tmp_path, record):
+    """By the merged trace's clock; a machine that ended before the other has stopped."""
+    one, two = record("web", [[exit_(0)], []]), record("db", [[exit_(9000)]], start=2000)
+    one.summary |= {"start_ns": [10, 20], "stop_ns": [700, None], "open_ns": [None, 800]}
     del two.summary["duration_ns"]
     merge([one, two], tmp_path / "out.arrow")
-    assert "duration_ns" not in load(tmp_path / "out.arrow").summary
+    found = account(load(tmp_path / "out.arrow"))
+    parts = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns")
+    assert (found.end, [[getattr(life, part) for part in parts] for life in found.vcpus.values()]) == (
+        11_100,
+        [[0, 600, 100, 10_400], [20, 780, 200, 10_100], [2000, 9000, 100, 0]],
+    )
 
 
 def test_a_timeline_is_of_its_own_machine(tmp_path, record):

@@ -28,6 +28,10 @@ CLOSING = {
         ],
     },
     "duration_ns": 20_000,
+    "start_ns": [200, 300],
+    "stop_ns": [20_000, 10_000],
+    "open_ns": [None, 9_800],
+    "clocks": {"trace_ns": 101_500, "monotonic_ns": 100_000},
 }
 
 
@@ -109,10 +113,12 @@ def test_what_no_device_claims_says_what_and_where(summary):
 
 
 def test_time_of_each_vcpu(summary):
-    # In the guest: 1100-2000, 2300-3000, 3050-4000, 4400-5000.
-    assert rows(
-        summary.tables["vcpu"], "vcpu", "samples", "start_ns", "kvm_run_ns", "handling_ns", "hlt_ns", "halted_ns"
-    ) == [(0, 5, 1000, 3150, 4850, 4000, 75), (1, 2, 2500, 3400, 500, 0, None)]
+    # In KVM_RUN: 200-1000, 1100-2000, 2300-3000, 3050-4000, 4400-5000, 9000-20,000.
+    parts = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns", "hlt_ns", "halted_ns")
+    assert rows(summary.tables["vcpu"], "vcpu", "samples", *parts) == [
+        (0, 5, 200, 14_950, 4850, 0, 4000, 76),
+        (1, 2, 300, 9000, 700, 10_000, 0, None),
+    ]
 
 
 def test_what_the_trace_does_not_see(summary):

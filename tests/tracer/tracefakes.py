@@ -107,7 +107,7 @@ class Rings:
                 os.posix_fallocate(handle.fileno(), 0, size)  # as the real rings: a page that cannot be had is a SIGBUS
                 self.memory = mmap.mmap(handle.fileno(), size)
         header = (RING_MAGIC, RING_VERSION, vcpus, slots, payload_size, len(text), self.first_ring, self.ring_size)
-        struct.pack_into(f"<{len(HEADER)}Q", self.memory, 0, *header, TSC_START, TSC_KHZ)
+        struct.pack_into(f"<{len(HEADER)}Q", self.memory, 0, *header, TSC_START, TSC_KHZ, 0)
         self.memory[PAGE : PAGE + len(text)] = text
         self.cursor, self.payload_cursor = [first] * vcpus, [payload_first] * vcpus
         for vcpu in range(vcpus):

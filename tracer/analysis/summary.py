@@ -5,12 +5,12 @@ from typing import Any
 
 from attrs import frozen
 
+from tracer.analysis.account import SUMS, Account, account_of, balance, rows_of
 from tracer.analysis.exits import Tally, grouping
-from tracer.analysis.scan import Grouping, grouped, regroup, scan
+from tracer.analysis.scan import Grouping, scan
 from tracer.analysis.tables import table
 from tracer.counters import Counters, counters, numbers, reconcile
 from tracer.reader import Trace
-from tracer.rowfile import ALL, BACKWARDS
 from vmspec.record import FLAGS
 from vmspec.tracefiles import kernel_path
 
@@ -20,12 +20,13 @@ PLACE = ("device", "reason", "addr", "direction", "size")
 _VCPUS = (
     ("vcpu", "uint16", "", "index of the vCPU"),
     ("samples", "int64", "", "exits"),
-    ("start_ns", "int64", "ns", "from time 0 to the first exit: in the guest, or waiting to be started"),
-    ("kvm_run_ns", "int64", "ns", "in KVM_RUN from the first exit to the last row: in the guest, or in the kernel"),
+    ("start_ns", "int64", "ns", "from time 0 to the vCPU's first KVM_RUN"),
+    ("kvm_run_ns", "int64", "ns", "in KVM_RUN, until the vCPU stopped: in the guest, or in the kernel"),
     ("handling_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
-    ("kvm_run_share", "float64", "share", "kvm_run_ns of kvm_run_ns and handling_ns"),
-    ("hlt_ns", "int64", "ns", "of handling_ns, in hlt exits: the vCPU is idle"),
-    ("halted_ns", "int64", "ns", "halted in KVM_RUN by KVM's count, over the whole run; null: not counted"),
+    ("stopped_ns", "int64", "ns", "from the vCPU's stop to the run's end"),
+    ("kvm_run_share", "float64", "share", "kvm_run_ns as a share of kvm_run_ns + handling_ns"),
+    ("hlt_ns", "int64", "ns", "part of handling_ns: in hlt exits, where the vCPU is idle"),
+    ("halted_ns", "int64", "ns", "part of kvm_run_ns: halted in the kernel, by KVM's count; null: not counted"),
 )
 _UNCLAIMED = (
     ("reason", "utf8", "", "KVM exit reason"),
@@ -45,7 +46,7 @@ _KERNEL = (
     ("interrupted", "int64", "", "returns of KVM_RUN because of a signal, which are no rows"),
     ("kvm_exits", "int64", "", "exits of the guest by KVM's count; null: not counted"),
     ("unseen", "int64", "", "of those, handled in the kernel without vmrun: no rows; null: not known"),
-    ("unseen_share", "float64", "share", "unseen of kvm_exits"),
+    ("unseen_share", "float64", "share", "unseen as a share of kvm_exits"),
 )
 _COUNTERS = (
     ("vcpu", "uint16", "", "index of the vCPU"),
@@ -85,23 +86,21 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
     """Summarise a trace in one pass over its file; ``sort`` may be any column that tables of exits have."""
     closing = trace.summary if trace.summary is not None else {"complete": False}
     # A stream may grow between two passes.
-    groups, lost, *found = scan(trace, KINDS, LOST, *([ENDS] if trace.kind == "stream" else []))
+    groups, lost, *found = scan(trace, KINDS, LOST, *([SUMS] if trace.kind == "stream" else []))
     tally = Tally.of(groups)
-    ends = found[0] if found else _ends(trace, set(groups["vcpu"].to_pylist()))
+    handled = {row["vcpu"]: (row["samples"], row["time_ns"]) for row in tally.table(["vcpu"]).to_pylist()}
+    times = balance(trace, rows_of(found[0])) if found else account_of(trace, handled)
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["samples"].to_pylist(), strict=True))
     notes = (*reconcile(rows, closing), *_kernel_notes(trace))
-    last = max(ends["last_ns"].to_pylist(), default=0)
-    length = closing.get("duration_ns")
-    duration = length if isinstance(length, int) else last
     result = closing.get("result")
     result = result if isinstance(result, dict) else {}
-    whole = {"rows": sum(rows.values()), "complete": trace.complete, "duration_ns": duration} | {
+    whole = {"rows": sum(rows.values()), "complete": trace.complete, "duration_ns": times.end} | {
         "kind": result["kind"] if isinstance(result.get("kind"), str) else None,
         "status": result["status"] if isinstance(result.get("status"), int) else None,
     }
-    vcpus = _vcpus(tally, ends, counted)
+    vcpus = _vcpus(tally, times)
     tables = {
         "reason": reasons,
         "device": tally.table(["device"], sort),
@@ -113,7 +112,7 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
         "run": table(_RUN, [tuple(whole.values())]),
         "notes": table((("note", "utf8", "", "how the trace and KVM's counters agree"),), [(note,) for note in notes]),
     }
-    return Summary(whole["rows"], trace.complete, duration, result, notes, tables)
+    return Summary(tally.samples, trace.complete, times.end, result, notes, tables)
 
 
 def _kernel_notes(trace: Trace) -> tuple[str, ...]:
@@ -131,24 +130,7 @@ def _lost(batch: Any) -> Any:
     return batch.filter(unclaimed.cast(pa.bool_()))
 
 
-def _ends(trace: Trace, vcpus: set[int]) -> Any:
-    """The result of ENDS for a finished file: as its rows are in order, a few batches at each of its ends have it."""
-    import pyarrow as pa
-
-    parts = []
-    for which in (ALL, BACKWARDS):
-        missing = vcpus
-        for batch in trace.batches(ENDS.columns, which):
-            parts.append(grouped(pa.Table.from_batches([batch]), ENDS))
-            missing = missing.difference(parts[-1]["vcpu"].to_pylist())
-            if not missing:
-                break
-    return regroup(pa.concat_tables(parts), ENDS.keys, ENDS.aggregates) if parts else scan(trace, ENDS)[0]
-
-
 KINDS = grouping((*PLACE, "vcpu"))
-_ENDS = {"first_ns": ("t_exit", "min"), "last_ns": ("t_entry", "max")}
-ENDS = Grouping(("vcpu", "t_exit", "t_entry"), ("vcpu",), _ENDS)
 _WHAT = ("reason", "addr", "direction", "size")
 LOST = Grouping(
     ("flags", *_WHAT, "data", "rip"),
@@ -186,17 +168,14 @@ def _most(counts: Mapping[Any, int]) -> Any:
     return min(counts, key=lambda value: (-counts[value], value is None, value), default=None)
 
 
-def _vcpus(tally: Tally, ends: Any, counted: Sequence[Counters]) -> Any:
-    handled = {row["vcpu"]: row for row in tally.table(["vcpu"]).to_pylist()}
+def _vcpus(tally: Tally, times: Account) -> Any:
     hlt = {row["vcpu"]: row["time_ns"] for row in tally.table(["vcpu", "reason"]).to_pylist() if row["reason"] == "hlt"}
-    halted = {counter.vcpu: counter.halted_ns for counter in counted}
     rows = []
-    for end in sorted(ends.to_pylist(), key=lambda end: end["vcpu"]):
-        vcpu, first = end["vcpu"], end["first_ns"]
-        handling = handled[vcpu]["time_ns"]
-        guest = end["last_ns"] - first - handling
-        share = guest / (guest + handling) if guest + handling else None
-        rows.append((vcpu, handled[vcpu]["samples"], first, guest, handling, share, hlt.get(vcpu, 0), halted.get(vcpu)))
+    for vcpu, one in times.vcpus.items():
+        ran = one.kvm_run_ns + one.handling_ns
+        share = one.kvm_run_ns / ran if ran else None
+        parts = one.start_ns, one.kvm_run_ns, one.handling_ns, one.stopped_ns
+        rows.append((vcpu, one.samples, *parts, share, hlt.get(vcpu, 0), one.halted_ns))
     return table(_VCPUS, rows)
 
 

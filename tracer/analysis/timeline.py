@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
+from tracer.analysis.account import run_end
 from tracer.analysis.tables import table
 from tracer.console import Console, Line
 from tracer.errors import TraceError
@@ -42,7 +43,7 @@ _LINES = (
     ("gap_ns", "int64", "ns", "host time since the first byte of the line before, or since the start"),
     ("kernel_ns", "int64", "ns", "guest kernel's time since the line before that has one; null: this line has none"),
     *_SPAN,
-    ("line", "utf8", "text", "the line; null: the end of the trace"),
+    ("line", "utf8", "text", "the line; null: the end of the run"),
 )
 _PHASES = (
     ("phase", "utf8", "", "what the guest is doing"),
@@ -75,7 +76,9 @@ def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] 
     console = Console(trace, trace.devices, device)
     lines = console.lines()
     # Marks cut the trace into spans: its start, each line, its end. A span belongs to the mark that ends it.
-    marks, end = _handled(trace, [line.row for line in lines], _vcpus(trace, console.device))
+    vcpus = _vcpus(trace, console.device)
+    marks, (last, exits, handling) = _handled(trace, [line.row for line in lines], vcpus)
+    end = run_end(trace, last, vcpus), exits, handling
     spans = list(pairwise([(0, 0, 0), *zip([line.t for line in lines], *marks, strict=True), end]))
     times = [*map(kernel_time, (line.text for line in lines)), None]
     return Timeline(console.device, _phases(lines, spans, times, patterns), _lines(lines, spans, times))

@@ -1,0 +1,202 @@
+"""The account of time: where the run of each vCPU went, from time 0 to the run's end. There is no other.
+
+A vCPU's time has four parts, which add up to the length of the run to the nanosecond, as each timestamp is rounded once
+and each part is a difference of timestamps:
+
+- *start*: from time 0 to its first KVM_RUN;
+- *KVM_RUN*: from there until it stopped, without what follows: in the guest, or in the kernel, halted for instance;
+- *handling*: with vmrun: t_entry - t_exit of its rows, and an exit that was still being handled when it ended;
+- *stopped*: from its stop to the run's end, which is when the last vCPU stopped.
+
+The rows say when KVM_RUN was left and entered. What they cannot say is in the closing summary: ``start_ns``,
+``stop_ns`` and ``open_ns`` of each vCPU, and ``duration_ns``. Where it lacks them (older traces, runs that go on or
+were killed) a vCPU's first KVM_RUN was at time 0, it stopped with its row that has the flag LAST or else at the run's
+end, and the run's end is the latest time that the trace has.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from tracer.analysis.scan import Grouping, grouped, regroup, scan
+from tracer.counters import counters
+from tracer.reader import Trace
+from tracer.rowfile import ALL, BACKWARDS
+from vmspec.record import FLAGS
+
+LATEST = 1 << 62  # ns; what a trace says beyond that is damage
+VCPUS = 1 << 16  # a row can number so many
+
+
+@frozen
+class Life:
+    """One vCPU's part of the account; all in ns, ``start``, ``entered``, ``open`` and ``stop`` since time 0.
+
+    ``start`` is its first KVM_RUN, ``entered`` its last, ``open`` when it left that without a row, None where it
+    did not, ``stop`` when it stopped. ``halted_ns`` is what of ``kvm_run_ns`` KVM counted as halted, None where it does
+    not count.
+    """
+
+    vcpu: int
+    samples: int
+    handling_ns: int
+    start: int
+    entered: int
+    open: int | None
+    stop: int
+    end: int
+    halted_ns: int | None
+
+    @property
+    def start_ns(self) -> int:
+        """From time 0 to its first KVM_RUN."""
+        return self.start
+
+    @property
+    def kvm_run_ns(self) -> int:
+        """In KVM_RUN."""
+        return self.stop - self.start - self.handling_ns
+
+    @property
+    def stopped_ns(self) -> int:
+        """From its stop to the run's end."""
+        return self.end - self.stop
+
+
+@frozen
+class Account:
+    """The run's ``end`` in ns since time 0, which is its length, and its vCPUs by number."""
+
+    end: int
+    vcpus: Mapping[int, Life]
+
+
+@frozen
+class Rows:
+    """What the rows of one vCPU say: how many, their handling time, the first t_exit, the last t_entry, and the t_entry
+    of the one that has the flag LAST."""
+
+    samples: int
+    handling_ns: int
+    first: int
+    last: int
+    stopped: int | None
+
+
+def account(trace: Trace) -> Account:
+    """The account of a trace, in one pass over its rows."""
+    return balance(trace, rows_of(scan(trace, SUMS)[0]))
+
+
+def rows_of(sums: Any) -> dict[int, Rows]:
+    """By vCPU, what a scan by :data:`SUMS` found."""
+    return {row.pop("vcpu"): Rows(**row) for row in sums.to_pylist()}
+
+
+def account_of(trace: Trace, handled: Mapping[int, tuple[int, int]]) -> Account:
+    """The same where exits and handling time of each vCPU are known: a finished file is read at its two ends only."""
+    import pyarrow as pa
+
+    if trace.kind == "stream":  # it may have grown since
+        return account(trace)
+    parts = []
+    for which in (ALL, BACKWARDS):  # rows are in order, so a few batches at each end of the file have what is wanted
+        missing = set(handled)
+        for batch in trace.batches(ENDS.columns, which) if missing else ():
+            parts.append(grouped(ENDS.prepared(pa.Table.from_batches([batch])), ENDS))
+            missing.difference_update(parts[-1]["vcpu"].to_pylist())
+            if not missing:
+                break
+    found = regroup(pa.concat_tables(parts), ENDS.keys, ENDS.aggregates).to_pylist() if parts else []
+    return balance(trace, {vcpu: Rows(*handled[vcpu], **row) for row in found if (vcpu := row.pop("vcpu")) in handled})
+
+
+def run_end(trace: Trace, last: int = 0, vcpus: Iterable[int] | None = None) -> int:
+    """When the run ended, in ns since time 0, for an analysis that knows the ``last`` t_entry of the rows itself; in a
+    merged trace the run of some of its ``vcpus``."""
+    said = _Said(trace)
+    return said.end(last, range(said.vcpus) if vcpus is None else vcpus, whole=vcpus is None)
+
+
+def balance(trace: Trace, rows: Mapping[int, Rows]) -> Account:
+    """The account, of what the rows of each vCPU say."""
+    said = _Said(trace)
+    vcpus = sorted({*range(said.vcpus), *rows})
+    end = said.end(max((one.last for one in rows.values()), default=0), vcpus)
+    halted = {counted.vcpu: counted.halted_ns for counted in counters(trace.summary or {})}
+    return Account(end, {vcpu: said.life(vcpu, rows.get(vcpu), end, halted.get(vcpu)) for vcpu in vcpus})
+
+
+class _Said:
+    """What the closing summary says of times, believed where it can be so."""
+
+    def __init__(self, trace: Trace) -> None:
+        closing = trace.summary or {}
+        self._start, self._stop, self._open = (_times(closing.get(key)) for key in ("start_ns", "stop_ns", "open_ns"))
+        self._duration = next(iter(_times([closing.get("duration_ns")])), None) or 0
+        rows = closing.get("rows")
+        listed = max(len(self._start), len(self._stop), len(rows) if isinstance(rows, list) else 0)
+        vm = trace.spec.get("vm")
+        planned = vm.get("vcpus") if isinstance(vm, dict) else None
+        self.vcpus = min(listed or (planned if isinstance(planned, int) else 0), VCPUS)
+
+    def end(self, last: int, vcpus: Iterable[int], whole: bool = True) -> int:
+        """The latest time of these vCPUs: ``last``, or what is said of them, or (``whole``) of the run."""
+        stamps = [_of(times, vcpu) for vcpu in vcpus for times in (self._start, self._stop, self._open)]
+        stopped = all(_of(self._stop, vcpu) is not None for vcpu in vcpus)
+        said = self._duration if whole or not stopped else 0
+        return max(last, said, *(stamp for stamp in stamps if stamp is not None))
+
+    def life(self, vcpu: int, rows: Rows | None, end: int, halted: int | None) -> Life:
+        start, stop, opened = (_of(times, vcpu) for times in (self._start, self._stop, self._open))
+        if start is None:
+            start = end if rows is None and vcpu < len(self._start) else 0  # it never ran, or nothing is said
+        if rows is None:
+            rows = Rows(0, 0, start, start, None)
+        # What contradicts the rows is damage, or of a row that came after the summary was made.
+        start, entered = min(start, rows.first), rows.last
+        stop = max(rows.stopped or end if stop is None else stop, entered)
+        if opened is not None and not entered <= opened <= stop:
+            opened = None
+        handling = rows.handling_ns + (0 if opened is None else stop - opened)
+        kvm_run = stop - start - handling
+        return Life(
+            vcpu=vcpu,
+            samples=rows.samples,
+            handling_ns=handling,
+            start=start,
+            entered=entered,
+            open=opened,
+            stop=stop,
+            end=end,
+            # Two clocks measure the two. Only how their rates vary within the run is cut off here.
+            halted_ns=None if halted is None else max(min(halted, kvm_run), 0),
+        )
+
+
+def _times(values: object) -> Sequence[int | None]:
+    if not isinstance(values, list):
+        return ()
+    return [value if isinstance(value, int) and 0 <= value < LATEST else None for value in values[:VCPUS]]
+
+
+def _of(times: Sequence[int | None], vcpu: int) -> int | None:
+    return times[vcpu] if vcpu < len(times) else None
+
+
+def _stopped(batch: Any) -> Any:
+    """With the handling time, and the t_entry of rows that have the flag LAST."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    last = pc.bit_wise_and(batch["flags"], pa.scalar(FLAGS["LAST"], pa.uint16())).cast(pa.bool_())
+    stopped = pc.if_else(last, batch["t_entry"], pa.scalar(None, pa.int64()))
+    handling = pc.subtract(batch["t_entry"], batch["t_exit"])
+    return batch.append_column("stopped", stopped).append_column("handling", handling)
+
+
+_ENDS = {"first": ("t_exit", "min"), "last": ("t_entry", "max"), "stopped": ("stopped", "max")}
+_SUMS = {"samples": ("handling", "count"), "handling_ns": ("handling", "sum")}
+ENDS = Grouping(("vcpu", "t_exit", "t_entry", "flags"), ("vcpu",), _ENDS, _stopped)
+SUMS = Grouping(ENDS.columns, ("vcpu",), _SUMS | _ENDS, _stopped)
