@@ -150,8 +150,8 @@ class Machine:
         deadline = self.plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0
         return for_vcpu(self.cpuid, index, self.plan.spec.vm.vcpus, self.plan.spec.cpu, tsc_deadline=deadline)
 
-    def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[PlannedDevice], Any]) -> None:
-        """Make the plan's devices and connect them; ``output`` gives what each prints to."""
+    def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[int], Any]) -> None:
+        """Make the plan's devices and connect them; ``output`` gives what each, by its index, prints to."""
         self.buses = Buses(self.plan.devices, self._device_failed)
         self._resources.callback(self.buses.close)
         for index, planned in enumerate(self.plan.devices):
@@ -163,7 +163,7 @@ class Machine:
             attachment = Attachment(
                 bus=self.buses.end_of(index),
                 irq=line,
-                output=output(planned),
+                output=output(index),
                 end=self._device_ends,
                 after=partial(self.buses.after, index),
             )

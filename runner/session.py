@@ -1,6 +1,5 @@
 """Running a spec: where the plan, the machine, the console and the recording meet."""
 
-import errno
 import math
 import os
 import sys
@@ -13,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from runner.console import Console, ConsoleClosed, Output, Watch
-from runner.devices import DeviceError, make
+from runner.devices import make
+from runner.files import Files
 from runner.loading import Loader
 from runner.result import Ending, Result, status, unmet
 from runner.terminal import HELP, Escapes, Input, Raw
 from tracer.errors import TraceError
 from vmspec.document import Document
 from vmspec.models import CRASHES, ENDS, Spec
-from vmspec.plan import Plan, PlannedDevice
+from vmspec.plan import Plan
 from vmspec.planner import plan as make_plan
 from vmspec.record import REASONS
 from vmspec.tracefiles import crash_path
@@ -84,6 +84,7 @@ class Session:
         self.inputs: list[Input] = []
         self.outputs: list[Output] = []
         self.standard: Output | None = None  # the one of "stdout"
+        self.files = Files(self.spec)
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
@@ -108,6 +109,7 @@ class Session:
         from runner.machine import Machine
         from runner.recording import Recording
 
+        stack.callback(self.files.close)
         self.machine = Machine(self.plan, loader)
         stack.callback(self.machine.close)
         self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed)
@@ -116,7 +118,7 @@ class Session:
         self.standard = self._output(self.output) if self.output is not None else None
         self.machine.attach(
             lambda planned: make(planned, self.spec.path.parent if self.spec.path else Path.cwd()),
-            lambda planned: self.console.printer(self._sink(planned, stack)),
+            lambda index: self.console.printer(self._sink(index)),
         )
         stats = self.machine.stats()
         raw = self._open_inputs(stack)
@@ -137,15 +139,16 @@ class Session:
         for output in self.outputs:
             output.close()
 
-    def _sink(self, planned: PlannedDevice, stack: ExitStack) -> Output | None:
-        match getattr(planned.model, "output", "stdout"):
+    def _sink(self, index: int) -> Output | None:
+        match getattr(self.plan.devices[index].model, "output", "stdout"):
             case "stdout":
+                if self.output is not None:
+                    self.files.standard("standard output", self.output, writes=True)
                 return self.standard
             case "none":
                 return None
             case path:
-                fd = open_file(planned, path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, stack)
-                return self._output(fd)
+                return self._output(self.files.open(f"device[{index}].output", Path(path), writes=True))
 
     def _open_inputs(self, stack: ExitStack) -> Raw:
         raw = Raw(-1)
@@ -156,8 +159,10 @@ class Session:
                     continue
                 case "stdin":
                     fd = self.input
+                    if fd is not None:
+                        self.files.standard("standard input", fd, writes=False)
                 case path:
-                    fd = open_file(planned, path, os.O_RDONLY, stack)
+                    fd = self.files.open(f"device[{index}].input", Path(path), writes=False)
             if fd is None:
                 continue
             escapes = None
@@ -260,15 +265,3 @@ def console_ending(error: ConsoleClosed) -> Ending:
     if error.unread:
         return Ending("console-closed", detail="nobody reads the console any more")
     return Ending("console-failed", detail=f"the console cannot be written: {error.strerror}")
-
-
-def open_file(planned: PlannedDevice, path: str | Path, flags: int, stack: ExitStack) -> int:
-    """A descriptor for a device's input or output, closed with the stack. Raises DeviceError."""
-    try:
-        # Neither waiting for a pipe's other end, nor taking a terminal for our own.
-        fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        why = "nobody has the pipe open to read" if error.errno == errno.ENXIO else error.strerror
-        raise DeviceError(f"device {planned.name}: cannot open {path}: {why}") from error
-    stack.callback(os.close, fd)
-    return fd

@@ -22,7 +22,7 @@ LAYERS = (
     ("runner.crash", "runner.facts"),
     ("runner.machine",),
     ("runner.vcpu", "runner.loading"),
-    ("runner.bus", "runner.rings", "runner.kernel"),
+    ("runner.bus", "runner.rings", "runner.kernel", "runner.files"),
     ("runner.kvm",),
     ("runner.devices", "runner.boot"),
     (

@@ -18,6 +18,7 @@ def replaced(path: Path, suffix: str) -> Iterator[Path]:
     if target.exists() and not (target.is_file() or target.is_dir()):  # the rename itself refuses a directory
         raise FileExistsError(errno.EEXIST, "it exists, and is not a file")
     temporary = target.with_name(target.name + suffix)
+    temporary.unlink(missing_ok=True)  # what a killed process left, or a link that would be followed
     try:
         yield temporary
         _sync(temporary)  # before the rename, and before the caller deletes what it was made from

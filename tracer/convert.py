@@ -12,6 +12,7 @@ from typing import Any
 from tracer.errors import TraceError
 from tracer.export import csv, parquet
 from tracer.merge import recoded, settled
+from tracer.paths import keep
 from tracer.reader import load, read_devices, read_metadata, read_summary
 from tracer.rewrite import empty, in_order, summary_metadata, write_file
 from tracer.rowfile import PARQUET_MAGIC, checked
@@ -33,8 +34,7 @@ def convert(source: Path, target: Path) -> int:
     kind = KINDS.get(target.suffix)
     if kind is None:
         raise TraceError(f"{target}: what is wanted is told by the suffix, one of {', '.join(KINDS)}")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise TraceError(f"{target} is the trace itself")
+    keep(target, (source,))
     schema, batches, summary = _opened(source)
     write = {"file": _file, "stream": _stream, "parquet": _parquet, "csv": _csv}[kind]
     try:

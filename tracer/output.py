@@ -4,11 +4,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tracer.errors import TraceError
+from tracer.paths import keep, table_files
+from tracer.sink import sink
 from vmspec.printable import printable
 
 WIDE = 10_000  # more columns than any terminal has
@@ -51,12 +53,22 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
     elif options.parquet is not None:
         import pyarrow.parquet
 
+        keep(options.parquet, _read(options))
         try:
-            pyarrow.parquet.write_table(next(iter(tables.values())), options.parquet)
-        except (OSError, pyarrow.ArrowException) as error:
+            with sink(options.parquet) as out:
+                pyarrow.parquet.write_table(next(iter(tables.values())), out)
+        except pyarrow.ArrowException as error:
             raise TraceError(f"cannot write {options.parquet}: {error}") from error
     else:
         _print(tables, head, None if options.all else SHOWN)
+
+
+def _read(options: argparse.Namespace) -> Iterator[Path]:
+    """The files that a command was given to read, which are all those in its options but the one to write."""
+    for name, value in vars(options).items():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and name != "parquet":
+                yield from table_files(path)
 
 
 def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:

@@ -2,10 +2,21 @@
 
 import fcntl
 import os
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tracer.errors import TraceError
-from vmspec.tracefiles import kernel_stream_path, ring_path, stream_path, trace_path
+from vmspec import fileuse
+from vmspec.tracefiles import (
+    kernel_path,
+    kernel_stream_path,
+    killed_path,
+    ring_path,
+    stream_path,
+    temporary_path,
+    trace_path,
+)
 
 
 def lock(ring: Path) -> int:
@@ -20,6 +31,24 @@ def lock(ring: Path) -> int:
     return descriptor
 
 
+def table_files(trace: Path) -> tuple[Path, ...]:
+    """What is read of a trace: itself, and the kernel's events beside it."""
+    return trace, kernel_path(trace), kernel_stream_path(trace)
+
+
+def keep(output: Path, reads: Iterable[Path]) -> None:
+    """Raises TraceError where writing ``output`` ("-": standard output) would overwrite a file that is read for it."""
+    standard = str(output) == "-"
+    if standard:
+        targets = {fileuse.opened(sys.stdout.fileno())}
+    else:
+        targets = {fileuse.identity(output), fileuse.identity(temporary_path(Path(os.path.realpath(output))))}
+    for file in reads:
+        if (found := fileuse.identity(file)) is not None and found in targets:
+            name = "standard output" if standard else output
+            raise TraceError(f"writing {name} would overwrite {file}, which is read: write to another file")
+
+
 def set_aside(path: Path) -> Path | None:
     """Rename what a killed run left at ``path`` to boot.killed.arrows and boot.killed.ring, replacing older ones.
 
@@ -32,7 +61,7 @@ def set_aside(path: Path) -> Path | None:
         raise TraceError(f"cannot record into {path}: it is not a file (--no-trace records nothing)")
     if path in (stream_path(path), ring_path(path)):
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
-    killed = trace_path(path).with_suffix(".killed")
+    killed = killed_path(path)
     moves = {
         kernel_stream_path(path): kernel_stream_path(killed),
         stream_path(path): stream_path(killed),

@@ -10,13 +10,13 @@ from attrs import frozen
 
 from tracer.errors import TraceError
 from tracer.kernelfile import finish_killed
-from tracer.paths import lock
+from tracer.paths import keep, lock
 from tracer.reader import Trace, load
 from tracer.rewrite import write_file
 from tracer.ringfile import Ring, RingFile
 from tracer.ringrows import ring_rows
 from tracer.schema import dictionaries, trace_schema
-from vmspec.tracefiles import ring_path, stream_path, trace_path
+from vmspec.tracefiles import kernel_path, kernel_stream_path, ring_path, stream_path, trace_path
 
 
 @frozen
@@ -41,8 +41,8 @@ def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None 
 
     given = Path(path)
     target = Path(output) if output is not None else trace_path(given)
-    if target in (stream_path(given), ring_path(given)):
-        raise TraceError(f"{target} is what would be recovered from; give another output")
+    for written in (target, kernel_path(target)):
+        keep(written, (stream_path(given), ring_path(given), kernel_stream_path(given)))
     with Salvage(given) as salvage:
         try:
             write_file(target, salvage.batches, salvage.schema, salvage.summary())

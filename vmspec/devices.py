@@ -161,6 +161,10 @@ class Python(DeviceModel):
     irq: int | None = field(default=None, metadata=key(Integer(0, layout.IOAPIC_PINS - 1), "ISA interrupt"))
     options: dict[str, object] = field(factory=dict, metadata=key(Options(), "keyword arguments of the class"))
 
+    def module(self, directory: Path) -> Path:
+        """The file of the class, for a spec in ``directory``."""
+        return directory.joinpath(*self.cls.partition(":")[0].split(".")).with_suffix(".py")
+
     def ranges(self) -> tuple[Range, ...]:
         if self.port is not None:
             return (Range("port", *self.port),)

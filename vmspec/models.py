@@ -6,16 +6,16 @@ device models are in :mod:`vmspec.devices`.
 """
 
 from collections.abc import Iterator
-from os.path import normpath
 from pathlib import Path
 from typing import ClassVar
 
 from attrs import field, frozen
 
-from vmspec import layout, tracefiles
-from vmspec.devices import KINDS, Device, Serial
+from vmspec import fileuse, layout
+from vmspec.devices import KINDS, Device, Python, Serial
+from vmspec.fileuse import Use, use
 from vmspec.guest_values import Code, Registers
-from vmspec.keypath import KeyPath, join
+from vmspec.keypath import KeyPath, split
 from vmspec.tables import Kinds, Table
 from vmspec.value import Model, key
 from vmspec.values import Address, Choice, Duration, File, Flag, Integer, Many, Size, Text
@@ -152,22 +152,21 @@ class Spec(Model):
         readers = [n for n, device in enumerate(self.devices) if isinstance(device, Serial) and device.input == "stdin"]
         for n in readers[1:]:
             yield ("device", n, "input"), f'stdin is read by device[{readers[0]}] already; give "none" or a file'
-        first: dict[str, tuple[KeyPath, bool]] = {}
-        for where, file, writes in self._files():
-            place, written = first.setdefault(normpath(file), (where, writes))
-            if place != where and (writes or written) and not str(file).startswith("/dev/"):
-                yield where, f"{file.name} is {join(place) or 'this spec'} too, and would be written"
+        for where, message in fileuse.conflicts(self.uses()):
+            yield split(where), message
 
-    def _files(self) -> Iterator[tuple[KeyPath, Path, bool]]:
-        """Every file that the spec names: where, which, and whether a run writes it."""
+    def uses(self) -> Iterator[Use]:
+        """Every use of a file that a run of this spec makes, by its key."""
         if self.path is not None:
-            yield (), self.path, False
+            yield use("this spec", self.path, False)
         for name in ("kernel", "initrd", "symbols"):
             if (file := getattr(self.boot, name)) is not None:
-                yield ("boot", name), file, False
+                yield use(f"boot.{name}", file, False)
         for n, device in enumerate(self.devices):
+            if isinstance(device, Python) and self.path is not None:
+                yield use(f"device[{n}].class", device.module(self.path.parent), False)
             for name, writes in (("input", False), ("output", True)):
                 if isinstance(file := getattr(device, name, None), Path):
-                    yield ("device", n, name), file, writes
-        for file in tracefiles.all_of(self.trace.path) if self.trace.path is not None else ():
-            yield ("trace", "path"), file, True
+                    yield use(f"device[{n}].{name}", file, writes)
+        if self.trace.path is not None:
+            yield from fileuse.recording("trace.path", self.trace.path)

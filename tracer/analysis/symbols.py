@@ -82,21 +82,23 @@ def namer(trace: Trace, rips: Sequence[int], given: Path | None = None, offset: 
 
 def _own(trace: Trace) -> tuple[Symbols | None, str]:
     """The symbols of the files that the trace's spec names, if they are there, and of the run's kernel only that."""
-    boot = trace.spec.get("boot")
-    boot = boot if isinstance(boot, dict) else {}
     problems = []
-    for key in ("symbols", "kernel"):
-        path = boot.get(key)
-        if not isinstance(path, str):
-            continue
+    for key, path in symbol_files(trace).items():
         try:
-            if key == "kernel" and not _same(trace, Path(path)):
+            if key == "kernel" and not _same(trace, path):
                 problems.append(f"{path} is not the kernel that ran")
                 continue
-            return read(Path(path)), path
+            return read(path), str(path)
         except ImageError as error:
             problems.append(f"{path} {error}")
     return None, "; ".join(problems) or "none: give --symbols FILE"
+
+
+def symbol_files(trace: Trace) -> dict[str, Path]:
+    """The files with symbols that the trace's spec names, by their keys, the best first."""
+    boot = trace.spec.get("boot")
+    boot = boot if isinstance(boot, dict) else {}
+    return {key: Path(path) for key in ("symbols", "kernel") if isinstance(path := boot.get(key), str)}
 
 
 def _same(trace: Trace, path: Path) -> bool:

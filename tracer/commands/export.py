@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tracer.errors import TraceError
+from tracer.paths import keep, table_files
 from tracer.reader import Trace, load
 from tracer.sink import sink
 
@@ -38,8 +39,7 @@ def run(options: argparse.Namespace) -> int:
         raise TraceError(f"--weight is for --collapsed: --{options.format} has exits and times both")
     trace = load(options.file)
     output = options.output or options.file.with_suffix(FORMATS[options.format][0])
-    if output.exists() and output.samefile(options.file):
-        raise TraceError(f"{output} is the trace itself: give another name with -o")
+    keep(output, table_files(options.file))
     with sink(output) as out:
         _write(trace, out, options)
     if str(output) != "-":

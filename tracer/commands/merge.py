@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tracer.errors import TraceError
 from tracer.merge import merge
+from tracer.paths import keep
 from tracer.reader import load
 from vmspec.tracefiles import kernel_path
 
@@ -22,8 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Merge, and say what became of it."""
     if len(options.files) < 2:
         raise TraceError("a merge takes two traces or more")
-    if any(options.output.exists() and options.output.samefile(file) for file in options.files if file.exists()):
-        raise TraceError(f"{options.output} is one of the traces to merge")
+    keep(options.output, options.files)
     rows = merge([load(file) for file in options.files], options.output, by_start=options.by_start)
     beside = [str(kernel_path(file)) for file in options.files if kernel_path(file).exists()]
     lost = f"; the kernel's events are not in it: {', '.join(beside)}" if beside else ""

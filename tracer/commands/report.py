@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tracer.analysis.symbols import namer
-from tracer.errors import TraceError
+from tracer.analysis.symbols import namer, symbol_files
 from tracer.html.data import gather
 from tracer.html.page import no_symbols, render
 from tracer.html.tables import Symbols
+from tracer.paths import keep, table_files
 from tracer.reader import Trace, load
 from tracer.sink import sink
 
@@ -23,8 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the page."""
     trace = load(options.file)
     output = options.output or options.file.with_suffix(".html")
-    if output.exists() and output.samefile(options.file):
-        raise TraceError(f"the report would overwrite the trace {options.file}: give another name with -o")
+    keep(output, (*table_files(options.file), *symbol_files(trace).values()))
     findings = gather(trace)
     html = render(trace, findings, symbols=_symbols(trace, findings.rips)).encode(errors="replace")
     with sink(output) as out:

@@ -34,7 +34,7 @@ def test_the_default_is_beside_the_trace(tmp_path, capsys):
 def test_a_trace_is_not_written_over_itself(tmp_path, capsys):
     path = write_trace(tmp_path / "a.arrow", some_rows())
     assert main(["export", str(path), "--csv", "-o", str(path)]) == 2
-    assert "is the trace itself" in capsys.readouterr().err
+    assert "would overwrite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("format_", FORMATS)
