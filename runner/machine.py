@@ -11,7 +11,7 @@ from runner.bus import Buses
 from runner.cpuid import CpuidEntry, for_vcpu
 from runner.devices.device import Attachment, Device, DeviceError, Line, raised
 from runner.kvm.errors import HostError, KvmError
-from runner.kvm.ioctl import ffi, lib
+from runner.kvm.ioctl import lib
 from runner.kvm.stats import Stats
 from runner.kvm.system import System
 from runner.kvm.vcpu import VCPU
@@ -70,7 +70,6 @@ class Machine:
         self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
         self.stopping = threading.Event()  # set once the run is to end
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
-        self._address: Any = None  # of the RAM mapping, as C sees it
         self._mmap_size = 0
         self._lock = threading.Lock()
         self._stats: list[Stats] = []
@@ -86,8 +85,6 @@ class Machine:
 
     def _realise(self) -> None:
         """Execute the plan's calls in order."""
-        self._resources.callback(self._release)  # before there is anything to release: an interrupt may come between
-        self._address = ffi.from_buffer(self.memory.buffer)
         for step, call in enumerate(self.plan.calls):
             try:
                 self._execute(call)
@@ -96,10 +93,6 @@ class Machine:
                 error.capability = call.requires
                 raise
         self._loader.state()  # vCPUs may run once all is in memory
-
-    def _release(self) -> None:
-        if self._address is not None:
-            ffi.release(self._address)
 
     def _execute(self, call: Call) -> None:
         if call.requires is not None and not self.system.check_extension(call.requires):
@@ -125,7 +118,7 @@ class Machine:
             case "KVM_CREATE_PIT2", int(flags), _:
                 self.vm.create_pit2(flags)
             case "KVM_SET_USER_MEMORY_REGION", Slot() as slot, _:
-                self.vm.set_user_memory_region(slot, int(ffi.cast("uintptr_t", self._address)))
+                self.vm.set_user_memory_region(slot, self.memory.address)
             case "KVM_GET_VCPU_MMAP_SIZE", _, _:
                 self._mmap_size = self.system.vcpu_mmap_size()
             case "KVM_GET_SUPPORTED_CPUID", _, _:
