@@ -22,8 +22,8 @@ def measure() -> list[Figure]:
         lab = [ROOT / "tests" / "lab" / "lab", "--timeout", "1200s", "--share", share, "--"]
         command = [sys.executable, HERE / "inlab.py", out, str(RUNS)]
         subprocess.run([*lab, *command], check=True, stdin=subprocess.DEVNULL, cwd=ROOT)
-        times = json.loads(out.read_text())
-    medians = {name: statistics.median(values) for name, values in times.items()}
+        measured = json.loads(out.read_text())
+    medians = {name: statistics.median(values) for name, values in measured["seconds"].items()}
     figures = [Figure(f"Linux to userspace in the lab: {name}", value, "s") for name, value in medians.items()]
     ratio = medians["vmrun"] / medians["QEMU microvm"]
     without = medians["vmrun, not recording"]
@@ -35,5 +35,10 @@ def measure() -> list[Figure]:
             "Linux to userspace: recording the kernel too / not recording",
             medians["vmrun, recording the kernel too"] / without,
             "ratio",
+        ),
+        *(
+            Figure(f"{event} of a boot in the lab: {name}", count, "")
+            for name, counts in measured["events"].items()
+            for event, count in counts.items()
         ),
     ]
