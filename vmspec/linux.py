@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vmspec import layout, memory_map
-from vmspec.image import BzImage, Elf, ImageError, bzimage, elf, opened
+from vmspec.image import BzImage, Elf, ImageError, bzimage, elf, foreign, opened
 from vmspec.models import Boot, Spec
 from vmspec.plan import Entry, Placement, Slot, Start
 from vmspec.problems import Problem
@@ -84,7 +84,9 @@ def _bzimage(boot: Boot, image: BzImage) -> Kernel:
     # 32-bit: a kernel that is not relocatable says itself where its entry is.
     code32 = load if image.relocatable else image.code32_start
     if not load <= code32 < load + size:
-        raise ImageError("starts through its 16-bit setup code only, which is not supported")
+        raise ImageError(
+            "starts through its 16-bit setup code only, as iPXE and Syslinux's programs do, which needs a BIOS"
+        )
     entry = Entry("protected", code32, {"rsi": layout.BOOT_PARAMS, "rflags": 2})
     return Kernel("linux32", entry, (placement,), end, notes)
 
@@ -130,8 +132,8 @@ def _initrd(path: Path | None, bottom: int, top: int, problems: list[Problem]) -
         return ()
     try:
         with opened(path) as source:
-            if elf.recognise(source) or bzimage.recognise(source):
-                raise ImageError("is a kernel or a program, not an initrd")
+            if (what := foreign.initrd(source)) is not None:
+                raise ImageError(f"is {what}")
             size = source.size
     except ImageError as error:
         problems.append(Problem("boot.initrd", str(error), str(path)))

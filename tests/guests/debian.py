@@ -74,6 +74,11 @@ def busybox(*, update: bool = False) -> Path:
     return _package("busybox", lambda: "busybox-static", update=update) / "bin" / "busybox"
 
 
+def files(package: str, *, update: bool = False) -> Path:
+    """The tree of files of any package, by its exact name."""
+    return _package(f"package-{package}", lambda: package, update=update)
+
+
 def vmlinux(kernel: Kernel) -> Path:
     """The ELF kernel inside a bzImage, without symbols, kept beside it.
 

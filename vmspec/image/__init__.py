@@ -3,7 +3,7 @@
 The classes here are made anew at every start of the program: named tuples take a fifth of attrs classes' time.
 """
 
-from vmspec.image import bzimage, elf, foreign
+from vmspec.image import bzimage, elf, foreign, multiboot
 from vmspec.image.bzimage import BzImage
 from vmspec.image.elf import Elf
 from vmspec.image.source import ImageError, Source, opened
@@ -19,9 +19,13 @@ def identify(source: Source, flat: bool = False) -> BzImage | Elf | None:
     """
     # Order matters: an EFI-capable bzImage also begins as a PE file does.
     if elf.recognise(source):
+        header = multiboot.find(source.start(multiboot.ROOM2))
+        # Its loader enters 32-bit code; a 64-bit file may name that apart from the entry that is ours.
+        if header is not None and not (header.entry and elf.is_64bit(source)):
+            raise ImageError(f"is {foreign.multiboot_image(header)}")
         return elf.read(source)
     if bzimage.recognise(source):
         return bzimage.read(source)
-    if not flat and (name := foreign.recognise(source)):
-        raise ImageError(f"is {name}")
+    if not flat and (what := foreign.kernel(source)) is not None:
+        raise ImageError(f"is {what}")
     return None

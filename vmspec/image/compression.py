@@ -29,6 +29,20 @@ def unpack(source: Source, offset: int, size: int) -> Iterator[bytes] | None:
     return None
 
 
+def peek(source: Source) -> tuple[str, bytes] | None:
+    """How a whole file is compressed ("a gzip file") and the first bytes in it, none where it is damaged; None where it
+    is not compressed."""
+    head = source.start(9)
+    for magic, unpacker, enough, name in FILES:
+        if not head.startswith(magic):
+            continue
+        try:
+            return name, next(unpacker(Payload(source, 0, min(enough, source.size))), b"")
+        except Exception:  # whatever a decompressor raises, or a package is missing
+            return None if unpacker is _lzma else (name, b"")  # its magic number is hardly one
+    return None
+
+
 class Payload:
     """A part of an image file as a readable file."""
 
@@ -128,6 +142,16 @@ def _lz4(payload: Payload) -> Iterator[bytes]:
         yield block.decompress(payload.exactly(packed), LZ4_BLOCK)
 
 
+def _lz4_frame(payload: Payload) -> Iterator[bytes]:
+    from lz4 import frame
+
+    yield frame.LZ4FrameDecompressor().decompress(payload.read(), PIECE)
+
+
+def _lzo(payload: Payload) -> Iterator[bytes]:
+    return iter(())  # Python has no decompressor for it
+
+
 def _zstd(payload: Payload) -> Iterator[bytes]:
     import zstandard
 
@@ -149,4 +173,16 @@ FORMATS: tuple[tuple[bytes, Unpacker], ...] = (
     (b"\x02\x21\x4c\x18", _lz4),
     (b"\x28\xb5\x2f\xfd", _zstd),
     (b"\x7fELF", _stored),
+)
+# Files of their own, as users meet them: magic number, how to unpack them, how much gives the first bytes in them (a
+# block), their name.
+FILES: tuple[tuple[bytes, Unpacker, int, str], ...] = (
+    (b"\x1f\x8b", _gzip, 1 << 12, "a gzip file"),
+    (b"\xfd7zXZ\x00", _xz, 1 << 16, "an xz file"),
+    (b"\x28\xb5\x2f\xfd", _zstd, 1 << 18, "a zstd file"),
+    (b"\x02\x21\x4c\x18", _lz4, 4 + 4 + LZ4_PACKED_MAX, "an lz4 file"),
+    (b"\x04\x22\x4d\x18", _lz4_frame, 1 << 18, "an lz4 file"),
+    (b"BZh", _bzip2, 1 << 20, "a bzip2 file"),
+    (b"\x89LZO\0\r\n\x1a\n", _lzo, 0, "an LZO file"),
+    (b"\x5d\x00\x00", _lzma, 1 << 16, "an lzma file"),
 )

@@ -41,6 +41,11 @@ def recognise(source: Source) -> bool:
     return source.start(len(MAGIC)) == MAGIC
 
 
+def is_64bit(source: Source) -> bool:
+    """Whether a recognised ELF file is a 64-bit one."""
+    return source.start(5)[4:] == bytes([CLASS64])
+
+
 def read(source: Source) -> Elf:
     """The program headers of a recognised ELF file, checked against themselves and the file."""
     ident = source.read(0, 20, "the ELF header")
@@ -48,14 +53,17 @@ def read(source: Source) -> Elf:
     machine = int.from_bytes(ident[18:20], order)  # type: ignore[arg-type]
     if ident[4] != CLASS64 or machine != EM_X86_64 or ident[5] != LITTLE:
         bits = {1: "32-bit ", CLASS64: "64-bit "}.get(ident[4], "")
-        raise ImageError(f"is a {bits}ELF file for {MACHINES.get(machine, f'machine {machine}')}, not for x86-64")
+        raise ImageError(
+            f"is a {bits}ELF file for {MACHINES.get(machine, f'machine {machine}')}, not for x86-64: "
+            "give a 64-bit kernel"
+        )
     fields = HEADER.unpack(source.read(0, HEADER.size, "the ELF header"))
     kind, entry, table, entry_size, count = fields[1], fields[4], fields[5], fields[9], fields[10]
     match kind:
         case 2 | 3:  # ET_EXEC, ET_DYN
             pass
         case 1:
-            raise ImageError("is an ELF object file, not a linked kernel")
+            raise ImageError("is an ELF object file (or a kernel module), not a linked kernel")
         case 4:
             raise ImageError("is an ELF core dump, not a kernel")
         case _:

@@ -1,49 +1,179 @@
-"""Files that are given as kernels by mistake, or that need another loader: known by their first bytes."""
+"""Files that are given as a kernel or an initrd by mistake, or need another loader: known by their first bytes."""
 
+import re
 import struct
+from typing import NamedTuple
 
+from vmspec.image import compression, multiboot
 from vmspec.image.source import Source
 
-# (offset, bytes there, what it is)
-SIGNATURES = (
-    (0, b"\x1f\x8b", "a gzip file: unpack it, or give the bzImage"),
-    (0, b"\xfd7zXZ\x00", "an xz file: unpack it, or give the bzImage"),
-    (0, b"\x28\xb5\x2f\xfd", "a zstd file: unpack it, or give the bzImage"),
-    (0, b"\x02\x21\x4c\x18", "an lz4 file: unpack it, or give the bzImage"),
-    (0, b"\x04\x22\x4d\x18", "an lz4 file: unpack it, or give the bzImage"),
-    (0, b"BZh", "a bzip2 file: unpack it, or give the bzImage"),
-    (0, b"070701", "a cpio archive, an initrd perhaps: it goes into boot.initrd"),
-    (0, b"070702", "a cpio archive, an initrd perhaps: it goes into boot.initrd"),
-    (0, b"!<arch>\n", "an archive (a package or a static library), not a kernel"),
-    (0, b"QFI\xfb", "a qcow2 disk image, not a kernel"),
-    (0, b"#!", "a script, not a kernel"),
-    (0x38, b"ARM\x64", "an AArch64 Linux image, not for x86-64"),
-    (0x38, b"RSC\x05", "a RISC-V Linux image, not for x86-64"),
-    (0x8001, b"CD001", "an ISO 9660 disk image, not a kernel"),
-    (0, b"MZ", "an EFI program without a Linux setup header, not a kernel"),
+HEAD = 0x10048  # bytes looked at: btrfs has its mark last of all
+
+CPIO = (b"070701", b"070702")  # newc, and that with checksums: what Linux unpacks (init/initramfs.c)
+GZIP = b"\x1f\x8b"
+TO_INITRD = "give it as boot.initrd, and a kernel as boot.kernel"
+TO_KERNEL = "give it as boot.kernel"
+NEED_KERNEL = "give a Linux kernel (bzImage or ELF vmlinux)"
+FLAT = "a flat image (objcopy -O binary) with boot.mode and boot.load"
+
+
+class Format(NamedTuple):
+    """A format: ``magic`` at ``offset`` tells it. ``advice`` is what to do where it was given as a kernel; None: to
+    give a kernel. As an initrd it is refused unless Linux could use it as one (``disk``: as an old-style RAM disk)."""
+
+    offset: int
+    magic: bytes
+    name: str
+    advice: str | None = None
+    disk: bool = False
+
+
+FORMATS = (
+    Format(0x38, b"ARM\x64", "an AArch64 Linux image", "vmrun runs x86-64 guests"),
+    Format(0x38, b"RSC\x05", "a RISC-V Linux image", "vmrun runs x86-64 guests"),
+    Format(0x24, b"\x18\x28\x6f\x01", "an ARM Linux zImage", "vmrun runs x86-64 guests"),
+    Format(4, b"zimg", "a compressed EFI kernel of another architecture", "vmrun runs x86-64 guests"),
+    Format(0, b"\x27\x05\x19\x56", "a U-Boot image", "take out what it wraps: dumpimage -p 0 -o FILE IMAGE"),
+    Format(0, b"\xd0\x0d\xfe\xed", "a device tree, or a U-Boot FIT image", "take the kernel out: dumpimage -l IMAGE"),
+    Format(0, b"!<arch>\ndebian-binary", "a Debian package", "unpack it: dpkg-deb -x PACKAGE FOLDER"),
+    Format(0, b"!<arch>\n", "an archive of object files"),
+    Format(0, b"\xed\xab\xee\xdb", "an RPM package", "unpack it: rpm2cpio PACKAGE | cpio -id"),
+    Format(0, b"PK\x03\x04", "a zip archive", "unpack it"),
+    Format(257, b"ustar", "a tar archive", "unpack it; an initrd is a cpio archive"),
+    Format(0, b"QFI\xfb", "a qcow2 disk image"),
+    Format(0, b"KDMV", "a VMDK disk image"),
+    Format(0, b"# Disk DescriptorFile", "a VMDK disk image"),
+    Format(0x40, b"\x7f\x10\xda\xbe", "a VDI disk image"),
+    Format(0, b"conectix", "a VHD disk image"),
+    Format(0, b"vhdxfile", "a VHDX disk image"),
+    Format(0x8001, b"CD001", "an ISO 9660 disk image", "mount it: kernel and initrd are in /boot, /live or /isolinux"),
+    Format(512, b"EFI PART", "a disk image with a GPT"),
+    Format(4096, b"EFI PART", "a disk image with a GPT"),
+    Format(0, b"hsqs", "a squashfs file system", disk=True),
+    Format(0x438, b"\x53\xef", "an ext2, ext3 or ext4 file system", disk=True),
+    Format(0x400, b"\xe2\xe1\xf5\xe0", "an EROFS file system", disk=True),
+    Format(0, b"\x45\x3d\xcd\x28", "a cramfs file system", disk=True),
+    Format(0, b"-rom1fs-", "a romfs file system", disk=True),
+    Format(0, b"XFSB", "an XFS file system", disk=True),
+    Format(0x10040, b"_BHRfS_M", "a btrfs file system", disk=True),
+    Format(0x36, b"FAT", "a FAT file system", disk=True),
+    Format(0x52, b"FAT32", "a FAT file system", disk=True),
+    Format(0, b"#!", "a script"),
+    Format(0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "fetch it: git lfs pull"),
+    Format(0, b"070707", "a cpio archive of the old format", "make it anew with cpio -o -H newc, for boot.initrd"),
+    Format(0, b"\xc7\x71", "a cpio archive of the old format", "make it anew with cpio -o -H newc, for boot.initrd"),
 )
-# (name, magic, bytes searched, alignment): multiboot 1 and 2, section 3.1
-MULTIBOOT = (("multiboot", 0x1BADB002, 8192, 4), ("multiboot2", 0xE85250D6, 32768, 8))
+# Texts, by what the first line that is neither empty nor a comment is like.
+TEXTS = (
+    (rb"(?i)<!doctype html|<html|<\?xml", "an HTML or XML page, of a download that failed perhaps", NEED_KERNEL),
+    (rb"\[\[?[A-Za-z0-9_.\" -]+\]\]?\s*(#|$)", "a TOML or INI file; a spec is run by: vmrun SPEC", NEED_KERNEL),
+    (rb"[0-9a-f]{8,16} [A-Za-z?] \S+", "a System.map", "give it as boot.symbols, and the kernel as boot.kernel"),
+    (rb"CONFIG_[A-Z0-9_]+=", "a kernel configuration", NEED_KERNEL),
+)
+MACHINES = {0x14C: "32-bit x86", 0x8664: "x86-64", 0x1C0: "ARM", 0x1C2: "ARM", 0x1C4: "ARM", 0xAA64: "AArch64"}
+MACHINES |= {0x5032: "RISC-V", 0x5064: "RISC-V", 0x6264: "LoongArch"}
+EFI = {10: "application", 11: "boot service driver", 12: "run-time driver"}
 
 
-def recognise(source: Source) -> str | None:
-    """What the file is, in words that follow "is", or None."""
-    head = source.start(0x8006)
-    for offset, magic, name in SIGNATURES:
-        if head[offset : offset + len(magic)] == magic:
-            return name
-    header = multiboot(head)
-    return f"a {header} image, which is not supported" if header else None
+def kernel(source: Source) -> str | None:
+    """What a file is that was given as a kernel and is none, in words that follow "is"; None: not known."""
+    head = source.start(HEAD)
+    if head.startswith(CPIO):
+        return f"a cpio archive, an initrd: {TO_INITRD}"
+    if (packed := compression.peek(source)) is not None:
+        return _packed(*packed)
+    found = _format(head) or _program(head)
+    if found is None and (header := multiboot.find(head)) is not None:
+        return multiboot_image(header)
+    found = found or _text(head) or _boot_sector(head, source.size)
+    return f"{found[0]}: {found[1]}" if found is not None else None
 
 
-def multiboot(head: bytes) -> str | None:
-    """Which multiboot header the first bytes of a file hold, told by magic and checksum."""
-    for name, magic, room, step in MULTIBOOT:
-        at = -1
-        while (at := head.find(struct.pack("<I", magic), at + 1, room)) >= 0:
-            if at % step or at + 16 > len(head):
-                continue
-            words = struct.unpack_from("<4I", head, at)
-            if not sum(words[:3] if name == "multiboot" else words) & 0xFFFFFFFF:
-                return name
+def initrd(source: Source) -> str | None:
+    """What a file is that was given as an initrd and that Linux could not use as one; None: it may be one."""
+    head = source.start(HEAD)
+    if (what := _kernel(head)) is not None:
+        return f"{what}, not an initrd: {TO_KERNEL}"
+    if head.startswith(CPIO):
+        return None
+    # Only what is quickly looked into: an initrd is there at every start.
+    if head.startswith(GZIP) and (packed := compression.peek(source)) is not None:
+        what = _kernel(packed[1])
+        return f"{packed[0]} with {what} in it, not an initrd: unpack it, for boot.kernel" if what is not None else None
+    for found in FORMATS:
+        if not found.disk and head[found.offset : found.offset + len(found.magic)] == found.magic:
+            return f"{found.name}, not an initrd" + (f": {found.advice}" if found.advice else "")
+    if (text := _program(head) or _text(head)) is not None:
+        return f"{text[0]}, not an initrd"
     return None
+
+
+def multiboot_image(header: multiboot.Header) -> str:
+    """What is wrong with an image that has a Multiboot header."""
+    return f"a {header.name} kernel, which needs GRUB or another Multiboot loader: {NEED_KERNEL}, or {FLAT}"
+
+
+def _packed(name: str, head: bytes) -> str:
+    """A compressed file, by the first bytes that are in it."""
+    if head.startswith(CPIO):
+        return f"{name} with a cpio archive in it, an initrd: {TO_INITRD}"
+    if (header := multiboot.find(head)) is not None:
+        return f"{name} with a {header.name} kernel in it, which vmrun does not start: {NEED_KERNEL}"
+    if (what := _kernel(head)) is not None:
+        return f"{name} with {what} in it: unpack it"
+    return f"{name}: unpack it, or give the bzImage"
+
+
+def _kernel(head: bytes) -> str | None:
+    """The kernel that bytes begin, by name."""
+    if head[0x202:0x206] == b"HdrS":
+        return "a Linux kernel (bzImage)"
+    if head.startswith(b"\x7fELF"):
+        return "an ELF kernel or program"
+    return None
+
+
+def _format(head: bytes) -> tuple[str, str] | None:
+    for found in FORMATS:
+        if head[found.offset : found.offset + len(found.magic)] == found.magic:
+            return found.name, found.advice or NEED_KERNEL
+    return None
+
+
+def _program(head: bytes) -> tuple[str, str] | None:
+    """A program in the PE format, for EFI or Windows (PE/COFF specification, sections 2 to 4), or one for DOS."""
+    if not head.startswith(b"MZ") or len(head) < 0x40:
+        return None
+    at = struct.unpack_from("<I", head, 0x3C)[0]
+    if head[at : at + 4] != b"PE\0\0" or at + 0x60 > len(head):
+        return "a DOS program", NEED_KERNEL
+    machine, count, optional = *struct.unpack_from("<HH", head, at + 4), struct.unpack_from("<H", head, at + 20)[0]
+    subsystem = struct.unpack_from("<H", head, at + 24 + 68)[0]
+    cpu = MACHINES.get(machine, f"machine {machine:#x}")
+    names = [head[section : section + 8].rstrip(b"\0") for section in
+             range(at + 24 + optional, min(at + 24 + optional + 40 * count, len(head)), 40)]  # fmt: skip
+    if b".linux" in names:
+        take = "take kernel and initrd out: objcopy -O binary -j .linux (and .initrd) IMAGE FILE"
+        return f"a unified kernel image for EFI ({cpu})", take
+    if subsystem in EFI:
+        return f"an EFI {EFI[subsystem]} for {cpu}, which needs UEFI firmware", NEED_KERNEL
+    return f"a Windows program for {cpu}", NEED_KERNEL
+
+
+def _text(head: bytes) -> tuple[str, str] | None:
+    """A text, where it is one that is known."""
+    for line in head[:4096].removeprefix(b"\xef\xbb\xbf").splitlines():
+        if not line.strip() or line.startswith((b"#", b";")):
+            continue
+        return next(((name, advice) for like, name, advice in TEXTS if re.match(like, line)), None)
+    return None
+
+
+def _boot_sector(head: bytes, size: int) -> tuple[str, str] | None:
+    """A PC's boot sector, alone or before a partitioned disk."""
+    if head[510:512] != b"\x55\xaa":
+        return None
+    entries = [head[at : at + 16] for at in range(446, 510, 16)]
+    if size > 512 and any(entry[4] for entry in entries) and all(entry[0] in (0, 0x80) for entry in entries):
+        return "a disk image with an MBR", NEED_KERNEL
+    return "a boot sector", 'it needs a BIOS; without one it starts with boot.mode = "real" and boot.load = 0x7c00'

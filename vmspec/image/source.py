@@ -50,15 +50,28 @@ def opened(path: Path) -> Iterator[Source]:
     """The file at ``path``, which must be a regular one."""
     try:
         file = open(path, "rb", buffering=0, opener=_open)  # noqa: SIM115 - closed below
+    except IsADirectoryError as error:
+        raise ImageError("is a directory, not a file") from error
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
     with file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError("is not a regular file")
+            raise ImageError(f"is {kind(status.st_mode)}, not a regular file")
         if not status.st_size:
             raise ImageError("is empty")
         yield Source(file, status.st_size)
+
+
+def kind(mode: int) -> str:
+    """What a file that is no regular one is, by its mode."""
+    match stat.S_IFMT(mode):
+        case stat.S_IFIFO:
+            return "a named pipe"
+        case stat.S_IFSOCK:
+            return "a socket"
+        case _:
+            return "a device"
 
 
 def _open(path: str, flags: int) -> int:

@@ -1,0 +1,31 @@
+"""Files of Debian's packages that are given as kernels by mistake."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from vmspec import SpecError, loads
+from vmspec.planner import plan
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "guests"))
+import debian
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "what"),
+    [
+        ("grub-invaders", "boot/invaders.exec", "is a Multiboot kernel, which needs GRUB"),
+        ("xen-hypervisor-4.17-amd64", "boot/xen-4.17-amd64.gz", "is a gzip file with a Multiboot kernel in it"),
+        ("xen-hypervisor-4.17-amd64", "boot/xen-4.17-amd64.efi", "is an EFI application for x86-64"),
+        ("ipxe", "boot/ipxe.lkrn", "starts through its 16-bit setup code only"),
+        ("memtest86+", "usr/lib/memtest86+/memtest86+x64.iso", "is an ISO 9660 disk image"),
+    ],
+)
+def test_what_is_no_kernel_is_named(package, name, what):
+    path = debian.files(package) / name
+    spec = loads(f'[vm]\nname = "x"\n[boot]\nkernel = "{path}"\n', path.parent)
+    with pytest.raises(SpecError, match=what):
+        plan(spec)
