@@ -4,12 +4,10 @@ import argparse
 import errno
 import gc
 import os
-import signal
 import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from runner.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
 from vmspec import SpecError, __version__
@@ -19,11 +17,8 @@ STATUSES = """exit status:
   0  the guest ended as the spec expects        4  the guest crashed
   1  an expectation was not met                 5  the guest did not end in time
   2  the spec or the call is wrong              6  the trace or console could not be written
-  3  the host cannot run it                   130  interrupted
+  3  the host cannot run it                   130  interrupted: a signal, or nobody reads the console
 A guest that ends through debug-exit chooses its own status: the written value times two, plus one."""
-
-
-STOP = threading.Event()  # a signal has asked for the end
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the spec that the arguments name, say how it ended; returns the exit status."""
     try:
+        from runner import signals
         from runner.session import run
     except ImportError as error:
         if "_native" not in str(error):
@@ -58,10 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from tracer.errors import TraceError
     from vmspec.image.source import ImageError
 
-    STOP.clear()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-            signal.signal(number, interrupt)
+    signals.catch_all()
     try:
         result = run(
             arguments.spec,
@@ -71,7 +64,6 @@ def execute(arguments: argparse.Namespace) -> int:
             # With --json the result stands alone on standard output.
             output=descriptor(sys.stderr if arguments.json else sys.stdout),
             notice=notice,
-            stop=STOP,
         )
     except SpecError as error:
         return complain(error, WRONG)
@@ -131,17 +123,6 @@ def descriptor(stream: object) -> int | None:
     except (AttributeError, OSError, ValueError):
         return None
     return number
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """The first signal ends the run in order; later ones must not disturb that.
-
-    The exception may be lost, as in one of the interpreter's own callbacks; the event is not.
-    """
-    STOP.set()
-    for other in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(other, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def notice(text: str) -> None:

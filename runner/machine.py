@@ -1,5 +1,8 @@
 """The machine: a plan realised by KVM calls, run until something ends it, and taken down again."""
 
+import math
+import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +29,7 @@ from vmspec.threads import Worker
 
 DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may have asked a device for
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
-LOOK = 0.25  # seconds after which it is looked whether a run is to be stopped
+LOOK = 0.25  # seconds after which it is looked whether the caller wants the run to be stopped
 PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
 
 
@@ -78,6 +81,7 @@ class Machine:
         self._deliverer: Worker | None = None
         self._rings: Rings
         self._gate = threading.Event()  # where vCPU threads wait before the guest
+        self.event = -1  # eventfd: it is to be looked whether the run ends
         with ExitStack() as stack:
             self._resources = stack
             self._realise()
@@ -85,6 +89,8 @@ class Machine:
 
     def _realise(self) -> None:
         """Execute the plan's calls in order."""
+        self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._resources.callback(os.close, self.event)
         for step, call in enumerate(self.plan.calls):
             try:
                 self._execute(call)
@@ -187,11 +193,11 @@ class Machine:
         started: Callable[[], None],
         timeout: float,
         watch: Callable[[list[int]], None],
-        stop: threading.Event,
+        asked: Callable[[], bool],
     ) -> Ending:
         """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop; ``watch`` with
-        the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0. ``stop`` ends the run
-        as a KeyboardInterrupt does."""
+        the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0. ``asked`` says whether
+        the run is to be interrupted; it is looked at four times a second, and when :attr:`event` is written to."""
         self._rings = rings
         handle_kicks()
         rip = self.plan.spec.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
@@ -214,13 +220,8 @@ class Machine:
             if not self.stopping.is_set():  # a device may have ended the run as it started
                 self._gate.set()
             started()
-            latest = time.monotonic() + timeout
-            while not self.stopping.wait(min(LOOK, latest - time.monotonic())):
-                if stop.is_set():
-                    raise KeyboardInterrupt
-                if time.monotonic() >= latest:
-                    self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
-        except KeyboardInterrupt:
+            self._wait(timeout, asked)
+        except KeyboardInterrupt:  # of a program of the user's own, which takes its signals itself
             self.end(Ending("interrupted"))
         finally:
             self.stopping.set()
@@ -233,6 +234,20 @@ class Machine:
             self.duration = rings.length()
         assert self.ending is not None
         return self.ending
+
+    def _wait(self, timeout: float, asked: Callable[[], bool]) -> None:
+        """Wait until something has ended the run, whoever it is."""
+        latest = time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(self.event, select.POLLIN)
+        while not self.stopping.is_set():
+            left = latest - time.monotonic()
+            if asked():
+                self.end(Ending("interrupted"))
+            elif left <= 0:
+                self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
+            elif poll.poll(math.ceil(1000 * min(LOOK, left))):
+                os.eventfd_read(self.event)
 
     def _stop(self, deliverer: Worker) -> None:
         for thread in self._threads:
@@ -272,6 +287,7 @@ class Machine:
         """The lock is held. vCPUs leave the guest at once: what it does after its end would be a matter of luck."""
         self.ending = ending
         self.stopping.set()
+        os.eventfd_write(self.event, 1)
         for thread in self._threads:
             thread.stop()
 

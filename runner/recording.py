@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import signals
 from runner.kvm.errors import HostError
 from runner.rings import Rings
 from tracer.errors import TraceError
@@ -63,6 +64,7 @@ class Recording:
                 case _:
                     what = "choose another place with --trace FILE"
             raise TraceError(f"cannot record: {ring}: {error.strerror}; {what}, or run with --no-trace") from error
+        signals.leave(ring)  # until there is something in it
         # The names at once, for a run that is killed before the recorder has the rest; names need no JSON escapes.
         names = ",".join(f'"{name}"' for name in self._devices)
         rings.describe(f'{{"metadata":{{}},"devices":[{names}]}}'.encode())
@@ -82,6 +84,7 @@ class Recording:
     def watch(self, threads: list[int]) -> None:
         """The vCPUs' threads wait before the guest: open the events on them. Raises HostError as ``open_kernel``."""
         self._watched = True
+        signals.leave(None)
         if self._kernel is None:
             return
         try:
@@ -162,10 +165,7 @@ class Recording:
             **{f"{name}_ns": self.rings.stamps(name) for name in ("start", "stop", "open")},
         }
         try:
-            try:
-                self.trace = recorder.finish({**summary, **counters})
-            except KeyboardInterrupt:  # the run has ended already; what it recorded is not given up
-                self.trace = recorder.finish({**summary, **counters})
+            self.trace = recorder.finish({**summary, **counters})
         except TraceError as error:
             failure = error
         try:
@@ -197,6 +197,7 @@ class Recording:
         self.rings.close()
         if self.rings.path is not None and not self._watched:
             self.rings.path.unlink(missing_ok=True)  # nothing ran that could be recovered
+        signals.leave(None)
 
     def _close_kernel(self) -> None:
         if self._kernel_recorder is not None:

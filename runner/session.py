@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from runner import signals
 from runner.console import Console, ConsoleClosed, Output, Watch
 from runner.devices import make
 from runner.files import Files
 from runner.loading import Loader
 from runner.result import Ending, Result, status, unmet
-from runner.terminal import HELP, Escapes, Input, Raw
+from runner.terminal import HELP, Input, Raw
 from tracer.errors import TraceError
 from vmspec.document import Document
 from vmspec.models import CRASHES, ENDS, Spec
@@ -49,7 +50,10 @@ def run(
     ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets
     no input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
     whatever the spec says. ``notice`` is told what a person should know while it runs. ``stop``, once it is set, by
-    whatever thread, ends the run as a KeyboardInterrupt does; it is looked at four times a second.
+    whatever thread, ends the run as Ctrl-C does; it is looked at four times a second.
+
+    Ctrl-C in the main thread, where it would raise KeyboardInterrupt, still does so before the guest runs; while it
+    runs, the result is "interrupted"; once the guest has ended, it changes nothing.
 
     Raises ``vmspec.SpecError`` (the spec cannot be used), ``runner.HostError`` and ``runner.KvmError`` (the host cannot
     run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
@@ -93,7 +97,8 @@ class Session:
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL)
         try:
-            return self._run(stack)
+            with signals.watched():
+                return self._run(stack)
         finally:
             sys.setswitchinterval(interval)
             if hasattr(self, "machine") and self.machine.alive():
@@ -110,26 +115,38 @@ class Session:
         from runner.recording import Recording
 
         stack.callback(self.files.close)
-        self.machine = Machine(self.plan, loader)
+        with signals.impatient():  # a file system that does not answer
+            self.machine = Machine(self.plan, loader)
         stack.callback(self.machine.close)
+        unless_asked()
         self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed)
         stack.callback(self.recording.close)
         self.recording.open_kernel()
         self.standard = self._output(self.output) if self.output is not None else None
-        self.machine.attach(
-            lambda planned: make(planned, self.spec.path.parent if self.spec.path else Path.cwd()),
-            lambda index: self.console.printer(self._sink(index)),
-        )
+        with signals.impatient():  # what a device's author wrote
+            self.machine.attach(
+                lambda planned: make(planned, self.spec.path.parent if self.spec.path else Path.cwd()),
+                lambda index: self.console.printer(self._sink(index)),
+            )
         stats = self.machine.stats()
         raw = self._open_inputs(stack)
-        timeout = self.spec.vm.timeout / 1e9 if self.spec.vm.timeout else math.inf
+        unless_asked()
         with raw:
             try:
-                ending = self.machine.run(self.recording.rings, self._started, timeout, self.recording.watch, self.stop)
+                ending = self._run_guest()
             finally:
                 for reader in self.inputs:
                     reader.stop()
         return self._finish(ending, {"start": stats, "end": self.machine.stats()})
+
+    def _run_guest(self) -> Ending:
+        timeout = self.spec.vm.timeout / 1e9 if self.spec.vm.timeout else math.inf
+        rings, watch = self.recording.rings, self.recording.watch
+        with signals.telling(self.machine.event):
+            return self.machine.run(rings, self._started, timeout, watch, self._asked)
+
+    def _asked(self) -> bool:
+        return signals.asked() or self.stop.is_set()
 
     def _output(self, fd: int) -> Output:
         self.outputs.append(Output(fd, self.machine.stopping))
@@ -165,13 +182,12 @@ class Session:
                     fd = self.files.open(f"device[{index}].input", Path(path), writes=False)
             if fd is None:
                 continue
-            escapes = None
             if fd == self.input:
                 raw = Raw(fd)
                 if os.isatty(fd) and not raw.active:
-                    continue  # another job's terminal: reading from it would stop this one
-                escapes = Escapes() if raw.active else None
-            self.inputs.append(Input(fd, escapes, *self._receiver(index), self._command))
+                    continue  # another session's terminal
+            terminal = raw if fd == self.input and raw.active else None
+            self.inputs.append(Input(fd, terminal, *self._receiver(index), self._command))
             stack.callback(self.inputs[-1].stop)
         return raw
 
@@ -258,6 +274,12 @@ class Session:
         counters = {REASONS[n] if n < len(REASONS) else f"exit_{n}": count for n, count in enumerate(totals) if count}
         counters["dropped"] = sum(self.recording.rings.counters("dropped"))
         return counters
+
+
+def unless_asked() -> None:
+    """Raises KeyboardInterrupt where a signal has asked for the end before there was a run."""
+    if signals.asked():
+        raise KeyboardInterrupt
 
 
 def console_ending(error: ConsoleClosed) -> Ending:

@@ -2,13 +2,17 @@
 
 import os
 import select
-import termios
+import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from runner.native import _native
+from runner.signals import ENDING, FATAL, caught
 from vmspec.threads import Worker
+
+lib = _native.lib
 
 ESCAPE = 0x01  # Ctrl-A
 HELP = (
@@ -19,6 +23,7 @@ HELP = (
 
 
 PATIENCE = 1.0  # seconds that a device may keep the input thread once the run has ended
+LOOK = 250  # ms after which it is looked whether the terminal has become ours: a shell's `fg` tells nobody
 
 
 class Escapes:
@@ -51,73 +56,54 @@ class Escapes:
 
 
 class Raw:
-    """Context manager: the terminal behind ``fd`` in raw mode. No terminal, or one that another job owns, is left
-    alone."""
+    """Context manager: this session's terminal behind ``fd``, raw while this process is its foreground job. Restored at
+    the end, and whenever a signal stops or ends the process; any other descriptor is left alone."""
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.active = os.isatty(fd) and _is_ours(fd)
-        self._saved: list[Any] = []
+        self.active = fd >= 0 and bool(lib.terminal_open(fd))
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         if self.active:
-            self._saved = termios.tcgetattr(self.fd)
-            try:
-                # At once: a terminal that nobody reads would be waited for for ever.
-                termios.tcsetattr(self.fd, termios.TCSANOW, _raw(termios.tcgetattr(self.fd)))
-            except BaseException:
-                self._restore()
-                raise
+            ends = [(number, lib.SIGNAL_ENDS) for number in (*FATAL, *ENDING)]
+            jobs = [(signal.SIGTSTP, lib.SIGNAL_STOPS), (signal.SIGCONT, lib.SIGNAL_GOES_ON)]
+            self._stack.enter_context(caught([*ends, *jobs]))
+            self._stack.callback(lib.terminal_close)
+            self.take()
         return self
+
+    def take(self) -> bool:
+        """Whether the terminal may be read, as this job is in its foreground; it is raw then."""
+        return bool(lib.terminal_take())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.active:
-            self._restore()
-
-    def _restore(self) -> None:
-        with suppress(termios.error):  # the terminal may have gone, and its mode with it
-            termios.tcsetattr(self.fd, termios.TCSANOW, self._saved)
-
-
-def _raw(mode: list[Any]) -> list[Any]:
-    """A terminal's mode made raw, as cfmakeraw(3) does; but output is processed still, as messages of vmrun itself end
-    in a plain newline."""
-    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = mode
-    iflag &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR | termios.IGNCR)
-    iflag &= ~(termios.ICRNL | termios.IXON)
-    oflag |= termios.OPOST | termios.ONLCR
-    cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-    lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
-    cc[termios.VMIN], cc[termios.VTIME] = 1, 0
-    return [iflag, oflag, cflag, lflag, ispeed, ospeed, cc]
-
-
-def _is_ours(fd: int) -> bool:
-    """Whether this process belongs to the terminal's foreground job."""
-    try:
-        return os.tcgetpgrp(fd) == os.getpgrp()
-    except OSError:
-        return False  # it is not our session's terminal
+        self._stack.close()
 
 
 class Input(Worker):
-    """Reads host input and gives it to the guest as fast as it has room, until end of file or :meth:`stop`."""
+    """Reads host input and gives it to the guest as fast as it has room, until end of file or :meth:`stop`.
+
+    ``terminal`` is what it reads, where that is a terminal, whose escapes are for ``command``.
+    """
 
     def __init__(
-        self, fd: int, escapes: Escapes | None, room: Callable[[], int], receive: Callable[[bytes], None],
+        self, fd: int, terminal: Raw | None, room: Callable[[], int], receive: Callable[[bytes], None],
         command: Callable[[str], None],
     ) -> None:  # fmt: skip
         super().__init__("input")
         self._fd = fd
-        self._escapes = escapes
+        self._terminal = terminal
+        self._escapes = Escapes() if terminal is not None else None
         self._room, self._receive, self._command = room, receive, command
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._stopping = False
 
     def work(self) -> None:
         """Read, filter, hand over."""
+        # Another job may take the terminal between our looking and our reading, which fails then, rather than stops us.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTIN])
         waiting = b""
         reading = True
         while not self._stopping:
@@ -128,22 +114,27 @@ class Input(Worker):
                     self._receive(piece)
             # A terminal is always read, so that its escape works while the guest takes nothing; a pipe or file waits.
             want = reading and (not waiting or (self._escapes is not None and len(waiting) < 1 << 20))
+            ours = self._ours()
             poll = select.poll()
             poll.register(self._wake, select.POLLIN)
-            if want:
+            if want and ours:
                 poll.register(self._fd, select.POLLIN)
-            ready = {fd for fd, _ in poll.poll(10 if waiting else None)}
-            if self._fd in ready:
+            ready = {fd for fd, _ in poll.poll(10 if waiting else None if ours else LOOK)}
+            if self._fd in ready and self._ours():
                 data = self._read()
                 reading = data is not None
                 waiting += data or b""
+
+    def _ours(self) -> bool:
+        """Whether the descriptor may be read now."""
+        return self._terminal is None or self._terminal.take()
 
     def _read(self) -> bytes | None:
         """The next input without its escapes; None at the end of the file."""
         try:
             data = os.read(self._fd, 4096)
         except OSError:
-            return None
+            return None if self._ours() else b""
         if self._escapes is None or not data:
             return data or None
         rest, commands = self._escapes.filter(data)

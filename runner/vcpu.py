@@ -1,7 +1,6 @@
 """One vCPU: its thread around the C loop."""
 
 import os
-import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +8,12 @@ from typing import Any
 from runner.bus import Buses
 from runner.kvm.vcpu import VCPU
 from runner.native import _native
+from runner.signals import KICK
 from vmspec.threads import Worker
 
 ffi = _native.ffi
 lib = _native.lib
 
-# The signal that interrupts KVM_RUN. The highest real-time signal is nobody else's in practice.
-KICK = signal.SIGRTMAX
 # Exit reasons in vcpu.counts, as wide as the C array.
 REASON_COUNTS = 64
 

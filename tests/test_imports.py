@@ -34,6 +34,7 @@ LAYERS = (
         "runner.cpuid",
         "runner.state",
     ),
+    ("runner.signals",),
     ("runner.native",),
 )
 

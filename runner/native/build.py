@@ -36,6 +36,7 @@ GLUE = r"""
 #include <sys/mman.h>
 #include <unistd.h>
 #include "perf.h"
+#include "signals.h"
 #include "vcpu.h"
 
 static int call_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
@@ -60,7 +61,7 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 
 # The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow.
 OPTIMISE = ["-O2", "-flto"]
-HEADERS = ("atomic.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "record.h")
+HEADERS = ("atomic.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "signals.h", "record.h")
 
 ffibuilder = FFI()
 ffibuilder.cdef((HERE / "native.cdef").read_text())
@@ -70,7 +71,7 @@ ffibuilder.cdef((HERE / "native.cdef").read_text())
 ffibuilder.set_source(
     "runner.native._native",
     GLUE,
-    sources=[f"runner/native/{name}.c" for name in ("ring", "bus", "vcpu", "perf")],
+    sources=[f"runner/native/{name}.c" for name in ("ring", "bus", "vcpu", "perf", "signals")],
     include_dirs=["runner/native"],
     depends=[f"runner/native/{name}" for name in (*HEADERS, "native.cdef")],
     extra_compile_args=[*OPTIMISE, "-fvisibility=hidden", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter"],

@@ -1,16 +1,12 @@
 """The vmrun command as a process: signals, streams, terminals, kills, full disks, hosts that cannot."""
 
-import fcntl
 import os
-import pty
 import random
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from pathlib import Path
 from resource import RLIMIT_AS, RLIMIT_NOFILE, setrlimit
@@ -164,132 +160,6 @@ def test_input_from_a_pipe(start, write_spec, assemble):
         mov $0x3f8, %dx; in %dx, %al; out %al, %dx; cmp $'q', %al; jne 1b; hlt""")
     process, _ = start(write_spec(code, devices=[{"kind": "serial"}]), stdin=subprocess.PIPE)
     assert process.communicate(b"piped q", timeout=60)[0] == b"piped q"
-
-
-class Terminal:
-    """vmrun in the foreground of a terminal of its own."""
-
-    def __init__(self, *arguments):
-        # Open here too, the program's end keeps its mode when vmrun has gone.
-        self.user, self.program = pty.openpty()
-        self.before = termios.tcgetattr(self.program)
-        self.seen = b""
-        self.process = subprocess.Popen(
-            [*VMRUN, *map(str, arguments)], env=ENVIRONMENT, stdin=self.program, stdout=self.program,
-            stderr=self.program, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (no threads)
-        )  # fmt: skip
-
-    def raw(self):
-        return not termios.tcgetattr(self.program)[3] & (termios.ICANON | termios.ECHO)
-
-    def restored(self):
-        return termios.tcgetattr(self.program) == self.before
-
-    @property
-    def status(self):
-        return self.process.poll()
-
-    def read(self, text=None):
-        """Wait for a text, or for vmrun to end."""
-        latest = time.monotonic() + 60
-        while (text is None and self.status is None) or (text is not None and text not in self.seen):
-            assert time.monotonic() < latest, self.seen
-            if select.select([self.user], [], [], 0.05)[0]:
-                self.seen += os.read(self.user, 4096)
-        return self.seen
-
-    def type(self, data):
-        os.write(self.user, data)
-
-    def hang_up(self):
-        if self.user >= 0:
-            os.close(self.user)
-            os.close(self.program)
-        self.user = self.program = -1
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.hang_up()
-
-
-@pytest.fixture
-def terminal():
-    opened = []
-
-    def run(*arguments):
-        opened.append(Terminal(*arguments))
-        return opened[-1]
-
-    yield run
-    for each in opened:
-        each.close()
-
-
-@pytest.fixture
-def echo(write_spec, assemble):
-    """A guest that says "ready", then echoes each byte plus one, until a q."""
-    code = assemble("""
-        mov $0x3f8, %dx; mov $ready, %si; mov $6, %cx; cld; rep outsb
-    1:  mov $0x3fd, %dx; in %dx, %al; test $1, %al; jz 1b
-        mov $0x3f8, %dx; in %dx, %al; cmp $'q', %al; je 2f
-        inc %al; out %al, %dx; jmp 1b
-    2:  hlt
-    ready: .ascii "ready\\n" """)
-    return write_spec(code, devices=[{"kind": "serial"}], vm={"timeout": "30s"})
-
-
-def test_the_terminal_is_raw_while_the_guest_runs(terminal, echo):
-    vmrun = terminal(echo)
-    vmrun.read(b"ready")
-    assert vmrun.raw()
-
-
-def test_what_is_typed_reaches_the_guest(terminal, echo):
-    vmrun = terminal(echo)
-    vmrun.read(b"ready")
-    vmrun.type(b"\x03HAL")  # Ctrl-C is the guest's too
-    vmrun.read(b"\x04IBM")
-    vmrun.type(b"q")
-    vmrun.read()
-    assert (vmrun.status, vmrun.restored()) == (0, True)
-
-
-def test_the_escape_ends_the_run(terminal, echo, tmp_path):
-    vmrun = terminal(echo)
-    vmrun.read(b"ready")
-    vmrun.type(b"\x01x")
-    vmrun.read()
-    assert (vmrun.status, vmrun.restored(), tracer.load(tmp_path / "guest.arrow").complete) == (130, True, True)
-
-
-def test_the_escape_has_help(terminal, echo):
-    vmrun = terminal(echo)
-    vmrun.read(b"ready")
-    vmrun.type(b"\x01h")
-    assert b"Ctrl-A x  end the run" in vmrun.read(b"send Ctrl-A to the guest")
-
-
-def test_the_terminal_is_restored_after_a_timeout(terminal, echo):
-    vmrun = terminal(echo, "--timeout", "500ms")
-    vmrun.read()
-    assert (vmrun.status, vmrun.restored()) == (5, True)
-
-
-def test_the_terminal_is_restored_after_a_signal(terminal, echo):
-    vmrun = terminal(echo)
-    vmrun.read(b"ready")
-    vmrun.process.terminate()
-    vmrun.read()
-    assert (vmrun.status, vmrun.restored()) == (130, True)
-
-
-def test_a_terminal_that_closes_ends_the_run_in_order(terminal, echo, tmp_path):
-    vmrun = terminal(echo)
-    vmrun.read(b"ready")
-    vmrun.hang_up()
-    assert (vmrun.process.wait(60), tracer.load(tmp_path / "guest.arrow").complete) == (130, True)
 
 
 # Runs that are killed, disks that fill

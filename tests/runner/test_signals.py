@@ -1,0 +1,149 @@
+"""A signal at each line of a run: before the guest nothing is left behind, while it runs the run ends in order, and
+once it has ended the result stands."""
+
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import tomli_w
+
+import tracer
+
+pytestmark = pytest.mark.kvm
+
+ROOT = Path(__file__).parents[2]
+INJECTED = Path(__file__).with_name("injected.py")
+NAMES = {"guest.toml", "report"}
+
+HLT = "f4"
+TRIPLE_FAULT = "0f 0b"  # ud2, in protected mode without an interrupt table
+FLOOD = "e6 80 eb fc"  # out 0x80, al, for ever
+
+
+class Guest(NamedTuple):
+    """How a guest ends by itself: the status, the result's kind, the files that are there then."""
+
+    code: str
+    mode: str
+    timeout: str
+    status: int
+    kind: str
+    files: frozenset[str]
+
+
+GUESTS = {
+    "halt": Guest(HLT, "real", "20s", 0, "halt", frozenset({"guest.arrow"})),
+    "crash": Guest(TRIPLE_FAULT, "protected", "20s", 4, "triple-fault", frozenset({"guest.arrow", "guest.crash.txt"})),
+    "running": Guest(FLOOD, "real", "100ms", 5, "timeout", frozenset({"guest.arrow"})),
+}
+
+
+class Run(NamedTuple):
+    """A run into which a signal was sent: when, and what was wrong with what came of it."""
+
+    line: int
+    place: str
+    phase: str
+    wrong: str
+
+
+def inject(guest: Guest, line: int, number: int, times: int = 1) -> Run:
+    with tempfile.TemporaryDirectory() as directory:
+        spec = {
+            "vm": {"name": "guest", "memory": "1MiB", "timeout": guest.timeout},
+            "boot": {"mode": guest.mode, "code": guest.code},
+            "trace": {"path": "guest.arrow"},
+            "device": [{"kind": "serial"}],
+        }
+        Path(directory, "guest.toml").write_text(tomli_w.dumps(spec))
+        user, program = pty.openpty()
+        before = termios.tcgetattr(program)
+        done = subprocess.run(
+            [sys.executable, INJECTED, *map(str, (line, number, times)), "report", "guest.toml"], cwd=directory,
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=program, capture_output=True, text=True, check=False,
+            timeout=60, start_new_session=True,
+        )  # fmt: skip
+        cooked = termios.tcgetattr(program) == before
+        os.close(user)
+        os.close(program)
+        count, place, ended = Path(directory, "report").read_text().splitlines()
+        files = {path.name for path in Path(directory).iterdir()} - NAMES
+        phase, wrong = judge(guest, done, files, Path(directory), number)
+        if not cooked:
+            wrong += " the terminal is raw;"
+        if ended == "1" and done.returncode != guest.status:
+            wrong += f" the guest had ended, but the status is {done.returncode};"
+        return Run(int(count), place, phase, wrong)
+
+
+def judge(guest: Guest, done: subprocess.CompletedProcess[str], files: set[str], directory: Path, number: int):
+    """The phase that the run says it was in, and what does not fit that."""
+    complete = "guest.arrow" in files and tracer.load(directory / "guest.arrow")
+    kind = complete.summary["result"]["kind"] if complete and complete.complete else None
+    wrong = f" {done.stderr.strip().splitlines()[-1]};" if "Traceback" in done.stderr else ""
+    wrong += f" {done.stderr.strip()};" if "ignored" in done.stderr else ""
+    match done.returncode:
+        case guest.status:
+            expected, phase, kinds = guest.files, "stands", (guest.kind,)
+            wrong += "" if f"vmrun: {guest.kind} after" in done.stderr else f" not told: {done.stderr!r};"
+        case 130 if "interrupted after" in done.stderr:
+            expected, phase, kinds = {"guest.arrow"}, "ended", ("interrupted",)
+        case 130:
+            expected, phase, kinds = set(), "before", (None,)
+        case status if status == -number:
+            expected, phase, kinds = set(), "killed", (None,)
+        case status:
+            return "odd", f" status {status}: {done.stderr.strip()}"
+    if files != expected:
+        wrong += f" {phase}: files {sorted(files)};"
+    if kind not in kinds:
+        wrong += f" {phase}: the trace says {kind};"
+    return phase, wrong
+
+
+def lines_of(guest: Guest) -> int:
+    """How many lines there are to send a signal at."""
+    return inject(guest, 0, 0).line
+
+
+def sweep(guest: Guest, lines: list[int], number: int, times: int = 1) -> list[Run]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda line: inject(guest, line, number, times), lines))
+
+
+def spread(guest: Guest, count: int) -> list[int]:
+    """Lines all over a run, other ones each time."""
+    total = lines_of(guest)
+    return sorted(random.sample(range(1, total + 1), count))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_signal_at_any_line(name, number):
+    runs = sweep(GUESTS[name], spread(GUESTS[name], 25), number)
+    assert [run for run in runs if run.wrong] == []
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_two_signals_at_once_at_any_line(name):
+    runs = sweep(GUESTS[name], spread(GUESTS[name], 15), signal.SIGTERM, 2)
+    assert [run for run in runs if run.wrong] == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_signal_at_every_line(name, times):
+    runs = sweep(GUESTS[name], list(range(1, lines_of(GUESTS[name]) + 1)), signal.SIGTERM, times)
+    print(Counter(run.phase for run in runs))
+    assert [run for run in runs if run.wrong] == []
