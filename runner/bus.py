@@ -71,8 +71,12 @@ class Buses:
             for to, row in zip(table[0 : len(rows)], rows, strict=True):
                 to.start, to.end, to.base, to.device = row
         self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the monotonic clock in ns
-        self._pieces = [ffi.new("struct bus_piece[]", lib.BUS_PIECES) for _ in planned]
-        self._bytes = [ffi.new("uint8_t[]", lib.BUS_QUEUE) for _ in planned]
+        # What was taken from the queue and its devices have yet to be given; whoever has the lock hands it over. It is
+        # taken before a device's own lock, never while one is held.
+        self._handing = threading.RLock()
+        self._pieces = ffi.new("struct bus_piece[]", lib.BUS_PIECES)
+        self._bytes = ffi.new("uint8_t[]", lib.BUS_QUEUE)
+        self._next, self._taken, self._at = 0, 0, 0  # pieces given, pieces taken, bytes given
         self._bulk = False  # what was handed over last was much
 
     def end_of(self, index: int) -> DeviceBus:
@@ -80,14 +84,15 @@ class Buses:
         return DeviceBus(self.bus, index)
 
     def answer(self, access: Any) -> None:
-        """Let a device answer an access; called by the vCPU's thread."""
+        """Let a device answer an access; called by the vCPU's thread. What the guest has queued for whatever device
+        comes first: both may print to the same place."""
+        self.flush()
         index = access.device
         size, offset = access.size, access.offset
         data = ffi.buffer(access.data, size * access.count)
         device = self.devices[index]
         try:
             with self._locks[index]:
-                self._hand_over(index)
                 for at in range(0, len(data), size):
                     if access.write:
                         device.write(offset, size, int.from_bytes(data[at : at + size], "little"))
@@ -103,9 +108,9 @@ class Buses:
 
     def receive(self, index: int, data: bytes) -> None:
         """Give a device input from the host."""
+        self.flush()
         try:
             with self._locks[index]:
-                self._hand_over(index)
                 self.devices[index].receive(data)
         except (Exception, SystemExit) as error:
             self._fail(index, error)
@@ -137,34 +142,36 @@ class Buses:
             try:
                 with self._locks[index]:
                     self._timers[index] = None
-                    self._hand_over(index)
                     self.devices[index].tick()
             except (Exception, SystemExit) as error:
                 self._fail(index, error)
 
     def flush(self) -> int:
-        """Hand over everything that is queued; returns the number of bytes."""
-        total = 0
-        for index in range(len(self.devices)):
-            try:
-                with self._locks[index]:
-                    total += self._hand_over(index)
-            except (Exception, SystemExit) as error:
-                self._fail(index, error)
-        return total
+        """Hand over everything that is queued, in the order of the writes; returns the number of bytes."""
+        with self._handing:
+            begin = self._at
+            self._hand_over()  # what an interrupted call left
+            total = self._at - begin
+            self._next, self._taken, self._at = 0, lib.bus_take(self.bus, self._pieces, self._bytes), 0
+            self._hand_over()
+            return total + self._at
 
     def wake(self) -> None:
         """Let :meth:`deliver` return."""
         os.eventfd_write(self._event, 1)
 
-    def _hand_over(self, index: int) -> int:
-        pieces, data = self._pieces[index], self._bytes[index]
-        at = 0
-        for number in range(lib.bus_take(self.bus, index, pieces, data)):
-            piece = pieces[number]
-            self.devices[index].written(piece.offset, piece.size, bytes(ffi.buffer(data + at, piece.length)))
-            at += piece.length
-        return at
+    def _hand_over(self) -> None:
+        while self._next < self._taken:
+            piece = self._pieces[self._next]
+            index, data = piece.device, bytes(ffi.buffer(self._bytes + self._at, piece.length))
+            self._next += 1
+            self._at += piece.length
+            try:
+                with self._locks[index]:
+                    self.devices[index].written(piece.offset, piece.size, data)
+            except (Exception, SystemExit) as error:
+                self._fail(index, error)
+            self.bus.handed = piece.number
 
     def _fail(self, index: int, error: BaseException) -> None:
         failure = DeviceError(f"device {self.planned[index].name} raised {raised(error, self.devices[index])}")

@@ -30,6 +30,7 @@ class Output:
         terminal = os.isatty(fd)
         anew = _anew(fd) if terminal else None
         self.fd = fd if anew is None else anew
+        self.order = threading.Lock()  # held by a printer, so that the text is kept and written in one order
         self._piece = 1 if terminal and anew is None else PIECE
         self._opened = anew is not None
         self._stopping = stopping
@@ -128,12 +129,11 @@ class Console:
 
         def write(data: bytes) -> None:
             nonlocal open_output
-            with self._lock:
-                self._kept += data
-                if len(self._kept) > 2 * KEPT:
-                    del self._kept[:-KEPT]
-                self.watch.feed(data)
-            if open_output is not None:
+            if open_output is None:
+                self._keep(data)
+                return
+            with open_output.order:
+                self._keep(data)
                 try:
                     open_output.write(data)
                 except ConsoleClosed as error:
@@ -142,6 +142,13 @@ class Console:
                     self._closed(error)
 
         return write
+
+    def _keep(self, data: bytes) -> None:
+        with self._lock:
+            self._kept += data
+            if len(self._kept) > 2 * KEPT:
+                del self._kept[:-KEPT]
+            self.watch.feed(data)
 
     def text(self) -> bytes:
         """What was printed, the newest 4 MiB of it."""

@@ -36,7 +36,7 @@ RECORD = (
     Field("payload", "uint64_t", "running offset of the payload in the ring's payload bytes, where flags has PAYLOAD"),
     Field("count", "uint32_t", "number of items moved (string I/O; otherwise 1, or 0 where nothing moves)"),
     Field("length", "uint32_t", "bytes of payload"),
-    Field("device", "int16_t", "index into the plan's devices, -1 where none claims the access"),
+    Field("device", "int16_t", "index into the plan's devices of the first that claims a byte of the access, else -1"),
     Field("flags", "uint16_t", "bits of FLAGS"),
     Field("reason", "uint8_t", "KVM exit reason, an index into REASONS"),
     Field("size", "uint8_t", "bytes of one item"),
@@ -97,7 +97,7 @@ DIRECTIONS = ("none", "read", "write")
 
 # Bits of the flags column.
 FLAGS = {
-    "UNCLAIMED": 1 << 0,  # no device claims the address: reads gave all ones, writes went nowhere
+    "UNCLAIMED": 1 << 0,  # no device claims any byte: reads gave all ones, writes went nowhere
     "PYTHON": 1 << 1,  # a device answered in Python
     "PUBLISHED": 1 << 2,  # answered in C from what the device had published
     "QUEUED": 1 << 3,  # the bytes were queued in C for the device
@@ -105,6 +105,7 @@ FLAGS = {
     "RIP": 1 << 5,  # rip is valid
     "GAP": 1 << 6,  # exits before this one were dropped because the ring was full
     "LAST": 1 << 7,  # the vCPU thread stopped here: t_entry is when it stopped
+    "SPLIT": 1 << 8,  # answered in parts: the access crosses the end of a claim, or has 3, 5, 6 or 7 bytes
 }
 
 # The trace's columns. There are no nulls; a column that does not apply to a reason is zero or empty.
@@ -126,7 +127,7 @@ COLUMNS = (
     Column("direction", "direction", "", "read: the guest reads; write: the guest writes; none"),
     Column("data", "uint64", "", "first eight bytes moved, little-endian; MSR value; internal error's suberror"),
     Column("payload", "binary", "bytes", "all bytes moved where they are more than eight, else empty"),
-    Column("device", "device", "", "name of the device that claims the address, - where none does"),
+    Column("device", "device", "", "name of the first device that claims a byte of the access, - where none does"),
     Column("flags", "uint16", "", "bits of FLAGS: how the exit was answered"),
 )
 

@@ -13,10 +13,10 @@ class DebugPort(Device):
         self.bus.deliver(0, "queued")
 
     def read(self, offset: int, size: int) -> int:
-        return super().read(offset, size) & ~0xFF | PRESENT  # the bytes above belong to other ports: nobody's
+        return PRESENT
 
     def write(self, offset: int, size: int, value: int) -> None:
-        self.output(bytes((value & 0xFF,)))
+        self.output(bytes((value,)))
 
     def written(self, offset: int, size: int, data: bytes) -> None:
         self.output(data)

@@ -57,8 +57,9 @@ class Device:
     ``read`` and ``write`` are called by a vCPU thread, ``written`` and ``tick`` by the machine's device thread,
     ``room`` and ``receive`` by its input thread; the machine holds the device's lock around each call, so a device
     never sees two at once. Queued writes are always handed over before any later call of the same device but
-    ``room``. ``size`` is 1, 2, 4 or 8, or any number up to 8 of an access that begins in RAM; string I/O arrives as one
-    call per item.
+    ``room``, and before any later access of every other device: what devices print comes in the guest's order.
+    ``size`` is 1, 2, 4 or 8. An access never reaches beyond the claimed range that it begins in: the bus splits one
+    that crosses its end. String I/O arrives as one call per item.
     """
 
     bus: Bus

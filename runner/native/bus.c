@@ -4,16 +4,19 @@
 #include "atomic.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-/* Half a mutex's cost, which every byte of a console pays. Whoever holds it is at work or was preempted there. */
+/* Half a mutex's cost, which every byte of a console pays. Whoever holds it is at work or was preempted there: a sleep
+ * lets it go on, which sched_yield does not do for a thread of lower real-time priority. */
 static void lock(uint32_t *word)
 {
+    const struct timespec pause = {.tv_nsec = 1000};
+
     while (__atomic_exchange_n(word, 1, __ATOMIC_ACQUIRE))
-        sched_yield();
+        nanosleep(&pause, NULL);
 }
 
 struct bus *bus_new(uint32_t n_ports, uint32_t n_mmio, uint32_t n_devices, int event)
@@ -29,12 +32,9 @@ struct bus *bus_new(uint32_t n_ports, uint32_t n_mmio, uint32_t n_devices, int e
     bus->n_mmio = n_mmio;
     bus->n_devices = n_devices;
     bus->event = event;
-    bool whole = bus->ports && bus->mmio && bus->devices;
-    for (uint32_t i = 0; whole && i < n_devices; i++) {
-        bus->devices[i].bytes = malloc(BUS_QUEUE);
-        whole = bus->devices[i].bytes;
-    }
-    if (!whole) {
+    bus->pieces = malloc(BUS_PIECES * sizeof *bus->pieces);
+    bus->bytes = malloc(BUS_QUEUE);
+    if (!bus->ports || !bus->mmio || !bus->devices || !bus->pieces || !bus->bytes) {
         bus_free(bus);
         return NULL;
     }
@@ -45,18 +45,18 @@ void bus_free(struct bus *bus)
 {
     if (!bus)
         return;
-    for (uint32_t i = 0; bus->devices && i < bus->n_devices; i++)
-        free(bus->devices[i].bytes);
+    free(bus->bytes);
+    free(bus->pieces);
     free(bus->devices);
     free(bus->mmio);
     free(bus->ports);
     free(bus);
 }
 
-const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t address)
+const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t address, uint64_t *room)
 {
     const struct bus_range *ranges = mmio ? bus->mmio : bus->ports;
-    uint32_t low = 0, high = mmio ? bus->n_mmio : bus->n_ports;
+    uint32_t n = mmio ? bus->n_mmio : bus->n_ports, low = 0, high = n;
 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -64,9 +64,12 @@ const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t addr
             high = middle;
         else if (address >= ranges[middle].end)
             low = middle + 1;
-        else
+        else {
+            *room = ranges[middle].end - address;
             return &ranges[middle];
+        }
     }
+    *room = (low < n ? ranges[low].start : UINT64_MAX) - address;
     return NULL;
 }
 
@@ -99,19 +102,16 @@ static struct bus_register *obtain(struct bus *bus, int32_t device, uint64_t off
 
 bool bus_publish(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, bool read, uint64_t value)
 {
-    struct bus_device *owner = &bus->devices[device];
     struct bus_register *entry = obtain(bus, device, offset, size);
-    bool newer = false;
 
     if (!entry)
         return false;
-    lock(&owner->lock);
-    for (uint32_t i = 0; entry->latches && i < owner->n_pieces; i++)
-        newer |= owner->pieces[i].offset == offset && owner->pieces[i].size == size;
-    if (read && !newer)
+    lock(&bus->lock);
+    /* Until the device has been given the newest latched write, it does not know the register's value. */
+    if (read && entry->latched <= LOAD(bus->handed))
         STORE(entry->value, value);
     STORE(entry->read, read);
-    STORE(owner->lock, 0);
+    STORE(bus->lock, 0);
     return true;
 }
 
@@ -131,7 +131,6 @@ bool bus_latch(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, u
     if (!entry)
         return false;
     STORE(entry->mask, mask);
-    STORE(entry->latches, 1);
     STORE(entry->write, WRITE_LATCHED);
     return true;
 }
@@ -139,48 +138,48 @@ bool bus_latch(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, u
 bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
                struct bus_register *latched)
 {
-    struct bus_device *owner = &bus->devices[device];
     struct bus_piece *last;
     uint64_t one = 1;
     bool queued = false, tell;
 
-    lock(&owner->lock);
-    last = owner->n_pieces ? &owner->pieces[owner->n_pieces - 1] : NULL;
-    bool joins = last && last->offset == offset && last->size == size;
-    if (owner->used + length <= BUS_QUEUE && (joins || owner->n_pieces < BUS_PIECES)) {
+    lock(&bus->lock);
+    last = bus->n_pieces ? &bus->pieces[bus->n_pieces - 1] : NULL;
+    bool joins = last && last->device == device && last->offset == offset && last->size == size;
+    uint32_t used = bus->used, pieces = bus->n_pieces;
+    if (used + length <= BUS_QUEUE && (joins || pieces < BUS_PIECES)) {
         if (joins)
             last->length += length;
         else
-            owner->pieces[owner->n_pieces++] = (struct bus_piece){offset, size, length};
-        memcpy(owner->bytes + owner->used, bytes, length);
-        owner->used += length;
+            bus->pieces[bus->n_pieces++] = (struct bus_piece){++bus->numbered, offset, size, length, device};
+        memcpy(bus->bytes + used, bytes, length);
+        bus->used += length;
         if (latched) {
             uint64_t value = 0;
             memcpy(&value, bytes, size);
             STORE(latched->value, value);
+            latched->latched = bus->numbered;
         }
         queued = true;
     }
     /* The first bytes wake the device thread; so does a queue that fills while that thread lingers. */
-    tell = !queued || owner->used == length ||
-           (owner->used >= BUS_QUEUE / 2 && owner->used - length < BUS_QUEUE / 2);
-    STORE(owner->lock, 0);
+    tell = !queued || !used || (bus->used >= BUS_QUEUE / 2 && used < BUS_QUEUE / 2) ||
+           (bus->n_pieces >= BUS_PIECES / 2 && pieces < BUS_PIECES / 2);
+    STORE(bus->lock, 0);
     if (tell && write(bus->event, &one, sizeof one) < 0)
         return queued; /* a full counter: it has been told */
     return queued;
 }
 
-uint32_t bus_take(struct bus *bus, int32_t device, struct bus_piece *pieces, uint8_t *bytes)
+uint32_t bus_take(struct bus *bus, struct bus_piece *pieces, uint8_t *bytes)
 {
-    struct bus_device *owner = &bus->devices[device];
     uint32_t n;
 
-    lock(&owner->lock);
-    n = owner->n_pieces;
-    memcpy(pieces, owner->pieces, n * sizeof *pieces);
-    memcpy(bytes, owner->bytes, owner->used);
-    owner->n_pieces = owner->used = 0;
-    STORE(owner->lock, 0);
+    lock(&bus->lock);
+    n = bus->n_pieces;
+    memcpy(pieces, bus->pieces, n * sizeof *pieces);
+    memcpy(bytes, bus->bytes, bus->used);
+    bus->n_pieces = bus->used = 0;
+    STORE(bus->lock, 0);
     return n;
 }
 

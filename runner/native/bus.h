@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { BUS_REGISTERS = 64, BUS_QUEUE = 65536, BUS_PIECES = 256 };
+enum { BUS_REGISTERS = 64, BUS_QUEUE = 65536, BUS_PIECES = 2048 };
 
 enum bus_write { WRITE_PYTHON, WRITE_QUEUED, WRITE_DISCARDED, WRITE_LATCHED };
 
@@ -14,26 +14,24 @@ enum bus_write { WRITE_PYTHON, WRITE_QUEUED, WRITE_DISCARDED, WRITE_LATCHED };
 struct bus_register {
     uint64_t value, offset;
     uint64_t mask; /* bits that a latched write may set */
+    uint64_t latched; /* number of the piece with the newest latched write, 0: none */
     uint8_t size;
-    uint8_t latches; /* it has been latched: a write that is still queued says what reads give */
     uint8_t read;  /* reads are answered with value */
     uint8_t write; /* enum bus_write */
 };
 
-/* A run of queued writes to one register. */
+/* A run of queued writes to one register of a device. */
 struct bus_piece {
+    uint64_t number; /* counts up from 1 */
     uint64_t offset;
     uint32_t size, length;
+    int32_t device;
 };
 
 struct bus_device {
     struct bus_register registers[BUS_REGISTERS];
     uint32_t n_registers;
     uint32_t urgent; /* the device wants queued writes at once */
-    uint32_t lock;   /* held for a copy of at most BUS_QUEUE bytes */
-    uint32_t n_pieces, used; /* guarded by lock, as is what follows */
-    struct bus_piece pieces[BUS_PIECES];
-    uint8_t *bytes; /* BUS_QUEUE of them */
 };
 
 /* A claimed range; offsets count from `base`, the start of the device's first range. */
@@ -48,14 +46,22 @@ struct bus {
     struct bus_device *devices;
     uint32_t n_devices;
     uint32_t hurry; /* a timer was set: the next wait does not linger */
-    int event; /* eventfd: a queue has something */
+    int event; /* eventfd: the queue has something */
+    uint64_t handed; /* number of the newest piece that its device has been given */
+    /* The queue, of all devices: what they print comes out in the order in which the guest wrote it. */
+    uint32_t lock; /* held for a copy of at most BUS_QUEUE bytes; guards what follows */
+    uint32_t n_pieces, used;
+    uint64_t numbered; /* pieces so far */
+    struct bus_piece *pieces; /* BUS_PIECES of them */
+    uint8_t *bytes; /* BUS_QUEUE of them */
 };
 
 struct bus *bus_new(uint32_t n_ports, uint32_t n_mmio, uint32_t n_devices, int event);
 void bus_free(struct bus *bus);
 
-/* NULL where no device claims the address. */
-const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t address);
+/* The claim that the address is in, NULL where there is none; `room` is set to the bytes from the address to the end of
+ * the claim, or to the next claim. */
+const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t address, uint64_t *room);
 
 /* The device's register that was published with this offset and size, or NULL. */
 struct bus_register *bus_register(struct bus *bus, int32_t device, uint64_t offset, uint8_t size);
@@ -70,8 +76,9 @@ bool bus_latch(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, u
 /* Queue bytes for a device. False when there is no room now. A register that is `latched` takes them as its value. */
 bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
                struct bus_register *latched);
-/* Take everything queued: pieces (BUS_PIECES) and their bytes (BUS_QUEUE); returns the number of pieces. */
-uint32_t bus_take(struct bus *bus, int32_t device, struct bus_piece *pieces, uint8_t *bytes);
+/* Take everything queued, oldest first: pieces (BUS_PIECES) and their bytes (BUS_QUEUE); returns the number of pieces.
+ * Whoever took them sets `handed` as each is given to its device. */
+uint32_t bus_take(struct bus *bus, struct bus_piece *pieces, uint8_t *bytes);
 /* Wait until something is queued, then, unless a device is urgent, `linger` ms for more; `timeout` ns at most for
  * each, -1 without limit. */
 void bus_wait(struct bus *bus, int linger, int64_t timeout);

@@ -32,16 +32,17 @@ void vcpu_stop(struct vcpu *vcpu, int thread, int signal)
     syscall(SYS_tgkill, getpid(), thread, signal);
 }
 
-static void describe(struct vcpu *vcpu, uint64_t address, uint8_t size, uint32_t count, bool write)
+static void describe(struct vcpu *vcpu)
 {
+    const struct vcpu_transfer *transfer = &vcpu->transfer;
     struct record *record = vcpu->record;
 
-    if (!record)
+    if (!record || !transfer->size)
         return;
-    record->addr = address;
-    record->size = size;
-    record->count = count;
-    record->direction = write ? DIRECTION_WRITE : DIRECTION_READ;
+    record->addr = transfer->address;
+    record->size = (uint8_t)transfer->size;
+    record->count = transfer->length / transfer->size;
+    record->direction = transfer->write ? DIRECTION_WRITE : DIRECTION_READ;
 }
 
 /* Put the bytes that an access moved into its record. */
@@ -86,26 +87,44 @@ static bool latches(const struct vcpu_access *access, const struct bus_register 
     return access->count == 1 && !(value & ~LOAD(entry->mask));
 }
 
-/* Answer an access in C where the device has published what is needed; false: Python must. */
-static bool answer(struct vcpu *vcpu, bool mmio, uint64_t address)
+/* Choose the next part of the transfer; NULL where no device claims it. */
+static const struct bus_range *next_part(struct vcpu *vcpu)
 {
+    struct vcpu_transfer *transfer = &vcpu->transfer;
     struct vcpu_access *access = &vcpu->access;
-    uint32_t length = access->size * access->count;
-    const struct bus_range *range = bus_find(vcpu->bus, mmio, address);
-    struct bus_register *entry;
+    uint32_t within = transfer->done % transfer->size, size = transfer->size - within, left;
+    uint64_t address = transfer->address + within, room;
+    const struct bus_range *range = bus_find(vcpu->bus, transfer->mmio, address, &room);
 
-    if (!range) {
-        if (!access->write)
-            memset(access->data, 0xff, length);
-        flag(vcpu, FLAG_UNCLAIMED);
-        moved(vcpu, access->data, length);
-        return true;
-    }
+    if (room < size)
+        size = (uint32_t)room;
+    while (size & (size - 1))
+        size &= size - 1; /* the largest power of two in it */
+    left = transfer->length - transfer->done;
+    *access = (struct vcpu_access){
+        .data = transfer->data + transfer->done,
+        .count = size == transfer->size ? left / size : 1,
+        .size = (uint8_t)size,
+        .write = transfer->write,
+    };
+    transfer->done += size * access->count;
+    if (size != transfer->size)
+        flag(vcpu, FLAG_SPLIT);
+    if (!range)
+        return NULL;
     access->device = range->device;
     access->offset = address - range->base;
-    if (vcpu->record)
+    if (vcpu->record && vcpu->record->device < 0)
         vcpu->record->device = (int16_t)range->device;
-    entry = bus_register(vcpu->bus, range->device, access->offset, access->size);
+    return range;
+}
+
+/* Answer the part at hand in C where its device has published what is needed; false: Python must. */
+static bool answer_part(struct vcpu *vcpu)
+{
+    struct vcpu_access *access = &vcpu->access;
+    struct bus_register *entry = bus_register(vcpu->bus, access->device, access->offset, access->size);
+
     if (entry && access->write && LOAD(entry->write) == WRITE_QUEUED && queue(vcpu, access, NULL)) {
         flag(vcpu, FLAG_QUEUED);
     } else if (entry && access->write && LOAD(entry->write) == WRITE_LATCHED && latches(access, entry) &&
@@ -122,7 +141,25 @@ static bool answer(struct vcpu *vcpu, bool mmio, uint64_t address)
         flag(vcpu, FLAG_PYTHON);
         return false;
     }
-    moved(vcpu, access->data, length);
+    return true;
+}
+
+/* Answer what is left of the transfer; false: Python must answer the part at hand. */
+static bool answer(struct vcpu *vcpu)
+{
+    struct vcpu_transfer *transfer = &vcpu->transfer;
+
+    while (transfer->done < transfer->length) {
+        if (next_part(vcpu)) {
+            if (!answer_part(vcpu))
+                return false;
+        } else if (!transfer->write) {
+            memset(vcpu->access.data, 0xff, (size_t)vcpu->access.size * vcpu->access.count);
+        }
+    }
+    if (vcpu->record && vcpu->record->device < 0)
+        flag(vcpu, FLAG_UNCLAIMED);
+    moved(vcpu, transfer->data, transfer->length);
     return true;
 }
 
@@ -130,20 +167,26 @@ static bool answer(struct vcpu *vcpu, bool mmio, uint64_t address)
 static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
 {
     struct kvm_run *run = vcpu->run;
-    struct vcpu_access *access = &vcpu->access;
-    bool done, mmio = run->exit_reason == KVM_EXIT_MMIO;
-    uint64_t address;
 
     switch (run->exit_reason) {
     case KVM_EXIT_IO:
-        address = run->io.port;
-        *access = (struct vcpu_access){.data = (uint8_t *)run + run->io.data_offset, .count = run->io.count,
-                                       .size = run->io.size, .write = run->io.direction == KVM_EXIT_IO_OUT};
+        vcpu->transfer = (struct vcpu_transfer){
+            .address = run->io.port,
+            .data = (uint8_t *)run + run->io.data_offset,
+            .size = run->io.size,
+            .length = run->io.size * run->io.count,
+            .write = run->io.direction == KVM_EXIT_IO_OUT,
+        };
         break;
     case KVM_EXIT_MMIO:
-        address = run->mmio.phys_addr;
-        *access = (struct vcpu_access){.data = run->mmio.data, .count = 1, .size = (uint8_t)run->mmio.len,
-                                       .write = run->mmio.is_write};
+        vcpu->transfer = (struct vcpu_transfer){
+            .address = run->mmio.phys_addr,
+            .data = run->mmio.data,
+            .size = run->mmio.len,
+            .length = run->mmio.len,
+            .mmio = true,
+            .write = run->mmio.is_write,
+        };
         break;
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR:
@@ -158,10 +201,9 @@ static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
         *outcome = VCPU_EXIT;
         return false;
     }
-    describe(vcpu, address, access->size, access->count, access->write);
-    done = answer(vcpu, mmio, address);
+    describe(vcpu);
     *outcome = VCPU_ACCESS;
-    return done;
+    return answer(vcpu);
 }
 
 static void stamp(struct vcpu *vcpu, uint64_t tsc)
@@ -212,10 +254,9 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
 
     if (!control->start)
         begin(control);
-    if (vcpu->answered) {
-        moved(vcpu, vcpu->access.data, vcpu->access.size * vcpu->access.count);
-        vcpu->answered = 0;
-    }
+    if (vcpu->answered && !answer(vcpu))
+        return VCPU_ACCESS;
+    vcpu->answered = 0;
     for (;;) {
         publish(vcpu);
         if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {

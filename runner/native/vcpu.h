@@ -14,9 +14,19 @@ enum vcpu_outcome {
     VCPU_FAILED,  /* KVM_RUN failed: errno in `error` */
 };
 
-/* An access that a device must answer in Python. */
+/* What an exit moves: an access, or the items of string I/O, all at one address. */
+struct vcpu_transfer {
+    uint64_t address;
+    uint8_t *data; /* length bytes, within the kvm_run mapping */
+    uint32_t size; /* bytes of an item */
+    uint32_t length, done; /* bytes in all, and those that are answered */
+    bool mmio, write;
+};
+
+/* A part of a transfer that one device answers: all of it, unless it crosses the end of a claim. No part does, and the
+ * size of its items is a power of two, as on a bus. */
 struct vcpu_access {
-    uint8_t *data; /* count items of size bytes, within the kvm_run mapping */
+    uint8_t *data; /* count items of size bytes */
     uint64_t offset;
     uint32_t count;
     int32_t device;
@@ -30,8 +40,9 @@ struct vcpu {
     struct bus *bus;
     struct ring *ring;
     struct record *record; /* the exit being handled, NULL where it is not recorded */
-    struct vcpu_access access;
-    uint32_t answered;  /* access is complete: record what it moved */
+    struct vcpu_transfer transfer;
+    struct vcpu_access access; /* the part at hand */
+    uint32_t answered;  /* Python has answered the part */
     uint32_t stopping;  /* set by vcpu_stop */
     uint32_t sync_regs; /* KVM fills in the registers at each exit */
     int error;

@@ -46,9 +46,13 @@ class Loop:
             return self.go_on()
         return self.vcpu.access if self.outcome[0] == lib.VCPU_ACCESS else None
 
-    def go_on(self) -> None:
-        """Publish the record of the exit at hand; KVM_RUN then fails, as there is no vCPU."""
-        assert lib.vcpu_run(self.vcpu) == lib.VCPU_FAILED
+    def go_on(self) -> Any:
+        """The next part of the exit at hand that Python must answer, if there is one. Else its record is published;
+        KVM_RUN then fails, as there is no vCPU."""
+        if (outcome := lib.vcpu_run(self.vcpu)) == lib.VCPU_ACCESS:
+            return self.vcpu.access
+        assert outcome == lib.VCPU_FAILED
+        return None
 
     def port_data(self, length: int) -> bytes:
         """What the guest would get from a port read."""

@@ -58,6 +58,9 @@ class Board:
     def out(self, port, data, size=None):
         self._finish(self.loop.io(port, size or len(data), data, write=True))
 
+    def store(self, address, data):
+        self._finish(self.loop.mmio(address, data, write=True))
+
     def into(self, port, size=1, count=1):
         self._finish(self.loop.io(port, size, b"\xcc" * size * count, write=False))
         return self.loop.port_data(size * count)
@@ -67,15 +70,33 @@ class Board:
         return self.loop.mmio_data(size)
 
     def _finish(self, access):
-        if access:
+        while access:
             self.buses.answer(access)
-            self.loop.go_on()
+            access = self.loop.go_on()
 
     def last(self):
         return self.rings.last(0, 1)[0]
 
     def flags(self):
         return self.last()["flags"]
+
+    def close(self):
+        self.buses.close()
+        self.rings.close()
+
+
+def make_board(make_loop, *devices):
+    """A :class:`Board` of devices with their ranges."""
+    planned = [PlannedDevice(f"d{n}", "python", None, tuple(ranges)) for n, (_, *ranges) in enumerate(devices)]
+    failures = []
+    buses = Buses(planned, failures.append)
+    rings = Rings(1, 64, "wait", None)
+    rings.start(1_000_000)
+    for index, (device, *_) in enumerate(devices):
+        buses.devices.append(device)
+        after = lambda delay, index=index: buses.after(index, delay)  # noqa: E731
+        device.attach(Attachment(buses.end_of(index), None, None, None, after=after))
+    return Board(buses, [device for device, *_ in devices], make_loop(buses.bus, rings.ring(0)), rings, failures)
 
 
 @pytest.fixture
@@ -84,24 +105,12 @@ def build(make_loop):
     built = []
 
     def board(*devices):
-        planned = [PlannedDevice(f"d{n}", "python", None, tuple(ranges)) for n, (_, *ranges) in enumerate(devices)]
-        failures = []
-        buses = Buses(planned, failures.append)
-        rings = Rings(1, 64, "wait", None)
-        rings.start(1_000_000)
-        for index, (device, *_) in enumerate(devices):
-            buses.devices.append(device)
-            after = lambda delay, index=index: buses.after(index, delay)  # noqa: E731
-            device.attach(Attachment(buses.end_of(index), None, None, None, after=after))
-        built.append(
-            Board(buses, [device for device, *_ in devices], make_loop(buses.bus, rings.ring(0)), rings, failures)
-        )
+        built.append(make_board(make_loop, *devices))
         return built[-1]
 
     yield board
     for made in built:
-        made.buses.close()
-        made.rings.close()
+        made.close()
 
 
 @pytest.fixture
@@ -342,6 +351,90 @@ def test_nothing_is_handed_over_twice(board):
     assert len(calls(board)) == 1
 
 
+@pytest.fixture
+def pair(build):
+    """Two devices at 0x300 and 0x310, each with a queued register at offset 0, and what was called in which order."""
+    board = build((Notes(), Range("port", BASE, 16)), (Notes(), Range("port", BASE + 16, 16)))
+    order = []
+    for device in board.devices:
+        device.bus.deliver(0, "queued")
+        device.written = lambda offset, size, data, device=device: order.append((device, data))
+        device.write = lambda offset, size, value, device=device: order.append((device, value))
+    return board, order
+
+
+def test_queued_writes_of_two_devices_come_in_the_order_of_the_guest(pair):
+    board, order = pair
+    for device, byte in ((0, b"a"), (0, b"b"), (1, b"1"), (0, b"c"), (1, b"2"), (1, b"3")):
+        board.out(BASE + 16 * device, byte)
+    board.buses.flush()
+    one, two = board.devices
+    assert order == [(one, b"ab"), (two, b"1"), (one, b"c"), (two, b"23")]
+
+
+def test_an_access_that_python_answers_does_not_overtake_what_is_queued_for_another_device(pair):
+    board, order = pair
+    board.out(BASE, b"a")
+    board.out(BASE + 17, b"\x01")
+    board.out(BASE, b"b")
+    board.buses.flush()
+    one, two = board.devices
+    assert order == [(one, b"a"), (two, 1), (one, b"b")]
+
+
+@pytest.mark.parametrize("how", ["queued", None])
+def test_writes_of_two_vcpus_keep_the_order_of_each(pair, make_loop, how):
+    """A second vCPU writes to the second device, through the queue or past it."""
+    board, order = pair
+    board.devices[1].bus.deliver(0, how)
+    rings = Rings(1, 64, "drop", None)
+    rings.start(1_000_000)
+    other = make_loop(board.buses.bus, rings.ring(0))
+
+    def write(loop, port, letters):
+        for letter in letters:
+            access = loop.io(port, 1, bytes((letter,)), write=True)
+            while access:
+                board.buses.answer(access)
+                access = loop.go_on()
+
+    texts = b"abcdefgh" * 100, b"01234567" * 100
+    thread = threading.Thread(target=write, args=(other, BASE + 16, texts[1]))
+    thread.start()
+    write(board.loop, BASE, texts[0])
+    thread.join()
+    board.buses.flush()
+    rings.close()
+    for device, text in zip(board.devices, texts, strict=True):
+        got = (data for name, data in order if name is device)
+        assert b"".join(bytes((data,)) if isinstance(data, int) else data for data in got) == text
+
+
+def test_more_runs_than_the_queue_takes_wake_the_device_thread(pair, monkeypatch):
+    monkeypatch.setattr("runner.bus.LINGER", 20_000)
+    rounds = lib.BUS_PIECES // 2 + 256  # more than fit; what is left after one handing over does
+    board, order = pair
+    thread = threading.Thread(target=board.buses.deliver)
+    begin = time.monotonic()
+    thread.start()
+    for _ in range(rounds):
+        board.out(BASE, b"a")
+        board.out(BASE + 16, b"1")
+    thread.join()
+    board.buses.flush()
+    assert time.monotonic() - begin < 10
+    assert [data for _, data in order] == [b"a", b"1"] * rounds
+
+
+def test_a_device_that_raises_over_queued_writes_does_not_lose_those_of_another(pair):
+    board, order = pair
+    board.devices[0].written = Mock(side_effect=LookupError("lost"))
+    board.out(BASE, b"a")
+    board.out(BASE + 16, b"1")
+    board.buses.flush()
+    assert order == [(board.devices[1], b"1")]
+
+
 def test_a_device_that_raises_over_queued_writes_is_reported(board):
     board.devices[0].bus.deliver(0, "queued")
     board.devices[0].written = Mock(side_effect=LookupError("lost"))
@@ -383,6 +476,26 @@ def test_what_the_device_publishes_does_not_undo_a_latched_write_that_it_has_not
     board.buses.flush()
     board.devices[0].bus.publish(1, 3)
     assert board.into(BASE + 1) == b"\x03"
+
+
+def test_a_latched_write_stays_while_older_ones_are_handed_over(board):
+    """As the UART's interrupt enables, which Linux turns off and on again around each message, and reads before."""
+    device = board.devices[0]
+    device.bus.publish(1, 5)
+    device.bus.latch(1, 0x0F)
+    device.bus.deliver(0, "queued")
+    seen = []
+
+    def written(offset, size, data):
+        if offset == 1:
+            device.bus.publish(1, data[-1])
+        seen.append(board.into(BASE + 1))
+
+    device.written = written
+    for offset, byte in ((1, b"\0"), (0, b"x"), (1, b"\5")):
+        board.out(BASE + offset, byte)
+    board.buses.flush()
+    assert seen == [b"\5"] * 3
 
 
 def test_latching_none_brings_writes_back_to_python(board):
@@ -520,6 +633,147 @@ def test_a_timer_can_be_taken_back(board):
     board.devices[0].after(None)
     board.buses.deliver()
     assert calls(board) == []
+
+
+# Across the end of a claim
+
+
+@pytest.fixture
+def neighbours(build):
+    """Claims of two devices side by side, 0x300-0x302 and 0x303-0x304, then nobody's; the same in memory."""
+    return build(
+        (Notes(), Range("port", BASE, 3), Range("mmio", BASE, 3)),
+        (Notes(), Range("port", BASE + 3, 2), Range("mmio", BASE + 3, 2)),
+    )
+
+
+def test_a_read_across_two_claims_asks_both(neighbours):
+    neighbours.devices[1].answer = 0x77
+    assert neighbours.into(BASE + 2, 2) == b"\x55\x77"
+    assert [device.calls for device in neighbours.devices] == [[("read", 2, 1)], [("read", 0, 1)]]
+
+
+def test_a_read_past_the_last_claim_gives_ones_there(neighbours):
+    assert neighbours.load(BASE + 4, 8) == b"\x55" + b"\xff" * 7
+    assert neighbours.devices[1].calls == [("read", 1, 1)]
+
+
+def test_a_write_is_split_into_powers_of_two(neighbours):
+    neighbours.store(BASE, b"\1\2\3\4\5\6\7\x08")
+    assert neighbours.devices[0].calls == [("write", 0, 2, 0x201), ("write", 2, 1, 3)]
+    assert neighbours.devices[1].calls == [("write", 0, 2, 0x504)]
+
+
+def test_an_access_that_begins_below_a_claim_reaches_it(neighbours):
+    neighbours.out(BASE - 1, b"\1\2")
+    assert neighbours.devices[0].calls == [("write", 0, 1, 2)]
+
+
+def test_each_item_of_a_string_is_split(neighbours):
+    neighbours.out(BASE + 2, b"\1\2\3\4", size=2)
+    assert neighbours.devices[0].calls == [("write", 2, 1, 1), ("write", 2, 1, 3)]
+    assert neighbours.devices[1].calls == [("write", 0, 1, 2), ("write", 0, 1, 4)]
+
+
+def test_a_split_access_is_one_row_of_the_first_device(neighbours):
+    neighbours.devices[0].bus.publish(2, 0x20)
+    before = neighbours.rings.counters("head")
+    neighbours.into(BASE + 2, 4)
+    last = neighbours.last()
+    assert [b - a for a, b in zip(before, neighbours.rings.counters("head"), strict=True)] == [1]
+    assert last["flags"] == FLAGS["PUBLISHED"] | FLAGS["PYTHON"] | FLAGS["SPLIT"]
+    assert (last["device"], last["size"], last["count"], last["data"]) == (0, 4, 1, 0xFF005520)
+
+
+def test_a_part_that_nobody_claims_does_not_make_the_row_unclaimed(neighbours):
+    neighbours.out(BASE - 1, b"\1\2")
+    assert (neighbours.last()["device"], neighbours.flags()) == (0, FLAGS["PYTHON"] | FLAGS["SPLIT"])
+
+
+def test_an_odd_access_within_a_claim_is_split_too(build):
+    """KVM makes one of an access that begins in RAM."""
+    board = build((Notes(), Range("mmio", BASE, 16)))
+    board.store(BASE, b"\1\2\3")
+    assert board.devices[0].calls == [("write", 0, 2, 0x201), ("write", 2, 1, 3)]
+
+
+def test_queued_and_python_answered_parts_keep_their_order(neighbours):
+    one, two = neighbours.devices
+    one.bus.deliver(2, "queued")
+    neighbours.out(BASE + 2, b"a1")
+    assert one.calls == [("written", 2, 1, b"a")]
+    assert two.calls == [("write", 0, 1, ord("1"))]
+
+
+class Registers(Device):
+    """A plain register model: an access past its end is an IndexError. Bytes may be published, queued, or latched."""
+
+    def __init__(self, data, published, queued):
+        self.data, self.published, self.queued = data, published, queued
+
+    def start(self):
+        for offset in self.published:
+            self.bus.publish(offset, self.data[offset])
+        for offset in self.queued - self.published:
+            self.bus.deliver(offset, "queued")
+        for offset in self.queued & self.published:
+            self.bus.latch(offset, 0xFF)
+
+    def read(self, offset, size):
+        return sum(self.data[offset + at] << 8 * at for at in range(size))
+
+    def write(self, offset, size, value):
+        for at in range(size):
+            self.data[offset + at] = value >> 8 * at & 0xFF
+            if offset + at in self.published:
+                self.bus.publish(offset + at, self.data[offset + at])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 24), st.integers(1, 9)), max_size=6),
+    st.lists(
+        st.tuples(st.integers(0, 30), st.sampled_from((1, 2, 4)), st.integers(1, 3), st.booleans(), st.binary()),
+        min_size=1,
+        max_size=20,
+    ),
+    st.booleans(),
+    st.data(),
+)
+def test_any_access_over_any_claims_moves_the_bytes_of_each(make_loop, spans, accesses, mmio, data):
+    space, claimed, end = "mmio" if mmio else "port", [], 0
+    for start, size in sorted(spans):
+        if start >= end:
+            claimed.append(range(start, end := start + size))
+    offsets = st.sets(st.integers(0, 8))
+    devices = [
+        Registers(bytearray(range(len(claim))), *(
+            {offset for offset in data.draw(offsets) if offset < len(claim)} for _ in range(2)
+        ))
+        for claim in claimed
+    ]  # fmt: skip
+    ranges = (Range(space, claim.start, len(claim)) for claim in claimed)
+    board = make_board(make_loop, *zip(devices, ranges, strict=True))
+    owner = {address: (device, at) for device, claim in zip(devices, claimed, strict=True)
+             for at, address in enumerate(claim)}  # fmt: skip
+    model = {address: at for claim in claimed for at, address in enumerate(claim)}
+    for address, width, times, write, fill in accesses:
+        size, count = (data.draw(st.integers(1, 8)), 1) if mmio else (width, times)
+        items = [(fill * 8 + b"\xa5" * 8)[:size]] * count
+        if write:
+            board.store(address, items[0]) if mmio else board.out(address, b"".join(items), size)
+            model.update((address + at, byte) for at, byte in enumerate(items[0]) if address + at in model)
+        else:
+            got = board.load(address, size) if mmio else board.into(address, size, count)
+            assert got == bytes(model.get(address + at, 0xFF) for at in range(size)) * count
+        first = next((owner[address + at][0] for at in range(size) if address + at in owner), None)
+        last = board.last()
+        assert last["device"] == (-1 if first is None else devices.index(first))
+        assert bool(last["flags"] & FLAGS["UNCLAIMED"]) == (first is None)
+        assert (last["size"], last["count"]) == (size, count)
+    board.buses.flush()
+    board.close()
+    assert {address: device.data[at] for address, (device, at) in owner.items()} == model
+    assert board.failures == []
 
 
 # Which range

@@ -205,6 +205,23 @@ def test_two_threads_write_at_once():
     assert failures == []
 
 
+def test_two_printers_of_one_output_are_kept_in_the_order_of_the_output(pipe):
+    console, _ = closed_console()
+    output = Output(pipe[1], threading.Event())
+    printers = [console.printer(output) for _ in range(2)]
+
+    def flood(write, letter):
+        for _ in range(1000):
+            write(letter)
+
+    threads = [threading.Thread(target=flood, args=pair) for pair in zip(printers, (b"a", b"b"), strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert os.read(pipe[0], 4096) == console.text()
+
+
 def test_a_closed_reader_ends_the_run_once(pipe):
     close(pipe, 0)
     console, ends = closed_console()
