@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 # The extension is rebuilt when any of these changes; Python files are used from the checkout.
 NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py vmspec/record.py
 
-# Programs of Debian's that tests and measurements use, each with its packages.
+# Programs of Debian's that the build, tests and measurements use, each with its packages.
+BUILD_TOOLS := cc:gcc+libc6-dev
 TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf
 BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86 trace-cmd:trace-cmd
 
-.PHONY: demo test soak bench lint setup clean
+.PHONY: demo test soak bench lint install setup clean
 
 # Install the packages of those programs that are missing.
 define need
@@ -17,7 +18,7 @@ define need
     test -z "$$missing" || { apt-get update -q && apt-get install -qy --no-install-recommends $$(echo $$missing | tr + ' '); }
 endef
 
-demo: setup
+demo: install
 	$(BIN)/python examples/linux/demo.py
 
 test: setup lint
@@ -39,19 +40,35 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# Bytecode is written here, for runs in the lab, which see this checkout read-only.
-setup: $(VENV)/done
+# What runs machines and reads traces, for `make demo`, and the same with what tests and measures it. Bytecode is
+# written here, for runs in the lab, which see this checkout read-only.
+install: $(VENV)/installed
 	@$(BIN)/python -m compileall -q vmspec runner tracer
 
+setup: $(VENV)/test
+	@$(BIN)/python -m compileall -q vmspec runner tracer
+
+BUILT_FROM := pyproject.toml setup.py $(filter-out runner/native/record.h,$(NATIVE))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/installed: $(BUILT_FROM) | $(BIN)/python
+	$(PIP) --editable .
+	@$(BIN)/python -c 'import runner.native'
+	touch $@
+
+$(VENV)/test: $(BUILT_FROM) | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@$(BIN)/python -c 'import runner.native'
+	touch $(VENV)/installed $@
+
 # A plain Debian has python3 without its venv and header packages: get them where they are missing and we may.
-$(VENV)/done: pyproject.toml setup.py $(filter-out runner/native/record.h,$(NATIVE))
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "vmrun needs Python 3.11 or later"; exit 1; }
+	$(call need,$(BUILD_TOOLS))
 	@$(PYTHON) -c 'import ensurepip, sysconfig, pathlib, sys; \
 	    sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' 2>/dev/null \
 	    || { apt-get update -q && apt-get install -qy --no-install-recommends python3-venv python3-dev; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	touch $@
+	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build *.egg-info runner/native/*.so runner/native/record.h runner/native/_native.c
+	rm -rf $(VENV) build *.egg-info runner/native/*.so runner/native/record.h runner/native/_native.c runner/native/unbuilt.txt

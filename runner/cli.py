@@ -39,14 +39,9 @@ def execute(arguments: argparse.Namespace) -> int:
         from runner import signals
         from runner.session import run
     except ImportError as error:
-        if "_native" not in str(error):
+        if error.name != "runner.native._native":
             raise
-        print(
-            "vmrun: this installation has no C extension: it needs Linux on x86-64 with linux/kvm.h (Debian: "
-            "linux-libc-dev) and a C compiler when vmrun is installed. vmspec and vmtrace work without.",
-            file=sys.stderr,
-        )
-        return HOST
+        return complain(error, HOST)
     gc.enable()  # see runner.entry
     gc.freeze()
     from runner.devices.device import DeviceError
