@@ -158,7 +158,7 @@ class Rings:
     def abandon(self) -> None:
         """The recorder has failed: vCPUs do not wait for it any more, further exits are dropped and counted."""
         for index in range(self.vcpus):
-            self._rings[index].closed = 1
+            lib.ring_close(self.ring(index))
 
     def counters(self, name: str) -> list[int]:
         """A field of the control block (``head``, ``dropped``, ``interrupted``, ``waits``), one for each vCPU."""

@@ -61,7 +61,7 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 
 # The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow.
 OPTIMISE = ["-O2", "-flto"]
-HEADERS = ("atomic.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "signals.h", "record.h")
+HEADERS = ("atomic.h", "futex.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "signals.h", "record.h")
 
 ffibuilder = FFI()
 ffibuilder.cdef((HERE / "native.cdef").read_text())

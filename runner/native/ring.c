@@ -1,11 +1,12 @@
+#define _GNU_SOURCE /* syscall */
 #include "ring.h"
 
 #include "atomic.h"
+#include "futex.h"
 
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 void ring_init(struct ring *ring, void *base, uint64_t slots, uint64_t payload_size, uint32_t policy, int event)
@@ -31,27 +32,48 @@ static void signal_consumer(const struct ring *ring)
         return;
 }
 
+static bool has_room(const struct ring *ring, uint64_t records, uint64_t bytes)
+{
+    const struct ring_control *control = ring->control;
+
+    return control->head + records - LOAD(control->tail) <= ring->mask + 1 &&
+           control->payload_head + bytes - LOAD(control->payload_tail) <= ring->payload_mask + 1;
+}
+
 /* True when the ring has room for `records` and `bytes` more; waits for it where the policy is to wait. */
 static bool room(struct ring *ring, uint64_t records, uint64_t bytes)
 {
     struct ring_control *control = ring->control;
-    const struct timespec pause = {.tv_nsec = 50000};
-    bool waited = false;
+    bool found;
 
-    if (ring->policy == RING_OVERWRITE)
+    if (ring->policy == RING_OVERWRITE || has_room(ring, records, bytes))
         return true;
-    while (control->head + records - LOAD(control->tail) > ring->mask + 1 ||
-           control->payload_head + bytes - LOAD(control->payload_tail) > ring->payload_mask + 1) {
-        if (ring->policy == RING_DROP || LOAD(ring->closed))
-            return false;
-        if (!waited) {
-            control->waits++;
-            waited = true;
-            signal_consumer(ring);
-        }
-        nanosleep(&pause, NULL);
+    if (ring->policy == RING_DROP || LOAD(ring->closed))
+        return false;
+    control->waits++;
+    signal_consumer(ring);
+    __atomic_store_n(&control->waiting, 1, __ATOMIC_SEQ_CST); /* before the look at the tail, which wake() changes first */
+    for (;;) {
+        uint32_t tail = (uint32_t)__atomic_load_n(&control->tail, __ATOMIC_SEQ_CST);
+        found = has_room(ring, records, bytes);
+        if (found || LOAD(ring->closed))
+            break;
+        futex_wait(low(&control->tail), tail);
     }
-    return true;
+    STORE(control->waiting, 0);
+    return found;
+}
+
+static void wake_producer(struct ring *ring)
+{
+    if (__atomic_load_n(&ring->control->waiting, __ATOMIC_SEQ_CST))
+        futex_wake(low(&ring->control->tail));
+}
+
+void ring_close(struct ring *ring)
+{
+    __atomic_store_n(&ring->closed, 1, __ATOMIC_SEQ_CST);
+    wake_producer(ring);
 }
 
 struct record *ring_open(struct ring *ring, uint64_t tsc)
@@ -210,8 +232,11 @@ uint64_t rings_drain(struct ring *rings, uint32_t n, uint64_t tsc_start, uint64_
 void rings_commit(struct ring *rings, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
+        if (rings[i].control->tail == rings[i].cursor)
+            continue;
         STORE(rings[i].control->payload_tail, rings[i].payload_cursor);
-        STORE(rings[i].control->tail, rings[i].cursor);
+        __atomic_store_n(&rings[i].control->tail, rings[i].cursor, __ATOMIC_SEQ_CST);
+        wake_producer(&rings[i]);
     }
 }
 

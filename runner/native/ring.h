@@ -53,6 +53,8 @@ struct record *ring_open(struct ring *ring, uint64_t tsc);
 bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes, uint32_t length);
 void ring_publish(struct ring *ring, struct record *record, uint64_t tsc);
 void ring_cancel(struct ring *ring);
+/* The recorder has failed: whoever waits for room, now or later, has none. */
+void ring_close(struct ring *ring);
 
 /* `now` is the TSC, or UINT64_MAX to take all that is published. */
 /* Consumer: merge the rings' records in the order of tsc_exit into the columns; returns the rows filled. */
