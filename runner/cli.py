@@ -10,14 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from runner.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
-from vmspec import SpecError, __version__
+from vmspec import SpecError, __version__, commandline
+from vmspec.pathtext import to_text
+from vmspec.printable import printable
 from vmspec.streams import abandon, open_streams
 
 STATUSES = """exit status:
-  0  the guest ended as the spec expects        4  the guest crashed
-  1  an expectation was not met                 5  the guest did not end in time
-  2  the spec or the call is wrong              6  the trace or console could not be written
-  3  the host cannot run it                   130  interrupted: a signal, or nobody reads the console
+  0  the guest ended as the spec expects     4  the guest crashed
+  1  an expectation was not met              5  the guest did not end in time
+  2  the spec or the call is wrong           6  trace or console was not written
+  3  the host cannot run it                130  a signal, or nobody reads the console
+
 A guest that ends through debug-exit chooses its own status: the written value times two, plus one."""
 
 
@@ -78,12 +81,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    commands = argparse.ArgumentParser(
+    commands = commandline.Parser(
         prog="vmrun",
         description="Run the virtual machine that a TOML spec describes and record every exit.",
         epilog=STATUSES,
-        # A width given here spares looking for the terminal's, which imports much.
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),
         allow_abbrev=False,
     )
     commands.add_argument("spec", type=Path, help="the spec, a TOML file")
@@ -126,12 +127,8 @@ def notice(text: str) -> None:
 
 
 def complain(error: object, status: int) -> int:
-    """Say what is wrong, a line each."""
-    try:
-        for line in str(error).splitlines():
-            print(f"vmrun: {line}", file=sys.stderr)
-    except OSError:  # it has gone, as a closed terminal does
-        abandon(sys.stderr)
+    """Say what is wrong: of a spec every problem, a line each."""
+    commandline.complain("vmrun", *(error.problems if isinstance(error, SpecError) else (error,)))
     return status
 
 
@@ -149,7 +146,8 @@ def conclude(result: Result) -> None:
     for note in result.notes:
         complain(note, 0)
     if result.report:
-        complain(result.report, 0)
+        for line in result.report.splitlines():
+            complain(line, 0)
         if result.report_path:
             complain(f"this report is in {result.report_path}", 0)
     elif result.detail:
@@ -169,9 +167,10 @@ def print_json(result: Result) -> int:
     import json
 
     values = result._asdict()
+    values["detail"], values["notes"] = printable(result.detail), [printable(note) for note in result.notes]
     values["console"] = result.console.decode("utf-8", "replace")
     try:
-        print(json.dumps(values, default=str, indent=2), flush=True)
+        print(json.dumps(values, default=to_text, indent=2), flush=True)
     except OSError:
         abandon(sys.stdout)
     return result.status

@@ -12,6 +12,7 @@ from runner.machine import Machine
 from runner.native import _native
 from vmspec import __version__
 from vmspec.models import CPU
+from vmspec.pathtext import to_text
 from vmspec.plan import Plan
 
 CPUID_FIELDS = ("function", "subleaf", "flags", "eax", "ebx", "ecx", "edx")
@@ -26,7 +27,7 @@ def images(plan: Plan) -> dict[str, dict[str, str]]:
         if path is not None:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[name] = {"path": str(path), "sha256": digest}
+            found[name] = {"path": to_text(path), "sha256": digest}
     if boot.code is not None:
         found["code"] = {"path": "", "sha256": hashlib.sha256(boot.code).hexdigest()}
     return found
@@ -76,8 +77,7 @@ def metadata(machine: Machine, clock: dict[str, int], started: datetime) -> dict
 
     spec = machine.plan.spec
     return {
-        # Names of files need not be text, which metadata are.
-        "vmrun.spec": dumps(spec).encode(errors="backslashreplace").decode(),
+        "vmrun.spec": dumps(spec),
         "vmrun.images": json.dumps(images(machine.plan)),
         "vmrun.host": json.dumps(host(machine)),
         "vmrun.clock": json.dumps(clock),

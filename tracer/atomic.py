@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NAME_MAX = 255  # bytes, of all of Linux's file systems (linux/limits.h)
+
 
 @contextmanager
 def replaced(path: Path, suffix: str) -> Iterator[Path]:
@@ -17,7 +19,9 @@ def replaced(path: Path, suffix: str) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if target.exists() and not (target.is_file() or target.is_dir()):  # the rename itself refuses a directory
         raise FileExistsError(errno.EEXIST, "it exists, and is not a file")
-    temporary = target.with_name(target.name + suffix)
+    # Where a name has no room for more, a part of it.
+    name = os.fsencode(target.name)[: NAME_MAX - len(suffix)]
+    temporary = target.with_name(os.fsdecode(name) + suffix)
     temporary.unlink(missing_ok=True)  # what a killed process left, or a link that would be followed
     try:
         yield temporary

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from tracer.errors import TraceError
 from vmspec import __version__
+from vmspec.commandline import Parser, complain
 from vmspec.streams import BROKEN_PIPE, abandon, open_streams
-from vmspec.tracefiles import stream_path
+from vmspec.tracefiles import exists, stream_path
 
+PROGRAM = "vmtrace"
 INTERRUPTED = 130  # the exit status that a shell reports of a command that SIGINT ended
 
 # Each a module of tracer.commands.
@@ -43,18 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-        print(f"vmtrace: {_no_command(arguments[0])}", file=sys.stderr)
+        complain(PROGRAM, _no_command(arguments[0]))
         return 2
     try:
         options = _parser(arguments[:1]).parse_args(arguments)
         for path in _newer(options):
-            print(
-                f"vmtrace: {path} is there too: a later run goes on, or was killed (vmtrace recover)", file=sys.stderr
-            )
+            complain(PROGRAM, f"{path} is there too: a later run goes on, or was killed (vmtrace recover)")
         status: int = options.run(options)
         sys.stdout.flush()
     except TraceError as error:
-        print(f"vmtrace: {error}", file=sys.stderr)
+        complain(PROGRAM, *error.args)
         return 2
     except KeyboardInterrupt:  # also how one stops following a run; what was found until then is told
         try:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # of a trace that cannot be read a TraceError says more
         abandon(sys.stdout)
         what = error.filename if error.filename is not None else "cannot write the result"
-        print(f"vmtrace: {what}: {error.strerror or error}", file=sys.stderr)
+        complain(PROGRAM, f"{what}: {error.strerror or error}")
         return 2
     return status
 
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _no_command(word: str) -> str:
     """What to say of a first word that is no command."""
     commands = ", ".join(COMMANDS)
-    if Path(word).exists():
+    if exists(Path(word)):
         return f"say what of {word}: vmtrace summary {word} (commands: {commands})"
     near = get_close_matches(word, COMMANDS, n=1)
     return f"there is no command {word!r}; " + (f"did you mean {near[0]}?" if near else f"there are {commands}")
@@ -88,16 +88,16 @@ def _newer(options: argparse.Namespace) -> Iterator[Path]:
     if getattr(options, "follow", False) or options.command in ("top", "recover"):
         return  # these read it
     for file in given:
-        if file is not None and file.suffix == ".arrow" and file.exists():
+        if file is not None and file.suffix == ".arrow" and exists(file):
             stream = stream_path(file)
-            if stream.exists() and stream.stat().st_mtime_ns > file.stat().st_mtime_ns:
+            if exists(stream) and stream.stat().st_mtime_ns > file.stat().st_mtime_ns:
                 yield stream
 
 
 def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     """The command line; only the chosen command is imported."""
-    parser = argparse.ArgumentParser(prog="vmtrace", description="Read, recover and analyse traces of vmrun.")
-    parser.add_argument("--version", action="version", version=f"vmtrace {__version__}")
+    parser = Parser(prog=PROGRAM, description="Read, recover and analyse traces of vmrun.")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)

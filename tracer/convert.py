@@ -4,6 +4,7 @@ Files, streams and Parquet hold all of a trace, so each can be made of each; CSV
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -63,7 +64,7 @@ def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[st
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(source) as file:
+        with pa.OSFile(os.fsencode(source), "rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
             found = file.schema_arrow
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceError(f"{source} is damaged or cut short: {error}") from error
@@ -83,7 +84,7 @@ def _parquet_batches(source: Path, schema: Any) -> Iterator[Any]:
 
     names = dictionaries(json.loads(schema.metadata[b"vmrun.devices"]))
     try:
-        with pyarrow.parquet.ParquetFile(source) as file:
+        with pa.OSFile(os.fsencode(source), "rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
             for batch in file.iter_batches(16384):
                 arrays = []
                 for field in schema:

@@ -11,7 +11,6 @@ from typing import Any
 from tracer.decode import name
 from tracer.errors import TraceError
 from tracer.reader import Trace
-from vmspec.printable import printable
 from vmspec.record import FLAGS
 
 _COUNTS = """count(*) AS exits, sum(size * count)::BIGINT AS bytes, sum(handling_ns)::BIGINT AS handling_ns,
@@ -58,7 +57,7 @@ def query(trace: Trace, text: str) -> Any:
         except UnicodeError as error:
             raise TraceError("SQL: the statement has a character that no text has") from error
         except (duckdb.Error, RuntimeError, OSError) as error:
-            raise rows.failure or TraceError(f"SQL: {_printable_lines(str(error))}") from error
+            raise rows.failure or TraceError(*f"SQL: {error}".expandtabs().splitlines()) from error
 
 
 def _prepare(connection: Any, rows: "_Rows", trace: Trace, text: str) -> None:
@@ -164,8 +163,3 @@ def _with_units(table: Any) -> Any:
         fields.append(pa.field(field.name, column.type, metadata={"unit": unit}))
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
-
-
-def _printable_lines(text: str) -> str:
-    """Text of several lines without control characters."""
-    return "\n".join(printable(line.expandtabs()) for line in text.splitlines())

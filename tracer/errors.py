@@ -2,8 +2,10 @@
 
 import os
 
+from vmspec.printable import PrintableError
 
-class TraceError(Exception):
+
+class TraceError(PrintableError):
     """A trace cannot be written, read or recovered. The message says what, where, and what can be done."""
 
 

@@ -17,7 +17,7 @@ from tracer.schema import KEY_FORMAT, KEY_SUMMARY, texts
 from tracer.stream import StreamWriter
 from vmspec.kernel_record import COLUMNS, EXIT_NAMES
 from vmspec.threads import Worker
-from vmspec.tracefiles import kernel_path, kernel_stream_path
+from vmspec.tracefiles import exists, kernel_path, kernel_stream_path
 
 FORMAT = "kernel-1"  # never that of a trace: a reader of traces refuses this table, and the other way round
 KEY_EVENTS = "vmrun.kernel.events"  # JSON list: names of the tracepoints; a code in `event` is an index into it
@@ -220,7 +220,7 @@ def finish_killed(path: Path, output: Path) -> KernelTable | None:
     """Write the finished table of the kernel's events that a killed run left in its stream beside ``path``, as that of
     the trace ``output``; None where it left none. Raises TraceError, OSError and ``pyarrow.ArrowException``."""
     stream = kernel_stream_path(path)
-    if not stream.exists() or not stream.stat().st_size:
+    if not exists(stream) or not stream.stat().st_size:
         return None
     left = KernelTable(stream)
     schema, names = kernel_schema(left.metadata, left.events), kernel_names(left.events)
@@ -236,7 +236,7 @@ def beside(path: Path, clock: str) -> KernelTable | None:
     Raises TraceError where they are damaged.
     """
     for candidate in (kernel_path(path), kernel_stream_path(path)):
-        if candidate.exists() and candidate.stat().st_size:
+        if exists(candidate) and candidate.stat().st_size:
             table = KernelTable(candidate)
             if table.metadata.get(KEY_CLOCK) == clock:
                 return table

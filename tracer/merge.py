@@ -19,6 +19,7 @@ from tracer.errors import TraceError
 from tracer.reader import Trace, machine_name
 from tracer.rewrite import in_order, times, write_file
 from tracer.schema import NO_DEVICE, dictionaries, trace_schema
+from vmspec.pathtext import to_text
 from vmspec.printable import printable
 from vmspec.record import COLUMNS
 
@@ -111,8 +112,9 @@ def _shifts(traces: Sequence[Trace]) -> list[int]:
 
 def _names(traces: Sequence[Trace]) -> list[str]:
     """A name for each machine: the spec's, the file's where two have one name, with a number where even those agree."""
-    names = [machine_name(trace.spec) or trace.path.stem for trace in traces]
-    names = [trace.path.stem if names.count(name) > 1 else name for trace, name in zip(traces, names, strict=True)]
+    stems = [printable(trace.path.stem) for trace in traces]
+    names = [machine_name(trace.spec) or stem for trace, stem in zip(traces, stems, strict=True)]
+    names = [stem if names.count(name) > 1 else name for stem, name in zip(stems, names, strict=True)]
     names = [name.replace("/", "_") for name in names]
     return [
         f"{name}-{names[:index].count(name) + 1}" if names.count(name) > 1 else name for index, name in enumerate(names)
@@ -123,7 +125,7 @@ def _metadata(sources: Sequence[Source]) -> dict[str, str]:
     merged = [
         {
             "name": source.name,
-            "file": str(source.trace.path),
+            "file": to_text(source.trace.path),
             "first_vcpu": source.first_vcpu,
             "vcpus": source.vcpus,
             "shift_ns": source.shift,

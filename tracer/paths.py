@@ -6,9 +6,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from tracer.atomic import NAME_MAX
 from tracer.errors import TraceError
 from vmspec import fileuse
 from vmspec.tracefiles import (
+    crash_path,
+    exists,
     kernel_path,
     kernel_stream_path,
     killed_path,
@@ -55,9 +58,12 @@ def set_aside(path: Path) -> Path | None:
     Returns the file to give to ``vmtrace recover``, or None where nothing was left. Raises TraceError when the files
     belong to a run that is still going, or cannot be renamed, or when ``path`` is itself a name that is needed.
     """
+    beside = (name(path) for name in (stream_path, ring_path, kernel_stream_path, crash_path))
+    if max(len(os.fsencode(file.name)) for file in beside) > NAME_MAX:
+        raise TraceError(f"cannot record into {path}: the name is too long for those of the files beside it")
     if path.is_dir():
         raise TraceError(f"cannot record into {path}: it is a directory")
-    if path.exists() and not path.is_file():
+    if exists(path) and not path.is_file():
         raise TraceError(f"cannot record into {path}: it is not a file (--no-trace records nothing)")
     if path in (stream_path(path), ring_path(path)):
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
@@ -68,18 +74,18 @@ def set_aside(path: Path) -> Path | None:
         ring_path(path): ring_path(killed),
     }
     try:
-        if not any(old.exists() for old in moves):
+        if not any(exists(old) for old in moves):
             return None
-        descriptor = lock(ring_path(path)) if ring_path(path).exists() else None
+        descriptor = lock(ring_path(path)) if exists(ring_path(path)) else None
         try:
             for old, new in moves.items():
                 # A stream and a ring of different runs must never stand together under one name.
                 new.unlink(missing_ok=True)
-                if old.exists():
+                if exists(old):
                     old.rename(new)
         finally:
             if descriptor is not None:
                 os.close(descriptor)
     except OSError as error:
         raise TraceError(f"cannot set aside what an earlier run left at {path}: {error}") from error
-    return next(new for new in reversed(moves.values()) if new.exists())
+    return next(new for new in reversed(moves.values()) if exists(new))

@@ -16,7 +16,7 @@ from tracer.rewrite import write_file
 from tracer.ringfile import Ring, RingFile
 from tracer.ringrows import ring_rows
 from tracer.schema import dictionaries, trace_schema
-from vmspec.tracefiles import kernel_path, kernel_stream_path, ring_path, stream_path, trace_path
+from vmspec.tracefiles import exists, kernel_path, kernel_stream_path, ring_path, stream_path, trace_path
 
 
 @frozen
@@ -74,7 +74,7 @@ class Salvage:
             if not self.stream_complete:
                 if self._rings is not None:
                     self._choose(self._rings)
-                elif not ring_path(path).exists():
+                elif not exists(ring_path(path)):
                     self.problems.append(f"there is no {ring_path(path)}: what was not in the stream yet is lost")
             self._close = stack.pop_all()
 
@@ -125,9 +125,9 @@ class Salvage:
                 yield from ring_rows(self._rings, ring, wanted, self.schema, self._names)
 
     def _open(self, stream: Path, ring: Path, stack: ExitStack) -> None:
-        if not stream.exists() and not ring.exists():
+        if not exists(stream) and not exists(ring):
             raise TraceError(f"nothing to recover: there is neither {stream} nor {ring}")
-        if ring.exists():
+        if exists(ring):
             try:
                 stack.callback(os.close, lock(ring))
             except OSError as error:
@@ -138,10 +138,10 @@ class Salvage:
                 self.schema = trace_schema(self._rings.metadata, self._rings.devices)
                 self._names = dictionaries(self._rings.devices)
             except TraceError as error:
-                if not stream.exists():
+                if not exists(stream):
                     raise
                 self.problems.append(str(error))
-        if stream.exists():
+        if exists(stream):
             try:
                 self._stream = load(stream)
                 self.schema = self._stream.schema

@@ -1,6 +1,7 @@
 """Batches that are almost in order to one finished trace file, whole or not at all."""
 
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ def write_file(
     closing = empty(schema) if closing is None else closing
     with (
         replaced(target, ".tmp") as temporary,
-        pa.OSFile(str(temporary), "wb") as sink,
+        pa.OSFile(os.fsencode(temporary), "wb") as sink,
         pa.ipc.new_file(sink, schema, options=options) as writer,
     ):
         for batch in gathered(in_order(read, time), BATCH_ROWS):

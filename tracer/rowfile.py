@@ -9,7 +9,7 @@ from typing import Any
 
 from tracer.errors import TraceError
 from vmspec.record import RING_MAGIC
-from vmspec.tracefiles import stream_path
+from vmspec.tracefiles import exists, stream_path
 
 FILE_MAGIC = b"ARROW1"
 PARQUET_MAGIC = b"PAR1"
@@ -64,7 +64,7 @@ class RowFile:
         import pyarrow as pa
 
         try:
-            with pa.OSFile(str(self.path), "rb") as source:
+            with pa.OSFile(os.fsencode(self.path), "rb") as source:
                 if not self._is_file:
                     with pa.ipc.open_stream(source) as stream:
                         schema = stream.schema
@@ -89,7 +89,7 @@ class RowFile:
         # Where several threads read, each has its core: Arrow's own would only be in the way.
         options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=which == ALL)
         try:
-            source = pa.OSFile(str(self.path), "rb")
+            source = pa.OSFile(os.fsencode(self.path), "rb")
         except OSError as error:
             raise TraceError(f"cannot open {self.path}: {error}") from error
         open_ipc = pa.ipc.open_file if self._is_file else pa.ipc.open_stream
@@ -190,6 +190,6 @@ def _is_file(path: Path) -> bool:
 def _left(path: Path) -> str:
     """A hint at what a run that goes on, or was killed, has in the place of a trace."""
     stream = stream_path(path)
-    if path.exists() or not stream.exists():
+    if exists(path) or not exists(stream):
         return ""
     return f"; {stream} is there: its run goes on (vmtrace top {path}) or was killed (vmtrace recover {path})"

@@ -16,7 +16,7 @@ class StreamWriter:
 
         self.path = path
         self._whole = 0  # bytes up to the last whole batch
-        self._sink = pa.OSFile(str(path), "wb")
+        self._sink = pa.OSFile(os.fsencode(path), "wb")
         self._writer = pa.ipc.new_stream(self._sink, schema)
 
     def write(self, batch: Any, custom: dict[str, str] | None = None) -> None:
@@ -40,5 +40,5 @@ class StreamWriter:
         """What was written, once it is closed."""
         import pyarrow as pa
 
-        with pa.OSFile(str(self.path), "rb") as source, pa.ipc.open_stream(source) as reader:
+        with pa.OSFile(os.fsencode(self.path), "rb") as source, pa.ipc.open_stream(source) as reader:
             yield from reader

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from vmspec import __version__
+from vmspec.commandline import Parser, complain
 from vmspec.document import Document
+from vmspec.printable import printable
 from vmspec.problems import SpecError
 from vmspec.streams import BROKEN_PIPE, abandon, open_streams
 
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except OSError as error:  # of files that a spec names a SpecError says more
         abandon(sys.stdout)
-        print(f"vmspec: cannot write: {error.strerror}", file=sys.stderr)
+        complain("vmspec", f"cannot write: {error.strerror}")
         return 2
     except SpecError as error:
         print(error, file=sys.stderr)
@@ -36,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vmspec", description="Check, show and plan the spec of a virtual machine.")
+    parser = Parser(prog="vmspec", description="Check, show and plan the spec of a virtual machine.")
     parser.add_argument("--version", action="version", version=f"vmspec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    override = argparse.ArgumentParser(add_help=False)
+    override = Parser(add_help=False)
     override.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the spec, as in vm.memory=1GiB"
     )
@@ -70,7 +72,7 @@ def _check(arguments: argparse.Namespace) -> int:
     for path in arguments.specs:
         try:
             Document.open(path, arguments.set).plan()
-            print(f"{path}: ok")
+            print(printable(f"{path}: ok"))
         except SpecError as error:
             print(error, file=sys.stderr)
             status = 2
@@ -80,7 +82,9 @@ def _check(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     from vmspec.show import dumps
 
-    print(dumps(Document.open(arguments.spec, arguments.set).spec()), end="")
+    # TOML is UTF-8, whatever the locale: where that is another, only what is the same in both.
+    ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
+    print(dumps(Document.open(arguments.spec, arguments.set).spec(), ascii=ascii), end="")
     return 0
 
 

@@ -1,5 +1,6 @@
 """A spec's document: the text, what it holds with the overrides applied, and where each thing stands in it."""
 
+import codecs
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from attrs import evolve
 from vmspec import overrides as override
 from vmspec.keypath import KeyPath, join, split
 from vmspec.models import Spec
+from vmspec.pathtext import to_text
 from vmspec.problems import Problem, SpecError
 from vmspec.tables import Table
 from vmspec.value import Here
@@ -39,13 +41,12 @@ class Document:
         self.text = text
         self.directory = directory
         self.file = file
-        self.overrides = tuple(overrides)
+        self.overrides = tuple(map(_text, overrides))
         self.data = self._parse()
         self._sources: dict[KeyPath, str] = {}  # what an override has set, and which
         self._problems: list[Problem] = []
         for expression in self.overrides:
-            shown = "".join(char if char.isprintable() else "?" for char in expression[:SHOWN])
-            self._override(expression, f"--set {shown}")
+            self._override(expression, f"--set {expression[:SHOWN]}")
 
     @classmethod
     def open(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Document":
@@ -54,6 +55,7 @@ class Document:
         try:
             with path.open("rb") as file:
                 data = file.read(LARGEST + 1)
+            data = data.removeprefix(codecs.BOM_UTF8)  # as editors on Windows begin a file
             if len(data) > LARGEST:
                 raise SpecError((Problem("", f"is too large for a spec, more than {LARGEST} bytes", file=path),))
             text = data.decode()
@@ -65,7 +67,7 @@ class Document:
         except OSError as error:
             raise SpecError((Problem("", f"cannot be read: {error.strerror}", file=path),)) from None
         except ValueError as error:  # a name that no file can have
-            raise SpecError((Problem("", f"cannot be read: {error}", file=ascii(str(path))),)) from None
+            raise SpecError((Problem("", f"cannot be read: {error}", file=path),)) from None
         return cls(text, path.absolute().parent, overrides, path)
 
     def spec(self) -> Spec:
@@ -159,3 +161,12 @@ class Document:
             return
         self._sources = {known: place for known, place in self._sources.items() if known[: len(path)] != path}
         self._sources[new] = source
+
+
+def _text(argument: str) -> str:
+    """An override as text: what it names may be a path that is none. A str that is neither stays as it is, and is no
+    value that any key takes."""
+    try:
+        return to_text(argument)
+    except ValueError:
+        return argument.encode("utf-8", "backslashreplace").decode()

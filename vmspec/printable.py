@@ -25,3 +25,13 @@ def _escape(char: str) -> str:
         case "\r":
             return r"\r"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class PrintableError(Exception):
+    """An error whose message may be printed as it is: a line for each argument, in which nothing acts on a terminal."""
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*map(printable, lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)

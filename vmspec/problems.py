@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from vmspec.printable import printable
+
 
 class Problem(NamedTuple):
     """One fault of a spec: ``path`` is the key as a person would point at it (``device[1].path``), ``message`` says
@@ -32,7 +34,7 @@ class Problem(NamedTuple):
             text += f"; allowed: {self.allowed}"
         if self.nearest is not None:
             text += f"; did you mean {self.nearest}?"
-        return text
+        return printable(text)
 
 
 class SpecError(Exception):

@@ -7,7 +7,9 @@ from typing import Any, cast
 from attrs import fields
 
 from vmspec.devices import Range
+from vmspec.pathtext import to_text
 from vmspec.plan import Call, Plan, PlannedDevice, Slot
+from vmspec.printable import printable
 from vmspec.tables import write_model
 from vmspec.units import format_size
 from vmspec.value import Model
@@ -24,7 +26,7 @@ PROTOCOLS = {
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
-    """The plan as a JSON object, once paths and times are made strings; the spec is in TOML's shape."""
+    """The plan as a JSON object, once times are made strings; the spec is in TOML's shape."""
     rest = {name: _plain(value) for name, value in plan._asdict().items() if name != "spec"}
     return {"spec": write_model(plan.spec), "overrides": list(plan.spec.overrides), **rest}
 
@@ -38,6 +40,8 @@ def _plain(value: Any) -> Any:
             return [_plain(part) for part in value]
         case Model():
             return {field.name: _plain(getattr(value, field.name)) for field in fields(cast(Any, type(value)))}
+        case Path():
+            return to_text(value)
         case _:
             return value
 
@@ -161,7 +165,7 @@ def _span(start: int, size: int) -> str:
 
 def _table(rows: Iterable[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
     """Rows in aligned columns; those in ``right`` are aligned to the right."""
-    rows = list(rows)
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -177,4 +181,4 @@ def _table(rows: Iterable[tuple[str, ...]], right: tuple[int, ...] = ()) -> list
 def _wrap(line: str) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(line, WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(printable(line), WIDTH - 2, break_long_words=False, break_on_hyphens=False)

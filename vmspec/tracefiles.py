@@ -4,6 +4,7 @@
 recorded, and after a run that was killed.
 """
 
+import os
 from collections.abc import Iterator
 from os.path import realpath
 from pathlib import Path
@@ -67,3 +68,8 @@ def all_of(path: Path) -> Iterator[Path]:
         yield temporary_path(Path(realpath(finished)))
     for name in (stream_path, ring_path, kernel_stream_path):
         yield name(killed_path(path))
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file; beside a file whose name is as long as names may be there is none."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists() raises where a name is too long

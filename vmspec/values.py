@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vmspec import units
+from vmspec.pathtext import from_text, to_text
 from vmspec.value import Here, Schema, Value, nearest
 
 
@@ -279,16 +280,17 @@ class File(Value):
                 return value
             case "":
                 return here.wrong("must not be empty", value, self.allowed)
-            case str() if "\0" in value:
-                return here.wrong("holds a NUL character", value, self.allowed)
             case str():
-                return here.directory / value
+                try:
+                    return here.directory / from_text(value)
+                except ValueError as error:
+                    return here.wrong(str(error), value, self.allowed)
             case _:
                 return here.wrong("must be a string", value, self.allowed)
 
     def write(self, value: Any) -> Any:
         # A path that is absolute is never one of the words.
-        return str(value)
+        return to_text(value)
 
     def schema(self) -> Schema:
         words: Schema = {"enum": list(self.words)}

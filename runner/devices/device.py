@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from vmspec.printable import PrintableError
 
-class DeviceError(Exception):
+
+class DeviceError(PrintableError):
     """A device that cannot be made; the message says which and why."""
 
 

@@ -3,6 +3,8 @@
 import errno
 import os
 
+from vmspec.printable import PrintableError
+
 
 class KvmError(OSError):
     """A KVM call that failed: which one, at which step of the plan, and which capability it needs, where it does."""
@@ -24,5 +26,5 @@ class KvmError(OSError):
         return text
 
 
-class HostError(Exception):
+class HostError(PrintableError):
     """The host cannot run the machine; the message says why and what to do."""

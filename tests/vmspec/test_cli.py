@@ -112,4 +112,4 @@ def test_a_directory_whose_name_is_no_text_is_shown(tmp_path):
     shown = subprocess.run(
         [sys.executable, "-m", "vmspec.cli", "show", directory / "x.toml"], capture_output=True, check=True
     )
-    assert b"\\xff/k" in shown.stdout
+    assert b"\\u0000ff/k" in shown.stdout

@@ -282,6 +282,21 @@ def test_a_name_that_no_file_can_have():
         Document.open("a\0b")
 
 
+def test_a_byte_order_mark_is_skipped_and_places_stay(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert Document.open(path).spec() == loads(GOOD)
+    path.write_bytes(b"\xef\xbb\xbf" + b"[vm]\nname = 'x'\nmemory = 'a'\n[boot]\ncode = 'f4'\n")
+    with pytest.raises(SpecError, match=r"x\.toml:3:10: vm\.memory"):
+        Document.open(path).spec()
+    path.write_bytes(b"\xef\xbb\xbf" + b"[vm] name\n")
+    with pytest.raises(SpecError, match=r"x\.toml:1:6: is not TOML"):
+        Document.open(path)
+    path.write_bytes(b"\xef\xbb\xbf" + b"# \xff\n")
+    with pytest.raises(SpecError, match=r"x\.toml:1:3: is not UTF-8"):
+        Document.open(path)
+
+
 def test_a_file_that_is_not_utf8(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"[vm]\nname = '\xc3\xa9\xff'\n")
     with pytest.raises(SpecError, match=r"x\.toml:2:10: is not UTF-8 text \(here: 0xff\)"):

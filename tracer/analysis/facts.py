@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 from tracer.reader import Trace, machine_name
+from vmspec.pathtext import to_text
 
 STORED_BYTES = 64  # of a record in the ring
 
@@ -34,7 +35,7 @@ def facts(trace: Trace) -> dict[str, Any]:
     known |= {"vmrun.overrides", "vmrun.started", "vmrun.version"}
     return {
         "trace": {
-            "path": str(trace.path),
+            "path": to_text(trace.path),
             "kind": trace.kind,
             "format": trace.metadata["vmrun.format"],
             "bytes": size,

@@ -12,7 +12,7 @@ from tracer.analysis.tables import table
 from tracer.counters import Counters, counters, numbers, reconcile
 from tracer.reader import Trace
 from vmspec.record import FLAGS
-from vmspec.tracefiles import kernel_path
+from vmspec.tracefiles import exists, kernel_path
 
 MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is one
 PLACE = ("device", "reason", "addr", "direction", "size")
@@ -116,7 +116,7 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
 
 
 def _kernel_notes(trace: Trace) -> tuple[str, ...]:
-    if not kernel_path(trace.path).exists():
+    if not exists(kernel_path(trace.path)):
         return ()
     return (f"What the kernel handled itself was recorded too: vmtrace kernel {trace.path}",)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tracer.errors import TraceError
 from tracer.reader import Trace
 from vmspec.image.source import ImageError, opened
 from vmspec.image.symbols import Symbols, read
+from vmspec.pathtext import from_text
 
 # Documentation/arch/x86/x86_64/mm.rst: the kernel image's range, and its modules' after it.
 KERNEL, MODULES = 0xFFFF_FFFF_8000_0000, 0xFFFF_FFFF_C000_0000
@@ -98,7 +100,12 @@ def symbol_files(trace: Trace) -> dict[str, Path]:
     """The files with symbols that the trace's spec names, by their keys, the best first."""
     boot = trace.spec.get("boot")
     boot = boot if isinstance(boot, dict) else {}
-    return {key: Path(path) for key in ("symbols", "kernel") if isinstance(path := boot.get(key), str)}
+    found = {}
+    for key in ("symbols", "kernel"):
+        if isinstance(path := boot.get(key), str):
+            with suppress(ValueError):  # what is no path names no file
+                found[key] = from_text(path)
+    return found
 
 
 def _same(trace: Trace, path: Path) -> bool:

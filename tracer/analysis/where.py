@@ -300,8 +300,8 @@ class _Compiler:
         """The error that names the place and shows it."""
         at = place if isinstance(place, int) else self._at(place)
         start = max(0, at - 60)  # of a long expression, what is around the place
-        around = printable(self.text[start : at + 30])
-        return TraceError(f"filter, column {at + 1}: {printable(problem)}\n    {around}\n    {' ' * (at - start)}^")
+        before, after = printable(self.text[start:at]), printable(self.text[at : at + 30])
+        return TraceError(f"filter, column {at + 1}: {problem}", f"    {before}{after}", f"    {' ' * len(before)}^")
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

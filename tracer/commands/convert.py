@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from tracer.convert import KINDS, convert
-from vmspec.tracefiles import kernel_path
+from vmspec.printable import printable
+from vmspec.tracefiles import exists, kernel_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     """Convert, and say how much."""
     rows = convert(options.file, options.output)
     lost = "; the metadata and the closing summary are not in it" if options.output.suffix == ".csv" else ""
-    if kernel_path(options.file).exists():
+    if exists(kernel_path(options.file)):
         lost += f"; the kernel's events are not in it, {kernel_path(options.file)} has them"
-    print(f"{options.output}: {rows:,} rows, {options.output.stat().st_size:,} bytes{lost}")
+    print(printable(f"{options.output}: {rows:,} rows, {options.output.stat().st_size:,} bytes{lost}"))
     return 0

@@ -29,7 +29,7 @@ further apart than --threshold and than --noise times the sum of both sides' spr
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="A and B; with --stat, all runs of A")
     pair = parser.add_argument_group("two traces")
     pair.add_argument("--ignore", metavar="COLUMNS", help=f"may differ; of {','.join(COMPARED)}")

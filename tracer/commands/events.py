@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import textwrap
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -21,17 +20,16 @@ from tracer.schema import flag_names
 from vmspec.record import COLUMNS
 from vmspec.streams import columns
 
-EPILOG = textwrap.fill(
+EPILOG = (
     f"--where compares columns ({', '.join(where.NAMES)}) with numbers, texts in quotes and times with a unit "
     "(100ns, 5us, 1.5ms, 2s), by == != < <= > >= in, not in, and, or, not. Names in capitals are flags, true or false: "
-    "UNCLAIMED are accesses that no device claims, PYTHON those that a device answered in Python.",
-    width=100,
+    "UNCLAIMED are accesses that no device claims, PYTHON those that a device answered in Python."
 )
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     parser.add_argument("file", type=Path)
     parser.add_argument(
         "--where", metavar="EXPR", help="only exits for which this holds, such as: device == 'serial0' and size > 1"

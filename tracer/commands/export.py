@@ -9,6 +9,7 @@ from tracer.errors import TraceError
 from tracer.paths import keep, table_files
 from tracer.reader import Trace, load
 from tracer.sink import sink
+from vmspec.printable import printable
 
 # Each with the suffix of its files, and what it is for.
 FORMATS = {
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     with sink(output) as out:
         _write(trace, out, options)
     if str(output) != "-":
-        print(f"{output}: {output.stat().st_size:,} bytes", file=sys.stderr)
+        print(printable(f"{output}: {output.stat().st_size:,} bytes"), file=sys.stderr)
     return 0
 
 

@@ -7,7 +7,8 @@ from tracer.errors import TraceError
 from tracer.merge import merge
 from tracer.paths import keep
 from tracer.reader import load
-from vmspec.tracefiles import kernel_path
+from vmspec.printable import printable
+from vmspec.tracefiles import exists, kernel_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         raise TraceError("a merge takes two traces or more")
     keep(options.output, options.files)
     rows = merge([load(file) for file in options.files], options.output, by_start=options.by_start)
-    beside = [str(kernel_path(file)) for file in options.files if kernel_path(file).exists()]
+    beside = [str(kernel_path(file)) for file in options.files if exists(kernel_path(file))]
     lost = f"; the kernel's events are not in it: {', '.join(beside)}" if beside else ""
-    print(f"{options.output}: {rows:,} rows of {len(options.files)} traces{lost}")
+    print(printable(f"{options.output}: {rows:,} rows of {len(options.files)} traces{lost}"))
     return 0

@@ -1,11 +1,12 @@
 """``vmtrace recover``: a trace of what a killed run left."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from tracer.recovery import recover
-from vmspec.tracefiles import ring_path, stream_path
+from vmspec.commandline import complain
+from vmspec.printable import printable
+from vmspec.tracefiles import exists, ring_path, stream_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -18,11 +19,11 @@ def run(options: argparse.Namespace) -> int:
     """Recover, and say what could be."""
     done = recover(options.file, options.output)
     for problem in done.problems:
-        print(f"vmtrace: {problem}", file=sys.stderr)
+        complain("vmtrace", problem)
     state = "complete" if done.complete else "all that was recorded before the run was killed"
     rows = f"{done.rows_from_stream + done.rows_from_ring:,} rows ({done.rows_from_ring:,} of them from the rings)"
-    print(f"{done.path}: {rows}, {'what could be saved' if done.problems else state}")
-    left = [str(path) for path in (stream_path(options.file), ring_path(options.file)) if path.exists()]
+    print(printable(f"{done.path}: {rows}, {'what could be saved' if done.problems else state}"))
+    left = [str(path) for path in (stream_path(options.file), ring_path(options.file)) if exists(path)]
     if left and not done.problems:
-        print(f"no longer needed: {' '.join(left)}")
+        print(printable(f"no longer needed: {' '.join(left)}"))
     return 0

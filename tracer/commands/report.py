@@ -11,6 +11,7 @@ from tracer.html.tables import Symbols
 from tracer.paths import keep, table_files
 from tracer.reader import Trace, load
 from tracer.sink import sink
+from vmspec.printable import printable
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     html = render(trace, findings, symbols=_symbols(trace, findings.rips)).encode(errors="replace")
     with sink(output) as out:
         out.write(html)
-    print(f"{output}: {len(html) / 1e6:.1f} MB")
+    print(printable(f"{output}: {len(html) / 1e6:.1f} MB"))
     return 0
 
 

@@ -12,8 +12,9 @@ from tracer.errors import TraceError
 from tracer.follow import POLL, Follower, follow, recording
 from tracer.live import live, screen
 from tracer.reader import machine_name, read_spec
+from vmspec.commandline import complain
 from vmspec.printable import printable
-from vmspec.tracefiles import stream_path
+from vmspec.tracefiles import exists, stream_path
 
 SILENT = 1.5  # seconds; a recorder that has exits writes each second, so that after this long there are none
 
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
             for text, final in looks:  # noqa: B007 (the last one is wanted)
                 print(text, end="\n\n", flush=True)
         if final and follower.summary is None:
-            print(f"vmtrace: {follower.path} has no closing summary: its run was killed", file=sys.stderr)
+            complain("vmtrace", f"{follower.path} has no closing summary: its run was killed")
     return 0
 
 
@@ -93,7 +94,7 @@ def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Ite
 def _find(named: str) -> Follower:
     """The run that a file's or a machine's name means: the file's where there is one."""
     path = Path(named)
-    if len(path.parts) != 1 or path.suffix in (".arrow", ".arrows") or path.exists() or stream_path(path).exists():
+    if len(path.parts) != 1 or path.suffix in (".arrow", ".arrows") or exists(path) or exists(stream_path(path)):
         return follow(path)
     running: dict[str, Path] = {}
     # What a killed run left may have the name of the one that goes on.

@@ -14,6 +14,7 @@ from tracer.errors import TraceError
 from tracer.export.rows import Exit, exits, flag_text, title
 from tracer.reader import Trace
 from tracer.schema import NO_DEVICE
+from vmspec.printable import printable
 
 PROCESS = 1  # uuid of the virtual machine's track, and its pid
 VCPU = 1 << 32  # uuids of the vCPUs' tracks: this, and the vCPU's index
@@ -79,7 +80,7 @@ class _Writer:
         self._packet(sequence_flags=clear, trace_packet_defaults=defaults)
         vm = trace.spec.get("vm")
         name = vm.get("name") if isinstance(vm, dict) else None
-        process = protos.ProcessDescriptor(pid=PROCESS, process_name=f"vmrun {name or trace.path.name}")
+        process = protos.ProcessDescriptor(pid=PROCESS, process_name=printable(f"vmrun {name or trace.path.name}"))
         self._track(uuid=PROCESS, process=process)
 
     def _console(self, trace: Trace) -> None:

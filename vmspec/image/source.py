@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from vmspec.printable import PrintableError
+
 # The most that one header may take: no header of a supported format comes near it.
 READ_MAX = 1 << 20
 
 
-class ImageError(Exception):
+class ImageError(PrintableError):
     """An image file that cannot be used; the message says why, without the file's name."""
 
 

@@ -20,6 +20,7 @@ from vmspec.image import compression
 from vmspec.image.bzimage import BzImage
 from vmspec.image.compression import Payload
 from vmspec.image.source import ImageError, Source, opened
+from vmspec.printable import PrintableError
 
 # Linux's link address space for a kernel (KERNEL_IMAGE_SIZE with KASLR); no real payload unpacks to more.
 UNPACKED_MAX = 1 << 30
@@ -27,7 +28,7 @@ HOLE = 1 << 16  # zeros are left out in blocks of this many bytes
 SETTLED_NS = 2_000_000_000  # a file changed more recently than this may change again within one clock tick
 
 
-class CannotUnpackError(Exception):
+class CannotUnpackError(PrintableError):
     """The payload cannot be unpacked here, but the kernel may do it itself; the message says why."""
 
 
