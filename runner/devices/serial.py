@@ -1,13 +1,19 @@
 """A 16550A UART, after National Semiconductor's PC16550D data sheet (section 8, "Registers").
 
-The line is infinitely fast: a byte written is sent before the next access, so the transmitter is always empty, and a
-character timeout is due as soon as the receive FIFO holds less than its trigger level. Baud rate, word length and
-parity are kept and have no effect; there are no parity or framing errors and no breaks.
+A byte written is sent before the next access, so the transmitter is always empty. A character timeout is due as soon as
+the receive FIFO holds less than its trigger level. Baud rate, word length and parity are kept and have no effect; there
+are no parity or framing errors and no breaks.
 
 The host at the other end of the line uses hardware flow control. Its bytes wait, up to :data:`HOST_BUFFER` of them,
-while the FIFO is full and while the guest does not listen: it listens while RTS is on, while the receive interrupt is
-enabled, and until it writes MCR for the first time. Bytes that the guest throws away unread with a FIFO reset, or by
-going into loopback, count as not sent yet. So a guest that finds out what kind of UART this is does not eat its input.
+while the FIFO holds its trigger level and while the guest does not listen: it listens while RTS is on, while the
+receive interrupt is enabled, and until it writes MCR for the first time. Bytes that the guest throws away unread with a
+FIFO reset, or by going into loopback, count as not sent yet.
+
+A character takes its time to arrive, as on a line, so that a driver's start does not eat the input: a FIFO reset leaves
+the receiver empty, and the loop that drains it ends. A guest that polls finds the receiver empty in :data:`LOOKS` reads
+of LSR first. With the receive interrupt on, the first character comes within :data:`CHARACTER`, and the next one as
+soon as there is room. The line falls at each read of RBR that leaves less than the trigger level, and rises again for
+what is left or comes next, so that a handler that takes one byte for each edge gets all of them (8.5, 8.10.1).
 """
 
 from collections import deque
@@ -71,6 +77,8 @@ DCD = 0x80
 
 FIFO_SIZE = 16
 HOST_BUFFER = 65536  # bytes of input that wait for the guest at most
+LOOKS = 2  # reads of LSR that find the receiver empty before the next character is there
+CHARACTER = 1_000_000  # ns after which it is there in any case, where its interrupt is on: ten bits at 9600 baud
 
 
 class Serial(ISADevice):
@@ -93,6 +101,9 @@ class Serial(ISADevice):
         self._fifo: deque[int] = deque()
         self._looped = 0  # how many bytes at the FIFO's head came from loopback and not from the host
         self._host: deque[int] = deque()
+        self._gap = LOOKS  # how many looks at LSR the next character is away
+        self._coming = False  # a tick has been asked for, at which it is there
+        self._between = False  # RBR has been read: the receiver has no interrupt until more is there
         self._line = False
         self._queued = False
         self._latched: int | None = None
@@ -125,7 +136,7 @@ class Serial(ISADevice):
             case 4:
                 return self._mcr
             case 5:
-                return None if self._overrun else THRE | TEMT | (DR if self._fifo else 0)
+                return None if self._overrun or self._awaited() else THRE | TEMT | (DR if self._fifo else 0)
             case 6:
                 return None if self._delta else self._modem
             case _:
@@ -135,13 +146,21 @@ class Serial(ISADevice):
         match offset:
             case 0:
                 self._looped = max(0, self._looped - 1)
-                return self._fifo.popleft()
+                byte = self._fifo.popleft()
+                if not self._ier & ERBFI:
+                    self._gap = LOOKS
+                self._between = len(self._fifo) < self._trigger()
+                self.drive()
+                self._between = False
+                return byte
             case 2:
                 self._thr_emptied = False
                 return THR_EMPTY | (FIFOS_ENABLED if self._fcr & FIFO_ENABLE else 0)
             case 5:
-                self._overrun = False
-                return THRE | TEMT | OE | (DR if self._fifo else 0)
+                overrun, self._overrun = self._overrun, False
+                if self._awaited():
+                    self._gap -= 1  # what came by it is seen next time
+                return THRE | TEMT | (OE if overrun else 0) | (DR if self._fifo else 0)
             case _:
                 delta, self._delta = self._delta, 0
                 return self._modem | delta
@@ -183,12 +202,20 @@ class Serial(ISADevice):
         self._host.extend(data)
         self.changed()
 
+    def tick(self) -> None:
+        self._coming = False
+        self._gap = 0
+        self.changed()
+
     # What the registers do
 
     def settle(self) -> None:
-        if self._listens():
-            while self._host and len(self._fifo) < self._capacity():
-                self._fifo.append(self._host.popleft())
+        while self._host and not self._gap and self._listens() and len(self._fifo) < self._trigger():
+            self._fifo.append(self._host.popleft())
+        coming = self._awaited() and bool(self._ier & ERBFI)
+        if coming != self._coming:
+            self._coming = coming
+            self.after(CHARACTER if coming else None)
         queued = not self._lcr & DLAB and not self._mcr & LOOP
         if queued != self._queued:
             self._queued = queued
@@ -214,7 +241,7 @@ class Serial(ISADevice):
         """The pending interrupt of highest priority, as IIR bits 3-0."""
         if self._ier & ELSI and self._overrun:
             return RECEIVER_LINE_STATUS
-        if self._ier & ERBFI and self._fifo:
+        if self._ier & ERBFI and self._fifo and not self._between:
             return RECEIVED_DATA if len(self._fifo) >= self._trigger() else CHARACTER_TIMEOUT
         if self._ier & ETBEI and self._thr_emptied:
             return THR_EMPTY
@@ -235,6 +262,10 @@ class Serial(ISADevice):
 
     def _capacity(self) -> int:
         return FIFO_SIZE if self._fcr & FIFO_ENABLE else 1
+
+    def _awaited(self) -> bool:
+        """Whether the receiver is empty and the host's next character on its way."""
+        return bool(self._host and self._gap and not self._fifo and self._listens())
 
     def _listens(self) -> bool:
         if self._mcr & LOOP:
@@ -285,6 +316,7 @@ class Serial(ISADevice):
             self._delta |= TERI
 
     def _give_back(self) -> None:
-        """Return the host's unread bytes from the FIFO to where they came from."""
+        """Return the host's unread bytes from the FIFO to where they came from, and let them come anew."""
+        self._gap = LOOKS
         while len(self._fifo) > self._looped:
             self._host.appendleft(self._fifo.pop())

@@ -102,6 +102,13 @@ class Guest:
         self.flush()
         self.device.receive(data)
 
+    def elapse(self) -> None:
+        """Let the time pass that the device asked for."""
+        while self.wait is not None:
+            self.wait = None
+            self.flush()
+            self.device.tick()
+
     def flush(self) -> None:
         queue, self.queue = self.queue, []
         for item in queue:

@@ -74,3 +74,90 @@ def test_an_access_past_a_claim_is_split(run_guest, assemble, where):
         files={"model.py": MODEL},
     )
     assert (result.kind, result.console) == ("halt", b"A0")
+
+
+# Receive interrupts on an edge-triggered IRQ 4; the handler prints one byte for each. Ends after five.
+ONE_BYTE_AN_EDGE = """
+    xor %ax, %ax
+    mov %ax, %ds
+    mov %ax, %ss
+    mov $0x7000, %sp
+    movw $handler, 0x30         # IRQ 4 is vector 12
+    movw $0, 0x32
+    .irp word, 0x1120, 0x0821, 0x0421, 0x0121, 0xef21
+    mov $\\word >> 8, %al
+    out %al, $\\word & 0xff      # ICW1 to 4 and the mask of the first 8259A
+    .endr
+    .irp word, 0x00fa, 0x0bfc, 0x01f9
+    mov $0x300 | (\\word & 0xff), %dx
+    mov $\\word >> 8, %al
+    out %al, %dx                # FCR: no FIFO; MCR: RTS and OUT2; IER: receive
+    .endr
+    sti
+1:  pause
+    cmpb $5, count
+    jb 1b
+    out %al, $0xf4
+handler:
+    push %ax
+    push %dx
+    mov $0x3f8, %dx
+    in %dx, %al
+    out %al, $0xe9
+    incb count
+    mov $0x20, %al
+    out %al, $0x20
+    pop %dx
+    pop %ax
+    iret
+count:
+    .byte 0
+"""
+# FIFOs on and reset; prints LSR then, drains, raises RTS, polls for six bytes.
+DRAIN = """
+    .irp word, 0x00f9, 0x03fb, 0x07fa
+    mov $0x300 | (\\word & 0xff), %dx
+    mov $\\word >> 8, %al
+    out %al, %dx
+    .endr
+    mov $0x3fd, %dx
+    in %dx, %al
+    out %al, $0xe9
+1:  mov $0x3fd, %dx
+    in %dx, %al
+    test $1, %al
+    jz 2f
+    mov $0x3f8, %dx
+    in %dx, %al
+    jmp 1b
+2:  mov $0x3fc, %dx
+    mov $0x0b, %al
+    out %al, %dx
+    mov $6, %cx
+3:  mov $0x3fd, %dx
+    in %dx, %al
+    test $1, %al
+    jz 3b
+    mov $0x3f8, %dx
+    in %dx, %al
+    out %al, $0xe9
+    loop 3b
+    hlt
+"""
+
+
+@pytest.fixture
+def typed(tmp_path):
+    """A serial port with input that is there from the start."""
+    (tmp_path / "input").write_bytes(b"abcdefghijklmnopqrstuvwxyz")
+    return {"kind": "serial", "input": "input", "output": "none"}
+
+
+def test_each_byte_received_gives_an_edge(run_guest, assemble, typed):
+    vm = {"irqchip": "kernel", "pit": False, "timeout": "10s"}
+    result = run_guest(assemble(ONE_BYTE_AN_EDGE), devices=[DEBUG, typed, {"kind": "debug-exit"}], vm=vm)
+    assert result.console == b"abcde"
+
+
+def test_a_driver_that_resets_and_drains_the_fifo_gets_the_input(run_guest, assemble, typed):
+    assert run_guest(assemble(DRAIN), devices=[DEBUG, typed]).console == b"\x60abcdef"

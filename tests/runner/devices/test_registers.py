@@ -10,7 +10,8 @@ from runner.devices.acpi import ACPI
 from runner.devices.debug import DebugExit, DebugPort, PostPort
 from runner.devices.i8042 import I8042
 from runner.devices.rtc import RTC
-from runner.devices.serial import Serial
+from runner.devices.serial import LOOKS, Serial
+from vmspec import layout
 
 SIZES = (1, 2, 4, 8)
 OFFSETS = st.integers(0, 9)
@@ -45,7 +46,27 @@ KINDS = {
     "post-port": lambda clock: PostPort(),
     "debug-exit": lambda clock: DebugExit(),
 }
+# The offsets that each claims. The bus splits an access that reaches beyond them.
+CLAIMS = {
+    "serial": range(8),
+    "i8042": (0, 4),
+    "rtc": range(2),
+    "acpi": range(layout.ACPI_PORTS_SIZE),
+    "debug-port": range(1),
+    "post-port": range(1),
+    "debug-exit": range(4),
+}
 every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def within(kind, accesses):
+    """Those that do not reach beyond a claim."""
+    claim = CLAIMS[kind]
+    return [
+        access
+        for access in accesses
+        if access[0] not in ("read", "write") or all(access[1] + at in claim for at in range(access[2]))
+    ]
 
 
 def do(guest, clock, access):
@@ -77,7 +98,7 @@ def state(device):
 def test_reads_fit_their_size_and_nothing_raises(plug, kind, accesses):
     clock = Clock()
     guest = plug(KINDS[kind](clock))
-    for access in accesses:
+    for access in within(kind, accesses):
         value = do(guest, clock, access)
         if access[0] == "read":
             assert 0 <= value < 1 << 8 * access[2]
@@ -88,7 +109,7 @@ def test_reads_fit_their_size_and_nothing_raises(plug, kind, accesses):
 def test_published_is_what_reading_gives_and_reading_changes_nothing(plug, kind, accesses):
     clock = Clock()
     guest = plug(KINDS[kind](clock))
-    for access in [("pass", 0), *accesses]:
+    for access in [("pass", 0), *within(kind, accesses)]:
         do(guest, clock, access)
         guest.flush()  # what is latched is ahead of the device until then
         before = state(guest.device)
@@ -102,7 +123,7 @@ def test_published_is_what_reading_gives_and_reading_changes_nothing(plug, kind,
 def test_an_interrupt_comes_only_once_the_registers_say_why(plug, kind, accesses):
     clock = Clock()
     guest = plug(KINDS[kind](clock))
-    for access in accesses:
+    for access in within(kind, accesses):
         edges = guest.edges
         # One register at a time: a wide access is several, and its first may interrupt.
         if access[0] in ("read", "write") and access[2] > 1:
@@ -117,7 +138,7 @@ def test_an_interrupt_comes_only_once_the_registers_say_why(plug, kind, accesses
 def test_a_guest_cannot_tell_who_answers(plug, kind, accesses):
     clocks = Clock(), Clock()
     served, alone = plug(KINDS[kind](clocks[0])), plug(KINDS[kind](clocks[1]), alone=True)
-    for access in accesses:
+    for access in within(kind, accesses):
         assert do(served, clocks[0], access) == do(alone, clocks[1], access)
         assert (served.level, served.edges, served.ends) == (alone.level, alone.edges, alone.ends)
     served.flush()
@@ -142,6 +163,7 @@ def test_serial_input_arrives_whole_and_in_order(plug, chunks, fcr, data):
                 for _ in range(data.draw(st.integers(0, 50))):
                     if guest.read(5) & 1:
                         got += bytes((guest.read(0),))
-    while guest.read(5) & 1:
-        got += bytes((guest.read(0),))
+    for _ in range((LOOKS + 1) * len(b"".join(chunks))):
+        if guest.read(5) & 1:
+            got += bytes((guest.read(0),))
     assert got == b"".join(chunks)

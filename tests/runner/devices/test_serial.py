@@ -20,6 +20,7 @@ from runner.devices.serial import (
     IER,
     IIR,
     LCR,
+    LOOKS,
     LOOP,
     LSR,
     MCR,
@@ -60,10 +61,28 @@ def listening(uart, fcr=FIFO_ENABLE, ier=ERBFI):
     uart.write(MCR, RTS | OUT2)
 
 
-def take(uart):
+def arrive(uart, data):
+    """Input, and the time until it is there."""
+    uart.receive(data)
+    uart.elapse()
+
+
+def drain(uart):
+    """What a guest gets that reads until nothing is there, at most 100 bytes."""
     data = b""
-    while uart.read(LSR) & DR:
+    while uart.read(LSR) & DR and len(data) < 100:
         data += bytes((uart.read(RBR),))
+    return data
+
+
+def take(uart):
+    """What a guest gets that polls until nothing comes any more."""
+    data, empty = b"", 0
+    while empty <= LOOKS:
+        if uart.read(LSR) & DR:
+            data, empty = data + bytes((uart.read(RBR),)), 0
+        else:
+            empty += 1
     return data
 
 
@@ -145,7 +164,7 @@ def test_reading_the_identification_ends_the_transmitter_interrupt(uart):
 
 def test_identification_of_another_interrupt_leaves_the_transmitters(uart):
     listening(uart, ier=ERBFI | ETBEI)
-    uart.receive(b"x")
+    arrive(uart, b"x")
     assert pending(uart) == RECEIVED_DATA
     uart.read(RBR)
     assert pending(uart) == THR_EMPTY
@@ -200,7 +219,7 @@ def test_a_guest_that_sets_nothing_up_can_poll_for_input(uart):
 
 def test_without_fifos_one_byte_waits_and_the_line_follows_it(uart):
     listening(uart, fcr=0)
-    uart.receive(b"ab")
+    arrive(uart, b"ab")
     assert (uart.level, pending(uart)) == (True, RECEIVED_DATA)
     assert take(uart) == b"ab"
     assert (uart.level, pending(uart)) == (False, NO_INTERRUPT)
@@ -209,7 +228,7 @@ def test_without_fifos_one_byte_waits_and_the_line_follows_it(uart):
 @pytest.mark.parametrize("code", range(4))
 def test_trigger_level_tells_data_from_timeout(uart, code):
     listening(uart, fcr=FIFO_ENABLE | code << 6)
-    uart.receive(bytes(TRIGGER[code]))
+    arrive(uart, bytes(TRIGGER[code]))
     assert pending(uart) == RECEIVED_DATA
     uart.read(RBR)
     assert pending(uart) == (CHARACTER_TIMEOUT if TRIGGER[code] > 1 else NO_INTERRUPT)
@@ -223,9 +242,9 @@ def test_input_of_any_length_arrives_whole(uart):
 
 
 def test_room_shrinks_by_what_waits(uart):
-    listening(uart)
-    uart.receive(bytes(1000))
-    assert uart.device.room() == HOST_BUFFER - 1000 + FIFO_SIZE
+    listening(uart, fcr=FIFO_ENABLE | 0xC0)
+    arrive(uart, bytes(1000))
+    assert uart.device.room() == HOST_BUFFER - 1000 + TRIGGER[3]
 
 
 def test_input_waits_while_rts_is_off_and_the_interrupt_disabled(uart):
@@ -243,10 +262,84 @@ def test_receive_interrupt_alone_lets_input_in(uart):
     assert take(uart) == b"irq"
 
 
+@pytest.mark.parametrize("fcr", [0, *(FIFO_ENABLE | code << 6 for code in range(4))])
+def test_a_handler_that_reads_one_byte_for_each_edge_gets_all(uart, fcr):
+    listening(uart, fcr=fcr)
+    got, edges = b"", uart.edges
+    arrive(uart, b"a pasted line of text\n")
+    while uart.edges > edges:
+        edges = uart.edges
+        got += bytes((uart.read(RBR),))
+    assert (got, uart.level) == (b"a pasted line of text\n", False)
+
+
+def test_the_line_stays_high_between_two_bytes_for_another_interrupt(uart):
+    listening(uart, fcr=0, ier=ERBFI | ETBEI)
+    arrive(uart, b"ab")
+    edges = uart.edges
+    uart.read(RBR)
+    assert (uart.level, uart.edges, pending(uart)) == (True, edges, RECEIVED_DATA)
+
+
+def test_the_fifo_above_its_trigger_level_keeps_the_line_high(uart):
+    uart.write(FCR, FIFO_ENABLE)
+    uart.write(MCR, LOOP)
+    for byte in b"abc":
+        uart.write(THR, byte)
+    uart.write(MCR, RTS)
+    uart.write(IER, ERBFI)
+    edges = [uart.edges]
+    for _ in range(3):
+        uart.read(RBR)
+        edges.append(uart.edges)
+    assert (edges, uart.level) == ([1, 1, 1, 1], False)
+
+
+@pytest.mark.parametrize("ier", [0, ERBFI])
+def test_a_fifo_reset_empties_the_receiver_while_input_waits(uart, ier):
+    listening(uart, ier=ier)
+    arrive(uart, b"abcdef")
+    uart.write(FCR, FIFO_ENABLE | RCVR_FIFO_RESET)
+    assert (uart.read(LSR), uart.level, uart.read(RBR)) == (THRE | TEMT, False, 0)
+    assert take(uart) == b"abcdef"
+
+
+def test_the_interrupt_comes_by_itself_after_a_fifo_reset(uart):
+    listening(uart)
+    arrive(uart, b"abc")
+    uart.write(FCR, FIFO_ENABLE | RCVR_FIFO_RESET)
+    before = uart.level
+    uart.elapse()
+    assert (before, uart.level, uart.read(RBR)) == (False, True, ord("a"))
+
+
+@pytest.mark.parametrize("ier", [0, ERBFI])
+@pytest.mark.parametrize("fcr", [0, FIFO_ENABLE, FIFO_ENABLE | RCVR_FIFO_RESET | 0xC0])
+def test_a_driver_that_drains_at_its_start_eats_no_input(uart, ier, fcr):
+    uart.receive(b"x" * 1000)
+    listening(uart, fcr=fcr, ier=ier)
+    blind = uart.read(RBR)
+    assert (blind, drain(uart)) == (0, b"")
+    assert len(take(uart)) == 1000
+
+
+def test_a_driver_that_drains_later_gets_no_more_than_the_fifo_holds(uart):
+    listening(uart, fcr=FIFO_ENABLE | 0xC0, ier=0)
+    uart.receive(b"x" * 1000)
+    while not uart.read(LSR) & DR:
+        pass
+    assert len(drain(uart)) == TRIGGER[3]
+
+
+def test_no_time_passes_in_vain_where_no_input_waits(uart):
+    listening(uart)
+    assert uart.wait is None
+
+
 @pytest.mark.parametrize("fcr", [FIFO_ENABLE | RCVR_FIFO_RESET, 0], ids=["reset", "disable"])
 def test_bytes_thrown_away_unread_are_sent_again(uart, fcr):
     listening(uart)
-    uart.receive(b"0123456789abcdefghij")
+    arrive(uart, b"0123456789abcdefghij")
     uart.read(RBR)
     uart.write(FCR, fcr)
     assert take(uart) == b"123456789abcdefghij"
