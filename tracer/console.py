@@ -1,7 +1,9 @@
 """What the guest printed, rebuilt from the exits: the bytes, and its lines with the time of their first byte."""
 
 import itertools
+from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from attrs import frozen
@@ -30,6 +32,15 @@ class Line:
     gap: int
     row: int
     text: str
+
+
+class Abridged(NamedTuple):
+    """The lines of a console, or its first and last ones: at index ``at`` then stands a line that says how many,
+    ``left_out``, are not here, at the time of the first of them. ``at`` is None where all are."""
+
+    lines: list[Line]
+    left_out: int
+    at: int | None
 
 
 class Piece(NamedTuple):
@@ -67,16 +78,32 @@ class Console:
 
         Raises TraceError where there are more than a million.
         """
-        lines: list[Line] = []
+        lines = list(islice(self._each(), LINES_MAX + 1))
+        if len(lines) > LINES_MAX:
+            raise TraceError(f"{self.device} has more than {LINES_MAX:,} lines: vmtrace console prints them")
+        return lines
+
+    def abridged(self, keep: int) -> Abridged:
+        """The first and the last ``keep`` lines, however many there are."""
+        each = self._each()
+        head, tail = list(islice(each, keep)), list(islice(each, keep))
+        last, first, count = deque(tail, keep), None, 0
+        for line in each:
+            first = first or last[0]
+            count += 1
+            last.append(line)
+        if first is None:
+            return Abridged(head + tail, 0, None)
+        missing = Line(first.t, first.gap, first.row, f"({count:,} lines are left out here)")
+        return Abridged([*head, missing, *last], count, len(head))
+
+    def _each(self) -> Iterator[Line]:
+        before = 0
         begun: tuple[int, int] | None = None  # time and row of the first byte of the line that is being read
         held = b""
 
-        def end() -> None:
-            assert begun is not None
-            if len(lines) == LINES_MAX:
-                raise TraceError(f"{self.device} has more than {LINES_MAX:,} lines: vmtrace console prints them")
-            before = lines[-1].t if lines else 0
-            lines.append(Line(begun[0], begun[0] - before, begun[1], held.rstrip(b"\r").decode(errors="replace")))
+        def ended(begun: tuple[int, int]) -> Line:
+            return Line(begun[0], begun[0] - before, begun[1], held.rstrip(b"\r").decode(errors="replace"))
 
         for data, times, rows in self.pieces():
             at = 0
@@ -87,12 +114,11 @@ class Console:
                     begun, held = (times[at if len(times) > 1 else 0], rows[at if len(rows) > 1 else 0]), b""
                 held += data[at : min(stop, at + LINE_MAX - len(held))]
                 if feed >= 0:
-                    end()
-                    begun = None
+                    yield ended(begun)
+                    before, begun = begun[0], None
                 at = stop + 1
         if begun is not None:
-            end()
-        return lines
+            yield ended(begun)
 
     def pieces(self) -> Iterator[Piece]:
         """What was written, in order."""

@@ -101,6 +101,16 @@ def test_more_lines_than_there_is_room_for_are_refused(console, monkeypatch):
         console(*out(b"a\nb\nc")).lines()
 
 
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [(2, (["a", "b", "(2 lines are left out here)", "e", "f"], 2, 2)), (3, (list("abcdef"), 0, None))],
+)
+def test_the_first_and_the_last_lines(console, keep, expected):
+    found = console(*out(b"a\nb\nc\nd\ne\nf")).abridged(keep)
+    assert ([line.text for line in found.lines], found.left_out, found.at) == expected
+    assert sum(line.gap for line in found.lines[:3]) == found.lines[2].t
+
+
 def test_no_text_has_no_lines(console):
     assert console({"addr": 0x70, "device": None}).lines() == []
 

@@ -111,8 +111,8 @@ def test_phases_side_by_side(diff):
     rows = [tuple(row.values()) for row in json.loads(text)["phases"]]
     assert rows == [
         ("before the first line", 5000, 7000, 2000, 1.4, 1, 1, 1, 1),
-        ("printing the log so far", 1, 1000, 999, 1000.0, 18, 18, 18, 18),
-        ("shutting down", None, 1, None, None, None, 24, None, 24),
+        ("printing the log so far", 14_000, 1000, -13_000, 1 / 14, 18, 18, 18, 18),
+        ("shutting down", None, 35_000, None, None, None, 24, None, 24),
     ]
 
 

@@ -1,65 +1,24 @@
 """The second table: recording, reading, and its join with the exits."""
 
 import shutil
-import struct
 from pathlib import Path
 
 import pytest
-from tracefakes import METADATA, MUTATIONS, exit_, mutations, record_all
+from hypothesis import given
+from hypothesis import strategies as st
+from kernelfakes import NAMES, RAN, ROWS, STORY, Source, event, record, vmexit
+from tracefakes import MUTATIONS, exit_, mutations, record_all
 
 import tracer
+from tracer.analysis.account import account
 from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 from tracer.analysis.kernel_details import by_detail
 from tracer.analysis.kernel_spans import spans
 from tracer.cli import main
 from tracer.errors import TraceError
 from tracer.kernelfile import KernelRecorder, KernelTable
-from vmspec.kernel_record import COLUMNS, EVENTS, EXIT_NAMES
-
-NAMES = list(EVENTS)
-CODES = {"event": "b", "exit": "h", "uint16": "H", "int64": "q", "uint64": "Q"}
-
-
-def event(t, name, vcpu=0, **fields):
-    values = {"vcpu": vcpu, "t": t, "event": NAMES.index(f"kvm_{name}"), **fields}
-    return values | {"exit": EXIT_NAMES.index(fields.get("exit", "-"))}
-
-
-def vmexit(t, exit="npf", vcpu=0, **fields):
-    return event(t, "exit", vcpu, exit=exit, **fields)
-
-
-class Source:
-    """Gives lists of events, one with each drain."""
-
-    def __init__(self, *drains):
-        self.drains = list(drains)
-
-    def wait(self, seconds):
-        pass
-
-    def wake(self):
-        pass
-
-    def tick(self):
-        pass
-
-    def drain(self, buffers):
-        events = self.drains.pop(0) if self.drains else []
-        for row, values in enumerate(events):
-            for column in COLUMNS:
-                code = CODES[column.type]
-                at = row * struct.calcsize(code)
-                struct.pack_into("<" + code, buffers.columns[column.name], at, values.get(column.name, 0))
-        return len(events)
-
-
-def record(path, *drains, lost=(0,), **summary):
-    recorder = KernelRecorder(path, Source(*drains), lambda: {"vmrun.clock": METADATA["vmrun.clock"]}, NAMES)
-    recorder.start()
-    while recorder._source.drains:
-        pass
-    return recorder.finish({"lost": list(lost), "unknown": 0, "isa": 2, **summary})
+from vmspec.kernel_record import COLUMNS, EVENTS
+from vmspec.record import FLAGS
 
 
 @pytest.fixture
@@ -75,17 +34,6 @@ def make(tmp_path):
     return made
 
 
-# One exit that the kernel handled; one that came to userspace; a halt that a signal interrupted.
-STORY = [
-    event(50, "entry"),
-    vmexit(100), event(120, "page_fault", a=0x1000), event(130, "entry"),
-    vmexit(200, "ioio"), event(210, "userspace_exit", reason=2, exit="io"), event(600, "entry"),
-    vmexit(700, "hlt"), event(800, "userspace_exit", reason=5, exit="hlt", a=4), event(900, "entry"),
-    vmexit(1000, "msr"),
-]  # fmt: skip
-ROWS = [exit_(220, 520)]
-
-
 def told(trace):
     return [row for piece in spans(trace) for row in piece.to_pylist()]
 
@@ -93,13 +41,14 @@ def told(trace):
 def test_the_story(make):
     found = [
         (row["t"], row["t_entry"], row["exit"], row["handled"], row["rows"], row["user_ns"])
-        for row in told(make([ROWS], STORY))
+        for row in told(make([ROWS], STORY, summary=RAN))
     ]
     assert found == [
+        (20, 50, "-", "start", 0, 0),
         (100, 130, "npf", "kernel", 0, 0),
         (200, 600, "ioio", "userspace", 1, 300),
         (700, 900, "hlt", "interrupted", 0, 0),
-        (1000, 1000, "msr", "open", 0, 0),
+        (1000, 1500, "msr", "open", 0, 0),
     ]
 
 
@@ -114,7 +63,7 @@ def test_vcpus_are_apart(make):
     trace = make([ROWS, [exit_(226, 526)]], both[:7], both[7:])
     found = told(trace)
     assert [[row["handled"] for row in found if row["vcpu"] == vcpu] for vcpu in (0, 1)] == [
-        ["kernel", "userspace", "interrupted", "open"]
+        ["start", "kernel", "userspace", "interrupted", "open"]
     ] * 2
 
 
@@ -152,14 +101,16 @@ def test_times_by_exit(make):
 
 
 def test_reasons(make):
-    rows = by_reason(by_handling(summed(make([ROWS], STORY)))).to_pylist()
+    rows = by_reason(by_handling(summed(make([ROWS], STORY, summary=RAN)))).to_pylist()
     assert [
         (row["exit"], row["exits"], row["kernel"], row["user"], row["total_ns"], row["vmm_ns"]) for row in rows
     ] == [
+        ("msr", 1, 1, 0, 500, 0),
         ("ioio", 1, 0, 1, 400, 300),
         ("hlt", 1, 1, 0, 200, 0),
         ("npf", 1, 1, 0, 30, 0),
     ]
+    assert [row["share"] for row in rows] == [pytest.approx(ns / 1130) for ns in (500, 400, 200, 30)]
 
 
 def test_events_that_never_came_are_told(make):
@@ -199,19 +150,96 @@ def test_a_trace_without(tmp_path):
     assert tracer.load(tmp_path / "t.arrow").kernel is None
 
 
+PARTS = ("start_ns", "waiting_ns", "guest_ns", "kernel_ns", "halted_ns", "vmm_ns", "stopped_ns")
+
+
+def times(trace):
+    """The time of each vCPU; its parts are the length of the run."""
+    whole = account(trace)
+    rows = time_by_vcpu(summed(trace, whole), whole).to_pylist()
+    assert [sum(row[part] for part in PARTS) for row in rows] == [whole.end] * len(rows)
+    return [[row[part] for part in PARTS] for row in rows]
+
+
 def test_where_the_time_of_each_vcpu_went(make):
     other = [values | {"vcpu": 1, "t": values["t"] + 5} for values in STORY]
     both = sorted([*STORY, *other], key=lambda values: values["t"])
-    trace = make([ROWS, [exit_(226, 526)]], both[:7], both[7:])
-    columns = ("guest_ns", "kernel_ns", "halted_ns", "vmm_ns")
-    rows = time_by_vcpu(summed(trace)).to_pylist()
-    assert [[row[name] for name in columns] for row in rows] == [[270, 130, 200, 300]] * 2
-    assert [row["guest_share"] for row in rows] == [0.3, 0.3]
+    ran = {"duration_ns": 1600, "start_ns": [20, 25], "stop_ns": [1500, 1505], "open_ns": [None, None]}
+    trace = make([ROWS, [exit_(225, 525)]], both[:7], both[7:], summary=ran)
+    assert times(trace) == [[20, 30, 320, 630, 200, 300, 100], [25, 30, 320, 630, 200, 300, 95]]
+
+
+LAST = FLAGS["LAST"]
+
+
+@pytest.mark.parametrize("stats", [True, False])
+def test_a_last_hlt_that_came_to_userspace_is_handling(make, stats):
+    """vmrun had it until the run's end, which is later than the last event."""
+    events = [event(50, "entry"), vmexit(100, "hlt"), event(110, "userspace_exit", reason=5, exit="hlt")]
+    ran = {"duration_ns": 1600, "start_ns": [20], "stop_ns": [1500], "open_ns": [None]} if stats else {}
+    trace = make([[exit_(120, 1500, reason="hlt", device=None, flags=LAST)]], events, summary=ran)
+    stopped, start, waiting = (100, 20, 30) if stats else (0, 0, 50)
+    assert times(trace) == [[start, waiting, 50, 20, 0, 1380, stopped]]
+    assert by_reason(by_handling(summed(trace))).to_pylist() == [
+        {"exit": "hlt", "exits": 1, "kernel": 0, "user": 1, "share": 1.0, "total_ns": 1400, "vmm_ns": 1380}
+    ]
+
+
+def test_a_last_hlt_in_the_kernel_is_halted_to_the_stop(make):
+    events = [event(50, "entry"), vmexit(100, "hlt"), event(1490, "userspace_exit", a=4)]
+    trace = make([[]], events, summary=RAN)
+    assert times(trace) == [[20, 30, 50, 0, 1400, 0, 100]]
+    assert [(row["handled"], row["total_ns"]) for row in by_handling(summed(trace)).to_pylist()] == [("open", 1400)]
+
+
+def test_a_guest_that_spins_to_the_end(make):
+    assert times(make([[]], [vmexit(100), event(130, "entry")], summary=RAN)) == [[20, 0, 1450, 30, 0, 0, 100]]
+
+
+def test_a_processor_that_is_never_started_waits(make):
+    ran = {"duration_ns": 1600, "start_ns": [20, 30], "stop_ns": [1500, 1600], "open_ns": [None, None]}
+    assert times(make([ROWS, []], STORY, summary=ran))[1] == [30, 1570, 0, 0, 0, 0, 0]
+
+
+def test_the_two_tables_have_the_same_time(make):
+    """The reasons' time is that of the vCPUs outside of the guest, once each was in it."""
+    trace = make([ROWS], STORY, summary=RAN)
+    [[_, _, _, *outside, _]] = times(trace)
+    assert sum(by_reason(by_handling(summed(trace)))["total_ns"].to_pylist()) == sum(outside)
+
+
+@given(st.data())
+def test_the_parts_are_the_whole_and_none_is_negative(tmp_path_factory, data):
+    """Any order of exits, whatever came to userspace, wherever the vCPU stopped."""
+    t, events, rows = 20, [], []
+
+    def later():
+        nonlocal t
+        t += data.draw(st.integers(1, 50))
+        return t
+
+    start = t
+    for _ in range(data.draw(st.integers(0, 5))):
+        events.append(event(later(), "entry"))
+        events.append(vmexit(later(), data.draw(st.sampled_from(["hlt", "npf"]))))
+        if data.draw(st.booleans()):
+            events.append(event(later(), "userspace_exit"))
+            rows.append(exit_(later(), later()))
+    entered = data.draw(st.booleans())
+    events += [event(later(), "entry")] if entered else []
+    if rows and not entered and data.draw(st.booleans()):
+        rows[-1][0]["flags"] |= LAST
+    ran = {"start_ns": [start], "stop_ns": [later()], "open_ns": [None], "duration_ns": later()}
+    folder = tmp_path_factory.mktemp("kernel")
+    record_all(folder / "t.arrow", [rows], summary=ran)
+    record(folder / "t.arrow", events)
+    for found in times(tracer.load(folder / "t.arrow")):
+        assert min(found) >= 0
 
 
 ABOUT = [
     event(10, "msr", a=0x6E0, info1=1), event(11, "msr", a=0x6E0, info1=1), event(12, "msr", a=0x6E0),
-    event(20, "cpuid", a=0xD, b=1),
+    event(20, "cpuid", a=0xD, b=1), event(21, "cpuid", a=1, b=7), event(22, "cpuid", a=1, b=8), event(23, "cpuid", a=1),
     event(30, "pio", a=0x3FD), event(31, "pio", a=0x9999, info1=1),
     event(40, "mmio", a=0xFEE000B0, info1=2),
     event(50, "page_fault", a=0x1FFFFF), event(51, "page_fault", a=0x200000), event(52, "page_fault", a=0x3FF000),
@@ -223,6 +251,7 @@ ABOUT = [
 def test_what_the_events_were_about(make):
     for drains in ([ABOUT], [ABOUT[:5], ABOUT[5:]]):
         assert [tuple(row.values()) for row in by_detail(make([ROWS], *drains)).to_pylist()] == [
+            ("kvm_cpuid", "0x1 version, features", "", 3),
             ("kvm_msr", "IA32_TSC_DEADLINE", "write", 2),
             ("kvm_page_fault", "0x200000 to 0x3fffff", "", 2),
             ("kvm_cpuid", "0xd XSAVE state: XSAVE features", "", 1),
@@ -286,7 +315,7 @@ def test_mutated_tables_are_read_or_refused(make):
             by_event(mutant)
             times = by_handling(summed(mutant))
             by_reason(times)
-            time_by_vcpu(summed(mutant))
+            time_by_vcpu(summed(mutant), account(mutant))
             by_detail(mutant)
             notes(mutant, by_vcpu(mutant), times)
         except TraceError:

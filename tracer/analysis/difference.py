@@ -11,7 +11,6 @@ from tracer.analysis.runs import metadata
 from tracer.analysis.tables import field
 from tracer.analysis.timeline import timeline
 from tracer.analysis.totals import changes, totals
-from tracer.errors import TraceError
 from tracer.reader import Trace
 from vmspec.record import FLAGS
 
@@ -44,11 +43,7 @@ def compare(a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000
     alignments = align(a, b, columns, resync)
     same = all(alignment.same for alignment in alignments.values())
     tables = {"vcpus": _vcpus(alignments), "differences": _blocks(alignments)}
-    try:
-        tables["phases"] = _phases(timeline(a).phases, timeline(b).phases)
-    except TraceError as error:  # too many lines
-        tables["phases"] = phases_schema().empty_table()
-        notes.append(f"The boots' phases are not told: {error}.")
+    tables["phases"] = _phases(timeline(a).phases, timeline(b).phases)
     ours, theirs = totals(a), totals(b)
     tables["reasons"] = changes(ours, theirs, ["reason"], every=True)
     tables["devices"] = changes(ours, theirs, ["device"], every=True)

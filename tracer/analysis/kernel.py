@@ -3,21 +3,30 @@ counts of the same exits."""
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tracer.analysis.kernel_spans import CAME, EXIT, INTERRUPTED, KERNEL, ROW, USERSPACE, kernel_of, spans
+from tracer.analysis.account import Account
+from tracer.analysis.kernel_spans import CAME, EXIT, LOST, OPEN, ROW, START, USERSPACE, kernel_of, spans
 from tracer.analysis.tables import schema, table
 from tracer.reader import Trace
 
-# Of a vCPU: where its time went, from its first kvm_exit to the entry after its last.
+# Of a vCPU: the account of time, with what it has as KVM_RUN in four: waiting, guest, kernel, halted.
 TIME = (
     ("vcpu", "uint16", "", "index of the vCPU"),
+    ("start_ns", "int64", "ns", "from time 0 to the vCPU's first KVM_RUN"),
+    (
+        "waiting_ns",
+        "int64",
+        "ns",
+        "from there to the first kvm_entry: of a processor that waits to be started, this wait",
+    ),
     ("guest_ns", "int64", "ns", "in the guest: from each kvm_entry to the next kvm_exit"),
-    ("kernel_ns", "int64", "ns", "in the kernel: from kvm_exit to kvm_entry, less what follows"),
-    ("halted_ns", "int64", "ns", "of the exits of hlt, which have its sleep"),
-    ("vmm_ns", "int64", "ns", "in vmrun: the rows' t_entry - t_exit"),
-    ("guest_share", "double", "share", "guest_ns of them all"),
+    ("kernel_ns", "int64", "ns", "in the kernel: from each kvm_exit to the kvm_entry after it, less halted and vmm"),
+    ("halted_ns", "int64", "ns", "in the kernel for an hlt, from its kvm_exit to the kvm_entry after it"),
+    ("vmm_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
+    ("stopped_ns", "int64", "ns", "from the vCPU's stop to the run's end"),
+    ("guest_share", "double", "share", "guest_ns as a share of the length of the run"),
 )
 
 
@@ -29,14 +38,19 @@ def reasons_schema() -> Any:
             ("exits", "int64", "", "exits of the guest"),
             ("kernel", "int64", "", "of them, handled by the kernel alone (interrupted ones among them)"),
             ("user", "int64", "", "of them, that came to userspace"),
-            ("share", "double", "share", "of the time of all exits"),
+            (
+                "share",
+                "double",
+                "share",
+                "total_ns as a share of the total_ns of all reasons: time in the guest is in none",
+            ),
             (
                 "total_ns",
                 "int64",
                 "ns",
-                "from kvm_exit to kvm_entry, as perf kvm stat counts it; an hlt's has its sleep",
+                "from kvm_exit to kvm_entry; of an hlt with its sleep, of a last exit to the stop",
             ),
-            ("vmm_ns", "int64", "ns", "of it, with the VMM"),
+            ("vmm_ns", "int64", "ns", "part of total_ns: with the VMM"),
         )
     )
 
@@ -46,11 +60,11 @@ def times_schema() -> Any:
     return schema(
         (
             ("exit", "string", "", "the processor's exit"),
-            ("handled", "string", "", "kernel, userspace or interrupted"),
+            ("handled", "string", "", "kernel, userspace, interrupted, open or lost: see HANDLED"),
             ("exits", "int64", "", "how many"),
-            ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry"),
-            ("vmm_ns", "int64", "ns", "of it, with the VMM"),
-            ("mean_ns", "double", "ns", "mean of kvm_exit to kvm_entry"),
+            ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry; of an open one to the vCPU's stop"),
+            ("vmm_ns", "int64", "ns", "part of total_ns: with the VMM"),
+            ("mean_ns", "double", "ns", "mean of total_ns"),
             ("min_ns", "int64", "ns", "shortest"),
             ("max_ns", "int64", "ns", "longest"),
             ("sd_ns", "double", "ns", "standard deviation"),
@@ -86,14 +100,14 @@ def vcpus_schema() -> Any:
     )
 
 
-def summed(trace: Trace) -> Any:
+def summed(trace: Trace, times: Account | None = None) -> Any:
     """The spans of the run by vCPU, exit and the way they were handled, in one pass: a ``pyarrow.Table`` of which
-    :func:`by_handling` and :func:`time_by_vcpu` make theirs."""
+    :func:`by_handling` and :func:`time_by_vcpu` make theirs. ``times`` is the trace's account, where it is known."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     parts = []
-    for piece in spans(trace):
+    for piece in spans(trace, times):
         total = pc.subtract(piece["t_entry"], piece["t"])
         parts.append(_regrouped(pa.table({
             "vcpu": piece["vcpu"], "exit": piece["exit"], "handled": piece["handled"], "total": total,
@@ -112,8 +126,7 @@ def by_handling(sums: Any) -> Any:
 
     rows = []
     if sums is not None:
-        ended = sums.filter(pc.is_in(sums["handled"], pa.array([KERNEL, CAME, INTERRUPTED])))
-        rows = _regrouped(ended, ["exit", "handled"]).to_pylist()
+        rows = _regrouped(sums.filter(pc.not_equal(sums["handled"], START)), ["exit", "handled"]).to_pylist()
     found = []
     for row in rows:
         mean = row["total"] / row["exits"]
@@ -129,27 +142,33 @@ def by_handling(sums: Any) -> Any:
 
 
 def time_schema() -> Any:
-    """The schema of :func:`time_by_vcpu`: where a vCPU's time went, from its first kvm_exit to the entry after its
-    last."""
+    """The schema of :func:`time_by_vcpu`: where each vCPU's time went; start, waiting, guest, kernel, halted, vmm and
+    stopped add up to the length of the run."""
     return schema(TIME)
 
 
-def time_by_vcpu(sums: Any) -> Any:
-    """What :func:`summed` gave, as guest, kernel, halted and VMM of each vCPU: a ``pyarrow.Table`` of
-    :func:`time_schema`. Raises TraceError for times beyond all measure."""
+def time_by_vcpu(sums: Any, times: Account) -> Any:
+    """The trace's account, with KVM_RUN divided by what :func:`summed` gave: a ``pyarrow.Table`` of
+    :func:`time_schema`, without rows where the host has no kvm_exit. Raises TraceError for times beyond all measure."""
     found: dict[int, Counter[str]] = {}
-    ends: dict[int, tuple[int, int]] = {}
+    lasts: dict[int, int] = {}
     for row in sums.to_pylist() if sums is not None else []:
-        vcpu = row["vcpu"]
-        first, last = ends.get(vcpu, (row["first"], row["last"]))
-        ends[vcpu] = min(first, row["first"]), max(last, row["last"])
-        kind = "halted" if row["exit"] == "hlt" else "kernel"
-        found.setdefault(vcpu, Counter()).update({kind: row["total"] - row["vmm"], "vmm": row["vmm"]})
+        vcpu, handled = row["vcpu"], row["handled"]
+        lasts[vcpu] = max(lasts.get(vcpu, 0), row["last"])
+        halted = row["exit"] == "hlt" and handled != CAME
+        kind = "waiting" if handled == START else "halted" if halted else "kernel"
+        found.setdefault(vcpu, Counter())[kind] += row["total"] - row["vmm"]
+    exits = sums is not None and any(handled != START for handled in sums["handled"].to_pylist())
     rows = []
-    for vcpu, spent in sorted(found.items()):
-        whole = ends[vcpu][1] - ends[vcpu][0]
-        guest = whole - spent.total()
-        rows.append((vcpu, guest, spent["kernel"], spent["halted"], spent["vmm"], guest / whole if whole else None))
+    for vcpu, life in times.vcpus.items() if exits else ():
+        # The events of a killed run may be later than what is known of it otherwise.
+        later = max(lasts.get(vcpu, 0) - life.stop, 0)
+        spent = found.get(vcpu) or Counter(waiting=life.kvm_run_ns)
+        guest = life.kvm_run_ns + later - spent.total()
+        parts = spent["waiting"], guest, spent["kernel"], spent["halted"], life.handling_ns
+        whole = max(life.end, life.stop + later)
+        stopped = whole - life.stop - later
+        rows.append((vcpu, life.start_ns, *parts, stopped, guest / whole if whole else None))
     return table(TIME, rows)
 
 
@@ -222,6 +241,14 @@ def by_vcpu(trace: Trace) -> Any:
     return pa.Table.from_pylist(rows, vcpus_schema())
 
 
+def _counted(times: Any, handled: Sequence[str]) -> dict[str, int]:
+    """Exits by some ways they were handled."""
+    found: Counter[str] = Counter()
+    for row in times.to_pylist():
+        found[row["handled"]] += row["exits"]
+    return {how: found[how] for how in handled}
+
+
 def _count(counts: dict[int, dict[str, int]], table: Any) -> None:
     for row in table.group_by(["vcpu", "kind"]).aggregate([("kind", "count")]).to_pylist():
         of = counts.setdefault(row["vcpu"], {})
@@ -267,8 +294,15 @@ def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
         kvm = sum(counted)
         same = "the same" if kvm == exits else f"{exits - kvm:+,}"
         found.append(f"kvm_exit came {exits:,} times; KVM's own counter of exits says {kvm:,}: {same}.")
-    if timed := exits - sum(times["exits"].to_pylist()):
-        found.append(f"{timed:,} of the kvm_exit had no kvm_entry after it, as at the end, and are in no reason's row.")
+    ends = _counted(times, (OPEN, LOST))
+    if ends[OPEN]:
+        found.append(
+            f"{ends[OPEN]:,} of the kvm_exit had no kvm_entry after it: the time of each goes to its vCPU's stop."
+        )
+    if ends[LOST]:
+        found.append(
+            f"The kvm_entry after {ends[LOST]:,} of the kvm_exit was lost: their time is a part of the true one."
+        )
     same = "the same" if returns == rows else f"{returns - rows:+,}"
     found.append(f"KVM_RUN returned to userspace {returns:,} times; the trace has {rows:,} rows: {same}.")
     return found

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tracer.analysis.kernel_spans import kernel_of
 from tracer.analysis.tables import schema
 from tracer.decode import name
-from tracer.decode.cpuid import leaf_name
+from tracer.decode.cpuid import WITH_SUBLEAVES, leaf_name
 from tracer.decode.msr import msr_name
 from tracer.decode.register import READ, WRITE
 from tracer.reader import Trace
@@ -27,11 +27,13 @@ EXCEPTIONS = (
 
 class Detail(NamedTuple):
     """How an event is told: the columns that tell it apart, and what its first two numbers mean: what, and the access
-    (read, write or ""). ``mask`` are bits of the first that do not matter."""
+    (read, write or ""). ``mask`` are bits of the first that do not matter; ``only`` are the values of the first of
+    which the second matters, None: of all."""
 
     columns: tuple[str, ...]
     told: Callable[[int, int], tuple[str, str]]
     mask: int = 0
+    only: frozenset[int] | None = None
 
 
 def _named(reason: str, addr: int, access: str) -> str:
@@ -56,7 +58,9 @@ def _exception(vector: int, _: int) -> tuple[str, str]:
 
 DETAILS: Mapping[str, Detail] = {
     "kvm_msr": Detail(("a", "info1"), lambda index, written: (msr_name(index), WRITE if written else READ)),
-    "kvm_cpuid": Detail(("a", "b"), lambda leaf, subleaf: (f"{leaf:#x} {leaf_name(leaf, subleaf)}", "")),
+    "kvm_cpuid": Detail(
+        ("a", "b"), lambda leaf, subleaf: (f"{leaf:#x} {leaf_name(leaf, subleaf)}", ""), only=WITH_SUBLEAVES
+    ),
     "kvm_cr": Detail(("a", "info1"), lambda number, written: (f"CR{number}", WRITE if written else READ)),
     "kvm_pio": Detail(("a", "info1"), _pio),
     "kvm_mmio": Detail(("a", "info1"), _mmio),
@@ -128,6 +132,9 @@ def _counted(batch: Any, event: str, detail: Detail) -> dict[tuple[str, int, int
     if detail.mask:
         first = pc.bit_wise_and(first, pa.scalar((1 << 64) - 1 ^ detail.mask, pa.uint64()))
     second = rest[0] if rest else pa.repeat(pa.scalar(0, pa.uint64()), rows.num_rows)
+    if detail.only is not None:
+        matters = pc.is_in(first, pa.array(detail.only, pa.uint64()))
+        second = pc.if_else(matters, second, pa.scalar(0, pa.uint64()))
     done = pa.table({"first": first, "second": second, "one": second}).group_by(["first", "second"])
     found = done.aggregate([("one", "count")])
     keys = zip(found["first"].to_pylist(), found["second"].to_pylist(), strict=True)

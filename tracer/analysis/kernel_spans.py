@@ -2,12 +2,15 @@
 
 A *span* is what follows one exit of the guest: from its kvm_exit to the kvm_entry after it, on one vCPU. The rows of
 the trace whose t_exit lies in the span are how it came to userspace; several where KVM's emulator returns more than
-once for an instruction. This is what ``perf kvm stat`` measures, and it does not tell the two apart.
+once for an instruction. This is what ``perf kvm stat`` measures, and it does not tell the two apart. The last span of a
+vCPU, after which the guest was not entered again, goes to the vCPU's stop; one more span is what was before the first
+kvm_entry. Between spans the vCPU is in the guest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tracer.analysis.account import Account, Life, account
 from tracer.analysis.tables import schema
 from tracer.errors import TraceError
 from tracer.kernelfile import KernelTable
@@ -18,13 +21,15 @@ ROW = "row"  # an exit of the trace, in the stream of events
 WANTED = ["vcpu", "t", "event", "reason", "exit", "rip", "a"]
 
 # How a span was handled.
+START = "start"
 KERNEL, CAME, INTERRUPTED, OPEN, LOST = "kernel", "userspace", "interrupted", "open", "lost"
 HANDLED = {
+    START: "no exit: from the vCPU's first KVM_RUN to the first kvm_entry",
     KERNEL: "by the kernel alone",
     CAME: "by userspace: it has at least one row of the trace",
     INTERRUPTED: "by the kernel, and a signal interrupted KVM_RUN before the guest went on",
-    OPEN: "the guest was not entered again",
-    LOST: "its kvm_entry was lost: another kvm_exit followed",
+    OPEN: "by the kernel, and the guest was not entered again",
+    LOST: "by the kernel, and its kvm_entry was lost: another kvm_exit followed",
 }
 
 
@@ -33,16 +38,16 @@ def spans_schema() -> Any:
     return schema(
         (
             ("vcpu", "uint16", "", "index of the vCPU"),
-            ("t", "int64", "ns", "kvm_exit, since the start"),
+            ("t", "int64", "ns", "kvm_exit, since time 0"),
             (
                 "t_entry",
                 "int64",
                 "ns",
-                "the kvm_entry after it; that of the next kvm_exit, or the last event, without one",
+                "the kvm_entry after it; of the last the vCPU's stop; lost: the last known time",
             ),
-            ("exit", "string", "", "the processor's exit, by name; its number where none is known"),
+            ("exit", "string", "", "the processor's exit, by name; its number where none is known; start: -"),
             ("rip", "uint64", "address", "guest RIP at the exit"),
-            ("handled", "string", "", "kernel, userspace, interrupted, open, lost: see HANDLED"),
+            ("handled", "string", "", "start, kernel, userspace, interrupted, open, lost: see HANDLED"),
             ("rows", "int64", "", "rows of the trace in it"),
             ("user_ns", "int64", "ns", "time with the VMM: the rows' t_entry - t_exit"),
         )
@@ -58,19 +63,38 @@ def kernel_of(trace: Trace) -> KernelTable:
     return trace.kernel
 
 
-def spans(trace: Trace) -> Iterator[Any]:
-    """The spans of the run as ``pyarrow.Table`` pieces of :func:`spans_schema`, each in the order of vCPU and time."""
+def spans(trace: Trace, times: Account | None = None) -> Iterator[Any]:
+    """The spans of the run as ``pyarrow.Table`` pieces of :func:`spans_schema`, each in the order of vCPU and time.
+    ``times`` is the trace's account, where it is known."""
     import pyarrow as pa
 
+    lives = (account(trace) if times is None else times).vcpus
     held = None
     for piece in _merged(trace):
         together = piece if held is None else pa.concat_tables([held, piece])
         done, held = _grouped(together, last=False)
         if done.num_rows:
-            yield done
+            yield _bounded(done, lives)
     if held is not None and held.num_rows:
         done, _ = _grouped(held, last=True)
-        yield done
+        yield _bounded(done, lives)
+
+
+def _bounded(found: Any, lives: Mapping[int, Life]) -> Any:
+    """The first and the last span of each vCPU go to where the vCPU began and stopped."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    at = pc.index_in(found["vcpu"], pa.array(lives, pa.uint16()))
+    for column, end, further, times in (
+        ("t", START, pc.min_element_wise, [life.start for life in lives.values()]),
+        ("t_entry", OPEN, pc.max_element_wise, [life.stop for life in lives.values()]),  # a killed run's may be earlier
+    ):
+        there = pa.array(times, pa.int64()).take(at)
+        moved = pc.if_else(pc.equal(found["end"], end), further(there, found[column]), found[column])
+        index = found.schema.get_field_index(column)
+        found = found.set_column(index, found.schema.field(index), moved)
+    return found.drop_columns(["end"])
 
 
 def _merged(trace: Trace) -> Iterator[Any]:
@@ -149,14 +173,14 @@ def _grouped(table: Any, last: bool) -> tuple[Any, Any]:
 
     wide = pa.table(
         {"span": number, "vcpu": table["vcpu"], "t": table["t"], "exit": table["exit"], "rip": table["rip"],
-         "entry": when(ENTRY), "rows": one(ROW), "came": one(USERSPACE), "errors": one("error"), "user": table["user"],
-         "kind": table["kind"]}
+         "entry": when(ENTRY), "left": pc.add(table["t"], table["user"]), "rows": one(ROW), "came": one(USERSPACE),
+         "errors": one("error"), "user": table["user"], "kind": table["kind"]}
     )  # fmt: skip
     found = (
         wide.group_by("span", use_threads=False)
         .aggregate([
             ("vcpu", "first"), ("t", "first"), ("exit", "first"), ("rip", "first"), ("kind", "first"), ("entry", "min"),
-            ("t", "max"), ("rows", "sum"), ("came", "sum"), ("errors", "sum"), ("user", "sum"),
+            ("t", "max"), ("left", "max"), ("rows", "sum"), ("came", "sum"), ("errors", "sum"), ("user", "sum"),
         ])
         .sort_by("span")
     )  # fmt: skip
@@ -166,18 +190,21 @@ def _grouped(table: Any, last: bool) -> tuple[Any, Any]:
     if not last:
         keep = table.filter(pc.is_in(number, found["span"].filter(final))).drop_columns(["span"])
         found, final = found.filter(pc.invert(final)), None
-    real = pc.equal(found["kind_first"], EXIT)
+    before = pc.not_equal(found["kind_first"], EXIT)
     entered = pc.is_valid(found["entry_min"])
     unfinished = pa.repeat(LOST, found.num_rows) if final is None else pc.if_else(final, OPEN, LOST)
     came = pc.greater(pc.add(found["rows_sum"], found["came_sum"]), 0)
-    cases = pc.make_struct(came, pc.invert(entered), pc.greater(found["errors_sum"], 0))
-    handled = pc.case_when(cases, CAME, unfinished, INTERRUPTED, KERNEL)
+    cases = pc.make_struct(before, came, pc.invert(entered), pc.greater(found["errors_sum"], 0))
+    handled = pc.case_when(cases, START, CAME, unfinished, INTERRUPTED, KERNEL)
+    # Without a kvm_entry it ends with what is known to be in it: its events, and its rows' handling.
+    until = pc.coalesce(found["entry_min"], pc.max_element_wise(found["t_max"], found["left_max"]))
+    ends = pc.case_when(pc.make_struct(before, entered), START, KERNEL, unfinished)
     result = pa.table(
-        [found["vcpu_first"], found["t_first"], pc.coalesce(found["entry_min"], found["t_max"]), found["exit_first"],
+        [found["vcpu_first"], found["t_first"], until, pc.if_else(before, "-", found["exit_first"]),
          found["rip_first"], handled, found["rows_sum"], found["user_sum"]],
         schema=spans_schema(),
     )  # fmt: skip
-    return result.filter(real), keep
+    return result.append_column("end", ends).filter(pc.or_(pc.invert(before), entered)), keep
 
 
 def _changes(column: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tracer.analysis.account import run_end
 from tracer.analysis.tables import field
 from tracer.reader import Trace
 
@@ -12,8 +13,7 @@ OWN_NAME = "trace.path"  # each trace has its own, which is no difference of the
 
 def length_ns(trace: Trace) -> int | None:
     """How long a run took; None where the trace does not say."""
-    value = (trace.summary or {}).get("duration_ns")
-    return value if isinstance(value, int) and 0 <= value < 1 << 63 else None
+    return run_end(trace) or None
 
 
 def metadata_schema() -> Any:

@@ -32,6 +32,7 @@ LINUX = {
     "init": r"Run \S+ as init process",
     "shutting down": r"reboot: |Preparing to enter system sleep state",
 }
+KEPT = 500_000  # lines that are told apart at the start of a console, and again at its end
 BEFORE, WHOLE = "before the first line", "the whole run"
 
 _SPAN = (
@@ -58,30 +59,40 @@ _PHASES = (
 
 @frozen
 class Timeline:
-    """``phases`` and ``lines``, each with the gap before it, by time; ``device`` is the console, None: none."""
+    """``phases`` and ``lines``, each with the gap before it, by time; ``device`` is the console, None: none.
+
+    The last row of ``lines`` is the end of the run. ``count`` is how many lines were printed; where there are more than
+    are kept, the row ``at`` of ``lines`` stands for those ``left_out``.
+    """
 
     device: str | None
     phases: Any
     lines: Any
+    count: int
+    left_out: int
+    at: int | None
 
 
-def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] = LINUX) -> Timeline:
+def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] = LINUX, keep: int = KEPT) -> Timeline:
     """The timeline of a trace; in a merged one, of the console's own machine.
 
-    ``phases`` are names and regular expressions of the lines that begin them, in any order.
+    ``phases`` are names and regular expressions of the lines that begin them, in any order. Of very many lines the
+    first and the last ``keep`` are told apart.
 
     Raises TraceError for a device that is not a console, or an expression that is none.
     """
     patterns = {name: _pattern(text) for name, text in phases.items()}
     console = Console(trace, trace.devices, device)
-    lines = console.lines()
+    lines, left_out, at = console.abridged(keep)
     # Marks cut the trace into spans: its start, each line, its end. A span belongs to the mark that ends it.
     vcpus = _vcpus(trace, console.device)
     marks, (last, exits, handling) = _handled(trace, [line.row for line in lines], vcpus)
     end = run_end(trace, last, vcpus), exits, handling
     spans = list(pairwise([(0, 0, 0), *zip([line.t for line in lines], *marks, strict=True), end]))
     times = [*map(kernel_time, (line.text for line in lines)), None]
-    return Timeline(console.device, _phases(lines, spans, times, patterns), _lines(lines, spans, times))
+    count = len(lines) if at is None else len(lines) - 1 + left_out
+    cut = _phases(lines, spans, times, patterns, left_out, at)
+    return Timeline(console.device, cut, _lines(lines, spans, times), count, left_out, at)
 
 
 def kernel_time(text: str) -> int | None:
@@ -169,6 +180,8 @@ def _phases(
     spans: Sequence[tuple[Mark, Mark]],
     times: Sequence[int | None],
     patterns: Mapping[str, re.Pattern[str]],
+    left_out: int,
+    at: int | None,
 ) -> Any:
     begins: dict[int, str] = {}
     for name, pattern in patterns.items():
@@ -187,7 +200,7 @@ def _phases(
         before = WHOLE if not cuts else BEFORE if cuts[0] == 0 else f"before {begins[cuts[0]]}"
         name = begins.get(start, before)
         share = time / whole if whole else None
-        count = stop - max(start, 0)
+        count = stop - max(start, 0) + (left_out - 1 if at is not None and start <= at < stop else 0)
         found.append((name, begin[0], time, share, kernel, end[1] - begin[1], end[2] - begin[2], count))
     return table(_PHASES, found)
 

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from tracer.analysis.kernel_spans import kernel_of
 from tracer.errors import TraceError
+from tracer.kernelfile import KernelTable
 from tracer.paths import keep, table_files
 from tracer.reader import Trace, load
 from tracer.sink import sink
@@ -16,10 +18,13 @@ FORMATS = {
     "perfetto": (".pftrace", "protobuf, for ui.perfetto.dev: tracks of vCPUs, devices, console (vmrun[perfetto])"),
     "chrome": (".json", "trace event JSON, for chrome://tracing, Perfetto and speedscope"),
     "collapsed": (".folded", "collapsed stacks, for flamegraph.pl, inferno and speedscope"),
-    "parquet": (".parquet", "the same rows as Parquet"),
-    "csv": (".csv", "the same rows as CSV"),
+    "parquet": (".parquet", "the same rows as Parquet; --table kernel: the kernel's own events"),
+    "csv": (".csv", "the same rows as CSV; --table kernel: the kernel's own events"),
     "pcap": (".pcapng", "serial traffic as pcapng, for Wireshark"),
 }
+
+
+TABLES = ("parquet", "csv")  # formats that hold one table
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +35,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         formats.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=text)
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="default: beside FILE; - is standard output")
     parser.add_argument(
+        "--table",
+        choices=["exits", "kernel"],
+        help="which one as Parquet or CSV: the exits (default) or the kernel's events",
+    )
+    parser.add_argument(
         "--weight", choices=["exits", "time"], help="of collapsed stacks: exits (default), or time in ns, guest and all"
     )
 
@@ -38,14 +48,25 @@ def run(options: argparse.Namespace) -> int:
     """Write the file whole or not at all, and say where it is."""
     if options.weight is not None and options.format != "collapsed":
         raise TraceError(f"--weight is for --collapsed: --{options.format} has exits and times both")
+    if options.table is not None and options.format not in TABLES:
+        raise TraceError(f"--table is for --parquet and --csv: --{options.format} has all tables that it can show")
     trace = load(options.file)
-    output = options.output or options.file.with_suffix(FORMATS[options.format][0])
+    suffix = FORMATS[options.format][0]
+    suffix = f".kernel{suffix}" if options.table == "kernel" else suffix
+    output = options.output or options.file.with_suffix(suffix)
     keep(output, table_files(options.file))
     with sink(output) as out:
         _write(trace, out, options)
+    note = ""
+    if options.format in TABLES and options.table is None and trace.kernel is not None:
+        note = "; the kernel's own events are not in it: --table kernel writes them"
     if str(output) != "-":
-        print(printable(f"{output}: {output.stat().st_size:,} bytes"), file=sys.stderr)
+        print(printable(f"{output}: {output.stat().st_size:,} bytes{note}"), file=sys.stderr)
     return 0
+
+
+def _table(trace: Trace, options: argparse.Namespace) -> Trace | KernelTable:
+    return kernel_of(trace) if options.table == "kernel" else trace
 
 
 def _write(trace: Trace, out: BinaryIO, options: argparse.Namespace) -> None:
@@ -65,11 +86,13 @@ def _write(trace: Trace, out: BinaryIO, options: argparse.Namespace) -> None:
         case "parquet":
             from tracer.export import parquet
 
-            parquet.write(trace.schema, trace.batches(), trace.summary, out)
+            table = _table(trace, options)
+            parquet.write(table.schema, table.batches(), table.summary, out)
         case "csv":
             from tracer.export import csv
 
-            csv.write(trace.schema, trace.batches(), out)
+            table = _table(trace, options)
+            csv.write(table.schema, table.batches(), out)
         case "pcap":
             from tracer.export import pcap
 

@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
+from tracer.analysis.account import account
 from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 from tracer.analysis.kernel_details import by_detail
+from tracer.analysis.kernel_spans import kernel_of
 from tracer.output import add_formats, show
 from tracer.reader import load
 
@@ -18,9 +20,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the tables."""
     trace = load(options.file)
-    sums, vcpus = summed(trace), by_vcpu(trace)
+    kernel_of(trace)
+    whole = account(trace)
+    sums, vcpus = summed(trace, whole), by_vcpu(trace)
     times = by_handling(sums)
-    tables = {"reasons": by_reason(times), "time": time_by_vcpu(sums), "details": by_detail(trace)}
+    tables = {"reasons": by_reason(times), "time": time_by_vcpu(sums, whole), "details": by_detail(trace)}
     tables |= {"times": times, "vcpus": vcpus, "events": by_event(trace)}
     show(tables, options, "\n".join(notes(trace, vcpus, times)))
     return 0

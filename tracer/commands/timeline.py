@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from tracer.analysis.timeline import LINUX, Timeline, slowest_first, timeline
 from tracer.errors import TraceError
@@ -35,8 +36,18 @@ def run(options: argparse.Namespace) -> int:
     trace = load(options.file)
     found = timeline(trace, options.device, phases or LINUX)
     lines = found.lines if options.in_order else slowest_first(found.lines)
+    if not (options.json or options.csv or options.parquet):
+        lines = _with_end(lines)
     show({"phases": found.phases, "lines": lines}, options, _head(found))
     return 0
+
+
+def _with_end(lines: Any) -> Any:
+    """For people the end of the run has a text."""
+    import pyarrow.compute as pc
+
+    at = lines.schema.get_field_index("line")
+    return lines.set_column(at, lines.schema.field(at), pc.fill_null(lines["line"], "(the end of the run)"))
 
 
 def _phase(text: str) -> tuple[str, str]:
@@ -49,8 +60,8 @@ def _phase(text: str) -> tuple[str, str]:
 def _head(found: Timeline) -> str:
     if found.device is None:
         return "This machine has no console, so its trace has no lines to cut it by."
-    end = found.lines["t_ns"][-1].as_py()
-    return (
-        f"{found.lines.num_rows - 1:,} lines of {found.device} in {duration(end)}; "
-        "gap: host time since the line before, kernel: the guest kernel's"
-    )
+    end, silent = (found.lines[name][-1].as_py() for name in ("t_ns", "gap_ns"))
+    head = f"{found.count:,} {'line' if found.count == 1 else 'lines'} of {found.device} in {duration(end)}"
+    if found.count and silent == slowest_first(found.lines)["gap_ns"][0].as_py():
+        head += f", nothing printed for the last {duration(silent)}"
+    return f"{head}; gap: host time since the line before, kernel: the guest kernel's"

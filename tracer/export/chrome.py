@@ -2,25 +2,27 @@
 
 "Trace Event Format" (Google, 2016): an object with ``traceEvents``; of these "X" are complete events with ``ts`` and
 ``dur`` in microseconds, "i" instants, "M" metadata that names processes and threads. Process 1 has a thread for each
-vCPU; process 2 one for each device and vCPU that used it, and one for the console's lines.
+vCPU; process 2 one for each device and vCPU that used it, and one for the console's lines; process 3, where the
+kernel's own events were recorded, one for each vCPU with them.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, BinaryIO
 
 from tracer.console import Console
-from tracer.export.rows import Exit, exits, flag_text, title
+from tracer.export import kernel
+from tracer.export.rows import Exit, Stay, flag_text, stays, title
 from tracer.reader import Trace
 from tracer.schema import NO_DEVICE
 
-VM, DEVICES = 1, 2  # processes
+VM, DEVICES, KERNEL = 1, 2, 3  # processes
 PIECE = 4096  # events that are written at once
 
 
 def write(trace: Trace, out: BinaryIO) -> None:
-    """Write all exits, the time in the guest between them, and the console's lines."""
+    """Write all exits, the time in KVM_RUN between them and to the run's end, and the console's lines."""
     head = {"displayTimeUnit": "ns", "otherData": {"clock": "ns since the machine started", **_other(trace)}}
     out.write(json.dumps(head)[:-1].encode() + b', "traceEvents": [\n')
     pieces: list[str] = []
@@ -42,13 +44,15 @@ def _events(trace: Trace) -> Iterator[str]:
     yield _name("process_name", VM, 0, "virtual machine")
     yield _name("process_name", DEVICES, 0, "devices")
     threads: dict[tuple[str, int], int] = {}  # of the devices, by device and vCPU
-    entered: dict[int, int] = {}
-    for row in exits(trace):
-        if row.vcpu not in entered:
+    known: set[int] = set()
+    for row in stays(trace):
+        if row.vcpu not in known:
+            known.add(row.vcpu)
             yield _name("thread_name", VM, row.vcpu, f"vCPU {row.vcpu}")
-        elif row.t_exit > entered[row.vcpu]:
-            yield _slice("KVM_RUN", VM, row.vcpu, entered[row.vcpu], row.t_exit, "{}")
-        entered[row.vcpu] = row.t_entry
+        if isinstance(row, Stay):
+            if row.stop > row.start:
+                yield _slice(row.name, VM, row.vcpu, row.start, row.stop, "{}")
+            continue
         arguments = _arguments(row)
         yield _slice(title(row.reason, row.device, row.direction), VM, row.vcpu, row.t_exit, row.t_entry, arguments)
         if row.device != NO_DEVICE:
@@ -65,6 +69,28 @@ def _events(trace: Trace) -> Iterator[str]:
             yield _name("thread_name", DEVICES, thread, f"console ({console.device})")
         event = {"name": line.text or " ", "cat": "console", "ph": "i", "s": "t", "pid": DEVICES, "tid": thread}
         yield json.dumps(event | {"ts": line.t / 1000})
+    yield from _kernel(trace)
+
+
+def _kernel(trace: Trace) -> Iterator[str]:
+    """What each vCPU did in KVM_RUN, and the events in it."""
+    if trace.kernel is None:
+        return
+    yield _name("process_name", KERNEL, 0, "kernel")
+    known: set[int] = set()
+    for span in kernel.slices(trace):
+        if span.vcpu not in known:
+            known.add(span.vcpu)
+            yield _name("thread_name", KERNEL, span.vcpu, f"vCPU {span.vcpu}, kernel")
+        yield _slice(span.name, KERNEL, span.vcpu, span.start, span.stop, _facts(span.facts))
+    for moment in kernel.moments(trace):
+        event = {"name": moment.name, "cat": "kernel", "ph": "i", "s": "t", "pid": KERNEL, "tid": moment.vcpu}
+        yield f'{json.dumps(event | {"ts": moment.t / 1000})[:-1]}, "args": {_facts(moment.facts)}}}'
+
+
+def _facts(facts: Mapping[str, int | str]) -> str:
+    """Numbers of 64 bits as text: JavaScript has but 53."""
+    return json.dumps({name: f"{value:#x}" if isinstance(value, int) else value for name, value in facts.items()})
 
 
 _text = lru_cache(1 << 12)(json.dumps)

@@ -1,12 +1,18 @@
 """Collapsed stacks, one line each: ``vCPU 0;serial0;io write 0x3f8 1234``. For flamegraph.pl, inferno, speedscope.
 
 The format is that of Brendan Gregg's stackcollapse scripts: frames with semicolons between them, the outermost first,
-then a space and a whole number.
+then a space and a whole number. Where the kernel's own events were recorded, its exits are stacks too:
+``vCPU 0;KVM_RUN;kernel;npf 1234``.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from tracer.analysis.account import Account, Life, account
+from tracer.analysis.kernel import summed, time_by_vcpu
+from tracer.analysis.kernel_spans import CAME, START
+from tracer.export.rows import KVM_RUN, UNFINISHED
 from tracer.reader import Trace
 from tracer.schema import NO_DEVICE
 from vmspec.printable import printable
@@ -15,41 +21,63 @@ KEYS = ("vcpu", "device", "reason", "direction", "addr")
 
 
 def write(trace: Trace, out: BinaryIO, by_time: bool) -> None:
-    """Write the stacks, weighted by exits, or by ns: of handling, and between exits as ``vCPU 0;KVM_RUN``."""
+    """Write the stacks, weighted by exits, or by ns: then those of a vCPU add up to the length of the run."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     weights: Counter[str] = Counter()
-    entered: dict[int, int] = {}
     for batch in trace.batches(["vcpu", "t_exit", "t_entry", "reason", "addr", "direction", "device"]):
         handling = pc.subtract(batch.column("t_entry"), batch.column("t_exit"))
         table = pa.table({**{key: batch.column(key) for key in KEYS}, "weight": handling})
         for row in table.group_by(list(KEYS)).aggregate([("weight", "sum" if by_time else "count")]).to_pylist():
             weights[_stack(*(row[key] for key in KEYS))] += row["weight_sum" if by_time else "weight_count"]
-        if by_time:
-            _guest(batch, weights, entered)
+    times = account(trace) if by_time or trace.kernel is not None else Account(0, {})
+    sums = None if trace.kernel is None else summed(trace, times)
+    for stack, weight in (*_kernel(sums, by_time), *(_times(times, sums) if by_time else ())):
+        weights[stack] += weight
     for stack, weight in sorted(weights.items()):
         if weight > 0:
             out.write(f"{stack} {weight}\n".encode())
 
 
-def _guest(batch: Any, weights: Counter[str], entered: dict[int, int]) -> None:
-    """Add the time in KVM_RUN, from each vCPU's first exit on: all its time less the handling."""
-    import pyarrow as pa
+def _kernel(sums: Any, by_time: bool) -> Iterator[tuple[str, int]]:
+    """What the kernel did for the guest, by the processor's exits: the exits that it handled alone, or the time of all
+    without vmrun's."""
+    for row in sums.to_pylist() if sums is not None else ():
+        alone = row["handled"] != CAME
+        frames = "halted" if row["exit"] == "hlt" and alone else f"kernel;{_frame(row['exit'])}"
+        if row["handled"] != START and (alone or by_time):
+            weight = row["total"] - row["vmm"] if by_time else row["exits"]
+            yield f"vCPU {row['vcpu']};{KVM_RUN};{frames}", weight
 
-    table = pa.table({name: batch.column(name).cast(pa.int64()) for name in ("vcpu", "t_exit", "t_entry")})
-    sums = table.group_by("vcpu").aggregate(
-        [("t_exit", "min"), ("t_exit", "sum"), ("t_entry", "max"), ("t_entry", "sum")]
-    )
-    for row in sums.to_pylist():
-        vcpu, last = row["vcpu"], row["t_entry_max"]
-        handling = row["t_entry_sum"] - row["t_exit_sum"]
-        weights[f"vCPU {vcpu};KVM_RUN"] += last - entered.get(vcpu, row["t_exit_min"]) - handling
-        entered[vcpu] = last
+
+def _times(times: Account, sums: Any) -> Iterator[tuple[str, int]]:
+    """The account, without the handling of rows: what is in KVM_RUN as far as is known what it was."""
+    for vcpu, life in times.vcpus.items():
+        yield f"vCPU {vcpu};before the first KVM_RUN", life.start_ns
+        yield f"vCPU {vcpu};stopped", life.stopped_ns
+        if life.open is not None:
+            yield f"vCPU {vcpu};{UNFINISHED}", life.stop - life.open
+    divided = time_by_vcpu(sums, times).to_pylist() if sums is not None else []
+    for row in divided:
+        yield f"vCPU {row['vcpu']};{KVM_RUN};guest", row["guest_ns"]
+        yield f"vCPU {row['vcpu']};{KVM_RUN};waiting", row["waiting_ns"]
+    for vcpu, life in times.vcpus.items() if not divided else ():
+        yield from _kvm_run(vcpu, life)
+
+
+def _kvm_run(vcpu: int, life: Life) -> Iterator[tuple[str, int]]:
+    halted = life.halted_ns or 0
+    yield f"vCPU {vcpu};{KVM_RUN}", life.kvm_run_ns - halted
+    yield f"vCPU {vcpu};{KVM_RUN};halted", halted
 
 
 def _stack(vcpu: int, device: str, reason: str, direction: str, addr: int) -> str:
     frames = [f"vCPU {vcpu}", *([device] if device != NO_DEVICE else [])]
     access = " ".join(part for part in (reason, direction) if part != "none")
     frames.append(f"{access} {addr:#x}" if direction != "none" else access)
-    return ";".join(printable(frame).replace(";", ":") for frame in frames)
+    return ";".join(map(_frame, frames))
+
+
+def _frame(text: str) -> str:
+    return printable(text).replace(";", ":")

@@ -6,12 +6,14 @@ common is serialised once and joined to the rest within one ``TrackEvent``. No f
 protobuf would merge the two, Perfetto's reader takes the last.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, BinaryIO
 
 from tracer.console import Console
 from tracer.errors import TraceError
-from tracer.export.rows import Exit, exits, flag_text, title
+from tracer.export import kernel
+from tracer.export.rows import Exit, Stay, flag_text, stays, title
 from tracer.reader import Trace
 from tracer.schema import NO_DEVICE
 from vmspec.printable import printable
@@ -20,13 +22,14 @@ PROCESS = 1  # uuid of the virtual machine's track, and its pid
 VCPU = 1 << 32  # uuids of the vCPUs' tracks: this, and the vCPU's index
 DEVICE = 2 << 32  # of the tracks of a device and a vCPU: this, and a number
 CONSOLE = 3 << 32
+KERNEL = 4 << 32  # of the tracks of a vCPU in the kernel's events: this, and the vCPU's index
 SEQUENCE = 1  # the one sequence of packets, within which names are interned
 KNOWN = 1 << 16  # serialised beginnings of events that are kept
 
 
 def write(trace: Trace, out: BinaryIO) -> None:
-    """Write a track for each vCPU (in the guest, handling an exit), for each device and vCPU that used it, and for the
-    console's lines."""
+    """Write a track for each vCPU (in KVM_RUN, handling an exit), for each device and vCPU that used it, for the
+    console's lines, and where the kernel's own events were recorded for each vCPU's."""
     try:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2
     except ImportError:
@@ -44,18 +47,20 @@ class _Writer:
     def write(self, trace: Trace) -> None:
         self._head(trace)
         tracks: dict[tuple[str, int], int] = {}
-        entered: dict[int, int] = {}
-        for row in exits(trace):
+        known: set[int] = set()
+        for row in stays(trace):
             vcpu = VCPU + row.vcpu
-            if row.vcpu not in entered:
+            if row.vcpu not in known:
+                known.add(row.vcpu)
                 # The tid of a main thread is its pid, which no vCPU is.
                 thread = self._protos.ThreadDescriptor(
                     pid=PROCESS, tid=PROCESS + 1 + row.vcpu, thread_name=f"vCPU {row.vcpu}"
                 )
                 self._track(uuid=vcpu, parent_uuid=PROCESS, thread=thread)
-            else:
-                self._slice(vcpu, self._begin(vcpu, "KVM_RUN"), b"", entered[row.vcpu], row.t_exit)
-            entered[row.vcpu] = row.t_entry
+            if isinstance(row, Stay):
+                if row.stop > row.start:
+                    self._slice(vcpu, self._begin(vcpu, row.name), b"", row.start, row.stop)
+                continue
             facts = row.addr, row.size, row.items, row.flags
             arguments = self._arguments(row)
             begin = self._begin(vcpu, title(row.reason, row.device, row.direction), *facts)
@@ -69,6 +74,7 @@ class _Writer:
                 name = f"{row.direction} {row.addr:#x}" if row.reason == "io" else f"{row.reason} {row.direction}"
                 self._slice(track, self._begin(track, name, *facts), arguments, row.t_exit, row.t_entry)
         self._console(trace)
+        self._kernel(trace)
 
     def _head(self, trace: Trace) -> None:
         protos = self._protos
@@ -93,6 +99,33 @@ class _Writer:
                 type=self._protos.TrackEvent.TYPE_INSTANT, track_uuid=CONSOLE, name=line.text, categories=["console"]
             )
             self._timed(line.t, event.SerializeToString())
+
+    def _kernel(self, trace: Trace) -> None:
+        """A track for each vCPU of what it did in KVM_RUN, and the events in it."""
+        known: set[int] = set()
+        for span in kernel.slices(trace):
+            track = KERNEL + span.vcpu
+            if span.vcpu not in known:
+                known.add(span.vcpu)
+                self._track(uuid=track, parent_uuid=PROCESS, name=f"vCPU {span.vcpu}, kernel")
+            event = self._protos.TrackEvent()
+            self._annotate(event, span.facts)
+            self._slice(track, self._begin(track, span.name), event.SerializeToString(), span.start, span.stop)
+        for moment in kernel.moments(trace):
+            track = KERNEL + moment.vcpu
+            if moment.vcpu not in known:
+                known.add(moment.vcpu)
+                self._track(uuid=track, parent_uuid=PROCESS, name=f"vCPU {moment.vcpu}, kernel")
+            event = self._protos.TrackEvent(
+                type=self._protos.TrackEvent.TYPE_INSTANT, track_uuid=track, name=moment.name, categories=["kernel"]
+            )
+            self._annotate(event, moment.facts)
+            self._timed(moment.t, event.SerializeToString())
+
+    def _annotate(self, event: Any, facts: Mapping[str, int | str]) -> None:
+        for name, value in facts.items():
+            kind = {"string_value": value} if isinstance(value, str) else {"pointer_value": value}
+            event.debug_annotations.add(name_iid=self._annotation(name), **kind)
 
     def _slice(self, track: int, begin: bytes, arguments: bytes, start: int, stop: int) -> None:
         self._timed(start, begin + arguments)

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from tracer.analysis.account import account
 from tracer.reader import Trace
 from tracer.rowfile import tuples
 from tracer.schema import NO_DEVICE, flag_names
+
+KVM_RUN, UNFINISHED = "KVM_RUN", "an exit that was not answered"
 
 
 class Exit(NamedTuple):
@@ -28,10 +31,35 @@ class Exit(NamedTuple):
     flags: int
 
 
+class Stay(NamedTuple):
+    """A time of a vCPU that has no row: in KVM_RUN, or handling an exit to the run's end."""
+
+    vcpu: int
+    name: str
+    start: int
+    stop: int
+
+
 def exits(trace: Trace) -> Iterator[Exit]:
     """All rows, in the trace's order."""
     for batch in trace.batches():
         yield from map(Exit._make, tuples(batch))
+
+
+def stays(trace: Trace) -> Iterator[Exit | Stay]:
+    """All rows, each after its vCPU's stay in KVM_RUN before it; then each vCPU's stays to its stop. Together they are
+    the account of time, without what was before the first KVM_RUN and after the stop."""
+    lives = account(trace).vcpus
+    entered = {vcpu: life.start for vcpu, life in lives.items()}
+    for row in exits(trace):
+        yield Stay(row.vcpu, KVM_RUN, entered.get(row.vcpu, row.t_exit), row.t_exit)
+        entered[row.vcpu] = row.t_entry
+        yield row
+    for vcpu, life in lives.items():
+        left = life.stop if life.open is None else life.open
+        yield Stay(vcpu, KVM_RUN, entered[vcpu], max(left, entered[vcpu]))
+        if life.open is not None:
+            yield Stay(vcpu, UNFINISHED, left, life.stop)
 
 
 @lru_cache(1 << 12)

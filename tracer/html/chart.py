@@ -1,10 +1,10 @@
-"""What the page's script draws, as JSON-able values: densities as sparse rows, times of lines, phases."""
+"""What the page's script draws, as JSON-able values: densities as sparse rows, times of lines, phases and waits."""
 
 from typing import Any
 
 from tracer.analysis.density import Binned
 from tracer.analysis.summary import MOVING
-from tracer.html.data import Findings
+from tracer.html.data import Findings, Wait
 from tracer.schema import NO_DEVICE
 from vmspec.printable import printable
 
@@ -23,10 +23,19 @@ def chart_data(findings: Findings) -> dict[str, Any]:
         ],
         "lines": [line.t for line in findings.console.lines],
         "phases": [
-            [row["start"], row["length_ns"], row["lines"], printable(row["text"]), row["wait"]]
+            [row["t_ns"], row["time_ns"], f"{printable(row['phase'])}, {_counted(row['lines'])}", False]
             for row in findings.phases.to_pylist()
-        ],
+        ]
+        + [[wait.start, wait.length, f"nothing printed until {_line(wait)}", True] for wait in findings.waits],
     }
+
+
+def _counted(lines: int) -> str:
+    return f"{lines:,} line" if lines == 1 else f"{lines:,} lines"
+
+
+def _line(wait: Wait) -> str:
+    return "the end of the run" if wait.line is None else f'"{wait.line}"'
 
 
 def _rows(density: Binned) -> list[dict[str, Any]]:

@@ -90,12 +90,10 @@
         type: "bar", orientation: "h", yaxis: "y3", y: data.phases.map(() => 0), width: 1, showlegend: false,
         base: data.phases.map(([start]) => start / 1e9), x: data.phases.map(([, length]) => length / 1e9),
         marker: {
-          color: data.phases.map(([, , , , wait]) => colour(wait ? "wait" : "busy")),
+          color: data.phases.map(([, , , wait]) => colour(wait ? "wait" : "busy")),
           line: { width: 0.5, color: colour("page") },
         },
-        text: data.phases.map(([, length, lines, text, wait]) =>
-          `${duration(length)}, ${wait ? "waiting" : lines + (lines === 1 ? " line" : " lines")}: ` +
-          plain(cut(lines ? text : "before the first line", 60))),
+        text: data.phases.map(([, length, text]) => `${duration(length)}: ${plain(cut(text, 70))}`),
         textposition: "none", hovertemplate: "%{text}<extra></extra>",
       },
     ];
@@ -104,7 +102,7 @@
     const axis = { fixedrange: true, zeroline: false, gridcolor: colour("rule"), color: ink };
     const layout = {
       width: chart.clientWidth, height: Math.max(height, 260), margin: { l: 10, r: 8, t: 4, b: 30 }, hovermode: "closest", showlegend: false,
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: touch ? false : "zoom", bargap: 0,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: touch ? false : "zoom", bargap: 0, barmode: "overlay",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
       hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("soft"), font: { color: ink }, align: "left" },
       xaxis: {
@@ -126,7 +124,7 @@
     };
     Plotly.react(chart, traces, layout, { displayModeBar: false, doubleClick: false });
     document.getElementById("scale").textContent =
-      `Top: all exits. Strip: waits for a console line (amber) and lines printed (grey). Below: by ${density.title}; ` +
+      `Top: all exits. Strip: phases (grey) and the longest waits for a console line (amber). Below: by ${density.title}; ` +
       `the darker${isDark() ? " (here: brighter)" : ""} the more, on a logarithmic scale, up to ${amount(highest)} in ` +
       `a column of ${duration(width)}.`;
   }

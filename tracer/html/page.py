@@ -144,9 +144,9 @@ def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:
 
 
 def _gaps(findings: Findings) -> set[int]:
-    """The console lines before which nothing was printed for long: those that end a phase's wait."""
-    rows = [] if findings.phases is None else findings.phases.to_pylist()
-    return {row["line"] + 1 for row in rows if row["wait"] and row["length_ns"] * 100 >= findings.end}
+    """The console lines before which nothing was printed for long: those that end one of the longest waits."""
+    long = {wait.length for wait in findings.waits if wait.length * 100 >= findings.end}
+    return {index for index, line in enumerate(findings.console.lines) if line.gap in long}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -95,3 +95,28 @@ def test_a_machine_without_lines(tmp_path):
 )
 def test_the_kernels_time(text, ns):
     assert kernel_time(text) == ns
+
+
+def test_it_goes_to_the_run_s_end(tmp_path):
+    record_all(tmp_path / "boot.arrow", [[exit_(1000, data=b"a\n")]], summary={"duration_ns": 3_000_000})
+    found = timeline(tracer.load(tmp_path / "boot.arrow"))
+    assert slowest_first(found.lines).to_pylist()[0] == {
+        "t_ns": 3_000_000, "gap_ns": 2_999_000, "kernel_ns": None, "exits": 1, "handling_ns": 100, "line": None,
+    }  # fmt: skip
+    assert found.phases["time_ns"].to_pylist() == [3_000_000]
+
+
+def test_a_run_that_printed_nothing_has_its_length(tmp_path):
+    record_all(tmp_path / "boot.arrow", [[]], summary={"duration_ns": 3_000_000})
+    assert timeline(tracer.load(tmp_path / "boot.arrow")).lines["gap_ns"].to_pylist() == [3_000_000]
+
+
+def test_of_very_many_lines_the_first_and_the_last_are_told_apart(tmp_path):
+    lines = [exit_(1000 * at, data=b"%d\n" % at) for at in range(1, 10)]
+    record_all(tmp_path / "boot.arrow", [lines], summary={"duration_ns": 10_000})
+    found = timeline(tracer.load(tmp_path / "boot.arrow"), phases={"all": "1"}, keep=2)
+    left_out = "(5 lines are left out here)"
+    assert found.lines["line"].to_pylist() == ["1", "2", left_out, "8", "9", None]
+    assert found.lines["gap_ns"].to_pylist() == [1000, 1000, 1000, 5000, 1000, 1000]
+    assert found.lines["exits"].to_pylist() == [0, 1, 1, 5, 1, 1]
+    assert (found.count, found.phases["lines"].to_pylist()) == (9, [0, 9])

@@ -194,6 +194,7 @@ def test_all_registers_of_virtio_mmio_are_aligned_words():
 def test_cpuid_and_msr_names():
     assert leaf_name(0xD, 2) == "XSAVE state: AVX"
     assert leaf_name(0x4, 1) == "caches, 1"
+    assert leaf_name(0x1, 7) == "version, features"  # what was left in ECX
     assert leaf_name(0x99) == "leaf 0x99"
     assert msr_name(0x401) == "IA32_MC0_STATUS"
     assert msr_name(0x26F) == "IA32_MTRR_FIX4K_F8000"

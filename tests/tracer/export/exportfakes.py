@@ -1,6 +1,8 @@
 """A trace with everything that an export must cope with, and its export."""
 
 from comparefakes import exit_row, write_trace
+from kernelfakes import RAN, ROWS, STORY, record
+from tracefakes import record_all
 
 from tracer.cli import main
 
@@ -17,6 +19,15 @@ def some_rows():
     rows.append(exit_row(vcpu=1, reason="mmio", addr=(1 << 64) - 1, device="-", size=8, data=(1 << 64) - 1, flags=33))
     rows.append(exit_row(reason="wrmsr", addr=0x4B564D00, device="-", size=8, count=1))
     return rows
+
+
+def with_kernel(folder, format_, *options):
+    """What ``vmtrace export`` makes of a run whose kernel events were recorded; to standard output of its name."""
+    record_all(folder / "trace.arrow", [ROWS], summary=RAN)
+    record(folder / "trace.arrow", STORY)
+    out = folder / f"out.{format_}"
+    assert main(["export", str(folder / "trace.arrow"), f"--{format_}", "-o", str(out), *options]) == 0
+    return out
 
 
 def exported(folder, format_, rows=None, *options, **how):

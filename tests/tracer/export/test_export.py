@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from comparefakes import exit_row, write_trace
-from exportfakes import exported, some_rows
+from exportfakes import exported, some_rows, with_kernel
 
 from tracer.cli import main
 
@@ -88,3 +88,17 @@ def test_one_format_must_be_chosen(arguments):
     with pytest.raises(SystemExit) as raised:
         main(["export", "a.arrow", *arguments])
     assert raised.value.code == 2
+
+
+def test_an_export_of_exits_says_where_the_kernel_s_events_are(tmp_path, capsys):
+    with_kernel(tmp_path, "csv")
+    assert "--table kernel writes them" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "trace.arrow"), "--csv", "--table", "kernel"]) == 0
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/trace.kernel.csv: ")
+
+
+def test_a_table_is_chosen_only_where_a_format_has_one(tmp_path, capsys):
+    path = write_trace(tmp_path / "a.arrow", [])
+    assert main(["export", str(path), "--chrome", "--table", "kernel"]) == 2
+    assert main(["export", str(path), "--csv", "--table", "kernel"]) == 2
+    assert "trace.kernel = true" in capsys.readouterr().err

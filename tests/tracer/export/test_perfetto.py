@@ -1,11 +1,10 @@
 """Perfetto: what is written parses by the published messages, and says what the trace says."""
 
 import sys
-from itertools import pairwise
 
 import pytest
 from comparefakes import exit_row, write_trace
-from exportfakes import MMIO, exported, some_rows
+from exportfakes import MMIO, exported, some_rows, with_kernel
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
 
 from tracer.cli import main
@@ -66,8 +65,11 @@ def test_every_exit_is_a_slice_of_its_vcpu(tmp_path):
             (row["addr"], row["data"], row["rip"]) for _, row in rows
         ]
         between = [entry for entry in found if entry[0] == f"vCPU {vcpu}" and entry[1] == "KVM_RUN"]
+        # From its first KVM_RUN, before all rows, to the run's end.
+        left, entered = [n for n, _ in rows], [n + 0.4 for n, _ in rows]
+        stays = zip([0, *entered], [*left, len(some_rows())], strict=True)
         assert [(entry[2], entry[3]) for entry in between] == [
-            (1000 * before + 400, 1000 * after) for (before, _), (after, _) in pairwise(rows)
+            (1000 * start, 1000 * stop) for start, stop in stays if start < stop
         ]
 
 
@@ -129,3 +131,15 @@ def test_without_the_package(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("rows", [[], [exit_row(t_exit=-5, t_entry=-7)]])
 def test_odd_traces(tmp_path, rows):
     slices(parsed(exported(tmp_path, "perfetto", rows)))
+
+
+def test_the_kernel_s_own_events(tmp_path):
+    found = [entry for entry in slices(parsed(with_kernel(tmp_path, "perfetto"))) if entry[0] == "vCPU 0, kernel"]
+    assert [entry[1:4] for entry in found if entry[3] is not None] == [
+        ("waiting", 20, 50), ("guest", 50, 100), ("npf", 100, 130), ("guest", 130, 200), ("ioio", 200, 600),
+        ("guest", 600, 700), ("hlt", 700, 900), ("guest", 900, 1000), ("msr", 1000, 1500),
+    ]  # fmt: skip
+    assert [entry[1:4] for entry in found if entry[3] is None] == [("kvm_page_fault 0x0 to 0x1fffff", 120, None)]
+    assert next(facts for *_, facts in found if facts.get("handled") == "userspace") == {
+        "rip": 0, "handled": "userspace", "rows": 1,
+    }  # fmt: skip

@@ -8,7 +8,7 @@ import pandas
 import polars
 import pyarrow.parquet
 from comparefakes import exit_row
-from exportfakes import exported, some_rows
+from exportfakes import exported, some_rows, with_kernel
 
 from tracer.reader import load
 
@@ -66,9 +66,49 @@ def test_collapsed_by_time_is_all_the_time(tmp_path):
     found = stacks(exported(tmp_path, "collapsed", None, "--weight", "time"))
     assert found["vCPU 0;serial0;io write 0x3f8"] == 6 * 400
     for vcpu in (0, 1):
-        at = [n for n, row in enumerate(some_rows()) if row["vcpu"] == vcpu]
         total = sum(weight for stack, weight in found.items() if stack.startswith(f"vCPU {vcpu};"))
-        assert total == 1000 * (at[-1] - at[0]) + 400
+        assert total == 1000 * len(some_rows())
+
+
+def test_collapsed_by_time_of_a_hang(tmp_path):
+    stats = {"start": [{"halt_wait_ns": 0}], "end": [{"halt_wait_ns": 2000}]}
+    closing = {"duration_ns": 3000, "start_ns": [500], "stop_ns": [2900], "open_ns": [None], "stats": stats}
+    rows = [exit_row(t_exit=600, t_entry=700)]
+    assert stacks(exported(tmp_path, "collapsed", rows, "--weight", "time", closing=closing)) == {
+        "vCPU 0;before the first KVM_RUN": 500,
+        "vCPU 0;serial0;io write 0x3f8": 100,
+        "vCPU 0;KVM_RUN": 300,
+        "vCPU 0;KVM_RUN;halted": 2000,
+        "vCPU 0;stopped": 100,
+    }
+
+
+def test_collapsed_with_the_kernel_s_own_exits(tmp_path):
+    assert stacks(with_kernel(tmp_path, "collapsed")) == {
+        "vCPU 0;serial0;io write 0x3f8": 1,
+        "vCPU 0;KVM_RUN;kernel;npf": 1,
+        "vCPU 0;KVM_RUN;kernel;msr": 1,
+        "vCPU 0;KVM_RUN;halted": 1,
+    }
+    assert stacks(with_kernel(tmp_path, "collapsed", "--weight", "time")) == {
+        "vCPU 0;before the first KVM_RUN": 20,
+        "vCPU 0;KVM_RUN;waiting": 30,
+        "vCPU 0;KVM_RUN;guest": 320,
+        "vCPU 0;KVM_RUN;halted": 200,
+        "vCPU 0;KVM_RUN;kernel;ioio": 100,
+        "vCPU 0;KVM_RUN;kernel;msr": 500,
+        "vCPU 0;KVM_RUN;kernel;npf": 30,
+        "vCPU 0;serial0;io write 0x3f8": 300,
+        "vCPU 0;stopped": 100,
+    }
+
+
+def test_the_kernel_s_table_as_parquet_and_csv(tmp_path):
+    table = pyarrow.parquet.read_table(with_kernel(tmp_path, "parquet", "--table", "kernel"))
+    rows = load(tmp_path / "trace.arrow").kernel.table.to_pylist()
+    assert (table.to_pylist(), len(rows)) == (rows, 11)
+    with with_kernel(tmp_path, "csv", "--table", "kernel").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{name: str(value) for name, value in row.items()} for row in rows]
 
 
 def test_names_do_not_break_a_stack(tmp_path):

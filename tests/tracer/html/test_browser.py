@@ -190,8 +190,8 @@ def test_the_console_by_keyboard(boot):
     assert console.get_attribute("aria-activedescendant") == boot.line("last").get_attribute("id")
 
 
-def test_a_phase_shows_in_the_timeline(boot):
-    button = boot.driver.find_element("xpath", "//tr[contains(., 'second')]//button[@data-from]")
+def test_a_wait_shows_in_the_timeline(boot):
+    button = boot.driver.find_element("xpath", "//tr[contains(., 'after a wait')]//button[@data-from]")
     button.click()
     assert boot.marked == pytest.approx(0.012)
     assert boot.selected == ["second"]

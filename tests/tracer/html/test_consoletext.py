@@ -1,28 +1,23 @@
-"""The console for a page: its start and end in bounded memory, and its lines as people read them."""
+"""The console for a page: a timeline's lines as people read them."""
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracefakes import DEVICES, exit_, record_all
+from tracefakes import exit_, record_all
 
 import tracer
-from tracer.analysis.chunks import chunks
-from tracer.html.consoletext import COLUMNS, ConsoleRows
+from tracer.analysis.timeline import timeline
+from tracer.html.consoletext import console_text
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    """The console of a run with these exits (a microsecond apart), read in tables of so many rows."""
+    """The console of a run with these exits (a microsecond apart)."""
 
-    def make(exits, *, kept=1 << 19, limit=4000, rows=3):
+    def make(exits, keep=4000):
         path = tmp_path_factory.mktemp("trace") / "boot.arrow"
         record_all(path, [[exit_(1000 * (at + 1), **fields) for at, fields in enumerate(exits)]])
-        trace = tracer.load(path)
-        made = ConsoleRows(DEVICES, pa.schema([trace.schema.field(name) for name in COLUMNS]), kept)
-        for table in chunks(trace, COLUMNS, rows):
-            made.add(table)
-        return made.text(limit)
+        return console_text(timeline(tracer.load(path), keep=keep))
 
     return make
 
@@ -45,32 +40,14 @@ def test_lines_have_their_times(text):
     assert (console.device, console.left_out) == ("serial0", 0)
 
 
-@pytest.mark.parametrize("kept", [10, 30])
-def test_a_long_console_has_its_start_and_its_end(text, kept):
-    console = text(out(b"".join(b"line %d\n" % number for number in range(20))), kept=kept)
-    whole = [f"line {number}" for number in range(20)]
-    start, end = lines(console)[: console.resumes], lines(console)[console.resumes :]
-    assert start[:-1] == whole[: len(start) - 1]
-    assert whole[len(start) - 1].startswith(start[-1])
-    assert end[1:] == whole[20 - len(end) + 1 :]
-    assert console.left_out == len("line 1\n") * 10 + len("line 10\n") * 10 - 2 * kept
-
-
-def test_a_console_of_up_to_twice_what_is_kept_is_whole(text):
-    console = text(out(b"abcdef\nghijkl"), kept=7)
-    assert (lines(console), console.left_out) == (["abcdef", "ghijkl"], 0)
-
-
 def test_many_lines_are_the_first_and_the_last(text):
-    console = text(out(b"".join(b"%d\n" % number for number in range(9))), limit=3)
-    assert (lines(console), console.resumes) == (["0", "1", "2", "6", "7", "8"], 3)
-    assert console.left_out == len("3\n4\n5\n")
+    console = text(out(b"".join(b"%d\n" % number for number in range(9))), keep=3)
+    assert (lines(console), console.resumes, console.left_out) == (["0", "1", "2", "6", "7", "8"], 3, 3)
 
 
-def test_the_divisor_latch_set_in_what_is_left_out_counts(text):
-    latch = {"addr": 0x3FB, "data": b"\x83"}
-    console = text([*out(b"first\n"), *out(b"." * 20), latch, *out(b"x" * 20)], kept=6)
-    assert lines(console) == ["first"]
+def test_up_to_twice_what_is_kept_is_whole(text):
+    console = text(out(b"0\n1\n2\n3\n"), keep=2)
+    assert (lines(console), console.left_out) == (["0", "1", "2", "3"], 0)
 
 
 def test_escape_sequences_go_and_control_characters_show(text):
@@ -83,12 +60,7 @@ def test_a_very_long_line_is_cut(text):
     assert (len(line), line[-1]) == (2001, "\N{HORIZONTAL ELLIPSIS}")
 
 
-@given(st.binary(max_size=60), st.integers(1, 80))
-def test_any_bytes_become_printable_lines(text, data, kept):
-    console = text([{"data": data[at : at + 7]} for at in range(0, len(data), 7)], kept=kept)
+@given(st.binary(max_size=60))
+def test_any_bytes_become_printable_lines(text, data):
+    console = text([{"data": data[at : at + 7]} for at in range(0, len(data), 7)])
     assert all(line.isprintable() for line in lines(console))
-
-
-def test_a_machine_without_console(text):
-    rows = ConsoleRows(["rtc0"], pa.schema([("t_exit", pa.int64())]))
-    assert (rows.text().device, rows.text().lines) == (None, ())

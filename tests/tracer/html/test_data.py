@@ -1,31 +1,8 @@
 """What the report says, against the exits that were recorded."""
 
-from bisect import bisect_left
-
-from hypothesis import given
-from hypothesis import strategies as st
-
 import tracer
-from tracer.html.data import exits_before, gather
-
-
-class Batches:
-    """A trace of nothing but times, in batches."""
-
-    def __init__(self, pieces):
-        import pyarrow as pa
-
-        self.pieces = [pa.record_batch({"t_exit": pa.array(piece, pa.int64())}) for piece in pieces if piece]
-
-    def batches(self, columns):
-        return iter(self.pieces)
-
-
-@given(st.lists(st.integers(0, 50)), st.lists(st.integers(0, 50)), st.integers(1, 7))
-def test_exits_before_times(exits, times, size):
-    exits, times = sorted(exits), sorted(times)
-    pieces = [exits[at : at + size] for at in range(0, len(exits), size)]
-    assert exits_before(Batches(pieces), times) == [bisect_left(exits, t) for t in times]
+from tracer.analysis.timeline import timeline
+from tracer.html.data import gather
 
 
 def test_groups(boot):
@@ -46,8 +23,8 @@ def test_groups(boot):
 def test_time_of_each_vcpu(boot):
     names = ("vcpu", "samples", "start_ns", "kvm_run_ns", "halted_ns", "handling_ns", "hlt_ns")
     assert [tuple(row[name] for name in names) for row in gather(tracer.load(boot)).tables["vcpu"].to_pylist()] == [
-        (0, 38, 10_000_000, 84_996_300, 1_000_000, 3800, 0),
-        (1, 31, 20_000_000, 29_997_000, None, 5_003_000, 5_000_000),
+        (0, 38, 0, 94_996_300, 1_000_000, 3800, 0),
+        (1, 31, 0, 89_997_100, None, 5_003_000, 5_000_000),
     ]
 
 
@@ -58,15 +35,24 @@ def test_densities_hold_every_exit(boot):
     assert sum(vcpus.table["exits"].to_pylist()) == 69
 
 
-def test_phases_and_console(boot):
-    found = gather(tracer.load(boot))
+def test_console_phases_and_waits_are_the_timeline_s(boot):
+    found, cut = gather(tracer.load(boot)), timeline(tracer.load(boot))
     assert [line.text for line in found.console.lines] == ["first line", "second", "after a wait", "last"]
-    rows = found.phases.to_pylist()
-    assert sum(row["exits"] for row in rows) == 69
-    assert rows[-1]["start"] + rows[-1]["length_ns"] == found.end
+    assert [(line.t, line.gap) for line in found.console.lines] == [
+        (row["t_ns"], row["gap_ns"]) for row in cut.lines.to_pylist()[:-1]
+    ]
+    assert found.phases == cut.phases
+    assert [(wait.start, wait.length, wait.line) for wait in found.waits] == [
+        (12_000_000, 48_000_000, "after a wait"),
+        (60_000_000, 30_000_000, "last"),
+        (0, 10_000_000, "first line"),
+        (90_000_000, 5_000_100, None),
+        (10_000_000, 2_000_000, "second"),
+    ]
+    assert sum(wait.exits for wait in found.waits) == 69
 
 
 def test_a_trace_without_exits(record):
     found = gather(tracer.load(record([[]])))
-    tables = [found.tables[name].num_rows for name in ("reason", "device", "address", "unclaimed", "vcpu")]
-    assert (found.rows, tables, found.rips.num_rows, found.console.lines) == (0, [0] * 5, 0, ())
+    tables = [found.tables[name].num_rows for name in ("reason", "device", "address", "unclaimed")]
+    assert (found.rows, tables, found.rips.num_rows, found.console.lines) == (0, [0] * 4, 0, ())

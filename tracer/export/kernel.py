@@ -1,0 +1,71 @@
+"""The kernel's own events for formats that draw time: what each vCPU did in KVM_RUN, and the events in it."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from tracer.analysis.account import account
+from tracer.analysis.kernel_details import DETAILS
+from tracer.analysis.kernel_spans import ENTRY, EXIT, START, USERSPACE, spans
+from tracer.reader import Trace
+from tracer.rowfile import dicts
+
+GUEST, WAITING = "guest", "waiting"
+OWN = ("reason", "rip", "info1", "info2", "a", "b")  # an event's own numbers
+
+
+class Slice(NamedTuple):
+    """A vCPU in the guest, or in the kernel for an exit of the guest, whose name it has."""
+
+    vcpu: int
+    name: str
+    start: int
+    stop: int
+    facts: dict[str, int | str]
+
+
+class Moment(NamedTuple):
+    """An event of a vCPU's thread."""
+
+    vcpu: int
+    name: str
+    t: int
+    facts: dict[str, int | str]
+
+
+def slices(trace: Trace) -> Iterator[Slice]:
+    """Each vCPU from its first KVM_RUN to its stop; of one vCPU in the order of time. None where there is no table."""
+    if trace.kernel is None:
+        return
+    times = account(trace)
+    entered: dict[int, int] = {}
+    for piece in spans(trace, times):
+        for row in piece.to_pylist():
+            vcpu, t, stop = row["vcpu"], row["t"], row["t_entry"]
+            if entered.get(vcpu, t) < t:
+                yield Slice(vcpu, GUEST, entered[vcpu], t, {})
+            facts = {} if row["handled"] == START else {name: row[name] for name in ("rip", "handled", "rows")}
+            yield Slice(vcpu, WAITING if row["handled"] == START else row["exit"], t, max(stop, t), facts)
+            entered[vcpu] = stop
+    for vcpu, t in entered.items():
+        life = times.vcpus.get(vcpu)
+        if life is not None and t < life.stop:
+            yield Slice(vcpu, GUEST, t, life.stop, {})
+
+
+def moments(trace: Trace) -> Iterator[Moment]:
+    """The events that are no slice's end, in the order of time."""
+    for batch in trace.kernel.batches() if trace.kernel is not None else ():
+        for row in dicts(batch):
+            if row["event"] not in (ENTRY, EXIT, USERSPACE):
+                yield Moment(row["vcpu"], _told(row), row["t"], {name: row[name] for name in OWN if row[name]})
+
+
+def _told(row: dict[str, Any]) -> str:
+    """The event's name, the access, and what it was about: ``kvm_msr write IA32_TSC_DEADLINE``."""
+    event: str = row["event"]
+    detail = DETAILS.get(event)
+    if detail is None:
+        return event
+    first, *rest = (row[column] for column in detail.columns)
+    what, access = detail.told(first & ~detail.mask, rest[0] if rest else 0)
+    return " ".join(part for part in (event, access, what) if part)
