@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import TraceError
+from tracer.jsonvalues import converter, records
 from tracer.paths import keep, table_files
+from tracer.schema import flag_names
 from tracer.sink import sink
+from tracer.vocabulary import HEXADECIMAL, heading, unit
 from vmspec.printable import printable
 
 WIDE = 10_000  # more columns than any terminal has
@@ -22,7 +25,9 @@ CUT = 20  # columns that a text is not cut below where there are numbers to leav
 def add_formats(parser: argparse.ArgumentParser) -> None:
     """The options that choose a format; see :func:`show`."""
     formats = parser.add_mutually_exclusive_group()
-    formats.add_argument("--json", action="store_true", help="everything, as one JSON object; times in ns")
+    formats.add_argument(
+        "--json", action="store_true", help="everything, as one JSON object; times in ns, addresses as 0x..."
+    )
     formats.add_argument("--csv", action="store_true", help="one table as CSV; times in ns")
     formats.add_argument("--parquet", metavar="FILE", type=Path, help="one table as a Parquet file")
     parser.add_argument("--table", metavar="NAME", help="only this table; for CSV and Parquet the default is the first")
@@ -32,19 +37,20 @@ def add_formats(parser: argparse.ArgumentParser) -> None:
 def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "") -> None:
     """Print or write result tables (``pyarrow.Table`` by name) as ``options`` say; ``head`` is text for people.
 
-    A column whose field has the unit "ns" is shown as a duration, one with the unit "address" in hexadecimal, one with
-    the unit "share" as per cent, one with the unit "text" cut to what there is room for. Further metadata is for
-    terminals only: a field's "title" heads its column, one with "detail" is left out where the terminal is too narrow
-    for all, as are the last numbers where it is too narrow for the rest; the schema's "title" is that of the table.
-    What is no terminal gets every column, and a thousand rows. Text from a guest is printed without its control
-    characters.
+    A column whose field has the unit "ns" is shown as a duration, one with the unit "address" or "hex" in hexadecimal,
+    one with the unit "flags" by its bits' names, one with the unit "share" as per cent, one with the unit "text" cut to
+    what there is room for; :mod:`tracer.jsonvalues` has the rules of JSON. A heading is the column's name
+    (:func:`tracer.vocabulary.heading`). Further metadata is for terminals only: a field with "detail" is left out where
+    the terminal is too narrow for all, as are the last numbers where it is too narrow for the rest; the schema's
+    "title" is that of the table. What is no terminal gets every column, and a thousand rows. Text from a guest is
+    printed without its control characters.
     """
     if options.table is not None:
         if options.table not in tables:
             raise TraceError(f"there is no table {options.table!r} here; there are {', '.join(tables)}")
         tables = {options.table: tables[options.table]}
     if options.json:
-        json.dump({name: table.to_pylist() for name, table in tables.items()}, sys.stdout, indent=2, default=_plain)
+        json.dump({name: records(table) for name, table in tables.items()}, sys.stdout, indent=2)
         print()
     elif options.csv:
         import pyarrow.csv
@@ -110,10 +116,10 @@ def _width(table: Any, limit: int | None) -> int:
 
     total: int = 2 * table.num_columns  # a margin, and two between columns
     for field in table.schema:
-        cells = [_head(field), *(cell(value, _unit(field)) for value in table[field.name].slice(0, limit).to_pylist())]
+        cells = [_head(field), *(cell(value, unit(field)) for value in table[field.name].slice(0, limit).to_pylist())]
         if _is_number(field):
             total += max(map(cell_len, cells))
-        elif _unit(field) == "text":
+        elif unit(field) == "text":
             total += min(CUT, max(map(cell_len, cells)))
         else:
             total += max(cell_len(word) for text in cells for word in [*text.split(), ""])
@@ -137,9 +143,9 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
     for field in table.schema:
         number = _is_number(field)
         shown.add_column(_head(field), justify="right" if number else "left", overflow="fold", no_wrap=number)
-    units = [_unit(field) for field in table.schema]
+    units = [unit(field) for field in table.schema]
     for row in table.slice(0, limit).to_pylist():
-        cells = ((cell(value, unit), unit == "text") for value, unit in zip(row.values(), units, strict=True))
+        cells = ((cell(value, of), of == "text") for value, of in zip(row.values(), units, strict=True))
         # Of columns only those that may wrap give way, so a text that is to be cut has to say so itself.
         shown.add_row(*(Text(text, no_wrap=cut, overflow="ellipsis" if cut else None) for text, cut in cells))
     return shown
@@ -147,11 +153,7 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
 
 def _head(field: Any) -> str:
     """What stands above a column."""
-    return str((field.metadata or {}).get(b"title", field.name.removesuffix("_ns").encode()), "utf-8")
-
-
-def _unit(field: Any) -> str:
-    return str((field.metadata or {}).get(b"unit", b""), "utf-8")
+    return heading(field.name)
 
 
 def _is_number(field: Any) -> bool:
@@ -172,8 +174,10 @@ def cell(value: Any, unit: str) -> str:
             return "-"
         case int() | float(), "ns":
             return duration(round(value))
-        case int(), "address":
+        case int(), _ if unit in HEXADECIMAL:
             return f"{value:#x}"
+        case int(), "flags":
+            return " ".join(flag_names(value))
         case int() | float(), "share":
             return f"{value:.1%}"
         case bool(), _:
@@ -187,15 +191,33 @@ def cell(value: Any, unit: str) -> str:
     return printable(str(value))
 
 
+# A duration is rounded to three digits: below each of these, in ns, to multiples of what stands beside it.
+ROUNDING = (
+    (1_000, 1),
+    (9_995, 10),
+    (99_950, 100),
+    (999_500, 1_000),
+    (9_995_000, 10_000),
+    (99_950_000, 100_000),
+    (999_500_000, 1_000_000),
+    (9_995_000_000, 10_000_000),
+    (99_950_000_000, 100_000_000),
+)
+COARSEST = 1_000_000_000
+
+
 def duration(ns: int) -> str:
     """A duration in the unit that suits it, three or four digits: 850 ns, 12.3 us, 4.56 ms, 14.0 s."""
     size = abs(ns)
     if size < 1000:
         return f"{ns} ns"
-    unit, scale = ("us", 1e3) if size < 999.5e3 else ("ms", 1e6) if size < 999.5e6 else ("s", 1e9)
-    value = ns / scale
-    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
-    return f"{value:,.{digits}f} {unit}"
+    step = next((step for limit, step in ROUNDING if size < limit), COARSEST)
+    rounded = (size + step // 2) // step * step
+    unit, scale = ("us", 10**3) if rounded < 10**6 else ("ms", 10**6) if rounded < 10**9 else ("s", 10**9)
+    digits = len(str(scale // step)) - 1
+    return f"{'-' if ns < 0 else ''}{rounded // scale:,}" + (
+        f".{rounded % scale // step:0{digits}} {unit}" if digits else f" {unit}"
+    )
 
 
 def cut(text: str, width: int) -> str:
@@ -213,10 +235,6 @@ def pairs(values: dict[str, Any]) -> str:
     return "\n".join(f"{name.ljust(width)}  {printable(str(value))}" for name, value in values.items())
 
 
-def _plain(value: object) -> object:
-    return value.hex() if isinstance(value, bytes) else str(value)
-
-
 def _flat(table: Any) -> Any:
     """The table with what CSV has no word for as text: bytes in hexadecimal, what is nested as JSON."""
     import pyarrow as pa
@@ -228,8 +246,8 @@ def _flat(table: Any) -> Any:
             case kind if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
                 return pa.array([value and value.hex() for value in column.to_pylist()], pa.utf8())
             case kind if pa.types.is_nested(kind) or pa.types.is_interval(kind):
-                values = column.to_pylist()
-                return pa.array([v if v is None else json.dumps(v, default=_plain) for v in values], pa.utf8())
+                values = map(converter(kind), column.to_pylist())
+                return pa.array([v if v is None else json.dumps(v) for v in values], pa.utf8())
         return column
 
     return pa.table({name: flat(table[name]) for name in table.column_names})

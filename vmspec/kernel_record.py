@@ -14,13 +14,13 @@ COLUMNS = (
     Column("t", "int64", "ns", "when, since the machine started: the clock of t_exit and t_entry"),
     Column("event", "event", "", "the tracepoint's name, kvm_exit and others"),
     Column("host_cpu", "uint16", "", "processor of the host that the thread ran on"),
-    Column("reason", "uint64", "", "kvm_exit: the processor's exit code; kvm_userspace_exit: KVM_EXIT_*; else 0"),
+    Column("reason", "uint64", "hex", "kvm_exit: the processor's exit code; kvm_userspace_exit: KVM_EXIT_*; else 0"),
     Column("exit", "exit", "", "name of reason; unknown where none is known; - where the event has no reason"),
     Column("rip", "uint64", "address", "guest RIP, where the event tells it, else 0"),
-    Column("info1", "uint64", "", "kvm_exit: EXITINFO1 (SVM), exit qualification (VMX); else the event's own"),
-    Column("info2", "uint64", "", "kvm_exit: EXITINFO2 (SVM), interruption information (VMX); else the event's own"),
-    Column("a", "uint64", "", "the event's own: see EVENTS"),
-    Column("b", "uint64", "", "the event's own: see EVENTS"),
+    Column("info1", "uint64", "hex", "kvm_exit: EXITINFO1 (SVM), exit qualification (VMX); else the event's own"),
+    Column("info2", "uint64", "hex", "kvm_exit: EXITINFO2 (SVM), interruption information (VMX); else the event's own"),
+    Column("a", "uint64", "hex", "the event's own: see EVENTS"),
+    Column("b", "uint64", "hex", "the event's own: see EVENTS"),
 )
 # Columns that an event's fields go into, in the order of enum perf_slot.
 SLOTS = ("reason", "rip", "info1", "info2", "a", "b", "isa")

@@ -115,20 +115,20 @@ COLUMNS = (
     Column("t_exit", "int64", "ns", "when KVM_RUN returned to the VMM, since the machine started"),
     Column("t_entry", "int64", "ns", "when the VMM called KVM_RUN again (or the vCPU thread stopped), since the start"),
     Column("reason", "reason", "", "KVM exit reason, the lower-case name of KVM_EXIT_*"),
-    Column("rip", "uint64", "", "guest RIP at the exit; 0 where the host cannot tell (flag RIP clear)"),
+    Column("rip", "uint64", "address", "guest RIP at the exit; 0 where the host cannot tell (flag RIP clear)"),
     Column(
         "addr",
         "uint64",
-        "",
+        "address",
         "port (io), guest-physical address (mmio), MSR index (rdmsr, wrmsr), KVM's number of the exit (unknown)",
     ),
     Column("size", "uint8", "bytes", "size of one item"),
     Column("count", "uint32", "", "items moved: 1, or more for string I/O; 0 where nothing moves"),
     Column("direction", "direction", "", "read: the guest reads; write: the guest writes; none"),
-    Column("data", "uint64", "", "first eight bytes moved, little-endian; MSR value; internal error's suberror"),
+    Column("data", "uint64", "hex", "first eight bytes moved, little-endian; MSR value; internal error's suberror"),
     Column("payload", "binary", "bytes", "all bytes moved where they are more than eight, else empty"),
     Column("device", "device", "", "name of the first device that claims a byte of the access, - where none does"),
-    Column("flags", "uint16", "", "bits of FLAGS: how the exit was answered"),
+    Column("flags", "uint16", "flags", "bits of FLAGS: how the exit was answered"),
 )
 
 # The ring file: one header, the metadata (JSON, UTF-8), then for each vCPU a control block, its slots, its payload

@@ -49,7 +49,7 @@ def test_a_narrow_terminal_gets_fewer_numbers_not_broken_names(path, capsys, mon
     assert main(["hot", str(path)]) == 0
     output = capsys.readouterr().out
     assert "serial0" in output
-    assert "Samples" in output
+    assert "samples" in output
     assert "p99" not in output
 
 

@@ -98,7 +98,7 @@ def test_totals_that_changed(diff):
         (row["device"], row["reason"], row["addr"], row["direction"]): (row["exits_a"], row["exits_b"], row["ratio"])
         for row in tables["addresses"]
     }
-    assert counts == {("-", "hlt", 0, "none"): (1, 0, 0.0), ("rtc0", "io", 0x70, "write"): (0, 2, None)}
+    assert counts == {("-", "hlt", "0x0", "none"): (1, 0, 0.0), ("rtc0", "io", "0x70", "write"): (0, 2, None)}
     assert [(row["reason"], row["difference"]) for row in tables["reasons"]] == [("io", 2), ("hlt", -1)]
     assert [row["device"] for row in tables["devices"]] == ["rtc0", "-", "serial0"]
 

@@ -31,18 +31,18 @@ _AGGREGATES: Mapping[str, tuple[str, str]] = {
 }
 _MOVED = {"items": ("count", "sum")}
 
-# name, Arrow type, unit, title on a terminal (perf's where perf has it), whether a narrow terminal goes without, doc
+# name, Arrow type, unit, whether a narrow terminal goes without, doc
 _COLUMNS = (
-    ("samples", "int64", "", "Samples", False, "exits"),
-    ("samples_share", "float64", "share", "Samples%", True, "share of all exits"),
-    ("time_share", "float64", "share", "Time%", False, "share of the handling time of all exits"),
-    ("min_time_ns", "int64", "ns", "Min Time", True, "least handling time"),
-    ("max_time_ns", "int64", "ns", "Max Time", False, "greatest handling time"),
-    ("avg_time_ns", "float64", "ns", "Avg time", False, "mean handling time"),
-    ("median_time_ns", "int64", "ns", "Median", False, "half of the exits took no longer; less than 0.4 % off"),
-    ("p99_time_ns", "int64", "ns", "p99", False, "99 of 100 exits took no longer; less than 0.4 % off"),
-    ("time_ns", "int64", "ns", "Total", True, "handling time in all"),
-    ("bytes", "int64", "bytes", "Bytes", True, "bytes moved: items times their size"),
+    ("samples", "int64", "", False, "exits"),
+    ("samples_share", "float64", "share", True, "share of all exits"),
+    ("time_share", "float64", "share", False, "share of the handling time of all exits"),
+    ("min_time_ns", "int64", "ns", True, "least handling time"),
+    ("max_time_ns", "int64", "ns", False, "greatest handling time"),
+    ("avg_time_ns", "float64", "ns", False, "mean handling time"),
+    ("median_ns", "int64", "ns", False, "half of the exits took no longer; less than 0.4 % off"),
+    ("p99_ns", "int64", "ns", False, "99 of 100 exits took no longer; less than 0.4 % off"),
+    ("time_ns", "int64", "ns", True, "handling time in all"),
+    ("bytes", "int64", "bytes", True, "bytes moved: items times their size"),
 )
 _KEY_COLUMNS = {
     "reason": ("utf8", "", "KVM exit reason"),
@@ -58,7 +58,7 @@ _KEY_COLUMNS = {
 
 
 def schema(keys: Sequence[str]) -> Any:
-    """The ``pyarrow.Schema`` of :meth:`Tally.table` for these keys; fields carry unit, doc, and title for people."""
+    """The ``pyarrow.Schema`` of :meth:`Tally.table` for these keys; fields carry unit and doc."""
     import pyarrow as pa
 
     fields = []
@@ -66,11 +66,9 @@ def schema(keys: Sequence[str]) -> Any:
         kind, unit, doc = _KEY_COLUMNS[name]
         more = {"detail": "1"} if name == "rip" and "place" in keys else {}
         fields.append(pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc, **more}))
-    for name, kind, unit, title, detail, doc in _COLUMNS:
+    for name, kind, unit, detail, doc in _COLUMNS:
         more = {"detail": "1"} if detail else {}
-        fields.append(
-            pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc, "title": title, **more})
-        )
+        fields.append(pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc, **more}))
     return pa.schema(fields)
 
 
@@ -128,8 +126,8 @@ class Tally:
             "samples_share": _share(table["samples"], self.samples),
             "time_share": _share(table["time_ns"], self.time_ns),
             "avg_time_ns": pc.divide(table["time_ns"].cast(pa.float64(), safe=False), table["samples"].cast("float64")),
-            "median_time_ns": pa.array([median for median, _ in quantiles], pa.int64()),
-            "p99_time_ns": pa.array([p99 for _, p99 in quantiles], pa.int64()),
+            "median_ns": pa.array([median for median, _ in quantiles], pa.int64()),
+            "p99_ns": pa.array([p99 for _, p99 in quantiles], pa.int64()),
         }
         return pa.table({field.name: columns[field.name] for field in wanted}).cast(wanted)
 

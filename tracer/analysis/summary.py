@@ -34,7 +34,7 @@ _UNCLAIMED = (
     ("direction", "utf8", "", "read: the guest got all ones; write: it went nowhere"),
     ("size", "uint8", "bytes", "size of one item"),
     ("samples", "int64", "", "exits"),
-    ("data", "uint64", "address", "most frequent value: what a read returned, what a write held"),
+    ("data", "uint64", "hex", "most frequent value: what a read returned, what a write held"),
     ("values", "int64", "", "number of different values"),
     ("rip", "uint64", "address", "most frequent guest RIP; null: too many to tell apart, or not known"),
     ("rips", "int64", "", "number of different RIPs: instructions that do it"),

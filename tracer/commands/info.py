@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis.facts import facts
+from tracer.jsonvalues import exact
 from tracer.merge import KEY_MERGED
 from tracer.output import duration, pairs
 from tracer.reader import load
@@ -23,13 +24,19 @@ def run(options: argparse.Namespace) -> int:
     trace = load(options.file)
     found = facts(trace)
     if options.json:
-        print(json.dumps(found, indent=2, default=str))
+        print(json.dumps(exact(found | {"clock": _exact_clock(found["clock"])}), indent=2))
         return 0
     print(pairs(_shown(found)))
     if spec := trace.metadata.get("vmrun.spec", ""):
         print("\nspec")
         print("\n".join(f"  {printable(line)}" for line in spec.splitlines()))
     return 0
+
+
+def _exact_clock(clock: dict[str, Any]) -> dict[str, Any]:
+    """The clock for JSON: a host's TSC does not stop where doubles lose digits."""
+    start = clock.get("tsc_start")
+    return clock | {"tsc_start": hex(start)} if isinstance(start, int) else clock
 
 
 def _shown(found: dict[str, Any]) -> dict[str, Any]:

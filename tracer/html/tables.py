@@ -6,6 +6,7 @@ from typing import Any
 from attrs import frozen
 
 from tracer.output import cell, without_details
+from tracer.vocabulary import heading, unit
 
 TOP = 25  # rows shown of a table
 
@@ -39,14 +40,14 @@ def described(table: Any, symbols: Symbols | None = None) -> Cells:
     shown = without_details(table.slice(0, TOP))
     columns = [
         Column(
-            (field.metadata.get(b"title") or field.name.removesuffix("_ns").encode()).decode(),
+            heading(field.name),
             field.metadata.get(b"doc", b"").decode(),
             pa.types.is_integer(field.type) or pa.types.is_floating(field.type),
         )
         for field in shown.schema
     ]
-    units = [field.metadata.get(b"unit", b"").decode() for field in shown.schema]
-    rows = [[cell(value, unit) for value, unit in zip(row.values(), units, strict=True)] for row in shown.to_pylist()]
+    units = [unit(field) for field in shown.schema]
+    rows = [[cell(value, of) for value, of in zip(row.values(), units, strict=True)] for row in shown.to_pylist()]
     if symbols is not None and "rip" in shown.column_names:
         at = shown.column_names.index("rip") + 1
         names = [symbols(rip) if rip is not None else None for rip in shown["rip"].to_pylist()]

@@ -80,7 +80,7 @@ def test_any_split_gives_what_a_plain_computation_gives(rows, cuts, chunk):
         assert row["avg_time_ns"] == pytest.approx(sum(times) / len(times))
         assert row["samples_share"] == pytest.approx(len(times) / len(rows))
         assert row["time_share"] == pytest.approx(sum(times) / (total or 1))
-        for name, (top, bottom) in (("median_time_ns", exits.MEDIAN), ("p99_time_ns", exits.P99)):
+        for name, (top, bottom) in (("median_ns", exits.MEDIAN), ("p99_ns", exits.P99)):
             true = times[-(-len(times) * top // bottom) - 1]
             assert abs(row[name] - true) <= 0.004 * true
     assert groups == {}
@@ -89,7 +89,7 @@ def test_any_split_gives_what_a_plain_computation_gives(rows, cuts, chunk):
 def test_quantiles_of_few_exits_are_exact():
     rows = [("io", "-", 0, 1, 0, time, 1) for time in (5, 1000, 1_000_001)]
     [row] = exits.by(in_batches(rows, []), "reason").to_pylist()
-    assert (row["median_time_ns"], row["p99_time_ns"]) == (1000, 1_000_001)
+    assert (row["median_ns"], row["p99_ns"]) == (1000, 1_000_001)
 
 
 def test_fewer_keys_from_the_same_tally(tmp_path):
