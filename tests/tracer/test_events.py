@@ -3,9 +3,13 @@
 import json
 import re
 import threading
+from typing import NamedTuple
 
+import plainlines
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from tracefakes import DEVICES, METADATA, Rings, exit_, pytest_fail, record_all
 
@@ -13,9 +17,17 @@ from tracer import TraceError, load
 from tracer.analysis.where import compile
 from tracer.cli import main
 from tracer.convert import convert
-from tracer.events import READABLE, Lines, exits
+from tracer.decode.decoder import DEPENDENT, READ_ONCE, STATE_ADDRESSES, STATE_PORTS
+from tracer.events import READABLE, Lines, described, json_lines
 from tracer.recorder import Recorder
+from tracer.schema import trace_schema
 from vmspec.record import FLAGS
+
+
+class Trace(NamedTuple):
+    """What a filter asks of a trace."""
+
+    devices: list[str]
 
 
 @pytest.fixture
@@ -46,7 +58,7 @@ def lines(capsys, *arguments):
 
 def test_a_line_each(path, capsys):
     head, *shown = lines(capsys, path)
-    assert head.split() == ["time", "vcpu", "reason", "what", "rw", "value", "handling", "rip", "flags"]
+    assert head.split() == ["t_exit", "vcpu", "reason", "what", "rw", "value", "handling", "rip", "flags"]
     assert [line.split() for line in shown] == [
         ["0.000001000", "0", "io", "COM1", "LCR", "w", "0x83", "8n1", "DLAB", "100", "ns", "-"],
         [
@@ -88,14 +100,106 @@ def test_the_last_ones(path, capsys, monkeypatch, rows):
     assert lines(capsys, again, "--last", "1", "--where", "device == 'rtc0'") == [head, whole[6]]
 
 
+def batch_of(rows):
+    """A batch of a trace with these rows."""
+    import pyarrow as pa
+
+    schema = trace_schema({}, DEVICES)
+    return pa.RecordBatch.from_arrays(
+        [pa.array([row[field.name] for row in rows], field.type) for field in schema], schema=schema
+    )
+
+
+PLACES = st.sampled_from([*STATE_PORTS, *DEPENDENT, READ_ONCE, *STATE_ADDRESSES, 0x3FD, 0x511, 0x1234, 0xFED000F0])
+WORDS = st.sampled_from([0, 1, 2, 0x0B, 0x10, 0x11, 0x13, 0x20, 0x60, 0x80, 0x83, 0xD1, 0x80000004, (1 << 64) - 1])
+ROWS = st.fixed_dictionaries(
+    {
+        "seq": st.integers(0, 1 << 60),
+        "vcpu": st.integers(0, 3),
+        "t_exit": st.integers(-(10**10), 10**13),
+        "reason": st.sampled_from(["io", "io", "io", "mmio", "wrmsr", "hlt", "unknown", "hypercall"]),
+        "rip": st.sampled_from([0, 0xFFFFFFFF81000000, (1 << 64) - 1]),
+        "addr": PLACES,
+        "size": st.sampled_from([0, 1, 1, 1, 2, 4, 8, 255]),
+        "count": st.sampled_from([0, 1, 1, 1, 3, 1 << 31]),
+        "direction": st.sampled_from(["read", "write", "write", "none"]),
+        "data": WORDS | st.integers(0, (1 << 64) - 1),
+        "payload": st.sampled_from([b"", b"", b"\0\n\xff" * 9]),
+        "device": st.sampled_from(["-", *DEVICES, "\u6f22\x1b[2J", "virtio0"]),
+        "flags": st.integers(0, 0xFFFF),
+        "handling": st.integers(-5, 5000) | st.integers(0, 10**13),
+    }
+)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=60), st.integers(0, 60), st.booleans())
+def test_the_lines_are_those_of_the_plain_way(rows, cut, merged):
+    for row in rows:
+        row["t_entry"] = row["t_exit"] + row["handling"]
+    machines = {vcpu: f"machine{vcpu % 2}" for vcpu in range(4)} if merged else None
+    whole = batch_of(rows)
+    batches = [batch for batch in (whole.slice(0, cut), whole.slice(cut)) if batch.num_rows]
+    expected = list(plainlines.rows(whole.to_pylist(), machines))
+    shown = list(described(batches, machines=machines))
+    assert "".join(map(Lines().text, shown)) == "".join(map(plainlines.line, expected))
+    assert "".join(map(json_lines, shown)) == "".join(map(plainlines.json_line, expected))
+    chosen = compile("size == 1 or addr in (0x71, 0x60)", Trace(DEVICES))
+    kept = [row for row in expected if row["size"] == 1 or row["addr"] in (0x71, 0x60)]
+    shown = described(batches, chosen, machines)
+    assert "".join(map(Lines().text, shown)) == "".join(map(plainlines.line, kept))
+
+
+@given(st.lists(ROWS, min_size=1, max_size=20))
+def test_every_name_is_one_that_a_filter_takes(rows):
+    for row in rows:
+        row["t_entry"] = row["t_exit"]
+        row["direction"] = "read" if row["direction"] == "none" else row["direction"]
+    (batch,) = described([batch_of(rows)])
+    for name in set(batch["what"].to_pylist()):
+        filter_ = compile(f"what == {name!r}", Trace(DEVICES))
+        assert filter_.mask(batch).to_pylist() == [what == name for what in batch["what"].to_pylist()]
+
+
+def test_large_batches_are_cut(monkeypatch):
+    monkeypatch.setattr("tracer.events.ROWS", 3)
+    row = {"vcpu": 0, "t_exit": 0, "t_entry": 5, "reason": "hlt", "rip": 0, "addr": 0, "size": 0, "count": 0}
+    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "flags": 0}
+    found = list(described([batch_of([{"seq": seq, **row} for seq in range(10)])]))
+    assert [seq for batch in found for seq in batch["seq"].to_pylist()] == list(range(10))
+    assert max(batch.num_rows for batch in found) <= 3
+
+
+def test_times_beyond_all_measure_are_damage():
+    row = {"seq": 0, "vcpu": 0, "t_exit": -(1 << 62), "t_entry": (1 << 63) - 1, "reason": "hlt", "rip": 0, "addr": 0}
+    row |= {"size": 0, "count": 0, "direction": "none", "data": 0, "payload": b"", "device": "-", "flags": 0}
+    with pytest.raises(TraceError, match="damaged"):
+        list(described([batch_of([row])]))
+
+
+@pytest.mark.parametrize(
+    ("expression", "count"),
+    [("what == 'COM1 LCR'", 2), ("'THRE' in meaning", 1), ("rw == 'r' and 'CMOS' in what", 1), ("value != ''", 8)],
+)
+def test_filters_over_what_is_decoded(path, capsys, expression, count):
+    assert len(lines(capsys, path, "--where", expression)) == 1 + count
+    assert len(lines(capsys, path, "--where", expression, "--last", "1")) == 2
+
+
+def test_a_filter_that_nothing_fits_says_how_near_it_was(path, capsys):
+    assert main(["events", str(path), "--where", "size == 1 and what == 'PIC1 IMR' and t_exit > 1us"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    assert captured.err == (
+        "vmtrace: no exit of 9 matches all of it; size == 1: 8; what == 'PIC1 IMR': 0; t_exit > 1us: 8\n"
+    )
+
+
 def test_what_a_filter_hides_is_still_known(path, capsys):
     shown = lines(capsys, path, "--where", "direction == 'read' and device == 'rtc0'")
     assert [line.split()[3:6] for line in shown[1:]] == [["CMOS", "register", "B"]]
     trace = load(path)
-    assert [row["what"] for row in exits(trace.batches(), compile("size == 1 and addr == 0x3f8", trace))] == [
-        "COM1 DLL",
-        "COM1 THR",
-    ]
+    shown = described(trace.batches(), compile("size == 1 and addr == 0x3f8", trace))
+    assert [row["what"] for batch in shown for row in batch.to_pylist()] == ["COM1 DLL", "COM1 THR"]
 
 
 def test_columns_and_limit(path, capsys):
@@ -107,7 +211,7 @@ def test_columns_and_limit(path, capsys):
 
 def test_json_lines(path, capsys):
     rows = [json.loads(line) for line in lines(capsys, path, "--json", "--where", "handling > 1us")]
-    assert [(row["what"], row["meaning"], row["handling"], row["flags"]) for row in rows] == [
+    assert [(row["what"], row["meaning"], row["handling_ns"], row["flags"]) for row in rows] == [
         ("COM1 LSR", "THRE|TEMT", 5000, ["RIP"])
     ]
 
@@ -115,8 +219,8 @@ def test_json_lines(path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--columns", "time,devce"], "no column 'devce'; did you mean device?"),
-        (["--columns", "tme"], "did you mean time?"),
+        (["--columns", "t_exit,devce"], "no column 'devce'; did you mean 'device'?"),
+        (["--columns", "t_exi"], "did you mean 't_exit'?"),
         (["--where", "sise > 1"], "did you mean 'size'?"),
     ],
 )
@@ -132,10 +236,22 @@ def test_a_limit_that_is_none(path, limit):
     assert raised.value.code == 2
 
 
+def line(lines, **values):
+    """The line of one exit; ``what`` is the name of its device."""
+    row = {"seq": 0, "vcpu": 0, "t_exit": 0, "t_entry": 5, "reason": "hlt", "rip": 0, "addr": 0, "size": 0, "count": 0}
+    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "flags": 0, **values}
+    (batch,) = described([batch_of([row])])
+    return lines.text(batch).removesuffix("\n")
+
+
 def test_a_long_text_leaves_the_next_columns_where_they_are():
-    lines = Lines(("what", "rw", "handling"))
-    row = {"reason": "io", "addr": 1, "device": "-", "direction": "read", "handling": 5, "what": "x" * 22}
-    assert lines.line(row).index("5 ns") == lines.head().index("handling") + len("handling") - len("5 ns")
+    shown = line(Lines(("what", "rw", "handling_ns")), reason="io", device="x" * 10, addr=1 << 60)
+    head = Lines(("what", "rw", "handling_ns")).head()
+    assert shown.startswith("x" * 10 + " port 0x1000000000000000")
+    assert shown.index("5 ns") == head.index("handling") + len("handling") - len("5 ns") + len(shown) - len(head)
+    shown = line(Lines(("what", "rw", "value", "handling_ns")), reason="io", device="x" * 10, addr=1 << 20)
+    head = Lines(("what", "rw", "value", "handling_ns")).head()
+    assert shown.index("5 ns") == head.index("handling") + len("handling") - len("5 ns")
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 79, 80, 99, 100, 132, 200])
@@ -151,7 +267,7 @@ def test_no_line_is_wider_than_the_terminal(path, capsys, monkeypatch, width):
 def test_at_80_columns_a_line_has_all_but_the_reason(path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     head, *shown = lines(capsys, path)
-    assert head == "     time vcpu what             rw value           handling rip       flags"
+    assert head == "   t_exit vcpu what             rw value           handling rip       flags"
     assert shown[3] == " 0.000004    0 COM1 LSR         r  0x60 THRE|TEMT   5.00 us \u202681000000"
     assert shown[7] == " 0.000040    0 COM2 LSR         r  0xff              100 ns -         UNCLAIMED"
 
@@ -164,11 +280,10 @@ def test_where_there_is_more_room_values_have_it(path, capsys, monkeypatch):
 
 
 def test_wide_characters_take_two_columns():
-    row = {"reason": "io", "addr": 1, "device": "-", "direction": "read", "handling": 5, "what": "\u6f22" * 30}
-    line = Lines(("what", "rw", "handling"), 40).line(row)
-    assert cell_len(line) <= 40
-    assert "\u6f22\u2026" in line
-    assert "5 ns" in line
+    shown = line(Lines(("what", "rw", "handling_ns"), 40), reason="mmio", addr=1 << 28, device="\u6f22" * 30)
+    assert cell_len(shown) <= 40
+    assert "\u6f22\u2026" in shown
+    assert "5 ns" in shown
 
 
 def test_control_characters_are_not_printed(tmp_path, capsys):

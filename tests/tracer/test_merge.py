@@ -13,7 +13,7 @@ from tracer.analysis.account import account
 from tracer.analysis.timeline import timeline
 from tracer.analysis.where import compile
 from tracer.cli import main
-from tracer.events import exits
+from tracer.events import described
 from tracer.merge import machines, merge
 
 
@@ -90,7 +90,8 @@ def test_the_machines_stay_apart(tmp_path, record):
     two = record("db", [[exit_(1000, data=b"a")]])
     merge([one, two], tmp_path / "out.arrow")
     merged = load(tmp_path / "out.arrow")
-    whats = [row["what"] for row in exits(merged.batches(), None, machines(merged.metadata))]
+    shown = described(merged.batches(), None, machines(merged.metadata))
+    whats = [row["what"] for batch in shown for row in batch.to_pylist()]
     assert whats == ["COM1 LCR", "COM1 THR", "COM1 DLL"]
     counts = {"web/serial0": 2, "web/serial": 2, "db/serial0": 1, "serial0": 3, "serial": 3}
     for name, count in counts.items():

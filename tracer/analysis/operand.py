@@ -17,7 +17,7 @@ LARGEST = 10 ** (DIGITS - 1)
 
 _INT64, _UINT64 = (-(1 << 63), (1 << 63) - 1), (0, (1 << 64) - 1)
 _BOUNDS = {"uint8": (0, 0xFF), "uint16": (0, 0xFFFF), "uint32": (0, 0xFFFFFFFF), "uint64": _UINT64, "int64": _INT64}
-_TEXTS = ("reason", "direction", "device")
+_TEXTS = ("reason", "direction", "device", "utf8")
 _PYTHON: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -73,7 +73,7 @@ class Operand:
     def of_column(column: Column) -> "Operand":
         """A column of the trace."""
         if column.type in _TEXTS:
-            return Operand("text", column=column.name, compute=lambda batch: batch[column.name].cast("string"))
+            return Operand("text", column=column.name, compute=lambda batch: batch[column.name])
         unit = "ns" if column.unit == "ns" else ""
         return Operand("number", None, column.name, _BOUNDS[column.type], unit, lambda batch: batch[column.name])
 
@@ -146,7 +146,7 @@ class Operand:
         def compute(batch: Any) -> Any:
             import pyarrow.compute as pc
 
-            return pc.match_substring(self.values(batch), pattern)
+            return _over_words(self.values(batch), lambda words: pc.match_substring(words, pattern))
 
         return Operand("condition", compute=compute)
 
@@ -156,7 +156,11 @@ class Operand:
         def compute(batch: Any) -> Any:
             import pyarrow.compute as pc
 
-            values = getattr(pc, _ARROW[operation])(self.values(batch, kind), other.values(batch, kind))
+            function, right = getattr(pc, _ARROW[operation]), other.values(batch, kind)
+            if self.kind == "text":
+                right = right.cast("string") if other.constant is None else right
+                return _over_words(self.values(batch), lambda words: function(words, right), other.constant is None)
+            values = function(self.values(batch, kind), right)
             return values if result is None else values.cast(result)
 
         return compute
@@ -207,6 +211,17 @@ def text(value: str) -> Operand:
 
 
 TRUE, FALSE = Operand("condition", True), Operand("condition", False)
+
+
+def _over_words(texts: Any, function: Callable[[Any], Any], each: bool = False) -> Any:
+    """A function of texts: of a dictionary array it is computed once for each word, unless it is about ``each`` row."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(texts.type):
+        return function(texts)
+    if each:
+        return function(texts.cast("string"))
+    return function(texts.dictionary).take(texts.indices)
 
 
 def _hull(*bounds: tuple[int, int]) -> tuple[int, int]:

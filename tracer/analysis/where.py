@@ -2,46 +2,61 @@
 
 ``device == 'serial0' and size > 1``, ``reason in ('io', 'mmio') and handling > 50us``, ``UNCLAIMED and addr >= 0xcf8``.
 
-- Names: the trace's columns but ``payload``; ``handling``, which is t_entry - t_exit; the bits of ``flags`` by name,
-  which are true or false.
+- Names: those of :mod:`tracer.vocabulary` but ``payload``; the bits of ``flags`` by name, which are true or false.
 - Values: integers in any base, times with a unit (``100ns``, ``5us``, ``1.5ms``, ``2s``), texts in quotes, True, False.
 - Comparisons: ``== != < <= > >=``, also chained; ``in`` and ``not in`` a list of values, or a text within a text.
 - ``and``, ``or``, ``not``; of arithmetic ``+ - *`` and the bits' ``&`` and ``|``. Numbers are whole and do not wrap.
 
-A text is compared with the values that its column can have, so that a misspelt one is a message, not an empty result. A
-device is meant by its name, by its kind (``'serial'`` is serial0, serial1, ...) and, in a merged trace, with or
-without its machine's name before it (``'web/serial0'``).
+What is surely not meant is a message, not an empty result: a value that its column cannot have, a time without a unit,
+``&`` and ``|`` where Python binds them tighter than it looks. A device is meant by its name, by its kind (``'serial'``
+is serial0, serial1, ...) and, in a merged trace, with or without its machine's name before it (``'web/serial0'``).
 """
 
 import ast
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tracer.analysis.operand import FALSE, TRUE, Operand, Unfit, number, text
+from tracer.decode.names import listed, possible
 from tracer.devicenames import called
 from tracer.errors import TraceError
 from tracer.schema import NO_DEVICE
+from tracer.vocabulary import DECODED, EXIT, FORMER, nearest
 from vmspec.printable import printable
-from vmspec.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
+from vmspec.record import DIRECTIONS, FLAGS, REASONS
 
 LENGTH = 2000  # characters of an expression
 DEPTH = 40  # of its nesting
 
+UNITS = ("ns", "us", "ms", "s")
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _TOKEN = re.compile(
-    r"""(?P<string>'[^'\\]*'|"[^"\\]*")|(?<![\w.])(?P<time>\d[\d_]*(?:\.\d+)?(?:ns|us|µs|ms|s))(?!\w)|(?P<other>[\n#])"""
+    r"""(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
+    |(?<![\w.])(?P<time>\d[\d_]*(?:\.\d+)?(?:ns|us|µs|ms|s))(?!\w)
+    |(?<![\w.])(?P<spaced>\d[\d_]*(?:\.\d+)?[ ]+(?:ns|us|µs|ms|s))(?!\w)
+    |(?<![\w.])(?P<odd>\d(?![xXbBoO])\w*[^\W\d]\w*)
+    |(?P<operator>&&|\|\||!(?!=))
+    |(?P<other>[\n#])""",
+    re.VERBOSE,
 )
-_DERIVED = {"handling": ("t_entry", "t_exit")}
-_COLUMNS = {column.name: column for column in COLUMNS if column.type != "binary"}
-NAMES = (*_COLUMNS, *_DERIVED, *FLAGS)
-# What `vmtrace events` shows under a name of its own.
-_SHOWN = {"time": "t_exit", "rw": "direction", "value": "data", "what": "device"}
+_WORDS = {"reason": REASONS, "direction": DIRECTIONS, "rw": ("r", "w", "")}
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_OPERATORS = {"&&": "and", "||": "or", "!": "not"}
+_COLUMNS = {column.name: column for column in EXIT if column.type != "binary" and column.name != "handling_ns"}
+NAMES = (*(column.name for column in EXIT if column.name != "payload"), *FLAGS)
+# What computing the columns that are not in the trace takes.
+_SOURCES = {
+    **dict.fromkeys(DECODED, ("reason", "addr", "size", "count", "direction", "data", "payload", "device", "flags")),
+    "rw": ("direction",),
+}
+# Times that are compared with a unit; of handling_ns the name says it.
+_CLOCKS = ("t_exit", "t_entry", "time", "handling")
 _COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitAnd: "&", ast.BitOr: "|"}
 
 
@@ -55,11 +70,17 @@ class HasDevices(Protocol):
 
 @frozen
 class Filter:
-    """A compiled expression. ``columns`` are the trace's columns that it reads, in the trace's order."""
+    """A compiled expression. ``columns`` are the trace's columns that it needs, in the trace's order.
+
+    ``decoded``: it reads columns that the trace does not have, so it takes batches of :func:`tracer.events.described`.
+    ``parts`` are the conditions that it joins by ``and``, each a filter of its own; none where there is one condition.
+    """
 
     text: str
     columns: tuple[str, ...]
     _condition: Operand
+    decoded: bool = False
+    parts: "tuple[Filter, ...]" = ()
 
     def mask(self, batch: Any) -> Any:
         """Which rows of a ``pyarrow.RecordBatch`` it holds for, as a ``pyarrow.BooleanArray`` of the batch's length."""
@@ -80,9 +101,11 @@ def compile(expression: str, trace: HasDevices) -> Filter:
     Raises TraceError for what is no expression of the language, naming the place and the nearest right name or value.
     """
     compiler = _Compiler(expression, tuple(trace.devices))
-    condition = compiler.condition(compiler.tree, 0)
-    columns = tuple(name for name in _COLUMNS if name in compiler.columns)
-    return Filter(expression, columns, condition)
+    whole = compiler.filter(compiler.tree)
+    match compiler.tree:
+        case ast.BoolOp(op=ast.And(), values=values):
+            return evolve(whole, text=expression, parts=tuple(map(compiler.filter, values)))
+    return evolve(whole, text=expression)
 
 
 class _Compiler:
@@ -114,6 +137,14 @@ class _Compiler:
         except (RecursionError, MemoryError):
             raise self._wrong(0, "the expression is nested too deeply") from None
 
+    def filter(self, node: ast.expr) -> Filter:
+        """A filter of a condition."""
+        self.columns = set()
+        condition = self.condition(node, 0)
+        needed = {source for name in self.columns for source in _SOURCES.get(name, (name,))}
+        columns = tuple(name for name in (column.name for column in EXIT) if name in needed)
+        return Filter(self._slice(node), columns, condition, any(name in _SOURCES for name in self.columns))
+
     def condition(self, node: ast.expr, depth: int) -> Operand:
         """An operand that is true or false."""
         operand = self._operand(node, depth)
@@ -141,6 +172,7 @@ class _Compiler:
                 return self._calculate(node, number(0), "-", self._operand(node.operand, deeper))
             case ast.BinOp() if type(node.op) in _ARITHMETIC:
                 left, right = self._operand(node.left, deeper), self._operand(node.right, deeper)
+                self._binding(node, left, right)
                 return self._calculate(node, left, _ARITHMETIC[type(node.op)], right)
             case ast.Compare():
                 return self._comparison(node, deeper)
@@ -162,11 +194,10 @@ class _Compiler:
         at = self._at(node)
         if at in self._times:
             return self._fitting(node, lambda: number(self._times[at], "ns"))
-        name = node.id
-        if name in _DERIVED:
-            self.columns.update(_DERIVED[name])
-            later, earlier = (Operand.of_column(_COLUMNS[part]) for part in _DERIVED[name])
-            return later.calculated("-", earlier)
+        name = FORMER.get(node.id, node.id)
+        if name == "handling_ns":  # not the column, which wraps around
+            self.columns.update(("t_entry", "t_exit"))
+            return Operand.of_column(_COLUMNS["t_entry"]).calculated("-", Operand.of_column(_COLUMNS["t_exit"]))
         if name in FLAGS:
             self.columns.add("flags")
             bit = Operand.of_column(_COLUMNS["flags"]).calculated("&", number(FLAGS[name]))
@@ -178,8 +209,20 @@ class _Compiler:
             raise self._wrong(node, "payload cannot be compared; data has its first eight bytes")
         if name in ("None", "null", "NULL"):
             raise self._wrong(node, "nothing is null here; what no device claims is UNCLAIMED")
-        hint = f"did you mean {_SHOWN[name]!r}?" if name in _SHOWN else _nearest(name, NAMES)
-        raise self._wrong(node, f"there is no column {name!r}; {hint}")
+        if name in (*self.devices, *REASONS, *DIRECTIONS):
+            raise self._wrong(node, f"{name} is a text, and texts stand in quotes: '{name}'")
+        if _HEX.fullmatch(name) and any(char.isdigit() for char in name):
+            raise self._wrong(node, f"there is no column {name!r}; as a number in hexadecimal it is 0x{name}")
+        raise self._wrong(node, f"there is no column {name!r}; {nearest(name, NAMES)}")
+
+    def _binding(self, node: ast.BinOp, left: Operand, right: Operand) -> None:
+        """Reject a ``&`` or ``|`` that is meant to join conditions."""
+        if not isinstance(node.op, ast.BitAnd | ast.BitOr):
+            return
+        word = "and" if isinstance(node.op, ast.BitAnd) else "or"
+        if {left.kind, right.kind} & {"condition", "text"}:
+            sign = _ARITHMETIC[type(node.op)]
+            raise self._wrong(node, f"{sign} is of the bits of numbers, and binds tighter than ==; to join: {word}")
 
     def _calculate(self, node: ast.expr, left: Operand, operation: str, right: Operand) -> Operand:
         for operand in (left, right):
@@ -188,6 +231,7 @@ class _Compiler:
         return self._fitting(node, lambda: left.calculated(operation, right))
 
     def _comparison(self, node: ast.Compare, depth: int) -> Operand:
+        self._joins(node)
         left_node, left = node.left, None
         result: Operand | None = None
         for operation, right_node in zip(node.ops, node.comparators, strict=True):
@@ -207,19 +251,59 @@ class _Compiler:
         assert result is not None  # a Compare has at least one operator
         return result
 
+    def _joins(self, node: ast.Compare) -> None:
+        """Reject ``a > 1 & b == 2``, which is ``a > (1 & b) == 2``, and ``a == 1 | 2``, which is ``a == 3``."""
+        for place, middle in enumerate(node.comparators):
+            match middle:
+                case ast.BinOp(op=ast.BitAnd() | ast.BitOr(), left=left, right=right) if not self._enclosed(middle):
+                    sign = _ARITHMETIC[type(middle.op)]
+                    bits = f"({self._slice(middle)}) if its bits are meant"
+                    if place < len(node.comparators) - 1:
+                        before = self.text[self._at(node) : self._end(left)]
+                        after = self.text[self._at(right) : self._end(node)]
+                        word = "and" if sign == "&" else "or"
+                        problem = (
+                            f"{sign} binds tighter than a comparison: write ({before}) {word} ({after}), or {bits}"
+                        )
+                        raise self._wrong(middle, problem)
+                    if self._is_value(left) and self._is_value(right):
+                        either = f"({self._slice(left)}, {self._slice(right)})"
+                        raise self._wrong(
+                            middle, f"this is one number: for any of several write in {either}, or {bits}"
+                        )
+
+    def _enclosed(self, node: ast.expr) -> bool:
+        """Whether a node stands in parentheses of its own."""
+        return self.text[: self._at(node)].rstrip().endswith("(")
+
+    def _is_value(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Constant) or self._at(node) in self._times
+
     def _membership(self, left_node: ast.expr, left: Operand, right_node: ast.expr, depth: int) -> Operand:
         if not isinstance(right_node, ast.Tuple | ast.List | ast.Set):
             right = self._operand(right_node, depth)
             if left.column is not None and right.constant is not None:
                 raise self._wrong(right_node, f"in takes a list; of one value: ({self._slice(right_node)},)")
             if left.kind == right.kind == "text":
+                self._part_of(left_node, left, right)
                 return self._fitting(left_node, lambda: right.contains(left))
             raise self._wrong(right_node, f"in takes a list of values, as ('io', 'mmio'), and not a {right.kind}")
+        if not right_node.elts:
+            raise self._wrong(right_node, "the list is empty: nothing is in it")
         result = FALSE
         for item in right_node.elts:
             found = self._compared(left_node, left, "==", item, self._operand(item, depth))
             result = result.joined("or", found)
         return result
+
+    def _part_of(self, node: ast.expr, part: Operand, column: Operand) -> None:
+        """Reject a part that none of a column's texts has, where all of them are known."""
+        if column.column in ("device", *_WORDS):
+            known = (*self.devices, NO_DEVICE) if column.column == "device" else _WORDS[column.column]
+            if not any(str(part.constant) in word for word in known):
+                raise self._wrong(
+                    node, f"no {column.column} has {part.constant!r} in it; there are: {', '.join(known)}"
+                )
 
     def _compared(
         self, left_node: ast.expr, left: Operand, operation: str, right_node: ast.expr, right: Operand
@@ -234,25 +318,65 @@ class _Compiler:
             )
         if left.kind != "number" and operation not in ("==", "!="):
             raise self._wrong(right_node, f"{operation} compares numbers; a {left.kind} takes == and !=")
+        if left.constant is not None and right.constant is not None:
+            raise self._wrong(right_node, "two values are compared, and no column")
         if left.kind == "text":
             if left.column is None:  # the column stands left from here on
                 left_node, left, right_node, right = right_node, right, left_node, left
             if left.column is not None and isinstance(right.constant, str):
                 return self._named(left, operation, right_node, right.constant)
+        if left.kind == "number":
+            self._sensible(left_node, left, operation, right_node, right)
+            self._sensible(right_node, right, _MIRRORED[operation], left_node, left)
         return self._fitting(right_node, lambda: left.compared(operation, right))
+
+    def _sensible(self, node: ast.expr, column: Operand, operation: str, value_node: ast.expr, value: Operand) -> None:
+        """Reject a number that a column never has, and one without a unit beside a time."""
+        if not isinstance(value.constant, int) or column.constant is not None:
+            return
+        if value.unit is not None and value.unit != column.unit:
+            return  # which comparing them tells
+        clocks = [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id in _CLOCKS]
+        if column.unit == "ns" and value.unit is None and value.constant and clocks:
+            written = self._slice(value_node)
+            units = ", ".join(written + unit for unit in UNITS)
+            raise self._wrong(value_node, f"{clocks[0]} is a time, and a time has a unit: {units}")
+        if column.column is None:
+            return
+        low, high = column.bounds
+        match operation:
+            case "==" | "!=":
+                fits = low <= value.constant <= high
+            case "<":
+                fits = low < value.constant
+            case "<=":
+                fits = low <= value.constant
+            case ">":
+                fits = value.constant < high
+            case _:
+                fits = value.constant <= high
+        if not fits:
+            raise self._wrong(value_node, f"{column.column} is from {low} to {high}: no exit has {column.column} "
+                              f"{operation.replace('!=', '==')} {self._slice(value_node)}")  # fmt: skip
 
     def _named(self, column: Operand, operation: str, node: ast.expr, value: str) -> Operand:
         """A text column compared with a value that it may or may not be able to have."""
         name = column.column or ""
-        known: Sequence[str]
-        if name == "device":
-            known = (*self.devices, NO_DEVICE)
-            meant = [device for device in known if value in called(device)]
-        else:
-            known = REASONS if name == "reason" else DIRECTIONS
-            meant = [value] if value in known else []
-        if not meant:
-            hint = _nearest(value, known)
+        meant = [value]
+        match name:
+            case "device":
+                known: Sequence[str] = (*self.devices, NO_DEVICE)
+                meant = [device for device in known if value in called(device)]
+            case "what":
+                if not possible(value):
+                    raise self._wrong(node, f"nothing is called {value!r}; {nearest(value, sorted(listed()), most=8)}")
+                known = meant
+            case "meaning" | "value":
+                known = meant
+            case _:
+                known = _WORDS[name]
+        if not meant or meant[0] not in known:
+            hint = nearest(value, known)
             if hint.startswith("did") and name != "reason":  # of the reasons there are forty
                 hint += f" There are: {', '.join(known)}"
             raise self._wrong(node, f"no {name} is called {value!r}; {hint}")
@@ -273,6 +397,12 @@ class _Compiler:
             raise self._wrong(match.start(), "a filter has no comments")
         if match["other"]:
             return " "
+        if match["operator"]:
+            raise self._wrong(match.start(), f"{match[0]} is not of the language: write {_OPERATORS[match[0]]}")
+        if match["spaced"]:
+            raise self._wrong(match.start(), f"a time and its unit stand together: {match[0].replace(' ', '')}")
+        if match["odd"]:
+            raise self._wrong(match.start(), _odd(match[0]))
         if match["time"] is None:
             return match[0]
         unit = next(unit for unit in ("ns", "us", "µs", "ms", "s") if match[0].endswith(unit))
@@ -288,9 +418,11 @@ class _Compiler:
         lines = self._source.encode(errors="replace")
         return self._start + len(lines[: node.col_offset].decode(errors="replace"))
 
+    def _end(self, node: ast.expr) -> int:
+        return self._at(node) + (node.end_col_offset or 0) - node.col_offset
+
     def _slice(self, node: ast.expr) -> str:
-        start = self._at(node)
-        return self.text[start : start + (node.end_col_offset or 0) - node.col_offset]
+        return self.text[self._at(node) : self._end(node)]
 
     def _shown(self, node: ast.expr) -> str:
         shown = self._slice(node)
@@ -304,8 +436,10 @@ class _Compiler:
         return TraceError(f"filter, column {at + 1}: {problem}", f"    {before}{after}", f"    {' ' * len(before)}^")
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
-    """A hint at the right word."""
-    folded = {name.casefold(): name for name in known}
-    near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
-    return f"did you mean {folded[near[0]]!r}?" if near else f"there are: {', '.join(known)}"
+def _odd(word: str) -> str:
+    """What to say of a number with letters that are neither hexadecimal by their prefix nor a unit."""
+    digits = word.rstrip("hH")
+    if _HEX.fullmatch(digits):
+        return f"{word!r} is not a number; in hexadecimal it is 0x{digits}"
+    unit = word.lstrip("0123456789_")
+    return f"{word!r} is not a number: {unit!r} is none of the units {', '.join(UNITS)}; hexadecimal begins with 0x"

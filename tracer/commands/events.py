@@ -1,29 +1,28 @@
 """``vmtrace events``: the exits, a line each."""
 
 import argparse
-import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tracer.analysis import where
 from tracer.errors import TraceError
-from tracer.events import READABLE, Lines, exits
+from tracer.events import READABLE, Lines, described, json_lines, why_none
 from tracer.follow import Follower, follow
 from tracer.merge import machines
 from tracer.reader import Trace, load
 from tracer.rowfile import BACKWARDS
-from tracer.schema import flag_names
-from vmspec.record import COLUMNS
+from tracer.vocabulary import EXIT
 from vmspec.streams import columns
 
 EPILOG = (
-    f"--where compares columns ({', '.join(where.NAMES)}) with numbers, texts in quotes and times with a unit "
+    f"--where compares columns ({', '.join(where.NAMES)}) with numbers (0x3f8), texts in quotes and times with a unit "
     "(100ns, 5us, 1.5ms, 2s), by == != < <= > >= in, not in, and, or, not. Names in capitals are flags, true or false: "
-    "UNCLAIMED are accesses that no device claims, PYTHON those that a device answered in Python."
+    "UNCLAIMED are accesses that no device claims, PYTHON those that a device answered in Python. "
+    "`vmtrace columns events` explains the columns."
 )
 
 
@@ -34,7 +33,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--where", metavar="EXPR", help="only exits for which this holds, such as: device == 'serial0' and size > 1"
     )
-    others = ", ".join(column.name for column in COLUMNS if column.name not in READABLE)
+    others = ", ".join(column.name for column in EXIT if column.name not in READABLE)
     parser.add_argument(
         "--columns", metavar="NAMES", help=f"columns, with commas between: {', '.join(READABLE)}; {others}"
     )
@@ -42,7 +41,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     some.add_argument("--limit", metavar="N", type=_count, help="stop after so many")
     some.add_argument("--last", metavar="N", type=_count, help="only so many, the last ones")
     parser.add_argument("-f", "--follow", action="store_true", help="go on while the run is recorded, to its end")
-    parser.add_argument("--json", action="store_true", help="a JSON object for each exit, a line each; times in ns")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help='a JSON object for each exit, a line each, with all columns; times in ns, addresses as "0x..."',
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,21 +68,43 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(trace: Trace | Follower, lines: Lines, options: argparse.Namespace) -> None:
     chosen = where.compile(options.where, trace) if options.where is not None else None
+    text = json_lines if options.json else lines.text
     if not options.json:
         print(lines.head())
-    left = options.limit
-    if left == 0:
+    if options.limit == 0:
         return
-    rows = exits(_batches(trace, options, chosen), chosen, machines(trace.metadata))
-    for row in rows if options.last is None else deque(rows, options.last):
-        if options.json:
-            row["flags"] = flag_names(row["flags"])
-            row["payload"] = row["payload"].hex()
-            print(json.dumps(row))
-        else:
-            print(lines.line(row))
-        if left is not None and (left := left - 1) == 0:
-            break
+    shown = described(_batches(trace, options, chosen), chosen, machines(trace.metadata))
+    found = 0
+    for batch in _first(shown, options.limit) if options.last is None else _last(shown, options.last):
+        found += batch.num_rows
+        sys.stdout.write(text(batch))
+    if chosen is not None and not found and isinstance(trace, Trace):
+        sys.stdout.flush()
+        print(f"vmtrace: {why_none(trace, chosen, machines(trace.metadata))}", file=sys.stderr)
+
+
+def _first(batches: Iterable[Any], limit: int | None) -> Iterator[Any]:
+    """The first ``limit`` rows; no batch is waited for after them."""
+    left = limit
+    for batch in batches:
+        yield batch.slice(0, left)
+        if left is not None:
+            left -= min(batch.num_rows, left)
+            if left == 0:
+                return
+
+
+def _last(batches: Iterable[Any], count: int) -> Iterator[Any]:
+    """The last ``count`` rows."""
+    held: deque[Any] = deque()
+    rows = 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        while held and rows - held[0].num_rows >= count:
+            rows -= held.popleft().num_rows
+    for batch in held:
+        yield batch.slice(max(rows - count, 0) if batch is held[0] else 0)
 
 
 def _batches(trace: Trace | Follower, options: argparse.Namespace, chosen: where.Filter | None) -> Iterable[Any]:

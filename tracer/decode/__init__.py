@@ -9,7 +9,7 @@ Exits in a row are best given to a :class:`Decoder`, which knows what the earlie
 """
 
 from tracer.decode.cpuid import leaf_name
-from tracer.decode.decoder import Decoder, decoded, first_item, name, value
+from tracer.decode.decoder import Decoder, decoded, first_item, name, named, value
 from tracer.decode.msr import msr_name
 
-__all__ = ["Decoder", "decoded", "first_item", "leaf_name", "msr_name", "name", "value"]
+__all__ = ["Decoder", "decoded", "first_item", "leaf_name", "msr_name", "name", "named", "value"]

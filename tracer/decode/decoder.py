@@ -5,11 +5,12 @@ I/O APIC's through an index, the UART's divisor through a bit, the interrupt con
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracer.decode import mmio, msr, ports, uart
 from tracer.decode.register import READ, WRITE, Register, character, spelled
 from tracer.devicenames import kind_of
+from tracer.schema import NO_DEVICE
 from vmspec import layout
 
 PCI_ADDRESS, PCI_DATA = 0xCF8, 0xCFC
@@ -28,25 +29,43 @@ STATE_PORTS = (
 # Addresses whose reads do.
 READ_ONCE = 0x60
 STATE_ADDRESSES = (layout.IOAPIC,)
+# Addresses whose names and values follow the state; those of all others are told by the exit alone.
+DEPENDENT = (
+    *(base + offset for base in uart.COMS for offset in range(len(uart.DIVISOR))),
+    READ_ONCE,
+    CMOS_DATA,
+    *(PCI_DATA + offset for offset in range(4)),
+    *(port + 1 for port in PIC_COMMANDS),
+    layout.IOAPIC + mmio.IOAPIC_DATA,
+)
+
+
+class State(NamedTuple):
+    """What the exits so far have selected. ``divisor``: the UARTs whose DLAB is set; ``cmos``, ``pci``, ``ioapic``: the
+    index or address; ``i8042``: the controller's command that port 0x60 has the operand or the answer of; ``icw1`` and
+    ``icw2``: set-up words of an interrupt controller that are still to come (8259A: ICW1 to ICW4)."""
+
+    divisor: frozenset[str] = frozenset()
+    cmos: int | None = None
+    pci: int | None = None
+    ioapic: int | None = None
+    i8042: int | None = None
+    icw1: tuple[str, ...] = ()
+    icw2: tuple[str, ...] = ()
 
 
 class Decoder:
     """Names and meanings of the exits of one machine, given to :meth:`decode` in the order of the trace."""
 
-    def __init__(self) -> None:
-        self._line: dict[str, int] = {}  # each UART's LCR
-        self._cmos: int | None = None
-        self._pci: int | None = None
-        self._ioapic: int | None = None
-        self._i8042: int | None = None  # the controller's command that port 0x60 has the operand or the answer of
-        # Set-up words of an interrupt controller that are still to come (8259A: ICW1 to ICW4).
-        self._icw: dict[int, list[str]] = {}
+    def __init__(self, state: State = State()) -> None:  # noqa: B008 (it is immutable)
+        self.state = state
 
     def decode(self, reason: str, addr: int, size: int, direction: str, data: int, device: str = "") -> tuple[str, str]:
         """What the exit is about and what its value says, each "" where nothing is known.
 
         ``data`` is the first item moved, ``size`` its bytes. In a trace the rows that set a state are the writes at
-        STATE_PORTS and STATE_ADDRESSES and the reads at READ_ONCE: the others may be left out without harm.
+        STATE_PORTS and STATE_ADDRESSES and the accesses at READ_ONCE: the others may be left out without harm. Only at
+        DEPENDENT addresses the result follows the state.
         """
         match reason:
             case "io":
@@ -57,8 +76,8 @@ class Decoder:
                 name = msr.msr_name(addr)
                 return name, spelled(data, msr.BITS.get(addr, ()))
             case "hypercall":
-                return _HYPERCALLS.get(addr, f"hypercall {addr}"), ""
-        return _REASONS.get(reason, ""), ""
+                return HYPERCALLS.get(addr, f"hypercall {addr}"), ""
+        return REASONS.get(reason, ""), ""
 
     def _claimed(self, device: str, data: int, direction: str) -> tuple[str, str] | None:
         """Of a device that may be at any port; None where the port says what it is."""
@@ -72,39 +91,45 @@ class Decoder:
         return None
 
     def _port(self, addr: int, size: int, direction: str, data: int) -> tuple[str, str]:
-        divisor = bool(self._line.get(uart.COMS.get(addr & ~7, ""), 0) & uart.DLAB)
+        state = self.state
+        divisor = uart.COMS.get(addr & ~7, "") in state.divisor
         if (found := uart.register(addr, divisor)) is not None:
             com, register = found
             if addr & 7 == uart.LCR and direction == WRITE:
-                self._line[com] = data & 0xFF
+                latched = state.divisor | {com} if data & uart.DLAB else state.divisor - {com}
+                self.state = state._replace(divisor=latched)
             return f"{com} {register.named(direction)}", _meaning(register, size, direction, data)
         if addr == 0x64 and direction == WRITE:
-            self._i8042 = data & 0xFF
-        if addr == 0x60:
-            command, self._i8042 = self._i8042, None
-            return _i8042_data(command, data & 0xFF, direction)
+            self.state = state._replace(i8042=data & 0xFF)
+        if addr == READ_ONCE:
+            self.state = state._replace(i8042=None)
+            return _i8042_data(state.i8042, data & 0xFF, direction)
         if addr == CMOS_INDEX and direction == WRITE:
-            self._cmos = data & 0x7F
-        if addr == CMOS_DATA and self._cmos is not None:
-            name = ports.CMOS.get(self._cmos, f"{self._cmos:#04x}")
-            bits = ports.CMOS_BITS.get(self._cmos, ())
+            self.state = state._replace(cmos=data & 0x7F)
+        if addr == CMOS_DATA and state.cmos is not None:
+            name = ports.CMOS.get(state.cmos, f"{state.cmos:#04x}")
+            bits = ports.CMOS_BITS.get(state.cmos, ())
             return f"CMOS {name}", spelled(data & 0xFF, bits) if size == 1 else ""
         if addr == PCI_ADDRESS and size == 4 and direction == WRITE:
-            self._pci = data
+            self.state = state._replace(pci=data)
         if PCI_ADDRESS <= addr < PCI_DATA and size != 4 and addr != PCI_ADDRESS + 1:
             # Probes of what was there before mechanism 1, and the upper bytes of its address.
             return ports.PORTS[addr].name, ""
-        if PCI_DATA <= addr < PCI_DATA + 4 and self._pci is not None:
-            return _pci_data(self._pci, addr - PCI_DATA), ""
-        if addr - 1 in PIC_COMMANDS and direction == WRITE and self._icw.get(addr - 1):
-            word = self._icw[addr - 1].pop(0)
-            return f"PIC{1 + (addr == 0xA1)} {word}", _icw_meaning(word, data & 0xFF, addr == 0xA1)
+        if PCI_DATA <= addr < PCI_DATA + 4 and state.pci is not None:
+            return _pci_data(state.pci, addr - PCI_DATA), ""
+        if addr in (0x21, 0xA1) and direction == WRITE and (words := state.icw2 if addr == 0xA1 else state.icw1):
+            self._expect(addr, words[1:])
+            return f"PIC{1 + (addr == 0xA1)} {words[0]}", _icw_meaning(words[0], data & 0xFF, addr == 0xA1)
         if addr in PIC_COMMANDS and direction == WRITE and data & 0x10:
-            self._icw[addr] = ["ICW2", *(() if data & 2 else ("ICW3",)), *(("ICW4",) if data & 1 else ())]
+            self._expect(addr, ("ICW2", *(() if data & 2 else ("ICW3",)), *(("ICW4",) if data & 1 else ())))
         register_ = ports.PORTS.get(addr)
         if register_ is None:
             return "", ""
         return register_.named(direction), _meaning(register_, size, direction, data)
+
+    def _expect(self, addr: int, words: tuple[str, ...]) -> None:
+        """The set-up words that an interrupt controller takes next."""
+        self.state = self.state._replace(icw2=words) if addr & 0x80 else self.state._replace(icw1=words)
 
     def _memory(self, addr: int, size: int, direction: str, data: int, device: str) -> tuple[str, str]:
         found = mmio.register(addr, device)
@@ -112,11 +137,30 @@ class Decoder:
             return "", ""
         chip, register = found
         if chip == "IOAPIC" and addr == layout.IOAPIC and direction == WRITE:
-            self._ioapic = data & 0xFF
-        if chip == "IOAPIC" and register.name == "data" and self._ioapic is not None:
-            low = self._ioapic >= 0x10 and not self._ioapic & 1
-            return f"IOAPIC {mmio.ioapic_index(self._ioapic)}", spelled(data, mmio.REDIRECTION) if low else ""
+            self.state = self.state._replace(ioapic=data & 0xFF)
+        if chip == "IOAPIC" and register.name == "data" and (index := self.state.ioapic) is not None:
+            low = index >= 0x10 and not index & 1
+            return f"IOAPIC {mmio.ioapic_index(index)}", spelled(data, mmio.REDIRECTION) if low else ""
         return f"{chip} {register.named(direction)}", _meaning(register, size, direction, data)
+
+
+def place(reason: str, addr: int, device: str = "") -> str:
+    """Where an access went that has no better name: "port 0x511", "virtio0 0xd0000100"; "" for other exits."""
+    match reason:
+        case "io":
+            where = f"port {addr:#x}"
+        case "mmio":
+            where = f"{addr:#x}"
+        case "unknown":  # to this version of vmrun
+            return f"KVM exit {addr}"
+        case _:
+            return ""
+    return where if device in ("", NO_DEVICE) else f"{device} {where}"
+
+
+def named(reason: str, addr: int, size: int = 1, direction: str = "", device: str = "") -> str:
+    """What an access went to: its :func:`name`, or where it has none its :func:`place`."""
+    return name(reason, addr, size, direction, device) or place(reason, addr, device)
 
 
 def name(reason: str, addr: int, size: int = 1, direction: str = "", device: str = "") -> str:
@@ -162,8 +206,8 @@ def _i8042_data(command: int | None, value: int, direction: str) -> tuple[str, s
     """Port 0x60: after a command of the controller its operand or its answer, else the keyboard's."""
     if (command, direction) in ((0x60, WRITE), (0x20, READ)):
         return "i8042 command byte", spelled(value, ports.I8042_BYTE)
-    if direction == WRITE and command in (0xD1, 0xD2, 0xD3, 0xD4):
-        return f"i8042 {ports.i8042_command(command, WRITE).removeprefix('write ').removeprefix('to ')}", ""
+    if direction == WRITE and command in I8042_OPERANDS:
+        return I8042_OPERANDS[command], ""
     words = ports.KEYBOARD_COMMANDS if direction == WRITE else ports.KEYBOARD_ANSWERS
     return "i8042 data", words.get(value, "") if command is None and direction in (READ, WRITE) else ""
 
@@ -179,8 +223,10 @@ def _icw_meaning(word: str, value: int, slave: bool) -> str:
     return " ".join(parts)
 
 
+# Commands of the controller that are followed by an operand, and what it is called.
+I8042_OPERANDS = {0xD1: "i8042 output port", 0xD2: "i8042 keyboard output", 0xD3: "i8042 aux output", 0xD4: "i8042 aux"}
 # Linux, include/uapi/linux/kvm_para.h.
-_HYPERCALLS = {
+HYPERCALLS = {
     1: "KVM_HC_VAPIC_POLL_IRQ",
     5: "KVM_HC_KICK_CPU",
     9: "KVM_HC_CLOCK_PAIRING",
@@ -188,7 +234,7 @@ _HYPERCALLS = {
     11: "KVM_HC_SCHED_YIELD",
     12: "KVM_HC_MAP_GPA_RANGE",
 }
-_REASONS = {
+REASONS = {
     "hlt": "halted",
     "shutdown": "triple fault",
     "fail_entry": "entry refused",

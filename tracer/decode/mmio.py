@@ -88,9 +88,10 @@ REDIRECTION = (  # 82093AA, 3.2.4, the low half
     Bit(0x8000, "level"),
     Bit(0x10000, "masked"),
 )
+IOAPIC_DATA = 0x10  # offset of the register that the index selects
 IOAPIC: Mapping[int, Register] = {
     0x00: Register("index", size=4, meaning=lambda value, direction: ioapic_index(value & 0xFF)),
-    0x10: Register("data", size=4),
+    IOAPIC_DATA: Register("data", size=4),
     0x40: Register("EOI", size=4),
 }
 

@@ -1,0 +1,257 @@
+"""Batches of a trace with what was decoded of each exit as columns: each different exit is decoded once.
+
+What an exit is called and what its value says follows from its own columns, and at a few addresses from what exits
+before it have selected (:class:`tracer.decode.decoder.State`). So only the exits that select are walked one by one; the
+others of a batch are told apart by columns and state together, in Arrow, and of each kind one is decoded.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tracer.decode.decoder import DEPENDENT, READ_ONCE, STATE_ADDRESSES, STATE_PORTS, Decoder, State, first_item, place
+from tracer.rowfile import dicts
+from vmspec.record import FLAGS
+
+ROWS = 1 << 16  # of a batch that is described at a time
+PAYLOAD = 1 << 25  # bytes of payload of such a batch; its columns' texts must stay below 2 GiB
+KNOWN = 1 << 17  # kinds that are remembered from batch to batch
+BYTES_SHOWN = 16  # of a payload
+
+# Bits of the numbers that a kind is put together of: a number within the batch; state, reason, device, direction, size,
+# silent, hidden.
+_PART = 17
+_SMALL = (_PART, 8, 16, 8, 8, 1, 1)
+_LETTER = {"read": "r", "write": "w"}
+
+
+class Kind(NamedTuple):
+    """Everything that an exit's texts follow from. ``silent``: nothing was moved; ``hidden``: nobody answered."""
+
+    reason: str
+    addr: int
+    size: int
+    direction: str
+    item: int
+    device: str
+    silent: bool
+    hidden: bool
+    state: State
+
+
+class Described(NamedTuple):
+    """What is known of an exit: the columns `what`, `meaning` and `value`."""
+
+    what: str
+    meaning: str
+    value: str
+
+
+class Describer:
+    """Adds columns to batches, given in the order of the trace.
+
+    ``machines`` gives the machine of each vCPU of a merged trace, for registers have a state in each.
+    """
+
+    def __init__(self, machines: Mapping[int, str] | None = None) -> None:
+        self._machines = machines
+        self._states: dict[str, State] = {}
+        self._known: dict[Kind, Described] = {}
+
+    def described(self, batch: Any) -> Any:
+        """The batch, of at most ROWS rows, and the columns of :data:`tracer.vocabulary.DERIVED`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        codes, found = self._kinds(batch)
+        texts = [_dictionary(codes, [getattr(one, name) for one in found]) for name in Described._fields]
+        texts[2] = _with_odd(texts[2], batch)
+        direction = batch["direction"]
+        letters = [_LETTER.get(name, "") for name in direction.dictionary.to_pylist()]
+        columns = {
+            "handling_ns": pc.subtract_checked(batch["t_entry"], batch["t_exit"]),
+            "what": texts[0],
+            "rw": _dictionary(direction.indices.cast(pa.int32()), letters),
+            "meaning": texts[1],
+            "value": texts[2],
+        }
+        for name, column in columns.items():
+            batch = batch.append_column(name, column)
+        return batch
+
+    def names(self, batch: Any) -> Any:
+        """The column `what` alone, as a dictionary array; the batch has reason, addr, size, direction, data, device."""
+        codes, found = self._kinds(batch, names_only=True)
+        return _dictionary(codes, [one.what for one in found])
+
+    def _kinds(self, batch: Any, names_only: bool = False) -> tuple[Any, list[Described]]:
+        """A number for each row, and what is known of the exits with that number; a name does not follow the item."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        reason, device, direction = (batch[name] for name in ("reason", "device", "direction"))
+        states, numbers = self._after(batch)
+        if names_only:
+            silent = hidden = pa.repeat(pa.scalar(False), batch.num_rows)
+        else:
+            silent = pc.or_(_is(direction, "none"), pc.equal(batch["count"], pa.scalar(0, pa.uint32())))
+            lost = pc.bit_wise_and(batch["flags"], pa.scalar(FLAGS["UNCLAIMED"], pa.uint16())).cast(pa.bool_())
+            hidden = pc.and_(lost, _is(direction, "read"))
+        small = (numbers, reason.indices, device.indices, direction.indices, batch["size"], silent, hidden)
+        parts = [_packed(small, _SMALL), batch["addr"], *([] if names_only else [_first_items(batch)])]
+        encoded = [part.dictionary_encode() for part in parts]
+        bits = [_PART] * len(parts)
+        kinds = _packed([one.indices for one in encoded], bits).dictionary_encode()
+        values = [one.dictionary.to_pylist() for one in encoded]
+        reasons, devices, directions = (one.dictionary.to_pylist() for one in (reason, device, direction))
+        found = []
+        for number in kinds.dictionary.to_pylist():
+            word, addr, *item = (value[at] for value, at in zip(values, _unpacked(number, bits), strict=True))
+            state, *codes, size, silent, hidden = _unpacked(word, _SMALL)
+            kind = Kind(
+                reasons[codes[0]], addr, size, directions[codes[2]], item[0] if item else 0, devices[codes[1]],
+                bool(silent), bool(hidden), states[state],
+            )  # fmt: skip
+            found.append(self._describe(kind))
+        return kinds.indices, found
+
+    def _after(self, batch: Any) -> tuple[list[State], Any]:
+        """States, and for each row which of them it is to be read with: 0, none in particular, where it has no say."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        states, numbers = [State()], {State(): 0}
+        rows = batch.num_rows
+        dependent = pc.is_in(batch["addr"], pa.array(DEPENDENT, pa.uint64()))
+        setting = selects(batch)
+        result = pa.repeat(pa.scalar(0, pa.int32()), rows)
+        for machine, here in self._parts(batch):
+            decoder = Decoder(self._states.get(machine, State()))
+            found = [numbers.setdefault(decoder.state, len(numbers))]
+            mine = setting if here is None else pc.and_(setting, here)
+            for row in dicts(batch.select(_SELECTING).filter(mine)):
+                decoder.decode(
+                    row["reason"], row["addr"], row["size"], row["direction"], first_item(row), row["device"]
+                )
+                found.append(numbers.setdefault(decoder.state, len(numbers)))
+            self._states[machine] = decoder.state
+            mark = mine.cast(pa.int32())
+            before = pc.subtract(pc.cumulative_sum(mark), mark)
+            after = pa.array(found, pa.int32()).take(before)
+            result = after if here is None else pc.if_else(here, after, result)
+        states = list(numbers)
+        return states, pc.if_else(dependent, result, pa.scalar(0, pa.int32()))
+
+    def _parts(self, batch: Any) -> Sequence[tuple[str, Any]]:
+        """Each machine, and which rows are its own; None: all of them."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not self._machines:
+            return [("", None)]
+        vcpus: dict[str, list[int]] = {}
+        for vcpu in pc.unique(batch["vcpu"]).to_pylist():
+            vcpus.setdefault(self._machines.get(vcpu, ""), []).append(vcpu)
+        return [(name, pc.is_in(batch["vcpu"], pa.array(own, pa.uint16()))) for name, own in vcpus.items()]
+
+    def _describe(self, kind: Kind) -> Described:
+        known = self._known.get(kind)
+        if known is None:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            known = self._known[kind] = describe(kind)
+        return known
+
+
+_SELECTING = ["reason", "addr", "size", "direction", "data", "device"]
+
+
+def describe(kind: Kind) -> Described:
+    """What is known of an exit that moved one item or none."""
+    what, meaning = Decoder(kind.state).decode(
+        kind.reason, kind.addr, kind.size, kind.direction, kind.item, kind.device
+    )
+    meaning = "" if kind.hidden else meaning  # all ones, because nobody answered
+    value = ""
+    if not kind.silent:
+        value = f"{kind.item:#0{2 + 2 * min(kind.size, 8)}x}" + (f" {meaning}" if meaning else "")
+    return Described(what or place(kind.reason, kind.addr, kind.device), meaning, value)
+
+
+def selects(batch: Any) -> Any:
+    """Which rows of a batch may change how later ones are to be read: a ``pyarrow.BooleanArray``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    places = pa.array([*STATE_PORTS, *STATE_ADDRESSES], pa.uint64())
+    once = pc.equal(batch["addr"], pa.scalar(READ_ONCE, pa.uint64()))
+    return pc.and_(pc.is_in(batch["addr"], places), pc.or_(_is(batch["direction"], "write"), once))
+
+
+def _is(column: Any, word: str) -> Any:
+    """Which rows of a dictionary array are a word."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = [code for code, name in enumerate(column.dictionary.to_pylist()) if name == word]
+    return pc.is_in(column.indices, pa.array(codes, column.type.index_type))
+
+
+def _first_items(batch: Any) -> Any:
+    """:func:`tracer.decode.first_item` of each row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    masks = pa.array([(1 << 8 * size) - 1 if 0 < size < 8 else (1 << 64) - 1 for size in range(256)], pa.uint64())
+    return pc.bit_wise_and(batch["data"], masks.take(batch["size"]))
+
+
+def _with_odd(values: Any, batch: Any) -> Any:
+    """The values of rows that moved several items, or that say something without moving any, filled in."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    none = pc.or_(_is(batch["direction"], "none"), pc.equal(batch["count"], pa.scalar(0, pa.uint32())))
+    told = pc.not_equal(batch["data"], pa.scalar(0, pa.uint64()))
+    several = pc.greater(batch["count"], pa.scalar(1, pa.uint32()))
+    odd = pc.if_else(none, told, several)
+    rows = batch.select(["direction", "count", "size", "data", "payload"]).filter(odd)
+    if not rows.num_rows:
+        return values
+    first = len(values.dictionary)
+    texts = [_odd(row) for row in dicts(rows)]
+    codes = pc.replace_with_mask(values.indices, odd, pa.array(range(first, first + len(texts)), pa.int32()))
+    return pa.DictionaryArray.from_arrays(codes, pa.concat_arrays([values.dictionary, pa.array(texts, pa.utf8())]))
+
+
+def _odd(row: dict[str, Any]) -> str:
+    if row["direction"] == "none" or row["count"] == 0:
+        return f"{row['data']:#x}"
+    data = row["payload"] or row["data"].to_bytes(8, "little")[: row["size"] * row["count"]]
+    more = "..." if len(data) > BYTES_SHOWN else ""
+    return f"{row['count']} x {row['size']}: {bytes(data[:BYTES_SHOWN]).hex()}{more}"
+
+
+def _packed(parts: Sequence[Any], bits: Sequence[int]) -> Any:
+    """Arrays of small numbers side by side in one of int64, with so many bits for each, the first one highest."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    result = parts[0].cast(pa.int64())
+    for values, width in zip(parts[1:], bits[1:], strict=True):
+        result = pc.bit_wise_or(pc.shift_left(result, pa.scalar(width, pa.int64())), values.cast(pa.int64()))
+    return result
+
+
+def _unpacked(number: int, bits: Sequence[int]) -> list[int]:
+    """The numbers that :func:`_packed` has put side by side."""
+    found = []
+    for width in reversed(bits):
+        found.append(number & (1 << width) - 1)
+        number >>= width
+    return found[::-1]
+
+
+def _dictionary(codes: Any, texts: Sequence[str]) -> Any:
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(codes, pa.array(texts, pa.utf8()))

@@ -1,0 +1,50 @@
+"""Every name that an exit can have: those that are listed, and the shapes of those that are put together."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from tracer.decode import mmio, msr, ports, uart
+from tracer.decode.decoder import HYPERCALLS, I8042_OPERANDS, REASONS
+from tracer.decode.register import Register
+
+# What is put together of numbers: PCI functions, MSRs and others without a name, addresses.
+_SHAPES = re.compile(
+    r"PCI [0-9a-f]{2}:[0-9a-f]{2}\.[0-7] .+|MSR 0x[0-9a-f]+|CMOS 0x[0-9a-f]{2}|hypercall \d+|KVM exit \d+"
+    r"|(LAPIC|IOAPIC|HPET|virtio) (config )?\+0x[0-9a-f]+|IOAPIC (register 0x[0-9a-f]+|redirection \d+ (low|high))"
+    r"|HPET timer \d+ (configuration|comparator|FSB route)|(.+ )?(port )?0x[0-9a-f]+"
+)
+
+
+@cache
+def listed() -> frozenset[str]:
+    """The names that stand in tables."""
+    return frozenset(_listed())
+
+
+def possible(name: str) -> bool:
+    """Whether an exit can have this name."""
+    return name == "" or name in listed() or _SHAPES.fullmatch(name) is not None
+
+
+def _listed() -> Iterator[str]:
+    for register in ports.PORTS.values():
+        yield from _both(register)
+    for com in uart.COMS.values():
+        for register in (*uart.REGISTERS, *uart.DIVISOR):
+            yield from (f"{com} {name}" for name in _both(register))
+    for chip, registers in (("LAPIC", mmio.LAPIC), ("IOAPIC", mmio.IOAPIC), ("virtio", mmio.VIRTIO)):
+        for register in registers.values():
+            yield from (f"{chip} {name}" for name in _both(register))
+    yield from (f"HPET {mmio.hpet(offset).name}" for offset in range(0, mmio.HPET_SIZE, 8))
+    yield from (f"IOAPIC {mmio.ioapic_index(index)}" for index in range(3))
+    yield from (f"CMOS {name}" for name in ports.CMOS.values())
+    yield from ("i8042 data", "i8042 command byte", *I8042_OPERANDS.values())
+    yield from (f"PIC{chip} {word}" for chip in (1, 2) for word in ("ICW2", "ICW3", "ICW4"))
+    yield from (*msr.MSRS.values(), *HYPERCALLS.values(), *REASONS.values(), "debug port", "debug exit")
+
+
+def _both(register: Register) -> Iterator[str]:
+    yield register.name
+    if register.write:
+        yield register.write
