@@ -1,39 +1,77 @@
 """Files that appear whole and on disk, or not at all. Imports no pyarrow."""
 
 import errno
+import itertools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 NAME_MAX = 255  # bytes, of all of Linux's file systems (linux/limits.h)
+MODE = 0o666  # less the umask
+# What says that a file system, or an old kernel, knows no files without a name.
+NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 
 
 @contextmanager
-def replaced(path: Path, suffix: str) -> Iterator[Path]:
-    """The path to write to, ``path`` with a suffix, which is renamed to it when the block ends well, and deleted when
-    it does not. What a link leads to is meant, not the link.
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that becomes ``path`` when the block ends well, and is gone when it does not. What a link
+    leads to is meant, not the link.
 
-    Raises OSError; FileExistsError where a device or a pipe would be replaced.
+    It has no name until it is whole (O_TMPFILE), so that a process that is killed leaves nothing; where the file system
+    cannot do that, it has a name of its own that ends in .tmp. Raises OSError; FileExistsError where a device or a pipe
+    would be replaced.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not (target.is_file() or target.is_dir()):  # the rename itself refuses a directory
         raise FileExistsError(errno.EEXIST, "it exists, and is not a file")
-    # Where a name has no room for more, a part of it.
-    name = os.fsencode(target.name)[: NAME_MAX - len(suffix)]
-    temporary = target.with_name(os.fsdecode(name) + suffix)
-    temporary.unlink(missing_ok=True)  # what a killed process left, or a link that would be followed
+    directory = os.open(target.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    name: str | None = None
     try:
-        yield temporary
-        _sync(temporary)  # before the rename, and before the caller deletes what it was made from
-        temporary.replace(target)
+        if (descriptor := _nameless(directory)) is None:
+            descriptor, name = _free(target.name, lambda name: _created(name, directory))
+        with os.fdopen(descriptor, "wb", buffering=1 << 16) as out:
+            yield out
+            out.flush()
+            os.fsync(descriptor)  # before the rename, and before the caller deletes what it was made from
+            if name is None:
+                # linkat(2), which follows this link only where it is given a directory
+                link = f"/proc/self/fd/{descriptor}"
+                _, name = _free(target.name, lambda name: os.link(link, name, dst_dir_fd=directory))
+        os.rename(name, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+        name = None
     finally:
-        temporary.unlink(missing_ok=True)
+        if name is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
+        os.close(directory)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _nameless(directory: int) -> int | None:
+    """A new file without a name, None where there is no such thing."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, MODE, dir_fd=directory)
+    except OSError as error:
+        if error.errno in NO_TMPFILE:
+            return None
+        raise
+    if Path(f"/proc/self/fd/{descriptor}").is_symlink():  # without /proc it could get no name
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _created(name: str, directory: int) -> int:
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE, dir_fd=directory)
+
+
+def _free(name: str, make: Callable[[str], Any]) -> tuple[Any, str]:
+    """What ``make`` makes of the first name like ``name`` that nothing has, and that name."""
+    for number in itertools.count(os.getpid()):
+        suffix = f".{number}.tmp"
+        # Where a name has no room for more, a part of it.
+        tried = os.fsdecode(os.fsencode(name)[: NAME_MAX - len(suffix)]) + suffix
+        with suppress(FileExistsError):
+            return make(tried), tried
+    raise AssertionError("some name is free")

@@ -6,12 +6,13 @@ be written; 130 interrupted.
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
-from tracer.errors import TraceError
+from tracer.errors import TraceError, TraceWarning
 from vmspec import __version__
 from vmspec.commandline import Parser, complain
 from vmspec.streams import BROKEN_PIPE, abandon, open_streams
@@ -51,8 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser(arguments[:1]).parse_args(arguments)
         for path in _newer(options):
             complain(PROGRAM, f"{path} is there too: a later run goes on, or was killed (vmtrace recover)")
-        status: int = options.run(options)
-        sys.stdout.flush()
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always", TraceWarning)
+            try:
+                status: int = options.run(options)
+                sys.stdout.flush()
+            finally:
+                for message in dict.fromkeys(str(warning.message) for warning in noted):
+                    complain(PROGRAM, message)
     except TraceError as error:
         complain(PROGRAM, *error.args)
         return 2

@@ -12,12 +12,13 @@ from typing import Any
 
 from tracer.errors import TraceError
 from tracer.export import csv, parquet
-from tracer.merge import recoded, settled
-from tracer.paths import keep
+from tracer.merge import recoded
+from tracer.paths import keep, open_regular
 from tracer.reader import load, read_devices, read_metadata, read_summary
 from tracer.rewrite import empty, in_order, summary_metadata, write_file
 from tracer.rowfile import PARQUET_MAGIC, checked
-from tracer.schema import FORMAT, KEY_SUMMARY, dictionaries, trace_schema
+from tracer.schema import FORMAT, KEY_SUMMARY, TIME, dictionaries, trace_schema
+from tracer.sealing import SealedWriter
 from tracer.sink import sink
 
 KINDS = {".arrow": "file", ".feather": "file", ".arrows": "stream", ".parquet": "parquet", ".csv": "csv"}
@@ -47,8 +48,9 @@ def convert(source: Path, target: Path) -> int:
 def _opened(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:
     """Schema, batches and summary of a trace in any of the formats, told by content."""
     try:
-        with source.open("rb") as file:
-            start = file.read(4)
+        descriptor = open_regular(source)
+        start = os.pread(descriptor, len(PARQUET_MAGIC), 0)
+        os.close(descriptor)
     except OSError as error:
         raise TraceError(f"cannot open {source}: {error.strerror}") from error
     if start == PARQUET_MAGIC:
@@ -56,7 +58,7 @@ def _opened(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, A
     if source.suffix == ".csv":
         raise TraceError(f"{source}: CSV has no more than the rows; no trace can be made of it")
     trace = load(source)
-    return trace.schema, settled(trace), trace.summary
+    return trace.schema, trace.batches, trace.summary
 
 
 def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:
@@ -94,7 +96,7 @@ def _parquet_batches(source: Path, schema: Any) -> Iterator[Any]:
                         known = names[field.name].to_pylist()
                         array = recoded(array, names[field.name], known.index)
                     arrays.append(array.cast(field.type))
-                yield checked(pa.RecordBatch.from_arrays(arrays, schema=schema))
+                yield checked(pa.RecordBatch.from_arrays(arrays, schema=schema), TIME)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceError(f"{source} is damaged: {error}") from error
 
@@ -107,12 +109,12 @@ def _stream(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], sum
     import pyarrow as pa
 
     rows = 0
-    with sink(target) as out, pa.ipc.new_stream(out, schema) as writer:
+    with sink(target) as out, SealedWriter(out, schema, pa.ipc.new_stream) as writer:
         for batch in in_order(batches):
-            writer.write_batch(batch)
+            writer.write(batch)
             rows += batch.num_rows
         if summary is not None:
-            writer.write_batch(empty(schema), custom_metadata=summary_metadata(summary))
+            writer.write(empty(schema), summary_metadata(summary))
     return rows
 
 

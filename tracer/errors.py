@@ -1,4 +1,4 @@
-"""The one error of this package."""
+"""The one error of this package, and its one warning."""
 
 import os
 
@@ -7,6 +7,10 @@ from vmspec.printable import PrintableError
 
 class TraceError(PrintableError):
     """A trace cannot be written, read or recovered. The message says what, where, and what can be done."""
+
+
+class TraceWarning(UserWarning):
+    """A trace was read, and something about it is to be known: the message says what."""
 
 
 def reason(error: Exception) -> str:

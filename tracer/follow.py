@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import TraceError
-from tracer.paths import lock
+from tracer.messages import NAMES_BYTES_MAX, CutError, DamageError, Seals, check_declared, next_message
+from tracer.paths import lock, open_regular
 from tracer.reader import Trace, load, read_devices, read_metadata, read_summary
-from tracer.rowfile import STREAM_MAGIC, checked
-from tracer.schema import KEY_SUMMARY, trace_schema
+from tracer.rowfile import checked, damage
+from tracer.schema import KEY_SUMMARY, TIME, trace_schema
 from vmspec.tracefiles import ring_path, stream_path, trace_path
 
 POLL = 0.1  # seconds between looks at a stream that has nothing new
 QUIET = 2.0  # seconds without anything new after which to ask whether anyone still records
-FIRST = 1 << 18  # bytes to read at once; a message that is longer doubles it
-LARGEST = 1 << 28  # of a message; the recorder's are of 16,384 rows, some 2 MiB
 
 
 def follow(path: Path) -> "Follower":
@@ -31,7 +30,7 @@ def follow(path: Path) -> "Follower":
     """
     stream = stream_path(path)
     try:
-        return Follower(stream, os.open(stream, os.O_RDONLY | os.O_CLOEXEC))
+        return Follower(stream, open_regular(stream))
     except FileNotFoundError:
         if path == stream:  # the run may have ended meanwhile, or before
             names = (trace_path(stream), Path(str(stream).removesuffix(".arrows")))
@@ -60,7 +59,7 @@ class Follower:
         self._finished = finished.batches() if finished is not None else None
         self._offset = 0  # of the first message that was not read yet
         self._head = b""  # the messages that every batch needs: the schema, the dictionaries
-        self._window = FIRST
+        self._seals = Seals()
         self._abandoned = False  # nobody records any more: what is not there now will not come
         self._quiet_since = time.monotonic()
         if finished is not None:
@@ -128,39 +127,27 @@ class Follower:
 
     def _message(self) -> tuple[str, bytes] | None:
         """The next whole message of the stream and its bytes, None where it is not whole yet; at the end, "end"."""
-        import pyarrow as pa
-
-        data = self._read()
-        if len(data) < 8:
-            return None
-        if not data.startswith(STREAM_MAGIC):
-            raise TraceError(f"{self.path} is damaged at byte {self._offset:,}, or not a trace's stream")
-        if data[4:8] == bytes(4):
-            self._offset += 8
-            return "end", data[:8]
-        while True:
-            source = pa.BufferReader(data)
-            try:
-                message = pa.ipc.read_message(source)
-                length = source.tell()
-                break
-            except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-                if len(data) < self._window:  # all that is there
-                    return None
-                if self._window >= LARGEST:
-                    raise TraceError(f"{self.path} is damaged at byte {self._offset:,}: {error}") from error
-                self._window *= 2
-                data = self._read()
-        self._offset += length
-        self._window = FIRST
-        self._quiet_since = time.monotonic()
-        return str(message.type), data[:length]
-
-    def _read(self) -> bytes:
-        """What the file has from the next message on, at most the window."""
         assert self._descriptor is not None
         try:
-            return os.pread(self._descriptor, self._window, self._offset)
+            size = os.fstat(self._descriptor).st_size
+            message = next_message(self._read, self._offset, size)
+            raw = self._read(self._offset, message.size)
+            if message.kind != "end":
+                check_declared(message, raw)
+                self._seals.check(message, raw)
+        except CutError:
+            return None
+        except DamageError as error:
+            raise TraceError(f"{self.path} is damaged: {error}") from error
+        self._offset += message.size
+        self._quiet_since = time.monotonic()
+        return message.kind, raw
+
+    def _read(self, offset: int, size: int) -> bytes:
+        """Bytes of the file."""
+        assert self._descriptor is not None
+        try:
+            return os.pread(self._descriptor, size, offset)
         except OSError as error:
             raise TraceError(f"cannot read {self.path}: {error.strerror}") from error
 
@@ -171,9 +158,9 @@ class Follower:
         if kind == "end":
             self.ended = True
             return None
-        if kind != "record batch":
+        if kind != "batch":
             self._head += data
-            if len(self._head) > LARGEST:
+            if len(self._head) > NAMES_BYTES_MAX:
                 raise TraceError(f"{self.path} is damaged: its dictionaries have no end")
             if kind == "schema":
                 self._begin(data)
@@ -181,9 +168,9 @@ class Follower:
         try:
             with pa.ipc.open_stream(self._head + data) as reader:
                 batch, custom = reader.read_next_batch_with_custom_metadata()
-                checked(batch)
-        except (pa.ArrowException, OSError, EOFError, ValueError, StopIteration) as error:
-            raise TraceError(f"{self.path} is damaged before byte {self._offset:,}: {error}") from error
+                batch = checked(batch, TIME)
+        except damage() as error:
+            raise TraceError(f"{self.path} is damaged: {error}") from error
         if custom is not None and KEY_SUMMARY.encode() in custom:
             self.summary = read_summary(self.path, bytes(custom[KEY_SUMMARY.encode()]))
             self.ended = True
@@ -194,7 +181,7 @@ class Follower:
 
         try:
             schema = pa.ipc.read_schema(pa.BufferReader(data))
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except damage() as error:
             raise TraceError(f"{self.path} is damaged: {error}") from error
         self.metadata = read_metadata(self.path, schema)
         self.devices = read_devices(self.path, self.metadata)

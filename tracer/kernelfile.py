@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tracer.errors import TraceError, reason
+from tracer.reader import read_summary
 from tracer.rewrite import summary_metadata, write_file
 from tracer.rowfile import RowFile
-from tracer.schema import KEY_FORMAT, KEY_SUMMARY, texts
+from tracer.schema import KEY_FORMAT, texts
 from tracer.stream import StreamWriter
 from vmspec.kernel_record import COLUMNS, EXIT_NAMES
 from vmspec.threads import Worker
@@ -23,6 +24,7 @@ FORMAT = "kernel-1"  # never that of a trace: a reader of traces refuses this ta
 KEY_EVENTS = "vmrun.kernel.events"  # JSON list: names of the tracepoints; a code in `event` is an index into it
 KEY_FORMATS = "vmrun.kernel.formats"  # JSON: the kernel's formats of them
 KEY_CLOCK = "vmrun.clock"
+TIME = "t"  # the column of the order
 
 ROWS = 16384
 INTERVAL = 0.5  # seconds between batches of a guest that exits rarely
@@ -145,7 +147,7 @@ class KernelRecorder:
                 self._written.write(closing, summary_metadata(summary))
                 self._written.close()
                 self._sealed = True
-            write_file(self.path, self._written.batches, self._schema, summary, closing=closing, time="t")
+            write_file(self.path, self._written.batches, self._schema, summary, closing=closing, time=TIME)
             self.stream.unlink(missing_ok=True)
         except Exception as error:
             raise TraceError(
@@ -185,24 +187,25 @@ class KernelTable(RowFile):
     0 not known); None for a run that has not ended, or was killed.
     """
 
+    time = TIME
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.summary: dict[str, Any] | None = None
-        schema, last = self._ends()
+        self.summary = None if self.closing is None else read_summary(path, self.closing)
+
+    def _accepted(self, schema: Any) -> Any:
         try:
             self.metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
             self.events: list[str] = json.loads(self.metadata.get(KEY_EVENTS, "null"))
-            if last is not None and KEY_SUMMARY.encode() in last:
-                self.summary = json.loads(bytes(last[KEY_SUMMARY.encode()]))
         except (ValueError, RecursionError) as error:
-            raise TraceError(f"{path} is damaged or cut short: {error}") from error
-        if self.metadata.get(KEY_FORMAT) != FORMAT or not isinstance(self.events, list):
-            raise TraceError(f"{path} is not a table of the kernel's events of format {FORMAT}")
-        if self.summary is not None and not isinstance(self.summary, dict):
-            raise TraceError(f"{path}: its closing summary is damaged")
-        self.schema = kernel_schema(self.metadata, self.events)
-        if not schema.equals(self.schema):
-            raise TraceError(f"{path} does not have the columns of the kernel's events")
+            raise TraceError(f"{self.path}: the metadata is damaged: {error}") from error
+        named = isinstance(self.events, list) and all(isinstance(name, str) for name in self.events)
+        if self.metadata.get(KEY_FORMAT) != FORMAT or not named:
+            raise TraceError(f"{self.path} is not a table of the kernel's events of format {FORMAT}")
+        expected = kernel_schema(self.metadata, self.events)
+        if not schema.equals(expected):
+            raise TraceError(f"{self.path} does not have the columns of the kernel's events")
+        return expected
 
     @property
     def complete(self) -> bool:
@@ -226,7 +229,7 @@ def finish_killed(path: Path, output: Path) -> KernelTable | None:
     schema, names = kernel_schema(left.metadata, left.events), kernel_names(left.events)
     closing = KernelBuffers(0).batch(0, schema, names)
     summary = left.summary or {"complete": False}
-    write_file(kernel_path(output), left.batches, schema, summary, closing=closing, time="t")
+    write_file(kernel_path(output), left.batches, schema, summary, closing=closing, time=TIME)
     return left
 
 

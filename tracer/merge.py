@@ -7,8 +7,7 @@ says what came from where; the summary's lists are the sources' in their order.
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,12 +172,6 @@ def _summary(sources: Sequence[Source]) -> dict[str, Any]:
     return summary
 
 
-def settled(trace: Trace) -> Callable[[], Iterator[Any]]:
-    """The trace's batches as they are now, however often they are read: a stream may grow meanwhile."""
-    count = sum(1 for _ in trace.batches(["seq"]))
-    return lambda: islice(trace.batches(), count)
-
-
 def _interleaved(sources: Sequence[Source], schema: Any, names: Mapping[str, Any]) -> Iterator[Any]:
     """Rows of all sources in order; at any time one batch of each is held."""
     import pyarrow as pa
@@ -209,7 +202,7 @@ def _renamed(source: Source, schema: Any, names: Mapping[str, Any]) -> Iterator[
     import pyarrow.compute as pc
 
     places = {name: index for index, name in enumerate(names["device"].to_pylist())}
-    for batch in in_order(settled(source.trace)):
+    for batch in in_order(source.trace.batches):
         arrays = []
         for column in COLUMNS:
             array = batch[column.name]

@@ -1,7 +1,9 @@
 """Who may record into a trace's files, and what a killed run left behind. Imports no pyarrow."""
 
+import errno
 import fcntl
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,15 +19,27 @@ from vmspec.tracefiles import (
     killed_path,
     ring_path,
     stream_path,
-    temporary_path,
     trace_path,
 )
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading, at once whatever it is: a descriptor, which the caller closes. Raises OSError, also for
+    what is no regular file: the opening of a FIFO without a writer would never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def lock(ring: Path) -> int:
     """Open a ring file and take its lock, which the ``vmrun`` that records into it holds. Returns the descriptor,
     which the caller closes. Raises TraceError when another process has the lock, OSError when it cannot be opened."""
-    descriptor = os.open(ring, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_regular(ring)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -42,10 +56,7 @@ def table_files(trace: Path) -> tuple[Path, ...]:
 def keep(output: Path, reads: Iterable[Path]) -> None:
     """Raises TraceError where writing ``output`` ("-": standard output) would overwrite a file that is read for it."""
     standard = str(output) == "-"
-    if standard:
-        targets = {fileuse.opened(sys.stdout.fileno())}
-    else:
-        targets = {fileuse.identity(output), fileuse.identity(temporary_path(Path(os.path.realpath(output))))}
+    targets = {fileuse.opened(sys.stdout.fileno())} if standard else {fileuse.identity(output)}
     for file in reads:
         if (found := fileuse.identity(file)) is not None and found in targets:
             name = "standard output" if standard else output

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracer.errors import TraceError
 from tracer.rowfile import RowFile
-from tracer.schema import FORMAT, KEY_DEVICES, KEY_FORMAT, KEY_SUMMARY, trace_schema
+from tracer.schema import FORMAT, KEY_DEVICES, KEY_FORMAT, TIME, trace_schema
 
 if TYPE_CHECKING:
     from tracer.kernelfile import KernelTable
@@ -32,16 +32,18 @@ class Trace(RowFile):
     missing at the end: a run that goes on, was killed, or was recovered.
     """
 
+    time = TIME
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.summary: dict[str, Any] | None = None
-        schema, last = self._ends()
-        self.metadata = read_metadata(path, schema)
-        self.schema = trace_schema(self.metadata, self.devices)
-        if not schema.equals(self.schema):
-            raise TraceError(f"{path} does not have the columns of a trace of format {FORMAT}")
-        if last is not None and KEY_SUMMARY.encode() in last:
-            self.summary = read_summary(path, bytes(last[KEY_SUMMARY.encode()]))
+        self.summary = None if self.closing is None else read_summary(path, self.closing)
+
+    def _accepted(self, schema: Any) -> Any:
+        self.metadata = read_metadata(self.path, schema)
+        expected = trace_schema(self.metadata, self.devices)
+        if not schema.equals(expected):
+            raise TraceError(f"{self.path} does not have the columns of a trace of format {FORMAT}")
+        return expected
 
     @property
     def complete(self) -> bool:

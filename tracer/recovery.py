@@ -1,6 +1,7 @@
 """A finished trace from what a killed or failed run left: whole batches of the stream, published records of rings."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from tracer.errors import TraceError
+from tracer.errors import TraceError, TraceWarning
 from tracer.kernelfile import finish_killed
 from tracer.paths import keep, lock
 from tracer.reader import Trace, load
@@ -143,7 +144,9 @@ class Salvage:
                 self.problems.append(str(error))
         if exists(stream):
             try:
-                self._stream = load(stream)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", TraceWarning)  # what is cut off stands in the ring file, too
+                    self._stream = load(stream)
                 self.schema = self._stream.schema
                 self._names = dictionaries(self._stream.devices)
             except TraceError as error:

@@ -1,7 +1,6 @@
 """Batches that are almost in order to one finished trace file, whole or not at all."""
 
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 from tracer.atomic import replaced
 from tracer.buffers import Buffers
-from tracer.schema import KEY_DEVICES, KEY_SUMMARY, dictionaries
+from tracer.schema import KEY_DEVICES, KEY_SUMMARY, TIME, dictionaries
+from tracer.sealing import SealedWriter
 
 BATCH_ROWS = 65536  # each costs a reader as much as some ten thousand rows more, and the recorder 10 MiB
-TIME = "t_exit"  # the column that a trace is ordered by
+BATCH_BYTES = 16 << 20  # unpacked; those of rows with long payloads would be large beyond what a reader takes
 # Of levels 1 to 4 the least CPU and nearly the least bytes.
 LEVEL = 3
 
@@ -39,15 +39,14 @@ def write_file(
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL), use_threads=False)
     closing = empty(schema) if closing is None else closing
     with (
-        replaced(target, ".tmp") as temporary,
-        pa.OSFile(os.fsencode(temporary), "wb") as sink,
-        pa.ipc.new_file(sink, schema, options=options) as writer,
+        replaced(target) as out,
+        SealedWriter(out, schema, pa.ipc.new_file, options) as writer,
     ):
         for batch in gathered(in_order(read, time), BATCH_ROWS):
-            writer.write_batch(batch)
+            writer.write(batch)
             rows += batch.num_rows
             del batch  # before the next is gathered
-        writer.write_batch(closing, custom_metadata=summary_metadata(summary))
+        writer.write(closing, summary_metadata(summary))
     return rows
 
 
@@ -86,15 +85,16 @@ def in_order(read: Callable[[], Iterable[Any]], time: str = TIME) -> Iterator[An
 
 
 def gathered(batches: Iterable[Any], rows: int) -> Iterator[Any]:
-    """The same rows in batches of at least ``rows`` rows, the last one apart."""
+    """The same rows in batches of at least ``rows`` rows or :data:`BATCH_BYTES` bytes, the last one apart."""
     pieces: list[Any] = []
-    count = 0
+    count = size = 0
     for batch in batches:
         pieces.append(batch)
         count += batch.num_rows
-        if count >= rows:
+        size += batch.nbytes
+        if count >= rows or size >= BATCH_BYTES:
             yield _joined(pieces)
-            count = 0
+            count = size = 0
     if pieces:
         yield _joined(pieces)
 

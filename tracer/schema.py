@@ -17,6 +17,7 @@ KEY_DEVICES = "vmrun.devices"
 KEY_SUMMARY = "vmrun.summary"
 
 NO_DEVICE = "-"
+TIME = "t_exit"  # the column that a trace is ordered by
 
 # struct/memoryview format and width in bytes of what a column stores: codes for names, offsets for payload.
 STORED = {

@@ -1,6 +1,5 @@
 """Where what is made of a trace goes: a file that appears whole or not at all, or standard output."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ from tracer.errors import TraceError
 
 @contextmanager
 def sink(path: Path) -> Iterator[BinaryIO]:
-    """A binary stream for a file under another name, which is renamed to ``path`` when the block ends well and deleted
-    when it does not; what a link leads to is meant, not the link. For the path "-" it is standard output, and what is
-    no file (a pipe, a device) is written as it is. Raises TraceError when it cannot be written: disk full, say."""
+    """A binary stream for a file that becomes ``path`` when the block ends well and is gone when it does not; what a
+    link leads to is meant, not the link. For the path "-" it is standard output, and what is no file (a pipe, a device)
+    is written as it is. Raises TraceError when it cannot be written: disk full, say."""
     if str(path) == "-":
         if sys.stdout.isatty():
             raise TraceError("standard output is a terminal: give a file with -o, or redirect")
@@ -27,8 +26,7 @@ def sink(path: Path) -> Iterator[BinaryIO]:
             with path.open("wb") as out:
                 yield cast(BinaryIO, _Counting(out))
         else:
-            # A name of its own for each process: two may write one page.
-            with replaced(path, f".{os.getpid()}.tmp") as temporary, temporary.open("xb", buffering=1 << 20) as out:
+            with replaced(path) as out:
                 yield out
     except BrokenPipeError:
         raise

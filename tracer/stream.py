@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tracer.sealing import SealedWriter
+
 
 class StreamWriter:
     """Batches of ``schema``, appended to the file at ``path``, which begins anew. Raises OSError and
@@ -15,14 +17,12 @@ class StreamWriter:
         import pyarrow as pa
 
         self.path = path
-        self._whole = 0  # bytes up to the last whole batch
         self._sink = pa.OSFile(os.fsencode(path), "wb")
-        self._writer = pa.ipc.new_stream(self._sink, schema)
+        self._writer = SealedWriter(self._sink, schema, pa.ipc.new_stream)
 
     def write(self, batch: Any, custom: dict[str, str] | None = None) -> None:
         """Append a batch, with custom metadata."""
-        self._writer.write_batch(batch, custom_metadata=custom)
-        self._whole = self._sink.tell()
+        self._writer.write(batch, custom)
 
     def close(self) -> None:
         """End the stream."""
@@ -34,7 +34,7 @@ class StreamWriter:
         with suppress(OSError):  # the first error is the one to tell
             self._sink.close()
         with suppress(OSError):  # a stream that ends within a batch is still read up to there
-            os.truncate(self.path, self._whole)
+            os.truncate(self.path, self._writer.written)
 
     def batches(self) -> Iterator[Any]:
         """What was written, once it is closed."""

@@ -6,7 +6,6 @@ recorded, and after a run that was killed.
 
 import os
 from collections.abc import Iterator
-from os.path import realpath
 from pathlib import Path
 
 
@@ -54,18 +53,11 @@ def killed_path(path: Path) -> Path:
     return Path(_base(path) + ".killed.arrow")
 
 
-def temporary_path(path: Path) -> Path:
-    """What a finished file, at its real path, is called while it is written: boot.arrow -> boot.arrow.tmp."""
-    return path.with_name(path.name + ".tmp")
-
-
 def all_of(path: Path) -> Iterator[Path]:
     """Every file that recording into a trace may write, the trace first."""
     yield path
     for name in (trace_path, stream_path, ring_path, kernel_path, kernel_stream_path, crash_path):
         yield name(path)
-    for finished in (path, kernel_path(path)):
-        yield temporary_path(Path(realpath(finished)))
     for name in (stream_path, ring_path, kernel_stream_path):
         yield name(killed_path(path))
 

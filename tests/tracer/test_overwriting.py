@@ -1,6 +1,7 @@
 """What a command reads is never what it writes, whatever the names are."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from tracefakes import METADATA, exit_, record_all
 
+from tracer import atomic
 from tracer.cli import main
 from tracer.errors import TraceError
 from tracer.recovery import recover
@@ -59,10 +61,16 @@ def test_symbols_are_not_overwritten(folder, capsys):
     assert symbols.read_text().endswith("T end\n")
 
 
-def test_what_a_file_is_called_while_it_is_written_is_not_read(folder, capsys):
-    (folder / "a.arrow").rename(folder / "c.arrow.tmp")
-    assert main(["convert", str(folder / "c.arrow.tmp"), str(folder / "c.arrow")]) == 2
-    assert (folder / "c.arrow.tmp").exists()
+@pytest.mark.parametrize("named", [False, True])
+def test_a_file_that_has_the_name_of_a_temporary_one_stays(folder, capsys, monkeypatch, named):
+    if named:  # as on file systems without files that have no name
+        monkeypatch.setattr(atomic, "_nameless", lambda directory: None)
+    source = folder / f"c.arrow.{os.getpid()}.tmp"
+    (folder / "a.arrow").rename(source)
+    before = source.read_bytes()
+    assert main(["convert", str(source), str(folder / "c.arrow")]) == 0
+    assert source.read_bytes() == before
+    assert len(list(folder.glob("*.tmp"))) == 1
 
 
 def test_a_link_left_where_a_file_is_written_first_is_not_followed(folder, capsys):

@@ -1,5 +1,7 @@
 """Reading: other programs see the same rows and names; what is not a trace, or is damaged, is said plainly."""
 
+import warnings
+
 import duckdb
 import pandas as pd
 import polars as pl
@@ -86,9 +88,9 @@ def test_a_directory(tmp_path):
         (b"VMRING1\0" + bytes(100), "ring file.*vmtrace recover"),
         (b"ARROW1\0\0", "cut short: its end is missing"),
         (b"ARROW1\0\0ARROW1", "is damaged: "),
-        (b"\xff\xff\xff\xff", "damaged or cut short"),
-        (b"\xff\xff\xff\xff\x00\x00\x00\x00", "damaged or cut short"),
-        (b"\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(100), "damaged or cut short"),
+        (b"\xff\xff\xff\xff", "is cut short: it has no whole schema"),
+        (b"\xff\xff\xff\xff\x00\x00\x00\x00", "is damaged: at byte 0: there is no schema"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(100), "is damaged: at byte 0: "),
     ],
 )
 def test_files_that_are_no_traces(tmp_path, content, pattern):
@@ -138,9 +140,12 @@ def test_every_truncation_of_a_stream_gives_its_whole_batches(tmp_path):
     for size in range(len(content) - 1, 0, -97):
         (tmp_path / "x").write_bytes(content[:size])
         try:
-            loaded = tracer.load(tmp_path / "x")
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                loaded = tracer.load(tmp_path / "x")
         except TraceError:
             break  # the schema itself is cut
+        assert bool(told) == (loaded.cut > 0 and not loaded.complete)
         assert loaded.complete == (size > len(content) - 9)  # but for the end marker, which says nothing
         seen.add(loaded.table.num_rows)
     assert seen == {0, 20, 40, 60, 80}

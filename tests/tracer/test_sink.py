@@ -1,6 +1,8 @@
 """Where results go: files that appear whole or not at all, and what is no file."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -51,3 +53,10 @@ def test_a_full_device_is_said_and_stays_a_device():
     with pytest.raises(TraceError, match="cannot write /dev/full: No space left on device"):
         put(FULL)
     assert FULL.is_char_device()
+
+
+def test_a_process_that_is_killed_leaves_nothing(tmp_path):
+    code = "import os, sys; from pathlib import Path; from tracer.sink import sink\n"
+    code += "with sink(Path(sys.argv[1])) as out: out.write(bytes(1 << 20)); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "page")], check=False)
+    assert (done.returncode, list(tmp_path.iterdir())) == (-9, [])
