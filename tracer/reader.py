@@ -2,7 +2,6 @@
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tracer.errors import TraceError
 from tracer.rowfile import RowFile
 from tracer.schema import FORMAT, KEY_DEVICES, KEY_FORMAT, TIME, trace_schema
+from vmspec import toml
 
 if TYPE_CHECKING:
     from tracer.kernelfile import KernelTable
@@ -109,8 +109,8 @@ def read_devices(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
 def read_spec(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """The resolved spec, as tomllib reads it; empty where there is none."""
     try:
-        return tomllib.loads(metadata.get("vmrun.spec", ""))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return toml.loads(metadata.get("vmrun.spec", ""))
+    except (ValueError, RecursionError) as error:
         raise TraceError(f"{path}: the spec in the metadata is not TOML: {error}") from error
 
 

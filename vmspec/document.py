@@ -1,8 +1,10 @@
 """A spec's document: the text, what it holds with the overrides applied, and where each thing stands in it."""
 
 import codecs
+import errno
+import os
 import re
-import tomllib
+import stat
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from vmspec import overrides as override
+from vmspec import toml
 from vmspec.keypath import KeyPath, join, split
 from vmspec.models import Spec
 from vmspec.pathtext import to_text
 from vmspec.problems import Problem, SpecError
 from vmspec.tables import Table
-from vmspec.value import Here
+from vmspec.value import Here, TooManyProblemsError
 
 if TYPE_CHECKING:
     from vmspec.plan import Plan
@@ -28,6 +31,26 @@ SHOWN = 60  # characters of an override in a message
 
 # How tomllib ends its messages.
 SYNTAX = r"(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)"
+
+
+def _contents(path: Path) -> bytes:
+    """The bytes of a spec, at most one more than it may have; also of a pipe, as <(...) of a shell is one.
+
+    Raises OSError, also for a pipe that nobody writes to: its opening would never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            first = file.read(1)  # None where a writer has written nothing yet
+            if first == b"":
+                raise OSError(errno.EPIPE, "it is a pipe that nobody writes to")
+        else:
+            first = b""
+        os.set_blocking(descriptor, True)
+        data = bytearray(first or b"")
+        while len(data) <= LARGEST and (more := file.read(LARGEST + 1 - len(data))):
+            data += more
+    return bytes(data)
 
 
 class Document:
@@ -53,8 +76,7 @@ class Document:
         """The document of a file. Raises SpecError where it cannot be read."""
         path = Path(path)
         try:
-            with path.open("rb") as file:
-                data = file.read(LARGEST + 1)
+            data = _contents(path)
             data = data.removeprefix(codecs.BOM_UTF8)  # as editors on Windows begin a file
             if len(data) > LARGEST:
                 raise SpecError((Problem("", f"is too large for a spec, more than {LARGEST} bytes", file=path),))
@@ -73,9 +95,14 @@ class Document:
     def spec(self) -> Spec:
         """The document as a model."""
         here = Here(self.directory)
-        spec: Spec | None = Table(Spec).read(self.data, here)
+        spec: Spec | None = None
+        more: tuple[Problem, ...] = ()
+        try:
+            spec = Table(Spec).read(self.data, here)
+        except TooManyProblemsError:
+            more = (Problem("", f"has more problems than these {len(here.problems)}").at(self.file, 1, 1),)
         if spec is None or self._problems or here.problems:
-            raise SpecError(self._located([*self._problems, *here.problems]))
+            raise SpecError((*self._located([*self._problems, *here.problems]), *more))
         spec = evolve(spec, path=self.file and self.file.absolute(), overrides=self.overrides)
         for path, message in spec.faults():  # once more: what is wrong with a spec that names its own file
             here.at(*path).wrong(message)
@@ -130,7 +157,7 @@ class Document:
 
     def _parse(self) -> dict[str, Any]:
         try:
-            return tomllib.loads(self.text)
+            return toml.loads(self.text)
         except RecursionError:
             raise SpecError((Problem("", "is nested too deep").at(self.file, 1, 1),)) from None
         except ValueError as error:

@@ -1,8 +1,8 @@
 """``--set KEY=VALUE``: changes to the document before it is read."""
 
-import tomllib
 from typing import Any
 
+from vmspec import toml
 from vmspec.keypath import KeyPath, join, split
 
 
@@ -13,7 +13,7 @@ def parse(expression: str) -> tuple[KeyPath, Any]:
     if not equals or not path:
         raise ValueError("write KEY=VALUE")
     try:
-        match tomllib.loads(f"value = {text}"):
+        match toml.loads(f"value = {text}"):
             case {"value": value, **rest} if not rest:
                 return path, value
     except (ValueError, RecursionError):

@@ -7,6 +7,8 @@ from attrs import NOTHING
 
 from vmspec.value import Here, Model, Schema, Value, keys, nearest
 
+TABLES_MAX = 1024  # of one array; a machine has ten devices or so
+
 
 class Table(Value):
     """A table that is a model: its keys are the model's fields."""
@@ -40,6 +42,8 @@ class Kinds(Value):
         if not isinstance(value, list):
             name = here.path[-1]
             return here.wrong("must be an array of tables", value, f"[[{name}]]")
+        if len(value) > TABLES_MAX:
+            return here.wrong(f"are {len(value):,}", None, f"up to {TABLES_MAX:,}")
         return tuple(self._read_one(item, here.at(index)) for index, item in enumerate(value))
 
     def _read_one(self, item: object, here: Here) -> Any:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 Schema = dict[str, Any]
 
 
+PROBLEMS_MAX = 100  # of one reading: nobody reads more, and finding what was meant takes time
+
+
+class TooManyProblemsError(Exception):
+    """There are more than :data:`PROBLEMS_MAX` problems."""
+
+
 class Here:
     """A place in the document while it is read: its key path, the directory of relative paths, and the problems
     found so far, which all places of one reading share."""
@@ -33,7 +40,9 @@ class Here:
         return Here(self.directory, (*self.path, *steps), self.problems)
 
     def wrong(self, message: str, value: object = None, allowed: str | None = None, nearest: str | None = None) -> None:
-        """Note a problem at this place; ``value`` is what stands there."""
+        """Note a problem at this place; ``value`` is what stands there. Raises TooManyProblemsError."""
+        if len(self.problems) >= PROBLEMS_MAX:
+            raise TooManyProblemsError
         shown = None if value is None else show(value)
         self.problems.append(Problem(join(self.path), message, shown, allowed, nearest))
 

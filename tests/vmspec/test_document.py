@@ -1,4 +1,5 @@
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -272,7 +273,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)  # root may read any file
+    monkeypatch.setattr(os, "open", refuse)  # root may read any file
     with pytest.raises(SpecError, match="cannot be read: Permission denied"):
         Document.open(tmp_path / "x.toml")
 
@@ -326,3 +327,33 @@ def test_a_spec_that_would_be_written_over(tmp_path):
 def test_a_problem_without_a_key_of_the_document_stands_at_its_start():
     document = Document(GOOD, Path("/"), (), Path("x.toml"))
     assert str(document.locate(Problem("?!", "is strange"))) == "x.toml:1:1: ?!: is strange"
+
+
+class TestWhatIsNoPlainFile:
+    def test_a_pipe_that_nobody_writes_to(self, tmp_path):
+        os.mkfifo(tmp_path / "x.toml")
+        with pytest.raises(SpecError, match="it is a pipe that nobody writes to"):
+            Document.open(tmp_path / "x.toml")
+
+    def test_a_pipe_as_a_shell_makes(self):
+        end, writer = os.pipe()
+        os.write(writer, b"[vm]\nname = 'x'\n")
+
+        def rest():
+            os.write(writer, b"memory = '1MiB'\n")
+            os.close(writer)
+
+        threading.Timer(0.1, rest).start()
+        assert Document.open(f"/dev/fd/{end}").data == {"vm": {"name": "x", "memory": "1MiB"}}
+        os.close(end)
+
+
+class TestMoreThanAnybodyReads:
+    def test_problems(self):
+        said = problems("".join(f"k{n} = 1\n" for n in range(80_000)))
+        assert len(said) == 101
+        assert said[-1] == "x.toml:1:1: has more problems than these 100"
+
+    def test_devices(self):
+        (problem,) = problems(GOOD + "[[device]]\nkind = 'serial'\n" * 30_000)
+        assert problem.endswith("device: are 30,000; allowed: up to 1,024")
