@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from attrs import field, frozen
 
 from tracer.analysis.where import Filter
-from tracer.decode.batches import PAYLOAD, ROWS, Describer, selects
+from tracer.decode.batches import Describer, pieces, selects
 from tracer.errors import TraceError
 from tracer.jsonvalues import converter
 from tracer.output import COARSEST, ROUNDING, cut, duration
@@ -101,7 +101,7 @@ def described(
 
     describer = Describer(machines)
     try:
-        for batch in (piece for whole in batches for piece in _pieces(whole)):
+        for batch in (piece for whole in batches for piece in pieces(whole)):
             if where is None or where.decoded:
                 found = describer.described(batch)
                 yield found if where is None else where.apply(found)
@@ -126,20 +126,6 @@ def why_none(trace: Trace, where: Filter, machines: Mapping[int, str] | None = N
     each = "; ".join(f"{part.text}: {count:,}" for part, count in zip(where.parts, counts, strict=True))
     none = f"no exit of {rows:,} matches"
     return none + (f" all of it; {each}" if len(where.parts) > 1 else "")
-
-
-def _pieces(batch: Any) -> Iterator[Any]:
-    """A batch in slices of a bounded size."""
-    import pyarrow.compute as pc
-
-    if batch.num_rows > 1 and (
-        batch.num_rows > ROWS or (pc.sum(pc.binary_length(batch["payload"])).as_py() or 0) > PAYLOAD
-    ):
-        half = batch.num_rows // 2
-        yield from _pieces(batch.slice(0, half))
-        yield from _pieces(batch.slice(half))
-    else:
-        yield batch
 
 
 @frozen

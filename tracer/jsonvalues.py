@@ -1,9 +1,10 @@
 """Values as JSON that every reader keeps exact: one rule for all commands, by a column's unit and type.
 
 Readers such as jq hold numbers as doubles, which are whole up to 2^53. So what is an address or a register's value
-(units "address" and "hex") is a string in hexadecimal, ``"0xffffffff81000000"``; bytes are hexadecimal without a
-prefix; flags are a list of their names. Times, counts and sizes are numbers. What has no such unit because it is free
-(an SQL expression, what a spec or a host told) is a number up to 2^53 and beyond it a string: see :func:`exact`.
+(units "address" and "hex", and unsigned 64-bit numbers without a unit, as of an SQL expression) is a string in
+hexadecimal, ``"0xffffffff81000000"``; bytes are hexadecimal without a prefix; flags are a list of their names. Times,
+counts and sizes are numbers. What is free to be anything (other whole numbers of SQL, what a spec or a host told) is a
+number up to 2^53, and beyond it a string in decimal: see :func:`exact`.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +39,7 @@ def _converter(type_: Any, unit: str) -> Convert:
             return _converter(type_.value_type, unit)
         case _ if unit == "flags":
             return flag_names
-        case _ if unit in HEXADECIMAL and is_.is_integer(type_):
+        case _ if is_.is_integer(type_) and (unit in HEXADECIMAL or (is_.is_uint64(type_) and not unit)):
             return hex
         case _ if is_.is_floating(type_):
             return lambda value: value if -float("inf") < value < float("inf") else None  # JSON has no others
@@ -53,7 +54,7 @@ def _converter(type_: Any, unit: str) -> Convert:
         case _ if is_.is_struct(type_):
             inner = {field.name: converter(field.type) for field in type_}
             return lambda value: {name: inner[name](part) for name, part in value.items()}
-        case _ if is_.is_uint64(type_) and unit == "":
+        case _ if is_.is_int64(type_):
             return exact
         case _ if is_.is_boolean(type_) or is_.is_integer(type_) or is_.is_string(type_) or is_.is_null(type_):
             return lambda value: value

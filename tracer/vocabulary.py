@@ -19,9 +19,28 @@ DERIVED = (
     Column("value", "utf8", "", "what was moved: number and meaning; of several items how many, their size and bytes"),
 )
 DECODED = ("what", "meaning", "value")
+_DECODING = ("vcpu", "reason", "addr", "size", "direction", "data", "device")
+# The columns of the trace that each is computed from.
+SOURCES = {
+    "handling_ns": ("t_exit", "t_entry"),
+    "what": _DECODING,
+    "rw": ("direction",),
+    "meaning": (*_DECODING, "count", "flags"),
+    "value": (*_DECODING, "count", "flags", "payload"),
+}
 EXIT = (*COLUMNS, *DERIVED)
 # Names of the release before, which filters and --columns still take.
 FORMER = {"time": "t_exit", "handling": "handling_ns"}
+UNITS = {
+    "ns": "nanoseconds; shown as a duration, t_exit and t_entry as seconds; --where takes 5us, 1.5ms, 2s",
+    "address": "an address; hexadecimal, and a string in JSON",
+    "hex": "a value of bits; hexadecimal, and a string in JSON",
+    "flags": "names of bits: a list in JSON, true or false in --where",
+    "share": "a share of 1; shown in per cent",
+    "bytes": "bytes",
+    "text": "text of the guest's",
+    "number": "a number counted from 0",
+}
 HEXADECIMAL = ("address", "hex")  # units of numbers that are written in hexadecimal
 
 
@@ -31,7 +50,7 @@ def heading(name: str) -> str:
 
 
 def unit(field: Any) -> str:
-    """The unit of a field of an Arrow schema: "ns", "bytes", "address", "hex", "share", "text" or ""."""
+    """The unit of a field of an Arrow schema, one of :data:`UNITS`, or ""."""
     return str((field.metadata or {}).get(b"unit", b""), "utf-8")
 
 

@@ -110,7 +110,7 @@ FLAGS = {
 
 # The trace's columns. There are no nulls; a column that does not apply to a reason is zero or empty.
 COLUMNS = (
-    Column("seq", "uint64", "", "number of the exit on its vCPU, from 0, without holes"),
+    Column("seq", "uint64", "number", "number of the exit on its vCPU, from 0, without holes"),
     Column("vcpu", "uint16", "", "index of the vCPU"),
     Column("t_exit", "int64", "ns", "when KVM_RUN returned to the VMM, since the machine started"),
     Column("t_entry", "int64", "ns", "when the VMM called KVM_RUN again (or the vCPU thread stopped), since the start"),

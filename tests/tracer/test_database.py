@@ -6,9 +6,10 @@ import sys
 import pytest
 from tracefakes import exit_, record_all
 
-from tracer import TraceError, load
+from tracer import TraceError, database, load
 from tracer.cli import main
 from tracer.database import VIEWS, query
+from vmspec import record
 
 
 @pytest.fixture
@@ -40,9 +41,9 @@ def test_a_statement_may_read_the_rows_twice(path):
 
 
 def test_the_console(path):
-    assert rows(path, "SELECT line, t FROM console ORDER BY t") == [
-        {"line": "hello", "t": 0},
-        {"line": "you", "t": 6000},
+    assert rows(path, "SELECT line, t_ns FROM console ORDER BY t_ns") == [
+        {"line": "hello", "t_ns": 0},
+        {"line": "you", "t_ns": 6000},
     ]
 
 
@@ -50,6 +51,70 @@ def test_times_and_addresses_have_their_units(path):
     schema = query(load(path), "SELECT addr, handling_ns, sum(size) AS total FROM exits GROUP BY ALL").schema
     assert [field.metadata[b"unit"] for field in schema] == [b"address", b"ns", b""]
     assert str(schema.field("total").type) == "int64"
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("SELECT count(*) FROM exits", {"seq"}),
+        ("SELECT reason, sum(handling_ns) FROM exits WHERE size = 1 GROUP BY ALL",
+         {"reason", "t_exit", "t_entry", "size"}),
+        ("SELECT reason FROM (SELECT reason, rip, value FROM exits)", {"reason"}),
+        ("SELECT a.addr FROM exits a JOIN exits b ON a.seq = b.seq + 1 WHERE b.unclaimed", {"addr", "seq", "flags"}),
+        ("SELECT line FROM console", set()),
+        ("SELECT rw FROM exits", {"direction"}),
+        ("SELECT 1; SELECT max(rip) FROM exits", {*(column.name for column in record.COLUMNS)}),
+    ],
+)  # fmt: skip
+def test_only_the_columns_that_the_statement_reads_are_unpacked(path, monkeypatch, text, read):
+    trace = load(path)
+    seen, batches = set(), trace.batches
+    monkeypatch.setattr("tracer.database._console", lambda trace: database._console_schema().empty_table())
+    monkeypatch.setattr(trace, "batches", lambda names: seen.update(names) or batches(names))
+    query(trace, text)
+    assert seen == read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM exits",
+        "SELECT * EXCLUDE (payload) FROM exits WHERE rip = 0 AND what LIKE 'COM1%'",
+        "SELECT DISTINCT value FROM exits",
+        "FROM exits SELECT max(t_exit) FILTER (size > 1)",
+        "SUMMARIZE exits",
+        "DESCRIBE exits",
+        "PIVOT exits ON reason USING count(*)",
+        "WITH a AS MATERIALIZED (SELECT addr, data FROM exits) SELECT (SELECT max(data) FROM a), count(*) FROM a",
+        "SELECT lag(t_exit) OVER (PARTITION BY vcpu ORDER BY seq) AS before FROM exits QUALIFY before > 0",
+        "SELECT unnest([addr, rip]) FROM exits",
+        "SELECT e FROM exits e",
+        "SELECT count(*) FROM exits WHERE meaning = '' OR random() < 0",
+        "SELECT 1; SELECT max(rip), min(value) FROM exits",
+    ],
+)
+def test_the_plan_changes_nothing(path, monkeypatch, text):
+    found = rows(path, text)
+    monkeypatch.setattr("tracer.database._read_by", lambda text: database.COLUMNS)
+    assert sorted(map(str, rows(path, text))) == sorted(map(str, found))
+
+
+def test_a_plan_that_names_too_little_is_not_believed(path, monkeypatch):
+    monkeypatch.setattr("tracer.database._read_by", lambda text: ("seq",))
+    assert rows(path, "SELECT max(data) AS data FROM exits") == [{"data": 0xFFFFFFFF}]
+
+
+def test_what_is_of_64_bits_is_exact_in_json(path, capsys):
+    text = """SELECT addr, addr AS a, seq, [addr, seq] AS both, {'data': data} AS held, max(data) OVER () AS most,
+        flags, 1152921504606846976::BIGINT AS large, 3::BIGINT AS small,
+        1267650600228229401496703205376::HUGEINT AS huge, 'nan'::FLOAT AS nan,
+        payload, sum(data) OVER () AS total FROM exits WHERE seq = 10"""
+    assert main(["sql", str(path), text, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["result"] == [
+        {"addr": "0xcfc", "a": "0xcfc", "seq": 10, "both": ["0xcfc", "0xa"], "held": {"data": "0xffffffff"},
+         "most": "0xffffffff", "flags": ["UNCLAIMED"], "large": str(1 << 60), "small": 3, "huge": str(1 << 100),
+         "nan": None, "payload": "", "total": 0xFFFFFFFF}
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

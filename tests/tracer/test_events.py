@@ -161,7 +161,7 @@ def test_every_name_is_one_that_a_filter_takes(rows):
 
 
 def test_large_batches_are_cut(monkeypatch):
-    monkeypatch.setattr("tracer.events.ROWS", 3)
+    monkeypatch.setattr("tracer.decode.batches.ROWS", 3)
     row = {"vcpu": 0, "t_exit": 0, "t_entry": 5, "reason": "hlt", "rip": 0, "addr": 0, "size": 0, "count": 0}
     row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "flags": 0}
     found = list(described([batch_of([{"seq": seq, **row} for seq in range(10)])]))

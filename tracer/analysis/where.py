@@ -25,7 +25,7 @@ from tracer.decode.names import listed, possible
 from tracer.devicenames import called
 from tracer.errors import TraceError
 from tracer.schema import NO_DEVICE
-from tracer.vocabulary import DECODED, EXIT, FORMER, nearest
+from tracer.vocabulary import EXIT, FORMER, SOURCES, nearest
 from vmspec.printable import printable
 from vmspec.record import DIRECTIONS, FLAGS, REASONS
 
@@ -48,11 +48,6 @@ _HEX = re.compile(r"[0-9a-fA-F]+")
 _OPERATORS = {"&&": "and", "||": "or", "!": "not"}
 _COLUMNS = {column.name: column for column in EXIT if column.type != "binary" and column.name != "handling_ns"}
 NAMES = (*(column.name for column in EXIT if column.name != "payload"), *FLAGS)
-# What computing the columns that are not in the trace takes.
-_SOURCES = {
-    **dict.fromkeys(DECODED, ("reason", "addr", "size", "count", "direction", "data", "payload", "device", "flags")),
-    "rw": ("direction",),
-}
 # Times that are compared with a unit; of handling_ns the name says it.
 _CLOCKS = ("t_exit", "t_entry", "time", "handling")
 _COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
@@ -141,9 +136,9 @@ class _Compiler:
         """A filter of a condition."""
         self.columns = set()
         condition = self.condition(node, 0)
-        needed = {source for name in self.columns for source in _SOURCES.get(name, (name,))}
+        needed = {source for name in self.columns for source in SOURCES.get(name, (name,))}
         columns = tuple(name for name in (column.name for column in EXIT) if name in needed)
-        return Filter(self._slice(node), columns, condition, any(name in _SOURCES for name in self.columns))
+        return Filter(self._slice(node), columns, condition, any(name in SOURCES for name in self.columns))
 
     def condition(self, node: ast.expr, depth: int) -> Operand:
         """An operand that is true or false."""

@@ -5,11 +5,12 @@ before it have selected (:class:`tracer.decode.decoder.State`). So only the exit
 others of a batch are told apart by columns and state together, in Arrow, and of each kind one is decoded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracer.decode.decoder import DEPENDENT, READ_ONCE, STATE_ADDRESSES, STATE_PORTS, Decoder, State, first_item, place
 from tracer.rowfile import dicts
+from tracer.vocabulary import DERIVED
 from vmspec.record import FLAGS
 
 ROWS = 1 << 16  # of a batch that is described at a time
@@ -59,29 +60,28 @@ class Describer:
 
     def described(self, batch: Any) -> Any:
         """The batch, of at most ROWS rows, and the columns of :data:`tracer.vocabulary.DERIVED`."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        codes, found = self._kinds(batch)
-        texts = [_dictionary(codes, [getattr(one, name) for one in found]) for name in Described._fields]
-        texts[2] = _with_odd(texts[2], batch)
-        direction = batch["direction"]
-        letters = [_LETTER.get(name, "") for name in direction.dictionary.to_pylist()]
-        columns = {
-            "handling_ns": pc.subtract_checked(batch["t_entry"], batch["t_exit"]),
-            "what": texts[0],
-            "rw": _dictionary(direction.indices.cast(pa.int32()), letters),
-            "meaning": texts[1],
-            "value": texts[2],
-        }
-        for name, column in columns.items():
+        for name, column in self.columns(batch, [column.name for column in DERIVED]).items():
             batch = batch.append_column(name, column)
         return batch
 
-    def names(self, batch: Any) -> Any:
-        """The column `what` alone, as a dictionary array; the batch has reason, addr, size, direction, data, device."""
-        codes, found = self._kinds(batch, names_only=True)
-        return _dictionary(codes, [one.what for one in found])
+    def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Any]:
+        """Those columns of :data:`tracer.vocabulary.DERIVED`; the batch needs no more than what they are made of."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        columns = {}
+        if decoded := [name for name in Described._fields if name in wanted]:
+            codes, found = self._kinds(batch, names_only=decoded == ["what"])
+            columns = {name: _dictionary(codes, [getattr(one, name) for one in found]) for name in decoded}
+        if "value" in columns:
+            columns["value"] = _with_odd(columns["value"], batch)
+        if "rw" in wanted:
+            direction = batch["direction"]
+            letters = [_LETTER.get(name, "") for name in direction.dictionary.to_pylist()]
+            columns["rw"] = _dictionary(direction.indices.cast(pa.int32()), letters)
+        if "handling_ns" in wanted:
+            columns["handling_ns"] = pc.subtract_checked(batch["t_entry"], batch["t_exit"])
+        return {name: columns[name] for name in wanted}
 
     def _kinds(self, batch: Any, names_only: bool = False) -> tuple[Any, list[Described]]:
         """A number for each row, and what is known of the exits with that number; a name does not follow the item."""
@@ -160,6 +160,21 @@ class Describer:
                 self._known.clear()
             known = self._known[kind] = describe(kind)
         return known
+
+
+def pieces(batch: Any) -> Iterator[Any]:
+    """A batch in slices of a bounded size."""
+    import pyarrow.compute as pc
+
+    moved = 0
+    if "payload" in batch.schema.names:
+        moved = pc.sum(pc.binary_length(batch["payload"])).as_py() or 0
+    if batch.num_rows > ROWS or (batch.num_rows > 1 and moved > PAYLOAD):
+        half = batch.num_rows // 2
+        yield from pieces(batch.slice(0, half))
+        yield from pieces(batch.slice(half))
+    else:
+        yield batch
 
 
 _SELECTING = ["reason", "addr", "size", "direction", "data", "device"]
