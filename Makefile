@@ -7,7 +7,7 @@ NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.c
 
 # Programs of Debian's that the build, tests and measurements use, each with its packages.
 BUILD_TOOLS := cc:gcc+libc6-dev
-TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf
+TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf jq:jq
 BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86 trace-cmd:trace-cmd
 
 .PHONY: demo test soak bench lint install setup clean

@@ -32,6 +32,7 @@ COMMANDS = {
     "top": "where a running machine's exits come from, now",
     "kernel": "exits that the kernel handled, beside those that came to userspace",
     "sql": "questions in SQL, answered by DuckDB",
+    "columns": "names, units and meanings of the columns that the commands print",
     "console": "what the guest printed, byte for byte",
     "info": "what was run, where, and whether the trace is complete",
     "export": "a trace for Perfetto, Chrome, flame graphs, Parquet, CSV, Wireshark",

@@ -13,13 +13,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tracer.analysis.tables import schema
 from tracer.decode.batches import Describer, pieces
 from tracer.errors import TraceError
 from tracer.jsonvalues import EXACT
 from tracer.merge import machines
 from tracer.reader import Trace
 from tracer.schema import trace_schema
-from tracer.vocabulary import EXIT, SOURCES
+from tracer.vocabulary import EXIT, SOURCES, exit_schema
 from vmspec.record import FLAGS
 
 _COUNTS = """count(*) AS exits, sum(size * count)::BIGINT AS bytes, sum(handling_ns)::BIGINT AS handling_ns,
@@ -39,6 +40,19 @@ VIEWS = {
 COLUMNS = (*(column.name for column in EXIT), "unclaimed")
 _SOURCES = {**SOURCES, "unclaimed": ("flags",)}
 _UNREAD = "a column of the trace was not read"
+_VIEW_COLUMNS = (
+    ("exits", "int64", "", "how many"),
+    ("bytes", "int64", "bytes", "bytes moved: items times their size"),
+    ("handling_ns", "int64", "ns", "their t_entry - t_exit in all"),
+    ("mean_ns", "int64", "ns", "mean of it"),
+    ("longest_ns", "int64", "ns", "greatest of it"),
+)
+_CONSOLE = (
+    ("t_ns", "int64", "ns", "when the line's first byte was written, since the machine started"),
+    ("gap_ns", "int64", "ns", "time since the first byte of the line before, or since the start"),
+    ("exits", "int64", "", "exits in that time"),
+    ("line", "utf8", "text", "the line"),
+)
 # In memory, without what else Python has, without extensions.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
@@ -105,7 +119,7 @@ def _read_by(text: str) -> Sequence[str]:
         return COLUMNS
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
         _prepare(connection, _Rows(trace_schema({}, []), COLUMNS, lambda names: iter(())), COLUMNS)
-        _add_console(connection, _console_schema().empty_table())
+        _add_console(connection, schema(_CONSOLE).empty_table())
         connection.execute(_LOCK)
         rows = connection.execute(f"EXPLAIN (FORMAT json) {text}").fetchall()
         found = {name for row in rows for plan in json.loads(row[-1]) for name in _scanned(plan)}
@@ -212,13 +226,25 @@ def _console(trace: Trace) -> Any:
         {"t_ns": line.t, "gap_ns": line.gap, "exits": line.row - before, "line": line.text}
         for line, before in zip(lines, befores, strict=False)
     ]
-    return pa.Table.from_pylist(rows, schema=_console_schema())
+    return pa.Table.from_pylist(rows, schema=schema(_CONSOLE))
 
 
-def _console_schema() -> Any:
+def schemas() -> dict[str, Any]:
+    """The schemas of the views."""
     import pyarrow as pa
 
-    return pa.schema([("t_ns", pa.int64()), ("gap_ns", pa.int64()), ("exits", pa.int64()), ("line", pa.utf8())])
+    known = {field.name: field for field in exit_schema()}
+    known["unclaimed"] = pa.field("unclaimed", pa.bool_(), metadata={"unit": "", "doc": "the flag UNCLAIMED"})
+    keys: dict[str, tuple[str, ...]] = {"by_reason": ("reason",), "by_device": ("device",), "by_vcpu": ("vcpu",)}
+    keys |= {"by_port": ("addr", "what", "direction", "size", "device")}
+    keys |= {"unclaimed": ("reason", "addr", "what", "direction", "size")}
+    counts = schema(_VIEW_COLUMNS)
+    timed = [field for field in counts if field.name != "bytes"]
+    whole = ("by_reason", "by_device", "by_vcpu")
+    views = {
+        name: pa.schema([*(known[key] for key in keys[name]), *(counts if name in whole else timed)]) for name in VIEWS
+    }
+    return {"exits": pa.schema([known[name] for name in COLUMNS]), **views, "console": schema(_CONSOLE)}
 
 
 def _with_units(table: Any) -> Any:

@@ -38,10 +38,23 @@ UNITS = {
     "flags": "names of bits: a list in JSON, true or false in --where",
     "share": "a share of 1; shown in per cent",
     "bytes": "bytes",
-    "text": "text of the guest's",
+    "text": "text that a narrow terminal cuts",
     "number": "a number counted from 0",
 }
 HEXADECIMAL = ("address", "hex")  # units of numbers that are written in hexadecimal
+
+
+def exit_schema() -> Any:
+    """The ``pyarrow.Schema`` of :data:`EXIT`, names as texts; fields carry unit and doc."""
+    import pyarrow as pa
+
+    texts = {"reason": pa.utf8(), "direction": pa.utf8(), "device": pa.utf8()}
+    return pa.schema(
+        [
+            pa.field(c.name, texts.get(c.type) or pa.type_for_alias(c.type), metadata={"unit": c.unit, "doc": c.doc})
+            for c in EXIT
+        ]
+    )
 
 
 def heading(name: str) -> str:

@@ -97,15 +97,26 @@ DIRECTIONS = ("none", "read", "write")
 
 # Bits of the flags column.
 FLAGS = {
-    "UNCLAIMED": 1 << 0,  # no device claims any byte: reads gave all ones, writes went nowhere
-    "PYTHON": 1 << 1,  # a device answered in Python
-    "PUBLISHED": 1 << 2,  # answered in C from what the device had published
-    "QUEUED": 1 << 3,  # the bytes were queued in C for the device
-    "PAYLOAD": 1 << 4,  # the data is longer than eight bytes and stands whole in payload
-    "RIP": 1 << 5,  # rip is valid
-    "GAP": 1 << 6,  # exits before this one were dropped because the ring was full
-    "LAST": 1 << 7,  # the vCPU thread stopped here: t_entry is when it stopped
-    "SPLIT": 1 << 8,  # answered in parts: the access crosses the end of a claim, or has 3, 5, 6 or 7 bytes
+    "UNCLAIMED": 1 << 0,
+    "PYTHON": 1 << 1,
+    "PUBLISHED": 1 << 2,
+    "QUEUED": 1 << 3,
+    "PAYLOAD": 1 << 4,
+    "RIP": 1 << 5,
+    "GAP": 1 << 6,
+    "LAST": 1 << 7,
+    "SPLIT": 1 << 8,
+}
+FLAG_DOCS = {
+    "UNCLAIMED": "no device claims any byte: reads gave all ones, writes went nowhere",
+    "PYTHON": "a device answered in Python",
+    "PUBLISHED": "answered in C from what the device had published",
+    "QUEUED": "the bytes were queued in C for the device",
+    "PAYLOAD": "the data is longer than eight bytes and stands whole in payload",
+    "RIP": "rip is valid",
+    "GAP": "exits before this one were dropped because the ring was full",
+    "LAST": "the vCPU thread stopped here: t_entry is when it stopped",
+    "SPLIT": "answered in parts: the access crosses the end of a claim, or has 3, 5, 6 or 7 bytes",
 }
 
 # The trace's columns. There are no nulls; a column that does not apply to a reason is zero or empty.

@@ -84,7 +84,7 @@ def test_csv_of_what_is_nested_or_bytes(path, capsys):
     assert main(["diff", str(path), str(path), "--table", "rows", "--csv"]) == 0
     query = "select list(seq order by seq) as seqs, first('a'::blob) as bytes from exits where seq < 2"
     assert main(["sql", str(path), query, "--csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[-2:] == ['"seqs","bytes"', '"[0, 1]","61"']
+    assert capsys.readouterr().out.splitlines()[-2:] == ['"seqs","bytes"', '"[""0x0"", ""0x1""]","61"']
 
 
 def test_equal_traces_have_phases(path, capsys):

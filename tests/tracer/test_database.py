@@ -69,7 +69,7 @@ def test_times_and_addresses_have_their_units(path):
 def test_only_the_columns_that_the_statement_reads_are_unpacked(path, monkeypatch, text, read):
     trace = load(path)
     seen, batches = set(), trace.batches
-    monkeypatch.setattr("tracer.database._console", lambda trace: database._console_schema().empty_table())
+    monkeypatch.setattr("tracer.database._console", lambda trace: database.schema(database._CONSOLE).empty_table())
     monkeypatch.setattr(trace, "batches", lambda names: seen.update(names) or batches(names))
     query(trace, text)
     assert seen == read

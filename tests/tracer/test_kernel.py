@@ -15,6 +15,7 @@ from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, no
 from tracer.analysis.kernel_details import by_detail
 from tracer.analysis.kernel_spans import spans
 from tracer.cli import main
+from tracer.commands.columns import schemas
 from tracer.errors import TraceError
 from tracer.kernelfile import KernelRecorder, KernelTable
 from vmspec.kernel_record import COLUMNS, EVENTS
@@ -345,6 +346,13 @@ def test_a_copied_pair_stays_a_pair(make, tmp_path):
     shutil.copy(trace.path, tmp_path / "other.arrow")
     shutil.copy(trace.kernel.path, tmp_path / "other.kernel.arrow")
     assert tracer.load(tmp_path / "other.arrow").kernel.table.num_rows == len(STORY)
+
+
+def test_the_columns_listed_are_those_printed(make, monkeypatch):
+    shown = {}
+    monkeypatch.setattr("tracer.commands.kernel.show", lambda tables, *_: shown.update(tables))
+    assert main(["kernel", str(make([ROWS], STORY, summary=RAN).path)]) == 0
+    assert {name: table.schema for name, table in shown.items()} == schemas()["kernel"]
 
 
 def test_the_documentation_has_every_column_and_event():

@@ -107,7 +107,7 @@ def test_by_time_the_order_is_another(tmp_path):
 def test_what_no_device_claims_says_what_and_where(summary):
     [row] = summary.tables["unclaimed"].to_pylist()
     assert row == {
-        "reason": "io", "addr": 0x80, "direction": "write", "size": 2, "samples": 2,
+        "reason": "io", "addr": 0x80, "what": "POST code", "direction": "write", "size": 2, "samples": 2,
         "data": 0xFFFF, "values": 1, "rip": 0x1000, "rips": 2,
     }  # fmt: skip
 

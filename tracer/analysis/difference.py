@@ -6,14 +6,15 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.alignment import Alignment, align
-from tracer.analysis.hunks import Line, hunks, rows_table
-from tracer.analysis.runs import metadata
-from tracer.analysis.tables import field
+from tracer.analysis.hunks import Line, hunks, rows_schema, rows_table
+from tracer.analysis.runs import metadata, metadata_schema
+from tracer.analysis.tables import field, named_schema, with_names
 from tracer.analysis.timeline import timeline
-from tracer.analysis.totals import changes, totals
+from tracer.analysis.totals import changes, changes_schema, totals
 from tracer.reader import Trace
 from vmspec.record import FLAGS
 
+ADDRESS = ("device", "reason", "addr", "direction")
 COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payload", "device")
 
 
@@ -47,10 +48,24 @@ def compare(a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000
     ours, theirs = totals(a), totals(b)
     tables["reasons"] = changes(ours, theirs, ["reason"], every=True)
     tables["devices"] = changes(ours, theirs, ["device"], every=True)
-    tables["addresses"] = changes(ours, theirs, ["device", "reason", "addr", "direction"])
+    tables["addresses"] = with_names(changes(ours, theirs, ADDRESS))
     around = hunks(a, b, alignments, columns, context)
     tables |= {"metadata": metadata(a, b), "rows": rows_table(around)}
     return Difference(same, columns, alignments, around, tables, tuple(notes))
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas of :class:`Difference`'s tables."""
+    return {
+        "vcpus": vcpus_schema(),
+        "differences": differences_schema(),
+        "phases": phases_schema(),
+        "reasons": changes_schema(["reason"]),
+        "devices": changes_schema(["device"]),
+        "addresses": named_schema(changes_schema(ADDRESS)),
+        "metadata": metadata_schema(),
+        "rows": rows_schema(),
+    }
 
 
 def vcpus_schema() -> Any:

@@ -56,6 +56,11 @@ class Change:
     differs: bool
 
 
+def schemas() -> dict[str, Any]:
+    """The schemas of :class:`Distributions`'s tables."""
+    return {"times": distribution_schema("ns"), "exits": distribution_schema("")}
+
+
 def distribution_schema(unit: str) -> Any:
     """One row for each quantity, those that differ first; ``unit`` is "ns" or "" for a number of exits."""
     import pyarrow as pa

@@ -6,12 +6,17 @@ from typing import Any
 
 from attrs import frozen
 
-from tracer.analysis.exits import Tally, grouping
+from tracer.analysis.exits import Tally, grouping, schema
 from tracer.analysis.scan import scan
 from tracer.analysis.symbols import namer
 from tracer.reader import Trace
 
 BY = ("reason", "device", "addr", "direction", "size", "vcpu")
+
+
+def schemas(by: Sequence[str] = ("device",)) -> dict[str, Any]:
+    """The schemas of :class:`Hot`'s tables."""
+    return {"symbols": schema(["symbol", *by]), "rips": schema(["place", "rip", *by])}
 
 
 @frozen

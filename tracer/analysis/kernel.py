@@ -30,6 +30,17 @@ TIME = (
 )
 
 
+def schemas() -> dict[str, Any]:
+    """The schemas of the tables of this module, by the names that `vmtrace kernel` gives them."""
+    return {
+        "reasons": reasons_schema(),
+        "time": time_schema(),
+        "times": times_schema(),
+        "vcpus": vcpus_schema(),
+        "events": events_schema(),
+    }
+
+
 def reasons_schema() -> Any:
     """The schema of :func:`by_reason`: exits of one reason, all vCPUs together."""
     return schema(

@@ -7,8 +7,9 @@ from attrs import frozen
 
 from tracer.analysis.account import SUMS, Account, account_of, balance, rows_of
 from tracer.analysis.exits import Tally, grouping
+from tracer.analysis.exits import schema as exits_schema
 from tracer.analysis.scan import Grouping, scan
-from tracer.analysis.tables import table
+from tracer.analysis.tables import named_schema, schema, table, with_names
 from tracer.counters import Counters, counters, numbers, reconcile
 from tracer.reader import Trace
 from vmspec.record import FLAGS
@@ -62,6 +63,21 @@ _RUN = (
 )
 
 
+_NOTES = (("note", "utf8", "", "how the trace and KVM's counters agree"),)
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas of :class:`Summary`'s tables."""
+    tables = {"vcpu": _VCPUS, "kernel": _KERNEL, "counters": _COUNTERS, "run": _RUN, "notes": _NOTES}
+    return {
+        "reason": exits_schema(["reason"]),
+        "device": exits_schema(["device"]),
+        "address": named_schema(exits_schema(PLACE)),
+        "unclaimed": named_schema(schema(_UNCLAIMED)),
+        **{name: schema(columns) for name, columns in tables.items()},
+    }
+
+
 @frozen
 class Summary:
     """``tables`` by name, in the order of a report:
@@ -104,13 +120,13 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
     tables = {
         "reason": reasons,
         "device": tally.table(["device"], sort),
-        "address": _moving(tally).table(PLACE, sort),
+        "address": with_names(_moving(tally).table(PLACE, sort)),
         "unclaimed": _unclaimed(lost),
         "vcpu": vcpus,
         "kernel": _kernel(vcpus, closing, counted),
         "counters": table(_COUNTERS, [(c.vcpu, name, value) for c in counted for name, value in c.kvm.items()]),
         "run": table(_RUN, [tuple(whole.values())]),
-        "notes": table((("note", "utf8", "", "how the trace and KVM's counters agree"),), [(note,) for note in notes]),
+        "notes": table(_NOTES, [(note,) for note in notes]),
     }
     return Summary(tally.samples, trace.complete, times.end, result, notes, tables)
 
@@ -161,7 +177,7 @@ def _unclaimed(lost: Any) -> Any:
         (*place, sum(values.values()), _most(values), len(values), _most(rips), len(rips))
         for place, (values, rips) in places.items()
     ]
-    return table(_UNCLAIMED, sorted(rows, key=lambda row: (-row[4], row[:4])))
+    return with_names(table(_UNCLAIMED, sorted(rows, key=lambda row: (-row[4], row[:4]))))
 
 
 def _most(counts: Mapping[Any, int]) -> Any:

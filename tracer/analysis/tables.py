@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tracer.decode import named
 from tracer.errors import TraceError
 
 Columns = Sequence[tuple[str, str, str, str]]
@@ -34,3 +35,26 @@ def table(columns: Columns, rows: Sequence[Sequence[Any]]) -> Any:
     except (pa.ArrowException, OverflowError) as error:
         raise TraceError(f"the trace is damaged: its times or counts are beyond all measure ({error})") from error
     return pa.table(arrays, schema=kinds)
+
+
+def named_schema(kinds: Any) -> Any:
+    """A schema with the column ``what`` after ``addr``; the name says what ``reason`` does, a detail from there on."""
+    import pyarrow as pa
+
+    what = field(
+        "what", pa.utf8(), "name of the port, register or MSR, as `vmtrace events` has it; else where it is", "text"
+    )
+    at = kinds.get_field_index("reason")
+    reason = kinds.field(at).with_metadata({**kinds.field(at).metadata, "detail": "1"})
+    return kinds.set(at, reason).insert(kinds.get_field_index("addr") + 1, what)
+
+
+def with_names(rows: Any) -> Any:
+    """A table by reason, addr, direction and more, of :func:`named_schema`."""
+    import pyarrow as pa
+
+    keys = [name for name in ("reason", "addr", "size", "direction", "device") if name in rows.column_names]
+    names = [named(**row) if row["addr"] is not None else "" for row in rows.select(keys).to_pylist()]
+    kinds = named_schema(rows.schema)
+    columns = {**{name: rows[name] for name in rows.column_names}, "what": pa.array(names, pa.utf8())}
+    return pa.table([columns[name] for name in kinds.names], schema=kinds)

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.account import run_end
-from tracer.analysis.tables import table
+from tracer.analysis.tables import schema, table
 from tracer.console import Console, Line
 from tracer.errors import TraceError
 from tracer.merge import machines
@@ -55,6 +55,11 @@ _PHASES = (
     *_SPAN,
     ("lines", "int64", "", "lines in it"),
 )
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas of :class:`Timeline`'s tables."""
+    return {"phases": schema(_PHASES), "lines": schema(_LINES)}
 
 
 @frozen

@@ -1,0 +1,75 @@
+"""``vmtrace columns``: the columns of each command's tables: names, types, units, meanings."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from tracer.errors import TraceError
+from tracer.output import add_formats, show
+from tracer.vocabulary import UNITS, exit_schema, nearest
+from vmspec.record import FLAG_DOCS
+
+# Names of the schema's types in a few words.
+_TYPES = {"string": "text", "double": "float", "list<item: string>": "list of texts", "binary": "bytes"}
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.epilog = (
+        "Names are the same in headings, JSON, CSV, Parquet, --columns, --where and SQL. A heading leaves out the unit "
+        "that each cell shows: handling stands above 12.3 us and is handling_ns; share% is the share in per cent."
+    )
+    parser.add_argument("command_", metavar="COMMAND", nargs="?", help="only of this command; default: of all")
+    add_formats(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the columns: by command and table, and what the units mean."""
+    import pyarrow as pa
+
+    known = schemas()
+    if options.command_ is not None and options.command_ not in known:
+        hint = nearest(options.command_, list(known))
+        raise TraceError(f"no command that prints columns is called {options.command_!r}; {hint}")
+    rows = [
+        {
+            "command": command,
+            "table": table,
+            "column": field.name,
+            "type": _TYPES.get(str(field.type), str(field.type)),
+            "unit": field.metadata.get(b"unit", b"").decode(),
+            "meaning": field.metadata.get(b"doc", b"").decode(),
+        }
+        for command, tables in known.items()
+        if options.command_ in (None, command)
+        for table, schema in tables.items()
+        for field in schema
+    ]
+    if options.command_ in (None, "events"):
+        rows += [
+            {"command": "events", "table": "exits", "column": name, "type": "flag", "unit": "", "meaning": meaning}
+            for name, meaning in FLAG_DOCS.items()
+        ]
+    names = ("command", "table", "column", "type", "unit", "meaning")
+    columns = pa.Table.from_pylist(rows, schema=pa.schema([(name, pa.utf8()) for name in names]))
+    units = pa.table({"unit": [*UNITS], "meaning": [*UNITS.values()]})
+    options.all = True
+    show({"columns": columns, "units": units}, options)
+    return 0
+
+
+def schemas() -> Mapping[str, Mapping[str, Any]]:
+    """The schemas of each command's tables, whose fields carry unit and doc."""
+    from tracer import database
+    from tracer.analysis import difference, distribution, hot, kernel, kernel_details, summary, timeline
+
+    return {
+        "events": {"exits": exit_schema()},
+        "summary": summary.schemas(),
+        "timeline": timeline.schemas(),
+        "hot": hot.schemas(),
+        "diff": difference.schemas(),
+        "diff --stat": distribution.schemas(),
+        "kernel": {**kernel.schemas(), "details": kernel_details.details_schema()},
+        "sql": database.schemas(),
+    }
