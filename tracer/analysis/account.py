@@ -83,10 +83,16 @@ class Rows:
     last: int
     stopped: int | None
 
+    def joined(self, other: "Rows") -> "Rows":
+        """With later rows of the same vCPU."""
+        stopped = self.stopped if other.stopped is None else other.stopped
+        samples, handling = self.samples + other.samples, self.handling_ns + other.handling_ns
+        return Rows(samples, handling, min(self.first, other.first), max(self.last, other.last), stopped)
+
 
 def account(trace: Trace) -> Account:
     """The account of a trace, in one pass over its rows."""
-    return balance(trace, rows_of(scan(trace, SUMS)[0]))
+    return balance(trace.summary, trace.spec, rows_of(scan(trace, SUMS)[0]))
 
 
 def rows_of(sums: Any) -> dict[int, Rows]:
@@ -109,35 +115,36 @@ def account_of(trace: Trace, handled: Mapping[int, tuple[int, int]]) -> Account:
             if not missing:
                 break
     found = regroup(pa.concat_tables(parts), ENDS.keys, ENDS.aggregates).to_pylist() if parts else []
-    return balance(trace, {vcpu: Rows(*handled[vcpu], **row) for row in found if (vcpu := row.pop("vcpu")) in handled})
+    rows = {vcpu: Rows(*handled[vcpu], **row) for row in found if (vcpu := row.pop("vcpu")) in handled}
+    return balance(trace.summary, trace.spec, rows)
 
 
 def run_end(trace: Trace, last: int = 0, vcpus: Iterable[int] | None = None) -> int:
     """When the run ended, in ns since time 0, for an analysis that knows the ``last`` t_entry of the rows itself; in a
     merged trace the run of some of its ``vcpus``."""
-    said = _Said(trace)
+    said = _Said(trace.summary, trace.spec)
     return said.end(last, range(said.vcpus) if vcpus is None else vcpus, whole=vcpus is None)
 
 
-def balance(trace: Trace, rows: Mapping[int, Rows]) -> Account:
-    """The account, of what the rows of each vCPU say."""
-    said = _Said(trace)
+def balance(summary: Mapping[str, Any] | None, spec: Mapping[str, Any], rows: Mapping[int, Rows]) -> Account:
+    """The account, of a trace's closing summary, its spec, and what the rows of each vCPU say."""
+    said = _Said(summary, spec)
     vcpus = sorted({*range(said.vcpus), *rows})
     end = said.end(max((one.last for one in rows.values()), default=0), vcpus)
-    halted = {counted.vcpu: counted.halted_ns for counted in counters(trace.summary or {})}
+    halted = {counted.vcpu: counted.halted_ns for counted in counters(summary or {})}
     return Account(end, {vcpu: said.life(vcpu, rows.get(vcpu), end, halted.get(vcpu)) for vcpu in vcpus})
 
 
 class _Said:
     """What the closing summary says of times, believed where it can be so."""
 
-    def __init__(self, trace: Trace) -> None:
-        closing = trace.summary or {}
+    def __init__(self, summary: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> None:
+        closing = summary or {}
         self._start, self._stop, self._open = (_times(closing.get(key)) for key in ("start_ns", "stop_ns", "open_ns"))
         self._duration = next(iter(_times([closing.get("duration_ns")])), None) or 0
         rows = closing.get("rows")
         listed = max(len(self._start), len(self._stop), len(rows) if isinstance(rows, list) else 0)
-        vm = trace.spec.get("vm")
+        vm = spec.get("vm")
         planned = vm.get("vcpus") if isinstance(vm, dict) else None
         self.vcpus = min(listed or (planned if isinstance(planned, int) else 0), VCPUS)
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from tracer.analysis.account import run_end
 from tracer.reader import Trace, machine_name
 from vmspec.pathtext import to_text
 
@@ -15,8 +16,8 @@ def facts(trace: Trace) -> dict[str, Any]:
 
     ``trace``: path, kind, format, bytes, rows, bytes_per_exit, recorded_bytes, first_ns, last_ns.
     ``complete``: complete, why, dropped, interrupted.
-    ``run``: name, result, duration_ns, started (ISO 8601, UTC), version (of vmrun), vcpus (rows of each), devices,
-    images, overrides.
+    ``run``: name, result, duration_ns (so far, of a run that goes on), started (ISO 8601, UTC), version (of vmrun),
+    vcpus (rows of each), devices, images, overrides.
     ``host``, ``clock`` and ``spec``: as recorded. ``other``: keys of the metadata that are none of these.
     """
     import pyarrow.compute as pc
@@ -54,7 +55,7 @@ def facts(trace: Trace) -> dict[str, Any]:
         "run": {
             "name": machine_name(trace.spec) or None,
             "result": closing.get("result"),
-            "duration_ns": closing.get("duration_ns"),
+            "duration_ns": run_end(trace, last),
             "started": trace.metadata.get("vmrun.started"),
             "version": trace.metadata.get("vmrun.version"),
             "vcpus": {str(vcpu): count for vcpu, count in sorted(rows.items())},

@@ -5,6 +5,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from tracer.analysis.account import SUMS, Rows, rows_of
+from tracer.analysis.scan import grouped
 from tracer.decode import name
 
 KEPT = 4096  # places told apart; a guest that touches more has the others counted together
@@ -50,15 +52,17 @@ class Counts:
 
 @define
 class Rates:
-    """What was counted of the batches given to :meth:`add`. ``last_ns`` is the latest t_entry; ``span_ns`` the time
-    of the trace that the ``new_`` counts are of.
+    """What was counted of the batches given to :meth:`add`. ``last_ns`` is until when exits are known; ``span_ns`` the
+    time of the trace that the ``new_`` counts are of.
 
-    ``halts`` are each vCPU's hlt exits, in whose handling it is idle; they count in ``vcpus`` too.
+    ``halts`` are each vCPU's hlt exits, in whose handling it is idle; they count in ``vcpus`` too. ``rows`` are each
+    vCPU's, for the account of time.
     """
 
     vcpus: dict[int, Counts] = field(factory=dict)
     halts: dict[int, Counts] = field(factory=dict)
     places: dict[Place, Counts] = field(factory=dict)
+    rows: dict[int, Rows] = field(factory=dict)
     last_ns: int = 0
     turned_ns: int = 0
 
@@ -87,7 +91,13 @@ class Rates:
             self.vcpus.setdefault(row["vcpu"], Counts()).add(exits, handling)
             if row["reason"] == "hlt":
                 self.halts.setdefault(row["vcpu"], Counts()).add(exits, handling)
-        self.last_ns = max(self.last_ns, pc.max(batch["t_entry"]).as_py() or 0)
+        for vcpu, rows in rows_of(grouped(SUMS.prepared(pa.Table.from_batches([batch])), SUMS)).items():
+            self.rows[vcpu] = self.rows[vcpu].joined(rows) if vcpu in self.rows else rows
+        self.until(pc.max(batch["t_entry"]).as_py() or 0)
+
+    def until(self, ns: int) -> None:
+        """All exits until then are counted."""
+        self.last_ns = max(self.last_ns, ns)
 
     def turn(self) -> None:
         """Begin a new time of which rates are told."""

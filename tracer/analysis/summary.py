@@ -105,7 +105,7 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
     groups, lost, *found = scan(trace, KINDS, LOST, *([SUMS] if trace.kind == "stream" else []))
     tally = Tally.of(groups)
     handled = {row["vcpu"]: (row["samples"], row["time_ns"]) for row in tally.table(["vcpu"]).to_pylist()}
-    times = balance(trace, rows_of(found[0])) if found else account_of(trace, handled)
+    times = balance(trace.summary, trace.spec, rows_of(found[0])) if found else account_of(trace, handled)
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["samples"].to_pylist(), strict=True))

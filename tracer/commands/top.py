@@ -7,16 +7,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tracer.analysis.account import balance
 from tracer.analysis.rates import Rates
 from tracer.errors import TraceError
 from tracer.follow import POLL, Follower, follow, recording
 from tracer.live import live, screen
 from tracer.reader import machine_name, read_spec
+from tracer.vitals import vitals
 from vmspec.commandline import complain
 from vmspec.printable import printable
-from vmspec.tracefiles import exists, stream_path
+from vmspec.tracefiles import exists, ring_path, stream_path
 
-SILENT = 1.5  # seconds; a recorder that has exits writes each second, so that after this long there are none
+SILENT = 1.5  # seconds to wait at most for news, past the interval: the recorder looks each second
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -62,33 +64,35 @@ def _on_terminal(looks: Iterator[tuple[str, bool]]) -> bool:
 def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Iterator[tuple[str, bool]]:
     """A screen each interval, and whether it is the final one."""
     follower.started()
-    title = printable(machine_name(read_spec(follower.path, follower.metadata)) or follower.path.name)
+    spec = read_spec(follower.path, follower.metadata)
+    title = printable(machine_name(spec) or follower.path.name)
+    ring = ring_path(follower.path)
     count = 0
     current = False  # what was recorded before this command came has been read
     due = time.monotonic() + options.interval
-    heard = time.monotonic()
     while True:
-        batch = follower.next()
-        if batch is not None:
+        now = None if follower.ended else vitals(ring)  # before the batches: they go at least so far
+        while (batch := follower.next()) is not None:
             rates.add(batch)
-            heard = time.monotonic()
+            if current and time.monotonic() >= due:
+                break  # there may always be more
         width, height = shutil.get_terminal_size((100, 24))
         lines = height - 1 if sys.stdout.isatty() else None
         if follower.ended:
-            yield screen(f"{title} (ended)", rates, True, width, lines), True
+            yield screen(f"{title} (ended)", rates, balance(follower.summary, spec, rates.rows), width, lines), True
             return
-        if batch is None and not current:
+        if now is not None and batch is None:
+            rates.until(now.seen_ns)
+        if not current:
             current = True
             rates.turn()
-            due = time.monotonic() + options.interval
-        elif current and time.monotonic() >= due and (rates.span_ns or time.monotonic() - heard > SILENT):
-            yield screen(title, rates, False, width, lines), False
+        elif time.monotonic() >= due and (rates.span_ns or time.monotonic() >= due + SILENT):
+            yield screen(title, rates, now, width, lines), False
             rates.turn()
             due = time.monotonic() + options.interval
             if (count := count + 1) == options.count:
                 return
-        elif batch is None:
-            time.sleep(min(POLL, max(due - time.monotonic(), 0.01)))
+        time.sleep(min(POLL, max(due - time.monotonic(), 0.01)))
 
 
 def _find(named: str) -> Follower:

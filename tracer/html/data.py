@@ -6,8 +6,11 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis import exits
+from tracer.analysis.account import account
 from tracer.analysis.chunks import chunks
 from tracer.analysis.density import Binned, Density
+from tracer.analysis.kernel import by_event, by_handling, by_reason, summed, time_by_vcpu
+from tracer.analysis.kernel_details import by_detail
 from tracer.analysis.summary import summarise
 from tracer.analysis.timeline import slowest_first, timeline
 from tracer.html.consoletext import LINES, Text, console_text, readable
@@ -34,7 +37,8 @@ class Findings:
     ``tables`` are those of :func:`tracer.analysis.summary.summarise`, ``rips`` the exits by RIP, device and reason
     (:func:`tracer.analysis.exits.schema`); ``densities`` are by device and reason, and by vCPU where there are several.
     ``phases``, ``waits`` (the longest first) and ``console`` are of :func:`tracer.analysis.timeline.timeline`.
-    ``notes`` are sentences on what the trace has and lacks.
+    ``kernel`` are tables of :mod:`tracer.analysis.kernel` by name, none where its events were not recorded. ``notes``
+    are sentences on what the trace has and lacks.
     """
 
     rows: int
@@ -46,6 +50,7 @@ class Findings:
     console: Text
     phases: Any
     waits: tuple[Wait, ...]
+    kernel: Mapping[str, Any]
 
 
 def gather(trace: Any) -> Findings:
@@ -82,4 +87,15 @@ def gather(trace: Any) -> Findings:
             for row in slowest_first(boot.lines).slice(0, WAITS).to_pylist()
             if row["gap_ns"] > 0
         ),
+        kernel=_kernel(trace),
     )
+
+
+def _kernel(trace: Any) -> dict[str, Any]:
+    """What ``vmtrace kernel`` shows first, where there is something."""
+    if trace.kernel is None:
+        return {}
+    times = account(trace)
+    sums = summed(trace, times)
+    tables = {"reasons": by_reason(by_handling(sums)), "time": time_by_vcpu(sums, times), "details": by_detail(trace)}
+    return tables | {"events": by_event(trace)}

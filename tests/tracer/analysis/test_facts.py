@@ -44,6 +44,12 @@ def test_why_something_is_missing(tmp_path, summary, why):
     assert why in facts(load(tmp_path / "boot.arrow"))["complete"]["why"]
 
 
+def test_the_length_goes_to_the_run_s_end(tmp_path):
+    closing = {"complete": False, "stop_ns": [None], "start_ns": [1000], "open_ns": [7000]}
+    record_all(tmp_path / "boot.arrow", [[numbered(0, 0)]], summary=closing)
+    assert facts(load(tmp_path / "boot.arrow"))["run"]["duration_ns"] == 7000
+
+
 def test_no_exits(tmp_path, capsys):
     record_all(tmp_path / "boot.arrow", [[]])
     assert facts(load(tmp_path / "boot.arrow"))["trace"]["bytes_per_exit"] is None

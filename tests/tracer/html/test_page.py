@@ -8,6 +8,8 @@ import pytest
 import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kernelfakes import RAN, ROWS, STORY
+from kernelfakes import record as record_kernel
 from smallboot import exits_of_a_boot
 from tracefakes import exit_
 
@@ -56,6 +58,25 @@ def test_a_trace_that_is_not_complete_says_so(record, page):
 
 def test_a_trace_without_exits_has_a_page(record, page):
     assert "Nothing was printed." in Reader(page(record([[]]))).text
+
+
+def test_a_hang_is_in_kvm_run_to_its_end(record, page):
+    stats = {"start": [{"halt_wait_ns": 0}], "end": [{"halt_wait_ns": 2 * 10**9}]}
+    closing = {"duration_ns": 3 * 10**9, "start_ns": [1000], "stop_ns": [3 * 10**9], "open_ns": [None], "stats": stats}
+    text = Reader(page(record([[exit_(1_000_000, data=b"a\n")]], summary=closing))).text
+    assert "0 1 1.00 us 1.00 s 2.00 s 100 ns 0 ns" in text
+    assert "Length 3.00 s" in text
+    assert "0.001 s 3.00 s 1 100 ns (the end of the run)" in text
+
+
+def test_the_kernel_s_own_events(tmp_path, page, record):
+    path = record([ROWS], summary=RAN)
+    assert "The kernel's own events" not in Reader(page(path)).text
+    record_kernel(path, STORY)
+    text = Reader(page(path)).text
+    for expected in ("The kernel's own events", "0 20 ns 30 ns 320 ns 630 ns 200 ns 300 ns 100 ns", "ioio 1 0 1",
+                     "kvm_page_fault 0x0 to 0x1fffff 1", "kvm_cpuid 0"):  # fmt: skip
+        assert expected in text
 
 
 def test_symbols_stand_beside_rips(boot, page):
