@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -33,6 +33,8 @@ KERNEL_PACKAGE = r"^linux-image-{version}[.][0-9]+(-[0-9]+|[+]deb[0-9]+){flavour
 
 # Linux's Documentation/arch/x86/boot.rst: the setup header says where the compressed kernel proper lies.
 SETUP_SECTS, MAGIC, PAYLOAD_OFFSET = 0x1F1, 0x202, 0x248
+
+MODULE_SIGNED = b"~Module signature appended~\n"
 
 # The payload's compression by its first bytes; where Python cannot undo it: the program and its package.
 GZIP, XZ = b"\x1f\x8b", b"\xfd7zXZ\x00"
@@ -116,18 +118,41 @@ def modules(kernel: Kernel, names: Sequence[str]) -> dict[str, bytes]:
     return loaded
 
 
+def unsigned(module: bytes) -> bytes:
+    """A module without its signature, which takes an emulated processor long to check.
+
+    Linux's include/linux/module_signature.h: the signature, 12 bytes that end with its length, a line of text.
+    """
+    if not module.endswith(MODULE_SIGNED):
+        return module
+    end = len(module) - len(MODULE_SIGNED)
+    return module[: end - 12 - int.from_bytes(module[end - 4 : end], "big")]
+
+
 def program(name: str, package: str) -> str:
     """The path of a program, whose package is installed if it is missing and we may."""
-    if shutil.which(name) is None:
-        if os.geteuid() != 0:
-            raise DebianError(f"{name} is missing: run apt-get install {package} as root")
-        _say(f"installing {package}")
-        install = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", package]
-        _or_after_update(lambda: _run(install))
-    path = shutil.which(name)
-    if path is None:
-        raise DebianError(f"{package} is installed, and {name} is not in PATH")
-    return path
+    programs({name: package})
+    return str(shutil.which(name))
+
+
+def programs(packages: Mapping[str, str]) -> None:
+    """Install the packages of those programs (or files, by their paths) that are missing, all at once, if we may."""
+    missing = sorted({package for name, package in packages.items() if shutil.which(name) is None and not _file(name)})
+    if not missing:
+        return
+    if os.geteuid() != 0:
+        absent = [name for name, package in packages.items() if package in missing]
+        raise DebianError(f"{', '.join(absent)} missing: run apt-get install {' '.join(missing)} as root")
+    _say(f"installing {' '.join(missing)}")
+    install = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *missing]
+    _or_after_update(lambda: _run(install))
+    for name, package in packages.items():
+        if shutil.which(name) is None and not _file(name):
+            raise DebianError(f"{package} is installed, and there is no {name}")
+
+
+def _file(name: str) -> bool:
+    return name.startswith("/") and Path(name).exists()
 
 
 def _package(alias: str, find: Callable[[], str], *, update: bool) -> Path:
