@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.bench import compare, linux, page, peers, process, record, scale, startup
+from tests.bench import compare, linux, page, peers, process, record, rows, scale, startup
 from tests.bench.figure import Figure
 
 OUT = Path("build/bench.json")
@@ -16,6 +16,7 @@ PARTS = {
     "startup": startup.measure,
     "linux": linux.measure,
     "scale": scale.measure,
+    "rows": rows.measure,
     "compare": compare.measure,
     "page": page.measure,
     "peers": peers.measure,

@@ -1,7 +1,8 @@
-"""``vmtrace`` beside `perf kvm stat report` and `trace-cmd report`, on the same number of events.
+"""``vmtrace`` beside `perf kvm stat report`, `perf script` and `trace-cmd report`, on the same number of events.
 
 Both record a guest's flood of exits in the lab, where KVM has its tracepoints; `vmtrace` reads a long trace of as many
-rows. perf counts, as ``vmtrace summary`` does; trace-cmd prints every event, as ``vmtrace events`` does.
+rows. `perf kvm stat` counts, as ``vmtrace summary`` does; `perf script` and trace-cmd print every event, as ``vmtrace
+events`` does.
 """
 
 import re
@@ -39,6 +40,7 @@ def measure() -> list[Figure]:
                 ["perf", "kvm", "-i", str(data), "stat", "report", "--event=vmexit"],
                 int(counted[1]),
             ),
+            *beside("events", "perf script", ["perf", "script", "-i", str(data)], int(counted[1])),
             *beside(
                 "events", "trace-cmd report", ["trace-cmd", "report", "-i", str(events)], listed.stdout.count(": kvm_")
             ),
@@ -62,11 +64,20 @@ def record(folder: Path) -> None:
 def beside(command: str, name: str, peer: list[str], events: int) -> list[Figure]:
     """A command on so many rows beside its peer on so many events."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "boot.arrow")
+        path, one = Path(folder, "boot.arrow"), Path(folder, "one.arrow")
         longtrace.write(path, events)
-        ours, theirs = (min(cost(each).seconds for _ in range(3)) for each in (vmtrace(command, path), peer))
+        longtrace.write(one, 1)
+        costs = [[cost(each) for each in (vmtrace(command, path), peer, vmtrace(command, one))] for _ in range(3)]
+    ours, theirs = (min(turn[side].seconds for turn in costs) for side in (0, 1))
+    cpu, peer_cpu, start = (min(turn[side].cpu for turn in costs) for side in range(3))
     number = f"{events / 1e3:.0f} thousand events"
+    rows = [
+        Figure(f"{name}: CPU", peer_cpu / events * 1e6, "us/event"),
+        Figure(f"vmtrace {command} without its start: CPU", (cpu - start) / events * 1e6, "us/row"),
+        Figure(f"vmtrace {command} / {name}, CPU a row", (cpu - start) / peer_cpu, "ratio", 1.0),
+    ]
     return [
+        *rows,
         Figure(f"{name}, {number}", theirs, "s"),
         Figure(f"vmtrace {command}, {number}", ours, "s"),
         Figure(f"vmtrace {command} / {name}", ours / theirs, "ratio"),
