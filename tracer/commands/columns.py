@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
             "command": command,
             "table": table,
             "column": field.name,
-            "type": _TYPES.get(str(field.type), str(field.type)),
+            "type": kind(field),
             "unit": field.metadata.get(b"unit", b"").decode(),
             "meaning": field.metadata.get(b"doc", b"").decode(),
         }
@@ -56,6 +56,11 @@ def run(options: argparse.Namespace) -> int:
     options.all = True
     show({"columns": columns, "units": units}, options)
     return 0
+
+
+def kind(field: Any) -> str:
+    """The type of a field, as the list and the documentation have it."""
+    return _TYPES.get(str(field.type), str(field.type))
 
 
 def schemas() -> Mapping[str, Mapping[str, Any]]:
