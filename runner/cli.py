@@ -75,7 +75,7 @@ def execute(arguments: argparse.Namespace) -> int:
         return complain("interrupted", INTERRUPTED)
     if arguments.json:
         return print_json(result)
-    conclude(result)
+    conclude(result, recordable=not arguments.no_trace)
     return result.status
 
 
@@ -83,15 +83,16 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     commands = commandline.Parser(
         prog="vmrun",
-        description="Run the virtual machine that a TOML spec describes and record every exit.",
+        description="Run the virtual machine that a TOML spec describes. Every exit is recorded into the\n"
+        "file that trace.path names in the spec, or --trace here.",
         epilog=STATUSES,
         allow_abbrev=False,
     )
     commands.add_argument("spec", type=Path, help="the spec, a TOML file")
     commands.add_argument("--version", action="version", version=f"vmrun {__version__}")
     trace = commands.add_mutually_exclusive_group()
-    trace.add_argument("--trace", metavar="FILE", type=Path, help="record into FILE, whatever the spec says")
-    trace.add_argument("--no-trace", action="store_true", help="do not record")
+    trace.add_argument("--trace", metavar="FILE", type=trace_file, help="record into FILE, whatever the spec says")
+    trace.add_argument("--no-trace", action="store_true", help="do not record, whatever the spec says")
     commands.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="sets",
         help="override a key of the spec, as in vm.memory=1GiB or device[0].com=2; may be repeated",
@@ -99,6 +100,17 @@ def parser() -> argparse.ArgumentParser:
     commands.add_argument("--timeout", metavar="DURATION", help="end the run after this time, as in 60s")
     commands.add_argument("--json", action="store_true", help="print the result as JSON; the console goes to stderr")
     return commands
+
+
+def trace_file(text: str) -> Path:
+    """The file of --trace, from the directory of the caller. Raises ArgumentTypeError."""
+    if text in ("", "-") or text.endswith("/"):
+        what = {"": "is empty", "-": "is not a file"}.get(text, "is a directory")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} {what}: a trace is recorded into a file, as in --trace boot.arrow"
+            + ("; while the machine runs, vmtrace events -f boot.arrow prints it" if text == "-" else "")
+        )
+    return Path(text)
 
 
 def overrides(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -132,8 +144,8 @@ def complain(error: object, status: int) -> int:
     return status
 
 
-def conclude(result: Result) -> None:
-    """The closing lines on standard error."""
+def conclude(result: Result, recordable: bool) -> None:
+    """The closing lines on standard error. ``recordable``: recording was not refused, and may be what was wanted."""
     if result.console and not result.console.endswith(b"\n") and sys.stdout.isatty():
         from runner.console import Output
 
@@ -155,9 +167,14 @@ def conclude(result: Result) -> None:
     for failure in result.unmet:
         complain(f"expected otherwise: {failure}", 0)
     exits = sum(count for reason, count in result.counters.items() if reason != "dropped")
-    recorded = f", recorded in {result.trace}" if result.trace else ""
+    if result.trace:
+        recorded = f"recorded in {result.trace}"
+    elif recordable and result.kind != "trace-failed":
+        recorded = "not recorded (to record: --trace FILE, or trace.path in the spec)"
+    else:
+        recorded = "not recorded"
     count = "1 exit" if exits == 1 else f"{exits:,} exits"
-    complain(f"{result.kind} after {result.seconds:.2f} s; {count}{recorded}", 0)
+    complain(f"{result.kind} after {result.seconds:.2f} s; {count}, {recorded}", 0)
     if result.counters["dropped"]:
         complain(f"{result.counters['dropped']} exits were not recorded: the ring was full (trace.full)", 0)
 

@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ STUCK: list[tuple["Session", ExitStack]] = []
 def run(
     spec: Spec | Path | str,
     *,
-    overrides: tuple[str, ...] = (),
+    overrides: Sequence[str] | str = (),
     record: bool = True,
     input: int | None = None,
     output: int | None = None,
@@ -59,7 +59,12 @@ def run(
     run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
     begun); whatever happens once the guest runs is in the result.
     """
-    plan = make_plan(spec) if isinstance(spec, Spec) else Document.open(Path(spec), overrides).plan()
+    if isinstance(spec, Spec):
+        if overrides:
+            raise TypeError("overrides are for a spec's file: give its path, or change the Spec with attrs.evolve()")
+        plan = make_plan(spec)
+    else:
+        plan = Document.open(Path(spec), overrides).plan()
     if not record:
         plan = plan._replace(spec=evolve(plan.spec, trace=evolve(plan.spec.trace, path=None)))
     return Session(plan, input, output, notice, stop or threading.Event()).run()

@@ -76,6 +76,11 @@ def set_aside(path: Path) -> Path | None:
         raise TraceError(f"cannot record into {path}: it is a directory")
     if exists(path) and not path.is_file():
         raise TraceError(f"cannot record into {path}: it is not a file (--no-trace records nothing)")
+    if not path.parent.is_dir():
+        raise TraceError(
+            f"cannot record into {path}: there is no directory {path.parent}; make it, or choose another place with "
+            "--trace FILE"
+        )
     if path in (stream_path(path), ring_path(path)):
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
     killed = killed_path(path)

@@ -5,7 +5,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,18 +53,29 @@ def _contents(path: Path) -> bytes:
     return bytes(data)
 
 
+def texts(overrides: Sequence[str] | str) -> tuple[str, ...]:
+    """Overrides as a tuple; one may stand by itself. Raises TypeError for what holds no texts."""
+    if isinstance(overrides, str):
+        return (overrides,)
+    if isinstance(overrides, Mapping) or not all(isinstance(expression, str) for expression in overrides):
+        raise TypeError(f'overrides are texts such as "vm.memory=1GiB", not {overrides!r}')
+    return tuple(overrides)
+
+
 class Document:
     """A TOML document that parses. ``spec()`` and ``plan()`` raise SpecError with every problem located.
 
     Overrides that do not fit are problems of ``spec()``, so that they are told together with all others.
     """
 
-    def __init__(self, text: str, directory: Path, overrides: Sequence[str] = (), file: Path | None = None) -> None:
+    def __init__(
+        self, text: str, directory: Path, overrides: Sequence[str] | str = (), file: Path | None = None
+    ) -> None:
         """Raises SpecError where the text is not TOML. ``directory`` is where relative paths begin."""
         self.text = text
         self.directory = directory
         self.file = file
-        self.overrides = tuple(map(_text, overrides))
+        self.overrides = tuple(map(_text, texts(overrides)))
         self.data = self._parse()
         self._sources: dict[KeyPath, str] = {}  # what an override has set, and which
         self._problems: list[Problem] = []
@@ -72,7 +83,7 @@ class Document:
             self._override(expression, f"--set {expression[:SHOWN]}")
 
     @classmethod
-    def open(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Document":
+    def open(cls, path: str | Path, overrides: Sequence[str] | str = ()) -> "Document":
         """The document of a file. Raises SpecError where it cannot be read."""
         path = Path(path)
         try:

@@ -12,6 +12,8 @@ def parse(expression: str) -> tuple[KeyPath, Any]:
     path = split(name.strip())
     if not equals or not path:
         raise ValueError("write KEY=VALUE")
+    if name.endswith(" "):  # written as in the file
+        text = text.strip()
     try:
         match toml.loads(f"value = {text}"):
             case {"value": value, **rest} if not rest:

@@ -263,6 +263,10 @@ class Moment(Value):
         return {"type": "string", "format": "date-time"}
 
 
+# Names that mean no file. Where they are no word of the key a file of that name would be made, in silence.
+STANDARD = ("-", "none", "stdin", "stdout", "stderr")
+
+
 class File(Value):
     """A path, absolute in the model; a relative one is relative to the spec. ``words`` are names that are no path
     and stay strings."""
@@ -280,6 +284,12 @@ class File(Value):
                 return value
             case "":
                 return here.wrong("must not be empty", value, self.allowed)
+            case str() if value.lower() in STANDARD:
+                return here.wrong(
+                    f'is no file\'s name; of a file that is called so, write "./{value}"', value, self.allowed
+                )
+            case str() if value.endswith("/"):
+                return here.wrong("names a directory, not a file", value, self.allowed)
             case str():
                 try:
                     return here.directory / from_text(value)

@@ -259,7 +259,8 @@ def _only(paths: Iterator[Path], what: str) -> Path:
 
 
 def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    home = home if home.is_absolute() else Path.home() / ".cache"  # as the XDG Base Directory Specification has it
     return Path(os.environ.get("VMRUN_CACHE") or Path(home, "vmrun")).absolute() / "debian"
 
 

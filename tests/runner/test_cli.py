@@ -44,6 +44,43 @@ def test_the_closing_line(vmrun, write_spec, tmp_path):
     assert error.endswith(f"2 exits, recorded in {tmp_path / 'guest.arrow'}\n")
 
 
+def test_the_closing_line_of_a_run_that_is_not_recorded(vmrun, write_spec, tmp_path):
+    _, _, error = vmrun(write_spec(HLT, trace=None))
+    assert error.endswith("1 exit, not recorded (to record: --trace FILE, or trace.path in the spec)\n")
+    assert vmrun(write_spec(HLT), "--no-trace")[2].endswith("1 exit, not recorded\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["guest.toml"]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("-", "is not a file"), ("", "is empty"), ("new/", "is a directory"), ("/", "is a directory")]
+)
+def test_what_names_no_file_is_not_recorded_into(vmrun, write_spec, tmp_path, monkeypatch, capfd, name, what):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        vmrun(write_spec(HLT), "--trace", name)
+    assert (ended.value.code, f"{name!r} {what}: a trace is recorded into a file" in capfd.readouterr().err) == (
+        2,
+        True,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["guest.toml"]
+
+
+def test_a_directory_is_not_made_for_a_trace(vmrun, write_spec, tmp_path):
+    status, _, error = vmrun(write_spec(HLT), "--trace", tmp_path / "new" / "boot.arrow")
+    assert (status, f"there is no directory {tmp_path}/new; make it, or choose another place" in error) == (6, True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_name_that_is_too_long_for_a_trace(vmrun, write_spec, tmp_path):
+    status, _, error = vmrun(write_spec(HLT), "--trace", tmp_path / ("n" * 300))
+    assert (status, "cannot record into" in error, "too long" in error) == (6, True, True)
+
+
+def test_a_directory_gives_no_input(vmrun, write_spec, tmp_path):
+    status, _, error = vmrun(write_spec(HLT, devices=[{"kind": "serial", "input": "."}]))
+    assert (status, f"device[0].input: cannot open {tmp_path}: Is a directory" in error) == (2, True)
+
+
 def test_json_stands_alone_on_standard_output(vmrun, write_spec, tmp_path):
     status, out, error = vmrun("--json", write_spec(f"{PRINT_A} {HLT}", devices=[DEBUG]))
     result = json.loads(out)
@@ -177,8 +214,3 @@ def test_a_call_that_the_host_refuses(vmrun, write_spec, monkeypatch):
     monkeypatch.setattr(VM, "create_vcpu", refuse)
     status, _, error = vmrun(write_spec(HLT))
     assert (status, error.startswith("vmrun: KVM_CREATE_VCPU failed: Invalid argument (step ")) == (3, True)
-
-
-def test_a_trace_that_cannot_be_begun(vmrun, write_spec, tmp_path):
-    status, _, error = vmrun(write_spec(HLT), "--trace", tmp_path / "missing" / "guest.arrow")
-    assert (status, "cannot record" in error, "No such file" in error) == (6, True, True)

@@ -6,6 +6,8 @@ import os
 import pytest
 
 import tracer
+import vmspec
+from runner import run
 from vmspec.record import FLAGS
 
 pytestmark = pytest.mark.kvm
@@ -190,3 +192,18 @@ def test_a_run_leaves_only_its_trace(run_guest, tmp_path):
 def test_without_a_trace_nothing_is_written(run_guest, tmp_path):
     result = run_guest(HLT, trace=None)
     assert (result.trace, {path.name for path in tmp_path.iterdir()}) == (None, {"guest.toml"})
+
+
+def test_one_override_may_be_a_text(write_spec):
+    assert run(write_spec(f"e6 e9 {HLT}", devices=[DEBUG]), overrides="boot.registers.rax=0x42").console == b"B"
+
+
+@pytest.mark.parametrize("overrides", [{"vm.memory": "1GiB"}, [("vm.memory", "1GiB")], [1]])
+def test_overrides_that_are_no_texts(write_spec, overrides):
+    with pytest.raises(TypeError, match=r'overrides are texts such as "vm\.memory=1GiB", not '):
+        run(write_spec(HLT), overrides=overrides)
+
+
+def test_overrides_do_not_go_with_a_spec_that_is_read(write_spec):
+    with pytest.raises(TypeError, match="overrides are for a spec's file"):
+        run(vmspec.load(write_spec(HLT)), overrides=["vm.memory=2MiB"])

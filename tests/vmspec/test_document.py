@@ -124,6 +124,10 @@ def test_a_good_spec_knows_its_file(tmp_path):
         (GOOD.replace('code = "f4"', ""), "x.toml:4:2: boot: one key is missing: kernel or code"),
         (with_key("boot", "kernel = 'k'"), "x.toml:6:1: boot.code: cannot stand beside kernel"),
         (with_key("boot", "kernel = ''"), "boot.kernel: must not be empty"),
+        (with_key("boot", "kernel = '-'"), 'boot.kernel: is no file\'s name; of a file that is called so, write "./-"'),
+        (with_key("boot", "kernel = 'images/'"), "boot.kernel: names a directory, not a file"),
+        (with_device("kind = 'serial'\noutput = 'Stderr'"), "device[0].output: is no file's name; of a file that is"),
+        (GOOD + "[trace]\npath = 'none'", "x.toml:8:8: trace.path: is no file's name"),
         (with_key("boot", 'kernel = "a\\u0000"'), "boot.kernel: holds a NUL character"),
         (with_key("boot", "load = -1"), "boot.load: is out of range (here: -1)"),
         (
@@ -217,6 +221,8 @@ def test_all_faults_are_said_in_the_order_of_the_text():
     ("override", "get", "value"),
     [
         ("vm.memory=1GiB", lambda spec: spec.vm.memory, 1 << 30),
+        ("vm.memory = 1GiB ", lambda spec: spec.vm.memory, 1 << 30),
+        ("expect.console= login", lambda spec: spec.expect.console, (" login",)),
         ("vm.vcpus=2", lambda spec: spec.vm.vcpus, 2),
         ("vm.name=a=b", lambda spec: spec.vm.name, "a=b"),
         ("vm.name='7'", lambda spec: spec.vm.name, "7"),

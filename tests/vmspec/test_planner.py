@@ -213,7 +213,7 @@ def test_longest_command_line(files: Path) -> None:
         ({"load": 0}, "boot.load", "flat guests"),
         ({"registers": {"rax": 1}}, "boot.registers", "flat guests"),
         ({"initrd": Path("/none")}, "boot.initrd", "No such file"),
-        ({"initrd": Path("/")}, "boot.initrd", "Is a directory"),
+        ({"initrd": Path("/")}, "boot.initrd", "is a directory"),
     ],
 )
 def test_linux_problems(boot: dict[str, object], path: str, message: str, files: Path) -> None:

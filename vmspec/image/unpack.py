@@ -59,8 +59,11 @@ def unpacked(path: Path, image: BzImage) -> Path:
 
 def _directories() -> Iterator[Path]:
     """Where the cache may be, in order of preference; each exists and is the user's own."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    yield Path(home) / "vmrun" / "kernels"
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(home):  # noqa: PTH117 - the XDG Base Directory Specification has relative paths ignored
+        home = os.path.expanduser("~/.cache")  # noqa: PTH111 - which, unlike Path's, needs no home
+    if os.path.isabs(home):  # noqa: PTH117
+        yield Path(home) / "vmrun" / "kernels"
     import tempfile  # only where the cache is unusable
 
     yield Path(tempfile.gettempdir()) / f"vmrun-{os.getuid()}" / "kernels"

@@ -117,6 +117,27 @@ def test_unusable_cache_falls_back_to_the_temporary_directory(tmp_path: Path, mo
     assert path.is_relative_to(tmp_path / "tmp")
 
 
+def test_a_relative_cache_home_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", "rel")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+    path = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+    assert path.is_relative_to(tmp_path / "home" / ".cache")
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_where_there_is_no_home_the_temporary_directory_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # HOME is not set, and there is no passwd entry
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+    assert path.is_relative_to(tmp_path)
+
+
 def test_the_umask_does_not_keep_it_from_the_cache(cache: Path, tmp_path: Path) -> None:
     umask = os.umask(0o002)
     try:
