@@ -25,7 +25,8 @@ class Vital:
 
 @frozen
 class Vitals:
-    """All vCPUs, and until when the trace has their exits, in ns since time 0: the recorder looks once a second."""
+    """All vCPUs, and until when the trace has all their exits, in ns since time 0: when the recorder looked last, which
+    it does once a second; 0 where some are still to be written, whose rows will tell."""
 
     vcpus: dict[int, Vital]
     seen_ns: int
@@ -36,7 +37,8 @@ def vitals(ring: Path) -> Vitals | None:
     try:
         with RingFile(ring) as rings:
             found = {one.vcpu: Vital(one.vcpu, _now(one), _last_exit(rings, one)) for one in rings.rings}
-            return Vitals(found, rings.nanoseconds(rings.tsc_seen) or 0)
+            waiting = any(one.control["head"] != one.control["tail"] for one in rings.rings)
+            return Vitals(found, 0 if waiting else rings.nanoseconds(rings.tsc_seen) or 0)
     except (TraceError, OSError):
         return None  # it is made, or taken away, at this moment
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from tracer.analysis.kernel import by_handling, by_reason, by_vcpu, notes, summed
+from tracer.analysis.account import account
+from tracer.analysis.kernel import by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 
 pytestmark = pytest.mark.lab
 
@@ -80,3 +81,23 @@ def test_every_exit_has_a_name(run):
 def test_the_command_says_that_they_agree(run):
     said = " ".join(notes(run.trace, by_vcpu(run.trace), by_handling(summed(run.trace))))
     assert (said.count("the same"), "lost" in said) == (2, False)
+
+
+def test_the_time_of_each_vcpu_is_the_run_s_length(run):
+    """Nothing is negative, and what KVM counted as halted lies within the exits of hlt."""
+    whole = account(run.trace)
+    rows = time_by_vcpu(summed(run.trace, whole), whole).to_pylist()
+    parts = [name for name in rows[0] if name.endswith("_ns")]
+    assert [sum(row[part] for part in parts) for row in rows] == [run.trace.summary["duration_ns"]] * 2
+    assert min(row[part] for row in rows for part in parts) >= 0
+    assert [life.halted_ns <= row["halted_ns"] for life, row in zip(whole.vcpus.values(), rows, strict=True)] == [
+        True
+    ] * 2
+
+
+def test_the_reasons_have_the_time_outside_of_the_guest(run):
+    whole = account(run.trace)
+    sums = summed(run.trace, whole)
+    rows = time_by_vcpu(sums, whole).to_pylist()
+    outside = sum(row[part] for row in rows for part in ("kernel_ns", "halted_ns", "vmm_ns"))
+    assert sum(by_reason(by_handling(sums))["total_ns"].to_pylist()) == outside

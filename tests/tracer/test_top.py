@@ -93,6 +93,7 @@ def quiet(tmp_path):
     of a thread that is not to be found, one has not begun."""
     rings = Rings(5, file=tmp_path / "quiet.ring")
     rings.produce(0, exit_(2_000_000_000))
+    rings.set(0, tail=1)  # it is in the stream
     ready, done = threading.Event(), threading.Event()
     threads = []
 
@@ -123,6 +124,12 @@ def test_what_the_vcpus_do_now(quiet):
     assert [(one.now, one.last_exit) for one in found.vcpus.values()] == [
         ("halted", 2_000_000_000), ("vmrun", 3_000_000_000), ("stopped", None), ("KVM_RUN", None), ("vmrun", None),
     ]  # fmt: skip
+
+
+def test_until_when_exits_are_known_where_some_are_not_written_yet(tmp_path):
+    rings = Rings(1, file=tmp_path / "busy.ring")
+    rings.produce(0, exit_(2_000_000_000))
+    assert vitals(tmp_path / "busy.ring").seen_ns == 0
 
 
 def test_a_quiet_machine_shows_that_it_is_alive(quiet):

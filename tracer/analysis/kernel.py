@@ -308,7 +308,8 @@ def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
     ends = _counted(times, (OPEN, LOST))
     if ends[OPEN]:
         found.append(
-            f"{ends[OPEN]:,} of the kvm_exit had no kvm_entry after it: the time of each goes to its vCPU's stop."
+            f"{ends[OPEN]:,} of the kvm_exit that the kernel handled had no kvm_entry after it: its time goes to the "
+            "vCPU's stop."
         )
     if ends[LOST]:
         found.append(

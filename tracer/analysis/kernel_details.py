@@ -51,6 +51,11 @@ def _mmio(address: int, kind: int) -> tuple[str, str]:
     return _named("mmio", address, access), access
 
 
+def _cpuid(leaf: int, subleaf: int) -> tuple[str, str]:
+    known = leaf_name(leaf, subleaf)
+    return known if known == f"leaf {leaf:#x}" else f"{leaf:#x} {known}", ""
+
+
 def _exception(vector: int, _: int) -> tuple[str, str]:
     known = EXCEPTIONS[vector] if vector < len(EXCEPTIONS) else ""
     return known or f"vector {vector:#x}", ""
@@ -58,9 +63,7 @@ def _exception(vector: int, _: int) -> tuple[str, str]:
 
 DETAILS: Mapping[str, Detail] = {
     "kvm_msr": Detail(("a", "info1"), lambda index, written: (msr_name(index), WRITE if written else READ)),
-    "kvm_cpuid": Detail(
-        ("a", "b"), lambda leaf, subleaf: (f"{leaf:#x} {leaf_name(leaf, subleaf)}", ""), only=WITH_SUBLEAVES
-    ),
+    "kvm_cpuid": Detail(("a", "b"), _cpuid, only=WITH_SUBLEAVES),
     "kvm_cr": Detail(("a", "info1"), lambda number, written: (f"CR{number}", WRITE if written else READ)),
     "kvm_pio": Detail(("a", "info1"), _pio),
     "kvm_mmio": Detail(("a", "info1"), _mmio),

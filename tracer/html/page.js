@@ -87,7 +87,8 @@
         text: [...total, 0].map((value) => "all: " + amount(value)), hovertemplate: "%{text}<extra></extra>",
       },
       {
-        type: "bar", orientation: "h", yaxis: "y3", y: data.phases.map(() => 0), width: 1, showlegend: false,
+        type: "bar", orientation: "h", yaxis: "y3", y: data.phases.map(() => 0),
+        width: data.phases.map(([, , , wait]) => (wait ? 0.55 : 1)), showlegend: false,
         base: data.phases.map(([start]) => start / 1e9), x: data.phases.map(([, length]) => length / 1e9),
         marker: {
           color: data.phases.map(([, , , wait]) => colour(wait ? "wait" : "busy")),
