@@ -1,14 +1,16 @@
 """The crash report: what the vCPU was doing when the guest died, for a person to read."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from runner.kvm.errors import KvmError
 from runner.kvm.vcpu import Registers
 from runner.machine import Machine
 from runner.rings import Rings
+from runner.state import is_reset
 from runner.symbols import symbol_at
-from runner.vcpu import VcpuThread
+from runner.vcpu import Kept, VcpuThread
 from vmspec.record import DIRECTIONS, FLAGS, REASONS
 
 BYTES = 16  # an x86 instruction has at most 15
@@ -57,26 +59,54 @@ def disassemble(code: bytes, bits: int, address: int) -> str | None:
 
 def report(machine: Machine, thread: VcpuThread, rings: Rings, detail: str) -> str:
     """The whole report."""
-    registers = thread.vcpu.registers()
-    general = registers.general
-    cs = registers.state.segments["cs"]
-    address = cs.base + general["rip"]
     step = next((n for n, call in enumerate(machine.plan.calls, 1) if call.ioctl == "KVM_RUN"), 0)
-    lines = [detail, "", f"plan step {step}, KVM_RUN of vCPU {thread.index}; {mode(registers)}"]
+    lines = [detail, "", f"plan step {step}, KVM_RUN of vCPU {thread.index}"]
+    registers: Registers | None = thread.vcpu.registers()
+    if registers and is_reset(registers.state):
+        kept = thread.kept()
+        lines += ["", *reset_lines(kept, rings, thread.index), ""]
+        registers = kept.registers if kept else None
+        if kept:
+            with suppress(KvmError):
+                thread.vcpu.set_sregs(kept.registers.state)  # so that KVM translates by its page tables
+    if registers:
+        lines += [*code_lines(machine, thread, registers), "", *register_lines(registers)]
+    lines += ["", f"last exits of vCPU {thread.index}, newest last:"]
+    lines += [f"  {text}" for text in exit_lines(machine, rings, thread.index)]
+    return "\n".join(lines) + "\n"
+
+
+def reset_lines(kept: Kept | None, rings: Rings, index: int) -> Iterable[str]:
+    """What is said of a vCPU that is in the state after INIT, and of the registers that follow."""
+    yield "The vCPU is in the state after a reset: CS:RIP f000:fff0, real mode (Intel SDM volume 3, table 10-1)."
+    yield "Hosts with an AMD processor reset a vCPU that shuts down before vmrun sees it: its registers are lost."
+    if kept is None:
+        yield "None were kept either: there was no exit before, or the host's KVM does not tell registers at exits."
+        yield "A guest that never left the reset state looks the same."
+        return
+    clock, newest = rings.clock(), rings.last(index, 1)
+    before = (kept.general - clock["tsc_start"]) / clock["tsc_khz"]  # ms, as its row's t_exit
+    ago = f", {newest[0]['t_exit'] / 1e6 - before:.3f} ms earlier" if newest else ""
+    yield f"What follows is the guest at the exit before{ago}; the fault lies between that exit and the end."
+    if kept.system != kept.general:
+        earlier = (kept.general - kept.system) / clock["tsc_khz"]
+        yield f"Its control registers, segments and tables are those of an exit another {earlier:.3f} ms earlier."
+
+
+def code_lines(machine: Machine, thread: VcpuThread, registers: Registers) -> Iterable[str]:
+    """The mode, and the code that RIP points to."""
+    general, cs = registers.general, registers.state.segments["cs"]
+    address = cs.base + general["rip"]
+    yield mode(registers)
     code = code_at(machine, thread, address)
     if code:
         bits = 64 if cs.long and registers.state.efer & (1 << 10) else 32 if cs.db else 16
         instruction = disassemble(code, bits, general["rip"])
-        lines.append(f"at {address:#x}: {code.hex(' ')}" + (f"   {instruction}" if instruction else ""))
+        yield f"at {address:#x}: {code.hex(' ')}" + (f"   {instruction}" if instruction else "")
     else:
-        lines.append(f"at {address:#x}: no mapped RAM")
-    name = symbol_at(machine.plan.spec.boot, general["rip"])
-    if name:
-        lines.append(f"in {name}")
-    lines += ["", *register_lines(registers)]
-    lines += ["", f"last exits of vCPU {thread.index}, newest last:"]
-    lines += [f"  {text}" for text in exit_lines(machine, rings, thread.index)]
-    return "\n".join(lines) + "\n"
+        yield f"at {address:#x}: no mapped RAM"
+    if name := symbol_at(machine.plan.spec.boot, general["rip"]):
+        yield f"in {name}"
 
 
 def register_lines(registers: Registers) -> Iterable[str]:

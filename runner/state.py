@@ -38,3 +38,26 @@ class State(NamedTuple):
     cr3: int = 0
     cr4: int = 0
     efer: int = 0
+
+
+CR0_ET, CR0_NW, CR0_CD = 1 << 4, 1 << 29, 1 << 30
+RESET_RIP = 0xFFF0
+
+
+def is_reset(state: State) -> bool:
+    """Whether this is the state after RESET or INIT, as KVM gives it (Intel SDM volume 3, table 10-1; AMD APM volume 2,
+    14.1.3): RDX holds the processor's signature, INIT leaves CR0's CD and NW alone.
+
+    A guest that runs into its end in this state itself cannot be told from one whose vCPU was reset.
+    """
+    registers, segments = dict(state.registers), state.segments
+    registers.pop("rdx", None)
+    cs = segments["cs"]
+    return (
+        (registers.pop("rip", 0), registers.pop("rflags", 0)) == (RESET_RIP, 2)
+        and not any(registers.values())
+        and (cs.selector, cs.base, cs.limit) == (0xF000, 0xFFFF0000, 0xFFFF)
+        and all(not (segments[name].selector or segments[name].base) for name in ("ds", "es", "fs", "gs", "ss"))
+        and state.cr0 & ~(CR0_NW | CR0_CD) == CR0_ET
+        and not (state.cr3 or state.cr4 or state.efer)
+    )

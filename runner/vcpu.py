@@ -3,12 +3,15 @@
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.bus import Buses
-from runner.kvm.vcpu import VCPU
+from runner.kvm.errors import KvmError
+from runner.kvm.vcpu import VCPU, Registers, as_registers
 from runner.native import _native
 from runner.signals import KICK
+from runner.state import is_reset
+from vmspec.record import FLAGS
 from vmspec.threads import Worker
 
 ffi = _native.ffi
@@ -16,6 +19,14 @@ lib = _native.lib
 
 # Exit reasons in vcpu.counts, as wide as the C array.
 REASON_COUNTS = 64
+
+
+class Kept(NamedTuple):
+    """Registers of an exit: the general ones are of the TSC ``general``, the system's of ``system``, some ms before."""
+
+    registers: Registers
+    general: int
+    system: int
 
 
 class VcpuThread(Worker):
@@ -58,10 +69,33 @@ class VcpuThread(Worker):
                 answer(loop.access)
                 self.answering = False
             self.outcome = outcome
+            if outcome == lib.VCPU_EXIT and self.exit_reason == lib.KVM_EXIT_SHUTDOWN and self.was_reset():
+                self._forget_rip()
         except BaseException as error:
             self.failure = error
         lib.vcpu_finish(loop)
         self._ended(self)
+
+    def was_reset(self) -> bool:
+        """Whether the vCPU is in the state after INIT. Into that kvm_amd brings a vCPU whose guest shuts down, before
+        user space sees the exit (svm.c, shutdown_interception)."""
+        try:
+            return is_reset(self.vcpu.registers().state)
+        except KvmError:  # a vCPU of which KVM tells nothing is none of which it tells something wrong
+            return False
+
+    def _forget_rip(self) -> None:
+        """The record of the exit at hand has no RIP of the guest's."""
+        if self._loop.record:
+            self._loop.record.rip = 0
+            self._loop.record.flags &= ~FLAGS["RIP"]
+
+    def kept(self) -> Kept | None:
+        """The registers at the last exit that was no shutdown; None where there was none, or KVM does not sync them."""
+        kept = self._loop.kept
+        if not (kept.tsc_regs and kept.tsc_sregs):
+            return None
+        return Kept(as_registers(kept.regs, kept.sregs), int(kept.tsc_regs), int(kept.tsc_sregs))
 
     def stop(self) -> None:
         """Make the thread leave KVM_RUN, or not enter it; it ends once its last access is complete."""

@@ -126,7 +126,12 @@ COLUMNS = (
     Column("t_exit", "int64", "ns", "when KVM_RUN returned to the VMM, since the machine started"),
     Column("t_entry", "int64", "ns", "when the VMM called KVM_RUN again (or the vCPU thread stopped), since the start"),
     Column("reason", "reason", "", "KVM exit reason, the lower-case name of KVM_EXIT_*"),
-    Column("rip", "uint64", "address", "guest RIP at the exit; 0 where the host cannot tell (flag RIP clear)"),
+    Column(
+        "rip",
+        "uint64",
+        "address",
+        "guest RIP at the exit; 0 where the host cannot tell, as at a shutdown on AMD (flag RIP clear)",
+    ),
     Column(
         "addr",
         "uint64",

@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from runner.cpuid import CpuidEntry
 from runner.kvm.ioctl import call, ffi, lib
@@ -28,6 +28,30 @@ class Registers(NamedTuple):
     general: dict[str, int]
     state: State
     cr2: int
+
+
+def as_registers(regs: Any, sregs: Any) -> Registers:
+    """What ``struct kvm_regs`` and ``struct kvm_sregs`` hold."""
+    general = {name: int(getattr(regs, name)) for name in REGISTERS}
+    segments = {}
+    for name in SEGMENTS:
+        s = getattr(sregs, name)
+        segments[name] = Segment(
+            selector=s.selector, base=s.base, limit=s.limit, type=s.type, present=bool(s.present), dpl=s.dpl,
+            db=bool(s.db), s=bool(s.s), long=bool(s.l), granularity=bool(s.g), available=bool(s.avl),
+            unusable=bool(s.unusable),
+        )  # fmt: skip
+    state = State(
+        registers=general,
+        segments=segments,
+        gdt=Table(sregs.gdt.base, sregs.gdt.limit),
+        idt=Table(sregs.idt.base, sregs.idt.limit),
+        cr0=sregs.cr0,
+        cr3=sregs.cr3,
+        cr4=sregs.cr4,
+        efer=sregs.efer,
+    )
+    return Registers(general, state, sregs.cr2)
 
 
 class VCPU:
@@ -90,26 +114,7 @@ class VCPU:
         sregs = ffi.new("struct kvm_sregs *")
         call(self.fd, "KVM_GET_REGS", regs)
         call(self.fd, "KVM_GET_SREGS", sregs)
-        general = {name: int(getattr(regs, name)) for name in REGISTERS}
-        segments = {}
-        for name in SEGMENTS:
-            s = getattr(sregs, name)
-            segments[name] = Segment(
-                selector=s.selector, base=s.base, limit=s.limit, type=s.type, present=bool(s.present), dpl=s.dpl,
-                db=bool(s.db), s=bool(s.s), long=bool(s.l), granularity=bool(s.g), available=bool(s.avl),
-                unusable=bool(s.unusable),
-            )  # fmt: skip
-        state = State(
-            registers=general,
-            segments=segments,
-            gdt=Table(sregs.gdt.base, sregs.gdt.limit),
-            idt=Table(sregs.idt.base, sregs.idt.limit),
-            cr0=sregs.cr0,
-            cr3=sregs.cr3,
-            cr4=sregs.cr4,
-            efer=sregs.efer,
-        )
-        return Registers(general, state, sregs.cr2)
+        return as_registers(regs, sregs)
 
     def translate(self, address: int) -> int | None:
         """KVM_TRANSLATE: the guest-physical address of a linear one, None where it is not mapped."""
@@ -122,8 +127,9 @@ class VCPU:
         return call(self.fd, "KVM_GET_TSC_KHZ")
 
     def sync_registers(self) -> None:
-        """Ask KVM to put the general registers into kvm_run at every exit (KVM_CAP_SYNC_REGS)."""
-        self.run.kvm_valid_regs = lib.KVM_SYNC_X86_REGS
+        """Ask KVM to put the general registers into kvm_run at every exit (KVM_CAP_SYNC_REGS); the loop asks for the
+        system registers now and then, first at the first exit. Hosts that have the one have the other."""
+        self.run.kvm_valid_regs = lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS
 
     def stats(self) -> Stats:
         """KVM_GET_STATS_FD of the vCPU."""

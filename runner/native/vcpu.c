@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SREGS_INTERVAL (1 << 24) /* ticks of the TSC: 4 to 8 ms */
+
 static void nothing(int signal)
 {
     (void)signal;
@@ -206,12 +208,32 @@ static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
     return answer(vcpu);
 }
 
+/* Keep the registers for a crash report: kvm_amd shows those of a reset vCPU at a shutdown. The general ones cost a
+ * copy. The system registers cost KVM a microsecond or two, and are asked for every few milliseconds at most. */
+static void keep(struct vcpu *vcpu, uint64_t tsc)
+{
+    struct kvm_run *run = vcpu->run;
+    struct vcpu_kept *kept = &vcpu->kept;
+    bool due = tsc - kept->tsc_sregs > SREGS_INTERVAL;
+
+    if (!vcpu->sync_regs || run->exit_reason == KVM_EXIT_SHUTDOWN)
+        return;
+    kept->regs = run->s.regs.regs;
+    kept->tsc_regs = tsc;
+    if (run->kvm_valid_regs & KVM_SYNC_X86_SREGS) {
+        kept->sregs = run->s.regs.sregs;
+        kept->tsc_sregs = tsc;
+    }
+    run->kvm_valid_regs = KVM_SYNC_X86_REGS | (due ? KVM_SYNC_X86_SREGS : 0);
+}
+
 static void stamp(struct vcpu *vcpu, uint64_t tsc)
 {
     uint32_t reason = vcpu->run->exit_reason;
     struct record *record = ring_open(vcpu->ring, tsc);
 
     vcpu->counts[reason < 64 ? reason : 0]++;
+    keep(vcpu, tsc);
     vcpu->record = record;
     if (!record)
         return;

@@ -34,6 +34,13 @@ struct vcpu_access {
     uint8_t write;
 };
 
+/* The registers at an exit, and the TSC then. */
+struct vcpu_kept {
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    uint64_t tsc_regs, tsc_sregs; /* 0: none yet */
+};
+
 struct vcpu {
     int fd;
     struct kvm_run *run;
@@ -47,6 +54,7 @@ struct vcpu {
     uint32_t sync_regs; /* KVM fills in the registers at each exit */
     int error;
     uint64_t counts[64]; /* exits by reason */
+    struct vcpu_kept kept; /* of the last exit that was no shutdown */
 };
 
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu);

@@ -9,7 +9,10 @@ import pytest
 import tracer
 from runner.devices.device import DeviceError
 from runner.kvm.errors import HostError
+from runner.state import Segment, State
+from runner.vcpu import VcpuThread
 from tracer.errors import TraceError
+from vmspec.record import FLAGS
 
 pytestmark = pytest.mark.kvm
 
@@ -59,6 +62,15 @@ def test_a_vcpu_that_runs_on_keeps_the_machine_going(run_guest, assemble):
     assert (outcome(result), result.counters.get("hlt")) == (("timeout", 5), 1)
 
 
+# The state after INIT (Intel SDM volume 3, table 10-1).
+RESET = State(
+    registers={"rax": 0, "rdx": 0x306C3, "rip": 0xFFF0, "rflags": 2},
+    segments={
+        "cs": Segment(selector=0xF000, base=0xFFFF0000),
+        **{name: Segment() for name in ("ds", "es", "fs", "gs", "ss")},
+    },
+    cr0=0x60000010,
+)
 TRIPLE_FAULT = "0f 0b"  # ud2, in protected mode without an interrupt table
 PROTECTED = {"mode": "protected"}
 
@@ -86,6 +98,60 @@ def test_a_crash_report_is_saved_beside_the_trace(crash, tmp_path):
 )  # fmt: skip
 def test_a_crash_report_says(crash, text):
     assert text in crash.report
+
+
+@pytest.fixture
+def resetting(monkeypatch):
+    """Has this host's KVM bring a vCPU whose guest has shut down into the state after INIT, as kvm_amd does."""
+    was_reset = VcpuThread.was_reset
+
+    def reset(thread):
+        if not was_reset(thread):
+            thread.vcpu.set_sregs(RESET)
+            thread.vcpu.set_regs(RESET.registers)
+        return was_reset(thread)
+
+    monkeypatch.setattr(VcpuThread, "was_reset", reset)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The vCPU is in the state after a reset", "the guest at the exit before, ", "rax 0000000011223344",
+        "protected mode, 32-bit code", "cs 0010  base 0000000000000000", "at 0x1003: 0f 0b",
+        "io write 0x80 size 1 data 0x44",
+    ],
+)  # fmt: skip
+def test_the_report_of_a_vcpu_that_was_reset_shows_the_guest_at_the_exit_before(resetting, crash, text):
+    assert text in crash.report.replace("0x1001", "0x1003")  # some hosts show the RIP of the instruction itself
+
+
+def test_memory_at_the_exit_before_is_found_by_the_page_tables_of_then(resetting, run_guest):
+    # The last 2 MiB of the address space are mapped to physical 0; at -4 there are out 0x80, al and ud2.
+    code = (
+        "48a10000090000000000 48a3f80f090000000000 48a10010090000000000 48a3f81f090000000000 48b88300000000000000"
+        "48a3f82f090000000000 0f20d80f22d8 b8e6800f0b a3fcff1f0000000000 48c7c0fcffffff ffe0"
+    )
+    report = run_guest(code, vm={"memory": "2MiB"}, boot={"mode": "long"}).report
+    assert ("after a reset" in report, "at 0xfffffffffffffffe: 0f 0b" in report) == (True, True), report
+
+
+def test_the_row_of_a_vcpu_that_was_reset_has_no_rip(resetting, crash):
+    assert [(row["rip"] > 0, row["flags"] & FLAGS["RIP"] > 0) for row in rows(crash)] == [(True, True), (False, False)]
+
+
+def test_the_row_of_a_triple_fault_has_the_guests_rip_where_the_host_tells_it(crash):
+    assert (rows(crash)[-1]["rip"], rows(crash)[-1]["flags"] & FLAGS["RIP"]) == (0x1003, FLAGS["RIP"])
+
+
+def test_a_reset_vcpu_without_an_exit_before(resetting, run_guest):
+    report = run_guest(TRIPLE_FAULT, boot=PROTECTED).report
+    assert ("None were kept either: there was no exit before" in report, "rax" in report) == (True, False)
+
+
+def test_a_reset_vcpu_whose_registers_are_not_kept(resetting, run_guest):
+    report = run_guest(f"e6 80 {TRIPLE_FAULT}", boot=PROTECTED, trace={"rip": False}).report
+    assert ("None were kept either" in report, "io write 0x80" in report) == (True, True)
 
 
 def test_a_crash_keeps_its_trace(crash):

@@ -72,3 +72,44 @@ def test_an_exit_goes_on_after_it_was_published(loop):
     loop.io(0x80, 1, b"a", write=True)
     loop.io(0x80, 1, b"b", write=True)
     assert loop.rings.counters("head") == [2]
+
+
+REGISTERS, SYSTEM, VALID = 304, 448, 288  # of struct kvm_run: s.regs.regs, s.regs.sregs, kvm_valid_regs
+RIP, CR3 = REGISTERS + 16 * 8, SYSTEM + 8 * 24 + 2 * 16 + 16
+KVM_EXIT_SHUTDOWN = 8
+
+
+def put(loop, at, value):
+    loop.page[at : at + 8] = value.to_bytes(8, "little")
+
+
+@pytest.fixture
+def synced(loop):
+    """A loop whose KVM shows rip 0x1234 and, where it was asked, cr3 0x5000."""
+    loop.vcpu.sync_regs = 1
+    put(loop, VALID, lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS)
+    put(loop, RIP, 0x1234)
+    put(loop, CR3, 0x5000)
+    return loop
+
+
+def test_a_shutdown_leaves_the_registers_of_the_exit_before(synced):
+    synced.io(0x80, 1, b"a", write=True)
+    put(synced, RIP, 0xFFF0)
+    put(synced, CR3, 0)
+    synced.exit(KVM_EXIT_SHUTDOWN)
+    assert (synced.vcpu.kept.regs.rip, synced.vcpu.kept.sregs.cr3) == (0x1234, 0x5000)
+
+
+def test_the_system_registers_are_asked_for_now_and_then(synced):
+    asked = []
+    for _ in range(1000):
+        asked.append(int(synced.vcpu.run.kvm_valid_regs))
+        synced.io(0x80, 1, b"a", write=True)
+    assert asked[0] == lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS
+    assert asked.count(lib.KVM_SYNC_X86_REGS) > 500
+
+
+def test_registers_that_are_not_synced_are_not_kept(loop):
+    loop.io(0x80, 1, b"a", write=True)
+    assert loop.vcpu.kept.tsc_regs == 0
