@@ -25,11 +25,13 @@ test: setup lint
 	$(call need,$(TEST_TOOLS))
 	VMRUN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m "not soak"
 
-# The long runs: the whole boot matrix, 100,000 mutated inputs, many runs in one process.
+# The long runs: the whole boot matrix, 100,000 mutated inputs of each kind and 200,000 mutated files, many runs in one
+# process.
 soak: setup
 	$(call need,$(TEST_TOOLS))
 	$(BIN)/python -m pytest -m soak
-	VMRUN_MUTATIONS=100000 $(BIN)/python -m pytest -k mutated
+	VMRUN_MUTATIONS=100000 $(BIN)/python -m pytest -k mutated --ignore tests/mutated
+	VMRUN_MUTATED_FILES=200000 nice -n 19 $(BIN)/python -m pytest tests/mutated
 
 bench: setup
 	$(call need,$(BENCH_TOOLS))

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tracer import closing
 from tracer.errors import TraceError, reason
-from tracer.reader import read_summary
+from tracer.reader import read_json, read_summary
 from tracer.rewrite import summary_metadata, write_file
 from tracer.rowfile import RowFile
 from tracer.schema import KEY_FORMAT, texts
@@ -150,10 +151,9 @@ class KernelRecorder:
             write_file(self.path, self._written.batches, self._schema, summary, closing=closing, time=TIME)
             self.stream.unlink(missing_ok=True)
         except Exception as error:
-            raise TraceError(
-                f"cannot write the kernel's events, {self.path}: {reason(error)}; what was written until then is in "
-                f"{self.stream}"
-            ) from error
+            there = self._written is not None and self._written.there
+            kept = f"what was written until then is in {self.stream}" if there else "they are lost"
+            raise TraceError(f"cannot write the kernel's events, {self.path}: {reason(error)}; {kept}") from error
         return self.path
 
     def _run(self) -> None:
@@ -191,13 +191,13 @@ class KernelTable(RowFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.summary = None if self.closing is None else read_summary(path, self.closing)
+        self.summary = None if self.closing is None else read_summary(path, self.closing, closing.KERNEL)
 
     def _accepted(self, schema: Any) -> Any:
         try:
             self.metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-            self.events: list[str] = json.loads(self.metadata.get(KEY_EVENTS, "null"))
-        except (ValueError, RecursionError) as error:
+            self.events: list[str] = read_json(self.metadata.get(KEY_EVENTS, "null"))
+        except ValueError as error:
             raise TraceError(f"{self.path}: the metadata is damaged: {error}") from error
         named = isinstance(self.events, list) and all(isinstance(name, str) for name in self.events)
         if self.metadata.get(KEY_FORMAT) != FORMAT or not named:

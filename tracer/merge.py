@@ -6,6 +6,7 @@ says what came from where; the summary's lists are the sources' in their order.
 """
 
 import json
+import operator
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from attrs import frozen
 
 from tracer.analysis.account import Account, account
 from tracer.errors import TraceError
-from tracer.reader import Trace, machine_name
+from tracer.reader import Trace, machine_name, read_json
 from tracer.rewrite import in_order, times, write_file
 from tracer.schema import NO_DEVICE, dictionaries, trace_schema
 from vmspec.pathtext import to_text
@@ -67,14 +68,16 @@ def merge(traces: Sequence[Trace], target: Path, *, by_start: bool = False) -> i
 
 def machines(metadata: Mapping[str, str]) -> dict[int, str]:
     """The machine of each vCPU of a merged trace, by its metadata; empty of any other, and where that is damaged."""
+    found: dict[int, str] = {}
     try:
-        return {
-            one["first_vcpu"] + index: str(one["name"])
-            for one in json.loads(metadata.get(KEY_MERGED, "[]"))
-            for index in range(min(one["vcpus"], VCPUS))
-        }
-    except (ValueError, RecursionError, TypeError, KeyError):
+        for one in read_json(metadata.get(KEY_MERGED, "[]")):
+            first, count = operator.index(one["first_vcpu"]), operator.index(one["vcpus"])
+            if not 0 <= first <= first + count <= VCPUS or len(found) + count > VCPUS:
+                return {}
+            found |= dict.fromkeys(range(first, first + count), str(one["name"]))
+    except (ValueError, TypeError, KeyError):
         return {}
+    return found
 
 
 def _sources(traces: Sequence[Trace], by_start: bool) -> list[Source]:

@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracer import closing
 from tracer.errors import TraceError
 from tracer.rowfile import RowFile
 from tracer.schema import FORMAT, KEY_DEVICES, KEY_FORMAT, TIME, trace_schema
@@ -36,13 +37,15 @@ class Trace(RowFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.summary = None if self.closing is None else read_summary(path, self.closing)
+        self.summary = None if self.closing is None else read_summary(path, self.closing, closing.TRACE)
 
     def _accepted(self, schema: Any) -> Any:
         self.metadata = read_metadata(self.path, schema)
         expected = trace_schema(self.metadata, self.devices)
         if not schema.equals(expected):
             raise TraceError(f"{self.path} does not have the columns of a trace of format {FORMAT}")
+        for read in METADATA.values():
+            read(self.path, self.metadata)
         return expected
 
     @property
@@ -63,12 +66,12 @@ class Trace(RowFile):
     @cached_property
     def host(self) -> dict[str, Any]:
         """Facts about the host of the run; empty where the trace has none."""
-        return _object(self.path, "vmrun.host", self.metadata.get("vmrun.host", "{}").encode())
+        return METADATA["vmrun.host"](self.path, self.metadata)
 
     @cached_property
     def clock(self) -> dict[str, int]:
         """``tsc_start``, the host's TSC that is time 0, and ``tsc_khz``, its rate; empty where the trace has none."""
-        return _object(self.path, "vmrun.clock", self.metadata.get("vmrun.clock", "{}").encode())
+        return METADATA["vmrun.clock"](self.path, self.metadata)
 
     @cached_property
     def kernel(self) -> "KernelTable | None":
@@ -114,6 +117,19 @@ def read_spec(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise TraceError(f"{path}: the spec in the metadata is not TOML: {error}") from error
 
 
+def unreadable(path: Path, metadata: Mapping[str, str]) -> list[str]:
+    """Keys of the metadata of which a trace could not be used."""
+    return [key for key in METADATA if key in metadata and not _readable(path, key, metadata)]
+
+
+def _readable(path: Path, key: str, metadata: Mapping[str, str]) -> bool:
+    try:
+        METADATA[key](path, metadata)
+    except TraceError:
+        return False
+    return True
+
+
 def machine_name(spec: Mapping[str, Any]) -> str:
     """``vm.name`` of a spec, "" where it has none."""
     table = spec.get("vm")
@@ -121,27 +137,44 @@ def machine_name(spec: Mapping[str, Any]) -> str:
     return name if isinstance(name, str) else ""
 
 
-def read_summary(path: Path, text: bytes) -> dict[str, Any]:
-    """The closing summary."""
-    return _object(path, "the closing summary", text)
+def read_summary(path: Path, text: bytes, kinds: Mapping[str, closing.Kind] = closing.TRACE) -> dict[str, Any]:
+    """The closing summary, of which what is not of its documented kind is left out."""
+    return closing.said(_object(path, "the closing summary", text), kinds)
+
+
+def read_json(text: str | bytes) -> Any:
+    """A value in JSON. Raises ValueError, also for what is nested too deep and for text that UTF-8 cannot hold."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # JSON can spell lone surrogates
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    return value
 
 
 def _strings(path: Path, key: str, text: str) -> list[str]:
     try:
-        value = json.loads(text)
+        value = read_json(text)
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            "".join(value).encode()
             return value
-    except (ValueError, RecursionError):
+    except ValueError:
         pass
     raise TraceError(f"{path}: {key} in the metadata is damaged")
 
 
 def _object(path: Path, what: str, text: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = read_json(text)
         if isinstance(value, dict):
             return value
-    except (ValueError, RecursionError):
+    except ValueError:
         pass
     raise TraceError(f"{path}: {what} is damaged")
+
+
+# What is read of the metadata beyond its text, and raises TraceError where that is damaged.
+METADATA: Mapping[str, Callable[[Path, Mapping[str, str]], dict[str, Any]]] = {
+    "vmrun.spec": read_spec,
+    "vmrun.host": lambda path, metadata: _object(path, "vmrun.host", metadata.get("vmrun.host", "{}").encode()),
+    "vmrun.clock": lambda path, metadata: _object(path, "vmrun.clock", metadata.get("vmrun.clock", "{}").encode()),
+}

@@ -92,10 +92,13 @@ class Recorder:
             self.stream.unlink(missing_ok=True)
             ring_path(self.path).unlink(missing_ok=True)
         except Exception as error:
-            raise TraceError(
-                f"cannot write {self.path}: {reason(error)}; {self.stream} holds the whole trace and can be read as "
-                f"it is, or finished with: vmtrace recover {self.stream} --output FILE"
-            ) from error
+            kept = f"{self.stream} is no longer there, somebody has deleted it: the trace is lost"
+            if self._written is not None and self._written.there:
+                kept = (
+                    f"{self.stream} holds the whole trace and can be read as it is, or finished with: "
+                    f"vmtrace recover {self.stream} --output FILE"
+                )
+            raise TraceError(f"cannot write {self.path}: {reason(error)}; {kept}") from error
         return self.path
 
     def stop(self) -> None:
@@ -132,6 +135,11 @@ class Recorder:
         kept = "nothing was written"
         if self._written is not None:
             self._written.cut()
+            if not self._written.there:
+                return TraceError(
+                    f"cannot write {self.stream}: {reason(error)}; it is no longer there, somebody has deleted it: "
+                    "the trace is lost"
+                )
             kept = f"what was written until then is kept in {self.stream}"
         return TraceError(
             f"cannot write {self.stream}: {reason(error)}; {kept}, what was not in {ring_path(self.path)}; "

@@ -12,7 +12,7 @@ from attrs import frozen
 from tracer.errors import TraceError, TraceWarning
 from tracer.kernelfile import finish_killed
 from tracer.paths import keep, lock
-from tracer.reader import Trace, load
+from tracer.reader import Trace, load, unreadable
 from tracer.rewrite import write_file
 from tracer.ringfile import Ring, RingFile
 from tracer.ringrows import ring_rows
@@ -136,6 +136,9 @@ class Salvage:
             try:
                 self._rings = stack.enter_context(RingFile(ring))
                 self.problems += self._rings.problems
+                for key in unreadable(ring, self._rings.metadata):
+                    del self._rings.metadata[key]
+                    self.problems.append(f"{ring}: {key} in the metadata is damaged, and left out")
                 self.schema = trace_schema(self._rings.metadata, self._rings.devices)
                 self._names = dictionaries(self._rings.devices)
             except TraceError as error:

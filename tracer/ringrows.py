@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tracer.buffers import wrap
+from tracer.closing import TIME_END
 from tracer.ringfile import WIDTHS, Ring, RingFile, columns
 from vmspec.record import DIRECTIONS, FLAGS, RECORD, RECORD_SIZE
 
-NS_LIMIT = (1 << 63) - 1  # the largest time that a column holds
+NS_LIMIT = TIME_END - 1
 
 
 def ring_rows(rings: RingFile, ring: Ring, wanted: range, schema: Any, names: Mapping[str, Any]) -> Iterator[Any]:

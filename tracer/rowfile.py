@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tracer.closing import TIME_END
 from tracer.errors import TraceError, TraceWarning
 from tracer.messages import (
     CONTINUATION,
@@ -34,7 +35,6 @@ FILE_MAGIC = b"ARROW1"
 FILE_START = 8  # bytes: the magic, padded
 PARQUET_MAGIC = b"PAR1"
 SLICE = 1024  # rows of a batch that are Python objects at a time: they take much more room
-TIME_END = 1 << 62  # ns; times up to it can be shifted and subtracted as int64s
 ALL = slice(None)
 BACKWARDS = slice(None, None, -1)
 

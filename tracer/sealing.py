@@ -1,10 +1,11 @@
 """A writer of Arrow files and streams that seals each batch (see :mod:`tracer.messages`)."""
 
+import errno
 import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from tracer.messages import BLANK_SEAL, CONTINUATION, KEY_SEAL, next_message, seal
+from tracer.messages import BLANK_SEAL, CONTINUATION, KEY_SEAL, DamageError, next_message, seal
 
 
 class Out(Protocol):
@@ -27,7 +28,10 @@ class SealedWriter:
     def write(self, batch: Any, custom: Mapping[str, str] | None = None) -> None:
         """Write a batch, with custom metadata."""
         self._writer.write_batch(batch, custom_metadata={**(custom or {}), KEY_SEAL: BLANK_SEAL})
-        self._put(_sealed(self._held.take()))
+        try:
+            self._put(_sealed(self._held.take()))
+        except DamageError as error:
+            raise OSError(errno.EFBIG, f"there is more in it than a reader takes: {error}") from error
 
     def close(self) -> None:
         """End the file or stream."""

@@ -18,6 +18,7 @@ class StreamWriter:
 
         self.path = path
         self._sink = pa.OSFile(os.fsencode(path), "wb")
+        self._file = path.stat()
         self._writer = SealedWriter(self._sink, schema, pa.ipc.new_stream)
 
     def write(self, batch: Any, custom: dict[str, str] | None = None) -> None:
@@ -35,6 +36,14 @@ class StreamWriter:
             self._sink.close()
         with suppress(OSError):  # a stream that ends within a batch is still read up to there
             os.truncate(self.path, self._writer.written)
+
+    @property
+    def there(self) -> bool:
+        """Whether the file is still where it was made: somebody may have deleted it, or its folder."""
+        try:
+            return os.path.samestat(self._file, self.path.stat())
+        except OSError:
+            return False
 
     def batches(self) -> Iterator[Any]:
         """What was written, once it is closed."""

@@ -1,6 +1,5 @@
 """The kinds of value that any table may hold: texts, numbers, quantities, choices, paths."""
 
-import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -167,7 +166,7 @@ class Duration(Value):
     def read(self, value: object, here: Here) -> Any:
         match value:
             case float():
-                duration = round(value * 1e9) if math.isfinite(value) else -1
+                duration = round(value * 1e9) if 0 < value < self.LONGEST else -1  # what is not a number is neither
             case int() if not isinstance(value, bool):
                 duration = value * 10**9
             case _:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -240,3 +241,20 @@ def test_a_stream_that_went_away_is_an_error_not_an_empty_trace(tmp_path):
     recorder.finish({})
     with pytest.raises(TraceError, match="cannot open"):
         _ = trace.table
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_folder_that_was_deleted_meanwhile_is_not_said_to_hold_the_trace(tmp_path, anew):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    rings = Rings()
+    recorder = Recorder(folder / "boot.arrow", rings, lambda: METADATA, DEVICES, pytest.fail)
+    recorder.start()
+    rings.produce(0, numbered(0, 0))
+    while not rings.get(0, "tail"):
+        pass
+    shutil.rmtree(folder)
+    if anew:
+        folder.mkdir()
+    with pytest.raises(TraceError, match=r"boot\.arrows is no longer there.*: the trace is lost$"):
+        recorder.finish({})

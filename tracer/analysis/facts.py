@@ -1,11 +1,10 @@
 """What a trace is: how complete, how large, of which machine, on which host, by which clock."""
 
-import json
 from collections import Counter
 from typing import Any
 
 from tracer.analysis.account import run_end
-from tracer.reader import Trace, machine_name
+from tracer.reader import Trace, machine_name, read_json
 from vmspec.pathtext import to_text
 
 STORED_BYTES = 64  # of a record in the ring
@@ -93,6 +92,6 @@ def _json(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return read_json(text)
+    except ValueError:
         return text

@@ -5,7 +5,7 @@ from typing import Any
 
 from tracer.analysis.account import run_end
 from tracer.analysis.tables import field
-from tracer.reader import Trace
+from tracer.reader import Trace, read_json
 
 DEPTH = 8  # of nested JSON that is taken apart; what lies deeper is compared as one value
 OWN_NAME = "trace.path"  # each trace has its own, which is no difference of the runs
@@ -63,8 +63,8 @@ def _facts(trace: Trace) -> dict[str, str]:
 
 def _json(text: str | None) -> Any:
     try:
-        return json.loads(text) if text is not None else None
-    except (ValueError, RecursionError):
+        return read_json(text) if text is not None else None
+    except ValueError:
         return text
 
 

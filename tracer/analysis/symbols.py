@@ -1,7 +1,6 @@
 """Symbols for a trace's RIPs: which file has them, and how far the kernel was moved from its link address (KASLR)."""
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ from attrs import frozen
 
 from tracer.console import Console
 from tracer.errors import TraceError
-from tracer.reader import Trace
+from tracer.reader import Trace, read_json
 from vmspec.image.source import ImageError, opened
 from vmspec.image.symbols import Symbols, read
 from vmspec.pathtext import from_text
@@ -111,8 +110,8 @@ def symbol_files(trace: Trace) -> dict[str, Path]:
 def _same(trace: Trace, path: Path) -> bool:
     """Whether a file is the kernel that the trace's metadata names by its hash."""
     try:
-        digest = json.loads(trace.metadata.get("vmrun.images", "{}"))["kernel"]["sha256"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        digest = read_json(trace.metadata.get("vmrun.images", "{}"))["kernel"]["sha256"]
+    except (ValueError, KeyError, TypeError):
         raise ImageError("cannot be compared with the kernel that ran: the trace has no hash of that") from None
     with opened(path) as source:
         hashed = hashlib.sha256()

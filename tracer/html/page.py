@@ -7,7 +7,6 @@ security policy names the scripts that may run by their hashes and lets nothing 
 
 import base64
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
@@ -17,6 +16,7 @@ from tracer.html.chart import chart_data
 from tracer.html.data import Findings
 from tracer.html.tables import Symbols, described
 from tracer.output import duration
+from tracer.reader import read_json
 from vmspec.models import CRASHES
 from vmspec.printable import printable
 
@@ -156,9 +156,9 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _json(trace: Any, key: str, default: object) -> Any:
     try:
-        return json.loads(trace.metadata[key]) if key in trace.metadata else default
-    except (ValueError, RecursionError):
-        raise TraceError(f"{trace.path}: {key} in the metadata is damaged") from None
+        return read_json(trace.metadata[key]) if key in trace.metadata else default
+    except ValueError:
+        return default
 
 
 def _file_name(path: object) -> str:

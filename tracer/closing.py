@@ -1,0 +1,84 @@
+"""The closing summaries of traces and of tables of the kernel's events, as readers have them.
+
+What is said there is documented in docs/trace-format.md. A value that is not of its documented kind counts as not said,
+so that no analysis has to ask: a file may be of another version, or of somebody's making.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+INTEGER_END = 1 << 63  # what a column holds
+TIME_END = 1 << 62  # ns; differences and sums of two are integers of 64 bits
+
+Kind = Callable[[Any], Any]  # the value, or ValueError
+
+
+def _wanted(right: bool, value: Any) -> Any:
+    if not right:
+        raise ValueError
+    return value
+
+
+def _flag(value: Any) -> Any:
+    return _wanted(isinstance(value, bool), value)
+
+
+def _text(value: Any) -> Any:
+    return _wanted(isinstance(value, str), value)
+
+
+def _integer(value: Any) -> Any:
+    return _wanted(type(value) is int and -INTEGER_END <= value < INTEGER_END, value)
+
+
+def _count(value: Any) -> Any:
+    return _wanted(_integer(value) >= 0, value)
+
+
+def _time(value: Any) -> Any:
+    return _wanted(abs(_integer(value)) < TIME_END, value)
+
+
+def _time_or_none(value: Any) -> Any:
+    return None if value is None else _time(value)
+
+
+def _scalar(value: Any) -> Any:
+    return value if isinstance(value, str | bool | None) else _integer(value)
+
+
+def _list(kind: Kind) -> Kind:
+    """A list whose every value is of a kind."""
+    return lambda value: [kind(one) for one in _wanted(isinstance(value, list), value)]
+
+
+def _each(kind: Kind) -> Kind:
+    """A table whose every value is of a kind."""
+    return lambda value: {key: kind(one) for key, one in _wanted(isinstance(value, dict), value).items()}
+
+
+TRACE: Mapping[str, Kind] = {
+    "complete": _flag,
+    "result": _each(_scalar),
+    **dict.fromkeys(("rows", "dropped", "interrupted"), _list(_count)),
+    **dict.fromkeys(("start_ns", "stop_ns", "open_ns"), _list(_time_or_none)),
+    "duration_ns": _time,
+    "stats": _each(_list(_each(_integer))),
+    "clocks": _each(_integer),
+}
+KERNEL: Mapping[str, Kind] = {
+    "complete": _flag,
+    "lost": _list(_count),
+    **dict.fromkeys(("unknown", "rows", "isa"), _count),
+}
+
+
+def said(summary: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """The summary without what is not of its kind; what has no kind here stays."""
+    kept = {}
+    for key, value in summary.items():
+        try:
+            kept[key] = kinds[key](value) if key in kinds else value
+        except ValueError:
+            continue
+    return kept
