@@ -111,7 +111,6 @@ def test_a_good_spec_knows_its_file(tmp_path):
         (with_key("vm", "timeout = 0"), "vm.timeout: is out of range (here: 0)"),
         (with_key("vm", "timeout = 1e308"), "vm.timeout: is out of range (here: 1e+308)"),
         (with_key("vm", "timeout = nan"), "vm.timeout: is out of range (here: nan)"),
-        (with_key("vm", "timeout = nan"), "vm.timeout: is out of range (here: nan)"),
         (with_key("vm", "irqchip = 'kernle'"), "allowed: auto, kernel, none; did you mean kernel?"),
         (with_key("vm", "pit = 1"), "vm.pit: must be a boolean (here: 1)"),
         (
