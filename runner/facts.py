@@ -6,31 +6,37 @@ import platform
 from datetime import datetime
 from pathlib import Path
 
+from attrs import evolve
+
 from runner.cpuid import for_vcpu
 from runner.kvm.system import System
 from runner.machine import Machine
 from runner.native import _native
 from vmspec import __version__
-from vmspec.models import CPU
+from vmspec.models import CPU, Spec
 from vmspec.pathtext import to_text
-from vmspec.plan import Plan
 
 CPUID_FIELDS = ("function", "subleaf", "flags", "eax", "ebx", "ecx", "edx")
 
 
-def images(plan: Plan) -> dict[str, dict[str, str]]:
-    """Path and sha256 of each file that the guest is made from."""
-    boot = plan.spec.boot
-    files = {"kernel": boot.kernel, "initrd": boot.initrd}
-    found = {}
-    for name, path in files.items():
-        if path is not None:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[name] = {"path": to_text(path), "sha256": digest}
-    if boot.code is not None:
-        found["code"] = {"path": "", "sha256": hashlib.sha256(boot.code).hexdigest()}
+def images(machine: Machine) -> dict[str, dict[str, str]]:
+    """Path and sha256 of each file that the run read: what the guest is made from, its devices' modules and files."""
+    files = machine.loader.hashes()
+    spec = machine.plan.spec
+    for planned, device in zip(machine.plan.devices, machine.buses.devices, strict=True):
+        for path, digest in device.made_from.items():
+            within = spec.path is not None and path.is_relative_to(spec.path.parent)
+            name = path.relative_to(spec.path.parent) if within and spec.path else path.name
+            files[f"{planned.name}/{name}"] = path, digest
+    found = {name: {"path": to_text(path), "sha256": digest} for name, (path, digest) in files.items()}
+    if (code := spec.boot.code) is not None:
+        found["code"] = {"path": "", "sha256": hashlib.sha256(code).hexdigest()}
     return found
+
+
+def repeatable(spec: Spec) -> Spec:
+    """The spec as it may be run again: not into the trace that it is taken from."""
+    return evolve(spec, trace=evolve(spec.trace, path=None))
 
 
 def host(machine: Machine) -> dict[str, object]:
@@ -77,11 +83,11 @@ def metadata(machine: Machine, clock: dict[str, int], started: datetime) -> dict
 
     spec = machine.plan.spec
     return {
-        "vmrun.spec": dumps(spec),
-        "vmrun.images": json.dumps(images(machine.plan)),
+        "vmrun.spec": dumps(repeatable(spec)),
+        "vmrun.images": json.dumps(images(machine)),
         "vmrun.host": json.dumps(host(machine)),
         "vmrun.clock": json.dumps(clock),
-        "vmrun.overrides": json.dumps(spec.overrides),
+        "vmrun.overrides": json.dumps([text for text in spec.overrides if not text.startswith("trace.path=")]),
         "vmrun.started": started.isoformat(timespec="milliseconds"),
         "vmrun.version": __version__,
     }

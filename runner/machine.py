@@ -63,7 +63,7 @@ class Machine:
         loader stays its maker's to close, after the machine."""
         self.plan = plan
         self.memory = loader.memory
-        self._loader = loader
+        self.loader = loader
         self.system: System
         self.vm: VM
         self.vcpus: list[VCPU] = []
@@ -98,7 +98,7 @@ class Machine:
                 error.step = step
                 error.capability = call.requires
                 raise
-        self._loader.state()  # vCPUs may run once all is in memory
+        self.loader.state()  # vCPUs may run once all is in memory
 
     def _execute(self, call: Call) -> None:
         if call.requires is not None and not self.system.check_extension(call.requires):
@@ -137,9 +137,9 @@ class Machine:
             case "KVM_SET_LAPIC", _, VCPU():
                 vcpu.set_virtual_wire()
             case "KVM_SET_SREGS", _, VCPU():
-                vcpu.set_sregs(self._loader.state())
+                vcpu.set_sregs(self.loader.state())
             case "KVM_SET_REGS", _, VCPU():
-                vcpu.set_regs(self._loader.state().registers)
+                vcpu.set_regs(self.loader.state().registers)
             case "KVM_RUN", _, _:
                 pass  # the threads that run() starts
             case _:

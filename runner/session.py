@@ -185,6 +185,7 @@ class Session:
                         self.files.standard("standard input", fd, writes=False)
                 case path:
                     fd = self.files.open(f"device[{index}].input", Path(path), writes=False)
+                    self.machine.loader.images.keep(f"{planned.name}/input", Path(path), fd)
             if fd is None:
                 continue
             if fd == self.input:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vmspec import layout, memory_map
-from vmspec.image import BzImage, Elf, ImageError, bzimage, elf, foreign, opened
+from vmspec.image import BzImage, Elf, ImageError, Source, bzimage, elf, foreign, opened
 from vmspec.models import Boot, Spec
-from vmspec.plan import Entry, Placement, Slot, Start
+from vmspec.plan import Entry, Placement, PlannedFile, Slot, Start
 from vmspec.problems import Problem
 
 FLAT_KEYS = ("mode", "load", "entry", "registers")
@@ -20,10 +20,13 @@ class Kernel(NamedTuple):
     placements: tuple[Placement, ...]
     end: int
     notes: tuple[str, ...] = ()
+    files: tuple[PlannedFile, ...] = ()
 
 
-def start(spec: Spec, image: BzImage | Elf, slots: tuple[Slot, ...], problems: list[Problem]) -> Start | None:
-    """The start of the kernel ``image`` read from ``spec.boot.kernel``."""
+def start(
+    spec: Spec, source: Source, image: BzImage | Elf, slots: tuple[Slot, ...], problems: list[Problem]
+) -> Start | None:
+    """The start of the kernel ``image`` read from ``source``, which is ``spec.boot.kernel``."""
     boot = spec.boot
     assert boot.kernel is not None
     found = len(problems)
@@ -32,7 +35,7 @@ def start(spec: Spec, image: BzImage | Elf, slots: tuple[Slot, ...], problems: l
         if getattr(boot, key) not in (None, {}):
             problems.append(Problem(f"boot.{key}", f"is for flat guests; boot.kernel is {name}"))
     try:
-        kernel = _bzimage(boot, image) if isinstance(image, BzImage) else _elf(boot.kernel, image)
+        kernel = _bzimage(boot, source, image) if isinstance(image, BzImage) else _elf(boot.kernel, image)
     except ImageError as error:
         problems.append(Problem("boot.kernel", str(error), str(boot.kernel)))
         return None
@@ -40,7 +43,7 @@ def start(spec: Spec, image: BzImage | Elf, slots: tuple[Slot, ...], problems: l
     _fits(kernel, slots, problems)
     cmdline = _cmdline(boot.cmdline, header.cmdline_size if header else layout.CMDLINE_MAX, problems)
     limit = header.initrd_addr_max if header else layout.INITRD_ADDR_MAX
-    initrd = _initrd(boot.initrd, kernel.end, min(limit + 1, slots[0].size), problems)
+    initrd, files = _initrd(boot.initrd, kernel.end, min(limit + 1, slots[0].size), problems)
     if len(problems) > found:
         return None
     parameters = Placement("boot_params", layout.BOOT_PARAMS, layout.BOOT_PARAMS_SIZE)
@@ -51,10 +54,10 @@ def start(spec: Spec, image: BzImage | Elf, slots: tuple[Slot, ...], problems: l
         tables.append(Placement("page-tables", layout.PAGE_TABLES, layout.PAGE_TABLES_SIZE))
     placements = (*kernel.placements, *initrd, cmdline, parameters, *tables)
     kind = "bzimage" if header else "vmlinux"
-    return Start(kind, kernel.protocol, kernel.entry, placements, kernel.notes)
+    return Start(kind, kernel.protocol, kernel.entry, placements, kernel.notes, (*files, *kernel.files))
 
 
-def _bzimage(boot: Boot, image: BzImage) -> Kernel:
+def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:
     """The kernel unpacked where the spec lets us and we can, else the image with its own decompressor."""
     assert boot.kernel is not None
     notes: tuple[str, ...] = ()
@@ -62,7 +65,7 @@ def _bzimage(boot: Boot, image: BzImage) -> Kernel:
         from vmspec.image.unpack import CannotUnpackError, unpacked
 
         try:
-            return _unpacked(unpacked(boot.kernel, image))
+            return _unpacked(unpacked(source, image))
         except CannotUnpackError as error:
             notes = (f"the kernel unpacks itself: {error}",)
     # A relocatable kernel runs where it is loaded, but not below pref_address; any other moves itself there.
@@ -96,7 +99,7 @@ def _unpacked(path: Path) -> Kernel:
 
     try:
         with opened(path) as source:
-            return _elf(path, elf.read(source))
+            return _elf(path, elf.read(source))._replace(files=(PlannedFile("unpacked", path, None),))
     except ImageError as error:  # a 32-bit kernel's, or what a future one packs
         raise CannotUnpackError(f"what is packed in it {error}") from error
 
@@ -126,18 +129,20 @@ def _fits(kernel: Kernel, slots: tuple[Slot, ...], problems: list[Problem]) -> N
     problems.append(Problem("vm.memory", need, f"{_mib(slots[0].size)} MiB"))
 
 
-def _initrd(path: Path | None, bottom: int, top: int, problems: list[Problem]) -> tuple[Placement, ...]:
+def _initrd(
+    path: Path | None, bottom: int, top: int, problems: list[Problem]
+) -> tuple[tuple[Placement, ...], tuple[PlannedFile, ...]]:
     """The initrd as high as it may be: clear of the kernel and of what the kernel allocates early."""
     if path is None:
-        return ()
+        return (), ()
     try:
         with opened(path) as source:
             if (what := foreign.initrd(source)) is not None:
                 raise ImageError(f"is {what}")
-            size = source.size
+            size, file = source.size, PlannedFile("initrd", path, source.version)
     except ImageError as error:
         problems.append(Problem("boot.initrd", str(error), str(path)))
-        return ()
+        return (), ()
     address = (top - size) // layout.PAGE * layout.PAGE
     if address < bottom:
         message = (
@@ -145,7 +150,7 @@ def _initrd(path: Path | None, bottom: int, top: int, problems: list[Problem]) -
             f"{bottom:#x} and {top:#x}"
         )
         problems.append(Problem("boot.initrd", message, str(path)))
-    return (Placement("initrd", address, size, path),)
+    return (Placement("initrd", address, size, path),), (file,)
 
 
 def _cmdline(cmdline: str, limit: int, problems: list[Problem]) -> Placement:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vmspec.devices import Device, Range
+from vmspec.image.source import Version
 from vmspec.models import Spec
 
 
@@ -74,6 +75,15 @@ class Entry(NamedTuple):
     registers: dict[str, int]
 
 
+class PlannedFile(NamedTuple):
+    """A file that the plan was made from: kernel, initrd, symbols, unpacked (the kernel in a bzImage). ``version`` is
+    the one that was read; None: any will do, as they are alike."""
+
+    name: str
+    path: Path
+    version: Version | None
+
+
 class Start(NamedTuple):
     """What one kind of image asks for: the part of the plan that differs between flat guests and Linux."""
 
@@ -82,6 +92,7 @@ class Start(NamedTuple):
     entry: Entry
     placements: tuple[Placement, ...]
     notes: tuple[str, ...] = ()
+    files: tuple[PlannedFile, ...] = ()
 
 
 class Call(NamedTuple):
@@ -111,6 +122,7 @@ class Plan(NamedTuple):
     pit: bool
     calls: tuple[Call, ...]
     notes: tuple[str, ...] = ()  # what was decided that the spec did not ask for, in sentences
+    files: tuple[PlannedFile, ...] = ()
 
     def placement(self, name: str) -> Placement | None:
         """The first placement of a name, or None."""

@@ -3,7 +3,7 @@
 from vmspec import buses, features, flat, layout, linux, memory_map
 from vmspec.image import BzImage, Elf, ImageError, identify, opened
 from vmspec.models import Spec
-from vmspec.plan import Call, Placement, Plan, Slot, Start
+from vmspec.plan import Call, Placement, Plan, PlannedFile, Slot, Start
 from vmspec.problems import Problem, SpecError
 
 MEMORY_MAX = 1 << 52  # physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4)
@@ -28,7 +28,7 @@ def plan(spec: Spec) -> Plan:
         problems.append(Problem("vm.pit", "KVM's timer needs its interrupt controller: vm.irqchip must be kernel"))
     devices = buses.devices(spec, slots, irqchip, pit and irqchip, problems)
     features.check(spec.cpu.disable, problems)
-    _symbols(spec, problems)
+    symbols = _symbols(spec, problems)
     if irqchip and set(spec.expect.exit) == {"halt"} and not any(device.kind == "python" for device in devices):
         message = "halt ends no machine with interrupt controllers: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
@@ -52,6 +52,7 @@ def plan(spec: Spec) -> Plan:
         pit=pit,
         calls=_calls(slots, spec.vm.vcpus, irqchip, pit),
         notes=start.notes,
+        files=(*start.files, *symbols),
     )
 
 
@@ -81,23 +82,26 @@ def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Star
     try:
         with opened(boot.kernel) as source:
             image = identify(source, flat=boot.mode is not None)
-            size = source.size
+            if image is None:
+                start = flat.start(boot, source.size, slots, problems)
+            else:
+                start = linux.start(spec, source, image, slots, problems)
+            kernel = PlannedFile("kernel", boot.kernel, source.version)
     except ImageError as error:
         problems.append(Problem("boot.kernel", str(error), str(boot.kernel)))
         return None
-    if image is None:
-        return flat.start(boot, size, slots, problems)
-    return linux.start(spec, image, slots, problems)
+    return start and start._replace(files=(kernel, *start.files))
 
 
-def _symbols(spec: Spec, problems: list[Problem]) -> None:
+def _symbols(spec: Spec, problems: list[Problem]) -> tuple[PlannedFile, ...]:
     if spec.boot.symbols is None:
-        return
+        return ()
     try:
-        with opened(spec.boot.symbols):
-            pass
+        with opened(spec.boot.symbols) as source:
+            return (PlannedFile("symbols", spec.boot.symbols, source.version),)
     except ImageError as error:
         problems.append(Problem("boot.symbols", str(error), str(spec.boot.symbols)))
+        return ()
 
 
 def _tables(irqchip: bool, acpi: bool) -> tuple[Placement, ...]:

@@ -27,7 +27,7 @@ PROTOCOLS = {
 
 def as_dict(plan: Plan) -> dict[str, Any]:
     """The plan as a JSON object, once times are made strings; the spec is in TOML's shape."""
-    rest = {name: _plain(value) for name, value in plan._asdict().items() if name != "spec"}
+    rest = {name: _plain(value) for name, value in plan._asdict().items() if name not in ("spec", "files")}
     return {"spec": write_model(plan.spec), "overrides": list(plan.spec.overrides), **rest}
 
 

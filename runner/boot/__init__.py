@@ -6,17 +6,18 @@ import os
 import sys
 
 from runner.boot import acpi, bootparams, modes, mptable
+from runner.boot.images import Images
 from runner.memory import GuestMemory
 from runner.state import State
 from vmspec import layout
 from vmspec.image import ImageError
 from vmspec.plan import Placement, Plan
 
-__all__ = ["State", "load"]
+__all__ = ["Images", "State", "load"]
 
 
-def load(plan: Plan, memory: GuestMemory) -> State:
-    """Put every placement of the plan into fresh (zero) guest memory.
+def load(plan: Plan, memory: GuestMemory, images: Images) -> State:
+    """Put every placement of the plan into fresh (zero) guest memory; ``images`` are its files.
 
     Returns the state in which the first vCPU starts, and without an interrupt controller every other. Raises
     :class:`vmspec.image.ImageError` where a file is not what it was when the plan was made, OSError where it cannot
@@ -28,11 +29,11 @@ def load(plan: Plan, memory: GuestMemory) -> State:
                 assert plan.spec.boot.code is not None
                 memory.write(placement.address, plan.spec.boot.code)
             case "code" | "kernel" | "initrd":
-                _read(placement, memory)
+                _read(placement, memory, images)
             case "cmdline":
                 memory.write(placement.address, plan.cmdline.encode("utf-8", "replace") + b"\0")
             case "boot_params":
-                memory.write(placement.address, bootparams.build(plan, placement))
+                memory.write(placement.address, bootparams.build(plan, placement, images))
             case "gdt":
                 memory.write(placement.address, modes.gdt(plan.entry.mode))
             case "page-tables":
@@ -49,11 +50,14 @@ def load(plan: Plan, memory: GuestMemory) -> State:
     return modes.state(plan.entry)
 
 
-def _read(placement: Placement, memory: GuestMemory) -> None:
+def _read(placement: Placement, memory: GuestMemory, images: Images) -> None:
     """A part of a file straight into guest memory. Zeros are there already: those that follow, and the file's holes."""
     assert placement.path is not None
     start, end = placement.offset, placement.offset + placement.size
-    with placement.path.open("rb", buffering=0) as file, memory.view(placement.address, placement.size) as view:
+    with (
+        io.FileIO(images.descriptor(placement.path), closefd=False) as file,
+        memory.view(placement.address, placement.size) as view,
+    ):
         if os.fstat(file.fileno()).st_size < end:
             raise ImageError(f"{placement.path} is shorter than it was when the plan was made")
         at = _data(file, start)

@@ -1,8 +1,10 @@
 """Linux's struct boot_params, the "zero page" (asm/bootparam.h; Documentation/arch/x86/zero-page.rst)."""
 
+import os
 import struct
 from collections.abc import Callable
 
+from runner.boot.images import Images
 from vmspec import layout
 from vmspec.image import ImageError, bzimage
 from vmspec.plan import Placement, Plan
@@ -20,7 +22,7 @@ LOADER_UNDEFINED = 0xFF  # type_of_loader: one without a number of its own
 LOW32 = 0xFFFFFFFF
 
 
-def build(plan: Plan, placement: Placement) -> bytes:
+def build(plan: Plan, placement: Placement, images: Images) -> bytes:
     """The page for a planned Linux guest: the image's own setup header, completed by the loader's fields."""
     page = bytearray(layout.BOOT_PARAMS_SIZE)
 
@@ -30,7 +32,7 @@ def build(plan: Plan, placement: Placement) -> bytes:
     if placement.path is None:
         _without_header(put)
     else:
-        header = _setup_header(placement)
+        header = _setup_header(placement, images)
         page[bzimage.HEADER : bzimage.HEADER + len(header)] = header
         # A relocatable kernel's decompressor takes its place from here.
         kernel = plan.placement("kernel")
@@ -57,12 +59,10 @@ def build(plan: Plan, placement: Placement) -> bytes:
     return bytes(page)
 
 
-def _setup_header(placement: Placement) -> bytes:
+def _setup_header(placement: Placement, images: Images) -> bytes:
     """The setup header as it stands in the bzImage; its last byte is where the jump instruction at 0x200 goes."""
     assert placement.path is not None
-    with placement.path.open("rb") as file:
-        file.seek(placement.offset)
-        header = file.read(bzimage.ROOM)
+    header = os.pread(images.descriptor(placement.path), bzimage.ROOM, placement.offset)
     jump = 0x201 - bzimage.HEADER
     if len(header) <= jump:
         raise ImageError(f"{placement.path} is shorter than it was when the plan was made")

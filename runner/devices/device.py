@@ -1,8 +1,9 @@
 """What every device model is: a small class that sees offsets, and gets its interrupt line and outputs injected."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from vmspec.printable import PrintableError
@@ -69,6 +70,9 @@ class Device:
     output: Callable[[bytes], None]
     end: Callable[[str, int | None], None]
     after: Callable[[int | None], None]
+
+    # SHA-256 of the user's own files that the class was made from, by path.
+    made_from: Mapping[Path, str] = MappingProxyType({})
 
     @classmethod
     def make(cls, model: Any, directory: Path) -> "Device":

@@ -1,12 +1,15 @@
 """Devices of the user's own: a class in a Python file beside the spec."""
 
+import hashlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from runner.devices.device import Device, DeviceError, said
@@ -19,21 +22,56 @@ class Own(Device):
 
     @classmethod
     def make(cls, model: Any, directory: Path) -> Device:
-        return load(model.cls, directory, model.options)
+        return load(model, directory)
 
 
-def load(name: str, directory: Path, options: Mapping[str, object]) -> Device:
-    """Make the device that ``name``, ``module:Class``, names in ``directory``, with ``options`` as keyword arguments.
+class Source(SourceFileLoader):
+    """Loads a module from its source, never from bytecode, and keeps the source's hash: it is what was run."""
+
+    def __init__(self, name: str, path: str, hashes: dict[Path, str]) -> None:
+        super().__init__(name, path)
+        self._hashes = hashes
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The module's code."""
+        source = self.get_data(self.path)
+        self._hashes[Path(self.path)] = hashlib.sha256(source).hexdigest()
+        code: CodeType = self.source_to_code(source, self.path)
+        return code
+
+
+class Neighbours(MetaPathFinder):
+    """Finds what Python finds; what lies in a directory is loaded by :class:`Source`."""
+
+    def __init__(self, directory: Path, hashes: dict[Path, str]) -> None:
+        self._directory = directory
+        self._hashes = hashes
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of a module, None where there is none."""
+        spec = PathFinder.find_spec(fullname, path, target)
+        loader = None if spec is None else spec.loader
+        if isinstance(loader, SourceFileLoader) and Path(loader.path).is_relative_to(self._directory):
+            assert spec is not None
+            spec.loader = Source(fullname, loader.path, self._hashes)
+        return spec
+
+
+def load(model: Any, directory: Path) -> Device:
+    """Make the device of a ``vmspec.devices.Python`` model, for a spec in ``directory``.
 
     The file is run anew for each device, under a module name of its own, so specs in different directories may use the
     same names. It may import its neighbours while it is loaded. Raises DeviceError.
     """
-    module_name, _, class_name = name.partition(":")
-    path = directory.joinpath(*module_name.split(".")).with_suffix(".py")
+    name, path = model.cls, model.module(directory)
+    class_name = name.partition(":")[2]
+    hashes: dict[Path, str] = {}
     if not path.is_file():
         raise DeviceError(f"device class {name}: there is no file {path}")
     try:
-        module = _run(path)
+        module = _run(path, hashes)
     except (Exception, SystemExit) as error:
         raise DeviceError(f"device class {name}: {path} cannot be loaded: {said(error, str(path))}") from error
     cls = getattr(module, class_name, None)
@@ -41,22 +79,23 @@ def load(name: str, directory: Path, options: Mapping[str, object]) -> Device:
         raise DeviceError(f"device class {name}: {path} has no {class_name}")
     if not (isinstance(cls, type) and issubclass(cls, Device)):
         raise DeviceError(f"device class {name}: {class_name} in {path} is not a subclass of runner.devices.Device")
+    cls.made_from = hashes
     try:
-        return cls(**options)
+        return cls(**model.options)
     except (Exception, SystemExit) as error:
         raise DeviceError(f"device class {name}: {class_name}() failed: {said(error, str(path))}") from error
 
 
-def _run(path: Path) -> ModuleType:
-    with _importing, _neighbours(path.parent):
+def _run(path: Path, hashes: dict[Path, str]) -> ModuleType:
+    with _importing, _neighbours(path.parent, hashes):
         unique = f"{path.stem}@{path}#{sum(key.startswith(f'{path.stem}@{path}#') for key in sys.modules)}"
-        spec = importlib.util.spec_from_file_location(unique, path)
-        assert spec is not None  # the suffix is .py
-        assert spec.loader is not None
+        loader = Source(unique, str(path), hashes)
+        spec = importlib.util.spec_from_loader(unique, loader)
+        assert spec is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[unique] = module  # dataclasses, pickle and the like look a class's module up here
         try:
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
         except BaseException:
             del sys.modules[unique]
             raise
@@ -64,16 +103,19 @@ def _run(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _neighbours(directory: Path) -> Iterator[None]:
+def _neighbours(directory: Path, hashes: dict[Path, str]) -> Iterator[None]:
     """Let imports find the files in ``directory``, and leave no trace of it: neither on the import path, nor bytecode
     beside the user's files, nor modules under names that another spec's files may have too."""
     before = set(sys.modules)
     path, bytecode = sys.path[:], sys.dont_write_bytecode
     sys.path.insert(0, str(directory))
     sys.dont_write_bytecode = True
+    finder = Neighbours(directory, hashes)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
+        sys.meta_path.remove(finder)
         sys.path[:] = path
         sys.dont_write_bytecode = bytecode
         for key in set(sys.modules) - before:

@@ -25,6 +25,7 @@ OFFSETS = range(0, 1 << 30, ALIGNMENT)  # RANDOMIZE_BASE moves the image within 
 OFFSET_LINE = re.compile(rb"Kernel Offset: (?:(0x[0-9a-f]{1,16}) from|(disabled))")
 # IN and OUT by dx, also of strings; and by an immediate byte, which follows (Intel SDM volume 2).
 BY_DX, BY_BYTE = b"\xec\xed\xee\xef\x6c\x6d\x6e\x6f", b"\xe4\xe5\xe6\xe7"
+WHAT = {"symbols": "symbol file", "kernel": "kernel"}
 PREFIXES = b"\x66\xf2\xf3"  # operand size, rep
 ENOUGH = 4  # different port instructions that an offset is believed of
 
@@ -86,8 +87,8 @@ def _own(trace: Trace) -> tuple[Symbols | None, str]:
     problems = []
     for key, path in symbol_files(trace).items():
         try:
-            if key == "kernel" and not _same(trace, path):
-                problems.append(f"{path} is not the kernel that ran")
+            if not _same(trace, key, path):
+                problems.append(f"{path} is not the {WHAT[key]} of the run")
                 continue
             return read(path), str(path)
         except ImageError as error:
@@ -107,12 +108,17 @@ def symbol_files(trace: Trace) -> dict[str, Path]:
     return found
 
 
-def _same(trace: Trace, path: Path) -> bool:
-    """Whether a file is the kernel that the trace's metadata names by its hash."""
+def _same(trace: Trace, key: str, path: Path) -> bool:
+    """Whether a file is the one that the trace's metadata name by its hash. Of a symbol file early traces have none."""
     try:
-        digest = read_json(trace.metadata.get("vmrun.images", "{}"))["kernel"]["sha256"]
+        images = read_json(trace.metadata.get("vmrun.images", "{}"))
+        if key == "symbols" and key not in images:
+            return True
+        digest = images[key]["sha256"]
     except (ValueError, KeyError, TypeError):
-        raise ImageError("cannot be compared with the kernel that ran: the trace has no hash of that") from None
+        digest = ""
+    if not digest:
+        raise ImageError(f"cannot be compared with the {WHAT[key]} of the run: the trace has no hash of that")
     with opened(path) as source:
         hashed = hashlib.sha256()
         while piece := source.file.read(1 << 20):

@@ -60,7 +60,7 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
     shown["devices"] = ", ".join(run_["devices"]) or "-"
     if isinstance(images := run_["images"], dict):
         for name, image in images.items():
-            shown[name] = " ".join(map(str, image.values())) if isinstance(image, dict) else image
+            shown[name] = _image(image) if isinstance(image, dict) else image
     shown |= {name: json.dumps(value) for name, value in (("overrides", run_["overrides"]),) if value}
     clock = found["clock"]
     if {"tsc_start", "tsc_khz"} <= clock.keys():
@@ -73,6 +73,12 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
         else:
             shown[name] = _fact(value)
     return shown
+
+
+def _image(image: dict[str, Any]) -> str:
+    """Path and hash of a file that the run read."""
+    digest = image.get("sha256") or "no hash: it was written to as the run began"
+    return f"{image.get('path', '')} {digest}".strip()
 
 
 def _merged(one: Any) -> str:

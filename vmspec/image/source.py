@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from vmspec.printable import PrintableError
 
@@ -17,12 +17,36 @@ class ImageError(PrintableError):
     """An image file that cannot be used; the message says why, without the file's name."""
 
 
+class Version(NamedTuple):
+    """What tells a file, and its content, from another: of one that is written to the times change (ns)."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+    links: int
+
+
+def version(descriptor: int) -> Version:
+    """The version of an open file."""
+    status = os.fstat(descriptor)
+    return Version(
+        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink
+    )
+
+
 class Source:
     """An open image file and its size in bytes. Reads past the end raise :class:`ImageError`."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file
         self.size = size
+
+    @property
+    def version(self) -> Version:
+        """The file's version now."""
+        return version(self.file.fileno())
 
     def read(self, offset: int, size: int, what: str) -> bytes:
         """Exactly ``size`` bytes at ``offset``; ``what`` names them in the error."""

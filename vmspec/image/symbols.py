@@ -58,7 +58,7 @@ def read(path: Path) -> Symbols:
         if not bzimage.recognise(source):
             return Symbols(_found(system_map(_whole(source, 0, source.size, "the symbol file"))))
         try:
-            inner = unpacked(path, bzimage.read(source))
+            inner = unpacked(source, bzimage.read(source))
         except CannotUnpackError as error:
             raise ImageError(f"cannot be unpacked: {error}") from error
     with opened(inner) as source:

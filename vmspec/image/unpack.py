@@ -19,7 +19,7 @@ from pathlib import Path
 from vmspec.image import compression
 from vmspec.image.bzimage import BzImage
 from vmspec.image.compression import Payload
-from vmspec.image.source import ImageError, Source, opened
+from vmspec.image.source import ImageError, Source
 from vmspec.printable import PrintableError
 
 # Linux's link address space for a kernel (KERNEL_IMAGE_SIZE with KASLR); no real payload unpacks to more.
@@ -32,28 +32,27 @@ class CannotUnpackError(PrintableError):
     """The payload cannot be unpacked here, but the kernel may do it itself; the message says why."""
 
 
-def unpacked(path: Path, image: BzImage) -> Path:
-    """The cached, unpacked payload of the bzImage at ``path``.
+def unpacked(source: Source, image: BzImage) -> Path:
+    """The cached, unpacked payload of the bzImage in ``source``.
 
     Raises :class:`CannotUnpackError`, and :class:`ImageError` where the payload is damaged.
     """
     if not image.payload_length:
         version = f"{image.version >> 8}.{image.version & 0xFF:02}"
         raise CannotUnpackError(f"boot protocol {version} does not say where it is")
-    with opened(path) as source:
-        # The build appends the unpacked size to the payload (boot.rst, payload_length); gzip has it there itself.
-        end = image.payload_offset + image.payload_length
-        size = int.from_bytes(source.read(end - 4, 4, "the size of the kernel"), "little")
-        if not 0 < size <= UNPACKED_MAX:
-            raise ImageError(f"damaged: the compressed kernel says that it unpacks to {size} bytes")
-        error: OSError | None = None
-        for directory in _directories():
-            try:
-                return _cached(directory, source, image, size)
-            except ImportError as missing:
-                raise CannotUnpackError(f"the Python package {missing.name} is not installed") from missing
-            except OSError as failed:
-                error = failed
+    # The build appends the unpacked size to the payload (boot.rst, payload_length); gzip has it there itself.
+    end = image.payload_offset + image.payload_length
+    size = int.from_bytes(source.read(end - 4, 4, "the size of the kernel"), "little")
+    if not 0 < size <= UNPACKED_MAX:
+        raise ImageError(f"damaged: the compressed kernel says that it unpacks to {size} bytes")
+    error: OSError | None = None
+    for directory in _directories():
+        try:
+            return _cached(directory, source, image, size)
+        except ImportError as missing:
+            raise CannotUnpackError(f"the Python package {missing.name} is not installed") from missing
+        except OSError as failed:
+            error = failed
     raise CannotUnpackError(f"there is no place for what is unpacked: {error}")
 
 
@@ -88,9 +87,7 @@ def _cached(directory: Path, source: Source, image: BzImage, size: int) -> Path:
 
 
 def _identity(source: Source) -> str:
-    status = os.fstat(source.file.fileno())
-    numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return "-".join(f"{number:x}" for number in numbers)
+    return "-".join(f"{number:x}" for number in source.version[:5])  # without the links, which change nothing in it
 
 
 def _indexed(index: Path) -> str | None:
@@ -105,7 +102,7 @@ def _indexed(index: Path) -> str | None:
 def _remember(index: Path, digest: str, source: Source) -> None:
     import time
 
-    if time.time_ns() - os.fstat(source.file.fileno()).st_ctime_ns < SETTLED_NS:
+    if time.time_ns() - source.version.changed < SETTLED_NS:
         return
     index.parent.mkdir(mode=0o700, exist_ok=True)
     index.write_text(digest)  # a torn write is no valid hash

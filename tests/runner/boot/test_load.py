@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.boot import State, load
+from runner.boot import Images, State, load
 from runner.memory import GuestMemory
 from tests.runner.boot import plans
 from tests.vmspec.image import images
@@ -19,11 +19,12 @@ from vmspec.planner import plan
 
 @contextmanager
 def loaded(planned: Plan) -> Iterator[tuple[GuestMemory, State]]:
-    memory = GuestMemory(planned.slots)
+    memory, images_ = GuestMemory(planned.slots), Images(planned.files)
     try:
-        yield memory, load(planned, memory)
+        yield memory, load(planned, memory, images_)
     finally:
         memory.close()
+        images_.close()
 
 
 def number(memory: GuestMemory, address: int, size: int) -> int:
@@ -71,9 +72,11 @@ def test_initrd_and_command_line_are_where_boot_params_says(tmp_path: Path) -> N
 
 def test_file_that_became_shorter(tmp_path: Path) -> None:
     planned = plans.linux(tmp_path, plans.bzimage())
+    memory, opened = GuestMemory(planned.slots), Images(planned.files)
     os.truncate(tmp_path / "initrd", 100)
-    with pytest.raises(ImageError, match="shorter"), loaded(planned):
-        pass
+    with pytest.raises(ImageError, match="shorter"):
+        load(planned, memory, opened)
+    opened.close()
 
 
 def test_setup_header_is_the_images_own(tmp_path: Path) -> None:

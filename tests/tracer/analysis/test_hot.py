@@ -104,19 +104,20 @@ def test_another_kernel_does_not_fit_and_is_told(tmp_path):
     assert "does not fit" in found.source
 
 
+@pytest.mark.parametrize(("key", "name"), [("kernel", "kernel"), ("symbols", "symbol file")])
 @pytest.mark.parametrize("same", [True, False])
-def test_the_specs_own_kernel_serves_while_it_is_the_same(tmp_path, monkeypatch, same):
+def test_the_specs_own_file_serves_while_it_is_the_same(tmp_path, monkeypatch, same, key, name):
     path = tmp_path / "vmlinux"
     kernel(path, RIPS)
     digest = hashlib.sha256(path.read_bytes() if same else b"").hexdigest()
     metadata = {
-        "vmrun.spec": f'[boot]\nkernel = "{path}"\n',
-        "vmrun.images": json.dumps({"kernel": {"path": str(path), "sha256": digest}}),
+        "vmrun.spec": f'[boot]\n{key} = "{path}"\n',
+        "vmrun.images": json.dumps({key: {"path": str(path), "sha256": digest}}),
     }
     monkeypatch.setattr(tracefakes, "METADATA", tracefakes.METADATA | metadata)
     found = hot(trace(tmp_path, RIPS))
     assert ("serial_out" in named(found)) == same
-    assert same or "is not the kernel that ran" in found.source
+    assert same or f"is not the {name} of the run" in found.source
 
 
 def test_folded_stacks(tmp_path, system_map):

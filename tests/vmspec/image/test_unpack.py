@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.vmspec.image import images
 from tests.vmspec.image.test_identify import MUTATIONS
-from vmspec.image import BzImage, ImageError, Source, compression, identify, unpack
+from vmspec.image import BzImage, ImageError, Source, compression, identify, opened, unpack
 
 # Longer than one piece of every format, with zeros that become a hole.
 DATA = os.urandom(300_000) + bytes(1 << 20) + b"vmlinux" * 200_000
@@ -45,6 +45,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "vmrun" / "kernels"
 
 
+def unpacked(path: Path, image: BzImage) -> Path:
+    with opened(path) as source:
+        return unpack.unpacked(source, image)
+
+
 def kernel(path: Path, payload: bytes) -> tuple[Path, BzImage]:
     data = images.bzimage(payload)
     path.write_bytes(data)
@@ -56,43 +61,43 @@ def kernel(path: Path, payload: bytes) -> tuple[Path, BzImage]:
 @pytest.mark.parametrize("name", PACKERS)
 def test_formats(name: str, cache: Path, tmp_path: Path) -> None:
     data = b"\x7fELF" + DATA if name == "none" else DATA
-    path = unpack.unpacked(*kernel(tmp_path / "bz", PACKERS[name](data)))
+    path = unpacked(*kernel(tmp_path / "bz", PACKERS[name](data)))
     assert path.parent == cache
     assert path.read_bytes() == data
 
 
 def test_zeros_are_holes(cache: Path, tmp_path: Path) -> None:
-    path = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(bytes(8 << 20) + b"end")))
+    path = unpacked(*kernel(tmp_path / "bz", images.gzipped(bytes(8 << 20) + b"end")))
     assert path.stat().st_blocks * 512 < 1 << 20
 
 
 def test_second_time_comes_from_the_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bz = kernel(tmp_path / "bz", images.gzipped(DATA))
-    first = unpack.unpacked(*bz)
+    first = unpacked(*bz)
     monkeypatch.setattr(compression, "unpack", None)
-    assert unpack.unpacked(*bz) == first
+    assert unpacked(*bz) == first
 
 
 def test_settled_file_is_not_hashed_again(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bz = kernel(tmp_path / "bz", images.gzipped(DATA))
     monkeypatch.setattr(unpack, "SETTLED_NS", 0)
-    first = unpack.unpacked(*bz)
+    first = unpacked(*bz)
     monkeypatch.setattr(unpack, "_hash", None)
-    assert unpack.unpacked(*bz) == first
+    assert unpacked(*bz) == first
 
 
 def test_changed_file_is_another_entry(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpack, "SETTLED_NS", 0)
-    first = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+    first = unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
     time.sleep(0.02)  # a tick of the file system's clock
-    second = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(b"E" + DATA[1:])))
+    second = unpacked(*kernel(tmp_path / "bz", images.gzipped(b"E" + DATA[1:])))
     assert (first.read_bytes()[:1], second.read_bytes()[:1]) == (DATA[:1], b"E")
 
 
 @pytest.mark.parametrize("damage", ["write", "truncate", "delete", "link"])
 def test_damaged_entry_is_made_again(damage: str, cache: Path, tmp_path: Path) -> None:
     bz = kernel(tmp_path / "bz", images.gzipped(DATA))
-    entry = unpack.unpacked(*bz)
+    entry = unpacked(*bz)
     match damage:
         case "write":
             with entry.open("r+b") as file:
@@ -104,7 +109,7 @@ def test_damaged_entry_is_made_again(damage: str, cache: Path, tmp_path: Path) -
         case "link":
             entry.rename(tmp_path / "elsewhere")
             entry.symlink_to(tmp_path / "elsewhere")
-    assert unpack.unpacked(*bz).read_bytes() == DATA
+    assert unpacked(*bz).read_bytes() == DATA
     assert not entry.is_symlink()
 
 
@@ -113,7 +118,7 @@ def test_unusable_cache_falls_back_to_the_temporary_directory(tmp_path: Path, mo
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    path = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+    path = unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
     assert path.is_relative_to(tmp_path / "tmp")
 
 
@@ -123,7 +128,7 @@ def test_a_relative_cache_home_is_ignored(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("XDG_CACHE_HOME", "rel")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "here")
-    path = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+    path = unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
     assert path.is_relative_to(tmp_path / "home" / ".cache")
     assert list((tmp_path / "here").iterdir()) == []
 
@@ -134,14 +139,14 @@ def test_where_there_is_no_home_the_temporary_directory_is_used(
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # HOME is not set, and there is no passwd entry
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    path = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+    path = unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
     assert path.is_relative_to(tmp_path)
 
 
 def test_the_umask_does_not_keep_it_from_the_cache(cache: Path, tmp_path: Path) -> None:
     umask = os.umask(0o002)
     try:
-        path = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+        path = unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
     finally:
         os.umask(umask)
     assert path.is_relative_to(cache)
@@ -152,7 +157,7 @@ def test_cache_that_others_can_write_is_not_used(cache: Path, tmp_path: Path, mo
     cache.chmod(0o777)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    path = unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+    path = unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
     assert path.is_relative_to(tmp_path / "tmp")
 
 
@@ -161,7 +166,7 @@ def test_no_place_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
     with pytest.raises(unpack.CannotUnpackError, match="no place"):
-        unpack.unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
+        unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
 
 
 @pytest.mark.parametrize(
@@ -177,25 +182,25 @@ def test_no_place_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_damaged_payload(payload: bytes, message: str, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=message):
-        unpack.unpacked(*kernel(tmp_path / "bz", payload))
+        unpacked(*kernel(tmp_path / "bz", payload))
     assert [path for path in cache.glob("*") if path.is_file()] == []
 
 
 def test_bomb_is_stopped_after_one_piece(cache: Path, tmp_path: Path) -> None:
     bomb = zstandard.compress(bytes(64 << 20)) + (1000).to_bytes(4, "little")
     with pytest.raises(ImageError, match=f"unpacks to {compression.PIECE} bytes, not to 1000"):
-        unpack.unpacked(*kernel(tmp_path / "bz", bomb))
+        unpacked(*kernel(tmp_path / "bz", bomb))
 
 
 def test_unknown_compressor(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(unpack.CannotUnpackError, match="not known"):
-        unpack.unpacked(*kernel(tmp_path / "bz", b"LZO?" + bytes(1000) + b"\x10\x00\x00\x00"))
+        unpacked(*kernel(tmp_path / "bz", b"LZO?" + bytes(1000) + b"\x10\x00\x00\x00"))
 
 
 def test_missing_package(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
     with pytest.raises(unpack.CannotUnpackError, match="zstandard is not installed"):
-        unpack.unpacked(*kernel(tmp_path / "bz", PACKERS["zstd"](DATA)))
+        unpacked(*kernel(tmp_path / "bz", PACKERS["zstd"](DATA)))
 
 
 SMALL = {name: pack(b"\x7fELF" + bytes(3000) + b"kernel" * 100) for name, pack in PACKERS.items()}
