@@ -149,7 +149,8 @@ class _Index:
         self._at = FILE_START if is_file else 0
         self._size = size
         self._seals = Seals()
-        if is_file and _read(descriptor, max(size - len(FILE_MAGIC), FILE_START), size) != FILE_MAGIC:
+        ended = size >= FILE_START + len(FILE_MAGIC) and _read(descriptor, size - len(FILE_MAGIC), size) == FILE_MAGIC
+        if is_file and not ended:
             raise TraceError(
                 f"{path} is cut short: its end is missing, and without that it cannot be read; copy it again"
             )

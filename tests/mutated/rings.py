@@ -68,6 +68,8 @@ class RingFiles:
         assert status in (0, 2), f"status {status}"
         assert (status == 0) == self.trace.exists(), f"status {status}: {err}"
         if status == 0:
-            for command in rng.sample((["info"], ["summary"], ["events"], ["console"], ["timeline"]), 1):
+            for command in rng.sample(
+                (["info"], ["summary", "--json"], ["events"], ["console"], ["timeline", "--json"]), 1
+            ):
                 status, _, err = statuses("vmtrace", [*command, str(self.trace)])
                 assert status == 0, f"{command}: {err}"

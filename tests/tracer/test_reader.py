@@ -86,6 +86,7 @@ def test_a_directory(tmp_path):
         (b"", "is empty"),
         (b"PK\3\4", "not an Arrow file"),
         (b"VMRING1\0" + bytes(100), "ring file.*vmtrace recover"),
+        (b"ARROW1", "cut short: its end is missing"),
         (b"ARROW1\0\0", "cut short: its end is missing"),
         (b"ARROW1\0\0ARROW1", "is damaged: "),
         (b"\xff\xff\xff\xff", "is cut short: it has no whole schema"),
