@@ -14,6 +14,7 @@ from tracer import TraceError, load
 from tracer import follow as following
 from tracer.follow import follow
 from tracer.recorder import Recorder
+from tracer.stream import StreamWriter
 
 
 @pytest.fixture(autouse=True)
@@ -166,4 +167,20 @@ def test_damage_is_an_error_or_rows(tmp_path_factory, made, data):
             for batch in follower.batches():
                 batch.to_pylist()
         except TraceError:
+            pass
+
+
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.7, 0.9])
+def test_a_flipped_bit_is_told(tmp_path, place):
+    record_all(tmp_path / "made.arrow", [[numbered(0, number) for number in range(300)]])
+    trace = load(tmp_path / "made.arrow")
+    writer = StreamWriter(tmp_path / "boot.arrows", trace.schema)
+    for batch in trace.table.combine_chunks().to_batches(max_chunksize=70):
+        writer.write(batch)
+    writer.close()
+    data = bytearray((tmp_path / "boot.arrows").read_bytes())
+    data[int(len(data) * place)] ^= 8
+    (tmp_path / "boot.arrows").write_bytes(data)
+    with follow(tmp_path / "boot.arrows") as follower, pytest.raises(TraceError, match="is damaged: at byte"):
+        for _ in follower.batches():
             pass

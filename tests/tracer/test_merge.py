@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 import tracefakes
 from hypothesis import given
@@ -144,3 +145,36 @@ def test_the_command(tmp_path, capsys):
     assert main(["merge", *paths, "-o", str(tmp_path / "no" / "x.arrow")]) == 2
     assert capsys.readouterr().err.count("vmtrace: ") == 3
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.arrow", "b.arrow", "out.arrow"]
+
+
+def put(path, trace, **columns):
+    """A trace of one batch with some columns changed."""
+    (batch,) = trace.batches()
+    for name, values in columns.items():
+        index = batch.schema.get_field_index(name)
+        batch = batch.set_column(index, batch.schema.field(index), pa.array(values, batch.schema.field(index).type))
+    with pa.ipc.new_file(str(path), trace.schema) as writer:
+        writer.write_batch(batch)
+    return path
+
+
+def test_rows_that_are_out_of_order_in_their_batch(tmp_path, record):
+    """As where a host's TSC runs back. It took for ever."""
+    one, two = record("web", [[exit_(t) for t in range(4)]]), record("db", [[exit_(2)]])
+    path = put(tmp_path / "odd.arrow", one, t_exit=[3, 0, 2, 1], t_entry=[3, 0, 2, 1])
+    assert merge([load(path), two], tmp_path / "out.arrow") == 5
+    assert load(tmp_path / "out.arrow").table["t_exit"].to_pylist() == [0, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("time", [(1 << 63) - 1, 1 << 62, -(1 << 62), -(1 << 63)])
+def test_times_that_would_overflow_are_refused_by_all(tmp_path, record, time):
+    path = put(tmp_path / "odd.arrow", record("web", [[exit_(0), exit_(1)]]), t_exit=[0, time])
+    with pytest.raises(TraceError, match="t_exit has a time that no run reaches"):
+        load(path)
+
+
+def test_machines_without_end(tmp_path):
+    many = [{"name": "x", "first_vcpu": 0, "vcpus": 1 << 16}] * 100_000
+    assert len(machines({"vmrun.merged": json.dumps(many)})) <= 1 << 16
+    for first, count in ((-1, 2), (0, 1 << 40), (1 << 16, 1), ("0", 1), (0, None)):
+        assert machines({"vmrun.merged": json.dumps([{"name": "x", "first_vcpu": first, "vcpus": count}])}) == {}

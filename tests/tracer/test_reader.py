@@ -188,3 +188,21 @@ def test_codes_without_a_name_are_refused(tmp_path):
     index = table.column_names.index("device")
     write(tmp_path / "x", table.set_column(index, table.schema.field(index), bad))
     refuse(tmp_path / "x", "damaged")
+
+
+@pytest.mark.parametrize(
+    "spec", ["a" + ".a" * 40_000 + " = 1", "x = " + "[" * 50_000, "x = '", "[vm]\nname = 1\n[vm]\n"]
+)
+def test_a_spec_that_is_none_is_damage(tmp_path, trace, spec):
+    table = tracer.load(trace[0]).table
+    metadata = {**table.schema.metadata, b"vmrun.spec": spec.encode()}
+    write(tmp_path / "x", table.replace_schema_metadata(metadata))
+    refuse(tmp_path / "x", "the spec in the metadata is not TOML")
+
+
+@pytest.mark.parametrize("key", ["vmrun.host", "vmrun.clock"])
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, '{"a": "\\ud800"}'])
+def test_facts_that_are_none_are_damage(tmp_path, trace, key, text):
+    table = tracer.load(trace[0]).table
+    write(tmp_path / "x", table.replace_schema_metadata({**table.schema.metadata, key.encode(): text.encode()}))
+    refuse(tmp_path / "x", f"{key} is damaged")
