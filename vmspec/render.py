@@ -8,7 +8,7 @@ from attrs import fields
 
 from vmspec.devices import Range
 from vmspec.pathtext import to_text
-from vmspec.plan import Call, Plan, PlannedDevice, Slot
+from vmspec.plan import Call, Entry, Plan, PlannedDevice, Slot
 from vmspec.printable import printable
 from vmspec.tables import write_model
 from vmspec.units import format_size
@@ -32,8 +32,12 @@ def as_dict(plan: Plan) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Named tuples and models as dicts, all the way down."""
+    """Named tuples and models as dicts, all the way down; registers in hexadecimal, as JSON's readers hold numbers as
+    doubles. Guest-physical addresses have at most 52 bits."""
     match value:
+        case Entry():
+            registers = {name: hex(held) for name, held in value.registers.items()}
+            return {"mode": value.mode, "rip": hex(value.rip), "registers": registers}
         case tuple() if hasattr(value, "_asdict"):
             return {name: _plain(part) for name, part in value._asdict().items()}
         case tuple() | list():

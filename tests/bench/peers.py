@@ -18,6 +18,7 @@ from tests.bench.figure import Figure
 from tests.bench.process import FLOOD, KINDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+LIMITS = {"events": 1.0}  # of the ratio of CPU a row
 EXITS = (40_000, 5)  # inner and outer loop of the flood; each exit is two events and one or two of what it is
 SAMPLES = re.compile(r"SAMPLE events: +(\d+)")
 
@@ -74,7 +75,7 @@ def beside(command: str, name: str, peer: list[str], events: int) -> list[Figure
     rows = [
         Figure(f"{name}: CPU", peer_cpu / events * 1e6, "us/event"),
         Figure(f"vmtrace {command} without its start: CPU", (cpu - start) / events * 1e6, "us/row"),
-        Figure(f"vmtrace {command} / {name}, CPU a row", (cpu - start) / peer_cpu, "ratio", 1.0),
+        Figure(f"vmtrace {command} / {name}, CPU a row", (cpu - start) / peer_cpu, "ratio", LIMITS.get(command)),
     ]
     return [
         *rows,

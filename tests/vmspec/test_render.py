@@ -117,6 +117,7 @@ def test_the_plan_as_json_holds_every_part():
     plan = json.loads(json.dumps(render.as_dict(PLAN), default=str))
     assert plan["spec"]["boot"]["kernel"] == "/boot/vmlinuz"
     assert plan["overrides"] == ["vm.name=demo"]
+    assert plan["entry"]["registers"]["rsi"] == hex(PLAN.entry.registers["rsi"])
     assert plan["devices"][0]["ranges"] == [{"space": "port", "start": 0x3F8, "size": 8}]
     assert plan["calls"][4]["argument"] == {"slot": 0, "start": 0, "size": 128 << 20, "offset": 0}
 
