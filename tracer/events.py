@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 from attrs import field, frozen
@@ -222,10 +223,21 @@ def json_lines(batch: Any) -> str:
         if column.type in ("int64", "uint64") and column.unit not in HEXADECIMAL:
             pieces += [before, batch[column.name].cast("string")]
         else:
-            convert = converter(batch[column.name].type, column.unit)
-            cells = _coded(batch[column.name], lambda value: before + json.dumps(convert(value)))  # noqa: B023
-            pieces.append(cells.array())
+            encode = _encoder(batch[column.name].type, column.unit)
+            pieces.append(_coded(batch[column.name], lambda value: before + encode(value)).array())  # noqa: B023
     return _joined(pc.binary_join_element_wise(*pieces, "}\n", ""))
+
+
+def _encoder(type_: Any, unit: str) -> Callable[[Any], str]:
+    """What makes the JSON text of a value of a column; of texts and numbers quicker than ``json.dumps`` does."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(type_):
+        return encode_basestring_ascii
+    if unit in HEXADECIMAL:
+        return lambda value: f'"{value:#x}"'
+    convert = converter(type_, unit)
+    return lambda value: json.dumps(convert(value))
 
 
 def _joined(lines: Any) -> str:

@@ -8,14 +8,13 @@ others of a batch are told apart by columns and state together, in Arrow, and of
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tracer.decode.decoder import DEPENDENT, READ_ONCE, STATE_ADDRESSES, STATE_PORTS, Decoder, State, first_item, place
-from tracer.rowfile import dicts
+from tracer.decode.decoder import DEPENDENT, READ_ONCE, STATE_ADDRESSES, STATE_PORTS, Decoder, Meaning, State, place
+from tracer.rowfile import tuples
 from tracer.vocabulary import DERIVED
 from vmspec.record import FLAGS
 
 ROWS = 1 << 16  # of a batch that is described at a time
 PAYLOAD = 1 << 25  # bytes of payload of such a batch; its columns' texts must stay below 2 GiB
-KNOWN = 1 << 17  # kinds that are remembered from batch to batch
 BYTES_SHOWN = 16  # of a payload
 
 # Bits of the numbers that a kind is put together of: a number within the batch; state, reason, device, direction, size,
@@ -23,28 +22,19 @@ BYTES_SHOWN = 16  # of a payload
 _PART = 17
 _SMALL = (_PART, 8, 16, 8, 8, 1, 1)
 _LETTER = {"read": "r", "write": "w"}
+_FOLLOWED = ["reason", "addr", "size", "direction", "data", "device"]  # what Decoder.follow takes
+_HEXADECIMAL = [f"0x%0{2 * min(size, 8)}x" for size in range(256)]  # an item, by its bytes
+_VALUES = ("meaning", "value")
 
 
 class Kind(NamedTuple):
-    """Everything that an exit's texts follow from. ``silent``: nothing was moved; ``hidden``: nobody answered."""
-
-    reason: str
-    addr: int
-    size: int
-    direction: str
-    item: int
-    device: str
-    silent: bool
-    hidden: bool
-    state: State
-
-
-class Described(NamedTuple):
-    """What is known of an exit: the columns `what`, `meaning` and `value`."""
+    """What exits of one kind have in common: all but the value. ``what`` is its name or place; ``meaning`` tells what a
+    value says, None where no value says anything; ``size`` are the bytes of an item, ``silent`` where nothing moves."""
 
     what: str
-    meaning: str
-    value: str
+    meaning: Meaning | None
+    size: int
+    silent: bool
 
 
 class Describer:
@@ -56,7 +46,6 @@ class Describer:
     def __init__(self, machines: Mapping[int, str] | None = None) -> None:
         self._machines = machines
         self._states: dict[str, State] = {}
-        self._known: dict[Kind, Described] = {}
 
     def described(self, batch: Any) -> Any:
         """The batch, of at most ROWS rows, and the columns of :data:`tracer.vocabulary.DERIVED`."""
@@ -69,12 +58,13 @@ class Describer:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        columns = {}
-        if decoded := [name for name in Described._fields if name in wanted]:
-            codes, found = self._kinds(batch, names_only=decoded == ["what"])
-            columns = {name: _dictionary(codes, [getattr(one, name) for one in found]) for name in decoded}
-        if "value" in columns:
-            columns["value"] = _with_odd(columns["value"], batch)
+        columns: dict[str, Any] = {}
+        told = any(name in wanted for name in _VALUES)
+        if told or "what" in wanted:
+            codes, kinds = self._kinds(batch, told)
+            columns["what"] = _dictionary(codes, [kind.what for kind in kinds])
+            if told:
+                columns |= _values(batch, codes, kinds, "value" in wanted)
         if "rw" in wanted:
             direction = batch["direction"]
             letters = [_LETTER.get(name, "") for name in direction.dictionary.to_pylist()]
@@ -83,63 +73,56 @@ class Describer:
             columns["handling_ns"] = pc.subtract_checked(batch["t_entry"], batch["t_exit"])
         return {name: columns[name] for name in wanted}
 
-    def _kinds(self, batch: Any, names_only: bool = False) -> tuple[Any, list[Described]]:
-        """A number for each row, and what is known of the exits with that number; a name does not follow the item."""
+    def _kinds(self, batch: Any, told: bool) -> tuple[Any, list[Kind]]:
+        """A number for each row, and the exits' kind with that number; ``told``: what values say is wanted too."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         reason, device, direction = (batch[name] for name in ("reason", "device", "direction"))
         states, numbers = self._after(batch)
-        if names_only:
-            silent = hidden = pa.repeat(pa.scalar(False), batch.num_rows)
-        else:
+        silent = hidden = pa.repeat(pa.scalar(False), batch.num_rows)
+        if told:
             silent = pc.or_(_is(direction, "none"), pc.equal(batch["count"], pa.scalar(0, pa.uint32())))
             lost = pc.bit_wise_and(batch["flags"], pa.scalar(FLAGS["UNCLAIMED"], pa.uint16())).cast(pa.bool_())
-            hidden = pc.and_(lost, _is(direction, "read"))
+            hidden = pc.and_(lost, _is(direction, "read"))  # all ones, because nobody answered
         small = (numbers, reason.indices, device.indices, direction.indices, batch["size"], silent, hidden)
-        parts = [_packed(small, _SMALL), batch["addr"], *([] if names_only else [_first_items(batch)])]
-        encoded = [part.dictionary_encode() for part in parts]
-        bits = [_PART] * len(parts)
-        kinds = _packed([one.indices for one in encoded], bits).dictionary_encode()
-        values = [one.dictionary.to_pylist() for one in encoded]
+        small, places = _packed(small, _SMALL).dictionary_encode(), batch["addr"].dictionary_encode()
+        numbered = _packed((small.indices, places.indices), (_PART, _PART)).dictionary_encode()
+        smalls, addresses = small.dictionary.to_pylist(), places.dictionary.to_pylist()
         reasons, devices, directions = (one.dictionary.to_pylist() for one in (reason, device, direction))
-        found = []
-        for number in kinds.dictionary.to_pylist():
-            word, addr, *item = (value[at] for value, at in zip(values, _unpacked(number, bits), strict=True))
-            state, *codes, size, silent, hidden = _unpacked(word, _SMALL)
-            kind = Kind(
-                reasons[codes[0]], addr, size, directions[codes[2]], item[0] if item else 0, devices[codes[1]],
-                bool(silent), bool(hidden), states[state],
-            )  # fmt: skip
-            found.append(self._describe(kind))
-        return kinds.indices, found
+        kinds = []
+        for number in numbered.dictionary.to_pylist():
+            word, addr = smalls[number >> _PART], addresses[number & (1 << _PART) - 1]
+            state, *codes, size, still, unknown = _unpacked(word, _SMALL)
+            place_ = reasons[codes[0]], addr, size, directions[codes[2]], devices[codes[1]]
+            what, meaning = Decoder(states[state]).register(*place_)
+            what = what or place(place_[0], addr, place_[4])
+            kinds.append(Kind(what, None if unknown else meaning, size, bool(still)))
+        return numbered.indices, kinds
 
     def _after(self, batch: Any) -> tuple[list[State], Any]:
         """States, and for each row which of them it is to be read with: 0, none in particular, where it has no say."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        states, numbers = [State()], {State(): 0}
-        rows = batch.num_rows
+        numbers = {State(): 0}
         dependent = pc.is_in(batch["addr"], pa.array(DEPENDENT, pa.uint64()))
         setting = selects(batch)
-        result = pa.repeat(pa.scalar(0, pa.int32()), rows)
+        result = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
         for machine, here in self._parts(batch):
             decoder = Decoder(self._states.get(machine, State()))
             found = [numbers.setdefault(decoder.state, len(numbers))]
             mine = setting if here is None else pc.and_(setting, here)
-            for row in dicts(batch.select(_SELECTING).filter(mine)):
-                decoder.decode(
-                    row["reason"], row["addr"], row["size"], row["direction"], first_item(row), row["device"]
-                )
+            rows = batch.select(_FOLLOWED).filter(mine)
+            for row in tuples(rows.set_column(_FOLLOWED.index("data"), "data", _first_items(rows))):
+                decoder.follow(*row)
                 found.append(numbers.setdefault(decoder.state, len(numbers)))
             self._states[machine] = decoder.state
             mark = mine.cast(pa.int32())
             before = pc.subtract(pc.cumulative_sum(mark), mark)
             after = pa.array(found, pa.int32()).take(before)
             result = after if here is None else pc.if_else(here, after, result)
-        states = list(numbers)
-        return states, pc.if_else(dependent, result, pa.scalar(0, pa.int32()))
+        return list(numbers), pc.if_else(dependent, result, pa.scalar(0, pa.int32()))
 
     def _parts(self, batch: Any) -> Sequence[tuple[str, Any]]:
         """Each machine, and which rows are its own; None: all of them."""
@@ -152,14 +135,6 @@ class Describer:
         for vcpu in pc.unique(batch["vcpu"]).to_pylist():
             vcpus.setdefault(self._machines.get(vcpu, ""), []).append(vcpu)
         return [(name, pc.is_in(batch["vcpu"], pa.array(own, pa.uint16()))) for name, own in vcpus.items()]
-
-    def _describe(self, kind: Kind) -> Described:
-        known = self._known.get(kind)
-        if known is None:
-            if len(self._known) >= KNOWN:
-                self._known.clear()
-            known = self._known[kind] = describe(kind)
-        return known
 
 
 def pieces(batch: Any) -> Iterator[Any]:
@@ -177,19 +152,23 @@ def pieces(batch: Any) -> Iterator[Any]:
         yield batch
 
 
-_SELECTING = ["reason", "addr", "size", "direction", "data", "device"]
-
-
-def describe(kind: Kind) -> Described:
-    """What is known of an exit that moved one item or none."""
-    what, meaning = Decoder(kind.state).decode(
-        kind.reason, kind.addr, kind.size, kind.direction, kind.item, kind.device
-    )
-    meaning = "" if kind.hidden else meaning  # all ones, because nobody answered
-    value = ""
-    if not kind.silent:
-        value = f"{kind.item:#0{2 + 2 * min(kind.size, 8)}x}" + (f" {meaning}" if meaning else "")
-    return Described(what or place(kind.reason, kind.addr, kind.device), meaning, value)
+def _values(batch: Any, codes: Any, kinds: Sequence[Kind], values: bool) -> dict[str, Any]:
+    """The columns `meaning` and, if that is wanted, `value`: each different item of a kind is told once."""
+    items = _first_items(batch).dictionary_encode()
+    numbered = _packed((codes, items.indices), (_PART, _PART)).dictionary_encode()
+    known = items.dictionary.to_pylist()
+    meanings, texts = [], []
+    for number in numbered.dictionary.to_pylist():
+        kind, item = kinds[number >> _PART], known[number & (1 << _PART) - 1]
+        meaning = kind.meaning(item) if kind.meaning is not None else ""
+        meanings.append(meaning)
+        if kind.silent:
+            texts.append("")
+        else:
+            shown = _HEXADECIMAL[kind.size] % item
+            texts.append(f"{shown} {meaning}" if meaning else shown)
+    columns = {"meaning": _dictionary(numbered.indices, meanings)}
+    return columns | ({"value": _with_odd(_dictionary(numbered.indices, texts), batch)} if values else {})
 
 
 def selects(batch: Any) -> Any:
@@ -233,17 +212,17 @@ def _with_odd(values: Any, batch: Any) -> Any:
     if not rows.num_rows:
         return values
     first = len(values.dictionary)
-    texts = [_odd(row) for row in dicts(rows)]
+    texts = [_odd(*row) for row in tuples(rows)]
     codes = pc.replace_with_mask(values.indices, odd, pa.array(range(first, first + len(texts)), pa.int32()))
     return pa.DictionaryArray.from_arrays(codes, pa.concat_arrays([values.dictionary, pa.array(texts, pa.utf8())]))
 
 
-def _odd(row: dict[str, Any]) -> str:
-    if row["direction"] == "none" or row["count"] == 0:
-        return f"{row['data']:#x}"
-    data = row["payload"] or row["data"].to_bytes(8, "little")[: row["size"] * row["count"]]
-    more = "..." if len(data) > BYTES_SHOWN else ""
-    return f"{row['count']} x {row['size']}: {bytes(data[:BYTES_SHOWN]).hex()}{more}"
+def _odd(direction: str, count: int, size: int, data: int, payload: bytes) -> str:
+    if direction == "none" or count == 0:
+        return f"{data:#x}"
+    moved = payload or data.to_bytes(8, "little")[: size * count]
+    more = "..." if len(moved) > BYTES_SHOWN else ""
+    return f"{count} x {size}: {moved[:BYTES_SHOWN].hex()}{more}"
 
 
 def _packed(parts: Sequence[Any], bits: Sequence[int]) -> Any:

@@ -4,11 +4,12 @@ Some registers are reached through others: the CMOS memory's through an index, P
 I/O APIC's through an index, the UART's divisor through a bit, the interrupt controller's set-up words by their order.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from tracer.decode import mmio, msr, ports, uart
-from tracer.decode.register import READ, WRITE, Register, character, spelled
+from tracer.decode.register import READ, WRITE, Bits, Register, character, spelled
 from tracer.devicenames import kind_of
 from tracer.schema import NO_DEVICE
 from vmspec import layout
@@ -16,6 +17,7 @@ from vmspec import layout
 PCI_ADDRESS, PCI_DATA = 0xCF8, 0xCFC
 CMOS_INDEX, CMOS_DATA = 0x70, 0x71
 PIC_COMMANDS = (0x20, 0xA0)
+ICW1 = 0x10  # the bit of a command that makes it the first set-up word
 # Addresses whose writes change how later exits are to be read.
 STATE_PORTS = (
     *(base + uart.LCR for base in uart.COMS),
@@ -38,6 +40,9 @@ DEPENDENT = (
     *(port + 1 for port in PIC_COMMANDS),
     layout.IOAPIC + mmio.IOAPIC_DATA,
 )
+
+
+Meaning = Callable[[int], str]  # of a value, which is the first item moved
 
 
 class State(NamedTuple):
@@ -67,81 +72,86 @@ class Decoder:
         STATE_PORTS and STATE_ADDRESSES and the accesses at READ_ONCE: the others may be left out without harm. Only at
         DEPENDENT addresses the result follows the state.
         """
+        name, meaning = self.register(reason, addr, size, direction, device)
+        self.follow(reason, addr, size, direction, data, device)
+        return name, meaning(data) if meaning is not None else ""
+
+    def register(
+        self, reason: str, addr: int, size: int, direction: str, device: str = ""
+    ) -> tuple[str, Meaning | None]:
+        """What an exit is about as things stand, and what tells the meaning of its value; None: no value means more
+        than the number."""
         match reason:
             case "io":
-                return self._claimed(device, data, direction) or self._port(addr, size, direction, data)
+                return _claimed(device, direction) or self._port(addr, size, direction)
             case "mmio":
-                return self._memory(addr, size, direction, data, device)
+                return self._memory(addr, size, direction, device)
             case "rdmsr" | "wrmsr":
-                name = msr.msr_name(addr)
-                return name, spelled(data, msr.BITS.get(addr, ()))
+                return msr.msr_name(addr), _spelling(msr.BITS.get(addr, ()))
             case "hypercall":
-                return HYPERCALLS.get(addr, f"hypercall {addr}"), ""
-        return REASONS.get(reason, ""), ""
+                return HYPERCALLS.get(addr, f"hypercall {addr}"), None
+        return REASONS.get(reason, ""), None
 
-    def _claimed(self, device: str, data: int, direction: str) -> tuple[str, str] | None:
-        """Of a device that may be at any port; None where the port says what it is."""
-        match kind_of(device):
-            case "debug-port":
-                return "debug port", character(data & 0xFF, direction)
-            case "debug-exit":
-                return "debug exit", f"status {(data << 1 | 1) & 0xFF}" if direction == WRITE else ""
-            case "python":
-                return "", ""
-        return None
+    def follow(self, reason: str, addr: int, size: int, direction: str, data: int, device: str = "") -> None:
+        """Take in what an exit selects."""
+        state, write, byte = self.state, direction == WRITE, data & 0xFF
+        match reason, addr:
+            case "io", _ if _claimed(device, direction) is not None:
+                return
+            case "io", _ if addr & 7 == uart.LCR and write and (com := uart.COMS.get(addr & ~7)) is not None:
+                latched = state.divisor | {com} if byte & uart.DLAB else state.divisor - {com}
+                self.state = state._replace(divisor=latched)
+            case "io", 0x64 if write:
+                self.state = state._replace(i8042=byte)
+            case "io", 0x60:
+                self.state = state._replace(i8042=None)
+            case "io", 0x70 if write:
+                self.state = state._replace(cmos=byte & 0x7F)
+            case "io", 0xCF8 if write and size == 4:
+                self.state = state._replace(pci=data)
+            case "io", 0x21 if write and state.icw1:
+                self.state = state._replace(icw1=state.icw1[1:])
+            case "io", 0xA1 if write and state.icw2:
+                self.state = state._replace(icw2=state.icw2[1:])
+            case "io", 0x20 if write and byte & ICW1:
+                self.state = state._replace(icw1=_set_up_words(byte))
+            case "io", 0xA0 if write and byte & ICW1:
+                self.state = state._replace(icw2=_set_up_words(byte))
+            case "mmio", layout.IOAPIC if write and (found := mmio.register(addr, device)) and found[0] == "IOAPIC":
+                self.state = state._replace(ioapic=byte)
 
-    def _port(self, addr: int, size: int, direction: str, data: int) -> tuple[str, str]:
+    def _port(self, addr: int, size: int, direction: str) -> tuple[str, Meaning | None]:
         state = self.state
         divisor = uart.COMS.get(addr & ~7, "") in state.divisor
         if (found := uart.register(addr, divisor)) is not None:
             com, register = found
-            if addr & 7 == uart.LCR and direction == WRITE:
-                latched = state.divisor | {com} if data & uart.DLAB else state.divisor - {com}
-                self.state = state._replace(divisor=latched)
-            return f"{com} {register.named(direction)}", _meaning(register, size, direction, data)
-        if addr == 0x64 and direction == WRITE:
-            self.state = state._replace(i8042=data & 0xFF)
+            return f"{com} {register.named(direction)}", _meaning(register, size, direction)
         if addr == READ_ONCE:
-            self.state = state._replace(i8042=None)
-            return _i8042_data(state.i8042, data & 0xFF, direction)
-        if addr == CMOS_INDEX and direction == WRITE:
-            self.state = state._replace(cmos=data & 0x7F)
+            return _i8042_data(state.i8042, direction)
         if addr == CMOS_DATA and state.cmos is not None:
             name = ports.CMOS.get(state.cmos, f"{state.cmos:#04x}")
-            bits = ports.CMOS_BITS.get(state.cmos, ())
-            return f"CMOS {name}", spelled(data & 0xFF, bits) if size == 1 else ""
-        if addr == PCI_ADDRESS and size == 4 and direction == WRITE:
-            self.state = state._replace(pci=data)
+            return f"CMOS {name}", _spelling(ports.CMOS_BITS.get(state.cmos, ())) if size == 1 else None
         if PCI_ADDRESS <= addr < PCI_DATA and size != 4 and addr != PCI_ADDRESS + 1:
             # Probes of what was there before mechanism 1, and the upper bytes of its address.
-            return ports.PORTS[addr].name, ""
+            return ports.PORTS[addr].name, None
         if PCI_DATA <= addr < PCI_DATA + 4 and state.pci is not None:
-            return _pci_data(state.pci, addr - PCI_DATA), ""
+            return _pci_data(state.pci, addr - PCI_DATA), None
         if addr in (0x21, 0xA1) and direction == WRITE and (words := state.icw2 if addr == 0xA1 else state.icw1):
-            self._expect(addr, words[1:])
-            return f"PIC{1 + (addr == 0xA1)} {words[0]}", _icw_meaning(words[0], data & 0xFF, addr == 0xA1)
-        if addr in PIC_COMMANDS and direction == WRITE and data & 0x10:
-            self._expect(addr, ("ICW2", *(() if data & 2 else ("ICW3",)), *(("ICW4",) if data & 1 else ())))
+            return f"PIC{1 + (addr == 0xA1)} {words[0]}", partial(_icw_meaning, words[0], addr == 0xA1)
         register_ = ports.PORTS.get(addr)
         if register_ is None:
-            return "", ""
-        return register_.named(direction), _meaning(register_, size, direction, data)
+            return "", None
+        return register_.named(direction), _meaning(register_, size, direction)
 
-    def _expect(self, addr: int, words: tuple[str, ...]) -> None:
-        """The set-up words that an interrupt controller takes next."""
-        self.state = self.state._replace(icw2=words) if addr & 0x80 else self.state._replace(icw1=words)
-
-    def _memory(self, addr: int, size: int, direction: str, data: int, device: str) -> tuple[str, str]:
+    def _memory(self, addr: int, size: int, direction: str, device: str) -> tuple[str, Meaning | None]:
         found = mmio.register(addr, device)
         if found is None:
-            return "", ""
+            return "", None
         chip, register = found
-        if chip == "IOAPIC" and addr == layout.IOAPIC and direction == WRITE:
-            self.state = self.state._replace(ioapic=data & 0xFF)
         if chip == "IOAPIC" and register.name == "data" and (index := self.state.ioapic) is not None:
             low = index >= 0x10 and not index & 1
-            return f"IOAPIC {mmio.ioapic_index(index)}", spelled(data, mmio.REDIRECTION) if low else ""
-        return f"{chip} {register.named(direction)}", _meaning(register, size, direction, data)
+            return f"IOAPIC {mmio.ioapic_index(index)}", _spelling(mmio.REDIRECTION) if low else None
+        return f"{chip} {register.named(direction)}", _meaning(register, size, direction)
 
 
 def place(reason: str, addr: int, device: str = "") -> str:
@@ -168,7 +178,7 @@ def name(reason: str, addr: int, size: int = 1, direction: str = "", device: str
 
     Without a direction both names of a register that has two: "COM1 RBR/THR".
     """
-    return Decoder().decode(reason, addr, size, direction, 0, device)[0]
+    return Decoder().register(reason, addr, size, direction, device)[0]
 
 
 def value(reason: str, addr: int, data: int, size: int = 1, direction: str = READ, device: str = "") -> str:
@@ -191,9 +201,38 @@ def first_item(row: dict[str, Any]) -> int:
     return int(row["data"] & (1 << 8 * size) - 1 if 0 < size < 8 else row["data"])
 
 
-def _meaning(register: Register, size: int, direction: str, data: int) -> str:
+def _claimed(device: str, direction: str) -> tuple[str, Meaning | None] | None:
+    """Of a device that may be at any port; None where the port says what it is."""
+    match kind_of(device):
+        case "debug-port":
+            return "debug port", lambda data: character(data & 0xFF, direction)
+        case "debug-exit":
+            return "debug exit", (lambda data: f"status {(data << 1 | 1) & 0xFF}") if direction == WRITE else None
+        case "python":
+            return "", None
+    return None
+
+
+def _meaning(register: Register, size: int, direction: str) -> Meaning | None:
     """Of an access as wide as the register; a wider or a narrower one is not its value."""
-    return register.means(data, direction) if size == register.size and direction in (READ, WRITE) else ""
+    if size != register.size or direction not in (READ, WRITE):
+        return None
+    if register.meaning is None:
+        return _spelling((register.read_bits if direction == READ else register.write_bits) or register.bits)
+    return partial(_means, register.meaning, direction)
+
+
+def _means(meaning: Callable[[int, str], str], direction: str, data: int) -> str:
+    return meaning(data, direction)
+
+
+def _spelling(bits: Bits) -> Meaning | None:
+    return partial(spelled, bits=bits) if bits else None
+
+
+def _set_up_words(icw1: int) -> tuple[str, ...]:
+    """The words that follow ICW1 (8259A: ICW3 in cascade mode, ICW4 where it says so)."""
+    return ("ICW2", *(() if icw1 & 2 else ("ICW3",)), *(("ICW4",) if icw1 & 1 else ()))
 
 
 def _pci_data(address: int, offset: int) -> str:
@@ -202,18 +241,20 @@ def _pci_data(address: int, offset: int) -> str:
     return f"PCI {where} {ports.PCI_HEADER.get(at, f'+{at:#04x}')}"
 
 
-def _i8042_data(command: int | None, value: int, direction: str) -> tuple[str, str]:
+def _i8042_data(command: int | None, direction: str) -> tuple[str, Meaning | None]:
     """Port 0x60: after a command of the controller its operand or its answer, else the keyboard's."""
     if (command, direction) in ((0x60, WRITE), (0x20, READ)):
-        return "i8042 command byte", spelled(value, ports.I8042_BYTE)
+        return "i8042 command byte", lambda data: spelled(data & 0xFF, ports.I8042_BYTE)
     if direction == WRITE and command in I8042_OPERANDS:
-        return I8042_OPERANDS[command], ""
+        return I8042_OPERANDS[command], None
     words = ports.KEYBOARD_COMMANDS if direction == WRITE else ports.KEYBOARD_ANSWERS
-    return "i8042 data", words.get(value, "") if command is None and direction in (READ, WRITE) else ""
+    known = command is None and direction in (READ, WRITE)
+    return "i8042 data", (lambda data: words.get(data & 0xFF, "")) if known else None
 
 
-def _icw_meaning(word: str, value: int, slave: bool) -> str:
+def _icw_meaning(word: str, slave: bool, data: int) -> str:
     """8259A, "Initialization command words"."""
+    value = data & 0xFF
     match word:
         case "ICW2":
             return f"vectors from {value & 0xF8:#x}"
