@@ -50,7 +50,7 @@ _PHASES = (
     ("phase", "utf8", "", "what the guest is doing"),
     ("t_ns", "int64", "ns", "when it began, since the machine started"),
     ("time_ns", "int64", "ns", "how long it lasted, by the host's clock"),
-    ("share", "float64", "share", "of the whole"),
+    ("share", "float64", "share", "time_ns as a share of the length of the run"),
     ("kernel_ns", "int64", "ns", "how long it lasted by the guest kernel's clock; null: its lines do not tell"),
     *_SPAN,
     ("lines", "int64", "", "lines in it"),
