@@ -13,7 +13,7 @@ from attrs import evolve
 
 from runner import signals
 from runner.console import Console, ConsoleClosed, Output, Watch
-from runner.devices import make
+from runner.devices import Board, make
 from runner.files import Files
 from runner.loading import Loader
 from runner.result import Ending, Result, status, unmet
@@ -128,9 +128,10 @@ class Session:
         stack.callback(self.recording.close)
         self.recording.open_kernel()
         self.standard = self._output(self.output) if self.output is not None else None
+        board = Board(self.spec.path.parent if self.spec.path else Path.cwd(), self.plan.slots)
         with signals.impatient():  # what a device's author wrote
             self.machine.attach(
-                lambda planned: make(planned, self.spec.path.parent if self.spec.path else Path.cwd()),
+                lambda planned: make(planned, board),
                 lambda index: self.console.printer(self._sink(index)),
             )
         stats = self.machine.stats()

@@ -1,13 +1,12 @@
 """Device models. To add one: its spec class in vmspec, its model here, a row in the table, a test."""
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from runner.devices.device import Attachment, Bus, Device, DeviceError, Line
+from runner.devices.device import Attachment, Board, Bus, Device, DeviceError, Line
 from vmspec.plan import PlannedDevice
 
-__all__ = ["Attachment", "Bus", "Device", "DeviceError", "Line", "make"]
+__all__ = ["Attachment", "Board", "Bus", "Device", "DeviceError", "Line", "make"]
 
 # From the kind in the spec to its class, in a module of this package that is imported when a spec has such a device.
 TABLE = {
@@ -22,9 +21,9 @@ TABLE = {
 }
 
 
-def make(planned: PlannedDevice, directory: Path) -> Device:
-    """The device model for a planned device; ``directory`` is the spec's. Raises DeviceError."""
+def make(planned: PlannedDevice, board: Board) -> Device:
+    """The device model for a planned device of a board. Raises DeviceError."""
     module, name = TABLE[planned.kind]
     cls: Any = getattr(import_module(f"runner.devices.{module}"), name)
-    device: Device = cls.make(planned.model, directory)
+    device: Device = cls.make(planned.model, board)
     return device

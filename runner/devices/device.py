@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from vmspec.plan import Slot
 from vmspec.printable import PrintableError
 
 
@@ -54,6 +55,13 @@ class Attachment(NamedTuple):
     after: Callable[[int | None], None] = lambda delay: None
 
 
+class Board(NamedTuple):
+    """What a device may know of its machine: the spec's directory, and RAM as the plan's slots."""
+
+    directory: Path
+    slots: tuple[Slot, ...]
+
+
 class Device:
     """Base class of device models, the user's own included.
 
@@ -75,8 +83,8 @@ class Device:
     made_from: Mapping[Path, str] = MappingProxyType({})
 
     @classmethod
-    def make(cls, model: Any, directory: Path) -> "Device":
-        """The device for a spec's model; ``directory`` is the spec's. Most need nothing of either."""
+    def make(cls, model: Any, board: Board) -> "Device":
+        """The device for a spec's model. Most need nothing of either."""
         return cls()
 
     def attach(self, attachment: Attachment) -> None:

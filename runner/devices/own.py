@@ -12,7 +12,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from runner.devices.device import Device, DeviceError, said
+from runner.devices.device import Board, Device, DeviceError, said
 
 _importing = threading.Lock()  # sys.path and sys.modules belong to the whole process
 
@@ -21,8 +21,8 @@ class Own(Device):
     """Stands in the device table for every class of the user's own."""
 
     @classmethod
-    def make(cls, model: Any, directory: Path) -> Device:
-        return load(model, directory)
+    def make(cls, model: Any, board: Board) -> Device:
+        return load(model, board.directory)
 
 
 class Source(SourceFileLoader):

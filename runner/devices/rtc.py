@@ -10,11 +10,12 @@ DV bits are kept and have no effect; a time that is set starts at the full secon
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+from runner.devices.device import Board
 from runner.devices.isa import ISADevice
 from vmspec import layout
+from vmspec.plan import Slot
 
 # Register offsets from port 0x70
 INDEX = 0  # write-only; bit 7 is the PC's NMI mask and not part of the index
@@ -36,7 +37,18 @@ B = 0x0B
 C = 0x0C
 D = 0x0D
 CENTURY = layout.CMOS_CENTURY
-TIME = (SECONDS, MINUTES, HOURS, WEEKDAY, DAY, MONTH, YEAR, CENTURY)
+CLOCK = (SECONDS, MINUTES, HOURS)
+DATE = (WEEKDAY, DAY, MONTH, YEAR, CENTURY)
+TIME = (*CLOCK, *DATE)
+
+# Where PC firmware leaves the sizes of memory, each least significant byte first, and how many of them (Ralf Brown's
+# Interrupt List, CMOS.LST; the last three as QEMU and Bochs tell them to their firmware).
+BASE_KIB = (0x15, 2)  # below 640 KiB
+EXTENDED_KIB = ((0x17, 2), (0x30, 2))  # above 1 MiB: as configured, as found
+ABOVE_16MIB = (0x34, 2)  # above 16 MiB, in units of 64 KiB
+ABOVE_4GIB = (0x5B, 3)  # above 4 GiB, in units of 64 KiB
+SUMMED = range(0x10, 0x2E)  # the bytes that the checksum adds up
+CHECKSUM = 0x2E  # most significant byte first
 
 UIP = 0x80  # A: an update is in progress or near
 RATE = 0x0F  # A: the periodic interrupt's rate; 0 is none
@@ -70,12 +82,20 @@ class RTC(ISADevice):
     """The clock, in UTC; ``irq`` is IRQ 8.
 
     ``start`` is the time when the machine starts, None for the host's. ``clock`` gives the time that passes, in ns; the
-    default is the host's clock, monotonic where the start is given.
+    default is the host's clock, monotonic where the start is given. ``slots`` is RAM, whose sizes the CMOS memory has.
+
+    The chip counts its date registers up at midnight and checks nothing: whatever is written stands until then. A guest
+    that sets them one at a time may so pass through dates that do not exist.
     """
 
     registers = (INDEX, DATA)
 
-    def __init__(self, start: datetime | None = None, clock: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        start: datetime | None = None,
+        clock: Callable[[], int] | None = None,
+        slots: tuple[Slot, ...] = (),
+    ) -> None:
         self._start = start
         self._clock = clock or (time.time_ns if start is None else time.monotonic_ns)
         self._offset = 0  # guest's time in ns since the epoch, less the clock's
@@ -84,14 +104,24 @@ class RTC(ISADevice):
         self._memory[A] = 0x26  # 32.768 kHz, periodic rate 1024 Hz: as PC firmware sets it
         self._memory[B] = HOUR_24
         self._memory[D] = VRT
+        self._remember(memory_sizes(slots))
+        self._standing = -1  # the day, since the epoch, on which the date registers stand as they were written
+        self._weekday = 0  # days that the guest's weekdays are ahead of the calendar's
+        self._weekday_written = False  # ever: from then on it is a counter of its own, as in the chip
         self._flags = 0  # register C without IRQF
         self._seen = 0  # up to what time the flags have been worked out
         self._line = False
         self._waiting = False  # a tick has been asked for
 
     @classmethod
-    def make(cls, model: Any, directory: Path) -> "RTC":
-        return cls(model.time)
+    def make(cls, model: Any, board: Board) -> "RTC":
+        return cls(model.time, slots=board.slots)
+
+    def _remember(self, sizes: dict[tuple[int, int], int]) -> None:
+        for (index, length), size in sizes.items():
+            limit = (1 << 8 * length) - 1
+            self._memory[index : index + length] = min(size, limit).to_bytes(length, "little")
+        self._memory[CHECKSUM : CHECKSUM + 2] = sum(self._memory[index] for index in SUMMED).to_bytes(2, "big")
 
     def start(self) -> None:
         if self._start is not None:
@@ -137,15 +167,19 @@ class RTC(ISADevice):
             case index if index in TIME and not self._setting:
                 self._show_time()
                 self._memory[index] = value
+                self._weekday_written |= index == WEEKDAY
                 self._take_time()
             case index:
                 self._memory[index] = value
+                self._weekday_written |= index == WEEKDAY
 
     def _set_control(self, value: int) -> None:
         if value & SET and not self._setting:
             self._show_time()
             value &= ~UIE  # data sheet: SET going up clears it
         ends = self._setting and not value & SET
+        if (value ^ self._memory[B]) & (DM | HOUR_24):
+            self._standing = -1  # what stands is of the other mode
         self._memory[B] = value
         if ends:
             self._take_time()
@@ -161,24 +195,50 @@ class RTC(ISADevice):
 
     def _show_time(self) -> None:
         """Put the present time into the time registers."""
+        shown = self._registers()
+        for index in CLOCK if self._standing == self._now() // SECOND // DAY_SECONDS else TIME:
+            self._memory[index] = shown[index]
+
+    def _registers(self) -> dict[int, int]:
+        """The time registers of the present time."""
         now = EPOCH + timedelta(seconds=min(self._now() // SECOND, LAST))
         century, year = divmod(now.year, 100)
-        values = (now.second, now.minute, now.hour, now.isoweekday() % 7 + 1, now.day, now.month, year, century)
-        for index, value in zip(TIME, values, strict=True):
-            self._memory[index] = self._encode_hour(value) if index == HOURS else self._encode(value)
+        weekday = (now.isoweekday() + self._weekday) % 7 + 1
+        values = (now.second, now.minute, now.hour, weekday, now.day, now.month, year, century)
+        return {
+            index: self._encode_hour(value) if index == HOURS else self._encode(value)
+            for index, value in zip(TIME, values, strict=True)
+        }
 
     def _take_time(self) -> None:
-        """Go on from what the time registers say. A date that does not exist is not taken: the clock stays right."""
-        second, minute, day, month, year, century = (
-            self._decode(self._memory[index]) for index in (SECONDS, MINUTES, DAY, MONTH, YEAR, CENTURY)
-        )
+        """Go on from what the time registers say.
+
+        A day that its month does not have is the next month's. The clock keeps the time or the date that it had in
+        place of one that is none at all.
+        """
+        before = EPOCH + timedelta(seconds=min(self._now() // SECOND, LAST))
+        second, minute = self._decode(self._memory[SECONDS]), self._decode(self._memory[MINUTES])
         hour = self._decode_hour(self._memory[HOURS])
+        if not (hour < 24 and minute < 60 and second < 60):
+            hour, minute, second = before.hour, before.minute, before.second
+        day, month, year, century = (self._decode(self._memory[index]) for index in (DAY, MONTH, YEAR, CENTURY))
         try:
-            moment = datetime(century * 100 + year, month, day, hour, minute, second, tzinfo=UTC)
-        except ValueError:
-            return
+            if not 1 <= day <= 31:
+                raise ValueError
+            moment = datetime(century * 100 + year, month, 1, hour, minute, second, tzinfo=UTC) + timedelta(
+                days=day - 1
+            )
+        except (ValueError, OverflowError):
+            moment = before.replace(hour=hour, minute=minute, second=second)
         self._offset = (moment - EPOCH) // timedelta(seconds=1) * SECOND - self._clock()
         self._seen = self._now()
+        if self._weekday_written:
+            self._weekday = (self._decode(self._memory[WEEKDAY]) - 1 - moment.isoweekday()) % 7
+        shown = self._registers()
+        if not self._weekday_written:
+            self._memory[WEEKDAY] = shown[WEEKDAY]
+        as_written = any(self._memory[index] != shown[index] for index in DATE)
+        self._standing = self._now() // SECOND // DAY_SECONDS if as_written else -1
 
     def _encode(self, value: int) -> int:
         return value if self._memory[B] & DM else value // 10 << 4 | value % 10
@@ -256,3 +316,15 @@ class RTC(ISADevice):
         if self._memory[B] & (AIE | UIE) and not self._setting:
             waits.append(SECOND - now % SECOND)
         return min(waits, default=None)
+
+
+def memory_sizes(slots: tuple[Slot, ...]) -> dict[tuple[int, int], int]:
+    """What the CMOS memory says of RAM: the place and length of each size, and the size in the place's unit."""
+    low = next((slot.size for slot in slots if slot.start == 0), 0)
+    extended = max(0, low - layout.HIGH_MEMORY) >> 10
+    return {
+        BASE_KIB: min(low, layout.BASE_MEMORY_END) >> 10,
+        **dict.fromkeys(EXTENDED_KIB, extended),
+        ABOVE_16MIB: max(0, low - (16 << 20)) >> 16,
+        ABOVE_4GIB: sum(slot.size for slot in slots if slot.start >= 1 << 32) >> 16,
+    }

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.devices import Device, DeviceError, make
+from runner.devices import Board, Device, DeviceError, make
 from vmspec.devices import Python
 from vmspec.plan import PlannedDevice
 
@@ -29,7 +29,9 @@ def own(tmp_path):
     def build(source, cls="dice:Dice", directory=tmp_path, **options):
         if source is not None:
             (directory / "dice.py").write_text(source)
-        return make(PlannedDevice("python0", "python", Python(cls=cls, port=(0x500, 1), options=options)), directory)
+        return make(
+            PlannedDevice("python0", "python", Python(cls=cls, port=(0x500, 1), options=options)), Board(directory, ())
+        )
 
     return build
 
@@ -134,4 +136,4 @@ def test_any_text_gives_only_its_own_error(tmp_path_factory, source):
     directory = tmp_path_factory.mktemp("any")
     (directory / "any.py").write_text(source, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(DeviceError):
-        make(PlannedDevice("python0", "python", Python(cls="any:Thing", port=(0x500, 1))), directory)
+        make(PlannedDevice("python0", "python", Python(cls="any:Thing", port=(0x500, 1))), Board(directory, ()))

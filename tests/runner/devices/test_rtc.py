@@ -34,6 +34,7 @@ from runner.devices.rtc import (
     C,
     D,
 )
+from vmspec.memory_map import slots
 
 START = datetime(2024, 2, 28, 23, 59, 30, tzinfo=UTC)  # a Wednesday, two minutes before a leap day
 
@@ -172,9 +173,95 @@ def test_single_register_may_be_set_without_stopping_the_clock(rtc):
     assert mach_get_cmos_time(rtc) == START.replace(minute=30)
 
 
-def test_date_that_does_not_exist_is_not_taken(rtc):
+def date(rtc):
+    return [get(rtc, index) for index in (DAY, MONTH, YEAR, CENTURY)]
+
+
+def test_date_may_pass_through_days_that_do_not_exist(plug, clock):
+    rtc = plug(RTC(datetime(2026, 1, 31, 13, 5, 10, tzinfo=UTC), clock))
+    seen = []
+    for steps in (
+        {MONTH: 0x04, DAY: 0x15},  # 31 April
+        {YEAR: 0x24, MONTH: 0x02, DAY: 0x29},
+        {YEAR: 0x25, MONTH: 0x03, DAY: 0x10},  # 29 February 2025
+        {MONTH: 0x13, CENTURY: 0xFF, DAY: 0x00, YEAR: 0x27},
+        {MONTH: 0x12, CENTURY: 0x20, DAY: 0x01},
+    ):
+        for index, value in steps.items():
+            put(rtc, index, value)
+        seen.append(date(rtc))
+    assert seen == [
+        [0x15, 0x04, 0x26, 0x20],
+        [0x29, 0x02, 0x24, 0x20],
+        [0x10, 0x03, 0x25, 0x20],
+        [0x00, 0x13, 0x27, 0xFF],
+        [0x01, 0x12, 0x27, 0x20],
+    ]
+
+
+def test_date_that_does_not_exist_stands_until_midnight(rtc, clock):
     put(rtc, MONTH, 0x13)
-    assert mach_get_cmos_time(rtc) == START
+    stands = get(rtc, MONTH)
+    clock.now += 30 * SECOND
+    assert (stands, mach_get_cmos_time(rtc)) == (0x13, datetime(2024, 2, 29, tzinfo=UTC))
+
+
+@given(
+    written=st.lists(st.tuples(st.sampled_from((WEEKDAY, DAY, MONTH, YEAR, CENTURY)), st.integers(0, 255))),
+    control=st.sampled_from((HOUR_24, HOUR_24 | DM, 0, DM)),
+    stopped=st.booleans(),
+)
+def test_every_date_register_reads_as_it_was_written(plug, written, control, stopped):
+    rtc = plug(RTC(START.replace(hour=12), Clock()))
+    put(rtc, B, control)
+    expected = {WEEKDAY: None} | {index: get(rtc, index) for index in (DAY, MONTH, YEAR, CENTURY)}
+    put(rtc, B, control | SET if stopped else control)
+    for index, value in written:
+        put(rtc, index, value)
+        expected[index] = value
+    put(rtc, B, control)
+    assert {index: get(rtc, index) for index, value in expected.items() if value is not None} == {
+        index: value for index, value in expected.items() if value is not None
+    }
+
+
+def test_weekday_that_is_written_goes_on_from_there(rtc, clock):
+    put(rtc, WEEKDAY, 7)
+    put(rtc, DAY, 0x10)
+    before = get(rtc, WEEKDAY)
+    clock.now += 60 * SECOND
+    assert (before, get(rtc, WEEKDAY)) == (7, 1)
+
+
+def test_weekday_follows_a_date_that_is_set_without_it(rtc):
+    put(rtc, DAY, 0x27)
+    assert get(rtc, WEEKDAY) == 3
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("memory", "sizes"),
+    [
+        (512 << 10, (512, 0, 0, 0)),
+        (64 << 20, (640, 63 << 10, 48 << 4, 0)),
+        (3 * GIB, (640, 0xFFFF, 0xBF00, 0)),
+        (5 * GIB, (640, 0xFFFF, 0xBF00, 2 << 14)),
+    ],
+)
+def test_cmos_memory_has_the_sizes_of_ram(plug, memory, sizes):
+    rtc = plug(RTC(START, slots=slots(memory)))
+
+    def size(index, length=2):
+        return sum(get(rtc, index + at) << 8 * at for at in range(length))
+
+    assert (size(0x15), size(0x17), size(0x30), size(0x34), size(0x5B, 3)) == (*sizes[:2], *sizes[1:])
+
+
+def test_checksum_of_the_cmos_memory(plug):
+    rtc = plug(RTC(START, slots=slots(64 << 20)))
+    assert get(rtc, 0x2E) << 8 | get(rtc, 0x2F) == sum(get(rtc, index) for index in range(0x10, 0x2E))
 
 
 def test_time_stands_while_it_is_set(rtc, clock):
