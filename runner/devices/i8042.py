@@ -33,12 +33,15 @@ NOT_RESET = 0x01  # 0 resets the machine
 A20 = 0x02  # kept and without effect: the guest's address line 20 is always on
 OUTPUT_FULL_PIN = 0x10
 
+INPUT_PORT = 0x80  # read by command 0xc0: the keyboard lock is open
+
 # What the keyboard says
 ACKNOWLEDGE = 0xFA
 RESEND = 0xFE
 SELF_TEST_PASSED = 0xAA
 KEYBOARD_ID = (0xAB, 0x83)  # MF2; the second byte becomes 0x41 in translation
 TRANSLATED_ID = (0xAB, 0x41)
+SCAN_CODE_SETS = {1: 0x43, 2: 0x41, 3: 0x3F}  # their numbers in translation
 
 
 # Bytes that a keyboard keeps for a host that does not read.
@@ -119,9 +122,15 @@ class I8042(ISADevice):
                 self._command_byte |= KEYBOARD_DISABLED
             case 0xAE:
                 self._command_byte &= ~KEYBOARD_DISABLED
+            case 0xC0:
+                self._answer(INPUT_PORT)
             case 0xD0:
                 full = OUTPUT_FULL_PIN if self._status & OUTPUT_FULL else 0
                 self._answer(self._output_port | full)
+            case 0xDD:
+                self._output_port &= ~A20
+            case 0xDF:
+                self._output_port |= A20
             case _ if value >= 0xF0 and not value & NOT_RESET:
                 self.end("reset", None)  # pulses the output port lines whose bits are 0; 0xfe is the usual one
 
@@ -135,7 +144,8 @@ class I8042(ISADevice):
         if command == 0xF0 and value <= 3:
             self._keyboard.append(ACKNOWLEDGE)
             if value == 0:
-                self._keyboard.append(self._scan_code_set)
+                number = self._scan_code_set
+                self._keyboard.append(SCAN_CODE_SETS[number] if self._command_byte & TRANSLATE else number)
             else:
                 self._scan_code_set = value
             return

@@ -27,7 +27,7 @@ def command(kbc, number, *parameters):
     return answers(kbc)
 
 
-@pytest.mark.parametrize(("number", "answer"), [(0xAA, 0x55), (0xAB, 0x00), (0xA9, 0x01), (0xD0, 0x03)])
+@pytest.mark.parametrize(("number", "answer"), [(0xAA, 0x55), (0xAB, 0x00), (0xA9, 0x01), (0xC0, 0x80), (0xD0, 0x03)])
 def test_controller_commands_answer(kbc, number, answer):
     assert command(kbc, number) == [answer]
 
@@ -98,7 +98,7 @@ def test_word_access_does_not_reach_the_command_port(kbc):
     [
         ([0xED, 0x02], [0xFA, 0xFA]),
         ([0xF3, 0x00], [0xFA, 0xFA]),
-        ([0xF0, 0x00], [0xFA, 0xFA, 0x02]),
+        ([0xF0, 0x00], [0xFA, 0xFA, 0x41]),
         ([0xEE], [0xEE]),
         ([0xF2], [0xFA, 0xAB, 0x41]),
         ([0xF4], [0xFA]),
@@ -115,10 +115,23 @@ def test_keyboard_answers(kbc, sent, said):
     assert answers(kbc) == said
 
 
-def test_keyboard_keeps_its_scan_code_set(kbc):
-    for value in (0xF0, 0x03, 0xF0, 0x00):
-        kbc.write(DATA, value)
-    assert answers(kbc) == [0xFA, 0xFA, 0xFA, 0xFA, 0x03]
+@pytest.mark.parametrize(("number", "translated"), [(1, 0x43), (2, 0x41), (3, 0x3F)])
+def test_keyboard_keeps_its_scan_code_set_and_tells_it_translated(kbc, number, translated):
+    told = []
+    for command_byte in (0x64, 0x24):
+        command(kbc, 0x60, command_byte)
+        for value in (0xF0, number, 0xF0, 0x00):
+            kbc.write(DATA, value)
+        told.append(answers(kbc)[-1])
+    assert told == [translated, number]
+
+
+def test_address_line_20_follows_its_commands(kbc):
+    shown = []
+    for number in (0xDD, 0xDF):
+        command(kbc, number)
+        shown.append(command(kbc, 0xD0)[0] & 0x02)
+    assert (shown, kbc.ends) == ([0x00, 0x02], [])
 
 
 def test_identity_without_translation(kbc):
