@@ -4,6 +4,7 @@ All vCPUs are cores of one socket, one thread each, with APIC ids from 0 (Intel 
 9.9; AMD APM volume 3, appendix E). Pure: no KVM here.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from vmspec.features import FEATURES
@@ -22,6 +23,10 @@ TOPOLOGY = (0xB, 0x1F)
 AMD_TOPOLOGY = 0x80000026
 LEVEL_THREAD, LEVEL_CORE = 1, 2
 
+EXTENDED = 0x80000000  # EAX: the highest leaf of these
+BRAND = (0x80000002, 0x80000003, 0x80000004)  # the processor's name
+CACHES = (0x80000005, 0x80000006)  # AMD: L1, L2 and L3; Intel: L2. The newer forms, 4 and 0x8000001d, KVM gives
+
 
 class CpuidEntry(NamedTuple):
     """struct kvm_cpuid_entry2: what CPUID answers for EAX = ``function``, and ECX = ``subleaf`` where flags say so."""
@@ -33,6 +38,20 @@ class CpuidEntry(NamedTuple):
     ebx: int
     ecx: int
     edx: int
+
+
+def completed(supported: list[CpuidEntry], host: Callable[[int], tuple[int, int, int, int]]) -> list[CpuidEntry]:
+    """KVM's supported entries, with what it leaves out of the processor's description; ``host`` is the host's CPUID.
+
+    Without it a guest's processor has no name and, where no other leaf tells of them, no caches.
+    """
+    entries = list(supported)
+    highest = max((entry.eax for entry in supported if entry.function == EXTENDED), default=0)
+    for function in (*BRAND, *CACHES):
+        place = next((at for at, entry in enumerate(entries) if entry.function == function), len(entries))
+        if function <= highest and not any(any(entry[3:]) for entry in entries[place : place + 1]):
+            entries[place : place + 1] = [CpuidEntry(function, 0, 0, *host(function))]
+    return entries
 
 
 def for_vcpu(supported: list[CpuidEntry], vcpu: int, vcpus: int, cpu: CPU, *, tsc_deadline: bool) -> list[CpuidEntry]:

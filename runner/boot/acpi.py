@@ -1,4 +1,4 @@
-"""ACPI tables for Linux: RSDP, XSDT, FADT, FACS, MADT, DSDT (ACPI 6.5, chapter 5)."""
+"""ACPI tables for Linux: RSDP, RSDT, XSDT, FADT, FACS, MADT, DSDT (ACPI 6.5, chapter 5)."""
 
 import struct
 
@@ -53,8 +53,10 @@ def build(address: int, plan: Plan) -> bytes:
     tables = [add(fadt(plan, facs_at, dsdt_at))]
     if plan.irqchip:
         tables.append(add(madt(plan.spec.vm.vcpus)))
+    # The same twice: small kernels read the older table, which has 32-bit addresses (5.2.7, 5.2.8).
+    rsdt_at = add(table(b"RSDT", 1, struct.pack(f"<{len(tables)}I", *tables)))
     xsdt_at = add(table(b"XSDT", 1, struct.pack(f"<{len(tables)}Q", *tables)))
-    root = rsdp(xsdt_at)
+    root = rsdp(rsdt_at, xsdt_at)
     blob[: len(root)] = root
     return bytes(blob)
 
@@ -72,9 +74,9 @@ def table(signature: bytes, revision: int, body: bytes) -> bytes:
     return bytes(data)
 
 
-def rsdp(xsdt: int) -> bytes:
-    """The root pointer, revision 2 (5.2.5.3); there is no RSDT."""
-    data = bytearray(struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM, 2, 0, 36, xsdt, 0))
+def rsdp(rsdt: int, xsdt: int) -> bytes:
+    """The root pointer, revision 2 (5.2.5.3)."""
+    data = bytearray(struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM, 2, rsdt, 36, xsdt, 0))
     data[8] = checksum(data[:20])
     data[32] = checksum(data)
     return bytes(data)

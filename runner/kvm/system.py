@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from runner.cpuid import CpuidEntry
+from runner.cpuid import CpuidEntry, completed
 from runner.kvm.errors import HostError, KvmError
 from runner.kvm.ioctl import call, ffi, lib
 from runner.kvm.vm import VM
@@ -55,7 +55,7 @@ class System:
         return call(self.fd, "KVM_GET_VCPU_MMAP_SIZE")
 
     def supported_cpuid(self) -> list[CpuidEntry]:
-        """KVM_GET_SUPPORTED_CPUID: what this host can give a guest."""
+        """KVM_GET_SUPPORTED_CPUID, completed: what this host can give a guest."""
         size = 128
         while True:
             cpuid = ffi.new("struct kvm_cpuid2 *", {"entries": size})
@@ -67,14 +67,23 @@ class System:
                 if error.errno != errno.E2BIG or size > 4096:
                     raise
                 size *= 2
-        return [
+        supported = [
             CpuidEntry(entry.function, entry.index, entry.flags, entry.eax, entry.ebx, entry.ecx, entry.edx)
             for entry in cpuid.entries[0 : cpuid.nent]
         ]
+        return completed(supported, host_cpuid)
 
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self.fd)
+
+
+def host_cpuid(function: int) -> tuple[int, int, int, int]:
+    """EAX, EBX, ECX and EDX of the host's own CPUID leaf."""
+    registers = ffi.new("uint32_t[4]")
+    lib.host_cpuid(function, registers)
+    eax, ebx, ecx, edx = registers
+    return eax, ebx, ecx, edx
 
 
 def _permission(path: str) -> str:

@@ -33,11 +33,17 @@ def record_header() -> str:
 # What cffi cannot express in a cdef: ioctl is variadic, and kvm_run's exit data stands in an anonymous union.
 GLUE = r"""
 #include <sys/ioctl.h>
+#include <cpuid.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include "perf.h"
 #include "signals.h"
 #include "vcpu.h"
+
+static void host_cpuid(uint32_t function, uint32_t *registers)
+{
+    __cpuid_count(function, 0, registers[0], registers[1], registers[2], registers[3]);
+}
 
 static int call_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
 static int call_pointer(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }

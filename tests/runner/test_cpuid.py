@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.cpuid import CpuidEntry, for_vcpu
+from runner.cpuid import CpuidEntry, completed, for_vcpu
 from vmspec.models import CPU
 
 INTEL, AMD = 0x756E6547, 0x68747541
@@ -41,6 +41,31 @@ def leaf(entries: list[CpuidEntry], function: int, index: int = 0) -> CpuidEntry
 
 def guest(vcpu: int = 0, vcpus: int = 1, disable: tuple[str, ...] = (), vendor: int = INTEL) -> list[CpuidEntry]:
     return for_vcpu(host(vendor), vcpu, vcpus, CPU(disable=disable), tsc_deadline=True)
+
+
+def test_name_and_caches_that_kvm_leaves_out_are_the_hosts() -> None:
+    supported = [
+        entry(0x0, eax=0x1F),
+        entry(0x80000000, eax=0x80000008),
+        entry(0x80000003),
+        entry(0x80000004, eax=0x78563412),
+        entry(0x80000008, eax=0x3030),
+    ]
+    entries = completed(supported, lambda function: (function, 2, 3, 4))
+    assert [(one.function, *one[3:]) for one in sorted(entries)] == [
+        (0x0, 0x1F, 0, 0, 0),
+        (0x80000000, 0x80000008, 0, 0, 0),
+        (0x80000002, 0x80000002, 2, 3, 4),
+        (0x80000003, 0x80000003, 2, 3, 4),
+        (0x80000004, 0x78563412, 0, 0, 0),
+        (0x80000005, 0x80000005, 2, 3, 4),
+        (0x80000006, 0x80000006, 2, 3, 4),
+        (0x80000008, 0x3030, 0, 0, 0),
+    ]
+
+
+def test_no_leaf_is_made_up_beyond_the_hosts_highest() -> None:
+    assert completed([entry(0x80000000, eax=0x80000003)], lambda function: (1, 1, 1, 1))[-1].function == 0x80000003
 
 
 def test_leaf_1_has_the_vcpus_apic_id_and_the_packages_size() -> None:

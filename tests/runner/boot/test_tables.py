@@ -32,7 +32,7 @@ def tables(planned: Plan) -> dict[str, bytes]:
         return blob[start : start + int.from_bytes(blob[start + 4 : start + 8], "little")]
 
     xsdt = at(struct.unpack_from("<Q", blob, 24)[0])
-    found = {"RSDP": blob[:36], "XSDT": xsdt}
+    found = {"RSDP": blob[:36], "RSDT": at(struct.unpack_from("<I", blob, 16)[0]), "XSDT": xsdt}
     for (address,) in struct.iter_unpack("<Q", xsdt[36:]):
         found[at(address)[:4].decode()] = at(address)
     fadt = found["FACP"]
@@ -43,8 +43,14 @@ def tables(planned: Plan) -> dict[str, bytes]:
 
 def test_there_are_all_tables(pc: Plan) -> None:
     assert {name: table[:4] for name, table in tables(pc).items() if name != "RSDP"} == {
-        name: name.encode() for name in ("XSDT", "FACP", "APIC", "DSDT", "FACS")
+        name: name.encode() for name in ("RSDT", "XSDT", "FACP", "APIC", "DSDT", "FACS")
     }
+
+
+def test_small_kernels_find_the_same_tables(pc: Plan) -> None:
+    found = tables(pc)
+    narrow = [address for (address,) in struct.iter_unpack("<I", found["RSDT"][36:])]
+    assert narrow == [address for (address,) in struct.iter_unpack("<Q", found["XSDT"][36:])]
 
 
 def test_checksums(pc: Plan) -> None:
@@ -120,7 +126,7 @@ def test_golden(name: str, pc: Plan) -> None:
 
 
 @pytest.mark.skipif(shutil.which("iasl") is None, reason="needs iasl, of Debian's acpica-tools")
-@pytest.mark.parametrize("name", ["APIC", "DSDT", "FACP", "FACS", "XSDT"])
+@pytest.mark.parametrize("name", ["APIC", "DSDT", "FACP", "FACS", "RSDT", "XSDT"])
 def test_acpis_own_disassembler_has_nothing_to_say(name: str, pc: Plan, tmp_path: Path) -> None:
     (tmp_path / "table.aml").write_bytes(tables(pc)[name])
     done = subprocess.run(
