@@ -246,6 +246,7 @@ ABOUT = [
     event(50, "page_fault", a=0x1FFFFF), event(51, "page_fault", a=0x200000), event(52, "page_fault", a=0x3FF000),
     event(60, "inj_exception", a=14), event(61, "inj_virq", a=0xEC), event(62, "cr", a=4, info1=1),
     event(70, "set_irq", a=4, b=1), event(71, "entry"),
+    event(80, "hypercall", a=10), event(81, "hypercall", a=99),
 ]  # fmt: skip
 
 
@@ -257,6 +258,8 @@ def test_what_the_events_were_about(make):
             ("kvm_page_fault", "0x200000 to 0x3fffff", "", 2),
             ("kvm_cpuid", "0xd XSAVE state: XSAVE features", "", 1),
             ("kvm_cr", "CR4", "write", 1),
+            ("kvm_hypercall", "KVM_HC_SEND_IPI", "", 1),
+            ("kvm_hypercall", "hypercall 99", "", 1),
             ("kvm_inj_exception", "#PF", "", 1),
             ("kvm_inj_virq", "vector 0xec", "", 1),
             ("kvm_mmio", "LAPIC EOI 0xfee000b0", "write", 1),

@@ -73,7 +73,7 @@ DETAILS: Mapping[str, Detail] = {
     "kvm_apic_accept_irq": Detail(("a",), lambda vector, _: (f"vector {vector:#x}", "")),
     "kvm_eoi": Detail(("a",), lambda vector, _: (f"vector {vector:#x}", "")),
     "kvm_set_irq": Detail(("a", "b"), lambda gsi, level: (f"GSI {gsi} {'raised' if level else 'lowered'}", "")),
-    "kvm_hypercall": Detail(("a",), lambda number, _: (f"hypercall {number}", "")),
+    "kvm_hypercall": Detail(("a",), lambda number, _: (name("hypercall", number), "")),
 }
 
 

@@ -269,6 +269,7 @@ I8042_OPERANDS = {0xD1: "i8042 output port", 0xD2: "i8042 keyboard output", 0xD3
 # Linux, include/uapi/linux/kvm_para.h.
 HYPERCALLS = {
     1: "KVM_HC_VAPIC_POLL_IRQ",
+    2: "KVM_HC_MMU_OP",
     5: "KVM_HC_KICK_CPU",
     9: "KVM_HC_CLOCK_PAIRING",
     10: "KVM_HC_SEND_IPI",
