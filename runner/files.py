@@ -57,4 +57,5 @@ class Files:
         # What its path led to when the spec was read does not count any more.
         self._uses = [*(other for other in self._uses if other.where != use.where), use]
         for where, message in fileuse.conflicts(self._uses):
-            raise SpecError((Problem(where, message),))
+            # What vmrun was started with has no key of the spec, and the message begins with its name.
+            raise SpecError((Problem("" if message.startswith(where) else where, message),))
