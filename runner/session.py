@@ -45,7 +45,7 @@ def run(
     notice: Callable[[str], None] = lambda text: None,
     stop: threading.Event | None = None,
 ) -> Result:
-    """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``) to the guest's end.
+    """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``, one or several) to the guest's end.
 
     ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets
     no input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,

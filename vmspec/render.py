@@ -92,8 +92,14 @@ def _machine(plan: Plan) -> list[str]:
             ("memory", format_size(vm.memory)),
             ("vCPUs", str(vm.vcpus)),
             ("in the kernel", ", ".join(chips) or "nothing"),
+            ("recorded in", _recorded(plan)),
         )
     )
+
+
+def _recorded(plan: Plan) -> str:
+    path = plan.spec.trace.path
+    return "nothing (to record: trace.path, or vmrun --trace FILE)" if path is None else str(path)
 
 
 def _placements(plan: Plan) -> list[str]:

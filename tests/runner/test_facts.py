@@ -68,6 +68,29 @@ def test_files_that_the_run_reads_are_hashed(write_spec, tmp_path):
     }
 
 
+REPLACE = """\
+from pathlib import Path
+from runner.devices import Device
+
+class Replace(Device):
+    def write(self, offset, size, value):
+        here = Path(__file__).parent
+        (here / "new").write_bytes(b"another kernel")
+        (here / "new").rename(here / "k")
+"""
+
+
+def test_a_kernel_that_is_replaced_while_it_runs_has_the_hash_of_what_was_loaded(write_spec, tmp_path):
+    device = {"kind": "python", "class": "replace:Replace", "port": [0x80, 1]}
+    path = write_spec(HLT, files={"replace.py": REPLACE}, devices=[device])
+    kernel = bytes.fromhex(f"e6 80 {HLT}")
+    (tmp_path / "k").write_bytes(kernel)
+    path.write_text(path.read_text().replace('code = "f4"', 'kernel = "k"'))
+    found = images(run(path).trace)["kernel"]
+    assert (tmp_path / "k").read_bytes() == b"another kernel"
+    assert found == {"path": str(tmp_path / "k"), "sha256": hashlib.sha256(kernel).hexdigest()}
+
+
 def test_a_stored_spec_does_not_record_over_its_trace(write_spec, tmp_path):
     path = write_spec(HLT)
     first = run(path, overrides=["vm.memory=2MiB", f"trace.path={tmp_path}/first.arrow"])

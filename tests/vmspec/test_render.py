@@ -56,6 +56,7 @@ Machine
   memory         128MiB
   vCPUs          1
   in the kernel  interrupt controllers, timer (PIT)
+  recorded in    nothing (to record: trace.path, or vmrun --trace FILE)
 
 Guest-physical map
   0x0000000000-0x0007ffffff   128MiB  ram   ram
