@@ -114,7 +114,7 @@ def _recorded(rows: int, closing: Mapping[str, Any]) -> list[str]:
     if recorded and sum(recorded) != rows:
         notes.append(f"The run recorded {sum(recorded):,} exits, but the file has {rows:,} rows.")
     if dropped := sum(numbers(closing, "dropped")):
-        notes.append(f"{dropped:,} exits were dropped because a ring was full; their time counts as time in the guest.")
+        notes.append(f"{dropped:,} exits were dropped because a ring was full; their time counts as KVM_RUN.")
     if interrupted := sum(numbers(closing, "interrupted")):
         what = "return of KVM_RUN was" if interrupted == 1 else "returns of KVM_RUN were"
         notes.append(f"{interrupted:,} {what} interrupted by a signal: no row.")

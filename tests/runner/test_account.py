@@ -88,6 +88,28 @@ def test_a_vcpu_that_makes_no_exit_has_an_account(run_guest):
     assert (life.samples, life.handling_ns, life.kvm_run_ns > TIMEOUT // 2) == (0, 0, True)
 
 
+SLOW = """
+import time
+from runner.devices import Device
+
+class Keep(Device):
+    def read(self, offset, size):
+        time.sleep(2)
+        return 0
+"""
+
+
+@pytest.mark.kvm
+def test_the_time_of_a_device_that_does_not_come_back_is_handling(run_guest, monkeypatch):
+    monkeypatch.setattr("runner.machine.PATIENCE", 0.2)
+    begin = time.monotonic()
+    result = run_guest("ba 00 03 ec f4", vm={"timeout": "300ms"}, files={"keep.py": SLOW}, devices=[KEEPER])
+    time.sleep(max(2.5 - (time.monotonic() - begin), 0))  # the thread comes back to a machine that is still there
+    [life] = lives(result)
+    assert (result.kind, life.samples, life.open is not None) == ("device-error", 0, True)
+    assert life.handling_ns == life.stop - life.open > TIMEOUT // 2 > life.kvm_run_ns
+
+
 @pytest.mark.kvm
 def test_the_summary_s_parts_are_the_account_s(run_guest):
     result = run_guest(HANG, vm=SHORT, devices=[SERIAL])

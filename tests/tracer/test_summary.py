@@ -148,7 +148,7 @@ def test_kvm_counters_are_differences(summary):
 
 def test_the_notes_reconcile(summary):
     assert summary.notes == (
-        "3 exits were dropped because a ring was full; their time counts as time in the guest.",
+        "3 exits were dropped because a ring was full; their time counts as KVM_RUN.",
         "4 returns of KVM_RUN were interrupted by a signal: no row.",
         "KVM counted 100 exits of the guest; 7 came to vmrun and are rows, 3 came and were dropped, 90 (90.0%) the "
         "kernel handled unseen.",
