@@ -178,5 +178,5 @@ RING = (
     Field("tail", "uint64_t", "records the recorder has written to the trace"),
     Field("payload_tail", "uint64_t", "payload bytes the recorder has written"),
     Field("thread", "uint64_t", "the vCPU thread's id in the kernel, written once before the guest, 0 before that"),
-    Field("waiting", "uint64_t", "1 while the vCPU thread waits for room"),
+    Field("waiting", "uint64_t", "1 while the vCPU thread waits for room: a futex on the low half of tail"),
 )
