@@ -18,13 +18,13 @@ PAYLOAD = 12  # bytes of a payload that are shown
 CELLS = {
     "reason": ("reason",),
     "device": ("device",),
-    "address": ("addr",),
+    "addr": ("addr",),
     "access": ("direction", "size", "count"),
     "data": ("data", "payload"),
     "rip": ("rip",),
 }
 STARTED = "vmrun.started"  # of the metadata
-RIGHT = ("row", "t", "address", "data", "rip")
+RIGHT = ("row", "t_exit", "addr", "data", "rip")
 
 
 def as_text(a: Trace, b: Trace, found: Difference) -> str:
@@ -76,7 +76,7 @@ def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line]) -> Iterator[str]:
 def hunk(lines: Sequence[Line]) -> Iterator[str]:
     """The rows, under a head; what differs stands in square brackets. Rows that both have are shown as A has them."""
     rows = [_cells(line) for line in lines]
-    names = ["row", "t", *CELLS]
+    names = ["row", "t_exit", *CELLS]
     widths = {name: max(len(name), *(len(cells.get(name, "")) for cells in rows)) for name in names}
     for mark, cells in [
         ("", {name: name for name in names}),
@@ -96,7 +96,7 @@ def _cells(line: Line) -> dict[str, str]:
         return {"left out": f"... {line.left_out:,} more"}
     values = line.values
     number = line.row_b if line.mark == ONLY_B else line.row_a
-    cells = {"row": f"{number:,}", "t": f"{values['t_exit'] / 1e9:.6f} s"}
+    cells = {"row": f"{number:,}", "t_exit": f"{values['t_exit'] / 1e9:.6f} s"}
     for name, columns in CELLS.items():
         text = _cell(name, values)
         cells[name] = f"[{text}]" if set(columns) & set(line.differs) else text
@@ -105,7 +105,7 @@ def _cells(line: Line) -> dict[str, str]:
 
 def _cell(name: str, values: Mapping[str, Any]) -> str:
     match name:
-        case "address":
+        case "addr":
             return f"{values['addr']:#x}"
         case "rip":
             return f"{values['rip']:#x}"
