@@ -120,7 +120,8 @@ def why_none(trace: Trace, where: Filter, machines: Mapping[int, str] | None = N
     """What to say of a filter that holds for no row: for how many each of the conditions holds that it joins by and."""
     counts = [0] * len(where.parts)
     rows = 0
-    for batch in described(trace.batches(), None, machines):
+    plain = trace.batches(where.columns or ("seq",))
+    for batch in described(trace.batches(), None, machines) if where.decoded else plain:
         rows += batch.num_rows
         for number, part in enumerate(where.parts):
             counts[number] += part.mask(batch).true_count
