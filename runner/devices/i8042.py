@@ -32,6 +32,7 @@ TRANSLATE = 0x40  # scan codes are turned into set 1
 NOT_RESET = 0x01  # 0 resets the machine
 A20 = 0x02  # kept and without effect: the guest's address line 20 is always on
 OUTPUT_FULL_PIN = 0x10
+HIGH = 0xCC  # the keyboard's clock and data lines, and two pins without a meaning: high from the start, as in QEMU
 
 INPUT_PORT = 0x80  # read by command 0xc0: the keyboard lock is open
 
@@ -55,13 +56,14 @@ class I8042(ISADevice):
 
     def __init__(self) -> None:
         self._command_byte = KEYBOARD_INTERRUPT | SYSTEM_FLAG | AUXILIARY_DISABLED | TRANSLATE  # as firmware leaves it
-        self._output_port = NOT_RESET | A20
+        self._output_port = NOT_RESET | A20 | HIGH
         self._status = SYSTEM_FLAG | NOT_INHIBITED
         self._data = 0
         self._keyboard: deque[int] = deque()  # what the keyboard has to say
         self._awaiting: int | None = None  # the controller command whose parameter comes next at DATA
         self._keyboard_awaiting: int | None = None  # the same for a keyboard command
         self._scan_code_set = 2
+        self._said = SELF_TEST_PASSED  # by the keyboard, last
         self._line = False
 
     def peek(self, offset: int) -> int | None:
@@ -141,12 +143,12 @@ class I8042(ISADevice):
 
     def _keyboard_command(self, value: int) -> None:
         command, self._keyboard_awaiting = self._keyboard_awaiting, None
-        if command == 0xF0 and value <= 3:
-            self._keyboard.append(ACKNOWLEDGE)
+        if command == 0xF0 and value < 0xED:
+            self._keyboard.append(ACKNOWLEDGE if value <= 3 else RESEND)
             if value == 0:
                 number = self._scan_code_set
                 self._keyboard.append(SCAN_CODE_SETS[number] if self._command_byte & TRANSLATE else number)
-            else:
+            elif value <= 3:
                 self._scan_code_set = value
             return
         if command is not None and value < 0xED:
@@ -165,6 +167,8 @@ class I8042(ISADevice):
                 self._scan_code_set = 2
                 self._keyboard.clear()
                 self._keyboard.extend((ACKNOWLEDGE, SELF_TEST_PASSED))
+            case 0xFE:  # say that again
+                self._keyboard.append(self._said)
             case _ if value >= 0xF4:
                 self._keyboard.append(ACKNOWLEDGE)
             case _:
@@ -174,7 +178,8 @@ class I8042(ISADevice):
         while len(self._keyboard) > KEYBOARD_BUFFER:
             self._keyboard.pop()
         if self._keyboard and not self._status & OUTPUT_FULL and not self._command_byte & KEYBOARD_DISABLED:
-            self._answer(self._keyboard.popleft())
+            self._said = self._keyboard.popleft()
+            self._answer(self._said)
 
     def drive(self) -> None:
         line = bool(self._status & OUTPUT_FULL and self._command_byte & KEYBOARD_INTERRUPT)

@@ -150,11 +150,16 @@ CMOS = {
     0x16: "base memory, high",
     0x17: "extended memory, low",
     0x18: "extended memory, high",
+    0x2E: "checksum, high",
+    0x2F: "checksum, low",
     0x30: "extended memory, low",
     0x31: "extended memory, high",
     0x32: "century",
     0x34: "memory above 16 MiB, low",
     0x35: "memory above 16 MiB, high",
+    0x5B: "memory above 4 GiB, low",
+    0x5C: "memory above 4 GiB, middle",
+    0x5D: "memory above 4 GiB, high",
 }
 CMOS_BITS = {
     0x0A: (Bit(0x80, "UIP"), Field(0x70, "DV"), Field(0x0F, "RS")),

@@ -1,5 +1,7 @@
 """Devices as a guest sees them on KVM, where the loop, the bus and the interrupt controllers have a part in it."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 pytestmark = pytest.mark.kvm
@@ -161,3 +163,46 @@ def test_each_byte_received_gives_an_edge(run_guest, assemble, typed):
 
 def test_a_driver_that_resets_and_drains_the_fifo_gets_the_input(run_guest, assemble, typed):
     assert run_guest(assemble(DRAIN), devices=[DEBUG, typed]).console == b"\x60abcdef"
+
+
+# Writes a byte after a command and prints what comes: the input port, then the number of the scan code set.
+ASK_I8042 = """
+    .irp word, 0xc064, 0xf060, 0x0060
+    mov $\\word >> 8, %al
+    out %al, $\\word & 0xff
+1:  in $0x64, %al
+    test $1, %al
+    jz 2f
+    in $0x60, %al
+    out %al, $0xe9
+    jmp 1b
+2:
+    .endr
+    hlt
+"""
+# The 31st of January becomes the 15th of April: the month first, and no SET.
+SET_DATE = """
+    .irp word, 0x0408, 0x1507
+    mov $\\word & 0xff, %al
+    out %al, $0x70
+    mov $\\word >> 8, %al
+    out %al, $0x71
+    .endr
+    .irp register, 7, 8, 9
+    mov $\\register, %al
+    out %al, $0x70
+    in $0x71, %al
+    out %al, $0xe9
+    .endr
+    hlt
+"""
+
+
+def test_the_keyboard_controller_answers_as_qemu_does(run_guest, assemble):
+    result = run_guest(assemble(ASK_I8042), devices=[DEBUG, {"kind": "i8042"}])
+    assert result.console == bytes.fromhex("80 fa fa 41")
+
+
+def test_a_date_may_be_written_through_one_that_does_not_exist(run_guest, assemble):
+    clock = {"kind": "rtc", "time": datetime(2026, 1, 31, 13, 5, 10, tzinfo=UTC)}
+    assert run_guest(assemble(SET_DATE), devices=[DEBUG, clock]).console == bytes.fromhex("15 04 26")

@@ -27,7 +27,7 @@ def command(kbc, number, *parameters):
     return answers(kbc)
 
 
-@pytest.mark.parametrize(("number", "answer"), [(0xAA, 0x55), (0xAB, 0x00), (0xA9, 0x01), (0xC0, 0x80), (0xD0, 0x03)])
+@pytest.mark.parametrize(("number", "answer"), [(0xAA, 0x55), (0xAB, 0x00), (0xA9, 0x01), (0xC0, 0x80), (0xD0, 0xCF)])
 def test_controller_commands_answer(kbc, number, answer):
     assert command(kbc, number) == [answer]
 
@@ -106,9 +106,14 @@ def test_word_access_does_not_reach_the_command_port(kbc):
         ([0xFF], [0xFA, 0xAA]),
         ([0x12], [0xFE]),
         ([0xED, 0xF4], [0xFA, 0xFA]),
+        ([0xF0, 0x09], [0xFA, 0xFE]),
+        ([0xFE], [0xAA]),
     ],
-    ids=["lights", "rate", "ask-set", "echo", "identify", "enable", "disable", "reset", "nonsense", "interrupted"],
-)
+    ids=[
+        "lights", "rate", "ask-set", "echo", "identify", "enable", "disable", "reset", "nonsense", "interrupted",
+        "no-such-set", "say-again",
+    ],
+)  # fmt: skip
 def test_keyboard_answers(kbc, sent, said):
     for value in sent:
         kbc.write(DATA, value)

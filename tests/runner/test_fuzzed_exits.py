@@ -1,0 +1,166 @@
+"""Exits that nobody would make on purpose: over all devices at once without KVM, and of guests that are noise."""
+
+import contextlib
+import random
+import resource
+import threading
+
+import pytest
+
+from runner.bus import Buses
+from runner.devices import Board, make
+from runner.devices.device import Attachment, Device
+from runner.devices.serial import HOST_BUFFER
+from runner.rings import Rings
+from vmspec.devices import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Range, Serial
+from vmspec.plan import PlannedDevice, Slot
+
+KINDS = {"serial": Serial, "i8042": I8042, "rtc": RTC, "acpi": ACPI, "debug-port": DebugPort, "post-port": PostPort,
+         "debug-exit": DebugExit}  # fmt: skip
+MEMORY = 0xD0000000
+LIMIT = 1 << 20  # KiB of memory that the process may have
+# Registers and values that mean something, so that noise gets somewhere.
+TELLING = bytes.fromhex("00 01 02 03 05 07 08 0a 0b 0c 0d 10 13 1b 20 60 80 aa c0 d0 d1 d2 d4 ed f0 f2 fa ff")
+STATUSES = {0, 1, 2, 3, 4, 5}  # all but those of a trace that fails and of an interruption; and a debug-exit's own
+
+
+class Registers(Device):
+    """A plain register model, of which bytes are published, queued and latched: past its end is an IndexError."""
+
+    def __init__(self, size):
+        self.data = bytearray(size)
+
+    def start(self):
+        self.bus.publish(0, 0x55)
+        self.bus.deliver(1, "queued")
+        self.bus.publish(2, 0)
+        self.bus.latch(2, 0x0F)
+        self.bus.deliver(3, "discarded")
+
+    def read(self, offset, size):
+        return sum(self.data[offset + at] << 8 * at for at in range(size))
+
+    def write(self, offset, size, value):
+        for at in range(size):
+            self.data[offset + at] = value >> 8 * at & 0xFF
+
+
+def planned_devices():
+    """Every kind of device, the COM ports all, and models at odd places side by side."""
+    models = [Serial(com=com) for com in (1, 2, 3, 4)]
+    models += [kind() for name, kind in KINDS.items() if name != "serial"]
+    names = {kind: name for name, kind in KINDS.items()}
+    devices = [PlannedDevice(f"d{n}", names[type(m)], m, m.ranges(), m.irq) for n, m in enumerate(models)]
+    for ranges in (
+        (Range("port", 0x300, 5),),
+        (Range("port", 0x305, 3),),
+        (Range("mmio", MEMORY, 13), Range("mmio", MEMORY + 0x1000, 7)),
+        (Range("mmio", MEMORY + 13, 4096 - 13),),
+    ):
+        devices.append(PlannedDevice(f"d{len(devices)}", "registers", None, ranges))
+    return devices
+
+
+class Line:
+    def set(self, level):
+        assert isinstance(level, bool)
+
+
+@contextlib.contextmanager
+def machine(tmp_path, failures):
+    """The buses of all devices, with the thread that serves them."""
+    planned = planned_devices()
+    buses = Buses(planned, failures.append)
+    board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),))
+    for index, device in enumerate(planned):
+        end = max(claim.start + claim.size for claim in device.ranges)
+        made = make(device, board) if device.model else Registers(end - device.ranges[0].start)
+        buses.devices.append(made)
+        made.attach(Attachment(
+            bus=buses.end_of(index), irq=Line(), output=len,
+            end=lambda kind, status: None, after=lambda delay, index=index: buses.after(index, delay),
+        ))  # fmt: skip
+    done = threading.Event()
+
+    def serve():
+        while not done.is_set():
+            buses.deliver()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield planned, buses
+    finally:
+        done.set()
+        buses.wake()
+        thread.join()
+        buses.flush()
+        buses.close()
+
+
+@pytest.mark.parametrize(
+    "exits", [pytest.param(20_000, id="few"), pytest.param(1_000_000, marks=pytest.mark.soak, id="million")]
+)
+def test_fuzzed_exits_over_all_devices(make_loop, tmp_path, exits):
+    failures = []
+    chance = random.Random(exits)
+    rings = Rings(1, 64, "wait", None)
+    rings.start(1_000_000)
+    with machine(tmp_path, failures) as (planned, buses):
+        loop = make_loop(buses.bus, rings.ring(0))
+        claims = [claim for device in planned for claim in device.ranges]
+        serials = [index for index, device in enumerate(planned) if device.kind == "serial"]
+        for _ in range(exits):
+            claim = chance.choice(claims)
+            address = claim.start + chance.randrange(-8, claim.size + 8)
+            write = chance.random() < 0.5
+            if claim.space == "mmio":
+                size = chance.randint(1, 8)
+                access = loop.mmio(address, chance.choice((chance.randbytes(size), bytes(size))), write)
+            else:
+                size = chance.choice((1, 1, 2, 4))
+                count = chance.choice((1, 1, 1, 1, 1, 1, 1, 3, 4096 // size))
+                fill = bytes((chance.choice(TELLING),)) if chance.random() < 0.5 else chance.randbytes(size)
+                access = loop.io(address & 0xFFFF, size, (fill * size)[:size] * count, write)
+            while access:
+                buses.answer(access)
+                access = loop.go_on()
+            if chance.random() < 0.02:
+                index = chance.choice(serials)
+                buses.receive(index, chance.randbytes(min(buses.room(index), chance.choice((1, 20, HOST_BUFFER)))))
+    rings.close()
+    assert [str(failure) for failure in failures] == []
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < LIMIT
+
+
+IO = "e4 e5 e6 e7 ec ed ee ef 6c 6d 6e 6f f36e f36c 66ba f4 fb fa 0fa2 0f30 0f32"
+NOISY = [{"kind": "serial", "input": "input"}, *({"kind": kind} for kind in KINDS if kind not in ("serial", "acpi"))]
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("guests", [pytest.param(10, id="few"), pytest.param(300, marks=pytest.mark.soak, id="many")])
+def test_guests_of_noise(run_guest, tmp_path, guests):
+    """Random code, with instructions of I/O strewn in, in all modes."""
+    chance = random.Random(guests)
+    (tmp_path / "input").write_bytes(bytes(range(256)) * 16)
+    io = [bytes.fromhex(code) for code in IO.split()]
+    for number in range(guests):
+        code = b"".join(
+            chance.choice(io) if chance.random() < 0.3 else chance.randbytes(1) for _ in range(chance.randint(1, 400))
+        )
+        mode = chance.choice(("real", "protected", "long"))
+        vm = {"memory": "4MiB", "timeout": "100ms", "vcpus": chance.choice((1, 1, 2))}
+        if chance.random() < 0.5:
+            vm |= {"irqchip": "kernel", "pit": False}
+        result = run_guest(
+            code,
+            devices=NOISY,
+            vm=vm,
+            boot={"mode": mode},
+            trace=None if number % 4 else {},
+            input=None,
+        )
+        assert result.kind == "debug-exit" or result.status in STATUSES, (code.hex(), mode, result)
+        assert result.kind not in ("device-error", "trace-failed", "interrupted"), (code.hex(), mode, result)
+        assert "Traceback" not in result.detail + result.report
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < LIMIT
