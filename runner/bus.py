@@ -56,6 +56,7 @@ class Buses:
     def __init__(self, planned: Sequence[PlannedDevice], failed: Callable[[DeviceError], None]) -> None:
         self.planned = planned
         self.devices: list[Device] = []
+        self._closed = 0  # how many of them
         self._failed = failed
         self._locks = [threading.RLock() for _ in planned]
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -101,7 +102,7 @@ class Buses:
                         if not isinstance(value, int):
                             raise TypeError(f"read() returned {value!r}, not an int")
                         data[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # of a device's own, whatever its author raised
             if not access.write:
                 data[:] = b"\xff" * len(data)
             self._fail(index, error)
@@ -112,13 +113,17 @@ class Buses:
         try:
             with self._locks[index]:
                 self.devices[index].receive(data)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # of a device's own, whatever its author raised
             self._fail(index, error)
 
     def room(self, index: int) -> int:
         """Bytes of input that a device takes now."""
-        with self._locks[index]:
-            return self.devices[index].room()
+        try:
+            with self._locks[index]:
+                return self.devices[index].room()
+        except BaseException as error:
+            self._fail(index, error)
+            return 0
 
     def after(self, index: int, delay: int | None) -> None:
         """Tick a device in ``delay`` ns, None: never. The device's lock is held."""
@@ -143,7 +148,7 @@ class Buses:
                 with self._locks[index]:
                     self._timers[index] = None
                     self.devices[index].tick()
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # of a device's own, whatever its author raised
                 self._fail(index, error)
 
     def flush(self) -> int:
@@ -169,7 +174,7 @@ class Buses:
             try:
                 with self._locks[index]:
                     self.devices[index].written(piece.offset, piece.size, data)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # of a device's own, whatever its author raised
                 self._fail(index, error)
             self.bus.handed = piece.number
 
@@ -178,12 +183,17 @@ class Buses:
         failure.__cause__ = error
         self._failed(failure)
 
-    def close(self) -> None:
-        """Close the devices and free the C side; no vCPU may run any more."""
-        for index, device in enumerate(self.devices):
+    def close_devices(self) -> None:
+        """Close the devices, each once; no vCPU may run any more. What they raise is told as at any other time."""
+        while self._closed < len(self.devices):
+            index, self._closed = self._closed, self._closed + 1
             try:
-                device.close()
-            except (Exception, SystemExit) as error:
+                self.devices[index].close()
+            except BaseException as error:  # of a device's own, whatever its author raised
                 self._fail(index, error)
+
+    def close(self) -> None:
+        """Close the devices and free the C side."""
+        self.close_devices()
         lib.bus_free(self.bus)
         os.close(self._event)

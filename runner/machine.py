@@ -71,6 +71,7 @@ class Machine:
         self.buses: Buses
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
+        self.failures: list[str] = []  # what devices raised once something else had ended the run
         self.stopping = threading.Event()  # set once the run is to end
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
         self._mmap_size = 0
@@ -170,7 +171,7 @@ class Machine:
                 device.attach(attachment)
             except DeviceError:
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 raise DeviceError(f"device {planned.name} raised as it was started: {raised(error, device)}") from error
 
     def tsc_khz(self) -> int:
@@ -265,6 +266,7 @@ class Machine:
             self.ending = Ending("device-error", detail=self._stuck(waited))
             return
         self.buses.flush()
+        self.buses.close_devices()
 
     def _stuck(self, thread: Worker) -> str:
         if not isinstance(thread, VcpuThread) or not thread.answering:
@@ -274,8 +276,11 @@ class Machine:
         return f"device {self.plan.devices[device].name} does not come back: {thread.name} waits for a {what}"
 
     def _deliver(self) -> None:
-        while not self.stopping.is_set():
-            self.buses.deliver()
+        try:
+            while not self.stopping.is_set():
+                self.buses.deliver()
+        except BaseException as error:  # or vCPUs would wait for ever for room in the queue
+            self.end(Ending("device-error", detail=f"the device thread failed: {error!r}"))
 
     def end(self, ending: Ending) -> None:
         """Ask for the end of the run; the first to ask says why it ended."""
@@ -299,7 +304,11 @@ class Machine:
         self.end(Ending(kind, status, "" if status is None else f"the guest chose status {status}"))
 
     def _device_failed(self, error: DeviceError) -> None:
-        self.end(Ending("device-error", detail=str(error)))
+        with self._lock:
+            if self.ending is None:
+                self._ends_with(Ending("device-error", detail=str(error)))
+            elif str(error) != self.ending.detail:
+                self.failures.append(str(error))
 
     def _vcpu_ended(self, thread: VcpuThread) -> None:
         """Called by a vCPU's thread as its last act."""

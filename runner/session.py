@@ -4,8 +4,8 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from attrs import evolve
 
 from runner import signals
 from runner.console import Console, ConsoleClosed, Output, Watch
-from runner.devices import Board, make
+from runner.devices import Board, DeviceError, make
 from runner.files import Files
 from runner.loading import Loader
 from runner.result import Ending, Result, status, unmet
@@ -129,7 +129,7 @@ class Session:
         self.recording.open_kernel()
         self.standard = self._output(self.output) if self.output is not None else None
         board = Board(self.spec.path.parent if self.spec.path else Path.cwd(), self.plan.slots)
-        with signals.impatient():  # what a device's author wrote
+        with signals.impatient(), insisting():  # what a device's author wrote
             self.machine.attach(
                 lambda planned: make(planned, board),
                 lambda index: self.console.printer(self._sink(index)),
@@ -226,6 +226,10 @@ class Session:
         self.machine.end(Ending("trace-failed", detail=str(error)))
 
     def _finish(self, ending: Ending, stats: dict[str, Any]) -> Result:
+        if self.machine.failures and ending.kind in ENDS and ending.kind not in CRASHES:
+            # A guest may have ended well and its disk not: what a device failed to do last is no less lost.
+            ending = Ending("device-error", detail=self.machine.failures.pop(0))
+        self.notes += dict.fromkeys(self.machine.failures)
         if self.console.failure is not None and ending.kind in ENDS and ending.kind not in CRASHES:
             ending = console_ending(self.console.failure)  # of what was still to be written when the guest ended
         report, report_path = self._report(ending)
@@ -281,6 +285,17 @@ class Session:
         counters = {REASONS[n] if n < len(REASONS) else f"exit_{n}": count for n, count in enumerate(totals) if count}
         counters["dropped"] = sum(self.recording.rings.counters("dropped"))
         return counters
+
+
+@contextmanager
+def insisting() -> Iterator[None]:
+    """A device cannot be made or started; but where a second signal has come, that is why."""
+    try:
+        yield
+    except DeviceError as error:
+        if signals.insisted():
+            raise KeyboardInterrupt from error
+        raise
 
 
 def unless_asked() -> None:

@@ -72,7 +72,7 @@ def load(model: Any, directory: Path) -> Device:
         raise DeviceError(f"device class {name}: there is no file {path}")
     try:
         module = _run(path, hashes)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise DeviceError(f"device class {name}: {path} cannot be loaded: {said(error, str(path))}") from error
     cls = getattr(module, class_name, None)
     if cls is None:
@@ -82,7 +82,7 @@ def load(model: Any, directory: Path) -> Device:
     cls.made_from = hashes
     try:
         return cls(**model.options)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise DeviceError(f"device class {name}: {class_name}() failed: {said(error, str(path))}") from error
 
 

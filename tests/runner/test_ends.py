@@ -7,11 +7,13 @@ import time
 import pytest
 
 import tracer
-from runner.devices.device import DeviceError
+from runner.devices.device import Device, DeviceError
 from runner.kvm.errors import HostError
 from runner.state import Segment, State
 from runner.vcpu import VcpuThread
 from tracer.errors import TraceError
+from vmspec.devices import Range
+from vmspec.plan import PlannedDevice
 from vmspec.record import FLAGS
 
 pytestmark = pytest.mark.kvm
@@ -249,6 +251,97 @@ def test_a_device_that_cannot_be_made_leaves_nothing(run_guest, tmp_path, descri
     with pytest.raises(DeviceError, match="Keep"):
         run_guest(HLT, devices=[KEEPER | {"port": [0x80, 1]}], files={"keep.py": "class Keep: pass\n"})
     assert ({path.name for path in tmp_path.iterdir()}, descriptors()) == ({"guest.toml", "keep.py"}, before)
+
+
+ANY = """
+from asyncio import CancelledError
+from runner.devices import Device
+
+class Keep(Device):
+    failing = {method!r}
+    def __init__(self):
+        self.call("__init__")
+    def call(self, method):
+        if method == self.failing:
+            raise {error}("lost")
+    def start(self):
+        self.call("start")
+        self.bus.deliver(0, "queued")
+        self.after(1000)
+    def read(self, offset, size):
+        self.call("read")
+        return 0
+    def write(self, offset, size, value):
+        self.call("write")
+    def written(self, offset, size, data):
+        self.call("written")
+    def tick(self):
+        self.call("tick")
+    def close(self):
+        self.call("close")
+"""
+ERRORS = ["OSError", "CancelledError", "KeyboardInterrupt", "GeneratorExit", "SystemExit"]
+# What a guest does so that the method is called: reads, writes two bytes at once, queues a byte, waits.
+CALLS = {"read": f"e4 80 {SPIN}", "write": f"e7 80 {SPIN}", "written": "e6 80 f4", "tick": SPIN, "close": HLT}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("method", CALLS)
+def test_whatever_a_device_raises_is_its_error(run_guest, method, error):
+    before = threading.active_count()
+    files = {"keep.py": ANY.format(method=method, error=error)}
+    result = run_guest(CALLS[method], files=files, devices=[KEEPER | {"port": [0x80, 2]}])
+    assert (outcome(result), threading.active_count()) == (("device-error", 2), before)
+    assert result.detail.startswith(f"device python0 raised {error}") or "CancelledError: lost" in result.detail
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("method", ["__init__", "start"])
+def test_whatever_a_device_raises_before_the_run_is_its_error(run_guest, method, error):
+    files = {"keep.py": ANY.format(method=method, error=error)}
+    with pytest.raises(DeviceError, match=error):
+        run_guest(HLT, files=files, devices=[KEEPER | {"port": [0x80, 2]}])
+
+
+def test_all_devices_that_failed_are_told(run_guest):
+    files = {"keep.py": ANY.format(method="close", error="OSError")}
+    result = run_guest(HLT, files=files, devices=[KEEPER | {"port": [0x80, 2]}, KEEPER | {"port": [0x90, 2]}])
+    assert [line.split(" (")[0] for line in (result.detail, *result.notes)] == [
+        f"device python{number} raised OSError: lost" for number in (0, 1)
+    ]
+
+
+def test_a_crash_stays_one_where_a_device_fails_as_well(run_guest):
+    files = {"keep.py": ANY.format(method="close", error="OSError")}
+    result = run_guest(TRIPLE_FAULT, boot=PROTECTED, files=files, devices=[KEEPER | {"port": [0x80, 2]}])
+    assert (result.kind, [note.split(" (")[0] for note in result.notes]) == (
+        "triple-fault", ["device python0 raised OSError: lost"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["room", "receive"])
+def test_input_that_a_device_fails_to_take(method):
+    from runner.bus import Buses
+
+    class Failing(Device):
+        def room(self):
+            return self.call("room")
+
+        def receive(self, data):
+            self.call("receive")
+
+        def call(self, name):
+            if name == method:
+                raise KeyboardInterrupt
+            return 1
+
+    failures = []
+    buses = Buses([PlannedDevice("python0", "python", None, (Range("port", 0x80, 1),))], failures.append)
+    buses.devices.append(Failing())
+    buses.room(0)
+    buses.receive(0, b"x")
+    buses.close()
+    assert [str(failure).split(" (")[0] for failure in failures] == ["device python0 raised KeyboardInterrupt"]
 
 
 # The access that a vCPU's device is still thinking about is not complete, and not recorded.
