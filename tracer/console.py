@@ -1,6 +1,5 @@
 """What the guest printed, rebuilt from the exits: the bytes, and its lines with the time of their first byte."""
 
-import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -133,18 +132,27 @@ class Console:
                 yield from _pieces(rows)
                 continue
             offset = _offset(rows)
+            sent = bytearray(rows.num_rows)  # 1: what goes to offset 0 is transmitted
             start = 0
-            for row in _control(rows, offset):
+            control = _control(rows, offset)
+            # A guest may write these registers as often as others print, so that no row may cost a call of Arrow's.
+            for row, at, size, moved in zip(
+                control.to_pylist(),
+                offset.take(control).to_pylist(),
+                rows["size"].take(control).to_pylist(),
+                _items(rows.take(control)),
+                strict=True,
+            ):
                 if not lcr & LCR_DLAB and not mcr & MCR_LOOP:
-                    yield from _transmitted(rows, offset, start, row + 1)
-                at = offset[row].as_py()
+                    sent[start : row + 1] = b"\1" * (row + 1 - start)
                 # A wide access is one to each of the registers it covers; of a string of accesses the last one stays.
-                item = _items(rows, row)[-rows["size"][row].as_py() :]
+                item = moved[-size:]
                 lcr = item[LCR - at] if at <= LCR < at + len(item) else lcr
                 mcr = item[MCR - at] if at <= MCR < at + len(item) else mcr
                 start = row + 1
             if not lcr & LCR_DLAB and not mcr & MCR_LOOP:
-                yield from _transmitted(rows, offset, start, rows.num_rows)
+                sent[start:] = b"\1" * (rows.num_rows - start)
+            yield from _transmitted(rows, offset, sent)
 
     def _batches(self) -> Iterator[Any]:
         import pyarrow as pa
@@ -184,22 +192,21 @@ def _offset(rows: Any) -> Any:
     return pc.bit_wise_and(rows["addr"], pa.scalar(7, pa.uint64()))
 
 
-def _control(rows: Any, offset: Any) -> list[int]:
-    """The rows that reach the line or modem control register."""
+def _control(rows: Any, offset: Any) -> Any:
+    """The rows that reach the line or modem control register, by number."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     last = pc.add(offset, pc.subtract(pc.max_element_wise(rows["size"], pa.scalar(1, pa.uint8())), 1))
-    found: list[int] = pc.indices_nonzero(pc.and_(pc.less_equal(offset, MCR), pc.greater_equal(last, LCR))).to_pylist()
-    return found
+    return pc.indices_nonzero(pc.and_(pc.less_equal(offset, MCR), pc.greater_equal(last, LCR)))
 
 
-def _transmitted(rows: Any, offset: Any, start: int, stop: int) -> Iterator[Piece]:
+def _transmitted(rows: Any, offset: Any, sent: bytearray) -> Iterator[Piece]:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if start < stop:
-        mask = pc.equal(offset.slice(start, stop - start), THR)
-        yield from _pieces(rows.slice(start, stop - start).filter(mask))
+    on = pa.Array.from_buffers(pa.uint8(), len(sent), [None, pa.py_buffer(sent)])
+    yield from _pieces(rows.filter(pc.and_(pc.equal(offset, THR), pc.equal(on, 1))))
 
 
 def _pieces(rows: Any) -> Iterator[Piece]:
@@ -207,20 +214,25 @@ def _pieces(rows: Any) -> Iterator[Piece]:
     import pyarrow.compute as pc
 
     rows = rows.combine_chunks()
+    data, times, numbers = _bytes_of(rows["data"]), _int64(rows["t_exit"]), _int64(rows["row"])
+    strings = pc.indices_nonzero(pc.not_equal(rows["count"], 1))
+    sizes = rows["size"].take(strings).to_pylist()
     start = 0
-    for row in itertools.chain(pc.indices_nonzero(pc.not_equal(rows["count"], 1)).to_pylist(), [rows.num_rows]):
+    for row, size, moved in zip(strings.to_pylist(), sizes, _items(rows.take(strings)), strict=True):
         if row > start:
-            run = rows.slice(start, row - start)
-            yield Piece(_bytes_of(run["data"])[::8].tobytes(), _int64(run["t_exit"]), _int64(run["row"]))
-        if row < rows.num_rows and (data := _items(rows, row)[:: max(rows["size"][row].as_py(), 1)]):
-            yield Piece(data, (rows["t_exit"][row].as_py(),), (rows["row"][row].as_py(),))
+            yield Piece(data[8 * start : 8 * row : 8].tobytes(), times[start:row], numbers[start:row])
+        if text := moved[:: max(size, 1)]:
+            yield Piece(text, (times[row],), (numbers[row],))
         start = row + 1
+    if start < rows.num_rows:
+        yield Piece(data[8 * start :: 8].tobytes(), times[start:], numbers[start:])
 
 
-def _items(rows: Any, row: int) -> bytes:
-    """The items that a row moved, all their bytes."""
-    data = rows["payload"][row].as_py() or rows["data"][row].as_py().to_bytes(8, "little")
-    return bytes(data[: rows["size"][row].as_py() * rows["count"][row].as_py()])
+def _items(rows: Any) -> Iterator[bytes]:
+    """The items that each row moved, all their bytes."""
+    columns = (rows[name].to_pylist() for name in ("payload", "data", "size", "count"))
+    for payload, data, size, count in zip(*columns, strict=True):
+        yield bytes((payload or data.to_bytes(8, "little"))[: size * count])
 
 
 def _bytes_of(column: Any) -> memoryview:

@@ -21,7 +21,7 @@ PREFIX = 8  # bytes: the continuation, the size of the metadata
 KINDS = {1: "schema", 2: "dictionary", 3: "batch"}
 
 METADATA_MAX = 16 << 20  # bytes of a message's metadata: spec, devices, host, the kernel's formats
-BODY_MAX = 128 << 20  # bytes of a batch, packed and unpacked; vmrun's have some 20 MiB at most
+BODY_MAX = 64 << 20  # bytes of a batch, packed and unpacked; vmrun writes some 20 MiB at most
 NAMES_MAX = 1 << 15  # of a dictionary: the codes are int16
 NAMES_BYTES_MAX = 16 << 20
 FOOTER_MAX = 64 << 20
@@ -147,7 +147,8 @@ def check_declared(message: Message, raw: bytes) -> None:
             if size < 0:
                 raise DamageError(message.offset, f"a buffer of a {message.kind} cannot unpack to {size:,} bytes")
         whole += size
-    limit = min(BODY_MAX, (1 << 20) + RATIO_MAX * message.body)
+    # Without rows there may still be the offsets of a batch that it is a slice of.
+    limit = min(BODY_MAX, (1 << 20) + RATIO_MAX * message.body) if message.rows else BODY_MAX
     if message.kind == "dictionary":
         limit = min(limit, NAMES_BYTES_MAX)
         if message.rows > NAMES_MAX:

@@ -1,5 +1,6 @@
 """The console, rebuilt from what the guest wrote to its ports."""
 
+import pyarrow.compute as pc
 import pytest
 from tracefakes import DEVICES, exit_, record_all
 
@@ -119,3 +120,13 @@ def test_a_machine_without_consoles_has_no_text(tmp_path):
     record_all(tmp_path / "boot.arrow", [[exit_(1)]])
     console = Console(tracer.load(tmp_path / "boot.arrow").table, ["rtc0"])
     assert (console.device, console.text) == (None, b"")
+
+
+def test_what_many_writes_to_the_control_registers_cost(console, monkeypatch):
+    """A guest may write them as often as others print: calls of Arrow's are made for batches, not for rows."""
+    made = console(*[{"addr": 0x3F8 + (0, 3, 4)[n % 3], "data": b"a\x03\x08"[n % 3 : n % 3 + 1]} for n in range(3000)])
+    calls = []
+    equal = pc.equal
+    monkeypatch.setattr(pc, "equal", lambda *given: calls.append(given) or equal(*given))
+    assert made.text == b"a" * 1000
+    assert len(calls) < 10

@@ -189,3 +189,14 @@ def test_a_fifo_without_a_writer(tmp_path, capsys, command):
     extra = [str(tmp_path / "out.csv")] if command == "convert" else []
     assert main([command, str(tmp_path / "x.arrow"), *extra]) == 2
     assert "it is not a regular file" in capsys.readouterr().err
+
+
+def test_a_closing_batch_that_is_a_slice_of_a_large_one(tmp_path, good):
+    """Arrow writes the offsets of all rows of the one that was sliced."""
+    trace = tracer.load(good / "good.arrow")
+    (batch,) = trace.batches()
+    large = pa.Table.from_batches([batch.slice(0, 1)]).take(pa.array([0] * 400_000)).combine_chunks().to_batches()[0]
+    with pa.ipc.new_file(str(tmp_path / "x"), trace.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as out:
+        out.write_batch(batch)
+        out.write_batch(large.slice(0, 0), custom_metadata={"vmrun.summary": "{}"})
+    assert tracer.load(tmp_path / "x").complete
