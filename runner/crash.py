@@ -64,13 +64,13 @@ def report(machine: Machine, thread: VcpuThread, rings: Rings, detail: str) -> s
     registers: Registers | None = thread.vcpu.registers()
     if registers and is_reset(registers.state):
         kept = thread.kept()
-        lines += ["", *reset_lines(kept, rings, thread.index), ""]
+        lines += ["", *reset_lines(kept, rings, thread.index)]
         registers = kept.registers if kept else None
         if kept:
             with suppress(KvmError):
                 thread.vcpu.set_sregs(kept.registers.state)  # so that KVM translates by its page tables
     if registers:
-        lines += [*code_lines(machine, thread, registers), "", *register_lines(registers)]
+        lines += ["", *code_lines(machine, thread, registers), "", *register_lines(registers)]
     lines += ["", f"last exits of vCPU {thread.index}, newest last:"]
     lines += [f"  {text}" for text in exit_lines(machine, rings, thread.index)]
     return "\n".join(lines) + "\n"

@@ -2,10 +2,12 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,7 @@ sys.path.insert(0, str(HERE.parent / "guests"))
 
 import debian  # noqa: E402 - found through the path above
 
+HOSTS = ("amd", "intel")
 LAB_FAILED = 125  # the lab's exit status when the emulated host crashed or stood still
 STAYS = 2  # a stay that ended so is followed by another, for the runs that were not made
 
@@ -76,6 +79,8 @@ SAMPLE = (
 )
 # The boot whose exits within the kernel are recorded too.
 TRACED = Boot("6.1-cloud", "bzimage", 2, 256)
+# Boots on the Intel host.
+INTEL = (Boot("6.1-cloud", "vmlinux", 1, 192), Boot("6.1-cloud", "vmlinux", 2, 192, "poweroff"))
 KERNELS = ("6.1-cloud", "6.12-cloud", "6.1-generic")
 MATRIX = tuple(
     Boot(kernel, form, vcpus, memory, "poweroff" if vcpus == 2 else "reset")
@@ -95,13 +100,15 @@ def jobs(group: str) -> list[Job]:
             return [*(boot.job() for boot in SAMPLE), kernel_traced(), flood, *kills(KILLS[group])]
         case "kills":
             return kills(KILLS[group])
+        case "intel":
+            return [*(boot.job() for boot in INTEL), kernel_traced(INTEL[1])._replace(perf=False)]
         case kernel:
             return [boot.job() for boot in MATRIX if boot.kernel == kernel]
 
 
-def kernel_traced() -> Job:
+def kernel_traced(boot: Boot = TRACED) -> Job:
     """A boot with the kernel's own events beside the trace, and perf beside that."""
-    job = TRACED.job(name="kernel-traced")
+    job = boot.job(name="kernel-traced")
     return job._replace(arguments=[*job.arguments, "--set", 'trace.kernel="required"'], perf=True)
 
 
@@ -109,6 +116,14 @@ def kills(number: int) -> list[Job]:
     """Boots killed at random moments; the guest halts at its end, so that vmrun does not end by itself before."""
     boot = Boot("6.1-cloud", "bzimage", 2, 256, "halt")
     return [boot.job(random.uniform(0, 10), f"kill-{index}") for index in range(number)]
+
+
+def options(group: str, runs: int) -> list[str | Path]:
+    """The lab's options for a stay with so many runs; what is not in the checkout is to be taken to the Intel host."""
+    if group != "intel":
+        return ["--timeout", f"{180 + 60 * runs}s"]
+    kernels = {debian.vmlinux(debian.kernel(boot.kernel)) for boot in INTEL}
+    return ["--host", "intel", "--timeout", "1h", *(word for path in kernels for word in ("--take", path))]
 
 
 class Run:
@@ -138,12 +153,53 @@ class Run:
         return tracer.load(self.path)
 
 
+class Flat:
+    """What a small guest of flatguests.py left: how it ended, its console, its crash report, its trace."""
+
+    def __init__(self, directory: Path) -> None:
+        self.result = json.loads((directory / "result.json").read_text())
+        report = directory / "trace.crash.txt"
+        self.report = report.read_text() if report.exists() else ""
+        self.path = directory / "trace.arrow"
+
+    @cached_property
+    def trace(self) -> tracer.Trace:
+        return tracer.load(self.path)
+
+
 class Lab:
     """Stays in the lab, each made when a run of it is first asked for."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._failures: dict[str, str] = {}
+        self._flat: dict[str, subprocess.CompletedProcess[str]] = {}
+
+    def flat(self, host: str, name: str) -> Flat:
+        """A small guest's run on a host."""
+        done = self.flat_stay(host)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+        return Flat(self._directory / f"flat-{host}" / name)
+
+    def flat_stay(self, host: str) -> subprocess.CompletedProcess[str]:
+        """The stay of all small guests on a host; those on the two hosts are made at once."""
+        if not self._flat:
+            with ThreadPoolExecutor() as pool:
+                self._flat = dict(zip(HOSTS, pool.map(self._flat_stay, HOSTS), strict=True))
+        return self._flat[host]
+
+    def _flat_stay(self, host: str) -> subprocess.CompletedProcess[str]:
+        for attempt in range(STAYS):
+            out = self._directory / f"flat-{host}"
+            if attempt:
+                shutil.rmtree(out)
+            out.mkdir()
+            lab = [HERE / "lab", "--host", host, "--share", out, "--timeout", "20m", "--"]
+            command = [sys.executable, HERE / "inside" / "flat.py", out]
+            done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+            if done.returncode != LAB_FAILED:
+                break
+        return done
 
     def run(self, group: str, name: str) -> Run:
         """One run of a group of jobs."""
@@ -159,7 +215,7 @@ class Lab:
         todo = jobs(group)
         for _ in range(STAYS):
             (out / "jobs.json").write_text(json.dumps([job._asdict() for job in todo]))
-            lab = [HERE / "lab", "--share", out, "--timeout", f"{180 + 60 * len(todo)}s", "--"]
+            lab = [HERE / "lab", *options(group, len(todo)), "--share", out, "--"]
             command = [sys.executable, HERE / "inside" / "watched.py", out / "jobs.json", out]
             done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
             if not done.returncode:

@@ -3,12 +3,13 @@
 import re
 
 import pytest
-from labruns import MATRIX, SAMPLE
+from labruns import INTEL, MATRIX, SAMPLE
 
 pytestmark = pytest.mark.lab
 
 BOOTS = [
     *(pytest.param(("sample", boot), id=boot.name) for boot in SAMPLE),
+    *(pytest.param(("intel", boot), id=f"intel-{boot.name}", marks=pytest.mark.soak) for boot in INTEL),
     *(pytest.param((boot.kernel, boot), id=f"matrix-{boot.name}", marks=pytest.mark.soak) for boot in MATRIX),
 ]
 # Below 1 MiB, what is not RAM for the guest: the first page, which Linux itself keeps, and 0x9f000 to 1 MiB.

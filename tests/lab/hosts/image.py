@@ -36,6 +36,7 @@ class Tree:
 
     def __init__(self) -> None:
         self.paths: set[str] = set()
+        self._following: set[Path] = set()
 
     def take(self, path: str | Path, leave: frozenset[str] | set[str] = frozenset()) -> None:
         """Take a file, a link and what it points to, or all that is in a folder but what is named in ``leave``."""
@@ -58,11 +59,12 @@ class Tree:
         known = Path("/")
         for part in Path(os.path.abspath(path)).parts[1:]:  # noqa: PTH100 - resolve() would follow links
             known /= part
-            for _ in range(40):  # as many as the kernel follows
-                if not known.is_symlink():
-                    break
+            if known.is_symlink() and known not in self._following:  # a circle of links leads nowhere
                 self._add(known)
-                known = self.reach(known.parent / known.readlink())
+                link = known
+                self._following.add(link)
+                known = self.reach(link.parent / link.readlink())
+                self._following.discard(link)
         return known
 
     def programs(self) -> list[str]:
