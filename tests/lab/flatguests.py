@@ -65,7 +65,7 @@ GUESTS = {
     ),
     "keyboard-controller": Guest("e464 b0aa e664 e464 e460 b020 e664 e460 f4", device=({"kind": "i8042"},)),
     "clock": Guest("b00d e670 e471 b00b e670 e471 b034 e670 e471 f4", device=({"kind": "rtc"},)),
-    "cpuid": Guest("31c0 0fa2 b801000000 0fa2 b800000080 0fa2 e6e9 f4", "protected"),
+    "cpuid": Guest("31c0 0fa2 b801000000 0fa2 b800000080 0fa2 31c0 e6e9 f4", "protected"),
     # the TSC's and SYSENTER_CS
     "msrs": Guest("b910000000 0f32 0f30 b974010000 31c0 31d2 0f30 0f32 e6e9 f4", "protected"),
     # CR0, CR4, CR3 and DR0 read and written, wbinvd, pause
