@@ -16,7 +16,7 @@ from tracer.errors import TraceError, TraceWarning
 from vmspec import __version__
 from vmspec.commandline import Parser, complain
 from vmspec.streams import BROKEN_PIPE, abandon, open_streams
-from vmspec.tracefiles import exists, stream_path
+from vmspec.tracefiles import exists, ring_path, stream_path
 
 PROGRAM = "vmtrace"
 INTERRUPTED = 130  # the exit status that a shell reports of a command that SIGINT ended
@@ -98,7 +98,8 @@ def _newer(options: argparse.Namespace) -> Iterator[Path]:
     for file in given:
         if file is not None and file.suffix == ".arrow" and exists(file):
             stream = stream_path(file)
-            if exists(stream) and stream.stat().st_mtime_ns > file.stat().st_mtime_ns:
+            # A run that goes on, or was killed, has its rings there; a stream alone is what vmtrace convert writes.
+            if exists(stream) and exists(ring_path(file)) and stream.stat().st_mtime_ns > file.stat().st_mtime_ns:
                 yield stream
 
 

@@ -1,5 +1,6 @@
-"""A difference of two traces as text for a terminal of 100 columns, in the manner of ``diff -u``."""
+"""A difference of two traces as text, in the manner of ``diff -u``, as wide as the terminal."""
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,11 +9,12 @@ from tracer.analysis.alignment import LOST, SEARCHES, Alignment
 from tracer.analysis.difference import Difference
 from tracer.analysis.hunks import BOTH, ONLY_B, Line
 from tracer.analysis.runs import length_ns
-from tracer.output import duration
+from tracer.output import cut, duration
 from tracer.reader import Trace
 from vmspec.printable import printable
+from vmspec.streams import WIDEST, columns
 
-WIDTH = 100
+WIDTH = 100  # where there is no terminal
 PAYLOAD = 12  # bytes of a payload that are shown
 # Cells of a row, and the columns each of them shows.
 CELLS = {
@@ -23,6 +25,7 @@ CELLS = {
     "data": ("data", "payload"),
     "rip": ("rip",),
 }
+KERNEL = re.compile("0xffffffff(?=[0-9a-f]{8}\\b)")
 STARTED = "vmrun.started"  # of the metadata
 RIGHT = ("row", "t_exit", "addr", "data", "rip")
 
@@ -31,14 +34,14 @@ def as_text(a: Trace, b: Trace, found: Difference) -> str:
     """The verdict, and the rows around the first difference of each vCPU."""
     rows_a = sum(alignment.a.row for alignment in found.alignments.values())
     rows_b = sum(alignment.b.row for alignment in found.alignments.values())
-    blocks = [f"A  {_run(a, rows_a)}\nB  {_run(b, rows_b)}", *(textwrap.fill(note, WIDTH) for note in found.notes)]
+    blocks = [f"A  {_run(a, rows_a)}\nB  {_run(b, rows_b)}", *(_fill(note) for note in found.notes)]
     compared = ", ".join(found.columns)
     if found.same:
-        blocks.append(textwrap.fill(f"EQUAL: all {rows_a:,} exits, in {compared}.", WIDTH))
+        blocks.append(_fill(f"EQUAL: all {rows_a:,} exits, in {compared}."))
     else:
         differ = [vcpu for vcpu, alignment in found.alignments.items() if not alignment.same]
         vcpus = f"vCPU {', '.join(map(str, differ))}"
-        blocks.append(textwrap.fill(f"DIFFERENT: {vcpus}. Compared: {compared}.", WIDTH))
+        blocks.append(_fill(f"DIFFERENT: {vcpus}. Compared: {compared}."))
     for vcpu, alignment in found.alignments.items():
         if not alignment.same:
             blocks.append("\n".join(_vcpu(vcpu, alignment, found.hunks[vcpu])))
@@ -63,12 +66,12 @@ def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line]) -> Iterator[str]:
     counts = {"changed": found.changed, "only in A": found.deleted, "only in B": found.inserted}
     yield "  exits:   " + ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     if found.columns:
-        columns = ", ".join(f"{name} ({count:,})" for name, count in found.columns.most_common())
-        yield textwrap.fill(f"  changed: {columns}", WIDTH, subsequent_indent=" " * 11)
+        changed = ", ".join(f"{name} ({count:,})" for name, count in found.columns.most_common())
+        yield _fill(f"  changed: {changed}", " " * 11)
     if found.unaligned is not None:
         why = f"--resync was used up, or {LOST} times {SEARCHES[-1][0]:,} exits had nothing in common"
         rest = f"  not aligned: the last {found.unaligned[0]:,} of A and {found.unaligned[1]:,} of B ({why})"
-        yield textwrap.fill(rest, WIDTH, subsequent_indent=" " * 4)
+        yield _fill(rest, " " * 4)
     yield ""
     yield from hunk(lines)
 
@@ -76,8 +79,16 @@ def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line]) -> Iterator[str]:
 def hunk(lines: Sequence[Line]) -> Iterator[str]:
     """The rows, under a head; what differs stands in square brackets. Rows that both have are shown as A has them."""
     rows = [_cells(line) for line in lines]
+    width = columns() or WIDEST
     names = ["row", "t_exit", *CELLS]
-    widths = {name: max(len(name), *(len(cells.get(name, "")) for cells in rows)) for name in names}
+    widths = _widths(names, rows)
+    if _total(widths) > width:  # a kernel's addresses begin alike
+        for cells in rows:
+            cells["rip"] = KERNEL.sub("\N{HORIZONTAL ELLIPSIS}", cells.get("rip", ""))
+        widths = _widths(names, rows)
+    if _total(widths) > width and not any("reason" in line.differs for line in lines):  # the rest tells it, too
+        names.remove("reason")
+        widths = _widths(names, rows)
     for mark, cells in [
         ("", {name: name for name in names}),
         *((line.mark, cells) for line, cells in zip(lines, rows, strict=True)),
@@ -88,7 +99,19 @@ def hunk(lines: Sequence[Line]) -> Iterator[str]:
         text = " ".join(
             cells[name].rjust(widths[name]) if name in RIGHT else cells[name].ljust(widths[name]) for name in names
         )
-        yield f"  {mark or BOTH} {text}".rstrip()
+        yield cut(f"  {mark or BOTH} {text}".rstrip(), width)
+
+
+def _widths(names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> dict[str, int]:
+    return {name: max(len(name), *(len(cells.get(name, "")) for cells in rows)) for name in names}
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    return 3 + sum(width + 1 for width in widths.values())
+
+
+def _fill(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, columns() or WIDTH, subsequent_indent=indent)
 
 
 def _cells(line: Line) -> dict[str, str]:
@@ -97,9 +120,9 @@ def _cells(line: Line) -> dict[str, str]:
     values = line.values
     number = line.row_b if line.mark == ONLY_B else line.row_a
     cells = {"row": f"{number:,}", "t_exit": f"{values['t_exit'] / 1e9:.6f} s"}
-    for name, columns in CELLS.items():
+    for name, shown in CELLS.items():
         text = _cell(name, values)
-        cells[name] = f"[{text}]" if set(columns) & set(line.differs) else text
+        cells[name] = f"[{text}]" if set(shown) & set(line.differs) else text
     return cells
 
 

@@ -35,7 +35,7 @@ def screen(title: str, rates: Rates, times: Account | Vitals | None, width: int,
             names.setdefault(f"{place.direction:<5} {place_name(place)}{device}", Counts()).merge(counts)
     room = PLACES if height is None else max(3, min(PLACES, height - len(lines) - 3))
     lines += ["", *_table("access", names, final, span, room)]
-    return "\n".join(line[:width] for line in lines)
+    return "\n".join(printable(line)[:width] for line in lines)
 
 
 HEAD = f"  {'vCPU':<6}{'exits/s':>11}{'exits':>13}{'in vmrun':>10}{'halted':>8}{'KVM_RUN':>9}"

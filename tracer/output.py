@@ -1,22 +1,24 @@
 """Results as a user asked for them: tables on a terminal, JSON, CSV or Parquet. One way for all commands."""
 
 import argparse
+import io
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tracer.errors import TraceError
+from tracer.export.csv import marked
 from tracer.jsonvalues import converter, records
 from tracer.paths import keep, table_files
 from tracer.schema import flag_names
 from tracer.sink import sink
 from tracer.vocabulary import HEXADECIMAL, heading, unit
 from vmspec.printable import printable
+from vmspec.streams import WIDEST, columns
 
-WIDE = 10_000  # more columns than any terminal has
+WIDE = WIDEST  # more columns than any terminal has
 SHOWN = 15  # rows of a table on a terminal, unless all are asked for
 PIPED = 1000  # rows in a pipe or a file: every one of most traces'; laying out a table takes half a millisecond a row
 CUT = 20  # columns that a text is not cut below where there are numbers to leave out
@@ -41,7 +43,8 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
     one with the unit "flags" by its bits' names, one with the unit "share" as per cent, one with the unit "text" cut to
     what there is room for; :mod:`tracer.jsonvalues` has the rules of JSON. A heading is the column's name
     (:func:`tracer.vocabulary.heading`). Further metadata is for terminals only: a field with "detail" is left out where
-    the terminal is too narrow for all, as are the last numbers where it is too narrow for the rest; the schema's
+    the terminal is too narrow for all, as are the last numbers, first those without "keep", where it is too narrow for
+    the rest; the schema's
     "title" is that of the table. What is no terminal gets every column, and a thousand rows. Text from a guest is
     printed without its control characters.
     """
@@ -53,9 +56,7 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
         json.dump({name: records(table) for name, table in tables.items()}, sys.stdout, indent=2)
         print()
     elif options.csv:
-        import pyarrow.csv
-
-        pyarrow.csv.write_csv(_flat(next(iter(tables.values()))), sys.stdout.buffer)
+        _write_csv(_flat(next(iter(tables.values()))))
     elif options.parquet is not None:
         import pyarrow.parquet
 
@@ -69,6 +70,18 @@ def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "")
         _print(tables, head, None if options.all else SHOWN)
 
 
+def _write_csv(table: Any) -> None:
+    import pyarrow.csv
+
+    if not sys.stdout.isatty():
+        pyarrow.csv.write_csv(table, sys.stdout.buffer)
+        return
+    out = io.BytesIO()
+    pyarrow.csv.write_csv(table, out)
+    for line in out.getvalue().decode().removesuffix("\n").split("\n"):
+        print(printable(line))
+
+
 def _read(options: argparse.Namespace) -> Iterator[Path]:
     """The files that a command was given to read, which are all those in its options but the one to write."""
     for name, value in vars(options).items():
@@ -80,14 +93,13 @@ def _read(options: argparse.Namespace) -> Iterator[Path]:
 def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=False)
+    # A height, too, or rich would look for both itself.
+    console = Console(highlight=False, soft_wrap=False, width=columns() or WIDE, height=25)
     if not console.is_terminal:  # what reads it, such as grep, wants all of it
         limit = limit and PIPED
-        if "COLUMNS" not in os.environ:
-            console.width = WIDE
     with console.capture() as captured:
         if head:
-            console.print(head, markup=False)
+            console.print("\n".join(map(shown, head.split("\n"))), markup=False)
         for name, table in tables.items():
             console.print()
             console.print(_fitting(console, name, table, limit))
@@ -103,10 +115,11 @@ def _fitting(console: Any, name: str, table: Any, limit: int | None) -> Any:
     if console.measure(as_rich(name, table, limit), options=wide).maximum > console.width:
         table = without_details(table)
     while _width(table, limit) > console.width:
-        numbers = [field.name for field in table.schema if not pa.types.is_string(field.type)]
+        numbers = [field for field in table.schema if not pa.types.is_string(field.type)]
         if not numbers:
             break
-        table = table.drop_columns(numbers[-1:])
+        spare = [field for field in numbers if b"keep" not in (field.metadata or {})] or numbers
+        table = table.drop_columns([spare[-1].name])
     return as_rich(name, table, limit)
 
 
@@ -136,24 +149,33 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
     caption = f"and {more:,} more rows (--all)" if more else None
     title = (table.schema.metadata or {}).get(b"title", name.encode()).decode()
     title += "" if table.num_rows else ": none"
-    shown = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left",
+    utf8 = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    rich = Table(
+        title=title, title_justify="left", caption=caption, caption_justify="left",
+        box=box.SIMPLE_HEAD if utf8 else _ascii(),
         pad_edge=False, padding=(0, 1, 0, 0), show_header=table.num_rows > 0, min_width=len(title),
     )  # fmt: skip
     for field in table.schema:
         number = _is_number(field)
-        shown.add_column(_head(field), justify="right" if number else "left", overflow="fold", no_wrap=number)
+        rich.add_column(Text(_head(field)), justify="right" if number else "left", overflow="fold", no_wrap=number)
     units = [unit(field) for field in table.schema]
     for row in table.slice(0, limit).to_pylist():
         cells = ((cell(value, of), of == "text") for value, of in zip(row.values(), units, strict=True))
         # Of columns only those that may wrap give way, so a text that is to be cut has to say so itself.
-        shown.add_row(*(Text(text, no_wrap=cut, overflow="ellipsis" if cut else None) for text, cut in cells))
-    return shown
+        rich.add_row(*(Text(text, no_wrap=cut, overflow="ellipsis" if cut else None) for text, cut in cells))
+    return rich
+
+
+def _ascii() -> Any:
+    """The lines of a table where the locale has no better ones."""
+    from rich.box import Box
+
+    return Box("    \n    \n -- \n" + "    \n" * 5, ascii=True)
 
 
 def _head(field: Any) -> str:
     """What stands above a column."""
-    return heading(field.name)
+    return shown(heading(field.name))
 
 
 def _is_number(field: Any) -> bool:
@@ -188,7 +210,7 @@ def cell(value: Any, unit: str) -> str:
             return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
         case bytes(), _:
             return value.hex(" ")
-    return printable(str(value))
+    return shown(str(value))
 
 
 # A duration is rounded to three digits: below each of these, in ns, to multiples of what stands beside it.
@@ -220,6 +242,11 @@ def duration(ns: int) -> str:
     )
 
 
+def shown(line: str) -> str:
+    """A line of text from a guest or a file as a terminal shows it: tabs as spaces, what would act on it as escapes."""
+    return printable(line.expandtabs())
+
+
 def cut(text: str, width: int) -> str:
     """The text in at most so many columns of a terminal, of which some characters take two."""
     if len(text) <= width and text.isascii():
@@ -231,8 +258,9 @@ def cut(text: str, width: int) -> str:
 
 def pairs(values: dict[str, Any]) -> str:
     """Names and values, one on a line."""
-    width = max((len(name) for name in values), default=0)
-    return "\n".join(f"{name.ljust(width)}  {printable(str(value))}" for name, value in values.items())
+    texts = {printable(name): printable(value) for name, value in values.items()}
+    width = max(map(len, texts), default=0)
+    return "\n".join(f"{name.ljust(width)}  {text}" for name, text in texts.items())
 
 
 def _flat(table: Any) -> Any:
@@ -250,4 +278,4 @@ def _flat(table: Any) -> Any:
                 return pa.array([v if v is None else json.dumps(v) for v in values], pa.utf8())
         return column
 
-    return pa.table({name: flat(table[name]) for name in table.column_names})
+    return pa.table({name: marked(flat(table[name])) for name in table.column_names})

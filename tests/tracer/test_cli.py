@@ -166,6 +166,7 @@ def test_a_wrong_call_is_status_2(path, capsys):
 def test_a_later_run_beside_the_trace_is_pointed_out(path, capsys):
     stream = path.with_suffix(".arrows")
     stream.write_bytes(b"")
+    path.with_suffix(".ring").write_bytes(b"")
     later = path.stat().st_mtime_ns + 10**9  # two files made one after the other may have the same time
     os.utime(stream, ns=(later, later))
     assert main(["info", str(path)]) == 0

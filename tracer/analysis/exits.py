@@ -41,9 +41,10 @@ _COLUMNS = (
     ("avg_time_ns", "float64", "ns", False, "mean handling time"),
     ("median_ns", "int64", "ns", False, "half of the exits took no longer; less than 0.4 % off"),
     ("p99_ns", "int64", "ns", False, "99 of 100 exits took no longer; less than 0.4 % off"),
-    ("time_ns", "int64", "ns", True, "handling time in all"),
+    ("time_ns", "int64", "ns", False, "handling time in all"),
     ("bytes", "int64", "bytes", True, "bytes moved: items times their size"),
 )
+_KEPT = ("samples", "time_share", "time_ns")  # longest where a terminal is narrow
 _KEY_COLUMNS = {
     "reason": ("utf8", "", "KVM exit reason"),
     "device": ("utf8", "", "device that claims the address, - where none does"),
@@ -67,7 +68,7 @@ def schema(keys: Sequence[str]) -> Any:
         more = {"detail": "1"} if name == "rip" and "place" in keys else {}
         fields.append(pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc, **more}))
     for name, kind, unit, detail, doc in _COLUMNS:
-        more = {"detail": "1"} if detail else {}
+        more = {"detail": "1"} if detail else {"keep": "1"} if name in _KEPT else {}
         fields.append(pa.field(name, pa.type_for_alias(kind), metadata={"unit": unit, "doc": doc, **more}))
     return pa.schema(fields)
 

@@ -1,22 +1,51 @@
-"""``vmtrace console``: what the guest printed, byte for byte."""
+"""``vmtrace console``: what the guest printed; byte for byte where it goes to no terminal."""
 
 import argparse
+import codecs
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tracer.console import Console
+from tracer.console import LINE_MAX, Console, Piece
 from tracer.reader import load
+from vmspec.printable import printable
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("file", type=Path)
     parser.add_argument("--device", help="serial or debug port; default: the first")
+    parser.add_argument(
+        "--raw", action="store_true", help="escape sequences as they are on a terminal too, which they may act on"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the text to standard output."""
     trace = load(options.file)
-    for piece in Console(trace, trace.devices, options.device).pieces():
+    pieces = Console(trace, trace.devices, options.device).pieces()
+    if sys.stdout.isatty() and not options.raw:
+        for text in escaped(pieces):
+            sys.stdout.write(text)
+        return 0
+    for piece in pieces:
         sys.stdout.buffer.write(piece.data)
     return 0
+
+
+def escaped(pieces: Iterable[Piece]) -> Iterator[str]:
+    """The text as a terminal may show it: line ends and tabs as they are, escapes for all else that would act on it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    held = ""
+    for piece in pieces:
+        *lines, held = (held + decoder.decode(piece.data)).split("\n")
+        for line in lines:
+            yield _line(line.rstrip("\r")) + "\n"
+        if len(held) > LINE_MAX:
+            yield _line(held)
+            held = ""
+    yield _line(held + decoder.decode(b"", final=True))
+
+
+def _line(text: str) -> str:
+    return "\t".join(map(printable, text.split("\t")))

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     found = hot(load(options.file), by, symbols=options.symbols, offset=offset, sort=sort)
     if options.collapsed:
         for line in collapsed(found.tally, by, sort):
-            print(line)
+            print(printable(line))
         return 0
     show({"symbols": found.symbols, "rips": found.rips}, options, f"Symbols: {printable(found.source)}")
     return 0

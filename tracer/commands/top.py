@@ -16,8 +16,10 @@ from tracer.reader import machine_name, read_spec
 from tracer.vitals import vitals
 from vmspec.commandline import complain
 from vmspec.printable import printable
+from vmspec.streams import columns
 from vmspec.tracefiles import exists, ring_path, stream_path
 
+PIPED = 100  # columns of a screen in a pipe
 SILENT = 1.5  # seconds to wait at most for news, past the interval: the recorder looks each second
 
 
@@ -51,10 +53,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _on_terminal(looks: Iterator[tuple[str, bool]]) -> bool:
     """Screens one over the other; what was last shown stays. Whether the run has ended."""
+    from rich.console import Console
     from rich.live import Live
 
     text, final = "", False
-    with Live(screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as shown:
+    console = Console(width=columns(), height=shutil.get_terminal_size().lines)
+    with Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as shown:
         for text, final in looks:  # noqa: B007 (the last one is wanted)
             shown.update(live(text), refresh=True)
     print(text)
@@ -76,7 +80,7 @@ def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Ite
             rates.add(batch)
             if current and time.monotonic() >= due:
                 break  # there may always be more
-        width, height = shutil.get_terminal_size((100, 24))
+        width, height = columns() or PIPED, shutil.get_terminal_size().lines
         lines = height - 1 if sys.stdout.isatty() else None
         if follower.ended:
             yield screen(f"{title} (ended)", rates, balance(follower.summary, spec, rates.rows), width, lines), True

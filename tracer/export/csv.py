@@ -1,7 +1,25 @@
-"""CSV with a head line: names for codes, ``payload`` in hexadecimal, all other numbers decimal, times in ns."""
+"""CSV with a head line: names for codes, ``payload`` in hexadecimal, all other numbers decimal, times in ns.
+
+A text that a spreadsheet would run as a formula begins with an apostrophe here; other formats have it as it is.
+"""
 
 from collections.abc import Iterable
 from typing import Any, BinaryIO
+
+# What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection"); "-" alone is a device that is none.
+FORMULA = r"^(?s:[=+@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]|-.)"
+
+
+def marked(column: Any) -> Any:
+    """A column of text with an apostrophe before what a spreadsheet would run; any other column as it is."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    apostrophe, nothing = pa.scalar("'", column.type), pa.scalar("", column.type)
+    runs = pc.match_substring_regex(column, FORMULA)
+    return pc.if_else(runs, pc.binary_join_element_wise(apostrophe, column, nothing), column)
 
 
 def write(schema: Any, batches: Iterable[Any], out: BinaryIO) -> int:
@@ -30,7 +48,7 @@ def _plain(column: Any) -> Any:
     import pyarrow.compute as pc
 
     if pa.types.is_dictionary(column.type):
-        return column.cast(pa.utf8())
+        return pa.DictionaryArray.from_arrays(column.indices, marked(column.dictionary)).cast(pa.utf8())
     if not pa.types.is_binary(column.type):
         return column
     if not pc.any(pc.greater(pc.binary_length(column), 0)).as_py():
