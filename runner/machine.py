@@ -27,6 +27,8 @@ from vmspec.plan import Call, Plan, PlannedDevice, Slot
 from vmspec.record import REASONS
 from vmspec.threads import Worker
 
+# The system events that no guest of vmrun's asks for (linux/kvm.h, KVM_SYSTEM_EVENT_*).
+SYSTEM_EVENTS = {4: "WAKEUP", 5: "SUSPEND", 6: "SEV_TERM", 7: "TDX_FATAL"}
 DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may have asked a device for
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
 LOOK = 0.25  # seconds after which it is looked whether the caller wants the run to be stopped
@@ -339,8 +341,14 @@ class Machine:
                         return Ending("poweroff")
                     case lib.KVM_SYSTEM_EVENT_RESET:
                         return Ending("reset")
+                    case lib.KVM_SYSTEM_EVENT_CRASH:
+                        return Ending(
+                            "guest-panic", detail=f"vCPU {thread.index}: the guest reported a crash of its own"
+                        )
                     case event:
-                        return Ending("unexpected-exit", detail=f"KVM_EXIT_SYSTEM_EVENT of type {event}")
+                        name = SYSTEM_EVENTS.get(event, f"of type {event}")
+                        detail = f"KVM_EXIT_SYSTEM_EVENT {name}, which vmrun does not handle"
+                        return Ending("unexpected-exit", detail=detail)
             case lib.KVM_EXIT_FAIL_ENTRY:
                 reason = thread.hardware_reason()
                 return Ending("fail-entry", detail=f"the processor refused to enter the guest: reason {reason:#x}")

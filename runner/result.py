@@ -20,10 +20,11 @@ class Ending(NamedTuple):
 class Result(NamedTuple):
     """What :func:`runner.run` returns.
 
-    ``kind`` is how the guest ended (reset, poweroff, halt, debug-exit, triple-fault, internal-error, fail-entry,
-    unexpected-exit, kvm-error, device-error, timeout, interrupted, console-closed (its reader has gone),
-    console-failed (it cannot be written), trace-failed); ``status`` the exit status of ``vmrun``; ``console`` the text
-    that devices printed (the newest 4 MiB); ``trace`` the trace file, where one was written; ``counters`` exits by
+    ``kind`` is how the guest ended (reset, poweroff, halt, debug-exit, triple-fault, guest-panic (it says so itself),
+    internal-error, fail-entry, unexpected-exit, kvm-error, device-error, timeout, interrupted, console-closed (its
+    reader has gone), console-failed (it cannot be written), trace-failed); ``status`` the exit status of ``vmrun``;
+    ``console`` the text that devices printed (the newest 4 MiB); ``trace`` the trace file, where one was written;
+    ``counters`` exits by
     reason name, with ``dropped``; ``unmet`` the expectations that failed; ``seconds`` the time from the first KVM_RUN
     until the last thread had ended; ``report`` the crash report's text and ``report_path`` where it was saved.
     """

@@ -25,9 +25,9 @@ ADDRESS = Address((1 << 64) - 1)
 CMDLINE = Text(line=True, empty=True)
 
 # Ways a run can end that a spec may expect.
-ENDS = ("reset", "poweroff", "halt", "debug-exit", "triple-fault", "timeout")
+ENDS = ("reset", "poweroff", "halt", "debug-exit", "triple-fault", "guest-panic", "timeout")
 # Ends that are a crash of the guest, unless the spec expects them.
-CRASHES = frozenset({"triple-fault", "internal-error", "fail-entry", "unexpected-exit"})
+CRASHES = frozenset({"triple-fault", "guest-panic", "internal-error", "fail-entry", "unexpected-exit"})
 
 
 @frozen(eq=False, repr=False)

@@ -142,5 +142,6 @@ def _calls(slots: tuple[Slot, ...], vcpus: int, irqchip: bool, pit: bool) -> tup
         # With local APICs all vCPUs but the first wait for the guest's INIT and SIPI.
         if vcpu == 0 or not irqchip:
             calls += [Call("KVM_SET_SREGS", vcpu=vcpu), Call("KVM_SET_REGS", vcpu=vcpu)]
-    calls += [Call("KVM_RUN", vcpu=vcpu) for vcpu in range(vcpus)]
+    # A vCPU is stopped by immediate_exit in its kvm_run.
+    calls += [Call("KVM_RUN", "KVM_CAP_IMMEDIATE_EXIT", vcpu=vcpu) for vcpu in range(vcpus)]
     return tuple(calls)

@@ -453,6 +453,26 @@ def test_an_interrupt_while_the_threads_end(run_guest, monkeypatch):
     assert outcome(run_guest(SPIN, vm={"timeout": "200ms"})) == ("timeout", 5)
 
 
+# What only other guests or hosts do
+
+
+@pytest.mark.parametrize(
+    ("event", "ending", "detail"),
+    [
+        (1, ("poweroff", 1), ""),
+        (2, ("reset", 1), ""),
+        (3, ("guest-panic", 4), "vCPU 0: the guest reported a crash of its own"),
+        (5, ("unexpected-exit", 4), "KVM_EXIT_SYSTEM_EVENT SUSPEND, which vmrun does not handle"),
+        (99, ("unexpected-exit", 4), "KVM_EXIT_SYSTEM_EVENT of type 99, which vmrun does not handle"),
+    ],
+)
+def test_system_events(run_guest, monkeypatch, event, ending, detail):
+    monkeypatch.setattr(VcpuThread, "exit_reason", 24)
+    monkeypatch.setattr(VcpuThread, "system_event", lambda thread: event)
+    result = run_guest(HLT, expect={"exit": ["halt"]})
+    assert (outcome(result), result.detail, bool(result.report)) == (ending, detail, ending[1] == 4)
+
+
 # What the host lacks
 
 
@@ -460,6 +480,12 @@ def test_a_missing_capability_is_named(run_guest, lacking):
     lacking("KVM_CAP_IRQCHIP")
     with pytest.raises(HostError, match="lacks KVM_CAP_IRQCHIP, which KVM_CREATE_IRQCHIP needs"):
         run_guest(HLT, vm={"irqchip": "kernel"})
+
+
+def test_a_host_whose_vcpus_could_not_be_stopped(run_guest, lacking):
+    lacking("KVM_CAP_IMMEDIATE_EXIT")
+    with pytest.raises(HostError, match="lacks KVM_CAP_IMMEDIATE_EXIT, which KVM_RUN needs"):
+        run_guest(HLT)
 
 
 def test_a_host_that_cannot_run_the_machine_leaves_nothing_open(run_guest, lacking, descriptors):
