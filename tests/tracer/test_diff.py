@@ -257,3 +257,9 @@ def test_two_runs_of_a_deterministic_guest_are_equal(tmp_path, capsys):
     capsys.readouterr()
     assert main(["diff", str(tmp_path / "a.arrow"), str(tmp_path / "b.arrow")]) == 0
     assert "EQUAL: all 3 exits" in capsys.readouterr().out
+
+
+def test_equal_traces_have_no_tables_of_zeros(tmp_path, capsys):
+    write_trace(tmp_path / "a.arrow", [exit_row(data=byte) for byte in b"hello"])
+    assert main(["diff", str(tmp_path / "a.arrow"), str(tmp_path / "a.arrow")]) == 0
+    assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith("EQUAL: all 5 exits")

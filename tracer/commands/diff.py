@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     tables = dict(found.tables)
     if _for_people(options) and options.table in (None, *TEXT):
         hidden = (*TEXT, *LONG) if options.table is None else tables
-        tables = {name: _short(table) for name, table in tables.items() if name not in hidden and table.num_rows}
+        tables = {name: _short(table) for name, table in tables.items() if name not in hidden and _tells(table)}
         options.table = None
     show(tables, options, head=as_text(a, b, found))
     return 0 if found.same else 1
@@ -103,6 +103,13 @@ def _given(options: argparse.Namespace, names: Sequence[str]) -> str | None:
 
 def _for_people(options: argparse.Namespace) -> bool:
     return not (options.json or options.csv or options.parquet)
+
+
+def _tells(table: Any) -> bool:
+    """Whether a table has anything in which A and B differ."""
+    sides = [(name, name.replace("_a", "_b", 1)) for name in table.column_names if name.endswith(("_a", "_a_ns"))]
+    pairs = [(table[a].to_pylist(), table[b].to_pylist()) for a, b in sides if b in table.column_names]
+    return bool(table.num_rows) and (not pairs or any(a != b for a, b in pairs))
 
 
 def _short(table: Any) -> Any:
