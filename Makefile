@@ -30,8 +30,7 @@ test: setup lint
 soak: setup
 	$(call need,$(TEST_TOOLS))
 	$(BIN)/python -m pytest -m soak
-	VMRUN_MUTATIONS=100000 $(BIN)/python -m pytest -k mutated --ignore tests/mutated
-	VMRUN_MUTATED_FILES=200000 nice -n 19 $(BIN)/python -m pytest tests/mutated
+	VMRUN_MUTATIONS=100000 VMRUN_MUTATED_FILES=200000 $(BIN)/python -m pytest -k mutated
 
 bench: setup
 	$(call need,$(BENCH_TOOLS))
