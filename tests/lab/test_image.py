@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hosts.image import Tree, distributions, escaped, libraries, write
 from hosts.intel import CYLINDER, SHARE, STREAMS, partitions
+from hosts.job import debian
 
 
 @pytest.fixture
@@ -46,14 +47,20 @@ def test_links_in_a_circle_end(folder):
     assert taken(tree, folder) == {"a", "b"}
 
 
-def test_names_with_what_the_list_of_files_uses_itself(folder):
+@pytest.fixture
+def xorriso():
+    """The program, installed if it is missing."""
+    return debian.program("xorriso", "xorriso")
+
+
+def test_names_with_what_the_list_of_files_uses_itself(folder, xorriso):
     name = "a=b \\c"
     (folder / name).write_text("whole")
     tree = Tree()
     tree.take(folder / name)
     with tempfile.NamedTemporaryFile() as image:
         write(image.fileno(), [("isolinux.bin", b"\0" * 4096)], tree)
-        command = ["xorriso", "-osirrox", "on", "-indev", image.name, "-extract", folder / name, folder / "back"]
+        command = [xorriso, "-osirrox", "on", "-indev", image.name, "-extract", folder / name, folder / "back"]
         subprocess.run(command, capture_output=True, check=True)
     assert ((folder / "back").read_text(), escaped(name)) == ("whole", "a\\=b \\\\c")
 
