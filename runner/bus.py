@@ -78,6 +78,7 @@ class Buses:
         self._pieces = ffi.new("struct bus_piece[]", lib.BUS_PIECES)
         self._bytes = ffi.new("uint8_t[]", lib.BUS_QUEUE)
         self._next, self._taken, self._at = 0, 0, 0  # pieces given, pieces taken, bytes given
+        self.giving: int | None = None  # the device that is being given what was queued for it
         self._bulk = False  # what was handed over last was much
 
     def end_of(self, index: int) -> DeviceBus:
@@ -171,11 +172,13 @@ class Buses:
             index, data = piece.device, bytes(ffi.buffer(self._bytes + self._at, piece.length))
             self._next += 1
             self._at += piece.length
+            self.giving = index
             try:
                 with self._locks[index]:
                     self.devices[index].written(piece.offset, piece.size, data)
             except BaseException as error:  # of a device's own, whatever its author raised
                 self._fail(index, error)
+            self.giving = None
             self.bus.handed = piece.number
 
     def _fail(self, index: int, error: BaseException) -> None:

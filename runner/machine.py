@@ -271,6 +271,8 @@ class Machine:
         self.buses.close_devices()
 
     def _stuck(self, thread: Worker) -> str:
+        if (giving := self.buses.giving) is not None:  # all that Python answers waits for it
+            return f"device {self.plan.devices[giving].name} does not come back from writes that were queued for it"
         if not isinstance(thread, VcpuThread) or not thread.answering:
             return f"a device does not come back to its thread, {thread.name}"
         device, offset, write = thread.asked()

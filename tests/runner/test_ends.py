@@ -356,6 +356,7 @@ def test_a_device_that_does_not_come_back(run_guest, monkeypatch, method, record
     took = time.monotonic() - begin
     time.sleep(2.5 - took)  # the threads come back to a machine that is still there
     assert (outcome(result), exits(result, "addr"), took < 2) == (("device-error", 2), recorded, True)
+    assert result.detail.startswith("device python0 does not come back")
 
 
 HANGING = {
