@@ -44,7 +44,7 @@ def as_text(a: Trace, b: Trace, found: Difference) -> str:
         blocks.append(_fill(f"DIFFERENT: {vcpus}. Compared: {compared}."))
     for vcpu, alignment in found.alignments.items():
         if not alignment.same:
-            blocks.append("\n".join(_vcpu(vcpu, alignment, found.hunks[vcpu])))
+            blocks.append("\n".join(_vcpu(vcpu, alignment, found.hunks[vcpu], found.printed[vcpu])))
         elif not found.same:
             blocks.append(f"vCPU {vcpu}: all {alignment.equal:,} exits are equal")
     return "\n\n".join(blocks)
@@ -57,7 +57,7 @@ def _run(trace: Trace, rows: int) -> str:
     return f"{printable(str(trace.path))}: {rows:,} exits{time}{started}"
 
 
-def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line]) -> Iterator[str]:
+def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line], printed: tuple[str | None, str | None]) -> Iterator[str]:
     yield f"vCPU {vcpu}: {found.a.row:,} exits in A, {found.b.row:,} in B; {found.equal:,} equal"
     kinds = ", ".join(
         f"{found.kinds[kind]:,} {kind}" for kind in ("changed", "deleted", "inserted") if found.kinds[kind]
@@ -72,6 +72,9 @@ def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line]) -> Iterator[str]:
         why = f"--resync was used up, or {LOST} times {SEARCHES[-1][0]:,} exits had nothing in common"
         rest = f"  not aligned: the last {found.unaligned[0]:,} of A and {found.unaligned[1]:,} of B ({why})"
         yield _fill(rest, " " * 4)
+    for side, text in zip("AB", printed, strict=True):
+        if text is not None:
+            yield cut(f"  console of {side} there: {printable(text.expandtabs())}", columns() or WIDEST)
     yield ""
     yield from hunk(lines)
 

@@ -263,3 +263,27 @@ def test_equal_traces_have_no_tables_of_zeros(tmp_path, capsys):
     write_trace(tmp_path / "a.arrow", [exit_row(data=byte) for byte in b"hello"])
     assert main(["diff", str(tmp_path / "a.arrow"), str(tmp_path / "a.arrow")]) == 0
     assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith("EQUAL: all 5 exits")
+
+
+def printing(text, **more):
+    """The rows of a driver that polls before each byte."""
+    poll = {"addr": 0x3FD, "direction": "read", "data": 0x60}
+    return [exit_row(**values, **more) for byte in text.encode() for values in (poll, {"data": byte})]
+
+
+def test_numbers_may_differ_in_console_lines(tmp_path, capsys):
+    hlt = exit_row(reason="hlt", addr=0, size=0, count=0, direction="none", data=0, device="-")
+    a = [*printing("[    9.99] mem 0xff00 x86\n"), hlt, *printing("done\n"), hlt]
+    b = [*printing("[   10.001] mem 0x1ff00 x86\n"), hlt, *printing("done\n"), hlt]
+    c = [*printing("[   10.001] mem 0x1ff00 x86\n"), hlt, *printing("failed\n"), hlt]
+    for name, rows in (("a", a), ("b", b), ("c", c)):
+        write_trace(tmp_path / f"{name}.arrow", rows)
+    files = {name: str(tmp_path / f"{name}.arrow") for name in "abc"}
+    assert main(["diff", files["a"], files["b"]]) == 1
+    assert "console of A there: [    9.99] mem 0xff00 x86" in capsys.readouterr().out
+    assert main(["diff", "--mask-numbers", files["a"], files["b"]]) == 0
+    assert "EQUAL: all 4 exits" in capsys.readouterr().out
+    assert main(["diff", "--mask-numbers", files["b"], files["c"]]) == 1
+    shown = capsys.readouterr().out
+    assert "console of A there: done" in shown
+    assert "console of B there: failed" in shown

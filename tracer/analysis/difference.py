@@ -1,16 +1,18 @@
 """How two traces differ: the alignment as tables, the rows around each first difference, totals, metadata."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from tracer.analysis.alignment import Alignment, align
-from tracer.analysis.hunks import Line, hunks, rows_schema, rows_table
+from tracer.analysis.hunks import BOTH, ONLY_A, ONLY_B, Line, hunks, rows_schema, rows_table
+from tracer.analysis.maskedconsole import MaskedConsole
 from tracer.analysis.runs import metadata, metadata_schema
 from tracer.analysis.tables import field, named_schema, with_names
 from tracer.analysis.timeline import timeline
 from tracer.analysis.totals import changes, changes_schema, totals
+from tracer.console import Console
 from tracer.reader import Trace
 from vmspec.record import FLAGS
 
@@ -21,27 +23,36 @@ COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payl
 @frozen
 class Difference:
     """The whole. ``same``: every compared column of every row is equal; ``columns`` are those; ``hunks`` the rows
-    around each vCPU's first difference; ``tables``: ``vcpus``, ``differences``, ``phases``, ``reasons``, ``devices``,
-    ``addresses``, ``metadata`` and ``rows``; ``notes`` are sentences."""
+    around each vCPU's first difference, ``printed`` the console's lines there in A and B; ``tables``: ``vcpus``,
+    ``differences``, ``phases``, ``reasons``, ``devices``, ``addresses``, ``metadata`` and ``rows``; ``notes`` are
+    sentences."""
 
     same: bool
     columns: tuple[str, ...]
     alignments: Mapping[int, Alignment]
     hunks: Mapping[int, tuple[Line, ...]]
+    printed: Mapping[int, tuple[str | None, str | None]]
     tables: Mapping[str, Any]
     notes: tuple[str, ...]
 
 
-def compare(a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000, context: int = 3) -> Difference:
+def compare(
+    a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000, context: int = 3, mask_numbers: bool = False
+) -> Difference:
     """Compare two traces. ``ignore`` names columns of :data:`COMPARED` that may differ; ``resync`` is how often, on
-    each vCPU, a search is made for where its streams meet again; ``context`` is how many equal rows to show."""
+    each vCPU, a search is made for where its streams meet again; ``context`` is how many equal rows to show.
+    ``mask_numbers`` compares the console's text as lines whose numbers may differ, and no other row of its device."""
     columns = tuple(name for name in COMPARED if name not in set(ignore))
     named = (("A", a), ("B", b))
     notes = [f"{name} is not complete: rows may be missing at its end." for name, trace in named if not trace.complete]
     if "rip" in columns and (blind := [name for name, trace in named if not _tells_rip(trace)]):
         columns = tuple(name for name in columns if name != "rip")
         notes.append(f"rip is not compared; recorded without it: {' and '.join(blind)}.")
-    alignments = align(a, b, columns, resync)
+    ours_seen: Any = MaskedConsole(a) if mask_numbers else a
+    theirs_seen: Any = MaskedConsole(b) if mask_numbers else b
+    if mask_numbers:
+        notes.append("The console is compared as lines with their numbers masked; rows are counted without its others.")
+    alignments = align(ours_seen, theirs_seen, columns, resync)
     same = all(alignment.same for alignment in alignments.values())
     tables = {"vcpus": _vcpus(alignments), "differences": _blocks(alignments)}
     tables["phases"] = _phases(timeline(a).phases, timeline(b).phases)
@@ -49,9 +60,25 @@ def compare(a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000
     tables["reasons"] = changes(ours, theirs, ["reason"], every=True)
     tables["devices"] = changes(ours, theirs, ["device"], every=True)
     tables["addresses"] = with_names(changes(ours, theirs, ADDRESS))
-    around = hunks(a, b, alignments, columns, context)
+    around = hunks(ours_seen, theirs_seen, alignments, columns, context)
+    printed = {vcpu: (_printed(a, lines, ONLY_B), _printed(b, lines, ONLY_A)) for vcpu, lines in around.items()}
     tables |= {"metadata": metadata(a, b), "rows": rows_table(around)}
-    return Difference(same, columns, alignments, around, tables, tuple(notes))
+    return Difference(same, columns, alignments, around, printed, tables, tuple(notes))
+
+
+def _printed(trace: Trace, lines: Sequence[Line], other: str) -> str | None:
+    """The console line that a trace was at when it first differed; None where it had printed none."""
+    differing = next((line for line in lines if line.mark not in (BOTH, other) and line.values), None)
+    before = [line for line in lines if line.mark == BOTH and line.values]
+    row = differing or (before[-1] if before else None)
+    if row is None:
+        return None
+    text = None
+    for line in Console(trace, trace.devices).lines():
+        if line.t > row.values["t_exit"]:
+            break
+        text = line.text
+    return text
 
 
 def schemas() -> dict[str, Any]:

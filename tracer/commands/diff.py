@@ -15,7 +15,7 @@ CELL = 80  # characters of a text in a table on a terminal
 TEXT = ("vcpus", "rows")  # tables that the text shows, and that are too wide for a terminal
 LONG = ("differences",)  # shown only when it is asked for
 # Options of the one use and of the other.
-PAIR = ("context", "resync")
+PAIR = ("context", "resync", "mask_numbers")
 SEVERAL = ("against", "line", "threshold", "noise", "only")
 
 EPILOG = """
@@ -36,6 +36,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     pair.add_argument("--context", type=_count, metavar="N", help="equal exits to show around a difference (3)")
     pair.add_argument(
         "--resync", type=_count, metavar="N", help="searches for where a vCPU's exits meet again (10,000)"
+    )
+    pair.add_argument(
+        "--mask-numbers", action="store_true", help="compare the console as lines in which numbers may differ"
     )
     several = parser.add_argument_group("several runs")
     several.add_argument("--stat", action="store_true", help="compare distributions over runs")
@@ -93,12 +96,12 @@ def _runs(options: argparse.Namespace) -> int:
 
 def _given_values(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     """The options of these names that were given."""
-    return {name: value for name in names if (value := getattr(options, name)) not in (None, [])}
+    return {name: value for name in names if (value := getattr(options, name)) or (value == 0 and value is not False)}
 
 
 def _given(options: argparse.Namespace, names: Sequence[str]) -> str | None:
     """The first of these options that was given, as it is written."""
-    return next((f"--{name}" for name in _given_values(options, names)), None)
+    return next((f"--{name.replace('_', '-')}" for name in _given_values(options, names)), None)
 
 
 def _for_people(options: argparse.Namespace) -> bool:

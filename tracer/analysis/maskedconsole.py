@@ -1,0 +1,76 @@
+"""A trace whose console is lines with their numbers masked: for comparing boots whose texts differ in numbers only.
+
+A row of the console's device becomes one of two things: the row that wrote a line's first byte has the whole line for
+its payload, each number in it as ``#``; all others (the line's further bytes, the polling between them, the
+registers) are left out, as their number follows from how long the line is.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from tracer.console import Console, Line
+from tracer.reader import Trace
+
+# printk pads its times with blanks; hexadecimal numbers have 0x, or a digit among at least four.
+NUMBER = re.compile(r" *(?:0x[0-9a-fA-F]+|(?=[a-fA-F]*[0-9])[0-9a-fA-F]{4,}\b|[0-9]+)")
+
+
+def masked(text: str) -> str:
+    """A line with each number, and the blanks before it, as ``#``."""
+    return NUMBER.sub("#", text)
+
+
+class MaskedConsole:
+    """What comparing needs of a trace; its rows are counted without those left out."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self._console = Console(trace, trace.devices)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.trace, name)
+
+    @cached_property
+    def _lines(self) -> dict[int, Line]:
+        return {line.row: line for line in self._console.lines()}
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """As :meth:`tracer.Trace.batches`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        device = self._console.device
+        needed = None if columns is None else list(dict.fromkeys([*columns, "device"]))
+        first = 0
+        for batch in self.trace.batches(needed):
+            own = pc.equal(batch["device"].cast(pa.utf8()), device) if device is not None else None
+            if own is not None and pc.any(own).as_py():
+                rows = pa.array(range(first, first + batch.num_rows), pa.int64())
+                begins = pc.is_in(rows, value_set=pa.array(self._lines, pa.int64()))
+                texts = [self._lines[row].text for row in rows.filter(begins).to_pylist()]
+                wanted = pc.or_(begins, pc.invert(own))
+                yield _with_lines(batch, begins, texts).filter(wanted).select(columns or batch.schema.names)
+            else:
+                yield batch.select(columns or batch.schema.names)
+            first += batch.num_rows
+
+
+def _with_lines(batch: Any, begins: Any, texts: Sequence[str]) -> Any:
+    """The batch with whole lines for the rows that begin one, and nothing of the write that happened to begin it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name, value in (("data", 0), ("rip", 0), ("count", 1), ("size", 1)):
+        if name in batch.schema.names:
+            index = batch.schema.get_field_index(name)
+            zero = pa.scalar(value, batch.schema.field(index).type)
+            batch = batch.set_column(index, batch.schema.field(index), pc.if_else(begins, zero, batch[name]))
+    if "payload" in batch.schema.names:
+        index = batch.schema.get_field_index("payload")
+        lines = pa.array([masked(text).encode() for text in texts], pa.binary())
+        batch = batch.set_column(
+            index, batch.schema.field(index), pc.replace_with_mask(batch["payload"], begins, lines)
+        )
+    return batch
