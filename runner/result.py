@@ -24,9 +24,9 @@ class Result(NamedTuple):
     internal-error, fail-entry, unexpected-exit, kvm-error, device-error, timeout, interrupted, console-closed (its
     reader has gone), console-failed (it cannot be written), trace-failed); ``status`` the exit status of ``vmrun``;
     ``console`` the text that devices printed (the newest 4 MiB); ``trace`` the trace file, where one was written;
-    ``counters`` exits by
-    reason name, with ``dropped``; ``unmet`` the expectations that failed; ``seconds`` the time from the first KVM_RUN
-    until the last thread had ended; ``report`` the crash report's text and ``report_path`` where it was saved.
+    ``counters`` exits by reason name, with ``dropped``; ``unmet`` the expectations that failed; ``seconds`` the time
+    from the first KVM_RUN until the last thread had ended; ``report`` the crash report's text and ``report_path`` where
+    it was saved.
     """
 
     kind: str
