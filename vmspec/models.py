@@ -25,7 +25,7 @@ ADDRESS = Address((1 << 64) - 1)
 CMDLINE = Text(line=True, empty=True)
 
 # Ways a run can end that a spec may expect.
-ENDS = ("reset", "poweroff", "halt", "debug-exit", "triple-fault", "guest-panic", "timeout")
+ENDS = ("reset", "poweroff", "halt", "debug-exit", "triple-fault", "timeout")
 # Ends that are a crash of the guest, unless the spec expects them.
 CRASHES = frozenset({"triple-fault", "guest-panic", "internal-error", "fail-entry", "unexpected-exit"})
 
