@@ -3,6 +3,9 @@
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +67,9 @@ def empty(schema: Any) -> Any:
 def in_order(read: Callable[[], Iterable[Any]], time: str = TIME) -> Iterator[Any]:
     """The rows of ordered batches in the order of t_exit over all of them; rows of equal time keep their order.
 
-    Rings are drained one after another, so neighbouring batches overlap by a hair. Rows later than anything in the
-    batches to come go out at once; only the overlap is held back.
+    Rings are drained one after another, so neighbouring batches overlap by a hair; an exit that was handled for seconds
+    comes that much late. Rows go out once nothing earlier can come; what is held back stays as it came, and each row is
+    sorted once, however long it was held.
     """
     floors = [times(batch, time)[0] if batch.num_rows else None for batch in read()]
     lowest: int | None = None
@@ -73,15 +77,20 @@ def in_order(read: Callable[[], Iterable[Any]], time: str = TIME) -> Iterator[An
         first, floors[index] = floors[index], lowest  # floors[i] becomes the earliest time after batch i
         if first is not None:
             lowest = first if lowest is None else min(lowest, first)
-    held = None
-    for batch, floor in zip(read(), floors, strict=True):
-        rows = batch if held is None else _merged(held, batch, time)
-        ready = rows.num_rows
-        if floor is not None and ready and times(rows, time)[-1] > floor:
-            ready = bisect_right(times(rows, time), floor)
-        held = rows.slice(ready) if ready < rows.num_rows else None
+    held: list[tuple[int, int, Any]] = []  # a heap of batches: the first time, the batch's number, what is left of it
+    for number, (batch, floor) in enumerate(zip(read(), floors, strict=True)):
+        if batch.num_rows:
+            heappush(held, (times(batch, time)[0], number, batch))
+        ready: list[tuple[int, Any]] = []
+        while held and (floor is None or held[0][0] <= floor):
+            _, number_, left = heappop(held)
+            count = left.num_rows if floor is None else bisect_right(times(left, time), floor)
+            ready.append((number_, left.slice(0, count)))
+            if count < left.num_rows:
+                left = left.slice(count)
+                heappush(held, (times(left, time)[0], number_, left))
         if ready:
-            yield rows.slice(0, ready)
+            yield _merged([piece for _, piece in sorted(ready, key=itemgetter(0))], time)
 
 
 def gathered(batches: Iterable[Any], rows: int) -> Iterator[Any]:
@@ -115,11 +124,14 @@ def times(batch: Any, time: str = TIME) -> memoryview:
     return values[column.offset : column.offset + len(column)]
 
 
-def _merged(first: Any, second: Any, time: str) -> Any:
+def _merged(pieces: list[Any], time: str) -> Any:
+    """Ordered batches as one in order; of rows of equal time the earlier batch's come first."""
+    if len(pieces) == 1:
+        return pieces[0]
     import pyarrow as pa
 
-    table = pa.Table.from_batches([first, second]).combine_chunks()
-    if first.num_rows and second.num_rows and times(second, time)[0] < times(first, time)[-1]:
+    table = pa.Table.from_batches(pieces)
+    if any(times(after, time)[0] < times(before, time)[-1] for before, after in pairwise(pieces)):
         import pyarrow.compute as pc  # 60 ms and 9 MB, so only when something overlaps
 
         table = table.take(pc.sort_indices(table[time]))  # a stable sort
