@@ -90,7 +90,17 @@ def in_order(read: Callable[[], Iterable[Any]], time: str = TIME) -> Iterator[An
                 left = left.slice(count)
                 heappush(held, (times(left, time)[0], number_, left))
         if ready:
-            yield _merged([piece for _, piece in sorted(ready, key=itemgetter(0))], time)
+            yield from _pieces(_merged([piece for _, piece in sorted(ready, key=itemgetter(0))], time))
+
+
+def _pieces(batch: Any) -> Iterator[Any]:
+    """A batch in parts that a reader accepts: what one late row held back may be most of a trace."""
+    if batch.num_rows <= BATCH_ROWS and (batch.nbytes <= BATCH_BYTES or batch.num_rows == 1):
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _pieces(batch.slice(0, half))
+    yield from _pieces(batch.slice(half))
 
 
 def gathered(batches: Iterable[Any], rows: int) -> Iterator[Any]:

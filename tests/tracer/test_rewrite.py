@@ -48,3 +48,19 @@ def test_a_late_row_has_each_row_sorted_only_once(monkeypatch):
     batches = batches_of(groups)
     assert rows_of(rewrite.in_order(lambda: batches)) == sorted(rows_of(batches), key=lambda row: row[0])
     assert sum(sorted_rows) == sum(map(len, groups))
+
+
+def test_what_a_late_row_held_back_comes_in_batches_that_readers_accept(monkeypatch):
+    monkeypatch.setattr(rewrite, "BATCH_ROWS", 3)
+    batches = batches_of([[1, 2], [3, 4], [5, 6], [7, 8], [0]])
+    found = list(rewrite.in_order(lambda: batches))
+    assert max(batch.num_rows for batch in found) <= 3
+    assert [time for time, _ in rows_of(found)] == list(range(9))
+
+
+def test_long_payloads_are_no_larger_batches(monkeypatch):
+    monkeypatch.setattr(rewrite, "BATCH_BYTES", 1000)
+    payloads = pa.array([b"x" * 400] * 8)
+    batch = pa.RecordBatch.from_arrays([pa.array(range(8), pa.int64()), payloads], names=["t_exit", "payload"])
+    found = list(rewrite.in_order(lambda: [batch]))
+    assert (sum(piece.num_rows for piece in found), max(piece.nbytes for piece in found) <= 1000) == (8, True)
