@@ -34,7 +34,11 @@ class Loader(Worker):
         self._loaded = threading.Event()
         self._state: State | None = None
         self._error: Exception | None = None
-        self.start()
+        try:
+            self.start()
+        except OSError:
+            self.close()
+            raise
 
     def work(self) -> None:
         """Load; an error is kept for whoever waits. What the trace says of the files is found out beside the rest."""

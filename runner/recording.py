@@ -11,7 +11,7 @@ from runner.rings import Rings
 from tracer.errors import TraceError
 from tracer.paths import set_aside
 from vmspec.plan import Plan
-from vmspec.tracefiles import ring_path
+from vmspec.tracefiles import kernel_stream_path, ring_path, stream_path
 
 if TYPE_CHECKING:
     from runner.kernel.perf import KernelEvents
@@ -189,14 +189,19 @@ class Recording:
         if sum(lost):
             self.notes.append(f"{sum(lost)} of the kernel's events were lost: their rings were full (trace.kernel)")
 
+    def discard(self) -> None:
+        """There is no run after all: nothing of it is to be kept."""
+        self._watched = False
+
     def close(self) -> None:
         """Close everything, whatever became of it."""
         self._close_kernel()
         if self._recorder is not None:
             self._recorder.stop()
         self.rings.close()
-        if self.rings.path is not None and not self._watched:
-            self.rings.path.unlink(missing_ok=True)  # nothing ran that could be recovered
+        if self._spec.path is not None and not self._watched:  # nothing ran that could be recovered
+            for name in (ring_path, stream_path, kernel_stream_path):
+                name(self._spec.path).unlink(missing_ok=True)
         signals.leave(None)
 
     def _close_kernel(self) -> None:

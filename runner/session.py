@@ -15,6 +15,7 @@ from runner import signals
 from runner.console import Console, ConsoleClosed, Output, Watch
 from runner.devices import Board, DeviceError, make
 from runner.files import Files
+from runner.kvm.errors import HostError
 from runner.loading import Loader
 from runner.result import Ending, Result, status, unmet
 from runner.terminal import HELP, Input, Raw
@@ -24,6 +25,7 @@ from vmspec.models import CRASHES, ENDS, Spec
 from vmspec.plan import Plan
 from vmspec.planner import plan as make_plan
 from vmspec.record import REASONS
+from vmspec.threads import ThreadError
 from vmspec.tracefiles import crash_path
 
 if TYPE_CHECKING:
@@ -104,6 +106,10 @@ class Session:
         try:
             with signals.watched():
                 return self._run(stack)
+        except ThreadError as error:
+            if hasattr(self, "recording"):
+                self.recording.discard()
+            raise HostError(f"the host cannot run it: {error.strerror}") from error
         finally:
             sys.setswitchinterval(interval)
             if hasattr(self, "machine") and self.machine.alive():

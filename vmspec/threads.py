@@ -1,7 +1,15 @@
 """Threads that can be waited for, whatever interrupts the wait."""
 
+import errno
 import threading
 from collections.abc import Callable
+
+
+class ThreadError(OSError):
+    """The host starts no more threads."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EAGAIN, "it starts no more threads; allow more with ulimit -u or the cgroup's pids.max")
 
 
 class Worker(threading.Thread):
@@ -17,9 +25,11 @@ class Worker(threading.Thread):
         self._entered, self._done = threading.Event(), threading.Event()
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread. Raises ThreadError."""
         try:
             super().start()
+        except RuntimeError as error:
+            raise ThreadError from error
         except BaseException:
             self._entered.wait(0.1)  # an interrupt may have come while it was on its way
             raise

@@ -503,6 +503,23 @@ def test_a_host_may_lack(run_guest, lacking, name):
     assert outcome(run_guest(HLT)) == ("halt", 0)
 
 
+@pytest.mark.parametrize("allowed", range(6))  # loader, two vCPUs, devices, input, recorder
+def test_a_host_that_starts_no_more_threads(run_guest, monkeypatch, tmp_path, descriptors, allowed):
+    start, left = threading.Thread.start, [allowed]
+
+    def limited(thread):
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    before = descriptors()
+    with pytest.raises(HostError, match="starts no more threads; allow more with ulimit -u"):
+        run_guest(HLT, devices=[SERIAL | {"input": "input"}], files={"input": ""}, vm={"vcpus": 2})
+    assert ({path.name for path in tmp_path.iterdir()}, descriptors()) == ({"guest.toml", "input"}, before)
+
+
 def test_a_trace_whose_name_is_needed_for_its_rings(run_guest, tmp_path):
     with pytest.raises(TraceError, match="name is needed while recording"):
         run_guest(HLT, trace={"path": "guest.ring"})
