@@ -1,22 +1,32 @@
-#define _GNU_SOURCE /* ppoll */
+#define _GNU_SOURCE /* ppoll, syscall */
 #include "bus.h"
 
 #include "atomic.h"
+#include "futex.h"
 
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-/* Half a mutex's cost, which every byte of a console pays. Whoever holds it is at work or was preempted there: a sleep
- * lets it go on, which sched_yield does not do for a thread of lower real-time priority. */
+enum { FREE, HELD, WANTED }; /* WANTED: held, and somebody may sleep for it */
+
+/* Less than a mutex's cost, which every byte of a console pays. Who waits sleeps, and so lets a holder go on that was
+ * preempted and has a lower real-time priority. */
 static void lock(uint32_t *word)
 {
-    const struct timespec pause = {.tv_nsec = 1000};
+    uint32_t state = FREE;
 
-    while (__atomic_exchange_n(word, 1, __ATOMIC_ACQUIRE))
-        nanosleep(&pause, NULL);
+    if (__atomic_compare_exchange_n(word, &state, HELD, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        return;
+    while (__atomic_exchange_n(word, WANTED, __ATOMIC_ACQUIRE) != FREE)
+        futex_wait(word, WANTED);
+}
+
+static void unlock(uint32_t *word)
+{
+    if (__atomic_exchange_n(word, FREE, __ATOMIC_RELEASE) == WANTED)
+        futex_wake(word, 1);
 }
 
 struct bus *bus_new(uint32_t n_ports, uint32_t n_mmio, uint32_t n_devices, int event)
@@ -111,7 +121,7 @@ bool bus_publish(struct bus *bus, int32_t device, uint64_t offset, uint8_t size,
     if (read && entry->latched <= LOAD(bus->handed))
         STORE(entry->value, value);
     STORE(entry->read, read);
-    STORE(bus->lock, 0);
+    unlock(&bus->lock);
     return true;
 }
 
@@ -164,7 +174,7 @@ bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, c
     /* The first bytes wake the device thread; so does a queue that fills while that thread lingers. */
     tell = !queued || !used || (bus->used >= BUS_QUEUE / 2 && used < BUS_QUEUE / 2) ||
            (bus->n_pieces >= BUS_PIECES / 2 && pieces < BUS_PIECES / 2);
-    STORE(bus->lock, 0);
+    unlock(&bus->lock);
     if (tell && write(bus->event, &one, sizeof one) < 0)
         return queued; /* a full counter: it has been told */
     return queued;
@@ -179,8 +189,17 @@ uint32_t bus_take(struct bus *bus, struct bus_piece *pieces, uint8_t *bytes)
     memcpy(pieces, bus->pieces, n * sizeof *pieces);
     memcpy(bytes, bus->bytes, bus->used);
     bus->n_pieces = bus->used = 0;
-    STORE(bus->lock, 0);
+    unlock(&bus->lock);
+    __atomic_add_fetch(&bus->takes, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_exchange_n(&bus->waiting, 0, __ATOMIC_SEQ_CST))
+        futex_wake(&bus->takes, INT_MAX);
     return n;
+}
+
+void bus_await_room(struct bus *bus, uint32_t takes)
+{
+    __atomic_store_n(&bus->waiting, 1, __ATOMIC_SEQ_CST);
+    futex_wait(&bus->takes, takes);
 }
 
 /* Take the eventfd's count, waiting for it; true when there was one. */

@@ -48,6 +48,8 @@ struct bus {
     uint32_t hurry; /* a timer was set: the next wait does not linger */
     int event; /* eventfd: the queue has something */
     uint64_t handed; /* number of the newest piece that its device has been given */
+    uint32_t takes;  /* times that the queue was taken: a futex of those that wait for room */
+    uint32_t waiting; /* somebody may sleep for it */
     /* The queue, of all devices: what they print comes out in the order in which the guest wrote it. */
     uint32_t lock; /* held for a copy of at most BUS_QUEUE bytes; guards what follows */
     uint32_t n_pieces, used;
@@ -76,6 +78,8 @@ bool bus_latch(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, u
 /* Queue bytes for a device. False when there is no room now. A register that is `latched` takes them as its value. */
 bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
                struct bus_register *latched);
+/* Sleep until the queue is taken the next time after `takes`, which was read before there was no room; a signal ends it. */
+void bus_await_room(struct bus *bus, uint32_t takes);
 /* Take everything queued, oldest first: pieces (BUS_PIECES) and their bytes (BUS_QUEUE); returns the number of pieces.
  * Whoever took them sets `handed` as each is given to its device. */
 uint32_t bus_take(struct bus *bus, struct bus_piece *pieces, uint8_t *bytes);

@@ -18,9 +18,10 @@ static inline void futex_wait(uint32_t *word, uint32_t value)
     syscall(SYS_futex, word, FUTEX_WAIT, value, &limit, NULL, 0);
 }
 
-static inline void futex_wake(uint32_t *word)
+/* Wake `count` of those that sleep. */
+static inline void futex_wake(uint32_t *word, int count)
 {
-    syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
 /* The low half of a counter, which changes whenever the counter does (little-endian). */

@@ -67,7 +67,7 @@ static bool room(struct ring *ring, uint64_t records, uint64_t bytes)
 static void wake_producer(struct ring *ring)
 {
     if (__atomic_load_n(&ring->control->waiting, __ATOMIC_SEQ_CST))
-        futex_wake(low(&ring->control->tail));
+        futex_wake(low(&ring->control->tail), INT_MAX);
 }
 
 void ring_close(struct ring *ring)

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SREGS_INTERVAL (1 << 24) /* ticks of the TSC: 4 to 8 ms */
@@ -69,15 +68,17 @@ static void flag(struct vcpu *vcpu, uint16_t bits)
  * access then goes to Python whole. */
 static bool queue(struct vcpu *vcpu, const struct vcpu_access *access, struct bus_register *latched)
 {
-    const struct timespec pause = {.tv_nsec = 100000};
+    struct bus *bus = vcpu->bus;
     uint32_t length = access->size * access->count;
 
-    while (!bus_queue(vcpu->bus, access->device, access->offset, access->size, access->data, length, latched)) {
+    for (;;) {
+        uint32_t takes = LOAD(bus->takes);
+        if (bus_queue(bus, access->device, access->offset, access->size, access->data, length, latched))
+            return true;
         if (LOAD(vcpu->stopping))
             return false;
-        nanosleep(&pause, NULL);
+        bus_await_room(bus, takes);
     }
-    return true;
 }
 
 /* Whether a write sets only bits that the register takes without Python, now. */
