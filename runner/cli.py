@@ -3,7 +3,6 @@
 import argparse
 import errno
 import gc
-import os
 import sys
 import threading
 from contextlib import suppress
@@ -13,7 +12,7 @@ from runner.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
 from vmspec import SpecError, __version__, commandline
 from vmspec.pathtext import to_text
 from vmspec.printable import printable
-from vmspec.streams import abandon, open_streams
+from vmspec.streams import abandon, held, open_streams
 
 STATUSES = """exit status:
   0  the guest ended as the spec expects     4  the guest crashed
@@ -54,15 +53,16 @@ def execute(arguments: argparse.Namespace) -> int:
 
     signals.catch_all()
     try:
-        result = run(
-            arguments.spec,
-            overrides=overrides(arguments),
-            record=not arguments.no_trace,
-            input=descriptor(sys.stdin),
-            # With --json the result stands alone on standard output.
-            output=descriptor(sys.stderr if arguments.json else sys.stdout),
-            notice=notice,
-        )
+        with held() as (input, output, error_output):
+            result = run(
+                arguments.spec,
+                overrides=overrides(arguments),
+                record=not arguments.no_trace,
+                input=input,
+                # With --json the result stands alone on standard output.
+                output=error_output if arguments.json else output,
+                notice=notice,
+            )
     except SpecError as error:
         return complain(error, WRONG)
     except (DeviceError, ImageError) as error:
@@ -121,16 +121,6 @@ def overrides(arguments: argparse.Namespace) -> tuple[str, ...]:
     if arguments.trace is not None:
         sets.append(f"trace.path={arguments.trace.absolute()}")
     return tuple(sets)
-
-
-def descriptor(stream: object) -> int | None:
-    """The file descriptor behind a standard stream, None where it is closed."""
-    try:
-        number: int = stream.fileno()  # type: ignore[attr-defined]
-        os.fstat(number)
-    except (AttributeError, OSError, ValueError):
-        return None
-    return number
 
 
 def notice(text: str) -> None:

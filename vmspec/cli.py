@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except OSError as error:  # of files that a spec names a SpecError says more
         abandon(sys.stdout)
-        complain("vmspec", f"cannot write: {error.strerror}")
+        complain("vmspec", f"{error.filename or 'cannot write'}: {error.strerror}")
         return 2
     except SpecError as error:
         print(error, file=sys.stderr)

@@ -37,5 +37,5 @@ def complain(program: str, *lines: object) -> None:
     try:
         for line in lines:
             print(f"{program}: {printable(line)}", file=sys.stderr)
-    except OSError:  # it has gone, as a closed terminal does
+    except (OSError, ValueError):  # it has gone, as a closed terminal does, or been closed by a device
         abandon(sys.stderr)

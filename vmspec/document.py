@@ -84,7 +84,7 @@ class Document:
 
     @classmethod
     def open(cls, path: str | Path, overrides: Sequence[str] | str = ()) -> "Document":
-        """The document of a file. Raises SpecError where it cannot be read."""
+        """The document of a file. Raises SpecError where it cannot be read, OSError where nothing can be opened."""
         path = Path(path)
         try:
             data = _contents(path)
@@ -98,6 +98,8 @@ class Document:
             problem = Problem("", "is not UTF-8 text", hex(data[error.start]))
             raise SpecError((problem.at(path, line, column),)) from None
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise  # that is the process's or the host's, not the spec's
             raise SpecError((Problem("", f"cannot be read: {error.strerror}", file=path),)) from None
         except ValueError as error:  # a name that no file can have
             raise SpecError((Problem("", f"cannot be read: {error}", file=path),)) from None

@@ -1,9 +1,11 @@
 """Standard streams: closed ones, readers that have gone, what the locale cannot encode, how wide the terminal is."""
 
 import codecs
+import errno
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TextIO
 
 from vmspec.printable import printable
@@ -28,6 +30,49 @@ def open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where a caller has put its own there
             stream.reconfigure(errors="vmrun.printable")
+
+
+@contextmanager
+def held() -> Iterator[tuple[int | None, int | None, int | None]]:
+    """Keep the standard streams as they are, whatever is done to them in the block: a device may close or replace them.
+
+    Yields descriptors of standard input, output and error that are this block's own, None where there is none: the
+    number of one that was closed may soon be another file's. Raises OSError.
+    """
+    streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
+    with ExitStack() as stack:
+        copies: dict[str, int | None] = {}
+        for name, stream in streams.items():
+            copies[name] = _copy(stream)
+            if (copy := copies[name]) is not None:
+                stack.callback(os.close, copy)
+        try:
+            yield copies["stdin"], copies["stdout"], copies["stderr"]
+        finally:
+            for name, stream in streams.items():
+                if name != "stdin" and getattr(stream, "closed", False):
+                    stream = _anew(copies[name])  # noqa: PLW2901
+                setattr(sys, name, stream)
+            open_streams()
+
+
+def _copy(stream: object) -> int | None:
+    """A descriptor of our own of what a standard stream is written to or read from, None where that is none."""
+    try:
+        return os.dup(stream.fileno())  # type: ignore[attr-defined]
+    except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise
+    except (AttributeError, ValueError):
+        pass  # closed, or a caller's own
+    return None
+
+
+def _anew(descriptor: int | None) -> TextIO:
+    """A stream in the place of one that was closed."""
+    if descriptor is None:
+        return open(os.devnull, "w")  # noqa: PTH123 - open to the end
+    return open(os.dup(descriptor), "w", buffering=1)  # noqa: PTH123
 
 
 def _encodable(error: UnicodeError) -> tuple[str, int]:

@@ -109,6 +109,43 @@ def test_a_closed_standard_stream(start, write_spec, tmp_path, stream):
     assert (end()[0], tracer.load(tmp_path / "guest.arrow").table.num_rows) == (0, 2)
 
 
+REPLACING = """
+import io, os, sys
+from runner.devices import Device
+
+class Keep(Device):
+    def write(self, offset, size, value):
+        {}
+"""
+
+
+@pytest.mark.parametrize("what", ["sys.{0}.close()", "sys.{0} = io.StringIO()", "sys.{0} = None"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("json", [False, True])
+def test_a_device_that_takes_a_standard_stream(start, write_spec, what, stream, json):
+    spec = write_spec(
+        f"e6 80 {PRINT_A} {HLT}", files={"keep.py": REPLACING.format(what.format(stream))},
+        devices=[DEBUG, {"kind": "python", "class": "keep:Keep", "port": [0x80, 1]}],
+    )  # fmt: skip
+    process, _ = start(*(["--json"] if json else []), spec)
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 0
+    if json:
+        assert (error, b'"kind": "halt"' in output) == (b"A", True)
+    else:
+        assert (output, error.startswith(b"vmrun: halt after")) == (b"A", True)
+
+
+def test_a_device_that_closes_all_descriptors_of_standard_streams(start, write_spec):
+    closing = "os.closerange(0, 3)"
+    spec = write_spec(
+        f"e6 80 {PRINT_A} {HLT}", files={"keep.py": REPLACING.format(closing)},
+        devices=[DEBUG, {"kind": "python", "class": "keep:Keep", "port": [0x80, 1]}],
+    )  # fmt: skip
+    process, _ = start(spec)
+    assert (process.communicate(timeout=60), process.returncode) == ((b"A", b""), 0)
+
+
 def test_a_console_that_cannot_be_written(start, write_spec):
     with Path("/dev/full").open("wb") as full:
         _, end = start(write_spec(f"{PRINT_A} {HLT}", devices=[DEBUG]), stdout=full)
