@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from runner.native import _native
 from vmspec.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION
+from vmspec.tracefiles import RingLostError
 
 ffi = _native.ffi
 lib = _native.lib
@@ -80,6 +81,9 @@ class Rings:
             lib.ring_init(ffi.addressof(self._rings, index), base + first + index * ring_size, slots, payload, policy,
                           self._event)  # fmt: skip
         self._columns = ffi.new("struct columns *")
+        self._lost = ffi.new("uint32_t *")
+        if path is not None:
+            lib.memory_guard(base, len(self._mapping), self._lost)
 
     def _map(self, path: Path | None, size: int) -> mmap.mmap:
         if path is None:
@@ -189,7 +193,10 @@ class Rings:
         os.eventfd_write(self._event, 1)
 
     def drain(self, buffers: Buffers) -> int:
-        """Fill the buffers with the next records of all rings in the order of t_exit; returns the rows."""
+        """Fill the buffers with the next records of all rings in the order of t_exit; returns the rows.
+
+        Raises RingLostError.
+        """
         columns = self._columns
         targets = {"payload_offsets" if name == "payload" else name: buffer for name, buffer in buffers.columns.items()}
         targets["payload"] = buffers.payload
@@ -205,6 +212,8 @@ class Rings:
         rows = lib.rings_drain(self._rings, self.vcpus, start, khz, now, columns)
         for view in views:
             ffi.release(view)
+        if self._lost[0]:
+            raise RingLostError(f"{self.path} was cut short while the guest ran, and what was in it is lost")
         return int(rows)
 
     def commit(self) -> None:
@@ -213,6 +222,8 @@ class Rings:
 
     def close(self) -> None:
         """Unmap and close; the file stays, it is the recorder's to remove."""
+        if self.path is not None:
+            lib.memory_unguard(ffi.cast("char *", self._buffer))
         ffi.release(self._buffer)
         self._mapping.close()
         os.close(self._event)

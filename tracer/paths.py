@@ -81,6 +81,12 @@ def set_aside(path: Path) -> Path | None:
             f"cannot record into {path}: there is no directory {path.parent}; make it, or choose another place with "
             "--trace FILE"
         )
+    if path.is_symlink():
+        # The trace is put where the link leads, at the end: it is found out now whether it can be.
+        place = Path(os.path.realpath(path)).parent
+        if not os.access(place, os.W_OK | os.X_OK):
+            why = "there is no such directory" if not place.is_dir() else "it cannot be written to"
+            raise TraceError(f"cannot record into {path}: it is a link that leads into {place}: {why}")
     if path in (stream_path(path), ring_path(path)):
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
     killed = killed_path(path)

@@ -11,7 +11,7 @@ from tracer.rewrite import empty, summary_metadata, write_file
 from tracer.schema import dictionaries, trace_schema
 from tracer.stream import StreamWriter
 from vmspec.threads import Worker
-from vmspec.tracefiles import ring_path, stream_path
+from vmspec.tracefiles import RingLostError, ring_path, stream_path
 
 BUSY = 8192  # rows of a drain after which more may be waiting: a ring says only once that it has filled up
 INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
@@ -141,6 +141,8 @@ class Recorder:
                     "the trace is lost"
                 )
             kept = f"what was written until then is kept in {self.stream}"
+        if isinstance(error, RingLostError):
+            return TraceError(f"{error}; {kept}")
         return TraceError(
             f"cannot write {self.stream}: {reason(error)}; {kept}, what was not in {ring_path(self.path)}; "
             f"join them with: vmtrace recover {self.path} --output FILE (where there is room)"

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+class RingLostError(Exception):
+    """Somebody has cut a ring file short while a run recorded into it; the message says so."""
+
+
 def _base(path: Path) -> str:
     """The path without the suffix of any of a recording's files; another suffix is part of the name."""
     name = str(path)

@@ -26,7 +26,8 @@ class System:
         except PermissionError:
             raise HostError(f"no permission to open {path}: {_permission(path)}") from None
         except OSError as error:
-            raise HostError(f"{path} cannot be opened: {error.strerror}") from None
+            hint = "; allow more of them with ulimit -n" if error.errno == errno.EMFILE else ""
+            raise HostError(f"{path} cannot be opened: {error.strerror}{hint}") from None
 
     def check_api_version(self) -> None:
         """KVM_GET_API_VERSION must be 12, the only stable one."""

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -220,6 +221,64 @@ bool signals_catch(int number, enum signals_use use)
 void signals_release(int number)
 {
     sigaction(number, &before[number], NULL);
+}
+
+static struct {
+    void *start;
+    uint64_t size;
+    uint32_t *lost;
+} guarded[64];
+static struct sigaction unguarded; /* what SIGBUS did before */
+
+static void fault(int number, siginfo_t *info, void *context)
+{
+    int error = errno;
+
+    (void)context;
+    for (size_t i = 0; i < sizeof guarded / sizeof *guarded; i++) {
+        uint8_t *start = LOAD(guarded[i].start), *at = info->si_addr;
+        if (!start || info->si_code <= 0 || at < start || at >= start + guarded[i].size)
+            continue;
+        STORE(*guarded[i].lost, 1);
+        if (mmap(start, guarded[i].size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == start) {
+            errno = error;
+            return;
+        }
+    }
+    terminal_close();
+    sigaction(number, &unguarded, NULL);
+    raise(number); /* once this has returned, as it is blocked here */
+}
+
+bool memory_guard(void *start, uint64_t size, uint32_t *lost)
+{
+    struct sigaction action = {.sa_sigaction = fault, .sa_flags = SA_SIGINFO}, now;
+
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGBUS, NULL, &now) < 0)
+        return false;
+    if (!(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != fault) {
+        unguarded = now;
+        if (sigaction(SIGBUS, &action, NULL) < 0)
+            return false;
+    }
+    for (size_t i = 0; i < sizeof guarded / sizeof *guarded; i++) {
+        void *none = NULL;
+        if (LOAD(guarded[i].start))
+            continue;
+        guarded[i].size = size;
+        guarded[i].lost = lost;
+        if (__atomic_compare_exchange_n(&guarded[i].start, &none, start, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            return true;
+    }
+    return false;
+}
+
+void memory_unguard(void *start)
+{
+    for (size_t i = 0; i < sizeof guarded / sizeof *guarded; i++)
+        if (guarded[i].start == start)
+            STORE(guarded[i].start, NULL);
 }
 
 bool signals_leave(const char *path)

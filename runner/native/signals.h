@@ -29,6 +29,11 @@ void signals_release(int number);
 /* A file that is to be removed where a signal ends the process, NULL: none. False where the name is too long. */
 bool signals_leave(const char *path);
 
+/* Memory of a file that others may cut short. Where it is no longer there, a thread that touches it goes on with zeros in
+ * all of its place, and the first of `lost` is set. False where too many are guarded, or the signal has a handler. */
+bool memory_guard(void *start, uint64_t size, uint32_t *lost);
+void memory_unguard(void *start);
+
 /* There is one terminal at most: `fd`, which must be this session's own. */
 bool terminal_open(int fd);
 /* Make it raw, where this process is its foreground job; false where it is not. Cheap where it is raw already. */

@@ -520,6 +520,20 @@ def test_a_host_that_starts_no_more_threads(run_guest, monkeypatch, tmp_path, de
     assert ({path.name for path in tmp_path.iterdir()}, descriptors()) == ({"guest.toml", "input"}, before)
 
 
+def test_a_link_for_a_trace_that_leads_nowhere(run_guest, tmp_path):
+    (tmp_path / "guest.arrow").symlink_to("missing/boot.arrow")
+    with pytest.raises(TraceError, match=r"a link that leads into .*/missing: there is no such directory"):
+        run_guest(HLT)
+    assert {path.name for path in tmp_path.iterdir()} == {"guest.toml", "guest.arrow"}
+
+
+def test_a_link_for_a_trace_that_leads_to_no_file_yet(run_guest, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "guest.arrow").symlink_to("elsewhere/boot.arrow")
+    run_guest(HLT)
+    assert tracer.load(tmp_path / "elsewhere/boot.arrow").complete
+
+
 def test_a_trace_whose_name_is_needed_for_its_rings(run_guest, tmp_path):
     with pytest.raises(TraceError, match="name is needed while recording"):
         run_guest(HLT, trace={"path": "guest.ring"})

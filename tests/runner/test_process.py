@@ -129,7 +129,7 @@ def test_a_device_that_takes_a_standard_stream(start, write_spec, what, stream, 
     )  # fmt: skip
     process, _ = start(*(["--json"] if json else []), spec)
     output, error = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 0, (output, error)
     if json:
         assert (error, b'"kind": "halt"' in output) == (b"A", True)
     else:
@@ -225,6 +225,22 @@ def test_the_run_after_a_killed_one_tells_of_it(start, write_spec, tmp_path):
     process.wait()
     status, error = start(tmp_path / "guest.toml", "--timeout", "100ms")[1]()
     assert (status, "an earlier run was killed; it can be read after: vmtrace recover" in error) == (5, True)
+
+
+@pytest.mark.parametrize("size", [0, 4096, 1 << 21])
+def test_a_ring_file_that_is_cut_short_ends_the_run(start, write_spec, tmp_path, size):
+    process, end = start(write_spec(RUNNING, devices=[DEBUG]))
+    os.read(process.stdout.fileno(), 1)
+    os.truncate(tmp_path / "guest.ring", size)
+    status, error = end()
+    assert (status, "guest.ring was cut short while the guest ran" in error, "Traceback" in error) == (6, True, False)
+
+
+def test_a_sigbus_of_another_kind_is_one(start, write_spec):
+    process, end = start(write_spec(RUNNING, devices=[DEBUG]))
+    os.read(process.stdout.fileno(), 1)
+    process.send_signal(signal.SIGBUS)
+    assert end()[0] == -signal.SIGBUS
 
 
 def small_disk(directory, size, *command):
