@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -130,14 +131,80 @@ def spread(guest: Guest, count: int) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("name", GUESTS)
 def test_a_signal_at_any_line(name, number):
-    runs = sweep(GUESTS[name], spread(GUESTS[name], 25), number)
+    runs = sweep(GUESTS[name], spread(GUESTS[name], 12), number)
     assert [run for run in runs if run.wrong] == []
 
 
 @pytest.mark.parametrize("name", GUESTS)
 def test_two_signals_at_once_at_any_line(name):
-    runs = sweep(GUESTS[name], spread(GUESTS[name], 15), signal.SIGTERM, 2)
+    runs = sweep(GUESTS[name], spread(GUESTS[name], 8), signal.SIGTERM, 2)
     assert [run for run in runs if run.wrong] == []
+
+
+# A program of the user's own
+
+OWN = """
+import os, signal, sys, threading
+from runner.session import run
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+result = run(sys.argv[1])
+print(result.kind, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    print("nothing")
+except KeyboardInterrupt:
+    print("KeyboardInterrupt")
+"""
+
+
+def python(script: str, *arguments) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_ctrl_c_in_a_program_of_the_users_own_ends_its_run_only(write_spec):
+    done = python(OWN, write_spec(FLOOD))
+    assert (done.stdout, done.stderr) == ("interrupted True\nKeyboardInterrupt\n", "")
+
+
+HANGING = """
+import time
+from runner.devices import Device
+
+class Keep(Device):
+    def start(self):
+        print("starting", flush=True)
+        time.sleep(60)
+"""
+KEEPER = {"kind": "python", "class": "keep:Keep", "port": [0x80, 1]}
+INSISTING = """
+import os, signal, sys, threading
+from runner.session import run
+for when in (0.7, 1.2):
+    threading.Timer(when, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    run(sys.argv[1])
+except KeyboardInterrupt:
+    print("KeyboardInterrupt")
+"""
+
+
+def test_a_second_ctrl_c_ends_a_start_that_does_not_come_back(write_spec, tmp_path):
+    done = python(INSISTING, write_spec(HLT, devices=[KEEPER], files={"keep.py": HANGING}))
+    assert (done.stdout, done.stderr) == ("starting\nKeyboardInterrupt\n", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"guest.toml", "keep.py"}
+
+
+def test_a_second_signal_ends_a_vmrun_that_does_not_start(write_spec, tmp_path):
+    spec = write_spec(HLT, devices=[KEEPER], files={"keep.py": HANGING})
+    command = [sys.executable, "-m", "runner.cli", spec]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"starting\n"
+        for _ in range(2):
+            process.terminate()
+            time.sleep(0.2)
+        assert (process.wait(30), process.stderr.read()) == (-signal.SIGTERM, b"")
+    assert {path.name for path in tmp_path.iterdir()} == {"guest.toml", "keep.py"}
 
 
 @pytest.mark.soak
