@@ -95,6 +95,9 @@ def set_aside(path: Path) -> Path | None:
         stream_path(path): stream_path(killed),
         ring_path(path): ring_path(killed),
     }
+    for old in moves:
+        if exists(old) and not old.is_file():  # a pipe, say: no run has left that
+            raise TraceError(f"cannot record into {path}: {old}, whose name is needed, is not a regular file")
     try:
         if not any(exists(old) for old in moves):
             return None

@@ -1,6 +1,7 @@
 """Names beside a trace, and what a killed run left there."""
 
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,11 @@ def test_the_files_of_a_live_run_are_left_alone(tmp_path):
         with pytest.raises(TraceError, match="another vmrun is recording into"):
             set_aside(tmp_path / "boot.arrow")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["boot.arrows", "boot.ring"]
+
+
+@pytest.mark.parametrize("name", ["boot.arrows", "boot.ring", "boot.kernel.arrows"])
+def test_what_is_no_file_was_left_by_no_run(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(TraceError, match="is not a regular file"):
+        set_aside(tmp_path / "boot.arrow")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
