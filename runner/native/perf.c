@@ -166,12 +166,10 @@ static bool fits(const struct perf_format *format, uint64_t length)
     return true;
 }
 
-/* Go past what is no sample, counting what was lost, to the next one; its time becomes `next`, NOTHING where there is
- * none before `head`. */
+/* Go past what is no sample to the next one; its time becomes `next`, NOTHING where there is none before `head`. */
 static void advance(struct perf_ring *ring, uint64_t head)
 {
     struct perf_event_header header;
-    uint64_t words[2];
 
     for (; head - ring->cursor >= sizeof header && head - ring->cursor <= ring->size; ring->cursor += header.size) {
         copy(ring, ring->cursor, &header, sizeof header);
@@ -181,13 +179,8 @@ static void advance(struct perf_ring *ring, uint64_t head)
             copy(ring, ring->cursor + sizeof header, &ring->next, sizeof ring->next);
             return;
         }
-        if (header.type == PERF_RECORD_LOST && header.size >= sizeof header + sizeof words) {
-            copy(ring, ring->cursor + sizeof header, words, sizeof words); /* id, lost */
-            ring->lost += words[1];
-        } else if (header.type == PERF_RECORD_LOST_SAMPLES && header.size >= sizeof header + sizeof *words) {
-            copy(ring, ring->cursor + sizeof header, words, sizeof *words);
-            ring->lost += words[0];
-        } else if (header.type == PERF_RECORD_SAMPLE) {
+        if (header.type == PERF_RECORD_SAMPLE) {
+            ring->samples++;
             ring->unknown++;
         }
     }
@@ -282,6 +275,7 @@ uint64_t perf_drain(struct perf_ring *rings, uint32_t n, const struct perf_forma
         } else {
             ring->unknown++;
         }
+        ring->samples++;
         copy(ring, ring->cursor + offsetof(struct perf_event_header, size), &size, sizeof size);
         ring->cursor += size;
         advance(ring, heads[at]);

@@ -30,7 +30,7 @@ struct perf_ring {
     uint64_t *head, *tail; /* of struct perf_event_mmap_page */
     const uint8_t *data;
     uint64_t size; /* bytes of data, a power of two */
-    uint64_t lost; /* events the kernel had no room for */
+    uint64_t samples; /* taken out of the ring; what the kernel counted beyond them it had no room for */
     uint64_t unknown; /* records that no format describes, or that are shorter than theirs */
     uint64_t cursor, next; /* consumer: where the drain stands, the time of the record there */
     uint16_t vcpu;

@@ -140,12 +140,13 @@ def test_a_drain_stops_when_its_rows_are_full():
     assert [len(kernel.drain(2)) for _ in range(4)] == [2, 2, 1, 0]
 
 
-def test_lost_events_are_counted():
+def test_samples_are_counted_and_other_records_passed_over():
     kernel = Kernel()
     kernel.lose(7)
     kernel.sample(1500, raw_pio(1, 0))
     kernel.lose(3)
-    assert ([row.a for row in kernel.drain()], kernel.rings[0].lost) == ([1], 10)
+    kernel.sample(1501, b"")  # no format describes it
+    assert ([row.a for row in kernel.drain()], kernel.rings[0].samples, kernel.rings[0].unknown) == ([1], 2, 1)
 
 
 def test_rings_are_merged_in_the_order_of_time():
