@@ -5,28 +5,23 @@ Names are imported when they are first used: device models and boot loaders work
 
 from typing import TYPE_CHECKING
 
+from vmspec.host.exports import exports
+
 if TYPE_CHECKING:
     from runner.devices.device import DeviceError
     from runner.kvm.errors import HostError, KvmError
-    from runner.result import Result
-    from runner.session import run
+    from runner.machine.result import Result
+    from runner.session.session import run
 
 __all__ = ["DeviceError", "HostError", "KvmError", "Result", "run"]
 
-_PLACES = {
-    "DeviceError": "runner.devices.device",
-    "HostError": "runner.kvm.errors",
-    "KvmError": "runner.kvm.errors",
-    "Result": "runner.result",
-    "run": "runner.session",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(_PLACES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = exports(
+    __name__,
+    {
+        "DeviceError": "runner.devices.device",
+        "HostError": "runner.kvm.errors",
+        "KvmError": "runner.kvm.errors",
+        "Result": "runner.machine.result",
+        "run": "runner.session.session",
+    },
+)

@@ -1,4 +1,5 @@
-"""``vmrun``: the command. It turns results and errors into exit statuses and prose; all else is in runner.session."""
+"""``vmrun``: the command. It turns results and errors into exit statuses and prose; all else is in
+runner.session.session."""
 
 import argparse
 import errno
@@ -8,11 +9,12 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from runner.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
-from vmspec import SpecError, __version__, commandline
-from vmspec.pathtext import to_text
-from vmspec.printable import printable
-from vmspec.streams import abandon, held, open_streams
+from runner.machine.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
+from vmspec import SpecError, __version__
+from vmspec.host import commandline
+from vmspec.host.pathtext import to_text
+from vmspec.host.printable import printable
+from vmspec.host.streams import abandon, held, open_streams
 
 STATUSES = """exit status:
   0  the guest ended as the spec expects     4  the guest crashed
@@ -39,7 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the spec that the arguments name, say how it ended; returns the exit status."""
     try:
         from runner import signals
-        from runner.session import run
+        from runner.session.session import run
     except ImportError as error:
         if error.name != "runner.native._native":
             raise
@@ -48,7 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
     gc.freeze()
     from runner.devices.device import DeviceError
     from runner.kvm.errors import HostError, KvmError
-    from tracer.errors import TraceError
+    from tracer.format.errors import TraceError
     from vmspec.image.source import ImageError
 
     signals.catch_all()
@@ -137,7 +139,7 @@ def complain(error: object, status: int) -> int:
 def conclude(result: Result, recordable: bool) -> None:
     """The closing lines on standard error. ``recordable``: recording was not refused, and may be what was wanted."""
     if result.console and not result.console.endswith(b"\n") and sys.stdout.isatty():
-        from runner.console import Output
+        from runner.session.console import Output
 
         given_up = threading.Event()
         given_up.set()  # a terminal that nobody reads is not waited for

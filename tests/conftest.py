@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,7 +132,7 @@ def run_guest(write_spec: Callable[..., Path]) -> Callable[..., Any]:
     """
 
     def run(code: bytes | str, *, input: int | None = None, output: int | None = None, **spec: Any) -> Any:
-        from runner.session import run
+        from runner.session.session import run
 
         return run(write_spec(code, **spec), input=input, output=output)
 
@@ -143,7 +142,6 @@ def run_guest(write_spec: Callable[..., Path]) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Runs of vmrun in the lab; those that belong together are made in one stay there. See tests/lab/labruns.py."""
-    sys.path.insert(0, str(Path(__file__).parent / "lab"))
-    from labruns import Lab
+    from tests.lab.labruns import Lab
 
     return Lab(tmp_path_factory.mktemp("lab"))

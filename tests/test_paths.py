@@ -61,7 +61,7 @@ from runner.cli import main as vmrun
 from tracer import load
 from tracer.cli import main as vmtrace
 from vmspec.cli import main as vmspec
-from vmspec.pathtext import from_text
+from vmspec.host.pathtext import from_text
 
 given = lambda word: os.fsdecode(word) if isinstance(word, bytes) else word
 found = []

@@ -12,11 +12,11 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
-from tracer.errors import TraceError, TraceWarning
+from tracer.format.errors import TraceError, TraceWarning
 from vmspec import __version__
-from vmspec.commandline import Parser, complain
-from vmspec.streams import BROKEN_PIPE, abandon, open_streams
-from vmspec.tracefiles import exists, ring_path, stream_path
+from vmspec.host.commandline import Parser, complain
+from vmspec.host.streams import BROKEN_PIPE, abandon, open_streams
+from vmspec.trace.files import exists, ring_path, stream_path
 
 PROGRAM = "vmtrace"
 INTERRUPTED = 130  # the exit status that a shell reports of a command that SIGINT ended

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from vmspec import __version__
-from vmspec.commandline import Parser, complain
 from vmspec.document import Document
-from vmspec.printable import printable
-from vmspec.problems import SpecError
-from vmspec.streams import BROKEN_PIPE, abandon, open_streams
+from vmspec.host.commandline import Parser, complain
+from vmspec.host.printable import printable
+from vmspec.host.streams import BROKEN_PIPE, abandon, open_streams
+from vmspec.schema.problems import SpecError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from vmspec.show import dumps
+    from vmspec.show.dump import dumps
 
     # TOML is UTF-8, whatever the locale: where that is another, only what is the same in both.
     ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
@@ -89,7 +89,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from vmspec import render
+    from vmspec.show import render
 
     plan = Document.open(arguments.spec, arguments.set).plan()
     if arguments.json:
@@ -100,16 +100,16 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _keys(arguments: argparse.Namespace) -> int:
-    from vmspec import reference
+    from vmspec.show import reference
 
     print(reference.text(), end="")
     return 0
 
 
 def _schema(arguments: argparse.Namespace) -> int:
-    from vmspec.json_schema import schema
+    from vmspec.show.json_schema import json_schema
 
-    _print_json(schema())
+    _print_json(json_schema())
     return 0
 
 

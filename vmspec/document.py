@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from vmspec import overrides as override
-from vmspec import toml
-from vmspec.keypath import KeyPath, join, split
-from vmspec.models import Spec
-from vmspec.pathtext import to_text
-from vmspec.problems import Problem, SpecError
-from vmspec.tables import Table
-from vmspec.value import Here, TooManyProblemsError
+from vmspec.host.pathtext import to_text
+from vmspec.schema import overrides as override
+from vmspec.schema import toml
+from vmspec.schema.keypath import KeyPath, join, split
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.schema.tables import Table
+from vmspec.schema.value import Here, TooManyProblemsError
+from vmspec.spec.models import Spec
 
 if TYPE_CHECKING:
-    from vmspec.plan import Plan
-    from vmspec.positions import Place
+    from vmspec.plan.plan import Plan
+    from vmspec.schema.positions import Place
 
 # A spec is written by people; more is a mistake, such as the name of an image.
 LARGEST = 1 << 20
@@ -155,7 +155,7 @@ class Document:
 
     @cached_property
     def _places(self) -> "dict[KeyPath, Place]":
-        from vmspec.positions import find  # only what is wrong has to be located
+        from vmspec.schema.positions import find  # only what is wrong has to be located
 
         return find(self.text)
 

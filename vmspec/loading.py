@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vmspec.document import Document
-from vmspec.models import Spec
+from vmspec.spec.models import Spec
 
 
 def load(path: str | Path, overrides: Sequence[str] | str = ()) -> Spec:

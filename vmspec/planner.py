@@ -1,10 +1,13 @@
 """From a spec to its plan: the one place where everything a machine is made of is decided."""
 
-from vmspec import buses, features, flat, layout, linux, memory_map
+from vmspec import layout
+from vmspec.boot import flat, linux
 from vmspec.image import BzImage, Elf, ImageError, identify, opened
-from vmspec.models import Spec
-from vmspec.plan import Call, Placement, Plan, PlannedFile, Slot, Start
-from vmspec.problems import Problem, SpecError
+from vmspec.plan import features, memory_map
+from vmspec.plan import resources as buses
+from vmspec.plan.plan import Call, Placement, Plan, PlannedFile, Slot, Start
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.spec.models import Spec
 
 MEMORY_MAX = 1 << 52  # physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4)
 VCPUS_MAX = 254  # 8-bit APIC ids, of which 255 means all

@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent / "tests" / "guests"))
+sys.path.insert(0, str(HERE.parent.parent))
 
-import debian  # noqa: E402 - found through the path above
-import initrd  # noqa: E402
+from tests.guests import debian, initrd  # noqa: E402 - found through the path above
 
 
 def prepare(name: str = "6.1-cloud") -> Path:

@@ -10,8 +10,8 @@ import sys
 import pandas as pd
 
 import tracer
-from tracer.console import Console
-from vmspec.record import FLAGS
+from tracer.read.console import Console
+from vmspec.trace.record import FLAGS
 
 # A phase of the boot lasts from the first console line with its text to the next phase's.
 PHASES = {

@@ -8,10 +8,10 @@ import sys
 from runner.boot import acpi, bootparams, modes, mptable
 from runner.boot.images import Images
 from runner.memory import GuestMemory
-from runner.state import State
+from runner.x86.state import State
 from vmspec import layout
 from vmspec.image import ImageError
-from vmspec.plan import Placement, Plan
+from vmspec.plan.plan import Placement, Plan
 
 __all__ = ["Images", "State", "load"]
 

@@ -4,7 +4,7 @@ import struct
 
 from runner.boot import aml
 from vmspec import layout
-from vmspec.plan import Plan, PlannedDevice
+from vmspec.plan.plan import Plan, PlannedDevice
 
 OEM = b"VMRUN "
 OEM_TABLE = b"VMRUN   "

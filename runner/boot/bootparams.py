@@ -7,7 +7,7 @@ from collections.abc import Callable
 from runner.boot.images import Images
 from vmspec import layout
 from vmspec.image import ImageError, bzimage
-from vmspec.plan import Placement, Plan
+from vmspec.plan.plan import Placement, Plan
 
 # Offsets in boot_params; those from 0x1f1 on are the setup header's.
 ACPI_RSDP_ADDR = 0x070

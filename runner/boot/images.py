@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from vmspec.image.source import ImageError, Version, version
-from vmspec.plan import PlannedFile
+from vmspec.plan.plan import PlannedFile
 
 KEPT_MAX = 64 << 20
 CHUNK = 1 << 20  # bytes hashed at once, without the interpreter's lock

@@ -5,9 +5,9 @@ Intel SDM volume 3, chapters 2 to 4.
 
 import struct
 
-from runner.state import Segment, State, Table
+from runner.x86.state import Segment, State, Table
 from vmspec import layout
-from vmspec.plan import Entry
+from vmspec.plan.plan import Entry
 
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
            "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip

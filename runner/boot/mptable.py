@@ -7,7 +7,7 @@ import struct
 
 from runner.boot.acpi import ACTIVE_HIGH, ALL, LEVEL, OEM_TABLE, checksum
 from vmspec import layout
-from vmspec.plan import Plan
+from vmspec.plan.plan import Plan
 
 REVISION = 4
 PROCESSOR, BUS, IOAPIC, INTERRUPT, LOCAL_INTERRUPT = range(5)  # entry types

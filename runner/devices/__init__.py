@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from runner.devices.device import Attachment, Board, Bus, Device, DeviceError, Line
-from vmspec.plan import PlannedDevice
+from vmspec.plan.plan import PlannedDevice
 
 __all__ = ["Attachment", "Board", "Bus", "Device", "DeviceError", "Line", "make"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from vmspec.plan import Slot
-from vmspec.printable import PrintableError
+from vmspec.host.printable import PrintableError
+from vmspec.plan.plan import Slot
 
 
 class DeviceError(PrintableError):

@@ -60,7 +60,7 @@ class Neighbours(MetaPathFinder):
 
 
 def load(model: Any, directory: Path) -> Device:
-    """Make the device of a ``vmspec.devices.Python`` model, for a spec in ``directory``.
+    """Make the device of a ``vmspec.devices.models.Python`` model, for a spec in ``directory``.
 
     The file is run anew for each device, under a module name of its own, so specs in different directories may use the
     same names. It may import its neighbours while it is loaded. Raises DeviceError.

@@ -3,7 +3,7 @@
 import errno
 import os
 
-from vmspec.printable import PrintableError
+from vmspec.host.printable import PrintableError
 
 
 class KvmError(OSError):

@@ -4,10 +4,10 @@ import errno
 import os
 from pathlib import Path
 
-from runner.cpuid import CpuidEntry, completed
 from runner.kvm.errors import HostError, KvmError
 from runner.kvm.ioctl import call, ffi, lib
 from runner.kvm.vm import VM
+from runner.x86.cpuid import CpuidEntry, completed
 
 API_VERSION = 12
 

@@ -4,10 +4,10 @@ import mmap
 import os
 from typing import Any, NamedTuple
 
-from runner.cpuid import CpuidEntry
 from runner.kvm.ioctl import call, ffi, lib
 from runner.kvm.stats import Stats
-from runner.state import Segment, State, Table
+from runner.x86.cpuid import CpuidEntry
+from runner.x86.state import Segment, State, Table
 
 REGISTERS = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp",

@@ -1,7 +1,7 @@
 """Builds ``runner.native._native``: all C of the project, through cffi's API mode.
 
-``setup.py`` points cffi here. The record's C struct and constants are written from ``vmspec/record.py``, so there is
-one definition of them.
+``setup.py`` points cffi here. The record's C struct and constants are written from ``vmspec/trace/record.py``, so there
+is one definition of them.
 """
 
 import runpy
@@ -10,12 +10,12 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).parent
-RECORD = runpy.run_path(str(HERE.parent.parent / "vmspec" / "record.py"))
+RECORD = runpy.run_path(str(HERE.parent.parent / "vmspec" / "trace" / "record.py"))
 
 
 def record_header() -> str:
     """record.h: struct record and struct ring_control, the flags, the sizes they must have."""
-    lines = ["/* Written by runner/native/build.py from vmspec/record.py. */", "#include <stdint.h>"]
+    lines = ["/* Written by runner/native/build.py from vmspec/trace/record.py. */", "#include <stdint.h>"]
     for name, fields in (("record", "RECORD"), ("ring_control", "RING")):
         lines.append(f"struct {name} {{")
         lines += [f"    {field.ctype} {field.name}; /* {field.doc} */" for field in RECORD[fields]]

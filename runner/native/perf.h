@@ -7,7 +7,7 @@
 
 enum { PERF_FIELDS = 12 }; /* of one event that are kept */
 
-/* vmspec/kernel_record.py, SLOTS */
+/* vmspec/trace/tracepoints.py, SLOTS */
 enum perf_slot { SLOT_REASON, SLOT_RIP, SLOT_INFO1, SLOT_INFO2, SLOT_A, SLOT_B, SLOT_ISA, SLOTS };
 
 /* One field of a raw record, by the kernel's published format; 1, 2, 4 or 8 bytes. */

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tracer.buffers import Buffers
-from tracer.rewrite import BATCH_ROWS, LEVEL, empty, summary_metadata
-from tracer.schema import STORED, dictionaries, trace_schema
-from vmspec.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
+from tracer.format.schema import STORED, dictionaries, trace_schema
+from tracer.record.buffers import Buffers
+from tracer.record.rewrite import BATCH_ROWS, LEVEL, empty, summary_metadata
+from vmspec.trace.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
 
 BUILD = Path("build/bench")
 VCPUS = 2

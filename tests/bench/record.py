@@ -1,7 +1,7 @@
 """What recording costs in C: the cycles of one record, opened, filled and published."""
 
 from runner.native import _native
-from runner.rings import Rings
+from runner.recording.rings import Rings
 from tests.bench.figure import Figure
 
 ffi, lib = _native.ffi, _native.lib

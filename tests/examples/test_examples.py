@@ -42,7 +42,7 @@ def copy(tmp_path):
 @pytest.mark.kvm
 @pytest.mark.parametrize("example", RUN, ids=[spec for _, spec, *_ in RUN])
 def test_example(copy, example):
-    from runner.session import run
+    from runner.session.session import run
 
     folder, spec, console, end, status, devices = example
     result = run(copy(folder) / spec)
@@ -53,7 +53,7 @@ def test_example(copy, example):
 
 @pytest.mark.kvm
 def test_another_number_makes_hello_print_another_digit(copy):
-    from runner.session import run
+    from runner.session.session import run
 
     result = run(copy("hello") / "hello.toml", overrides=("boot.registers.rbx=5",))
     assert (result.console, result.status) == (b"7\n", 1)
@@ -61,7 +61,7 @@ def test_another_number_makes_hello_print_another_digit(copy):
 
 @pytest.mark.kvm
 def test_mmio_tells_claimed_from_unclaimed(copy):
-    from runner.session import run
+    from runner.session.session import run
 
     rows = tracer.load(run(copy("mmio") / "mmio.toml").trace).table.to_pylist()
     assert [(row["device"], row["data"]) for row in rows if row["addr"] in (0xD0000020, 0xE0000000)] == [

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import debian
+from tests.guests import debian
 
 INIT = Path(__file__).with_name("initrd-init")
 

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tracer
+from tests.guests import debian
 from vmspec.document import Document
-from vmspec.record import REASONS
+from vmspec.trace.record import REASONS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LINUX = ROOT / "examples" / "linux"
 
-sys.path.insert(0, str(HERE.parent / "guests"))
-
-import debian  # noqa: E402 - found through the path above
 
 HOSTS = ("amd", "intel")
 LAB_FAILED = 125  # the lab's exit status when the emulated host crashed or stood still

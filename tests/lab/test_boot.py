@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from labruns import INTEL, MATRIX, SAMPLE
+
+from tests.lab.labruns import INTEL, MATRIX, SAMPLE
 
 pytestmark = pytest.mark.lab
 

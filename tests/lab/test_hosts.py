@@ -4,13 +4,13 @@ import re
 from collections import Counter
 
 import pytest
-from flatguests import GUESTS
-from labruns import HOSTS
 
+from tests.lab.flatguests import GUESTS
+from tests.lab.labruns import HOSTS
 from tracer.analysis.kernel import by_handling, by_reason, by_vcpu, notes, summed
-from tracer.events import described
-from vmspec.exit_codes import ISA_SVM, ISA_VMX
-from vmspec.record import FLAGS
+from tracer.show.events import described
+from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX
+from vmspec.trace.record import FLAGS
 
 pytestmark = pytest.mark.lab
 

@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hosts.image import Tree, distributions, escaped, libraries, write
-from hosts.intel import CYLINDER, SHARE, STREAMS, partitions
-from hosts.job import debian
+
+from tests.lab.hosts.image import Tree, distributions, escaped, libraries, write
+from tests.lab.hosts.intel import CYLINDER, SHARE, STREAMS, partitions
+from tests.lab.hosts.job import debian
 
 
 @pytest.fixture

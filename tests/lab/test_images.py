@@ -1,15 +1,10 @@
 """Files of Debian's packages that are given as kernels by mistake."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
+from tests.guests import debian
 from vmspec import SpecError, loads
 from vmspec.planner import plan
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "guests"))
-import debian
 
 pytestmark = pytest.mark.lab
 

@@ -7,7 +7,7 @@ import pytest
 
 from tracer.analysis.account import account
 from tracer.analysis.kernel import by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
-from vmspec.exit_codes import ISA_SVM, ISA_VMX
+from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX
 
 pytestmark = pytest.mark.lab
 

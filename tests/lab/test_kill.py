@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from labruns import KILLS
 
 import tracer
-from tracer.ringfile import RingFile
+from tests.lab.labruns import KILLS
+from tracer.read.ringfile import RingFile
 
 pytestmark = pytest.mark.lab
 

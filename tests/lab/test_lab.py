@@ -17,7 +17,7 @@ loader = SourceFileLoader("lab", {str(LAB)!r})
 lab = sys.modules["lab"] = importlib.util.module_from_spec(importlib.util.spec_from_loader("lab", loader))
 loader.exec_module(lab)
 lab.Amd.silence = lab.Intel.silence = 1
-from hosts import image
+from tests.lab.hosts import image
 image.contents = lambda job: image.Tree()
 sys.exit(lab.main())
 """

@@ -6,8 +6,8 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pytest
-from labruns import SAMPLE
 
+from tests.lab.labruns import SAMPLE
 from tracer.analysis.summary import summarise
 
 pytestmark = pytest.mark.lab

@@ -4,11 +4,10 @@ import random
 import struct
 from pathlib import Path
 
-from tracefakes import Rings, numbered
-
+from tests.fakes.tracefakes import Rings, numbered
 from tests.mutated import bytesmutation
 from tests.mutated.watch import statuses
-from vmspec.record import HEADER, PAGE, RING
+from vmspec.trace.record import HEADER, PAGE, RING
 
 PLACES = (
     *range(0, 8 * len(HEADER), 8),
@@ -22,9 +21,8 @@ class RingFiles:
     """Good ring files, and mutations of them."""
 
     def __init__(self, folder: Path) -> None:
-        from tracefakes import DEVICES, METADATA, pytest_fail
-
-        from tracer.recorder import Recorder
+        from tests.fakes.tracefakes import DEVICES, METADATA, pytest_fail
+        from tracer.record.recorder import Recorder
 
         self.folder = folder
         self.ring, self.stream, self.trace = (folder / f"x.{suffix}" for suffix in ("ring", "arrows", "arrow"))

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from kernelfakes import RAN, ROWS, STORY, record
-from smallboot import IMAGES, SPEC, SUMMARY, exits_of_a_boot
-from tracefakes import METADATA, TSC_KHZ, TSC_START, numbered, record_all
 
 import tracer
+from tests.fakes.kernelfakes import RAN, ROWS, STORY, record
+from tests.fakes.smallboot import IMAGES, SPEC, SUMMARY, exits_of_a_boot
+from tests.fakes.tracefakes import METADATA, TSC_KHZ, TSC_START, numbered, record_all
 from tests.mutated import bytesmutation, oddities
 from tests.mutated.watch import statuses
-from tracer.messages import KEY_SEAL, CutError, DamageError, next_message, seal
-from tracer.rewrite import empty, summary_metadata
-from tracer.schema import trace_schema
-from tracer.sealing import SealedWriter
-from vmspec.tracefiles import kernel_path, kernel_stream_path, stream_path
+from tracer.format.messages import KEY_SEAL, CutError, DamageError, next_message, seal
+from tracer.format.schema import trace_schema
+from tracer.format.sealing import SealedWriter
+from tracer.record.rewrite import empty, summary_metadata
+from vmspec.trace.files import kernel_path, kernel_stream_path, stream_path
 
 OUT = "OUT"
 COMMANDS = (

@@ -15,8 +15,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tracer"))  # the fakes
-
 from tests.mutated.images import Images
 from tests.mutated.rings import RingFiles
 from tests.mutated.specs import Specs

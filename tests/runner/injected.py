@@ -38,7 +38,7 @@ class Injector:
         name = frame.f_code.co_filename
         if not name.startswith(TRACED):
             return None
-        self.ended = self.ended or (frame.f_code.co_name == "_finish" and name.endswith("runner/session.py"))
+        self.ended = self.ended or (frame.f_code.co_name == "_finish" and name.endswith("runner/session/session.py"))
         return self.lines
 
     def lines(self, frame, event, argument):

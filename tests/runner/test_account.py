@@ -10,12 +10,12 @@ import pytest
 
 import tracer
 from runner.native import _native
-from runner.rings import Rings
+from runner.recording.rings import Rings
 from tracer.analysis.account import account
 from tracer.analysis.summary import summarise
 from tracer.analysis.timeline import timeline
-from tracer.recovery import recover
-from tracer.ringfile import RingFile
+from tracer.read.recovery import recover
+from tracer.read.ringfile import RingFile
 
 PARTS = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns")
 PRINT = "ba f8 03 b0 61 ee b0 0a ee"  # "a" and a line feed to COM1
@@ -101,7 +101,7 @@ class Keep(Device):
 
 @pytest.mark.kvm
 def test_the_time_of_a_device_that_does_not_come_back_is_handling(run_guest, monkeypatch):
-    monkeypatch.setattr("runner.machine.PATIENCE", 0.2)
+    monkeypatch.setattr("runner.machine.machine.PATIENCE", 0.2)
     begin = time.monotonic()
     result = run_guest("ba 00 03 ec f4", vm={"timeout": "300ms"}, files={"keep.py": SLOW}, devices=[KEEPER])
     time.sleep(max(2.5 - (time.monotonic() - begin), 0))  # the thread comes back to a machine that is still there

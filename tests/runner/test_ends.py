@@ -9,12 +9,12 @@ import pytest
 import tracer
 from runner.devices.device import Device, DeviceError
 from runner.kvm.errors import HostError
-from runner.state import Segment, State
-from runner.vcpu import VcpuThread
-from tracer.errors import TraceError
-from vmspec.devices import Range
-from vmspec.plan import PlannedDevice
-from vmspec.record import FLAGS
+from runner.machine.vcpu import VcpuThread
+from runner.x86.state import Segment, State
+from tracer.format.errors import TraceError
+from vmspec.devices.models import Range
+from vmspec.plan.plan import PlannedDevice
+from vmspec.trace.record import FLAGS
 
 pytestmark = pytest.mark.kvm
 
@@ -321,7 +321,7 @@ def test_a_crash_stays_one_where_a_device_fails_as_well(run_guest):
 
 @pytest.mark.parametrize("method", ["room", "receive"])
 def test_input_that_a_device_fails_to_take(method):
-    from runner.bus import Buses
+    from runner.machine.bus import Buses
 
     class Failing(Device):
         def room(self):
@@ -347,7 +347,7 @@ def test_input_that_a_device_fails_to_take(method):
 # The access that a vCPU's device is still thinking about is not complete, and not recorded.
 @pytest.mark.parametrize(("method", "recorded"), [("write", []), ("written", [(0x80,)])])
 def test_a_device_that_does_not_come_back(run_guest, monkeypatch, method, recorded):
-    monkeypatch.setattr("runner.machine.PATIENCE", 0.2)
+    monkeypatch.setattr("runner.machine.machine.PATIENCE", 0.2)
     begin = time.monotonic()
     result = run_guest(
         f"e6 80 {SPIN}", vm={"timeout": "300ms"}, devices=[KEEPER | {"port": [0x80, 1]}],
@@ -416,7 +416,7 @@ def test_a_device_that_cannot_start(run_guest, failure):
 
 
 def test_an_event_that_asks_for_the_end(write_spec):
-    from runner.session import run
+    from runner.session.session import run
 
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
@@ -425,7 +425,7 @@ def test_an_event_that_asks_for_the_end(write_spec):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_interrupt_while_the_run_begins(run_guest, monkeypatch, when):
-    from runner.session import Session
+    from runner.session.session import Session
 
     started = Session._started
 
@@ -440,7 +440,7 @@ def test_an_interrupt_while_the_run_begins(run_guest, monkeypatch, when):
 
 
 def test_an_interrupt_while_the_threads_end(run_guest, monkeypatch):
-    from runner.machine import Machine
+    from runner.machine.machine import Machine
 
     stop, calls = Machine._stop, []
 
@@ -541,7 +541,7 @@ def test_a_trace_whose_name_is_needed_for_its_rings(run_guest, tmp_path):
 
 
 def test_a_trace_that_another_run_is_writing(write_spec):
-    from runner.session import run
+    from runner.session.session import run
 
     spec = write_spec(SPIN, vm={"timeout": "1500ms"})
     other = threading.Thread(target=run, args=(spec,))

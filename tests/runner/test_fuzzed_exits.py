@@ -7,13 +7,13 @@ import threading
 
 import pytest
 
-from runner.bus import Buses
 from runner.devices import Board, make
 from runner.devices.device import Attachment, Device
 from runner.devices.serial import HOST_BUFFER
-from runner.rings import Rings
-from vmspec.devices import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Range, Serial
-from vmspec.plan import PlannedDevice, Slot
+from runner.machine.bus import Buses
+from runner.recording.rings import Rings
+from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Range, Serial
+from vmspec.plan.plan import PlannedDevice, Slot
 
 KINDS = {"serial": Serial, "i8042": I8042, "rtc": RTC, "acpi": ACPI, "debug-port": DebugPort, "post-port": PostPort,
          "debug-exit": DebugExit}  # fmt: skip

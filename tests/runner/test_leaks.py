@@ -34,7 +34,7 @@ def mappings():
 
 @MANY
 def test_runs_in_one_process(write_spec, tmp_path, runs):
-    from runner.session import run
+    from runner.session.session import run
 
     (tmp_path / "input").write_bytes(b"")
     spec = write_spec(CODE, **ALL)
@@ -50,7 +50,7 @@ def test_runs_in_one_process(write_spec, tmp_path, runs):
 
 def test_a_run_shows_in_what_is_held(write_spec, tmp_path):
     """The test above can fail: during a run there is more."""
-    from runner.session import run
+    from runner.session.session import run
 
     (tmp_path / "input").write_bytes(b"")
     spec = write_spec("eb fe", **ALL | {"vm": {"timeout": "500ms"}})

@@ -8,7 +8,7 @@ import pytest
 import tracer
 import vmspec
 from runner import run
-from vmspec.record import FLAGS
+from vmspec.trace.record import FLAGS
 
 pytestmark = pytest.mark.kvm
 

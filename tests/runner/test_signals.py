@@ -145,7 +145,7 @@ def test_two_signals_at_once_at_any_line(name):
 
 OWN = """
 import os, signal, sys, threading
-from runner.session import run
+from runner.session.session import run
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 result = run(sys.argv[1])
 print(result.kind, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
@@ -179,7 +179,7 @@ class Keep(Device):
 KEEPER = {"kind": "python", "class": "keep:Keep", "port": [0x80, 1]}
 INSISTING = """
 import os, signal, sys, threading
-from runner.session import run
+from runner.session.session import run
 for when in (0.7, 1.2):
     threading.Timer(when, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:

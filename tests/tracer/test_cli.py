@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tracefakes import Rings, exit_, numbered, record_all
 
+from tests.fakes.tracefakes import Rings, exit_, numbered, record_all
 from tracer.cli import main
 
 ROOT = Path(__file__).parents[2]

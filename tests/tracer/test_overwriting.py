@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tracefakes import METADATA, exit_, record_all
 
-from tracer import atomic
+from tests.fakes.tracefakes import METADATA, exit_, record_all
 from tracer.cli import main
-from tracer.errors import TraceError
-from tracer.recovery import recover
+from tracer.format import atomic
+from tracer.format.errors import TraceError
+from tracer.read.recovery import recover
 
 ROOT = Path(__file__).parents[2]
 

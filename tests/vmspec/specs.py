@@ -5,9 +5,9 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from vmspec.devices import ACPI, I8042, KINDS, RTC, DebugExit, DebugPort, Device, PostPort, Python, Serial
-from vmspec.guest_values import REGISTERS
-from vmspec.models import CPU, ENDS, VM, Boot, Expect, Spec, Trace
+from vmspec.devices.models import ACPI, I8042, KINDS, RTC, DebugExit, DebugPort, Device, PostPort, Python, Serial
+from vmspec.schema.guest_values import REGISTERS
+from vmspec.spec.models import CPU, ENDS, VM, Boot, Expect, Spec, Trace
 
 WORD = (1 << 64) - 1
 

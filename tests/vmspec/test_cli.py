@@ -59,7 +59,7 @@ def test_plan_prints_json(good, capsys):
 
 def test_schema_prints_the_schema(capsys):
     assert main(["schema"]) == 0
-    assert json.loads(capsys.readouterr().out) == vmspec.schema()
+    assert json.loads(capsys.readouterr().out) == vmspec.json_schema()
 
 
 @pytest.mark.parametrize("command", ["show", "plan", "check"])

@@ -7,7 +7,7 @@ import pytest
 
 import vmspec
 from vmspec.document import LARGEST, Document
-from vmspec.problems import Problem, SpecError
+from vmspec.schema.problems import Problem, SpecError
 
 GOOD = """\
 [vm]

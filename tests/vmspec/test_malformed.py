@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.vmspec.specs import specs, toml_values
 from vmspec.document import Document
-from vmspec.problems import Problem, SpecError
-from vmspec.show import dumps
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.show.dump import dumps
 
 KNOWN = ["vm", "boot", "device", "kind", "memory", "code", "kernel", "port", "options", "com", "class", "time", "exit"]
 FRAGMENTS = ["[", "]", "[[", "{", "}", "=", '"', "'", '"""', "#", "\n", "\\", ",", ".", "\0", "é", "-1", "nan", "1e999"]

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 from vmspec.document import Document
-from vmspec.problems import Problem, SpecError
+from vmspec.schema.problems import Problem, SpecError
 
 # VMRUN_MUTATIONS raises the number of inputs for a soak run.
 MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "400"))

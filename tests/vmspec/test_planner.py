@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.vmspec import specs
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices import ACPI, I8042, RTC, DebugExit, Python, Serial
-from vmspec.models import CPU, VM, Boot, Expect, Spec
-from vmspec.plan import Plan
+from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, Python, Serial
+from vmspec.plan.plan import Plan
 from vmspec.planner import plan
-from vmspec.problems import Problem, SpecError
-from vmspec.render import as_dict
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.show.render import as_dict
+from vmspec.spec.models import CPU, VM, Boot, Expect, Spec
 
 GOLDEN = Path(__file__).parent / "golden"
 HLT = b"\xf4"

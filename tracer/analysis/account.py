@@ -19,11 +19,11 @@ from typing import Any
 
 from attrs import frozen
 
+from tracer.analysis.counters import counters
 from tracer.analysis.scan import Grouping, grouped, regroup, scan
-from tracer.counters import counters
-from tracer.reader import Trace
-from tracer.rowfile import ALL, BACKWARDS
-from vmspec.record import FLAGS
+from tracer.format.rowfile import ALL, BACKWARDS
+from tracer.read.reader import Trace
+from vmspec.trace.record import FLAGS
 
 LATEST = 1 << 62  # ns; what a trace says beyond that is damage
 VCPUS = 1 << 16  # a row can number so many

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from tracer.analysis.meeting import END, WIDTH, hashes, meeting, pieces
 from tracer.analysis.streams import Splitter, Stream
-from tracer.reader import Trace
+from tracer.read.reader import Trace
 
 SLICE = 4096  # rows compared at once
 RUN = 32  # equal rows in a row that end a difference

@@ -12,9 +12,9 @@ from tracer.analysis.runs import metadata, metadata_schema
 from tracer.analysis.tables import field, named_schema, with_names
 from tracer.analysis.timeline import timeline
 from tracer.analysis.totals import changes, changes_schema, totals
-from tracer.console import Console
-from tracer.reader import Trace
-from vmspec.record import FLAGS
+from tracer.read.console import Console
+from tracer.read.reader import Trace
+from vmspec.trace.record import FLAGS
 
 ADDRESS = ("device", "reason", "addr", "direction")
 COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payload", "device")

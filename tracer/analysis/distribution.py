@@ -22,9 +22,9 @@ from attrs import frozen
 from tracer.analysis.runs import length_ns
 from tracer.analysis.tables import field
 from tracer.analysis.totals import by, totals
-from tracer.console import Console
-from tracer.errors import TraceError
-from tracer.reader import Trace, load
+from tracer.format.errors import TraceError
+from tracer.read.console import Console
+from tracer.read.reader import Trace, load
 
 NORMAL = 1.4826  # 1 / the 75th percentile of the standard normal distribution
 FEW = 5  # runs of a side below which a spread is a poor estimate

@@ -3,7 +3,7 @@
 The handling time of an exit is ``t_entry - t_exit``: from the return of KVM_RUN to the next call. Columns have the
 names and meanings of ``perf kvm stat report`` where they are the same thing. There a sample is one exit, and its time
 goes from the exit of the guest to its next entry, whoever handled it; here it is the part of that outside KVM_RUN, and
-exits that the kernel handles itself are not samples (:mod:`tracer.counters` counts them).
+exits that the kernel handles itself are not samples (:mod:`tracer.analysis.counters` counts them).
 
 Quantiles come from a histogram whose buckets are the float32 of the time with 7 of its 23 mantissa bits: 128 buckets
 per power of two, each of a relative width below 0.79 %. Of each bucket the number, the least and the greatest time are
@@ -17,7 +17,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from tracer.analysis.scan import Grouping, regroup, scan
-from tracer.reader import Trace
+from tracer.read.reader import Trace
 
 KEYS = ("reason", "device", "addr", "direction", "size", "vcpu", "rip")
 SHIFT = 23 - 7  # of a float32's bits: what is left is the bucket

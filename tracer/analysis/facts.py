@@ -4,8 +4,9 @@ from collections import Counter
 from typing import Any
 
 from tracer.analysis.account import run_end
-from tracer.reader import Trace, machine_name, read_json
-from vmspec.pathtext import to_text
+from tracer.read.metadata import machine_name, read_json
+from tracer.read.reader import Trace
+from vmspec.host.pathtext import to_text
 
 STORED_BYTES = 64  # of a record in the ring
 

@@ -9,7 +9,7 @@ from attrs import frozen
 from tracer.analysis.exits import Tally, grouping, schema
 from tracer.analysis.scan import scan
 from tracer.analysis.symbols import namer
-from tracer.reader import Trace
+from tracer.read.reader import Trace
 
 BY = ("reason", "device", "addr", "direction", "size", "vcpu")
 

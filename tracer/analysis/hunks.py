@@ -7,7 +7,7 @@ from attrs import frozen
 
 from tracer.analysis.alignment import Alignment
 from tracer.analysis.tables import field
-from tracer.reader import Trace
+from tracer.read.reader import Trace
 
 BLOCK_ROWS = 8  # rows of each side of a block that are shown; the rest are counted
 HUNK_ROWS = 40  # rows shown around a first difference, at most
@@ -111,7 +111,7 @@ def rows_schema() -> Any:
     """One row for each line of a hunk: the trace's columns after these."""
     import pyarrow as pa
 
-    from tracer.schema import trace_schema
+    from tracer.format.schema import trace_schema
 
     number = pa.int64()
     columns = [c for c in trace_schema({}, []) if c.name != "vcpu"]

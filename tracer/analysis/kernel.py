@@ -9,7 +9,7 @@ from typing import Any
 from tracer.analysis.account import Account
 from tracer.analysis.kernel_spans import CAME, EXIT, LOST, OPEN, ROW, START, USERSPACE, kernel_of, spans
 from tracer.analysis.tables import schema, table
-from tracer.reader import Trace
+from tracer.read.reader import Trace
 
 # Of a vCPU: the account of time, with what it has as KVM_RUN in four: waiting, guest, kernel, halted.
 TIME = (

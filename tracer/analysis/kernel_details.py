@@ -1,6 +1,6 @@
 """What the kernel's own events were about: MSRs, CPUID leaves, ports, memory, interrupts, by name.
 
-The fields are those of the kernel's tracepoints (arch/x86/kvm/trace.h), as ``vmspec.kernel_record`` places them.
+The fields are those of the kernel's tracepoints (arch/x86/kvm/trace.h), as ``vmspec.trace.tracepoints`` places them.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from tracer.decode import name
 from tracer.decode.cpuid import WITH_SUBLEAVES, leaf_name
 from tracer.decode.msr import msr_name
 from tracer.decode.register import READ, WRITE
-from tracer.reader import Trace
+from tracer.read.reader import Trace
 
 KEPT = 1 << 16  # different things that are told apart; a guest can make any number
 REGION = (1 << 21) - 1  # page faults are counted by 2 MiB

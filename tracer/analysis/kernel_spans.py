@@ -12,9 +12,9 @@ from typing import Any
 
 from tracer.analysis.account import Account, Life, account
 from tracer.analysis.tables import schema
-from tracer.errors import TraceError
-from tracer.kernelfile import KernelTable
-from tracer.reader import Trace
+from tracer.format.errors import TraceError
+from tracer.read.kernelfile import KernelTable
+from tracer.read.reader import Trace
 
 ENTRY, EXIT, USERSPACE = "kvm_entry", "kvm_exit", "kvm_userspace_exit"
 ROW = "row"  # an exit of the trace, in the stream of events

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from tracer.console import Console, Line
-from tracer.reader import Trace
+from tracer.read.console import Console, Line
+from tracer.read.reader import Trace
 
 # printk pads its times with blanks; hexadecimal numbers have 0x, or a digit among at least four.
 NUMBER = re.compile(r" *(?:0x[0-9a-fA-F]+|(?=[a-fA-F]*[0-9])[0-9a-fA-F]{4,}\b|[0-9]+)")

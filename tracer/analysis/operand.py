@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from vmspec.record import Column
+from vmspec.trace.record import Column
 
 DIGITS = 37  # of the decimals; pyarrow adds a digit for the result of an addition, and 38 fit in 128 bits
 LARGEST = 10 ** (DIGITS - 1)

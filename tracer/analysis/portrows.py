@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tracer.devicenames import kind_of
-from tracer.reader import Trace
+from tracer.format.devicenames import kind_of
+from tracer.read.reader import Trace
 
 COLUMNS = ("t_exit", "addr", "size", "count", "direction", "data", "payload", "device")
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from tracer.analysis.account import run_end
 from tracer.analysis.tables import field
-from tracer.reader import Trace, read_json
+from tracer.read.metadata import read_json
+from tracer.read.reader import Trace
 
 DEPTH = 8  # of nested JSON that is taken apart; what lies deeper is compared as one value
 OWN_NAME = "trace.path"  # each trace has its own, which is no difference of the runs

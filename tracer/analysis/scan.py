@@ -13,8 +13,8 @@ from typing import Any
 from attrs import define, field, frozen
 
 from tracer.analysis.chunks import ROWS, coded
-from tracer.reader import Trace
-from tracer.rewrite import empty
+from tracer.read.reader import Trace
+from tracer.record.rewrite import empty
 
 WORKERS = 2
 GROUPS = 1 << 18  # groups kept of one grouping

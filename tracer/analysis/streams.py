@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tracer.reader import Trace
+from tracer.read.reader import Trace
 
 
 class Names:

@@ -6,14 +6,14 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.account import SUMS, Account, account_of, balance, rows_of
+from tracer.analysis.counters import Counters, counters, numbers, reconcile
 from tracer.analysis.exits import Tally, grouping
 from tracer.analysis.exits import schema as exits_schema
 from tracer.analysis.scan import Grouping, scan
 from tracer.analysis.tables import named_schema, schema, table, with_names
-from tracer.counters import Counters, counters, numbers, reconcile
-from tracer.reader import Trace
-from vmspec.record import FLAGS
-from vmspec.tracefiles import exists, kernel_path
+from tracer.read.reader import Trace
+from vmspec.trace.files import exists, kernel_path
+from vmspec.trace.record import FLAGS
 
 MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is one
 PLACE = ("device", "reason", "addr", "direction", "size")

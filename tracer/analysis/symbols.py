@@ -9,12 +9,13 @@ from typing import Any
 
 from attrs import frozen
 
-from tracer.console import Console
-from tracer.errors import TraceError
-from tracer.reader import Trace, read_json
+from tracer.format.errors import TraceError
+from tracer.read.console import Console
+from tracer.read.metadata import read_json
+from tracer.read.reader import Trace
+from vmspec.host.pathtext import from_text
 from vmspec.image.source import ImageError, opened
 from vmspec.image.symbols import Symbols, read
-from vmspec.pathtext import from_text
 
 # Documentation/arch/x86/x86_64/mm.rst: the kernel image's range, and its modules' after it.
 KERNEL, MODULES = 0xFFFF_FFFF_8000_0000, 0xFFFF_FFFF_C000_0000

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracer.decode import named
-from tracer.errors import TraceError
+from tracer.format.errors import TraceError
 
 Columns = Sequence[tuple[str, str, str, str]]
 

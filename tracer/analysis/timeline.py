@@ -14,11 +14,11 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.account import run_end
+from tracer.analysis.merge import machines
 from tracer.analysis.tables import schema, table
-from tracer.console import Console, Line
-from tracer.errors import TraceError
-from tracer.merge import machines
-from tracer.reader import Trace
+from tracer.format.errors import TraceError
+from tracer.read.console import Console, Line
+from tracer.read.reader import Trace
 
 # Documentation/admin-guide/kernel-parameters (printk.time), and the caller that CONFIG_PRINTK_CALLER adds.
 KERNEL_TIME = re.compile(r"^(?:<\d+>)?\[ *(\d{1,9})\.(\d{6})\](?:\[ *[CT]\d+\])? ?")

@@ -5,7 +5,7 @@ from typing import Any
 
 from tracer.analysis.scan import Grouping, regroup, scan
 from tracer.analysis.tables import field
-from tracer.reader import Trace
+from tracer.read.reader import Trace
 
 KEYS = ("reason", "device", "addr", "direction")
 # What is counted of a kind, from rows :func:`with_handling`.

@@ -2,7 +2,8 @@
 
 ``device == 'serial0' and size > 1``, ``reason in ('io', 'mmio') and handling > 50us``, ``UNCLAIMED and addr >= 0xcf8``.
 
-- Names: those of :mod:`tracer.vocabulary` but ``payload``; the bits of ``flags`` by name, which are true or false.
+- Names: those of :mod:`tracer.format.vocabulary` but ``payload``; the bits of ``flags`` by name, which are true or
+  false.
 - Values: integers in any base, times with a unit (``100ns``, ``5us``, ``1.5ms``, ``2s``), texts in quotes, True, False.
 - Comparisons: ``== != < <= > >=``, also chained; ``in`` and ``not in`` a list of values, or a text within a text.
 - ``and``, ``or``, ``not``; of arithmetic ``+ - *`` and the bits' ``&`` and ``|``. Numbers are whole and do not wrap.
@@ -22,12 +23,12 @@ from attrs import evolve, frozen
 
 from tracer.analysis.operand import FALSE, TRUE, Operand, Unfit, number, text
 from tracer.decode.names import listed, possible
-from tracer.devicenames import called
-from tracer.errors import TraceError
-from tracer.schema import NO_DEVICE
-from tracer.vocabulary import EXIT, FORMER, SOURCES, nearest
-from vmspec.printable import printable
-from vmspec.record import DIRECTIONS, FLAGS, REASONS
+from tracer.format.devicenames import called
+from tracer.format.errors import TraceError
+from tracer.format.schema import NO_DEVICE
+from tracer.format.vocabulary import EXIT, FORMER, SOURCES, nearest
+from vmspec.host.printable import printable
+from vmspec.trace.record import DIRECTIONS, FLAGS, REASONS
 
 LENGTH = 2000  # characters of an expression
 DEPTH = 40  # of its nesting
@@ -67,8 +68,9 @@ class HasDevices(Protocol):
 class Filter:
     """A compiled expression. ``columns`` are the trace's columns that it needs, in the trace's order.
 
-    ``decoded``: it reads columns that the trace does not have, so it takes batches of :func:`tracer.events.described`.
-    ``parts`` are the conditions that it joins by ``and``, each a filter of its own; none where there is one condition.
+    ``decoded``: it reads columns that the trace does not have, so it takes batches of
+    :func:`tracer.show.events.described`. ``parts`` are the conditions that it joins by ``and``, each a filter of its
+    own; none where there is one condition.
     """
 
     text: str

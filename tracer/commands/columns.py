@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from tracer.errors import TraceError
-from tracer.output import add_formats, show
-from tracer.vocabulary import UNITS, exit_schema, nearest
-from vmspec.record import FLAG_DOCS
+from tracer.format.errors import TraceError
+from tracer.format.vocabulary import UNITS, exit_schema, nearest
+from tracer.show.output import add_formats, show
+from vmspec.trace.record import FLAG_DOCS
 
 # Names of the schema's types in a few words.
 _TYPES = {"string": "text", "double": "float", "list<item: string>": "list of texts", "binary": "bytes"}
@@ -65,8 +65,7 @@ def kind(field: Any) -> str:
 
 def schemas() -> Mapping[str, Mapping[str, Any]]:
     """The schemas of each command's tables, whose fields carry unit and doc."""
-    from tracer import database
-    from tracer.analysis import difference, distribution, hot, kernel, kernel_details, summary, timeline
+    from tracer.analysis import database, difference, distribution, hot, kernel, kernel_details, summary, timeline
 
     return {
         "events": {"exits": exit_schema()},

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tracer.console import LINE_MAX, Console, Piece
-from tracer.reader import load
-from vmspec.printable import printable
+from tracer.read.console import LINE_MAX, Console, Piece
+from tracer.read.reader import load
+from vmspec.host.printable import printable
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from tracer.convert import KINDS, convert
-from vmspec.printable import printable
-from vmspec.tracefiles import exists, kernel_path
+from tracer.export.convert import KINDS, convert
+from vmspec.host.printable import printable
+from vmspec.trace.files import exists, kernel_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis.difference import COMPARED, compare
-from tracer.difftext import as_text
-from tracer.errors import TraceError
-from tracer.output import add_formats, show
-from tracer.reader import load
+from tracer.format.errors import TraceError
+from tracer.read.reader import load
+from tracer.show.difftext import as_text
+from tracer.show.output import add_formats, show
 
 CELL = 80  # characters of a text in a table on a terminal
 TEXT = ("vcpus", "rows")  # tables that the text shows, and that are too wide for a terminal

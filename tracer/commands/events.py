@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis import where
-from tracer.errors import TraceError
-from tracer.events import READABLE, Lines, described, json_lines, why_none
-from tracer.follow import Follower, follow
-from tracer.merge import machines
-from tracer.reader import Trace, load
-from tracer.rowfile import BACKWARDS
-from tracer.vocabulary import EXIT
-from vmspec.streams import columns
+from tracer.analysis.merge import machines
+from tracer.format.errors import TraceError
+from tracer.format.rowfile import BACKWARDS
+from tracer.format.vocabulary import EXIT
+from tracer.read.follow import Follower, follow
+from tracer.read.reader import Trace, load
+from tracer.show.events import READABLE, Lines, described, json_lines, why_none
+from vmspec.host.streams import columns
 
 EPILOG = (
     f"--where compares columns ({', '.join(where.NAMES)}) with numbers (0x3f8), texts in quotes and times with a unit "

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tracer.analysis.kernel_spans import kernel_of
-from tracer.errors import TraceError
-from tracer.kernelfile import KernelTable
-from tracer.paths import keep, table_files
-from tracer.reader import Trace, load
-from tracer.sink import sink
-from vmspec.printable import printable
+from tracer.format.errors import TraceError
+from tracer.format.paths import keep, table_files
+from tracer.format.sink import sink
+from tracer.read.kernelfile import KernelTable
+from tracer.read.reader import Trace, load
+from vmspec.host.printable import printable
 
 # Each with the suffix of its files, and what it is for.
 FORMATS = {
@@ -89,7 +89,7 @@ def _write(trace: Trace, out: BinaryIO, options: argparse.Namespace) -> None:
             table = _table(trace, options)
             parquet.write(table.schema, table.batches(), table.summary, out)
         case "csv":
-            from tracer.export import csv
+            from tracer.show import csv
 
             table = _table(trace, options)
             csv.write(table.schema, table.batches(), out)

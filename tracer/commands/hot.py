@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 
 from tracer.analysis.hot import BY, collapsed, hot
-from tracer.errors import TraceError
-from tracer.output import add_formats, show
-from tracer.reader import load
-from vmspec.printable import printable
+from tracer.format.errors import TraceError
+from tracer.read.reader import load
+from tracer.show.output import add_formats, show
+from vmspec.host.printable import printable
 
 SORTS = {"samples": "samples", "time": "time_ns"}
 

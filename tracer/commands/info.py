@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis.facts import facts
-from tracer.jsonvalues import exact
-from tracer.merge import KEY_MERGED
-from tracer.output import duration, pairs
-from tracer.reader import load
-from vmspec.printable import printable
+from tracer.analysis.merge import KEY_MERGED
+from tracer.format.jsonvalues import exact
+from tracer.read.reader import load
+from tracer.show.output import duration, pairs
+from vmspec.host.printable import printable
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ from tracer.analysis.account import account
 from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 from tracer.analysis.kernel_details import by_detail
 from tracer.analysis.kernel_spans import kernel_of
-from tracer.output import add_formats, show
-from tracer.reader import load
+from tracer.read.reader import load
+from tracer.show.output import add_formats, show
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

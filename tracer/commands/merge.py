@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from tracer.errors import TraceError
-from tracer.merge import merge
-from tracer.paths import keep
-from tracer.reader import load
-from vmspec.printable import printable
-from vmspec.tracefiles import exists, kernel_path
+from tracer.analysis.merge import merge
+from tracer.format.errors import TraceError
+from tracer.format.paths import keep
+from tracer.read.reader import load
+from vmspec.host.printable import printable
+from vmspec.trace.files import exists, kernel_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

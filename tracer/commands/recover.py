@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from tracer.recovery import recover
-from vmspec.commandline import complain
-from vmspec.printable import printable
-from vmspec.tracefiles import exists, ring_path, stream_path
+from tracer.read.recovery import recover
+from vmspec.host.commandline import complain
+from vmspec.host.printable import printable
+from vmspec.trace.files import exists, ring_path, stream_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

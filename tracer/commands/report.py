@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis.symbols import namer, symbol_files
+from tracer.format.paths import keep, table_files
+from tracer.format.sink import sink
 from tracer.html.data import gather
 from tracer.html.page import no_symbols, render
 from tracer.html.tables import Symbols
-from tracer.paths import keep, table_files
-from tracer.reader import Trace, load
-from tracer.sink import sink
-from vmspec.printable import printable
+from tracer.read.reader import Trace, load
+from vmspec.host.printable import printable
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

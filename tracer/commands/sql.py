@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from tracer.database import query
-from tracer.output import add_formats, show
-from tracer.reader import load
+from tracer.analysis.database import query
+from tracer.read.reader import load
+from tracer.show.output import add_formats, show
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from tracer.analysis.summary import Summary, summarise
-from tracer.output import add_formats, duration, show
-from tracer.reader import load
-from vmspec.printable import printable
+from tracer.read.reader import load
+from tracer.show.output import add_formats, duration, show
+from vmspec.host.printable import printable
 
 SORTS = {"samples": "samples", "time": "time_ns"}
 # What a person reads first; the other tables say it again for programs, or are long.

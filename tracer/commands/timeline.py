@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis.timeline import LINUX, Timeline, slowest_first, timeline
-from tracer.errors import TraceError
-from tracer.output import add_formats, duration, show
-from tracer.reader import load
+from tracer.format.errors import TraceError
+from tracer.read.reader import load
+from tracer.show.output import add_formats, duration, show
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from tracer.analysis.account import balance
 from tracer.analysis.rates import Rates
-from tracer.errors import TraceError
-from tracer.follow import POLL, Follower, follow, recording
-from tracer.live import live, screen
-from tracer.reader import machine_name, read_spec
-from tracer.vitals import vitals
-from vmspec.commandline import complain
-from vmspec.printable import printable
-from vmspec.streams import columns
-from vmspec.tracefiles import exists, ring_path, stream_path
+from tracer.format.errors import TraceError
+from tracer.read.follow import POLL, Follower, follow, recording
+from tracer.read.metadata import machine_name, read_spec
+from tracer.read.vitals import vitals
+from tracer.show.live import live, screen
+from vmspec.host.commandline import complain
+from vmspec.host.printable import printable
+from vmspec.host.streams import columns
+from vmspec.trace.files import exists, ring_path, stream_path
 
 PIPED = 100  # columns of a screen in a pipe
 SILENT = 1.5  # seconds to wait at most for news, past the interval: the recorder looks each second

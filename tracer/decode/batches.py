@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracer.decode.decoder import DEPENDENT, READ_ONCE, STATE_ADDRESSES, STATE_PORTS, Decoder, Meaning, State, place
-from tracer.rowfile import tuples
-from tracer.vocabulary import DERIVED
-from vmspec.record import FLAGS
+from tracer.format.rowfile import tuples
+from tracer.format.vocabulary import DERIVED
+from vmspec.trace.record import FLAGS
 
 ROWS = 1 << 16  # of a batch that is described at a time
 PAYLOAD = 1 << 25  # bytes of payload of such a batch; its columns' texts must stay below 2 GiB
@@ -48,13 +48,14 @@ class Describer:
         self._states: dict[str, State] = {}
 
     def described(self, batch: Any) -> Any:
-        """The batch, of at most ROWS rows, and the columns of :data:`tracer.vocabulary.DERIVED`."""
+        """The batch, of at most ROWS rows, and the columns of :data:`tracer.format.vocabulary.DERIVED`."""
         for name, column in self.columns(batch, [column.name for column in DERIVED]).items():
             batch = batch.append_column(name, column)
         return batch
 
     def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Any]:
-        """Those columns of :data:`tracer.vocabulary.DERIVED`; the batch needs no more than what they are made of."""
+        """Those columns of :data:`tracer.format.vocabulary.DERIVED`; the batch needs no more than what they are made
+        of."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from tracer.decode import mmio, msr, ports, uart
 from tracer.decode.register import READ, WRITE, Bits, Register, character, spelled
-from tracer.devicenames import kind_of
-from tracer.schema import NO_DEVICE
+from tracer.format.devicenames import kind_of
+from tracer.format.schema import NO_DEVICE
 from vmspec import layout
 
 PCI_ADDRESS, PCI_DATA = 0xCF8, 0xCFC

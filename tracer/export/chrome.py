@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from tracer.console import Console
 from tracer.export import kernel
 from tracer.export.rows import Exit, Stay, flag_text, stays, title
-from tracer.reader import Trace
-from tracer.schema import NO_DEVICE
+from tracer.format.schema import NO_DEVICE
+from tracer.read.console import Console
+from tracer.read.reader import Trace
 
 VM, DEVICES, KERNEL = 1, 2, 3  # processes
 PIECE = 4096  # events that are written at once

@@ -13,9 +13,9 @@ from tracer.analysis.account import Account, Life, account
 from tracer.analysis.kernel import summed, time_by_vcpu
 from tracer.analysis.kernel_spans import CAME, START
 from tracer.export.rows import KVM_RUN, UNFINISHED
-from tracer.reader import Trace
-from tracer.schema import NO_DEVICE
-from vmspec.printable import printable
+from tracer.format.schema import NO_DEVICE
+from tracer.read.reader import Trace
+from vmspec.host.printable import printable
 
 KEYS = ("vcpu", "device", "reason", "direction", "addr")
 

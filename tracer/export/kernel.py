@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from tracer.analysis.account import account
 from tracer.analysis.kernel_details import DETAILS
 from tracer.analysis.kernel_spans import ENTRY, EXIT, START, USERSPACE, spans
-from tracer.reader import Trace
-from tracer.rowfile import dicts
+from tracer.format.rowfile import dicts
+from tracer.read.reader import Trace
 
 GUEST, WAITING = "guest", "waiting"
 OWN = ("reason", "rip", "info1", "info2", "a", "b")  # an event's own numbers

@@ -6,7 +6,7 @@ The closing summary, which is no row, is one more key of the schema's metadata, 
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-from tracer.rewrite import gathered, summary_metadata
+from tracer.record.rewrite import gathered, summary_metadata
 
 GROUP = 1 << 18  # rows of a row group
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from tracer.analysis.portrows import port_rows, ports
-from tracer.console import LCR_DLAB, MCR_LOOP, SERIAL
-from tracer.errors import TraceError
-from tracer.reader import Trace
-from tracer.rowfile import dicts
+from tracer.format.errors import TraceError
+from tracer.format.rowfile import dicts
+from tracer.read.console import LCR_DLAB, MCR_LOOP, SERIAL
+from tracer.read.reader import Trace
 
 LINKTYPE_RTAC_SERIAL = 250
 STATUS_CHANGE, DATA_TX_START, DATA_RX_START = 0x00, 0x01, 0x02  # events

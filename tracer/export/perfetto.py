@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from tracer.console import Console
-from tracer.errors import TraceError
 from tracer.export import kernel
 from tracer.export.rows import Exit, Stay, flag_text, stays, title
-from tracer.reader import Trace
-from tracer.schema import NO_DEVICE
-from vmspec.printable import printable
+from tracer.format.errors import TraceError
+from tracer.format.schema import NO_DEVICE
+from tracer.read.console import Console
+from tracer.read.reader import Trace
+from vmspec.host.printable import printable
 
 PROCESS = 1  # uuid of the virtual machine's track, and its pid
 VCPU = 1 << 32  # uuids of the vCPUs' tracks: this, and the vCPU's index

@@ -5,9 +5,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tracer.analysis.account import account
-from tracer.reader import Trace
-from tracer.rowfile import tuples
-from tracer.schema import NO_DEVICE, flag_names
+from tracer.format.rowfile import tuples
+from tracer.format.schema import NO_DEVICE, flag_names
+from tracer.read.reader import Trace
 
 KVM_RUN, UNFINISHED = "KVM_RUN", "an exit that was not answered"
 

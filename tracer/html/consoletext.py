@@ -6,7 +6,7 @@ from itertools import accumulate
 from attrs import frozen
 
 from tracer.analysis.timeline import Timeline
-from vmspec.printable import printable
+from vmspec.host.printable import printable
 
 LINES = 4000  # shown at the start, and again at the end
 WIDTH = 2000  # characters shown of a line

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
-from tracer.errors import TraceError
+from tracer.format.errors import TraceError
 from tracer.html.chart import chart_data
 from tracer.html.data import Findings
 from tracer.html.tables import Symbols, described
-from tracer.output import duration
-from tracer.reader import read_json
-from vmspec.models import CRASHES
-from vmspec.printable import printable
+from tracer.read.metadata import read_json
+from tracer.show.output import duration
+from vmspec.host.printable import printable
+from vmspec.spec.models import CRASHES
 
 SHORT = 10**8  # ns; of a shorter run times are told to the microsecond
 

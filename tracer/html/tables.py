@@ -5,8 +5,8 @@ from typing import Any
 
 from attrs import frozen
 
-from tracer.output import cell, without_details
-from tracer.vocabulary import heading, unit
+from tracer.format.vocabulary import heading, unit
+from tracer.show.output import cell, without_details
 
 TOP = 25  # rows shown of a table
 

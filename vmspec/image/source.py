@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from vmspec.printable import PrintableError
+from vmspec.host.printable import PrintableError
 
 # The most that one header may take: no header of a supported format comes near it.
 READ_MAX = 1 << 20

@@ -16,11 +16,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmspec.host.printable import PrintableError
 from vmspec.image import compression
 from vmspec.image.bzimage import BzImage
 from vmspec.image.compression import Payload
 from vmspec.image.source import ImageError, Source
-from vmspec.printable import PrintableError
 
 # Linux's link address space for a kernel (KERNEL_IMAGE_SIZE with KASLR); no real payload unpacks to more.
 UNPACKED_MAX = 1 << 30

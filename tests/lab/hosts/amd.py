@@ -7,9 +7,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from hosts.channel import Channel, raw_terminal, write
-from hosts.host import GRACE, STOP, Host
-from hosts.job import LAB_FAILED, Job, debian
+from tests.lab.hosts.channel import Channel, raw_terminal, write
+from tests.lab.hosts.host import GRACE, STOP, Host
+from tests.lab.hosts.job import LAB_FAILED, Job, debian
 
 MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "kvm", "kvm-amd", "tun", "vhost_net")
 # TCG's time stamp counters agree, but its CPUID does not say so, and Linux would use the slow HPET.

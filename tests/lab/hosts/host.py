@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import ClassVar
 
-from hosts.channel import Channel, Console, read
-from hosts.job import TIMED_OUT, Job, LabError, NeverBegan
+from tests.lab.hosts.channel import Channel, Console, read
+from tests.lab.hosts.job import TIMED_OUT, Job, LabError, NeverBegan
 
 STOP = b"\x1d"  # Ctrl-], typed on the terminal, ends the lab
 GRACE = 10  # seconds between our time limit and the emulated host's own

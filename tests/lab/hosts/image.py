@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from hosts.job import ROOT, Job, LabError
+from tests.lab.hosts.job import ROOT, Job, LabError
 
 # Distributions of the virtual environment that are taken, with what they require; the rest (pandas, a browser's driver,
 # type checkers, ...) is large.

@@ -13,10 +13,10 @@ import tempfile
 import threading
 from pathlib import Path
 
-from hosts import image
-from hosts.channel import Console, Line, raw_terminal, read, write
-from hosts.host import STOP, Host
-from hosts.job import Job, LabError, debian
+from tests.lab.hosts import image
+from tests.lab.hosts.channel import Console, Line, raw_terminal, read, write
+from tests.lab.hosts.host import STOP, Host
+from tests.lab.hosts.job import Job, LabError, debian
 
 MODULES = ("irqbypass", "kvm", "kvm-intel", "ata_piix", "sd_mod", "isofs", "overlay", "tun", "vhost_net")
 # Without what costs minutes of emulated time: 9600 baud, self-tests, a random place in memory.

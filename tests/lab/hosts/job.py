@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.guests import debian, initrd
+
 LAB = Path(__file__).resolve().parents[1]
 ROOT = LAB.parents[1]
 
-sys.path.insert(0, str(LAB.parent / "guests"))
-
-import debian  # noqa: E402 - found through the path above
-import initrd  # noqa: E402
 
 TIMED_OUT, LAB_FAILED = 124, 125
 PASSED = re.compile(r"PATH|HOME|TERM|VIRTUAL_ENV|LANG|VMRUN_[A-Z0-9_]+")  # environment variables

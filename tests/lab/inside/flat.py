@@ -13,10 +13,9 @@ from pathlib import Path
 
 import tomli_w
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from flatguests import EXAMPLES, GUESTS
-
-from runner.session import run
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from runner.session.session import run
+from tests.lab.flatguests import EXAMPLES, GUESTS
 
 HERE = Path("/run/flat")
 LINES = 10_000  # of ten bytes each, at the very end

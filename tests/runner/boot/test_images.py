@@ -9,7 +9,7 @@ import pytest
 from runner.boot import Images
 from runner.boot import images as module
 from vmspec.image import ImageError, opened
-from vmspec.plan import PlannedFile
+from vmspec.plan.plan import PlannedFile
 
 OLD = b"what the guest is made from"
 

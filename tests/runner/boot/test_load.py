@@ -12,9 +12,9 @@ from tests.runner.boot import plans
 from tests.vmspec.image import images
 from vmspec import layout
 from vmspec.image import ImageError
-from vmspec.models import VM, Boot, Spec
-from vmspec.plan import Plan
+from vmspec.plan.plan import Plan
 from vmspec.planner import plan
+from vmspec.spec.models import VM, Boot, Spec
 
 
 @contextmanager

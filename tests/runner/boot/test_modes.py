@@ -3,9 +3,9 @@ import struct
 import pytest
 
 from runner.boot import modes
-from runner.state import Segment
+from runner.x86.state import Segment
 from vmspec import layout
-from vmspec.plan import Entry
+from vmspec.plan.plan import Entry
 
 
 def test_registers_that_are_not_named_are_zero() -> None:

@@ -12,8 +12,8 @@ from runner.boot import acpi, mptable
 from tests.runner.boot import plans
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices import ACPI
-from vmspec.plan import Plan
+from vmspec.devices.models import ACPI
+from vmspec.plan.plan import Plan
 
 GOLDEN = Path(__file__).parent / "golden"
 

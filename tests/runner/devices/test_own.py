@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.devices import Board, Device, DeviceError, make
-from vmspec.devices import Python
-from vmspec.plan import PlannedDevice
+from vmspec.devices.models import Python
+from vmspec.plan.plan import PlannedDevice
 
 DICE = """
 from runner.devices import Device

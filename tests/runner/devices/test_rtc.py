@@ -34,7 +34,7 @@ from runner.devices.rtc import (
     C,
     D,
 )
-from vmspec.memory_map import slots
+from vmspec.plan.memory_map import slots
 
 START = datetime(2024, 2, 28, 23, 59, 30, tzinfo=UTC)  # a Wednesday, two minutes before a leap day
 

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracefakes import exit_, record_all
 
 import tracer
+from tests.fakes.tracefakes import exit_, record_all
 from tracer.analysis.account import account, account_of, run_end
-from vmspec.record import FLAGS
+from vmspec.trace.record import FLAGS
 
 PARTS = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns")
 

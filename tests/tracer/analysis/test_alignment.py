@@ -1,13 +1,13 @@
 """Aligning two traces: what is equal, what differs and where, with streams of every kind."""
 
 import pytest
-from comparefakes import exit_row, write_trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.comparefakes import exit_row, write_trace
 from tracer.analysis import alignment
 from tracer.analysis.alignment import align
-from tracer.reader import load
+from tracer.read.reader import load
 
 COLUMNS = ("reason", "rip", "addr", "size", "count", "direction", "data", "payload", "device")
 RESYNC = 1000

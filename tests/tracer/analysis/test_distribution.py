@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from comparefakes import exit_row, write_trace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes.comparefakes import exit_row, write_trace
 from tracer.analysis.distribution import change, spread
 from tracer.cli import main
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracefakes import DEVICES, METADATA, exit_, record_all
 
 import tracer
+from tests.fakes.tracefakes import DEVICES, METADATA, exit_, record_all
 from tracer.analysis import exits, scan
-from tracer.buffers import Buffers
-from tracer.schema import dictionaries, trace_schema
+from tracer.format.schema import dictionaries, trace_schema
+from tracer.record.buffers import Buffers
 
 SCHEMA = trace_schema(METADATA, DEVICES)
 ROWS = st.lists(

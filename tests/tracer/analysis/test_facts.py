@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from tracefakes import numbered, record_all
 
+from tests.fakes.tracefakes import numbered, record_all
 from tracer import load
 from tracer.analysis.facts import facts
 from tracer.cli import main

@@ -5,13 +5,13 @@ import json
 import struct
 
 import pytest
-import tracefakes
-from tracefakes import exit_, record_all
 
 import tracer
+from tests.fakes import tracefakes
+from tests.fakes.tracefakes import exit_, record_all
 from tracer.analysis.hot import collapsed, hot
-from tracer.errors import TraceError
-from vmspec.record import FLAGS
+from tracer.format.errors import TraceError
+from vmspec.trace.record import FLAGS
 
 TEXT = 0xFFFFFFFF81000000
 MAP = f"{TEXT:x} T _text\n{TEXT + 0x100:x} T serial_out\n{TEXT + 0x200:x} T rtc_read\n{TEXT + 0x300:x} T _etext\n"

@@ -1,13 +1,13 @@
 """The rows around a first difference."""
 
 import pytest
-from comparefakes import exit_row, write_trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.comparefakes import exit_row, write_trace
 from tracer.analysis.difference import compare
 from tracer.analysis.hunks import BOTH, ONLY_A, ONLY_B
-from tracer.reader import load
+from tracer.read.reader import load
 
 
 @pytest.fixture(scope="module")

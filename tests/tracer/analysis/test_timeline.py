@@ -1,11 +1,11 @@
 """A console of known lines, and the time and exits between them."""
 
 import pytest
-from tracefakes import exit_, record_all
 
 import tracer
+from tests.fakes.tracefakes import exit_, record_all
 from tracer.analysis.timeline import kernel_time, slowest_first, timeline
-from tracer.errors import TraceError
+from tracer.format.errors import TraceError
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import re
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tracefakes import DEVICES, numbered, record_all
 
+from tests.fakes.tracefakes import DEVICES, numbered, record_all
 from tracer import TraceError, load
 from tracer.analysis.where import LENGTH, compile
-from tracer.events import described
-from vmspec.record import DIRECTIONS, FLAGS, REASONS
+from tracer.show.events import described
+from vmspec.trace.record import DIRECTIONS, FLAGS, REASONS
 
 NUMBERS = ("seq", "vcpu", "t_exit", "t_entry", "rip", "addr", "size", "count", "data", "flags", "handling")
 TIMES = ("t_exit", "t_entry", "handling")

@@ -10,7 +10,7 @@ from tracer.decode.mmio import VIRTIO
 from tracer.decode.msr import MSRS
 from tracer.decode.ports import PORTS
 from vmspec import layout
-from vmspec.record import DIRECTIONS, REASONS
+from vmspec.trace.record import DIRECTIONS, REASONS
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
 """A trace with everything that an export must cope with, and its export."""
 
-from comparefakes import exit_row, write_trace
-from kernelfakes import RAN, ROWS, STORY, record
-from tracefakes import record_all
-
+from tests.fakes.comparefakes import exit_row, write_trace
+from tests.fakes.kernelfakes import RAN, ROWS, STORY, record
+from tests.fakes.tracefakes import record_all
 from tracer.cli import main
 
 MMIO = 0xFEED_0000

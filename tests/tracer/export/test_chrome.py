@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from comparefakes import exit_row
-from exportfakes import exported, some_rows, with_kernel
 from jsonschema import Draft202012Validator
+
+from tests.fakes.comparefakes import exit_row
+from tests.tracer.export.exportfakes import exported, some_rows, with_kernel
 
 # "Trace Event Format" (Google, 2016): the JSON object format, and of events those that are used here.
 NUMBER, ID = {"type": "number"}, {"type": "integer", "minimum": 0}

@@ -1,11 +1,11 @@
 """Damaged traces: comparing and exporting them ends with a status, never with a traceback."""
 
 import pytest
-from comparefakes import write_trace
-from exportfakes import some_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.comparefakes import write_trace
+from tests.tracer.export.exportfakes import some_rows
 from tracer.cli import main
 
 FORMATS = ("perfetto", "chrome", "collapsed", "parquet", "csv", "pcap")

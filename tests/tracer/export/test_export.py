@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from comparefakes import exit_row, write_trace
-from exportfakes import exported, some_rows, with_kernel
 
+from tests.fakes.comparefakes import exit_row, write_trace
+from tests.tracer.export.exportfakes import exported, some_rows, with_kernel
 from tracer.cli import main
 
 ROOT = Path(__file__).parents[3]

@@ -4,11 +4,11 @@ import struct
 
 import dpkt
 import pytest
-from comparefakes import exit_row, write_trace
-from exportfakes import exported
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes.comparefakes import exit_row, write_trace
+from tests.tracer.export.exportfakes import exported
 from tracer.cli import main
 from tracer.export.pcap import DATA_RX_START, DATA_TX_START, STATUS_CHANGE, Uart
 

@@ -3,10 +3,10 @@
 import sys
 
 import pytest
-from comparefakes import exit_row, write_trace
-from exportfakes import MMIO, exported, some_rows, with_kernel
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
 
+from tests.fakes.comparefakes import exit_row, write_trace
+from tests.tracer.export.exportfakes import MMIO, exported, some_rows, with_kernel
 from tracer.cli import main
 
 EVENT = protos.TrackEvent

@@ -7,10 +7,10 @@ import duckdb
 import pandas
 import polars
 import pyarrow.parquet
-from comparefakes import exit_row
-from exportfakes import exported, some_rows, with_kernel
 
-from tracer.reader import load
+from tests.fakes.comparefakes import exit_row
+from tests.tracer.export.exportfakes import exported, some_rows, with_kernel
+from tracer.read.reader import load
 
 
 def test_parquet_has_the_same_rows_schema_metadata_and_summary(tmp_path):

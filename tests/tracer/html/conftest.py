@@ -3,11 +3,11 @@
 import json
 
 import pytest
-import tracefakes
-from smallboot import IMAGES, SPEC, SUMMARY, exits_of_a_boot
-from tracefakes import record_all
 
 import tracer
+from tests.fakes import tracefakes
+from tests.fakes.smallboot import IMAGES, SPEC, SUMMARY, exits_of_a_boot
+from tests.fakes.tracefakes import record_all
 from tracer.html.data import gather
 from tracer.html.page import render
 

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-import tracefakes
-from smallboot import IMAGES, SPEC, SUMMARY, exits_of_a_boot
 
 import tracer
+from tests.fakes import tracefakes
+from tests.fakes.smallboot import IMAGES, SPEC, SUMMARY, exits_of_a_boot
 from tracer.html.data import gather
 from tracer.html.page import render
 

@@ -1,8 +1,7 @@
 """The data that the page draws."""
 
-from tracefakes import exit_
-
 import tracer
+from tests.fakes.tracefakes import exit_
 from tracer.analysis.density import Density
 from tracer.html.chart import ROWS, chart_data
 from tracer.html.data import gather

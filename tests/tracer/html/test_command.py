@@ -53,7 +53,7 @@ def test_times_that_no_run_has(boot, capsys, times, status, said):
     import pyarrow as pa
 
     import tracer
-    from tracer.rewrite import empty, summary_metadata
+    from tracer.record.rewrite import empty, summary_metadata
 
     trace = tracer.load(boot)
     (batch,) = trace.batches()

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracefakes import exit_, record_all
 
 import tracer
+from tests.fakes.tracefakes import exit_, record_all
 from tracer.analysis.timeline import timeline
 from tracer.html.consoletext import console_text
 

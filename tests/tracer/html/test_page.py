@@ -8,10 +8,11 @@ import pytest
 import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernelfakes import RAN, ROWS, STORY
-from kernelfakes import record as record_kernel
-from smallboot import exits_of_a_boot
-from tracefakes import exit_
+
+from tests.fakes.kernelfakes import RAN, ROWS, STORY
+from tests.fakes.kernelfakes import record as record_kernel
+from tests.fakes.smallboot import exits_of_a_boot
+from tests.fakes.tracefakes import exit_
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e'\"&\x00\x1b[31m"
 

@@ -1,0 +1,1 @@
+"""The machine: vCPUs, buses and memory on KVM."""

@@ -1,0 +1,80 @@
+"""Loading the guest's memory in a thread of its own: reading images takes no Python, so the rest goes on meanwhile."""
+
+import threading
+from pathlib import Path
+
+from attrs import evolve
+
+from runner import boot
+from runner.boot import Images
+from runner.kvm.errors import HostError
+from runner.memory import GuestMemory
+from runner.x86.state import State
+from vmspec.host.threads import Worker
+from vmspec.plan.plan import Plan
+from vmspec.schema.units import format_size
+from vmspec.spec.models import Boot
+
+
+class Loader(Worker):
+    """Loads what the plan places into ``memory``; :meth:`state` waits for it."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__("loader")
+        self.images = Images(plan.files)
+        try:
+            self.memory = GuestMemory(plan.slots)
+        except OSError as error:
+            self.images.close()
+            size = format_size(plan.spec.vm.memory)
+            raise HostError(
+                f"the host cannot map {size} of guest RAM: {error.strerror}; lower vm.memory, or raise ulimit -v"
+            ) from error
+        self._plan = plan
+        self._loaded = threading.Event()
+        self._state: State | None = None
+        self._error: Exception | None = None
+        try:
+            self.start()
+        except OSError:
+            self.close()
+            raise
+
+    def work(self) -> None:
+        """Load; an error is kept for whoever waits. What the trace says of the files is found out beside the rest."""
+        try:
+            self._state = boot.load(self._plan, self.memory, self.images)
+            self.memory.enlarge_pages()
+        except Exception as error:
+            self._error = error
+        finally:
+            self._loaded.set()
+        if self._error is None and self._plan.spec.trace.path is not None:
+            self.images.hash()
+
+    def state(self) -> State:
+        """The first vCPU's register state, once all is loaded. Raises what :func:`runner.boot.load` raises."""
+        self._loaded.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._state is not None
+        return self._state
+
+    def hashes(self) -> dict[str, tuple[Path, str]]:
+        """Path and SHA-256 of each file that was loaded; see :meth:`runner.boot.Images.hashes`."""
+        self.wait()
+        return self.images.hashes()
+
+    def boot(self) -> Boot:
+        """The spec's table with paths that lead to the files as they were opened, for their symbols."""
+        kernel, symbols = self.images.reopened("kernel"), self.images.reopened("symbols")
+        return evolve(self._plan.spec.boot, kernel=kernel, symbols=symbols)
+
+    def close(self) -> None:
+        """Wait for the thread, unmap the memory and close the files."""
+        self.images.give_up()
+        try:
+            self.outlast()
+        finally:
+            self.memory.close()
+            self.images.close()

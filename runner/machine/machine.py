@@ -1,0 +1,391 @@
+"""The machine: a plan realised by KVM calls, run until something ends it, and taken down again."""
+
+import math
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from runner.devices.device import Attachment, Device, DeviceError, Line, raised
+from runner.kvm.errors import HostError, KvmError
+from runner.kvm.ioctl import lib
+from runner.kvm.stats import Stats
+from runner.kvm.system import System
+from runner.kvm.vcpu import VCPU
+from runner.kvm.vm import VM
+from runner.machine.bus import Buses
+from runner.machine.loading import Loader
+from runner.machine.result import Ending
+from runner.machine.vcpu import VcpuThread, handle_kicks
+from runner.recording.rings import Rings
+from runner.x86.cpuid import CpuidEntry, for_vcpu
+from vmspec.host.threads import Worker
+from vmspec.plan.plan import Call, Plan, PlannedDevice, Slot
+from vmspec.trace.record import REASONS
+
+# The system events that no guest of vmrun's asks for (linux/kvm.h, KVM_SYSTEM_EVENT_*).
+SYSTEM_EVENTS = {4: "WAKEUP", 5: "SUSPEND", 6: "SEV_TERM", 7: "TDX_FATAL"}
+DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may have asked a device for
+FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
+LOOK = 0.25  # seconds after which it is looked whether the caller wants the run to be stopped
+PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
+
+
+class IrqLine:
+    """An input of the in-kernel interrupt controllers."""
+
+    def __init__(self, vm: VM, gsi: int) -> None:
+        self._vm = vm
+        self._gsi = gsi
+        self._level = False
+
+    def set(self, level: bool) -> None:
+        """Drive the line; only a change costs a call."""
+        if level != self._level:
+            self._level = level
+            self._vm.irq_line(self._gsi, level)
+
+
+class NoLine:
+    """The line of a device without an interrupt."""
+
+    def set(self, level: bool) -> None:
+        """Goes nowhere."""
+
+
+class Machine:
+    """A plan on KVM. Build it, :meth:`attach` the devices, :meth:`run` it, :meth:`close` it."""
+
+    def __init__(self, plan: Plan, loader: Loader) -> None:
+        """Raises HostError or KvmError, and what loading the memory raises; nothing of KVM's is left open then. The
+        loader stays its maker's to close, after the machine."""
+        self.plan = plan
+        self.memory = loader.memory
+        self.loader = loader
+        self.system: System
+        self.vm: VM
+        self.vcpus: list[VCPU] = []
+        self.cpuid: list[CpuidEntry] = []
+        self.buses: Buses
+        self.ending: Ending | None = None
+        self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
+        self.failures: list[str] = []  # what devices raised once something else had ended the run
+        self.stopping = threading.Event()  # set once the run is to end
+        self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
+        self._mmap_size = 0
+        self._lock = threading.Lock()
+        self._stats: list[Stats] = []
+        self._running = 0
+        self._threads: list[VcpuThread] = []
+        self._deliverer: Worker | None = None
+        self._rings: Rings
+        self._gate = threading.Event()  # where vCPU threads wait before the guest
+        self.event = -1  # eventfd: it is to be looked whether the run ends
+        with ExitStack() as stack:
+            self._resources = stack
+            self._realise()
+            self._resources = stack.pop_all()
+
+    def _realise(self) -> None:
+        """Execute the plan's calls in order."""
+        self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._resources.callback(os.close, self.event)
+        for step, call in enumerate(self.plan.calls):
+            try:
+                self._execute(call)
+            except KvmError as error:
+                error.step = step
+                error.capability = call.requires
+                raise
+        self.loader.state()  # vCPUs may run once all is in memory
+
+    def _execute(self, call: Call) -> None:
+        if call.requires is not None and not self.system.check_extension(call.requires):
+            if call.optional:
+                return
+            raise HostError(f"this host's KVM lacks {call.requires}, which {call.ioctl} needs")
+        vcpu = self.vcpus[call.vcpu] if call.vcpu is not None and call.vcpu < len(self.vcpus) else None
+        match call.ioctl, call.argument, vcpu:
+            case "open", _, _:
+                self.system = System()
+                self._resources.callback(self.system.close)
+            case "KVM_GET_API_VERSION", _, _:
+                self.system.check_api_version()
+            case "KVM_CREATE_VM", _, _:
+                self.vm = self.system.create_vm()
+                self._resources.callback(self.vm.close)
+            case "KVM_SET_TSS_ADDR", int(address), _:
+                self.vm.set_tss_addr(address)
+            case "KVM_SET_IDENTITY_MAP_ADDR", int(address), _:
+                self.vm.set_identity_map_addr(address)
+            case "KVM_CREATE_IRQCHIP", _, _:
+                self.vm.create_irqchip()
+            case "KVM_CREATE_PIT2", int(flags), _:
+                self.vm.create_pit2(flags)
+            case "KVM_SET_USER_MEMORY_REGION", Slot() as slot, _:
+                self.vm.set_user_memory_region(slot, self.memory.address)
+            case "KVM_GET_VCPU_MMAP_SIZE", _, _:
+                self._mmap_size = self.system.vcpu_mmap_size()
+            case "KVM_GET_SUPPORTED_CPUID", _, _:
+                self.cpuid = self.system.supported_cpuid()
+            case "KVM_CREATE_VCPU", _, _:
+                self.vcpus.append(self.vm.create_vcpu(len(self.vcpus), self._mmap_size))
+                self._resources.callback(self.vcpus[-1].close)
+            case "KVM_SET_CPUID2", _, VCPU():
+                vcpu.set_cpuid2(self._cpuid(call.vcpu or 0))
+            case "KVM_SET_LAPIC", _, VCPU():
+                vcpu.set_virtual_wire()
+            case "KVM_SET_SREGS", _, VCPU():
+                vcpu.set_sregs(self.loader.state())
+            case "KVM_SET_REGS", _, VCPU():
+                vcpu.set_regs(self.loader.state().registers)
+            case "KVM_RUN", _, _:
+                pass  # the threads that run() starts
+            case _:
+                raise AssertionError(f"the plan has a call that the machine does not know: {call}")
+
+    def _cpuid(self, index: int) -> list[CpuidEntry]:
+        deadline = self.plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0
+        return for_vcpu(self.cpuid, index, self.plan.spec.vm.vcpus, self.plan.spec.cpu, tsc_deadline=deadline)
+
+    def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[int], Any]) -> None:
+        """Make the plan's devices and connect them; ``output`` gives what each, by its index, prints to."""
+        self.buses = Buses(self.plan.devices, self._device_failed)
+        self._resources.callback(self.buses.close)
+        for index, planned in enumerate(self.plan.devices):
+            device = make(planned)
+            self.buses.devices.append(device)
+            line: Line = NoLine()
+            if planned.irq is not None and self.plan.irqchip:
+                line = IrqLine(self.vm, planned.irq)
+            attachment = Attachment(
+                bus=self.buses.end_of(index),
+                irq=line,
+                output=output(index),
+                end=self._device_ends,
+                after=partial(self.buses.after, index),
+            )
+            try:
+                device.attach(attachment)
+            except DeviceError:
+                raise
+            except BaseException as error:
+                raise DeviceError(f"device {planned.name} raised as it was started: {raised(error, device)}") from error
+
+    def tsc_khz(self) -> int:
+        """The host's TSC rate, from KVM. Raises HostError where that does not tell."""
+        if self.system.check_extension("KVM_CAP_GET_TSC_KHZ"):
+            return self.vcpus[0].tsc_khz()
+        raise HostError("this host's KVM lacks KVM_CAP_GET_TSC_KHZ, which the trace's clock needs")
+
+    def stats(self) -> list[dict[str, int]]:
+        """KVM's own counters of each vCPU; empty where the host has no KVM_CAP_BINARY_STATS_FD."""
+        if not self._stats and self.system.check_extension("KVM_CAP_BINARY_STATS_FD"):
+            for vcpu in self.vcpus:
+                self._stats.append(vcpu.stats())
+                self._resources.callback(self._stats[-1].close)
+        return [stats.read() for stats in self._stats]
+
+    def run(
+        self,
+        rings: Rings,
+        started: Callable[[], None],
+        timeout: float,
+        watch: Callable[[list[int]], None],
+        asked: Callable[[], bool],
+    ) -> Ending:
+        """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop; ``watch`` with
+        the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0. ``asked`` says whether
+        the run is to be interrupted; it is looked at four times a second, and when :attr:`event` is written to."""
+        self._rings = rings
+        handle_kicks()
+        rip = self.plan.spec.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
+        if rip:
+            for vcpu in self.vcpus:
+                vcpu.sync_registers()
+        self._threads = [
+            VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended, self._gate)
+            for index, vcpu in enumerate(self.vcpus)
+        ]
+        self._running = len(self._threads)
+        deliverer = self._deliverer = Worker("devices", self._deliver)
+        tsc_khz = self.tsc_khz()
+        try:
+            for thread in self._threads:
+                thread.start()
+            deliverer.start()
+            watch([thread.native_id or 0 for thread in self._threads])
+            rings.start(tsc_khz)
+            if not self.stopping.is_set():  # a device may have ended the run as it started
+                self._gate.set()
+            started()
+            self._wait(timeout, asked)
+        except KeyboardInterrupt:  # of a program of the user's own, which takes its signals itself
+            self.end(Ending("interrupted"))
+        finally:
+            self.stopping.set()
+            while True:
+                try:
+                    self._stop(deliverer)
+                    break
+                except KeyboardInterrupt:
+                    continue  # impatience does not make a thread end
+            self.duration = rings.length()
+        assert self.ending is not None
+        return self.ending
+
+    def _wait(self, timeout: float, asked: Callable[[], bool]) -> None:
+        """Wait until something has ended the run, whoever it is."""
+        latest = time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(self.event, select.POLLIN)
+        while not self.stopping.is_set():
+            left = latest - time.monotonic()
+            if asked():
+                self.end(Ending("interrupted"))
+            elif left <= 0:
+                self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
+            elif poll.poll(math.ceil(1000 * min(LOOK, left))):
+                os.eventfd_read(self.event)
+
+    def _stop(self, deliverer: Worker) -> None:
+        for thread in self._threads:
+            thread.stop()
+        self._gate.set()  # a thread that waits there leaves its first KVM_RUN at once
+        self.buses.wake()
+        now = time.monotonic()
+        full, latest = now + FULL, now + PATIENCE
+        # A vCPU that waits for room in its ring, where nothing is recorded yet or any more, must not keep the rest.
+        if any(not thread.wait(max(0.0, full - time.monotonic())) and not thread.answering for thread in self._threads):
+            self._rings.abandon()
+        for waited in (*self._threads, deliverer):
+            if waited.wait(max(0.0, latest - time.monotonic())):
+                continue
+            self.ending = Ending("device-error", detail=self._stuck(waited))
+            return
+        self.buses.flush()
+        self.buses.close_devices()
+
+    def _stuck(self, thread: Worker) -> str:
+        if (giving := self.buses.giving) is not None:  # all that Python answers waits for it
+            return f"device {self.plan.devices[giving].name} does not come back from writes that were queued for it"
+        if not isinstance(thread, VcpuThread) or not thread.answering:
+            return f"a device does not come back to its thread, {thread.name}"
+        device, offset, write = thread.asked()
+        what = f"{'write' if write else 'read'} of its register {offset:#x}"
+        return f"device {self.plan.devices[device].name} does not come back: {thread.name} waits for a {what}"
+
+    def _deliver(self) -> None:
+        try:
+            while not self.stopping.is_set():
+                self.buses.deliver()
+        except BaseException as error:  # or vCPUs would wait for ever for room in the queue
+            self.end(Ending("device-error", detail=f"the device thread failed: {error!r}"))
+
+    def end(self, ending: Ending) -> None:
+        """Ask for the end of the run; the first to ask says why it ended."""
+        with self._lock:
+            if self.ending is None:
+                self._ends_with(ending)
+
+    def _ends_with(self, ending: Ending) -> None:
+        """The lock is held. vCPUs leave the guest at once: what it does after its end would be a matter of luck."""
+        self.ending = ending
+        self.stopping.set()
+        os.eventfd_write(self.event, 1)
+        for thread in self._threads:
+            thread.stop()
+
+    def _device_ends(self, kind: str, status: int | None = None) -> None:
+        if kind not in DEVICE_ENDS:
+            raise ValueError(f"a device ends a run with one of {', '.join(DEVICE_ENDS)}, not with {kind!r}")
+        if status is not None and not (isinstance(status, int) and 0 <= status <= 255):
+            raise ValueError(f"a device ends a run with a status from 0 to 255, not with {status!r}")
+        self.end(Ending(kind, status, "" if status is None else f"the guest chose status {status}"))
+
+    def _device_failed(self, error: DeviceError) -> None:
+        with self._lock:
+            if self.ending is None:
+                self._ends_with(Ending("device-error", detail=str(error)))
+            elif str(error) != self.ending.detail:
+                self.failures.append(str(error))
+
+    def _vcpu_ended(self, thread: VcpuThread) -> None:
+        """Called by a vCPU's thread as its last act."""
+        with self._lock:
+            self._running -= 1
+            ending = self._ending(thread)
+            if ending is None or self.ending is not None:
+                return
+            self.last = thread
+            self._ends_with(ending)
+
+    def _ending(self, thread: VcpuThread) -> Ending | None:
+        if thread.failure is not None:
+            return Ending("device-error", detail=f"vCPU {thread.index}: {thread.failure!r}")
+        if thread.outcome == lib.VCPU_STOPPED:
+            return None
+        if thread.outcome == lib.VCPU_FAILED:
+            return Ending("kvm-error", detail=f"KVM_RUN of vCPU {thread.index} failed: {thread.error}")
+        match thread.exit_reason:
+            case lib.KVM_EXIT_HLT:
+                # Without an interrupt controller nothing wakes a halted vCPU; the machine ends with its last one.
+                return Ending("halt") if self._running == 0 else None
+            case lib.KVM_EXIT_SHUTDOWN:
+                return Ending("triple-fault", detail=f"vCPU {thread.index} triple-faulted")
+            case lib.KVM_EXIT_SYSTEM_EVENT:
+                match thread.system_event():
+                    case lib.KVM_SYSTEM_EVENT_SHUTDOWN:
+                        return Ending("poweroff")
+                    case lib.KVM_SYSTEM_EVENT_RESET:
+                        return Ending("reset")
+                    case lib.KVM_SYSTEM_EVENT_CRASH:
+                        return Ending(
+                            "guest-panic", detail=f"vCPU {thread.index}: the guest reported a crash of its own"
+                        )
+                    case event:
+                        name = SYSTEM_EVENTS.get(event, f"of type {event}")
+                        detail = f"KVM_EXIT_SYSTEM_EVENT {name}, which vmrun does not handle"
+                        return Ending("unexpected-exit", detail=detail)
+            case lib.KVM_EXIT_FAIL_ENTRY:
+                reason = thread.hardware_reason()
+                return Ending("fail-entry", detail=f"the processor refused to enter the guest: reason {reason:#x}")
+            case lib.KVM_EXIT_INTERNAL_ERROR:
+                suberror, words = thread.suberror()
+                detail = internal_error(thread.index, suberror) + "".join(f" {word:#x}" for word in words)
+                return Ending("internal-error", detail=detail)
+            case reason:
+                name = REASONS[reason] if reason < len(REASONS) else str(reason)
+                return Ending("unexpected-exit", detail=f"KVM_EXIT_{name.upper()}, which vmrun does not handle")
+
+    def counts(self) -> list[list[int]]:
+        """Exits by KVM_EXIT_* number, for each vCPU."""
+        return [thread.counts for thread in self._threads]
+
+    def alive(self) -> bool:
+        """Whether a thread still uses the machine, which must not be closed then."""
+        return any(thread is not None and thread.running for thread in (*self._threads, self._deliverer))
+
+    def close(self) -> None:
+        """Close every descriptor and unmap the guest's memory."""
+        self._resources.close()
+
+
+def internal_error(index: int, suberror: int) -> str:
+    """A KVM_EXIT_INTERNAL_ERROR in words (linux/kvm.h, KVM_INTERNAL_ERROR_*)."""
+    match suberror:
+        case 1:
+            what = "this host's KVM cannot execute an instruction of the guest"
+        case 2:
+            what = "an exception came up while KVM delivered another"
+        case 3:
+            what = "KVM could not deliver an event"
+        case 4:
+            what = "the processor gave an exit reason that KVM does not know"
+        case _:
+            what = "KVM gave up"
+    return f"vCPU {index}: {what} (KVM_EXIT_INTERNAL_ERROR, suberror {suberror})"

@@ -1,0 +1,142 @@
+"""One vCPU: its thread around the C loop."""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from runner.kvm.errors import KvmError
+from runner.kvm.vcpu import VCPU, Registers, as_registers
+from runner.machine.bus import Buses
+from runner.native import _native
+from runner.signals import KICK
+from runner.x86.state import is_reset
+from vmspec.host.threads import Worker
+from vmspec.trace.record import FLAGS
+
+ffi = _native.ffi
+lib = _native.lib
+
+# Exit reasons in vcpu.counts, as wide as the C array.
+REASON_COUNTS = 64
+
+
+class Kept(NamedTuple):
+    """Registers of an exit: the general ones are of the TSC ``general``, the system's of ``system``, some ms before."""
+
+    registers: Registers
+    general: int
+    system: int
+
+
+class VcpuThread(Worker):
+    """Runs one vCPU until it is stopped or exits for good; then ``ended(self)`` is called, in this thread."""
+
+    def __init__(
+        self,
+        index: int,
+        vcpu: VCPU,
+        buses: Buses,
+        ring: Any,
+        sync_regs: bool,
+        ended: Callable[["VcpuThread"], None],
+        gate: threading.Event,
+    ) -> None:
+        super().__init__(f"vcpu{index}")
+        self.index = index
+        self.vcpu = vcpu
+        self.outcome: int | None = None
+        self.failure: BaseException | None = None
+        self.answering = False  # a device in Python has the access
+        self._buses = buses
+        self._ended = ended
+        self._gate = gate  # to be open before the guest is entered
+        self._loop = ffi.new("struct vcpu *")
+        self._loop.fd = vcpu.fd
+        self._loop.run = vcpu.run
+        self._loop.bus = buses.bus
+        self._loop.ring = ring
+        self._loop.sync_regs = sync_regs
+        self._keep = ring
+
+    def work(self) -> None:
+        """Alternate between the C loop and the devices that must answer."""
+        loop, answer = self._loop, self._buses.answer
+        self._gate.wait()
+        try:
+            while (outcome := lib.vcpu_run(loop)) == lib.VCPU_ACCESS:
+                self.answering = True
+                answer(loop.access)
+                self.answering = False
+            self.outcome = outcome
+            if outcome == lib.VCPU_EXIT and self.exit_reason == lib.KVM_EXIT_SHUTDOWN and self.was_reset():
+                self._forget_rip()
+        except BaseException as error:
+            self.failure = error
+        lib.vcpu_finish(loop)
+        self._ended(self)
+
+    def was_reset(self) -> bool:
+        """Whether the vCPU is in the state after INIT. Into that kvm_amd brings a vCPU whose guest shuts down, before
+        user space sees the exit (svm.c, shutdown_interception)."""
+        try:
+            return is_reset(self.vcpu.registers().state)
+        except KvmError:  # a vCPU of which KVM tells nothing is none of which it tells something wrong
+            return False
+
+    def _forget_rip(self) -> None:
+        """The record of the exit at hand has no RIP of the guest's."""
+        if self._loop.record:
+            self._loop.record.rip = 0
+            self._loop.record.flags &= ~FLAGS["RIP"]
+
+    def kept(self) -> Kept | None:
+        """The registers at the last exit that was no shutdown; None where there was none, or KVM does not sync them."""
+        kept = self._loop.kept
+        if not (kept.tsc_regs and kept.tsc_sregs):
+            return None
+        return Kept(as_registers(kept.regs, kept.sregs), int(kept.tsc_regs), int(kept.tsc_sregs))
+
+    def stop(self) -> None:
+        """Make the thread leave KVM_RUN, or not enter it; it ends once its last access is complete."""
+        lib.vcpu_stop(self._loop, self.native_id or 0, KICK)  # 0 is no thread, which is no error
+
+    def asked(self) -> tuple[int, int, bool]:
+        """What Python was asked to answer last: the device's index, the offset, whether it is a write."""
+        access = self._loop.access
+        return int(access.device), int(access.offset), bool(access.write)
+
+    @property
+    def error(self) -> str:
+        """What KVM_RUN failed with."""
+        return os.strerror(self._loop.error)
+
+    @property
+    def exit_reason(self) -> int:
+        """The KVM_EXIT_* number of the last exit."""
+        return int(self._loop.run.exit_reason)
+
+    @property
+    def counts(self) -> list[int]:
+        """Exits by KVM_EXIT_* number."""
+        return list(self._loop.counts[0:REASON_COUNTS])
+
+    def suberror(self) -> tuple[int, list[int]]:
+        """Of KVM_EXIT_INTERNAL_ERROR: the suberror and the data words."""
+        data = ffi.new("uint64_t[16]")
+        count = lib.run_internal_data(self._loop.run, data)
+        return int(lib.run_suberror(self._loop.run)), [int(word) for word in data[0:count]]
+
+    def hardware_reason(self) -> int:
+        """Of KVM_EXIT_FAIL_ENTRY: the processor's reason."""
+        return int(lib.run_hardware_reason(self._loop.run))
+
+    def system_event(self) -> int:
+        """Of KVM_EXIT_SYSTEM_EVENT: its type."""
+        return int(lib.run_system_event(self._loop.run))
+
+
+def handle_kicks() -> None:
+    """Install the empty handler that lets :data:`KICK` interrupt KVM_RUN."""
+    if not lib.vcpu_handle_signal(int(KICK)):
+        raise OSError(ffi.errno, os.strerror(ffi.errno))

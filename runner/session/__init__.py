@@ -1,0 +1,1 @@
+"""One run of a spec, from the plan to its result."""

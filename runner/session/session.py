@@ -1,0 +1,317 @@
+"""Running a spec: where the plan, the machine, the console and the recording meet."""
+
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from runner import signals
+from runner.backends.terminal import HELP, Input, Raw
+from runner.devices import Board, DeviceError, make
+from runner.kvm.errors import HostError
+from runner.machine.files import Files
+from runner.machine.loading import Loader
+from runner.machine.result import Ending, Result, status, unmet
+from runner.session.console import Console, ConsoleClosed, Output, Watch
+from tracer.format.errors import TraceError
+from vmspec.document import Document
+from vmspec.host.threads import ThreadError
+from vmspec.plan.plan import Plan
+from vmspec.planner import plan as make_plan
+from vmspec.spec.models import CRASHES, ENDS, Spec
+from vmspec.trace.files import crash_path
+from vmspec.trace.record import REASONS
+
+if TYPE_CHECKING:
+    from runner.machine.machine import Machine
+    from runner.session.recording import Recording
+SWITCH_INTERVAL = 0.0002  # seconds a Python thread keeps the interpreter while another waits for it
+
+# Runs whose threads never came back: they still use all of it, so it is kept for ever rather than pulled away.
+STUCK: list[tuple["Session", ExitStack]] = []
+
+
+def run(
+    spec: Spec | Path | str,
+    *,
+    overrides: Sequence[str] | str = (),
+    record: bool = True,
+    input: int | None = None,
+    output: int | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+    stop: threading.Event | None = None,
+) -> Result:
+    """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``, one or several) to the guest's end.
+
+    ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets
+    no input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
+    whatever the spec says. ``notice`` is told what a person should know while it runs. ``stop``, once it is set, by
+    whatever thread, ends the run as Ctrl-C does; it is looked at four times a second.
+
+    Ctrl-C in the main thread, where it would raise KeyboardInterrupt, still does so before the guest runs; while it
+    runs, the result is "interrupted"; once the guest has ended, it changes nothing.
+
+    Raises ``vmspec.SpecError`` (the spec cannot be used), ``runner.HostError`` and ``runner.KvmError`` (the host cannot
+    run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
+    begun); whatever happens once the guest runs is in the result.
+    """
+    if isinstance(spec, Spec):
+        if overrides:
+            raise TypeError("overrides are for a spec's file: give its path, or change the Spec with attrs.evolve()")
+        plan = make_plan(spec)
+    else:
+        plan = Document.open(Path(spec), overrides).plan()
+    if not record:
+        plan = plan._replace(spec=evolve(plan.spec, trace=evolve(plan.spec.trace, path=None)))
+    return Session(plan, input, output, notice, stop or threading.Event()).run()
+
+
+class Session:
+    """One run: what is opened for it and how it is closed."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        input: int | None,
+        output: int | None,
+        notice: Callable[[str], None],
+        stop: threading.Event,
+    ) -> None:
+        self.plan = plan
+        self.stop = stop
+        self.spec = plan.spec
+        self.input, self.output, self.notice = input, output, notice
+        self.notes: list[str] = []
+        self.machine: Machine
+        self.recording: Recording
+        expect = self.spec.expect
+        self.console = Console(Watch(expect.console, expect.absent), self._console_failed)
+        self.inputs: list[Input] = []
+        self.outputs: list[Output] = []
+        self.standard: Output | None = None  # the one of "stdout"
+        self.files = Files(self.spec)
+
+    def run(self) -> Result:
+        """Open everything, run the guest, close everything."""
+        stack = ExitStack()
+        # While the recorder imports pyarrow, a vCPU that needs Python should not wait for the usual 5 ms.
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        try:
+            with signals.watched():
+                return self._run(stack)
+        except ThreadError as error:
+            if hasattr(self, "recording"):
+                self.recording.discard()
+            raise HostError(f"the host cannot run it: {error.strerror}") from error
+        finally:
+            sys.setswitchinterval(interval)
+            if hasattr(self, "machine") and self.machine.alive():
+                STUCK.append((self, stack))
+            else:
+                stack.close()
+
+    def _run(self, stack: ExitStack) -> Result:
+        loader = Loader(self.plan)
+        stack.callback(loader.close)
+        stack.callback(self._close_outputs)
+        # The rest of the program is imported while images are read.
+        from runner.machine.machine import Machine
+        from runner.session.recording import Recording
+
+        stack.callback(self.files.close)
+        with signals.impatient():  # a file system that does not answer
+            self.machine = Machine(self.plan, loader)
+        stack.callback(self.machine.close)
+        unless_asked()
+        self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed)
+        stack.callback(self.recording.close)
+        self.recording.open_kernel()
+        self.standard = self._output(self.output) if self.output is not None else None
+        board = Board(self.spec.path.parent if self.spec.path else Path.cwd(), self.plan.slots)
+        with signals.impatient(), insisting():  # what a device's author wrote
+            self.machine.attach(
+                lambda planned: make(planned, board),
+                lambda index: self.console.printer(self._sink(index)),
+            )
+        stats = self.machine.stats()
+        raw = self._open_inputs(stack)
+        unless_asked()
+        with raw:
+            try:
+                ending = self._run_guest()
+            finally:
+                for reader in self.inputs:
+                    reader.stop()
+        return self._finish(ending, {"start": stats, "end": self.machine.stats()})
+
+    def _run_guest(self) -> Ending:
+        timeout = self.spec.vm.timeout / 1e9 if self.spec.vm.timeout else math.inf
+        rings, watch = self.recording.rings, self.recording.watch
+        with signals.telling(self.machine.event):
+            return self.machine.run(rings, self._started, timeout, watch, self._asked)
+
+    def _asked(self) -> bool:
+        return signals.asked() or self.stop.is_set()
+
+    def _output(self, fd: int) -> Output:
+        self.outputs.append(Output(fd, self.machine.stopping))
+        return self.outputs[-1]
+
+    def _close_outputs(self) -> None:
+        for output in self.outputs:
+            output.close()
+
+    def _sink(self, index: int) -> Output | None:
+        match getattr(self.plan.devices[index].model, "output", "stdout"):
+            case "stdout":
+                if self.output is not None:
+                    self.files.standard("standard output", self.output, writes=True)
+                return self.standard
+            case "none":
+                return None
+            case path:
+                return self._output(self.files.open(f"device[{index}].output", Path(path), writes=True))
+
+    def _open_inputs(self, stack: ExitStack) -> Raw:
+        raw = Raw(-1)
+        for index, planned in enumerate(self.plan.devices):
+            fd: int | None
+            match getattr(planned.model, "input", "none"):
+                case "none":
+                    continue
+                case "stdin":
+                    fd = self.input
+                    if fd is not None:
+                        self.files.standard("standard input", fd, writes=False)
+                case path:
+                    fd = self.files.open(f"device[{index}].input", Path(path), writes=False)
+                    self.machine.loader.images.keep(f"{planned.name}/input", Path(path), fd)
+            if fd is None:
+                continue
+            if fd == self.input:
+                raw = Raw(fd)
+                if os.isatty(fd) and not raw.active:
+                    continue  # another session's terminal
+            terminal = raw if fd == self.input and raw.active else None
+            self.inputs.append(Input(fd, terminal, *self._receiver(index), self._command))
+            stack.callback(self.inputs[-1].stop)
+        return raw
+
+    def _receiver(self, index: int) -> tuple[Callable[[], int], Callable[[bytes], None]]:
+        buses = self.machine.buses
+        return lambda: buses.room(index), lambda data: buses.receive(index, data)
+
+    def _started(self) -> None:
+        """The guest runs: now there is time for what it need not wait for."""
+        for reader in self.inputs:
+            reader.start()
+        self.recording.start()
+
+    def _command(self, command: str) -> None:
+        match command:
+            case "x":
+                self.machine.end(Ending("interrupted", detail="ended with Ctrl-A x"))
+            case "h" if self.standard is not None:
+                try:
+                    self.standard.write(HELP)
+                except ConsoleClosed as error:
+                    self._console_failed(error)
+
+    def _console_failed(self, error: ConsoleClosed) -> None:
+        self.machine.end(console_ending(error))
+
+    def _recording_failed(self, error: TraceError) -> None:
+        self.recording.rings.abandon()
+        self.machine.end(Ending("trace-failed", detail=str(error)))
+
+    def _finish(self, ending: Ending, stats: dict[str, Any]) -> Result:
+        if self.machine.failures and ending.kind in ENDS and ending.kind not in CRASHES:
+            # A guest may have ended well and its disk not: what a device failed to do last is no less lost.
+            ending = Ending("device-error", detail=self.machine.failures.pop(0))
+        self.notes += dict.fromkeys(self.machine.failures)
+        if self.console.failure is not None and ending.kind in ENDS and ending.kind not in CRASHES:
+            ending = console_ending(self.console.failure)  # of what was still to be written when the guest ended
+        report, report_path = self._report(ending)
+        self.recording.rings.ended()
+        failures = unmet(self.spec.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
+        code = status(self.spec.expect, ending, failures)
+        summary = {
+            "result": {"kind": ending.kind, "status": code},
+            "stats": stats,
+            "duration_ns": self.machine.duration,
+            "clocks": self.recording.rings.clocks(),
+        }
+        try:
+            self.recording.finish(summary)
+        except TraceError as error:
+            ending = Ending("trace-failed", detail=str(error))
+            code = status(self.spec.expect, ending, failures)
+        return Result(
+            kind=ending.kind,
+            status=code,
+            detail=ending.detail,
+            console=self.console.text(),
+            trace=self.recording.trace,
+            counters=self._counters(),
+            seconds=self.machine.duration / 1e9,
+            unmet=failures,
+            report=report,
+            report_path=report_path,
+            notes=(*self.notes, *self.recording.notes),
+        )
+
+    def _report(self, ending: Ending) -> tuple[str, Path | None]:
+        """The crash report and where it was saved, where the guest crashed."""
+        if ending.kind not in CRASHES or ending.kind in self.spec.expect.exit or self.machine.last is None:
+            return "", None
+        from runner.session import crash
+
+        try:
+            report = crash.report(self.machine, self.machine.last, self.recording.rings, ending.detail)
+        except Exception as error:  # what a guest leaves behind may be anything; its trace is finished all the same
+            self.notes.append(f"no crash report could be made: {error!r}")
+            return "", None
+        if self.spec.trace.path is None:
+            return report, None
+        try:
+            return report, crash.save(report, crash_path(self.spec.trace.path))
+        except OSError as error:
+            self.notes.append(f"the crash report could not be saved: {error}")
+            return report, None
+
+    def _counters(self) -> dict[str, int]:
+        totals = [sum(column) for column in zip(*self.machine.counts(), strict=True)]
+        counters = {REASONS[n] if n < len(REASONS) else f"exit_{n}": count for n, count in enumerate(totals) if count}
+        counters["dropped"] = sum(self.recording.rings.counters("dropped"))
+        return counters
+
+
+@contextmanager
+def insisting() -> Iterator[None]:
+    """A device cannot be made or started; but where a second signal has come, that is why."""
+    try:
+        yield
+    except DeviceError as error:
+        if signals.insisted():
+            raise KeyboardInterrupt from error
+        raise
+
+
+def unless_asked() -> None:
+    """Raises KeyboardInterrupt where a signal has asked for the end before there was a run."""
+    if signals.asked():
+        raise KeyboardInterrupt
+
+
+def console_ending(error: ConsoleClosed) -> Ending:
+    """The end of a run whose console cannot be written."""
+    if error.unread:
+        return Ending("console-closed", detail="nobody reads the console any more")
+    return Ending("console-failed", detail=f"the console cannot be written: {error.strerror}")

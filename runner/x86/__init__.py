@@ -1,0 +1,1 @@
+"""What is the processor's own: CPUID and register state."""

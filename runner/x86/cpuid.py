@@ -1,0 +1,121 @@
+"""What each vCPU's CPUID says: KVM's supported entries, less what the spec takes away, with a topology of its own.
+
+All vCPUs are cores of one socket, one thread each, with APIC ids from 0 (Intel SDM volume 2, CPUID, and volume 3,
+9.9; AMD APM volume 3, appendix E). Pure: no KVM here.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vmspec.plan.features import FEATURES
+from vmspec.spec.models import CPU
+
+SIGNIFICANT_INDEX = 1 << 0  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX: the entry answers for its index only
+AMD = (0x68747541, 0x6F677948)  # EBX of leaf 0: "Auth", "Hygo"
+
+TSC_DEADLINE = 1 << 24  # leaf 1 ECX
+HYPERVISOR = 1 << 31  # leaf 1 ECX
+HTT = 1 << 28  # leaf 1 EDX: the package has more than one logical processor
+CMP_LEGACY = 1 << 1  # leaf 0x80000001 ECX, AMD: they are cores, not threads
+
+# Leaves that list the levels of the topology; AMD's own form of it (0x80000026) is left out for the common one.
+TOPOLOGY = (0xB, 0x1F)
+AMD_TOPOLOGY = 0x80000026
+LEVEL_THREAD, LEVEL_CORE = 1, 2
+
+EXTENDED = 0x80000000  # EAX: the highest leaf of these
+BRAND = (0x80000002, 0x80000003, 0x80000004)  # the processor's name
+CACHES = (0x80000005, 0x80000006)  # AMD: L1, L2 and L3; Intel: L2. The newer forms, 4 and 0x8000001d, KVM gives
+
+
+class CpuidEntry(NamedTuple):
+    """struct kvm_cpuid_entry2: what CPUID answers for EAX = ``function``, and ECX = ``subleaf`` where flags say so."""
+
+    function: int
+    subleaf: int  # the kernel calls it index
+    flags: int
+    eax: int
+    ebx: int
+    ecx: int
+    edx: int
+
+
+def completed(supported: list[CpuidEntry], host: Callable[[int], tuple[int, int, int, int]]) -> list[CpuidEntry]:
+    """KVM's supported entries, with what it leaves out of the processor's description; ``host`` is the host's CPUID.
+
+    Without it a guest's processor has no name and, where no other leaf tells of them, no caches.
+    """
+    entries = list(supported)
+    highest = max((entry.eax for entry in supported if entry.function == EXTENDED), default=0)
+    for function in (*BRAND, *CACHES):
+        place = next((at for at, entry in enumerate(entries) if entry.function == function), len(entries))
+        if function <= highest and not any(any(entry[3:]) for entry in entries[place : place + 1]):
+            entries[place : place + 1] = [CpuidEntry(function, 0, 0, *host(function))]
+    return entries
+
+
+def for_vcpu(supported: list[CpuidEntry], vcpu: int, vcpus: int, cpu: CPU, *, tsc_deadline: bool) -> list[CpuidEntry]:
+    """The entries for vCPU ``vcpu`` of ``vcpus``; ``tsc_deadline``: the host has KVM_CAP_TSC_DEADLINE_TIMER."""
+    leaf0 = next((entry for entry in supported if entry.function == 0), None)
+    highest = leaf0.eax if leaf0 else 0
+    amd = leaf0 is not None and leaf0.ebx in AMD
+    entries = [
+        _disabled(_placed(entry, vcpu, vcpus, amd, tsc_deadline), cpu.disable)
+        for entry in supported
+        if entry.function not in (*TOPOLOGY, AMD_TOPOLOGY)
+    ]
+    for function in TOPOLOGY:
+        if function <= highest:
+            entries += _levels(function, vcpu, vcpus)
+    return entries
+
+
+def _placed(entry: CpuidEntry, vcpu: int, vcpus: int, amd: bool, tsc_deadline: bool) -> CpuidEntry:
+    """An entry with what depends on the vCPU and on their number."""
+    bits = (vcpus - 1).bit_length()  # of the APIC id, that tell the cores apart
+    many = vcpus > 1
+    match entry.function:
+        case 0x1:
+            # EBX: initial APIC id, ids in the package (a power of two).
+            ebx = entry.ebx & 0xFFFF | vcpu << 24 | min(1 << bits, 255) << 16
+            ecx = entry.ecx & ~TSC_DEADLINE | HYPERVISOR | (TSC_DEADLINE if tsc_deadline else 0)
+            return entry._replace(ebx=ebx, ecx=ecx, edx=entry.edx & ~HTT | (HTT if many else 0))
+        case 0x4 if entry.eax & 0x1F:
+            # EAX: 31-26 cores in the package less 1, 25-14 ids that share the cache less 1.
+            cores = min((1 << bits) - 1, 63)
+            return entry._replace(eax=entry.eax & 0x3FFF | cores << 26 | _sharing(entry, bits) << 14)
+        case 0x8000001D if entry.eax & 0x1F:
+            return entry._replace(eax=entry.eax & ~(0xFFF << 14) | _sharing(entry, bits) << 14)
+        case 0x80000001 if amd:
+            return entry._replace(ecx=entry.ecx & ~CMP_LEGACY | (CMP_LEGACY if many else 0))
+        case 0x80000008 if amd:
+            # ECX: 15-12 bits of the APIC id for the core, 7-0 cores less 1.
+            return entry._replace(ecx=entry.ecx & ~0xF0FF | bits << 12 | vcpus - 1)
+        case 0x8000001E if amd:
+            # APIC id; core id, one thread in each; node 0, one node.
+            return entry._replace(eax=vcpu, ebx=vcpu, ecx=0, edx=0)
+        case _:
+            return entry
+
+
+def _sharing(entry: CpuidEntry, bits: int) -> int:
+    """How many ids share a cache, less 1: levels 1 and 2 are a core's own, the next is the package's."""
+    return 0 if (entry.eax >> 5 & 7) < 3 else (1 << bits) - 1
+
+
+def _levels(function: int, vcpu: int, vcpus: int) -> list[CpuidEntry]:
+    """The extended topology: EAX bits of the id below the next level, EBX processors, ECX level and its type."""
+    bits = (vcpus - 1).bit_length()
+
+    def level(index: int, kind: int, shift: int, count: int) -> CpuidEntry:
+        return CpuidEntry(function, index, SIGNIFICANT_INDEX, shift, count, kind << 8 | index, vcpu)
+
+    return [level(0, LEVEL_THREAD, 0, 1), level(1, LEVEL_CORE, bits, vcpus), level(2, 0, 0, 0)]
+
+
+def _disabled(entry: CpuidEntry, names: tuple[str, ...]) -> CpuidEntry:
+    for name in names:
+        bit = FEATURES[name]
+        if (entry.function, entry.subleaf) == (bit.function, bit.leaf_index):
+            entry = entry._replace(**{bit.register: getattr(entry, bit.register) & ~(1 << bit.bit)})
+    return entry

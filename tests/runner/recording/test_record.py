@@ -1,0 +1,83 @@
+"""The one definition of the record, held against everything that is made from it."""
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from runner.native import _native
+from runner.recording.rings import Rings
+from tracer.format.schema import STORED
+from vmspec.trace.record import COLUMNS, DIRECTIONS, FLAGS, REASONS, RECORD, RECORD_SIZE, RING
+
+ffi = _native.ffi
+WIDTHS = {"int16_t": 2, "uint8_t": 1, "uint16_t": 2, "uint32_t": 4, "uint64_t": 8}
+CODES = {"int16_t": "h", "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint64_t": "Q"}
+LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in RECORD))
+
+
+def offsets(fields):
+    at, found = 0, {}
+    for field in fields:
+        found[field.name] = (at, WIDTHS[field.ctype])
+        at += WIDTHS[field.ctype]
+    return found
+
+
+def c_offsets(struct_name):
+    return {name: (field.offset, ffi.sizeof(field.type)) for name, field in ffi.typeof(struct_name).fields}
+
+
+def test_the_fields_fill_the_record():
+    assert LAYOUT.size == RECORD_SIZE == ffi.sizeof("struct record")
+
+
+@pytest.mark.parametrize(("name", "fields"), [("struct record", RECORD), ("struct ring_control", RING)])
+def test_the_c_structs(name, fields):
+    assert c_offsets(name).items() <= offsets(fields).items()
+
+
+def test_the_control_blocks_writers_have_cache_lines_of_their_own():
+    assert offsets(RING)["tail"][0] == 64
+
+
+def test_the_columns_that_c_fills():
+    found = dict(ffi.typeof("struct columns").fields)
+    widths = {name: ffi.sizeof(field.type.item) for name, field in found.items() if field.type.kind == "pointer"}
+    del widths["payload"]  # the bytes; the column is payload_offsets
+    widths["payload"] = widths.pop("payload_offsets")
+    assert widths == {column.name: STORED[column.type][1] for column in COLUMNS}
+
+
+def test_a_record_as_the_table_reads_it(make_loop):
+    rings = Rings(1, 64, "wait", None)
+    bus = _native.lib.bus_new(0, 0, 0, -1)
+    loop = make_loop(bus, rings.ring(0))
+    loop.io(0x1234, 2, b"abcdefghijkl", write=True)
+    raw = bytes(ffi.buffer(rings.ring(0).slots, RECORD_SIZE))
+    record = dict(zip((field.name for field in RECORD), LAYOUT.unpack(raw), strict=True))
+    _native.lib.bus_free(bus)
+    rings.close()
+    assert record.pop("tsc_exit") <= record.pop("tsc_entry")
+    assert record == {
+        "rip": 0, "addr": 0x1234, "data": int.from_bytes(b"abcdefgh", "little"), "payload": 0, "count": 6, "length": 12,
+        "device": -1, "flags": FLAGS["UNCLAIMED"] | FLAGS["PAYLOAD"], "reason": REASONS.index("io"), "size": 2,
+        "direction": DIRECTIONS.index("write"), "reserved": 0,
+    }  # fmt: skip
+
+
+def test_the_reasons_are_the_kernels_numbers():
+    header = Path("/usr/include/linux/kvm.h").read_text()
+    numbers = dict(re.findall(r"#define KVM_EXIT_(\w+)\s+(\d+)", header))
+    found = {name.lower(): int(number) for name, number in numbers.items() if int(number) < len(REASONS)}
+    ours = {name: number for number, name in enumerate(REASONS)}
+    # The header lists details of an exit, such as KVM_EXIT_IO_IN, by the same prefix; and it may be older than we.
+    assert {name: number for name, number in found.items() if name in ours} == {
+        name: number for name, number in ours.items() if name in found
+    }
+    assert found.keys() >= {"io", "mmio", "hlt", "shutdown", "internal_error", "system_event", "x86_rdmsr"}
+
+
+def test_flags_are_single_bits():
+    assert sorted(FLAGS.values()) == [1 << bit for bit in range(len(FLAGS))]

@@ -1,0 +1,240 @@
+import os
+import pty
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.session.console import KEPT, Console, ConsoleClosed, Output, Watch
+
+# Few letters, so that texts often begin in one another.
+TEXT = st.text("ab", min_size=1, max_size=4)
+
+
+def fed(watch, *pieces):
+    for piece in pieces:
+        watch.feed(piece)
+    return watch
+
+
+def test_texts_are_found_in_their_order():
+    assert fed(Watch(["one", "two"], []), b"one two").missing() == []
+
+
+def test_a_text_that_comes_before_its_turn_does_not_count():
+    assert fed(Watch(["one", "two"], []), b"two one").missing() == ["two"]
+
+
+def test_texts_do_not_share_bytes():
+    assert fed(Watch(["aba", "aba"], []), b"ababa").missing() == ["aba"]
+
+
+def test_a_text_that_never_comes_keeps_those_after_it_missing():
+    assert fed(Watch(["one", "two", "three"], []), b"one three").missing() == ["two", "three"]
+
+
+def test_carriage_returns_are_left_out():
+    assert fed(Watch(["login:\nroot"], []), b"login:\r", b"\nro\r\rot").missing() == []
+    assert fed(Watch(["login:\r\nroot"], ["o\rot"]), b"login:\r\nroot").missing() == []
+    assert fed(Watch([], ["o\rot"]), b"root").unwanted() == ["oot"]
+
+
+def test_unwanted_texts_are_told_in_the_order_of_the_spec():
+    assert fed(Watch([], ["panic", "oops", "warn"]), b"warn, then panic").unwanted() == ["panic", "warn"]
+
+
+def test_texts_beyond_ascii():
+    assert fed(Watch(["grüß"], ["über"]), "grü".encode(), "ß über".encode()).missing() == []
+
+
+@given(st.lists(TEXT, max_size=3), st.lists(TEXT, max_size=3), st.text("ab\r", max_size=30), st.data())
+def test_how_the_stream_is_cut_makes_no_difference(wanted, unwanted, stream, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    pieces = [stream[a:b].encode() for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    whole, cut = fed(Watch(wanted, unwanted), stream.encode()), fed(Watch(wanted, unwanted), *pieces)
+    assert (cut.missing(), cut.unwanted()) == (whole.missing(), whole.unwanted())
+
+
+@given(st.lists(TEXT, max_size=3), st.text("ab", max_size=30))
+def test_order_as_a_plain_search_finds_it(wanted, stream):
+    at, expected = 0, list(wanted)
+    while expected and (found := stream.find(expected[0], at)) >= 0:
+        at = found + len(expected.pop(0))
+    assert fed(Watch(wanted, []), stream.encode()).missing() == expected
+
+
+@given(st.lists(TEXT, max_size=3), st.text("ab", max_size=30), st.integers(1, 5))
+def test_absent_texts_as_a_plain_search_finds_them(unwanted, stream, step):
+    pieces = [stream[at : at + step].encode() for at in range(0, len(stream), step)]
+    assert fed(Watch([], unwanted), *pieces).unwanted() == [text for text in unwanted if text in stream]
+
+
+def closed_console():
+    ends = []
+    return Console(Watch(["done"], []), lambda error: ends.append(error.unread)), ends
+
+
+def test_what_is_printed_is_kept_and_watched_without_an_output():
+    console, _ = closed_console()
+    console.printer(None)(b"do")
+    console.printer(None)(b"ne")
+    assert (console.text(), console.watch.missing()) == (b"done", [])
+
+
+def test_the_newest_text_is_kept():
+    console, _ = closed_console()
+    write = console.printer(None)
+    for _ in range(3):
+        write(b"x" * KEPT)
+    write(b"end")
+    assert console.text() == b"x" * (KEPT - 3) + b"end"
+
+
+@pytest.fixture
+def pipe():
+    ends = list(os.pipe())
+    yield ends
+    for fd in ends:
+        if fd is not None:
+            os.close(fd)
+
+
+def close(pipe, end):
+    os.close(pipe[end])
+    pipe[end] = None
+
+
+def test_output_reaches_the_reader(pipe):
+    Output(pipe[1], threading.Event()).write(b"x" * 2000)
+    assert os.read(pipe[0], 4096) == b"x" * 2000
+
+
+def test_output_waits_for_a_slow_reader(pipe):
+    size, got = 300_000, bytearray()
+
+    def read():
+        while len(got) < size:
+            got.extend(os.read(pipe[0], 4096))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    Output(pipe[1], threading.Event()).write(bytes(range(250)) * (size // 250))
+    reader.join()
+    assert got == bytes(range(250)) * (size // 250)
+
+
+def test_a_stalled_reader_is_given_up_after_the_stop(pipe):
+    stopping = threading.Event()
+    stopping.set()
+    begin = time.monotonic()
+    Output(pipe[1], stopping).write(b"x" * 300_000)  # more than a pipe holds
+    assert 0.5 < time.monotonic() - begin < 10
+
+
+def test_a_stalled_reader_that_was_given_up_costs_little_more(pipe):
+    stopping = threading.Event()
+    stopping.set()
+    output = Output(pipe[1], stopping)
+    output.write(b"x" * 300_000)
+    begin = time.monotonic()
+    for _ in range(256):
+        output.write(b"more")
+    assert time.monotonic() - begin < 5
+
+
+def test_a_closed_reader_is_told(pipe):
+    close(pipe, 0)
+    with pytest.raises(ConsoleClosed):
+        Output(pipe[1], threading.Event()).write(b"x")
+
+
+def test_a_full_disk_is_no_closed_reader():
+    with Path("/dev/full").open("wb") as full, pytest.raises(ConsoleClosed) as raised:
+        Output(full.fileno(), threading.Event()).write(b"x")
+    assert (raised.value.unread, raised.value.strerror) == (False, "No space left on device")
+
+
+def test_a_terminal_that_nobody_reads_does_not_keep_it_from_the_end():
+    user, program = pty.openpty()
+    stopping = threading.Event()
+    output = Output(program, stopping)
+    threading.Timer(0.3, stopping.set).start()
+    begin = time.monotonic()
+    output.write(b"x" * (1 << 20))
+    output.close()
+    os.close(user)
+    os.close(program)
+    assert time.monotonic() - begin < 10
+
+
+def test_the_other_end_of_a_terminal_is_not_opened_anew():
+    user, program = pty.openpty()
+    output = Output(user, threading.Event())
+    output.write(b"hello\n")
+    output.close()
+    assert os.read(program, 100) == b"hello\n"
+    os.close(user)
+    os.close(program)
+
+
+def test_two_threads_write_at_once():
+    user, program = pty.openpty()
+    output = Output(program, threading.Event())
+    failures = []
+
+    def write(text):
+        try:
+            output.write(text * 3000)
+        except RuntimeError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+    seen = 0
+    while seen < 6000:
+        seen += len(os.read(user, 100))
+    for thread in threads:
+        thread.join()
+    output.close()
+    os.close(user)
+    os.close(program)
+    assert failures == []
+
+
+def test_two_printers_of_one_output_are_kept_in_the_order_of_the_output(pipe):
+    console, _ = closed_console()
+    output = Output(pipe[1], threading.Event())
+    printers = [console.printer(output) for _ in range(2)]
+
+    def flood(write, letter):
+        for _ in range(1000):
+            write(letter)
+
+    threads = [threading.Thread(target=flood, args=pair) for pair in zip(printers, (b"a", b"b"), strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert os.read(pipe[0], 4096) == console.text()
+
+
+def test_a_closed_reader_ends_the_run_once(pipe):
+    close(pipe, 0)
+    console, ends = closed_console()
+    write = console.printer(Output(pipe[1], threading.Event()))
+    write(b"one")
+    write(b"two")
+    assert ends == [True]
+
+
+def test_text_goes_on_being_kept_when_the_reader_has_closed(pipe):
+    close(pipe, 0)
+    console, _ = closed_console()
+    write = console.printer(Output(pipe[1], threading.Event()))
+    write(b"one")
+    write(b"two")
+    assert console.text() == b"onetwo"

@@ -1,0 +1,132 @@
+"""The console, rebuilt from what the guest wrote to its ports."""
+
+import pyarrow.compute as pc
+import pytest
+
+import tracer
+from tests.fakes.tracefakes import DEVICES, exit_, record_all
+from tracer.format.errors import TraceError
+from tracer.read.console import Console, Line
+
+
+@pytest.fixture
+def console(tmp_path):
+    """The console of a run with these exits, one per microsecond unless they say otherwise."""
+
+    def make(*exits, device=None):
+        path = tmp_path / "boot.arrow"
+        record_all(path, [[exit_(**{"t": 1000 * (at + 1), **fields}) for at, fields in enumerate(exits)]])
+        return Console(tracer.load(path), DEVICES, device)
+
+    return make
+
+
+def out(text, **fields):
+    return [{"data": bytes([byte]), **fields} for byte in text]
+
+
+def test_bytes_written_to_the_port_are_the_text(console):
+    assert console(*out(b"a\x00\xffz")).text == b"a\x00\xffz"
+
+
+def test_string_output_is_all_of_its_bytes(console):
+    exits = [*out(b"<"), {"data": b"y" * 4000}, {"data": b"seven77"}, *out(b">")]
+    assert console(*exits).text == b"<" + b"y" * 4000 + b"seven77>"
+
+
+def test_reads_other_registers_and_other_devices_are_no_text(console):
+    exits = [*out(b"a"), {"direction": "read"}, {"addr": 0x3F9}, {"addr": 0xE9, "device": "debug-port0"}, *out(b"b")]
+    assert console(*exits).text == b"ab"
+
+
+def test_the_divisor_latch_is_no_text(console):
+    exits = [*out(b"a"), {"addr": 0x3FB, "data": b"\x83"}, *out(b"\x01"), {"addr": 0x3FB, "data": b"\x03"}, *out(b"b")]
+    assert console(*exits).text == b"ab"
+
+
+def test_loopback_is_no_text(console):
+    exits = [{"addr": 0x3FC, "data": b"\x1b"}, *out(b"a"), {"addr": 0x3FC, "data": b"\x0b"}, *out(b"b")]
+    assert console(*exits).text == b"b"
+
+
+def test_a_wide_write_is_one_to_each_register_it_covers(console):
+    exits = [
+        {"data": b"A\x00", "size": 2},
+        {"data": b"B\x00\x07\x80", "size": 4},  # THR, IER, FCR, and LCR with DLAB
+        *out(b"\x01"),
+        {"addr": 0x3FB, "data": b"\x03\x10", "size": 2},  # LCR without DLAB, MCR with loopback
+        *out(b"x"),
+        {"addr": 0x3FC, "data": b"\x00"},
+        *out(b"C"),
+    ]
+    assert console(*exits).text == b"ABC"
+
+
+def test_another_console_can_be_named(console):
+    exits = [*out(b"a"), *out(b"debug", addr=0xE9, device="debug-port0")]
+    assert console(*exits, device="debug-port0").text == b"debug"
+
+
+def test_a_device_that_is_no_console(console):
+    with pytest.raises(TraceError, match="serial0, debug-port0"):
+        console(device="rtc0")
+
+
+def test_lines_have_the_time_of_their_first_byte_and_what_came_before(console):
+    exits = [*out(b"one\r\n"), {"addr": 0x70, "device": None}, {"data": b"two\nthree lines\n\nx"}]
+    assert console(*exits).lines() == [
+        Line(t=1000, gap=1000, row=0, text="one"),
+        Line(t=7000, gap=6000, row=6, text="two"),
+        Line(t=7000, gap=0, row=6, text="three lines"),
+        Line(t=7000, gap=0, row=6, text=""),
+        Line(t=7000, gap=0, row=6, text="x"),
+    ]
+
+
+def test_a_table_has_the_same_console(tmp_path):
+    record_all(tmp_path / "boot.arrow", [[exit_(1000 * at, data=bytes([byte])) for at, byte in enumerate(b"a\nb")]])
+    trace = tracer.load(tmp_path / "boot.arrow")
+    assert Console(trace.table, DEVICES).lines() == Console(trace, DEVICES).lines() != []
+
+
+def test_of_a_line_without_end_the_beginning_is_kept(console):
+    made = console({"data": b"x" * 4000}, {"data": b"y" * 4000}, *out(b"z\nend"))
+    assert [len(line.text) for line in made.lines()] == [4096, 3]
+    assert len(made.text) == 8005
+
+
+def test_more_lines_than_there_is_room_for_are_refused(console, monkeypatch):
+    monkeypatch.setattr("tracer.read.console.LINES_MAX", 2)
+    assert len(console(*out(b"a\nb\n")).lines()) == 2
+    with pytest.raises(TraceError, match="serial0 has more than 2 lines"):
+        console(*out(b"a\nb\nc")).lines()
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [(2, (["a", "b", "(2 lines are left out here)", "e", "f"], 2, 2)), (3, (list("abcdef"), 0, None))],
+)
+def test_the_first_and_the_last_lines(console, keep, expected):
+    found = console(*out(b"a\nb\nc\nd\ne\nf")).abridged(keep)
+    assert ([line.text for line in found.lines], found.left_out, found.at) == expected
+    assert sum(line.gap for line in found.lines[:3]) == found.lines[2].t
+
+
+def test_no_text_has_no_lines(console):
+    assert console({"addr": 0x70, "device": None}).lines() == []
+
+
+def test_a_machine_without_consoles_has_no_text(tmp_path):
+    record_all(tmp_path / "boot.arrow", [[exit_(1)]])
+    console = Console(tracer.load(tmp_path / "boot.arrow").table, ["rtc0"])
+    assert (console.device, console.text) == (None, b"")
+
+
+def test_what_many_writes_to_the_control_registers_cost(console, monkeypatch):
+    """A guest may write them as often as others print: calls of Arrow's are made for batches, not for rows."""
+    made = console(*[{"addr": 0x3F8 + (0, 3, 4)[n % 3], "data": b"a\x03\x08"[n % 3 : n % 3 + 1]} for n in range(3000)])
+    calls = []
+    equal = pc.equal
+    monkeypatch.setattr(pc, "equal", lambda *given: calls.append(given) or equal(*given))
+    assert made.text == b"a" * 1000
+    assert len(calls) < 10

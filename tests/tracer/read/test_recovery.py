@@ -1,0 +1,302 @@
+"""Recovery: what was committed to a ring or is whole in the stream is in the trace; what is damaged is told."""
+
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tracer
+from tests.fakes.tracefakes import DEVICES, METADATA, MUTATIONS, Rings, in_time, numbered, record_all, row
+from tracer.format.errors import TraceError
+from tracer.record.recorder import Recorder
+from vmspec.trace.record import PAGE
+
+ROOT = Path(__file__).parents[3]
+
+
+def recovered_rows(path, output=None):
+    result = tracer.recover(path, output)
+    return in_time(tracer.load(result.path).table.to_pylist()), result
+
+
+def expected_rows(vcpu, numbers):
+    return [row(vcpu, number, numbered(vcpu, number)) for number in numbers]
+
+
+def fill(path, committed, published, **options):
+    """A ring file whose vCPUs have so many records committed, and so many published."""
+    rings = Rings(len(published), file=path, **options)
+    for vcpu, (tail, head) in enumerate(zip(committed, published, strict=True)):
+        for number in range(head):
+            if number == tail or not rings.room(vcpu, 48):
+                rings.cursor[vcpu] = number
+                rings.payload_cursor[vcpu] = rings.get(vcpu, "payload_head")
+                rings.commit()
+            rings.produce(vcpu, numbered(vcpu, number))
+        if tail >= head:
+            rings.cursor[vcpu] = head
+            rings.payload_cursor[vcpu] = rings.get(vcpu, "payload_head")
+            rings.commit()
+    rings.memory.flush()
+    return rings
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    states=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 64)), min_size=1, max_size=3),
+    slots=st.sampled_from([16, 64]),
+)
+def test_any_state_of_the_rings_is_recovered_exactly(tmp_path, states, slots):
+    path = tmp_path / "boot.ring"
+    rings = fill(
+        path, [tail for tail, _ in states], [tail + more for tail, more in states], slots=slots, payload_size=1024
+    )
+    rows, result = recovered_rows(path)
+    spans = [(rings.get(vcpu, "tail"), rings.get(vcpu, "head")) for vcpu in range(len(states))]
+    assert rows == in_time(r for vcpu, (tail, head) in enumerate(spans) for r in expected_rows(vcpu, range(tail, head)))
+    assert len(result.problems) == sum(tail > 0 for tail, _ in spans)  # what only a stream would have is told as lost
+
+
+def record_part(path, in_stream, in_ring):
+    """What a run leaves that is killed with so many rows in the stream, and so many more only in the ring."""
+    rings = Rings(1, slots=1024, payload_size=1 << 16, file=path.with_suffix(".ring"))
+    recorder = Recorder(path, rings, lambda: METADATA, DEVICES, pytest.fail)
+    recorder.start()
+    for number in range(in_stream):
+        rings.produce(0, numbered(0, number))
+    while rings.get(0, "tail") < in_stream:
+        time.sleep(0.001)
+    rings.drain = lambda buffers: 0  # as if killed
+    time.sleep(0.05)
+    for number in range(in_stream, in_stream + in_ring):
+        rings.produce(0, numbered(0, number))
+    return rings
+
+
+def test_stream_and_ring_are_joined(tmp_path):
+    record_part(tmp_path / "boot.arrow", 100, 50)
+    rows, result = recovered_rows(tmp_path / "boot.arrow")
+    assert rows == expected_rows(0, range(150))
+    assert (result.rows_from_stream, result.rows_from_ring, result.problems, result.complete) == (100, 50, (), False)
+
+
+def test_rows_in_both_stand_once(tmp_path):
+    rings = record_part(tmp_path / "boot.arrow", 100, 50)
+    rings.set(0, tail=40)  # written, but killed before the commit
+    rows, result = recovered_rows(tmp_path / "boot.arrow")
+    assert rows == expected_rows(0, range(150))
+    assert result.problems == ()
+
+
+@pytest.mark.parametrize("cut", [1, 9, 100, 3000])
+def test_a_stream_cut_within_a_batch_is_completed_from_the_ring(tmp_path, cut):
+    rings = record_part(tmp_path / "boot.arrow", 100, 50)
+    rings.set(0, tail=0, payload_tail=0)  # not committed, since the batch was not whole
+    os.truncate(tmp_path / "boot.arrows", (tmp_path / "boot.arrows").stat().st_size - cut)
+    rows, result = recovered_rows(tmp_path / "boot.arrow")
+    assert rows == expected_rows(0, range(150))
+    assert result.problems == ()
+
+
+def test_the_stream_alone_is_enough(tmp_path):
+    record_part(tmp_path / "boot.arrow", 100, 50)
+    (tmp_path / "boot.ring").unlink()
+    rows, result = recovered_rows(tmp_path / "boot.arrows")
+    assert rows == expected_rows(0, range(100))
+    assert result.problems == (f"there is no {tmp_path}/boot.ring: what was not in the stream yet is lost",)
+    assert not tracer.load(result.path).complete
+
+
+def test_the_ring_alone_has_metadata_and_names(tmp_path):
+    fill(tmp_path / "boot.ring", [0], [20])
+    _, result = recovered_rows(tmp_path / "boot.ring")
+    trace = tracer.load(result.path)
+    assert (trace.spec, trace.host, trace.devices) == ({"vm": {"name": "fake"}}, {"kernel": "6.1"}, tuple(DEVICES))
+
+
+def test_a_ring_without_metadata_still_gives_its_rows(tmp_path):
+    rings = fill(tmp_path / "boot.ring", [0], [20])
+    struct.pack_into("<Q", rings.memory, 5 * 8, 0)
+    rows, result = recovered_rows(tmp_path / "boot.ring")
+    assert [r["seq"] for r in rows] == list(range(20))
+    assert "before it wrote its metadata" in result.problems[0]
+
+
+def test_what_neither_has_is_told(tmp_path):
+    rings = record_part(tmp_path / "boot.arrow", 100, 50)
+    rings.set(0, tail=120, payload_tail=rings.get(0, "payload_tail"))
+    rows, result = recovered_rows(tmp_path / "boot.arrow")
+    assert len(rows) == 130
+    assert result.problems == ("vCPU 0: the 20 records before number 120 are lost",)
+
+
+def test_a_closed_stream_becomes_the_complete_trace(tmp_path):
+    (tmp_path / "boot.arrow").mkdir()
+    with pytest.raises(TraceError):
+        record_all(tmp_path / "boot.arrow", [[numbered(0, 0)]], summary={"rows": [1]})
+    result = tracer.recover(tmp_path / "boot.arrows", tmp_path / "again.arrow")
+    assert result.complete
+    assert tracer.load(tmp_path / "again.arrow").summary == {"rows": [1]}
+
+
+def test_recovering_twice_gives_the_same(tmp_path):
+    record_part(tmp_path / "boot.arrow", 30, 10)
+    tracer.recover(tmp_path / "boot.arrow")
+    first = (tmp_path / "boot.arrow").read_bytes()
+    tracer.recover(tmp_path / "boot.arrow")
+    assert (tmp_path / "boot.arrow").read_bytes() == first
+
+
+def test_files_of_different_runs_are_not_joined(tmp_path):
+    rings = record_part(tmp_path / "boot.arrow", 30, 10)
+    struct.pack_into("<Q", rings.memory, 8 * 8, 1234)
+    with pytest.raises(TraceError, match="different runs"):
+        tracer.recover(tmp_path / "boot.arrow")
+
+
+def test_nothing_to_recover(tmp_path):
+    with pytest.raises(TraceError, match="nothing to recover"):
+        tracer.recover(tmp_path / "boot.arrow")
+
+
+def test_a_run_that_never_started(tmp_path):
+    (tmp_path / "boot.ring").write_bytes(bytes(3 * PAGE))
+    with pytest.raises(TraceError, match="ended before its guest started"):
+        tracer.recover(tmp_path / "boot.ring")
+
+
+def test_a_live_run_is_left_alone(tmp_path):
+    fill(tmp_path / "boot.ring", [0], [20])
+    code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "boot.ring"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        with pytest.raises(TraceError, match="another vmrun"):
+            tracer.recover(tmp_path / "boot.ring")
+        process.stdin.close()
+
+
+def test_a_damaged_record_ends_its_ring_and_is_told(tmp_path):
+    rings = fill(tmp_path / "boot.ring", [0, 0], [20, 20])
+    rings.memory[rings.first_ring + PAGE + 7 * 64 + 60] = 200  # reason of vCPU 0's record 7
+    rows, result = recovered_rows(tmp_path / "boot.ring")
+    assert rows == in_time(expected_rows(0, range(7)) + expected_rows(1, range(20)))
+    assert result.problems == ("vCPU 0: record 7 in the ring is damaged or cut off; 13 records are left out",)
+
+
+def test_impossible_counters_leave_out_only_their_ring(tmp_path):
+    rings = fill(tmp_path / "boot.ring", [0, 0], [20, 20])
+    rings.set(0, head=1 << 63)
+    rows, result = recovered_rows(tmp_path / "boot.ring")
+    assert rows == expected_rows(1, range(20))
+    assert result.problems == ("vCPU 0: the ring's control block is damaged",)
+
+
+def test_a_cut_ring_file_gives_what_it_has(tmp_path):
+    rings = fill(tmp_path / "boot.ring", [0, 0], [20, 20])
+    os.truncate(tmp_path / "boot.ring", rings.first_ring + PAGE + 10 * 64 + 5)
+    _, result = recovered_rows(tmp_path / "boot.ring")
+    # Records with a payload need the payload bytes, which come after; record 0 has one.
+    assert result.rows_from_ring == 0
+    assert len(result.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(1, 2), (2, 0), (2, 1 << 40), (3, 63), (3, 1 << 62), (4, 0), (4, 1 << 40), (5, 1 << 60), (6, 5), (7, 1), (9, 0)],
+)
+def test_a_header_that_makes_no_sense_is_refused(tmp_path, field, value):
+    rings = fill(tmp_path / "boot.ring", [0], [20])
+    struct.pack_into("<Q", rings.memory, 8 * field, value)
+    with pytest.raises(TraceError):
+        tracer.recover(tmp_path / "boot.ring")
+
+
+@pytest.mark.parametrize(
+    "metadata", [b"{", b"[]", b"\xff", b'{"metadata": {}, "devices": 3}', b'{"metadata": {"a": 1}, "devices": []}',
+                 b'{"metadata": {}, "devices": ["a", "a"]}', b'{"metadata": {}, "devices": ["\\ud800"]}', b"[" * 4000]
+)  # fmt: skip
+def test_metadata_that_makes_no_sense_is_refused(tmp_path, metadata):
+    rings = fill(tmp_path / "boot.ring", [0], [20])
+    rings.memory[PAGE : PAGE + len(metadata)] = metadata
+    struct.pack_into("<Q", rings.memory, 5 * 8, len(metadata))
+    with pytest.raises(TraceError, match="damaged"):
+        tracer.recover(tmp_path / "boot.ring")
+
+
+def mutate(image, rng):
+    """Some bytes of an image changed, where it matters most; sometimes cut."""
+    image = bytearray(image)
+    for _ in range(rng.randint(1, 6)):
+        at = rng.choice((rng.randrange(80), rng.randrange(len(image)), 2 * PAGE + rng.randrange(80),
+                         3 * PAGE + rng.randrange(20 * 64), PAGE + rng.randrange(200)))  # fmt: skip
+        width = rng.choice((1, 1, 2, 4, 8))
+        value = rng.choice((0, 1, 255, 1 << 31, (1 << 63) - 1, (1 << 64) - 1, rng.getrandbits(64)))
+        image[at : at + width] = value.to_bytes(8, "little")[:width]
+    return bytes(image[: rng.randrange(len(image))] if rng.random() < 0.2 else image)
+
+
+def test_a_mutated_ring_file_is_refused_or_gives_a_readable_trace(tmp_path):
+    fill(tmp_path / "good.ring", [0, 5], [20, 30])
+    image = (tmp_path / "good.ring").read_bytes()
+    rng = random.Random(1)
+    outcomes = set()
+    for _ in range(MUTATIONS):
+        (tmp_path / "boot.ring").write_bytes(mutate(image, rng))
+        try:
+            _, result = recovered_rows(tmp_path / "boot.ring")
+            outcomes.add(bool(result.problems))
+        except TraceError:
+            outcomes.add("refused")
+    assert "refused" in outcomes
+    assert True in outcomes
+
+
+# A run with two vCPU threads in Python, killed from outside.
+VICTIM = """
+    import sys, threading
+    from pathlib import Path
+    from tests.fakes.tracefakes import *
+    from tracer.record.recorder import Recorder
+    path = Path(sys.argv[1])
+    rings = Rings(2, slots=1024, payload_size=1 << 16, file=path.with_suffix(".ring"))
+    def vcpu(index):
+        for number in range(10**9):
+            while not rings.room(index, 64):
+                rings.wake()
+            rings.produce(index, numbered(index, number))
+    Recorder(path, rings, lambda: METADATA, DEVICES, print).start()
+    threads = [threading.Thread(target=vcpu, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    print(flush=True)
+"""
+
+
+@pytest.mark.parametrize("seconds", [0, 0.2, 0.41, 0.73, 1.01])
+def test_after_a_kill_every_committed_record_is_recovered(tmp_path, seconds):
+    path = tmp_path / "boot.arrow"
+    command = [sys.executable, "-c", textwrap.dedent(VICTIM), str(path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        process.stdout.readline()
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+    rows, result = recovered_rows(path)
+    image = path.with_suffix(".ring").read_bytes()
+    ring_size = PAGE + 1024 * 64 + (1 << 16)
+    heads = [struct.unpack_from("<Q", image, 2 * PAGE + vcpu * ring_size)[0] for vcpu in range(2)]
+    assert rows == in_time(r for vcpu, head in enumerate(heads) for r in expected_rows(vcpu, range(head)))
+    assert result.problems == ()
+    assert json.loads(json.dumps(tracer.load(path).summary))["rows"] == heads

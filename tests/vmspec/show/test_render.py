@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+
+from vmspec.devices.models import RTC, PostPort, Python, Serial
+from vmspec.plan.plan import E820, Call, Entry, Placement, Plan, PlannedDevice, Region, Slot
+from vmspec.show import render
+from vmspec.spec.models import CPU, VM, Boot, Spec
+
+SLOT = Slot(0, 0, 128 << 20, 0)
+MODELS = (Serial(input="none"), RTC(), PostPort(), Python("m:C", mmio=(0xD0000000, 4096)))
+PLAN = Plan(
+    spec=Spec(
+        VM("demo", memory=128 << 20),
+        Boot(kernel=Path("/boot/vmlinuz")),
+        CPU(disable=("avx512f", "hle")),
+        MODELS,
+        overrides=("vm.name=demo",),
+    ),
+    image="bzimage",
+    protocol="linux64",
+    cmdline="console=ttyS0 " + "abcdefghi=1 " * 8 + "last",
+    slots=(SLOT,),
+    regions=(
+        Region("ram", "ram", 0, 128 << 20),
+        Region("unassigned", "hole", 128 << 20, 0xD0000000 - (128 << 20)),
+        Region("python0", "mmio", 0xD0000000, 4096),
+    ),
+    e820=(E820(0, 0x9FC00, 1), E820(0x9FC00, 0x400, 2)),
+    placements=(
+        Placement("kernel", 0x1000000, 5000, Path("/boot/vmlinuz"), 0x4000, 77),
+        Placement("cmdline", 0x20000, 100),
+    ),
+    devices=tuple(
+        PlannedDevice(name, name[:-1], model, model.ranges(), model.irq)
+        for name, model in zip(("serial0", "rtc0", "post-port0", "python0"), MODELS, strict=True)
+    ),
+    entry=Entry("long", 0x1000200, {"rsi": 0x7000}),
+    irqchip=True,
+    pit=True,
+    calls=(
+        Call("open"),
+        Call("KVM_CREATE_IRQCHIP", "KVM_CAP_IRQCHIP"),
+        Call("KVM_SET_TSS_ADDR", "KVM_CAP_SET_TSS_ADDR", optional=True, argument=0xFFFBD000),
+        Call("KVM_SET_IDENTITY_MAP_ADDR", "KVM_CAP_SET_IDENTITY_MAP_ADDR", optional=True, argument=0xFFFBC000),
+        Call("KVM_SET_USER_MEMORY_REGION", "KVM_CAP_USER_MEMORY", argument=SLOT),
+        Call("KVM_SET_USER_MEMORY_REGION", "KVM_CAP_USER_MEMORY", argument=Slot(1, 1 << 32, 1 << 40, 128 << 20)),
+        Call("KVM_RUN", vcpu=0),
+    ),
+    notes=("the kernel unpacks itself",),
+)
+
+TEXT = """\
+Machine
+  name           demo
+  image          bzimage: Linux, 64-bit boot protocol
+  memory         128MiB
+  vCPUs          1
+  in the kernel  interrupt controllers, timer (PIT)
+  recorded in    nothing (to record: trace.path, or vmrun --trace FILE)
+
+Guest-physical map
+  0x0000000000-0x0007ffffff   128MiB  ram   ram
+  0x0008000000-0x00cfffffff  3200MiB  hole  unassigned
+  0x00d0000000-0x00d0000fff     4KiB  mmio  python0
+
+Memory map for the guest (e820)
+  0x0000000000-0x000009fbff  639KiB  usable
+  0x000009fc00-0x000009ffff    1KiB  reserved
+
+Placements
+  0x0000020000-0x0000020063   100            cmdline
+  0x0001000000-0x0001001387  5000  +77 zero  kernel   file 1 from 0x4000
+
+Files
+  1  /boot/vmlinuz
+
+Devices
+  0  serial0     port 0x3f8-0x3ff            IRQ 4, GSI 4
+  1  rtc0        port 0x70-0x71              IRQ 8, GSI 8
+  2  post-port0  port 0x80
+  3  python0     mmio 0xd0000000-0xd0000fff
+
+Command line
+  console=ttyS0 abcdefghi=1 abcdefghi=1 abcdefghi=1 abcdefghi=1 abcdefghi=1 abcdefghi=1 abcdefghi=1
+  abcdefghi=1 last
+
+CPUID
+  host: what KVM supports on the host, less avx512f, hle
+
+Entry
+  mode  long
+  rip   0x1000200
+  rsi   0x7000
+
+KVM calls
+  1  open
+  2  KVM_CREATE_IRQCHIP                                             needs KVM_CAP_IRQCHIP
+  3  KVM_SET_TSS_ADDR            0xfffbd000                         if KVM_CAP_SET_TSS_ADDR
+  4  KVM_SET_IDENTITY_MAP_ADDR   0xfffbc000                         if KVM_CAP_SET_IDENTITY_MAP_ADDR
+  5  KVM_SET_USER_MEMORY_REGION  slot 0: 0x0-0x7ffffff              needs KVM_CAP_USER_MEMORY
+  6  KVM_SET_USER_MEMORY_REGION  slot 1: 0x100000000-0x100ffffffff  needs KVM_CAP_USER_MEMORY
+  7  KVM_RUN                     vCPU 0
+
+Notes
+  the kernel unpacks itself
+"""
+
+
+def test_the_plan_as_text():
+    assert render.text(PLAN) == TEXT
+
+
+def test_no_line_is_wider_than_100_columns():
+    assert max(map(len, render.text(PLAN).splitlines())) <= 100
+
+
+def test_the_plan_as_json_holds_every_part():
+    plan = json.loads(json.dumps(render.as_dict(PLAN), default=str))
+    assert plan["spec"]["boot"]["kernel"] == "/boot/vmlinuz"
+    assert plan["overrides"] == ["vm.name=demo"]
+    assert plan["entry"]["registers"]["rsi"] == hex(PLAN.entry.registers["rsi"])
+    assert plan["devices"][0]["ranges"] == [{"space": "port", "start": 0x3F8, "size": 8}]
+    assert plan["calls"][4]["argument"] == {"slot": 0, "start": 0, "size": 128 << 20, "offset": 0}
+
+
+def test_an_interrupt_without_a_controller_is_said():
+    assert "IRQ 4, not connected" in render.text(PLAN._replace(irqchip=False))

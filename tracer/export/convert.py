@@ -1,0 +1,130 @@
+"""A trace in other files: finished file, stream, Parquet, and CSV for what reads nothing better.
+
+Files, streams and Parquet hold all of a trace, so each can be made of each; CSV is rows only, and written only.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tracer.analysis.merge import recoded
+from tracer.export import parquet
+from tracer.format.errors import TraceError
+from tracer.format.paths import keep, open_regular
+from tracer.format.rowfile import PARQUET_MAGIC, checked
+from tracer.format.schema import FORMAT, KEY_SUMMARY, TIME, dictionaries, trace_schema
+from tracer.format.sealing import SealedWriter
+from tracer.format.sink import sink
+from tracer.read.metadata import read_devices, read_metadata, read_summary
+from tracer.read.reader import load
+from tracer.record.rewrite import empty, in_order, summary_metadata, write_file
+from tracer.show import csv
+
+KINDS = {".arrow": "file", ".feather": "file", ".arrows": "stream", ".parquet": "parquet", ".csv": "csv"}
+NO_SUMMARY = {"complete": False}  # what is written of a trace that has none: a file has to end with one
+
+
+def convert(source: Path, target: Path) -> int:
+    """Write the trace in ``source``, whatever its format, as ``target``'s suffix says; returns the rows.
+
+    The target appears whole or not at all. Raises TraceError for a suffix that says nothing, for a source that is no
+    trace, and where the target cannot be written.
+    """
+    import pyarrow as pa
+
+    kind = KINDS.get(target.suffix)
+    if kind is None:
+        raise TraceError(f"{target}: what is wanted is told by the suffix, one of {', '.join(KINDS)}")
+    keep(target, (source,))
+    schema, batches, summary = _opened(source)
+    write = {"file": _file, "stream": _stream, "parquet": _parquet, "csv": _csv}[kind]
+    try:
+        return write(target, schema, batches, summary)
+    except (OSError, pa.ArrowException) as error:
+        raise TraceError(f"cannot write {target}: {error}") from error
+
+
+def _opened(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:
+    """Schema, batches and summary of a trace in any of the formats, told by content."""
+    try:
+        descriptor = open_regular(source)
+        start = os.pread(descriptor, len(PARQUET_MAGIC), 0)
+        os.close(descriptor)
+    except OSError as error:
+        raise TraceError(f"cannot open {source}: {error.strerror}") from error
+    if start == PARQUET_MAGIC:
+        return _of_parquet(source)
+    if source.suffix == ".csv":
+        raise TraceError(f"{source}: CSV has no more than the rows; no trace can be made of it")
+    trace = load(source)
+    return trace.schema, trace.batches, trace.summary
+
+
+def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        with pa.OSFile(os.fsencode(source), "rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
+            found = file.schema_arrow
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TraceError(f"{source} is damaged or cut short: {error}") from error
+    metadata = read_metadata(source, found)
+    closing = metadata.pop(KEY_SUMMARY, None)
+    schema = trace_schema(metadata, read_devices(source, metadata))
+    if found.names != schema.names:
+        raise TraceError(f"{source} does not have the columns of a trace of format {FORMAT}")
+    summary = None if closing is None else read_summary(source, closing.encode())
+    return schema, partial(_parquet_batches, source, schema), summary
+
+
+def _parquet_batches(source: Path, schema: Any) -> Iterator[Any]:
+    """Batches with a trace's own types, which Parquet widens."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    names = dictionaries(json.loads(schema.metadata[b"vmrun.devices"]))
+    try:
+        with pa.OSFile(os.fsencode(source), "rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
+            for batch in file.iter_batches(16384):
+                arrays = []
+                for field in schema:
+                    array = batch[field.name]
+                    if field.name in names:
+                        array = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+                        known = names[field.name].to_pylist()
+                        array = recoded(array, names[field.name], known.index)
+                    arrays.append(array.cast(field.type))
+                yield checked(pa.RecordBatch.from_arrays(arrays, schema=schema), TIME)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TraceError(f"{source} is damaged: {error}") from error
+
+
+def _file(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
+    return write_file(target, batches, schema, NO_SUMMARY if summary is None else summary)
+
+
+def _stream(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
+    import pyarrow as pa
+
+    rows = 0
+    with sink(target) as out, SealedWriter(out, schema, pa.ipc.new_stream) as writer:
+        for batch in in_order(batches):
+            writer.write(batch)
+            rows += batch.num_rows
+        if summary is not None:
+            writer.write(empty(schema), summary_metadata(summary))
+    return rows
+
+
+def _parquet(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
+    with sink(target) as out:
+        return parquet.write(schema, in_order(batches), summary, out)
+
+
+def _csv(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
+    with sink(target) as out:
+        return csv.write(schema, in_order(batches), out)

@@ -1,0 +1,200 @@
+"""Messages of an Arrow file or stream as they stand in it: where each begins and ends, and what it declares.
+
+One place decides for every reader whether a file is whole, damaged or cut off (Arrow columnar format, "Serialization
+and Interprocess Communication"). Cut off means that the last message is not all there, and nothing else is wrong with
+it: a run was killed while it wrote. All else is damage. What a message declares, in bytes and rows, is bounded here,
+before anything is allocated for it.
+
+Writers of ours seal each batch: its custom metadata has the CRC-32 of all bytes since the batch before it, which takes
+in the schema and the dictionaries of the first.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tracer.format.flatbuffer import Flatbuffer, OutsideError, Table
+
+CONTINUATION = b"\xff\xff\xff\xff"  # before each message
+PREFIX = 8  # bytes: the continuation, the size of the metadata
+KINDS = {1: "schema", 2: "dictionary", 3: "batch"}
+
+METADATA_MAX = 16 << 20  # bytes of a message's metadata: spec, devices, host, the kernel's formats
+BODY_MAX = 64 << 20  # bytes of a batch, packed and unpacked; vmrun writes some 20 MiB at most
+NAMES_MAX = 1 << 15  # of a dictionary: the codes are int16
+NAMES_BYTES_MAX = 16 << 20
+FOOTER_MAX = 64 << 20
+RATIO_MAX = 1024  # unpacked bytes for each packed one, past the first MiB; payloads of equal bytes reach some hundreds
+PARTS_MAX = 256  # nodes and buffers of a batch; a trace's has 14 and 29
+
+KEY_SEAL = "vmrun.crc32"  # of a batch's custom metadata: eight hexadecimal digits
+BLANK_SEAL = "0" * 8  # what stands in their place while the CRC-32 is taken
+
+
+class DamageError(Exception):
+    """A file is damaged: the message says at which byte and how."""
+
+    def __init__(self, offset: int, what: str) -> None:
+        super().__init__(f"at byte {offset:,}: {what}")
+
+
+class CutError(Exception):
+    """A file ends within a message that is sound as far as it goes."""
+
+
+class Message(NamedTuple):
+    """One message. ``offset`` is in the file, ``size`` all of its bytes, the ``body``'s included, which are the last.
+    ``rows`` are those that it declares, ``buffers`` offset and size of each in the body, ``custom`` where the values
+    of its custom metadata stand in the message. The end of a stream is a message too."""
+
+    kind: str
+    offset: int
+    size: int
+    body: int = 0
+    rows: int = 0
+    buffers: tuple[tuple[int, int], ...] = ()
+    packed: bool = False
+    custom: dict[bytes, slice] = {}  # noqa: RUF012 - never changed
+
+
+def next_message(read: Callable[[int, int], bytes], offset: int, end: int) -> Message:
+    """The message at ``offset`` of a file that ends at ``end``; ``read`` gives bytes at an offset.
+
+    Raises CutError where the file ends before the message does (also where nothing of it is there), DamageError where
+    it is wrong.
+    """
+    prefix = read(offset, min(PREFIX, end - offset))
+    if not prefix.startswith(CONTINUATION[: len(prefix)]):
+        raise DamageError(offset, "no message begins here")
+    if len(prefix) < PREFIX:
+        raise CutError
+    (size,) = struct.unpack("<i", prefix[4:])
+    if size == 0:
+        return Message("end", offset, PREFIX)
+    if not 0 < size <= METADATA_MAX or size % 8:
+        raise DamageError(offset, f"a message's metadata cannot have {size:,} bytes")
+    there = min(size, end - offset - PREFIX)
+    flat = Flatbuffer(read(offset + PREFIX, there))
+    try:
+        message = _declared(flat, offset, size)
+    except OutsideError:
+        if there < size:
+            raise CutError from None
+        raise DamageError(offset, "a message's metadata is damaged") from None
+    # Of a message that is not all there, each size has to be the one that its parts make.
+    if there < size:
+        if message.kind != "schema" and size - _padded(flat.reach) >= 8:  # of a schema not all is read here
+            raise DamageError(offset, "a message's metadata is damaged, or its size")
+        raise CutError
+    if offset + message.size > end:
+        extent = max((start + length for start, length in message.buffers), default=0)
+        if message.body != _padded(extent):
+            raise DamageError(offset, "a message's body is damaged, or its size")
+        raise CutError
+    return message
+
+
+def _padded(size: int) -> int:
+    return (size + 7) // 8 * 8
+
+
+def _declared(flat: Flatbuffer, offset: int, size: int) -> Message:
+    """What a message's metadata declares, checked against itself."""
+    root = flat.root()
+    kind = KINDS.get(root.number(1, "B"), "")
+    body = root.number(3, "q")
+    header = root.table(2)
+    if not kind or header is None:
+        raise DamageError(offset, "a message of a kind that no trace has")
+    custom = {}
+    for pair in root.tables(4):
+        key, value = pair.text(0), pair.text(1)
+        custom[bytes(flat.data[key])] = slice(PREFIX + value.start, PREFIX + value.stop)
+    if not 0 <= body <= BODY_MAX or body % 8 or (kind == "schema" and body):
+        raise DamageError(offset, f"a {kind} cannot have {body:,} bytes")
+    if kind == "schema":
+        return Message(kind, offset, PREFIX + size, custom=custom)
+    batch: Table | None = header
+    if kind == "dictionary":
+        if header.number(2, "B"):
+            raise DamageError(offset, "a dictionary that adds to another")
+        batch = header.table(1)
+    if batch is None:
+        raise DamageError(offset, "a dictionary without names")
+    rows, nodes, buffers = batch.number(0, "q"), batch.structs(1, "qq"), batch.structs(2, "qq")
+    if not 0 <= rows <= BODY_MAX or len(nodes) > PARTS_MAX or len(buffers) > PARTS_MAX or batch.place(4):
+        raise DamageError(offset, f"a {kind} cannot have {rows:,} rows in {len(buffers):,} buffers")
+    if any(node != (rows, 0) for node in nodes):
+        raise DamageError(offset, f"the columns of a {kind} have different lengths, or nulls")
+    if any(start < 0 or length < 0 or start + length > body for start, length in buffers):
+        raise DamageError(offset, f"a buffer of a {kind} lies outside of it")
+    places = tuple((start, length) for start, length in buffers)
+    return Message(kind, offset, PREFIX + size + body, body, rows, places, batch.table(3) is not None, custom)
+
+
+def check_declared(message: Message, raw: bytes) -> None:
+    """Raises DamageError where a dictionary or batch would unpack to more than it can have; ``raw`` are its bytes."""
+    start = message.size - message.body
+    whole = 0
+    for at, length in message.buffers:
+        size = length
+        if message.packed and length:
+            if length < 8:
+                raise DamageError(message.offset, f"a buffer of a {message.kind} is too short")
+            (size,) = struct.unpack_from("<q", raw, start + at)
+            size = length - 8 if size == -1 else size  # -1: stored as it is
+            if size < 0:
+                raise DamageError(message.offset, f"a buffer of a {message.kind} cannot unpack to {size:,} bytes")
+        whole += size
+    # Without rows there may still be the offsets of a batch that it is a slice of.
+    limit = min(BODY_MAX, (1 << 20) + RATIO_MAX * message.body) if message.rows else BODY_MAX
+    if message.kind == "dictionary":
+        limit = min(limit, NAMES_BYTES_MAX)
+        if message.rows > NAMES_MAX:
+            raise DamageError(message.offset, f"a dictionary of {message.rows:,} names; {NAMES_MAX:,} is the limit")
+    if whole > limit:
+        what = f"a {message.kind} of {message.body:,} bytes would unpack to {whole:,}"
+        raise DamageError(message.offset, f"{what}; {limit:,} is the limit")
+    if message.rows > whole:
+        raise DamageError(message.offset, f"a {message.kind} has {message.rows:,} rows in {whole:,} bytes")
+
+
+def seal(raw: bytes | bytearray | memoryview, value: slice, before: int = 0) -> bytes:
+    """The eight digits for a batch whose bytes are ``raw``, where the seal is ``value``; ``before`` is the CRC-32 of
+    what has come since the batch before it."""
+    view = memoryview(raw)
+    crc = zlib.crc32(view[: value.start], before)
+    crc = zlib.crc32(BLANK_SEAL.encode(), crc)
+    return b"%08x" % zlib.crc32(view[value.stop :], crc)
+
+
+class Seals:
+    """Checks the seals of one file, message after message. A file has one on each batch, or on none."""
+
+    def __init__(self) -> None:
+        self.sealed: bool | None = None  # not known before the first batch
+        self._before = 0
+
+    def check(self, message: Message, raw: bytes) -> None:
+        """Take the next message. Raises DamageError where it is not what was written."""
+        if message.kind != "batch":
+            self._before = zlib.crc32(raw, self._before)
+            return
+        value = message.custom.get(KEY_SEAL.encode())
+        before, self._before = self._before, 0
+        if self.sealed is None:
+            self.sealed = value is not None
+        if (value is not None) != self.sealed:
+            raise DamageError(message.offset, f"some batches have {KEY_SEAL}, and one has not")
+        if value is not None and seal(raw, value, before) != raw[value]:
+            raise DamageError(message.offset, f"a batch is not as it was written (its {KEY_SEAL} differs)")
+
+
+def footer_blocks(raw: bytes, offset: int) -> list[tuple[int, int, int]]:
+    """Offset, size before the body and size of the body of each dictionary and batch that a file's footer tells of."""
+    try:
+        root = Flatbuffer(raw).root()
+        return [(at, head, body) for field in (2, 3) for at, head, body in root.structs(field, "qi4xq")]
+    except OutsideError:
+        raise DamageError(offset, "its footer is damaged") from None

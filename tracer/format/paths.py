@@ -1,0 +1,116 @@
+"""Who may record into a trace's files, and what a killed run left behind. Imports no pyarrow."""
+
+import errno
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tracer.format.atomic import NAME_MAX
+from tracer.format.errors import TraceError
+from vmspec.spec import fileuse
+from vmspec.trace.files import (
+    crash_path,
+    exists,
+    kernel_path,
+    kernel_stream_path,
+    killed_path,
+    ring_path,
+    stream_path,
+    trace_path,
+)
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading, at once whatever it is: a descriptor, which the caller closes. Raises OSError, also for
+    what is no regular file: the opening of a FIFO without a writer would never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.EINVAL, "it is not a regular file")
+
+
+def lock(ring: Path) -> int:
+    """Open a ring file and take its lock, which the ``vmrun`` that records into it holds. Returns the descriptor,
+    which the caller closes. Raises TraceError when another process has the lock, OSError when it cannot be opened."""
+    descriptor = open_regular(ring)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise TraceError(f"another vmrun is recording into {trace_path(ring)} (it holds {ring})") from None
+    return descriptor
+
+
+def table_files(trace: Path) -> tuple[Path, ...]:
+    """What is read of a trace: itself, and the kernel's events beside it."""
+    return trace, kernel_path(trace), kernel_stream_path(trace)
+
+
+def keep(output: Path, reads: Iterable[Path]) -> None:
+    """Raises TraceError where writing ``output`` ("-": standard output) would overwrite a file that is read for it."""
+    standard = str(output) == "-"
+    targets = {fileuse.opened(sys.stdout.fileno())} if standard else {fileuse.identity(output)}
+    for file in reads:
+        if (found := fileuse.identity(file)) is not None and found in targets:
+            name = "standard output" if standard else output
+            raise TraceError(f"writing {name} would overwrite {file}, which is read: write to another file")
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename what a killed run left at ``path`` to boot.killed.arrows and boot.killed.ring, replacing older ones.
+
+    Returns the file to give to ``vmtrace recover``, or None where nothing was left. Raises TraceError when the files
+    belong to a run that is still going, or cannot be renamed, or when ``path`` is itself a name that is needed.
+    """
+    beside = (name(path) for name in (stream_path, ring_path, kernel_stream_path, crash_path))
+    if max(len(os.fsencode(file.name)) for file in beside) > NAME_MAX:
+        raise TraceError(f"cannot record into {path}: the name is too long for those of the files beside it")
+    if path.is_dir():
+        raise TraceError(f"cannot record into {path}: it is a directory")
+    if exists(path) and not path.is_file():
+        raise TraceError(f"cannot record into {path}: it is not a file (--no-trace records nothing)")
+    if not path.parent.is_dir():
+        raise TraceError(
+            f"cannot record into {path}: there is no directory {path.parent}; make it, or choose another place with "
+            "--trace FILE"
+        )
+    if path.is_symlink():
+        # The trace is put where the link leads, at the end: it is found out now whether it can be.
+        place = Path(os.path.realpath(path)).parent
+        if not os.access(place, os.W_OK | os.X_OK):
+            why = "there is no such directory" if not place.is_dir() else "it cannot be written to"
+            raise TraceError(f"cannot record into {path}: it is a link that leads into {place}: {why}")
+    if path in (stream_path(path), ring_path(path)):
+        raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
+    killed = killed_path(path)
+    moves = {
+        kernel_stream_path(path): kernel_stream_path(killed),
+        stream_path(path): stream_path(killed),
+        ring_path(path): ring_path(killed),
+    }
+    for old in moves:
+        if exists(old) and not old.is_file():  # a pipe, say: no run has left that
+            raise TraceError(f"cannot record into {path}: {old}, whose name is needed, is not a regular file")
+    try:
+        if not any(exists(old) for old in moves):
+            return None
+        descriptor = lock(ring_path(path)) if exists(ring_path(path)) else None
+        try:
+            for old, new in moves.items():
+                # A stream and a ring of different runs must never stand together under one name.
+                new.unlink(missing_ok=True)
+                if exists(old):
+                    old.rename(new)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+    except OSError as error:
+        raise TraceError(f"cannot set aside what an earlier run left at {path}: {error}") from error
+    return next(new for new in reversed(moves.values()) if exists(new))

@@ -1,0 +1,107 @@
+"""A writer of Arrow files and streams that seals each batch (see :mod:`tracer.format.messages`)."""
+
+import errno
+import zlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tracer.format.messages import BLANK_SEAL, CONTINUATION, KEY_SEAL, DamageError, next_message, seal
+
+
+class Out(Protocol):
+    """What is written to: all of it at once, or an error."""
+
+    def write(self, data: bytes | bytearray, /) -> Any:
+        """Write all the bytes."""
+
+
+class SealedWriter:
+    """Batches of ``schema`` to ``out``, by ``new``: ``pyarrow.ipc.new_file`` or ``new_stream``. A context manager that
+    ends the file or stream where the block ends well. ``out`` gets each batch in one piece."""
+
+    def __init__(self, out: Out, schema: Any, new: Any, options: Any = None) -> None:
+        self.written = 0  # bytes
+        self._out = out
+        self._held = _Held()
+        self._writer = new(self._held, schema, options=options)
+
+    def write(self, batch: Any, custom: Mapping[str, str] | None = None) -> None:
+        """Write a batch, with custom metadata."""
+        self._writer.write_batch(batch, custom_metadata={**(custom or {}), KEY_SEAL: BLANK_SEAL})
+        try:
+            self._put(_sealed(self._held.take()))
+        except DamageError as error:
+            raise OSError(errno.EFBIG, f"there is more in it than a reader takes: {error}") from error
+
+    def close(self) -> None:
+        """End the file or stream."""
+        self._writer.close()
+        self._put(self._held.take())
+
+    def __enter__(self) -> "SealedWriter":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+
+    def _put(self, data: bytearray) -> None:
+        self._out.write(data)
+        self.written += len(data)
+
+
+class _Held:
+    """A file in memory that knows how much has been written to it, also of what was taken."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._taken = 0
+
+    def write(self, data: Any) -> int:
+        """Append bytes."""
+        self._data += data
+        return len(data)
+
+    def take(self) -> bytearray:
+        """What was written since the last time."""
+        data, self._data = self._data, bytearray()
+        self._taken += len(data)
+        return data
+
+    def tell(self) -> int:
+        """Bytes written in all."""
+        return self._taken + len(self._data)
+
+    def flush(self) -> None:
+        """What pyarrow asks of a file."""
+
+    def readable(self) -> bool:
+        """What pyarrow asks of a file."""
+        return False
+
+    def writable(self) -> bool:
+        """What pyarrow asks of a file."""
+        return True
+
+    def seekable(self) -> bool:
+        """What pyarrow asks of a file."""
+        return False
+
+    def close(self) -> None:
+        """What pyarrow asks of a file."""
+
+
+def _sealed(data: bytearray) -> bytearray:
+    """Messages, the last of them a batch, with its seal put in."""
+    view = memoryview(data)
+    at = max(data.find(CONTINUATION, 0, 16), 0)  # after a file's magic
+    before = 0
+    while (message := next_message(lambda at, size: bytes(view[at : at + size]), at, len(data))).kind != "batch":
+        before = zlib.crc32(view[at : at + message.size], before)
+        at += message.size
+    value = message.custom[KEY_SEAL.encode()]
+    view[at + value.start : at + value.stop] = seal(view[at : at + message.size], value, before)
+    view.release()
+    return data

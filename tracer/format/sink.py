@@ -1,0 +1,67 @@
+"""Where what is made of a trace goes: a file that appears whole or not at all, or standard output."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from tracer.format.atomic import replaced
+from tracer.format.errors import TraceError
+
+
+@contextmanager
+def sink(path: Path) -> Iterator[BinaryIO]:
+    """A binary stream for a file that becomes ``path`` when the block ends well and is gone when it does not; what a
+    link leads to is meant, not the link. For the path "-" it is standard output, and what is no file (a pipe, a device)
+    is written as it is. Raises TraceError when it cannot be written: disk full, say."""
+    if str(path) == "-":
+        if sys.stdout.isatty():
+            raise TraceError("standard output is a terminal: give a file with -o, or redirect")
+        yield cast(BinaryIO, _Counting(sys.stdout.buffer))
+        sys.stdout.buffer.flush()
+        return
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as out:
+                yield cast(BinaryIO, _Counting(out))
+        else:
+            with replaced(path) as out:
+                yield out
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+class _Counting:
+    """What knows its position even where it is a pipe: writers of Parquet ask for it."""
+
+    closed = False
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._at = out, 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        view = memoryview(data)
+        self._out.write(view)
+        self._at += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self._at
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Whoever opened it closes it."""

@@ -1,0 +1,75 @@
+"""What the columns of an exit are called, everywhere: in lines, JSON, CSV, filters and SQL.
+
+The trace's own columns have the names of :data:`vmspec.trace.record.COLUMNS`; those of :data:`DERIVED` are computed
+from them by :mod:`tracer.show.events`. A time's unit stands in its name (``handling_ns``), but for the two times of the
+trace. A heading above texts leaves ``_ns`` out, as each of its cells shows its own unit, and ``_share`` is %.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from vmspec.trace.record import COLUMNS, Column
+
+DERIVED = (
+    Column("handling_ns", "int64", "ns", "t_entry - t_exit: how long vmrun handled the exit"),
+    Column("what", "utf8", "", "name of the port, register or MSR; without one, where the access went; else empty"),
+    Column("rw", "utf8", "", "direction as a letter: r, w, or empty"),
+    Column("meaning", "utf8", "", "what the value says, where more than the number is known; else empty"),
+    Column("value", "utf8", "", "what was moved: number and meaning; of several items how many, their size and bytes"),
+)
+DECODED = ("what", "meaning", "value")
+_DECODING = ("vcpu", "reason", "addr", "size", "direction", "data", "device")
+# The columns of the trace that each is computed from.
+SOURCES = {
+    "handling_ns": ("t_exit", "t_entry"),
+    "what": _DECODING,
+    "rw": ("direction",),
+    "meaning": (*_DECODING, "count", "flags"),
+    "value": (*_DECODING, "count", "flags", "payload"),
+}
+EXIT = (*COLUMNS, *DERIVED)
+# Names of the release before, which filters and --columns still take.
+FORMER = {"time": "t_exit", "handling": "handling_ns"}
+UNITS = {
+    "ns": "nanoseconds; shown as a duration, t_exit and t_entry as seconds; --where takes 5us, 1.5ms, 2s",
+    "address": "an address; hexadecimal, and a string in JSON",
+    "hex": "a value of bits; hexadecimal, and a string in JSON",
+    "flags": "names of bits: a list in JSON, true or false in --where",
+    "share": "a share of 1; shown in per cent",
+    "bytes": "bytes",
+    "text": "text that a narrow terminal cuts",
+    "number": "a number counted from 0",
+}
+HEXADECIMAL = ("address", "hex")  # units of numbers that are written in hexadecimal
+
+
+def exit_schema() -> Any:
+    """The ``pyarrow.Schema`` of :data:`EXIT`, names as texts; fields carry unit and doc."""
+    import pyarrow as pa
+
+    texts = {"reason": pa.utf8(), "direction": pa.utf8(), "device": pa.utf8()}
+    return pa.schema(
+        [
+            pa.field(c.name, texts.get(c.type) or pa.type_for_alias(c.type), metadata={"unit": c.unit, "doc": c.doc})
+            for c in EXIT
+        ]
+    )
+
+
+def heading(name: str) -> str:
+    """What stands above a column of texts that show their own units."""
+    return name.removesuffix("_ns") if not name.endswith("_share") else name.removesuffix("_share") + "%"
+
+
+def unit(field: Any) -> str:
+    """The unit of a field of an Arrow schema, one of :data:`UNITS`, or ""."""
+    return str((field.metadata or {}).get(b"unit", b""), "utf-8")
+
+
+def nearest(word: str, known: Sequence[str], most: int | None = None) -> str:
+    """A hint at the right word: the nearest one, else the known ones, or ``most`` of them."""
+    folded = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
+    there = ", ".join(known[:most]) + (", ..." if most is not None and len(known) > most else "")
+    return f"did you mean {folded[near[0]]!r}?" if near else f"there are: {there}"

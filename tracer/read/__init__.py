@@ -1,0 +1,1 @@
+"""Traces as they are read, followed, merged and recovered."""

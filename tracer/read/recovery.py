@@ -1,0 +1,196 @@
+"""A finished trace from what a killed or failed run left: whole batches of the stream, published records of rings."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from tracer.format.errors import TraceError, TraceWarning
+from tracer.format.paths import keep, lock
+from tracer.format.schema import dictionaries, trace_schema
+from tracer.read.kernelfile import finish_killed
+from tracer.read.metadata import unreadable
+from tracer.read.reader import Trace, load
+from tracer.read.ringfile import Ring, RingFile
+from tracer.read.ringrows import ring_rows
+from tracer.record.rewrite import write_file
+from vmspec.trace.files import exists, kernel_path, kernel_stream_path, ring_path, stream_path, trace_path
+
+
+@frozen
+class Recovered:
+    """What :func:`recover` did. ``problems`` says, one sentence each, what could not be read and what is missing;
+    ``complete`` is True where the run had ended and only the finished file was missing."""
+
+    path: Path
+    rows_from_stream: int
+    rows_from_ring: int
+    problems: tuple[str, ...]
+    complete: bool
+
+
+def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Recovered:
+    """Write the finished trace from the stream and the ring file beside ``path``, which may name any of the three.
+
+    The result is ``output``, or the ``.arrow`` beside them; it appears whole or not at all, and what it was made from
+    is left alone. Raises TraceError when there is nothing to recover, a run is still recording, or writing fails.
+    """
+    import pyarrow as pa
+
+    given = Path(path)
+    target = Path(output) if output is not None else trace_path(given)
+    for written in (target, kernel_path(target)):
+        keep(written, (stream_path(given), ring_path(given), kernel_stream_path(given)))
+    with Salvage(given) as salvage:
+        try:
+            write_file(target, salvage.batches, salvage.schema, salvage.summary())
+        except (pa.ArrowException, OSError) as error:
+            raise TraceError(f"cannot write {target}: {error}; what it would be made from is untouched") from error
+        try:
+            finish_killed(given, target)
+        except (TraceError, pa.ArrowException, OSError) as error:
+            salvage.problems.append(f"the kernel's events could not be recovered: {error}")
+        return Recovered(
+            target, salvage.from_stream, salvage.from_ring, tuple(salvage.problems), salvage.stream_complete
+        )
+
+
+class Salvage:
+    """The stream and the rings of one run, joined. A context manager: it holds the ring file's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.problems: list[str] = []
+        self.from_stream = self.from_ring = 0
+        self._stream: Trace | None = None
+        self._rings: RingFile | None = None
+        self._wanted: list[tuple[Ring, range]] = []  # of each ring, which records
+        self._next: dict[int, int] = {}  # number of the first record that is not in the stream, by vCPU
+        with ExitStack() as stack:
+            self._open(stream_path(path), ring_path(path), stack)
+            self._same_run()
+            self._read_stream()
+            if not self.stream_complete:
+                if self._rings is not None:
+                    self._choose(self._rings)
+                elif not exists(ring_path(path)):
+                    self.problems.append(f"there is no {ring_path(path)}: what was not in the stream yet is lost")
+            self._close = stack.pop_all()
+
+    def __enter__(self) -> "Salvage":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close.close()
+
+    @property
+    def stream_complete(self) -> bool:
+        """Whether the run had closed the stream: it then holds everything."""
+        return self._stream is not None and self._stream.complete
+
+    def summary(self) -> dict[str, Any]:
+        """The closing summary: the run's own where it ended, else what is known, marked as incomplete."""
+        if self._stream is not None and self._stream.summary is not None:
+            return self._stream.summary
+        controls = [ring.control for ring in self._rings.rings] if self._rings is not None else []
+        return {
+            **self._times(),
+            "complete": False,
+            "recovered": {"stream": self.from_stream, "ring": self.from_ring, "problems": self.problems},
+            "rows": [self._next[vcpu] for vcpu in sorted(self._next)],
+            "dropped": [control["dropped"] for control in controls],
+            "interrupted": [control["interrupted"] for control in controls],
+        }
+
+    def _times(self) -> dict[str, Any]:
+        """What the rings say of the run's times: of each vCPU, and when the recorder was last seen alive, which is at
+        most a second before it was killed."""
+        if self._rings is None:
+            return {}
+        count = 1 + max((ring.vcpu for ring in self._rings.rings), default=-1)
+        times: dict[str, Any] = {}
+        for name in ("start", "stop", "open"):
+            found = {ring.vcpu: self._rings.nanoseconds(ring.control[name]) for ring in self._rings.rings}
+            times[f"{name}_ns"] = [found.get(vcpu) for vcpu in range(count)]
+        seen = self._rings.nanoseconds(self._rings.tsc_seen)
+        return times | ({} if seen is None else {"duration_ns": seen})
+
+    def batches(self) -> Iterator[Any]:
+        """All rows: the stream's batches, then what only the rings have."""
+        if self._stream is not None:
+            yield from self._stream.batches()
+        if self._rings is not None:
+            for ring, wanted in self._wanted:
+                yield from ring_rows(self._rings, ring, wanted, self.schema, self._names)
+
+    def _open(self, stream: Path, ring: Path, stack: ExitStack) -> None:
+        if not exists(stream) and not exists(ring):
+            raise TraceError(f"nothing to recover: there is neither {stream} nor {ring}")
+        if exists(ring):
+            try:
+                stack.callback(os.close, lock(ring))
+            except OSError as error:
+                raise TraceError(f"cannot open {ring}: {error.strerror}") from error
+            try:
+                self._rings = stack.enter_context(RingFile(ring))
+                self.problems += self._rings.problems
+                for key in unreadable(ring, self._rings.metadata):
+                    del self._rings.metadata[key]
+                    self.problems.append(f"{ring}: {key} in the metadata is damaged, and left out")
+                self.schema = trace_schema(self._rings.metadata, self._rings.devices)
+                self._names = dictionaries(self._rings.devices)
+            except TraceError as error:
+                if not exists(stream):
+                    raise
+                self.problems.append(str(error))
+        if exists(stream):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", TraceWarning)  # what is cut off stands in the ring file, too
+                    self._stream = load(stream)
+                self.schema = self._stream.schema
+                self._names = dictionaries(self._stream.devices)
+            except TraceError as error:
+                if self._rings is None:
+                    raise
+                if stream.stat().st_size:  # an empty one is what a run leaves that was killed early
+                    self.problems.append(str(error))
+
+    def _read_stream(self) -> None:
+        import pyarrow as pa
+
+        for batch in self._stream.batches() if self._stream is not None else ():
+            if not self.from_stream:
+                self._names |= {name: batch.column(name).dictionary for name in self._names}
+            self.from_stream += batch.num_rows
+            last = pa.Table.from_batches([batch]).group_by("vcpu").aggregate([("seq", "max")])
+            for vcpu, seq in zip(last["vcpu"].to_pylist(), last["seq_max"].to_pylist(), strict=True):
+                self._next[vcpu] = max(self._next.get(vcpu, 0), seq + 1)
+
+    def _same_run(self) -> None:
+        rings, clock = self._rings, self._stream.clock if self._stream is not None else {}
+        if rings is not None and clock and clock != {"tsc_start": rings.tsc_start, "tsc_khz": rings.tsc_khz}:
+            raise TraceError(
+                f"{stream_path(rings.path)} and {rings.path} are of different runs; "
+                "move one of them to another name and recover each"
+            )
+
+    def _choose(self, rings: RingFile) -> None:
+        """Read the rings once to learn how many of their records are good; say what is missing."""
+        for ring in rings.rings:
+            first, head = max(ring.control["tail"], self._next.get(ring.vcpu, 0)), ring.control["head"]
+            if first > self._next.get(ring.vcpu, 0):
+                lost = first - self._next.get(ring.vcpu, 0)
+                self.problems.append(f"vCPU {ring.vcpu}: the {lost} records before number {first} are lost")
+            rows = sum(rows.num_rows for rows in ring_rows(rings, ring, range(first, head), self.schema, self._names))
+            if first + rows < head:
+                self.problems.append(
+                    f"vCPU {ring.vcpu}: record {first + rows} in the ring is damaged or cut off; "
+                    f"{head - first - rows} records are left out"
+                )
+            self._wanted.append((ring, range(first, first + rows)))
+            self._next[ring.vcpu] = max(first + rows, self._next.get(ring.vcpu, 0))
+            self.from_ring += rows

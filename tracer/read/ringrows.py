@@ -1,0 +1,125 @@
+"""Records of a ring file as rows of the trace: a column at a time, every value checked before it is believed."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tracer.format.closing import TIME_END
+from tracer.read.ringfile import WIDTHS, Ring, RingFile, columns
+from tracer.record.buffers import wrap
+from vmspec.trace.record import DIRECTIONS, FLAGS, RECORD, RECORD_SIZE
+
+NS_LIMIT = TIME_END - 1
+
+
+def ring_rows(rings: RingFile, ring: Ring, wanted: range, schema: Any, names: Mapping[str, Any]) -> Iterator[Any]:
+    """The wanted records of a ring, by number, as record batches, each ordered by t_exit. Ends before the first
+    record that is damaged."""
+    import pyarrow.compute as pc
+
+    payload_at = ring.control["payload_tail"]
+    for number, raw in rings.records(ring, wanted.start, wanted.stop):
+        values = _arrays(raw)
+        good = _good(rings, values, names)
+        offsets, payload, payload_at, good = _payloads(rings, ring, values, good, payload_at)
+        if good:
+            values = {name: column.slice(0, good) for name, column in values.items()}
+            batch = wrap(good, _stored(rings, ring, number, values, offsets), payload, schema, names)
+            # One thread's TSC runs forward; should a host's not, the rows are still delivered in order.
+            yield batch.take(pc.sort_indices(batch["t_exit"]))
+        if good < len(raw) // RECORD_SIZE:
+            return
+
+
+def _arrays(raw: memoryview) -> dict[str, Any]:
+    import pyarrow as pa
+
+    types = {"h": pa.int16(), "B": pa.uint8(), "H": pa.uint16(), "I": pa.uint32(), "Q": pa.uint64()}
+    views = columns(raw)
+    return {
+        field.name: pa.Array.from_buffers(
+            types[WIDTHS[field.ctype][0]], len(views[field.name]), [None, pa.py_buffer(views[field.name].tobytes())]
+        )
+        for field in RECORD
+    }
+
+
+def _good(rings: RingFile, values: Mapping[str, Any], names: Mapping[str, Any]) -> int:
+    """How many records from the first on have only possible values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    latest = pa.scalar(min(rings.tsc_start + NS_LIMIT * rings.tsc_khz // 1_000_000, (1 << 64) - 1), pa.uint64())
+    earliest = pa.scalar(max(rings.tsc_start, 1), pa.uint64())  # 0 is a slot that was never written
+    good = pc.and_(
+        pc.and_(pc.less(values["reason"], len(names["reason"])), pc.less(values["direction"], len(DIRECTIONS))),
+        pc.and_(pc.greater_equal(values["device"], -1), pc.less(values["device"], len(names["device"]) - 1)),
+    )
+    for name in ("tsc_exit", "tsc_entry"):
+        inside = pc.and_(pc.greater_equal(values[name], earliest), pc.less_equal(values[name], latest))
+        good = pc.and_(good, inside)
+    bad = pc.index(good, False).as_py()
+    return len(good) if bad < 0 else int(bad)
+
+
+def _payloads(
+    rings: RingFile, ring: Ring, values: Mapping[str, Any], rows: int, at: int
+) -> tuple[bytes, bytes, int, int]:
+    """Payload offsets and bytes of the first ``rows`` records, where the ring's payload goes on, and how many of
+    the records have a payload that can be (in order, inside what was published, whole)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    has = pc.not_equal(pc.bit_wise_and(values["flags"], pa.scalar(FLAGS["PAYLOAD"], pa.uint16())), 0).slice(0, rows)
+    head, floor = ring.control["payload_head"], ring.control["payload_head"] - rings.payload_size
+    pieces = []
+    for row in pc.indices_nonzero(has).to_pylist():
+        offset, length = values["payload"][row].as_py(), values["length"][row].as_py()
+        piece = b""
+        if max(at, floor) <= offset and offset + length <= head:
+            piece = rings.payload(ring, offset, length)
+        if len(piece) < length or not length:
+            rows = row
+            has = has.slice(0, rows)
+            break
+        pieces.append(piece)
+        at = offset + length
+    lengths = pc.if_else(has, values["length"].slice(0, rows), pa.scalar(0, pa.uint32()))
+    ends = pc.cumulative_sum(lengths.cast(pa.int32())) if rows else lengths
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])
+    return offsets.buffers()[1].to_pybytes(), b"".join(pieces), at, rows
+
+
+def _stored(rings: RingFile, ring: Ring, first: int, values: Mapping[str, Any], offsets: bytes) -> dict[str, bytes]:
+    """Column buffers as :class:`tracer.record.buffers.Buffers` has them, from the fields of records."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = len(values["reason"])
+    device = pc.add(values["device"], pa.scalar(1, pa.int16()))
+    arrays = {
+        "seq": pa.array(range(first, first + rows), pa.uint64()),
+        "vcpu": pa.repeat(pa.scalar(ring.vcpu, pa.uint16()), rows),
+        "t_exit": _nanoseconds(rings, values["tsc_exit"]),
+        "t_entry": _nanoseconds(rings, values["tsc_entry"]),
+        "device": device,
+    } | {name: values[name] for name in ("reason", "rip", "addr", "size", "count", "direction", "data", "flags")}
+    return {name: _bytes(array) for name, array in arrays.items()} | {"payload": offsets}
+
+
+def _nanoseconds(rings: RingFile, tsc: Any) -> Any:
+    """(tsc - tsc_start) * 1_000_000 // tsc_khz, without the overflow that the product would have after an hour."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    khz, million = pa.scalar(rings.tsc_khz, pa.uint64()), pa.scalar(1_000_000, pa.uint64())
+    cycles = pc.subtract(tsc, pa.scalar(rings.tsc_start, pa.uint64()))
+    whole = pc.divide(cycles, khz)
+    rest = pc.subtract(cycles, pc.multiply(whole, khz))
+    return pc.add(pc.multiply(whole, million), pc.divide(pc.multiply(rest, million), khz)).cast(pa.int64())
+
+
+def _bytes(array: Any) -> bytes:
+    """The values of a primitive array, as they lie in memory."""
+    width = array.type.bit_width // 8
+    data: bytes = memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width].tobytes()
+    return data

@@ -1,0 +1,149 @@
+"""The recorder: a thread that drains the rings into an Arrow stream, and its end, the finished file."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tracer.format.errors import TraceError, reason
+from tracer.format.schema import dictionaries, trace_schema
+from tracer.record.buffers import Buffers
+from tracer.record.rewrite import empty, summary_metadata, write_file
+from tracer.record.stream import StreamWriter
+from vmspec.host.threads import Worker
+from vmspec.trace.files import RingLostError, ring_path, stream_path
+
+BUSY = 8192  # rows of a drain after which more may be waiting: a ring says only once that it has filled up
+INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
+
+
+class Source(Protocol):
+    """The rings, as the recorder sees them."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when a ring is a quarter full, when woken, or after ``seconds``."""
+
+    def wake(self) -> None:
+        """Let :meth:`wait` return now, or at its next call."""
+
+    def drain(self, buffers: Buffers) -> int:
+        """Merge up to ``buffers.rows`` records of all rings in the order of t_exit; returns how many."""
+
+    def commit(self) -> None:
+        """What was drained is in the file now: free its room in the rings."""
+
+
+class Recorder:
+    """Writes what a source gives to the stream beside ``path``, and at the end to ``path``.
+
+    ``metadata`` gives the schema's metadata; it is called once, in the recorder's thread, so it may take its time.
+    ``failed`` is called once, from the recorder's thread, when the stream can no longer be written; what was
+    recorded so far stays in the stream and the ring file, for ``vmtrace recover``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        source: Source,
+        metadata: Callable[[], Mapping[str, str]],
+        devices: Sequence[str],
+        failed: Callable[[TraceError], None],
+    ) -> None:
+        self.path = path
+        self.stream = stream_path(path)
+        self._source = source
+        self._metadata = metadata
+        self._devices = devices
+        self._failed = failed
+        self._stopping = threading.Event()
+        self._failure: TraceError | None = None
+        self._thread = Worker("recorder", self._run)
+        self._schema: Any = None
+        self._written: StreamWriter | None = None
+        self._sealed = False  # the stream is whole, with its summary
+
+    def start(self) -> None:
+        """Start the thread. It imports pyarrow, so the caller has better started the guest before."""
+        self._thread.start()
+
+    def finish(self, summary: dict[str, Any]) -> Path:
+        """Drain what is left, close the stream with ``summary`` and write the finished file; returns its path.
+
+        The vCPU threads have stopped. It may be called again where it was interrupted. The stream and the ring file are
+        deleted once the file is on disk. Raises TraceError, which says what was kept, when any of it could not be
+        written, now or earlier.
+        """
+        if self._thread.ident is None:
+            self._thread.start()  # the run was interrupted before it had begun
+        self.stop()
+        if self._failure is None and not self._sealed:
+            try:
+                assert self._written is not None
+                self._written.write(empty(self._schema), summary_metadata(summary))
+                self._written.close()
+                self._sealed = True
+            except Exception as error:
+                self._failure = self._cut(error)
+        if self._failure is not None:
+            raise self._failure
+        try:
+            assert self._written is not None
+            write_file(self.path, self._written.batches, self._schema, summary)
+            self.stream.unlink(missing_ok=True)
+            ring_path(self.path).unlink(missing_ok=True)
+        except Exception as error:
+            kept = f"{self.stream} is no longer there, somebody has deleted it: the trace is lost"
+            if self._written is not None and self._written.there:
+                kept = (
+                    f"{self.stream} holds the whole trace and can be read as it is, or finished with: "
+                    f"vmtrace recover {self.stream} --output FILE"
+                )
+            raise TraceError(f"cannot write {self.path}: {reason(error)}; {kept}") from error
+        return self.path
+
+    def stop(self) -> None:
+        """Let the thread drain what is left, and wait for it: the source is not used after this."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._source.wake()
+            self._thread.outlast()
+
+    def _run(self) -> None:
+        try:
+            metadata = self._metadata()  # before the long import: it also goes into the ring file
+            self._schema = trace_schema(metadata, self._devices)
+            self._written = StreamWriter(self.stream, self._schema)
+            names = dictionaries(self._devices)
+            buffers = Buffers()
+            stopping = False
+            while not stopping:
+                # Read before the drain: what comes after the event is drained by the last round.
+                stopping = self._stopping.is_set()
+                if not stopping:
+                    self._source.wait(INTERVAL)
+                rows = self._source.drain(buffers)
+                while rows:
+                    self._written.write(buffers.batch(rows, self._schema, names))
+                    self._source.commit()
+                    rows = self._source.drain(buffers) if stopping or rows >= BUSY or buffers.full(rows) else 0
+        except Exception as error:  # whatever it is, a guest must not run on unrecorded
+            self._failure = self._cut(error)
+            self._failed(self._failure)
+
+    def _cut(self, error: Exception) -> TraceError:
+        """Close the stream and cut what was written of a batch in part, so that it stays readable."""
+        kept = "nothing was written"
+        if self._written is not None:
+            self._written.cut()
+            if not self._written.there:
+                return TraceError(
+                    f"cannot write {self.stream}: {reason(error)}; it is no longer there, somebody has deleted it: "
+                    "the trace is lost"
+                )
+            kept = f"what was written until then is kept in {self.stream}"
+        if isinstance(error, RingLostError):
+            return TraceError(f"{error}; {kept}")
+        return TraceError(
+            f"cannot write {self.stream}: {reason(error)}; {kept}, what was not in {ring_path(self.path)}; "
+            f"join them with: vmtrace recover {self.path} --output FILE (where there is room)"
+        )

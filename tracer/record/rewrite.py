@@ -1,0 +1,148 @@
+"""Batches that are almost in order to one finished trace file, whole or not at all."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush
+from itertools import pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from tracer.format.atomic import replaced
+from tracer.format.schema import KEY_DEVICES, KEY_SUMMARY, TIME, dictionaries
+from tracer.format.sealing import SealedWriter
+from tracer.record.buffers import Buffers
+
+BATCH_ROWS = 65536  # each costs a reader as much as some ten thousand rows more, and the recorder 10 MiB
+BATCH_BYTES = 16 << 20  # unpacked; those of rows with long payloads would be large beyond what a reader takes
+# Of levels 1 to 4 the least CPU and nearly the least bytes.
+LEVEL = 3
+
+
+def write_file(
+    target: Path,
+    read: Callable[[], Iterable[Any]],
+    schema: Any,
+    summary: dict[str, Any],
+    closing: Any = None,
+    time: str = TIME,
+) -> int:
+    """Write batches as a zstd-compressed Arrow file, ordered by t_exit, ending with the summary. Returns the rows.
+
+    ``read`` is called twice and gives the same record batches each time, each of them ordered by t_exit. The file
+    appears under its name complete and on disk, or not at all; what a link leads to is meant, not the link. Of a table
+    that is no trace, ``time`` is the column of the order and ``closing`` its batch without rows. Raises OSError or
+    ``pyarrow.ArrowException``.
+    """
+    import pyarrow as pa
+
+    rows = 0
+    # Compression threads would each hold a batch; the time they save is small beside the run.
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL), use_threads=False)
+    closing = empty(schema) if closing is None else closing
+    with (
+        replaced(target) as out,
+        SealedWriter(out, schema, pa.ipc.new_file, options) as writer,
+    ):
+        for batch in gathered(in_order(read, time), BATCH_ROWS):
+            writer.write(batch)
+            rows += batch.num_rows
+            del batch  # before the next is gathered
+        writer.write(closing, summary_metadata(summary))
+    return rows
+
+
+def summary_metadata(summary: dict[str, Any]) -> dict[str, str]:
+    """The custom metadata of the closing batch, in a stream and in a file."""
+    return {KEY_SUMMARY: json.dumps(summary)}
+
+
+def empty(schema: Any) -> Any:
+    """The closing batch: no rows, but the same dictionaries as all others, since a file allows only one of each."""
+    names = dictionaries(json.loads(schema.metadata[KEY_DEVICES.encode()]))
+    return Buffers(rows=0, payload_capacity=0).batch(0, schema, names)
+
+
+def in_order(read: Callable[[], Iterable[Any]], time: str = TIME) -> Iterator[Any]:
+    """The rows of ordered batches in the order of t_exit over all of them; rows of equal time keep their order.
+
+    Rings are drained one after another, so neighbouring batches overlap by a hair; an exit that was handled for seconds
+    comes that much late. Rows go out once nothing earlier can come; what is held back stays as it came, and each row is
+    sorted once, however long it was held.
+    """
+    floors = [times(batch, time)[0] if batch.num_rows else None for batch in read()]
+    lowest: int | None = None
+    for index in reversed(range(len(floors))):
+        first, floors[index] = floors[index], lowest  # floors[i] becomes the earliest time after batch i
+        if first is not None:
+            lowest = first if lowest is None else min(lowest, first)
+    held: list[tuple[int, int, Any]] = []  # a heap of batches: the first time, the batch's number, what is left of it
+    for number, (batch, floor) in enumerate(zip(read(), floors, strict=True)):
+        if batch.num_rows:
+            heappush(held, (times(batch, time)[0], number, batch))
+        ready: list[tuple[int, Any]] = []
+        while held and (floor is None or held[0][0] <= floor):
+            _, number_, left = heappop(held)
+            count = left.num_rows if floor is None else bisect_right(times(left, time), floor)
+            ready.append((number_, left.slice(0, count)))
+            if count < left.num_rows:
+                left = left.slice(count)
+                heappush(held, (times(left, time)[0], number_, left))
+        if ready:
+            yield from _pieces(_merged([piece for _, piece in sorted(ready, key=itemgetter(0))], time))
+
+
+def _pieces(batch: Any) -> Iterator[Any]:
+    """A batch in parts that a reader accepts: what one late row held back may be most of a trace."""
+    if batch.num_rows <= BATCH_ROWS and (batch.nbytes <= BATCH_BYTES or batch.num_rows == 1):
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _pieces(batch.slice(0, half))
+    yield from _pieces(batch.slice(half))
+
+
+def gathered(batches: Iterable[Any], rows: int) -> Iterator[Any]:
+    """The same rows in batches of at least ``rows`` rows or :data:`BATCH_BYTES` bytes, the last one apart."""
+    pieces: list[Any] = []
+    count = size = 0
+    for batch in batches:
+        pieces.append(batch)
+        count += batch.num_rows
+        size += batch.nbytes
+        if count >= rows or size >= BATCH_BYTES:
+            yield _joined(pieces)
+            count = size = 0
+    if pieces:
+        yield _joined(pieces)
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Batches as one; the list is empty then, for nothing is to be in memory twice while the next are gathered."""
+    import pyarrow as pa
+
+    joined = pieces[0] if len(pieces) == 1 else pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]
+    pieces.clear()
+    return joined
+
+
+def times(batch: Any, time: str = TIME) -> memoryview:
+    """The times of a batch as int64s, without a copy."""
+    column = batch.column(time)
+    values = memoryview(column.buffers()[1]).cast("q")
+    return values[column.offset : column.offset + len(column)]
+
+
+def _merged(pieces: list[Any], time: str) -> Any:
+    """Ordered batches as one in order; of rows of equal time the earlier batch's come first."""
+    if len(pieces) == 1:
+        return pieces[0]
+    import pyarrow as pa
+
+    table = pa.Table.from_batches(pieces)
+    if any(times(after, time)[0] < times(before, time)[-1] for before, after in pairwise(pieces)):
+        import pyarrow.compute as pc  # 60 ms and 9 MB, so only when something overlaps
+
+        table = table.take(pc.sort_indices(table[time]))  # a stable sort
+    return table.combine_chunks().to_batches()[0]

@@ -1,0 +1,1 @@
+"""Where each kind of guest puts its parts."""

@@ -1,0 +1,174 @@
+"""Linux kernels: where the kernel, its initrd, command line and boot parameters go (boot protocol 2.15)."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from vmspec import layout
+from vmspec.image import BzImage, Elf, ImageError, Source, bzimage, elf, foreign, opened
+from vmspec.plan import memory_map
+from vmspec.plan.plan import Entry, Placement, PlannedFile, Slot, Start
+from vmspec.schema.problems import Problem
+from vmspec.spec.models import Boot, Spec
+
+FLAT_KEYS = ("mode", "load", "entry", "registers")
+
+
+class Kernel(NamedTuple):
+    """A kernel in its place: ``end`` is the first address that is free for other things while it starts."""
+
+    protocol: str
+    entry: Entry
+    placements: tuple[Placement, ...]
+    end: int
+    notes: tuple[str, ...] = ()
+    files: tuple[PlannedFile, ...] = ()
+
+
+def start(
+    spec: Spec, source: Source, image: BzImage | Elf, slots: tuple[Slot, ...], problems: list[Problem]
+) -> Start | None:
+    """The start of the kernel ``image`` read from ``source``, which is ``spec.boot.kernel``."""
+    boot = spec.boot
+    assert boot.kernel is not None
+    found = len(problems)
+    name = "a Linux bzImage" if isinstance(image, BzImage) else "an ELF kernel"
+    for key in FLAT_KEYS:
+        if getattr(boot, key) not in (None, {}):
+            problems.append(Problem(f"boot.{key}", f"is for flat guests; boot.kernel is {name}"))
+    try:
+        kernel = _bzimage(boot, source, image) if isinstance(image, BzImage) else _elf(boot.kernel, image)
+    except ImageError as error:
+        problems.append(Problem("boot.kernel", str(error), str(boot.kernel)))
+        return None
+    header = image if isinstance(image, BzImage) else None
+    _fits(kernel, slots, problems)
+    cmdline = _cmdline(boot.cmdline, header.cmdline_size if header else layout.CMDLINE_MAX, problems)
+    limit = header.initrd_addr_max if header else layout.INITRD_ADDR_MAX
+    initrd, files = _initrd(boot.initrd, kernel.end, min(limit + 1, slots[0].size), problems)
+    if len(problems) > found:
+        return None
+    parameters = Placement("boot_params", layout.BOOT_PARAMS, layout.BOOT_PARAMS_SIZE)
+    if header:
+        parameters = Placement("boot_params", layout.BOOT_PARAMS, layout.BOOT_PARAMS_SIZE, boot.kernel, bzimage.HEADER)
+    tables = [Placement("gdt", layout.GDT, layout.GDT_SIZE)]
+    if kernel.entry.mode == "long":
+        tables.append(Placement("page-tables", layout.PAGE_TABLES, layout.PAGE_TABLES_SIZE))
+    placements = (*kernel.placements, *initrd, cmdline, parameters, *tables)
+    kind = "bzimage" if header else "vmlinux"
+    return Start(kind, kernel.protocol, kernel.entry, placements, kernel.notes, (*files, *kernel.files))
+
+
+def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:
+    """The kernel unpacked where the spec lets us and we can, else the image with its own decompressor."""
+    assert boot.kernel is not None
+    notes: tuple[str, ...] = ()
+    if boot.unpack:
+        from vmspec.image.unpack import CannotUnpackError, unpacked
+
+        try:
+            return _unpacked(unpacked(source, image))
+        except CannotUnpackError as error:
+            notes = (f"the kernel unpacks itself: {error}",)
+    # A relocatable kernel runs where it is loaded, but not below pref_address; any other moves itself there.
+    load = layout.HIGH_MEMORY
+    if image.relocatable and image.pref_address:
+        load = _up(image.pref_address, image.kernel_alignment)
+    elif image.relocatable:
+        load = _up(load, image.kernel_alignment)
+    runs = load if image.relocatable else max(load, image.pref_address)
+    end = max(load + image.kernel_size, runs + image.init_size)
+    if end > 1 << 32:
+        raise ImageError(f"wants to be loaded at {load:#x}, beyond 32-bit addresses")
+    size = image.kernel_size
+    placement = Placement("kernel", load, size, boot.kernel, image.setup_size, end - load - size)
+    if image.entry64:
+        # 64-bit boot protocol: the entry is 0x200 after the load address, RSI has boot_params.
+        entry = Entry("long", load + 0x200, {"rsi": layout.BOOT_PARAMS, "rflags": 2})
+        return Kernel("linux64", entry, (placement,), end, notes)
+    # 32-bit: a kernel that is not relocatable says itself where its entry is.
+    code32 = load if image.relocatable else image.code32_start
+    if not load <= code32 < load + size:
+        raise ImageError(
+            "starts through its 16-bit setup code only, as iPXE and Syslinux's programs do, which needs a BIOS"
+        )
+    entry = Entry("protected", code32, {"rsi": layout.BOOT_PARAMS, "rflags": 2})
+    return Kernel("linux32", entry, (placement,), end, notes)
+
+
+def _unpacked(path: Path) -> Kernel:
+    from vmspec.image.unpack import CannotUnpackError
+
+    try:
+        with opened(path) as source:
+            return _elf(path, elf.read(source))._replace(files=(PlannedFile("unpacked", path, None),))
+    except ImageError as error:  # a 32-bit kernel's, or what a future one packs
+        raise CannotUnpackError(f"what is packed in it {error}") from error
+
+
+def _elf(path: Path, image: Elf) -> Kernel:
+    first, last = image.segments[0], image.segments[-1]
+    if first.address < layout.HIGH_MEMORY:
+        raise ImageError(f"has a segment for {first.address:#x}: a kernel starts at {layout.HIGH_MEMORY:#x} or above")
+    if image.entry >= layout.IDENTITY_END:
+        raise ImageError(f"starts at {image.entry:#x}, beyond the first 4 GiB")
+    placements = tuple(
+        Placement("kernel", part.address, part.file_size, path, part.offset, part.size - part.file_size)
+        for part in image.segments
+    )
+    entry = Entry("long", image.entry, {"rsi": layout.BOOT_PARAMS, "rflags": 2})
+    return Kernel("elf64", entry, placements, last.address + last.size)
+
+
+def _fits(kernel: Kernel, slots: tuple[Slot, ...], problems: list[Problem]) -> None:
+    if all(memory_map.is_ram(slots, part.address, part.size + part.zero) for part in kernel.placements):
+        return
+    if kernel.end > layout.HOLE_START:
+        message = f"reaches up to {kernel.end:#x}; RAM for a kernel ends at {layout.HOLE_START:#x}"
+        problems.append(Problem("boot.kernel", message))
+        return
+    need = f"the kernel needs {_mib(kernel.end)} MiB: it starts up in memory below {kernel.end:#x}"
+    problems.append(Problem("vm.memory", need, f"{_mib(slots[0].size)} MiB"))
+
+
+def _initrd(
+    path: Path | None, bottom: int, top: int, problems: list[Problem]
+) -> tuple[tuple[Placement, ...], tuple[PlannedFile, ...]]:
+    """The initrd as high as it may be: clear of the kernel and of what the kernel allocates early."""
+    if path is None:
+        return (), ()
+    try:
+        with opened(path) as source:
+            if (what := foreign.initrd(source)) is not None:
+                raise ImageError(f"is {what}")
+            size, file = source.size, PlannedFile("initrd", path, source.version)
+    except ImageError as error:
+        problems.append(Problem("boot.initrd", str(error), str(path)))
+        return (), ()
+    address = (top - size) // layout.PAGE * layout.PAGE
+    if address < bottom:
+        message = (
+            f"does not fit: it has {size} bytes, and {max(top - bottom, 0)} are free between the kernel's end "
+            f"{bottom:#x} and {top:#x}"
+        )
+        problems.append(Problem("boot.initrd", message, str(path)))
+    return (Placement("initrd", address, size, path),), (file,)
+
+
+def _cmdline(cmdline: str, limit: int, problems: list[Problem]) -> Placement:
+    # Lone surrogates cannot come from a TOML file; whoever builds a Spec by hand gets question marks.
+    data = cmdline.encode("utf-8", "replace")
+    limit = min(limit, layout.CMDLINE_ROOM - 1)
+    if b"\0" in data:
+        problems.append(Problem("boot.cmdline", "has a NUL, where the kernel would see its end"))
+    if len(data) > limit:
+        message = f"has {len(data)} bytes; this kernel takes {limit}"
+        problems.append(Problem("boot.cmdline", message, cmdline[:40] + "..."))
+    return Placement("cmdline", layout.CMDLINE, len(data) + 1)
+
+
+def _mib(size: int) -> int:
+    return -(-size // layout.MIB)
+
+
+def _up(address: int, alignment: int) -> int:
+    return -(-address // alignment) * alignment

@@ -1,0 +1,1 @@
+"""Device models of a spec, and their claims on the buses."""

@@ -1,0 +1,185 @@
+"""The device models of a spec: one frozen class per ``[[device]]`` kind.
+
+A model says what the plan needs to know of a device: ``ranges()``, the bus ranges it claims, and ``irq``, its ISA
+interrupt or None. How the device behaves is the runner's matter. A new device is a class here and a row in
+:data:`KINDS`.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from attrs import field, frozen
+
+from vmspec import layout
+from vmspec.schema.guest_values import ClassName, Options
+from vmspec.schema.keypath import KeyPath
+from vmspec.schema.value import Model, key
+from vmspec.schema.values import Address, Choice, File, Integer, Moment, Span
+
+PORTS = 0x10000
+# Guest-physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4).
+ADDRESSES = 1 << 52
+
+
+class Range(NamedTuple):
+    """A bus range that a device claims: space is "port" or "mmio"."""
+
+    space: str
+    start: int
+    size: int
+
+
+class DeviceModel(Model):
+    """Base of the device models."""
+
+    __slots__ = ()
+
+    @property
+    def irq(self) -> int | None:
+        """The ISA interrupt, which is its GSI too, or None."""
+        return None
+
+    def ranges(self) -> tuple[Range, ...]:
+        """The bus ranges, the one that offsets count from first."""
+        return ()
+
+
+@frozen(eq=False, repr=False)
+class Serial(DeviceModel):
+    """A 16550A UART at a PC's COM port."""
+
+    # First port and interrupt of COM1 to COM4, as on every PC since the AT.
+    COMS: ClassVar[dict[int, tuple[int, int]]] = {1: (0x3F8, 4), 2: (0x2F8, 3), 3: (0x3E8, 4), 4: (0x2E8, 3)}
+
+    com: int = field(default=1, metadata=key(Choice(1, 2, 3, 4), "which COM port: 1 to 4"))
+    input: str | Path = field(default="stdin", metadata=key(File("stdin", "none"), "where received bytes come from"))
+    output: str | Path = field(default="stdout", metadata=key(File("stdout", "none"), "where sent bytes go"))
+
+    @property
+    def irq(self) -> int | None:
+        return self.COMS[self.com][1]
+
+    def ranges(self) -> tuple[Range, ...]:
+        return (Range("port", self.COMS[self.com][0], 8),)
+
+
+@frozen(eq=False, repr=False)
+class I8042(DeviceModel):
+    """The keyboard controller: the reset line, and answers that let Linux's probe end at once."""
+
+    @property
+    def irq(self) -> int | None:
+        return 1
+
+    def ranges(self) -> tuple[Range, ...]:
+        # Data, and command and status; 0x61 between them is the timer's.
+        return Range("port", 0x60, 1), Range("port", 0x64, 1)
+
+
+@frozen(eq=False, repr=False)
+class RTC(DeviceModel):
+    """An MC146818 clock with its CMOS memory."""
+
+    # A two-digit year: Linux reads 70 to 99 as 1970 to 1999.
+    time: datetime | None = field(
+        default=None,
+        metadata=key(
+            Moment(datetime(1970, 1, 1, tzinfo=UTC), datetime(2069, 12, 31, 23, 59, 59, tzinfo=UTC)),
+            "the time at the start, UTC; the host's time where it is not given",
+        ),
+    )
+
+    @property
+    def irq(self) -> int | None:
+        return 8
+
+    def ranges(self) -> tuple[Range, ...]:
+        return (Range("port", 0x70, 2),)
+
+
+@frozen(eq=False, repr=False)
+class ACPI(DeviceModel):
+    """ACPI's fixed registers (power off, reset) and the tables that tell of them."""
+
+    @property
+    def irq(self) -> int | None:
+        return layout.SCI
+
+    def ranges(self) -> tuple[Range, ...]:
+        return (Range("port", layout.ACPI_PORTS, layout.ACPI_PORTS_SIZE),)
+
+
+@frozen(eq=False, repr=False)
+class DebugPort(DeviceModel):
+    """Bochs' debug port: what is written is console text."""
+
+    port: int = field(default=0xE9, metadata=key(Address(PORTS - 1), "the port"))
+    output: str | Path = field(default="stdout", metadata=key(File("stdout", "none"), "where the text goes"))
+
+    def ranges(self) -> tuple[Range, ...]:
+        return (Range("port", self.port, 1),)
+
+
+@frozen(eq=False, repr=False)
+class PostPort(DeviceModel):
+    """Port 0x80: power-on self-test codes, recorded and otherwise ignored."""
+
+    def ranges(self) -> tuple[Range, ...]:
+        return (Range("port", 0x80, 1),)
+
+
+@frozen(eq=False, repr=False)
+class DebugExit(DeviceModel):
+    """QEMU's isa-debug-exit: a write of N ends the run with status (N << 1) | 1."""
+
+    port: int = field(default=0xF4, metadata=key(Address(PORTS - 1), "the first port"))
+    size: int = field(default=4, metadata=key(Choice(1, 2, 4), "number of ports"))
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.port + self.size > PORTS:
+            yield ("port",), f"the last of {self.size} ports is past 0xffff"
+
+    def ranges(self) -> tuple[Range, ...]:
+        return (Range("port", self.port, self.size),)
+
+
+@frozen(eq=False, repr=False)
+class Python(DeviceModel):
+    """A device class of the user's own, from a module beside the spec."""
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ("port", "mmio")
+
+    cls: str = field(metadata=key(ClassName(), "the class, as module:Class", name="class"))
+    port: tuple[int, int] | None = field(
+        default=None, metadata=key(Span(PORTS), "ports claimed: first port, number of ports")
+    )
+    mmio: tuple[int, int] | None = field(
+        default=None, metadata=key(Span(ADDRESSES), "addresses claimed: guest-physical address, bytes")
+    )
+    irq: int | None = field(default=None, metadata=key(Integer(0, layout.IOAPIC_PINS - 1), "ISA interrupt"))
+    options: dict[str, object] = field(factory=dict, metadata=key(Options(), "keyword arguments of the class"))
+
+    def module(self, directory: Path) -> Path:
+        """The file of the class, for a spec in ``directory``."""
+        return directory.joinpath(*self.cls.partition(":")[0].split(".")).with_suffix(".py")
+
+    def ranges(self) -> tuple[Range, ...]:
+        if self.port is not None:
+            return (Range("port", *self.port),)
+        return (Range("mmio", *self.mmio),) if self.mmio is not None else ()
+
+
+Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python
+
+KINDS: dict[str, type[Device]] = {
+    "serial": Serial,
+    "i8042": I8042,
+    "rtc": RTC,
+    "acpi": ACPI,
+    "debug-port": DebugPort,
+    "post-port": PostPort,
+    "debug-exit": DebugExit,
+    "python": Python,
+}

@@ -1,0 +1,1 @@
+"""The host as all three commands meet it: standard streams, threads, paths as text."""

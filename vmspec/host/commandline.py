@@ -1,0 +1,41 @@
+"""The command lines of all three commands: help as wide as the terminal, and errors that do not act on it."""
+
+import argparse
+import sys
+from typing import Any, NoReturn
+
+from vmspec.host.printable import printable
+from vmspec.host.streams import USUAL, abandon, columns
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose help is as wide as the terminal, and whose messages show what was given with escapes.
+
+    Description and epilog are paragraphs; one that has an indented line is left as it is.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # A width given here spares looking for the terminal's in argparse's way, which imports much.
+        width = columns() or USUAL
+        options["formatter_class"] = lambda prog: _Formatter(prog, width=width)
+        super().__init__(*arguments, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        super().error(printable(message))
+
+
+class _Formatter(argparse.HelpFormatter):
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip("\n").split("\n\n")
+        fill = super()._fill_text
+        return "\n\n".join(one if "\n " in one else fill(one, width, indent) for one in paragraphs)
+
+
+def complain(program: str, *lines: object) -> None:
+    """Say on standard error what is wrong, a line each."""
+    try:
+        for line in lines:
+            print(f"{program}: {printable(line)}", file=sys.stderr)
+    except (OSError, ValueError):  # it has gone, as a closed terminal does, or been closed by a device
+        abandon(sys.stderr)

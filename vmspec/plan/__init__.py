@@ -1,0 +1,1 @@
+"""From a spec to its plan: all that a machine is made of."""

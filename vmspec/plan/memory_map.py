@@ -1,0 +1,82 @@
+"""Guest RAM as KVM slots, the memory map that Linux is given, and the whole guest-physical map for people."""
+
+from vmspec import layout
+from vmspec.plan.plan import E820, PlannedDevice, Region, Slot
+
+USABLE, RESERVED = 1, 2
+
+
+def slots(memory: int) -> tuple[Slot, ...]:
+    """``memory`` bytes of RAM: up to the hole, the rest above 4 GiB."""
+    low = min(memory, layout.HOLE_START)
+    lower = Slot(0, 0, low, 0)
+    return (lower,) if memory == low else (lower, Slot(1, layout.HOLE_END, memory - low, low))
+
+
+def is_ram(slots: tuple[Slot, ...], address: int, size: int) -> bool:
+    """Whether ``[address, address + size)`` lies within one slot."""
+    return any(slot.start <= address and address + size <= slot.start + slot.size for slot in slots)
+
+
+def e820(slots: tuple[Slot, ...]) -> tuple[E820, ...]:
+    """The PC's map: base memory, the BIOS's places, RAM from 1 MiB to the hole and from 4 GiB on."""
+    low, *high = slots
+    entries = [
+        E820(0, layout.EBDA, USABLE),
+        E820(layout.EBDA, layout.BASE_MEMORY_END - layout.EBDA, RESERVED),
+        E820(layout.BIOS, layout.HIGH_MEMORY - layout.BIOS, RESERVED),
+        E820(layout.HIGH_MEMORY, low.size - layout.HIGH_MEMORY, USABLE),
+        # Not RAM, but Linux must not give these addresses to a device either.
+        E820(layout.KVM_IDENTITY_MAP, layout.KVM_TSS + layout.KVM_TSS_SIZE - layout.KVM_IDENTITY_MAP, RESERVED),
+    ]
+    return (*entries, *(E820(slot.start, slot.size, USABLE) for slot in high))
+
+
+def fixed(irqchip: bool) -> tuple[Region, ...]:
+    """What is in the hole before any device: KVM's pages, and the interrupt controllers where KVM has them."""
+    pages = (
+        Region("kvm-identity-map", "reserved", layout.KVM_IDENTITY_MAP, layout.PAGE),
+        Region("kvm-tss", "reserved", layout.KVM_TSS, layout.KVM_TSS_SIZE),
+    )
+    if not irqchip:
+        return pages
+    return (
+        Region("ioapic", "mmio", layout.IOAPIC, layout.PAGE),
+        Region("lapic", "mmio", layout.LAPIC, layout.PAGE),
+        *pages,
+    )
+
+
+def regions(
+    slots: tuple[Slot, ...], linux: bool, irqchip: bool, devices: tuple[PlannedDevice, ...]
+) -> tuple[Region, ...]:
+    """The map by rising address, without gaps up to 4 GiB and between what lies above it."""
+    low, *high = slots
+    if linux:
+        known = [
+            Region("base memory", "ram", 0, layout.EBDA),
+            Region("ebda", "reserved", layout.EBDA, layout.BASE_MEMORY_END - layout.EBDA),
+            Region("video", "reserved", layout.BASE_MEMORY_END, layout.BIOS - layout.BASE_MEMORY_END),
+            Region("bios tables", "reserved", layout.BIOS, layout.HIGH_MEMORY - layout.BIOS),
+            Region("ram", "ram", layout.HIGH_MEMORY, low.size - layout.HIGH_MEMORY),
+        ]
+    else:
+        known = [Region("ram", "ram", 0, low.size)]
+    known += [Region("ram above 4 GiB", "ram", slot.start, slot.size) for slot in high]
+    known += fixed(irqchip)
+    known += [
+        Region(device.name, "mmio", claim.start, claim.size)
+        for device in devices
+        for claim in device.ranges
+        if claim.space == "mmio"
+    ]
+    known.sort(key=lambda region: region.start)
+    end = 0
+    whole: list[Region] = []
+    for region in [*known, Region("", "", layout.HOLE_END, 0)]:
+        if region.start > end:
+            whole.append(Region("unassigned", "hole", end, region.start - end))
+        if region.size:
+            whole.append(region)
+        end = max(end, region.start + region.size)
+    return tuple(whole)

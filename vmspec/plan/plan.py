@@ -1,0 +1,133 @@
+"""The plan: everything a spec implies, worked out before any KVM call is made.
+
+The machine executes this same object, so what ``vmspec plan`` prints is what happens. Addresses are guest-physical,
+sizes bytes.
+
+Named tuples: their classes are made anew at every start of the program, in a fifth of the time of attrs classes.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from vmspec.devices.models import Device, Range
+from vmspec.image.source import Version
+from vmspec.spec.models import Spec
+
+
+class Slot(NamedTuple):
+    """A KVM memory slot: guest RAM ``[start, start + size)``, at ``offset`` in the one RAM mapping."""
+
+    slot: int
+    start: int
+    size: int
+    offset: int
+
+
+class Region(NamedTuple):
+    """A named part of the guest-physical map, for people: kind is ram, reserved, mmio or hole."""
+
+    name: str
+    kind: str
+    start: int
+    size: int
+
+
+class E820(NamedTuple):
+    """An entry of the memory map given to Linux: type 1 usable, 2 reserved, 3 ACPI."""
+
+    start: int
+    size: int
+    type: int
+
+
+class Placement(NamedTuple):
+    """What a loader puts at an address: ``name`` says what, ``size`` how much, ``path`` and ``offset`` from which file,
+    where it comes from one. ``zero`` bytes more follow that must be RAM and zero.
+
+    Names: code, kernel (once for each segment), initrd, cmdline, boot_params (its setup header is at ``offset`` of
+    ``path``), gdt, page-tables, bda, acpi, mptable.
+    """
+
+    name: str
+    address: int
+    size: int
+    path: Path | None = None
+    offset: int = 0
+    zero: int = 0
+
+
+class PlannedDevice(NamedTuple):
+    """A device with its place on the buses. Its index in ``Plan.devices`` is its code in the trace."""
+
+    name: str  # kind and number: serial0
+    kind: str
+    model: Device
+    ranges: tuple[Range, ...] = ()
+    irq: int | None = None  # ISA IRQ = GSI
+
+
+class Entry(NamedTuple):
+    """The first vCPU's state: mode real, protected or long, and general registers by name; those not named are 0,
+    rflags 2. Without an interrupt controller every vCPU starts here."""
+
+    mode: str
+    rip: int
+    registers: dict[str, int]
+
+
+class PlannedFile(NamedTuple):
+    """A file that the plan was made from: kernel, initrd, symbols, unpacked (the kernel in a bzImage). ``version`` is
+    the one that was read; None: any will do, as they are alike."""
+
+    name: str
+    path: Path
+    version: Version | None
+
+
+class Start(NamedTuple):
+    """What one kind of image asks for: the part of the plan that differs between flat guests and Linux."""
+
+    image: str
+    protocol: str
+    entry: Entry
+    placements: tuple[Placement, ...]
+    notes: tuple[str, ...] = ()
+    files: tuple[PlannedFile, ...] = ()
+
+
+class Call(NamedTuple):
+    """One KVM call. ``requires`` names the capability that is checked first, ``KVM_CAP_...``; ``vcpu`` the vCPU."""
+
+    ioctl: str
+    requires: str | None = None
+    optional: bool = False  # without the capability the call is left out
+    vcpu: int | None = None
+    argument: int | Slot | None = None
+
+
+class Plan(NamedTuple):
+    """All that is decided before the machine exists."""
+
+    spec: Spec
+    image: str  # "flat" | "bzimage" | "vmlinux" (a bzImage that is unpacked is "bzimage" with protocol "elf64")
+    protocol: str  # "flat" | "linux64" | "linux32" | "elf64"
+    cmdline: str
+    slots: tuple[Slot, ...]
+    regions: tuple[Region, ...]
+    e820: tuple[E820, ...]
+    placements: tuple[Placement, ...]
+    devices: tuple[PlannedDevice, ...]
+    entry: Entry
+    irqchip: bool
+    pit: bool
+    calls: tuple[Call, ...]
+    notes: tuple[str, ...] = ()  # what was decided that the spec did not ask for, in sentences
+    files: tuple[PlannedFile, ...] = ()
+
+    def placement(self, name: str) -> Placement | None:
+        """The first placement of a name, or None."""
+        return next((placement for placement in self.placements if placement.name == name), None)
+
+    def device(self, kind: str) -> PlannedDevice | None:
+        """The first device of a kind, or None."""
+        return next((device for device in self.devices if device.kind == kind), None)

@@ -1,0 +1,126 @@
+"""Devices on the buses: their names, ranges and interrupts, and every claim that collides with another."""
+
+from typing import NamedTuple
+
+from attrs import fields
+
+from vmspec import layout
+from vmspec.devices.models import KINDS, Device
+from vmspec.plan import memory_map
+from vmspec.plan.plan import PlannedDevice, Slot
+from vmspec.schema.problems import Problem
+from vmspec.spec.models import Spec
+
+NAMES = {model: kind for kind, model in KINDS.items()}
+SPACE_END = {"port": 1 << 16, "mmio": 1 << 52}
+
+
+class Claim(NamedTuple):
+    """A range or an interrupt, who has it, and the key to point at (None: not the spec's)."""
+
+    owner: str
+    space: str
+    start: int
+    size: int
+    path: str | None = None
+
+    def __str__(self) -> str:
+        match self.space:
+            case "irq":
+                return f"IRQ {self.start}"
+            case "port" if self.size == 1:
+                return f"port {self.start:#x}"
+            case "port":
+                return f"ports {self.start:#x}-{self.start + self.size - 1:#x}"
+            case _:
+                return f"addresses {self.start:#x}-{self.start + self.size - 1:#x}"
+
+
+def devices(
+    spec: Spec, slots: tuple[Slot, ...], irqchip: bool, pit: bool, problems: list[Problem]
+) -> tuple[PlannedDevice, ...]:
+    """The spec's devices, named by kind and number within it: serial0, serial1, i8042-0."""
+    counts: dict[str, int] = {}
+    planned = []
+    claims = _machine(slots, irqchip, pit)
+    for index, model in enumerate(spec.devices):
+        kind = NAMES[type(model)]
+        number = counts.setdefault(kind, 0)
+        counts[kind] += 1
+        dash = "-" if kind[-1].isdigit() else ""
+        device = PlannedDevice(f"{kind}{dash}{number}", kind, model, model.ranges(), model.irq)
+        planned.append(device)
+        for claim in _claims(device, f"device[{index}]"):
+            if problem := _outside(claim):
+                problems.append(problem)
+            else:
+                claims.append(claim)
+    problems += _collisions(claims)
+    return tuple(planned)
+
+
+def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
+    """What is taken before any device."""
+    claims = [Claim("RAM", "mmio", slot.start, slot.size) for slot in slots]
+    claims += [Claim(region.name, "mmio", region.start, region.size) for region in memory_map.fixed(irqchip)]
+    if irqchip:
+        claims += [Claim("the interrupt controller", "port", *ports) for ports in layout.IRQCHIP_PORTS]
+        claims.append(Claim("the interrupt controller's cascade", "irq", 2, 1))
+    if pit:
+        claims += [Claim("the timer (PIT)", "port", *ports) for ports in layout.PIT_PORTS]
+        claims.append(Claim("the timer (PIT)", "irq", 0, 1))
+    return claims
+
+
+def _claims(device: PlannedDevice, path: str) -> list[Claim]:
+    claims = [
+        Claim(device.name, claim.space, claim.start, claim.size, path + _key(device.model, claim.space))
+        for claim in device.ranges
+    ]
+    if device.irq is not None:
+        claims.append(Claim(device.name, "irq", device.irq, 1, path + _key(device.model, "irq")))
+    return claims
+
+
+def _key(model: Device, space: str) -> str:
+    """The key of a model that decides about a range: its own, or COM number, or none (a fixed place)."""
+    names = {field.name for field in fields(type(model))}
+    return next((f".{name}" for name in (space, "com") if name in names), "")
+
+
+def _outside(claim: Claim) -> Problem | None:
+    assert claim.path is not None
+    if claim.space == "irq":
+        if 0 <= claim.start < layout.IOAPIC_PINS:
+            return None
+        return Problem(claim.path, "no such interrupt", str(claim.start), f"0 to {layout.IOAPIC_PINS - 1}")
+    end = SPACE_END[claim.space]
+    if claim.start >= 0 and claim.size > 0 and claim.start + claim.size <= end:
+        return None
+    what = f"[{claim.start:#x}, {claim.size:#x}]"
+    return Problem(claim.path, f"not a range of {claim.space} addresses", what, f"[start, size] below {end:#x}")
+
+
+def _collisions(claims: list[Claim]) -> list[Problem]:
+    """One problem for each claim that overlaps one that begins before it."""
+    problems = []
+    last: dict[str, Claim] = {}  # the claim that reaches furthest, by space
+    for claim in sorted(claims, key=lambda claim: (claim.start, claim.path is not None)):
+        other = last.get(claim.space)
+        if other is None or other.start + other.size <= claim.start:
+            last[claim.space] = claim
+            continue
+        # Point at the device that comes later in the file; what the machine itself has is not in it.
+        first, second = (claim, other) if claim.path is None else (other, claim)
+        if first.path is not None and second.path is not None and _position(second) < _position(first):
+            first, second = second, first
+        assert second.path is not None
+        problems.append(Problem(second.path, f"{second.owner} claims {second}, which {first.owner} has ({first})"))
+        if claim.start + claim.size > other.start + other.size:
+            last[claim.space] = claim
+    return problems
+
+
+def _position(claim: Claim) -> int:
+    assert claim.path is not None
+    return int(claim.path[len("device[") : claim.path.index("]")])

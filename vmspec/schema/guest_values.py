@@ -1,0 +1,117 @@
+"""The kinds of value that belong to one table: machine code, registers, a Python class and its options."""
+
+import re
+from typing import Any
+
+from vmspec.schema.value import Here, Schema, Value, nearest
+from vmspec.schema.values import Address
+
+REGISTERS = (
+    *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
+    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
+    "rflags",
+)
+
+# Options are walked recursively by what writes them.
+DEEPEST = 16
+
+
+class Code(Value):
+    """Machine code as hexadecimal text: spaces, line ends, and comments from ``#`` or ``;`` to the end of the line
+    stand between bytes; bytes in the model."""
+
+    allowed = 'pairs of hexadecimal digits, such as "b8 01 00 f4"'
+
+    def read(self, value: object, here: Here) -> Any:
+        if not isinstance(value, str):
+            return here.wrong("must be a string", value, self.allowed)
+        code = bytearray()
+        for number, line in enumerate(value.split("\n"), 1):
+            digits = re.split("[#;]", line, maxsplit=1)[0]
+            try:
+                code += bytes.fromhex(digits)
+            except ValueError:
+                return here.wrong(f"line {number} of the code is not hexadecimal", digits.strip(), self.allowed)
+        if not code:
+            return here.wrong("must not be empty", value, self.allowed)
+        return bytes(code)
+
+    def write(self, value: Any) -> Any:
+        return value.hex(" ")
+
+    def schema(self) -> Schema:
+        return {"type": "string"}
+
+
+class Registers(Value):
+    """Initial values of general registers, by their 64-bit names."""
+
+    allowed = f"a table of registers: {', '.join(REGISTERS)}"
+
+    def read(self, value: object, here: Here) -> Any:
+        if not isinstance(value, dict):
+            return here.wrong("must be a table", value, self.allowed)
+        number = Address((1 << 64) - 1)
+        for name in value:
+            if name in REGISTERS:
+                continue
+            if name in ("rip", "eip", "ip"):
+                here.at(name).wrong("the first instruction is given by boot.entry")
+            else:
+                here.at(name).wrong("unknown register", None, ", ".join(REGISTERS), nearest(name, REGISTERS))
+        return {name: number.read(item, here.at(name)) for name, item in value.items() if name in REGISTERS}
+
+    def write(self, value: Any) -> Any:
+        return {name: f"{number:#x}" for name, number in value.items()}
+
+    def schema(self) -> Schema:
+        number = Address((1 << 64) - 1).schema()
+        properties = dict.fromkeys(REGISTERS, number)
+        return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+class ClassName(Value):
+    """``module:Class``."""
+
+    PATTERN = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
+
+    allowed = '"module:Class", the module beside the spec'
+
+    def read(self, value: object, here: Here) -> Any:
+        if isinstance(value, str) and re.fullmatch(self.PATTERN, value):
+            return value
+        return here.wrong("does not name a class", value, self.allowed)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": f"^{self.PATTERN}$"}
+
+
+class Options(Value):
+    """A table of whatever a device class takes as keyword arguments."""
+
+    allowed = f"a table, at most {DEEPEST} levels deep"
+
+    def read(self, value: object, here: Here) -> Any:
+        if not isinstance(value, dict):
+            return here.wrong("must be a table", value, self.allowed)
+        for name in value:
+            if not name.isidentifier():
+                here.at(name).wrong("is not a name that Python takes as an argument")
+        # Level by level, for a document may be deeper than the interpreter's stack.
+        level: list[tuple[Here, Any]] = [(here, value)]
+        for _ in range(DEEPEST):
+            inner = []
+            for place, holder in level:
+                items = holder.items() if isinstance(holder, dict) else enumerate(holder)
+                for step, item in items:
+                    if isinstance(item, dict | list):
+                        inner.append((place.at(step), item))
+                    elif isinstance(item, int) and not -(1 << 63) <= item < 1 << 63:
+                        place.at(step).wrong("is out of TOML's range", item, "64 bits with sign")
+            level = inner
+        for place, _ in level:
+            place.wrong("is nested too deep", None, self.allowed)
+        return value
+
+    def schema(self) -> Schema:
+        return {"type": "object"}

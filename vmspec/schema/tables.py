@@ -1,0 +1,132 @@
+"""The kinds of value that are tables: one model, or an array of models told apart by their ``kind``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import NOTHING
+
+from vmspec.schema.value import Here, Model, Schema, Value, keys, nearest
+
+TABLES_MAX = 1024  # of one array; a machine has ten devices or so
+
+
+class Table(Value):
+    """A table that is a model: its keys are the model's fields."""
+
+    def __init__(self, model: type[Model]) -> None:
+        self.model = model
+
+    allowed = "a table"
+
+    def read(self, value: object, here: Here) -> Any:
+        if isinstance(value, dict):
+            return read_model(self.model, value, here)
+        return here.wrong("must be a table", value, f"[{here.path[-1]}]" if here.path else self.allowed)
+
+    def write(self, value: Any) -> Any:
+        return write_model(value)
+
+    def schema(self) -> Schema:
+        return model_schema(self.model)
+
+
+class Kinds(Value):
+    """An array of tables whose ``kind`` names the model; a tuple in the model above."""
+
+    def __init__(self, kinds: Mapping[str, type[Model]]) -> None:
+        self.kinds = kinds
+
+    allowed = "an array of tables, each with its kind"
+
+    def read(self, value: object, here: Here) -> Any:
+        if not isinstance(value, list):
+            name = here.path[-1]
+            return here.wrong("must be an array of tables", value, f"[[{name}]]")
+        if len(value) > TABLES_MAX:
+            return here.wrong(f"are {len(value):,}", None, f"up to {TABLES_MAX:,}")
+        return tuple(self._read_one(item, here.at(index)) for index, item in enumerate(value))
+
+    def _read_one(self, item: object, here: Here) -> Any:
+        names = ", ".join(self.kinds)
+        if not isinstance(item, dict):
+            return here.wrong("must be a table", item, self.allowed)
+        if "kind" not in item:
+            return here.at("kind").wrong("is missing", None, names)
+        kind = item["kind"]
+        if not isinstance(kind, str) or kind not in self.kinds:
+            near = nearest(kind, self.kinds) if isinstance(kind, str) else None
+            return here.at("kind").wrong("unknown kind", kind, names, near)
+        rest = {name: value for name, value in item.items() if name != "kind"}
+        return read_model(self.kinds[kind], rest, here, extra=("kind",))
+
+    def write(self, value: Any) -> Any:
+        names = {model: kind for kind, model in self.kinds.items()}
+        return [{"kind": names[type(item)], **write_model(item)} for item in value]
+
+    def schema(self) -> Schema:
+        variants = []
+        for kind, model in self.kinds.items():
+            variant = model_schema(model)
+            variant["properties"] = {"kind": {"const": kind}, **variant["properties"]}
+            variant["required"] = ["kind", *variant.get("required", ())]
+            variants.append(variant)
+        return {"type": "array", "items": {"oneOf": variants}}
+
+
+def read_model(model: type[Model], table: dict[str, object], here: Here, extra: tuple[str, ...] = ()) -> Any:
+    """The model of a table, or None where something in it is wrong. ``extra`` keys are known too, and read
+    elsewhere."""
+    known = keys(model)
+    before = len(here.problems)
+    for name in table:
+        if name not in known:
+            names = [*extra, *known]
+            here.at(name).wrong("unknown key", None, ", ".join(names) or "no keys", nearest(name, names))
+    values = {}
+    for name, attribute in known.items():
+        value: Value = attribute.metadata["value"]
+        if name in table:
+            values[attribute.name] = value.read(table[name], here.at(name))
+        elif attribute.default is NOTHING:
+            here.at(name).wrong("is missing", None, value.allowed)
+    given = [name for name in model.ONE_OF if name in table]
+    if model.ONE_OF and not given:
+        here.wrong(f"one key is missing: {' or '.join(model.ONE_OF)}")
+    for name in given[1:]:
+        here.at(name).wrong(f"cannot stand beside {given[0]}", None, f"one of {', '.join(model.ONE_OF)}")
+    if len(here.problems) > before:
+        return None
+    instance = model(**values)
+    for path, message in instance.faults():
+        here.at(*path).wrong(message)
+    return instance
+
+
+def write_model(instance: Model) -> dict[str, Any]:
+    """The table of a model: all that is given, defaults included."""
+    table = {}
+    for name, attribute in keys(type(instance)).items():
+        value = getattr(instance, attribute.name)
+        # TOML has no null, and an empty table says nothing.
+        if value is not None and value != {}:
+            table[name] = attribute.metadata["value"].write(value)
+    return table
+
+
+def model_schema(model: type[Model]) -> Schema:
+    """The JSON Schema of a model's table."""
+    properties = {}
+    required = []
+    for name, attribute in keys(model).items():
+        value: Value = attribute.metadata["value"]
+        properties[name] = {"description": attribute.metadata["doc"], **value.schema()}
+        if attribute.default is NOTHING:
+            required.append(name)
+    schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    if model.__doc__:
+        schema["description"] = " ".join(model.__doc__.replace("``", "").split())
+    if required:
+        schema["required"] = required
+    if model.ONE_OF:
+        schema["oneOf"] = [{"required": [name]} for name in model.ONE_OF]
+    return schema

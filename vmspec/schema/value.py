@@ -1,0 +1,139 @@
+"""What a value of a spec is, and where it stands while it is read.
+
+A model's field carries its :class:`Value` in its metadata (see :func:`key`); reading, ``vmspec show`` and the JSON
+Schema all work from it, so a field is written down once.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from attrs import fields
+
+from vmspec.schema.keypath import KeyPath, join
+from vmspec.schema.problems import Problem
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+
+Schema = dict[str, Any]
+
+
+PROBLEMS_MAX = 100  # of one reading: nobody reads more, and finding what was meant takes time
+
+
+class TooManyProblemsError(Exception):
+    """There are more than :data:`PROBLEMS_MAX` problems."""
+
+
+class Here:
+    """A place in the document while it is read: its key path, the directory of relative paths, and the problems
+    found so far, which all places of one reading share."""
+
+    def __init__(self, directory: Path, path: KeyPath = (), problems: list[Problem] | None = None) -> None:
+        self.directory = directory
+        self.path = path
+        self.problems: list[Problem] = [] if problems is None else problems
+
+    def at(self, *steps: str | int) -> "Here":
+        """The place of a key or an element below this one."""
+        return Here(self.directory, (*self.path, *steps), self.problems)
+
+    def wrong(self, message: str, value: object = None, allowed: str | None = None, nearest: str | None = None) -> None:
+        """Note a problem at this place; ``value`` is what stands there. Raises TooManyProblemsError."""
+        if len(self.problems) >= PROBLEMS_MAX:
+            raise TooManyProblemsError
+        shown = None if value is None else show(value)
+        self.problems.append(Problem(join(self.path), message, shown, allowed, nearest))
+
+
+class Value:
+    """A kind of value."""
+
+    @property
+    def allowed(self) -> str:
+        """What may stand there, in words."""
+        raise NotImplementedError
+
+    def read(self, value: object, here: Here) -> Any:
+        """The model's value for a TOML value. What is wrong is noted at ``here``; what is returned then counts for
+        nothing."""
+        raise NotImplementedError
+
+    def write(self, value: Any) -> Any:
+        """The TOML value for a model's value; reading it gives an equal one."""
+        return value
+
+    def schema(self) -> Schema:
+        """The JSON Schema of the TOML value."""
+        raise NotImplementedError
+
+
+class Model:
+    """Base of the attrs classes that stand for TOML tables.
+
+    They are made with ``eq=False, repr=False``: one comparison for all of them here, rather than one that attrs
+    compiles for each, as the classes are made anew at every start of the program.
+    """
+
+    __slots__ = ()
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ()  # keys of which exactly one is given
+
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is self.__class__ and all(
+            getattr(self, field.name) == getattr(other, field.name)
+            for field in fields(cast(Any, type(self)))
+            if field.eq
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # models hold dicts
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(cast(Any, type(self))))
+        return f"{type(self).__name__}({values})"
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        """What is wrong between values that are each right: where, and what."""
+        yield from ()
+
+
+def key(value: Value, doc: str, name: str | None = None) -> dict[str, object]:
+    """Metadata of a model's field: its kind of value, a line of documentation, and its key in TOML where that is not
+    the field's own name."""
+    return {"value": value, "doc": doc, "key": name}
+
+
+def keys(model: type[Model]) -> "dict[str, Attribute[Any]]":
+    """The fields of a model that stand in the file, by key."""
+    return {
+        field.metadata["key"] or field.name: field for field in fields(cast(Any, model)) if "value" in field.metadata
+    }
+
+
+def show(value: object) -> str:
+    """A TOML value as a message shows it: as it is written, cut where it is long."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "a table"
+        case list():
+            return "an array"
+        case str():
+            quoted = value[:64].replace("\\", "\\\\").replace('"', '\\"')
+            text = '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in quoted) + '"'
+        case int() if abs(value) >= 1 << 64:
+            text = hex(value)  # str() refuses numbers of thousands of digits
+        case _:
+            text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def nearest(name: object, known: Iterable[object]) -> str | None:
+    """The known name closest to a mistyped one, or None."""
+    import difflib  # only a mistake needs it
+
+    names = {str(candidate).lower(): str(candidate) for candidate in known}
+    close = difflib.get_close_matches(str(name)[:64].lower(), names, 1)
+    return names[close[0]] if close else None

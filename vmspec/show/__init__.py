@@ -1,0 +1,1 @@
+"""Specs and plans for people and for programs."""

@@ -1,0 +1,32 @@
+"""The resolved spec as TOML."""
+
+from vmspec.schema.tables import write_model
+from vmspec.spec.models import Spec
+
+
+def dumps(spec: Spec, *, ascii: bool = False) -> str:
+    """The spec with its defaults and absolute paths, as TOML that reads back to an equal spec.
+
+    What could act on a terminal stands in it as an escape; with ``ascii`` all that is not ASCII does.
+    """
+    import tomli_w  # only what is shown needs it
+
+    table = write_model(spec)
+    devices = table.pop("device", [])
+    text = tomli_w.dumps(table)
+    for device in devices:
+        # tomli_w would write short tables of an array in one line each; as people write devices, each has a header.
+        # Tables within, such as [device.options], belong to the element before them.
+        text += "\n[" + tomli_w.dumps({"device": device}).replace("[device]", "[device]]", 1)
+    return "\n".join(_escaped(line, ascii) for line in text.split("\n"))
+
+
+def _escaped(line: str, ascii: bool) -> str:
+    """A line of TOML in which only strings have what is not ASCII, so that escapes mean the same there."""
+    if line.isascii() if ascii else line.isprintable():
+        return line
+    return "".join(char if char.isascii() or (char.isprintable() and not ascii) else _escape(char) for char in line)
+
+
+def _escape(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"

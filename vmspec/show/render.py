@@ -1,0 +1,194 @@
+"""The plan for people and for programs: text of 100 columns, and a JSON object."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from attrs import fields
+
+from vmspec.devices.models import Range
+from vmspec.host.pathtext import to_text
+from vmspec.host.printable import printable
+from vmspec.plan.plan import Call, Entry, Plan, PlannedDevice, Slot
+from vmspec.schema.tables import write_model
+from vmspec.schema.units import format_size
+from vmspec.schema.value import Model
+
+WIDTH = 100
+
+E820_TYPES = {1: "usable", 2: "reserved", 3: "ACPI data"}
+PROTOCOLS = {
+    "flat": "a flat image",
+    "linux64": "Linux, 64-bit boot protocol",
+    "linux32": "Linux, 32-bit boot protocol",
+    "elf64": "Linux, 64-bit boot protocol, the ELF entered directly",
+}
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    """The plan as a JSON object, once times are made strings; the spec is in TOML's shape."""
+    rest = {name: _plain(value) for name, value in plan._asdict().items() if name not in ("spec", "files")}
+    return {"spec": write_model(plan.spec), "overrides": list(plan.spec.overrides), **rest}
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples and models as dicts, all the way down; registers in hexadecimal, as JSON's readers hold numbers as
+    doubles. Guest-physical addresses have at most 52 bits."""
+    match value:
+        case Entry():
+            registers = {name: hex(held) for name, held in value.registers.items()}
+            return {"mode": value.mode, "rip": hex(value.rip), "registers": registers}
+        case tuple() if hasattr(value, "_asdict"):
+            return {name: _plain(part) for name, part in value._asdict().items()}
+        case tuple() | list():
+            return [_plain(part) for part in value]
+        case Model():
+            return {field.name: _plain(getattr(value, field.name)) for field in fields(cast(Any, type(value)))}
+        case Path():
+            return to_text(value)
+        case _:
+            return value
+
+
+def text(plan: Plan) -> str:
+    """The plan as ``vmspec plan`` prints it."""
+    sections = {
+        "Machine": _machine(plan),
+        "Guest-physical map": _table(
+            ((_span(part.start, part.size), format_size(part.size), part.kind, part.name) for part in plan.regions),
+            right=(1,),
+        ),
+        "Memory map for the guest (e820)": _table(
+            (
+                (_span(part.start, part.size), format_size(part.size), E820_TYPES.get(part.type, str(part.type)))
+                for part in plan.e820
+            ),
+            right=(1,),
+        ),
+        "Placements": _placements(plan),
+        "Files": _table((str(number), str(path)) for path, number in _files(plan).items()),
+        "Devices": _devices(plan),
+        "Command line": _wrap(plan.cmdline),
+        "CPUID": _cpuid(plan),
+        "Entry": _entry(plan),
+        "KVM calls": _table(
+            ((str(number), *_call(call)) for number, call in enumerate(plan.calls, 1)),
+            right=(0,),
+        ),
+        "Notes": [line for note in plan.notes for line in _wrap(note)],
+    }
+    return "\n".join(
+        f"{title}\n" + "".join(f"  {line}\n" for line in lines) for title, lines in sections.items() if lines
+    )
+
+
+def _machine(plan: Plan) -> list[str]:
+    vm = plan.spec.vm
+    chips = [name for name, there in (("interrupt controllers", plan.irqchip), ("timer (PIT)", plan.pit)) if there]
+    return _table(
+        (
+            ("name", vm.name),
+            ("image", f"{plan.image}: {PROTOCOLS.get(plan.protocol, plan.protocol)}"),
+            ("memory", format_size(vm.memory)),
+            ("vCPUs", str(vm.vcpus)),
+            ("in the kernel", ", ".join(chips) or "nothing"),
+            ("recorded in", _recorded(plan)),
+        )
+    )
+
+
+def _recorded(plan: Plan) -> str:
+    path = plan.spec.trace.path
+    return "nothing (to record: trace.path, or vmrun --trace FILE)" if path is None else str(path)
+
+
+def _placements(plan: Plan) -> list[str]:
+    rows = []
+    files = _files(plan)
+    for part in sorted(plan.placements, key=lambda placement: placement.address):
+        source = "" if part.path is None else f"file {files[part.path]} from {part.offset:#x}"
+        zero = f"+{part.zero} zero" if part.zero else ""
+        rows.append((_span(part.address, part.size), str(part.size), zero, part.name, source))
+    return _table(rows, right=(1, 2))
+
+
+def _files(plan: Plan) -> dict[Path, int]:
+    """Files that placements come from, numbered: a path can be long, and is printed once."""
+    paths = dict.fromkeys(part.path for part in plan.placements if part.path is not None)
+    return {path: number for number, path in enumerate(paths, 1)}
+
+
+def _devices(plan: Plan) -> list[str]:
+    return _table(
+        (str(number), device.name, _ranges(device), _interrupt(device, plan.irqchip))
+        for number, device in enumerate(plan.devices)
+    )
+
+
+def _ranges(device: PlannedDevice) -> str:
+    return ", ".join(map(_range, device.ranges)) or "no range"
+
+
+def _range(part: Range) -> str:
+    last = part.start + part.size - 1
+    return f"{part.space} {part.start:#x}" + (f"-{last:#x}" if part.size > 1 else "")
+
+
+def _interrupt(device: PlannedDevice, irqchip: bool) -> str:
+    if device.irq is None:
+        return ""
+    # ISA interrupts are wired one to one to the I/O APIC's pins.
+    return f"IRQ {device.irq}, GSI {device.irq}" if irqchip else f"IRQ {device.irq}, not connected"
+
+
+def _cpuid(plan: Plan) -> list[str]:
+    cpu = plan.spec.cpu
+    policy = f"{cpu.model}: what KVM supports on the host"
+    return _wrap(f"{policy}, less {', '.join(cpu.disable)}" if cpu.disable else policy)
+
+
+def _entry(plan: Plan) -> list[str]:
+    entry = plan.entry
+    rows = [("mode", entry.mode), ("rip", f"{entry.rip:#x}")]
+    rows += [(name, f"{value:#x}") for name, value in entry.registers.items()]
+    return _table(rows)
+
+
+def _call(call: Call) -> tuple[str, ...]:
+    what: str | None
+    match call.argument:
+        case Slot() as slot:
+            what = f"slot {slot.slot}: {slot.start:#x}-{slot.start + slot.size - 1:#x}"
+        case None:
+            what = None
+        case number:
+            what = f"{number:#x}"
+    vcpu = None if call.vcpu is None else f"vCPU {call.vcpu}"
+    needs = "" if call.requires is None else f"{'if' if call.optional else 'needs'} {call.requires}"
+    return call.ioctl, ", ".join(filter(None, (vcpu, what))), needs
+
+
+def _span(start: int, size: int) -> str:
+    """First and last address."""
+    return f"{start:#012x}-{start + size - 1:#012x}" if size else f"{start:#012x}"
+
+
+def _table(rows: Iterable[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
+    """Rows in aligned columns; those in ``right`` are aligned to the right."""
+    rows = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = (
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            if width
+        )
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _wrap(line: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(printable(line), WIDTH - 2, break_long_words=False, break_on_hyphens=False)

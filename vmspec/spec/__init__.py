@@ -1,0 +1,1 @@
+"""The spec: frozen models, from files and texts."""

@@ -1,0 +1,173 @@
+"""The spec as frozen attrs classes, one per TOML table; names are the field's standard terms.
+
+Sizes are bytes, durations nanoseconds, addresses guest-physical, paths absolute (relative ones in the file are
+relative to the spec). ``None`` means "not given". Each field's metadata says what its key takes and documents it; the
+device models are in :mod:`vmspec.devices.models`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from attrs import field, frozen
+
+from vmspec import layout
+from vmspec.devices.models import KINDS, Device, Python, Serial
+from vmspec.schema.guest_values import Code, Registers
+from vmspec.schema.keypath import KeyPath, split
+from vmspec.schema.tables import Kinds, Table
+from vmspec.schema.value import Model, key
+from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Size, Text
+from vmspec.spec import fileuse
+from vmspec.spec.fileuse import Use, use
+
+ADDRESS = Address((1 << 64) - 1)
+# A NUL would end it early, and a line end is no part of one.
+CMDLINE = Text(line=True, empty=True)
+
+# Ways a run can end that a spec may expect.
+ENDS = ("reset", "poweroff", "halt", "debug-exit", "triple-fault", "timeout")
+# Ends that are a crash of the guest, unless the spec expects them.
+CRASHES = frozenset({"triple-fault", "guest-panic", "internal-error", "fail-entry", "unexpected-exit"})
+
+
+@frozen(eq=False, repr=False)
+class VM(Model):
+    """The machine as a whole."""
+
+    name: str = field(metadata=key(Text(line=True), "a name, for people and the trace"))
+    memory: int = field(default=128 << 20, metadata=key(Size(1 << 20, 1 << 40, layout.PAGE), "guest RAM"))
+    vcpus: int = field(default=1, metadata=key(Integer(1, 254), "number of vCPUs"))
+    timeout: int | None = field(default=None, metadata=key(Duration(), "the run is ended after this time"))
+    irqchip: str = field(
+        default="auto",
+        metadata=key(
+            Choice("auto", "kernel", "none"),
+            "interrupt controllers: in the kernel, or none; auto: kernel for Linux, none for a flat guest",
+        ),
+    )
+    pit: bool | None = field(
+        default=None, metadata=key(Flag(), "the in-kernel timer (i8254); not given: with the interrupt controllers")
+    )
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.pit and self.irqchip == "none":
+            yield ("pit",), "the timer needs the interrupt controllers, and irqchip is none"
+
+
+@frozen(eq=False, repr=False)
+class Boot(Model):
+    """What is in memory at the start and where the first vCPU begins."""
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ("kernel", "code")
+
+    kernel: Path | None = field(
+        default=None, metadata=key(File(), "the image: bzImage, ELF vmlinux or flat, told by its content")
+    )
+    initrd: Path | None = field(default=None, metadata=key(File(), "Linux: the initial RAM disk"))
+    cmdline: str = field(default="", metadata=key(CMDLINE, "Linux: the command line"))
+    unpack: bool = field(
+        default=True, metadata=key(Flag(), "bzImage: unpack its payload on the host and enter the ELF in it directly")
+    )
+    symbols: Path | None = field(
+        default=None, metadata=key(File(), "System.map, or an ELF with symbols, for the crash report")
+    )
+    code: bytes | None = field(default=None, metadata=key(Code(), "a flat guest's machine code, in hexadecimal"))
+    mode: str | None = field(
+        default=None, metadata=key(Choice("real", "protected", "long"), "flat: the mode the first vCPU starts in")
+    )
+    load: int | None = field(default=None, metadata=key(ADDRESS, "flat: where the image is put; default 0x1000"))
+    entry: int | None = field(default=None, metadata=key(ADDRESS, "flat: the first RIP; default the load address"))
+    registers: dict[str, int] = field(
+        factory=dict, metadata=key(Registers(), "flat: initial values of general registers")
+    )
+
+
+@frozen(eq=False, repr=False)
+class CPU(Model):
+    """The CPUID policy."""
+
+    model: str = field(default="host", metadata=key(Choice("host"), "host: what KVM supports on this host"))
+    disable: tuple[str, ...] = field(
+        default=(), metadata=key(Many(Text(line=True)), "features taken away, named as in /proc/cpuinfo")
+    )
+
+
+@frozen(eq=False, repr=False)
+class Trace(Model):
+    """Where and how exits are recorded."""
+
+    path: Path | None = field(default=None, metadata=key(File(), "the trace; not given: nothing is recorded"))
+    rip: bool = field(
+        default=True, metadata=key(Flag(), "the guest's RIP with each exit, where the host's KVM can tell it")
+    )
+    full: str = field(
+        default="wait", metadata=key(Choice("wait", "drop"), "when a ring is full: vCPUs wait, or exits are dropped")
+    )
+    kernel: bool | str = field(
+        default=False,
+        metadata=key(
+            Choice(False, True, "required"),
+            "the kernel's own events beside the exits (boot.kernel.arrow), where the host gives them; required: else "
+            "the machine is not run",
+        ),
+    )
+    ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.path is not None and self.path.suffix in (".csv", ".parquet"):
+            yield ("path",), "a trace is Arrow, whatever its name: end it in .arrow; vmtrace convert makes others of it"
+
+
+@frozen(eq=False, repr=False)
+class Expect(Model):
+    """What makes a run a success."""
+
+    console: tuple[str, ...] = field(
+        default=(), metadata=key(Many(Text()), "texts that appear on the console, in this order")
+    )
+    absent: tuple[str, ...] = field(default=(), metadata=key(Many(Text()), "texts that do not appear on the console"))
+    exit: tuple[str, ...] = field(default=(), metadata=key(Many(Choice(*ENDS)), "the ends that are allowed"))
+    status: int | None = field(default=None, metadata=key(Integer(0, 255), "the status that a debug-exit gives"))
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.status is not None and self.exit and "debug-exit" not in self.exit:
+            yield ("status",), "only debug-exit gives a status, and exit does not allow it"
+
+
+@frozen(eq=False, repr=False)
+class Spec(Model):
+    """A virtual machine. ``path`` is the file it came from, ``overrides`` the --set expressions that were applied, in
+    order; specs are equal when they describe the same machine."""
+
+    vm: VM = field(metadata=key(Table(VM), "the machine as a whole"))
+    boot: Boot = field(metadata=key(Table(Boot), "what is in memory at the start"))
+    cpu: CPU = field(factory=CPU, metadata=key(Table(CPU), "the CPUID policy"))
+    devices: tuple[Device, ...] = field(default=(), metadata=key(Kinds(KINDS), "the devices", name="device"))
+    trace: Trace = field(factory=Trace, metadata=key(Table(Trace), "where and how exits are recorded"))
+    expect: Expect = field(factory=Expect, metadata=key(Table(Expect), "what makes a run a success"))
+    path: Path | None = field(default=None, eq=False)
+    overrides: tuple[str, ...] = field(default=(), eq=False)
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        readers = [n for n, device in enumerate(self.devices) if isinstance(device, Serial) and device.input == "stdin"]
+        for n in readers[1:]:
+            yield ("device", n, "input"), f'stdin is read by device[{readers[0]}] already; give "none" or a file'
+        for where, message in fileuse.conflicts(self.uses()):
+            yield split(where), message
+
+    def uses(self) -> Iterator[Use]:
+        """Every use of a file that a run of this spec makes, by its key."""
+        if self.path is not None:
+            yield use("this spec", self.path, False)
+        for name in ("kernel", "initrd", "symbols"):
+            if (file := getattr(self.boot, name)) is not None:
+                yield use(f"boot.{name}", file, False)
+        for n, device in enumerate(self.devices):
+            if isinstance(device, Python) and self.path is not None:
+                yield use(f"device[{n}].class", device.module(self.path.parent), False)
+            for name, writes in (("input", False), ("output", True)):
+                if isinstance(file := getattr(device, name, None), Path):
+                    yield use(f"device[{n}].{name}", file, writes)
+        if self.trace.path is not None:
+            yield from fileuse.recording("trace.path", self.trace.path)

@@ -1,0 +1,182 @@
+"""The exit record: the one definition that the C ring, the cffi view, the Arrow schema and the documentation share.
+
+A vCPU thread writes one fixed 64-byte record per exit into its ring; payloads longer than eight bytes lie in a byte
+ring beside it. ``runner/native/build.py`` writes ``struct record`` and its code constants from the tables below,
+``tracer/format/schema.py`` builds the Arrow schema from :data:`COLUMNS`, ``tracer/read/recovery.py`` reads a ring file
+with :data:`RECORD` and the header tables. This module imports nothing, so that a build environment can read it.
+"""
+
+from typing import NamedTuple
+
+
+class Field(NamedTuple):
+    """One field of a C struct: name, C type, what it holds."""
+
+    name: str
+    ctype: str
+    doc: str
+
+
+class Column(NamedTuple):
+    """One column of the trace: name, Arrow type name, unit ("" where it has none), what it holds."""
+
+    name: str
+    type: str
+    unit: str
+    doc: str
+
+
+# struct record, in memory order, no padding: the fields add up to 64 bytes.
+RECORD = (
+    Field("tsc_exit", "uint64_t", "TSC when KVM_RUN returned"),
+    Field("tsc_entry", "uint64_t", "TSC just before KVM_RUN was called again, or when the vCPU thread stopped"),
+    Field("rip", "uint64_t", "guest RIP at the exit, valid where flags has RIP"),
+    Field("addr", "uint64_t", "port, guest-physical address, MSR index or hypercall number"),
+    Field("data", "uint64_t", "first eight data bytes, little-endian, the rest zero"),
+    Field("payload", "uint64_t", "running offset of the payload in the ring's payload bytes, where flags has PAYLOAD"),
+    Field("count", "uint32_t", "number of items moved (string I/O; otherwise 1, or 0 where nothing moves)"),
+    Field("length", "uint32_t", "bytes of payload"),
+    Field("device", "int16_t", "index into the plan's devices of the first that claims a byte of the access, else -1"),
+    Field("flags", "uint16_t", "bits of FLAGS"),
+    Field("reason", "uint8_t", "KVM exit reason, an index into REASONS"),
+    Field("size", "uint8_t", "bytes of one item"),
+    Field("direction", "uint8_t", "index into DIRECTIONS"),
+    Field("reserved", "uint8_t", "zero"),
+)
+RECORD_SIZE = 64
+
+# KVM_EXIT_* numbers (linux/kvm.h) are the indexes: names are the constants' own, lower case.
+REASONS = (
+    "unknown",
+    "exception",
+    "io",
+    "hypercall",
+    "debug",
+    "hlt",
+    "mmio",
+    "irq_window_open",
+    "shutdown",
+    "fail_entry",
+    "intr",
+    "set_tpr",
+    "tpr_access",
+    "s390_sieic",
+    "s390_reset",
+    "dcr",
+    "nmi",
+    "internal_error",
+    "osi",
+    "papr_hcall",
+    "s390_ucontrol",
+    "watchdog",
+    "s390_tsch",
+    "epr",
+    "system_event",
+    "s390_stsi",
+    "ioapic_eoi",
+    "hyperv",
+    "arm_nisv",
+    "rdmsr",
+    "wrmsr",
+    "dirty_ring_full",
+    "ap_reset_hold",
+    "bus_lock",
+    "xen",
+    "riscv_sbi",
+    "riscv_csr",
+    "notify",
+    "loongarch_iocsr",
+    "memory_fault",
+    "tdx",
+    "arm_sea",
+)
+# Reasons past the table are recorded as this one, with the kernel's number in addr.
+REASON_OTHER = 0
+
+DIRECTIONS = ("none", "read", "write")
+
+# Bits of the flags column.
+FLAGS = {
+    "UNCLAIMED": 1 << 0,
+    "PYTHON": 1 << 1,
+    "PUBLISHED": 1 << 2,
+    "QUEUED": 1 << 3,
+    "PAYLOAD": 1 << 4,
+    "RIP": 1 << 5,
+    "GAP": 1 << 6,
+    "LAST": 1 << 7,
+    "SPLIT": 1 << 8,
+}
+FLAG_DOCS = {
+    "UNCLAIMED": "no device claims any byte: reads gave all ones, writes went nowhere",
+    "PYTHON": "a device answered in Python",
+    "PUBLISHED": "answered in C from what the device had published",
+    "QUEUED": "the bytes were queued in C for the device",
+    "PAYLOAD": "the data is longer than eight bytes and stands whole in payload",
+    "RIP": "rip is valid",
+    "GAP": "exits before this one were dropped because the ring was full",
+    "LAST": "the vCPU thread stopped here: t_entry is when it stopped",
+    "SPLIT": "answered in parts: the access crosses the end of a claim, or has 3, 5, 6 or 7 bytes",
+}
+
+# The trace's columns. There are no nulls; a column that does not apply to a reason is zero or empty.
+COLUMNS = (
+    Column("seq", "uint64", "number", "number of the exit on its vCPU, from 0, without holes"),
+    Column("vcpu", "uint16", "", "index of the vCPU"),
+    Column("t_exit", "int64", "ns", "when KVM_RUN returned to the VMM, since the machine started"),
+    Column("t_entry", "int64", "ns", "when the VMM called KVM_RUN again (or the vCPU thread stopped), since the start"),
+    Column("reason", "reason", "", "KVM exit reason, the lower-case name of KVM_EXIT_*"),
+    Column(
+        "rip",
+        "uint64",
+        "address",
+        "guest RIP at the exit; 0 where the host cannot tell, as at a shutdown on AMD (flag RIP clear)",
+    ),
+    Column(
+        "addr",
+        "uint64",
+        "address",
+        "port (io), guest-physical address (mmio), MSR index (rdmsr, wrmsr), KVM's number of the exit (unknown)",
+    ),
+    Column("size", "uint8", "bytes", "size of one item"),
+    Column("count", "uint32", "", "items moved: 1, or more for string I/O; 0 where nothing moves"),
+    Column("direction", "direction", "", "read: the guest reads; write: the guest writes; none"),
+    Column("data", "uint64", "hex", "first eight bytes moved, little-endian; MSR value; internal error's suberror"),
+    Column("payload", "binary", "bytes", "all bytes moved where they are more than eight, else empty"),
+    Column("device", "device", "", "name of the first device that claims a byte of the access, - where none does"),
+    Column("flags", "uint16", "flags", "bits of FLAGS: how the exit was answered"),
+)
+
+# The ring file: one header, the metadata (JSON, UTF-8), then for each vCPU a control block, its slots, its payload
+# bytes. Every part starts on a page. The file outlives a killed process; `vmtrace recover` reads it.
+PAGE = 4096
+RING_MAGIC = 0x31474E4952_4D56  # "VMRING1\0" read as little-endian begins with these bytes
+RING_VERSION = 1
+HEADER = (
+    Field("magic", "uint64_t", "RING_MAGIC"),
+    Field("version", "uint64_t", "RING_VERSION"),
+    Field("rings", "uint64_t", "number of rings, one per vCPU"),
+    Field("slots", "uint64_t", "records in one ring, a power of two"),
+    Field("payload_size", "uint64_t", "payload bytes of one ring, a power of two"),
+    Field("metadata_size", "uint64_t", "bytes of JSON from offset PAGE"),
+    Field("first_ring", "uint64_t", "offset of ring 0 in the file"),
+    Field("ring_size", "uint64_t", "bytes from one ring to the next"),
+    Field("tsc_start", "uint64_t", "TSC that is time 0"),
+    Field("tsc_khz", "uint64_t", "TSC rate in kHz"),
+    Field("tsc_seen", "uint64_t", "TSC when the recorder last looked into the rings, 0 before that"),
+)
+# The control block of one ring; each group that one side writes has a cache line of its own.
+RING = (
+    Field("head", "uint64_t", "records published by the vCPU thread"),
+    Field("payload_head", "uint64_t", "payload bytes published"),
+    Field("open", "uint64_t", "TSC of the exit now being handled, 0 in the guest"),
+    Field("dropped", "uint64_t", "exits not recorded because the ring was full"),
+    Field("interrupted", "uint64_t", "returns of KVM_RUN with EINTR, which are not recorded"),
+    Field("waits", "uint64_t", "times the vCPU thread waited for room"),
+    Field("start", "uint64_t", "TSC when the vCPU thread first called KVM_RUN, 0 before that"),
+    Field("stop", "uint64_t", "TSC when the vCPU thread stopped, 0 before that"),
+    Field("tail", "uint64_t", "records the recorder has written to the trace"),
+    Field("payload_tail", "uint64_t", "payload bytes the recorder has written"),
+    Field("thread", "uint64_t", "the vCPU thread's id in the kernel, written once before the guest, 0 before that"),
+    Field("waiting", "uint64_t", "1 while the vCPU thread waits for room: a futex on the low half of tail"),
+)
