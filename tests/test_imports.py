@@ -120,6 +120,21 @@ def test_devices_and_boot_loaders_know_no_kvm(package):
     assert [edge for edge in edges(package) if edge[1].startswith(("runner.kvm", "runner.native"))] == []
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if in_package(module, "runner.devices")])
+def test_devices_take_time_only_from_the_clock_that_they_are_given(module):
+    """Whatever else knows the time: the standard library's clocks are not to be named."""
+    clocks = {"time", "now", "utcnow", "today", "times"}
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        match node:
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                found |= {alias.name for alias in names} & {"time"}
+                found |= {getattr(node, "module", None)} & {"time"}
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="datetime" | "date" | "os"), attr=attr)):
+                found |= {attr} & clocks
+    assert found == set()
+
+
 def loaded(code: str) -> set[str]:
     """The top-level modules that a fresh interpreter has loaded after ``code``."""
     report = "\nimport sys\nprint('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"

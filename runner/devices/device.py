@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from runner.devices.services import Clock
 from vmspec.host.printable import PrintableError
 from vmspec.plan.plan import Slot
 
@@ -50,6 +51,7 @@ class Attachment(NamedTuple):
     irq: Line
     output: Callable[[bytes], None]  # where the text the device prints goes
     end: Callable[[str, int | None], None]  # ask for the end of the run: kind ("reset", "poweroff", ...), status
+    clock: Clock
     # Ask for Device.tick in that many nanoseconds, replacing an earlier request; None takes it back. The default is a
     # machine without timers.
     after: Callable[[int | None], None] = lambda delay: None
@@ -77,6 +79,7 @@ class Device:
     irq: Line
     output: Callable[[bytes], None]
     end: Callable[[str, int | None], None]
+    clock: Clock
     after: Callable[[int | None], None]
 
     # SHA-256 of the user's own files that the class was made from, by path.
@@ -93,6 +96,7 @@ class Device:
         self.irq = attachment.irq
         self.output = attachment.output
         self.end = attachment.end
+        self.clock = attachment.clock
         self.after = attachment.after
         self.start()
 

@@ -1,14 +1,12 @@
 """The PC's clock and its CMOS memory: Motorola MC146818 (data sheet, "Registers"), with 128 bytes and a century byte.
 
-The clock runs on whatever time source it is given and needs no thread: registers are worked out when they are read. An
+The clock runs on the machine's and needs no thread: registers are worked out when they are read. An
 interrupt asks the machine for a tick at the time of the next event, and only while one is enabled.
 
 Left out: daylight saving, the square wave, other time bases than 32.768 kHz, and stopping the divider (register A's
 DV bits are kept and have no effect; a time that is set starts at the full second).
 """
 
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,8 +79,8 @@ LAST = 253402300799  # the end of the year 9999, in seconds: there the registers
 class RTC(ISADevice):
     """The clock, in UTC; ``irq`` is IRQ 8.
 
-    ``start`` is the time when the machine starts, None for the host's. ``clock`` gives the time that passes, in ns; the
-    default is the host's clock, monotonic where the start is given. ``slots`` is RAM, whose sizes the CMOS memory has.
+    ``start`` is the time when the machine starts, from which the clock then goes on steadily; None: the clock follows
+    the machine's date. ``slots`` is RAM, whose sizes the CMOS memory has.
 
     The chip counts its date registers up at midnight and checks nothing: whatever is written stands until then. A guest
     that sets them one at a time may so pass through dates that do not exist.
@@ -90,15 +88,9 @@ class RTC(ISADevice):
 
     registers = (INDEX, DATA)
 
-    def __init__(
-        self,
-        start: datetime | None = None,
-        clock: Callable[[], int] | None = None,
-        slots: tuple[Slot, ...] = (),
-    ) -> None:
+    def __init__(self, start: datetime | None = None, slots: tuple[Slot, ...] = ()) -> None:
         self._start = start
-        self._clock = clock or (time.time_ns if start is None else time.monotonic_ns)
-        self._offset = 0  # guest's time in ns since the epoch, less the clock's
+        self._offset = 0  # guest's time in ns since the epoch, less the machine's
         self._index = 0
         self._memory = bytearray(128)
         self._memory[A] = 0x26  # 32.768 kHz, periodic rate 1024 Hz: as PC firmware sets it
@@ -115,7 +107,7 @@ class RTC(ISADevice):
 
     @classmethod
     def make(cls, model: Any, board: Board) -> "RTC":
-        return cls(model.time, slots=board.slots)
+        return cls(model.time, board.slots)
 
     def _remember(self, sizes: dict[tuple[int, int], int]) -> None:
         for (index, length), size in sizes.items():
@@ -126,7 +118,7 @@ class RTC(ISADevice):
     def start(self) -> None:
         if self._start is not None:
             start = self._start if self._start.tzinfo else self._start.replace(tzinfo=UTC)
-            self._offset = (start - EPOCH) // timedelta(microseconds=1) * 1000 - self._clock()
+            self._offset = (start - EPOCH) // timedelta(microseconds=1) * 1000 - self._passed()
         self._seen = self._now()
         super().start()
 
@@ -190,8 +182,11 @@ class RTC(ISADevice):
     def _setting(self) -> bool:
         return bool(self._memory[B] & SET)
 
+    def _passed(self) -> int:
+        return self.clock.realtime() if self._start is None else self.clock.monotonic()
+
     def _now(self) -> int:
-        return self._clock() + self._offset
+        return self._passed() + self._offset
 
     def _show_time(self) -> None:
         """Put the present time into the time registers."""
@@ -230,7 +225,7 @@ class RTC(ISADevice):
             )
         except (ValueError, OverflowError):
             moment = before.replace(hour=hour, minute=minute, second=second)
-        self._offset = (moment - EPOCH) // timedelta(seconds=1) * SECOND - self._clock()
+        self._offset = (moment - EPOCH) // timedelta(seconds=1) * SECOND - self._passed()
         self._seen = self._now()
         if self._weekday_written:
             self._weekday = (self._decode(self._memory[WEEKDAY]) - 1 - moment.isoweekday()) % 7

@@ -2,11 +2,11 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from runner.devices.device import Device, DeviceError, raised
+from runner.devices.services import Clock
 from runner.native import _native
 from vmspec.plan.plan import PlannedDevice
 
@@ -51,10 +51,11 @@ class DeviceBus:
 
 
 class Buses:
-    """The C bus of a plan and the devices on it. ``failed`` is told of a device model that raised."""
+    """The C bus of a plan and the devices on it. Timers go by ``clock``; ``failed`` is told of a device that raised."""
 
-    def __init__(self, planned: Sequence[PlannedDevice], failed: Callable[[DeviceError], None]) -> None:
+    def __init__(self, planned: Sequence[PlannedDevice], clock: Clock, failed: Callable[[DeviceError], None]) -> None:
         self.planned = planned
+        self._clock = clock
         self.devices: list[Device] = []
         self._closed = 0  # how many of them
         self._failed = failed
@@ -71,7 +72,7 @@ class Buses:
         for table, rows in ((self.bus.ports, ports), (self.bus.mmio, mmio)):
             for to, row in zip(table[0 : len(rows)], rows, strict=True):
                 to.start, to.end, to.base, to.device = row
-        self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the monotonic clock in ns
+        self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the clock's monotonic time
         # What was taken from the queue and its devices have yet to be given; whoever has the lock hands it over. It is
         # taken before a device's own lock, never while one is held.
         self._handing = threading.RLock()
@@ -128,7 +129,7 @@ class Buses:
 
     def after(self, index: int, delay: int | None) -> None:
         """Tick a device in ``delay`` ns, None: never. The device's lock is held."""
-        self._timers[index] = None if delay is None else time.monotonic_ns() + max(0, delay)
+        self._timers[index] = None if delay is None else self._clock.monotonic() + max(0, delay)
         self.bus.hurry = 1  # or the wake would be taken for queued writes, and lingered over
         self.wake()
 
@@ -136,12 +137,12 @@ class Buses:
         """Wait until something is queued or a timer is due, then see to both; the body of the device thread."""
         due = min((timer for timer in self._timers if timer is not None), default=None)
         linger = BULK_LINGER if self._bulk else LINGER
-        lib.bus_wait(self.bus, linger, -1 if due is None else max(0, due - time.monotonic_ns()))
+        lib.bus_wait(self.bus, linger, -1 if due is None else max(0, due - self._clock.monotonic()))
         self._bulk = self.flush() >= BULK
         self._tick()
 
     def _tick(self) -> None:
-        now = time.monotonic_ns()
+        now = self._clock.monotonic()
         for index, timer in enumerate(self._timers):
             if timer is None or timer > now:
                 continue

@@ -18,6 +18,7 @@ from runner.kvm.system import System
 from runner.kvm.vcpu import VCPU
 from runner.kvm.vm import VM
 from runner.machine.bus import Buses
+from runner.machine.clock import HostClock
 from runner.machine.loading import Loader
 from runner.machine.result import Ending
 from runner.machine.vcpu import VcpuThread, handle_kicks
@@ -70,6 +71,7 @@ class Machine:
         self.vm: VM
         self.vcpus: list[VCPU] = []
         self.cpuid: list[CpuidEntry] = []
+        self.clock = HostClock()  # of the devices
         self.buses: Buses
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
@@ -154,7 +156,7 @@ class Machine:
 
     def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[int], Any]) -> None:
         """Make the plan's devices and connect them; ``output`` gives what each, by its index, prints to."""
-        self.buses = Buses(self.plan.devices, self._device_failed)
+        self.buses = Buses(self.plan.devices, self.clock, self._device_failed)
         self._resources.callback(self.buses.close)
         for index, planned in enumerate(self.plan.devices):
             device = make(planned)
@@ -167,6 +169,7 @@ class Machine:
                 irq=line,
                 output=output(index),
                 end=self._device_ends,
+                clock=self.clock,
                 after=partial(self.buses.after, index),
             )
             try:

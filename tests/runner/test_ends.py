@@ -322,6 +322,7 @@ def test_a_crash_stays_one_where_a_device_fails_as_well(run_guest):
 @pytest.mark.parametrize("method", ["room", "receive"])
 def test_input_that_a_device_fails_to_take(method):
     from runner.machine.bus import Buses
+    from runner.machine.clock import HostClock
 
     class Failing(Device):
         def room(self):
@@ -336,7 +337,7 @@ def test_input_that_a_device_fails_to_take(method):
             return 1
 
     failures = []
-    buses = Buses([PlannedDevice("python0", "python", None, (Range("port", 0x80, 1),))], failures.append)
+    buses = Buses([PlannedDevice("python0", "python", None, (Range("port", 0x80, 1),))], HostClock(), failures.append)
     buses.devices.append(Failing())
     buses.room(0)
     buses.receive(0, b"x")

@@ -11,6 +11,7 @@ from runner.devices import Board, make
 from runner.devices.device import Attachment, Device
 from runner.devices.serial import HOST_BUFFER
 from runner.machine.bus import Buses
+from runner.machine.clock import HostClock
 from runner.recording.rings import Rings
 from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Range, Serial
 from vmspec.plan.plan import PlannedDevice, Slot
@@ -70,14 +71,14 @@ class Line:
 def machine(tmp_path, failures):
     """The buses of all devices, with the thread that serves them."""
     planned = planned_devices()
-    buses = Buses(planned, failures.append)
+    buses = Buses(planned, HostClock(), failures.append)
     board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),))
     for index, device in enumerate(planned):
         end = max(claim.start + claim.size for claim in device.ranges)
         made = make(device, board) if device.model else Registers(end - device.ranges[0].start)
         buses.devices.append(made)
         made.attach(Attachment(
-            bus=buses.end_of(index), irq=Line(), output=len,
+            bus=buses.end_of(index), irq=Line(), output=len, clock=HostClock(),
             end=lambda kind, status: None, after=lambda delay, index=index: buses.after(index, delay),
         ))  # fmt: skip
     done = threading.Event()

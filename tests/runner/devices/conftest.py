@@ -5,16 +5,18 @@ from collections.abc import Callable
 import pytest
 
 from runner.devices.device import Attachment, Device
+from tests.fakes.fakeclock import FakeClock
 
 
 class Guest:
     """Accesses a device as the vCPU loop does: published reads and queued writes need no Python.
 
-    With ``alone`` every access goes to the device's Python side instead.
+    With ``alone`` every access goes to the device's Python side instead. :meth:`let_pass` winds the clock.
     """
 
-    def __init__(self, device: Device, alone: bool = False) -> None:
+    def __init__(self, device: Device, alone: bool = False, clock: FakeClock | None = None) -> None:
         self.device = device
+        self.clock = clock or FakeClock()
         self.alone = alone
         self.published: dict[tuple[int, int], int] = {}
         self.delivery: dict[tuple[int, int], str] = {}
@@ -28,7 +30,7 @@ class Guest:
         self.ends: list[tuple[str, int | None]] = []
         self.wait: int | None = None
         self.calls = 0
-        device.attach(Attachment(self, self, self._output, self._end, after=self._after))
+        device.attach(Attachment(self, self, self._output, self._end, self.clock, after=self._after))
 
     # The machine's side of the attachment
 
@@ -101,6 +103,15 @@ class Guest:
     def receive(self, data: bytes) -> None:
         self.flush()
         self.device.receive(data)
+
+    def let_pass(self, ns: int) -> None:
+        """Let time pass, with the ticks that the device asks for on the way."""
+        end = self.clock.now + ns
+        while self.wait is not None and self.clock.now + self.wait <= end:
+            self.clock.now += self.wait
+            self.wait = None
+            self.device.tick()
+        self.clock.now = end
 
     def elapse(self) -> None:
         """Let the time pass that the device asked for."""

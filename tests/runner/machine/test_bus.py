@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from runner.devices.device import Attachment, Device, DeviceError
 from runner.machine.bus import BULK, Buses
+from runner.machine.clock import HostClock
 from runner.native import _native
 from runner.recording.rings import Rings
 from vmspec.devices.models import Range
@@ -89,13 +90,13 @@ def make_board(make_loop, *devices):
     """A :class:`Board` of devices with their ranges."""
     planned = [PlannedDevice(f"d{n}", "python", None, tuple(ranges)) for n, (_, *ranges) in enumerate(devices)]
     failures = []
-    buses = Buses(planned, failures.append)
+    buses = Buses(planned, HostClock(), failures.append)
     rings = Rings(1, 64, "wait", None)
     rings.start(1_000_000)
     for index, (device, *_) in enumerate(devices):
         buses.devices.append(device)
         after = lambda delay, index=index: buses.after(index, delay)  # noqa: E731
-        device.attach(Attachment(buses.end_of(index), None, None, None, after=after))
+        device.attach(Attachment(buses.end_of(index), None, None, None, None, after=after))
     return Board(buses, [device for device, *_ in devices], make_loop(buses.bus, rings.ring(0)), rings, failures)
 
 
@@ -791,7 +792,7 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
             claimed.append(range(start, end := start + size))
     space = "mmio" if mmio else "port"
     planned = [PlannedDevice(f"d{n}", "python", None, (Range(space, r.start, len(r)),)) for n, r in enumerate(claimed)]
-    buses = Buses(planned, lambda error: None)
+    buses = Buses(planned, HostClock(), lambda error: None)
     rings = Rings(1, 64, "wait", None)
     rings.start(1_000_000)
     loop = make_loop(buses.bus, rings.ring(0))
@@ -809,7 +810,7 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
 
 def test_a_timer_is_not_lingered_over():
     planned = PlannedDevice("serial0", "serial", None, (Range("port", BASE, 8),))
-    buses = Buses([planned], pytest.fail)
+    buses = Buses([planned], HostClock(), pytest.fail)
     buses.after(0, 1_000_000_000)
     waiting = threading.Thread(target=lib.bus_wait, args=(buses.bus, 3_600_000, -1), daemon=True)
     waiting.start()

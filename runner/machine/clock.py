@@ -1,0 +1,15 @@
+"""Where a machine's time comes from."""
+
+import time
+
+
+class HostClock:
+    """The host's time (the :class:`runner.devices.services.Clock` protocol)."""
+
+    def monotonic(self) -> int:
+        """CLOCK_MONOTONIC, in ns."""
+        return time.monotonic_ns()
+
+    def realtime(self) -> int:
+        """CLOCK_REALTIME, in ns."""
+        return time.time_ns()
