@@ -4,7 +4,7 @@ import mmap
 from contextlib import suppress
 
 from runner.native._native import ffi
-from vmspec.plan.plan import Slot
+from vmspec.plan.calls import Slot
 
 MAP_NORESERVE = 0x4000  # Linux x86; the mmap module has no name for it
 HUGE = 2 << 20  # bytes of a huge page of x86-64

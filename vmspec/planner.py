@@ -3,9 +3,10 @@
 from vmspec import layout
 from vmspec.boot import flat, linux
 from vmspec.image import BzImage, Elf, ImageError, identify, opened
-from vmspec.plan import features, memory_map
+from vmspec.plan import calls, features, memory_map
 from vmspec.plan import resources as buses
-from vmspec.plan.plan import Call, Placement, Plan, PlannedFile, Slot, Start
+from vmspec.plan.calls import Call, Slot
+from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.spec.models import Spec
 
@@ -119,32 +120,25 @@ def _tables(irqchip: bool, acpi: bool) -> tuple[Placement, ...]:
 
 def _calls(slots: tuple[Slot, ...], vcpus: int, irqchip: bool, pit: bool) -> tuple[Call, ...]:
     """The KVM calls in order; the interrupt controller comes before the vCPUs, which get their local APICs by it."""
-    calls = [
-        Call("open"),
-        Call("KVM_GET_API_VERSION"),
-        Call("KVM_CREATE_VM"),
-        Call("KVM_SET_TSS_ADDR", "KVM_CAP_SET_TSS_ADDR", optional=True, argument=layout.KVM_TSS),
-        Call(
-            "KVM_SET_IDENTITY_MAP_ADDR",
-            "KVM_CAP_SET_IDENTITY_MAP_ADDR",
-            optional=True,
-            argument=layout.KVM_IDENTITY_MAP,
-        ),
+    made: list[Call] = [
+        calls.Open(),
+        calls.GetApiVersion(),
+        calls.CreateVm(),
+        calls.SetTssAddr(layout.KVM_TSS),
+        calls.SetIdentityMapAddr(layout.KVM_IDENTITY_MAP),
     ]
     if irqchip:
-        calls.append(Call("KVM_CREATE_IRQCHIP", "KVM_CAP_IRQCHIP"))
+        made.append(calls.CreateIrqchip())
     if pit:
-        calls.append(Call("KVM_CREATE_PIT2", "KVM_CAP_PIT2", argument=PIT_SPEAKER_DUMMY))
-    calls += [Call("KVM_SET_USER_MEMORY_REGION", "KVM_CAP_USER_MEMORY", argument=slot) for slot in slots]
-    calls += [Call("KVM_GET_VCPU_MMAP_SIZE"), Call("KVM_GET_SUPPORTED_CPUID", "KVM_CAP_EXT_CPUID")]
+        made.append(calls.CreatePit2(PIT_SPEAKER_DUMMY))
+    made += map(calls.SetUserMemoryRegion, slots)
+    made += (calls.GetVcpuMmapSize(), calls.GetSupportedCpuid())
     for vcpu in range(vcpus):
-        calls.append(Call("KVM_CREATE_VCPU", vcpu=vcpu, argument=vcpu))
-        calls.append(Call("KVM_SET_CPUID2", "KVM_CAP_EXT_CPUID", vcpu=vcpu))
+        made += (calls.CreateVcpu(vcpu), calls.SetCpuid2(vcpu))
         if irqchip:
-            calls.append(Call("KVM_SET_LAPIC", "KVM_CAP_IRQCHIP", vcpu=vcpu))
+            made.append(calls.SetLapic(vcpu))
         # With local APICs all vCPUs but the first wait for the guest's INIT and SIPI.
         if vcpu == 0 or not irqchip:
-            calls += [Call("KVM_SET_SREGS", vcpu=vcpu), Call("KVM_SET_REGS", vcpu=vcpu)]
-    # A vCPU is stopped by immediate_exit in its kvm_run.
-    calls += [Call("KVM_RUN", "KVM_CAP_IMMEDIATE_EXIT", vcpu=vcpu) for vcpu in range(vcpus)]
-    return tuple(calls)
+            made += (calls.SetSregs(vcpu), calls.SetRegs(vcpu))
+    made += map(calls.Run, range(vcpus))
+    return tuple(made)

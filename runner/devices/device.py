@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from runner.devices.services import Clock
 from vmspec.host.printable import PrintableError
-from vmspec.plan.plan import Slot
+from vmspec.plan.calls import Slot
 
 
 class DeviceError(PrintableError):

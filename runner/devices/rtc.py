@@ -13,7 +13,7 @@ from typing import Any
 from runner.devices.device import Board
 from runner.devices.isa import ISADevice
 from vmspec import layout
-from vmspec.plan.plan import Slot
+from vmspec.plan.calls import Slot
 
 # Register offsets from port 0x70
 INDEX = 0  # write-only; bit 7 is the PC's NMI mask and not part of the index

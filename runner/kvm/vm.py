@@ -4,7 +4,7 @@ import os
 
 from runner.kvm.ioctl import call, ffi
 from runner.kvm.vcpu import VCPU
-from vmspec.plan.plan import Slot
+from vmspec.plan.calls import Slot
 
 
 class VM:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 from runner.devices.device import Attachment, Device, DeviceError, Line, raised
 from runner.kvm.errors import HostError, KvmError
@@ -25,7 +25,9 @@ from runner.machine.vcpu import VcpuThread, handle_kicks
 from runner.recording.rings import Rings
 from runner.x86.cpuid import CpuidEntry, for_vcpu
 from vmspec.host.threads import Worker
-from vmspec.plan.plan import Call, Plan, PlannedDevice, Slot
+from vmspec.plan import calls
+from vmspec.plan.calls import Call
+from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.trace.record import REASONS
 
 # The system events that no guest of vmrun's asks for (linux/kvm.h, KVM_SYSTEM_EVENT_*).
@@ -110,45 +112,44 @@ class Machine:
             if call.optional:
                 return
             raise HostError(f"this host's KVM lacks {call.requires}, which {call.ioctl} needs")
-        vcpu = self.vcpus[call.vcpu] if call.vcpu is not None and call.vcpu < len(self.vcpus) else None
-        match call.ioctl, call.argument, vcpu:
-            case "open", _, _:
+        match call:
+            case calls.Open():
                 self.system = System()
                 self._resources.callback(self.system.close)
-            case "KVM_GET_API_VERSION", _, _:
+            case calls.GetApiVersion():
                 self.system.check_api_version()
-            case "KVM_CREATE_VM", _, _:
+            case calls.CreateVm():
                 self.vm = self.system.create_vm()
                 self._resources.callback(self.vm.close)
-            case "KVM_SET_TSS_ADDR", int(address), _:
+            case calls.SetTssAddr(address):
                 self.vm.set_tss_addr(address)
-            case "KVM_SET_IDENTITY_MAP_ADDR", int(address), _:
+            case calls.SetIdentityMapAddr(address):
                 self.vm.set_identity_map_addr(address)
-            case "KVM_CREATE_IRQCHIP", _, _:
+            case calls.CreateIrqchip():
                 self.vm.create_irqchip()
-            case "KVM_CREATE_PIT2", int(flags), _:
+            case calls.CreatePit2(flags):
                 self.vm.create_pit2(flags)
-            case "KVM_SET_USER_MEMORY_REGION", Slot() as slot, _:
+            case calls.SetUserMemoryRegion(slot):
                 self.vm.set_user_memory_region(slot, self.memory.address)
-            case "KVM_GET_VCPU_MMAP_SIZE", _, _:
+            case calls.GetVcpuMmapSize():
                 self._mmap_size = self.system.vcpu_mmap_size()
-            case "KVM_GET_SUPPORTED_CPUID", _, _:
+            case calls.GetSupportedCpuid():
                 self.cpuid = self.system.supported_cpuid()
-            case "KVM_CREATE_VCPU", _, _:
-                self.vcpus.append(self.vm.create_vcpu(len(self.vcpus), self._mmap_size))
+            case calls.CreateVcpu(vcpu):
+                self.vcpus.append(self.vm.create_vcpu(vcpu, self._mmap_size))
                 self._resources.callback(self.vcpus[-1].close)
-            case "KVM_SET_CPUID2", _, VCPU():
-                vcpu.set_cpuid2(self._cpuid(call.vcpu or 0))
-            case "KVM_SET_LAPIC", _, VCPU():
-                vcpu.set_virtual_wire()
-            case "KVM_SET_SREGS", _, VCPU():
-                vcpu.set_sregs(self.loader.state())
-            case "KVM_SET_REGS", _, VCPU():
-                vcpu.set_regs(self.loader.state().registers)
-            case "KVM_RUN", _, _:
+            case calls.SetCpuid2(vcpu):
+                self.vcpus[vcpu].set_cpuid2(self._cpuid(vcpu))
+            case calls.SetLapic(vcpu):
+                self.vcpus[vcpu].set_virtual_wire()
+            case calls.SetSregs(vcpu):
+                self.vcpus[vcpu].set_sregs(self.loader.state())
+            case calls.SetRegs(vcpu):
+                self.vcpus[vcpu].set_regs(self.loader.state().registers)
+            case calls.Run():
                 pass  # the threads that run() starts
             case _:
-                raise AssertionError(f"the plan has a call that the machine does not know: {call}")
+                assert_never(call)
 
     def _cpuid(self, index: int) -> list[CpuidEntry]:
         deadline = self.plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0

@@ -11,6 +11,7 @@ from runner.machine.vcpu import Kept, VcpuThread
 from runner.recording.rings import Rings
 from runner.session.symbols import symbol_at
 from runner.x86.state import is_reset
+from vmspec.plan.calls import Run
 from vmspec.trace.record import DIRECTIONS, FLAGS, REASONS
 
 BYTES = 16  # an x86 instruction has at most 15
@@ -59,7 +60,7 @@ def disassemble(code: bytes, bits: int, address: int) -> str | None:
 
 def report(machine: Machine, thread: VcpuThread, rings: Rings, detail: str) -> str:
     """The whole report."""
-    step = next((n for n, call in enumerate(machine.plan.calls, 1) if call.ioctl == "KVM_RUN"), 0)
+    step = next((n for n, call in enumerate(machine.plan.calls, 1) if isinstance(call, Run)), 0)
     lines = [detail, "", f"plan step {step}, KVM_RUN of vCPU {thread.index}"]
     registers: Registers | None = thread.vcpu.registers()
     if registers and is_reset(registers.state):

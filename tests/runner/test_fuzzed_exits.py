@@ -14,7 +14,8 @@ from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.recording.rings import Rings
 from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Range, Serial
-from vmspec.plan.plan import PlannedDevice, Slot
+from vmspec.plan.calls import Slot
+from vmspec.plan.plan import PlannedDevice
 
 KINDS = {"serial": Serial, "i8042": I8042, "rtc": RTC, "acpi": ACPI, "debug-port": DebugPort, "post-port": PostPort,
          "debug-exit": DebugExit}  # fmt: skip

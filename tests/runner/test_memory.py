@@ -3,7 +3,7 @@ import ctypes
 import pytest
 
 from runner.memory import GuestMemory
-from vmspec.plan.plan import Slot
+from vmspec.plan.calls import Slot
 
 PAGE = 4096
 # Two slots with a hole between them, as RAM has under 4 GiB.

@@ -2,7 +2,8 @@
 
 from vmspec import layout
 from vmspec.plan import memory_map
-from vmspec.plan.plan import Entry, Placement, Slot, Start
+from vmspec.plan.calls import Slot
+from vmspec.plan.plan import Entry, Placement, Start
 from vmspec.schema.problems import Problem
 from vmspec.spec.models import Boot
 

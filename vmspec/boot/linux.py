@@ -6,7 +6,8 @@ from typing import NamedTuple
 from vmspec import layout
 from vmspec.image import BzImage, Elf, ImageError, Source, bzimage, elf, foreign, opened
 from vmspec.plan import memory_map
-from vmspec.plan.plan import Entry, Placement, PlannedFile, Slot, Start
+from vmspec.plan.calls import Slot
+from vmspec.plan.plan import Entry, Placement, PlannedFile, Start
 from vmspec.schema.problems import Problem
 from vmspec.spec.models import Boot, Spec
 

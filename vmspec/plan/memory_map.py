@@ -1,7 +1,8 @@
 """Guest RAM as KVM slots, the memory map that Linux is given, and the whole guest-physical map for people."""
 
 from vmspec import layout
-from vmspec.plan.plan import E820, PlannedDevice, Region, Slot
+from vmspec.plan.calls import Slot
+from vmspec.plan.plan import E820, PlannedDevice, Region
 
 USABLE, RESERVED = 1, 2
 

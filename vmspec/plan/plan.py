@@ -11,16 +11,8 @@ from typing import NamedTuple
 
 from vmspec.devices.models import Device, Range
 from vmspec.image.source import Version
+from vmspec.plan.calls import Call, Slot
 from vmspec.spec.models import Spec
-
-
-class Slot(NamedTuple):
-    """A KVM memory slot: guest RAM ``[start, start + size)``, at ``offset`` in the one RAM mapping."""
-
-    slot: int
-    start: int
-    size: int
-    offset: int
 
 
 class Region(NamedTuple):
@@ -93,16 +85,6 @@ class Start(NamedTuple):
     placements: tuple[Placement, ...]
     notes: tuple[str, ...] = ()
     files: tuple[PlannedFile, ...] = ()
-
-
-class Call(NamedTuple):
-    """One KVM call. ``requires`` names the capability that is checked first, ``KVM_CAP_...``; ``vcpu`` the vCPU."""
-
-    ioctl: str
-    requires: str | None = None
-    optional: bool = False  # without the capability the call is left out
-    vcpu: int | None = None
-    argument: int | Slot | None = None
 
 
 class Plan(NamedTuple):

@@ -7,7 +7,8 @@ from attrs import fields
 from vmspec import layout
 from vmspec.devices.models import KINDS, Device
 from vmspec.plan import memory_map
-from vmspec.plan.plan import PlannedDevice, Slot
+from vmspec.plan.calls import Slot
+from vmspec.plan.plan import PlannedDevice
 from vmspec.schema.problems import Problem
 from vmspec.spec.models import Spec
 

@@ -9,7 +9,9 @@ from attrs import fields
 from vmspec.devices.models import Range
 from vmspec.host.pathtext import to_text
 from vmspec.host.printable import printable
-from vmspec.plan.plan import Call, Entry, Plan, PlannedDevice, Slot
+from vmspec.plan import calls
+from vmspec.plan.calls import Call, Ioctl
+from vmspec.plan.plan import Entry, Plan, PlannedDevice
 from vmspec.schema.tables import write_model
 from vmspec.schema.units import format_size
 from vmspec.schema.value import Model
@@ -38,8 +40,13 @@ def _plain(value: Any) -> Any:
         case Entry():
             registers = {name: hex(held) for name, held in value.registers.items()}
             return {"mode": value.mode, "rip": hex(value.rip), "registers": registers}
+        case Ioctl() as call:
+            said = {"ioctl": call.ioctl, "requires": call.requires, "optional": call.optional}
+            return said | _plain(cast(Any, call)._asdict())
         case tuple() if hasattr(value, "_asdict"):
-            return {name: _plain(part) for name, part in value._asdict().items()}
+            return _plain(value._asdict())
+        case dict():
+            return {name: _plain(part) for name, part in value.items()}
         case tuple() | list():
             return [_plain(part) for part in value]
         case Model():
@@ -155,17 +162,23 @@ def _entry(plan: Plan) -> list[str]:
 
 
 def _call(call: Call) -> tuple[str, ...]:
-    what: str | None
-    match call.argument:
-        case Slot() as slot:
+    match call:
+        case calls.SetUserMemoryRegion(slot):
             what = f"slot {slot.slot}: {slot.start:#x}-{slot.start + slot.size - 1:#x}"
-        case None:
-            what = None
-        case number:
-            what = f"{number:#x}"
-    vcpu = None if call.vcpu is None else f"vCPU {call.vcpu}"
+        case calls.SetTssAddr(address) | calls.SetIdentityMapAddr(address):
+            what = f"{address:#x}"
+        case calls.CreatePit2(flags):
+            what = f"{flags:#x}"
+        case calls.CreateVcpu(vcpu):
+            what = f"vCPU {vcpu}, {vcpu:#x}"
+        case (
+            calls.SetCpuid2(vcpu) | calls.SetLapic(vcpu) | calls.SetSregs(vcpu) | calls.SetRegs(vcpu) | calls.Run(vcpu)
+        ):
+            what = f"vCPU {vcpu}"
+        case _:
+            what = ""
     needs = "" if call.requires is None else f"{'if' if call.optional else 'needs'} {call.requires}"
-    return call.ioctl, ", ".join(filter(None, (vcpu, what))), needs
+    return call.ioctl, what, needs
 
 
 def _span(start: int, size: int) -> str:

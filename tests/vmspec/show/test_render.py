@@ -2,7 +2,9 @@ import json
 from pathlib import Path
 
 from vmspec.devices.models import RTC, PostPort, Python, Serial
-from vmspec.plan.plan import E820, Call, Entry, Placement, Plan, PlannedDevice, Region, Slot
+from vmspec.plan import calls
+from vmspec.plan.calls import Slot
+from vmspec.plan.plan import E820, Entry, Placement, Plan, PlannedDevice, Region
 from vmspec.show import render
 from vmspec.spec.models import CPU, VM, Boot, Spec
 
@@ -38,13 +40,14 @@ PLAN = Plan(
     irqchip=True,
     pit=True,
     calls=(
-        Call("open"),
-        Call("KVM_CREATE_IRQCHIP", "KVM_CAP_IRQCHIP"),
-        Call("KVM_SET_TSS_ADDR", "KVM_CAP_SET_TSS_ADDR", optional=True, argument=0xFFFBD000),
-        Call("KVM_SET_IDENTITY_MAP_ADDR", "KVM_CAP_SET_IDENTITY_MAP_ADDR", optional=True, argument=0xFFFBC000),
-        Call("KVM_SET_USER_MEMORY_REGION", "KVM_CAP_USER_MEMORY", argument=SLOT),
-        Call("KVM_SET_USER_MEMORY_REGION", "KVM_CAP_USER_MEMORY", argument=Slot(1, 1 << 32, 1 << 40, 128 << 20)),
-        Call("KVM_RUN", vcpu=0),
+        calls.Open(),
+        calls.CreateIrqchip(),
+        calls.SetTssAddr(0xFFFBD000),
+        calls.SetIdentityMapAddr(0xFFFBC000),
+        calls.SetUserMemoryRegion(SLOT),
+        calls.SetUserMemoryRegion(Slot(1, 1 << 32, 1 << 40, 128 << 20)),
+        calls.CreateVcpu(0),
+        calls.Run(0),
     ),
     notes=("the kernel unpacks itself",),
 )
@@ -99,7 +102,8 @@ KVM calls
   4  KVM_SET_IDENTITY_MAP_ADDR   0xfffbc000                         if KVM_CAP_SET_IDENTITY_MAP_ADDR
   5  KVM_SET_USER_MEMORY_REGION  slot 0: 0x0-0x7ffffff              needs KVM_CAP_USER_MEMORY
   6  KVM_SET_USER_MEMORY_REGION  slot 1: 0x100000000-0x100ffffffff  needs KVM_CAP_USER_MEMORY
-  7  KVM_RUN                     vCPU 0
+  7  KVM_CREATE_VCPU             vCPU 0, 0x0
+  8  KVM_RUN                     vCPU 0                             needs KVM_CAP_IMMEDIATE_EXIT
 
 Notes
   the kernel unpacks itself
@@ -120,7 +124,10 @@ def test_the_plan_as_json_holds_every_part():
     assert plan["overrides"] == ["vm.name=demo"]
     assert plan["entry"]["registers"]["rsi"] == hex(PLAN.entry.registers["rsi"])
     assert plan["devices"][0]["ranges"] == [{"space": "port", "start": 0x3F8, "size": 8}]
-    assert plan["calls"][4]["argument"] == {"slot": 0, "start": 0, "size": 128 << 20, "offset": 0}
+    assert plan["calls"][2] == {
+        "ioctl": "KVM_SET_TSS_ADDR", "requires": "KVM_CAP_SET_TSS_ADDR", "optional": True, "address": 0xFFFBD000,
+    }  # fmt: skip
+    assert plan["calls"][4]["slot"] == {"slot": 0, "start": 0, "size": 128 << 20, "offset": 0}
 
 
 def test_an_interrupt_without_a_controller_is_said():

@@ -1,0 +1,40 @@
+"""The KVM calls of a plan, each in every table."""
+
+from itertools import combinations
+from typing import get_args
+
+import pytest
+
+from vmspec.plan import calls
+from vmspec.plan.calls import Call, Ioctl, Slot
+
+CLASSES = get_args(Call)
+SAMPLES = {"address": 0xFFFBD000, "flags": 1, "slot": Slot(0, 0, 4096, 0), "vcpu": 0}
+
+
+def sample(cls):
+    return cls(*(SAMPLES[name] for name in cls._fields))
+
+
+def test_every_class_is_among_the_calls():
+    assert {cls for cls in vars(calls).values() if isinstance(cls, type) and issubclass(cls, Ioctl)} - {Ioctl} == set(
+        CLASSES
+    )
+
+
+def test_every_ioctl_has_one_class():
+    assert len({cls.ioctl for cls in CLASSES}) == len(CLASSES)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_no_call_can_be_changed(cls):
+    with pytest.raises(AttributeError):
+        sample(cls).other = 1
+
+
+def test_calls_with_equal_arguments_differ():
+    for one, other in combinations(map(sample, CLASSES), 2):
+        assert one != other
+    for one in map(sample, CLASSES):
+        assert one == sample(type(one))
+        assert hash(one) == hash(sample(type(one)))

@@ -1,0 +1,199 @@
+"""The KVM calls of a plan: a class for each, so that a ``match`` over :data:`Call` is checked to have all of them.
+
+A class says the ioctl's name, the capability that is checked first and what happens without it: the call is left out
+where it is ``optional``, else the host cannot run the plan. Its fields are the call's arguments. The classes are named
+tuples of few shapes: they are made anew at every start of the program, and a shape takes ten times as long as a class.
+"""
+
+from typing import ClassVar, NamedTuple
+
+
+class Slot(NamedTuple):
+    """A KVM memory slot: guest RAM ``[start, start + size)``, at ``offset`` in the one RAM mapping."""
+
+    slot: int
+    start: int
+    size: int
+    offset: int
+
+
+class Ioctl:
+    """What all calls have."""
+
+    __slots__ = ()
+
+    ioctl: ClassVar[str]
+    requires: ClassVar[str | None] = None  # KVM_CAP_...
+    optional: ClassVar[bool] = False
+
+    def __eq__(self, other: object) -> bool:  # or calls of one shape would be equal
+        return other.__class__ is self.__class__ and super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+
+class _Plain(NamedTuple):
+    pass
+
+
+class _Address(NamedTuple):
+    address: int  # guest-physical
+
+
+class _Vcpu(NamedTuple):
+    vcpu: int  # from 0
+
+
+class _Flags(NamedTuple):
+    flags: int
+
+
+class _Slot(NamedTuple):
+    slot: Slot
+
+
+class Open(Ioctl, _Plain):
+    """Open /dev/kvm."""
+
+    __slots__ = ()
+    ioctl = "open"
+
+
+class GetApiVersion(Ioctl, _Plain):
+    """It must be 12."""
+
+    __slots__ = ()
+    ioctl = "KVM_GET_API_VERSION"
+
+
+class CreateVm(Ioctl, _Plain):
+    """The machine, empty."""
+
+    __slots__ = ()
+    ioctl = "KVM_CREATE_VM"
+
+
+class SetTssAddr(Ioctl, _Address):
+    """Three pages that Intel hosts need for real mode."""
+
+    __slots__ = ()
+    ioctl = "KVM_SET_TSS_ADDR"
+    requires = "KVM_CAP_SET_TSS_ADDR"
+    optional = True
+
+
+class SetIdentityMapAddr(Ioctl, _Address):
+    """A page that Intel hosts need for protected mode without paging."""
+
+    __slots__ = ()
+    ioctl = "KVM_SET_IDENTITY_MAP_ADDR"
+    requires = "KVM_CAP_SET_IDENTITY_MAP_ADDR"
+    optional = True
+
+
+class CreateIrqchip(Ioctl, _Plain):
+    """The interrupt controllers; before the vCPUs, which get their local APICs by it."""
+
+    __slots__ = ()
+    ioctl = "KVM_CREATE_IRQCHIP"
+    requires = "KVM_CAP_IRQCHIP"
+
+
+class CreatePit2(Ioctl, _Flags):
+    """The timer (i8254)."""
+
+    __slots__ = ()
+    ioctl = "KVM_CREATE_PIT2"
+    requires = "KVM_CAP_PIT2"
+
+
+class SetUserMemoryRegion(Ioctl, _Slot):
+    """One slot of guest RAM."""
+
+    __slots__ = ()
+    ioctl = "KVM_SET_USER_MEMORY_REGION"
+    requires = "KVM_CAP_USER_MEMORY"
+
+
+class GetVcpuMmapSize(Ioctl, _Plain):
+    """The size of a vCPU's kvm_run."""
+
+    __slots__ = ()
+    ioctl = "KVM_GET_VCPU_MMAP_SIZE"
+
+
+class GetSupportedCpuid(Ioctl, _Plain):
+    """What CPUID may answer on this host."""
+
+    __slots__ = ()
+    ioctl = "KVM_GET_SUPPORTED_CPUID"
+    requires = "KVM_CAP_EXT_CPUID"
+
+
+class CreateVcpu(Ioctl, _Vcpu):
+    """A vCPU, with its number as its APIC id."""
+
+    __slots__ = ()
+    ioctl = "KVM_CREATE_VCPU"
+
+
+class SetCpuid2(Ioctl, _Vcpu):
+    """What CPUID answers."""
+
+    __slots__ = ()
+    ioctl = "KVM_SET_CPUID2"
+    requires = "KVM_CAP_EXT_CPUID"
+
+
+class SetLapic(Ioctl, _Vcpu):
+    """The local APIC in virtual wire mode."""
+
+    __slots__ = ()
+    ioctl = "KVM_SET_LAPIC"
+    requires = "KVM_CAP_IRQCHIP"
+
+
+class SetSregs(Ioctl, _Vcpu):
+    """Segment and control registers of the start."""
+
+    __slots__ = ()
+    ioctl = "KVM_SET_SREGS"
+
+
+class SetRegs(Ioctl, _Vcpu):
+    """General registers of the start."""
+
+    __slots__ = ()
+    ioctl = "KVM_SET_REGS"
+
+
+class Run(Ioctl, _Vcpu):
+    """The vCPU's thread enters the guest. It is stopped by immediate_exit in its kvm_run."""
+
+    __slots__ = ()
+    ioctl = "KVM_RUN"
+    requires = "KVM_CAP_IMMEDIATE_EXIT"
+
+
+Call = (
+    Open
+    | GetApiVersion
+    | CreateVm
+    | SetTssAddr
+    | SetIdentityMapAddr
+    | CreateIrqchip
+    | CreatePit2
+    | SetUserMemoryRegion
+    | GetVcpuMmapSize
+    | GetSupportedCpuid
+    | CreateVcpu
+    | SetCpuid2
+    | SetLapic
+    | SetSregs
+    | SetRegs
+    | Run
+)
