@@ -216,7 +216,7 @@ COLUMN_CODES = {
 }
 
 
-def record_all(path, records, *, summary=None, merge=True):
+def record_all(path, records, *, summary=None, merge=True, metadata=None):
     """Record lists of records, one per vCPU, into a finished trace; returns the rows that it must have."""
     from tracer.record.recorder import Recorder
 
@@ -226,7 +226,7 @@ def record_all(path, records, *, summary=None, merge=True):
     for vcpu, list_ in enumerate(records):
         for record in list_:
             rings.produce(vcpu, record)
-    recorder = Recorder(path, rings, lambda: METADATA, DEVICES, pytest_fail)
+    recorder = Recorder(path, rings, lambda: METADATA | (metadata or {}), DEVICES, pytest_fail)
     recorder.start()
     assert recorder.finish(summary if summary is not None else {}) == path
     return in_time(row(vcpu, seq, record) for vcpu, list_ in enumerate(records) for seq, record in enumerate(list_))

@@ -1,6 +1,6 @@
 """A trace whose console is lines with their numbers masked: for comparing boots whose texts differ in numbers only.
 
-A row of the console's device becomes one of two things: the row that wrote a line's first byte has the whole line for
+A row of the console's devices becomes one of two things: the row that wrote a line's first byte has the whole line for
 its payload, each number in it as ``#``; all others (the line's further bytes, the polling between them, the
 registers) are left out, as their number follows from how long the line is.
 """
@@ -41,14 +41,14 @@ class MaskedConsole:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        device = self._console.device
+        devices = pa.array(self._console.devices, pa.utf8())
         needed = None if columns is None else list(dict.fromkeys([*columns, "device"]))
         first = 0
         for batch in self.trace.batches(needed):
-            own = pc.equal(batch["device"].cast(pa.utf8()), device) if device is not None else None
-            if own is not None and pc.any(own).as_py():
-                rows = pa.array(range(first, first + batch.num_rows), pa.int64())
-                begins = pc.is_in(rows, value_set=pa.array(self._lines, pa.int64()))
+            own = pc.is_in(batch["device"].cast(pa.utf8()), devices)
+            rows = pa.array(range(first, first + batch.num_rows), pa.int64())
+            begins = pc.is_in(rows, value_set=pa.array(self._lines, pa.int64()))
+            if pc.any(own).as_py() or pc.any(begins).as_py():
                 texts = [self._lines[row].text for row in rows.filter(begins).to_pylist()]
                 wanted = pc.or_(begins, pc.invert(own))
                 yield _with_lines(batch, begins, texts).filter(wanted).select(columns or batch.schema.names)

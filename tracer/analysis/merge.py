@@ -17,14 +17,13 @@ from attrs import frozen
 from tracer.analysis.account import Account, account
 from tracer.format.errors import TraceError
 from tracer.format.schema import NO_DEVICE, dictionaries, trace_schema
-from tracer.read.metadata import machine_name, read_json
+from tracer.read.metadata import KEY_MERGED, machine_name, read_json
 from tracer.read.reader import Trace
 from tracer.record.rewrite import in_order, times, write_file
 from vmspec.host.pathtext import to_text
 from vmspec.host.printable import printable
 from vmspec.trace.record import COLUMNS
 
-KEY_MERGED = "vmrun.merged"
 CLOCKS = ("trace_ns", "monotonic_ns")
 DEVICES, VCPUS = 1 << 15, 1 << 16  # what the codes of a trace's columns can number
 

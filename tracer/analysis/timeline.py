@@ -64,7 +64,8 @@ def schemas() -> dict[str, Any]:
 
 @frozen
 class Timeline:
-    """``phases`` and ``lines``, each with the gap before it, by time; ``device`` is the console, None: none.
+    """``phases`` and ``lines``, each with the gap before it, by time; ``device`` names whose text the console is, None:
+    there is none.
 
     The last row of ``lines`` is the end of the run. ``count`` is how many lines were printed; where there are more than
     are kept, the row ``at`` of ``lines`` stands for those ``left_out``.
@@ -97,7 +98,7 @@ def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] 
     times = [*map(kernel_time, (line.text for line in lines)), None]
     count = len(lines) if at is None else len(lines) - 1 + left_out
     cut = _phases(lines, spans, times, patterns, left_out, at)
-    return Timeline(console.device, cut, _lines(lines, spans, times), count, left_out, at)
+    return Timeline(", ".join(console.devices) or None, cut, _lines(lines, spans, times), count, left_out, at)
 
 
 def kernel_time(text: str) -> int | None:

@@ -14,7 +14,9 @@ from vmspec.host.printable import printable
 def prepare(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("file", type=Path)
-    parser.add_argument("--device", help="serial or debug port; default: the first")
+    parser.add_argument(
+        "--device", help="one serial or debug port; default: the first, and what others print to the same place"
+    )
     parser.add_argument(
         "--raw", action="store_true", help="escape sequences as they are on a terminal too, which they may act on"
     )

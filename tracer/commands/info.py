@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis.facts import facts
-from tracer.analysis.merge import KEY_MERGED
 from tracer.format.jsonvalues import exact
+from tracer.read.metadata import KEY_MERGED
 from tracer.read.reader import load
 from tracer.show.output import duration, pairs
 from vmspec.host.printable import printable

@@ -66,7 +66,7 @@ def _events(trace: Trace) -> Iterator[str]:
     thread = len(threads) + 1
     for index, line in enumerate(console.lines()):
         if index == 0:
-            yield _name("thread_name", DEVICES, thread, f"console ({console.device})")
+            yield _name("thread_name", DEVICES, thread, f"console ({', '.join(console.devices)})")
         event = {"name": line.text or " ", "cat": "console", "ph": "i", "s": "t", "pid": DEVICES, "tid": thread}
         yield json.dumps(event | {"ts": line.t / 1000})
     yield from _kernel(trace)

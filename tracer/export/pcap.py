@@ -9,12 +9,12 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
-from tracer.analysis.portrows import port_rows, ports
 from tracer.format.errors import TraceError
 from tracer.format.rowfile import dicts
-from tracer.read.console import LCR_DLAB, MCR_LOOP, SERIAL
+from tracer.read.printed import LCR_DLAB, MCR_LOOP, SERIAL, Port, ports, reaching
 from tracer.read.reader import Trace
 
+COLUMNS = ("t_exit", "reason", "addr", "size", "count", "direction", "data", "payload", "device", "flags")
 LINKTYPE_RTAC_SERIAL = 250
 STATUS_CHANGE, DATA_TX_START, DATA_RX_START = 0x00, 0x01, 0x02  # events
 CTS, DCD, DSR, RTS, DTR, RING = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20  # bits of the control lines
@@ -55,7 +55,7 @@ class Uart:
         self._ready = False
 
     def access(self, t: int, offset: int, write: bool, item: bytes) -> Iterator[Packet]:
-        """One access of one or more registers, the first of them at ``offset``."""
+        """One access of one or more registers, the first of them at ``offset``; what lies outside is no register."""
         for register, value in enumerate(item, offset):
             match register, write:
                 case (0, _) if self._lcr & LCR_DLAB or self._mcr & MCR_LOOP:
@@ -87,23 +87,27 @@ class Uart:
 
 def packets(trace: Trace) -> Iterator[Packet]:
     """The traffic of all serial ports, by time."""
-    names = ports(trace, SERIAL)
-    uarts = {name: Uart(name) for name in names}
-    for batch in port_rows(trace, names):
-        for row in dicts(batch):
-            yield from _packets(uarts[row["device"]], row)
+    uarts = [(port, Uart(port.name)) for port in _serial(trace)]
+    names = [port.name for port, _ in uarts]
+    for batch in trace.batches(COLUMNS):
+        for row in dicts(batch.filter(reaching(batch, names))):
+            for port, uart in uarts:
+                if (offset := port.offset(row)) is not None:
+                    yield from _packets(uart, offset, row)
 
 
-def _packets(uart: Uart, row: Mapping[str, Any]) -> list[Packet]:
+def _serial(trace: Trace) -> list[Port]:
+    return [port for port in ports(trace.metadata, trace.devices) if port.kind == SERIAL]
+
+
+def _packets(uart: Uart, offset: int, row: Mapping[str, Any]) -> list[Packet]:
     """The packets of one exit; the items of string I/O are one packet where all of them are data."""
     size = max(row["size"], 1)
     moved = (row["payload"] or row["data"].to_bytes(8, "little"))[: size * row["count"]]
     found = [
         packet
         for start in range(0, len(moved), size)
-        for packet in uart.access(
-            row["t_exit"], row["addr"] & 7, row["direction"] == "write", moved[start : start + size]
-        )
+        for packet in uart.access(row["t_exit"], offset, row["direction"] == "write", moved[start : start + size])
     ]
     if len(found) > 1 and {packet.event for packet in found} in ({DATA_TX_START}, {DATA_RX_START}):
         return [found[0]._replace(data=b"".join(packet.data for packet in found))]
@@ -112,7 +116,7 @@ def _packets(uart: Uart, row: Mapping[str, Any]) -> list[Packet]:
 
 def write(trace: Trace, out: BinaryIO) -> None:
     """Write the traffic. Raises TraceError for a machine without serial ports."""
-    names = ports(trace, SERIAL)
+    names = [port.name for port in _serial(trace)]
     if not names:
         raise TraceError(
             f"{trace.path}: the machine has no serial port; its devices: {', '.join(trace.devices) or '-'}"

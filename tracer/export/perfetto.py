@@ -93,7 +93,7 @@ class _Writer:
         console = Console(trace, trace.devices)
         lines = console.lines()
         if lines:
-            self._track(uuid=CONSOLE, parent_uuid=PROCESS, name=f"console ({console.device})")
+            self._track(uuid=CONSOLE, parent_uuid=PROCESS, name=f"console ({', '.join(console.devices)})")
         for line in lines:
             event = self._protos.TrackEvent(
                 type=self._protos.TrackEvent.TYPE_INSTANT, track_uuid=CONSOLE, name=line.text, categories=["console"]

@@ -1,23 +1,17 @@
 """What the guest printed, rebuilt from the exits: the bytes, and its lines with the time of their first byte."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from tracer.format.devicenames import kind_of
 from tracer.format.errors import TraceError
+from tracer.read import printed
+from tracer.read.printed import Transmitter
 
-SERIAL, DEBUG = "serial", "debug-port"
-
-# 16550A (National Semiconductor PC16550D, section 8): offsets from the base, and the bits that redirect offset 0.
-THR, LCR, MCR = 0, 3, 4
-LCR_DLAB = 0x80  # offset 0 is the low byte of the divisor
-MCR_LOOP = 0x10  # what is transmitted comes back to the receiver
-
-COLUMNS = ("t_exit", "addr", "size", "count", "direction", "data", "payload", "device")
+COLUMNS = ("t_exit", "reason", "addr", "size", "count", "direction", "data", "payload", "device", "flags")
 LINES_MAX = 1_000_000
 LINE_MAX = 4096  # bytes kept of one line: a guest may never end one
 
@@ -52,19 +46,28 @@ class Piece(NamedTuple):
 
 
 class Console:
-    """The console of a trace; ``device`` is None where the machine has no console.
+    """The console of a trace. ``devices`` are the serial and debug ports whose text it is, ``device`` the first of
+    them; it is None where the machine has no console.
 
     ``rows`` is a :class:`tracer.Trace`, of which the console's rows are read batch by batch each time, or a
-    ``pyarrow.Table``. Without a name, the console is the first serial port, or else the first debug port. Of a serial
-    port, offset 0 is text unless the guest had turned it into the divisor latch or looped it back; of an access wider
-    than a byte, the low byte is. Raises TraceError for a name that is not a serial or debug port of the machine.
+    ``pyarrow.Table`` of one. The console of a machine is what its first serial port, or else its first debug port,
+    prints, and what others print to the same place, in the guest's order; with a name, it is that port's alone. Of a
+    serial port, offset 0 is text unless the guest had turned it into the divisor latch or looped it back.
+
+    Raises TraceError for a name that is not a serial or debug port of the machine.
     """
 
     def __init__(self, rows: Any, devices: Sequence[str], device: str | None = None) -> None:
-        consoles = [name for kind in (SERIAL, DEBUG) for name in devices if kind_of(name) == kind]
-        if device is not None and device not in consoles:
-            raise TraceError(f"{device!r} is not a console of this machine; its consoles: {', '.join(consoles) or '-'}")
-        self.device = device or next(iter(consoles), None)
+        ports = printed.ports(_metadata(rows), devices)
+        if device is not None and device not in [port.name for port in ports]:
+            names = ", ".join(port.name for port in ports) or "-"
+            raise TraceError(f"{device!r} is not a console of this machine; its consoles: {names}")
+        if device is None:
+            self._ports = [port for port in ports if port.sink == ports[0].sink]
+        else:
+            self._ports = [port for port in ports if port.name == device]
+        self.devices = tuple(port.name for port in self._ports)
+        self.device = next(iter(self.devices), None)
         self._rows = rows
 
     @property
@@ -79,7 +82,9 @@ class Console:
         """
         lines = list(islice(self._each(), LINES_MAX + 1))
         if len(lines) > LINES_MAX:
-            raise TraceError(f"{self.device} has more than {LINES_MAX:,} lines: vmtrace console prints them")
+            raise TraceError(
+                f"{', '.join(self.devices)} has more than {LINES_MAX:,} lines: vmtrace console prints them"
+            )
         return lines
 
     def abridged(self, keep: int) -> Abridged:
@@ -121,38 +126,23 @@ class Console:
 
     def pieces(self) -> Iterator[Piece]:
         """What was written, in order."""
-        if self.device is None:
-            return
-        plain = kind_of(self.device) == DEBUG
-        lcr = mcr = first = 0
-        for batch in self._batches():
-            rows = self._written(batch, first)
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        transmitters = [Transmitter(port) for port in self._ports]
+        first = 0
+        for batch in self._batches() if transmitters else ():
+            mask = pc.and_(printed.reaching(batch, self.devices), printed.is_(batch["direction"], "write"))
+            found = pc.indices_nonzero(mask)
+            if len(found):
+                rows = pa.Table.from_batches([batch]).take(found).combine_chunks()
+                text = transmitters[0].text(rows)
+                for transmitter in transmitters[1:]:
+                    text = pc.bit_wise_or(text, transmitter.text(rows))
+                numbers = pc.add(found.cast(pa.int64()), pa.scalar(first, pa.int64()))
+                rows = rows.append_column("row", pa.chunked_array([numbers])).append_column("text", text)
+                yield from _pieces(rows.filter(pc.not_equal(text, 0)))
             first += batch.num_rows
-            if plain:
-                yield from _pieces(rows)
-                continue
-            offset = _offset(rows)
-            sent = bytearray(rows.num_rows)  # 1: what goes to offset 0 is transmitted
-            start = 0
-            control = _control(rows, offset)
-            # A guest may write these registers as often as others print, so that no row may cost a call of Arrow's.
-            for row, at, size, moved in zip(
-                control.to_pylist(),
-                offset.take(control).to_pylist(),
-                rows["size"].take(control).to_pylist(),
-                _items(rows.take(control)),
-                strict=True,
-            ):
-                if not lcr & LCR_DLAB and not mcr & MCR_LOOP:
-                    sent[start : row + 1] = b"\1" * (row + 1 - start)
-                # A wide access is one to each of the registers it covers; of a string of accesses the last one stays.
-                item = moved[-size:]
-                lcr = item[LCR - at] if at <= LCR < at + len(item) else lcr
-                mcr = item[MCR - at] if at <= MCR < at + len(item) else mcr
-                start = row + 1
-            if not lcr & LCR_DLAB and not mcr & MCR_LOOP:
-                sent[start:] = b"\1" * (rows.num_rows - start)
-            yield from _transmitted(rows, offset, sent)
 
     def _batches(self) -> Iterator[Any]:
         import pyarrow as pa
@@ -162,77 +152,41 @@ class Console:
         batches: Iterator[Any] = self._rows.batches(COLUMNS)
         return batches
 
-    def _written(self, batch: Any, first: int) -> Any:
-        """The rows of a batch that write to the console, with their numbers in the trace as the column "row"."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
 
-        mask = pc.and_(_is(batch["device"], self.device), _is(batch["direction"], "write"))
-        found = pc.indices_nonzero(mask)
-        numbers = pc.add(found.cast(pa.int64()), pa.scalar(first, pa.int64()))
-        wanted = batch.select(["t_exit", "addr", "size", "count", "data", "payload"])
-        table = pa.Table.from_batches([wanted]).take(found).combine_chunks()
-        return table.append_column("row", pa.chunked_array([numbers]))
-
-
-def _is(column: Any, name: str | None) -> Any:
-    """Where a dictionary column has a name: compared by its code."""
+def _metadata(rows: Any) -> Mapping[str, str]:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    code = pc.index(column.dictionary, name).as_py()
-    return pc.equal(column.indices, pa.scalar(code, column.indices.type))
-
-
-def _offset(rows: Any) -> Any:
-    """Offsets of the accesses from the port's base; COM bases are multiples of 8."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.bit_wise_and(rows["addr"], pa.scalar(7, pa.uint64()))
-
-
-def _control(rows: Any, offset: Any) -> Any:
-    """The rows that reach the line or modem control register, by number."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    last = pc.add(offset, pc.subtract(pc.max_element_wise(rows["size"], pa.scalar(1, pa.uint8())), 1))
-    return pc.indices_nonzero(pc.and_(pc.less_equal(offset, MCR), pc.greater_equal(last, LCR)))
-
-
-def _transmitted(rows: Any, offset: Any, sent: bytearray) -> Iterator[Piece]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    on = pa.Array.from_buffers(pa.uint8(), len(sent), [None, pa.py_buffer(sent)])
-    yield from _pieces(rows.filter(pc.and_(pc.equal(offset, THR), pc.equal(on, 1))))
+    if isinstance(rows, pa.Table):
+        return {key.decode(): value.decode() for key, value in (rows.schema.metadata or {}).items()}
+    metadata: Mapping[str, str] = rows.metadata
+    return metadata
 
 
 def _pieces(rows: Any) -> Iterator[Piece]:
-    """The bytes of rows: those of one item all at once, string I/O row by row."""
+    """The bytes of rows: those whose first byte is text all at once, string I/O and the second devices of split
+    accesses row by row."""
     import pyarrow.compute as pc
 
     rows = rows.combine_chunks()
     data, times, numbers = _bytes_of(rows["data"]), _int64(rows["t_exit"]), _int64(rows["row"])
-    strings = pc.indices_nonzero(pc.not_equal(rows["count"], 1))
-    sizes = rows["size"].take(strings).to_pylist()
+    others = pc.indices_nonzero(pc.or_(pc.not_equal(rows["count"], 1), pc.not_equal(rows["text"], 1)))
+    columns = (rows[name].take(others).to_pylist() for name in ("size", "text"))
     start = 0
-    for row, size, moved in zip(strings.to_pylist(), sizes, _items(rows.take(strings)), strict=True):
+    for row, size, text, moved in zip(others.to_pylist(), *columns, printed.items(rows.take(others)), strict=True):
         if row > start:
             yield Piece(data[8 * start : 8 * row : 8].tobytes(), times[start:row], numbers[start:row])
-        if text := moved[:: max(size, 1)]:
-            yield Piece(text, (times[row],), (numbers[row],))
+        if found := _transmitted(moved, max(size, 1), text):
+            yield Piece(found, (times[row],), (numbers[row],))
         start = row + 1
     if start < rows.num_rows:
         yield Piece(data[8 * start :: 8].tobytes(), times[start:], numbers[start:])
 
 
-def _items(rows: Any) -> Iterator[bytes]:
-    """The items that each row moved, all their bytes."""
-    columns = (rows[name].to_pylist() for name in ("payload", "data", "size", "count"))
-    for payload, data, size, count in zip(*columns, strict=True):
-        yield bytes((payload or data.to_bytes(8, "little"))[: size * count])
+def _transmitted(moved: bytes, size: int, text: int) -> bytes:
+    """The bytes of all items whose bits are set in ``text``."""
+    if text == 1:
+        return moved[::size]
+    return bytes(byte for at, byte in enumerate(moved) if text >> at % size & 1)
 
 
 def _bytes_of(column: Any) -> memoryview:

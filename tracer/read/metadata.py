@@ -10,6 +10,8 @@ from tracer.format.errors import TraceError
 from tracer.format.schema import FORMAT, KEY_DEVICES, KEY_FORMAT
 from vmspec.schema import toml
 
+KEY_MERGED = "vmrun.merged"  # of a merged trace: what each source was, its own metadata too
+
 
 def read_metadata(path: Path, schema: Any) -> dict[str, str]:
     """The schema's metadata as text, of a format that this version reads."""
@@ -52,6 +54,24 @@ def _readable(path: Path, key: str, metadata: Mapping[str, str]) -> bool:
     except TraceError:
         return False
     return True
+
+
+def machine_specs(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The resolved spec of each machine, by the machine's name: "" in a trace of one run. What is damaged is not in
+    it."""
+    specs = {"": metadata}
+    try:
+        specs |= {str(one["name"]): one["metadata"] for one in read_json(metadata.get(KEY_MERGED, "[]"))}
+    except (ValueError, TypeError, KeyError):
+        pass  # only `vmtrace info` shows that key: the rows are whole
+    found = {}
+    for name, said in specs.items():
+        text = said.get("vmrun.spec") if isinstance(said, dict) else None
+        try:
+            found[name] = toml.loads(text if isinstance(text, str) else "")
+        except (ValueError, RecursionError):
+            found[name] = {}
+    return found
 
 
 def machine_name(spec: Mapping[str, Any]) -> str:

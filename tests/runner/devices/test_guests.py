@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+import tracer
+
 pytestmark = pytest.mark.kvm
 
 SERIAL, DEBUG = {"kind": "serial", "input": "none"}, {"kind": "debug-port"}
@@ -20,6 +22,17 @@ def test_devices_print_in_the_order_of_the_guest(run_guest, assemble):
         expect={"console": ["A", "1", "B", "2"], "exit": "halt"},
     )
     assert (result.console, result.status) == (b"A1B2\n", 0)
+    assert tracer.load(result.trace).console() == result.console
+
+
+def test_text_by_accesses_that_begin_before_the_port(run_guest, assemble):
+    """Of a word or dword that begins before COM1, a later byte is its data; the row is the first device's."""
+    source = "mov $0x3f7, %dx\nmov $0x4131, %ax\nout %ax, %dx\nmov $0x3f6, %dx\nmov $0x00420a2e, %eax\n"
+    source += "out %eax, %dx\nhlt"
+    result = run_guest(assemble(source), devices=[SERIAL, DEBUG | {"port": 0x3F7}])
+    trace = tracer.load(result.trace)
+    assert (result.console, trace.console()) == (b"1A\nB", b"1A\nB")
+    assert (trace.console("serial0"), trace.console("debug-port0")) == (b"AB", b"1\n")
 
 
 # A device whose every access Python answers.

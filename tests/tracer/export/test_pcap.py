@@ -11,6 +11,7 @@ from tests.fakes.comparefakes import exit_row, write_trace
 from tests.tracer.export.exportfakes import exported
 from tracer.cli import main
 from tracer.export.pcap import DATA_RX_START, DATA_TX_START, STATUS_CHANGE, Uart
+from vmspec.trace.record import FLAGS
 
 THR, IIR, LCR, MCR, LSR, MSR = 0x3F8, 0x3FA, 0x3FB, 0x3FC, 0x3FD, 0x3FE
 DTR, RTS, CTS, DSR, DCD = 0x10, 0x08, 0x01, 0x04, 0x02
@@ -93,6 +94,20 @@ def test_each_port_is_an_interface(tmp_path):
     assert b"serial0" in path.read_bytes()
     assert b"serial1" in path.read_bytes()
     assert [data for *_, data in packets(path)] == [b"A", b"B"]
+
+
+def test_the_part_of_a_split_access_that_reaches_the_port(tmp_path):
+    """The row of such an access has the device that its first byte went to."""
+    split = {"size": 2, "device": "rtc0", "flags": FLAGS["SPLIT"]}
+    rows = [
+        write(THR - 1, 0x4100, **split),
+        read(THR - 1, 0x4200, **split),  # nothing was there
+        write(THR - 1, 0x4300, **split | {"reason": "mmio"}),
+        write(THR - 1, 0x4400, **split | {"flags": 0}),
+    ]
+    spec = '[[device]]\nkind = "serial"\n'
+    path = exported(tmp_path, "pcap", rows, devices=("serial0", "rtc0"), metadata={"vmrun.spec": spec})
+    assert [(event, data) for _, event, _, data in packets(path)] == [(DATA_TX_START, b"A")]
 
 
 def test_a_machine_without_a_serial_port(tmp_path, capsys):

@@ -5,8 +5,10 @@ import pytest
 
 import tracer
 from tests.fakes.tracefakes import DEVICES, exit_, record_all
+from tracer.analysis.merge import merge
 from tracer.format.errors import TraceError
 from tracer.read.console import Console, Line
+from vmspec.trace.record import FLAGS
 
 
 @pytest.fixture
@@ -130,3 +132,74 @@ def test_what_many_writes_to_the_control_registers_cost(console, monkeypatch):
     monkeypatch.setattr(pc, "equal", lambda *given: calls.append(given) or equal(*given))
     assert made.text == b"a" * 1000
     assert len(calls) < 10
+
+
+SPEC = """[vm]
+name = "two"
+[[device]]
+kind = "serial"
+[[device]]
+kind = "debug-port"
+port = 0x3f7
+"""
+
+
+def two(tmp_path, *exits, spec=SPEC, **fields):
+    """A trace of a machine with a serial port and a debug port."""
+    path = tmp_path / "two.arrow"
+    made = [exit_(**{"t": 1000 * (at + 1), **one}) for at, one in enumerate(exits)]
+    record_all(path, [made], metadata={"vmrun.spec": spec}, **fields)
+    return tracer.load(path)
+
+
+DEBUG = {"addr": 0x3F7, "device": "debug-port0"}
+SPLIT = {"flags": FLAGS["SPLIT"]}
+
+
+def test_what_several_devices_print_to_one_place_is_one_text_in_the_guests_order(tmp_path):
+    trace = two(tmp_path, *out(b"A"), *out(b"1", **DEBUG), {"data": b"BC"}, {"data": b"23", "size": 1, **DEBUG})
+    assert trace.console() == b"A1BC23"
+    assert (trace.console("serial0"), trace.console("debug-port0")) == (b"ABC", b"123")
+    assert Console(trace.table, trace.devices).text == b"A1BC23"
+    assert [line.text for line in Console(trace, trace.devices).lines()] == ["A1BC23"]
+
+
+@pytest.mark.parametrize("sink", ['"none"', '"debug.txt"'])
+def test_what_others_print_elsewhere_is_not_in_it(tmp_path, sink):
+    trace = two(tmp_path, *out(b"A"), *out(b"1", **DEBUG), spec=f"{SPEC}output = {sink}\n")
+    assert (trace.console(), trace.console("debug-port0")) == (b"A", b"1")
+
+
+def test_the_part_of_a_split_access_that_reaches_the_data_register_is_text(tmp_path):
+    """The row of such an access has the device that its first byte went to."""
+    trace = two(
+        tmp_path,
+        {"addr": 0x3F7, "data": b"1A", "size": 2, "device": "debug-port0", **SPLIT},
+        {"addr": 0x3F5, "data": b"..2B", "size": 4, "device": "debug-port0", **SPLIT},
+        {"addr": 0x3F7, "data": b"3C4D", "size": 2, "device": "debug-port0", **SPLIT},  # string I/O
+        {"addr": 0x3F6, "data": b".5", "size": 2, "device": "debug-port0", **SPLIT},
+        {"addr": 0x3FF, "data": b"xy", "size": 2, **SPLIT},
+        {"addr": 0x3F7, "data": b"zz", "size": 2, "device": "rtc0", "reason": "mmio", **SPLIT},
+        {"addr": 0x3F7, "data": b"zz", "size": 2, "direction": "read", "device": "debug-port0", **SPLIT},
+    )
+    assert (trace.console(), trace.console("serial0"), trace.console("debug-port0")) == (
+        b"1A2B3C4D5",
+        b"ABCD",
+        b"12345",
+    )
+
+
+def test_a_split_access_may_turn_the_data_register_into_the_divisor_latch(tmp_path):
+    over = {"addr": 0x3F7, "data": b"1\x00\x00\x00\x83\x00\x00\x00", "size": 8, "device": "debug-port0", **SPLIT}
+    trace = two(tmp_path, *out(b"A"), over, *out(b"z"))
+    assert trace.console("serial0") == b"A\x00"
+
+
+def test_a_split_access_of_another_machine_is_no_text(tmp_path):
+    first = two(tmp_path, *out(b"A"))
+    first.path.rename(tmp_path / "first.arrow")
+    second = two(tmp_path, {"addr": 0x3F7, "data": b"1B", "size": 2, "device": "debug-port0", **SPLIT})
+    merge([tracer.load(tmp_path / "first.arrow"), second], tmp_path / "merged.arrow")
+    trace = tracer.load(tmp_path / "merged.arrow")
+    assert (trace.console("first/serial0"), trace.console("two/serial0"), trace.console()) == (b"A", b"B", b"A")
+    assert trace.console("two/debug-port0") == b"1"
