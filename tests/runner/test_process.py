@@ -119,7 +119,10 @@ class Keep(Device):
 """
 
 
-@pytest.mark.parametrize("what", ["sys.{0}.close()", "sys.{0} = io.StringIO()", "sys.{0} = None"])
+TAKING = ["sys.{0}.close()", "sys.{0} = io.StringIO()", "sys.{0} = None", "del sys.{0}", "sys.{0}.detach()"]
+
+
+@pytest.mark.parametrize("what", [*TAKING, "os.close(sys.{0}.fileno())"])
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("json", [False, True])
 def test_a_device_that_takes_a_standard_stream(start, write_spec, what, stream, json):
@@ -143,7 +146,29 @@ def test_a_device_that_closes_all_descriptors_of_standard_streams(start, write_s
         devices=[DEBUG, {"kind": "python", "class": "keep:Keep", "port": [0x80, 1]}],
     )  # fmt: skip
     process, _ = start(spec)
-    assert (process.communicate(timeout=60), process.returncode) == ((b"A", b""), 0)
+    output, error = process.communicate(timeout=60)
+    assert (output, error.startswith(b"vmrun: halt after"), process.returncode) == (b"A", True, 0)
+
+
+HOOKS = ["sys.excepthook = None", "del sys.excepthook", "import threading; threading.excepthook = None"]
+
+
+@pytest.mark.parametrize("what", [*(one.format("stderr") for one in TAKING), *HOOKS])
+@pytest.mark.parametrize("when", ["as it is loaded", "as it starts"])
+def test_a_device_that_takes_what_threads_need(start, write_spec, what, when):
+    """Threads are started after the devices."""
+    source = "import io, os, sys\nfrom runner.devices import Device\n"
+    if when == "as it is loaded":
+        source += f"{what}\nclass Keep(Device):\n    pass\n"
+    else:
+        source += f"class Keep(Device):\n    def start(self):\n        {what}\n"
+    spec = write_spec(
+        f"e6 80 {PRINT_A} {HLT}", files={"keep.py": source},
+        devices=[DEBUG, {"kind": "python", "class": "keep:Keep", "port": [0x80, 1]}],
+    )  # fmt: skip
+    process, _ = start(spec)
+    output, error = process.communicate(timeout=60)
+    assert (output, error.startswith(b"vmrun: halt after"), process.returncode) == (b"A", True, 0)
 
 
 def test_a_console_that_cannot_be_written(start, write_spec):

@@ -50,9 +50,7 @@ def held() -> Iterator[tuple[int | None, int | None, int | None]]:
             yield copies["stdin"], copies["stdout"], copies["stderr"]
         finally:
             for name, stream in streams.items():
-                if name != "stdin" and getattr(stream, "closed", False):
-                    stream = _anew(copies[name])  # noqa: PLW2901
-                setattr(sys, name, stream)
+                setattr(sys, name, _restored(stream, copies[name], name))
             open_streams()
 
 
@@ -66,6 +64,28 @@ def _copy(stream: object) -> int | None:
     except (AttributeError, ValueError):
         pass  # closed, or a caller's own
     return None
+
+
+def _restored(stream: TextIO | None, copy: int | None, name: str) -> TextIO | None:
+    """What is to stand in a stream's place now: itself where it can still be used, with its descriptor where that was
+    closed; one that was closed, or taken apart, is opened anew."""
+    try:
+        number = stream.fileno() if stream is not None and copy is not None else None
+    except (OSError, AttributeError):
+        return stream  # a caller's own
+    except ValueError:
+        return stream if name == "stdin" else _anew(copy)
+    if number is not None and copy is not None and not _open(number):
+        os.dup2(copy, number)
+    return stream
+
+
+def _open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _anew(descriptor: int | None) -> TextIO:

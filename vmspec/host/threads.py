@@ -1,6 +1,7 @@
 """Threads that can be waited for, whatever interrupts the wait."""
 
 import errno
+import sys
 import threading
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ class Worker(threading.Thread):
     """
 
     def __init__(self, name: str, work: Callable[[], None] | None = None) -> None:
+        _make_hooks()
         super().__init__(name=name, daemon=True)
         self._work = work
         self._entered, self._done = threading.Event(), threading.Event()
@@ -68,3 +70,13 @@ class Worker(threading.Thread):
                 interrupt = error
         if interrupt is not None:
             raise interrupt
+
+
+def _make_hooks() -> None:
+    """Have what Python's threads look for as they are made, which a device of the user's own may have deleted."""
+    if not hasattr(sys, "stderr"):
+        sys.stderr = None
+    if getattr(sys, "excepthook", None) is None:
+        sys.excepthook = sys.__excepthook__
+    if getattr(threading, "excepthook", None) is None:
+        threading.excepthook = threading.__excepthook__
