@@ -3,10 +3,22 @@
 from importlib import import_module
 from typing import Any
 
-from runner.devices.device import Attachment, Board, Bus, Device, DeviceError, Line
+from runner.devices.device import Attachment, Board, Bus, Device, DeviceError
+from runner.devices.services import Clock, Interrupt, Memory, MessageInterrupt
 from vmspec.plan.plan import PlannedDevice
 
-__all__ = ["Attachment", "Board", "Bus", "Device", "DeviceError", "Line", "make"]
+__all__ = [
+    "Attachment",
+    "Board",
+    "Bus",
+    "Clock",
+    "Device",
+    "DeviceError",
+    "Interrupt",
+    "Memory",
+    "MessageInterrupt",
+    "make",
+]
 
 # From the kind in the spec to its class, in a module of this package that is imported when a spec has such a device.
 TABLE = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from runner.devices.services import Clock
+from runner.devices.services import Clock, Interrupt, Memory, MessageInterrupt
 from vmspec.host.printable import PrintableError
 from vmspec.plan.calls import Slot
 
@@ -36,19 +36,13 @@ class Bus(Protocol):
         """Ask for queued writes at once (True), or within 20 ms, in larger pieces (False, the default)."""
 
 
-class Line(Protocol):
-    """An interrupt line."""
-
-    def set(self, level: bool) -> None:
-        """Drive the line. Devices without an interrupt, or a machine without an interrupt controller, get a line
-        that goes nowhere."""
-
-
 class Attachment(NamedTuple):
     """What a device is given when the machine is built."""
 
     bus: Bus
-    irq: Line
+    irq: Interrupt  # the line that the spec or the device's kind names
+    msi: Callable[[], MessageInterrupt]  # makes a further interrupt, a message
+    memory: Memory
     output: Callable[[bytes], None]  # where the text the device prints goes
     end: Callable[[str, int | None], None]  # ask for the end of the run: kind ("reset", "poweroff", ...), status
     clock: Clock
@@ -76,7 +70,9 @@ class Device:
     """
 
     bus: Bus
-    irq: Line
+    irq: Interrupt
+    msi: Callable[[], MessageInterrupt]
+    memory: Memory
     output: Callable[[bytes], None]
     end: Callable[[str, int | None], None]
     clock: Clock
@@ -94,6 +90,8 @@ class Device:
         """Take the machine's side of the connections; called once before the guest starts."""
         self.bus = attachment.bus
         self.irq = attachment.irq
+        self.msi = attachment.msi
+        self.memory = attachment.memory
         self.output = attachment.output
         self.end = attachment.end
         self.clock = attachment.clock

@@ -1,10 +1,45 @@
 """A VM file descriptor: memory, interrupt controllers, vCPUs (api.rst, VM ioctls)."""
 
 import os
+from collections.abc import Sequence
+from struct import Struct
+from typing import NamedTuple
 
 from runner.kvm.ioctl import call, ffi
 from runner.kvm.vcpu import VCPU
 from vmspec.plan.calls import Slot
+
+# linux/kvm.h: struct kvm_irqfd; struct kvm_irq_routing, and its entries with the two kinds that are used here.
+IRQFD = Struct("<4I16x")  # fd, gsi, flags, resamplefd
+ROUTING = Struct("<2I")  # nr, flags
+ROUTE_TO_IRQCHIP = Struct("<4I2I24x")  # gsi, type, flags, pad; irqchip, pin
+ROUTE_TO_MSI = Struct("<4I3I20x")  # the same; address_lo, address_hi, data
+TO_IRQCHIP, TO_MSI = 1, 2  # KVM_IRQ_ROUTING_*
+IOAPIC = 2  # KVM_IRQCHIP_IOAPIC; the PICs are 0 and 1
+
+
+class IrqchipRoute(NamedTuple):
+    """A GSI that is an input of a controller in the kernel."""
+
+    gsi: int
+    irqchip: int
+    pin: int
+
+    def packed(self) -> bytes:
+        """As struct kvm_irq_routing_entry."""
+        return ROUTE_TO_IRQCHIP.pack(self.gsi, TO_IRQCHIP, 0, 0, self.irqchip, self.pin)
+
+
+class MsiRoute(NamedTuple):
+    """A GSI that is a message."""
+
+    gsi: int
+    address: int
+    data: int
+
+    def packed(self) -> bytes:
+        """As struct kvm_irq_routing_entry."""
+        return ROUTE_TO_MSI.pack(self.gsi, TO_MSI, 0, 0, self.address & 0xFFFFFFFF, self.address >> 32, self.data)
 
 
 class VM:
@@ -48,6 +83,15 @@ class VM:
         """KVM_IRQ_LINE: drive an input of the interrupt controllers."""
         # A structure for each call: several devices' threads may be here at once.
         call(self.fd, "KVM_IRQ_LINE", ffi.new("struct kvm_irq_level *", {"irq": gsi, "level": level}))
+
+    def irqfd(self, fd: int, gsi: int) -> None:
+        """KVM_IRQFD: each write to an eventfd pulses a GSI."""
+        call(self.fd, "KVM_IRQFD", ffi.from_buffer(IRQFD.pack(fd, gsi, 0, 0)))
+
+    def set_gsi_routing(self, routes: Sequence[IrqchipRoute | MsiRoute]) -> None:
+        """KVM_SET_GSI_ROUTING: what each GSI leads to, all of them at once."""
+        entries = b"".join(route.packed() for route in routes)
+        call(self.fd, "KVM_SET_GSI_ROUTING", ffi.from_buffer(ROUTING.pack(len(routes), 0) + entries))
 
     def close(self) -> None:
         """Close the descriptor; KVM frees the VM when the vCPUs' are closed too."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, assert_never
 
-from runner.devices.device import Attachment, Device, DeviceError, Line, raised
+from runner.devices.device import Attachment, Device, DeviceError, raised
 from runner.kvm.errors import HostError, KvmError
 from runner.kvm.ioctl import lib
 from runner.kvm.stats import Stats
@@ -19,6 +19,7 @@ from runner.kvm.vcpu import VCPU
 from runner.kvm.vm import VM
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
+from runner.machine.interrupts import Interrupts
 from runner.machine.loading import Loader
 from runner.machine.result import Ending
 from runner.machine.vcpu import VcpuThread, handle_kicks
@@ -36,28 +37,6 @@ DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may 
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
 LOOK = 0.25  # seconds after which it is looked whether the caller wants the run to be stopped
 PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
-
-
-class IrqLine:
-    """An input of the in-kernel interrupt controllers."""
-
-    def __init__(self, vm: VM, gsi: int) -> None:
-        self._vm = vm
-        self._gsi = gsi
-        self._level = False
-
-    def set(self, level: bool) -> None:
-        """Drive the line; only a change costs a call."""
-        if level != self._level:
-            self._level = level
-            self._vm.irq_line(self._gsi, level)
-
-
-class NoLine:
-    """The line of a device without an interrupt."""
-
-    def set(self, level: bool) -> None:
-        """Goes nowhere."""
 
 
 class Machine:
@@ -159,15 +138,16 @@ class Machine:
         """Make the plan's devices and connect them; ``output`` gives what each, by its index, prints to."""
         self.buses = Buses(self.plan.devices, self.clock, self._device_failed)
         self._resources.callback(self.buses.close)
+        interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
+        self._resources.callback(interrupts.close)
         for index, planned in enumerate(self.plan.devices):
             device = make(planned)
             self.buses.devices.append(device)
-            line: Line = NoLine()
-            if planned.irq is not None and self.plan.irqchip:
-                line = IrqLine(self.vm, planned.irq)
             attachment = Attachment(
                 bus=self.buses.end_of(index),
-                irq=line,
+                irq=interrupts.line(planned.irq),
+                msi=interrupts.message,
+                memory=self.memory,
                 output=output(index),
                 end=self._device_ends,
                 clock=self.clock,
@@ -175,7 +155,7 @@ class Machine:
             )
             try:
                 device.attach(attachment)
-            except DeviceError:
+            except (DeviceError, HostError):
                 raise
             except BaseException as error:
                 raise DeviceError(f"device {planned.name} raised as it was started: {raised(error, device)}") from error

@@ -79,7 +79,7 @@ def machine(tmp_path, failures):
         made = make(device, board) if device.model else Registers(end - device.ranges[0].start)
         buses.devices.append(made)
         made.attach(Attachment(
-            bus=buses.end_of(index), irq=Line(), output=len, clock=HostClock(),
+            bus=buses.end_of(index), irq=Line(), msi=Line, memory=None, output=len, clock=HostClock(),
             end=lambda kind, status: None, after=lambda delay, index=index: buses.after(index, delay),
         ))  # fmt: skip
     done = threading.Event()

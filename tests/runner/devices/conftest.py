@@ -30,7 +30,7 @@ class Guest:
         self.ends: list[tuple[str, int | None]] = []
         self.wait: int | None = None
         self.calls = 0
-        device.attach(Attachment(self, self, self._output, self._end, self.clock, after=self._after))
+        device.attach(Attachment(self, self, lambda: self, self, self._output, self._end, self.clock, self._after))
 
     # The machine's side of the attachment
 

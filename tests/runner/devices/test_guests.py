@@ -219,3 +219,37 @@ def test_the_keyboard_controller_answers_as_qemu_does(run_guest, assemble):
 def test_a_date_may_be_written_through_one_that_does_not_exist(run_guest, assemble):
     clock = {"kind": "rtc", "time": datetime(2026, 1, 31, 13, 5, 10, tzinfo=UTC)}
     assert run_guest(assemble(SET_DATE), devices=[DEBUG, clock]).console == bytes.fromhex("15 04 26")
+
+
+# Reads a byte of RAM at the address that is written to it, and puts the next letter there; a bad address is answered.
+DMA = """
+from runner.devices import Device
+
+
+class Dma(Device):
+    def write(self, offset, size, value):
+        try:
+            [byte] = self.memory.read(value, 1)
+            self.memory.write(value, bytes((byte + 1,)))
+        except ValueError as error:
+            self.output(str(error).encode())
+"""
+
+
+def test_a_device_reads_and_writes_the_guests_memory_and_nothing_else(run_guest, assemble):
+    own = {"kind": "python", "class": "dma:Dma", "port": [0x300, 4]}
+    source = """
+        xor %ax, %ax
+        mov %ax, %ds
+        movb $0x41, 0x7000
+        mov $0x300, %dx
+        mov $0x7000, %eax
+        out %eax, %dx
+        mov 0x7000, %al
+        out %al, $0xe9
+        mov $0x100000, %eax
+        out %eax, %dx
+        hlt
+    """
+    result = run_guest(assemble(source), devices=[DEBUG, own], files={"dma.py": DMA})
+    assert result.console == b"B0x100000..0x100001 is not guest RAM"

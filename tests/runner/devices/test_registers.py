@@ -76,7 +76,9 @@ def do(guest, access):
 
 
 def state(device):
-    return {name: copy.copy(value) for name, value in vars(device).items() if name not in ("bus", "irq", "clock")}
+    return {
+        name: copy.copy(value) for name, value in vars(device).items() if name not in ("bus", "irq", "memory", "clock")
+    }
 
 
 @every_kind

@@ -96,7 +96,7 @@ def make_board(make_loop, *devices):
     for index, (device, *_) in enumerate(devices):
         buses.devices.append(device)
         after = lambda delay, index=index: buses.after(index, delay)  # noqa: E731
-        device.attach(Attachment(buses.end_of(index), None, None, None, None, after=after))
+        device.attach(Attachment(buses.end_of(index), None, None, None, None, None, HostClock(), after))
     return Board(buses, [device for device, *_ in devices], make_loop(buses.bus, rings.ring(0)), rings, failures)
 
 
