@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     open_streams()
     arguments = parser().parse_args(argv)
     try:
-        return execute(arguments)
+        with commandline.warned("vmrun"):
+            return execute(arguments)
     except OSError as error:  # of all that is expected execute() says more
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
         hint = "; allow more of them with ulimit -n" if error.errno == errno.EMFILE else ""

@@ -30,7 +30,7 @@ COMMANDS = {
     "diff": "where two traces differ; how two sets of runs do",
     "events": "the exits, a line each, named and explained; also of a run that goes on",
     "top": "where a running machine's exits come from, now",
-    "kernel": "exits that the kernel handled, beside those that came to userspace",
+    "tracepoints": "exits that KVM handled, beside those that came to userspace",
     "sql": "questions in SQL, answered by DuckDB",
     "columns": "names, units and meanings of the columns that the commands print",
     "console": "what the guest printed, byte for byte",
@@ -41,11 +41,16 @@ COMMANDS = {
     "recover": "make a trace of what a killed run left",
 }
 
+FORMER = {"kernel": "tracepoints"}  # former names, which are taken for one release
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
     open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in FORMER:
+        complain(PROGRAM, f"{arguments[0]} is now called {FORMER[arguments[0]]}")
+        arguments[0] = FORMER[arguments[0]]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         complain(PROGRAM, _no_command(arguments[0]))
         return 2

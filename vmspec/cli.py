@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from vmspec import __version__
 from vmspec.document import Document
-from vmspec.host.commandline import Parser, complain
+from vmspec.host.commandline import Parser, complain, warned
 from vmspec.host.printable import printable
 from vmspec.host.streams import BROKEN_PIPE, abandon, open_streams
 from vmspec.schema.problems import SpecError
@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_streams()
     arguments = _parser().parse_args(argv)
     try:
-        status: int = arguments.run(arguments)
+        with warned("vmspec"):
+            status: int = arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         abandon(sys.stdout)

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import stat
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from vmspec.host.pathtext import to_text
 from vmspec.schema import overrides as override
 from vmspec.schema import toml
 from vmspec.schema.keypath import KeyPath, join, split
-from vmspec.schema.problems import Problem, SpecError
+from vmspec.schema.problems import Problem, SpecError, SpecWarning
 from vmspec.schema.tables import Table
 from vmspec.schema.value import Here, TooManyProblemsError
 from vmspec.spec.models import Spec
@@ -106,7 +107,7 @@ class Document:
         return cls(text, path.absolute().parent, overrides, path)
 
     def spec(self) -> Spec:
-        """The document as a model."""
+        """The document as a model. Warns (SpecWarning) of what is given by a former name."""
         here = Here(self.directory)
         spec: Spec | None = None
         more: tuple[Problem, ...] = ()
@@ -121,6 +122,8 @@ class Document:
             here.at(*path).wrong(message)
         if here.problems:
             raise SpecError(self._located(here.problems))
+        for warning in self._located(here.warnings):
+            warnings.warn(str(warning), SpecWarning, stacklevel=2)
         return spec
 
     def plan(self) -> "Plan":

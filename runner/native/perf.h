@@ -1,4 +1,4 @@
-/* The kernel's own events: perf events on a vCPU's thread, their ring, and its records as columns. */
+/* KVM's tracepoints: perf events on a vCPU's thread, their ring, and its records as columns. */
 #ifndef VMRUN_PERF_H
 #define VMRUN_PERF_H
 

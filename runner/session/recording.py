@@ -1,4 +1,4 @@
-"""What is recorded of a run: its exits, through rings and the recorder, and the kernel's own events beside."""
+"""What is recorded of a run: its exits, through rings and the recorder, and tracepoints beside them."""
 
 import errno
 from collections.abc import Callable, Mapping
@@ -11,21 +11,21 @@ from runner.recording.rings import Rings
 from tracer.format.errors import TraceError
 from tracer.format.paths import set_aside
 from vmspec.plan.plan import Plan
-from vmspec.trace.files import kernel_stream_path, ring_path, stream_path
+from vmspec.trace.files import ring_path, stream_path, tracepoints_stream_path
 
 if TYPE_CHECKING:
     from runner.machine.machine import Machine
-    from runner.recording.tracepoints.perf import KernelEvents
-    from tracer.read.kernelfile import KernelRecorder
+    from runner.recording.tracepoints.perf import Tracepoints
+    from tracer.read.tracepointfile import TracepointRecorder
     from tracer.record.recorder import Recorder
 
 
 class Recording:
     """The rings, which every run has, and what the spec wants to be made of them.
 
-    In the order of a run: made, ``open_kernel``, ``watch``, ``start``, ``finish``, ``close``. ``failed`` is told when
-    the trace cannot be written any more, ``notice`` what a person should know. Raises TraceError where the rings cannot
-    be made.
+    In the order of a run: made, ``open_tracepoints``, ``watch``, ``start``, ``finish``, ``close``. ``failed`` is called
+    when the trace cannot be written any more, ``notice`` with what a person should know. Raises TraceError where the
+    rings cannot be made.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class Recording:
         self._devices = [device.name for device in plan.devices]
         self._notice, self._failed = notice, failed
         self._recorder: Recorder | None = None
-        self._kernel: KernelEvents | None = None
-        self._kernel_recorder: KernelRecorder | None = None
+        self._tracepoints: Tracepoints | None = None
+        self._tracepoint_recorder: TracepointRecorder | None = None
         self._watched = False
         self.rings = self._open_rings(plan.spec.vm.vcpus)
 
@@ -70,53 +70,59 @@ class Recording:
         rings.describe(f'{{"metadata":{{}},"devices":[{names}]}}'.encode())
         return rings
 
-    def open_kernel(self) -> None:
-        """Open the kernel's events, where the spec wants them. Raises HostError where it requires them in vain."""
-        if self._spec.path is None or not self._spec.kernel:
+    def open_tracepoints(self) -> None:
+        """Open the tracepoints, where the spec wants them. Raises HostError where it requires them and they
+        cannot be opened."""
+        if self._spec.path is None or not self._spec.tracepoints:
             return
-        from runner.recording.tracepoints.perf import KernelEvents
+        from runner.recording.tracepoints.perf import Tracepoints
 
         try:
-            self._kernel = KernelEvents()
+            self._tracepoints = Tracepoints()
         except HostError as error:
-            self._no_kernel(error)
+            self._no_tracepoints(error)
 
     def watch(self, threads: list[int]) -> None:
-        """The vCPUs' threads wait before the guest: open the events on them. Raises HostError as ``open_kernel``."""
+        """The vCPUs' threads wait before the guest: open the tracepoints on them.
+
+        Raises HostError where the spec requires them and they cannot be opened.
+        """
         self._watched = True
         signals.leave(None)
-        if self._kernel is None:
+        if self._tracepoints is None:
             return
         try:
-            self._kernel.open(threads)
+            self._tracepoints.open(threads)
         except HostError as error:
-            self._close_kernel()
-            self._no_kernel(error)
+            self._close_tracepoints()
+            self._no_tracepoints(error)
             return
-        from tracer.read.kernelfile import warm
+        from tracer.read.tracepointfile import warm
 
         warm()
 
-    def _no_kernel(self, error: HostError) -> None:
-        if self._spec.kernel == "required":
+    def _no_tracepoints(self, error: HostError) -> None:
+        if self._spec.tracepoints == "required":
             self._watched = False
-            raise type(error)(f"the kernel's events, which trace.kernel requires, cannot be had: {error}") from error
-        self._notice(f"the kernel's events are not recorded (trace.kernel): {error}")
+            raise type(error)(f'trace.tracepoints = "required", but {error}') from error
+        self._notice(f"tracepoints are not recorded (trace.tracepoints): {error}")
 
     def start(self) -> None:
         """The guest runs: from now on its exits are written."""
         self._recorder = self._make_recorder()
-        if self._kernel is not None:
-            self._kernel.start(self.rings.clock())
+        if self._tracepoints is not None:
+            self._tracepoints.start(self.rings.clock())
         if self._recorder is not None:
             self._recorder.start()
-        if self._kernel is not None:
-            from tracer.read.kernelfile import KernelRecorder
+        if self._tracepoints is not None:
+            from tracer.read.tracepointfile import TracepointRecorder
 
             assert self._spec.path is not None
-            events = list(self._kernel.formats)
-            self._kernel_recorder = KernelRecorder(self._spec.path, self._kernel, self._kernel_metadata, events)
-            self._kernel_recorder.start()
+            events = list(self._tracepoints.formats)
+            self._tracepoint_recorder = TracepointRecorder(
+                self._spec.path, self._tracepoints, self._tracepoint_metadata, events
+            )
+            self._tracepoint_recorder.start()
 
     def _make_recorder(self) -> "Recorder | None":
         if self._spec.path is None:
@@ -138,20 +144,20 @@ class Recording:
         self.rings.describe(json.dumps({"metadata": metadata, "devices": self._devices}).encode())
         return metadata
 
-    def _kernel_metadata(self) -> dict[str, str]:
+    def _tracepoint_metadata(self) -> dict[str, str]:
         """The second table's metadata; the trace has the rest."""
         import json
 
-        assert self._kernel is not None
+        assert self._tracepoints is not None
         return {
             "vmrun.clock": json.dumps(self.rings.clock()),
-            "vmrun.kernel.formats": json.dumps(self._kernel.described()),
+            "vmrun.tracepoints.formats": json.dumps(self._tracepoints.described()),
         }
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Complete the files; the rings' counters and stamps are added to the trace's ``summary``.
 
-        Raises TraceError where the trace, or the kernel's table if it is required, cannot be written.
+        Raises TraceError where the trace, or the tracepoints if it is required, cannot be written.
         """
         failure: TraceError | None = None
         # There is no recorder yet where the run was interrupted as it began.
@@ -169,25 +175,25 @@ class Recording:
         except TraceError as error:
             failure = error
         try:
-            self._finish_kernel()
+            self._finish_tracepoints()
         except TraceError as error:
-            if self._spec.kernel == "required" and failure is None:
+            if self._spec.tracepoints == "required" and failure is None:
                 failure = error
             else:
                 self.notes.append(str(error))
         if failure is not None:
             raise failure
 
-    def _finish_kernel(self) -> None:
+    def _finish_tracepoints(self) -> None:
         """Finish the second table, which the trace's own failure does not touch."""
-        recorder, kernel = self._kernel_recorder, self._kernel
-        if recorder is None or kernel is None:
+        recorder, tracepoints = self._tracepoint_recorder, self._tracepoints
+        if recorder is None or tracepoints is None:
             return
         recorder.stop()
-        lost = kernel.lost()
-        recorder.finish({"rows": recorder.rows, "lost": lost, "unknown": kernel.unknown(), "isa": kernel.isa})
+        lost = tracepoints.lost()
+        recorder.finish({"rows": recorder.rows, "lost": lost, "unknown": tracepoints.unknown(), "isa": tracepoints.isa})
         if sum(lost):
-            self.notes.append(f"{sum(lost)} of the kernel's events were lost: their rings were full (trace.kernel)")
+            self.notes.append(f"{sum(lost)} tracepoint events were lost: their rings were full (trace.tracepoints)")
 
     def discard(self) -> None:
         """There is no run after all: nothing of it is to be kept."""
@@ -195,18 +201,18 @@ class Recording:
 
     def close(self) -> None:
         """Close everything, whatever became of it."""
-        self._close_kernel()
+        self._close_tracepoints()
         if self._recorder is not None:
             self._recorder.stop()
         self.rings.close()
         if self._spec.path is not None and not self._watched:  # nothing ran that could be recovered
-            for name in (ring_path, stream_path, kernel_stream_path):
+            for name in (ring_path, stream_path, tracepoints_stream_path):
                 name(self._spec.path).unlink(missing_ok=True)
         signals.leave(None)
 
-    def _close_kernel(self) -> None:
-        if self._kernel_recorder is not None:
-            self._kernel_recorder.stop()
-        if self._kernel is not None:
-            self._kernel.close()
-        self._kernel = None
+    def _close_tracepoints(self) -> None:
+        if self._tracepoint_recorder is not None:
+            self._tracepoint_recorder.stop()
+        if self._tracepoints is not None:
+            self._tracepoints.close()
+        self._tracepoints = None

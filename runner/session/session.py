@@ -132,7 +132,7 @@ class Session:
         unless_asked()
         self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed)
         stack.callback(self.recording.close)
-        self.recording.open_kernel()
+        self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
         board = Board(self.spec.path.parent if self.spec.path else Path.cwd(), self.plan.slots)
         with signals.impatient(), insisting():  # what a device's author wrote

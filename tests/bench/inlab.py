@@ -21,7 +21,7 @@ COMMANDS = {
     "vmrun": [sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--trace", "/run/linux.arrow"],
     "vmrun, recording the kernel too": [
         sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--trace", "/run/kernel.arrow",
-        "--set", 'trace.kernel="required"',
+        "--set", 'trace.tracepoints="required"',
     ],
     "vmrun, not recording": [sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--no-trace"],
     "QEMU microvm": [

@@ -19,7 +19,7 @@ LINUX = ROOT / "examples" / "linux"
 
 
 def measure() -> list[Figure]:
-    """Medians of interleaved runs. The kernel's own events tell the times: a tracer that stops the process at its calls
+    """Medians of interleaved runs. The host's tracepoints tell the times: a tracer that stops the process at its calls
     would add a third."""
     for tool in ("perf", "qemu-system-x86_64"):
         if shutil.which(tool) is None:

@@ -95,19 +95,19 @@ def jobs(group: str) -> list[Job]:
     match group:
         case "sample":
             flood = Job("flood", [str(HERE / "flood.toml")])
-            return [*(boot.job() for boot in SAMPLE), kernel_traced(), flood, *kills(KILLS[group])]
+            return [*(boot.job() for boot in SAMPLE), tracepoints_traced(), flood, *kills(KILLS[group])]
         case "kills":
             return kills(KILLS[group])
         case "intel":
-            return [*(boot.job() for boot in INTEL), kernel_traced(INTEL[1])._replace(perf=False)]
+            return [*(boot.job() for boot in INTEL), tracepoints_traced(INTEL[1])._replace(perf=False)]
         case kernel:
             return [boot.job() for boot in MATRIX if boot.kernel == kernel]
 
 
-def kernel_traced(boot: Boot = TRACED) -> Job:
-    """A boot with the kernel's own events beside the trace, and perf beside that."""
-    job = boot.job(name="kernel-traced")
-    return job._replace(arguments=[*job.arguments, "--set", 'trace.kernel="required"'], perf=True)
+def tracepoints_traced(boot: Boot = TRACED) -> Job:
+    """A boot with tracepoints beside the trace, and perf beside that."""
+    job = boot.job(name="tracepoints-traced")
+    return job._replace(arguments=[*job.arguments, "--set", 'trace.tracepoints="required"'], perf=True)
 
 
 def kills(number: int) -> list[Job]:

@@ -1,4 +1,4 @@
-"""The same small guests on both emulated hosts: exits, decoders and the kernel's events beside each other."""
+"""The same small guests on both emulated hosts: exits, decoders and the tracepoints beside each other."""
 
 import re
 from collections import Counter
@@ -7,7 +7,7 @@ import pytest
 
 from tests.lab.flatguests import GUESTS
 from tests.lab.labruns import HOSTS
-from tracer.analysis.kernel import by_handling, by_reason, by_vcpu, notes, summed
+from tracer.analysis.tracepoints import by_handling, by_reason, by_vcpu, notes, summed
 from tracer.show.events import described
 from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX
 from vmspec.trace.record import FLAGS
@@ -44,7 +44,7 @@ def test_all_that_the_command_printed_comes_out(lab, host):
 
 @pytest.mark.parametrize(("host", "isa"), [("amd", ISA_SVM), ("intel", ISA_VMX)])
 def test_each_host_has_the_virtualisation_of_its_name(lab, host, isa):
-    assert lab.flat(host, "hello").trace.kernel.summary["isa"] == isa
+    assert lab.flat(host, "hello").trace.tracepoints.summary["isa"] == isa
 
 
 def test_a_guest_ends_alike(both):
@@ -82,7 +82,7 @@ def decoded(trace):
 
 
 def test_nothing_was_lost(run):
-    summary = run.trace.kernel.summary
+    summary = run.trace.tracepoints.summary
     assert ([row["lost"] for row in by_vcpu(run.trace).to_pylist()], summary["unknown"]) == ([0] * vcpus(run), 0)
 
 

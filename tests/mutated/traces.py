@@ -1,4 +1,4 @@
-"""Mutated traces, streams and tables of the kernel's events, and the commands that read them."""
+"""Mutated traces, streams and tables of tracepoints, and the commands that read them."""
 
 import contextlib
 import json
@@ -11,16 +11,16 @@ from typing import Any
 import pyarrow as pa
 
 import tracer
-from tests.fakes.kernelfakes import RAN, ROWS, STORY, record
 from tests.fakes.smallboot import IMAGES, SPEC, SUMMARY, exits_of_a_boot
 from tests.fakes.tracefakes import METADATA, TSC_KHZ, TSC_START, numbered, record_all
+from tests.fakes.tracepointfakes import RAN, ROWS, STORY, record
 from tests.mutated import bytesmutation, oddities
 from tests.mutated.watch import statuses
 from tracer.format.messages import KEY_SEAL, CutError, DamageError, next_message, seal
 from tracer.format.schema import trace_schema
 from tracer.format.sealing import SealedWriter
 from tracer.record.rewrite import empty, summary_metadata
-from vmspec.trace.files import kernel_path, kernel_stream_path, stream_path
+from vmspec.trace.files import stream_path, tracepoints_path, tracepoints_stream_path
 
 OUT = "OUT"
 COMMANDS = (
@@ -28,7 +28,7 @@ COMMANDS = (
     ("hot",), ("hot", "--by", "vcpu,reason"), ("report", "-o", f"{OUT}.html"), ("events",), ("events", "--json"),
     ("events", "--last", "3"), ("events", "--where", "size > 1 and t_exit < 1s"), ("events", "--follow"),
     ("top", "--once"), ("sql", "select reason, count(*) from exits group by all"), ("sql", "select * from console"),
-    ("console",), ("kernel",), ("kernel", "--json"), ("diff", "GOOD"), ("diff", "FILE"),
+    ("console",), ("tracepoints",), ("tracepoints", "--json"), ("diff", "GOOD"), ("diff", "FILE"),
     ("export", "--perfetto", "-o", f"{OUT}.pftrace"),
     ("export", "--chrome", "-o", f"{OUT}.json"), ("export", "--collapsed", "-o", f"{OUT}.folded"),
     ("export", "--parquet", "-o", f"{OUT}.parquet"), ("export", "--csv", "-o", f"{OUT}.csv"),
@@ -52,7 +52,7 @@ class Traces:
         record_all(self.pair, [ROWS], summary=RAN)
         record(self.pair, STORY, STORY)
         self.tables = {path: tracer.load(path) for path in (self.good, numbers, self.pair)}
-        self.events = self.tables[self.pair].kernel
+        self.events = self.tables[self.pair].tracepoints
         self.path = folder / "x.arrow"
         self.contents = [written(trace, *how) for trace in self.tables.values() for how in WAYS]
 
@@ -62,7 +62,7 @@ class Traces:
             path.unlink()
         for path in self.folder.glob("OUT*"):
             path.unlink()
-        kind = rng.choice(("bytes", "bytes", "framing", "framing", "values", "values", "kernel", "bomb"))
+        kind = rng.choice(("bytes", "bytes", "framing", "framing", "values", "values", "tracepoints", "bomb"))
         match kind:
             case "bytes":
                 data = bytesmutation.mutated(rng, rng.choice(self.contents))
@@ -75,8 +75,8 @@ class Traces:
                 self.path.write_bytes(self.odd_values(rng))
             case "bomb":
                 self.path.write_bytes(self.bomb(rng))
-            case "kernel":
-                self.odd_kernel(rng)
+            case "tracepoints":
+                self.odd_tracepoints(rng)
         if rng.random() < 0.2:
             self.path.rename(stream_path(self.path))
             self.path_given = stream_path(self.path) if rng.random() < 0.5 else self.path
@@ -130,12 +130,12 @@ class Traces:
         custom = {"vmrun.summary": plain(oddities.text(rng, summary) if rng.random() < 0.2 else json.dumps(summary))}
         return put(schema, batches, closing, custom, *rng.choice(WAYS))
 
-    def odd_kernel(self, rng: random.Random) -> None:
-        """A good trace with a table of the kernel's events that is not."""
+    def odd_tracepoints(self, rng: random.Random) -> None:
+        """A good trace with a table of tracepoints that is not."""
         self.path.write_bytes(self.pair.read_bytes())
         table = self.events
         if rng.random() < 0.5:
-            target = rng.choice((kernel_path(self.path), kernel_stream_path(self.path)))
+            target = rng.choice((tracepoints_path(self.path), tracepoints_stream_path(self.path)))
             data = put(
                 table.schema,
                 list(table.batches()),
@@ -149,7 +149,7 @@ class Traces:
         batches = [odd_rows(rng, batch) for batch in table.batches()]
         summary = summary_metadata(oddities.changed(rng, table.summary))
         data = put(table.schema, batches, batches[0].slice(0, 0), summary, *rng.choice(WAYS))
-        kernel_path(self.path).write_bytes(data)
+        tracepoints_path(self.path).write_bytes(data)
         if rng.random() < 0.5:
             trace = self.tables[self.pair]
             data = put(
@@ -169,8 +169,8 @@ class Traces:
         """Read the mutated file, and run commands over it: they agree, and end as the documentation says."""
         replace = {"GOOD": str(self.good), "FILE": str(self.path_given)}
         chosen = rng.sample(COMMANDS, 2)
-        if any(self.folder.glob("x.kernel*")):
-            chosen = [("kernel",), chosen[0]]
+        if any(self.folder.glob("x.tracepoints*")):
+            chosen = [("tracepoints",), chosen[0]]
         try:
             with contextlib.suppress(UserWarning):
                 tracer.load(self.path_given)

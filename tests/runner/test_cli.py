@@ -99,6 +99,13 @@ def test_set(vmrun, write_spec):
     assert vmrun(spec, "--set", "boot.registers.rax=0x42", "--set", "vm.vcpus=2")[:2] == (0, "BB")
 
 
+def test_a_former_name_is_said_and_taken(vmrun, write_spec):
+    status, _, said = vmrun(write_spec("f4"), "--no-trace", "--set", "trace.kernel=false")
+    assert (status, said.splitlines()[0]) == (
+        0, "vmrun: --set trace.kernel=false: trace.kernel: is now called tracepoints"
+    )  # fmt: skip
+
+
 def test_overrides_stand_in_the_trace(vmrun, write_spec, tmp_path):
     vmrun(write_spec(HLT), "--set", "vm.memory=2MiB", "--timeout", "9s")
     overrides = json.loads(tracer.load(tmp_path / "guest.arrow").metadata["vmrun.overrides"])

@@ -113,3 +113,11 @@ def test_a_directory_whose_name_is_no_text_is_shown(tmp_path):
         [sys.executable, "-m", "vmspec.cli", "show", directory / "x.toml"], capture_output=True, check=True
     )
     assert b"\\u0000ff/k" in shown.stdout
+
+
+def test_a_former_name_is_a_line_on_standard_error(tmp_path, capsys):
+    path = tmp_path / "x.toml"
+    path.write_text('[vm]\nname = "x"\n[boot]\ncode = "f4"\nmode = "real"\n[trace]\nkernel = true\n')
+    assert (main(["show", str(path)]), "tracepoints = true" in capsys.readouterr().out) == (0, True)
+    assert main(["check", str(path)]) == 0
+    assert capsys.readouterr().err == f"vmspec: {path}:7:1: trace.kernel: is now called tracepoints\n"

@@ -7,7 +7,7 @@ import pytest
 
 import vmspec
 from vmspec.document import LARGEST, Document
-from vmspec.schema.problems import Problem, SpecError
+from vmspec.schema.problems import Problem, SpecError, SpecWarning
 
 GOOD = """\
 [vm]
@@ -91,6 +91,21 @@ def test_a_time_is_utc(value):
 def test_a_good_spec_knows_its_file(tmp_path):
     (tmp_path / "x.toml").write_text(GOOD)
     assert vmspec.load(tmp_path / "x.toml").path == tmp_path / "x.toml"
+
+
+def test_a_key_by_its_former_name():
+    with pytest.warns(SpecWarning) as said:
+        spec = loads(GOOD + "[trace]\nkernel = 'required'")
+    assert (spec.trace.tracepoints, [str(one.message) for one in said]) == (
+        "required", ["x.toml:8:1: trace.kernel: is now called tracepoints"]
+    )  # fmt: skip
+    with pytest.warns(SpecWarning, match=r"--set trace\.kernel=true: trace\.kernel: is now called tracepoints"):
+        assert loads(GOOD, "trace.kernel=true").trace.tracepoints is True
+    both = "x.toml:8:1: trace.kernel: is the former name of tracepoints, which is given too"
+    assert problems(GOOD + "[trace]\nkernel = true\ntracepoints = true") == [both]
+    assert problems(GOOD + "[trace]\nkernel = 7") == [
+        "x.toml:8:10: trace.kernel: is not one of the choices (here: 7); allowed: false, true, required"
+    ]
 
 
 @pytest.mark.parametrize(

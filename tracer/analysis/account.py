@@ -4,7 +4,7 @@ A vCPU's time has four parts, which add up to the length of the run to the nanos
 and each part is a difference of timestamps:
 
 - *start*: from time 0 to its first KVM_RUN;
-- *KVM_RUN*: from there until it stopped, without what follows: in the guest, or in the kernel, halted for instance;
+- *KVM_RUN*: from there until it stopped, without what follows: in the guest, or in KVM, halted for instance;
 - *handling*: with vmrun: t_entry - t_exit of its rows, and an exit that was still being handled when it ended;
 - *stopped*: from its stop to the run's end, which is when the last vCPU stopped.
 

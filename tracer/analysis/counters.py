@@ -79,15 +79,14 @@ def reconcile(rows: Mapping[str, int], closing: Mapping[str, Any]) -> tuple[str,
     counted = counters(closing)
     notes = _recorded(sum(rows.values()), closing)
     if not counted:
-        notes.append("KVM's own counters were not recorded, so what the kernel handled unseen is not known.")
+        notes.append("KVM's own counters were not recorded, so what KVM handled unseen is not known.")
         return tuple(notes)
     exits, dropped = sum(rows.values()), sum(numbers(closing, "dropped"))
     if seen := _total(counted, "exits"):
         unseen = max(seen - exits - dropped, 0)
         came = f"{exits:,} came to vmrun and are rows" + (f", {dropped:,} came and were dropped" if dropped else "")
         notes.append(
-            f"KVM counted {seen:,} exits of the guest; {came}, {unseen:,} ({unseen / seen:.1%}) the kernel handled "
-            "unseen."
+            f"KVM counted {seen:,} exits of the guest; {came}, {unseen:,} ({unseen / seen:.1%}) KVM handled unseen."
         )
     if dropped:  # of which kind those were is not known
         return tuple(notes)

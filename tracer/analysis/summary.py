@@ -12,7 +12,7 @@ from tracer.analysis.exits import schema as exits_schema
 from tracer.analysis.scan import Grouping, scan
 from tracer.analysis.tables import named_schema, schema, table, with_names
 from tracer.read.reader import Trace
-from vmspec.trace.files import exists, kernel_path
+from vmspec.trace.files import exists, tracepoint_files
 from vmspec.trace.record import FLAGS
 
 MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is one
@@ -22,12 +22,12 @@ _VCPUS = (
     ("vcpu", "uint16", "", "index of the vCPU"),
     ("samples", "int64", "", "exits"),
     ("start_ns", "int64", "ns", "from time 0 to the vCPU's first KVM_RUN"),
-    ("kvm_run_ns", "int64", "ns", "in KVM_RUN, until the vCPU stopped: in the guest, or in the kernel"),
+    ("kvm_run_ns", "int64", "ns", "in KVM_RUN, until the vCPU stopped: in the guest, or in KVM"),
     ("handling_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
     ("stopped_ns", "int64", "ns", "from the vCPU's stop to the run's end"),
     ("kvm_run_share", "float64", "share", "kvm_run_ns as a share of kvm_run_ns + handling_ns"),
     ("hlt_ns", "int64", "ns", "part of handling_ns: in hlt exits, where the vCPU is idle"),
-    ("halted_ns", "int64", "ns", "part of kvm_run_ns: halted in the kernel, by KVM's count; null: not counted"),
+    ("halted_ns", "int64", "ns", "part of kvm_run_ns: halted in KVM, by KVM's count; null: not counted"),
 )
 _UNCLAIMED = (
     ("reason", "utf8", "", "KVM exit reason"),
@@ -40,13 +40,13 @@ _UNCLAIMED = (
     ("rip", "uint64", "address", "most frequent guest RIP; null: too many to tell apart, or not known"),
     ("rips", "int64", "", "number of different RIPs: instructions that do it"),
 )
-_KERNEL = (
+_UNSEEN = (
     ("vcpu", "uint16", "", "index of the vCPU"),
     ("rows", "int64", "", "exits in the trace"),
     ("dropped", "int64", "", "exits that a full ring lost"),
     ("interrupted", "int64", "", "returns of KVM_RUN because of a signal, which are no rows"),
     ("kvm_exits", "int64", "", "exits of the guest by KVM's count; null: not counted"),
-    ("unseen", "int64", "", "of those, handled in the kernel without vmrun: no rows; null: not known"),
+    ("unseen", "int64", "", "of those, handled by KVM without vmrun: no rows; null: not known"),
     ("unseen_share", "float64", "share", "unseen as a share of kvm_exits"),
 )
 _COUNTERS = (
@@ -68,7 +68,7 @@ _NOTES = (("note", "utf8", "", "how the trace and KVM's counters agree"),)
 
 def schemas() -> dict[str, Any]:
     """The schemas of :class:`Summary`'s tables."""
-    tables = {"vcpu": _VCPUS, "kernel": _KERNEL, "counters": _COUNTERS, "run": _RUN, "notes": _NOTES}
+    tables = {"vcpu": _VCPUS, "unseen": _UNSEEN, "counters": _COUNTERS, "run": _RUN, "notes": _NOTES}
     return {
         "reason": exits_schema(["reason"]),
         "device": exits_schema(["device"]),
@@ -85,7 +85,7 @@ class Summary:
     - ``reason``, ``device``, ``address``: :func:`tracer.analysis.exits.schema`, most samples first;
     - ``unclaimed``: accesses that no device claims, most frequent first, by what the guest saw and where it did it;
     - ``vcpu``: where the time of each vCPU went;
-    - ``kernel``: what the trace lacks, by vCPU: drops, and what the kernel handled by itself;
+    - ``unseen``: what the trace lacks, by vCPU: drops, and what KVM handled by itself;
     - ``counters``: KVM's own, those that moved;
     - ``run``: one row about the whole; ``notes``: sentences on how all these counts agree.
     """
@@ -109,7 +109,7 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["samples"].to_pylist(), strict=True))
-    notes = (*reconcile(rows, closing), *_kernel_notes(trace))
+    notes = (*reconcile(rows, closing), *_tracepoint_notes(trace))
     result = closing.get("result")
     result = result if isinstance(result, dict) else {}
     whole = {"rows": sum(rows.values()), "complete": trace.complete, "duration_ns": times.end} | {
@@ -123,7 +123,7 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
         "address": with_names(_moving(tally).table(PLACE, sort)),
         "unclaimed": _unclaimed(lost),
         "vcpu": vcpus,
-        "kernel": _kernel(vcpus, closing, counted),
+        "unseen": _unseen(vcpus, closing, counted),
         "counters": table(_COUNTERS, [(c.vcpu, name, value) for c in counted for name, value in c.kvm.items()]),
         "run": table(_RUN, [tuple(whole.values())]),
         "notes": table(_NOTES, [(note,) for note in notes]),
@@ -131,10 +131,10 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
     return Summary(tally.samples, trace.complete, times.end, result, notes, tables)
 
 
-def _kernel_notes(trace: Trace) -> tuple[str, ...]:
-    if not exists(kernel_path(trace.path)):
+def _tracepoint_notes(trace: Trace) -> tuple[str, ...]:
+    if not any(map(exists, tracepoint_files(trace.path))):
         return ()
-    return (f"What the kernel handled itself was recorded too: vmtrace kernel {trace.path}",)
+    return (f"What KVM handled itself was recorded too: vmtrace tracepoints {trace.path}",)
 
 
 def _lost(batch: Any) -> Any:
@@ -195,7 +195,7 @@ def _vcpus(tally: Tally, times: Account) -> Any:
     return table(_VCPUS, rows)
 
 
-def _kernel(vcpus: Any, closing: Mapping[str, Any], counted: Sequence[Counters]) -> Any:
+def _unseen(vcpus: Any, closing: Mapping[str, Any], counted: Sequence[Counters]) -> Any:
     rows = dict(zip(vcpus["vcpu"].to_pylist(), vcpus["samples"].to_pylist(), strict=True))
     dropped, interrupted = numbers(closing, "dropped"), numbers(closing, "interrupted")
     seen = {counter.vcpu: counter.kvm.get("exits") for counter in counted}
@@ -205,4 +205,4 @@ def _kernel(vcpus: Any, closing: Mapping[str, Any], counted: Sequence[Counters])
         counts = [numbers[vcpu] if vcpu < len(numbers) else 0 for numbers in (dropped, interrupted)]
         unseen = max(exits - here - counts[0], 0) if exits else None
         found.append((vcpu, here, *counts, exits, unseen, unseen / exits if exits and unseen is not None else None))
-    return table(_KERNEL, found)
+    return table(_UNSEEN, found)

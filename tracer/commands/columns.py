@@ -65,7 +65,16 @@ def kind(field: Any) -> str:
 
 def schemas() -> Mapping[str, Mapping[str, Any]]:
     """The schemas of each command's tables, whose fields carry unit and doc."""
-    from tracer.analysis import database, difference, distribution, hot, kernel, kernel_details, summary, timeline
+    from tracer.analysis import (
+        database,
+        difference,
+        distribution,
+        hot,
+        summary,
+        timeline,
+        tracepoint_details,
+        tracepoints,
+    )
 
     return {
         "events": {"exits": exit_schema()},
@@ -74,6 +83,6 @@ def schemas() -> Mapping[str, Mapping[str, Any]]:
         "hot": hot.schemas(),
         "diff": difference.schemas(),
         "diff --stat": distribution.schemas(),
-        "kernel": {**kernel.schemas(), "details": kernel_details.details_schema()},
+        "tracepoints": {**tracepoints.schemas(), "details": tracepoint_details.details_schema()},
         "sql": database.schemas(),
     }

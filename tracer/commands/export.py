@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from tracer.analysis.kernel_spans import kernel_of
+from tracer.analysis.tracepoint_spans import tracepoints_of
 from tracer.format.errors import TraceError
 from tracer.format.paths import keep, table_files
 from tracer.format.sink import sink
-from tracer.read.kernelfile import KernelTable
 from tracer.read.reader import Trace, load
+from tracer.read.tracepointfile import TracepointTable
 from vmspec.host.printable import printable
 
 # Each with the suffix of its files, and what it is for.
@@ -18,8 +18,8 @@ FORMATS = {
     "perfetto": (".pftrace", "protobuf, for ui.perfetto.dev: tracks of vCPUs, devices, console (vmrun[perfetto])"),
     "chrome": (".json", "trace event JSON, for chrome://tracing, Perfetto and speedscope"),
     "collapsed": (".folded", "collapsed stacks, for flamegraph.pl, inferno and speedscope"),
-    "parquet": (".parquet", "the same rows as Parquet; --table kernel: the kernel's own events"),
-    "csv": (".csv", "the same rows as CSV; --table kernel: the kernel's own events"),
+    "parquet": (".parquet", "the same rows as Parquet; --table tracepoints: those"),
+    "csv": (".csv", "the same rows as CSV; --table tracepoints: those"),
     "pcap": (".pcapng", "serial traffic as pcapng, for Wireshark"),
 }
 
@@ -36,8 +36,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="default: beside FILE; - is standard output")
     parser.add_argument(
         "--table",
-        choices=["exits", "kernel"],
-        help="which one as Parquet or CSV: the exits (default) or the kernel's events",
+        type=lambda name: "tracepoints" if name == "kernel" else name,  # its former name
+        choices=["exits", "tracepoints"],
+        help="which one as Parquet or CSV: the exits (default) or the tracepoints",
     )
     parser.add_argument(
         "--weight", choices=["exits", "time"], help="of collapsed stacks: exits (default), or time in ns, guest and all"
@@ -52,21 +53,21 @@ def run(options: argparse.Namespace) -> int:
         raise TraceError(f"--table is for --parquet and --csv: --{options.format} has all tables that it can show")
     trace = load(options.file)
     suffix = FORMATS[options.format][0]
-    suffix = f".kernel{suffix}" if options.table == "kernel" else suffix
+    suffix = f".tracepoints{suffix}" if options.table == "tracepoints" else suffix
     output = options.output or options.file.with_suffix(suffix)
     keep(output, table_files(options.file))
     with sink(output) as out:
         _write(trace, out, options)
     note = ""
-    if options.format in TABLES and options.table is None and trace.kernel is not None:
-        note = "; the kernel's own events are not in it: --table kernel writes them"
+    if options.format in TABLES and options.table is None and trace.tracepoints is not None:
+        note = "; the tracepoints are not in it: --table tracepoints writes them"
     if str(output) != "-":
         print(printable(f"{output}: {output.stat().st_size:,} bytes{note}"), file=sys.stderr)
     return 0
 
 
-def _table(trace: Trace, options: argparse.Namespace) -> Trace | KernelTable:
-    return kernel_of(trace) if options.table == "kernel" else trace
+def _table(trace: Trace, options: argparse.Namespace) -> Trace | TracepointTable:
+    return tracepoints_of(trace) if options.table == "tracepoints" else trace
 
 
 def _write(trace: Trace, out: BinaryIO, options: argparse.Namespace) -> None:

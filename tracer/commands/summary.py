@@ -16,7 +16,7 @@ SHOWN = {
     "address": "Exits by address",
     "unclaimed": "Claimed by no device",
     "vcpu": "Time by vCPU",
-    "kernel": "What the trace does not see",
+    "unseen": "What the trace does not see",
 }
 
 

@@ -1,6 +1,6 @@
 """CPUID leaves by number (Intel SDM volume 2, CPUID; AMD64 APM volume 3, appendix E; KVM's and Hyper-V's own).
 
-KVM answers CPUID itself, so no row of a trace is one; the names serve the kernel's own events.
+KVM answers CPUID itself, so no row of a trace is one; the names serve tracepoints.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 "Trace Event Format" (Google, 2016): an object with ``traceEvents``; of these "X" are complete events with ``ts`` and
 ``dur`` in microseconds, "i" instants, "M" metadata that names processes and threads. Process 1 has a thread for each
 vCPU; process 2 one for each device and vCPU that used it, and one for the console's lines; process 3, where the
-kernel's own events were recorded, one for each vCPU with them.
+tracepoints were recorded, one for each vCPU with them.
 """
 
 import json
@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from tracer.export import kernel
+from tracer.export import tracepoints
 from tracer.export.rows import Exit, Stay, flag_text, stays, title
 from tracer.format.schema import NO_DEVICE
 from tracer.read.console import Console
 from tracer.read.reader import Trace
 
-VM, DEVICES, KERNEL = 1, 2, 3  # processes
+VM, DEVICES, KVM = 1, 2, 3  # processes
 PIECE = 4096  # events that are written at once
 
 
@@ -69,22 +69,22 @@ def _events(trace: Trace) -> Iterator[str]:
             yield _name("thread_name", DEVICES, thread, f"console ({', '.join(console.devices)})")
         event = {"name": line.text or " ", "cat": "console", "ph": "i", "s": "t", "pid": DEVICES, "tid": thread}
         yield json.dumps(event | {"ts": line.t / 1000})
-    yield from _kernel(trace)
+    yield from _tracepoints(trace)
 
 
-def _kernel(trace: Trace) -> Iterator[str]:
+def _tracepoints(trace: Trace) -> Iterator[str]:
     """What each vCPU did in KVM_RUN, and the events in it."""
-    if trace.kernel is None:
+    if trace.tracepoints is None:
         return
-    yield _name("process_name", KERNEL, 0, "kernel")
+    yield _name("process_name", KVM, 0, "KVM")
     known: set[int] = set()
-    for span in kernel.slices(trace):
+    for span in tracepoints.slices(trace):
         if span.vcpu not in known:
             known.add(span.vcpu)
-            yield _name("thread_name", KERNEL, span.vcpu, f"vCPU {span.vcpu}, kernel")
-        yield _slice(span.name, KERNEL, span.vcpu, span.start, span.stop, _facts(span.facts))
-    for moment in kernel.moments(trace):
-        event = {"name": moment.name, "cat": "kernel", "ph": "i", "s": "t", "pid": KERNEL, "tid": moment.vcpu}
+            yield _name("thread_name", KVM, span.vcpu, f"vCPU {span.vcpu}, KVM")
+        yield _slice(span.name, KVM, span.vcpu, span.start, span.stop, _facts(span.facts))
+    for moment in tracepoints.moments(trace):
+        event = {"name": moment.name, "cat": "kvm", "ph": "i", "s": "t", "pid": KVM, "tid": moment.vcpu}
         yield f'{json.dumps(event | {"ts": moment.t / 1000})[:-1]}, "args": {_facts(moment.facts)}}}'
 
 

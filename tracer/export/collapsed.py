@@ -1,8 +1,8 @@
 """Collapsed stacks, one line each: ``vCPU 0;serial0;io write 0x3f8 1234``. For flamegraph.pl, inferno, speedscope.
 
 The format is that of Brendan Gregg's stackcollapse scripts: frames with semicolons between them, the outermost first,
-then a space and a whole number. Where the kernel's own events were recorded, its exits are stacks too:
-``vCPU 0;KVM_RUN;kernel;npf 1234``.
+then a space and a whole number. Where tracepoints were recorded, the exits that KVM handled are stacks too:
+``vCPU 0;KVM_RUN;kvm;npf 1234``.
 """
 
 from collections import Counter
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from tracer.analysis.account import Account, Life, account
-from tracer.analysis.kernel import summed, time_by_vcpu
-from tracer.analysis.kernel_spans import CAME, START
+from tracer.analysis.tracepoint_spans import CAME, START
+from tracer.analysis.tracepoints import summed, time_by_vcpu
 from tracer.export.rows import KVM_RUN, UNFINISHED
 from tracer.format.schema import NO_DEVICE
 from tracer.read.reader import Trace
@@ -31,21 +31,21 @@ def write(trace: Trace, out: BinaryIO, by_time: bool) -> None:
         table = pa.table({**{key: batch.column(key) for key in KEYS}, "weight": handling})
         for row in table.group_by(list(KEYS)).aggregate([("weight", "sum" if by_time else "count")]).to_pylist():
             weights[_stack(*(row[key] for key in KEYS))] += row["weight_sum" if by_time else "weight_count"]
-    times = account(trace) if by_time or trace.kernel is not None else Account(0, {})
-    sums = None if trace.kernel is None else summed(trace, times)
-    for stack, weight in (*_kernel(sums, by_time), *(_times(times, sums) if by_time else ())):
+    times = account(trace) if by_time or trace.tracepoints is not None else Account(0, {})
+    sums = None if trace.tracepoints is None else summed(trace, times)
+    for stack, weight in (*_exits_in_kvm(sums, by_time), *(_times(times, sums) if by_time else ())):
         weights[stack] += weight
     for stack, weight in sorted(weights.items()):
         if weight > 0:
             out.write(f"{stack} {weight}\n".encode())
 
 
-def _kernel(sums: Any, by_time: bool) -> Iterator[tuple[str, int]]:
-    """What the kernel did for the guest, by the processor's exits: the exits that it handled alone, or the time of all
+def _exits_in_kvm(sums: Any, by_time: bool) -> Iterator[tuple[str, int]]:
+    """What KVM did for the guest, by the processor's exits: the exits that it handled alone, or the time of all
     without vmrun's."""
     for row in sums.to_pylist() if sums is not None else ():
         alone = row["handled"] != CAME
-        frames = "halted" if row["exit"] == "hlt" and alone else f"kernel;{_frame(row['exit'])}"
+        frames = "halted" if row["exit"] == "hlt" and alone else f"kvm;{_frame(row['exit'])}"
         if row["handled"] != START and (alone or by_time):
             weight = row["total"] - row["vmm"] if by_time else row["exits"]
             yield f"vCPU {row['vcpu']};{KVM_RUN};{frames}", weight

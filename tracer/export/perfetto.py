@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from tracer.export import kernel
+from tracer.export import tracepoints
 from tracer.export.rows import Exit, Stay, flag_text, stays, title
 from tracer.format.errors import TraceError
 from tracer.format.schema import NO_DEVICE
@@ -22,14 +22,14 @@ PROCESS = 1  # uuid of the virtual machine's track, and its pid
 VCPU = 1 << 32  # uuids of the vCPUs' tracks: this, and the vCPU's index
 DEVICE = 2 << 32  # of the tracks of a device and a vCPU: this, and a number
 CONSOLE = 3 << 32
-KERNEL = 4 << 32  # of the tracks of a vCPU in the kernel's events: this, and the vCPU's index
+KVM = 4 << 32  # of the tracks of a vCPU in the tracepoints: this, and the vCPU's index
 SEQUENCE = 1  # the one sequence of packets, within which names are interned
 KNOWN = 1 << 16  # serialised beginnings of events that are kept
 
 
 def write(trace: Trace, out: BinaryIO) -> None:
     """Write a track for each vCPU (in KVM_RUN, handling an exit), for each device and vCPU that used it, for the
-    console's lines, and where the kernel's own events were recorded for each vCPU's."""
+    console's lines, and where tracepoints were recorded for each vCPU's."""
     try:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2
     except ImportError:
@@ -74,7 +74,7 @@ class _Writer:
                 name = f"{row.direction} {row.addr:#x}" if row.reason == "io" else f"{row.reason} {row.direction}"
                 self._slice(track, self._begin(track, name, *facts), arguments, row.t_exit, row.t_entry)
         self._console(trace)
-        self._kernel(trace)
+        self._tracepoints(trace)
 
     def _head(self, trace: Trace) -> None:
         protos = self._protos
@@ -100,24 +100,24 @@ class _Writer:
             )
             self._timed(line.t, event.SerializeToString())
 
-    def _kernel(self, trace: Trace) -> None:
+    def _tracepoints(self, trace: Trace) -> None:
         """A track for each vCPU of what it did in KVM_RUN, and the events in it."""
         known: set[int] = set()
-        for span in kernel.slices(trace):
-            track = KERNEL + span.vcpu
+        for span in tracepoints.slices(trace):
+            track = KVM + span.vcpu
             if span.vcpu not in known:
                 known.add(span.vcpu)
-                self._track(uuid=track, parent_uuid=PROCESS, name=f"vCPU {span.vcpu}, kernel")
+                self._track(uuid=track, parent_uuid=PROCESS, name=f"vCPU {span.vcpu}, KVM")
             event = self._protos.TrackEvent()
             self._annotate(event, span.facts)
             self._slice(track, self._begin(track, span.name), event.SerializeToString(), span.start, span.stop)
-        for moment in kernel.moments(trace):
-            track = KERNEL + moment.vcpu
+        for moment in tracepoints.moments(trace):
+            track = KVM + moment.vcpu
             if moment.vcpu not in known:
                 known.add(moment.vcpu)
-                self._track(uuid=track, parent_uuid=PROCESS, name=f"vCPU {moment.vcpu}, kernel")
+                self._track(uuid=track, parent_uuid=PROCESS, name=f"vCPU {moment.vcpu}, KVM")
             event = self._protos.TrackEvent(
-                type=self._protos.TrackEvent.TYPE_INSTANT, track_uuid=track, name=moment.name, categories=["kernel"]
+                type=self._protos.TrackEvent.TYPE_INSTANT, track_uuid=track, name=moment.name, categories=["kvm"]
             )
             self._annotate(event, moment.facts)
             self._timed(moment.t, event.SerializeToString())

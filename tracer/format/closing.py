@@ -1,4 +1,4 @@
-"""The closing summaries of traces and of tables of the kernel's events, as readers have them.
+"""The closing summaries of traces and of tables of tracepoints, as readers have them.
 
 What is said there is documented in docs/trace-format.md. A value that is not of its documented kind counts as not said,
 so that no analysis has to ask: a file may be of another version, or of somebody's making.
@@ -66,7 +66,7 @@ TRACE: Mapping[str, Kind] = {
     "stats": _each(_list(_each(_integer))),
     "clocks": _each(_integer),
 }
-KERNEL: Mapping[str, Kind] = {
+TRACEPOINTS: Mapping[str, Kind] = {
     "complete": _flag,
     "lost": _list(_count),
     **dict.fromkeys(("unknown", "rows", "isa"), _count),

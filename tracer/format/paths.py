@@ -14,12 +14,12 @@ from vmspec.spec import fileuse
 from vmspec.trace.files import (
     crash_path,
     exists,
-    kernel_path,
-    kernel_stream_path,
     killed_path,
     ring_path,
     stream_path,
     trace_path,
+    tracepoint_files,
+    tracepoints_stream_path,
 )
 
 
@@ -49,8 +49,8 @@ def lock(ring: Path) -> int:
 
 
 def table_files(trace: Path) -> tuple[Path, ...]:
-    """What is read of a trace: itself, and the kernel's events beside it."""
-    return trace, kernel_path(trace), kernel_stream_path(trace)
+    """What is read of a trace: itself, and the tracepoints beside it."""
+    return trace, *tracepoint_files(trace)
 
 
 def keep(output: Path, reads: Iterable[Path]) -> None:
@@ -69,7 +69,7 @@ def set_aside(path: Path) -> Path | None:
     Returns the file to give to ``vmtrace recover``, or None where nothing was left. Raises TraceError when the files
     belong to a run that is still going, or cannot be renamed, or when ``path`` is itself a name that is needed.
     """
-    beside = (name(path) for name in (stream_path, ring_path, kernel_stream_path, crash_path))
+    beside = (name(path) for name in (stream_path, ring_path, tracepoints_stream_path, crash_path))
     if max(len(os.fsencode(file.name)) for file in beside) > NAME_MAX:
         raise TraceError(f"cannot record into {path}: the name is too long for those of the files beside it")
     if path.is_dir():
@@ -91,7 +91,7 @@ def set_aside(path: Path) -> Path | None:
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
     killed = killed_path(path)
     moves = {
-        kernel_stream_path(path): kernel_stream_path(killed),
+        tracepoints_stream_path(path): tracepoints_stream_path(killed),
         stream_path(path): stream_path(killed),
         ring_path(path): ring_path(killed),
     }

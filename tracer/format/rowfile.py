@@ -1,4 +1,4 @@
-"""Rows in an Arrow IPC file or stream, with damage as an error of ours: what a trace and its kernel table share.
+"""Rows in an Arrow IPC file or stream, with damage as an error of ours: what a trace and its tracepoint table share.
 
 Opening a file checks all of it: the messages, one by one (:mod:`tracer.format.messages`), and the seals that vmrun's
 writers set on batches; where there are none, each batch is unpacked and checked. So every command says the same of one

@@ -9,10 +9,10 @@ from tracer.analysis import exits
 from tracer.analysis.account import account
 from tracer.analysis.chunks import chunks
 from tracer.analysis.density import Binned, Density
-from tracer.analysis.kernel import by_event, by_handling, by_reason, summed, time_by_vcpu
-from tracer.analysis.kernel_details import by_detail
 from tracer.analysis.summary import summarise
 from tracer.analysis.timeline import slowest_first, timeline
+from tracer.analysis.tracepoint_details import by_detail
+from tracer.analysis.tracepoints import by_event, by_handling, by_reason, summed, time_by_vcpu
 from tracer.html.consoletext import LINES, Text, console_text, readable
 
 WAITS = 12  # the longest of them are shown
@@ -37,8 +37,8 @@ class Findings:
     ``tables`` are those of :func:`tracer.analysis.summary.summarise`, ``rips`` the exits by RIP, device and reason
     (:func:`tracer.analysis.exits.schema`); ``densities`` are by device and reason, and by vCPU where there are several.
     ``phases``, ``waits`` (the longest first) and ``console`` are of :func:`tracer.analysis.timeline.timeline`.
-    ``kernel`` are tables of :mod:`tracer.analysis.kernel` by name, none where its events were not recorded. ``notes``
-    are sentences on what the trace has and lacks.
+    ``tracepoints`` are tables of :mod:`tracer.analysis.tracepoints` by name, none where they were not recorded.
+    ``notes`` are sentences on what the trace has and lacks.
     """
 
     rows: int
@@ -50,7 +50,7 @@ class Findings:
     console: Text
     phases: Any
     waits: tuple[Wait, ...]
-    kernel: Mapping[str, Any]
+    tracepoints: Mapping[str, Any]
 
 
 def gather(trace: Any) -> Findings:
@@ -87,13 +87,13 @@ def gather(trace: Any) -> Findings:
             for row in slowest_first(boot.lines).slice(0, WAITS).to_pylist()
             if row["gap_ns"] > 0
         ),
-        kernel=_kernel(trace),
+        tracepoints=_tracepoints(trace),
     )
 
 
-def _kernel(trace: Any) -> dict[str, Any]:
-    """What ``vmtrace kernel`` shows first, where there is something."""
-    if trace.kernel is None:
+def _tracepoints(trace: Any) -> dict[str, Any]:
+    """What ``vmtrace tracepoints`` shows first, where there is something."""
+    if trace.tracepoints is None:
         return {}
     times = account(trace)
     sums = summed(trace, times)

@@ -129,8 +129,8 @@ def _tables(findings: Findings, symbols: Symbols) -> dict[str, Any]:
     """The tables by name, as cells."""
     names = {"reasons": "reason", "devices": "device", "addresses": "address", "unclaimed": "unclaimed"}
     cells = {name: described(findings.tables[table], symbols) for name, table in names.items()}
-    kernel = {f"kernel_{name}": described(table) for name, table in findings.kernel.items()}
-    return cells | {"rips": described(findings.rips, symbols)} | kernel
+    tracepoints = {f"tracepoints_{name}": described(table) for name, table in findings.tracepoints.items()}
+    return cells | {"rips": described(findings.rips, symbols)} | tracepoints
 
 
 def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:

@@ -22,8 +22,8 @@ def read_metadata(path: Path, schema: Any) -> dict[str, str]:
     version = metadata.get(KEY_FORMAT)
     if version is None:
         raise TraceError(f"{path} is an Arrow file, but not a trace of vmrun (its schema has no {KEY_FORMAT})")
-    if version.startswith("kernel-"):
-        raise TraceError(f"{path} has the kernel's events of a trace: give the trace itself to vmtrace kernel")
+    if version.startswith(("tracepoints-", "kernel-")):
+        raise TraceError(f"{path} has the tracepoints of a trace: give the trace itself to vmtrace tracepoints")
     if version != FORMAT:
         raise TraceError(f"{path} has trace format {version!r}; this vmtrace reads format {FORMAT}: use a newer one")
     _strings(path, KEY_DEVICES, metadata.get(KEY_DEVICES, ""))

@@ -1,6 +1,7 @@
 """Traces as they are read: finished files, streams still being written, streams that a killed run left."""
 
 import os
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from tracer.format.schema import FORMAT, TIME, trace_schema
 from tracer.read.metadata import METADATA, read_devices, read_metadata, read_spec, read_summary
 
 if TYPE_CHECKING:
-    from tracer.read.kernelfile import KernelTable
+    from tracer.read.tracepointfile import TracepointTable
 
 
 def load(path: str | os.PathLike[str]) -> "Trace":
@@ -71,10 +72,16 @@ class Trace(RowFile):
         """``tsc_start``, the host's TSC that is time 0, and ``tsc_khz``, its rate; empty where the trace has none."""
         return METADATA["vmrun.clock"](self.path, self.metadata)
 
+    @property
+    def kernel(self) -> "TracepointTable | None":
+        """The former name of :attr:`tracepoints`: it warns, and goes with the next release."""
+        warnings.warn("Trace.kernel is now called Trace.tracepoints", DeprecationWarning, stacklevel=2)
+        return self.tracepoints
+
     @cached_property
-    def kernel(self) -> "KernelTable | None":
-        """The kernel's own events of this run, which ``trace.kernel`` asked for; None where there are none."""
-        from tracer.read.kernelfile import beside
+    def tracepoints(self) -> "TracepointTable | None":
+        """The tracepoints of this run, which ``trace.tracepoints`` asked for; None where there are none."""
+        from tracer.read.tracepointfile import beside
 
         return beside(self.path, self.metadata.get("vmrun.clock", ""))
 

@@ -12,13 +12,13 @@ from attrs import frozen
 from tracer.format.errors import TraceError, TraceWarning
 from tracer.format.paths import keep, lock
 from tracer.format.schema import dictionaries, trace_schema
-from tracer.read.kernelfile import finish_killed
 from tracer.read.metadata import unreadable
 from tracer.read.reader import Trace, load
 from tracer.read.ringfile import Ring, RingFile
 from tracer.read.ringrows import ring_rows
+from tracer.read.tracepointfile import finish_killed, tracepoint_streams
 from tracer.record.rewrite import write_file
-from vmspec.trace.files import exists, kernel_path, kernel_stream_path, ring_path, stream_path, trace_path
+from vmspec.trace.files import exists, ring_path, stream_path, trace_path, tracepoints_path
 
 
 @frozen
@@ -43,8 +43,8 @@ def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None 
 
     given = Path(path)
     target = Path(output) if output is not None else trace_path(given)
-    for written in (target, kernel_path(target)):
-        keep(written, (stream_path(given), ring_path(given), kernel_stream_path(given)))
+    for written in (target, tracepoints_path(target)):
+        keep(written, (stream_path(given), ring_path(given), *tracepoint_streams(given)))
     with Salvage(given) as salvage:
         try:
             write_file(target, salvage.batches, salvage.schema, salvage.summary())
@@ -53,7 +53,7 @@ def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None 
         try:
             finish_killed(given, target)
         except (TraceError, pa.ArrowException, OSError) as error:
-            salvage.problems.append(f"the kernel's events could not be recovered: {error}")
+            salvage.problems.append(f"the tracepoints could not be recovered: {error}")
         return Recovered(
             target, salvage.from_stream, salvage.from_ring, tuple(salvage.problems), salvage.stream_complete
         )

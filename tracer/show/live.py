@@ -61,7 +61,7 @@ def _running(rates: Rates, now: Vitals | None) -> Iterable[str]:
 
 
 def _ended(rates: Rates, times: Account) -> Iterable[str]:
-    """The vCPUs over the whole run; halted is in vmrun or in the kernel, KVM_RUN without that."""
+    """The vCPUs over the whole run; halted is in vmrun or in KVM, KVM_RUN without that."""
     yield HEAD
     for vcpu, life in times.vcpus.items():
         hlt, halted = rates.halts.get(vcpu, Counts()).handling_ns, life.halted_ns or 0

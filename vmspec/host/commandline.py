@@ -2,10 +2,15 @@
 
 import argparse
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from vmspec.host.printable import printable
 from vmspec.host.streams import USUAL, abandon, columns
+
+OURS = ("vmspec", "runner", "tracer")  # packages whose warnings are for who runs a command
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,6 +35,23 @@ class _Formatter(argparse.HelpFormatter):
         paragraphs = text.strip("\n").split("\n\n")
         fill = super()._fill_text
         return "\n\n".join(one if "\n " in one else fill(one, width, indent) for one in paragraphs)
+
+
+@contextmanager
+def warned(program: str) -> Iterator[None]:
+    """Warnings of ours, a line each on standard error as they come; those of others stay as Python has them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+            if category.__module__.partition(".")[0] in OURS:
+                complain(program, message)
+            else:
+                usual(message, category, *rest, **options)
+
+        warnings.showwarning = show
+        yield
 
 
 def complain(program: str, *lines: object) -> None:

@@ -37,6 +37,10 @@ class Problem(NamedTuple):
         return printable(text)
 
 
+class SpecWarning(UserWarning):
+    """A spec was read, and something in it will not be right for ever: the message says where, and what to write."""
+
+
 class SpecError(Exception):
     """A spec that cannot be used, with every problem found in it."""
 

@@ -78,22 +78,29 @@ def read_model(model: type[Model], table: dict[str, object], here: Here, extra: 
     elsewhere."""
     known = keys(model)
     before = len(here.problems)
+    given = {name: name for name in known}  # by which name each key may stand in the table
+    for former, name in model.FORMER.items():
+        if former in table and name in table:
+            here.at(former).wrong(f"is the former name of {name}, which is given too")
+        elif former in table:
+            here.at(former).warn(f"is now called {name}")
+            given[name] = former
     for name in table:
-        if name not in known:
+        if name not in known and name not in model.FORMER:
             names = [*extra, *known]
             here.at(name).wrong("unknown key", None, ", ".join(names) or "no keys", nearest(name, names))
     values = {}
     for name, attribute in known.items():
         value: Value = attribute.metadata["value"]
-        if name in table:
-            values[attribute.name] = value.read(table[name], here.at(name))
+        if given[name] in table:
+            values[attribute.name] = value.read(table[given[name]], here.at(given[name]))
         elif attribute.default is NOTHING:
             here.at(name).wrong("is missing", None, value.allowed)
-    given = [name for name in model.ONE_OF if name in table]
-    if model.ONE_OF and not given:
+    chosen = [name for name in model.ONE_OF if name in table]
+    if model.ONE_OF and not chosen:
         here.wrong(f"one key is missing: {' or '.join(model.ONE_OF)}")
-    for name in given[1:]:
-        here.at(name).wrong(f"cannot stand beside {given[0]}", None, f"one of {', '.join(model.ONE_OF)}")
+    for name in chosen[1:]:
+        here.at(name).wrong(f"cannot stand beside {chosen[0]}", None, f"one of {', '.join(model.ONE_OF)}")
     if len(here.problems) > before:
         return None
     instance = model(**values)

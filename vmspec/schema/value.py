@@ -28,16 +28,21 @@ class TooManyProblemsError(Exception):
 
 class Here:
     """A place in the document while it is read: its key path, the directory of relative paths, and the problems
-    found so far, which all places of one reading share."""
+    and warnings found so far, which all places of one reading share."""
 
-    def __init__(self, directory: Path, path: KeyPath = (), problems: list[Problem] | None = None) -> None:
+    def __init__(self, directory: Path, path: KeyPath = (), above: "Here | None" = None) -> None:
         self.directory = directory
         self.path = path
-        self.problems: list[Problem] = [] if problems is None else problems
+        self.problems: list[Problem] = [] if above is None else above.problems
+        self.warnings: list[Problem] = [] if above is None else above.warnings
 
     def at(self, *steps: str | int) -> "Here":
         """The place of a key or an element below this one."""
-        return Here(self.directory, (*self.path, *steps), self.problems)
+        return Here(self.directory, (*self.path, *steps), self)
+
+    def warn(self, message: str) -> None:
+        """Note something at this place that is right today."""
+        self.warnings.append(Problem(join(self.path), message))
 
     def wrong(self, message: str, value: object = None, allowed: str | None = None, nearest: str | None = None) -> None:
         """Note a problem at this place; ``value`` is what stands there. Raises TooManyProblemsError."""
@@ -79,6 +84,7 @@ class Model:
     __slots__ = ()
 
     ONE_OF: ClassVar[tuple[str, ...]] = ()  # keys of which exactly one is given
+    FORMER: ClassVar[dict[str, str]] = {}  # names that the release before had for keys: still read, with a warning
 
     def __eq__(self, other: object) -> bool:
         return other.__class__ is self.__class__ and all(

@@ -97,6 +97,8 @@ class CPU(Model):
 class Trace(Model):
     """Where and how exits are recorded."""
 
+    FORMER: ClassVar[dict[str, str]] = {"kernel": "tracepoints"}
+
     path: Path | None = field(default=None, metadata=key(File(), "the trace; not given: nothing is recorded"))
     rip: bool = field(
         default=True, metadata=key(Flag(), "the guest's RIP with each exit, where the host's KVM can tell it")
@@ -104,11 +106,11 @@ class Trace(Model):
     full: str = field(
         default="wait", metadata=key(Choice("wait", "drop"), "when a ring is full: vCPUs wait, or exits are dropped")
     )
-    kernel: bool | str = field(
+    tracepoints: bool | str = field(
         default=False,
         metadata=key(
             Choice(False, True, "required"),
-            "the kernel's own events beside the exits (boot.kernel.arrow), where the host gives them; required: else "
+            "KVM's tracepoints beside the exits (boot.tracepoints.arrow), where the host gives them; required: else "
             "the machine is not run",
         ),
     )

@@ -37,14 +37,21 @@ def ring_path(path: Path) -> Path:
     return Path(_base(path) + ".ring")
 
 
-def kernel_path(path: Path) -> Path:
-    """The kernel's own events beside a trace: boot.arrow -> boot.kernel.arrow."""
-    return Path(_base(path) + ".kernel.arrow")
+def tracepoints_path(path: Path) -> Path:
+    """The tracepoints beside a trace: boot.arrow -> boot.tracepoints.arrow."""
+    return Path(_base(path) + ".tracepoints.arrow")
 
 
-def kernel_stream_path(path: Path) -> Path:
-    """The stream of the kernel's own events: boot.arrow -> boot.kernel.arrows."""
-    return Path(_base(path) + ".kernel.arrows")
+def tracepoints_stream_path(path: Path) -> Path:
+    """The stream of tracepoints: boot.arrow -> boot.tracepoints.arrows."""
+    return Path(_base(path) + ".tracepoints.arrows")
+
+
+def tracepoint_files(path: Path) -> tuple[Path, ...]:
+    """Where the tracepoints of a trace may be: the finished file, the stream, and both by their former
+    names (boot.kernel.arrow), which readers still open."""
+    former = Path(_base(path) + ".kernel.arrow"), Path(_base(path) + ".kernel.arrows")
+    return tracepoints_path(path), tracepoints_stream_path(path), *former
 
 
 def crash_path(path: Path) -> Path:
@@ -60,9 +67,9 @@ def killed_path(path: Path) -> Path:
 def all_of(path: Path) -> Iterator[Path]:
     """Every file that recording into a trace may write, the trace first."""
     yield path
-    for name in (trace_path, stream_path, ring_path, kernel_path, kernel_stream_path, crash_path):
+    for name in (trace_path, stream_path, ring_path, tracepoints_path, tracepoints_stream_path, crash_path):
         yield name(path)
-    for name in (stream_path, ring_path, kernel_stream_path):
+    for name in (stream_path, ring_path, tracepoints_stream_path):
         yield name(killed_path(path))
 
 

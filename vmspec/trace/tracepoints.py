@@ -1,4 +1,4 @@
-"""The second table of a trace: the kernel's own events. Its columns, and which of an event's fields goes into which.
+"""The second table of a trace, KVM's tracepoints: its columns, and which of an event's fields goes into which.
 
 The one definition that the C decoder, the Arrow schema and the documentation share, as :mod:`vmspec.trace.record` is
 for the exits. This module imports nothing from other packages.

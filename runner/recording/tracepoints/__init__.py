@@ -1,1 +1,1 @@
-"""The kernel's own events of the vCPU threads: KVM's tracepoints through perf events, whose rings are drained in C."""
+"""KVM's tracepoints on the vCPU threads, through perf events whose rings are drained in C."""

@@ -87,7 +87,7 @@ def read(wanted: Mapping[str, object], places: Sequence[Path] = PLACES) -> dict[
     return formats
 
 
-RIGHTS = "the kernel's events are for root, or for who has CAP_PERFMON and may read tracefs (its mount option gid=)"
+RIGHTS = "tracepoints are for root, or for who has CAP_PERFMON and may read tracefs (its mount option gid=)"
 
 
 def _directory(places: Sequence[Path]) -> Path:

@@ -36,7 +36,7 @@ class Buffers(Protocol):
     def columns(self) -> Mapping[str, bytearray]: ...
 
 
-class KernelEvents:
+class Tracepoints:
     """The events of some threads, from :meth:`open` to :meth:`close`. Nothing global is switched on: whatever ends the
     process closes the descriptors, and with them the kernel takes its probes away.
 

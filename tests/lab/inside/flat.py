@@ -1,4 +1,4 @@
-"""Runs inside the lab: the small guests of flatguests.py in one process, each with its trace and the kernel's events.
+"""Runs inside the lab: the small guests of flatguests.py in one process, each with its trace and the tracepoints.
 
     flat.py OUT
 
@@ -31,7 +31,7 @@ def main() -> None:
         if not guest.example:
             spec = folder / "guest.toml"
             spec.write_text(tomli_w.dumps(guest.spec()))
-        result = run(spec, overrides=(trace, 'trace.kernel="required"'))
+        result = run(spec, overrides=(trace, 'trace.tracepoints="required"'))
         said = {name: getattr(result, name) for name in ("kind", "status", "detail", "unmet")}
         (folder / "result.json").write_text(json.dumps(said | {"console": result.console.decode("latin-1")}))
         print(f"{name}: {result.kind} {result.status} after {result.seconds:.3f} s", flush=True)

@@ -1,8 +1,8 @@
 """A trace with everything that an export must cope with, and its export."""
 
 from tests.fakes.comparefakes import exit_row, write_trace
-from tests.fakes.kernelfakes import RAN, ROWS, STORY, record
 from tests.fakes.tracefakes import record_all
+from tests.fakes.tracepointfakes import RAN, ROWS, STORY, record
 from tracer.cli import main
 
 MMIO = 0xFEED_0000
@@ -20,8 +20,8 @@ def some_rows():
     return rows
 
 
-def with_kernel(folder, format_, *options):
-    """What ``vmtrace export`` makes of a run whose kernel events were recorded; to standard output of its name."""
+def with_tracepoints(folder, format_, *options):
+    """What ``vmtrace export`` makes of a run whose tracepoints were recorded; to standard output of its name."""
     record_all(folder / "trace.arrow", [ROWS], summary=RAN)
     record(folder / "trace.arrow", STORY)
     out = folder / f"out.{format_}"

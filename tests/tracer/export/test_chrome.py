@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.fakes.comparefakes import exit_row
-from tests.tracer.export.exportfakes import exported, some_rows, with_kernel
+from tests.tracer.export.exportfakes import exported, some_rows, with_tracepoints
 
 # "Trace Event Format" (Google, 2016): the JSON object format, and of events those that are used here.
 NUMBER, ID = {"type": "number"}, {"type": "integer", "minimum": 0}
@@ -117,9 +117,9 @@ def test_numbers_of_64_bits_are_text(tmp_path):
     assert any(event.get("args", {}).get("rip") == "0xffffffffffffffff" for event in found)
 
 
-def test_the_kernel_s_own_events(tmp_path):
-    found = [event for event in events(with_kernel(tmp_path, "chrome")) if event["pid"] == 3]
-    assert threads(found) == {(3, 0): "vCPU 0, kernel"}
+def test_tracepoints(tmp_path):
+    found = [event for event in events(with_tracepoints(tmp_path, "chrome")) if event["pid"] == 3]
+    assert threads(found) == {(3, 0): "vCPU 0, KVM"}
     spans = [(event["name"], event["ts"], event["dur"]) for event in found if event["ph"] == "X"]
     assert spans[:3] == [("waiting", 0.02, 0.03), ("guest", 0.05, 0.05), ("npf", 0.1, 0.03)]
     assert spans[-1] == ("msr", 1.0, 0.5)

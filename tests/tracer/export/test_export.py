@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.comparefakes import exit_row, write_trace
-from tests.tracer.export.exportfakes import exported, some_rows, with_kernel
+from tests.tracer.export.exportfakes import exported, some_rows, with_tracepoints
 from tracer.cli import main
 
 ROOT = Path(__file__).parents[3]
@@ -90,15 +90,15 @@ def test_one_format_must_be_chosen(arguments):
     assert raised.value.code == 2
 
 
-def test_an_export_of_exits_says_where_the_kernel_s_events_are(tmp_path, capsys):
-    with_kernel(tmp_path, "csv")
-    assert "--table kernel writes them" in capsys.readouterr().err
-    assert main(["export", str(tmp_path / "trace.arrow"), "--csv", "--table", "kernel"]) == 0
-    assert capsys.readouterr().err.startswith(f"{tmp_path}/trace.kernel.csv: ")
+def test_an_export_of_exits_says_where_tracepoints_are(tmp_path, capsys):
+    with_tracepoints(tmp_path, "csv")
+    assert "--table tracepoints writes them" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "trace.arrow"), "--csv", "--table", "tracepoints"]) == 0
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/trace.tracepoints.csv: ")
 
 
 def test_a_table_is_chosen_only_where_a_format_has_one(tmp_path, capsys):
     path = write_trace(tmp_path / "a.arrow", [])
-    assert main(["export", str(path), "--chrome", "--table", "kernel"]) == 2
-    assert main(["export", str(path), "--csv", "--table", "kernel"]) == 2
-    assert "trace.kernel = true" in capsys.readouterr().err
+    assert main(["export", str(path), "--chrome", "--table", "tracepoints"]) == 2
+    assert main(["export", str(path), "--csv", "--table", "tracepoints"]) == 2
+    assert "trace.tracepoints = true" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
 
 from tests.fakes.comparefakes import exit_row, write_trace
-from tests.tracer.export.exportfakes import MMIO, exported, some_rows, with_kernel
+from tests.tracer.export.exportfakes import MMIO, exported, some_rows, with_tracepoints
 from tracer.cli import main
 
 EVENT = protos.TrackEvent
@@ -133,8 +133,8 @@ def test_odd_traces(tmp_path, rows):
     slices(parsed(exported(tmp_path, "perfetto", rows)))
 
 
-def test_the_kernel_s_own_events(tmp_path):
-    found = [entry for entry in slices(parsed(with_kernel(tmp_path, "perfetto"))) if entry[0] == "vCPU 0, kernel"]
+def test_tracepoints(tmp_path):
+    found = [entry for entry in slices(parsed(with_tracepoints(tmp_path, "perfetto"))) if entry[0] == "vCPU 0, KVM"]
     assert [entry[1:4] for entry in found if entry[3] is not None] == [
         ("waiting", 20, 50), ("guest", 50, 100), ("npf", 100, 130), ("guest", 130, 200), ("ioio", 200, 600),
         ("guest", 600, 700), ("hlt", 700, 900), ("guest", 900, 1000), ("msr", 1000, 1500),

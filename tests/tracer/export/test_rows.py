@@ -9,7 +9,7 @@ import polars
 import pyarrow.parquet
 
 from tests.fakes.comparefakes import exit_row
-from tests.tracer.export.exportfakes import exported, some_rows, with_kernel
+from tests.tracer.export.exportfakes import exported, some_rows, with_tracepoints
 from tracer.read.reader import load
 
 
@@ -83,31 +83,31 @@ def test_collapsed_by_time_of_a_hang(tmp_path):
     }
 
 
-def test_collapsed_with_the_kernel_s_own_exits(tmp_path):
-    assert stacks(with_kernel(tmp_path, "collapsed")) == {
+def test_collapsed_with_the_exits_that_kvm_handled(tmp_path):
+    assert stacks(with_tracepoints(tmp_path, "collapsed")) == {
         "vCPU 0;serial0;io write 0x3f8": 1,
-        "vCPU 0;KVM_RUN;kernel;npf": 1,
-        "vCPU 0;KVM_RUN;kernel;msr": 1,
+        "vCPU 0;KVM_RUN;kvm;npf": 1,
+        "vCPU 0;KVM_RUN;kvm;msr": 1,
         "vCPU 0;KVM_RUN;halted": 1,
     }
-    assert stacks(with_kernel(tmp_path, "collapsed", "--weight", "time")) == {
+    assert stacks(with_tracepoints(tmp_path, "collapsed", "--weight", "time")) == {
         "vCPU 0;before the first KVM_RUN": 20,
         "vCPU 0;KVM_RUN;waiting": 30,
         "vCPU 0;KVM_RUN;guest": 320,
         "vCPU 0;KVM_RUN;halted": 200,
-        "vCPU 0;KVM_RUN;kernel;ioio": 100,
-        "vCPU 0;KVM_RUN;kernel;msr": 500,
-        "vCPU 0;KVM_RUN;kernel;npf": 30,
+        "vCPU 0;KVM_RUN;kvm;ioio": 100,
+        "vCPU 0;KVM_RUN;kvm;msr": 500,
+        "vCPU 0;KVM_RUN;kvm;npf": 30,
         "vCPU 0;serial0;io write 0x3f8": 300,
         "vCPU 0;stopped": 100,
     }
 
 
-def test_the_kernel_s_table_as_parquet_and_csv(tmp_path):
-    table = pyarrow.parquet.read_table(with_kernel(tmp_path, "parquet", "--table", "kernel"))
-    rows = load(tmp_path / "trace.arrow").kernel.table.to_pylist()
+def test_tracepoints_as_parquet_and_csv(tmp_path):
+    table = pyarrow.parquet.read_table(with_tracepoints(tmp_path, "parquet", "--table", "tracepoints"))
+    rows = load(tmp_path / "trace.arrow").tracepoints.table.to_pylist()
     assert (table.to_pylist(), len(rows)) == (rows, 11)
-    with with_kernel(tmp_path, "csv", "--table", "kernel").open(newline="") as file:
+    with with_tracepoints(tmp_path, "csv", "--table", "tracepoints").open(newline="") as file:
         assert list(csv.DictReader(file)) == [{name: str(value) for name, value in row.items()} for row in rows]
 
 

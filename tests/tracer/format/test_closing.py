@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.format.closing import KERNEL, TRACE, said
+from tracer.format.closing import TRACE, TRACEPOINTS, said
 
 GOOD = {
     "complete": True,
@@ -49,8 +49,8 @@ def test_what_is_wrong_counts_as_not_said(key, value):
 
 
 @pytest.mark.parametrize(("key", "value"), [("lost", [None]), ("lost", 1), ("unknown", {}), ("isa", -1), ("rows", [1])])
-def test_of_the_kernel_s_events(key, value):
-    assert said({"lost": [1], key: value}, KERNEL) == ({} if key == "lost" else {"lost": [1]})
+def test_of_tracepoints(key, value):
+    assert said({"lost": [1], key: value}, TRACEPOINTS) == ({} if key == "lost" else {"lost": [1]})
 
 
 @given(st.dictionaries(st.sampled_from(list(GOOD)), json_values))

@@ -27,7 +27,7 @@ COMMANDS = {
     "events --where": ["--where", "size > 1"],
     "sql": ["select 1"],
     "console": [],
-    "kernel": [],
+    "tracepoints": [],
     "diff": ["GOOD"],
     "export --perfetto": ["-o", "OUT.pftrace"],
     "export --chrome": ["-o", "OUT.json"],
@@ -141,7 +141,7 @@ def test_every_command_says_the_same(tmp_path, good, what):
 def test_every_command_tells_of_a_cut_end(tmp_path, good):
     (tmp_path / "cut.arrows").write_bytes((good / "stream.arrows").read_bytes()[:-1500])
     for command in COMMANDS:
-        if command != "kernel":  # it has no second table
+        if command != "tracepoints":  # it has no second table
             status, said = run(command, tmp_path / "cut.arrows", good, tmp_path)
             assert (status, said.count("ends within a batch")) == (status if command == "diff" else 0, 1), command
 

@@ -52,7 +52,7 @@ def test_the_files_of_a_live_run_are_left_alone(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["boot.arrows", "boot.ring"]
 
 
-@pytest.mark.parametrize("name", ["boot.arrows", "boot.ring", "boot.kernel.arrows"])
+@pytest.mark.parametrize("name", ["boot.arrows", "boot.ring", "boot.tracepoints.arrows"])
 def test_what_is_no_file_was_left_by_no_run(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(TraceError, match="is not a regular file"):

@@ -9,10 +9,10 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fakes.kernelfakes import RAN, ROWS, STORY
-from tests.fakes.kernelfakes import record as record_kernel
 from tests.fakes.smallboot import exits_of_a_boot
 from tests.fakes.tracefakes import exit_
+from tests.fakes.tracepointfakes import RAN, ROWS, STORY
+from tests.fakes.tracepointfakes import record as record_tracepoints
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e'\"&\x00\x1b[31m"
 
@@ -70,12 +70,12 @@ def test_a_hang_is_in_kvm_run_to_its_end(record, page):
     assert "0.001 s 3.00 s 1 100 ns (the end of the run)" in text
 
 
-def test_the_kernel_s_own_events(tmp_path, page, record):
+def test_tracepoints(tmp_path, page, record):
     path = record([ROWS], summary=RAN)
-    assert "The kernel's own events" not in Reader(page(path)).text
-    record_kernel(path, STORY)
+    assert "Tracepoints" not in Reader(page(path)).text
+    record_tracepoints(path, STORY)
     text = Reader(page(path)).text
-    for expected in ("The kernel's own events", "0 20 ns 30 ns 320 ns 630 ns 200 ns 300 ns 100 ns", "ioio 1 0 1",
+    for expected in ("Tracepoints", "0 20 ns 30 ns 320 ns 630 ns 200 ns 300 ns 100 ns", "ioio 1 0 1",
                      "kvm_page_fault 0x0 to 0x1fffff 1", "kvm_cpuid 0"):  # fmt: skip
         assert expected in text
 

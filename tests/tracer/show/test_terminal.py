@@ -41,7 +41,7 @@ COMMANDS = [
     ["sql", "FILE", 'select line as "\x1b[2J[bold]" from console'],
     ["diff", "FILE", "FILE"],
     ["diff", "FILE", "OTHER"],
-    ["kernel"],
+    ["tracepoints"],
     ["sql", "FILE", "select \x1b[2J"],
     ["events", "--where", "device == '\x1b[2J'"],
     ["report", "-o", "/none/\x1b[2J"],

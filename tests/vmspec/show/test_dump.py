@@ -46,7 +46,7 @@ def test_a_spec_is_shown_as_people_write_it():
         "[trace]",
         "rip = true",
         'full = "wait"',
-        "kernel = false",
+        "tracepoints = false",
         "ring = 65536",
         "",
         "[expect]",

@@ -1,4 +1,4 @@
-"""The kernel's own events of tiny guests on the host's KVM, and hosts that do not give them."""
+"""Tracepoints of tiny guests on the host's KVM, and hosts that do not give them."""
 
 import os
 import signal
@@ -14,9 +14,9 @@ import tracer
 from runner.kvm.errors import HostError
 from runner.native._native import ffi, lib
 from runner.recording.tracepoints import formats, perf
-from runner.recording.tracepoints.perf import KernelEvents
+from runner.recording.tracepoints.perf import Tracepoints
 from runner.session.session import run
-from tracer.read.kernelfile import KernelTable
+from tracer.read.tracepointfile import TracepointTable
 from vmspec.trace.tracepoints import EVENTS
 
 pytestmark = pytest.mark.kvm
@@ -45,13 +45,13 @@ def tracefs():
 
 @pytest.fixture
 def given_events(tracefs):
-    """Skips where this host gives no kernel events."""
+    """Skips where this host gives no tracepoints."""
     try:
-        events = KernelEvents()
+        events = Tracepoints()
         events.open([threading.get_native_id()])
         events.close()
     except HostError as error:
-        pytest.skip(f"no kernel events here: {error}")
+        pytest.skip(f"no tracepoints here: {error}")
 
 
 @pytest.fixture
@@ -63,40 +63,40 @@ def no_tracefs(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("given_events")
 class TestGiven:
     def test_the_kernels_returns_to_userspace_are_the_rows(self, run_guest):
-        trace = tracer.load(run_guest(THREE, trace={"kernel": "required"}).trace)
-        events = trace.kernel.table.to_pylist()
+        trace = tracer.load(run_guest(THREE, trace={"tracepoints": "required"}).trace)
+        events = trace.tracepoints.table.to_pylist()
         assert reasons(events) == ["io", "io", "io", "hlt"] == trace.table["reason"].to_pylist()
 
     def test_a_return_is_just_before_its_row(self, run_guest):
-        trace = tracer.load(run_guest(THREE, trace={"kernel": True}).trace)
-        returns = [row["t"] for row in trace.kernel.table.to_pylist() if row["event"] == "kvm_userspace_exit"]
+        trace = tracer.load(run_guest(THREE, trace={"tracepoints": True}).trace)
+        returns = [row["t"] for row in trace.tracepoints.table.to_pylist() if row["event"] == "kvm_userspace_exit"]
         rows = trace.table.to_pylist()
         bounds = zip([0, *(row["t_entry"] for row in rows)], returns, (row["t_exit"] for row in rows), strict=False)
         assert [before < t < after for before, t, after in bounds] == [True] * 4
 
     def test_the_file_is_complete_and_in_order(self, run_guest):
-        kernel = tracer.load(run_guest(THREE, trace={"kernel": True}).trace).kernel
-        times = kernel.table["t"].to_pylist()
-        assert (kernel.complete, kernel.lost, kernel.summary["rows"], times) == (True, [0], len(times), sorted(times))
+        table = tracer.load(run_guest(THREE, trace={"tracepoints": True}).trace).tracepoints
+        times = table.table["t"].to_pylist()
+        assert (table.complete, table.lost, table.summary["rows"], times) == (True, [0], len(times), sorted(times))
 
     def test_every_vcpu_has_its_events(self, run_guest):
-        trace = tracer.load(run_guest(THREE, vm={"vcpus": 3}, trace={"kernel": True}).trace)
-        events = trace.kernel.table.to_pylist()
+        trace = tracer.load(run_guest(THREE, vm={"vcpus": 3}, trace={"tracepoints": True}).trace)
+        events = trace.tracepoints.table.to_pylist()
         each = [reasons([row for row in events if row["vcpu"] == vcpu]) for vcpu in range(3)]
         assert each == [["io", "io", "io", "hlt"]] * 3
 
     def test_nothing_is_left(self, run_guest, descriptors, tmp_path):
-        run_guest(THREE, trace={"kernel": True})  # imports open what stays open
+        run_guest(THREE, trace={"tracepoints": True})  # imports open what stays open
         before = descriptors()
-        run_guest(THREE, trace={"kernel": True})
+        run_guest(THREE, trace={"tracepoints": True})
         files = sorted(path.name for path in tmp_path.glob("guest*.arrow*"))
-        assert (descriptors(), files) == (before, ["guest.arrow", "guest.kernel.arrow"])
+        assert (descriptors(), files) == (before, ["guest.arrow", "guest.tracepoints.arrow"])
 
     def test_nothing_is_switched_on_for_others(self, write_spec, tmp_path):
         """While it runs and after a kill; and what the killed run recorded can be had."""
-        spec = write_spec(FLOOD, trace={"kernel": "required"})
+        spec = write_spec(FLOOD, trace={"tracepoints": "required"})
         process = subprocess.Popen([sys.executable, "-m", "runner.cli", spec], cwd=ROOT, stderr=subprocess.PIPE)
-        stream = tmp_path / "guest.kernel.arrows"
+        stream = tmp_path / "guest.tracepoints.arrows"
         end = time.monotonic() + 20
         while not (stream.exists() and stream.stat().st_size > 1 << 20):
             assert time.monotonic() < end
@@ -106,22 +106,22 @@ class TestGiven:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert (during, enabled()) == (set(), set())
-        kernel = KernelTable(stream)
-        recovered = tracer.load(tracer.recover(tmp_path / "guest.arrow").path).kernel
-        assert (kernel.complete, kernel.table.num_rows > 0) == (False, True)
-        assert (recovered.complete, recovered.table.equals(kernel.table)) == (False, True)
+        table = TracepointTable(stream)
+        recovered = tracer.load(tracer.recover(tmp_path / "guest.arrow").path).tracepoints
+        assert (table.complete, table.table.num_rows > 0) == (False, True)
+        assert (recovered.complete, recovered.table.equals(table.table)) == (False, True)
 
     def test_an_old_table_of_another_run_is_not_taken(self, run_guest):
-        run_guest(THREE, trace={"kernel": True})
-        assert tracer.load(run_guest(THREE).trace).kernel is None
+        run_guest(THREE, trace={"tracepoints": True})
+        assert tracer.load(run_guest(THREE).trace).tracepoints is None
 
     def test_a_full_ring_loses_events_and_stops_nobody(self, run_guest, monkeypatch):
         """No event comes after the lost ones, so the kernel puts no record of them into the ring."""
         monkeypatch.setattr(perf, "RING", 4096)
-        monkeypatch.setattr(KernelEvents, "wait", lambda self, seconds: lib.perf_wait(ffi.NULL, 0, self._event, -1))
-        result = run_guest(f"b9 00 20 e6 80 e2 fc {HLT}", trace={"kernel": True})  # 8,192 exits
-        kernel = tracer.load(result.trace).kernel
-        assert (result.kind, result.counters["io"], kernel.lost[0] > 8192) == ("halt", 8192, True)
+        monkeypatch.setattr(Tracepoints, "wait", lambda self, seconds: lib.perf_wait(ffi.NULL, 0, self._event, -1))
+        result = run_guest(f"b9 00 20 e6 80 e2 fc {HLT}", trace={"tracepoints": True})  # 8,192 exits
+        table = tracer.load(result.trace).tracepoints
+        assert (result.kind, result.counters["io"], table.lost[0] > 8192) == ("halt", 8192, True)
         assert [note for note in result.notes if "events were lost" in note]
 
     def test_without_rights(self, write_spec, tmp_path):
@@ -129,17 +129,17 @@ class TestGiven:
         if os.geteuid() != 0:
             pytest.skip("needs root to become another user")
         script = (
-            "import os, threading\nfrom runner.recording.tracepoints.perf import KernelEvents\n"
+            "import os, threading\nfrom runner.recording.tracepoints.perf import Tracepoints\n"
             "from runner.kvm.errors import HostError\n"
             "os.setgid(65534); os.setuid(65534)\n"
-            "try: KernelEvents().open([threading.get_native_id()])\n"
+            "try: Tracepoints().open([threading.get_native_id()])\n"
             "except HostError as error: print(error)"
         )
         done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
         assert "CAP_PERFMON" in done.stdout, done.stderr
 
     def test_perf_refuses(self):
-        events = KernelEvents()
+        events = Tracepoints()
         with pytest.raises(HostError, match="perf_event_open of kvm_entry: No such process"):
             events.open([(1 << 22) + 1])
         events.close()
@@ -153,27 +153,27 @@ def enabled():
 @pytest.mark.usefixtures("no_tracefs")
 class TestNotGiven:
     def test_required_is_the_hosts_fault(self, run_guest, tmp_path):
-        with pytest.raises(HostError, match=r"trace\.kernel requires, cannot be had: tracefs is not mounted: as root"):
-            run_guest(HLT, trace={"kernel": "required"})
+        with pytest.raises(HostError, match=r'trace\.tracepoints = "required", but tracefs is not mounted: as root'):
+            run_guest(HLT, trace={"tracepoints": "required"})
         assert list(tmp_path.glob("guest.*")) == [tmp_path / "guest.toml"]
 
     def test_else_it_is_said_and_the_guest_runs(self, write_spec):
         said = []
-        result = run(write_spec(HLT, trace={"kernel": True}), notice=said.append)
-        assert (result.kind, tracer.load(result.trace).kernel) == ("halt", None)
-        assert "the kernel's events are not recorded (trace.kernel): tracefs is not mounted" in said[0]
+        result = run(write_spec(HLT, trace={"tracepoints": True}), notice=said.append)
+        assert (result.kind, tracer.load(result.trace).tracepoints) == ("halt", None)
+        assert "tracepoints are not recorded (trace.tracepoints): tracefs is not mounted" in said[0]
 
     def test_without_a_trace_nothing_is_asked(self, write_spec):
-        assert run(write_spec(HLT, trace={"kernel": "required"}), record=False).kind == "halt"
+        assert run(write_spec(HLT, trace={"tracepoints": "required"}), record=False).kind == "halt"
 
 
 def test_required_fails_when_the_events_cannot_be_opened(run_guest, monkeypatch, tmp_path, given_events):
     def refuse(self, threads):
         raise HostError(perf.refused("kvm_entry", 1))
 
-    monkeypatch.setattr(KernelEvents, "open", refuse)
+    monkeypatch.setattr(Tracepoints, "open", refuse)
     with pytest.raises(HostError, match=r"kernel\.perf_event_paranoid=-1"):
-        run_guest(HLT, trace={"kernel": "required"})
+        run_guest(HLT, trace={"tracepoints": "required"})
     assert list(tmp_path.glob("guest.*")) == [tmp_path / "guest.toml"]
 
 
@@ -181,9 +181,9 @@ def test_the_guest_runs_when_the_events_cannot_be_opened(write_spec, monkeypatch
     def refuse(self, threads):
         raise HostError(perf.refused("kvm_entry", 24))
 
-    monkeypatch.setattr(KernelEvents, "open", refuse)
+    monkeypatch.setattr(Tracepoints, "open", refuse)
     said = []
-    result = run(write_spec(HLT, trace={"kernel": True}), notice=said.append)
+    result = run(write_spec(HLT, trace={"tracepoints": True}), notice=said.append)
     assert (result.kind, "ulimit -n" in said[0]) == ("halt", True)
 
 
@@ -191,7 +191,7 @@ def test_vmrun_ends_with_3(write_spec):
     """In a mount namespace with nothing at tracefs' place."""
     script = 'umount -l /sys/kernel/tracing 2>/dev/null; umount -l /sys/kernel/debug 2>/dev/null; exec "$@"'
     command = ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-m", "runner.cli"]
-    spec = write_spec(HLT, trace={"kernel": "required"})
+    spec = write_spec(HLT, trace={"tracepoints": "required"})
     done = subprocess.run([*command, spec], cwd=ROOT, capture_output=True, text=True, check=False)
     if "unshare" in done.stderr:
         pytest.skip(f"no mount namespace here: {done.stderr.strip()}")

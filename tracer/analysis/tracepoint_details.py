@@ -1,4 +1,4 @@
-"""What the kernel's own events were about: MSRs, CPUID leaves, ports, memory, interrupts, by name.
+"""What tracepoints were about: MSRs, CPUID leaves, ports, memory, interrupts, by name.
 
 The fields are those of the kernel's tracepoints (arch/x86/kvm/trace.h), as ``vmspec.trace.tracepoints`` places them.
 """
@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tracer.analysis.kernel_spans import kernel_of
 from tracer.analysis.tables import schema
+from tracer.analysis.tracepoint_spans import tracepoints_of
 from tracer.decode import name
 from tracer.decode.cpuid import WITH_SUBLEAVES, leaf_name
 from tracer.decode.msr import msr_name
@@ -91,12 +91,12 @@ def details_schema() -> Any:
 
 def by_detail(trace: Trace) -> Any:
     """The events of :data:`DETAILS` by what they were about, the most frequent first: a ``pyarrow.Table`` of
-    :func:`details_schema`. Raises TraceError for a trace without kernel events."""
+    :func:`details_schema`. Raises TraceError for a trace without tracepoints."""
     import pyarrow as pa
 
     counts: Counter[tuple[str, int, int]] = Counter()
     others: Counter[str] = Counter()
-    for batch in kernel_of(trace).batches(["event", "info1", "a", "b"]):
+    for batch in tracepoints_of(trace).batches(["event", "info1", "a", "b"]):
         for event, detail in DETAILS.items():
             counts.update(_counted(batch, event, detail))
         if len(counts) > KEPT:

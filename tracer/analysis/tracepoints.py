@@ -1,4 +1,4 @@
-"""The kernel's own events in tables: by exit reason as ``perf kvm stat`` has it, by tracepoint, and beside the other
+"""KVM's tracepoints in tables: by exit reason as ``perf kvm stat`` has it, by tracepoint, and beside the other
 counts of the same exits."""
 
 import math
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracer.analysis.account import Account
-from tracer.analysis.kernel_spans import CAME, EXIT, LOST, OPEN, ROW, START, USERSPACE, kernel_of, spans
 from tracer.analysis.tables import schema, table
+from tracer.analysis.tracepoint_spans import CAME, EXIT, LOST, OPEN, ROW, START, USERSPACE, spans, tracepoints_of
 from tracer.read.reader import Trace
 
-# Of a vCPU: the account of time, with what it has as KVM_RUN in four: waiting, guest, kernel, halted.
+# Of a vCPU: the account of time, with what it has as KVM_RUN in four: waiting, guest, kvm, halted.
 TIME = (
     ("vcpu", "uint16", "", "index of the vCPU"),
     ("start_ns", "int64", "ns", "from time 0 to the vCPU's first KVM_RUN"),
@@ -22,8 +22,8 @@ TIME = (
         "from there to the first kvm_entry: of a processor that waits to be started, this wait",
     ),
     ("guest_ns", "int64", "ns", "in the guest: from each kvm_entry to the next kvm_exit"),
-    ("kernel_ns", "int64", "ns", "in the kernel: from each kvm_exit to the kvm_entry after it, less halted and vmm"),
-    ("halted_ns", "int64", "ns", "in the kernel for an hlt, from its kvm_exit to the kvm_entry after it"),
+    ("kvm_ns", "int64", "ns", "in KVM: from each kvm_exit to the kvm_entry after it, less halted and vmm"),
+    ("halted_ns", "int64", "ns", "in KVM for an hlt, from its kvm_exit to the kvm_entry after it"),
     ("vmm_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
     ("stopped_ns", "int64", "ns", "from the vCPU's stop to the run's end"),
     ("guest_share", "double", "share", "guest_ns as a share of the length of the run"),
@@ -31,7 +31,7 @@ TIME = (
 
 
 def schemas() -> dict[str, Any]:
-    """The schemas of the tables of this module, by the names that `vmtrace kernel` gives them."""
+    """The schemas of the tables of this module, by the names that `vmtrace tracepoints` gives them."""
     return {
         "reasons": reasons_schema(),
         "time": time_schema(),
@@ -47,7 +47,7 @@ def reasons_schema() -> Any:
         (
             ("exit", "string", "", "the processor's exit"),
             ("exits", "int64", "", "exits of the guest"),
-            ("kernel", "int64", "", "of them, handled by the kernel alone (interrupted ones among them)"),
+            ("kvm", "int64", "", "of them, handled by KVM alone (interrupted ones among them)"),
             ("user", "int64", "", "of them, that came to userspace"),
             (
                 "share",
@@ -71,7 +71,7 @@ def times_schema() -> Any:
     return schema(
         (
             ("exit", "string", "", "the processor's exit"),
-            ("handled", "string", "", "kernel, userspace, interrupted, open or lost: see HANDLED"),
+            ("handled", "string", "", "kvm, userspace, interrupted, open or lost: see HANDLED"),
             ("exits", "int64", "", "how many"),
             ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry; of an open one to the vCPU's stop"),
             ("vmm_ns", "int64", "ns", "part of total_ns: with the VMM"),
@@ -153,7 +153,7 @@ def by_handling(sums: Any) -> Any:
 
 
 def time_schema() -> Any:
-    """The schema of :func:`time_by_vcpu`: where each vCPU's time went; start, waiting, guest, kernel, halted, vmm and
+    """The schema of :func:`time_by_vcpu`: where each vCPU's time went; start, waiting, guest, kvm, halted, vmm and
     stopped add up to the length of the run."""
     return schema(TIME)
 
@@ -167,7 +167,7 @@ def time_by_vcpu(sums: Any, times: Account) -> Any:
         vcpu, handled = row["vcpu"], row["handled"]
         lasts[vcpu] = max(lasts.get(vcpu, 0), row["last"])
         halted = row["exit"] == "hlt" and handled != CAME
-        kind = "waiting" if handled == START else "halted" if halted else "kernel"
+        kind = "waiting" if handled == START else "halted" if halted else "kvm"
         found.setdefault(vcpu, Counter())[kind] += row["total"] - row["vmm"]
     exits = sums is not None and any(handled != START for handled in sums["handled"].to_pylist())
     rows = []
@@ -176,7 +176,7 @@ def time_by_vcpu(sums: Any, times: Account) -> Any:
         later = max(lasts.get(vcpu, 0) - life.stop, 0)
         spent = found.get(vcpu) or Counter(waiting=life.kvm_run_ns)
         guest = life.kvm_run_ns + later - spent.total()
-        parts = spent["waiting"], guest, spent["kernel"], spent["halted"], life.handling_ns
+        parts = spent["waiting"], guest, spent["kvm"], spent["halted"], life.handling_ns
         whole = max(life.end, life.stop + later)
         stopped = whole - life.stop - later
         rows.append((vcpu, life.start_ns, *parts, stopped, guest / whole if whole else None))
@@ -198,8 +198,8 @@ def by_reason(times: Any) -> Any:
 
     found: dict[str, dict[str, Any]] = {}
     for row in times.to_pylist():
-        to = found.setdefault(row["exit"], dict.fromkeys(("exits", "kernel", "user", "total_ns", "vmm_ns"), 0))
-        to["user" if row["handled"] == CAME else "kernel"] += row["exits"]
+        to = found.setdefault(row["exit"], dict.fromkeys(("exits", "kvm", "user", "total_ns", "vmm_ns"), 0))
+        to["user" if row["handled"] == CAME else "kvm"] += row["exits"]
         for name in ("exits", "total_ns", "vmm_ns"):
             to[name] += row[name]
     time = sum(row["total_ns"] for row in found.values())
@@ -211,9 +211,9 @@ def by_event(trace: Trace) -> Any:
     """The events by tracepoint, the most frequent first; those that were on and never came too."""
     import pyarrow as pa
 
-    kernel = kernel_of(trace)
+    table = tracepoints_of(trace)
     found: dict[str, list[int]] = {}
-    for batch in kernel.batches(["t", "event"]):
+    for batch in table.batches(["t", "event"]):
         part = pa.table({"event": batch["event"].cast(pa.utf8()), "t": batch["t"]}).group_by("event")
         for row in part.aggregate([("t", "count"), ("t", "min"), ("t", "max")]).to_pylist():
             count, first, last = found.get(row["event"], [0, row["t_min"], row["t_max"]])
@@ -222,7 +222,7 @@ def by_event(trace: Trace) -> Any:
     rows: list[dict[str, Any]] = [
         {"event": name, "events": n, "first_ns": first, "last_ns": last} for name, (n, first, last) in counted
     ]
-    never = [name for name in sorted(kernel.events) if name not in found]
+    never = [name for name in sorted(table.events) if name not in found]
     rows += [{"event": name, "events": 0, "first_ns": None, "last_ns": None} for name in never]
     return pa.Table.from_pylist(rows, events_schema())
 
@@ -232,9 +232,9 @@ def by_vcpu(trace: Trace) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kernel, closing = kernel_of(trace), trace.summary or {}
+    table, closing = tracepoints_of(trace), trace.summary or {}
     counts: dict[int, dict[str, int]] = {}
-    for batch in kernel.batches(["vcpu", "event", "a"]):
+    for batch in table.batches(["vcpu", "event", "a"]):
         failed = pc.not_equal(batch["a"], pa.scalar(0, pa.uint64()))
         event = batch["event"].cast(pa.utf8())
         kind = pc.if_else(pc.and_(pc.equal(event, USERSPACE), failed), "error", event)
@@ -242,12 +242,12 @@ def by_vcpu(trace: Trace) -> Any:
     for batch in trace.batches(["vcpu"]):
         _count(counts, pa.table({"vcpu": batch["vcpu"], "kind": pa.repeat(ROW, batch.num_rows)}))
     rows = []
-    for vcpu in range(max([*counts, len(kernel.lost) - 1], default=-1) + 1):
+    for vcpu in range(max([*counts, len(table.lost) - 1], default=-1) + 1):
         seen = counts.get(vcpu, {})
         rows.append({
             "vcpu": vcpu, "kvm_exit": seen.get(EXIT, 0), "exits": _kvm(closing, vcpu, "exits"),
             "returns": seen.get(USERSPACE, 0), "rows": seen.get(ROW, 0), "errors": seen.get("error", 0),
-            "interrupted": _of(closing.get("interrupted"), vcpu), "lost": _of(kernel.lost, vcpu) or 0,
+            "interrupted": _of(closing.get("interrupted"), vcpu), "lost": _of(table.lost, vcpu) or 0,
         })  # fmt: skip
     return pa.Table.from_pylist(rows, vcpus_schema())
 
@@ -288,14 +288,14 @@ def _kvm(closing: Mapping[str, Any], vcpu: int, name: str) -> int | None:
 def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
     """Sentences: what is missing, how the three counts that :func:`by_vcpu` gave agree, and how the spans that
     :func:`by_handling` gave."""
-    kernel = kernel_of(trace)
+    table = tracepoints_of(trace)
     vcpus = counts.to_pylist()
     found = []
-    if not kernel.complete:
-        found.append("The kernel's events are not complete: the run goes on, or was killed.")
+    if not table.complete:
+        found.append("The tracepoints are not complete: the run goes on, or was killed.")
     if lost := sum(row["lost"] for row in vcpus):
         found.append(f"{lost:,} events were lost, their rings were full: counts are too low, spans may be missing.")
-    if unknown := (kernel.summary or {}).get("unknown"):
+    if unknown := (table.summary or {}).get("unknown"):
         found.append(f"{unknown} records were not as the kernel's formats say, and are left out.")
     exits, counted = sum(row["kvm_exit"] for row in vcpus), [row["exits"] for row in vcpus]
     returns, rows = sum(row["returns"] for row in vcpus), sum(row["rows"] for row in vcpus)
@@ -308,7 +308,7 @@ def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
     ends = _counted(times, (OPEN, LOST))
     if ends[OPEN]:
         found.append(
-            f"{ends[OPEN]:,} of the kvm_exit that the kernel handled had no kvm_entry after it: its time goes to the "
+            f"{ends[OPEN]:,} of the kvm_exit that KVM handled had no kvm_entry after it: its time goes to the "
             "vCPU's stop."
         )
     if ends[LOST]:

@@ -1,4 +1,4 @@
-"""The kernel's own events joined with the exits: what the kernel handled itself, and what came to userspace.
+"""Tracepoints joined with the exits: what KVM handled itself, and what came to userspace.
 
 A *span* is what follows one exit of the guest: from its kvm_exit to the kvm_entry after it, on one vCPU. The rows of
 the trace whose t_exit lies in the span are how it came to userspace; several where KVM's emulator returns more than
@@ -13,8 +13,8 @@ from typing import Any
 from tracer.analysis.account import Account, Life, account
 from tracer.analysis.tables import schema
 from tracer.format.errors import TraceError
-from tracer.read.kernelfile import KernelTable
 from tracer.read.reader import Trace
+from tracer.read.tracepointfile import TracepointTable
 
 ENTRY, EXIT, USERSPACE = "kvm_entry", "kvm_exit", "kvm_userspace_exit"
 ROW = "row"  # an exit of the trace, in the stream of events
@@ -22,14 +22,14 @@ WANTED = ["vcpu", "t", "event", "reason", "exit", "rip", "a"]
 
 # How a span was handled.
 START = "start"
-KERNEL, CAME, INTERRUPTED, OPEN, LOST = "kernel", "userspace", "interrupted", "open", "lost"
+KVM, CAME, INTERRUPTED, OPEN, LOST = "kvm", "userspace", "interrupted", "open", "lost"
 HANDLED = {
     START: "no exit: from the vCPU's first KVM_RUN to the first kvm_entry",
-    KERNEL: "by the kernel alone",
+    KVM: "by KVM alone",
     CAME: "by userspace: it has at least one row of the trace",
-    INTERRUPTED: "by the kernel, and a signal interrupted KVM_RUN before the guest went on",
-    OPEN: "by the kernel, and the guest was not entered again",
-    LOST: "by the kernel, and its kvm_entry was lost: another kvm_exit followed",
+    INTERRUPTED: "by KVM, and a signal interrupted KVM_RUN before the guest went on",
+    OPEN: "by KVM, and the guest was not entered again",
+    LOST: "by KVM, and its kvm_entry was lost: another kvm_exit followed",
 }
 
 
@@ -47,20 +47,21 @@ def spans_schema() -> Any:
             ),
             ("exit", "string", "", "the processor's exit, by name; its number where none is known; start: -"),
             ("rip", "uint64", "address", "guest RIP at the exit"),
-            ("handled", "string", "", "start, kernel, userspace, interrupted, open, lost: see HANDLED"),
+            ("handled", "string", "", "start, kvm, userspace, interrupted, open, lost: see HANDLED"),
             ("rows", "int64", "", "rows of the trace in it"),
             ("user_ns", "int64", "ns", "time with the VMM: the rows' t_entry - t_exit"),
         )
     )
 
 
-def kernel_of(trace: Trace) -> KernelTable:
+def tracepoints_of(trace: Trace) -> TracepointTable:
     """The trace's second table. Raises TraceError where there is none."""
-    if trace.kernel is None:
+    if trace.tracepoints is None:
         raise TraceError(
-            f"{trace.path} has no kernel events: record them with trace.kernel = true (vmrun --set trace.kernel=true)"
+            f"{trace.path} has no tracepoints: record them with trace.tracepoints = true "
+            "(vmrun --set trace.tracepoints=true)"
         )
-    return trace.kernel
+    return trace.tracepoints
 
 
 def spans(trace: Trace, times: Account | None = None) -> Iterator[Any]:
@@ -104,7 +105,7 @@ def _merged(trace: Trace) -> Iterator[Any]:
 
     rows = trace.batches(["vcpu", "t_exit", "t_entry"])
     waiting = _rows(next(rows, None))
-    for batch in kernel_of(trace).batches(WANTED):
+    for batch in tracepoints_of(trace).batches(WANTED):
         events = _events(batch)
         until = pc.max(events["t"])
         while waiting is not None and waiting.num_rows and pc.less_equal(waiting["t"][-1], until).as_py():
@@ -195,10 +196,10 @@ def _grouped(table: Any, last: bool) -> tuple[Any, Any]:
     unfinished = pa.repeat(LOST, found.num_rows) if final is None else pc.if_else(final, OPEN, LOST)
     came = pc.greater(pc.add(found["rows_sum"], found["came_sum"]), 0)
     cases = pc.make_struct(before, came, pc.invert(entered), pc.greater(found["errors_sum"], 0))
-    handled = pc.case_when(cases, START, CAME, unfinished, INTERRUPTED, KERNEL)
+    handled = pc.case_when(cases, START, CAME, unfinished, INTERRUPTED, KVM)
     # Without a kvm_entry it ends with what is known to be in it: its events, and its rows' handling.
     until = pc.coalesce(found["entry_min"], pc.max_element_wise(found["t_max"], found["left_max"]))
-    ends = pc.case_when(pc.make_struct(before, entered), START, KERNEL, unfinished)
+    ends = pc.case_when(pc.make_struct(before, entered), START, KVM, unfinished)
     result = pa.table(
         [found["vcpu_first"], found["t_first"], until, pc.if_else(before, "-", found["exit_first"]),
          found["rip_first"], handled, found["rows_sum"], found["user_sum"]],

@@ -1,9 +1,9 @@
-"""The kernel's own events of a run, made by hand, and their table."""
+"""Tracepoints of a run, made by hand, and their table."""
 
 import struct
 
 from tests.fakes.tracefakes import METADATA, exit_
-from tracer.read.kernelfile import KernelRecorder
+from tracer.read.tracepointfile import TracepointRecorder
 from vmspec.trace.tracepoints import COLUMNS, EVENTS, EXIT_NAMES
 
 NAMES = list(EVENTS)
@@ -45,7 +45,7 @@ class Source:
 
 
 def record(path, *drains, lost=(0,), **summary):
-    recorder = KernelRecorder(path, Source(*drains), lambda: {"vmrun.clock": METADATA["vmrun.clock"]}, NAMES)
+    recorder = TracepointRecorder(path, Source(*drains), lambda: {"vmrun.clock": METADATA["vmrun.clock"]}, NAMES)
     recorder.start()
     while recorder._source.drains:
         pass

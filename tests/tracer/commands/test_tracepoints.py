@@ -3,33 +3,34 @@
 import shutil
 from pathlib import Path
 
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
-from tests.fakes.kernelfakes import NAMES, RAN, ROWS, STORY, Source, event, record, vmexit
 from tests.fakes.tracefakes import MUTATIONS, exit_, mutations, record_all
+from tests.fakes.tracepointfakes import NAMES, RAN, ROWS, STORY, Source, event, record, vmexit
 from tracer.analysis.account import account
-from tracer.analysis.kernel import by_event, by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
-from tracer.analysis.kernel_details import by_detail
-from tracer.analysis.kernel_spans import spans
+from tracer.analysis.tracepoint_details import by_detail
+from tracer.analysis.tracepoint_spans import spans
+from tracer.analysis.tracepoints import by_event, by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 from tracer.cli import main
 from tracer.commands.columns import schemas
 from tracer.format.errors import TraceError
-from tracer.read.kernelfile import KernelRecorder, KernelTable
+from tracer.read.tracepointfile import TracepointRecorder, TracepointTable
 from vmspec.trace.record import FLAGS
 from vmspec.trace.tracepoints import COLUMNS, EVENTS
 
 
 @pytest.fixture
 def make(tmp_path):
-    """A trace of exits (records of each vCPU) and kernel events (lists, one for each batch)."""
+    """A trace of exits (records of each vCPU) and tracepoints (lists, one for each batch)."""
 
-    def made(exits, *drains, summary=None, **kernel):
+    def made(exits, *drains, summary=None, **table):
         path = tmp_path / "t.arrow"
         record_all(path, exits, summary=summary)
-        record(path, *drains, **kernel)
+        record(path, *drains, **table)
         return tracer.load(path)
 
     return made
@@ -46,7 +47,7 @@ def test_the_story(make):
     ]
     assert found == [
         (20, 50, "-", "start", 0, 0),
-        (100, 130, "npf", "kernel", 0, 0),
+        (100, 130, "npf", "kvm", 0, 0),
         (200, 600, "ioio", "userspace", 1, 300),
         (700, 900, "hlt", "interrupted", 0, 0),
         (1000, 1500, "msr", "open", 0, 0),
@@ -64,7 +65,7 @@ def test_vcpus_are_apart(make):
     trace = make([ROWS, [exit_(226, 526)]], both[:7], both[7:])
     found = told(trace)
     assert [[row["handled"] for row in found if row["vcpu"] == vcpu] for vcpu in (0, 1)] == [
-        ["start", "kernel", "userspace", "interrupted", "open"]
+        ["start", "kvm", "userspace", "interrupted", "open"]
     ] * 2
 
 
@@ -96,16 +97,14 @@ def test_times_by_exit(make):
     events = [vmexit(100), event(110, "entry"), vmexit(200), event(230, "entry")]
     [row] = by_handling(summed(make([[exit_(1, 2)]], events))).to_pylist()
     assert row == {
-        "exit": "npf", "handled": "kernel", "exits": 2, "total_ns": 40, "vmm_ns": 0, "mean_ns": 20.0, "min_ns": 10,
+        "exit": "npf", "handled": "kvm", "exits": 2, "total_ns": 40, "vmm_ns": 0, "mean_ns": 20.0, "min_ns": 10,
         "max_ns": 30, "sd_ns": 10.0,
     }  # fmt: skip
 
 
 def test_reasons(make):
     rows = by_reason(by_handling(summed(make([ROWS], STORY, summary=RAN)))).to_pylist()
-    assert [
-        (row["exit"], row["exits"], row["kernel"], row["user"], row["total_ns"], row["vmm_ns"]) for row in rows
-    ] == [
+    assert [(row["exit"], row["exits"], row["kvm"], row["user"], row["total_ns"], row["vmm_ns"]) for row in rows] == [
         ("msr", 1, 1, 0, 500, 0),
         ("ioio", 1, 0, 1, 400, 300),
         ("hlt", 1, 1, 0, 200, 0),
@@ -135,12 +134,12 @@ def test_damaged_counters_are_none(make, stats):
 
 def test_the_file_is_in_order_whatever_the_batches(make):
     trace = make([ROWS], STORY[5:], STORY[:5])
-    assert trace.kernel.table["t"].to_pylist() == [values["t"] for values in STORY]
+    assert trace.tracepoints.table["t"].to_pylist() == [values["t"] for values in STORY]
 
 
 def test_what_was_recorded_is_read(make):
     row = make([ROWS], [vmexit(1, "msr", vcpu=0, host_cpu=3, reason=0x7C, rip=9, info1=1, info2=2, a=5, b=1 << 63)])
-    assert row.kernel.table.to_pylist() == [
+    assert row.tracepoints.table.to_pylist() == [
         {"vcpu": 0, "t": 1, "event": "kvm_exit", "host_cpu": 3, "reason": 0x7C, "exit": "msr", "rip": 9, "info1": 1,
          "info2": 2, "a": 5, "b": 1 << 63}
     ]  # fmt: skip
@@ -148,10 +147,10 @@ def test_what_was_recorded_is_read(make):
 
 def test_a_trace_without(tmp_path):
     record_all(tmp_path / "t.arrow", [ROWS])
-    assert tracer.load(tmp_path / "t.arrow").kernel is None
+    assert tracer.load(tmp_path / "t.arrow").tracepoints is None
 
 
-PARTS = ("start_ns", "waiting_ns", "guest_ns", "kernel_ns", "halted_ns", "vmm_ns", "stopped_ns")
+PARTS = ("start_ns", "waiting_ns", "guest_ns", "kvm_ns", "halted_ns", "vmm_ns", "stopped_ns")
 
 
 def times(trace):
@@ -182,11 +181,11 @@ def test_a_last_hlt_that_came_to_userspace_is_handling(make, stats):
     stopped, start, waiting = (100, 20, 30) if stats else (0, 0, 50)
     assert times(trace) == [[start, waiting, 50, 20, 0, 1380, stopped]]
     assert by_reason(by_handling(summed(trace))).to_pylist() == [
-        {"exit": "hlt", "exits": 1, "kernel": 0, "user": 1, "share": 1.0, "total_ns": 1400, "vmm_ns": 1380}
+        {"exit": "hlt", "exits": 1, "kvm": 0, "user": 1, "share": 1.0, "total_ns": 1400, "vmm_ns": 1380}
     ]
 
 
-def test_a_last_hlt_in_the_kernel_is_halted_to_the_stop(make):
+def test_a_last_hlt_in_kvm_is_halted_to_the_stop(make):
     events = [event(50, "entry"), vmexit(100, "hlt"), event(1490, "userspace_exit", a=4)]
     trace = make([[]], events, summary=RAN)
     assert times(trace) == [[20, 30, 50, 0, 1400, 0, 100]]
@@ -231,7 +230,7 @@ def test_the_parts_are_the_whole_and_none_is_negative(tmp_path_factory, data):
     if rows and not entered and data.draw(st.booleans()):
         rows[-1][0]["flags"] |= LAST
     ran = {"start_ns": [start], "stop_ns": [later()], "open_ns": [None], "duration_ns": later()}
-    folder = tmp_path_factory.mktemp("kernel")
+    folder = tmp_path_factory.mktemp("tracepoints")
     record_all(folder / "t.arrow", [rows], summary=ran)
     record(folder / "t.arrow", events)
     for found in times(tracer.load(folder / "t.arrow")):
@@ -272,7 +271,7 @@ def test_what_the_events_were_about(make):
 
 
 def test_a_guest_that_makes_too_many_different_things(make, monkeypatch):
-    monkeypatch.setattr("tracer.analysis.kernel_details.KEPT", 4)
+    monkeypatch.setattr("tracer.analysis.tracepoint_details.KEPT", 4)
     ports = [event(t, "pio", a=0x9000 + port) for t, port in enumerate([1, 1, 1, 2, 2, 3, 4, 5, 6])]
     rows = {row["what"]: row["events"] for row in by_detail(make([ROWS], ports, ports)).to_pylist()}
     assert (rows["0x9001"], rows["(others)"], sum(rows.values())) == (6, 8, 18)
@@ -280,28 +279,29 @@ def test_a_guest_that_makes_too_many_different_things(make, monkeypatch):
 
 def test_the_command_says_how_to_get_them(tmp_path, capsys):
     record_all(tmp_path / "t.arrow", [ROWS])
-    assert (main(["kernel", str(tmp_path / "t.arrow")]), "trace.kernel = true" in capsys.readouterr().err) == (2, True)
+    assert main(["tracepoints", str(tmp_path / "t.arrow")]) == 2
+    assert "trace.tracepoints = true" in capsys.readouterr().err
 
 
 def test_the_command(make, capsys):
-    status = main(["kernel", str(make([ROWS], STORY).path)])
+    status = main(["tracepoints", str(make([ROWS], STORY).path)])
     out = capsys.readouterr().out
     assert (status, [word for word in ("reasons", "times", "vcpus", "events", "ioio") if word not in out]) == (0, [])
 
 
 def test_either_reader_refuses_the_other_table(make):
     trace = make([ROWS], STORY)
-    with pytest.raises(TraceError, match="the kernel's events of a trace"):
-        tracer.load(trace.kernel.path)
-    with pytest.raises(TraceError, match="not a table of the kernel's events"):
-        KernelTable(trace.path)
+    with pytest.raises(TraceError, match="the tracepoints of a trace"):
+        tracer.load(trace.tracepoints.path)
+    with pytest.raises(TraceError, match="not a table of tracepoints"):
+        TracepointTable(trace.path)
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
 def test_a_damaged_file_is_an_error(make, part):
     trace = make([ROWS], STORY)
-    data = trace.kernel.path.read_bytes()
-    path = trace.kernel.path
+    data = trace.tracepoints.path.read_bytes()
+    path = trace.tracepoints.path
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(TraceError):
         told(tracer.load(trace.path))
@@ -309,10 +309,10 @@ def test_a_damaged_file_is_an_error(make, part):
 
 def test_mutated_tables_are_read_or_refused(make):
     trace = make([ROWS], STORY)
-    content = trace.kernel.path.read_bytes()
+    content = trace.tracepoints.path.read_bytes()
     refused = 0
     for mutated in mutations(content, MUTATIONS):
-        trace.kernel.path.write_bytes(mutated)
+        trace.tracepoints.path.write_bytes(mutated)
         try:
             mutant = tracer.load(trace.path)
             told(mutant)
@@ -328,38 +328,72 @@ def test_mutated_tables_are_read_or_refused(make):
 
 
 def test_a_stream_that_cannot_be_written(tmp_path):
-    recorder = KernelRecorder(tmp_path / "absent" / "t.arrow", Source(STORY), dict, NAMES)
+    recorder = TracepointRecorder(tmp_path / "absent" / "t.arrow", Source(STORY), dict, NAMES)
     recorder.start()
-    with pytest.raises(TraceError, match="cannot write the kernel's events"):
+    with pytest.raises(TraceError, match="cannot write the tracepoints"):
         recorder.finish({})
 
 
 def test_what_a_killed_run_left_is_set_aside(tmp_path):
     from tracer.format.paths import set_aside
-    from vmspec.trace.files import kernel_stream_path
+    from vmspec.trace.files import tracepoints_stream_path
 
     path = tmp_path / "t.arrow"
-    kernel_stream_path(path).write_bytes(b"x")
+    tracepoints_stream_path(path).write_bytes(b"x")
     set_aside(path)
-    assert [each.name for each in tmp_path.iterdir()] == ["t.killed.kernel.arrows"]
+    assert [each.name for each in tmp_path.iterdir()] == ["t.killed.tracepoints.arrows"]
+
+
+def formerly(trace):
+    """The table of a trace, as it was written under its former name."""
+    table, path = trace.tracepoints, trace.path.with_suffix(".kernel.arrow")
+    former = {"vmrun.tracepoints.events": "vmrun.kernel.events", "vmrun.tracepoints.formats": "vmrun.kernel.formats"}
+    metadata = {former.get(key, key): value for key, value in table.metadata.items()} | {"vmrun.format": "kernel-1"}
+    schema = table.table.schema.with_metadata(metadata)
+    with pyarrow.ipc.new_file(path, schema) as writer:
+        writer.write_table(table.table.cast(schema))
+    table.path.unlink()
+    return path
+
+
+def test_a_table_of_the_former_name_is_read(make):
+    trace = make([ROWS], STORY)
+    rows = trace.tracepoints.table.to_pylist()
+    formerly(trace)
+    again = tracer.load(trace.path)
+    assert (again.tracepoints.table.to_pylist(), again.tracepoints.events) == (rows, NAMES)
+    with pytest.warns(DeprecationWarning, match=r"now called Trace\.tracepoints"):
+        assert again.kernel is again.tracepoints
+
+
+def test_the_former_command_and_its_table(make, capsys):
+    path = str(make([ROWS], STORY).path)
+    assert main(["kernel", path]) == main(["tracepoints", path]) == 0
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert (first, rest) == ("vmtrace: kernel is now called tracepoints", [])
+    assert main(["export", path, "--csv", "--table", "kernel"]) == 0
+    assert f"{path.removesuffix('.arrow')}.tracepoints.csv: " in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "kernel" not in capsys.readouterr().out.rpartition("COMMAND")[2]
 
 
 def test_a_copied_pair_stays_a_pair(make, tmp_path):
     trace = make([ROWS], STORY)
     shutil.copy(trace.path, tmp_path / "other.arrow")
-    shutil.copy(trace.kernel.path, tmp_path / "other.kernel.arrow")
-    assert tracer.load(tmp_path / "other.arrow").kernel.table.num_rows == len(STORY)
+    shutil.copy(trace.tracepoints.path, tmp_path / "other.tracepoints.arrow")
+    assert tracer.load(tmp_path / "other.arrow").tracepoints.table.num_rows == len(STORY)
 
 
 def test_the_columns_listed_are_those_printed(make, monkeypatch):
     shown = {}
-    monkeypatch.setattr("tracer.commands.kernel.show", lambda tables, *_: shown.update(tables))
-    assert main(["kernel", str(make([ROWS], STORY, summary=RAN).path)]) == 0
-    assert {name: table.schema for name, table in shown.items()} == schemas()["kernel"]
+    monkeypatch.setattr("tracer.commands.tracepoints.show", lambda tables, *_: shown.update(tables))
+    assert main(["tracepoints", str(make([ROWS], STORY, summary=RAN).path)]) == 0
+    assert {name: table.schema for name, table in shown.items()} == schemas()["tracepoints"]
 
 
 def test_the_documentation_has_every_column_and_event():
-    text = (Path(__file__).parents[3] / "docs" / "kernel.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "tracepoints.md").read_text()
     columns = [f"| {column.unit} | {column.doc} |" for column in COLUMNS]
     fields = [f"`{into.names[0]}`" for intos in EVENTS.values() for into in intos if into.slot not in ("reason", "isa")]
     assert [each for each in (*columns, *fields, *(f"| `{name}` |" for name in EVENTS)) if each not in text] == []

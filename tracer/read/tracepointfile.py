@@ -1,7 +1,7 @@
-"""The second table of a trace, the kernel's own events: its schema, its recorder and its reader.
+"""The second table of a trace, KVM's tracepoints: its schema, its recorder and its reader.
 
-``boot.kernel.arrows`` is the stream while running, ``boot.kernel.arrow`` the finished file, as for the trace itself.
-Columns: :data:`vmspec.trace.tracepoints.COLUMNS`.
+``boot.tracepoints.arrows`` is the stream while the machine runs, ``boot.tracepoints.arrow`` the finished file, as for
+the trace itself. Columns: :data:`vmspec.trace.tracepoints.COLUMNS`.
 """
 
 import json
@@ -18,12 +18,14 @@ from tracer.read.metadata import read_json, read_summary
 from tracer.record.rewrite import summary_metadata, write_file
 from tracer.record.stream import StreamWriter
 from vmspec.host.threads import Worker
-from vmspec.trace.files import exists, kernel_path, kernel_stream_path
+from vmspec.trace.files import exists, tracepoint_files, tracepoints_path, tracepoints_stream_path
 from vmspec.trace.tracepoints import COLUMNS, EXIT_NAMES
 
-FORMAT = "kernel-1"  # never that of a trace: a reader of traces refuses this table, and the other way round
-KEY_EVENTS = "vmrun.kernel.events"  # JSON list: names of the tracepoints; a code in `event` is an index into it
-KEY_FORMATS = "vmrun.kernel.formats"  # JSON: the kernel's formats of them
+FORMAT = "tracepoints-1"  # never that of a trace: a reader of traces refuses this table, and the other way round
+KEY_EVENTS = "vmrun.tracepoints.events"  # JSON list: names of the tracepoints; a code in `event` is an index into it
+# The format of before: the same table, with other words in its metadata.
+FORMER = "kernel-1"
+FORMER_KEYS = {"vmrun.kernel.events": KEY_EVENTS, "vmrun.kernel.formats": "vmrun.tracepoints.formats"}
 KEY_CLOCK = "vmrun.clock"
 TIME = "t"  # the column of the order
 
@@ -32,7 +34,7 @@ INTERVAL = 0.5  # seconds between batches of a guest that exits rarely
 WIDTHS = {"event": 1, "exit": 2, "uint16": 2, "int64": 8, "uint64": 8}
 
 
-def kernel_schema(metadata: Mapping[str, str], events: Sequence[str]) -> Any:
+def tracepoint_schema(metadata: Mapping[str, str], events: Sequence[str]) -> Any:
     """The ``pyarrow.Schema`` of the second table: no nulls, units and meanings in the fields' metadata."""
     import pyarrow as pa
 
@@ -49,7 +51,7 @@ def kernel_schema(metadata: Mapping[str, str], events: Sequence[str]) -> Any:
     return pa.schema(fields, metadata={**metadata, KEY_FORMAT: FORMAT, KEY_EVENTS: json.dumps(list(events))})
 
 
-class KernelBuffers:
+class TracepointBuffers:
     """Room for ``rows`` rows, one writable buffer of little-endian values per column; codes: int8, of exit int16."""
 
     def __init__(self, rows: int = ROWS) -> None:
@@ -70,9 +72,16 @@ class KernelBuffers:
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def kernel_names(events: Sequence[str]) -> dict[str, Any]:
+def tracepoint_names(events: Sequence[str]) -> dict[str, Any]:
     """The dictionaries of the table."""
     return {"event": texts(tuple(events)), "exit": texts(EXIT_NAMES)}
+
+
+def _current(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a table in the words of this release."""
+    if metadata.get(KEY_FORMAT) != FORMER:
+        return dict(metadata)
+    return {FORMER_KEYS.get(key, key): value for key, value in metadata.items()} | {KEY_FORMAT: FORMAT}
 
 
 def warm() -> None:
@@ -81,7 +90,7 @@ def warm() -> None:
     import pyarrow  # noqa: F401
 
 
-class KernelSource(Protocol):
+class TracepointSource(Protocol):
     """The kernel's rings, as the recorder sees them."""
 
     def wait(self, seconds: float) -> None:
@@ -93,22 +102,22 @@ class KernelSource(Protocol):
     def tick(self) -> None:
         """Events until now may be drained."""
 
-    def drain(self, buffers: KernelBuffers) -> int:
+    def drain(self, buffers: TracepointBuffers) -> int:
         """The next events of all vCPUs; returns how many."""
 
 
-class KernelRecorder:
+class TracepointRecorder:
     """Writes a source's events to the stream beside ``path`` (the trace's), and at the end to the finished file.
 
     It never stops the guest: what does not fit in the kernel's rings is lost and counted; what cannot be written ends
-    the recording of the kernel's events, which :meth:`finish` says.
+    the recording of tracepoints, which :meth:`finish` says.
     """
 
     def __init__(
-        self, path: Path, source: KernelSource, metadata: Callable[[], Mapping[str, str]], events: Sequence[str]
+        self, path: Path, source: TracepointSource, metadata: Callable[[], Mapping[str, str]], events: Sequence[str]
     ) -> None:
-        self.path = kernel_path(path)
-        self.stream = kernel_stream_path(path)
+        self.path = tracepoints_path(path)
+        self.stream = tracepoints_stream_path(path)
         self.rows = 0
         self._source = source
         self._metadata = metadata
@@ -119,7 +128,7 @@ class KernelRecorder:
         self._names: dict[str, Any] = {}
         self._sealed = False  # the stream is whole, with its summary
         self._written: StreamWriter | None = None
-        self._thread = Worker("kernel-recorder", self._run)
+        self._thread = Worker("tracepoint-recorder", self._run)
 
     def start(self) -> None:
         """Start the thread; see :func:`warm`."""
@@ -142,7 +151,7 @@ class KernelRecorder:
         try:
             if self._failure is not None:
                 raise self._failure
-            closing = KernelBuffers(0).batch(0, self._schema, self._names)
+            closing = TracepointBuffers(0).batch(0, self._schema, self._names)
             assert self._written is not None
             if not self._sealed:
                 self._written.write(closing, summary_metadata(summary))
@@ -153,15 +162,15 @@ class KernelRecorder:
         except Exception as error:
             there = self._written is not None and self._written.there
             kept = f"what was written until then is in {self.stream}" if there else "they are lost"
-            raise TraceError(f"cannot write the kernel's events, {self.path}: {reason(error)}; {kept}") from error
+            raise TraceError(f"cannot write the tracepoints, {self.path}: {reason(error)}; {kept}") from error
         return self.path
 
     def _run(self) -> None:
         try:
-            self._schema = kernel_schema(self._metadata(), self._events)
-            self._names = kernel_names(self._events)
+            self._schema = tracepoint_schema(self._metadata(), self._events)
+            self._names = tracepoint_names(self._events)
             self._written = StreamWriter(self.stream, self._schema)
-            buffers = KernelBuffers()
+            buffers = TracepointBuffers()
             stopping = False
             while not stopping:
                 stopping = self._stopping.is_set()  # before the drain, which then is the last
@@ -179,8 +188,8 @@ class KernelRecorder:
                 self._written.cut()
 
 
-class KernelTable(RowFile):
-    """The kernel's events of a run: rows in the order of t.
+class TracepointTable(RowFile):
+    """The tracepoints of a run: rows in the order of t.
 
     ``events`` are the tracepoints that were on; ``summary`` is what the runner said at the end: ``lost`` (events that
     a ring had no room for, by vCPU), ``unknown`` (records not as the formats say), ``rows`` and ``isa`` (1 VMX, 2 SVM,
@@ -191,20 +200,20 @@ class KernelTable(RowFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.summary = None if self.closing is None else read_summary(path, self.closing, closing.KERNEL)
+        self.summary = None if self.closing is None else read_summary(path, self.closing, closing.TRACEPOINTS)
 
     def _accepted(self, schema: Any) -> Any:
         try:
-            self.metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+            self.metadata = _current({key.decode(): value.decode() for key, value in (schema.metadata or {}).items()})
             self.events: list[str] = read_json(self.metadata.get(KEY_EVENTS, "null"))
         except ValueError as error:
             raise TraceError(f"{self.path}: the metadata is damaged: {error}") from error
         named = isinstance(self.events, list) and all(isinstance(name, str) for name in self.events)
         if self.metadata.get(KEY_FORMAT) != FORMAT or not named:
-            raise TraceError(f"{self.path} is not a table of the kernel's events of format {FORMAT}")
-        expected = kernel_schema(self.metadata, self.events)
+            raise TraceError(f"{self.path} is not a table of tracepoints of format {FORMAT}")
+        expected = tracepoint_schema(self.metadata, self.events)
         if not schema.equals(expected):
-            raise TraceError(f"{self.path} does not have the columns of the kernel's events")
+            raise TraceError(f"{self.path} does not have the columns of the tracepoints")
         return expected
 
     @property
@@ -219,28 +228,36 @@ class KernelTable(RowFile):
         return [number for number in lost if isinstance(number, int)] if isinstance(lost, list) else []
 
 
-def finish_killed(path: Path, output: Path) -> KernelTable | None:
-    """Write the finished table of the kernel's events that a killed run left in its stream beside ``path``, as that of
+def finish_killed(path: Path, output: Path) -> TracepointTable | None:
+    """Write the finished table of the tracepoints that a killed run left in its stream beside ``path``, as that of
     the trace ``output``; None where it left none. Raises TraceError, OSError and ``pyarrow.ArrowException``."""
-    stream = kernel_stream_path(path)
-    if not exists(stream) or not stream.stat().st_size:
+    stream = next(filter(_written, tracepoint_streams(path)), None)
+    if stream is None:
         return None
-    left = KernelTable(stream)
-    schema, names = kernel_schema(left.metadata, left.events), kernel_names(left.events)
-    closing = KernelBuffers(0).batch(0, schema, names)
+    left = TracepointTable(stream)
+    schema, names = tracepoint_schema(left.metadata, left.events), tracepoint_names(left.events)
+    closing = TracepointBuffers(0).batch(0, schema, names)
     summary = left.summary or {"complete": False}
-    write_file(kernel_path(output), left.batches, schema, summary, closing=closing, time=TIME)
+    write_file(tracepoints_path(output), left.batches, schema, summary, closing=closing, time=TIME)
     return left
 
 
-def beside(path: Path, clock: str) -> KernelTable | None:
-    """The kernel's events of the run whose trace is at ``path``, told by the trace's clock; None where there are none.
+def beside(path: Path, clock: str) -> TracepointTable | None:
+    """The tracepoints of the run whose trace is at ``path``, told by the trace's clock; None where there are none.
 
     Raises TraceError where they are damaged.
     """
-    for candidate in (kernel_path(path), kernel_stream_path(path)):
-        if exists(candidate) and candidate.stat().st_size:
-            table = KernelTable(candidate)
-            if table.metadata.get(KEY_CLOCK) == clock:
-                return table
+    for candidate in filter(_written, tracepoint_files(path)):
+        table = TracepointTable(candidate)
+        if table.metadata.get(KEY_CLOCK) == clock:
+            return table
     return None
+
+
+def tracepoint_streams(path: Path) -> tuple[Path, ...]:
+    """The streams in which a killed run may have left its tracepoints, that with the former name last."""
+    return tuple(file for file in tracepoint_files(path) if file.suffix == ".arrows")
+
+
+def _written(file: Path) -> bool:
+    return exists(file) and file.stat().st_size > 0

@@ -1,11 +1,11 @@
-"""The kernel's own events for formats that draw time: what each vCPU did in KVM_RUN, and the events in it."""
+"""Tracepoints for formats that draw time: what each vCPU did in KVM_RUN, and the events in it."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tracer.analysis.account import account
-from tracer.analysis.kernel_details import DETAILS
-from tracer.analysis.kernel_spans import ENTRY, EXIT, START, USERSPACE, spans
+from tracer.analysis.tracepoint_details import DETAILS
+from tracer.analysis.tracepoint_spans import ENTRY, EXIT, START, USERSPACE, spans
 from tracer.format.rowfile import dicts
 from tracer.read.reader import Trace
 
@@ -14,7 +14,7 @@ OWN = ("reason", "rip", "info1", "info2", "a", "b")  # an event's own numbers
 
 
 class Slice(NamedTuple):
-    """A vCPU in the guest, or in the kernel for an exit of the guest, whose name it has."""
+    """A vCPU in the guest, or in KVM for an exit of the guest, whose name it has."""
 
     vcpu: int
     name: str
@@ -34,7 +34,7 @@ class Moment(NamedTuple):
 
 def slices(trace: Trace) -> Iterator[Slice]:
     """Each vCPU from its first KVM_RUN to its stop; of one vCPU in the order of time. None where there is no table."""
-    if trace.kernel is None:
+    if trace.tracepoints is None:
         return
     times = account(trace)
     entered: dict[int, int] = {}
@@ -54,7 +54,7 @@ def slices(trace: Trace) -> Iterator[Slice]:
 
 def moments(trace: Trace) -> Iterator[Moment]:
     """The events that are no slice's end, in the order of time."""
-    for batch in trace.kernel.batches() if trace.kernel is not None else ():
+    for batch in trace.tracepoints.batches() if trace.tracepoints is not None else ():
         for row in dicts(batch):
             if row["event"] not in (ENTRY, EXIT, USERSPACE):
                 yield Moment(row["vcpu"], _told(row), row["t"], {name: row[name] for name in OWN if row[name]})

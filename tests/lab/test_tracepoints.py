@@ -1,4 +1,4 @@
-"""The kernel's own events of a Linux boot beside the trace's rows and KVM's own counters."""
+"""Tracepoints of a Linux boot beside the trace's rows and KVM's own counters."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tracer.analysis.account import account
-from tracer.analysis.kernel import by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
+from tracer.analysis.tracepoints import by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX
 
 pytestmark = pytest.mark.lab
@@ -25,12 +25,12 @@ IN_KVM = {
 
 @pytest.fixture(scope="module", params=["sample", pytest.param("intel", marks=pytest.mark.soak)])
 def run(request, lab):
-    return lab.run(request.param, "kernel-traced")
+    return lab.run(request.param, "tracepoints-traced")
 
 
 @pytest.fixture
 def isa(run):
-    return run.trace.kernel.summary["isa"]
+    return run.trace.tracepoints.summary["isa"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def vcpus(run):
 
 
 def test_nothing_was_lost(run, vcpus):
-    summary = run.trace.kernel.summary
+    summary = run.trace.tracepoints.summary
     assert (run.status, [row["lost"] for row in vcpus], summary["unknown"]) == (0, [0, 0], 0), run.log
 
 
@@ -52,7 +52,7 @@ def test_returns_to_userspace_are_the_rows(vcpus):
 
 
 def test_the_reasons_of_the_returns_are_the_rows(run):
-    events = run.trace.kernel.table.to_pylist()
+    events = run.trace.tracepoints.table.to_pylist()
     returned = Counter(
         (row["vcpu"], row["exit"]) for row in events if row["event"] == "kvm_userspace_exit" and not row["a"]
     )
@@ -71,7 +71,7 @@ def test_every_row_lies_in_the_exit_that_brought_it(run, isa):
 
 def test_what_linux_does_not_come_to_userspace_for(run, isa):
     reasons = {row["exit"]: row for row in by_reason(by_handling(summed(run.trace))).to_pylist()}
-    handled = {name: reasons[name]["kernel"] > 0 for name in IN_KVM[isa]}
+    handled = {name: reasons[name]["kvm"] > 0 for name in IN_KVM[isa]}
     assert (handled, reasons["hlt"]["user"]) == (dict.fromkeys(handled, True), 0)
 
 
@@ -81,7 +81,7 @@ PERF = {"io": "ioio", "interrupt": "intr", "UD excp": "excp_ud", "hypercall": "v
 
 def test_perf_kvm_stat_counts_the_same(lab):
     """It counts an exit when the guest is entered again, so the last one of each vCPU may be missing."""
-    run = lab.run("sample", "kernel-traced")
+    run = lab.run("sample", "tracepoints-traced")
     rows = re.findall(r"^ +(\S[\w ]*?) +(\d+) +[\d.]+% ", run.perf, re.MULTILINE)
     perf = {PERF.get(name, name): int(samples) for name, samples in rows}
     ours = {row["exit"]: row["exits"] for row in by_reason(by_handling(summed(run.trace))).to_pylist()}
@@ -116,5 +116,5 @@ def test_the_reasons_have_the_time_outside_of_the_guest(run):
     whole = account(run.trace)
     sums = summed(run.trace, whole)
     rows = time_by_vcpu(sums, whole).to_pylist()
-    outside = sum(row[part] for row in rows for part in ("kernel_ns", "halted_ns", "vmm_ns"))
+    outside = sum(row[part] for row in rows for part in ("kvm_ns", "halted_ns", "vmm_ns"))
     assert sum(by_reason(by_handling(sums))["total_ns"].to_pylist()) == outside
