@@ -54,14 +54,14 @@ def compare(
         notes.append("The console is compared as lines with their numbers masked; rows are counted without its others.")
     alignments = align(ours_seen, theirs_seen, columns, resync)
     same = all(alignment.same for alignment in alignments.values())
-    tables = {"vcpus": _vcpus(alignments), "differences": _blocks(alignments)}
+    around = hunks(ours_seen, theirs_seen, alignments, columns, context)
+    printed = {vcpu: (_printed(a, lines, ONLY_B), _printed(b, lines, ONLY_A)) for vcpu, lines in around.items()}
+    tables = {"vcpus": _vcpus(alignments, printed), "differences": _blocks(alignments)}
     tables["phases"] = _phases(timeline(a).phases, timeline(b).phases)
     ours, theirs = totals(a), totals(b)
     tables["reasons"] = changes(ours, theirs, ["reason"], every=True)
     tables["devices"] = changes(ours, theirs, ["device"], every=True)
     tables["addresses"] = with_names(changes(ours, theirs, ADDRESS))
-    around = hunks(ours_seen, theirs_seen, alignments, columns, context)
-    printed = {vcpu: (_printed(a, lines, ONLY_B), _printed(b, lines, ONLY_A)) for vcpu, lines in around.items()}
     tables |= {"metadata": metadata(a, b), "rows": rows_table(around)}
     return Difference(same, columns, alignments, around, printed, tables, tuple(notes))
 
@@ -115,6 +115,8 @@ def vcpus_schema() -> Any:
             field("unaligned_a", number, "rows of A after aligning was given up"),
             field("unaligned_b", number, "rows of B after aligning was given up"),
             field("changed_columns", text, "columns that differ in changed rows, each with the number of rows"),
+            field("console_a", text, "the console's line that A had come to at the first of them; null: none"),
+            field("console_b", text, "and B"),
         ]
     )
 
@@ -196,7 +198,7 @@ def _tells_rip(trace: Trace) -> bool:
     return not rows
 
 
-def _vcpus(alignments: Mapping[int, Alignment]) -> Any:
+def _vcpus(alignments: Mapping[int, Alignment], printed: Mapping[int, tuple[str | None, str | None]]) -> Any:
     import pyarrow as pa
 
     rows = []
@@ -204,6 +206,7 @@ def _vcpus(alignments: Mapping[int, Alignment]) -> Any:
         first = found.blocks[0] if found.blocks else None
         unaligned = found.unaligned or (0, 0)
         columns = ", ".join(f"{name} {count:,}" for name, count in found.columns.most_common())
+        console_a, console_b = printed.get(vcpu, (None, None))
         rows.append(
             {
                 "vcpu": vcpu,
@@ -219,6 +222,8 @@ def _vcpus(alignments: Mapping[int, Alignment]) -> Any:
                 "unaligned_a": unaligned[0],
                 "unaligned_b": unaligned[1],
                 "changed_columns": columns,
+                "console_a": console_a,
+                "console_b": console_b,
             }
         )
     return pa.Table.from_pylist(rows, schema=vcpus_schema())

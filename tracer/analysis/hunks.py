@@ -125,6 +125,7 @@ def rows_schema() -> Any:
             field("left_out", number, "instead of one row, so many that are not shown"),
             field("differs", pa.list_(pa.utf8()), "columns that are different in the row's place in the other trace"),
             *(c.with_nullable(True) for c in plain),
+            field("line", pa.utf8(), "with --mask-numbers the console's line, its numbers as #; null: it is no line"),
         ]
     )
 

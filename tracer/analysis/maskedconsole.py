@@ -37,7 +37,7 @@ class MaskedConsole:
         return {line.row: line for line in self._console.lines()}
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
-        """As :meth:`tracer.Trace.batches`."""
+        """As :meth:`tracer.Trace.batches`; with all columns there is one more, ``line``: the masked line or null."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -47,18 +47,18 @@ class MaskedConsole:
         for batch in self.trace.batches(needed):
             own = pc.is_in(batch["device"].cast(pa.utf8()), devices)
             rows = pa.array(range(first, first + batch.num_rows), pa.int64())
+            first += batch.num_rows
             begins = pc.is_in(rows, value_set=pa.array(self._lines, pa.int64()))
             if pc.any(own).as_py() or pc.any(begins).as_py():
-                texts = [self._lines[row].text for row in rows.filter(begins).to_pylist()]
+                texts = [masked(self._lines[row].text) for row in rows.filter(begins).to_pylist()]
                 wanted = pc.or_(begins, pc.invert(own))
-                yield _with_lines(batch, begins, texts).filter(wanted).select(columns or batch.schema.names)
-            else:
-                yield batch.select(columns or batch.schema.names)
-            first += batch.num_rows
+                batch = _with_lines(batch, begins, texts, columns is None).filter(wanted)  # noqa: PLW2901
+            yield batch.select(columns or batch.schema.names)
 
 
-def _with_lines(batch: Any, begins: Any, texts: Sequence[str]) -> Any:
-    """The batch with whole lines for the rows that begin one, and nothing of the write that happened to begin it."""
+def _with_lines(batch: Any, begins: Any, texts: Sequence[str], tell: bool) -> Any:
+    """The batch with whole lines for the rows that begin one, and nothing of the write that happened to begin it; with
+    the column ``line`` where that is to be told."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -69,8 +69,11 @@ def _with_lines(batch: Any, begins: Any, texts: Sequence[str]) -> Any:
             batch = batch.set_column(index, batch.schema.field(index), pc.if_else(begins, zero, batch[name]))
     if "payload" in batch.schema.names:
         index = batch.schema.get_field_index("payload")
-        lines = pa.array([masked(text).encode() for text in texts], pa.binary())
+        lines = pa.array([text.encode() for text in texts], pa.binary())
         batch = batch.set_column(
             index, batch.schema.field(index), pc.replace_with_mask(batch["payload"], begins, lines)
         )
+    if tell:
+        none = pa.nulls(batch.num_rows, pa.utf8())
+        batch = batch.append_column("line", pc.replace_with_mask(none, begins, pa.array(texts, pa.utf8())))
     return batch

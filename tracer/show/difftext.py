@@ -16,6 +16,7 @@ from vmspec.host.streams import WIDEST, columns
 
 WIDTH = 100  # where there is no terminal
 PAYLOAD = 12  # bytes of a payload that are shown
+LINE = 40  # columns of a console's line
 # Cells of a row, and the columns each of them shows.
 CELLS = {
     "reason": ("reason",),
@@ -139,6 +140,8 @@ def _cell(name: str, values: Mapping[str, Any]) -> str:
             return "-"
         case "access":
             return f"{values['direction']} {values['size']}" + (f"x{values['count']}" if values["count"] != 1 else "")
+        case "data" if values.get("line") is not None:
+            return cut(printable(values["line"].expandtabs()), LINE)
         case "data" if values["payload"]:
             payload: bytes = values["payload"]
             return payload[:PAYLOAD].hex() + ("..." if len(payload) > PAYLOAD else "")

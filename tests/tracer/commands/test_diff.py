@@ -286,4 +286,21 @@ def test_numbers_may_differ_in_console_lines(tmp_path, capsys):
     assert main(["diff", "--mask-numbers", files["b"], files["c"]]) == 1
     shown = capsys.readouterr().out
     assert "console of A there: done" in shown
+    assert re.search(r"- +2 .*\[done\].*\n.*\+ +2 .*\[failed\]", shown)
     assert "console of B there: failed" in shown
+
+
+def test_masked_lines_and_the_console_of_each_are_in_json(tmp_path, capsys):
+    files = []
+    for name, end in (("a", "done"), ("b", "failed")):
+        files.append(str(write_trace(tmp_path / f"{name}.arrow", printing(f"[    9.99] boot {name}\n{end} 7\n"))))
+    assert main(["diff", "--mask-numbers", "--json", *files]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["mark"], row["line"]) for row in found["rows"]] == [
+        ("-", "[#.#] boot a"), ("+", "[#.#] boot b"), ("-", "done#"), ("+", "failed#"),
+    ]  # fmt: skip
+    assert [(row["console_a"], row["console_b"]) for row in found["vcpus"]] == [
+        ("[    9.99] boot a", "[    9.99] boot b")
+    ]
+    assert main(["diff", "--json", *files]) == 1
+    assert {row["line"] for row in json.loads(capsys.readouterr().out)["rows"]} == {None}
