@@ -1,5 +1,7 @@
 """From a spec to its plan: the one place where everything a machine is made of is decided."""
 
+from typing import TypeVar
+
 from vmspec import layout
 from vmspec.boot import flat, linux
 from vmspec.image import BzImage, Elf, ImageError, identify, opened
@@ -7,12 +9,17 @@ from vmspec.plan import calls, features, memory_map
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
+from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedTrace, PlannedVM
 from vmspec.schema.problems import Problem, SpecError
+from vmspec.schema.tables import write_model
+from vmspec.schema.value import Model
 from vmspec.spec.models import Spec
 
 MEMORY_MAX = 1 << 52  # physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4)
 VCPUS_MAX = 254  # 8-bit APIC ids, of which 255 means all
 PIT_SPEAKER_DUMMY = 1  # KVM_CREATE_PIT2: KVM answers port 0x61 too, by which Linux reads the timer's output
+
+Settings = TypeVar("Settings", PlannedVM, PlannedCPU, PlannedTrace, PlannedExpect)
 
 
 def plan(spec: Spec) -> Plan:
@@ -42,7 +49,7 @@ def plan(spec: Spec) -> Plan:
     if is_linux:
         placements += _tables(irqchip, any(device.kind == "acpi" for device in devices))
     return Plan(
-        spec=spec,
+        vm=copied(PlannedVM, spec.vm),
         image=start.image,
         protocol=start.protocol,
         cmdline=spec.boot.cmdline,
@@ -57,7 +64,20 @@ def plan(spec: Spec) -> Plan:
         calls=_calls(slots, spec.vm.vcpus, irqchip, pit),
         notes=start.notes,
         files=(*start.files, *symbols),
+        names=tuple(spec.names()),
+        code=spec.boot.code,
+        cpu=copied(PlannedCPU, spec.cpu),
+        trace=copied(PlannedTrace, spec.trace),
+        expect=copied(PlannedExpect, spec.expect),
+        path=spec.path,
+        overrides=spec.overrides,
+        spec=write_model(spec),
     )
+
+
+def copied(settings: type[Settings], model: Model) -> Settings:
+    """The settings that a model of the spec has."""
+    return settings(*(getattr(model, name) for name in settings._fields))
 
 
 def _machine(spec: Spec, problems: list[Problem]) -> None:

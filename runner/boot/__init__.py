@@ -26,8 +26,8 @@ def load(plan: Plan, memory: GuestMemory, images: Images) -> State:
     for placement in plan.placements:
         match placement.name:
             case "code" if placement.path is None:
-                assert plan.spec.boot.code is not None
-                memory.write(placement.address, plan.spec.boot.code)
+                assert plan.code is not None
+                memory.write(placement.address, plan.code)
             case "code" | "kernel" | "initrd":
                 _read(placement, memory, images)
             case "cmdline":

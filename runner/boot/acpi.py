@@ -52,7 +52,7 @@ def build(address: int, plan: Plan) -> bytes:
     dsdt_at = add(dsdt(plan.devices))
     tables = [add(fadt(plan, facs_at, dsdt_at))]
     if plan.irqchip:
-        tables.append(add(madt(plan.spec.vm.vcpus)))
+        tables.append(add(madt(plan.vm.vcpus)))
     # The same twice: small kernels read the older table, which has 32-bit addresses (5.2.7, 5.2.8).
     rsdt_at = add(table(b"RSDT", 1, struct.pack(f"<{len(tables)}I", *tables)))
     xsdt_at = add(table(b"XSDT", 1, struct.pack(f"<{len(tables)}Q", *tables)))

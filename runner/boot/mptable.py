@@ -24,7 +24,7 @@ SIGNATURE, FEATURES = 0x600, 1 << 9 | 1 << 0
 
 def build(address: int, plan: Plan) -> bytes:
     """The floating pointer and the table behind it, to lie at ``address``."""
-    return floating_pointer(address + 16) + table(plan.spec.vm.vcpus, acpi=plan.device("acpi") is not None)
+    return floating_pointer(address + 16) + table(plan.vm.vcpus, acpi=plan.device("acpi") is not None)
 
 
 def floating_pointer(address: int) -> bytes:

@@ -37,5 +37,5 @@ def make(planned: PlannedDevice, board: Board) -> Device:
     """The device model for a planned device of a board. Raises DeviceError."""
     module, name = TABLE[planned.kind]
     cls: Any = getattr(import_module(f"runner.devices.{module}"), name)
-    device: Device = cls.make(planned.model, board)
+    device: Device = cls.make(planned.options, board)
     return device

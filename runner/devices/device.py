@@ -82,8 +82,8 @@ class Device:
     made_from: Mapping[Path, str] = MappingProxyType({})
 
     @classmethod
-    def make(cls, model: Any, board: Board) -> "Device":
-        """The device for a spec's model. Most need nothing of either."""
+    def make(cls, options: Mapping[str, Any], board: Board) -> "Device":
+        """The device for the options of its table in the spec. Most need nothing of either."""
         return cls()
 
     def attach(self, attachment: Attachment) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -13,6 +13,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from runner.devices.device import Board, Device, DeviceError, said
+from vmspec.devices import own
 
 _importing = threading.Lock()  # sys.path and sys.modules belong to the whole process
 
@@ -21,8 +22,8 @@ class Own(Device):
     """Stands in the device table for every class of the user's own."""
 
     @classmethod
-    def make(cls, model: Any, board: Board) -> Device:
-        return load(model, board.directory)
+    def make(cls, options: Mapping[str, Any], board: Board) -> Device:
+        return load(options["class"], options["options"], board.directory)
 
 
 class Source(SourceFileLoader):
@@ -59,13 +60,13 @@ class Neighbours(MetaPathFinder):
         return spec
 
 
-def load(model: Any, directory: Path) -> Device:
-    """Make the device of a ``vmspec.devices.models.Python`` model, for a spec in ``directory``.
+def load(name: str, options: Mapping[str, Any], directory: Path) -> Device:
+    """Make the device of the class ``name``, module:Class, for a spec in ``directory``.
 
     The file is run anew for each device, under a module name of its own, so specs in different directories may use the
     same names. It may import its neighbours while it is loaded. Raises DeviceError.
     """
-    name, path = model.cls, model.module(directory)
+    path = own.module(name, directory)
     class_name = name.partition(":")[2]
     hashes: dict[Path, str] = {}
     if not path.is_file():
@@ -81,7 +82,7 @@ def load(model: Any, directory: Path) -> Device:
         raise DeviceError(f"device class {name}: {class_name} in {path} is not a subclass of runner.devices.Device")
     cls.made_from = hashes
     try:
-        return cls(**model.options)
+        return cls(**options)
     except BaseException as error:
         raise DeviceError(f"device class {name}: {class_name}() failed: {said(error, str(path))}") from error
 

@@ -7,6 +7,7 @@ Left out: daylight saving, the square wave, other time bases than 32.768 kHz, an
 DV bits are kept and have no effect; a time that is set starts at the full second).
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -106,8 +107,8 @@ class RTC(ISADevice):
         self._waiting = False  # a tick has been asked for
 
     @classmethod
-    def make(cls, model: Any, board: Board) -> "RTC":
-        return cls(model.time, board.slots)
+    def make(cls, options: Mapping[str, Any], board: Board) -> "RTC":
+        return cls(options["time"], board.slots)
 
     def _remember(self, sizes: dict[tuple[int, int], int]) -> None:
         for (index, length), size in sizes.items():

@@ -4,20 +4,21 @@ checked, and what was no file then is one now."""
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from runner.devices import DeviceError
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.spec import fileuse
-from vmspec.spec.fileuse import Use
-from vmspec.spec.models import Spec
+from vmspec.spec.fileuse import Named, Use
 
 
 class Files:
-    """What devices read and write. A file with another use in the run is refused before it is written to."""
+    """What devices read and write. A file with another use in the run, whose files ``names`` has, is refused before it
+    is written to."""
 
-    def __init__(self, spec: Spec) -> None:
-        self._spec = spec
+    def __init__(self, names: Iterable[Named]) -> None:
+        self._names = names
         self._uses: list[Use] | None = None
         self._open: list[int] = []
 
@@ -53,7 +54,7 @@ class Files:
         if use.identity is None:
             return
         if self._uses is None:
-            self._uses = list(self._spec.uses())
+            self._uses = list(fileuse.uses(self._names))
         # What its path led to when the spec was read does not count any more.
         self._uses = [*(other for other in self._uses if other.where != use.where), use]
         for where, message in fileuse.conflicts(self._uses):

@@ -3,8 +3,6 @@
 import threading
 from pathlib import Path
 
-from attrs import evolve
-
 from runner import boot
 from runner.boot import Images
 from runner.kvm.errors import HostError
@@ -13,7 +11,6 @@ from runner.x86.state import State
 from vmspec.host.threads import Worker
 from vmspec.plan.plan import Plan
 from vmspec.schema.units import format_size
-from vmspec.spec.models import Boot
 
 
 class Loader(Worker):
@@ -26,7 +23,7 @@ class Loader(Worker):
             self.memory = GuestMemory(plan.slots)
         except OSError as error:
             self.images.close()
-            size = format_size(plan.spec.vm.memory)
+            size = format_size(plan.vm.memory)
             raise HostError(
                 f"the host cannot map {size} of guest RAM: {error.strerror}; lower vm.memory, or raise ulimit -v"
             ) from error
@@ -49,7 +46,7 @@ class Loader(Worker):
             self._error = error
         finally:
             self._loaded.set()
-        if self._error is None and self._plan.spec.trace.path is not None:
+        if self._error is None and self._plan.trace.path is not None:
             self.images.hash()
 
     def state(self) -> State:
@@ -65,10 +62,9 @@ class Loader(Worker):
         self.wait()
         return self.images.hashes()
 
-    def boot(self) -> Boot:
-        """The spec's table with paths that lead to the files as they were opened, for their symbols."""
-        kernel, symbols = self.images.reopened("kernel"), self.images.reopened("symbols")
-        return evolve(self._plan.spec.boot, kernel=kernel, symbols=symbols)
+    def symbols(self) -> list[Path]:
+        """The files that have the guest's symbols, as they were opened, the better one first."""
+        return [path for name in ("symbols", "kernel") if (path := self.images.reopened(name)) is not None]
 
     def close(self) -> None:
         """Wait for the thread, unmap the memory and close the files."""

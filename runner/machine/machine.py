@@ -132,7 +132,7 @@ class Machine:
 
     def _cpuid(self, index: int) -> list[CpuidEntry]:
         deadline = self.plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0
-        return for_vcpu(self.cpuid, index, self.plan.spec.vm.vcpus, self.plan.spec.cpu, tsc_deadline=deadline)
+        return for_vcpu(self.cpuid, index, self.plan.vm.vcpus, self.plan.cpu, tsc_deadline=deadline)
 
     def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[int], Any]) -> None:
         """Make the plan's devices and connect them; ``output`` gives what each, by its index, prints to."""
@@ -187,7 +187,7 @@ class Machine:
         the run is to be interrupted; it is looked at four times a second, and when :attr:`event` is written to."""
         self._rings = rings
         handle_kicks()
-        rip = self.plan.spec.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
+        rip = self.plan.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
         if rip:
             for vcpu in self.vcpus:
                 vcpu.sync_registers()

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from vmspec.spec.models import CRASHES, Expect
+from vmspec.plan.settings import PlannedExpect
+from vmspec.trace.ends import CRASHES
 
 # Exit statuses of vmrun.
 OK, UNMET, WRONG, HOST, CRASHED, TIMED_OUT, UNRECORDED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
@@ -42,7 +43,7 @@ class Result(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def unmet(expect: Expect, ending: Ending, missing: list[str], unwanted: list[str]) -> tuple[str, ...]:
+def unmet(expect: PlannedExpect, ending: Ending, missing: list[str], unwanted: list[str]) -> tuple[str, ...]:
     """The expectations that this end does not meet, each as a sentence."""
     failures = [f"the console never showed {text!r}" for text in missing]
     failures += [f"the console showed {text!r}" for text in unwanted]
@@ -53,7 +54,7 @@ def unmet(expect: Expect, ending: Ending, missing: list[str], unwanted: list[str
     return tuple(failures)
 
 
-def status(expect: Expect, ending: Ending, failures: tuple[str, ...]) -> int:
+def status(expect: PlannedExpect, ending: Ending, failures: tuple[str, ...]) -> int:
     """The exit status of a run that ended this way. What went wrong comes before what was expected."""
     expected = ending.kind in expect.exit
     match ending.kind:

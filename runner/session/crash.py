@@ -106,7 +106,7 @@ def code_lines(machine: Machine, thread: VcpuThread, registers: Registers) -> It
         yield f"at {address:#x}: {code.hex(' ')}" + (f"   {instruction}" if instruction else "")
     else:
         yield f"at {address:#x}: no mapped RAM"
-    if name := symbol_at(machine.loader.boot(), general["rip"]):
+    if name := symbol_at(machine.loader.symbols(), general["rip"]):
         yield f"in {name}"
 
 

@@ -33,7 +33,7 @@ class Recording:
     ) -> None:
         self.trace: Path | None = None  # once it is complete
         self.notes: list[str] = []
-        self._spec = plan.spec.trace
+        self._spec = plan.trace
         self._machine = machine
         self._devices = [device.name for device in plan.devices]
         self._notice, self._failed = notice, failed
@@ -41,7 +41,7 @@ class Recording:
         self._tracepoints: Tracepoints | None = None
         self._tracepoint_recorder: TracepointRecorder | None = None
         self._watched = False
-        self.rings = self._open_rings(plan.spec.vm.vcpus)
+        self.rings = self._open_rings(plan.vm.vcpus)
 
     def _open_rings(self, vcpus: int) -> Rings:
         trace = self._spec

@@ -9,8 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
-
 from runner import signals
 from runner.backends.terminal import HELP, Input, Raw
 from runner.devices import Board, DeviceError, make
@@ -24,7 +22,8 @@ from vmspec.document import Document
 from vmspec.host.threads import ThreadError
 from vmspec.plan.plan import Plan
 from vmspec.planner import plan as make_plan
-from vmspec.spec.models import CRASHES, ENDS, Spec
+from vmspec.spec.models import Spec
+from vmspec.trace.ends import CRASHES, ENDS
 from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
 
@@ -68,7 +67,7 @@ def run(
     else:
         plan = Document.open(Path(spec), overrides).plan()
     if not record:
-        plan = plan._replace(spec=evolve(plan.spec, trace=evolve(plan.spec.trace, path=None)))
+        plan = plan.unrecorded()
     return Session(plan, input, output, notice, stop or threading.Event()).run()
 
 
@@ -85,17 +84,16 @@ class Session:
     ) -> None:
         self.plan = plan
         self.stop = stop
-        self.spec = plan.spec
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
         self.machine: Machine
         self.recording: Recording
-        expect = self.spec.expect
+        expect = plan.expect
         self.console = Console(Watch(expect.console, expect.absent), self._console_failed)
         self.inputs: list[Input] = []
         self.outputs: list[Output] = []
         self.standard: Output | None = None  # the one of "stdout"
-        self.files = Files(self.spec)
+        self.files = Files(plan.names)
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
@@ -134,7 +132,7 @@ class Session:
         stack.callback(self.recording.close)
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
-        board = Board(self.spec.path.parent if self.spec.path else Path.cwd(), self.plan.slots)
+        board = Board(self.plan.directory, self.plan.slots)
         with signals.impatient(), insisting():  # what a device's author wrote
             self.machine.attach(
                 lambda planned: make(planned, board),
@@ -152,7 +150,7 @@ class Session:
         return self._finish(ending, {"start": stats, "end": self.machine.stats()})
 
     def _run_guest(self) -> Ending:
-        timeout = self.spec.vm.timeout / 1e9 if self.spec.vm.timeout else math.inf
+        timeout = self.plan.vm.timeout / 1e9 if self.plan.vm.timeout else math.inf
         rings, watch = self.recording.rings, self.recording.watch
         with signals.telling(self.machine.event):
             return self.machine.run(rings, self._started, timeout, watch, self._asked)
@@ -169,7 +167,7 @@ class Session:
             output.close()
 
     def _sink(self, index: int) -> Output | None:
-        match getattr(self.plan.devices[index].model, "output", "stdout"):
+        match self.plan.devices[index].options.get("output", "stdout"):
             case "stdout":
                 if self.output is not None:
                     self.files.standard("standard output", self.output, writes=True)
@@ -183,7 +181,7 @@ class Session:
         raw = Raw(-1)
         for index, planned in enumerate(self.plan.devices):
             fd: int | None
-            match getattr(planned.model, "input", "none"):
+            match planned.options.get("input", "none"):
                 case "none":
                     continue
                 case "stdin":
@@ -240,8 +238,8 @@ class Session:
             ending = console_ending(self.console.failure)  # of what was still to be written when the guest ended
         report, report_path = self._report(ending)
         self.recording.rings.ended()
-        failures = unmet(self.spec.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
-        code = status(self.spec.expect, ending, failures)
+        failures = unmet(self.plan.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
+        code = status(self.plan.expect, ending, failures)
         summary = {
             "result": {"kind": ending.kind, "status": code},
             "stats": stats,
@@ -252,7 +250,7 @@ class Session:
             self.recording.finish(summary)
         except TraceError as error:
             ending = Ending("trace-failed", detail=str(error))
-            code = status(self.spec.expect, ending, failures)
+            code = status(self.plan.expect, ending, failures)
         return Result(
             kind=ending.kind,
             status=code,
@@ -269,7 +267,7 @@ class Session:
 
     def _report(self, ending: Ending) -> tuple[str, Path | None]:
         """The crash report and where it was saved, where the guest crashed."""
-        if ending.kind not in CRASHES or ending.kind in self.spec.expect.exit or self.machine.last is None:
+        if ending.kind not in CRASHES or ending.kind in self.plan.expect.exit or self.machine.last is None:
             return "", None
         from runner.session import crash
 
@@ -278,10 +276,10 @@ class Session:
         except Exception as error:  # what a guest leaves behind may be anything; its trace is finished all the same
             self.notes.append(f"no crash report could be made: {error!r}")
             return "", None
-        if self.spec.trace.path is None:
+        if self.plan.trace.path is None:
             return report, None
         try:
-            return report, crash.save(report, crash_path(self.spec.trace.path))
+            return report, crash.save(report, crash_path(self.plan.trace.path))
         except OSError as error:
             self.notes.append(f"the crash report could not be saved: {error}")
             return report, None

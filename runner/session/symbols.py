@@ -1,15 +1,15 @@
 """Names for guest addresses in the crash report."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from vmspec.image.source import ImageError
 from vmspec.image.symbols import read
-from vmspec.spec.models import Boot
 
 
-def symbol_at(boot: Boot, address: int) -> str | None:
-    """``name+0x12`` of the symbol at or before an address, from ``boot.symbols`` or the kernel's own symbols."""
-    for path in (boot.symbols, boot.kernel):
-        if path is None:
-            continue
+def symbol_at(files: Iterable[Path], address: int) -> str | None:
+    """``name+0x12`` of the symbol at or before an address, from the first of the files that has one."""
+    for path in files:
         try:
             found = read(path).at(address)
         except ImageError:

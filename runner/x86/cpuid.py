@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vmspec.plan.features import FEATURES
-from vmspec.spec.models import CPU
+from vmspec.plan.settings import PlannedCPU
 
 SIGNIFICANT_INDEX = 1 << 0  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX: the entry answers for its index only
 AMD = (0x68747541, 0x6F677948)  # EBX of leaf 0: "Auth", "Hygo"
@@ -54,7 +54,9 @@ def completed(supported: list[CpuidEntry], host: Callable[[int], tuple[int, int,
     return entries
 
 
-def for_vcpu(supported: list[CpuidEntry], vcpu: int, vcpus: int, cpu: CPU, *, tsc_deadline: bool) -> list[CpuidEntry]:
+def for_vcpu(
+    supported: list[CpuidEntry], vcpu: int, vcpus: int, cpu: PlannedCPU, *, tsc_deadline: bool
+) -> list[CpuidEntry]:
     """The entries for vCPU ``vcpu`` of ``vcpus``; ``tsc_deadline``: the host has KVM_CAP_TSC_DEADLINE_TIMER."""
     leaf0 = next((entry for entry in supported if entry.function == 0), None)
     highest = leaf0.eax if leaf0 else 0

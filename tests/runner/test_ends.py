@@ -337,7 +337,7 @@ def test_input_that_a_device_fails_to_take(method):
             return 1
 
     failures = []
-    buses = Buses([PlannedDevice("python0", "python", None, (Range("port", 0x80, 1),))], HostClock(), failures.append)
+    buses = Buses([PlannedDevice("python0", "python", {}, (Range("port", 0x80, 1),))], HostClock(), failures.append)
     buses.devices.append(Failing())
     buses.room(0)
     buses.receive(0, b"x")

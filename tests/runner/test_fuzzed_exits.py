@@ -16,6 +16,7 @@ from runner.recording.rings import Rings
 from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Range, Serial
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
+from vmspec.plan.resources import options
 
 KINDS = {"serial": Serial, "i8042": I8042, "rtc": RTC, "acpi": ACPI, "debug-port": DebugPort, "post-port": PostPort,
          "debug-exit": DebugExit}  # fmt: skip
@@ -52,14 +53,14 @@ def planned_devices():
     models = [Serial(com=com) for com in (1, 2, 3, 4)]
     models += [kind() for name, kind in KINDS.items() if name != "serial"]
     names = {kind: name for name, kind in KINDS.items()}
-    devices = [PlannedDevice(f"d{n}", names[type(m)], m, m.ranges(), m.irq) for n, m in enumerate(models)]
+    devices = [PlannedDevice(f"d{n}", names[type(m)], options(m), m.ranges(), m.irq) for n, m in enumerate(models)]
     for ranges in (
         (Range("port", 0x300, 5),),
         (Range("port", 0x305, 3),),
         (Range("mmio", MEMORY, 13), Range("mmio", MEMORY + 0x1000, 7)),
         (Range("mmio", MEMORY + 13, 4096 - 13),),
     ):
-        devices.append(PlannedDevice(f"d{len(devices)}", "registers", None, ranges))
+        devices.append(PlannedDevice(f"d{len(devices)}", "registers", {}, ranges))
     return devices
 
 
@@ -76,7 +77,7 @@ def machine(tmp_path, failures):
     board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),))
     for index, device in enumerate(planned):
         end = max(claim.start + claim.size for claim in device.ranges)
-        made = make(device, board) if device.model else Registers(end - device.ranges[0].start)
+        made = make(device, board) if device.kind in KINDS else Registers(end - device.ranges[0].start)
         buses.devices.append(made)
         made.attach(Attachment(
             bus=buses.end_of(index), irq=Line(), msi=Line, memory=None, output=len, clock=HostClock(),

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from vmspec.devices.models import ACPI, I8042, KINDS, RTC, DebugExit, DebugPort, Device, PostPort, Python, Serial
 from vmspec.schema.guest_values import REGISTERS
-from vmspec.spec.models import CPU, ENDS, VM, Boot, Expect, Spec, Trace
+from vmspec.spec.models import CPU, VM, Boot, Expect, Spec, Trace
+from vmspec.trace.ends import ENDS
 
 WORD = (1 << 64) - 1
 

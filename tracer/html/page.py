@@ -18,7 +18,7 @@ from tracer.html.tables import Symbols, described
 from tracer.read.metadata import read_json
 from tracer.show.output import duration
 from vmspec.host.printable import printable
-from vmspec.spec.models import CRASHES
+from vmspec.trace.ends import CRASHES
 
 SHORT = 10**8  # ns; of a shorter run times are told to the microsecond
 

@@ -8,11 +8,12 @@ interrupt or None. How the device behaves is the runner's matter. A new device i
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from attrs import field, frozen
 
 from vmspec import layout
+from vmspec.devices.ranges import Range
 from vmspec.schema.guest_values import ClassName, Options
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import Model, key
@@ -21,14 +22,6 @@ from vmspec.schema.values import Address, Choice, File, Integer, Moment, Span
 PORTS = 0x10000
 # Guest-physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4).
 ADDRESSES = 1 << 52
-
-
-class Range(NamedTuple):
-    """A bus range that a device claims: space is "port" or "mmio"."""
-
-    space: str
-    start: int
-    size: int
 
 
 class DeviceModel(Model):
@@ -160,10 +153,6 @@ class Python(DeviceModel):
     )
     irq: int | None = field(default=None, metadata=key(Integer(0, layout.IOAPIC_PINS - 1), "ISA interrupt"))
     options: dict[str, object] = field(factory=dict, metadata=key(Options(), "keyword arguments of the class"))
-
-    def module(self, directory: Path) -> Path:
-        """The file of the class, for a spec in ``directory``."""
-        return directory.joinpath(*self.cls.partition(":")[0].split(".")).with_suffix(".py")
 
     def ranges(self) -> tuple[Range, ...]:
         if self.port is not None:

@@ -6,13 +6,16 @@ sizes bytes.
 Named tuples: their classes are made anew at every start of the program, in a fifth of the time of attrs classes.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from vmspec.devices.models import Device, Range
+from vmspec.devices.ranges import Range
 from vmspec.image.source import Version
 from vmspec.plan.calls import Call, Slot
-from vmspec.spec.models import Spec
+from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedTrace, PlannedVM
+from vmspec.spec.fileuse import Named
 
 
 class Region(NamedTuple):
@@ -49,11 +52,12 @@ class Placement(NamedTuple):
 
 
 class PlannedDevice(NamedTuple):
-    """A device with its place on the buses. Its index in ``Plan.devices`` is its code in the trace."""
+    """A device with its place on the buses. Its index in ``Plan.devices`` is its code in the trace. ``options`` are the
+    other keys of its table, with their defaults; paths are absolute, arrays lists."""
 
     name: str  # kind and number: serial0
     kind: str
-    model: Device
+    options: Mapping[str, Any]
     ranges: tuple[Range, ...] = ()
     irq: int | None = None  # ISA IRQ = GSI
 
@@ -88,9 +92,9 @@ class Start(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All that is decided before the machine exists."""
+    """All that is decided before the machine exists. Plain data: the runner needs nothing else of the spec."""
 
-    spec: Spec
+    vm: PlannedVM
     image: str  # "flat" | "bzimage" | "vmlinux" (a bzImage that is unpacked is "bzimage" with protocol "elf64")
     protocol: str  # "flat" | "linux64" | "linux32" | "elf64"
     cmdline: str
@@ -105,6 +109,25 @@ class Plan(NamedTuple):
     calls: tuple[Call, ...]
     notes: tuple[str, ...] = ()  # what was decided that the spec did not ask for, in sentences
     files: tuple[PlannedFile, ...] = ()
+    names: tuple[Named, ...] = ()  # every file that a run uses
+    code: bytes | None = None  # a flat guest's, where the spec itself has it
+    cpu: PlannedCPU = PlannedCPU()
+    trace: PlannedTrace = PlannedTrace()
+    expect: PlannedExpect = PlannedExpect()
+    path: Path | None = None  # the spec's file
+    overrides: tuple[str, ...] = ()
+    spec: Mapping[str, Any] = MappingProxyType({})  # the spec as a TOML table, for people: nothing is decided by it
+
+    @property
+    def directory(self) -> Path:
+        """Where the files beside the spec are."""
+        return self.path.parent if self.path else Path.cwd()
+
+    def unrecorded(self) -> "Plan":
+        """The plan of the same run that is not recorded."""
+        spec = {**self.spec, "trace": {key: value for key, value in self.spec["trace"].items() if key != "path"}}
+        names = tuple(name for name in self.names if not name.recording)
+        return self._replace(spec=spec, names=names, trace=self.trace._replace(path=None))
 
     def placement(self, name: str) -> Placement | None:
         """The first placement of a name, or None."""

@@ -1,8 +1,6 @@
 """Devices on the buses: their names, ranges and interrupts, and every claim that collides with another."""
 
-from typing import NamedTuple
-
-from attrs import fields
+from typing import Any, NamedTuple
 
 from vmspec import layout
 from vmspec.devices.models import KINDS, Device
@@ -10,6 +8,7 @@ from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
 from vmspec.schema.problems import Problem
+from vmspec.schema.value import keys
 from vmspec.spec.models import Spec
 
 NAMES = {model: kind for kind, model in KINDS.items()}
@@ -49,7 +48,7 @@ def devices(
         number = counts.setdefault(kind, 0)
         counts[kind] += 1
         dash = "-" if kind[-1].isdigit() else ""
-        device = PlannedDevice(f"{kind}{dash}{number}", kind, model, model.ranges(), model.irq)
+        device = PlannedDevice(f"{kind}{dash}{number}", kind, options(model), model.ranges(), model.irq)
         planned.append(device)
         for claim in _claims(device, f"device[{index}]"):
             if problem := _outside(claim):
@@ -58,6 +57,16 @@ def devices(
                 claims.append(claim)
     problems += _collisions(claims)
     return tuple(planned)
+
+
+def options(model: Device) -> dict[str, Any]:
+    """The keys of a device's table and their values, those too that say where it is on the buses."""
+    return {name: plain(getattr(model, field.name)) for name, field in keys(type(model)).items()}
+
+
+def plain(value: Any) -> Any:
+    """A value without tuples."""
+    return [plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
@@ -75,18 +84,17 @@ def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
 
 def _claims(device: PlannedDevice, path: str) -> list[Claim]:
     claims = [
-        Claim(device.name, claim.space, claim.start, claim.size, path + _key(device.model, claim.space))
+        Claim(device.name, claim.space, claim.start, claim.size, path + _key(device, claim.space))
         for claim in device.ranges
     ]
     if device.irq is not None:
-        claims.append(Claim(device.name, "irq", device.irq, 1, path + _key(device.model, "irq")))
+        claims.append(Claim(device.name, "irq", device.irq, 1, path + _key(device, "irq")))
     return claims
 
 
-def _key(model: Device, space: str) -> str:
-    """The key of a model that decides about a range: its own, or COM number, or none (a fixed place)."""
-    names = {field.name for field in fields(type(model))}
-    return next((f".{name}" for name in (space, "com") if name in names), "")
+def _key(device: PlannedDevice, space: str) -> str:
+    """The key of a device that decides about a range: its own, or COM number, or none (a fixed place)."""
+    return next((f".{name}" for name in (space, "com") if name in device.options), "")
 
 
 def _outside(claim: Claim) -> Problem | None:

@@ -1,20 +1,28 @@
 """The resolved spec as TOML."""
 
-from vmspec.schema.tables import write_model
-from vmspec.spec.models import Spec
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmspec.spec.models import Spec
 
 
-def dumps(spec: Spec, *, ascii: bool = False) -> str:
-    """The spec with its defaults and absolute paths, as TOML that reads back to an equal spec.
+def dumps(spec: "Spec", *, ascii: bool = False) -> str:
+    """The spec with its defaults and absolute paths, as TOML that reads back to an equal spec; see :func:`toml`."""
+    from vmspec.schema.tables import write_model
+
+    return toml(write_model(spec), ascii=ascii)
+
+
+def toml(table: Mapping[str, Any], *, ascii: bool = False) -> str:
+    """The spec that a TOML table stands for, as text.
 
     What could act on a terminal stands in it as an escape; with ``ascii`` all that is not ASCII does.
     """
     import tomli_w  # only what is shown needs it
 
-    table = write_model(spec)
-    devices = table.pop("device", [])
-    text = tomli_w.dumps(table)
-    for device in devices:
+    text = tomli_w.dumps({name: value for name, value in table.items() if name != "device"})
+    for device in table.get("device", []):
         # tomli_w would write short tables of an array in one line each; as people write devices, each has a header.
         # Tables within, such as [device.options], belong to the element before them.
         text += "\n[" + tomli_w.dumps({"device": device}).replace("[device]", "[device]]", 1)

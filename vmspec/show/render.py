@@ -4,17 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import fields
-
-from vmspec.devices.models import Range
+from vmspec.devices.ranges import Range
 from vmspec.host.pathtext import to_text
 from vmspec.host.printable import printable
 from vmspec.plan import calls
 from vmspec.plan.calls import Call, Ioctl
 from vmspec.plan.plan import Entry, Plan, PlannedDevice
-from vmspec.schema.tables import write_model
 from vmspec.schema.units import format_size
-from vmspec.schema.value import Model
 
 WIDTH = 100
 
@@ -29,8 +25,7 @@ PROTOCOLS = {
 
 def as_dict(plan: Plan) -> dict[str, Any]:
     """The plan as a JSON object, once times are made strings; the spec is in TOML's shape."""
-    rest = {name: _plain(value) for name, value in plan._asdict().items() if name not in ("spec", "files")}
-    return {"spec": write_model(plan.spec), "overrides": list(plan.spec.overrides), **rest}
+    return {name: _plain(value) for name, value in plan._asdict().items()}
 
 
 def _plain(value: Any) -> Any:
@@ -45,12 +40,12 @@ def _plain(value: Any) -> Any:
             return said | _plain(cast(Any, call)._asdict())
         case tuple() if hasattr(value, "_asdict"):
             return _plain(value._asdict())
+        case bytes():
+            return value.hex(" ")
         case dict():
             return {name: _plain(part) for name, part in value.items()}
         case tuple() | list():
             return [_plain(part) for part in value]
-        case Model():
-            return {field.name: _plain(getattr(value, field.name)) for field in fields(cast(Any, type(value)))}
         case Path():
             return to_text(value)
         case _:
@@ -90,7 +85,7 @@ def text(plan: Plan) -> str:
 
 
 def _machine(plan: Plan) -> list[str]:
-    vm = plan.spec.vm
+    vm = plan.vm
     chips = [name for name, there in (("interrupt controllers", plan.irqchip), ("timer (PIT)", plan.pit)) if there]
     return _table(
         (
@@ -105,7 +100,7 @@ def _machine(plan: Plan) -> list[str]:
 
 
 def _recorded(plan: Plan) -> str:
-    path = plan.spec.trace.path
+    path = plan.trace.path
     return "nothing (to record: trace.path, or vmrun --trace FILE)" if path is None else str(path)
 
 
@@ -149,7 +144,7 @@ def _interrupt(device: PlannedDevice, irqchip: bool) -> str:
 
 
 def _cpuid(plan: Plan) -> list[str]:
-    cpu = plan.spec.cpu
+    cpu = plan.cpu
     policy = f"{cpu.model}: what KVM supports on the host"
     return _wrap(f"{policy}, less {', '.join(cpu.disable)}" if cpu.disable else policy)
 

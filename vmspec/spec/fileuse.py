@@ -12,9 +12,18 @@ Identity = tuple[int | str, ...]
 STREAM = "stream"
 
 
+class Named(NamedTuple):
+    """A file that a spec names: ``where`` is how a person points at it (``boot.kernel``, ``this spec``). A
+    ``recording`` stands for all of its files."""
+
+    where: str
+    path: Path
+    writes: bool = False
+    recording: bool = False
+
+
 class Use(NamedTuple):
-    """One use of a file: ``where`` is how a person points at it (``boot.kernel``, ``this spec``); ``identity`` is None
-    for what may have any number of uses."""
+    """One use of a file, as it was found; ``identity`` is None for what may have any number of uses."""
 
     where: str
     path: Path
@@ -22,15 +31,11 @@ class Use(NamedTuple):
     writes: bool
 
 
-def use(where: str, path: Path, writes: bool) -> Use:
-    """The use of a file by its path."""
-    return Use(where, path, identity(path), writes)
-
-
-def recording(where: str, trace: Path) -> Iterator[Use]:
-    """The files that recording into ``trace`` may write."""
-    for file in dict.fromkeys(tracefiles.all_of(trace)):
-        yield use(where, file, True)
+def uses(names: Iterable[Named]) -> Iterator[Use]:
+    """The uses of the files that are named, as their paths lead now."""
+    for where, path, writes, recording in names:
+        for file in dict.fromkeys(tracefiles.all_of(path)) if recording else (path,):
+            yield Use(where, file, identity(file), writes)
 
 
 def identity(path: Path) -> Identity | None:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from vmspec import layout
+from vmspec.devices import own
 from vmspec.devices.models import KINDS, Device, Python, Serial
 from vmspec.schema.guest_values import Code, Registers
 from vmspec.schema.keypath import KeyPath, split
@@ -19,16 +20,12 @@ from vmspec.schema.tables import Kinds, Table
 from vmspec.schema.value import Model, key
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Size, Text
 from vmspec.spec import fileuse
-from vmspec.spec.fileuse import Use, use
+from vmspec.spec.fileuse import Named
+from vmspec.trace.ends import ENDS
 
 ADDRESS = Address((1 << 64) - 1)
 # A NUL would end it early, and a line end is no part of one.
 CMDLINE = Text(line=True, empty=True)
-
-# Ways a run can end that a spec may expect.
-ENDS = ("reset", "poweroff", "halt", "debug-exit", "triple-fault", "timeout")
-# Ends that are a crash of the guest, unless the spec expects them.
-CRASHES = frozenset({"triple-fault", "guest-panic", "internal-error", "fail-entry", "unexpected-exit"})
 
 
 @frozen(eq=False, repr=False)
@@ -155,21 +152,21 @@ class Spec(Model):
         readers = [n for n, device in enumerate(self.devices) if isinstance(device, Serial) and device.input == "stdin"]
         for n in readers[1:]:
             yield ("device", n, "input"), f'stdin is read by device[{readers[0]}] already; give "none" or a file'
-        for where, message in fileuse.conflicts(self.uses()):
+        for where, message in fileuse.conflicts(fileuse.uses(self.names())):
             yield split(where), message
 
-    def uses(self) -> Iterator[Use]:
-        """Every use of a file that a run of this spec makes, by its key."""
+    def names(self) -> Iterator[Named]:
+        """Every file that a run of this spec uses, by its key."""
         if self.path is not None:
-            yield use("this spec", self.path, False)
+            yield Named("this spec", self.path)
         for name in ("kernel", "initrd", "symbols"):
             if (file := getattr(self.boot, name)) is not None:
-                yield use(f"boot.{name}", file, False)
+                yield Named(f"boot.{name}", file)
         for n, device in enumerate(self.devices):
             if isinstance(device, Python) and self.path is not None:
-                yield use(f"device[{n}].class", device.module(self.path.parent), False)
+                yield Named(f"device[{n}].class", own.module(device.cls, self.path.parent))
             for name, writes in (("input", False), ("output", True)):
                 if isinstance(file := getattr(device, name, None), Path):
-                    yield use(f"device[{n}].{name}", file, writes)
+                    yield Named(f"device[{n}].{name}", file, writes)
         if self.trace.path is not None:
-            yield from fileuse.recording("trace.path", self.trace.path)
+            yield Named("trace.path", self.trace.path, True, recording=True)

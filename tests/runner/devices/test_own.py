@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.devices import Board, Device, DeviceError, make
-from vmspec.devices.models import Python
 from vmspec.plan.plan import PlannedDevice
 
 DICE = """
@@ -29,9 +28,7 @@ def own(tmp_path):
     def build(source, cls="dice:Dice", directory=tmp_path, **options):
         if source is not None:
             (directory / "dice.py").write_text(source)
-        return make(
-            PlannedDevice("python0", "python", Python(cls=cls, port=(0x500, 1), options=options)), Board(directory, ())
-        )
+        return make(PlannedDevice("python0", "python", {"class": cls, "options": options}), Board(directory, ()))
 
     return build
 
@@ -136,4 +133,4 @@ def test_any_text_gives_only_its_own_error(tmp_path_factory, source):
     directory = tmp_path_factory.mktemp("any")
     (directory / "any.py").write_text(source, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(DeviceError):
-        make(PlannedDevice("python0", "python", Python(cls="any:Thing", port=(0x500, 1))), Board(directory, ()))
+        make(PlannedDevice("python0", "python", {"class": "any:Thing", "options": {}}), Board(directory, ()))

@@ -88,7 +88,7 @@ class Board:
 
 def make_board(make_loop, *devices):
     """A :class:`Board` of devices with their ranges."""
-    planned = [PlannedDevice(f"d{n}", "python", None, tuple(ranges)) for n, (_, *ranges) in enumerate(devices)]
+    planned = [PlannedDevice(f"d{n}", "python", {}, tuple(ranges)) for n, (_, *ranges) in enumerate(devices)]
     failures = []
     buses = Buses(planned, HostClock(), failures.append)
     rings = Rings(1, 64, "wait", None)
@@ -791,7 +791,7 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
         if start >= end:  # disjoint, as the plan's are
             claimed.append(range(start, end := start + size))
     space = "mmio" if mmio else "port"
-    planned = [PlannedDevice(f"d{n}", "python", None, (Range(space, r.start, len(r)),)) for n, r in enumerate(claimed)]
+    planned = [PlannedDevice(f"d{n}", "python", {}, (Range(space, r.start, len(r)),)) for n, r in enumerate(claimed)]
     buses = Buses(planned, HostClock(), lambda error: None)
     rings = Rings(1, 64, "wait", None)
     rings.start(1_000_000)
@@ -809,7 +809,7 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
 
 
 def test_a_timer_is_not_lingered_over():
-    planned = PlannedDevice("serial0", "serial", None, (Range("port", BASE, 8),))
+    planned = PlannedDevice("serial0", "serial", {}, (Range("port", BASE, 8),))
     buses = Buses([planned], HostClock(), pytest.fail)
     buses.after(0, 1_000_000_000)
     waiting = threading.Thread(target=lib.bus_wait, args=(buses.bus, 3_600_000, -1), daemon=True)

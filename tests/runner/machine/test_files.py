@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def files(folder):
-    with_spec = Files(Document.open(folder / "x.toml").spec())
+    with_spec = Files(Document.open(folder / "x.toml").spec().names())
     yield with_spec
     with_spec.close()
 

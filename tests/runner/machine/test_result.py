@@ -1,9 +1,9 @@
 import pytest
 
 from runner.machine.result import Ending, status, unmet
-from vmspec.spec.models import Expect
+from vmspec.plan.settings import PlannedExpect
 
-NOTHING = Expect()
+NOTHING = PlannedExpect()
 
 
 def outcome(expect, ending, missing=(), unwanted=()):
@@ -28,26 +28,26 @@ def test_debug_exit_chooses_its_status():
 
 
 def test_an_end_that_is_expected_is_a_success():
-    assert outcome(Expect(exit=("halt",)), Ending("halt")) == 0
+    assert outcome(PlannedExpect(exit=("halt",)), Ending("halt")) == 0
 
 
 def test_an_end_that_is_not_expected():
-    assert outcome(Expect(exit=("reset", "poweroff")), Ending("halt")) == 1
+    assert outcome(PlannedExpect(exit=("reset", "poweroff")), Ending("halt")) == 1
 
 
 @pytest.mark.parametrize("kind", ["triple-fault", "timeout"])
 def test_what_is_expected_is_no_failure(kind):
-    assert outcome(Expect(exit=(kind,)), Ending(kind)) == 0
+    assert outcome(PlannedExpect(exit=(kind,)), Ending(kind)) == 0
 
 
 @pytest.mark.parametrize(("kind", "code"), [("triple-fault", 4), ("timeout", 5)])
 def test_what_went_wrong_comes_before_what_was_expected(kind, code):
-    assert outcome(Expect(exit=("halt",)), Ending(kind), missing=["login:"]) == code
+    assert outcome(PlannedExpect(exit=("halt",)), Ending(kind), missing=["login:"]) == code
 
 
 @pytest.mark.parametrize("kind", ["trace-failed", "device-error", "kvm-error", "interrupted", "console-closed"])
 def test_no_expectation_hides_a_run_that_failed(kind):
-    assert outcome(Expect(exit=("halt", "timeout")), Ending(kind)) not in (0, 1)
+    assert outcome(PlannedExpect(exit=("halt", "timeout")), Ending(kind)) not in (0, 1)
 
 
 def test_a_missing_text():
@@ -59,19 +59,19 @@ def test_an_unwanted_text():
 
 
 def test_the_expected_debug_exit_status():
-    assert outcome(Expect(status=33), Ending("debug-exit", 33)) == 0
+    assert outcome(PlannedExpect(status=33), Ending("debug-exit", 33)) == 0
 
 
 def test_another_debug_exit_status():
-    assert outcome(Expect(status=33), Ending("debug-exit", 35)) == 1
+    assert outcome(PlannedExpect(status=33), Ending("debug-exit", 35)) == 1
 
 
 def test_a_status_is_expected_but_the_guest_ended_otherwise():
-    assert outcome(Expect(status=33), Ending("halt")) == 1
+    assert outcome(PlannedExpect(status=33), Ending("halt")) == 1
 
 
 def test_a_debug_exit_that_is_expected_is_a_success_whatever_its_status():
-    assert outcome(Expect(exit=("debug-exit",)), Ending("debug-exit", 33)) == 0
+    assert outcome(PlannedExpect(exit=("debug-exit",)), Ending("debug-exit", 33)) == 0
 
 
 def test_a_debug_exit_with_a_missing_text():
@@ -79,7 +79,7 @@ def test_a_debug_exit_with_a_missing_text():
 
 
 def test_each_unmet_expectation_is_a_sentence():
-    expect = Expect(exit=("reset", "poweroff"), status=3)
+    expect = PlannedExpect(exit=("reset", "poweroff"), status=3)
     assert unmet(expect, Ending("halt"), ["login:"], ["panic"]) == (
         "the console never showed 'login:'",
         "the console showed 'panic'",
@@ -89,6 +89,6 @@ def test_each_unmet_expectation_is_a_sentence():
 
 
 def test_only_a_triple_fault_of_the_crashes_can_be_expected():
-    from vmspec.spec.models import CRASHES, ENDS
+    from vmspec.trace.ends import CRASHES, ENDS
 
     assert set(ENDS) & CRASHES == {"triple-fault"}

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from runner.session.symbols import symbol_at
 from vmspec.image import symbols
-from vmspec.spec.models import Boot
 
 MAP = """\
 ffffffff81000000 T _text
@@ -20,7 +19,7 @@ ffffffff81000300 B _end
 def system_map(tmp_path):
     path = tmp_path / "System.map"
     path.write_text(MAP)
-    return Boot(symbols=path)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ def system_map(tmp_path):
     ],
 )
 def test_system_map(system_map, address, name):
-    assert symbol_at(system_map, address) == name
+    assert symbol_at([system_map], address) == name
 
 
 @pytest.fixture(scope="module")
@@ -50,31 +49,31 @@ def elf(tmp_path_factory):
 
 
 def test_elf(elf):
-    assert symbol_at(Boot(kernel=elf), 0x100001) == "_start+0x1"
+    assert symbol_at([elf], 0x100001) == "_start+0x1"
 
 
 def test_a_symbol_file_comes_before_the_kernel(elf, system_map):
-    assert symbol_at(Boot(kernel=elf, symbols=system_map.symbols), 0xFFFFFFFF81000101) == "start_kernel+0x1"
+    assert symbol_at([system_map, elf], 0xFFFFFFFF81000101) == "start_kernel+0x1"
 
 
 def test_the_kernel_where_there_is_no_symbol_file(elf, tmp_path):
-    assert symbol_at(Boot(kernel=elf, symbols=tmp_path / "none"), 0x100002) == "later+0x0"
+    assert symbol_at([tmp_path / "none", elf], 0x100002) == "later+0x0"
 
 
 def test_a_flat_guest_has_no_names():
-    assert symbol_at(Boot(code=b"\xf4"), 0x1000) is None
+    assert symbol_at([], 0x1000) is None
 
 
 def test_a_large_file_is_not_read(elf, monkeypatch):
     monkeypatch.setattr(symbols, "LIMIT", 100)
-    assert symbol_at(Boot(kernel=elf), 0x100001) is None
+    assert symbol_at([elf], 0x100001) is None
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\x7fELF", b"0"]), st.integers(0, (1 << 64) - 1))
 def test_no_file_is_an_error(tmp_path_factory, rest, start, address):
     path = tmp_path_factory.getbasetemp() / "symbols"
     path.write_bytes(start + rest)
-    symbol_at(Boot(symbols=path), address)  # a name or none, but no exception
+    symbol_at([path], address)  # a name or none, but no exception
 
 
 @given(st.data())
@@ -84,4 +83,4 @@ def test_no_damaged_elf_is_an_error(elf, tmp_path_factory, data):
         image[data.draw(st.integers(4, len(image) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(image)
-    symbol_at(Boot(kernel=path), 0x100001)
+    symbol_at([path], 0x100001)

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.x86.cpuid import CpuidEntry, completed, for_vcpu
-from vmspec.spec.models import CPU
+from vmspec.plan.settings import PlannedCPU
 
 INTEL, AMD = 0x756E6547, 0x68747541
 ALL = 0xFFFFFFFF
@@ -40,7 +40,7 @@ def leaf(entries: list[CpuidEntry], function: int, index: int = 0) -> CpuidEntry
 
 
 def guest(vcpu: int = 0, vcpus: int = 1, disable: tuple[str, ...] = (), vendor: int = INTEL) -> list[CpuidEntry]:
-    return for_vcpu(host(vendor), vcpu, vcpus, CPU(disable=disable), tsc_deadline=True)
+    return for_vcpu(host(vendor), vcpu, vcpus, PlannedCPU(disable=disable), tsc_deadline=True)
 
 
 def test_name_and_caches_that_kvm_leaves_out_are_the_hosts() -> None:
@@ -81,7 +81,9 @@ def test_guest_knows_that_it_is_one() -> None:
 
 
 def test_tsc_deadline_is_as_the_capability() -> None:
-    bits = [leaf(for_vcpu(host(), 0, 1, CPU(), tsc_deadline=capable), 0x1).ecx >> 24 & 1 for capable in (False, True)]
+    bits = [
+        leaf(for_vcpu(host(), 0, 1, PlannedCPU(), tsc_deadline=capable), 0x1).ecx >> 24 & 1 for capable in (False, True)
+    ]
     assert bits == [0, 1]
 
 
@@ -108,7 +110,7 @@ def test_extended_topology_has_threads_cores_and_an_end() -> None:
 
 
 def test_extended_topology_is_not_above_the_highest_leaf() -> None:
-    entries = for_vcpu(host(highest=0xD), 0, 2, CPU(), tsc_deadline=True)
+    entries = for_vcpu(host(highest=0xD), 0, 2, PlannedCPU(), tsc_deadline=True)
     assert {one.function for one in entries} & {0xB, 0x1F} == {0xB}
 
 

@@ -5,19 +5,16 @@ from vmspec.devices.models import RTC, PostPort, Python, Serial
 from vmspec.plan import calls
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import E820, Entry, Placement, Plan, PlannedDevice, Region
+from vmspec.plan.resources import options
+from vmspec.plan.settings import PlannedCPU, PlannedVM
 from vmspec.show import render
-from vmspec.spec.models import CPU, VM, Boot, Spec
 
 SLOT = Slot(0, 0, 128 << 20, 0)
 MODELS = (Serial(input="none"), RTC(), PostPort(), Python("m:C", mmio=(0xD0000000, 4096)))
 PLAN = Plan(
-    spec=Spec(
-        VM("demo", memory=128 << 20),
-        Boot(kernel=Path("/boot/vmlinuz")),
-        CPU(disable=("avx512f", "hle")),
-        MODELS,
-        overrides=("vm.name=demo",),
-    ),
+    vm=PlannedVM("demo", 128 << 20, 1),
+    cpu=PlannedCPU(disable=("avx512f", "hle")),
+    overrides=("vm.name=demo",),
     image="bzimage",
     protocol="linux64",
     cmdline="console=ttyS0 " + "abcdefghi=1 " * 8 + "last",
@@ -33,7 +30,7 @@ PLAN = Plan(
         Placement("cmdline", 0x20000, 100),
     ),
     devices=tuple(
-        PlannedDevice(name, name[:-1], model, model.ranges(), model.irq)
+        PlannedDevice(name, name[:-1], options(model), model.ranges(), model.irq)
         for name, model in zip(("serial0", "rtc0", "post-port0", "python0"), MODELS, strict=True)
     ),
     entry=Entry("long", 0x1000200, {"rsi": 0x7000}),
@@ -120,7 +117,7 @@ def test_no_line_is_wider_than_100_columns():
 
 def test_the_plan_as_json_holds_every_part():
     plan = json.loads(json.dumps(render.as_dict(PLAN), default=str))
-    assert plan["spec"]["boot"]["kernel"] == "/boot/vmlinuz"
+    assert plan["vm"] == {"name": "demo", "memory": 128 << 20, "vcpus": 1, "timeout": None}
     assert plan["overrides"] == ["vm.name=demo"]
     assert plan["entry"]["registers"]["rsi"] == hex(PLAN.entry.registers["rsi"])
     assert plan["devices"][0]["ranges"] == [{"space": "port", "start": 0x3F8, "size": 8}]

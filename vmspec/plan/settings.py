@@ -1,0 +1,40 @@
+"""The settings of a spec's tables as the runner reads them. Each has the fields of its model that a run needs, by the
+same names, and the same defaults; the planner copies them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class PlannedVM(NamedTuple):
+    """The machine as a whole; ``timeout`` is ns."""
+
+    name: str
+    memory: int
+    vcpus: int
+    timeout: int | None = None
+
+
+class PlannedCPU(NamedTuple):
+    """The CPUID policy."""
+
+    model: str = "host"
+    disable: tuple[str, ...] = ()
+
+
+class PlannedTrace(NamedTuple):
+    """Where and how exits are recorded; ``path`` None: they are not."""
+
+    path: Path | None = None
+    rip: bool = True
+    full: str = "wait"
+    tracepoints: bool | str = False
+    ring: int = 65536
+
+
+class PlannedExpect(NamedTuple):
+    """What makes a run a success."""
+
+    console: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    exit: tuple[str, ...] = ()
+    status: int | None = None
