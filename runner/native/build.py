@@ -4,27 +4,30 @@
 is one definition of them.
 """
 
-import runpy
+import sys
 from pathlib import Path
 
 from cffi import FFI
 
 HERE = Path(__file__).parent
-RECORD = runpy.run_path(str(HERE.parent.parent / "vmspec" / "trace" / "record.py"))
+sys.path.insert(0, str(HERE.parent.parent))  # a build environment has not installed the project
+from vmspec.trace import record  # noqa: E402
+
+sys.path.pop(0)
 
 
 def record_header() -> str:
     """record.h: struct record and struct ring_control, the flags, the sizes they must have."""
     lines = ["/* Written by runner/native/build.py from vmspec/trace/record.py. */", "#include <stdint.h>"]
-    for name, fields in (("record", "RECORD"), ("ring_control", "RING")):
+    for name, fields in (("record", record.RECORD), ("ring_control", record.RING)):
         lines.append(f"struct {name} {{")
-        lines += [f"    {field.ctype} {field.name}; /* {field.doc} */" for field in RECORD[fields]]
+        lines += [f"    {field.ctype} {field.name}; /* {field.doc} */" for field in fields]
         lines.append("};")
-    lines += [f"#define FLAG_{name} {bit}" for name, bit in RECORD["FLAGS"].items()]
-    lines += [f"#define DIRECTION_{name.upper()} {code}" for code, name in enumerate(RECORD["DIRECTIONS"])]
-    lines.append(f"#define REASONS {len(RECORD['REASONS'])}")
-    lines.append(f"#define VMRUN_PAGE {RECORD['PAGE']}")
-    size = RECORD["RECORD_SIZE"]
+    lines += [f"#define FLAG_{name} {bit}" for name, bit in record.FLAGS.items()]
+    lines += [f"#define DIRECTION_{name.upper()} {code}" for code, name in enumerate(record.DIRECTIONS)]
+    lines.append(f"#define REASONS {len(record.REASONS)}")
+    lines.append(f"#define VMRUN_PAGE {record.PAGE}")
+    size = record.RECORD_SIZE
     lines.append(f'_Static_assert(sizeof(struct record) == {size}, "a record is {size} bytes");')
     guard = "VMRUN_RECORD_H"
     return f"#ifndef {guard}\n#define {guard}\n" + "\n".join(lines) + "\n#endif\n"

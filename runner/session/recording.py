@@ -11,13 +11,13 @@ from runner.recording.rings import Rings
 from tracer.format.errors import TraceError
 from tracer.format.paths import set_aside
 from vmspec.plan.plan import Plan
-from vmspec.trace.files import ring_path, stream_path, tracepoints_stream_path
+from vmspec.trace.files import ring_path, unfinished
 
 if TYPE_CHECKING:
     from runner.machine.machine import Machine
     from runner.recording.tracepoints.perf import Tracepoints
-    from tracer.read.tracepointfile import TracepointRecorder
     from tracer.record.recorder import Recorder
+    from tracer.record.tracepointrecorder import TracepointRecorder
 
 
 class Recording:
@@ -97,7 +97,7 @@ class Recording:
             self._close_tracepoints()
             self._no_tracepoints(error)
             return
-        from tracer.read.tracepointfile import warm
+        from tracer.record.tracepointrecorder import warm
 
         warm()
 
@@ -115,7 +115,7 @@ class Recording:
         if self._recorder is not None:
             self._recorder.start()
         if self._tracepoints is not None:
-            from tracer.read.tracepointfile import TracepointRecorder
+            from tracer.record.tracepointrecorder import TracepointRecorder
 
             assert self._spec.path is not None
             events = list(self._tracepoints.formats)
@@ -206,8 +206,8 @@ class Recording:
             self._recorder.stop()
         self.rings.close()
         if self._spec.path is not None and not self._watched:  # nothing ran that could be recovered
-            for name in (ring_path, stream_path, tracepoints_stream_path):
-                name(self._spec.path).unlink(missing_ok=True)
+            for file in unfinished(self._spec.path):
+                file.unlink(missing_ok=True)
         signals.leave(None)
 
     def _close_tracepoints(self) -> None:

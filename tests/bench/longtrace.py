@@ -8,7 +8,7 @@ from typing import Any
 from tracer.format.schema import STORED, dictionaries, trace_schema
 from tracer.record.buffers import Buffers
 from tracer.record.rewrite import BATCH_ROWS, LEVEL, empty, summary_metadata
-from vmspec.trace.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
+from vmspec.trace.record import DIRECTIONS, EXITS, FLAGS, REASONS
 
 BUILD = Path("build/bench")
 VCPUS = 2
@@ -68,8 +68,8 @@ def boot(schema: Any) -> Any:
         text = f"[{number / 50:12.6f}] device{number}: ".ljust(LENGTH - 1, "x") + "\n"
         kinds += [kind for byte in text.encode() for kind in ((STATUS, 0x60), (BYTE, byte))]
         kinds += [(kind, 0xFF) for kind in draw.choices([kind for _, kind in BETWEEN], weights, k=4)]
-    buffers = Buffers(rows=len(kinds), payload_capacity=0)
-    columns = {c.name: memoryview(buffers.columns[c.name]).cast(STORED[c.type][0]) for c in COLUMNS}
+    buffers = Buffers(EXITS, rows=len(kinds), payload_capacity=0)
+    columns = {c.name: memoryview(buffers.columns[c.name]).cast(STORED[c.type][0]) for c in EXITS.columns}
     now = 0
     for row, ((device, addr, size, direction, rip, median), data) in enumerate(kinds):
         now += round(draw.lognormvariate(10, 0.5))  # in the guest, about 20 us

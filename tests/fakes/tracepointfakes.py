@@ -3,11 +3,11 @@
 import struct
 
 from tests.fakes.tracefakes import METADATA, exit_
-from tracer.read.tracepointfile import TracepointRecorder
+from tracer.format.schema import STORED
+from tracer.record.tracepointrecorder import TracepointRecorder
 from vmspec.trace.tracepoints import COLUMNS, EVENTS, EXIT_NAMES
 
 NAMES = list(EVENTS)
-CODES = {"event": "b", "exit": "h", "uint16": "H", "int64": "q", "uint64": "Q"}
 
 
 def event(t, name, vcpu=0, **fields):
@@ -38,7 +38,7 @@ class Source:
         events = self.drains.pop(0) if self.drains else []
         for row, values in enumerate(events):
             for column in COLUMNS:
-                code = CODES[column.type]
+                code = STORED[column.type][0]
                 at = row * struct.calcsize(code)
                 struct.pack_into("<" + code, buffers.columns[column.name], at, values.get(column.name, 0))
         return len(events)

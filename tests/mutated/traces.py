@@ -20,7 +20,7 @@ from tracer.format.messages import KEY_SEAL, CutError, DamageError, next_message
 from tracer.format.schema import trace_schema
 from tracer.format.sealing import SealedWriter
 from tracer.record.rewrite import empty, summary_metadata
-from vmspec.trace.files import stream_path, tracepoints_path, tracepoints_stream_path
+from vmspec.trace.files import stream_path, table_path, table_stream_path
 
 OUT = "OUT"
 COMMANDS = (
@@ -135,7 +135,7 @@ class Traces:
         self.path.write_bytes(self.pair.read_bytes())
         table = self.events
         if rng.random() < 0.5:
-            target = rng.choice((tracepoints_path(self.path), tracepoints_stream_path(self.path)))
+            target = rng.choice((table_path(self.path, "tracepoints"), table_stream_path(self.path, "tracepoints")))
             data = put(
                 table.schema,
                 list(table.batches()),
@@ -149,7 +149,7 @@ class Traces:
         batches = [odd_rows(rng, batch) for batch in table.batches()]
         summary = summary_metadata(oddities.changed(rng, table.summary))
         data = put(table.schema, batches, batches[0].slice(0, 0), summary, *rng.choice(WAYS))
-        tracepoints_path(self.path).write_bytes(data)
+        table_path(self.path, "tracepoints").write_bytes(data)
         if rng.random() < 0.5:
             trace = self.tables[self.pair]
             data = put(

@@ -10,14 +10,13 @@ from typing import Any
 
 from attrs import frozen
 
-from vmspec.trace.record import Column
+from vmspec.trace.table import Column
 
 DIGITS = 37  # of the decimals; pyarrow adds a digit for the result of an addition, and 38 fit in 128 bits
 LARGEST = 10 ** (DIGITS - 1)
 
 _INT64, _UINT64 = (-(1 << 63), (1 << 63) - 1), (0, (1 << 64) - 1)
 _BOUNDS = {"uint8": (0, 0xFF), "uint16": (0, 0xFFFF), "uint32": (0, 0xFFFFFFFF), "uint64": _UINT64, "int64": _INT64}
-_TEXTS = ("reason", "direction", "device", "utf8")
 _PYTHON: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -72,7 +71,7 @@ class Operand:
     @staticmethod
     def of_column(column: Column) -> "Operand":
         """A column of the trace."""
-        if column.type in _TEXTS:
+        if column.type == "utf8":
             return Operand("text", column=column.name, compute=lambda batch: batch[column.name])
         unit = "ns" if column.unit == "ns" else ""
         return Operand("number", None, column.name, _BOUNDS[column.type], unit, lambda batch: batch[column.name])

@@ -12,8 +12,9 @@ from tracer.analysis.exits import schema as exits_schema
 from tracer.analysis.scan import Grouping, scan
 from tracer.analysis.tables import named_schema, schema, table, with_names
 from tracer.read.reader import Trace
-from vmspec.trace.files import exists, tracepoint_files
+from vmspec.trace.files import exists, table_files
 from vmspec.trace.record import FLAGS
+from vmspec.trace.tracepoints import TRACEPOINTS
 
 MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is one
 PLACE = ("device", "reason", "addr", "direction", "size")
@@ -132,7 +133,7 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
 
 
 def _tracepoint_notes(trace: Trace) -> tuple[str, ...]:
-    if not any(map(exists, tracepoint_files(trace.path))):
+    if not any(map(exists, table_files(trace.path, TRACEPOINTS.name))):
         return ()
     return (f"What KVM handled itself was recorded too: vmtrace tracepoints {trace.path}",)
 

@@ -14,7 +14,7 @@ from tracer.analysis.account import Account, Life, account
 from tracer.analysis.tables import schema
 from tracer.format.errors import TraceError
 from tracer.read.reader import Trace
-from tracer.read.tracepointfile import TracepointTable
+from tracer.read.tablefile import TableFile
 
 ENTRY, EXIT, USERSPACE = "kvm_entry", "kvm_exit", "kvm_userspace_exit"
 ROW = "row"  # an exit of the trace, in the stream of events
@@ -54,7 +54,7 @@ def spans_schema() -> Any:
     )
 
 
-def tracepoints_of(trace: Trace) -> TracepointTable:
+def tracepoints_of(trace: Trace) -> TableFile:
     """The trace's second table. Raises TraceError where there is none."""
     if trace.tracepoints is None:
         raise TraceError(

@@ -222,7 +222,7 @@ def by_event(trace: Trace) -> Any:
     rows: list[dict[str, Any]] = [
         {"event": name, "events": n, "first_ns": first, "last_ns": last} for name, (n, first, last) in counted
     ]
-    never = [name for name in sorted(table.events) if name not in found]
+    never = [name for name in sorted(table.names["event"]) if name not in found]
     rows += [{"event": name, "events": 0, "first_ns": None, "last_ns": None} for name in never]
     return pa.Table.from_pylist(rows, events_schema())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tracer.export.convert import KINDS, convert
 from vmspec.host.printable import printable
-from vmspec.trace.files import exists, tracepoint_files
+from vmspec.trace.files import beside, exists
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     """Convert, and say how much."""
     rows = convert(options.file, options.output)
     lost = "; the metadata and the closing summary are not in it" if options.output.suffix == ".csv" else ""
-    if beside := next(filter(exists, tracepoint_files(options.file)), None):
-        lost += f"; the tracepoints are not in it, {beside} has them"
+    for file in filter(exists, beside(options.file)):
+        lost += f"; what is in {file} is not in it"
     print(printable(f"{options.output}: {rows:,} rows, {options.output.stat().st_size:,} bytes{lost}"))
     return 0

@@ -10,7 +10,7 @@ from tracer.format.errors import TraceError
 from tracer.format.paths import keep, table_files
 from tracer.format.sink import sink
 from tracer.read.reader import Trace, load
-from tracer.read.tracepointfile import TracepointTable
+from tracer.read.tablefile import TableFile
 from vmspec.host.printable import printable
 
 # Each with the suffix of its files, and what it is for.
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _table(trace: Trace, options: argparse.Namespace) -> Trace | TracepointTable:
+def _table(trace: Trace, options: argparse.Namespace) -> TableFile:
     return tracepoints_of(trace) if options.table == "tracepoints" else trace
 
 

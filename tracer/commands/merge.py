@@ -8,7 +8,7 @@ from tracer.format.errors import TraceError
 from tracer.format.paths import keep
 from tracer.read.reader import load
 from vmspec.host.printable import printable
-from vmspec.trace.files import exists, tracepoint_files
+from vmspec.trace.files import beside, exists
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         raise TraceError("a merge takes two traces or more")
     keep(options.output, options.files)
     rows = merge([load(file) for file in options.files], options.output, by_start=options.by_start)
-    beside = [str(table) for file in options.files for table in tracepoint_files(file) if exists(table)]
-    lost = f"; the tracepoints are not in it: {', '.join(beside)}" if beside else ""
+    others = [str(table) for file in options.files for table in beside(file) if exists(table)]
+    lost = f"; what was recorded beside the exits is not in it: {', '.join(others)}" if others else ""
     print(printable(f"{options.output}: {rows:,} rows of {len(options.files)} traces{lost}"))
     return 0

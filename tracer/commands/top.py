@@ -11,7 +11,7 @@ from tracer.analysis.account import balance
 from tracer.analysis.rates import Rates
 from tracer.format.errors import TraceError
 from tracer.read.follow import POLL, Follower, follow, recording
-from tracer.read.metadata import machine_name, read_spec
+from tracer.read.metadata import machine_name, read_value
 from tracer.read.vitals import vitals
 from tracer.show.live import live, screen
 from vmspec.host.commandline import complain
@@ -68,7 +68,7 @@ def _on_terminal(looks: Iterator[tuple[str, bool]]) -> bool:
 def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Iterator[tuple[str, bool]]:
     """A screen each interval, and whether it is the final one."""
     follower.started()
-    spec = read_spec(follower.path, follower.metadata)
+    spec = read_value(follower.path, follower.metadata, "vmrun.spec", "toml")
     title = printable(machine_name(spec) or follower.path.name)
     ring = ring_path(follower.path)
     count = 0
@@ -110,7 +110,8 @@ def _find(named: str) -> Follower:
         try:
             with follow(stream) as follower:
                 follower.next()
-                running.setdefault(machine_name(read_spec(stream, follower.metadata)) or stream.stem, stream)
+                spec = read_value(stream, follower.metadata, "vmrun.spec", "toml")
+                running.setdefault(machine_name(spec) or stream.stem, stream)
         except TraceError:
             continue  # of another run or none: not what was asked for
     if named in running:

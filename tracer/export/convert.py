@@ -3,7 +3,6 @@
 Files, streams and Parquet hold all of a trace, so each can be made of each; CSV is rows only, and written only.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,13 +14,14 @@ from tracer.export import parquet
 from tracer.format.errors import TraceError
 from tracer.format.paths import keep, open_regular
 from tracer.format.rowfile import PARQUET_MAGIC, checked
-from tracer.format.schema import FORMAT, KEY_SUMMARY, TIME, dictionaries, trace_schema
+from tracer.format.schema import KEY_SUMMARY, schema_names, schema_of
 from tracer.format.sealing import SealedWriter
 from tracer.format.sink import sink
-from tracer.read.metadata import read_devices, read_metadata, read_summary
+from tracer.read.metadata import read_metadata, read_summary
 from tracer.read.reader import load
 from tracer.record.rewrite import empty, in_order, summary_metadata, write_file
 from tracer.show import csv
+from vmspec.trace.record import EXITS
 
 KINDS = {".arrow": "file", ".feather": "file", ".arrows": "stream", ".parquet": "parquet", ".csv": "csv"}
 NO_SUMMARY = {"complete": False}  # what is written of a trace that has none: a file has to end with one
@@ -74,9 +74,9 @@ def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[st
         raise TraceError(f"{source} is damaged or cut short: {error}") from error
     metadata = read_metadata(source, found)
     closing = metadata.pop(KEY_SUMMARY, None)
-    schema = trace_schema(metadata, read_devices(source, metadata))
+    schema = schema_of(EXITS, metadata)
     if found.names != schema.names:
-        raise TraceError(f"{source} does not have the columns of a trace of format {FORMAT}")
+        raise TraceError(f"{source} does not have the columns of a trace of format {EXITS.format}")
     summary = None if closing is None else read_summary(source, closing.encode())
     return schema, partial(_parquet_batches, source, schema), summary
 
@@ -86,7 +86,7 @@ def _parquet_batches(source: Path, schema: Any) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet
 
-    names = dictionaries(json.loads(schema.metadata[b"vmrun.devices"]))
+    names = schema_names(schema)
     try:
         with pa.OSFile(os.fsencode(source), "rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
             for batch in file.iter_batches(16384):
@@ -98,7 +98,7 @@ def _parquet_batches(source: Path, schema: Any) -> Iterator[Any]:
                         known = names[field.name].to_pylist()
                         array = recoded(array, names[field.name], known.index)
                     arrays.append(array.cast(field.type))
-                yield checked(pa.RecordBatch.from_arrays(arrays, schema=schema), TIME)
+                yield checked(pa.RecordBatch.from_arrays(arrays, schema=schema), EXITS.time)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceError(f"{source} is damaged: {error}") from error
 

@@ -1,11 +1,14 @@
-"""The closing summaries of traces and of tables of tracepoints, as readers have them.
+"""The closing summaries of tables, as readers have them.
 
-What is said there is documented in docs/trace-format.md. A value that is not of its documented kind counts as not said,
-so that no analysis has to ask: a file may be of another version, or of somebody's making.
+What is said there is documented in docs/trace-format.md; of which kind it is stands in the table's definition. A value
+that is not of its kind counts as not said, so that no analysis has to ask: a file may be of another version, or of
+somebody's making.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from vmspec.trace.table import SummaryKind
 
 INTEGER_END = 1 << 63  # what a column holds
 TIME_END = 1 << 62  # ns; differences and sums of two are integers of 64 bits
@@ -21,10 +24,6 @@ def _wanted(right: bool, value: Any) -> Any:
 
 def _flag(value: Any) -> Any:
     return _wanted(isinstance(value, bool), value)
-
-
-def _text(value: Any) -> Any:
-    return _wanted(isinstance(value, str), value)
 
 
 def _integer(value: Any) -> Any:
@@ -57,28 +56,24 @@ def _each(kind: Kind) -> Kind:
     return lambda value: {key: kind(one) for key, one in _wanted(isinstance(value, dict), value).items()}
 
 
-TRACE: Mapping[str, Kind] = {
-    "complete": _flag,
-    "result": _each(_scalar),
-    **dict.fromkeys(("rows", "dropped", "interrupted"), _list(_count)),
-    **dict.fromkeys(("start_ns", "stop_ns", "open_ns"), _list(_time_or_none)),
-    "duration_ns": _time,
-    "stats": _each(_list(_each(_integer))),
-    "clocks": _each(_integer),
-}
-TRACEPOINTS: Mapping[str, Kind] = {
-    "complete": _flag,
-    "lost": _list(_count),
-    **dict.fromkeys(("unknown", "rows", "isa"), _count),
+KINDS: Mapping[SummaryKind, Kind] = {
+    "flag": _flag,
+    "count": _count,
+    "time": _time,
+    "counts": _list(_count),
+    "times": _list(_time_or_none),
+    "scalars": _each(_scalar),
+    "integers": _each(_integer),
+    "counters": _each(_list(_each(_integer))),
 }
 
 
-def said(summary: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+def said(summary: Mapping[str, Any], kinds: Mapping[str, SummaryKind]) -> dict[str, Any]:
     """The summary without what is not of its kind; what has no kind here stays."""
     kept = {}
     for key, value in summary.items():
         try:
-            kept[key] = kinds[key](value) if key in kinds else value
+            kept[key] = KINDS[kinds[key]](value) if key in kinds else value
         except ValueError:
             continue
     return kept

@@ -12,14 +12,14 @@ from tracer.format.atomic import NAME_MAX
 from tracer.format.errors import TraceError
 from vmspec.spec import fileuse
 from vmspec.trace.files import (
+    beside,
     crash_path,
     exists,
     killed_path,
     ring_path,
     stream_path,
     trace_path,
-    tracepoint_files,
-    tracepoints_stream_path,
+    unfinished,
 )
 
 
@@ -49,8 +49,8 @@ def lock(ring: Path) -> int:
 
 
 def table_files(trace: Path) -> tuple[Path, ...]:
-    """What is read of a trace: itself, and the tracepoints beside it."""
-    return trace, *tracepoint_files(trace)
+    """What is read of a trace: itself, and the tables beside it."""
+    return trace, *beside(trace)
 
 
 def keep(output: Path, reads: Iterable[Path]) -> None:
@@ -69,8 +69,8 @@ def set_aside(path: Path) -> Path | None:
     Returns the file to give to ``vmtrace recover``, or None where nothing was left. Raises TraceError when the files
     belong to a run that is still going, or cannot be renamed, or when ``path`` is itself a name that is needed.
     """
-    beside = (name(path) for name in (stream_path, ring_path, tracepoints_stream_path, crash_path))
-    if max(len(os.fsencode(file.name)) for file in beside) > NAME_MAX:
+    needed = (*unfinished(path), crash_path(path))
+    if max(len(os.fsencode(file.name)) for file in needed) > NAME_MAX:
         raise TraceError(f"cannot record into {path}: the name is too long for those of the files beside it")
     if path.is_dir():
         raise TraceError(f"cannot record into {path}: it is a directory")
@@ -90,11 +90,7 @@ def set_aside(path: Path) -> Path | None:
     if path in (stream_path(path), ring_path(path)):
         raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
     killed = killed_path(path)
-    moves = {
-        tracepoints_stream_path(path): tracepoints_stream_path(killed),
-        stream_path(path): stream_path(killed),
-        ring_path(path): ring_path(killed),
-    }
+    moves = dict(zip(unfinished(path), unfinished(killed), strict=True))
     for old in moves:
         if exists(old) and not old.is_file():  # a pipe, say: no run has left that
             raise TraceError(f"cannot record into {path}: {old}, whose name is needed, is not a regular file")

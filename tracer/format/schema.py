@@ -1,4 +1,4 @@
-"""The Arrow schema of a trace, built from the record definition in :mod:`vmspec.trace.record`."""
+"""The Arrow schema of a table and the names behind its codes, by its definition in :mod:`vmspec.trace.tables`."""
 
 import json
 from array import array
@@ -6,60 +6,77 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from vmspec.trace.record import COLUMNS, DIRECTIONS, FLAGS, REASONS
+from vmspec.trace.record import DEVICES as KEY_DEVICES
+from vmspec.trace.record import EXITS, FLAGS, NO_DEVICE
+from vmspec.trace.table import Column, Table
+from vmspec.trace.tables import TABLES
 
-FORMAT = "1"  # raised when a reader of the format before would misread the file
+__all__ = ["KEY_DEVICES", "NO_DEVICE"]
 
-# Keys of the schema's metadata. The runner adds vmrun.spec, vmrun.images, vmrun.host, vmrun.overrides and others.
+# Key of the schema's metadata. The runner adds vmrun.spec, vmrun.images, vmrun.host, vmrun.overrides and others.
 KEY_FORMAT = "vmrun.format"
-KEY_DEVICES = "vmrun.devices"
 # Key of the custom metadata of the last record batch, which has no rows.
 KEY_SUMMARY = "vmrun.summary"
 
-NO_DEVICE = "-"
-TIME = "t_exit"  # the column that a trace is ordered by
-
-# struct/memoryview format and width in bytes of what a column stores: codes for names, offsets for payload.
+# struct/memoryview format and width in bytes of what a column stores, by its type: codes for names, offsets for bytes.
 STORED = {
+    "int8": ("b", 1),
+    "int16": ("h", 2),
     "uint8": ("B", 1),
     "uint16": ("H", 2),
     "uint32": ("I", 4),
     "uint64": ("Q", 8),
     "int64": ("q", 8),
-    "reason": ("b", 1),
-    "direction": ("b", 1),
-    "device": ("h", 2),
     "binary": ("i", 4),
 }
 
 
-def column_type(name: str) -> Any:
-    """The pyarrow type of a column type of :data:`vmspec.trace.record.COLUMNS`."""
+def column_type(column: Column) -> Any:
+    """The pyarrow type of a column."""
     import pyarrow as pa
 
-    match name:
-        case "reason" | "direction":
-            return pa.dictionary(pa.int8(), pa.utf8())
-        case "device":
-            return pa.dictionary(pa.int16(), pa.utf8())
-        case _:
-            return pa.type_for_alias(name)
+    type_ = pa.type_for_alias(column.type)
+    return type_ if column.names is None else pa.dictionary(type_, pa.utf8())
 
 
-def trace_schema(metadata: Mapping[str, str], devices: Sequence[str]) -> Any:
-    """The ``pyarrow.Schema`` of a trace: no nulls, units and meanings in the fields' metadata."""
+def schema_of(table: Table, metadata: Mapping[str, str]) -> Any:
+    """The ``pyarrow.Schema`` of a table: no nulls, units and meanings in the fields' metadata."""
     import pyarrow as pa
 
     fields = [
-        pa.field(c.name, column_type(c.type), nullable=False, metadata={"unit": c.unit, "doc": c.doc}) for c in COLUMNS
+        pa.field(c.name, column_type(c), nullable=False, metadata={"unit": c.unit, "doc": c.doc}) for c in table.columns
     ]
-    keys = {KEY_FORMAT: FORMAT, KEY_DEVICES: json.dumps(list(devices))}
-    return pa.schema(fields, metadata={**metadata, **keys})
+    return pa.schema(fields, metadata={**metadata, KEY_FORMAT: table.format})
+
+
+def table_of(schema: Any) -> Table:
+    """The definition of the table that a schema is of, which :func:`schema_of` made or a reader has accepted."""
+    version = schema.metadata[KEY_FORMAT.encode()].decode()
+    return next(table for table in TABLES.values() if table.format == version)
+
+
+def names_of(table: Table, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Names behind the codes, as one ``pyarrow.Array`` for each column of names."""
+    return {
+        column.name: texts((*column.names.fixed, *(json.loads(metadata[column.names.key]) if column.names.key else ())))
+        for column in table.columns
+        if column.names is not None
+    }
+
+
+def schema_names(schema: Any) -> dict[str, Any]:
+    """The same, of a schema that has the names in its metadata."""
+    return names_of(table_of(schema), {key.decode(): value.decode() for key, value in schema.metadata.items()})
+
+
+def trace_schema(metadata: Mapping[str, str], devices: Sequence[str]) -> Any:
+    """The schema of the exits, whose metadata names the devices."""
+    return schema_of(EXITS, {**metadata, KEY_DEVICES: json.dumps(list(devices))})
 
 
 def dictionaries(devices: Sequence[str]) -> dict[str, Any]:
-    """Names behind the codes, as one ``pyarrow.Array`` per dictionary column; device code 0 is "no device"."""
-    return {"reason": texts(REASONS), "direction": texts(DIRECTIONS), "device": texts((NO_DEVICE, *devices))}
+    """Names behind the codes of the exits."""
+    return names_of(EXITS, {KEY_DEVICES: json.dumps(list(devices))})
 
 
 def flag_names(flags: int) -> list[str]:

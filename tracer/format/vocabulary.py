@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from vmspec.trace.record import COLUMNS, Column
+from vmspec.trace.record import COLUMNS
+from vmspec.trace.table import Column
 
 DERIVED = (
     Column("handling_ns", "int64", "ns", "t_entry - t_exit: how long vmrun handled the exit"),
@@ -28,7 +29,8 @@ SOURCES = {
     "meaning": (*_DECODING, "count", "flags"),
     "value": (*_DECODING, "count", "flags", "payload"),
 }
-EXIT = (*COLUMNS, *DERIVED)
+# Names are texts here; a trace stores codes for them.
+EXIT = (*(column if column.names is None else column._replace(type="utf8") for column in COLUMNS), *DERIVED)
 # Names of the release before, which filters and --columns still take.
 FORMER = {"time": "t_exit", "handling": "handling_ns"}
 UNITS = {
@@ -48,12 +50,8 @@ def exit_schema() -> Any:
     """The ``pyarrow.Schema`` of :data:`EXIT`, names as texts; fields carry unit and doc."""
     import pyarrow as pa
 
-    texts = {"reason": pa.utf8(), "direction": pa.utf8(), "device": pa.utf8()}
     return pa.schema(
-        [
-            pa.field(c.name, texts.get(c.type) or pa.type_for_alias(c.type), metadata={"unit": c.unit, "doc": c.doc})
-            for c in EXIT
-        ]
+        [pa.field(c.name, pa.type_for_alias(c.type), metadata={"unit": c.unit, "doc": c.doc}) for c in EXIT]
     )
 
 

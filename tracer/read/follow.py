@@ -15,10 +15,11 @@ from tracer.format.errors import TraceError
 from tracer.format.messages import NAMES_BYTES_MAX, CutError, DamageError, Seals, check_declared, next_message
 from tracer.format.paths import lock, open_regular
 from tracer.format.rowfile import checked, damage
-from tracer.format.schema import KEY_SUMMARY, TIME, trace_schema
+from tracer.format.schema import KEY_SUMMARY, schema_of
 from tracer.read.metadata import read_devices, read_metadata, read_summary
 from tracer.read.reader import Trace, load
 from vmspec.trace.files import ring_path, stream_path, trace_path
+from vmspec.trace.record import EXITS
 
 POLL = 0.1  # seconds between looks at a stream that has nothing new
 QUIET = 2.0  # seconds without anything new after which to ask whether anyone still records
@@ -169,7 +170,7 @@ class Follower:
         try:
             with pa.ipc.open_stream(self._head + data) as reader:
                 batch, custom = reader.read_next_batch_with_custom_metadata()
-                batch = checked(batch, TIME)
+                batch = checked(batch, EXITS.time)
         except damage() as error:
             raise TraceError(f"{self.path} is damaged: {error}") from error
         if custom is not None and KEY_SUMMARY.encode() in custom:
@@ -186,7 +187,7 @@ class Follower:
             raise TraceError(f"{self.path} is damaged: {error}") from error
         self.metadata = read_metadata(self.path, schema)
         self.devices = read_devices(self.path, self.metadata)
-        self.schema = trace_schema(self.metadata, self.devices)
+        self.schema = schema_of(EXITS, self.metadata)
         if not schema.equals(self.schema):
             raise TraceError(f"{self.path} does not have the columns of a trace")
 

@@ -1,32 +1,43 @@
 """What the metadata of a trace says, each value checked before it is believed."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tracer.format import closing
 from tracer.format.errors import TraceError
-from tracer.format.schema import FORMAT, KEY_DEVICES, KEY_FORMAT
+from tracer.format.schema import KEY_DEVICES, KEY_FORMAT
 from vmspec.schema import toml
+from vmspec.trace.record import EXITS
+from vmspec.trace.table import MetadataKind, SummaryKind, Table
+from vmspec.trace.tables import TABLES
 
 KEY_MERGED = "vmrun.merged"  # of a merged trace: what each source was, its own metadata too
 
 
-def read_metadata(path: Path, schema: Any) -> dict[str, str]:
-    """The schema's metadata as text, of a format that this version reads."""
+def read_metadata(path: Path, schema: Any, table: Table = EXITS) -> dict[str, str]:
+    """The schema's metadata as text, of a format of the table that this version reads; names are lists of texts."""
     try:
         metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
     except UnicodeDecodeError as error:
         raise TraceError(f"{path}: the metadata is damaged: {error}") from error
+    former = table.former
+    if former is not None and metadata.get(KEY_FORMAT) == former.format:
+        metadata = {former.keys.get(key, key): text for key, text in metadata.items()} | {KEY_FORMAT: table.format}
     version = metadata.get(KEY_FORMAT)
     if version is None:
         raise TraceError(f"{path} is an Arrow file, but not a trace of vmrun (its schema has no {KEY_FORMAT})")
-    if version.startswith(("tracepoints-", "kernel-")):
-        raise TraceError(f"{path} has the tracepoints of a trace: give the trace itself to vmtrace tracepoints")
-    if version != FORMAT:
-        raise TraceError(f"{path} has trace format {version!r}; this vmtrace reads format {FORMAT}: use a newer one")
-    _strings(path, KEY_DEVICES, metadata.get(KEY_DEVICES, ""))
+    if version != table.format:
+        for other in TABLES.values():
+            if version in (other.format, other.former and other.former.format):
+                hint = ": give the trace that it stands beside" if table is EXITS else ""
+                raise TraceError(f"{path} has {other.what}, not {table.what}{hint}")
+        raise TraceError(
+            f"{path} has trace format {version!r}; this vmtrace reads format {table.format}: use a newer one"
+        )
+    for key in table.keys:
+        _strings(path, key, metadata.get(key, ""))
     return metadata
 
 
@@ -35,22 +46,27 @@ def read_devices(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(_strings(path, KEY_DEVICES, metadata[KEY_DEVICES]))
 
 
-def read_spec(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The resolved spec, as tomllib reads it; empty where there is none."""
+def read_value(path: Path, metadata: Mapping[str, str], key: str, kind: MetadataKind) -> Any:
+    """What a key of the metadata says. Without the key an object is empty. Raises TraceError where it is damaged."""
+    match kind:
+        case "text":
+            return metadata.get(key, "")
+        case "toml":
+            return _toml(path, key, metadata.get(key, ""))
+        case "object":
+            return _object(path, key, metadata.get(key, "{}").encode())
+        case "names":
+            return _strings(path, key, metadata.get(key, "[]"))
+
+
+def unreadable(path: Path, metadata: Mapping[str, str], table: Table = EXITS) -> list[str]:
+    """Keys of the metadata of which a table could not be used."""
+    return [key for key, kind in table.metadata.items() if key in metadata and not _readable(path, metadata, key, kind)]
+
+
+def _readable(path: Path, metadata: Mapping[str, str], key: str, kind: MetadataKind) -> bool:
     try:
-        return toml.loads(metadata.get("vmrun.spec", ""))
-    except (ValueError, RecursionError) as error:
-        raise TraceError(f"{path}: the spec in the metadata is not TOML: {error}") from error
-
-
-def unreadable(path: Path, metadata: Mapping[str, str]) -> list[str]:
-    """Keys of the metadata of which a trace could not be used."""
-    return [key for key in METADATA if key in metadata and not _readable(path, key, metadata)]
-
-
-def _readable(path: Path, key: str, metadata: Mapping[str, str]) -> bool:
-    try:
-        METADATA[key](path, metadata)
+        read_value(path, metadata, key, kind)
     except TraceError:
         return False
     return True
@@ -81,7 +97,7 @@ def machine_name(spec: Mapping[str, Any]) -> str:
     return name if isinstance(name, str) else ""
 
 
-def read_summary(path: Path, text: bytes, kinds: Mapping[str, closing.Kind] = closing.TRACE) -> dict[str, Any]:
+def read_summary(path: Path, text: bytes, kinds: Mapping[str, SummaryKind] = EXITS.summary) -> dict[str, Any]:
     """The closing summary, of which what is not of its documented kind is left out."""
     return closing.said(_object(path, "the closing summary", text), kinds)
 
@@ -116,9 +132,8 @@ def _object(path: Path, what: str, text: bytes) -> dict[str, Any]:
     raise TraceError(f"{path}: {what} is damaged")
 
 
-# What is read of the metadata beyond its text, and raises TraceError where that is damaged.
-METADATA: Mapping[str, Callable[[Path, Mapping[str, str]], dict[str, Any]]] = {
-    "vmrun.spec": read_spec,
-    "vmrun.host": lambda path, metadata: _object(path, "vmrun.host", metadata.get("vmrun.host", "{}").encode()),
-    "vmrun.clock": lambda path, metadata: _object(path, "vmrun.clock", metadata.get("vmrun.clock", "{}").encode()),
-}
+def _toml(path: Path, key: str, text: str) -> dict[str, Any]:
+    try:
+        return toml.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{path}: {key} in the metadata is not TOML: {error}") from error

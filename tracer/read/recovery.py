@@ -16,9 +16,23 @@ from tracer.read.metadata import unreadable
 from tracer.read.reader import Trace, load
 from tracer.read.ringfile import Ring, RingFile
 from tracer.read.ringrows import ring_rows
-from tracer.read.tracepointfile import finish_killed, tracepoint_streams
+from tracer.read.tablefile import TableFile
 from tracer.record.rewrite import write_file
-from vmspec.trace.files import exists, ring_path, stream_path, trace_path, tracepoints_path
+from vmspec.trace.files import (
+    BESIDE,
+    beside,
+    exists,
+    ring_path,
+    stream_path,
+    table_files,
+    table_path,
+    trace_path,
+    unfinished,
+)
+from vmspec.trace.table import Table
+from vmspec.trace.tables import TABLES
+
+STREAM = ".arrows"
 
 
 @frozen
@@ -43,20 +57,30 @@ def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None 
 
     given = Path(path)
     target = Path(output) if output is not None else trace_path(given)
-    for written in (target, tracepoints_path(target)):
-        keep(written, (stream_path(given), ring_path(given), *tracepoint_streams(given)))
+    for written in (target, *(table_path(target, table) for table in BESIDE)):
+        keep(written, (*unfinished(given), *(file for file in beside(given) if file.suffix == STREAM)))
     with Salvage(given) as salvage:
         try:
             write_file(target, salvage.batches, salvage.schema, salvage.summary())
         except (pa.ArrowException, OSError) as error:
             raise TraceError(f"cannot write {target}: {error}; what it would be made from is untouched") from error
-        try:
-            finish_killed(given, target)
-        except (TraceError, pa.ArrowException, OSError) as error:
-            salvage.problems.append(f"the tracepoints could not be recovered: {error}")
+        for name in BESIDE:
+            try:
+                _finish_stream(given, target, TABLES[name])
+            except (TraceError, pa.ArrowException, OSError) as error:
+                salvage.problems.append(f"{TABLES[name].what} could not be recovered: {error}")
         return Recovered(
             target, salvage.from_stream, salvage.from_ring, tuple(salvage.problems), salvage.stream_complete
         )
+
+
+def _finish_stream(trace: Path, target: Path, table: Table) -> None:
+    """Write the finished file of a table beside the exits of which a killed run left its stream, if it did."""
+    streams = (file for file in table_files(trace, table.name) if file.suffix == STREAM)
+    stream = next((file for file in streams if exists(file) and file.stat().st_size), None)
+    if stream is not None:
+        left = TableFile(stream, table)
+        write_file(table_path(target, table.name), left.batches, left.schema, left.summary or {"complete": False})
 
 
 class Salvage:

@@ -9,7 +9,8 @@ from types import TracebackType
 from attrs import frozen
 
 from tracer.format.errors import TraceError
-from vmspec.trace.record import HEADER, PAGE, RECORD, RECORD_SIZE, RING, RING_MAGIC, RING_VERSION, Field
+from vmspec.trace.record import HEADER, PAGE, RECORD, RECORD_SIZE, RING, RING_MAGIC, RING_VERSION
+from vmspec.trace.table import Field
 
 WIDTHS = {"int16_t": ("h", 2), "uint8_t": ("B", 1), "uint16_t": ("H", 2), "uint32_t": ("I", 4), "uint64_t": ("Q", 8)}
 

@@ -1,17 +1,17 @@
 """The recorder: a thread that drains the rings into an Arrow stream, and its end, the finished file."""
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from tracer.format.errors import TraceError, reason
-from tracer.format.schema import dictionaries, trace_schema
 from tracer.record.buffers import Buffers
-from tracer.record.rewrite import empty, summary_metadata, write_file
-from tracer.record.stream import StreamWriter
+from tracer.record.writer import TableWriter
 from vmspec.host.threads import Worker
 from vmspec.trace.files import RingLostError, ring_path, stream_path
+from vmspec.trace.record import DEVICES, EXITS
 
 BUSY = 8192  # rows of a drain after which more may be waiting: a ring says only once that it has filled up
 INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
@@ -58,9 +58,7 @@ class Recorder:
         self._stopping = threading.Event()
         self._failure: TraceError | None = None
         self._thread = Worker("recorder", self._run)
-        self._schema: Any = None
-        self._written: StreamWriter | None = None
-        self._sealed = False  # the stream is whole, with its summary
+        self._written: TableWriter | None = None
 
     def start(self) -> None:
         """Start the thread. It imports pyarrow, so the caller has better started the guest before."""
@@ -76,20 +74,17 @@ class Recorder:
         if self._thread.ident is None:
             self._thread.start()  # the run was interrupted before it had begun
         self.stop()
-        if self._failure is None and not self._sealed:
+        if self._failure is None:
             try:
                 assert self._written is not None
-                self._written.write(empty(self._schema), summary_metadata(summary))
-                self._written.close()
-                self._sealed = True
+                self._written.seal(summary)
             except Exception as error:
                 self._failure = self._cut(error)
         if self._failure is not None:
             raise self._failure
         try:
             assert self._written is not None
-            write_file(self.path, self._written.batches, self._schema, summary)
-            self.stream.unlink(missing_ok=True)
+            self._written.finish(summary)
             ring_path(self.path).unlink(missing_ok=True)
         except Exception as error:
             kept = f"{self.stream} is no longer there, somebody has deleted it: the trace is lost"
@@ -111,10 +106,9 @@ class Recorder:
     def _run(self) -> None:
         try:
             metadata = self._metadata()  # before the long import: it also goes into the ring file
-            self._schema = trace_schema(metadata, self._devices)
-            self._written = StreamWriter(self.stream, self._schema)
-            names = dictionaries(self._devices)
-            buffers = Buffers()
+            metadata = {**metadata, DEVICES: json.dumps(list(self._devices))}
+            self._written = TableWriter(self.path, EXITS, metadata)
+            buffers = Buffers(EXITS)
             stopping = False
             while not stopping:
                 # Read before the drain: what comes after the event is drained by the last round.
@@ -123,7 +117,7 @@ class Recorder:
                     self._source.wait(INTERVAL)
                 rows = self._source.drain(buffers)
                 while rows:
-                    self._written.write(buffers.batch(rows, self._schema, names))
+                    self._written.write(buffers, rows)
                     self._source.commit()
                     rows = self._source.drain(buffers) if stopping or rows >= BUSY or buffers.full(rows) else 0
         except Exception as error:  # whatever it is, a guest must not run on unrecorded

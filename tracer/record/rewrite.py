@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tracer.format.atomic import replaced
-from tracer.format.schema import KEY_DEVICES, KEY_SUMMARY, TIME, dictionaries
+from tracer.format.schema import KEY_SUMMARY, schema_names, table_of
 from tracer.format.sealing import SealedWriter
 from tracer.record.buffers import Buffers
+from vmspec.trace.record import EXITS
 
 BATCH_ROWS = 65536  # each costs a reader as much as some ten thousand rows more, and the recorder 10 MiB
 BATCH_BYTES = 16 << 20  # unpacked; those of rows with long payloads would be large beyond what a reader takes
@@ -25,31 +26,27 @@ def write_file(
     read: Callable[[], Iterable[Any]],
     schema: Any,
     summary: dict[str, Any],
-    closing: Any = None,
-    time: str = TIME,
 ) -> int:
-    """Write batches as a zstd-compressed Arrow file, ordered by t_exit, ending with the summary. Returns the rows.
+    """Write batches as a zstd-compressed Arrow file, ordered by time, ending with the summary. Returns the rows.
 
-    ``read`` is called twice and gives the same record batches each time, each of them ordered by t_exit. The file
-    appears under its name complete and on disk, or not at all; what a link leads to is meant, not the link. Of a table
-    that is no trace, ``time`` is the column of the order and ``closing`` its batch without rows. Raises OSError or
-    ``pyarrow.ArrowException``.
+    ``read`` is called twice and gives the same record batches each time, each of them in the order of time. The file
+    appears under its name complete and on disk, or not at all; what a link leads to is meant, not the link. Raises
+    OSError or ``pyarrow.ArrowException``.
     """
     import pyarrow as pa
 
     rows = 0
     # Compression threads would each hold a batch; the time they save is small beside the run.
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL), use_threads=False)
-    closing = empty(schema) if closing is None else closing
     with (
         replaced(target) as out,
         SealedWriter(out, schema, pa.ipc.new_file, options) as writer,
     ):
-        for batch in gathered(in_order(read, time), BATCH_ROWS):
+        for batch in gathered(in_order(read, table_of(schema).time), BATCH_ROWS):
             writer.write(batch)
             rows += batch.num_rows
             del batch  # before the next is gathered
-        writer.write(closing, summary_metadata(summary))
+        writer.write(empty(schema), summary_metadata(summary))
     return rows
 
 
@@ -60,12 +57,11 @@ def summary_metadata(summary: dict[str, Any]) -> dict[str, str]:
 
 def empty(schema: Any) -> Any:
     """The closing batch: no rows, but the same dictionaries as all others, since a file allows only one of each."""
-    names = dictionaries(json.loads(schema.metadata[KEY_DEVICES.encode()]))
-    return Buffers(rows=0, payload_capacity=0).batch(0, schema, names)
+    return Buffers(table_of(schema), rows=0, payload_capacity=0).batch(0, schema, schema_names(schema))
 
 
-def in_order(read: Callable[[], Iterable[Any]], time: str = TIME) -> Iterator[Any]:
-    """The rows of ordered batches in the order of t_exit over all of them; rows of equal time keep their order.
+def in_order(read: Callable[[], Iterable[Any]], time: str = EXITS.time) -> Iterator[Any]:
+    """The rows of ordered batches in the order of time over all of them; rows of equal time keep their order.
 
     Rings are drained one after another, so neighbouring batches overlap by a hair; an exit that was handled for seconds
     comes that much late. Rows go out once nothing earlier can come; what is held back stays as it came, and each row is
@@ -127,7 +123,7 @@ def _joined(pieces: list[Any]) -> Any:
     return joined
 
 
-def times(batch: Any, time: str = TIME) -> memoryview:
+def times(batch: Any, time: str = EXITS.time) -> memoryview:
     """The times of a batch as int64s, without a copy."""
     column = batch.column(time)
     values = memoryview(column.buffers()[1]).cast("q")

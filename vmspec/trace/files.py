@@ -1,12 +1,18 @@
 """Names of the files of one recording.
 
 ``boot.arrow`` is the finished trace; ``boot.arrows`` (the stream) and ``boot.ring`` (the rings) exist while it is
-recorded, and after a run that was killed.
+recorded, and after a run that was killed. Other tables than the exits have their name in that of the file.
 """
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Names of the tables that may stand beside the exits: those of vmspec.trace.tables, which is not imported for them as
+# that takes a while.
+BESIDE = ("tracepoints",)
+# What they were called in the release before: readers open the files that have this in their names.
+FORMER = {"tracepoints": "kernel"}
 
 
 class RingLostError(Exception):
@@ -37,21 +43,27 @@ def ring_path(path: Path) -> Path:
     return Path(_base(path) + ".ring")
 
 
-def tracepoints_path(path: Path) -> Path:
-    """The tracepoints beside a trace: boot.arrow -> boot.tracepoints.arrow."""
-    return Path(_base(path) + ".tracepoints.arrow")
+def table_path(path: Path, table: str) -> Path:
+    """A table beside the exits of a trace, by its name: boot.arrow -> boot.tracepoints.arrow."""
+    return Path(f"{_base(path)}.{table}.arrow")
 
 
-def tracepoints_stream_path(path: Path) -> Path:
-    """The stream of tracepoints: boot.arrow -> boot.tracepoints.arrows."""
-    return Path(_base(path) + ".tracepoints.arrows")
+def table_stream_path(path: Path, table: str) -> Path:
+    """The stream of a table beside the exits of a trace: boot.arrow -> boot.tracepoints.arrows."""
+    return Path(f"{_base(path)}.{table}.arrows")
 
 
-def tracepoint_files(path: Path) -> tuple[Path, ...]:
-    """Where the tracepoints of a trace may be: the finished file, the stream, and both by their former
-    names (boot.kernel.arrow), which readers still open."""
-    former = Path(_base(path) + ".kernel.arrow"), Path(_base(path) + ".kernel.arrows")
-    return tracepoints_path(path), tracepoints_stream_path(path), *former
+def table_files(path: Path, table: str) -> Iterator[Path]:
+    """Where a table beside the exits may be: the finished file, the stream, and both by the table's former name."""
+    for name in (table, *(former for now, former in FORMER.items() if now == table)):
+        yield table_path(path, name)
+        yield table_stream_path(path, name)
+
+
+def beside(path: Path) -> Iterator[Path]:
+    """Where all tables beside the exits may be."""
+    for table in BESIDE:
+        yield from table_files(path, table)
 
 
 def crash_path(path: Path) -> Path:
@@ -67,10 +79,20 @@ def killed_path(path: Path) -> Path:
 def all_of(path: Path) -> Iterator[Path]:
     """Every file that recording into a trace may write, the trace first."""
     yield path
-    for name in (trace_path, stream_path, ring_path, tracepoints_path, tracepoints_stream_path, crash_path):
+    for name in (trace_path, stream_path, ring_path, crash_path):
         yield name(path)
-    for name in (stream_path, ring_path, tracepoints_stream_path):
-        yield name(killed_path(path))
+    for table in BESIDE:
+        yield table_path(path, table)
+        yield table_stream_path(path, table)
+    yield from unfinished(killed_path(path))
+
+
+def unfinished(path: Path) -> Iterator[Path]:
+    """What a run leaves that was killed: the streams and the rings."""
+    for table in BESIDE:
+        yield table_stream_path(path, table)
+    yield stream_path(path)
+    yield ring_path(path)
 
 
 def exists(path: Path) -> bool:

@@ -3,28 +3,10 @@
 A vCPU thread writes one fixed 64-byte record per exit into its ring; payloads longer than eight bytes lie in a byte
 ring beside it. ``runner/native/build.py`` writes ``struct record`` and its code constants from the tables below,
 ``tracer/format/schema.py`` builds the Arrow schema from :data:`COLUMNS`, ``tracer/read/recovery.py`` reads a ring file
-with :data:`RECORD` and the header tables. This module imports nothing, so that a build environment can read it.
+with :data:`RECORD` and the header tables.
 """
 
-from typing import NamedTuple
-
-
-class Field(NamedTuple):
-    """One field of a C struct: name, C type, what it holds."""
-
-    name: str
-    ctype: str
-    doc: str
-
-
-class Column(NamedTuple):
-    """One column of the trace: name, Arrow type name, unit ("" where it has none), what it holds."""
-
-    name: str
-    type: str
-    unit: str
-    doc: str
-
+from vmspec.trace.table import CLOCK, Column, Field, Names, Table
 
 # struct record, in memory order, no padding: the fields add up to 64 bytes.
 RECORD = (
@@ -94,6 +76,8 @@ REASONS = (
 REASON_OTHER = 0
 
 DIRECTIONS = ("none", "read", "write")
+NO_DEVICE = "-"
+DEVICES = "vmrun.devices"  # the key of the metadata that lists the plan's devices
 
 # Bits of the flags column.
 FLAGS = {
@@ -125,7 +109,7 @@ COLUMNS = (
     Column("vcpu", "uint16", "", "index of the vCPU"),
     Column("t_exit", "int64", "ns", "when KVM_RUN returned to the VMM, since the machine started"),
     Column("t_entry", "int64", "ns", "when the VMM called KVM_RUN again (or the vCPU thread stopped), since the start"),
-    Column("reason", "reason", "", "KVM exit reason, the lower-case name of KVM_EXIT_*"),
+    Column("reason", "int8", "", "KVM exit reason, the lower-case name of KVM_EXIT_*", Names(REASONS)),
     Column(
         "rip",
         "uint64",
@@ -140,11 +124,38 @@ COLUMNS = (
     ),
     Column("size", "uint8", "bytes", "size of one item"),
     Column("count", "uint32", "", "items moved: 1, or more for string I/O; 0 where nothing moves"),
-    Column("direction", "direction", "", "read: the guest reads; write: the guest writes; none"),
+    Column("direction", "int8", "", "read: the guest reads; write: the guest writes; none", Names(DIRECTIONS)),
     Column("data", "uint64", "hex", "first eight bytes moved, little-endian; MSR value; internal error's suberror"),
     Column("payload", "binary", "bytes", "all bytes moved where they are more than eight, else empty"),
-    Column("device", "device", "", "name of the first device that claims a byte of the access, - where none does"),
+    Column(
+        "device",
+        "int16",
+        "",
+        "name of the first device that claims a byte of the access, - where none does",
+        Names((NO_DEVICE,), DEVICES),
+    ),
     Column("flags", "uint16", "flags", "bits of FLAGS: how the exit was answered"),
+)
+EXITS = Table(
+    "exits",
+    what="exits",
+    format="1",
+    time="t_exit",
+    columns=COLUMNS,
+    metadata={"vmrun.spec": "toml", "vmrun.host": "object", CLOCK: "object"},
+    summary={
+        "complete": "flag",
+        "result": "scalars",
+        "rows": "counts",
+        "dropped": "counts",
+        "interrupted": "counts",
+        "start_ns": "times",
+        "stop_ns": "times",
+        "open_ns": "times",
+        "duration_ns": "time",
+        "stats": "counters",
+        "clocks": "integers",
+    },
 )
 
 # The ring file: one header, the metadata (JSON, UTF-8), then for each vCPU a control block, its slots, its payload

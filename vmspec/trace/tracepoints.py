@@ -1,33 +1,52 @@
 """The second table of a trace, KVM's tracepoints: its columns, and which of an event's fields goes into which.
 
 The one definition that the C decoder, the Arrow schema and the documentation share, as :mod:`vmspec.trace.record` is
-for the exits. This module imports nothing from other packages.
+for the exits.
 """
 
 from typing import NamedTuple
 
 from vmspec.trace.exit_codes import SVM, VMX
-from vmspec.trace.record import REASONS, Column
+from vmspec.trace.record import REASONS
+from vmspec.trace.table import CLOCK, Column, Former, Names, Table
 
+NO_REASON, UNKNOWN = "-", "unknown"
+# What the codes of the column `exit` stand for.
+EXIT_NAMES = (NO_REASON, UNKNOWN, *sorted({*SVM.values(), *VMX.values(), *REASONS} - {UNKNOWN}))
+
+NAMES = "vmrun.tracepoints.events"  # the key of the metadata that lists the tracepoints that were on
+FORMATS = "vmrun.tracepoints.formats"  # that of the kernel's formats of them
 COLUMNS = (
     Column("vcpu", "uint16", "", "index of the vCPU whose thread the event happened in"),
     Column("t", "int64", "ns", "when, since the machine started: the clock of t_exit and t_entry"),
-    Column("event", "event", "", "the tracepoint's name, kvm_exit and others"),
+    Column("event", "int8", "", "the tracepoint's name, kvm_exit and others", Names(key=NAMES)),
     Column("host_cpu", "uint16", "", "processor of the host that the thread ran on"),
     Column("reason", "uint64", "hex", "kvm_exit: the processor's exit code; kvm_userspace_exit: KVM_EXIT_*; else 0"),
-    Column("exit", "exit", "", "name of reason; unknown where none is known; - where the event has no reason"),
+    Column(
+        "exit",
+        "int16",
+        "",
+        "name of reason; unknown where none is known; - where the event has no reason",
+        Names(EXIT_NAMES),
+    ),
     Column("rip", "uint64", "address", "guest RIP, where the event tells it, else 0"),
     Column("info1", "uint64", "hex", "kvm_exit: EXITINFO1 (SVM), exit qualification (VMX); else the event's own"),
     Column("info2", "uint64", "hex", "kvm_exit: EXITINFO2 (SVM), interruption information (VMX); else the event's own"),
     Column("a", "uint64", "hex", "the event's own: see EVENTS"),
     Column("b", "uint64", "hex", "the event's own: see EVENTS"),
 )
+TRACEPOINTS = Table(
+    "tracepoints",
+    what="tracepoints",
+    format="tracepoints-1",
+    time="t",
+    columns=COLUMNS,
+    metadata={CLOCK: "object"},
+    summary={"complete": "flag", "lost": "counts", "unknown": "count", "rows": "count", "isa": "count"},
+    former=Former("kernel-1", {"vmrun.kernel.events": NAMES, "vmrun.kernel.formats": FORMATS}),
+)
 # Columns that an event's fields go into, in the order of enum perf_slot.
 SLOTS = ("reason", "rip", "info1", "info2", "a", "b", "isa")
-
-NO_REASON, UNKNOWN = "-", "unknown"
-# What the codes of the column `exit` stand for.
-EXIT_NAMES = (NO_REASON, UNKNOWN, *sorted({*SVM.values(), *VMX.values(), *REASONS} - {UNKNOWN}))
 
 
 class Into(NamedTuple):

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from runner.native import _native
 from runner.recording.rings import FLIGHT_SLOTS, Rings
+from tracer.format.schema import STORED
 from tracer.read.ringfile import RingFile, columns
 from tracer.record.buffers import Buffers
-from vmspec.trace.record import COLUMNS, FLAGS, PAGE
+from vmspec.trace.record import COLUMNS, EXITS, FLAGS, PAGE
 
 ffi, lib = _native.ffi, _native.lib
 SLOTS = 64  # the smallest ring; its payload ring is one page
-WIDTHS = {"uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "int64": 8, "reason": 1, "direction": 1, "device": 2}
 NO_DEVICES = lib.bus_new(0, 0, 0, -1)
 
 
@@ -42,7 +42,7 @@ def record(ring, count):
 
 def drain(rings, rows=32768, payload=1 << 20):
     """The next rows as dictionaries, not committed."""
-    buffers = Buffers(rows, payload)
+    buffers = Buffers(EXITS, rows, payload)
     return rows_of(buffers, rings.drain(buffers))
 
 
@@ -53,7 +53,7 @@ def rows_of(buffers, count):
         values = {"payload": bytes(buffers.payload[ends[row] : ends[row + 1]])}
         for column in COLUMNS:
             if column.name != "payload":
-                width = WIDTHS[column.type]
+                width = STORED[column.type][1]
                 raw = buffers.columns[column.name][row * width : (row + 1) * width]
                 values[column.name] = int.from_bytes(raw, "little", signed=column.type == "int64")
         found.append(values)

@@ -15,6 +15,7 @@ from tests.fakes.tracefakes import DEVICES, METADATA, exit_, record_all
 from tracer.analysis import exits, scan
 from tracer.format.schema import dictionaries, trace_schema
 from tracer.record.buffers import Buffers
+from vmspec.trace.record import EXITS
 
 SCHEMA = trace_schema(METADATA, DEVICES)
 ROWS = st.lists(
@@ -34,7 +35,7 @@ ROWS = st.lists(
 def in_batches(rows, cuts):
     """A trace in memory of such rows, in batches that end at the cuts."""
     names = dictionaries(DEVICES)
-    empty = Buffers(rows=0, payload_capacity=0).batch(0, SCHEMA, names)
+    empty = Buffers(EXITS, rows=0, payload_capacity=0).batch(0, SCHEMA, names)
     plain = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in SCHEMA]
     values = {"seq": 0, "rip": 0, "direction": "none", "data": 0, "payload": b"", "flags": 0, "t_exit": 1000}
     codes = {key: {name: code for code, name in enumerate(column.to_pylist())} for key, column in names.items()}

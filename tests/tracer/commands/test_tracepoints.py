@@ -18,9 +18,10 @@ from tracer.analysis.tracepoints import by_event, by_handling, by_reason, by_vcp
 from tracer.cli import main
 from tracer.commands.columns import schemas
 from tracer.format.errors import TraceError
-from tracer.read.tracepointfile import TracepointRecorder, TracepointTable
+from tracer.read.tablefile import TableFile
+from tracer.record.tracepointrecorder import TracepointRecorder
 from vmspec.trace.record import FLAGS
-from vmspec.trace.tracepoints import COLUMNS, EVENTS
+from vmspec.trace.tracepoints import COLUMNS, EVENTS, TRACEPOINTS
 
 
 @pytest.fixture
@@ -291,10 +292,10 @@ def test_the_command(make, capsys):
 
 def test_either_reader_refuses_the_other_table(make):
     trace = make([ROWS], STORY)
-    with pytest.raises(TraceError, match="the tracepoints of a trace"):
+    with pytest.raises(TraceError, match="has tracepoints, not exits: give the trace that it stands beside"):
         tracer.load(trace.tracepoints.path)
-    with pytest.raises(TraceError, match="not a table of tracepoints"):
-        TracepointTable(trace.path)
+    with pytest.raises(TraceError, match="has exits, not tracepoints"):
+        TableFile(trace.path, TRACEPOINTS)
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
@@ -336,10 +337,10 @@ def test_a_stream_that_cannot_be_written(tmp_path):
 
 def test_what_a_killed_run_left_is_set_aside(tmp_path):
     from tracer.format.paths import set_aside
-    from vmspec.trace.files import tracepoints_stream_path
+    from vmspec.trace.files import table_stream_path
 
     path = tmp_path / "t.arrow"
-    tracepoints_stream_path(path).write_bytes(b"x")
+    table_stream_path(path, "tracepoints").write_bytes(b"x")
     set_aside(path)
     assert [each.name for each in tmp_path.iterdir()] == ["t.killed.tracepoints.arrows"]
 
@@ -361,7 +362,7 @@ def test_a_table_of_the_former_name_is_read(make):
     rows = trace.tracepoints.table.to_pylist()
     formerly(trace)
     again = tracer.load(trace.path)
-    assert (again.tracepoints.table.to_pylist(), again.tracepoints.events) == (rows, NAMES)
+    assert (again.tracepoints.table.to_pylist(), again.tracepoints.names["event"]) == (rows, tuple(NAMES))
     with pytest.warns(DeprecationWarning, match=r"now called Trace\.tracepoints"):
         assert again.kernel is again.tracepoints
 

@@ -1,12 +1,18 @@
 """Closing summaries: what is of its kind stays, what is not counts as not said."""
 
 import json
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.format.closing import TRACE, TRACEPOINTS, said
+from tracer.format.closing import KINDS, said
+from vmspec.trace.record import EXITS
+from vmspec.trace.table import SummaryKind
+from vmspec.trace.tracepoints import TRACEPOINTS as TRACEPOINTS_TABLE
+
+TRACE, TRACEPOINTS = EXITS.summary, TRACEPOINTS_TABLE.summary
 
 GOOD = {
     "complete": True,
@@ -28,6 +34,10 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(list(GOOD)) | st.text(), inner),
     max_leaves=12,
 )
+
+
+def test_every_kind_has_its_check():
+    assert set(KINDS) == set(get_args(SummaryKind))
 
 
 def test_what_is_right_stays():

@@ -197,7 +197,7 @@ def test_a_spec_that_is_none_is_damage(tmp_path, trace, spec):
     table = tracer.load(trace[0]).table
     metadata = {**table.schema.metadata, b"vmrun.spec": spec.encode()}
     write(tmp_path / "x", table.replace_schema_metadata(metadata))
-    refuse(tmp_path / "x", "the spec in the metadata is not TOML")
+    refuse(tmp_path / "x", "vmrun.spec in the metadata is not TOML")
 
 
 @pytest.mark.parametrize("key", ["vmrun.host", "vmrun.clock"])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.native import _native
-from tracer.read.tracepointfile import TracepointBuffers
-from vmspec.trace.tracepoints import EXIT_NAMES, SLOTS
+from tracer.record.buffers import Buffers
+from vmspec.trace.tracepoints import EXIT_NAMES, SLOTS, TRACEPOINTS
 
 ffi, lib = _native.ffi, _native.lib
 
@@ -81,7 +81,7 @@ class Kernel:
         self.put(struct.pack("<IHHQQ", LOST, 0, 24, 0, number), ring)
 
     def drain(self, rows=64):
-        buffers = TracepointBuffers(rows)
+        buffers = Buffers(TRACEPOINTS, rows)
         columns = ffi.new("struct perf_columns *", {"rows": rows})
         views = {name: ffi.from_buffer(buffer) for name, buffer in buffers.columns.items()}
         for name, view in views.items():

@@ -16,8 +16,8 @@ from runner.native._native import ffi, lib
 from runner.recording.tracepoints import formats, perf
 from runner.recording.tracepoints.perf import Tracepoints
 from runner.session.session import run
-from tracer.read.tracepointfile import TracepointTable
-from vmspec.trace.tracepoints import EVENTS
+from tracer.read.tablefile import TableFile
+from vmspec.trace.tracepoints import EVENTS, TRACEPOINTS
 
 pytestmark = pytest.mark.kvm
 
@@ -106,7 +106,7 @@ class TestGiven:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert (during, enabled()) == (set(), set())
-        table = TracepointTable(stream)
+        table = TableFile(stream, TRACEPOINTS)
         recovered = tracer.load(tracer.recover(tmp_path / "guest.arrow").path).tracepoints
         assert (table.complete, table.table.num_rows > 0) == (False, True)
         assert (recovered.complete, recovered.table.equals(table.table)) == (False, True)

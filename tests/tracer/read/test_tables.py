@@ -1,0 +1,159 @@
+"""Any table beside the exits: its definition is all that writing, reading and recovering it take."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+import tracer
+from tests.fakes.tracefakes import METADATA, exit_, record_all
+from tracer.format import paths
+from tracer.format.closing import KINDS
+from tracer.format.errors import TraceError
+from tracer.format.schema import KEY_FORMAT, STORED, table_of
+from tracer.read import recovery
+from tracer.read.tablefile import TableFile
+from tracer.record.writer import TableWriter
+from vmspec.trace import files
+from vmspec.trace.table import CLOCK, Column, Names, Table
+from vmspec.trace.tables import TABLES
+
+OTHER = Table(
+    "other",
+    what="other things",
+    format="other-1",
+    time="at",
+    columns=(
+        Column("at", "int64", "ns", "when"),
+        Column("kind", "int8", "", "what", Names(("none", "byte"))),
+        Column("device", "int16", "", "whose", Names(("-",), "vmrun.devices")),
+        Column("moved", "binary", "bytes", "all bytes"),
+        Column("size", "uint32", "bytes", "how many"),
+    ),
+    metadata={CLOCK: "object"},
+    summary={"rows": "count", "lost": "counts"},
+)
+SAID = {CLOCK: METADATA[CLOCK], "vmrun.devices": json.dumps(["serial0", "rtc0"])}
+ROWS = [
+    {"at": 5, "kind": "byte", "device": "rtc0", "moved": b"abc", "size": 3},
+    {"at": 2, "kind": "none", "device": "-", "moved": b"", "size": 0},
+    {"at": 9, "kind": "byte", "device": "serial0", "moved": b"\0" * 9, "size": 9},
+]
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch):
+    monkeypatch.setitem(TABLES, "other", OTHER)
+    for module in (files, recovery):
+        monkeypatch.setattr(module, "BESIDE", (*files.BESIDE, "other"))
+
+
+@pytest.fixture
+def path(tmp_path):
+    record_all(tmp_path / "boot.arrow", [[exit_(1)]])
+    return tmp_path / "boot.arrow"
+
+
+def write(path, metadata=SAID):
+    writer = TableWriter(path, OTHER, metadata)
+    for row in ROWS:
+        writer.append([row])
+    return writer
+
+
+@pytest.mark.parametrize("table", [*TABLES.values(), OTHER], ids=lambda table: table.name)
+def test_a_definition_is_whole(table):
+    names = [column.name for column in table.columns]
+    assert len(set(names)) == len(names)
+    assert {column.type for column in table.columns} <= set(STORED)
+    assert sum(column.type == "binary" for column in table.columns) <= 1
+    assert next(column.type for column in table.columns if column.name == table.time) == "int64"
+    assert CLOCK in table.metadata
+    assert set(table.summary.values()) <= set(KINDS)
+
+
+def test_the_tables_beside_the_exits_are_those_of_the_files(monkeypatch):
+    monkeypatch.undo()
+    assert ["exits", *files.BESIDE] == list(TABLES)
+    assert len({table.format for table in TABLES.values()}) == len(TABLES)
+
+
+def test_a_table_comes_back_in_the_order_of_time(path):
+    writer = write(path)
+    assert writer.finish({"rows": writer.rows, "lost": [0, 2]}) == path.with_name("boot.other.arrow")
+    table = tracer.load(path).tables["other"]
+    assert table.table.to_pylist() == sorted(ROWS, key=lambda row: row["at"])
+    assert (table.complete, table.summary["rows"], table.lost) == (True, 3, [0, 2])
+    assert table.names == {"kind": ("none", "byte"), "device": ("-", "serial0", "rtc0")}
+    assert not writer.stream.exists()
+
+
+def test_what_is_left_out_of_a_row_is_zero_or_empty(path):
+    writer = TableWriter(path, OTHER, SAID)
+    writer.append([{"at": 1}, {"moved": b"xy"}, {}])
+    writer.finish({})
+    rows = tracer.load(path).tables["other"].table.to_pylist()
+    assert [tuple(row.values()) for row in rows] == [
+        (0, "none", "-", b"xy", 0),
+        (0, "none", "-", b"", 0),
+        (1, "none", "-", b"", 0),
+    ]
+
+
+def test_the_tables_of_a_trace_are_those_that_are_there(path):
+    assert [*tracer.load(path).tables] == ["exits"]
+    write(path).finish({})
+    trace = tracer.load(path)
+    assert ([*trace.tables], trace.tables["exits"] is trace, trace.tables.get("tracepoints")) == (
+        ["exits", "other"],
+        True,
+        None,
+    )
+
+
+def test_a_table_of_another_run_is_not_taken(path):
+    write(path, SAID | {CLOCK: '{"tsc_start": 1}'}).finish({})
+    assert tracer.load(path).tables.get("other") is None
+
+
+def test_the_stream_of_a_killed_run_is_read_and_recovered(path, tmp_path):
+    writer = write(path)
+    writer.cut()
+    running = tracer.load(path).tables["other"]
+    assert (running.kind, running.complete, running.table.num_rows) == ("stream", False, 3)
+    path.rename(files.stream_path(path))
+    tracer.recover(path, tmp_path / "saved.arrow")
+    saved = tracer.load(tmp_path / "saved.arrow").tables["other"]
+    assert (saved.kind, saved.complete, saved.summary) == ("file", False, {"complete": False})
+    assert saved.table.to_pylist() == sorted(ROWS, key=lambda row: row["at"])
+
+
+def test_what_a_killed_run_left_is_set_aside(path):
+    write(path).cut()
+    paths.set_aside(path)
+    assert files.table_stream_path(files.killed_path(path), "other").exists()
+
+
+def test_each_reader_refuses_the_tables_of_others(path):
+    write(path).finish({})
+    other = files.table_path(path, "other")
+    with pytest.raises(TraceError, match="has other things, not exits: give the trace that it stands beside"):
+        tracer.load(other)
+    with pytest.raises(TraceError, match="has exits, not other things"):
+        TableFile(path, OTHER)
+
+
+@pytest.mark.parametrize(("key", "text"), [("vmrun.devices", "[1]"), ("vmrun.devices", "x"), (CLOCK, "[]")])
+def test_metadata_that_is_damaged_is_told(path, tmp_path, key, text):
+    write(path).finish({})
+    table = tracer.load(path).tables["other"].table
+    table = table.replace_schema_metadata({**table.schema.metadata, key.encode(): text.encode()})
+    with pa.ipc.new_stream(str(tmp_path / "x"), table.schema) as out:
+        out.write_table(table)
+    with pytest.raises(TraceError, match=f"{key}( in the metadata)? is damaged"):
+        TableFile(tmp_path / "x", OTHER)
+
+
+def test_a_schema_tells_its_table(path):
+    schema = tracer.load(path).schema
+    assert (table_of(schema).name, schema.metadata[KEY_FORMAT.encode()]) == ("exits", b"1")

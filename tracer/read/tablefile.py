@@ -1,0 +1,88 @@
+"""The tables of a trace as they are read: finished files, streams that grow or that a killed run left."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tracer.format.errors import TraceError
+from tracer.format.rowfile import RowFile
+from tracer.format.schema import names_of, schema_of
+from tracer.read.metadata import read_metadata, read_summary, read_value
+from vmspec.trace.files import exists, table_files
+from vmspec.trace.record import EXITS
+from vmspec.trace.table import CLOCK, Table
+from vmspec.trace.tables import TABLES
+
+
+class TableFile(RowFile):
+    """One table of a run, of which ``definition`` says what it has.
+
+    ``metadata`` are the schema's keys and values. ``summary`` is what the runner said at the end, None where the run
+    has not ended cleanly; ``complete`` is False where rows may be missing at the end: of a run that goes on, was
+    killed, or was recovered. Raises TraceError for what is no such table, or damaged.
+    """
+
+    def __init__(self, path: Path, definition: Table) -> None:
+        self.definition = definition
+        self.time = definition.time
+        super().__init__(path)
+        self.summary = None if self.closing is None else read_summary(path, self.closing, definition.summary)
+
+    def _accepted(self, schema: Any) -> Any:
+        self.metadata = read_metadata(self.path, schema, self.definition)
+        expected = schema_of(self.definition, self.metadata)
+        if not schema.equals(expected):
+            what = f"{self.definition.name} of format {self.definition.format}"
+            raise TraceError(f"{self.path} does not have the columns of the table {what}")
+        for key, kind in self.definition.metadata.items():
+            read_value(self.path, self.metadata, key, kind)
+        return expected
+
+    @property
+    def complete(self) -> bool:
+        """Whether this is everything that the run recorded."""
+        return self.summary is not None and self.summary.get("complete", True) is True
+
+    @property
+    def lost(self) -> list[int]:
+        """Rows that were lost while the run recorded, by vCPU, as the summary says; empty where it says nothing."""
+        said: list[int] = (self.summary or {}).get("lost", [])
+        return said
+
+    @cached_property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Of each column of names, the names that there can be; a code is an index into them."""
+        return {column: tuple(names.to_pylist()) for column, names in names_of(self.definition, self.metadata).items()}
+
+
+class Tables(Mapping[str, TableFile]):
+    """The tables of one run by name, opened when they are asked for: the trace ``exits``, and what was recorded beside
+    it, told by the clock of the run. A table that is damaged raises TraceError."""
+
+    def __init__(self, exits: TableFile) -> None:
+        self._open: dict[str, TableFile | None] = {EXITS.name: exits}
+        self._exits = exits
+
+    def __getitem__(self, name: str) -> TableFile:
+        if name not in self._open:
+            self._open[name] = self._beside(TABLES[name])
+        table = self._open[name]
+        if table is None:
+            raise KeyError(name)
+        return table
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in TABLES if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _beside(self, definition: Table) -> TableFile | None:
+        path, clock = self._exits.path, self._exits.metadata.get(CLOCK, "")
+        for candidate in table_files(path, definition.name):
+            if exists(candidate) and candidate.stat().st_size:
+                table = TableFile(candidate, definition)
+                if table.metadata.get(CLOCK, "") == clock:
+                    return table
+        return None

@@ -1,0 +1,80 @@
+"""One table of a run while it is recorded: the stream beside the trace, and its end, the finished file."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tracer.format.schema import names_of, schema_of
+from tracer.record.buffers import Buffers
+from tracer.record.rewrite import empty, summary_metadata, write_file
+from tracer.record.stream import StreamWriter
+from vmspec.trace.files import stream_path, table_path, table_stream_path
+from vmspec.trace.record import EXITS
+from vmspec.trace.table import Table
+
+
+class TableWriter:
+    """Appends rows of a table to the stream beside ``trace``; :meth:`finish` makes the finished file of it.
+
+    ``metadata`` has the texts of the schema's metadata, among them the names that the table's columns need
+    (:attr:`vmspec.trace.table.Table.keys`). All of it raises OSError and ``pyarrow.ArrowException``.
+    """
+
+    def __init__(self, trace: Path, table: Table, metadata: Mapping[str, str]) -> None:
+        self.table = table
+        beside = table is not EXITS  # the trace itself may have any name
+        self.path = table_path(trace, table.name) if beside else trace
+        self.stream = table_stream_path(trace, table.name) if beside else stream_path(trace)
+        self.rows = 0
+        self.schema = schema_of(table, metadata)
+        self._names = names_of(table, metadata)
+        self._codes: dict[str, dict[str, int]] | None = None
+        self._stream = StreamWriter(self.stream, self.schema)
+        self._sealed = False  # the stream is whole, with its summary
+
+    def write(self, buffers: Buffers, rows: int) -> None:
+        """Append the first rows of buffers as a batch."""
+        self._stream.write(buffers.batch(rows, self.schema, self._names))
+        self.rows += rows
+
+    def append(self, rows: Sequence[Mapping[str, int | str | bytes]]) -> None:
+        """Append rows as a batch: values by column, names as texts; what is left out is zero, the first name, empty.
+
+        For tables that have few of them: it takes microseconds a row.
+        """
+        if self._codes is None:
+            self._codes = {column: _numbered(names.to_pylist()) for column, names in self._names.items()}
+        buffers = Buffers(self.table, len(rows), sum(len(v) for row in rows for v in row.values() if type(v) is bytes))
+        for number, row in enumerate(rows):
+            buffers.put(number, {c: self._codes[c][v] if isinstance(v, str) else v for c, v in row.items()})
+        self.write(buffers, len(rows))
+
+    def finish(self, summary: Mapping[str, Any]) -> Path:
+        """Close the stream with ``summary`` and write the finished file, which then replaces the stream.
+
+        It may be called again where it was interrupted.
+        """
+        self.seal(summary)
+        write_file(self.path, self._stream.batches, self.schema, dict(summary))
+        self.stream.unlink(missing_ok=True)
+        return self.path
+
+    def seal(self, summary: Mapping[str, Any]) -> None:
+        """Close the stream with ``summary``: it is whole then. A second call does nothing."""
+        if not self._sealed:
+            self._stream.write(empty(self.schema), summary_metadata(dict(summary)))
+            self._stream.close()
+            self._sealed = True
+
+    def cut(self) -> None:
+        """Close the stream without its end, less what was written of a batch in part, so that it stays readable."""
+        self._stream.cut()
+
+    @property
+    def there(self) -> bool:
+        """Whether the stream is still where it was made: somebody may have deleted it, or its folder."""
+        return self._stream.there
+
+
+def _numbered(names: Iterable[str]) -> dict[str, int]:
+    return {name: code for code, name in enumerate(names)}
