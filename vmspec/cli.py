@@ -90,12 +90,14 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from vmspec.show import render
-
     plan = Document.open(arguments.spec, arguments.set).plan()
     if arguments.json:
-        _print_json(render.as_dict(plan))
+        from vmspec.plan import serial
+
+        print(serial.dumps(plan))
     else:
+        from vmspec.show import render
+
         print(render.text(plan), end="")
     return 0
 

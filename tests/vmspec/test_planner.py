@@ -13,9 +13,9 @@ from tests.vmspec.image import images
 from vmspec import layout
 from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, Python, Serial
 from vmspec.plan.plan import Plan
+from vmspec.plan.serial import tree
 from vmspec.planner import plan
 from vmspec.schema.problems import Problem, SpecError
-from vmspec.show.render import as_dict
 from vmspec.spec.models import CPU, VM, Boot, Expect, Spec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -352,7 +352,7 @@ def check(planned: Plan) -> None:
     ]
     irqs = [device.irq for device in planned.devices if device.irq is not None]
     assert disjoint(ram)
-    assert sum(size for _, size in ram) == planned.spec.vm.memory
+    assert sum(size for _, size in ram) == planned.vm.memory
     assert all(start + size <= 3 << 30 or start >= 4 << 30 for start, size in ram)
     assert [slot.offset for slot in planned.slots] == [0, 3 << 30][: len(ram)]
     assert disjoint(parts)
@@ -404,9 +404,9 @@ def test_any_spec_gives_a_plan_or_problems(spec: Spec) -> None:
 
 
 def golden(planned: Plan, directory: Path) -> str:
-    shown = as_dict(planned)
+    shown = tree(planned)
     del shown["spec"], shown["files"]  # whose times differ
-    return json.dumps(shown, indent=1, default=str).replace(str(directory), "DIR") + "\n"
+    return json.dumps(shown, indent=1).replace(str(directory), "DIR") + "\n"
 
 
 @pytest.mark.parametrize("name", ["flat", "linux"])

@@ -1,15 +1,13 @@
-"""The plan for people and for programs: text of 100 columns, and a JSON object."""
+"""The plan for people: text of 100 columns."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
 
 from vmspec.devices.ranges import Range
-from vmspec.host.pathtext import to_text
 from vmspec.host.printable import printable
 from vmspec.plan import calls
-from vmspec.plan.calls import Call, Ioctl
-from vmspec.plan.plan import Entry, Plan, PlannedDevice
+from vmspec.plan.calls import Call
+from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.schema.units import format_size
 
 WIDTH = 100
@@ -21,35 +19,6 @@ PROTOCOLS = {
     "linux32": "Linux, 32-bit boot protocol",
     "elf64": "Linux, 64-bit boot protocol, the ELF entered directly",
 }
-
-
-def as_dict(plan: Plan) -> dict[str, Any]:
-    """The plan as a JSON object, once times are made strings; the spec is in TOML's shape."""
-    return {name: _plain(value) for name, value in plan._asdict().items()}
-
-
-def _plain(value: Any) -> Any:
-    """Named tuples and models as dicts, all the way down; registers in hexadecimal, as JSON's readers hold numbers as
-    doubles. Guest-physical addresses have at most 52 bits."""
-    match value:
-        case Entry():
-            registers = {name: hex(held) for name, held in value.registers.items()}
-            return {"mode": value.mode, "rip": hex(value.rip), "registers": registers}
-        case Ioctl() as call:
-            said = {"ioctl": call.ioctl, "requires": call.requires, "optional": call.optional}
-            return said | _plain(cast(Any, call)._asdict())
-        case tuple() if hasattr(value, "_asdict"):
-            return _plain(value._asdict())
-        case bytes():
-            return value.hex(" ")
-        case dict():
-            return {name: _plain(part) for name, part in value.items()}
-        case tuple() | list():
-            return [_plain(part) for part in value]
-        case Path():
-            return to_text(value)
-        case _:
-            return value
 
 
 def text(plan: Plan) -> str:

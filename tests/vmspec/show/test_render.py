@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 from vmspec.devices.models import RTC, PostPort, Python, Serial
@@ -113,18 +112,6 @@ def test_the_plan_as_text():
 
 def test_no_line_is_wider_than_100_columns():
     assert max(map(len, render.text(PLAN).splitlines())) <= 100
-
-
-def test_the_plan_as_json_holds_every_part():
-    plan = json.loads(json.dumps(render.as_dict(PLAN), default=str))
-    assert plan["vm"] == {"name": "demo", "memory": 128 << 20, "vcpus": 1, "timeout": None}
-    assert plan["overrides"] == ["vm.name=demo"]
-    assert plan["entry"]["registers"]["rsi"] == hex(PLAN.entry.registers["rsi"])
-    assert plan["devices"][0]["ranges"] == [{"space": "port", "start": 0x3F8, "size": 8}]
-    assert plan["calls"][2] == {
-        "ioctl": "KVM_SET_TSS_ADDR", "requires": "KVM_CAP_SET_TSS_ADDR", "optional": True, "address": 0xFFFBD000,
-    }  # fmt: skip
-    assert plan["calls"][4]["slot"] == {"slot": 0, "start": 0, "size": 128 << 20, "offset": 0}
 
 
 def test_an_interrupt_without_a_controller_is_said():
