@@ -301,7 +301,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 
 
 def test_a_name_that_no_file_can_have():
-    with pytest.raises(SpecError, match="cannot be read: .*embedded null"):
+    with pytest.raises(SpecError, match=r"cannot be read: .*embedded null"):
         Document.open("a\0b")
 
 
