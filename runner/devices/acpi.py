@@ -4,6 +4,7 @@ No fixed event ever happens, so the SCI stays low: there is no power button, and
 """
 
 from runner.devices.isa import ISADevice
+from runner.devices.state import State, octets
 from vmspec import layout
 
 # Register offsets
@@ -18,12 +19,22 @@ SLP_EN = 0x2000  # PM1_CONTROL: go to sleep now; reads as 0
 SLP_TYP_SHIFT = 10  # PM1_CONTROL bits 12-10
 
 
+class ACPIState(State):
+    """The three blocks."""
+
+    status: bytes = octets(2, 2)
+    enable: bytes = octets(2, 2)
+    control: bytes = octets(2, 2)
+
+
 class ACPI(ISADevice):
     """Power off and reset, as the FADT and the DSDT describe them."""
 
     registers = tuple(range(7))
 
-    def __init__(self) -> None:
+    state_class = ACPIState
+
+    def clear(self) -> None:
         self._status = bytearray(2)
         self._enable = bytearray(2)
         self._control = bytearray((SCI_EN, 0))

@@ -1,12 +1,34 @@
 """Ports that exist for the sake of whoever debugs a guest: no state, no interrupt."""
 
 from runner.devices.device import Device
+from runner.devices.state import State
 
 PRESENT = 0xE9  # what a read of the debug port gives, so that a guest can tell it is there
 
 
-class DebugPort(Device):
+class Stateless(Device):
+    """A device that remembers nothing."""
+
+    def reset(self) -> None:
+        """There is nothing to reset."""
+
+
+class DebugPortState(State):
+    """Nothing."""
+
+
+class PostPortState(State):
+    """Nothing."""
+
+
+class DebugExitState(State):
+    """Nothing."""
+
+
+class DebugPort(Stateless):
     """Bochs' debug console: each byte written is console text."""
+
+    state_class = DebugPortState
 
     def start(self) -> None:
         self.bus.publish(0, PRESENT)
@@ -22,16 +44,20 @@ class DebugPort(Device):
         self.output(data)
 
 
-class PostPort(Device):
+class PostPort(Stateless):
     """The power-on self-test code port. Codes are in the trace; here they are thrown away, and reads are all ones."""
+
+    state_class = PostPortState
 
     def start(self) -> None:
         self.bus.publish(0, 0xFF)
         self.bus.deliver(0, "discarded")
 
 
-class DebugExit(Device):
+class DebugExit(Stateless):
     """QEMU's isa-debug-exit: a write of N, of any width, ends the run with status ``(N << 1) | 1``, modulo 256."""
+
+    state_class = DebugExitState
 
     def read(self, offset: int, size: int) -> int:
         return 0

@@ -1,12 +1,14 @@
 """What every device model is: a small class that sees offsets, and gets its interrupt line and outputs injected."""
 
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from runner.devices.services import Clock, Interrupt, Memory, MessageInterrupt
+from runner.devices.state import State, StateError
 from vmspec.host.printable import PrintableError
 from vmspec.plan.calls import Slot
 
@@ -78,6 +80,9 @@ class Device:
     clock: Clock
     after: Callable[[int | None], None]
 
+    # What the model saves and loads; None: it can do neither.
+    state_class: ClassVar[type[State] | None] = None
+
     # SHA-256 of the user's own files that the class was made from, by path.
     made_from: Mapping[Path, str] = MappingProxyType({})
 
@@ -124,8 +129,44 @@ class Device:
     def tick(self) -> None:
         """The time asked for with ``self.after(nanoseconds)`` has come; called by the device thread."""
 
+    def reset(self) -> None:
+        """Be as new, as after the machine's power was off. What the host has sent and the guest has not read yet is not
+        lost: it comes after."""
+        raise DeviceError(f"{type(self).__name__} cannot be reset: it has no reset()")
+
+    def save(self) -> State:
+        """What the guest has made of the device, and what the host has sent to it.
+
+        By default the attributes that are named as the fields of :attr:`state_class`, with a leading underscore or
+        without. All that was queued has been handed over.
+        """
+        state_class, saved = self._saved()
+        return state_class(**{name: _plain(getattr(self, at)) for name, at in saved.items()})
+
+    def load(self, state: State) -> None:
+        """Go on from what another device of the class has saved; called instead of :meth:`reset`, of a device that has
+        been started. Raises StateError."""
+        state_class, saved = self._saved()
+        if type(state) is not state_class:  # of a file of the user's own each device has its own class
+            state = state_class.again(state)
+        for name, at in saved.items():
+            value, now = getattr(state, name), getattr(self, at)
+            setattr(self, at, type(now)(value) if isinstance(now, deque | bytearray) else value)
+
+    def _saved(self) -> tuple[type[State], dict[str, str]]:
+        """The class of states, and the attribute of each of its fields."""
+        if self.state_class is None:
+            raise StateError(f"{type(self).__name__} can be neither saved nor loaded: it has no state_class")
+        return self.state_class, {
+            name: f"_{name}" if hasattr(self, f"_{name}") else name for name in self.state_class.rules()
+        }
+
     def close(self) -> None:
         """Let go of what the device holds; called once after the last vCPU has stopped."""
+
+
+def _plain(value: Any) -> Any:
+    return bytes(value) if isinstance(value, deque | bytearray) else value
 
 
 def raised(error: BaseException, device: Device) -> str:

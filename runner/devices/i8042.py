@@ -9,6 +9,7 @@ stuck low", which is how a guest learns without waiting for a timeout that there
 from collections import deque
 
 from runner.devices.isa import ISADevice
+from runner.devices.state import State, bits, number, octets, one_of
 
 # Register offsets from port 0x60
 DATA = 0
@@ -45,8 +46,25 @@ TRANSLATED_ID = (0xAB, 0x41)
 SCAN_CODE_SETS = {1: 0x43, 2: 0x41, 3: 0x3F}  # their numbers in translation
 
 
+# Commands that a parameter follows at DATA: to the controller, and to the keyboard.
+WITH_PARAMETER = (0x60, 0xD1, 0xD2, 0xD3, 0xD4)
+KEYBOARD_WITH_PARAMETER = (0xED, 0xF0, 0xF3)
 # Bytes that a keyboard keeps for a host that does not read.
 KEYBOARD_BUFFER = 16
+
+
+class I8042State(State):
+    """Registers, and what the keyboard has to say."""
+
+    command_byte: int = bits(0xFF)
+    output_port: int = bits(0xFF)
+    status: int = bits(OUTPUT_FULL | SYSTEM_FLAG | COMMAND_LAST | NOT_INHIBITED)
+    data: int = bits(0xFF)
+    keyboard: bytes = octets(KEYBOARD_BUFFER)
+    awaiting: int | None = one_of(None, *WITH_PARAMETER)
+    keyboard_awaiting: int | None = one_of(None, *KEYBOARD_WITH_PARAMETER)
+    scan_code_set: int = number(1, 3)
+    said: int = bits(0xFF)
 
 
 class I8042(ISADevice):
@@ -54,7 +72,12 @@ class I8042(ISADevice):
 
     registers = (DATA, STATUS)
 
+    state_class = I8042State
+
     def __init__(self) -> None:
+        self._line = False
+
+    def clear(self) -> None:
         self._command_byte = KEYBOARD_INTERRUPT | SYSTEM_FLAG | AUXILIARY_DISABLED | TRANSLATE  # as firmware leaves it
         self._output_port = NOT_RESET | A20 | HIGH
         self._status = SYSTEM_FLAG | NOT_INHIBITED
@@ -64,7 +87,6 @@ class I8042(ISADevice):
         self._keyboard_awaiting: int | None = None  # the same for a keyboard command
         self._scan_code_set = 2
         self._said = SELF_TEST_PASSED  # by the keyboard, last
-        self._line = False
 
     def peek(self, offset: int) -> int | None:
         if offset == STATUS:
@@ -107,7 +129,7 @@ class I8042(ISADevice):
         match value:
             case 0x20:
                 self._answer(self._command_byte)
-            case 0x60 | 0xD1 | 0xD2 | 0xD3 | 0xD4:
+            case _ if value in WITH_PARAMETER:
                 self._awaiting = value
             case 0xA7:
                 self._command_byte |= AUXILIARY_DISABLED
@@ -155,7 +177,7 @@ class I8042(ISADevice):
             self._keyboard.append(ACKNOWLEDGE)  # the parameter of 0xed, lights, or 0xf3, repeat rate
             return
         match value:
-            case 0xED | 0xF0 | 0xF3:
+            case _ if value in KEYBOARD_WITH_PARAMETER:
                 self._keyboard_awaiting = value
                 self._keyboard.append(ACKNOWLEDGE)
             case 0xEE:  # echo

@@ -1,6 +1,7 @@
 """Devices with byte-wide registers on the ISA bus."""
 
 from runner.devices.device import Device
+from runner.devices.state import State
 
 
 class ISADevice(Device):
@@ -18,6 +19,21 @@ class ISADevice(Device):
 
     def start(self) -> None:
         self._published = dict.fromkeys(self.registers)
+        self.clear()
+        self.changed()
+
+    def clear(self) -> None:
+        """Give the registers, and what hangs on them, the values that they have when the power comes on. What the bus
+        and the interrupt line have been told stays."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        self.after(None)
+        self.clear()
+        self.changed()
+
+    def load(self, state: State) -> None:
+        super().load(state)
         self.changed()
 
     def peek(self, offset: int) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from runner.devices.device import Board
 from runner.devices.isa import ISADevice
+from runner.devices.state import State, StateError, bits, flag, number, octets
 from vmspec import layout
 from vmspec.plan.calls import Slot
 
@@ -74,7 +75,23 @@ DAY_SECONDS = 86400
 # time is there when it falls, so who sees it clear has 2.2 ms to read a time in one piece.
 UPDATE = 2_228_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LAST = 253402300799  # the end of the year 9999, in seconds: there the registers stop
+FIRST = -62135596800  # the begin of the year 1 and the end of the year 9999, in seconds: there the registers stop
+LAST = 253402300799
+AGES = (LAST - FIRST) * SECOND  # ns; no time or date is farther from another
+
+
+class RTCState(State):
+    """Registers, and the time."""
+
+    index: int = bits(0x7F)
+    memory: bytes = octets(128, 128)
+    follows: bool = flag()
+    time: int = number(-AGES, AGES)  # ns since 1970; of a clock that follows the machine's date, since that
+    behind: int = number(-AGES, AGES)  # ns for which the flags have not been worked out
+    standing: int = number(-AGES // SECOND // DAY_SECONDS, AGES // SECOND // DAY_SECONDS)
+    weekday: int = number(0, 6)
+    weekday_written: bool = flag()
+    flags: int = bits(PF | AF | UF)
 
 
 class RTC(ISADevice):
@@ -89,22 +106,31 @@ class RTC(ISADevice):
 
     registers = (INDEX, DATA)
 
+    state_class = RTCState
+
     def __init__(self, start: datetime | None = None, slots: tuple[Slot, ...] = ()) -> None:
         self._start = start
+        self._follows = start is None
+        self._slots = slots
+        self._line = False
+
+    def clear(self) -> None:
         self._offset = 0  # guest's time in ns since the epoch, less the machine's
         self._index = 0
         self._memory = bytearray(128)
         self._memory[A] = 0x26  # 32.768 kHz, periodic rate 1024 Hz: as PC firmware sets it
         self._memory[B] = HOUR_24
         self._memory[D] = VRT
-        self._remember(memory_sizes(slots))
+        self._remember(memory_sizes(self._slots))
         self._standing = -1  # the day, since the epoch, on which the date registers stand as they were written
         self._weekday = 0  # days that the guest's weekdays are ahead of the calendar's
         self._weekday_written = False  # ever: from then on it is a counter of its own, as in the chip
         self._flags = 0  # register C without IRQF
-        self._seen = 0  # up to what time the flags have been worked out
-        self._line = False
         self._waiting = False  # a tick has been asked for
+        if self._start is not None:
+            start = self._start if self._start.tzinfo else self._start.replace(tzinfo=UTC)
+            self._offset = (start - EPOCH) // timedelta(microseconds=1) * 1000 - self._passed()
+        self._seen = self._now()  # up to what time the flags have been worked out
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> "RTC":
@@ -116,12 +142,26 @@ class RTC(ISADevice):
             self._memory[index : index + length] = min(size, limit).to_bytes(length, "little")
         self._memory[CHECKSUM : CHECKSUM + 2] = sum(self._memory[index] for index in SUMMED).to_bytes(2, "big")
 
-    def start(self) -> None:
-        if self._start is not None:
-            start = self._start if self._start.tzinfo else self._start.replace(tzinfo=UTC)
-            self._offset = (start - EPOCH) // timedelta(microseconds=1) * 1000 - self._passed()
-        self._seen = self._now()
-        super().start()
+    def load(self, state: State) -> None:
+        if isinstance(state, RTCState) and state.follows != self._follows:
+            raise StateError("RTC: of the saved clock and this one, only one was given a time to start at")
+        super().load(state)
+
+    @property
+    def _time(self) -> int:
+        return self._offset if self._follows else self._now()
+
+    @_time.setter
+    def _time(self, time: int) -> None:
+        self._offset = time if self._follows else time - self._passed()
+
+    @property
+    def _behind(self) -> int:
+        return self._now() - self._seen
+
+    @_behind.setter
+    def _behind(self, behind: int) -> None:
+        self._seen = self._now() - behind
 
     # Registers as the guest sees them
 
@@ -184,10 +224,13 @@ class RTC(ISADevice):
         return bool(self._memory[B] & SET)
 
     def _passed(self) -> int:
-        return self.clock.realtime() if self._start is None else self.clock.monotonic()
+        return self.clock.realtime() if self._follows else self.clock.monotonic()
 
     def _now(self) -> int:
         return self._passed() + self._offset
+
+    def _moment(self) -> datetime:
+        return EPOCH + timedelta(seconds=min(max(self._now() // SECOND, FIRST), LAST))
 
     def _show_time(self) -> None:
         """Put the present time into the time registers."""
@@ -197,7 +240,7 @@ class RTC(ISADevice):
 
     def _registers(self) -> dict[int, int]:
         """The time registers of the present time."""
-        now = EPOCH + timedelta(seconds=min(self._now() // SECOND, LAST))
+        now = self._moment()
         century, year = divmod(now.year, 100)
         weekday = (now.isoweekday() + self._weekday) % 7 + 1
         values = (now.second, now.minute, now.hour, weekday, now.day, now.month, year, century)
@@ -212,7 +255,7 @@ class RTC(ISADevice):
         A day that its month does not have is the next month's. The clock keeps the time or the date that it had in
         place of one that is none at all.
         """
-        before = EPOCH + timedelta(seconds=min(self._now() // SECOND, LAST))
+        before = self._moment()
         second, minute = self._decode(self._memory[SECONDS]), self._decode(self._memory[MINUTES])
         hour = self._decode_hour(self._memory[HOURS])
         if not (hour < 24 and minute < 60 and second < 60):

@@ -19,6 +19,7 @@ what is left or comes next, so that a handler that takes one byte for each edge 
 from collections import deque
 
 from runner.devices.isa import ISADevice
+from runner.devices.state import State, bits, flag, number, number_or_none, octets
 
 # Register offsets (data sheet, table II). With LCR.DLAB on, 0 and 1 are the divisor latch.
 RBR = THR = DLL = 0  # receiver buffer (read), transmitter holding (write)
@@ -81,12 +82,47 @@ LOOKS = 2  # reads of LSR that find the receiver empty before the next character
 CHARACTER = 1_000_000  # ns after which it is there in any case, where its interrupt is on: ten bits at 9600 baud
 
 
+class SerialState(State):
+    """Registers and FIFO, and the host's bytes that wait."""
+
+    divisor: int = bits(0xFFFF)
+    ier: int = bits(ERBFI | ETBEI | ELSI | EDSSI)
+    fcr: int = bits(FIFO_ENABLE | 0xC0)
+    lcr: int = bits(0xFF)
+    mcr: int = bits(DTR | RTS | OUT1 | OUT2 | LOOP)
+    scr: int = bits(0xFF)
+    modem: int = bits(CTS | DSR | RI | DCD)
+    delta: int = bits(DCTS | DDSR | TERI | DDCD)
+    overrun: bool = flag()
+    thr_emptied: bool = flag()
+    flow_control: bool = flag()
+    fifo: bytes = octets(FIFO_SIZE)
+    looped: int = number(0, FIFO_SIZE)
+    host: bytes = octets(HOST_BUFFER + FIFO_SIZE)
+    gap: int = number(0, LOOKS)
+    arrives_in: int | None = number_or_none(0, CHARACTER)  # ns
+
+
 class Serial(ISADevice):
     """The UART; its text goes to ``output``, its input comes through ``receive``."""
 
     registers = tuple(range(8))
 
+    state_class = SerialState
+
     def __init__(self) -> None:
+        self._host: deque[int] = deque()
+        self._fifo: deque[int] = deque()
+        self._looped = 0  # how many bytes at the FIFO's head came from loopback and not from the host
+        self._between = False  # RBR has been read: the receiver has no interrupt until more is there
+        # What the line and the bus were told last
+        self._line = False
+        self._queued = False
+        self._latched: int | None = None
+        self._urgent = False
+
+    def clear(self) -> None:
+        self._give_back()
         self._divisor = 12  # 9600 baud, as PC firmware leaves it
         self._ier = 0
         self._fcr = 0
@@ -98,16 +134,10 @@ class Serial(ISADevice):
         self._overrun = False
         self._thr_emptied = False  # a THR_EMPTY interrupt is pending
         self._flow_control = False  # MCR has been written, so RTS means something
-        self._fifo: deque[int] = deque()
-        self._looped = 0  # how many bytes at the FIFO's head came from loopback and not from the host
-        self._host: deque[int] = deque()
+        self._fifo.clear()
+        self._looped = 0
         self._gap = LOOKS  # how many looks at LSR the next character is away
-        self._coming = False  # a tick has been asked for, at which it is there
-        self._between = False  # RBR has been read: the receiver has no interrupt until more is there
-        self._line = False
-        self._queued = False
-        self._latched: int | None = None
-        self._urgent = False
+        self._arrival: int | None = None  # the time of the tick that was asked for, at which it is there
 
     def start(self) -> None:
         self.bus.deliver(LSR, "discarded")  # read-only
@@ -203,9 +233,19 @@ class Serial(ISADevice):
         self.changed()
 
     def tick(self) -> None:
-        self._coming = False
+        self._arrival = None
         self._gap = 0
         self.changed()
+
+    @property
+    def _arrives_in(self) -> int | None:
+        """In how many ns the tick comes that was asked for."""
+        return None if self._arrival is None else max(0, self._arrival - self.clock.monotonic())
+
+    @_arrives_in.setter
+    def _arrives_in(self, delay: int | None) -> None:
+        self._arrival = None if delay is None else self.clock.monotonic() + delay
+        self.after(delay)
 
     # What the registers do
 
@@ -213,9 +253,8 @@ class Serial(ISADevice):
         while self._host and not self._gap and self._listens() and len(self._fifo) < self._trigger():
             self._fifo.append(self._host.popleft())
         coming = self._awaited() and bool(self._ier & ERBFI)
-        if coming != self._coming:
-            self._coming = coming
-            self.after(CHARACTER if coming else None)
+        if coming != (self._arrival is not None):
+            self._arrives_in = CHARACTER if coming else None
         queued = not self._lcr & DLAB and not self._mcr & LOOP
         if queued != self._queued:
             self._queued = queued

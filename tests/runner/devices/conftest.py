@@ -28,7 +28,7 @@ class Guest:
         self.seen_at_edge: dict[tuple[int, int], int] = {}  # what was published when the line last rose
         self.text = b""
         self.ends: list[tuple[str, int | None]] = []
-        self.wait: int | None = None
+        self._due: int | None = None
         self.calls = 0
         device.attach(Attachment(self, self, lambda: self, self, self._output, self._end, self.clock, self._after))
 
@@ -69,7 +69,12 @@ class Guest:
         self.ends.append((kind, status))
 
     def _after(self, delay: int | None) -> None:
-        self.wait = delay
+        self._due = None if delay is None else self.clock.now + delay
+
+    @property
+    def wait(self) -> int | None:
+        """In how many ns the device wants a tick."""
+        return None if self._due is None else self._due - self.clock.now
 
     # The guest's side
 
@@ -107,16 +112,16 @@ class Guest:
     def let_pass(self, ns: int) -> None:
         """Let time pass, with the ticks that the device asks for on the way."""
         end = self.clock.now + ns
-        while self.wait is not None and self.clock.now + self.wait <= end:
-            self.clock.now += self.wait
-            self.wait = None
+        while self._due is not None and self._due <= end:
+            self.clock.now = max(self.clock.now, self._due)
+            self._due = None
             self.device.tick()
         self.clock.now = end
 
     def elapse(self) -> None:
         """Let the time pass that the device asked for."""
-        while self.wait is not None:
-            self.wait = None
+        while self._due is not None:
+            self._due = None
             self.flush()
             self.device.tick()
 

@@ -1,0 +1,165 @@
+"""What a device model saves and loads: for each model a frozen attrs class of its own, with a version, and with a rule
+for each value that it takes.
+
+States come from files that anybody may have written. Whatever a rule lets pass must leave a device that works.
+"""
+
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
+
+from vmspec.host.printable import PrintableError
+
+
+class StateError(PrintableError):
+    """A state that a device does not take; the message says which value, and what it takes."""
+
+
+class Number(NamedTuple):
+    """An integer from ``low`` to ``high``; with ``none``, or None."""
+
+    low: int
+    high: int
+    none: bool = False
+
+    def fits(self, value: object) -> bool:
+        """Whether the state may have the value."""
+        if value is None:
+            return self.none
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"an integer from {self.low:#x} to {self.high:#x}" + (" or None" if self.none else "")
+
+
+class Bits(NamedTuple):
+    """An integer that has no bit outside ``mask``."""
+
+    mask: int
+
+    def fits(self, value: object) -> bool:
+        """Whether the state may have the value."""
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0 and not value & ~self.mask
+
+    def __str__(self) -> str:
+        return f"an integer without bits outside {self.mask:#x}"
+
+
+class OneOf(NamedTuple):
+    """One of some values."""
+
+    values: tuple[int | None, ...]
+
+    def fits(self, value: object) -> bool:
+        """Whether the state may have the value."""
+        return (value is None or type(value) is int) and value in self.values
+
+    def __str__(self) -> str:
+        return " or ".join("None" if value is None else f"{value:#x}" for value in self.values)
+
+
+class Flag(NamedTuple):
+    """True or False."""
+
+    def fits(self, value: object) -> bool:
+        """Whether the state may have the value."""
+        return isinstance(value, bool)
+
+    def __str__(self) -> str:
+        return "True or False"
+
+
+class Octets(NamedTuple):
+    """From ``least`` to ``most`` bytes."""
+
+    least: int
+    most: int
+
+    def fits(self, value: object) -> bool:
+        """Whether the state may have the value."""
+        return isinstance(value, bytes) and self.least <= len(value) <= self.most
+
+    def __str__(self) -> str:
+        return f"{self.most} bytes" if self.least == self.most else f"{self.least} to {self.most} bytes"
+
+
+Rule = Number | Bits | OneOf | Flag | Octets
+
+
+def number(low: int, high: int) -> Any:
+    """A field with an integer from ``low`` to ``high``."""
+    return Number(low, high)
+
+
+def number_or_none(low: int, high: int) -> Any:
+    """A field with an integer from ``low`` to ``high``, or None."""
+    return Number(low, high, none=True)
+
+
+def bits(mask: int) -> Any:
+    """A field with a register's value, which has no bit outside ``mask``."""
+    return Bits(mask)
+
+
+def one_of(*values: int | None) -> Any:
+    """A field with one of some values."""
+    return OneOf(values)
+
+
+def flag() -> Any:
+    """A field with True or False."""
+    return Flag()
+
+
+def octets(most: int, least: int = 0) -> Any:
+    """A field with from ``least`` to ``most`` bytes."""
+    return Octets(least, most)
+
+
+@dataclass_transform(
+    kw_only_default=True, frozen_default=True, field_specifiers=(number, number_or_none, bits, one_of, flag, octets)
+)
+class State:
+    """Base of the state classes: each field's default is its rule, and none may be left out.
+
+    ``VERSION`` counts up when a class changes. A class becomes an attrs class when the first state is made, which no
+    start of a machine does: making one takes about a millisecond, and importing attrs more.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    version: int = number(0, 1 << 32)
+
+    def __new__(cls, **values: object) -> "State":
+        if "__attrs_attrs__" not in vars(cls):
+            _finish(cls)
+        return super().__new__(cls)
+
+    @classmethod
+    def again(cls, state: "State") -> "State":
+        """The same state, of this class: of one that has the same name and fields. Raises StateError."""
+        if type(state).__qualname__ != cls.__qualname__ or type(state).rules().keys() != cls.rules().keys():
+            raise StateError(f"what was saved is a {type(state).__name__}, not the {cls.__name__} of this device")
+        return cls(version=state.version, **{name: getattr(state, name) for name in cls.rules()})
+
+    @classmethod
+    def rules(cls) -> dict[str, Rule]:
+        """The rule of each field by its name, without the version's."""
+        named = (vars(base) for base in reversed(cls.__mro__) if issubclass(base, State) and base is not State)
+        return {name: rule for names in named for name, rule in names.items() if isinstance(rule, Rule)}
+
+
+def _finish(cls: type[State]) -> None:
+    """Make an attrs class of a state class, in place."""
+    import attrs
+
+    def check(state: State, attribute: Any, value: object) -> None:
+        if not rules[attribute.name].fits(value):
+            raise StateError(f"{cls.__name__}: {attribute.name} is {value!r:.100}, not {rules[attribute.name]}")
+
+    def check_version(state: State, attribute: Any, value: object) -> None:
+        if value != cls.VERSION:
+            raise StateError(f"{cls.__name__} is of version {value!r:.100}; this vmrun reads version {cls.VERSION}")
+
+    rules = cls.rules()
+    fields: dict[str, Any] = {"version": attrs.field(default=cls.VERSION, validator=check_version)}
+    fields |= {name: attrs.field(validator=check) for name in rules}
+    attrs.frozen(these=fields, slots=False, kw_only=True)(cls)

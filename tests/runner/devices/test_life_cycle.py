@@ -1,0 +1,331 @@
+"""The life of every device: started, reset, saved, loaded into another. A new kind is tested without being named."""
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.devices import TABLE, Board, Device, make
+from runner.devices.state import Bits, Flag, Number, Octets, OneOf, State, StateError, bits, number, octets
+from vmspec.devices.models import KINDS, Python
+from vmspec.plan.plan import PlannedDevice, Slot
+from vmspec.plan.resources import options
+
+OWN = """
+from runner.devices import Device
+from runner.devices.state import State, bits, octets
+
+
+class CounterState(State):
+    count: int = bits(0xFF)
+    heard: bytes = octets(1 << 16)
+
+
+class Counter(Device):
+    state_class = CounterState
+
+    def __init__(self):
+        self.count = 0
+        self.heard = b""
+
+    def start(self):
+        self.bus.publish(0, self.count)
+
+    def reset(self):
+        self.__init__()
+        self.start()
+
+    def load(self, state):
+        super().load(state)
+        self.start()
+
+    def receive(self, data):
+        self.heard += data
+
+    def read(self, offset, size):
+        return len(self.heard)
+
+    def write(self, offset, size, value):
+        self.count = self.count + value & 0xFF
+        self.bus.publish(0, self.count)
+"""
+VALUES = st.sampled_from(bytes.fromhex("00 01 02 03 05 07 08 0a 0b 0c 0d 10 13 1b 20 60 80 aa c0 d0 d1 ed f0 f2 ff"))
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("read"), st.integers(0, 63)),
+        st.tuples(st.just("write"), st.integers(0, 63), VALUES | st.integers(0, 255)),
+        st.tuples(st.just("receive"), st.binary(min_size=1, max_size=20)),
+        st.tuples(st.just("pass"), st.integers(0, 3_000_000_000)),
+    ),
+    max_size=40,
+)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own")
+    (path / "counter.py").write_text(OWN)
+    return path
+
+
+@pytest.fixture(scope="module", params=list(TABLE))
+def kind(request, directory, plug):
+    """A kind of device: :meth:`new` gives a guest with a fresh one."""
+
+    class Kind:
+        model = Python(cls="counter:Counter", port=(0x500, 2)) if request.param == "python" else KINDS[request.param]()
+        board = Board(directory, (Slot(0, 0, 64 << 20, 0),))
+        ports = tuple(port for r in model.ranges() for port in range(r.start, r.start + r.size))
+
+        def device(self):
+            return make(PlannedDevice("d0", request.param, options(self.model), self.model.ranges()), self.board)
+
+        def new(self, clock=None):
+            return plug(self.device(), clock=clock)
+
+        def do(self, guest, event):
+            """Let something happen, and give what the guest and the host see of it."""
+            shown = None
+            match event:
+                case ("read", at):
+                    shown = guest.read(self.offset(at))
+                case ("write", at, value):
+                    guest.write(self.offset(at), value)
+                case ("receive", data):
+                    if guest.device.room():
+                        guest.receive(data)
+                case ("pass", ns):
+                    guest.let_pass(ns)
+            return shown, seen(guest)
+
+        def offset(self, at):
+            return self.ports[at % len(self.ports)] - self.ports[0]
+
+    return Kind()
+
+
+def seen(guest):
+    """What a device shows of itself without being asked: all but the number of edges, which counts from its start."""
+    return guest.level, guest.published, guest.delivery, guest.masks, guest.hurry, guest.wait
+
+
+def saved(guest):
+    return attrs.asdict(guest.device.save())
+
+
+def waiting(state):
+    """What the host has sent that the guest has not read: by convention the state's field ``host``."""
+    return getattr(state, "host", b"")
+
+
+def states(state_class):
+    """Any state that a class takes."""
+
+    def values(rule):
+        match rule:
+            case Number(low, high, none):
+                numbers = st.integers(low, high) | st.sampled_from((low, high))
+                return numbers | st.none() if none else numbers
+            case Bits(mask):
+                return st.integers(0, mask).map(lambda value: value & mask)
+            case OneOf(choices):
+                return st.sampled_from(choices)
+            case Flag():
+                return st.booleans()
+            case Octets(least, most):
+                return st.binary(min_size=least, max_size=min(most, max(least, 40)))
+
+    return st.fixed_dictionaries({name: values(rule) for name, rule in state_class.rules().items()}).map(
+        lambda fields: state_class(**fields)
+    )
+
+
+def test_every_device_has_a_frozen_attrs_state_class_of_its_own(directory):
+    board = Board(directory, ())
+    models = {name: model() for name, model in KINDS.items() if name != "python"}
+    classes = [make(PlannedDevice("d0", name, options(model)), board).state_class for name, model in models.items()]
+    assert len(set(classes)) == len(classes)
+    for name, state_class in zip(models, classes, strict=True):
+        state = plugged_state(models[name], name, board)
+        assert type(state) is state_class
+        assert attrs.has(state_class)
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            state.version = 2
+
+
+def plugged_state(model, name, board):
+    from tests.runner.devices.conftest import Guest
+
+    return Guest(make(PlannedDevice("d0", name, options(model)), board)).device.save()
+
+
+@given(before=EVENTS, after=EVENTS)
+def test_a_loaded_device_is_as_the_one_that_was_saved(kind, before, after):
+    one = kind.new()
+    for event in before:
+        kind.do(one, event)
+    one.flush()
+    state = one.device.save()
+    other = kind.new(clock=type(one.clock)(one.clock.now, one.clock.date))
+    other.device.load(state)
+    assert saved(other) == saved(one)
+    assert seen(other) == seen(one)
+    one.text, one.ends = b"", []
+    for event in after:
+        assert kind.do(other, event) == kind.do(one, event)
+    one.flush()
+    other.flush()
+    assert (other.text, other.ends, saved(other)) == (one.text, one.ends, saved(one))
+
+
+@given(before=EVENTS, after=EVENTS)
+def test_a_device_may_be_loaded_over_whatever_it_was(kind, before, after):
+    one, other = kind.new(), kind.new()
+    for event in before:
+        kind.do(one, event)
+    for event in after:
+        kind.do(other, event)
+    for guest in (one, other):
+        guest.flush()
+    one.clock.now = other.clock.now = max(one.clock.now, other.clock.now)
+    one.let_pass(0)
+    state = one.device.save()
+    other.device.load(state)
+    assert (saved(other), seen(other)) == (saved(one), seen(one))
+
+
+@given(before=EVENTS, after=EVENTS)
+def test_a_device_that_is_reset_is_as_new(kind, before, after):
+    old = kind.new()
+    for event in before:
+        kind.do(old, event)
+    old.flush()
+    old.device.reset()
+    new = kind.new(clock=type(old.clock)(old.clock.now, old.clock.date))
+    if data := waiting(old.device.save()):
+        new.receive(data)
+    assert (saved(old), seen(old)) == (saved(new), seen(new))
+    old.text, old.ends = b"", []
+    for event in after:
+        assert kind.do(old, event) == kind.do(new, event)
+    old.flush()
+    new.flush()
+    assert (old.text, old.ends) == (new.text, new.ends)
+
+
+@given(data=st.data(), events=EVENTS)
+def test_every_state_that_is_taken_gives_a_device_that_works(kind, data, events):
+    guest = kind.new()
+    try:
+        guest.device.load(data.draw(states(guest.device.state_class)))
+    except StateError:
+        return  # of a device that was made in another way
+    for event in events:
+        shown, _ = kind.do(guest, event)
+        assert shown is None or 0 <= shown <= 0xFF
+    guest.flush()
+    guest.device.load(guest.device.save())
+
+
+def test_what_the_host_has_sent_is_not_lost_by_a_reset(plug):
+    from runner.devices.serial import Serial
+
+    guest = plug(Serial())
+    guest.write(2, 0x01)
+    guest.receive(b"abcdef")
+    got = bytearray()
+    for _ in range(20):
+        if len(got) < 2 and guest.read(5) & 1:
+            got.append(guest.read(0))
+    guest.device.reset()
+    for _ in range(40):
+        if guest.read(5) & 1:
+            got.append(guest.read(0))
+    assert got == b"abcdef"
+
+
+# What is rejected
+
+
+class Two(State):
+    VERSION = 2
+    low: int = bits(0x0F)
+    text: bytes = octets(3)
+    many: int = number(-1, 5)
+
+
+class Thing(Device):
+    state_class = Two
+
+    def __init__(self):
+        self.low, self._text, self.many = 1, bytearray(b"ab"), -1
+
+
+GOOD = {"low": 3, "text": b"abc", "many": 5}
+
+
+def test_a_state_is_of_attributes_with_and_without_an_underscore():
+    thing = Thing()
+    assert thing.save() == Two(low=1, text=b"ab", many=-1)
+    thing.load(Two(**GOOD))
+    assert (thing.low, thing._text, thing.many) == (3, bytearray(b"abc"), 5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"version": 1}, "Two is of version 1; this vmrun reads version 2"),
+        ({"version": None}, "Two is of version None; this vmrun reads version 2"),
+        ({"low": 0x10}, "Two: low is 16, not an integer without bits outside 0xf"),
+        ({"low": -1}, "Two: low is -1, not an integer without bits outside 0xf"),
+        ({"low": True}, "Two: low is True, not an integer without bits outside 0xf"),
+        ({"low": "3"}, "Two: low is '3', not an integer without bits outside 0xf"),
+        ({"text": b"abcd"}, "Two: text is b'abcd', not 0 to 3 bytes"),
+        ({"text": "abc"}, "Two: text is 'abc', not 0 to 3 bytes"),
+        ({"many": 6}, "Two: many is 6, not an integer from -0x1 to 0x5"),
+        ({"many": None}, "Two: many is None, not an integer from -0x1 to 0x5"),
+    ],
+)
+def test_another_version_and_values_out_of_range_are_rejected(changed, said):
+    with pytest.raises(StateError) as caught:
+        Two(**GOOD | changed)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("fields", [{"low": 1}, GOOD | {"more": 1}])
+def test_a_field_is_neither_left_out_nor_added(fields):
+    with pytest.raises(TypeError):
+        Two(**fields)
+
+
+def test_the_state_of_another_device_is_rejected(kind):
+    with pytest.raises(StateError, match=r"what was saved is a Two, not the \w+State of this device"):
+        kind.new().device.load(Two(**GOOD))
+
+
+def test_a_device_without_a_state_class_says_so():
+    for use in (Device().save, lambda: Device().load(Two(**GOOD))):
+        with pytest.raises(StateError, match="Device can be neither saved nor loaded: it has no state_class"):
+            use()
+
+
+def test_a_clock_that_was_given_a_time_does_not_become_one_that_follows_the_date(plug):
+    from datetime import UTC, datetime
+
+    from runner.devices.rtc import RTC
+
+    state = plug(RTC(datetime(2026, 1, 1, tzinfo=UTC))).device.save()
+    with pytest.raises(StateError, match="only one was given a time"):
+        plug(RTC()).device.load(state)
+
+
+def test_a_start_makes_no_state_class():
+    """Making them costs milliseconds, and importing attrs more, of which nothing is needed before a device is saved."""
+    import subprocess
+    import sys
+
+    modules = {f"runner.devices.{module}" for module, _ in TABLE.values()}
+    code = f"import sys, {', '.join(sorted(modules))}\nfrom runner.devices.state import State\n"
+    code += "made = State.__subclasses__()\nprint([c for c in made if hasattr(c, '__attrs_attrs__')], len(made))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"[] {len(TABLE) - 1}"
