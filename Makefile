@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The extension is rebuilt when any of these changes; Python files are used from the checkout.
-NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py vmspec/trace/record.py
+NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py runner/native/generated.py $(wildcard vmspec/trace/*.py)
 
 # Programs of Debian's that the build, tests and measurements use, each with its packages.
 BUILD_TOOLS := cc:gcc+libc6-dev

@@ -1,9 +1,9 @@
 """Builds ``runner.native._native``: all C of the project, through cffi's API mode.
 
-``setup.py`` points cffi here. The record's C struct and constants are written from ``vmspec/trace/record.py``, so there
-is one definition of them.
+``setup.py`` points cffi here. What C has of a trace's tables is written from ``vmspec/trace`` by ``generated.py``.
 """
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -11,27 +11,9 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))  # a build environment has not installed the project
-from vmspec.trace import record  # noqa: E402
-
+# By its path: the package that it is in needs the extension.
+GENERATED = runpy.run_path(str(HERE / "generated.py"))
 sys.path.pop(0)
-
-
-def record_header() -> str:
-    """record.h: struct record and struct ring_control, the flags, the sizes they must have."""
-    lines = ["/* Written by runner/native/build.py from vmspec/trace/record.py. */", "#include <stdint.h>"]
-    for name, fields in (("record", record.RECORD), ("ring_control", record.RING)):
-        lines.append(f"struct {name} {{")
-        lines += [f"    {field.ctype} {field.name}; /* {field.doc} */" for field in fields]
-        lines.append("};")
-    lines += [f"#define FLAG_{name} {bit}" for name, bit in record.FLAGS.items()]
-    lines += [f"#define DIRECTION_{name.upper()} {code}" for code, name in enumerate(record.DIRECTIONS)]
-    lines.append(f"#define REASONS {len(record.REASONS)}")
-    lines.append(f"#define VMRUN_PAGE {record.PAGE}")
-    size = record.RECORD_SIZE
-    lines.append(f'_Static_assert(sizeof(struct record) == {size}, "a record is {size} bytes");')
-    guard = "VMRUN_RECORD_H"
-    return f"#ifndef {guard}\n#define {guard}\n" + "\n".join(lines) + "\n#endif\n"
-
 
 # What cffi cannot express in a cdef: ioctl is variadic, and kvm_run's exit data stands in an anonymous union.
 GLUE = r"""
@@ -70,13 +52,14 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 
 # The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow.
 OPTIMISE = ["-O2", "-flto"]
-HEADERS = ("atomic.h", "futex.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "signals.h", "record.h")
+HEADERS = ("atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "signals.h", "record.h")
 
 ffibuilder = FFI()
+ffibuilder.cdef(GENERATED["declarations"]())
 ffibuilder.cdef((HERE / "native.cdef").read_text())
 
 # Sources are named relative to the project, as setuptools asks; record.h is written beside them at build time.
-(HERE / "record.h").write_text(record_header())
+(HERE / "record.h").write_text(GENERATED["header"]())
 ffibuilder.set_source(
     "runner.native._native",
     GLUE,

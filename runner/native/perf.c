@@ -193,7 +193,7 @@ static void advance(struct perf_ring *ring, uint64_t head)
 
 /* The sample at the cursor into a row; false where it is none that a format describes. */
 static bool decode(struct perf_ring *ring, const struct perf_format *formats, uint32_t n,
-                   const struct perf_clock *clock, struct perf_names *names, struct perf_columns *to, uint64_t row)
+                   const struct perf_clock *clock, struct perf_names *names, struct tracepoints_columns *to, uint64_t row)
 {
     static _Thread_local uint8_t body[UINT16_MAX + 1];
     struct perf_event_header header;
@@ -219,35 +219,13 @@ static bool decode(struct perf_ring *ring, const struct perf_format *formats, ui
     to->t[row] = trace_time(clock, sample->time);
     to->event[row] = format->code;
     to->host_cpu[row] = (uint16_t)sample->cpu;
-    to->reason[row] = slots[SLOT_REASON];
     to->exit[row] = format->names ? name_code(names, format->names, slots[SLOT_REASON]) : 0;
-    to->rip[row] = slots[SLOT_RIP];
-    to->info1[row] = slots[SLOT_INFO1];
-    to->info2[row] = slots[SLOT_INFO2];
-    to->a[row] = slots[SLOT_A];
-    to->b[row] = slots[SLOT_B];
+    tracepoints_put(to, row, slots);
     return true;
 }
 
-#define SWAP(column) do { __typeof__(*(column)) held = (column)[i]; (column)[i] = (column)[j]; (column)[j] = held; } while (0)
-
-static void swap(struct perf_columns *to, uint64_t i, uint64_t j)
-{
-    SWAP(to->vcpu);
-    SWAP(to->t);
-    SWAP(to->event);
-    SWAP(to->host_cpu);
-    SWAP(to->reason);
-    SWAP(to->exit);
-    SWAP(to->rip);
-    SWAP(to->info1);
-    SWAP(to->info2);
-    SWAP(to->a);
-    SWAP(to->b);
-}
-
 uint64_t perf_drain(struct perf_ring *rings, uint32_t n, const struct perf_format *formats, uint32_t n_formats,
-                    const struct perf_clock *clock, struct perf_names *names, struct perf_columns *columns)
+                    const struct perf_clock *clock, struct perf_names *names, struct tracepoints_columns *columns)
 {
     uint64_t heads[n], row = 0;
 
@@ -270,7 +248,7 @@ uint64_t perf_drain(struct perf_ring *rings, uint32_t n, const struct perf_forma
         if (decode(ring, formats, n_formats, clock, names, columns, row)) {
             /* An interrupt between an event's time stamp and its place in the ring may have put its own before it. */
             for (uint64_t i = row; i > 0 && columns->t[i] < columns->t[i - 1]; i--)
-                swap(columns, i, i - 1);
+                tracepoints_swap(columns, i, i - 1);
             row++;
         } else {
             ring->unknown++;

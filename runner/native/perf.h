@@ -5,10 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { PERF_FIELDS = 12 }; /* of one event that are kept */
+#include "record.h"
 
-/* vmspec/trace/tracepoints.py, SLOTS */
-enum perf_slot { SLOT_REASON, SLOT_RIP, SLOT_INFO1, SLOT_INFO2, SLOT_A, SLOT_B, SLOT_ISA, SLOTS };
+enum { PERF_FIELDS = 12 }; /* of one event that are kept */
 
 /* One field of a raw record, by the kernel's published format; 1, 2, 4 or 8 bytes. */
 struct perf_field {
@@ -49,17 +48,6 @@ struct perf_names {
     uint32_t isa; /* that of the last kvm_exit; before the first, what the host's module says */
 };
 
-struct perf_columns {
-    uint16_t *vcpu;
-    int64_t *t;
-    int8_t *event;
-    uint16_t *host_cpu;
-    uint64_t *reason;
-    int16_t *exit;
-    uint64_t *rip, *info1, *info2, *a, *b;
-    uint64_t rows;
-};
-
 /* Open a tracepoint on a thread; the descriptor, or -errno. `output`: a descriptor whose ring it writes to, -1 where it
  * is to have its own. The ring wakes its reader when it has `watermark` bytes. */
 int perf_open(uint64_t id, int thread, int output, uint32_t watermark);
@@ -74,7 +62,7 @@ void perf_clock_read(struct perf_clock *clock, uint64_t tsc_start, uint64_t tsc_
 /* Merge the records of all rings up to the newest reading of the clock into the columns, in the order of time; returns
  * the rows. What was taken is free at once. */
 uint64_t perf_drain(struct perf_ring *rings, uint32_t n, const struct perf_format *formats, uint32_t n_formats,
-                    const struct perf_clock *clock, struct perf_names *names, struct perf_columns *columns);
+                    const struct perf_clock *clock, struct perf_names *names, struct tracepoints_columns *columns);
 /* Wait until one of the descriptors has reached its watermark or the event is written, at most `milliseconds`. A
  * descriptor whose thread has ended becomes -1. */
 void perf_wait(int *fds, uint32_t n, int event, int milliseconds);

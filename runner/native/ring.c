@@ -137,14 +137,6 @@ void ring_cancel(struct ring *ring)
     STORE(ring->control->open, 0);
 }
 
-/* In two steps of 64 bits: one of 128 bits costs several times as much. A TSC before the start counts as the start. */
-static int64_t nanoseconds(uint64_t tsc, uint64_t start, uint64_t khz)
-{
-    uint64_t ticks = tsc > start ? tsc - start : 0;
-
-    return (int64_t)(ticks / khz * 1000000 + ticks % khz * 1000000 / khz);
-}
-
 /* The ring whose next record left KVM_RUN first, among those before `limit`; n where there is none. */
 static uint32_t earliest(const struct ring *rings, const uint64_t *heads, uint32_t n, uint64_t limit)
 {
@@ -185,45 +177,33 @@ static uint64_t watermark(const struct ring *rings, uint32_t n, uint64_t now)
 }
 
 uint64_t rings_drain(struct ring *rings, uint32_t n, uint64_t tsc_start, uint64_t tsc_khz, uint64_t now,
-                     struct columns *columns)
+                     struct exits_columns *columns)
 {
     uint64_t limit = watermark(rings, n, now), row = 0, used = 0;
     uint64_t heads[n];
 
     for (uint32_t i = 0; i < n; i++)
         heads[i] = LOAD(rings[i].control->head);
-    columns->payload_offsets[0] = 0;
+    columns->payload[0] = 0;
     while (row < columns->rows) {
         uint32_t i = earliest(rings, heads, n, limit);
         if (i == n)
             break;
         struct ring *ring = &rings[i];
         const struct record *record = &ring->slots[ring->cursor & ring->mask];
-        if (used + record->length > columns->payload_capacity)
+        if (used + record->length > columns->bytes_capacity)
             break;
         if (record->length) {
             uint64_t at = record->payload & ring->payload_mask, first = ring->payload_mask + 1 - at;
             if (first > record->length)
                 first = record->length;
-            memcpy(columns->payload + used, ring->payload + at, first);
-            memcpy(columns->payload + used + first, ring->payload, record->length - first);
+            memcpy(columns->bytes + used, ring->payload + at, first);
+            memcpy(columns->bytes + used + first, ring->payload, record->length - first);
             used += record->length;
             ring->payload_cursor = record->payload + record->length;
         }
-        columns->seq[row] = ring->cursor;
-        columns->vcpu[row] = (uint16_t)i;
-        columns->t_exit[row] = nanoseconds(record->tsc_exit, tsc_start, tsc_khz);
-        columns->t_entry[row] = nanoseconds(record->tsc_entry, tsc_start, tsc_khz);
-        columns->reason[row] = (int8_t)record->reason;
-        columns->rip[row] = record->rip;
-        columns->addr[row] = record->addr;
-        columns->size[row] = record->size;
-        columns->count[row] = record->count;
-        columns->direction[row] = (int8_t)record->direction;
-        columns->data[row] = record->data;
-        columns->device[row] = (int16_t)(record->device + 1);
-        columns->flags[row] = record->flags;
-        columns->payload_offsets[++row] = (int32_t)used;
+        exits_put(columns, row, record, ring->cursor, i, tsc_start, tsc_khz);
+        columns->payload[++row] = (int32_t)used;
         ring->cursor++;
     }
     return row;

@@ -27,24 +27,6 @@ struct ring {
     uint32_t gap;          /* producer: exits were dropped since the last record */
 };
 
-/* The column buffers of one batch, `rows` long; codes for the dictionary columns. */
-struct columns {
-    uint64_t *seq;
-    uint16_t *vcpu;
-    int64_t *t_exit, *t_entry;
-    int8_t *reason;
-    uint64_t *rip, *addr;
-    uint8_t *size;
-    uint32_t *count;
-    int8_t *direction;
-    uint64_t *data;
-    int32_t *payload_offsets;
-    uint8_t *payload;
-    int16_t *device;
-    uint16_t *flags;
-    uint64_t rows, payload_capacity;
-};
-
 void ring_init(struct ring *ring, void *base, uint64_t slots, uint64_t payload_size, uint32_t policy, int event);
 
 /* Producer. ring_open gives the slot of the exit at hand, or NULL where it had to be dropped; ring_payload keeps data
@@ -59,20 +41,11 @@ void ring_close(struct ring *ring);
 /* `now` is the TSC, or UINT64_MAX to take all that is published. */
 /* Consumer: merge the rings' records in the order of tsc_exit into the columns; returns the rows filled. */
 uint64_t rings_drain(struct ring *rings, uint32_t n, uint64_t tsc_start, uint64_t tsc_khz, uint64_t now,
-                     struct columns *columns);
+                     struct exits_columns *columns);
 void rings_commit(struct ring *rings, uint32_t n);
 /* Wait for the rings' eventfd, at most `milliseconds`. */
 void rings_wait(int event, int milliseconds);
 
 void ring_benchmark(struct ring *ring, uint32_t *samples, uint64_t n);
-
-static inline uint64_t tsc_now(void)
-{
-    uint32_t low, high;
-
-    /* No fence: the loop stands between two system calls, which order it well enough for nanoseconds. */
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    return (uint64_t)high << 32 | low;
-}
 
 #endif

@@ -5,13 +5,13 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from runner.native import _native
+from runner.recording.columns import Buffers, Columns
 from vmspec.trace.files import RingLostError
-from vmspec.trace.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION
+from vmspec.trace.record import EXITS, HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION
 
 ffi = _native.ffi
 lib = _native.lib
@@ -19,20 +19,6 @@ lib = _native.lib
 METADATA_SIZE = 1 << 21  # the spec is at most 1 MiB of text, JSON escapes and the host's facts included
 FLIGHT_SLOTS = 64  # without a trace: the last exits, for a crash report
 POLICIES = {"wait": lib.RING_WAIT, "drop": lib.RING_DROP}
-
-
-class Buffers(Protocol):
-    """The recorder's column buffers: writable, ``rows`` long, by column name; the payload column is offsets into
-    ``payload``."""
-
-    @property
-    def rows(self) -> int: ...
-    @property
-    def payload_capacity(self) -> int: ...
-    @property
-    def columns(self) -> Mapping[str, bytearray]: ...
-    @property
-    def payload(self) -> bytearray: ...
 
 
 class Rings:
@@ -80,7 +66,7 @@ class Rings:
         for index in range(vcpus):
             lib.ring_init(ffi.addressof(self._rings, index), base + first + index * ring_size, slots, payload, policy,
                           self._event)  # fmt: skip
-        self._columns = ffi.new("struct columns *")
+        self._columns = Columns(EXITS.name)
         self._lost = ffi.new("uint32_t *")
         if path is not None:
             lib.memory_guard(base, len(self._mapping), self._lost)
@@ -197,21 +183,12 @@ class Rings:
 
         Raises RingLostError.
         """
-        columns = self._columns
-        targets = {"payload_offsets" if name == "payload" else name: buffer for name, buffer in buffers.columns.items()}
-        targets["payload"] = buffers.payload
-        views = [ffi.from_buffer(buffer) for buffer in targets.values()]
-        for name, view in zip(targets, views, strict=True):
-            setattr(columns, name, ffi.cast(ffi.typeof(getattr(columns, name)), view))
-        columns.rows = buffers.rows
-        columns.payload_capacity = buffers.payload_capacity
         start, khz = self._header["tsc_start"], self._header["tsc_khz"]
         self._header["tsc_seen"] = lib.tsc_now()
         self._write_header()
         now = (1 << 64) - 1 if self._ended else self._header["tsc_seen"]
-        rows = lib.rings_drain(self._rings, self.vcpus, start, khz, now, columns)
-        for view in views:
-            ffi.release(view)
+        with self._columns.of(buffers) as columns:
+            rows = lib.rings_drain(self._rings, self.vcpus, start, khz, now, columns)
         if self._lost[0]:
             raise RingLostError(f"{self.path} was cut short while the guest ran, and what was in it is lost")
         return int(rows)

@@ -136,6 +136,10 @@ COLUMNS = (
     ),
     Column("flags", "uint16", "flags", "bits of FLAGS: how the exit was answered"),
 )
+# What a column is made of, where it is not the record's field of the same name: where the record stands in its ring,
+# which ring it is, and TSCs, which become ns since time 0. Bytes are `length` bytes from `payload` on.
+NUMBER, RING_NUMBER = "seq", "vcpu"
+TIMES = {"t_exit": "tsc_exit", "t_entry": "tsc_entry"}
 EXITS = Table(
     "exits",
     what="exits",

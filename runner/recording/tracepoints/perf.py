@@ -5,15 +5,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from runner.kvm.errors import HostError
 from runner.native import _native
+from runner.recording.columns import Buffers, Columns
 from runner.recording.tracepoints import formats
 from runner.recording.tracepoints.formats import RIGHTS, Format
 from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX, SVM, VMX
 from vmspec.trace.record import REASONS
-from vmspec.trace.tracepoints import EVENTS, EXIT_NAMES, SLOTS, UNKNOWN
+from vmspec.trace.tracepoints import EVENTS, EXIT_NAMES, SLOTS, TRACEPOINTS, UNKNOWN
 
 ffi = _native.ffi
 lib = _native.lib
@@ -25,15 +26,6 @@ PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 MODULES = {"kvm_intel": ISA_VMX, "kvm_amd": ISA_SVM}
 # What an event's reason is a number of, as struct perf_format has it.
 MEANINGS = {"kvm_exit": 1, "kvm_userspace_exit": 2}
-
-
-class Buffers(Protocol):
-    """Column buffers of the second table: writable, ``rows`` long, by column name."""
-
-    @property
-    def rows(self) -> int: ...
-    @property
-    def columns(self) -> Mapping[str, bytearray]: ...
 
 
 class Tracepoints:
@@ -51,7 +43,7 @@ class Tracepoints:
         self._vcpus = 0
         self._clock = ffi.new("struct perf_clock *")
         self._start = (0, 0)
-        self._columns = ffi.new("struct perf_columns *")
+        self._columns = Columns(TRACEPOINTS.name)
         self._keep: list[Any] = []
         self._formats = self._compile()
         self._names = self._name()
@@ -154,15 +146,10 @@ class Tracepoints:
 
     def drain(self, buffers: Buffers) -> int:
         """Fill the buffers with the next events of all vCPUs in the order of time; returns the rows."""
-        views = {name: ffi.from_buffer(buffer) for name, buffer in buffers.columns.items()}
-        for name, view in views.items():
-            setattr(self._columns, name, ffi.cast(ffi.typeof(getattr(self._columns, name)), view))
-        self._columns.rows = buffers.rows
-        rows = lib.perf_drain(
-            self._rings, self._vcpus, self._formats, len(self.formats), self._clock, self._names, self._columns
-        )
-        for view in views.values():
-            ffi.release(view)
+        with self._columns.of(buffers) as columns:
+            rows = lib.perf_drain(
+                self._rings, self._vcpus, self._formats, len(self.formats), self._clock, self._names, columns
+            )
         return int(rows)
 
     def close(self) -> None:

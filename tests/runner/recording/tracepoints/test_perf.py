@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.native import _native
+from runner.recording.columns import Columns
 from tracer.record.buffers import Buffers
 from vmspec.trace.tracepoints import EXIT_NAMES, SLOTS, TRACEPOINTS
 
@@ -82,14 +83,11 @@ class Kernel:
 
     def drain(self, rows=64):
         buffers = Buffers(TRACEPOINTS, rows)
-        columns = ffi.new("struct perf_columns *", {"rows": rows})
-        views = {name: ffi.from_buffer(buffer) for name, buffer in buffers.columns.items()}
-        for name, view in views.items():
-            setattr(columns, name, ffi.cast(ffi.typeof(getattr(columns, name)), view))
-        count = lib.perf_drain(self.rings, len(self.pages), self.formats, 2, self.clock, self.names, columns)
-        names = [EXIT_NAMES[columns.exit[n]] for n in range(count)]
-        taken = [getattr(columns, name) for name in Row._fields if name != "exit"]
-        return [Row(*(c[n] for c in taken[:4]), names[n], *(c[n] for c in taken[4:])) for n in range(count)]
+        with Columns(TRACEPOINTS.name).of(buffers) as columns:
+            count = lib.perf_drain(self.rings, len(self.pages), self.formats, 2, self.clock, self.names, columns)
+            names = [EXIT_NAMES[columns.exit[n]] for n in range(count)]
+            taken = [getattr(columns, name)[0:count] for name in Row._fields if name != "exit"]
+            return [Row(*(c[n] for c in taken[:4]), names[n], *(c[n] for c in taken[4:])) for n in range(count)]
 
     def tail(self, ring=0):
         return int.from_bytes(self.pages[ring][TAIL : TAIL + 8], "little")

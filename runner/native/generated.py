@@ -1,0 +1,128 @@
+"""The C of a trace's tables, as text, from their definitions in vmspec/trace: what C has of them and what cffi is told.
+
+``record.h`` has the structs of a record and of the columns that a batch is made of, and a function for each table that
+fills a row. So a column needs no line in C but the one that fills its field of the record.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from vmspec.trace import record, tracepoints
+from vmspec.trace.table import Column, Field, Table
+
+CTYPES = {
+    "int8": "int8_t",
+    "int16": "int16_t",
+    "uint8": "uint8_t",
+    "uint16": "uint16_t",
+    "uint32": "uint32_t",
+    "uint64": "uint64_t",
+    "int64": "int64_t",
+    "binary": "int32_t",  # offsets into the bytes
+}
+TABLES = (record.EXITS, tracepoints.TRACEPOINTS)  # those whose rows come from C
+STRUCTS = {"record": record.RECORD, "ring_control": record.RING}
+
+
+def header() -> str:
+    """The text of record.h."""
+    return "\n".join(
+        (
+            "/* Written by runner/native/build.py from vmspec/trace. */",
+            "#ifndef VMRUN_RECORD_H",
+            "#define VMRUN_RECORD_H",
+            '#include "tsc.h"',
+            *_structs(comments=True),
+            *(f"#define FLAG_{name} {bit}" for name, bit in record.FLAGS.items()),
+            *(f"#define DIRECTION_{name.upper()} {code}" for code, name in enumerate(record.DIRECTIONS)),
+            f"#define REASONS {len(record.REASONS)}",
+            f"#define VMRUN_PAGE {record.PAGE}",
+            f'_Static_assert(sizeof(struct record) == {record.RECORD_SIZE}, "the size of a record");',
+            f"enum perf_slot {{ {', '.join(_slot(name) for name in tracepoints.SLOTS)}, SLOTS }};",
+            *_exits_put(),
+            *_tracepoints_put(),
+            *_swap(tracepoints.TRACEPOINTS),
+            "#endif",
+            "",
+        )
+    )
+
+
+def declarations() -> str:
+    """What cffi is told of the same structs."""
+    return "\n".join(_structs(comments=False))
+
+
+def _structs(*, comments: bool) -> Iterator[str]:
+    for name, fields in STRUCTS.items():
+        yield from _struct(name, fields, comments)
+    for table in TABLES:
+        yield from _struct(f"{table.name}_columns", _pointers(table), comments)
+
+
+def _struct(name: str, fields: Iterable[Field], comments: bool) -> Iterator[str]:
+    yield f"struct {name} {{"
+    for field in fields:
+        yield f"    {field.ctype} {field.name};" + (f" /* {field.doc} */" if comments else "")
+    yield "};"
+
+
+def _pointers(table: Table) -> Iterator[Field]:
+    """The columns of one batch, as C has them: a pointer to the values of each."""
+    for column in table.columns:
+        yield Field(f"*{column.name}", CTYPES[column.type], column.doc)
+    if any(column.type == "binary" for column in table.columns):
+        yield Field("*bytes", "uint8_t", "what the offsets of the column of bytes count in")
+        yield Field("bytes_capacity", "uint64_t", "room for so many")
+    yield Field("rows", "uint64_t", "room for so many rows")
+
+
+def _exits_put() -> Iterator[str]:
+    """A record as a row; the column of bytes is left to the caller."""
+    yield "static inline void exits_put(const struct exits_columns *to, uint64_t row, const struct record *record,"
+    yield "                             uint64_t number, uint32_t ring, uint64_t tsc_start, uint64_t tsc_khz)"
+    yield "{"
+    for column in record.COLUMNS:
+        if column.type != "binary":
+            yield f"    to->{column.name}[row] = ({CTYPES[column.type]})({_of_record(column)});"
+    yield "}"
+
+
+def _of_record(column: Column) -> str:
+    """What a column of the exits is made of."""
+    if column.name == record.NUMBER:
+        return "number"
+    if column.name == record.RING_NUMBER:
+        return "ring"
+    if column.name in record.TIMES:
+        return f"nanoseconds(record->{record.TIMES[column.name]}, tsc_start, tsc_khz)"
+    field = f"record->{column.name}"
+    # An index into names that a key lists: the codes of these come after those of the fixed names.
+    return f"{field} + {len(column.names.fixed)}" if column.names is not None and column.names.key else field
+
+
+def _slot(name: str) -> str:
+    return f"SLOT_{name.upper()}"
+
+
+def _tracepoints_put() -> Iterator[str]:
+    """The columns that an event's fields go into."""
+    yield "static inline void tracepoints_put(const struct tracepoints_columns *to, uint64_t row,"
+    yield "                                   const uint64_t *slots)"
+    yield "{"
+    names = [column.name for column in tracepoints.COLUMNS]
+    for slot in tracepoints.SLOTS:
+        if slot in names:
+            yield f"    to->{slot}[row] = slots[{_slot(slot)}];"
+    yield "}"
+
+
+def _swap(table: Table) -> Iterator[str]:
+    """Two rows, each in the place of the other."""
+    yield f"static inline void {table.name}_swap(const struct {table.name}_columns *to, uint64_t i, uint64_t j)"
+    yield "{"
+    for column in table.columns:
+        held = f"{CTYPES[column.type]} {column.name} = to->{column.name}[i]"
+        yield f"    {held};"
+        yield f"    to->{column.name}[i] = to->{column.name}[j];"
+        yield f"    to->{column.name}[j] = {column.name};"
+    yield "}"
