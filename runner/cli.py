@@ -17,10 +17,14 @@ from vmspec.host.printable import printable
 from vmspec.host.streams import abandon, held, open_streams
 
 STATUSES = """exit status:
-  0  the guest ended as the spec expects     4  the guest crashed
-  1  an expectation was not met              5  the guest did not end in time
-  2  the spec or the call is wrong           6  trace or console was not written
-  3  the host cannot run it                130  a signal, or nobody reads the console
+    0  the guest ended as the spec expects
+    1  an expectation was not met
+    2  the spec or the call is wrong
+    3  the host cannot run it
+    4  the guest crashed
+    5  the guest did not end in time
+    6  trace or console was not written
+  130  a signal, or nobody reads the console
 
 A guest that ends through debug-exit chooses its own status: the written value times two, plus one."""
 

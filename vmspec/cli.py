@@ -11,7 +11,7 @@ from vmspec import __version__
 from vmspec.document import Document
 from vmspec.host.commandline import Parser, complain, warned
 from vmspec.host.printable import printable
-from vmspec.host.streams import BROKEN_PIPE, abandon, open_streams
+from vmspec.host.streams import BROKEN_PIPE, abandon, columns, open_streams
 from vmspec.schema.problems import SpecError
 
 
@@ -98,14 +98,14 @@ def _plan(arguments: argparse.Namespace) -> int:
     else:
         from vmspec.show import render
 
-        print(render.text(plan), end="")
+        print(render.text(plan, columns()), end="")
     return 0
 
 
 def _keys(arguments: argparse.Namespace) -> int:
     from vmspec.show import reference
 
-    print(reference.text(), end="")
+    print(reference.text(columns()), end="")
     return 0
 
 

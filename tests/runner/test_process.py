@@ -298,6 +298,45 @@ def test_a_disk_without_room_for_the_rings(write_spec, tmp_path):
     assert (done.returncode, "No space left on device; free some room" in done.stderr) == (6, True)
 
 
+def test_a_folder_that_is_deleted_while_recording(start, write_spec, tmp_path):
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    process, end = start(write_spec(FLOOD, vm={"timeout": "30s"}), "--trace", folder / "guest.arrow")
+    while not (folder / "guest.arrows").exists():
+        time.sleep(0.05)
+    shutil.rmtree(folder)
+    process.send_signal(signal.SIGTERM)
+    status, error = end()
+    assert (status, f"vmrun: cannot write {folder}/guest.arrow" in error, "vmtrace recover" in error) == (
+        6,
+        True,
+        False,
+    )
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_not_to_be_written(write_spec):
+    """In a child that gives up its rights, as root may write everywhere."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    code = (
+        "import os, sys; from runner.cli import main; main(['spec.toml', '--no-trace']); sys.stderr.flush()\n"
+        "os.setgroups([os.stat('/dev/kvm').st_gid]); os.setgid(65534); os.setuid(65534)\n"
+        "print('now', file=sys.stderr)\n"
+        "sys.exit(main(['spec.toml', '--trace', 'guest.arrow']))"
+    )
+    with tempfile.TemporaryDirectory() as directory:  # tmp_path is closed to others
+        Path(directory).chmod(0o755)
+        shutil.copy(write_spec(HLT), Path(directory, "spec.toml"))
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        assert [path.name for path in Path(directory).iterdir()] == ["spec.toml"]
+    message = done.stderr.partition("now\n")[2]
+    assert (done.returncode, message.startswith("vmrun: cannot record: ")) == (6, True), done.stderr
+    assert "Permission denied; choose another place with --trace FILE, or run with --no-trace" in message
+
+
 # Hosts that cannot
 
 

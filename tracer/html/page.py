@@ -103,7 +103,10 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
         "Memory": str(vm.get("memory", "not said")),
     }
     images = {
-        name: (_file_name(image.get("path")), str(image.get("sha256", "not said")))
+        name: (
+            _file_name(image.get("path")),
+            str(image.get("sha256") or "not known: it was written to as the run began"),
+        )
         for name, image in _mapping(_json(trace, "vmrun.images", {})).items()
         if isinstance(image, dict)
     }

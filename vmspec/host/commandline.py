@@ -1,6 +1,7 @@
 """The command lines of all three commands: help as wide as the terminal, and errors that do not act on it."""
 
 import argparse
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 
 from vmspec.host.printable import printable
 from vmspec.host.streams import USUAL, abandon, columns
+from vmspec.host.wrapping import wrapped
 
 OURS = ("vmspec", "runner", "tracer")  # packages whose warnings are for who runs a command
 
@@ -16,7 +18,7 @@ OURS = ("vmspec", "runner", "tracer")  # packages whose warnings are for who run
 class Parser(argparse.ArgumentParser):
     """A parser whose help is as wide as the terminal, and whose messages show what was given with escapes.
 
-    Description and epilog are paragraphs; one that has an indented line is left as it is.
+    Description and epilog are paragraphs; of one that has an indented line, each line stays one where it fits.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -34,7 +36,17 @@ class _Formatter(argparse.HelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.strip("\n").split("\n\n")
         fill = super()._fill_text
-        return "\n\n".join(one if "\n " in one else fill(one, width, indent) for one in paragraphs)
+        return "\n\n".join(_lines(one, width) if "\n " in one else fill(one, width, indent) for one in paragraphs)
+
+
+def _lines(text: str, width: int) -> str:
+    """Lines of "  word  what it is", what is too long below itself."""
+    fitted = []
+    for line in text.splitlines():
+        head = re.match(r" *\S+ +", line) if line.startswith(" ") else None
+        indent = len(line) - len(line.lstrip(" "))
+        fitted += wrapped(line, width, hang=len(head[0]) - indent if head else 0)
+    return "\n".join(fitted)
 
 
 @contextmanager

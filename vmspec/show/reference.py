@@ -1,41 +1,41 @@
 """Every table and key that a spec may have, in words, from the models."""
 
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from attrs import NOTHING
 
+from vmspec.host.wrapping import USUAL, wrapped
 from vmspec.schema.tables import Kinds, Table
 from vmspec.schema.value import Model, Value, keys, show
 from vmspec.spec.models import Spec
 
-WIDTH = 100  # columns
 INDENT = 14  # of what is said of a key
 
 
-def text() -> str:
-    """The reference, for people: tables as they stand in a spec, and below each its keys, what they are and take."""
-    return "\n\n".join(_sections()) + "\n"
+def text(width: int | None = None) -> str:
+    """The reference, for people: tables as they stand in a spec, and below each its keys, what they are and take. It is
+    for a terminal of so many columns; None: 100."""
+    return "\n\n".join(_sections(width or USUAL)) + "\n"
 
 
-def _sections() -> Iterator[str]:
+def _sections(width: int) -> Iterator[str]:
     for name, attribute in keys(Spec).items():
         match attribute.metadata["value"]:
             case Table(model=model):
-                yield _section(f"[{name}]", attribute.metadata["doc"], model)
+                yield _section(f"[{name}]", attribute.metadata["doc"], model, width)
             case Kinds(kinds=kinds):
                 for kind, model in kinds.items():
-                    yield _section(f"[[{name}]]\nkind = {show(kind)}", (model.__doc__ or "").rstrip("."), model)
+                    yield _section(f"[[{name}]]\nkind = {show(kind)}", (model.__doc__ or "").rstrip("."), model, width)
 
 
-def _section(head: str, doc: str, model: type[Model]) -> str:
-    lines = [*(f"# {line}" for line in textwrap.wrap(doc, WIDTH - 2, break_on_hyphens=False)), head]
+def _section(head: str, doc: str, model: type[Model], width: int) -> str:
+    lines = [*(f"# {line}" for line in wrapped(doc, width - 2)), head]
     if model.ONE_OF:
-        lines.append(f"  one of {', '.join(model.ONE_OF)} is given")
+        lines += wrapped(f"  one of {', '.join(model.ONE_OF)} is given", width, hang=2)
     for name, attribute in keys(model).items():
         said = (attribute.metadata["doc"], f"{attribute.metadata['value'].allowed}{_default(attribute)}")
-        paragraphs = [textwrap.wrap(each, WIDTH - INDENT, break_on_hyphens=False) for each in said]
+        paragraphs = [wrapped(each, width - INDENT) for each in said]
         first, *rest = [line for paragraph in paragraphs for line in paragraph]
         lines.append(f"  {name:<{INDENT - 3}} {first}")
         lines += [" " * INDENT + line for line in rest]

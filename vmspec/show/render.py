@@ -1,16 +1,20 @@
-"""The plan for people: text of 100 columns."""
+"""The plan for people: text as wide as the terminal."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vmspec.devices.ranges import Range
 from vmspec.host.printable import printable
+from vmspec.host.wrapping import USUAL, wrapped
 from vmspec.plan import calls
 from vmspec.plan.calls import Call
 from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.schema.units import format_size
 
-WIDTH = 100
+INDENT = 2  # of the lines below a title
+
+PROSE = ("Command line", "CPUID", "Notes")
 
 E820_TYPES = {1: "usable", 2: "reserved", 3: "ACPI data"}
 PROTOCOLS = {
@@ -21,8 +25,9 @@ PROTOCOLS = {
 }
 
 
-def text(plan: Plan) -> str:
-    """The plan as ``vmspec plan`` prints it."""
+def text(plan: Plan, width: int | None = None) -> str:
+    """The plan as ``vmspec plan`` prints it, for a terminal of so many columns; for None prose has 100 of them,
+    and tables are as wide as they are."""
     sections = {
         "Machine": _machine(plan),
         "Guest-physical map": _table(
@@ -39,18 +44,31 @@ def text(plan: Plan) -> str:
         "Placements": _placements(plan),
         "Files": _table((str(number), str(path)) for path, number in _files(plan).items()),
         "Devices": _devices(plan),
-        "Command line": _wrap(plan.cmdline),
-        "CPUID": _cpuid(plan),
+        "Command line": [plan.cmdline],
+        "CPUID": [_cpuid(plan)],
         "Entry": _entry(plan),
         "KVM calls": _table(
             ((str(number), *_call(call)) for number, call in enumerate(plan.calls, 1)),
             right=(0,),
         ),
-        "Notes": [line for note in plan.notes for line in _wrap(note)],
+        "Notes": list(plan.notes),
     }
+    shown = {title: [line for line in lines if line] for title, lines in sections.items()}
     return "\n".join(
-        f"{title}\n" + "".join(f"  {line}\n" for line in lines) for title, lines in sections.items() if lines
+        f"{title}\n" + "".join(f"  {line}\n" for line in _fitted(title, lines, width))
+        for title, lines in shown.items()
+        if lines
     )
+
+
+def _fitted(title: str, lines: Iterable[str], width: int | None) -> Iterator[str]:
+    for line in lines:
+        if title in PROSE:
+            yield from wrapped(printable(line), (width or USUAL) - INDENT)
+        elif width is not None and len(line) > width - INDENT:
+            yield from wrapped(re.sub(r"(?<=\S) {3,}", "  ", line), width - INDENT, hang=2 * INDENT)
+        else:
+            yield line
 
 
 def _machine(plan: Plan) -> list[str]:
@@ -112,10 +130,10 @@ def _interrupt(device: PlannedDevice, irqchip: bool) -> str:
     return f"IRQ {device.irq}, GSI {device.irq}" if irqchip else f"IRQ {device.irq}, not connected"
 
 
-def _cpuid(plan: Plan) -> list[str]:
+def _cpuid(plan: Plan) -> str:
     cpu = plan.cpu
     policy = f"{cpu.model}: what KVM supports on the host"
-    return _wrap(f"{policy}, less {', '.join(cpu.disable)}" if cpu.disable else policy)
+    return f"{policy}, less {', '.join(cpu.disable)}" if cpu.disable else policy
 
 
 def _entry(plan: Plan) -> list[str]:
@@ -163,9 +181,3 @@ def _table(rows: Iterable[tuple[str, ...]], right: tuple[int, ...] = ()) -> list
         )
         lines.append("  ".join(cells).rstrip())
     return lines
-
-
-def _wrap(line: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(printable(line), WIDTH - 2, break_long_words=False, break_on_hyphens=False)

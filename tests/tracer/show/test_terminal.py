@@ -1,13 +1,7 @@
 """All commands on a terminal: any width, any locale, and nothing of a hostile trace acts on it."""
 
-import contextlib
-import fcntl
 import os
-import pty
-import re
-import struct
 import sys
-import termios
 
 import pyarrow as pa
 import pyarrow.csv
@@ -15,6 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from tests.fakes import tracefakes
+from tests.fakes.onterminal import STYLE, on_terminal
 from tests.fakes.smallboot import SUMMARY, exits_of_a_boot
 from tests.fakes.tracefakes import exit_, record_all
 from tracer import load
@@ -23,8 +18,6 @@ from tracer.export.convert import convert
 from tracer.show.csv import marked
 
 EVIL = "\x1b[2J\x9b31m\x07\u202ename\x85"
-# What rich writes for bold, italic and the like: colours and styles only.
-STYLE = re.compile(r"\x1b\[[0-9;]*m")
 COMMANDS = [
     ["summary"],
     ["summary", "--csv", "--table", "device"],
@@ -69,36 +62,13 @@ def evil(tmp_path_factory):
     return files
 
 
-def on_terminal(arguments, environment, width):
-    """What a command in a child writes to a terminal, and its status."""
-    process, terminal = pty.fork()
-    if not process:
-        status = 70
-        try:
-            os.environ.update(environment)
-            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-            encoding = environment.get("PYTHONIOENCODING", "utf-8")
-            sys.stdout, sys.stderr = (os.fdopen(fd, "w", encoding=encoding, closefd=False) for fd in (1, 2))
-            status = main(arguments)
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
-    data = b""
-    with contextlib.suppress(OSError):  # how a terminal tells that all have closed it
-        while piece := os.read(terminal, 1 << 16):
-            data += piece
-    os.close(terminal)
-    return data.replace(b"\r\n", b"\n"), os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_nothing_acts_on_the_terminal(evil, command, encoding):
     places = {"FILE": str(evil[0]), "OTHER": str(evil[1])}
     words = [places.get(word, word) for word in command]
     words = words if "FILE" in command else [words[0], places["FILE"], *words[1:]]
-    data, status = on_terminal(words, {"PYTHONIOENCODING": encoding}, 80)
+    data, status = on_terminal(main, words, {"PYTHONIOENCODING": encoding}, 80)
     text = STYLE.sub("", data.decode(encoding))
     assert status in (0, 1, 2)
     assert "Traceback" not in text
@@ -106,10 +76,10 @@ def test_nothing_acts_on_the_terminal(evil, command, encoding):
 
 
 @pytest.mark.parametrize("command", ["summary", "timeline", "hot", "events", "diff"])
-@pytest.mark.parametrize("width", [20, 80, 100, 132, 200])
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 200])
 def test_lines_fit(evil, command, width):
     words = [str(file) for file in (evil if command == "diff" else evil[:1])]
-    data, status = on_terminal([command, *words], {"NO_COLOR": "1"}, width)
+    data, status = on_terminal(main, [command, *words], {"NO_COLOR": "1"}, width)
     lines = STYLE.sub("", data.decode()).splitlines()
     assert status in (0, 1)
     if width >= 80:
@@ -134,9 +104,9 @@ def test_a_pipe_gets_every_byte_of_the_console_and_a_terminal_on_request(evil, c
     assert main(["console", str(evil[0])]) == 0
     sys.stdout.flush()
     assert capfdbinary.readouterr().out == text
-    raw, _ = on_terminal(["console", "--raw", str(evil[0])], {}, 80)
+    raw, _ = on_terminal(main, ["console", "--raw", str(evil[0])], {}, 80)
     assert raw == text
-    shown, _ = on_terminal(["console", str(evil[0])], {}, 80)
+    shown, _ = on_terminal(main, ["console", str(evil[0])], {}, 80)
     assert b"a\t\\x1b[2J" in shown
 
 
