@@ -54,7 +54,7 @@ def plan(spec: Spec) -> Plan:
         protocol=start.protocol,
         cmdline=spec.boot.cmdline,
         slots=slots,
-        regions=memory_map.regions(slots, is_linux, irqchip, devices),
+        areas=memory_map.areas(slots, is_linux, irqchip, devices),
         e820=memory_map.e820(slots) if is_linux else (),
         placements=placements,
         devices=devices,

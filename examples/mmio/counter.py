@@ -6,15 +6,15 @@ from runner.devices import Device
 class Counter(Device):
     value = 0
 
-    def read(self, offset: int, size: int) -> int:
+    def read(self, region: str, offset: int, size: int) -> int:
         match offset:
             case 0:
                 self.value += 1
                 return self.value - 1
             case _:
-                return super().read(offset, size)
+                return super().read(region, offset, size)
 
-    def write(self, offset: int, size: int, value: int) -> None:
+    def write(self, region: str, offset: int, size: int, value: int) -> None:
         match offset:
             case 0:
                 self.value = value

@@ -149,7 +149,7 @@ def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
 
 
 def _device(device: PlannedDevice, number: int) -> bytes:
-    claims = [aml.io(claim.start, claim.size) for claim in device.ranges]
+    claims = [aml.io(region.start, region.size) for region in device.regions if region.start is not None]
     if device.irq is not None:
         claims.append(aml.irq(device.irq))
     return aml.device(

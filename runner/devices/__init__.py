@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from runner.devices.device import Attachment, Board, Bus, Device, DeviceError
+from runner.devices.device import Attachment, Board, Bus, Device, DeviceError, MapError
 from runner.devices.services import Clock, Interrupt, Memory, MessageInterrupt
 from vmspec.plan.plan import PlannedDevice
 
@@ -15,6 +15,7 @@ __all__ = [
     "Device",
     "DeviceError",
     "Interrupt",
+    "MapError",
     "Memory",
     "MessageInterrupt",
     "make",

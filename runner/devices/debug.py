@@ -31,16 +31,16 @@ class DebugPort(Stateless):
     state_class = DebugPortState
 
     def start(self) -> None:
-        self.bus.publish(0, PRESENT)
-        self.bus.deliver(0, "queued")
+        self.bus.publish("port", 0, PRESENT)
+        self.bus.deliver("port", 0, "queued")
 
-    def read(self, offset: int, size: int) -> int:
+    def read(self, region: str, offset: int, size: int) -> int:
         return PRESENT
 
-    def write(self, offset: int, size: int, value: int) -> None:
+    def write(self, region: str, offset: int, size: int, value: int) -> None:
         self.output(bytes((value,)))
 
-    def written(self, offset: int, size: int, data: bytes) -> None:
+    def written(self, region: str, offset: int, size: int, data: bytes) -> None:
         self.output(data)
 
 
@@ -50,8 +50,8 @@ class PostPort(Stateless):
     state_class = PostPortState
 
     def start(self) -> None:
-        self.bus.publish(0, 0xFF)
-        self.bus.deliver(0, "discarded")
+        self.bus.publish("port", 0, 0xFF)
+        self.bus.deliver("port", 0, "discarded")
 
 
 class DebugExit(Stateless):
@@ -59,8 +59,8 @@ class DebugExit(Stateless):
 
     state_class = DebugExitState
 
-    def read(self, offset: int, size: int) -> int:
+    def read(self, region: str, offset: int, size: int) -> int:
         return 0
 
-    def write(self, offset: int, size: int, value: int) -> None:
+    def write(self, region: str, offset: int, size: int, value: int) -> None:
         self.end("debug-exit", (value << 1 | 1) & 0xFF)

@@ -1,4 +1,5 @@
-"""What every device model is: a small class that sees offsets, and gets its interrupt line and outputs injected."""
+"""What every device model is: a small class whose registers lie at offsets in named regions, and that gets its bus,
+interrupt line and outputs injected."""
 
 import sys
 from collections import deque
@@ -17,22 +18,39 @@ class DeviceError(PrintableError):
     """A device that cannot be made; the message says which and why."""
 
 
-class Bus(Protocol):
-    """What a device may tell the bus about its own registers, so that the vCPU loop can answer without Python.
+class MapError(DeviceError):
+    """A region that cannot be mapped where the device asked for; the message says why. The region stays where it was.
 
-    Offsets count from the start of the device's first range. Only accesses of exactly ``size`` bytes are answered
-    from what is published; all others come to :meth:`Device.read` and :meth:`Device.write`.
+    A device whose guest chooses the address catches it; of one that does not, it ends the run as any error does.
     """
 
-    def publish(self, offset: int, value: int | None, size: int = 1) -> None:
+
+class Bus(Protocol):
+    """A device's end of the bus: where its regions lie, and which of its registers the vCPU loop can answer without
+    Python.
+
+    ``region`` is the name of one of the device's regions, ``offset`` counts from its start. Only accesses of exactly
+    ``size`` bytes are answered from what is published; all others come to :meth:`Device.read` and
+    :meth:`Device.write`. What is published of a region stays with it wherever it is mapped, and while it is not.
+    """
+
+    def publish(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
         """Let reads of a register be answered with ``value`` until the next call; None: reads come to Python."""
 
-    def deliver(self, offset: int, how: str | None, size: int = 1) -> None:
+    def deliver(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
         """Let writes of a register be "queued" (see :meth:`Device.written`) or "discarded"; None: come to Python."""
 
-    def latch(self, offset: int, mask: int | None, size: int = 1) -> None:
-        """For a register that, as things stand, a write changes in nothing but its own value: let writes that set no
-        bit outside ``mask`` be what reads give from then on, and be queued; None: writes come to Python."""
+    def latch(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
+        """While writing a register has no side effect: let C store values that set no bit outside ``mask``, return
+        them to later reads, and queue the writes for the device; None: writes come to Python."""
+
+    def map(self, region: str, start: int) -> None:
+        """Map a region that has no fixed place, or move it, in one step: a vCPU finds it in its old place or in its new
+        one. An access that begins after this has returned finds it in the new one; an access that was on its way
+        before may still be answered, or reach the device, from the old one. Raises :class:`MapError`."""
+
+    def unmap(self, region: str) -> None:
+        """Take a region that has no fixed place off the bus; see :meth:`map` for accesses on their way."""
 
     def urgent(self, now: bool) -> None:
         """Ask for queued writes at once (True), or within 20 ms, in larger pieces (False, the default)."""
@@ -54,10 +72,12 @@ class Attachment(NamedTuple):
 
 
 class Board(NamedTuple):
-    """What a device may know of its machine: the spec's directory, and RAM as the plan's slots."""
+    """What a device may know of its machine: the spec's directory, and RAM as the plan's slots. ``notice`` is told what
+    a person should know of the device."""
 
     directory: Path
     slots: tuple[Slot, ...]
+    notice: Callable[[str], None] = lambda text: None
 
 
 class Device:
@@ -65,10 +85,11 @@ class Device:
 
     ``read`` and ``write`` are called by a vCPU thread, ``written`` and ``tick`` by the machine's device thread,
     ``room`` and ``receive`` by its input thread; the machine holds the device's lock around each call, so a device
-    never sees two at once. Queued writes are always handed over before any later call of the same device but
-    ``room``, and before any later access of every other device: what devices print comes in the guest's order.
-    ``size`` is 1, 2, 4 or 8. An access never reaches beyond the claimed range that it begins in: the bus splits one
-    that crosses its end. String I/O arrives as one call per item.
+    never sees two at once. ``region`` is the name of the device's region that was accessed. Queued writes are always
+    handed over before any later call of the same device but ``room``, and before any later access of every other
+    device: what devices print comes in the guest's order. ``size`` is 1, 2, 4 or 8. An access never
+    reaches beyond the region that it begins in: the bus splits one that crosses its end. String I/O arrives as one call
+    per item.
     """
 
     bus: Bus
@@ -106,17 +127,17 @@ class Device:
     def start(self) -> None:
         """Publish the first register values; called once, after the connections are there."""
 
-    def read(self, offset: int, size: int) -> int:
+    def read(self, region: str, offset: int, size: int) -> int:
         """The value of a guest read; all ones where nothing answers."""
         return (1 << 8 * size) - 1
 
-    def write(self, offset: int, size: int, value: int) -> None:
+    def write(self, region: str, offset: int, size: int, value: int) -> None:
         """A guest write."""
 
-    def written(self, offset: int, size: int, data: bytes) -> None:
+    def written(self, region: str, offset: int, size: int, data: bytes) -> None:
         """Queued writes of one register, oldest first: ``len(data) // size`` items of ``size`` bytes each."""
         for at in range(0, len(data), size):
-            self.write(offset, size, int.from_bytes(data[at : at + size], "little"))
+            self.write(region, offset, size, int.from_bytes(data[at : at + size], "little"))
 
     def room(self) -> int:
         """How many bytes of input from the host the device can take now: the machine reads no more than that from its

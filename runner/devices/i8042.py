@@ -7,11 +7,12 @@ stuck low", which is how a guest learns without waiting for a timeout that there
 """
 
 from collections import deque
+from types import MappingProxyType
 
 from runner.devices.isa import ISADevice
 from runner.devices.state import State, bits, number, octets, one_of
 
-# Register offsets from port 0x60
+# Registers, numbered from port 0x60
 DATA = 0
 STATUS = COMMAND = 4  # status (read), command (write): port 0x64
 
@@ -71,6 +72,7 @@ class I8042(ISADevice):
     """Controller and keyboard; ``irq`` is the keyboard's, IRQ 1."""
 
     registers = (DATA, STATUS)
+    regions = MappingProxyType({"data": DATA, "command": COMMAND})
 
     state_class = I8042State
 

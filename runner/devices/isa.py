@@ -1,20 +1,27 @@
 """Devices with byte-wide registers on the ISA bus."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from runner.devices.device import Device
 from runner.devices.state import State
 
 
 class ISADevice(Device):
-    """A device whose registers are one byte each, at the offsets in ``registers``.
+    """A device whose registers are one byte each; ``registers`` are their numbers.
 
-    An access wider than a byte becomes byte accesses to consecutive offsets, lowest first, as the ISA bus splits it for
-    an 8-bit card; an offset without a register reads as 0xff and ignores writes.
+    A register's number is its offset in the region plus what ``regions`` says of that region: where a card has its
+    ports in several places, they may be numbered as the data sheet does. Most have one region.
+
+    An access wider than a byte becomes byte accesses to consecutive registers, lowest first, as the ISA bus splits it
+    for an 8-bit card; a number without a register reads as 0xff and ignores writes.
 
     A register is described by :meth:`peek`, :meth:`fetch` and :meth:`store`. What ``peek`` answers is also published,
     so what the vCPU loop answers alone and what Python would answer cannot differ.
     """
 
     registers: tuple[int, ...]
+    regions: Mapping[str, int] = MappingProxyType({"registers": 0})
     _published: dict[int, int | None]
 
     def start(self) -> None:
@@ -64,12 +71,18 @@ class ISADevice(Device):
         for offset, shown in self._published.items():
             value = self.peek(offset)
             if value != shown:
-                self.bus.publish(offset, value)
+                self.bus.publish(*self.place(offset), value)
                 self._published[offset] = value
         self.drive()
 
-    def read(self, offset: int, size: int) -> int:
-        return int.from_bytes((self._read_byte(at) for at in range(offset, offset + size)), "little")
+    def place(self, register: int) -> tuple[str, int]:
+        """Region and offset of a register."""
+        first, region = max((first, region) for region, first in self.regions.items() if first <= register)
+        return region, register - first
+
+    def read(self, region: str, offset: int, size: int) -> int:
+        first = self.regions[region] + offset
+        return int.from_bytes((self._read_byte(at) for at in range(first, first + size)), "little")
 
     def _read_byte(self, offset: int) -> int:
         if offset not in self.registers:
@@ -80,8 +93,8 @@ class ISADevice(Device):
             self.changed()
         return value
 
-    def write(self, offset: int, size: int, value: int) -> None:
-        for at, byte in enumerate(value.to_bytes(size, "little"), offset):
+    def write(self, region: str, offset: int, size: int, value: int) -> None:
+        for at, byte in enumerate(value.to_bytes(size, "little"), self.regions[region] + offset):
             if at in self.registers:
                 self.store(at, byte)
                 self.changed()

@@ -4,8 +4,10 @@ import hashlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -13,6 +15,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from runner.devices.device import Board, Device, DeviceError, said
+from runner.devices.oneregion import adapter, is_old
 from vmspec.devices import own
 
 _importing = threading.Lock()  # sys.path and sys.modules belong to the whole process
@@ -23,7 +26,8 @@ class Own(Device):
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> Device:
-        return load(options["class"], options["options"], board.directory)
+        regions = [name for name in ("port", "mmio") if options.get(name) is not None]
+        return load(options["class"], options["options"], board, regions)
 
 
 class Source(SourceFileLoader):
@@ -60,13 +64,13 @@ class Neighbours(MetaPathFinder):
         return spec
 
 
-def load(name: str, options: Mapping[str, Any], directory: Path) -> Device:
-    """Make the device of the class ``name``, module:Class, for a spec in ``directory``.
+def load(name: str, options: Mapping[str, Any], board: Board, regions: Sequence[str]) -> Device:
+    """Make the device of the class ``name``, module:Class, which has regions of those names.
 
     The file is run anew for each device, under a module name of its own, so specs in different directories may use the
     same names. It may import its neighbours while it is loaded. Raises DeviceError.
     """
-    path = own.module(name, directory)
+    path = own.module(name, board.directory)
     class_name = name.partition(":")[2]
     hashes: dict[Path, str] = {}
     if not path.is_file():
@@ -81,10 +85,31 @@ def load(name: str, options: Mapping[str, Any], directory: Path) -> Device:
     if not (isinstance(cls, type) and issubclass(cls, Device)):
         raise DeviceError(f"device class {name}: {class_name} in {path} is not a subclass of runner.devices.Device")
     cls.made_from = hashes
+    make = _maker(cls, f"device class {name} ({path})", regions, board)
     try:
-        return cls(**options)
+        return make(**options)
     except BaseException as error:
         raise DeviceError(f"device class {name}: {class_name}() failed: {said(error, str(path))}") from error
+
+
+def _maker(cls: type[Device], what: str, regions: Sequence[str], board: Board) -> Callable[..., Device]:
+    """The class, or what adapts one whose methods take no region."""
+    old = is_old(cls)
+    if old is False or (old is None and len(regions) != 1):
+        return cls
+    if len(regions) != 1:
+        message = f"has {len(regions)} regions, so its methods must take one: read(self, region, offset, size)"
+        raise DeviceError(f"{what} {message}")
+    text = f"{what} takes no region, which the next release asks for: docs/devices.md"
+
+    def warn() -> None:
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        board.notice(text)
+
+    if old:
+        warn()
+        return adapter(cls, regions[0], lambda: None)
+    return adapter(cls, regions[0], cache(warn))
 
 
 def _run(path: Path, hashes: dict[Path, str]) -> ModuleType:

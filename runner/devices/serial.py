@@ -140,8 +140,8 @@ class Serial(ISADevice):
         self._arrival: int | None = None  # the time of the tick that was asked for, at which it is there
 
     def start(self) -> None:
-        self.bus.deliver(LSR, "discarded")  # read-only
-        self.bus.deliver(MSR, "discarded")
+        self.bus.deliver(*self.place(LSR), "discarded")  # read-only
+        self.bus.deliver(*self.place(MSR), "discarded")
         super().start()
 
     # Registers as the guest sees them
@@ -216,12 +216,12 @@ class Serial(ISADevice):
             case 7:
                 self._scr = value
 
-    def written(self, offset: int, size: int, data: bytes) -> None:
+    def written(self, region: str, offset: int, size: int, data: bytes) -> None:
         if offset == THR:
             self._transmit(data)
             self.changed()
         else:
-            super().written(offset, size, data)
+            super().written(region, offset, size, data)
 
     # Input from the host
 
@@ -258,11 +258,11 @@ class Serial(ISADevice):
         queued = not self._lcr & DLAB and not self._mcr & LOOP
         if queued != self._queued:
             self._queued = queued
-            self.bus.deliver(THR, "queued" if queued else None)
+            self.bus.deliver(*self.place(THR), "queued" if queued else None)
         inert = self._inert()
         if inert != self._latched:
             self._latched = inert
-            self.bus.latch(IER, inert)
+            self.bus.latch(*self.place(IER), inert)
         urgent = bool(self._ier & ETBEI)  # the guest waits for the interrupt that says its bytes are sent
         if urgent != self._urgent:
             self._urgent = urgent

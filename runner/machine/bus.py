@@ -1,13 +1,15 @@
-"""The buses as Python sees them: which device answers an access, and the handing over of what was queued."""
+"""The buses as Python sees them: where regions lie, which device answers an access, and the handing over of what was
+queued."""
 
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from runner.devices.device import Device, DeviceError, raised
+from runner.devices.device import Device, DeviceError, MapError, raised
 from runner.devices.services import Clock
 from runner.native import _native
+from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
 
 ffi = _native.ffi
@@ -20,34 +22,70 @@ BULK = 512  # bytes of one handing over
 WRITES = {None: lib.WRITE_PYTHON, "queued": lib.WRITE_QUEUED, "discarded": lib.WRITE_DISCARDED}
 
 
+SPACE_END = {"port": 1 << 16, "mmio": 1 << 52}  # guest-physical addresses have 52 bits (Intel SDM volume 3, 4.1.4)
+
+
+class Place(NamedTuple):
+    """A region of the machine and whose it is: the device's index."""
+
+    device: int
+    region: Region
+
+
 class DeviceBus:
     """A device's own end of the bus (the :class:`runner.devices.device.Bus` protocol)."""
 
-    def __init__(self, bus: Any, index: int) -> None:
-        self._bus = bus
+    def __init__(self, buses: "Buses", index: int) -> None:
+        self._buses = buses
+        self._bus = buses.bus
         self._index = index
+        self._regions = {place.region.name: n for n, place in enumerate(buses.places) if place.device == index}
 
-    def publish(self, offset: int, value: int | None, size: int = 1) -> None:
+    def publish(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
         """Let C answer reads of a register with ``value``; None: reads come to Python."""
         mask = (1 << 8 * size) - 1
-        if not lib.bus_publish(self._bus, self._index, offset, size, value is not None, (value or 0) & mask):
-            raise DeviceError("a device publishes at most 64 registers")
+        here = self._register(region, offset, size)
+        self._took(lib.bus_publish(self._bus, here, offset, size, value is not None, (value or 0) & mask))
 
-    def deliver(self, offset: int, how: str | None, size: int = 1) -> None:
+    def deliver(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
         """Let C queue or discard writes of a register; None: writes come to Python."""
-        if not lib.bus_deliver(self._bus, self._index, offset, size, WRITES[how]):
-            raise DeviceError("a device publishes at most 64 registers")
+        self._took(lib.bus_deliver(self._bus, self._register(region, offset, size), offset, size, WRITES[how]))
 
-    def latch(self, offset: int, mask: int | None, size: int = 1) -> None:
+    def latch(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
         """Let C take writes that set no bit outside ``mask``; None: writes come to Python."""
         if mask is None:
-            self.deliver(offset, None, size)
-        elif not lib.bus_latch(self._bus, self._index, offset, size, mask):
-            raise DeviceError("a device publishes at most 64 registers")
+            self.deliver(region, offset, None, size)
+        else:
+            self._took(lib.bus_latch(self._bus, self._register(region, offset, size), offset, size, mask))
+
+    def map(self, region: str, start: int) -> None:
+        """Map a region, or move it. Raises MapError."""
+        self._buses.map(self._region(region), start)
+
+    def unmap(self, region: str) -> None:
+        """Take a region off the bus."""
+        self._buses.map(self._region(region), None)
 
     def urgent(self, now: bool) -> None:
         """Whether queued writes are handed over at once."""
         self._bus.devices[self._index].urgent = now
+
+    def _region(self, name: str) -> int:
+        if name not in self._regions:
+            known = ", ".join(map(repr, self._regions)) or "no region"
+            raise DeviceError(f"device {self._buses.planned[self._index].name} has {known}, not {name!r}")
+        return self._regions[name]
+
+    def _register(self, region: str, offset: int, size: int) -> int:
+        """The number of the region. Raises DeviceError where it has no such register."""
+        here = self._region(region)
+        if size not in (1, 2, 4, 8) or not 0 <= offset <= self._buses.places[here].region.size - size:
+            raise DeviceError(f"region {region!r} has no register of {size} bytes at offset {offset:#x}")
+        return here
+
+    def _took(self, taken: bool) -> None:
+        if not taken:
+            raise DeviceError(f"a device publishes at most {lib.BUS_REGISTERS} registers of a region")
 
 
 class Buses:
@@ -61,17 +99,16 @@ class Buses:
         self._failed = failed
         self._locks = [threading.RLock() for _ in planned]
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        ranges = [(r.space, r.start, r.start + r.size, device.ranges[0].start, index)
-                  for index, device in enumerate(planned) for r in device.ranges]  # fmt: skip
-        ports = sorted(r[1:] for r in ranges if r[0] == "port")
-        mmio = sorted(r[1:] for r in ranges if r[0] == "mmio")
-        self.bus = lib.bus_new(len(ports), len(mmio), len(planned), self._event)
+        self.places = [Place(index, region) for index, device in enumerate(planned) for region in device.regions]
+        self._starts = [place.region.start for place in self.places]  # None: not mapped
+        self._mapping = threading.Lock()  # guards that; no other lock is taken under it
+        self.bus = lib.bus_new(len(self.places), len(planned), self._event)
         if self.bus == ffi.NULL:
             os.close(self._event)
             raise MemoryError
-        for table, rows in ((self.bus.ports, ports), (self.bus.mmio, mmio)):
-            for to, row in zip(table[0 : len(rows)], rows, strict=True):
-                to.start, to.end, to.base, to.device = row
+        for to, place in zip(self.bus.regions[0 : len(self.places)], self.places, strict=True):
+            to.device, to.number = place.device, planned[place.device].regions.index(place.region)
+        self._remap(self._starts)
         self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the clock's monotonic time
         # What was taken from the queue and its devices have yet to be given; whoever has the lock hands it over. It is
         # taken before a device's own lock, never while one is held.
@@ -84,13 +121,55 @@ class Buses:
 
     def end_of(self, index: int) -> DeviceBus:
         """The bus as the device of that index sees it."""
-        return DeviceBus(self.bus, index)
+        return DeviceBus(self, index)
+
+    def map(self, number: int, start: int | None) -> None:
+        """Let a region begin at ``start``, None: be on no bus. Raises MapError, and changes nothing then."""
+        region = self.places[number].region
+        if region.start is not None:
+            raise MapError(f"{self._named(number)} has a fixed place, {_span(region, region.start)}")
+        with self._mapping:
+            if start is not None:
+                self._check(number, start)
+            starts = list(self._starts)
+            starts[number] = start
+            self._remap(starts)
+            self._starts = starts
+
+    def _check(self, number: int, start: int) -> None:
+        region = self.places[number].region
+        where = f"{self._named(number)} cannot be mapped at {_span(region, start)}"
+        if start % region.size:
+            raise MapError(f"{where}: the address is no multiple of its size")
+        if not 0 <= start <= SPACE_END[region.space] - region.size:
+            raise MapError(f"{where}: that is no {region.space} address")
+        for other, at in enumerate(self._starts):
+            there = self.places[other].region
+            if other == number or at is None or there.space != region.space:
+                continue
+            if start < at + there.size and at < start + region.size:
+                raise MapError(f"{where}: {self._named(other)} is there ({_span(there, at)})")
+
+    def _remap(self, starts: Sequence[int | None]) -> None:
+        """Have the vCPUs find regions there from now on."""
+        spaces: dict[str, list[tuple[int, int, int]]] = {"port": [], "mmio": []}
+        for number, (place, start) in enumerate(zip(self.places, starts, strict=True)):
+            if start is not None:
+                spaces[place.region.space].append((start, start + place.region.size, number))
+        ports, mmio = sorted(spaces["port"]), sorted(spaces["mmio"])
+        ranges = ffi.new("struct bus_range[]", [*ports, *mmio])
+        if not lib.bus_remap(self.bus, ranges, len(ports), len(mmio)):
+            raise MemoryError
+
+    def _named(self, number: int) -> str:
+        device, region = self.places[number]
+        return f"region {region.name!r} of {self.planned[device].name}"
 
     def answer(self, access: Any) -> None:
         """Let a device answer an access; called by the vCPU's thread. What the guest has queued for whatever device
         comes first: both may print to the same place."""
         self.flush()
-        index = access.device
+        index, region = self.places[access.region]
         size, offset = access.size, access.offset
         data = ffi.buffer(access.data, size * access.count)
         device = self.devices[index]
@@ -98,9 +177,9 @@ class Buses:
             with self._locks[index]:
                 for at in range(0, len(data), size):
                     if access.write:
-                        device.write(offset, size, int.from_bytes(data[at : at + size], "little"))
+                        device.write(region.name, offset, size, int.from_bytes(data[at : at + size], "little"))
                     else:
-                        value = device.read(offset, size)
+                        value = device.read(region.name, offset, size)
                         if not isinstance(value, int):
                             raise TypeError(f"read() returned {value!r}, not an int")
                         data[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
@@ -170,13 +249,14 @@ class Buses:
     def _hand_over(self) -> None:
         while self._next < self._taken:
             piece = self._pieces[self._next]
-            index, data = piece.device, bytes(ffi.buffer(self._bytes + self._at, piece.length))
+            index, region = self.places[piece.region]
+            data = bytes(ffi.buffer(self._bytes + self._at, piece.length))
             self._next += 1
             self._at += piece.length
             self.giving = index
             try:
                 with self._locks[index]:
-                    self.devices[index].written(piece.offset, piece.size, data)
+                    self.devices[index].written(region.name, piece.offset, piece.size, data)
             except BaseException as error:  # of a device's own, whatever its author raised
                 self._fail(index, error)
             self.giving = None
@@ -201,3 +281,7 @@ class Buses:
         self.close_devices()
         lib.bus_free(self.bus)
         os.close(self._event)
+
+
+def _span(region: Region, start: int) -> str:
+    return f"{region.space} {start:#x}-{start + region.size - 1:#x}"

@@ -55,6 +55,7 @@ class VcpuThread(Worker):
         self._loop.fd = vcpu.fd
         self._loop.run = vcpu.run
         self._loop.bus = buses.bus
+        self._loop.reader = index
         self._loop.ring = ring
         self._loop.sync_regs = sync_regs
         self._keep = ring
@@ -104,7 +105,7 @@ class VcpuThread(Worker):
     def asked(self) -> tuple[int, int, bool]:
         """What Python was asked to answer last: the device's index, the offset, whether it is a write."""
         access = self._loop.access
-        return int(access.device), int(access.offset), bool(access.write)
+        return self._buses.places[access.region].device, int(access.offset), bool(access.write)
 
     @property
     def error(self) -> str:

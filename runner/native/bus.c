@@ -29,22 +29,21 @@ static void unlock(uint32_t *word)
         futex_wake(word, 1);
 }
 
-struct bus *bus_new(uint32_t n_ports, uint32_t n_mmio, uint32_t n_devices, int event)
+struct bus *bus_new(uint32_t n_regions, uint32_t n_devices, int event)
 {
     struct bus *bus = calloc(1, sizeof *bus);
 
     if (!bus)
         return NULL;
-    bus->ports = calloc(n_ports + 1, sizeof *bus->ports);
-    bus->mmio = calloc(n_mmio + 1, sizeof *bus->mmio);
+    bus->map = calloc(1, sizeof *bus->map);
+    bus->regions = calloc(n_regions + 1, sizeof *bus->regions);
     bus->devices = calloc(n_devices + 1, sizeof *bus->devices);
-    bus->n_ports = n_ports;
-    bus->n_mmio = n_mmio;
+    bus->n_regions = n_regions;
     bus->n_devices = n_devices;
     bus->event = event;
     bus->pieces = malloc(BUS_PIECES * sizeof *bus->pieces);
     bus->bytes = malloc(BUS_QUEUE);
-    if (!bus->ports || !bus->mmio || !bus->devices || !bus->pieces || !bus->bytes) {
+    if (!bus->map || !bus->regions || !bus->devices || !bus->pieces || !bus->bytes) {
         bus_free(bus);
         return NULL;
     }
@@ -55,18 +54,83 @@ void bus_free(struct bus *bus)
 {
     if (!bus)
         return;
+    while (bus->replaced) {
+        struct bus_map *next = bus->replaced->next;
+        free(bus->replaced);
+        bus->replaced = next;
+    }
+    free(bus->map);
     free(bus->bytes);
     free(bus->pieces);
     free(bus->devices);
-    free(bus->mmio);
-    free(bus->ports);
+    free(bus->regions);
     free(bus);
 }
 
-const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t address, uint64_t *room)
+/* Maps are read without a lock, and freed by hazard pointers (Michael, "Hazard Pointers", IEEE TPDS 15(6), 2004).
+ *
+ * A reader stores the map that it is about to use, then looks whether it is still the bus's map. A writer first makes
+ * another one the bus's, then looks at what readers have stored, and frees a map that none of them has. Both are pairs
+ * of a store and a load of different words, all four in the one order of sequentially consistent operations. So either
+ * the writer sees that the reader has the map, and keeps it; or the reader's store comes after the writer looked, and
+ * then its own look finds the map replaced, and it takes the new one. A reader never uses what it has not found to be
+ * the bus's map after its store. Where that map has meanwhile been freed and another one allocated in its place, the
+ * other one is what is used, and what the store protects.
+ *
+ * A vCPU is a reader from bus_enter() to bus_leave(), never in the guest nor while Python answers; and a region is
+ * never freed before the bus. So at most one replaced map a vCPU waits to be freed, however often a guest moves one. */
+const struct bus_map *bus_enter(struct bus *bus, uint32_t reader)
 {
-    const struct bus_range *ranges = mmio ? bus->mmio : bus->ports;
-    uint32_t n = mmio ? bus->n_mmio : bus->n_ports, low = 0, high = n;
+    const struct bus_map *map;
+
+    do {
+        map = LOAD(bus->map);
+        __atomic_store_n(&bus->readers[reader].map, map, __ATOMIC_SEQ_CST);
+    } while (map != __atomic_load_n(&bus->map, __ATOMIC_SEQ_CST));
+    return map;
+}
+
+void bus_leave(struct bus *bus, uint32_t reader)
+{
+    STORE(bus->readers[reader].map, NULL);
+}
+
+static bool is_read(const struct bus *bus, const struct bus_map *map)
+{
+    for (uint32_t i = 0; i < BUS_READERS; i++)
+        if (__atomic_load_n(&bus->readers[i].map, __ATOMIC_SEQ_CST) == map)
+            return true;
+    return false;
+}
+
+bool bus_remap(struct bus *bus, const struct bus_range *ranges, uint32_t n_ports, uint32_t n_mmio)
+{
+    size_t size = ((size_t)n_ports + n_mmio) * sizeof *ranges;
+    struct bus_map *map = malloc(sizeof *map + size), *old, **at;
+
+    if (!map)
+        return false;
+    *map = (struct bus_map){.n_ports = n_ports, .n_mmio = n_mmio};
+    memcpy(map->ranges, ranges, size);
+    old = __atomic_exchange_n(&bus->map, map, __ATOMIC_SEQ_CST);
+    old->next = bus->replaced;
+    bus->replaced = old;
+    for (at = &bus->replaced; *at;) {
+        old = *at;
+        if (is_read(bus, old)) {
+            at = &old->next;
+        } else {
+            *at = old->next;
+            free(old);
+        }
+    }
+    return true;
+}
+
+const struct bus_range *bus_find(const struct bus_map *map, bool mmio, uint64_t address, uint64_t *room)
+{
+    const struct bus_range *ranges = mmio ? map->ranges + map->n_ports : map->ranges;
+    uint32_t n = mmio ? map->n_mmio : map->n_ports, low = 0, high = n;
 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -83,9 +147,9 @@ const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t addr
     return NULL;
 }
 
-struct bus_register *bus_register(struct bus *bus, int32_t device, uint64_t offset, uint8_t size)
+struct bus_register *bus_register(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size)
 {
-    struct bus_device *owner = &bus->devices[device];
+    struct bus_region *owner = &bus->regions[region];
     uint32_t n = LOAD(owner->n_registers);
 
     for (uint32_t i = 0; i < n; i++)
@@ -95,10 +159,10 @@ struct bus_register *bus_register(struct bus *bus, int32_t device, uint64_t offs
 }
 
 /* Only the thread that holds the device's lock in Python adds registers; vCPU loops read them meanwhile. */
-static struct bus_register *obtain(struct bus *bus, int32_t device, uint64_t offset, uint8_t size)
+static struct bus_register *obtain(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size)
 {
-    struct bus_device *owner = &bus->devices[device];
-    struct bus_register *found = bus_register(bus, device, offset, size);
+    struct bus_region *owner = &bus->regions[region];
+    struct bus_register *found = bus_register(bus, region, offset, size);
 
     if (found || owner->n_registers == BUS_REGISTERS)
         return found;
@@ -110,9 +174,9 @@ static struct bus_register *obtain(struct bus *bus, int32_t device, uint64_t off
     return found;
 }
 
-bool bus_publish(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, bool read, uint64_t value)
+bool bus_publish(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, bool read, uint64_t value)
 {
-    struct bus_register *entry = obtain(bus, device, offset, size);
+    struct bus_register *entry = obtain(bus, region, offset, size);
 
     if (!entry)
         return false;
@@ -125,18 +189,18 @@ bool bus_publish(struct bus *bus, int32_t device, uint64_t offset, uint8_t size,
     return true;
 }
 
-bool bus_deliver(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, uint8_t how)
+bool bus_deliver(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint8_t how)
 {
-    struct bus_register *entry = obtain(bus, device, offset, size);
+    struct bus_register *entry = obtain(bus, region, offset, size);
 
     if (entry)
         STORE(entry->write, how);
     return entry;
 }
 
-bool bus_latch(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, uint64_t mask)
+bool bus_latch(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t mask)
 {
-    struct bus_register *entry = obtain(bus, device, offset, size);
+    struct bus_register *entry = obtain(bus, region, offset, size);
 
     if (!entry)
         return false;
@@ -145,7 +209,7 @@ bool bus_latch(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, u
     return true;
 }
 
-bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
+bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
                struct bus_register *latched)
 {
     struct bus_piece *last;
@@ -154,13 +218,13 @@ bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, c
 
     lock(&bus->lock);
     last = bus->n_pieces ? &bus->pieces[bus->n_pieces - 1] : NULL;
-    bool joins = last && last->device == device && last->offset == offset && last->size == size;
+    bool joins = last && last->region == region && last->offset == offset && last->size == size;
     uint32_t used = bus->used, pieces = bus->n_pieces;
     if (used + length <= BUS_QUEUE && (joins || pieces < BUS_PIECES)) {
         if (joins)
             last->length += length;
         else
-            bus->pieces[bus->n_pieces++] = (struct bus_piece){++bus->numbered, offset, size, length, device};
+            bus->pieces[bus->n_pieces++] = (struct bus_piece){++bus->numbered, offset, size, length, region};
         memcpy(bus->bytes + used, bytes, length);
         bus->used += length;
         if (latched) {

@@ -1,16 +1,16 @@
-/* The I/O and memory buses: which device claims an address, and what it has published so that the vCPU loop can
- * answer without Python: reads with no side effect, writes that only deliver data. */
+/* The I/O and memory buses: which region of which device answers an address, and what the device has published of it,
+ * so that the vCPU loop can answer without Python: reads with no side effect, writes that only deliver data. */
 #ifndef VMRUN_BUS_H
 #define VMRUN_BUS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { BUS_REGISTERS = 64, BUS_QUEUE = 65536, BUS_PIECES = 2048 };
+enum { BUS_REGISTERS = 64, BUS_READERS = 256, BUS_QUEUE = 65536, BUS_PIECES = 2048 };
 
 enum bus_write { WRITE_PYTHON, WRITE_QUEUED, WRITE_DISCARDED, WRITE_LATCHED };
 
-/* One published register of a device. */
+/* One published register of a region. */
 struct bus_register {
     uint64_t value, offset;
     uint64_t mask; /* bits that a latched write may set */
@@ -20,31 +20,52 @@ struct bus_register {
     uint8_t write; /* enum bus_write */
 };
 
-/* A run of queued writes to one register of a device. */
+/* A run of queued writes to one register of a region. */
 struct bus_piece {
     uint64_t number; /* counts up from 1 */
     uint64_t offset;
     uint32_t size, length;
-    int32_t device;
+    uint32_t region;
+};
+
+/* A device's window onto a bus. What the device has published stays with it, wherever it is mapped. */
+struct bus_region {
+    struct bus_register registers[BUS_REGISTERS];
+    uint32_t n_registers;
+    int32_t device; /* whose it is */
+    uint8_t number; /* among those of its device */
 };
 
 struct bus_device {
-    struct bus_register registers[BUS_REGISTERS];
-    uint32_t n_registers;
     uint32_t urgent; /* the device wants queued writes at once */
 };
 
-/* A claimed range; offsets count from `base`, the start of the device's first range. */
+/* Where a region lies. */
 struct bus_range {
-    uint64_t start, end, base;
-    int32_t device;
+    uint64_t start, end;
+    uint32_t region;
+};
+
+/* Where all regions lie: of each bus sorted by start, disjoint. Never changed once vCPUs can see it. */
+struct bus_map {
+    struct bus_map *next; /* of those that were replaced */
+    uint32_t n_ports, n_mmio;
+    struct bus_range ranges[]; /* the ports' first */
+};
+
+/* The map that a vCPU looks into now, NULL: none. Each has a cache line of its own. */
+struct bus_reader {
+    const struct bus_map *map;
+    uint8_t rest[64 - sizeof(void *)];
 };
 
 struct bus {
-    struct bus_range *ports, *mmio; /* sorted by start, disjoint */
-    uint32_t n_ports, n_mmio;
+    struct bus_map *map;
+    struct bus_map *replaced; /* maps that may still be read */
+    struct bus_reader readers[BUS_READERS];
+    struct bus_region *regions;
     struct bus_device *devices;
-    uint32_t n_devices;
+    uint32_t n_regions, n_devices;
     uint32_t hurry; /* a timer was set: the next wait does not linger */
     int event; /* eventfd: the queue has something */
     uint64_t handed; /* number of the newest piece that its device has been given */
@@ -58,25 +79,35 @@ struct bus {
     uint8_t *bytes; /* BUS_QUEUE of them */
 };
 
-struct bus *bus_new(uint32_t n_ports, uint32_t n_mmio, uint32_t n_devices, int event);
+/* A bus on which nothing is mapped. */
+struct bus *bus_new(uint32_t n_regions, uint32_t n_devices, int event);
 void bus_free(struct bus *bus);
 
-/* The claim that the address is in, NULL where there is none; `room` is set to the bytes from the address to the end of
- * the claim, or to the next claim. */
-const struct bus_range *bus_find(const struct bus *bus, bool mmio, uint64_t address, uint64_t *room);
+/* Put every region where `ranges` say, those of the ports first, each bus's sorted by start and disjoint. vCPUs see the
+ * old map or the new one, whole. One thread at a time. False when there is no memory: nothing has changed. */
+bool bus_remap(struct bus *bus, const struct bus_range *ranges, uint32_t n_ports, uint32_t n_mmio);
 
-/* The device's register that was published with this offset and size, or NULL. */
-struct bus_register *bus_register(struct bus *bus, int32_t device, uint64_t offset, uint8_t size);
+/* Look into the map as vCPU `reader`, of which each has a number of its own below BUS_READERS. The map stays until
+ * bus_leave(). */
+const struct bus_map *bus_enter(struct bus *bus, uint32_t reader);
+void bus_leave(struct bus *bus, uint32_t reader);
 
-/* Change what is published; false when the device has too many registers. */
-bool bus_publish(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, bool read, uint64_t value);
-bool bus_deliver(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, uint8_t how);
+/* The range that the address is in, NULL where there is none; `room` is set to the bytes from the address to the end of
+ * the range, or to the next range. */
+const struct bus_range *bus_find(const struct bus_map *map, bool mmio, uint64_t address, uint64_t *room);
+
+/* The region's register that was published with this offset and size, or NULL. */
+struct bus_register *bus_register(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size);
+
+/* Change what is published; false when the region has too many registers. */
+bool bus_publish(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, bool read, uint64_t value);
+bool bus_deliver(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint8_t how);
 
 /* Writes that set no bit outside `mask` are queued and what reads give from then on; others go to Python. */
-bool bus_latch(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, uint64_t mask);
+bool bus_latch(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t mask);
 
-/* Queue bytes for a device. False when there is no room now. A register that is `latched` takes them as its value. */
-bool bus_queue(struct bus *bus, int32_t device, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
+/* Queue bytes for a region's device. False when there is no room now. A register that is `latched` takes them as its value. */
+bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
                struct bus_register *latched);
 /* Sleep until the queue is taken the next time after `takes`, which was read before there was no room; a signal ends it. */
 void bus_await_room(struct bus *bus, uint32_t takes);

@@ -73,7 +73,7 @@ static bool queue(struct vcpu *vcpu, const struct vcpu_access *access, struct bu
 
     for (;;) {
         uint32_t takes = LOAD(bus->takes);
-        if (bus_queue(bus, access->device, access->offset, access->size, access->data, length, latched))
+        if (bus_queue(bus, access->region, access->offset, access->size, access->data, length, latched))
             return true;
         if (LOAD(vcpu->stopping))
             return false;
@@ -90,14 +90,14 @@ static bool latches(const struct vcpu_access *access, const struct bus_register 
     return access->count == 1 && !(value & ~LOAD(entry->mask));
 }
 
-/* Choose the next part of the transfer; NULL where no device claims it. */
-static const struct bus_range *next_part(struct vcpu *vcpu)
+/* Choose the next part of the transfer; false where no region is there. */
+static bool next_part(struct vcpu *vcpu, const struct bus_map *map)
 {
     struct vcpu_transfer *transfer = &vcpu->transfer;
     struct vcpu_access *access = &vcpu->access;
     uint32_t within = transfer->done % transfer->size, size = transfer->size - within, left;
     uint64_t address = transfer->address + within, room;
-    const struct bus_range *range = bus_find(vcpu->bus, transfer->mmio, address, &room);
+    const struct bus_range *range = bus_find(map, transfer->mmio, address, &room);
 
     if (room < size)
         size = (uint32_t)room;
@@ -114,19 +114,19 @@ static const struct bus_range *next_part(struct vcpu *vcpu)
     if (size != transfer->size)
         flag(vcpu, FLAG_SPLIT);
     if (!range)
-        return NULL;
-    access->device = range->device;
-    access->offset = address - range->base;
+        return false;
+    access->region = range->region;
+    access->offset = address - range->start;
     if (vcpu->record && vcpu->record->device < 0)
-        vcpu->record->device = (int16_t)range->device;
-    return range;
+        vcpu->record->device = (int16_t)vcpu->bus->regions[range->region].device;
+    return true;
 }
 
 /* Answer the part at hand in C where its device has published what is needed; false: Python must. */
 static bool answer_part(struct vcpu *vcpu)
 {
     struct vcpu_access *access = &vcpu->access;
-    struct bus_register *entry = bus_register(vcpu->bus, access->device, access->offset, access->size);
+    struct bus_register *entry = bus_register(vcpu->bus, access->region, access->offset, access->size);
 
     if (entry && access->write && LOAD(entry->write) == WRITE_QUEUED && queue(vcpu, access, NULL)) {
         flag(vcpu, FLAG_QUEUED);
@@ -153,7 +153,9 @@ static bool answer(struct vcpu *vcpu)
     struct vcpu_transfer *transfer = &vcpu->transfer;
 
     while (transfer->done < transfer->length) {
-        if (next_part(vcpu)) {
+        bool found = next_part(vcpu, bus_enter(vcpu->bus, vcpu->reader));
+        bus_leave(vcpu->bus, vcpu->reader); /* answering may wait for room in the queue */
+        if (found) {
             if (!answer_part(vcpu))
                 return false;
         } else if (!transfer->write) {

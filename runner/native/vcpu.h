@@ -23,13 +23,12 @@ struct vcpu_transfer {
     bool mmio, write;
 };
 
-/* A part of a transfer that one device answers: all of it, unless it crosses the end of a claim. No part does, and the
+/* A part of a transfer that one region answers: all of it, unless it crosses the region's end. No part does, and the
  * size of its items is a power of two, as on a bus. */
 struct vcpu_access {
     uint8_t *data; /* count items of size bytes */
     uint64_t offset;
-    uint32_t count;
-    int32_t device;
+    uint32_t count, region;
     uint8_t size;
     uint8_t write;
 };
@@ -45,6 +44,7 @@ struct vcpu {
     int fd;
     struct kvm_run *run;
     struct bus *bus;
+    uint32_t reader; /* its number on the bus */
     struct ring *ring;
     struct record *record; /* the exit being handled, NULL where it is not recorded */
     struct vcpu_transfer transfer;

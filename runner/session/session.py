@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,7 @@ class Session:
         stack.callback(self.recording.close)
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
-        board = Board(self.plan.directory, self.plan.slots)
+        board = Board(self.plan.directory, self.plan.slots, cache(self.notice))  # once, of however many devices
         with signals.impatient(), insisting():  # what a device's author wrote
             self.machine.attach(
                 lambda planned: make(planned, board),

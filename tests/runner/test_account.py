@@ -31,7 +31,7 @@ from runner.devices import Device
 class Keep(Device):
     count = 0x2F
 
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         self.count += 1
         return self.count
 """
@@ -93,7 +93,7 @@ import time
 from runner.devices import Device
 
 class Keep(Device):
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         time.sleep(2)
         return 0
 """
@@ -146,7 +146,7 @@ def _seen(ring):
 
 def test_the_stamps_of_a_vcpu(make_loop):
     lib = _native.lib
-    rings, bus = Rings(1, 64, "wait", None), lib.bus_new(0, 0, 0, -1)
+    rings, bus = Rings(1, 64, "wait", None), lib.bus_new(0, 0, -1)
     loop = make_loop(bus, rings.ring(0))
     rings.start(1_000_000)
     assert [rings.stamps(name) for name in ("start", "stop", "open")] == [[None], [None], [None]]
@@ -162,7 +162,7 @@ def test_the_stamps_of_a_vcpu(make_loop):
 
 def test_an_exit_that_is_being_handled_is_open(make_loop):
     lib = _native.lib
-    rings, bus = Rings(1, 64, "wait", None), lib.bus_new(0, 0, 0, -1)
+    rings, bus = Rings(1, 64, "wait", None), lib.bus_new(0, 0, -1)
     loop = make_loop(bus, rings.ring(0))
     rings.start(1_000_000)
     loop.exit(5)

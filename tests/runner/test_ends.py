@@ -12,7 +12,7 @@ from runner.kvm.errors import HostError
 from runner.machine.vcpu import VcpuThread
 from runner.x86.state import Segment, State
 from tracer.format.errors import TraceError
-from vmspec.devices.models import Range
+from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
 from vmspec.trace.record import FLAGS
 
@@ -32,7 +32,7 @@ from runner.devices import Device
 class Keep(Device):
     count = 0x2F
 
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         self.count += 1
         return self.count
 """
@@ -224,7 +224,8 @@ def test_the_write_that_ended_the_run_is_recorded(run_guest):
 # Devices of one's own
 
 FAILING = (
-    "from runner.devices import Device\n\nclass Keep(Device):\n    def write(self, offset, size, value):\n        {}\n"
+    "from runner.devices import Device\n\nclass Keep(Device):\n"
+    "    def write(self, region, offset, size, value):\n        {}\n"
 )
 
 
@@ -266,14 +267,14 @@ class Keep(Device):
             raise {error}("lost")
     def start(self):
         self.call("start")
-        self.bus.deliver(0, "queued")
+        self.bus.deliver("port", 0, "queued")
         self.after(1000)
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         self.call("read")
         return 0
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         self.call("write")
-    def written(self, offset, size, data):
+    def written(self, region, offset, size, data):
         self.call("written")
     def tick(self):
         self.call("tick")
@@ -337,7 +338,8 @@ def test_input_that_a_device_fails_to_take(method):
             return 1
 
     failures = []
-    buses = Buses([PlannedDevice("python0", "python", {}, (Range("port", 0x80, 1),))], HostClock(), failures.append)
+    planned = PlannedDevice("python0", "python", {}, (Region("port", "port", 1, 0x80),))
+    buses = Buses([planned], HostClock(), failures.append)
     buses.devices.append(Failing())
     buses.room(0)
     buses.receive(0, b"x")
@@ -368,9 +370,9 @@ from runner.devices import Device
 
 class Keep(Device):
     def start(self):
-        self.bus.deliver(0, "queued")
+        self.bus.deliver("port", 0, "queued")
 
-    def written(self, offset, size, data):
+    def written(self, region, offset, size, data):
         time.sleep(2)
 """,
 }
@@ -393,7 +395,7 @@ ENDS_WITH = """
 from runner.devices import Device
 
 class Keep(Device):
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         self.end("debug-exit", {status})
         return 0
 """

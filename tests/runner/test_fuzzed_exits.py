@@ -13,7 +13,8 @@ from runner.devices.serial import HOST_BUFFER
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.recording.rings import Rings
-from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Range, Serial
+from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Serial
+from vmspec.devices.regions import Region
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
 from vmspec.plan.resources import options
@@ -30,22 +31,22 @@ STATUSES = {0, 1, 2, 3, 4, 5}  # all but those of a trace that fails and of an i
 class Registers(Device):
     """A plain register model, of which bytes are published, queued and latched: past its end is an IndexError."""
 
-    def __init__(self, size):
-        self.data = bytearray(size)
+    def __init__(self, regions):
+        self.data = {region.name: bytearray(region.size) for region in regions}
 
     def start(self):
-        self.bus.publish(0, 0x55)
-        self.bus.deliver(1, "queued")
-        self.bus.publish(2, 0)
-        self.bus.latch(2, 0x0F)
-        self.bus.deliver(3, "discarded")
+        self.bus.publish("low", 0, 0x55)
+        self.bus.deliver("low", 1, "queued")
+        self.bus.publish("low", 2, 0)
+        self.bus.latch("low", 2, 0x0F)
+        self.bus.deliver("low", 3, "discarded")
 
-    def read(self, offset, size):
-        return sum(self.data[offset + at] << 8 * at for at in range(size))
+    def read(self, region, offset, size):
+        return sum(self.data[region][offset + at] << 8 * at for at in range(size))
 
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         for at in range(size):
-            self.data[offset + at] = value >> 8 * at & 0xFF
+            self.data[region][offset + at] = value >> 8 * at & 0xFF
 
 
 def planned_devices():
@@ -53,14 +54,14 @@ def planned_devices():
     models = [Serial(com=com) for com in (1, 2, 3, 4)]
     models += [kind() for name, kind in KINDS.items() if name != "serial"]
     names = {kind: name for name, kind in KINDS.items()}
-    devices = [PlannedDevice(f"d{n}", names[type(m)], options(m), m.ranges(), m.irq) for n, m in enumerate(models)]
-    for ranges in (
-        (Range("port", 0x300, 5),),
-        (Range("port", 0x305, 3),),
-        (Range("mmio", MEMORY, 13), Range("mmio", MEMORY + 0x1000, 7)),
-        (Range("mmio", MEMORY + 13, 4096 - 13),),
+    devices = [PlannedDevice(f"d{n}", names[type(m)], options(m), m.regions(), m.irq) for n, m in enumerate(models)]
+    for regions in (
+        (Region("low", "port", 5, 0x300),),
+        (Region("low", "port", 4, 0x305),),
+        (Region("low", "mmio", 13, MEMORY), Region("high", "mmio", 7, MEMORY + 0x1000)),
+        (Region("low", "mmio", 4096 - 13, MEMORY + 13),),
     ):
-        devices.append(PlannedDevice(f"d{len(devices)}", "registers", {}, ranges))
+        devices.append(PlannedDevice(f"d{len(devices)}", "registers", {}, regions))
     return devices
 
 
@@ -76,8 +77,7 @@ def machine(tmp_path, failures):
     buses = Buses(planned, HostClock(), failures.append)
     board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),))
     for index, device in enumerate(planned):
-        end = max(claim.start + claim.size for claim in device.ranges)
-        made = make(device, board) if device.kind in KINDS else Registers(end - device.ranges[0].start)
+        made = make(device, board) if device.kind in KINDS else Registers(device.regions)
         buses.devices.append(made)
         made.attach(Attachment(
             bus=buses.end_of(index), irq=Line(), msi=Line, memory=None, output=len, clock=HostClock(),
@@ -111,7 +111,7 @@ def test_fuzzed_exits_over_all_devices(make_loop, tmp_path, exits):
     rings.start(1_000_000)
     with machine(tmp_path, failures) as (planned, buses):
         loop = make_loop(buses.bus, rings.ring(0))
-        claims = [claim for device in planned for claim in device.ranges]
+        claims = [claim for device in planned for claim in device.regions]
         serials = [index for index, device in enumerate(planned) if device.kind == "serial"]
         for _ in range(exits):
             claim = chance.choice(claims)

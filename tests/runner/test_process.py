@@ -114,7 +114,7 @@ import io, os, sys
 from runner.devices import Device
 
 class Keep(Device):
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         {}
 """
 

@@ -24,11 +24,11 @@ class Keep(Device):
     def __init__(self):
         self.count = 0
 
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         self.count += 1
         return 0x30 + (self.count - 1) % 64
 
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         self.output(f"{offset} {size} {value:#x}\\n".encode())
 """
 KEEPER = {"kind": "python", "class": "keep:Keep"}

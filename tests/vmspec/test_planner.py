@@ -346,9 +346,11 @@ def check(planned: Plan) -> None:
     """What holds for every plan."""
     ram = [(slot.start, slot.size) for slot in planned.slots]
     parts = [(part.address, part.size + part.zero) for part in planned.placements]
-    mmio = [(claim.start, claim.size) for device in planned.devices for claim in device.ranges if claim.space == "mmio"]
+    mmio = [
+        (claim.start, claim.size) for device in planned.devices for claim in device.regions if claim.space == "mmio"
+    ]
     ports = [
-        (claim.start, claim.size) for device in planned.devices for claim in device.ranges if claim.space == "port"
+        (claim.start, claim.size) for device in planned.devices for claim in device.regions if claim.space == "port"
     ]
     irqs = [device.irq for device in planned.devices if device.irq is not None]
     assert disjoint(ram)
@@ -360,9 +362,9 @@ def check(planned: Plan) -> None:
     assert disjoint(ram + mmio)
     assert disjoint(ports)
     assert len(set(irqs)) == len(irqs)
-    below = [(region.start, region.size) for region in planned.regions if region.start < 4 << 30]
+    below = [(area.start, area.size) for area in planned.areas if area.start < 4 << 30]
     assert [start for start, _ in below] == [0, *(start + size for start, size in below)][:-1]
-    assert disjoint([(region.start, region.size) for region in planned.regions])
+    assert disjoint([(area.start, area.size) for area in planned.areas])
     assert disjoint([(entry.start, entry.size) for entry in planned.e820])
 
 

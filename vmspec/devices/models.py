@@ -1,6 +1,6 @@
 """The device models of a spec: one frozen class per ``[[device]]`` kind.
 
-A model says what the plan needs to know of a device: ``ranges()``, the bus ranges it claims, and ``irq``, its ISA
+A model says what the plan needs to know of a device: ``regions()``, its windows onto the buses, and ``irq``, its ISA
 interrupt or None. How the device behaves is the runner's matter. A new device is a class here and a row in
 :data:`KINDS`.
 """
@@ -13,7 +13,7 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from vmspec import layout
-from vmspec.devices.ranges import Range
+from vmspec.devices.regions import Region
 from vmspec.schema.guest_values import ClassName, Options
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import Model, key
@@ -34,8 +34,8 @@ class DeviceModel(Model):
         """The ISA interrupt, which is its GSI too, or None."""
         return None
 
-    def ranges(self) -> tuple[Range, ...]:
-        """The bus ranges, the one that offsets count from first."""
+    def regions(self) -> tuple[Region, ...]:
+        """The windows onto the buses; each name stands once."""
         return ()
 
 
@@ -54,8 +54,8 @@ class Serial(DeviceModel):
     def irq(self) -> int | None:
         return self.COMS[self.com][1]
 
-    def ranges(self) -> tuple[Range, ...]:
-        return (Range("port", self.COMS[self.com][0], 8),)
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("registers", "port", 8, self.COMS[self.com][0]),)
 
 
 @frozen(eq=False, repr=False)
@@ -66,9 +66,9 @@ class I8042(DeviceModel):
     def irq(self) -> int | None:
         return 1
 
-    def ranges(self) -> tuple[Range, ...]:
+    def regions(self) -> tuple[Region, ...]:
         # Data, and command and status; 0x61 between them is the timer's.
-        return Range("port", 0x60, 1), Range("port", 0x64, 1)
+        return Region("data", "port", 1, 0x60), Region("command", "port", 1, 0x64)
 
 
 @frozen(eq=False, repr=False)
@@ -88,8 +88,8 @@ class RTC(DeviceModel):
     def irq(self) -> int | None:
         return 8
 
-    def ranges(self) -> tuple[Range, ...]:
-        return (Range("port", 0x70, 2),)
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("registers", "port", 2, 0x70),)
 
 
 @frozen(eq=False, repr=False)
@@ -100,8 +100,8 @@ class ACPI(DeviceModel):
     def irq(self) -> int | None:
         return layout.SCI
 
-    def ranges(self) -> tuple[Range, ...]:
-        return (Range("port", layout.ACPI_PORTS, layout.ACPI_PORTS_SIZE),)
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("registers", "port", layout.ACPI_PORTS_SIZE, layout.ACPI_PORTS),)
 
 
 @frozen(eq=False, repr=False)
@@ -111,16 +111,16 @@ class DebugPort(DeviceModel):
     port: int = field(default=0xE9, metadata=key(Address(PORTS - 1), "the port"))
     output: str | Path = field(default="stdout", metadata=key(File("stdout", "none"), "where the text goes"))
 
-    def ranges(self) -> tuple[Range, ...]:
-        return (Range("port", self.port, 1),)
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("port", "port", 1, self.port),)
 
 
 @frozen(eq=False, repr=False)
 class PostPort(DeviceModel):
     """Port 0x80: power-on self-test codes, recorded and otherwise ignored."""
 
-    def ranges(self) -> tuple[Range, ...]:
-        return (Range("port", 0x80, 1),)
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("port", "port", 1, 0x80),)
 
 
 @frozen(eq=False, repr=False)
@@ -134,8 +134,8 @@ class DebugExit(DeviceModel):
         if self.port + self.size > PORTS:
             yield ("port",), f"the last of {self.size} ports is past 0xffff"
 
-    def ranges(self) -> tuple[Range, ...]:
-        return (Range("port", self.port, self.size),)
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("port", "port", self.size, self.port),)
 
 
 @frozen(eq=False, repr=False)
@@ -154,10 +154,9 @@ class Python(DeviceModel):
     irq: int | None = field(default=None, metadata=key(Integer(0, layout.IOAPIC_PINS - 1), "ISA interrupt"))
     options: dict[str, object] = field(factory=dict, metadata=key(Options(), "keyword arguments of the class"))
 
-    def ranges(self) -> tuple[Range, ...]:
-        if self.port is not None:
-            return (Range("port", *self.port),)
-        return (Range("mmio", *self.mmio),) if self.mmio is not None else ()
+    def regions(self) -> tuple[Region, ...]:
+        named = (("port", self.port), ("mmio", self.mmio))
+        return tuple(Region(name, name, span[1], span[0]) for name, span in named if span is not None)
 
 
 Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python

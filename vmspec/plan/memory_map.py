@@ -2,7 +2,7 @@
 
 from vmspec import layout
 from vmspec.plan.calls import Slot
-from vmspec.plan.plan import E820, PlannedDevice, Region
+from vmspec.plan.plan import E820, Area, PlannedDevice
 
 USABLE, RESERVED = 1, 2
 
@@ -33,51 +33,49 @@ def e820(slots: tuple[Slot, ...]) -> tuple[E820, ...]:
     return (*entries, *(E820(slot.start, slot.size, USABLE) for slot in high))
 
 
-def fixed(irqchip: bool) -> tuple[Region, ...]:
+def fixed(irqchip: bool) -> tuple[Area, ...]:
     """What is in the hole before any device: KVM's pages, and the interrupt controllers where KVM has them."""
     pages = (
-        Region("kvm-identity-map", "reserved", layout.KVM_IDENTITY_MAP, layout.PAGE),
-        Region("kvm-tss", "reserved", layout.KVM_TSS, layout.KVM_TSS_SIZE),
+        Area("kvm-identity-map", "reserved", layout.KVM_IDENTITY_MAP, layout.PAGE),
+        Area("kvm-tss", "reserved", layout.KVM_TSS, layout.KVM_TSS_SIZE),
     )
     if not irqchip:
         return pages
     return (
-        Region("ioapic", "mmio", layout.IOAPIC, layout.PAGE),
-        Region("lapic", "mmio", layout.LAPIC, layout.PAGE),
+        Area("ioapic", "mmio", layout.IOAPIC, layout.PAGE),
+        Area("lapic", "mmio", layout.LAPIC, layout.PAGE),
         *pages,
     )
 
 
-def regions(
-    slots: tuple[Slot, ...], linux: bool, irqchip: bool, devices: tuple[PlannedDevice, ...]
-) -> tuple[Region, ...]:
+def areas(slots: tuple[Slot, ...], linux: bool, irqchip: bool, devices: tuple[PlannedDevice, ...]) -> tuple[Area, ...]:
     """The map by rising address, without gaps up to 4 GiB and between what lies above it."""
     low, *high = slots
     if linux:
         known = [
-            Region("base memory", "ram", 0, layout.EBDA),
-            Region("ebda", "reserved", layout.EBDA, layout.BASE_MEMORY_END - layout.EBDA),
-            Region("video", "reserved", layout.BASE_MEMORY_END, layout.BIOS - layout.BASE_MEMORY_END),
-            Region("bios tables", "reserved", layout.BIOS, layout.HIGH_MEMORY - layout.BIOS),
-            Region("ram", "ram", layout.HIGH_MEMORY, low.size - layout.HIGH_MEMORY),
+            Area("base memory", "ram", 0, layout.EBDA),
+            Area("ebda", "reserved", layout.EBDA, layout.BASE_MEMORY_END - layout.EBDA),
+            Area("video", "reserved", layout.BASE_MEMORY_END, layout.BIOS - layout.BASE_MEMORY_END),
+            Area("bios tables", "reserved", layout.BIOS, layout.HIGH_MEMORY - layout.BIOS),
+            Area("ram", "ram", layout.HIGH_MEMORY, low.size - layout.HIGH_MEMORY),
         ]
     else:
-        known = [Region("ram", "ram", 0, low.size)]
-    known += [Region("ram above 4 GiB", "ram", slot.start, slot.size) for slot in high]
+        known = [Area("ram", "ram", 0, low.size)]
+    known += [Area("ram above 4 GiB", "ram", slot.start, slot.size) for slot in high]
     known += fixed(irqchip)
     known += [
-        Region(device.name, "mmio", claim.start, claim.size)
+        Area(device.name, "mmio", region.start, region.size)
         for device in devices
-        for claim in device.ranges
-        if claim.space == "mmio"
+        for region in device.regions
+        if region.space == "mmio" and region.start is not None
     ]
-    known.sort(key=lambda region: region.start)
+    known.sort(key=lambda area: area.start)
     end = 0
-    whole: list[Region] = []
-    for region in [*known, Region("", "", layout.HOLE_END, 0)]:
-        if region.start > end:
-            whole.append(Region("unassigned", "hole", end, region.start - end))
-        if region.size:
-            whole.append(region)
-        end = max(end, region.start + region.size)
+    whole: list[Area] = []
+    for area in [*known, Area("", "", layout.HOLE_END, 0)]:
+        if area.start > end:
+            whole.append(Area("unassigned", "hole", end, area.start - end))
+        if area.size:
+            whole.append(area)
+        end = max(end, area.start + area.size)
     return tuple(whole)

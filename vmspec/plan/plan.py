@@ -11,14 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from vmspec.devices.ranges import Range
+from vmspec.devices.regions import Region
 from vmspec.image.source import Version
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedTrace, PlannedVM
 from vmspec.spec.fileuse import Named
 
 
-class Region(NamedTuple):
+class Area(NamedTuple):
     """A named part of the guest-physical map, for people: kind is ram, reserved, mmio or hole."""
 
     name: str
@@ -52,13 +52,13 @@ class Placement(NamedTuple):
 
 
 class PlannedDevice(NamedTuple):
-    """A device with its place on the buses. Its index in ``Plan.devices`` is its code in the trace. ``options`` are the
-    other keys of its table, with their defaults; paths are absolute, arrays lists."""
+    """A device with its windows onto the buses. Its index in ``Plan.devices`` is its code in the trace. ``options`` are
+    the other keys of its table, with their defaults; paths are absolute, arrays lists."""
 
     name: str  # kind and number: serial0
     kind: str
     options: Mapping[str, Any]
-    ranges: tuple[Range, ...] = ()
+    regions: tuple[Region, ...] = ()  # a region's index here is its number in the trace
     irq: int | None = None  # ISA IRQ = GSI
 
 
@@ -99,7 +99,7 @@ class Plan(NamedTuple):
     protocol: str  # "flat" | "linux64" | "linux32" | "elf64"
     cmdline: str
     slots: tuple[Slot, ...]
-    regions: tuple[Region, ...]
+    areas: tuple[Area, ...]
     e820: tuple[E820, ...]
     placements: tuple[Placement, ...]
     devices: tuple[PlannedDevice, ...]

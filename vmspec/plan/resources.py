@@ -1,4 +1,4 @@
-"""Devices on the buses: their names, ranges and interrupts, and every claim that collides with another."""
+"""Devices on the buses: their names, regions and interrupts, and every claim that collides with another."""
 
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ def devices(
         number = counts.setdefault(kind, 0)
         counts[kind] += 1
         dash = "-" if kind[-1].isdigit() else ""
-        device = PlannedDevice(f"{kind}{dash}{number}", kind, options(model), model.ranges(), model.irq)
+        device = PlannedDevice(f"{kind}{dash}{number}", kind, options(model), model.regions(), model.irq)
         planned.append(device)
         for claim in _claims(device, f"device[{index}]"):
             if problem := _outside(claim):
@@ -72,7 +72,7 @@ def plain(value: Any) -> Any:
 def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
     """What is taken before any device."""
     claims = [Claim("RAM", "mmio", slot.start, slot.size) for slot in slots]
-    claims += [Claim(region.name, "mmio", region.start, region.size) for region in memory_map.fixed(irqchip)]
+    claims += [Claim(area.name, "mmio", area.start, area.size) for area in memory_map.fixed(irqchip)]
     if irqchip:
         claims += [Claim("the interrupt controller", "port", *ports) for ports in layout.IRQCHIP_PORTS]
         claims.append(Claim("the interrupt controller's cascade", "irq", 2, 1))
@@ -84,8 +84,9 @@ def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
 
 def _claims(device: PlannedDevice, path: str) -> list[Claim]:
     claims = [
-        Claim(device.name, claim.space, claim.start, claim.size, path + _key(device, claim.space))
-        for claim in device.ranges
+        Claim(device.name, region.space, region.start, region.size, path + _key(device, region.space))
+        for region in device.regions
+        if region.start is not None
     ]
     if device.irq is not None:
         claims.append(Claim(device.name, "irq", device.irq, 1, path + _key(device, "irq")))

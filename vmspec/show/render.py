@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vmspec.devices.ranges import Range
+from vmspec.devices.regions import Region
 from vmspec.host.printable import printable
 from vmspec.host.wrapping import USUAL, wrapped
 from vmspec.plan import calls
@@ -31,7 +31,7 @@ def text(plan: Plan, width: int | None = None) -> str:
     sections = {
         "Machine": _machine(plan),
         "Guest-physical map": _table(
-            ((_span(part.start, part.size), format_size(part.size), part.kind, part.name) for part in plan.regions),
+            ((_span(part.start, part.size), format_size(part.size), part.kind, part.name) for part in plan.areas),
             right=(1,),
         ),
         "Memory map for the guest (e820)": _table(
@@ -109,18 +109,20 @@ def _files(plan: Plan) -> dict[Path, int]:
 
 def _devices(plan: Plan) -> list[str]:
     return _table(
-        (str(number), device.name, _ranges(device), _interrupt(device, plan.irqchip))
+        (str(number), device.name, _regions(device), _interrupt(device, plan.irqchip))
         for number, device in enumerate(plan.devices)
     )
 
 
-def _ranges(device: PlannedDevice) -> str:
-    return ", ".join(map(_range, device.ranges)) or "no range"
+def _regions(device: PlannedDevice) -> str:
+    return ", ".join(map(_region, device.regions)) or "no region"
 
 
-def _range(part: Range) -> str:
-    last = part.start + part.size - 1
-    return f"{part.space} {part.start:#x}" + (f"-{last:#x}" if part.size > 1 else "")
+def _region(region: Region) -> str:
+    if region.start is None:
+        return f"{region.space} not mapped, {format_size(region.size)} ({region.name})"
+    last = region.start + region.size - 1
+    return f"{region.space} {region.start:#x}" + (f"-{last:#x}" if region.size > 1 else "")
 
 
 def _interrupt(device: PlannedDevice, irqchip: bool) -> str:

@@ -1,6 +1,6 @@
 """A machine for one device: bus, line and outputs, with no KVM."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -11,10 +11,14 @@ from tests.fakes.fakeclock import FakeClock
 class Guest:
     """Accesses a device as the vCPU loop does: published reads and queued writes need no Python.
 
-    With ``alone`` every access goes to the device's Python side instead. :meth:`let_pass` winds the clock.
+    With ``alone`` every access goes to the device's Python side instead. :meth:`let_pass` winds the clock. A register
+    is named by its number; ``region`` is the only region of a device that does not say how its registers are numbered.
     """
 
-    def __init__(self, device: Device, alone: bool = False, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self, device: Device, alone: bool = False, clock: FakeClock | None = None, region: str = "registers"
+    ) -> None:
+        self.firsts: Mapping[str, int] = getattr(device, "regions", {region: 0})
         self.device = device
         self.clock = clock or FakeClock()
         self.alone = alone
@@ -34,24 +38,33 @@ class Guest:
 
     # The machine's side of the attachment
 
-    def publish(self, offset: int, value: int | None, size: int = 1) -> None:
+    def publish(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
+        offset += self.firsts[region]
         if value is None:
             self.published.pop((offset, size), None)
         else:
             self.published[offset, size] = value
 
-    def deliver(self, offset: int, how: str | None, size: int = 1) -> None:
+    def deliver(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
+        offset += self.firsts[region]
         if how is None:
             self.delivery.pop((offset, size), None)
         else:
             assert how in ("queued", "discarded")
             self.delivery[offset, size] = how
 
-    def latch(self, offset: int, mask: int | None, size: int = 1) -> None:
+    def latch(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
+        offset += self.firsts[region]
         if mask is None:
             self.masks.pop((offset, size), None)
         else:
             self.masks[offset, size] = mask
+
+    def map(self, region: str, start: int) -> None:
+        raise NotImplementedError
+
+    def unmap(self, region: str) -> None:
+        raise NotImplementedError
 
     def urgent(self, now: bool) -> None:
         self.hurry = now
@@ -83,7 +96,7 @@ class Guest:
             return self.published[offset, size]
         self.flush()
         self.calls += 1
-        return self.device.read(offset, size)
+        return self.device.read(*self._place(offset), size)
 
     def write(self, offset: int, value: int, size: int = 1) -> None:
         mask = None if self.alone else self.masks.get((offset, size))
@@ -103,7 +116,7 @@ class Guest:
             case _:
                 self.flush()
                 self.calls += 1
-                self.device.write(offset, size, value)
+                self.device.write(*self._place(offset), size, value)
 
     def receive(self, data: bytes) -> None:
         self.flush()
@@ -127,8 +140,13 @@ class Guest:
 
     def flush(self) -> None:
         queue, self.queue = self.queue, []
-        for item in queue:
-            self.device.written(*item)
+        for offset, size, data in queue:
+            self.device.written(*self._place(offset), size, data)
+
+    def _place(self, register: int) -> tuple[str, int]:
+        """Region and offset of a register."""
+        region = max(self.firsts, key=lambda name: (self.firsts[name] <= register, self.firsts[name]))
+        return region, register - self.firsts[region]
 
 
 @pytest.fixture(scope="session")

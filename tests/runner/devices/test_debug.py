@@ -6,7 +6,7 @@ from runner.devices.debug import DebugExit, DebugPort, PostPort
 
 
 def test_debug_port_prints_without_python(plug):
-    guest = plug(DebugPort())
+    guest = plug(DebugPort(), region="port")
     for byte in b"text":
         guest.write(0, byte)
     calls = guest.calls
@@ -15,18 +15,18 @@ def test_debug_port_prints_without_python(plug):
 
 
 def test_debug_port_tells_that_it_is_there(plug):
-    guest = plug(DebugPort())
-    assert (guest.read(0), guest.device.read(0, 1)) == (0xE9, 0xE9)
+    guest = plug(DebugPort(), region="port")
+    assert (guest.read(0), guest.device.read("port", 0, 1)) == (0xE9, 0xE9)
 
 
 def test_post_port_takes_codes_without_python(plug):
-    guest = plug(PostPort())
+    guest = plug(PostPort(), region="port")
     guest.write(0, 0x55)
     assert (guest.calls, guest.read(0)) == (0, 0xFF)
 
 
 @pytest.mark.parametrize(("value", "size", "status"), [(0, 1, 1), (0x10, 1, 0x21), (0x80, 4, 1), (0x1234, 2, 0x69)])
 def test_debug_exit_status(plug, value, size, status):
-    guest = plug(DebugExit())
+    guest = plug(DebugExit(), region="port")
     guest.write(0, value, size)
     assert guest.ends == [("debug-exit", status)]

@@ -41,7 +41,7 @@ from runner.devices import Device
 
 
 class Teller(Device):
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         self.output(bytes((value,)))
 """
 
@@ -63,10 +63,10 @@ class Model(Device):
     def __init__(self):
         self.data = bytearray(2)
 
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         return sum(self.data[offset + at] << 8 * at for at in range(size))
 
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         for at in range(size):
             self.data[offset + at] = value >> 8 * at & 0xFF
 """
@@ -227,7 +227,7 @@ from runner.devices import Device
 
 
 class Dma(Device):
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         try:
             [byte] = self.memory.read(value, 1)
             self.memory.write(value, bytes((byte + 1,)))

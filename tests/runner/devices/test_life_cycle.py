@@ -29,7 +29,7 @@ class Counter(Device):
         self.heard = b""
 
     def start(self):
-        self.bus.publish(0, self.count)
+        self.bus.publish("port", 0, self.count)
 
     def reset(self):
         self.__init__()
@@ -42,12 +42,12 @@ class Counter(Device):
     def receive(self, data):
         self.heard += data
 
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         return len(self.heard)
 
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         self.count = self.count + value & 0xFF
-        self.bus.publish(0, self.count)
+        self.bus.publish("port", 0, self.count)
 """
 VALUES = st.sampled_from(bytes.fromhex("00 01 02 03 05 07 08 0a 0b 0c 0d 10 13 1b 20 60 80 aa c0 d0 d1 ed f0 f2 ff"))
 EVENTS = st.lists(
@@ -75,13 +75,13 @@ def kind(request, directory, plug):
     class Kind:
         model = Python(cls="counter:Counter", port=(0x500, 2)) if request.param == "python" else KINDS[request.param]()
         board = Board(directory, (Slot(0, 0, 64 << 20, 0),))
-        ports = tuple(port for r in model.ranges() for port in range(r.start, r.start + r.size))
+        ports = tuple(port for r in model.regions() for port in range(r.start, r.start + r.size))
 
         def device(self):
-            return make(PlannedDevice("d0", request.param, options(self.model), self.model.ranges()), self.board)
+            return make(PlannedDevice("d0", request.param, options(self.model), self.model.regions()), self.board)
 
         def new(self, clock=None):
-            return plug(self.device(), clock=clock)
+            return plug(self.device(), clock=clock, region=self.model.regions()[0].name)
 
         def do(self, guest, event):
             """Let something happen, and give what the guest and the host see of it."""
@@ -156,7 +156,8 @@ def test_every_device_has_a_frozen_attrs_state_class_of_its_own(directory):
 def plugged_state(model, name, board):
     from tests.runner.devices.conftest import Guest
 
-    return Guest(make(PlannedDevice("d0", name, options(model)), board)).device.save()
+    device = make(PlannedDevice("d0", name, options(model)), board)
+    return Guest(device, region=model.regions()[0].name).device.save()
 
 
 @given(before=EVENTS, after=EVENTS)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.devices import Board, Device, DeviceError, make
+from runner.devices.device import raised
 from vmspec.plan.plan import PlannedDevice
 
 DICE = """
@@ -16,7 +17,7 @@ class Dice(Device):
     def __init__(self, sides=6):
         self.sides = sides
 
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         return self.sides
 """
 
@@ -28,7 +29,8 @@ def own(tmp_path):
     def build(source, cls="dice:Dice", directory=tmp_path, **options):
         if source is not None:
             (directory / "dice.py").write_text(source)
-        return make(PlannedDevice("python0", "python", {"class": cls, "options": options}), Board(directory, ()))
+        table = {"class": cls, "options": options, "port": [0x500, 4]}
+        return make(PlannedDevice("python0", "python", table), Board(directory, ()))
 
     return build
 
@@ -50,14 +52,14 @@ def test_default_written_hands_over_each_item(plug):
     class Sink(Device):
         def start(self):
             self.items = []
-            self.bus.deliver(0, "queued", 2)
+            self.bus.deliver("registers", 0, "queued", 2)
 
-        def write(self, offset, size, value):
-            self.items.append((offset, size, value))
+        def write(self, region, offset, size, value):
+            self.items.append((region, offset, size, value))
 
     guest = plug(Sink())
-    guest.device.written(0, 2, b"\x01\x02\x03\x04")
-    assert guest.device.items == [(0, 2, 0x0201), (0, 2, 0x0403)]
+    guest.device.written("registers", 0, 2, b"\x01\x02\x03\x04")
+    assert guest.device.items == [("registers", 0, 2, 0x0201), ("registers", 0, 2, 0x0403)]
 
 
 def test_same_names_in_two_directories(own, tmp_path, plug):
@@ -134,3 +136,71 @@ def test_any_text_gives_only_its_own_error(tmp_path_factory, source):
     (directory / "any.py").write_text(source, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(DeviceError):
         make(PlannedDevice("python0", "python", {"class": "any:Thing", "options": {}}), Board(directory, ()))
+
+
+# Classes from before devices had regions
+
+OLD = """
+from runner.devices import Device
+
+class Dice(Device):
+    def start(self):
+        self.bus.publish(1, 0x60)
+        self.bus.deliver(2, "queued")
+
+    def read(self, offset, size):
+        return super().read(offset, size) - offset
+
+    def write(self, offset, size, value):
+        self.output(bytes((0x30 + offset, value)))
+"""
+
+
+@pytest.fixture
+def old(own, plug):
+    """Makes a device of an old class, whose warning is looked for."""
+
+    def build(source):
+        with pytest.warns(DeprecationWarning, match=r"dice:Dice .*/dice.py\) takes no region"):
+            return plug(own(source), region="port")
+
+    return build
+
+
+def test_an_old_class_still_works(old):
+    guest = old(OLD)
+    assert (guest.read(0), guest.read(1), guest.read(3, 2)) == (0xFF, 0x60, 0xFFFC)
+    guest.write(0, 0x41)
+    guest.write(2, 0x42)
+    guest.flush()
+    assert guest.text == b"0A2B"
+
+
+def test_an_old_class_that_only_calls_the_bus_is_warned_of_then(old):
+    source = OLD.partition("    def read")[0]
+    assert old(source).read(1) == 0x60
+
+
+def test_a_class_without_registers_is_not_warned_of(own, plug):
+    plug(own("from runner.devices import Device\nclass Dice(Device): pass\n"), region="port")
+
+
+def test_a_person_is_told_of_an_old_class(tmp_path):
+    (tmp_path / "dice.py").write_text(OLD)
+    told = []
+    with pytest.warns(DeprecationWarning, match="takes no region"):
+        make(PlannedDevice("python0", "python", {"class": "dice:Dice", "options": {}, "port": [0x500, 4]}),
+             Board(tmp_path, (), told.append))  # fmt: skip
+    assert told == [f"device class dice:Dice ({tmp_path}/dice.py) takes no region, which the next release asks for: "
+                    "docs/devices.md"]  # fmt: skip
+
+
+def test_what_an_old_class_raises_is_found_in_its_file(old, tmp_path):
+    device = old(OLD.replace("- offset", "/ 0")).device
+    with pytest.raises(ZeroDivisionError) as caught:
+        device.read("port", 0, 1)
+    assert raised(caught.value, device) == f"ZeroDivisionError: division by zero ({tmp_path}/dice.py:10)"
+
+
+def test_an_old_class_hashes_its_file(old, tmp_path):
+    assert list(old(OLD).device.made_from) == [tmp_path / "dice.py"]

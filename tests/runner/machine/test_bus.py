@@ -14,7 +14,7 @@ from runner.machine.bus import BULK, Buses
 from runner.machine.clock import HostClock
 from runner.native import _native
 from runner.recording.rings import Rings
-from vmspec.devices.models import Range
+from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
 from vmspec.trace.record import FLAGS
 
@@ -29,14 +29,14 @@ class Notes(Device):
         self.calls = []
         self.answer = 0x55
 
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         self.calls.append(("read", offset, size))
         return self.answer
 
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         self.calls.append(("write", offset, size, value))
 
-    def written(self, offset, size, data):
+    def written(self, region, offset, size, data):
         self.calls.append(("written", offset, size, data))
 
     def receive(self, data):
@@ -87,8 +87,8 @@ class Board:
 
 
 def make_board(make_loop, *devices):
-    """A :class:`Board` of devices with their ranges."""
-    planned = [PlannedDevice(f"d{n}", "python", {}, tuple(ranges)) for n, (_, *ranges) in enumerate(devices)]
+    """A :class:`Board` of devices with their regions."""
+    planned = [PlannedDevice(f"d{n}", "python", {}, tuple(regions)) for n, (_, *regions) in enumerate(devices)]
     failures = []
     buses = Buses(planned, HostClock(), failures.append)
     rings = Rings(1, 64, "wait", None)
@@ -102,7 +102,7 @@ def make_board(make_loop, *devices):
 
 @pytest.fixture
 def build(make_loop):
-    """Builds a :class:`Board` from devices with their ranges."""
+    """Builds a :class:`Board` from devices with their regions."""
     built = []
 
     def board(*devices):
@@ -117,7 +117,7 @@ def build(make_loop):
 @pytest.fixture
 def board(build):
     """One device at ports 0x300-0x30f and 0x400."""
-    return build((Notes(), Range("port", BASE, 16), Range("port", 0x400, 1)))
+    return build((Notes(), Region("io", "port", 16, BASE), Region("more", "port", 1, 0x400)))
 
 
 def calls(board):
@@ -174,9 +174,12 @@ def test_a_write_tells_the_device(board):
     assert calls(board) == [("write", 1, 4, 0x12345678)]
 
 
-def test_offsets_count_from_the_first_range(board):
+def test_offsets_count_from_the_start_of_each_region(board):
+    asked = []
+    board.devices[0].read = lambda *access: asked.append(access) or 0
     board.into(0x400)
-    assert calls(board) == [("read", 0x100, 1)]
+    board.into(BASE + 15)
+    assert asked == [("more", 0, 1), ("io", 15, 1)]
 
 
 def test_python_is_recorded(board):
@@ -196,30 +199,30 @@ def test_string_output_is_one_call_for_each_item_at_the_same_offset(board):
 
 def test_string_input_is_one_call_for_each_item(board):
     answers = iter(b"abc")
-    board.devices[0].read = lambda offset, size: next(answers)
+    board.devices[0].read = lambda region, offset, size: next(answers)
     assert board.into(BASE, 1, 3) == b"abc"
 
 
 def test_a_device_that_raises_is_reported(board):
-    board.devices[0].read = lambda offset, size: {}["no such register"]
+    board.devices[0].read = lambda region, offset, size: {}["no such register"]
     board.into(BASE)
     [error] = board.failures
     assert str(error).startswith(f"device d0 raised KeyError: 'no such register' ({__file__}:")
 
 
 def test_a_read_that_gives_no_number_is_reported(board):
-    board.devices[0].read = lambda offset, size: None
+    board.devices[0].read = lambda region, offset, size: None
     assert board.into(BASE) == b"\xff"
     assert "read() returned None, not an int" in str(board.failures[0])
 
 
 def test_a_read_that_raised_gives_all_ones(board):
-    board.devices[0].read = lambda offset, size: 1 // 0
+    board.devices[0].read = lambda region, offset, size: 1 // 0
     assert board.into(BASE, 2) == b"\xff\xff"
 
 
 def test_a_write_that_raised_is_recorded_as_it_was(board):
-    board.devices[0].write = lambda offset, size, value: 1 // 0
+    board.devices[0].write = lambda region, offset, size, value: 1 // 0
     board.out(BASE, b"\x12\x34")
     assert board.last()["data"] == 0x3412
 
@@ -228,82 +231,97 @@ def test_a_write_that_raised_is_recorded_as_it_was(board):
 
 
 def test_a_published_register_needs_no_python(board):
-    board.devices[0].bus.publish(5, 0x20)
+    board.devices[0].bus.publish("io", 5, 0x20)
     assert (board.into(BASE + 5), calls(board), board.flags()) == (b"\x20", [], FLAGS["PUBLISHED"])
 
 
 def test_the_latest_value_counts(board):
-    board.devices[0].bus.publish(5, 0x20)
-    board.devices[0].bus.publish(5, 0x21)
+    board.devices[0].bus.publish("io", 5, 0x20)
+    board.devices[0].bus.publish("io", 5, 0x21)
     assert board.into(BASE + 5) == b"\x21"
 
 
 def test_publishing_none_brings_reads_back_to_python(board):
-    board.devices[0].bus.publish(5, 0x20)
-    board.devices[0].bus.publish(5, None)
+    board.devices[0].bus.publish("io", 5, 0x20)
+    board.devices[0].bus.publish("io", 5, None)
     assert (board.into(BASE + 5), calls(board)) == (b"\x55", [("read", 5, 1)])
 
 
 def test_another_width_comes_to_python(board):
-    board.devices[0].bus.publish(5, 0x20)
+    board.devices[0].bus.publish("io", 5, 0x20)
     board.into(BASE + 5, 2)
     assert calls(board) == [("read", 5, 2)]
 
 
 def test_each_width_may_be_published(board):
-    board.devices[0].bus.publish(4, 0xAABBCCDD, size=4)
-    board.devices[0].bus.publish(4, 0x11)
+    board.devices[0].bus.publish("io", 4, 0xAABBCCDD, size=4)
+    board.devices[0].bus.publish("io", 4, 0x11)
     assert (board.into(BASE + 4, 4), board.into(BASE + 4)) == (b"\xdd\xcc\xbb\xaa", b"\x11")
 
 
 def test_a_published_value_is_cut_to_its_size(board):
-    board.devices[0].bus.publish(5, 0x1FF)
+    board.devices[0].bus.publish("io", 5, 0x1FF)
     assert board.into(BASE + 5) == b"\xff"
 
 
 def test_string_input_of_a_published_register_repeats_it(board):
-    board.devices[0].bus.publish(0, 0x1234, size=2)
+    board.devices[0].bus.publish("io", 0, 0x1234, size=2)
     assert board.into(BASE, 2, 3) == b"\x34\x12" * 3
 
 
 def test_publishing_reads_leaves_writes_alone(board):
-    board.devices[0].bus.publish(5, 0x20)
+    board.devices[0].bus.publish("io", 5, 0x20)
     board.out(BASE + 5, b"a")
     assert calls(board) == [("write", 5, 1, ord("a"))]
 
 
 def test_a_discarded_write_reaches_nobody(board):
-    board.devices[0].bus.deliver(5, "discarded")
+    board.devices[0].bus.deliver("io", 5, "discarded")
     board.out(BASE + 5, b"a")
     board.buses.flush()
     assert (calls(board), board.flags()) == ([], FLAGS["PUBLISHED"])
 
 
 def test_delivering_none_brings_writes_back_to_python(board):
-    board.devices[0].bus.deliver(5, "discarded")
-    board.devices[0].bus.deliver(5, None)
+    board.devices[0].bus.deliver("io", 5, "discarded")
+    board.devices[0].bus.deliver("io", 5, None)
     board.out(BASE + 5, b"a")
     assert calls(board) == [("write", 5, 1, ord("a"))]
 
 
-def test_a_device_publishes_at_most_64_registers(board):
+def test_a_region_publishes_at_most_64_registers(build):
+    bus = build((Notes(), Region("io", "port", 128, BASE), Region("more", "port", 1, 0x400))).devices[0].bus
     for offset in range(64):
-        board.devices[0].bus.publish(offset, 0)
+        bus.publish("io", offset, 0)
     with pytest.raises(DeviceError, match="at most 64"):
-        board.devices[0].bus.publish(64, 0)
+        bus.publish("io", 64, 0)
+    bus.publish("more", 0, 0)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(16, 1), (15, 2), (-1, 1), (0, 3), (1 << 64, 1)])
+@pytest.mark.parametrize("call", [("publish", 0), ("deliver", "queued"), ("latch", 1)])
+def test_a_register_outside_the_region_is_rejected(board, call, offset, size):
+    name, value = call
+    with pytest.raises(DeviceError, match=f"'io' has no register of {size} bytes at offset {offset:#x}"):
+        getattr(board.devices[0].bus, name)("io", offset, value, size)
+
+
+def test_a_region_that_the_device_has_not_is_rejected(board):
+    with pytest.raises(DeviceError, match="device d0 has 'io', 'more', not 'rom'"):
+        board.devices[0].bus.publish("rom", 0, 0)
 
 
 # What is queued
 
 
 def test_queued_writes_wait_for_the_device_thread(board):
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     board.out(BASE, b"a")
     assert (calls(board), board.flags()) == ([], FLAGS["QUEUED"])
 
 
 def test_queued_writes_of_a_register_come_in_one_piece(board):
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     for byte in (b"a", b"b", b"c"):
         board.out(BASE, byte)
     board.buses.flush()
@@ -312,7 +330,7 @@ def test_queued_writes_of_a_register_come_in_one_piece(board):
 
 def test_queued_writes_of_two_registers_keep_their_order(board):
     for offset in (0, 1):
-        board.devices[0].bus.deliver(offset, "queued")
+        board.devices[0].bus.deliver("io", offset, "queued")
     for offset, byte in ((0, b"a"), (0, b"b"), (1, b"c"), (0, b"d")):
         board.out(BASE + offset, byte)
     board.buses.flush()
@@ -321,7 +339,7 @@ def test_queued_writes_of_two_registers_keep_their_order(board):
 
 def test_writes_of_two_widths_are_two_pieces(board):
     for size in (1, 2):
-        board.devices[0].bus.deliver(0, "queued", size)
+        board.devices[0].bus.deliver("io", 0, "queued", size)
     board.out(BASE, b"a")
     board.out(BASE, b"bc")
     board.buses.flush()
@@ -329,7 +347,7 @@ def test_writes_of_two_widths_are_two_pieces(board):
 
 
 def test_string_output_is_queued_whole(board):
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     text = bytes(range(250)) * 16
     board.out(BASE, text, size=1)
     board.buses.flush()
@@ -338,14 +356,14 @@ def test_string_output_is_queued_whole(board):
 
 @pytest.mark.parametrize("access", ["read", "write"])
 def test_queued_writes_come_before_a_later_access(board, access):
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     board.out(BASE, b"a")
     board.into(BASE + 1) if access == "read" else board.out(BASE + 1, b"b")
     assert [call[0] for call in calls(board)] == ["written", access]
 
 
 def test_nothing_is_handed_over_twice(board):
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     board.out(BASE, b"a")
     board.buses.flush()
     board.buses.flush()
@@ -355,12 +373,12 @@ def test_nothing_is_handed_over_twice(board):
 @pytest.fixture
 def pair(build):
     """Two devices at 0x300 and 0x310, each with a queued register at offset 0, and what was called in which order."""
-    board = build((Notes(), Range("port", BASE, 16)), (Notes(), Range("port", BASE + 16, 16)))
+    board = build((Notes(), Region("io", "port", 16, BASE)), (Notes(), Region("io", "port", 16, BASE + 16)))
     order = []
     for device in board.devices:
-        device.bus.deliver(0, "queued")
-        device.written = lambda offset, size, data, device=device: order.append((device, data))
-        device.write = lambda offset, size, value, device=device: order.append((device, value))
+        device.bus.deliver("io", 0, "queued")
+        device.written = lambda region, offset, size, data, device=device: order.append((device, data))
+        device.write = lambda region, offset, size, value, device=device: order.append((device, value))
     return board, order
 
 
@@ -387,7 +405,7 @@ def test_an_access_that_python_answers_does_not_overtake_what_is_queued_for_anot
 def test_writes_of_two_vcpus_keep_the_order_of_each(pair, make_loop, how):
     """A second vCPU writes to the second device, through the queue or past it."""
     board, order = pair
-    board.devices[1].bus.deliver(0, how)
+    board.devices[1].bus.deliver("io", 0, how)
     rings = Rings(1, 64, "drop", None)
     rings.start(1_000_000)
     other = make_loop(board.buses.bus, rings.ring(0))
@@ -437,7 +455,7 @@ def test_a_device_that_raises_over_queued_writes_does_not_lose_those_of_another(
 
 
 def test_a_device_that_raises_over_queued_writes_is_reported(board):
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     board.devices[0].written = Mock(side_effect=LookupError("lost"))
     board.out(BASE, b"a")
     board.buses.flush()
@@ -448,8 +466,8 @@ def test_a_device_that_raises_over_queued_writes_is_reported(board):
 
 
 def test_a_latched_write_is_what_is_read_and_comes_to_the_device_later(board):
-    board.devices[0].bus.publish(1, 0)
-    board.devices[0].bus.latch(1, 0x0F)
+    board.devices[0].bus.publish("io", 1, 0)
+    board.devices[0].bus.latch("io", 1, 0x0F)
     board.out(BASE + 1, b"\x05")
     assert (board.into(BASE + 1), calls(board)) == (b"\x05", [])
     board.buses.flush()
@@ -457,39 +475,39 @@ def test_a_latched_write_is_what_is_read_and_comes_to_the_device_later(board):
 
 
 def test_a_write_outside_the_mask_comes_to_python(board):
-    board.devices[0].bus.latch(1, 0x0D)
+    board.devices[0].bus.latch("io", 1, 0x0D)
     board.out(BASE + 1, b"\x02")
     assert calls(board) == [("write", 1, 1, 2)]
 
 
 def test_string_output_is_not_latched(board):
-    board.devices[0].bus.latch(1, 0x0F)
+    board.devices[0].bus.latch("io", 1, 0x0F)
     board.out(BASE + 1, b"\x01\x02", size=1)
     assert calls(board) == [("write", 1, 1, 1), ("write", 1, 1, 2)]
 
 
 def test_what_the_device_publishes_does_not_undo_a_latched_write_that_it_has_not_seen(board):
-    board.devices[0].bus.publish(1, 0)
-    board.devices[0].bus.latch(1, 0x0F)
+    board.devices[0].bus.publish("io", 1, 0)
+    board.devices[0].bus.latch("io", 1, 0x0F)
     board.out(BASE + 1, b"\x05")
-    board.devices[0].bus.publish(1, 3)
+    board.devices[0].bus.publish("io", 1, 3)
     assert board.into(BASE + 1) == b"\x05"
     board.buses.flush()
-    board.devices[0].bus.publish(1, 3)
+    board.devices[0].bus.publish("io", 1, 3)
     assert board.into(BASE + 1) == b"\x03"
 
 
 def test_a_latched_write_stays_while_older_ones_are_handed_over(board):
     """As the UART's interrupt enables, which Linux turns off and on again around each message, and reads before."""
     device = board.devices[0]
-    device.bus.publish(1, 5)
-    device.bus.latch(1, 0x0F)
-    device.bus.deliver(0, "queued")
+    device.bus.publish("io", 1, 5)
+    device.bus.latch("io", 1, 0x0F)
+    device.bus.deliver("io", 0, "queued")
     seen = []
 
-    def written(offset, size, data):
+    def written(region, offset, size, data):
         if offset == 1:
-            device.bus.publish(1, data[-1])
+            device.bus.publish("io", 1, data[-1])
         seen.append(board.into(BASE + 1))
 
     device.written = written
@@ -500,15 +518,15 @@ def test_a_latched_write_stays_while_older_ones_are_handed_over(board):
 
 
 def test_latching_none_brings_writes_back_to_python(board):
-    board.devices[0].bus.latch(1, 0x0F)
-    board.devices[0].bus.latch(1, None)
+    board.devices[0].bus.latch("io", 1, 0x0F)
+    board.devices[0].bus.latch("io", 1, None)
     board.out(BASE + 1, b"a")
     assert calls(board) == [("write", 1, 1, ord("a"))]
 
 
 @pytest.mark.parametrize("call", ["receive", "tick"])
 def test_latched_writes_come_before_what_else_the_device_is_told(board, call):
-    board.devices[0].bus.latch(1, 0x0F)
+    board.devices[0].bus.latch("io", 1, 0x0F)
     board.out(BASE + 1, b"\x05")
     if call == "receive":
         board.buses.receive(0, b"x")
@@ -525,7 +543,7 @@ def flood(board):
 
     def start(offsets, length):
         for offset in set(offsets):
-            board.devices[0].bus.deliver(offset, "queued")
+            board.devices[0].bus.deliver("io", offset, "queued")
 
         def write():
             for offset in offsets:
@@ -569,7 +587,7 @@ def test_a_stop_does_not_lose_what_waits_for_room(board, flood):
 
 
 def test_something_queued_wakes_the_device_thread(board):
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     board.out(BASE, b"a")
     board.buses.deliver()
     assert calls(board) == [("written", 0, 1, b"a")]
@@ -579,7 +597,7 @@ def test_something_queued_wakes_the_device_thread(board):
 def test_output_in_bulk_is_handed_over_more_rarely(board, monkeypatch, first, then):
     monkeypatch.setattr("runner.machine.bus.LINGER", 0)
     monkeypatch.setattr("runner.machine.bus.BULK_LINGER", 20_000)
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     board.out(BASE, b"x" * first, size=1)
     board.buses.deliver()
     board.out(BASE, b"a")
@@ -594,7 +612,7 @@ def test_output_in_bulk_is_handed_over_more_rarely(board, monkeypatch, first, th
 
 def test_an_urgent_device_is_not_kept_waiting(board, monkeypatch):
     monkeypatch.setattr("runner.machine.bus.LINGER", 20_000)
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     board.devices[0].bus.urgent(True)
     board.out(BASE, b"a")
     begin = time.monotonic()
@@ -604,7 +622,7 @@ def test_an_urgent_device_is_not_kept_waiting(board, monkeypatch):
 
 def test_a_full_queue_does_not_wait_for_more(board, monkeypatch):
     monkeypatch.setattr("runner.machine.bus.LINGER", 20_000)
-    board.devices[0].bus.deliver(0, "queued")
+    board.devices[0].bus.deliver("io", 0, "queued")
     thread = threading.Thread(target=board.buses.deliver)
     begin = time.monotonic()
     thread.start()
@@ -643,8 +661,8 @@ def test_a_timer_can_be_taken_back(board):
 def neighbours(build):
     """Claims of two devices side by side, 0x300-0x302 and 0x303-0x304, then nobody's; the same in memory."""
     return build(
-        (Notes(), Range("port", BASE, 3), Range("mmio", BASE, 3)),
-        (Notes(), Range("port", BASE + 3, 2), Range("mmio", BASE + 3, 2)),
+        (Notes(), Region("io", "port", 3, BASE), Region("mem", "mmio", 3, BASE)),
+        (Notes(), Region("io", "port", 2, BASE + 3), Region("mem", "mmio", 2, BASE + 3)),
     )
 
 
@@ -677,7 +695,7 @@ def test_each_item_of_a_string_is_split(neighbours):
 
 
 def test_a_split_access_is_one_row_of_the_first_device(neighbours):
-    neighbours.devices[0].bus.publish(2, 0x20)
+    neighbours.devices[0].bus.publish("io", 2, 0x20)
     before = neighbours.rings.counters("head")
     neighbours.into(BASE + 2, 4)
     last = neighbours.last()
@@ -693,14 +711,14 @@ def test_a_part_that_nobody_claims_does_not_make_the_row_unclaimed(neighbours):
 
 def test_an_odd_access_within_a_claim_is_split_too(build):
     """KVM makes one of an access that begins in RAM."""
-    board = build((Notes(), Range("mmio", BASE, 16)))
+    board = build((Notes(), Region("io", "mmio", 16, BASE)))
     board.store(BASE, b"\1\2\3")
     assert board.devices[0].calls == [("write", 0, 2, 0x201), ("write", 2, 1, 3)]
 
 
 def test_queued_and_python_answered_parts_keep_their_order(neighbours):
     one, two = neighbours.devices
-    one.bus.deliver(2, "queued")
+    one.bus.deliver("io", 2, "queued")
     neighbours.out(BASE + 2, b"a1")
     assert one.calls == [("written", 2, 1, b"a")]
     assert two.calls == [("write", 0, 1, ord("1"))]
@@ -714,20 +732,20 @@ class Registers(Device):
 
     def start(self):
         for offset in self.published:
-            self.bus.publish(offset, self.data[offset])
+            self.bus.publish("io", offset, self.data[offset])
         for offset in self.queued - self.published:
-            self.bus.deliver(offset, "queued")
+            self.bus.deliver("io", offset, "queued")
         for offset in self.queued & self.published:
-            self.bus.latch(offset, 0xFF)
+            self.bus.latch("io", offset, 0xFF)
 
-    def read(self, offset, size):
+    def read(self, region, offset, size):
         return sum(self.data[offset + at] << 8 * at for at in range(size))
 
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         for at in range(size):
             self.data[offset + at] = value >> 8 * at & 0xFF
             if offset + at in self.published:
-                self.bus.publish(offset + at, self.data[offset + at])
+                self.bus.publish("io", offset + at, self.data[offset + at])
 
 
 @given(
@@ -752,8 +770,8 @@ def test_any_access_over_any_claims_moves_the_bytes_of_each(make_loop, spans, ac
         ))
         for claim in claimed
     ]  # fmt: skip
-    ranges = (Range(space, claim.start, len(claim)) for claim in claimed)
-    board = make_board(make_loop, *zip(devices, ranges, strict=True))
+    regions = (Region("io", space, len(claim), claim.start) for claim in claimed)
+    board = make_board(make_loop, *zip(devices, regions, strict=True))
     owner = {address: (device, at) for device, claim in zip(devices, claimed, strict=True)
              for at, address in enumerate(claim)}  # fmt: skip
     model = {address: at for claim in claimed for at, address in enumerate(claim)}
@@ -791,7 +809,9 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
         if start >= end:  # disjoint, as the plan's are
             claimed.append(range(start, end := start + size))
     space = "mmio" if mmio else "port"
-    planned = [PlannedDevice(f"d{n}", "python", {}, (Range(space, r.start, len(r)),)) for n, r in enumerate(claimed)]
+    planned = [
+        PlannedDevice(f"d{n}", "python", {}, (Region("io", space, len(r), r.start),)) for n, r in enumerate(claimed)
+    ]
     buses = Buses(planned, HostClock(), lambda error: None)
     rings = Rings(1, 64, "wait", None)
     rings.start(1_000_000)
@@ -799,7 +819,7 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
     found, expected = [], []
     for address in addresses:
         access = loop.mmio(address, b"a", write=True) if mmio else loop.io(address, 1, b"a", write=True)
-        found.append((access.device, access.offset) if access else None)
+        found.append((buses.places[access.region].device, access.offset) if access else None)
         if access:
             loop.go_on()
         expected += [next(((n, address - r.start) for n, r in enumerate(claimed) if address in r), None)]
@@ -809,7 +829,7 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
 
 
 def test_a_timer_is_not_lingered_over():
-    planned = PlannedDevice("serial0", "serial", {}, (Range("port", BASE, 8),))
+    planned = PlannedDevice("serial0", "serial", {}, (Region("io", "port", 8, BASE),))
     buses = Buses([planned], HostClock(), pytest.fail)
     buses.after(0, 1_000_000_000)
     waiting = threading.Thread(target=lib.bus_wait, args=(buses.bus, 3_600_000, -1), daemon=True)

@@ -22,7 +22,7 @@ class Source(Device):
     def start(self):
         self.message = self.msi()
 
-    def write(self, offset, size, value):
+    def write(self, region, offset, size, value):
         match self.way:
             case "level":
                 self.irq.set(True)

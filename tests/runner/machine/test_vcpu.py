@@ -12,7 +12,7 @@ KVM_EXIT_HLT, KVM_EXIT_INTR, KVM_EXIT_MEMORY_FAULT, UNKNOWN_TO_US = 5, 10, 39, 6
 
 @pytest.fixture
 def loop(make_loop):
-    bus = lib.bus_new(0, 0, 0, -1)
+    bus = lib.bus_new(0, 0, -1)
     rings = Rings(1, 64, "wait", None)
     rings.start(1_000_000)
     made = make_loop(bus, rings.ring(0))

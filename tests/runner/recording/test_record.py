@@ -53,7 +53,7 @@ def test_the_columns_that_c_fills():
 
 def test_a_record_as_the_table_reads_it(make_loop):
     rings = Rings(1, 64, "wait", None)
-    bus = _native.lib.bus_new(0, 0, 0, -1)
+    bus = _native.lib.bus_new(0, 0, -1)
     loop = make_loop(bus, rings.ring(0))
     loop.io(0x1234, 2, b"abcdefghijkl", write=True)
     raw = bytes(ffi.buffer(rings.ring(0).slots, RECORD_SIZE))

@@ -18,7 +18,7 @@ from vmspec.trace.record import COLUMNS, EXITS, FLAGS, PAGE
 
 ffi, lib = _native.ffi, _native.lib
 SLOTS = 64  # the smallest ring; its payload ring is one page
-NO_DEVICES = lib.bus_new(0, 0, 0, -1)
+NO_DEVICES = lib.bus_new(0, 0, -1)
 
 
 @pytest.fixture
@@ -324,8 +324,8 @@ def test_any_order_of_writing_is_merged(pieces):
 def slow_device(open_rings, make_loop):
     """Two rings; a device on vCPU 0 is being asked and takes its time. (rings, loop of vCPU 0)"""
     event = os.eventfd(0)
-    bus = lib.bus_new(1, 0, 1, event)
-    bus.ports[0].start, bus.ports[0].end = 0x20, 0x21
+    bus = lib.bus_new(1, 1, event)
+    assert lib.bus_remap(bus, [(0x20, 0x21, 0)], 1, 0)
     rings = open_rings(vcpus=2)
     slow = make_loop(bus, rings.ring(0))
     assert slow.io(0x20, 1, b"a", write=True)

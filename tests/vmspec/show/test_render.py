@@ -3,7 +3,7 @@ from pathlib import Path
 from vmspec.devices.models import RTC, PostPort, Python, Serial
 from vmspec.plan import calls
 from vmspec.plan.calls import Slot
-from vmspec.plan.plan import E820, Entry, Placement, Plan, PlannedDevice, Region
+from vmspec.plan.plan import E820, Area, Entry, Placement, Plan, PlannedDevice
 from vmspec.plan.resources import options
 from vmspec.plan.settings import PlannedCPU, PlannedVM
 from vmspec.show import render
@@ -18,10 +18,10 @@ PLAN = Plan(
     protocol="linux64",
     cmdline="console=ttyS0 " + "abcdefghi=1 " * 8 + "last",
     slots=(SLOT,),
-    regions=(
-        Region("ram", "ram", 0, 128 << 20),
-        Region("unassigned", "hole", 128 << 20, 0xD0000000 - (128 << 20)),
-        Region("python0", "mmio", 0xD0000000, 4096),
+    areas=(
+        Area("ram", "ram", 0, 128 << 20),
+        Area("unassigned", "hole", 128 << 20, 0xD0000000 - (128 << 20)),
+        Area("python0", "mmio", 0xD0000000, 4096),
     ),
     e820=(E820(0, 0x9FC00, 1), E820(0x9FC00, 0x400, 2)),
     placements=(
@@ -29,7 +29,7 @@ PLAN = Plan(
         Placement("cmdline", 0x20000, 100),
     ),
     devices=tuple(
-        PlannedDevice(name, name[:-1], options(model), model.ranges(), model.irq)
+        PlannedDevice(name, name[:-1], options(model), model.regions(), model.irq)
         for name, model in zip(("serial0", "rtc0", "post-port0", "python0"), MODELS, strict=True)
     ),
     entry=Entry("long", 0x1000200, {"rsi": 0x7000}),

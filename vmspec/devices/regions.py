@@ -1,0 +1,17 @@
+"""The windows of a device onto the buses."""
+
+from typing import NamedTuple
+
+
+class Region(NamedTuple):
+    """A device's window onto a bus. The guest reaches the device by (region, offset), wherever the region lies.
+
+    ``space`` is "port" or "mmio", ``size`` in bytes. A region with a ``start`` lies there for good; without one the
+    device maps, moves and unmaps it while the machine runs, as a PCI function does with its BARs. Such a region's size
+    is a power of two and its address a multiple of the size, so that an address says the offset by itself.
+    """
+
+    name: str
+    space: str
+    size: int
+    start: int | None = None
