@@ -54,7 +54,7 @@ def lives(result):
 @pytest.mark.parametrize("code", [HANG, SPIN])
 def test_a_guest_without_exits_is_in_kvm_run_to_the_end(run_guest, code):
     [life] = lives(run_guest(code, vm=SHORT, devices=[SERIAL]))
-    assert (life.samples, life.stopped_ns) == (2, 0)
+    assert (life.exits, life.stopped_ns) == (2, 0)
     assert life.kvm_run_ns == life.end - life.start_ns - life.handling_ns > TIMEOUT // 2
 
 
@@ -78,14 +78,14 @@ def test_a_vcpu_that_halts_early_has_stopped(run_guest, assemble):
     code = assemble("mov $0x300, %dx\n in %dx, %al\n 1: cmp $0x30, %al\n je 1b\n hlt")
     result = run_guest(code, vm={"vcpus": 2, "timeout": "300ms"}, files={"keep.py": KEEP}, devices=[KEEPER])
     halted, spun = sorted(lives(result), key=lambda life: life.kvm_run_ns)
-    assert (halted.samples, spun.samples, spun.stopped_ns) == (2, 1, 0)
+    assert (halted.exits, spun.exits, spun.stopped_ns) == (2, 1, 0)
     assert halted.stopped_ns > TIMEOUT // 2 > halted.kvm_run_ns
 
 
 @pytest.mark.kvm
 def test_a_vcpu_that_makes_no_exit_has_an_account(run_guest):
     [life] = lives(run_guest("eb fe", vm=SHORT))
-    assert (life.samples, life.handling_ns, life.kvm_run_ns > TIMEOUT // 2) == (0, 0, True)
+    assert (life.exits, life.handling_ns, life.kvm_run_ns > TIMEOUT // 2) == (0, 0, True)
 
 
 SLOW = """
@@ -106,7 +106,7 @@ def test_the_time_of_a_device_that_does_not_come_back_is_handling(run_guest, mon
     result = run_guest("ba 00 03 ec f4", vm={"timeout": "300ms"}, files={"keep.py": SLOW}, devices=[KEEPER])
     time.sleep(max(2.5 - (time.monotonic() - begin), 0))  # the thread comes back to a machine that is still there
     [life] = lives(result)
-    assert (result.kind, life.samples, life.open is not None) == ("device-error", 0, True)
+    assert (result.kind, life.exits, life.open is not None) == ("device-error", 0, True)
     assert life.handling_ns == life.stop - life.open > TIMEOUT // 2 > life.kvm_run_ns
 
 
@@ -132,7 +132,7 @@ def test_a_killed_run_lasts_until_its_recorder_was_last_alive(write_spec, tmp_pa
     trace = tracer.load(tmp_path / "guest.arrow")
     [life] = account(trace).vcpus.values()
     assert life.end == trace.summary["duration_ns"] > 2_000_000_000
-    assert (life.stopped_ns, life.samples) == (0, 2)
+    assert (life.stopped_ns, life.exits) == (0, 2)
     assert life.start_ns == trace.summary["start_ns"][0] > 0
 
 

@@ -30,7 +30,7 @@ def test_summary(path, capsys):
 
 def test_summary_as_json(path, capsys):
     assert main(["summary", "--json", str(path)]) == 0
-    assert json.loads(capsys.readouterr().out)["device"][0]["samples"] == 10
+    assert json.loads(capsys.readouterr().out)["device"][0]["exits"] == 10
 
 
 def test_timeline(path, capsys):
@@ -49,7 +49,7 @@ def test_a_narrow_terminal_gets_fewer_numbers_not_broken_names(path, capsys, mon
     assert main(["hot", str(path)]) == 0
     output = capsys.readouterr().out
     assert "serial0" in output
-    assert "samples" in output
+    assert "exits" in output
     assert "p99" not in output
 
 

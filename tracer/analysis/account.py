@@ -39,7 +39,7 @@ class Life:
     """
 
     vcpu: int
-    samples: int
+    exits: int
     handling_ns: int
     start: int
     entered: int
@@ -77,7 +77,7 @@ class Rows:
     """What the rows of one vCPU say: how many, their handling time, the first t_exit, the last t_entry, and the t_entry
     of the one that has the flag LAST."""
 
-    samples: int
+    exits: int
     handling_ns: int
     first: int
     last: int
@@ -86,8 +86,8 @@ class Rows:
     def joined(self, other: "Rows") -> "Rows":
         """With later rows of the same vCPU."""
         stopped = self.stopped if other.stopped is None else other.stopped
-        samples, handling = self.samples + other.samples, self.handling_ns + other.handling_ns
-        return Rows(samples, handling, min(self.first, other.first), max(self.last, other.last), stopped)
+        exits, handling = self.exits + other.exits, self.handling_ns + other.handling_ns
+        return Rows(exits, handling, min(self.first, other.first), max(self.last, other.last), stopped)
 
 
 def account(trace: Trace) -> Account:
@@ -170,7 +170,7 @@ class _Said:
         kvm_run = stop - start - handling
         return Life(
             vcpu=vcpu,
-            samples=rows.samples,
+            exits=rows.exits,
             handling_ns=handling,
             start=start,
             entered=entered,
@@ -204,6 +204,6 @@ def _stopped(batch: Any) -> Any:
 
 
 _ENDS = {"first": ("t_exit", "min"), "last": ("t_entry", "max"), "stopped": ("stopped", "max")}
-_SUMS = {"samples": ("handling", "count"), "handling_ns": ("handling", "sum")}
+_SUMS = {"exits": ("handling", "count"), "handling_ns": ("handling", "sum")}
 ENDS = Grouping(("vcpu", "t_exit", "t_entry", "flags"), ("vcpu",), _ENDS, _stopped)
 SUMS = Grouping(ENDS.columns, ("vcpu",), _SUMS | _ENDS, _stopped)

@@ -24,9 +24,9 @@ from tracer.read.reader import Trace
 from vmspec.trace.record import FLAGS
 
 _COUNTS = """count(*) AS exits, sum(size * count)::BIGINT AS bytes, sum(handling_ns)::BIGINT AS handling_ns,
-    avg(handling_ns)::BIGINT AS mean_ns, max(handling_ns) AS longest_ns"""
+    avg(handling_ns)::BIGINT AS mean_ns, max(handling_ns) AS max_ns"""
 _TIMED = """count(*) AS exits, sum(handling_ns)::BIGINT AS handling_ns, avg(handling_ns)::BIGINT AS mean_ns,
-    max(handling_ns) AS longest_ns"""
+    max(handling_ns) AS max_ns"""
 VIEWS = {
     "by_reason": f"SELECT reason, {_COUNTS} FROM exits GROUP BY ALL ORDER BY exits DESC",
     "by_device": f"SELECT device, {_COUNTS} FROM exits GROUP BY ALL ORDER BY exits DESC",
@@ -45,7 +45,7 @@ _VIEW_COLUMNS = (
     ("bytes", "int64", "bytes", "bytes moved: items times their size"),
     ("handling_ns", "int64", "ns", "their t_entry - t_exit in all"),
     ("mean_ns", "int64", "ns", "mean of it"),
-    ("longest_ns", "int64", "ns", "greatest of it"),
+    ("max_ns", "int64", "ns", "greatest of it"),
 )
 _CONSOLE = (
     ("t_ns", "int64", "ns", "when the line's first byte was written, since the machine started"),

@@ -1,9 +1,9 @@
 """How often and how long: exits grouped by what they were, with the distribution of their handling time.
 
-The handling time of an exit is ``t_entry - t_exit``: from the return of KVM_RUN to the next call. Columns have the
-names and meanings of ``perf kvm stat report`` where they are the same thing. There a sample is one exit, and its time
-goes from the exit of the guest to its next entry, whoever handled it; here it is the part of that outside KVM_RUN, and
-exits that the kernel handles itself are not samples (:mod:`tracer.analysis.counters` counts them).
+The handling time of an exit is ``t_entry - t_exit``: from the return of KVM_RUN to the next call. The columns are those
+of ``perf kvm stat report``, which calls an exit a sample. There its time goes from the exit of the guest to its next
+entry, whoever handled it; here it is the part of that outside KVM_RUN, and exits that KVM handles itself are not among
+them (:mod:`tracer.analysis.counters` counts them).
 
 Quantiles come from a histogram whose buckets are the float32 of the time with 7 of its 23 mantissa bits: 128 buckets
 per power of two, each of a relative width below 0.79 %. Of each bucket the number, the least and the greatest time are
@@ -24,27 +24,27 @@ SHIFT = 23 - 7  # of a float32's bits: what is left is the bucket
 MEDIAN, P99 = (1, 2), (99, 100)  # quantiles as fractions: a rank is computed without rounding
 
 _AGGREGATES: Mapping[str, tuple[str, str]] = {
-    "samples": ("handling", "count"),
-    "time_ns": ("handling", "sum"),
-    "min_time_ns": ("handling", "min"),
-    "max_time_ns": ("handling", "max"),
+    "exits": ("handling", "count"),
+    "handling_ns": ("handling", "sum"),
+    "min_ns": ("handling", "min"),
+    "max_ns": ("handling", "max"),
 }
 _MOVED = {"items": ("count", "sum")}
 
 # name, Arrow type, unit, whether a narrow terminal goes without, doc
 _COLUMNS = (
-    ("samples", "int64", "", False, "exits"),
-    ("samples_share", "float64", "share", True, "share of all exits"),
-    ("time_share", "float64", "share", False, "share of the handling time of all exits"),
-    ("min_time_ns", "int64", "ns", True, "least handling time"),
-    ("max_time_ns", "int64", "ns", False, "greatest handling time"),
-    ("avg_time_ns", "float64", "ns", False, "mean handling time"),
+    ("exits", "int64", "", False, "how many"),
+    ("exits_share", "float64", "share", True, "share of all exits"),
+    ("handling_share", "float64", "share", False, "share of the handling time of all exits"),
+    ("min_ns", "int64", "ns", True, "least handling time"),
+    ("max_ns", "int64", "ns", False, "greatest handling time"),
+    ("mean_ns", "float64", "ns", False, "mean handling time"),
     ("median_ns", "int64", "ns", False, "half of the exits took no longer; less than 0.4 % off"),
     ("p99_ns", "int64", "ns", False, "99 of 100 exits took no longer; less than 0.4 % off"),
-    ("time_ns", "int64", "ns", False, "handling time in all"),
+    ("handling_ns", "int64", "ns", False, "handling time in all"),
     ("bytes", "int64", "bytes", True, "bytes moved: items times their size"),
 )
-_KEPT = ("samples", "time_share", "time_ns")  # longest where a terminal is narrow
+_KEPT = ("exits", "handling_share", "handling_ns")  # longest where a terminal is narrow
 _KEY_COLUMNS = {
     "reason": ("utf8", "", "KVM exit reason"),
     "device": ("utf8", "", "device that claims the address, - where none does"),
@@ -85,12 +85,12 @@ def grouping(by: Sequence[str]) -> Grouping:
 class Tally:
     """Exits counted by some keys and buckets of their handling time, from which tables by fewer keys are made.
 
-    ``samples`` and ``time_ns`` are those of all exits, which shares are of.
+    ``exits`` and ``handling_ns`` are those of all exits, which shares are of.
     """
 
     groups: Any
-    samples: int
-    time_ns: int
+    exits: int
+    handling_ns: int
 
     @classmethod
     def of(cls, groups: Any) -> "Tally":
@@ -99,8 +99,8 @@ class Tally:
         import pyarrow.compute as pc
 
         moved = pc.multiply(groups["items"].cast(pa.int64()), groups["size"].cast(pa.int64()))
-        samples, time = (pc.sum(groups[name]).as_py() or 0 for name in ("samples", "time_ns"))
-        return cls(groups.drop_columns(["items"]).append_column("bytes", moved), samples, time)
+        exits, time = (pc.sum(groups[name]).as_py() or 0 for name in ("exits", "handling_ns"))
+        return cls(groups.drop_columns(["items"]).append_column("bytes", moved), exits, time)
 
     def with_key(self, name: str, values: Any) -> "Tally":
         """The same with one more key, whose values are given for each row of ``groups``."""
@@ -110,8 +110,8 @@ class Tally:
         """Only the groups of which the mask is true; shares are still of all exits."""
         return evolve(self, groups=self.groups.filter(mask))
 
-    def table(self, by: Sequence[str], sort: str = "samples") -> Any:
-        """One row per group of :func:`schema`, the most samples (or ``sort``) first, then by the keys."""
+    def table(self, by: Sequence[str], sort: str = "exits") -> Any:
+        """One row per group of :func:`schema`, the most exits (or ``sort``) first, then by the keys."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -124,16 +124,16 @@ class Tally:
         wanted = schema(keys)
         quantiles = _quantiles(buckets, keys, table)
         columns = {name: table[name] for name in table.column_names} | {
-            "samples_share": _share(table["samples"], self.samples),
-            "time_share": _share(table["time_ns"], self.time_ns),
-            "avg_time_ns": pc.divide(table["time_ns"].cast(pa.float64(), safe=False), table["samples"].cast("float64")),
+            "exits_share": _share(table["exits"], self.exits),
+            "handling_share": _share(table["handling_ns"], self.handling_ns),
+            "mean_ns": pc.divide(table["handling_ns"].cast(pa.float64(), safe=False), table["exits"].cast("float64")),
             "median_ns": pa.array([median for median, _ in quantiles], pa.int64()),
             "p99_ns": pa.array([p99 for _, p99 in quantiles], pa.int64()),
         }
         return pa.table({field.name: columns[field.name] for field in wanted}).cast(wanted)
 
 
-def by(trace: Trace, *keys: str, sort: str = "samples") -> Any:
+def by(trace: Trace, *keys: str, sort: str = "exits") -> Any:
     """The exits of a trace grouped by keys out of :data:`KEYS`, in one pass; see :func:`schema` for the columns."""
     return Tally.of(scan(trace, grouping(keys))[0]).table(keys, sort)
 
@@ -167,7 +167,7 @@ def _share(column: Any, total: int) -> Any:
 def _quantiles(buckets: Any, keys: Sequence[str], table: Any) -> list[tuple[int, int]]:
     """Median and 99th percentile of each row of ``table``, from its buckets in rising order."""
     histograms: dict[tuple[Any, ...], list[tuple[int, int, int]]] = {}
-    columns = [buckets[name].to_pylist() for name in ("samples", "min_time_ns", "max_time_ns")]
+    columns = [buckets[name].to_pylist() for name in ("exits", "min_ns", "max_ns")]
     names = zip(*(buckets[key].to_pylist() for key in keys), strict=True) if keys else ((),) * buckets.num_rows
     for name, bucket in zip(names, zip(*columns, strict=True), strict=True):
         histograms.setdefault(name, []).append(bucket)
@@ -176,14 +176,14 @@ def _quantiles(buckets: Any, keys: Sequence[str], table: Any) -> list[tuple[int,
 
 
 def quantile(histogram: Sequence[tuple[int, int, int]], fraction: tuple[int, int]) -> int:
-    """The value of rank ``ceil(fraction * samples)`` in buckets of (samples, least, greatest), lowest first.
+    """The value of rank ``ceil(fraction * exits)`` in buckets of (exits, least, greatest), lowest first.
 
     Exact where that is the first or last of its bucket, else the middle of the bucket's two ends.
     """
-    total = sum(samples for samples, _, _ in histogram)
+    total = sum(exits for exits, _, _ in histogram)
     rank = max(-(-total * fraction[0] // fraction[1]), 1)
-    for samples, least, greatest in histogram:
-        if rank <= samples:
-            return least if rank == 1 else greatest if rank == samples else (least + greatest) // 2
-        rank -= samples
+    for exits, least, greatest in histogram:
+        if rank <= exits:
+            return least if rank == 1 else greatest if rank == exits else (least + greatest) // 2
+        rank -= exits
     raise ValueError("a quantile of nothing")

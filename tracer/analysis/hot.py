@@ -22,7 +22,7 @@ def schemas(by: Sequence[str] = ("device",)) -> dict[str, Any]:
 @frozen
 class Hot:
     """Exits by ``symbol`` and by ``rip``, each with the keys asked for (:func:`tracer.analysis.exits.schema`, most
-    samples first); ``source`` says where names are from; ``tally`` has it all."""
+    exits first); ``source`` says where names are from; ``tally`` has it all."""
 
     symbols: Any
     rips: Any
@@ -36,7 +36,7 @@ def hot(
     *,
     symbols: Path | None = None,
     offset: int | None = None,
-    sort: str = "samples",
+    sort: str = "exits",
 ) -> Hot:
     """Rank a trace's RIPs, in one pass over its file. ``by`` are keys of :data:`BY` that divide them further.
 
@@ -56,7 +56,7 @@ def hot(
     return Hot(tally.table(["symbol", *by], sort), tally.table(["place", "rip", *by], sort), names.source, tally)
 
 
-def collapsed(tally: Tally, by: Sequence[str], weight: str = "samples") -> Iterator[str]:
+def collapsed(tally: Tally, by: Sequence[str], weight: str = "exits") -> Iterator[str]:
     """Folded stacks, as flame graph programs read them: keys and symbol with semicolons, a space, the weight."""
     table = tally.table([*by, "symbol"], weight)
     for *frames, value in zip(*(table[name].to_pylist() for name in (*by, "symbol", weight)), strict=True):

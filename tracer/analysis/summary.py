@@ -21,7 +21,7 @@ PLACE = ("device", "reason", "addr", "direction", "size")
 
 _VCPUS = (
     ("vcpu", "uint16", "", "index of the vCPU"),
-    ("samples", "int64", "", "exits"),
+    ("exits", "int64", "", "how many"),
     ("start_ns", "int64", "ns", "from time 0 to the vCPU's first KVM_RUN"),
     ("kvm_run_ns", "int64", "ns", "in KVM_RUN, until the vCPU stopped: in the guest, or in KVM"),
     ("handling_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
@@ -35,7 +35,7 @@ _UNCLAIMED = (
     ("addr", "uint64", "address", "port, address or MSR; null: addresses too many to tell apart"),
     ("direction", "utf8", "", "read: the guest got all ones; write: it went nowhere"),
     ("size", "uint8", "bytes", "size of one item"),
-    ("samples", "int64", "", "exits"),
+    ("exits", "int64", "", "how many"),
     ("data", "uint64", "hex", "most frequent value: what a read returned, what a write held"),
     ("values", "int64", "", "number of different values"),
     ("rip", "uint64", "address", "most frequent guest RIP; null: too many to tell apart, or not known"),
@@ -83,7 +83,7 @@ def schemas() -> dict[str, Any]:
 class Summary:
     """``tables`` by name, in the order of a report:
 
-    - ``reason``, ``device``, ``address``: :func:`tracer.analysis.exits.schema`, most samples first;
+    - ``reason``, ``device``, ``address``: :func:`tracer.analysis.exits.schema`, most exits first;
     - ``unclaimed``: accesses that no device claims, most frequent first, by what the guest saw and where it did it;
     - ``vcpu``: where the time of each vCPU went;
     - ``unseen``: what the trace lacks, by vCPU: drops, and what KVM handled by itself;
@@ -99,17 +99,17 @@ class Summary:
     tables: Mapping[str, Any]
 
 
-def summarise(trace: Trace, sort: str = "samples") -> Summary:
+def summarise(trace: Trace, sort: str = "exits") -> Summary:
     """Summarise a trace in one pass over its file; ``sort`` may be any column that tables of exits have."""
     closing = trace.summary if trace.summary is not None else {"complete": False}
     # A stream may grow between two passes.
     groups, lost, *found = scan(trace, KINDS, LOST, *([SUMS] if trace.kind == "stream" else []))
     tally = Tally.of(groups)
-    handled = {row["vcpu"]: (row["samples"], row["time_ns"]) for row in tally.table(["vcpu"]).to_pylist()}
+    handled = {row["vcpu"]: (row["exits"], row["handling_ns"]) for row in tally.table(["vcpu"]).to_pylist()}
     times = balance(trace.summary, trace.spec, rows_of(found[0])) if found else account_of(trace, handled)
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
-    rows = dict(zip(reasons["reason"].to_pylist(), reasons["samples"].to_pylist(), strict=True))
+    rows = dict(zip(reasons["reason"].to_pylist(), reasons["exits"].to_pylist(), strict=True))
     notes = (*reconcile(rows, closing), *_tracepoint_notes(trace))
     result = closing.get("result")
     result = result if isinstance(result, dict) else {}
@@ -129,7 +129,7 @@ def summarise(trace: Trace, sort: str = "samples") -> Summary:
         "run": table(_RUN, [tuple(whole.values())]),
         "notes": table(_NOTES, [(note,) for note in notes]),
     }
-    return Summary(tally.samples, trace.complete, times.end, result, notes, tables)
+    return Summary(tally.exits, trace.complete, times.end, result, notes, tables)
 
 
 def _tracepoint_notes(trace: Trace) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ _WHAT = ("reason", "addr", "direction", "size")
 LOST = Grouping(
     ("flags", *_WHAT, "data", "rip"),
     (*_WHAT, "data", "rip"),
-    {"samples": ("flags", "count")},
+    {"exits": ("flags", "count")},
     _lost,
     fold=("data", "rip", "addr"),
 )
@@ -168,12 +168,12 @@ def _moving(tally: Tally) -> Tally:
 def _unclaimed(lost: Any) -> Any:
     """Each place with its most frequent value and instruction; of equally frequent ones the lowest."""
     places: dict[tuple[Any, ...], tuple[dict[Any, int], dict[Any, int]]] = {}
-    columns = (lost[name].to_pylist() for name in (*_WHAT, "data", "rip", "samples"))
-    for *place, data, rip, samples in zip(*columns, strict=True):
+    columns = (lost[name].to_pylist() for name in (*_WHAT, "data", "rip", "exits"))
+    for *place, data, rip, exits in zip(*columns, strict=True):
         values, rips = places.setdefault(tuple(place), ({}, {}))
-        values[data] = values.get(data, 0) + samples
+        values[data] = values.get(data, 0) + exits
         if rip != 0:  # 0: the host did not tell
-            rips[rip] = rips.get(rip, 0) + samples
+            rips[rip] = rips.get(rip, 0) + exits
     rows = [
         (*place, sum(values.values()), _most(values), len(values), _most(rips), len(rips))
         for place, (values, rips) in places.items()
@@ -186,18 +186,20 @@ def _most(counts: Mapping[Any, int]) -> Any:
 
 
 def _vcpus(tally: Tally, times: Account) -> Any:
-    hlt = {row["vcpu"]: row["time_ns"] for row in tally.table(["vcpu", "reason"]).to_pylist() if row["reason"] == "hlt"}
+    hlt = {
+        row["vcpu"]: row["handling_ns"] for row in tally.table(["vcpu", "reason"]).to_pylist() if row["reason"] == "hlt"
+    }
     rows = []
     for vcpu, one in times.vcpus.items():
         ran = one.kvm_run_ns + one.handling_ns
         share = one.kvm_run_ns / ran if ran else None
         parts = one.start_ns, one.kvm_run_ns, one.handling_ns, one.stopped_ns
-        rows.append((vcpu, one.samples, *parts, share, hlt.get(vcpu, 0), one.halted_ns))
+        rows.append((vcpu, one.exits, *parts, share, hlt.get(vcpu, 0), one.halted_ns))
     return table(_VCPUS, rows)
 
 
 def _unseen(vcpus: Any, closing: Mapping[str, Any], counted: Sequence[Counters]) -> Any:
-    rows = dict(zip(vcpus["vcpu"].to_pylist(), vcpus["samples"].to_pylist(), strict=True))
+    rows = dict(zip(vcpus["vcpu"].to_pylist(), vcpus["exits"].to_pylist(), strict=True))
     dropped, interrupted = numbers(closing, "dropped"), numbers(closing, "interrupted")
     seen = {counter.vcpu: counter.kvm.get("exits") for counter in counted}
     found = []

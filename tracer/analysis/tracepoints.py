@@ -22,9 +22,9 @@ TIME = (
         "from there to the first kvm_entry: of a processor that waits to be started, this wait",
     ),
     ("guest_ns", "int64", "ns", "in the guest: from each kvm_entry to the next kvm_exit"),
-    ("kvm_ns", "int64", "ns", "in KVM: from each kvm_exit to the kvm_entry after it, less halted and vmm"),
+    ("kvm_ns", "int64", "ns", "in KVM: from each kvm_exit to the kvm_entry after it, less halted and handling"),
     ("halted_ns", "int64", "ns", "in KVM for an hlt, from its kvm_exit to the kvm_entry after it"),
-    ("vmm_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
+    ("handling_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
     ("stopped_ns", "int64", "ns", "from the vCPU's stop to the run's end"),
     ("guest_share", "double", "share", "guest_ns as a share of the length of the run"),
 )
@@ -50,18 +50,18 @@ def reasons_schema() -> Any:
             ("kvm", "int64", "", "of them, handled by KVM alone (interrupted ones among them)"),
             ("user", "int64", "", "of them, that came to userspace"),
             (
-                "share",
+                "time_share",
                 "double",
                 "share",
-                "total_ns as a share of the total_ns of all reasons: time in the guest is in none",
+                "time_ns as a share of the time_ns of all reasons: time in the guest is in none",
             ),
             (
-                "total_ns",
+                "time_ns",
                 "int64",
                 "ns",
                 "from kvm_exit to kvm_entry; of an hlt with its sleep, of a last exit to the stop",
             ),
-            ("vmm_ns", "int64", "ns", "part of total_ns: with the VMM"),
+            ("handling_ns", "int64", "ns", "part of time_ns: in vmrun"),
         )
     )
 
@@ -73,9 +73,9 @@ def times_schema() -> Any:
             ("exit", "string", "", "the processor's exit"),
             ("handled", "string", "", "kvm, userspace, interrupted, open or lost: see HANDLED"),
             ("exits", "int64", "", "how many"),
-            ("total_ns", "int64", "ns", "from kvm_exit to kvm_entry; of an open one to the vCPU's stop"),
-            ("vmm_ns", "int64", "ns", "part of total_ns: with the VMM"),
-            ("mean_ns", "double", "ns", "mean of total_ns"),
+            ("time_ns", "int64", "ns", "from kvm_exit to kvm_entry; of an open one to the vCPU's stop"),
+            ("handling_ns", "int64", "ns", "part of time_ns: in vmrun"),
+            ("mean_ns", "double", "ns", "mean of time_ns"),
             ("min_ns", "int64", "ns", "shortest"),
             ("max_ns", "int64", "ns", "longest"),
             ("sd_ns", "double", "ns", "standard deviation"),
@@ -143,17 +143,17 @@ def by_handling(sums: Any) -> Any:
         mean = row["total"] / row["exits"]
         variance = max(row["square"] / row["exits"] - mean * mean, 0.0)
         found.append({
-            "exit": row["exit"], "handled": row["handled"], "exits": row["exits"], "total_ns": row["total"],
-            "vmm_ns": row["vmm"], "mean_ns": mean, "min_ns": row["min"], "max_ns": row["max"],
+            "exit": row["exit"], "handled": row["handled"], "exits": row["exits"], "time_ns": row["total"],
+            "handling_ns": row["vmm"], "mean_ns": mean, "min_ns": row["min"], "max_ns": row["max"],
             "sd_ns": math.sqrt(variance),
         })  # fmt: skip
     return pa.Table.from_pylist(
-        sorted(found, key=lambda row: (-row["total_ns"], row["exit"], row["handled"])), times_schema()
+        sorted(found, key=lambda row: (-row["time_ns"], row["exit"], row["handled"])), times_schema()
     )
 
 
 def time_schema() -> Any:
-    """The schema of :func:`time_by_vcpu`: where each vCPU's time went; start, waiting, guest, kvm, halted, vmm and
+    """The schema of :func:`time_by_vcpu`: where each vCPU's time went; start, waiting, guest, kvm, halted, handling and
     stopped add up to the length of the run."""
     return schema(TIME)
 
@@ -198,13 +198,13 @@ def by_reason(times: Any) -> Any:
 
     found: dict[str, dict[str, Any]] = {}
     for row in times.to_pylist():
-        to = found.setdefault(row["exit"], dict.fromkeys(("exits", "kvm", "user", "total_ns", "vmm_ns"), 0))
+        to = found.setdefault(row["exit"], dict.fromkeys(("exits", "kvm", "user", "time_ns", "handling_ns"), 0))
         to["user" if row["handled"] == CAME else "kvm"] += row["exits"]
-        for name in ("exits", "total_ns", "vmm_ns"):
+        for name in ("exits", "time_ns", "handling_ns"):
             to[name] += row[name]
-    time = sum(row["total_ns"] for row in found.values())
-    rows = [{"exit": name, **row, "share": row["total_ns"] / time if time else 0.0} for name, row in found.items()]
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: (-row["total_ns"], row["exit"])), reasons_schema())
+    time = sum(row["time_ns"] for row in found.values())
+    rows = [{"exit": name, **row, "time_share": row["time_ns"] / time if time else 0.0} for name, row in found.items()]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: (-row["time_ns"], row["exit"])), reasons_schema())
 
 
 def by_event(trace: Trace) -> Any:

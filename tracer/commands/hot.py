@@ -9,7 +9,7 @@ from tracer.read.reader import load
 from tracer.show.output import add_formats, show
 from vmspec.host.printable import printable
 
-SORTS = {"samples": "samples", "time": "time_ns"}
+SORTS = {"exits": "exits", "time": "handling_ns"}
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kaslr", metavar="OFFSET", help="what the kernel was moved by; default: found out")
     parser.add_argument("--by", metavar="KEY,...", help=f"divide further by any of {', '.join(BY)}; default: device")
-    parser.add_argument("--sort", choices=SORTS, default="samples", help="order, and weight of --collapsed")
+    parser.add_argument("--sort", choices=SORTS, default="exits", help="order, and weight of --collapsed")
     parser.add_argument("--collapsed", action="store_true", help="folded stacks for flame graphs: device;reason;symbol")
     add_formats(parser)
 

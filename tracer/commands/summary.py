@@ -8,7 +8,7 @@ from tracer.read.reader import load
 from tracer.show.output import add_formats, duration, show
 from vmspec.host.printable import printable
 
-SORTS = {"samples": "samples", "time": "time_ns"}
+SORTS = {"exits": "exits", "time": "handling_ns"}
 # What a person reads first; the other tables say it again for programs, or are long.
 SHOWN = {
     "reason": "Exits by reason",
@@ -23,7 +23,7 @@ SHOWN = {
 def prepare(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("file", type=Path)
-    parser.add_argument("--sort", choices=SORTS, default="samples", help="order of the exits (default: samples)")
+    parser.add_argument("--sort", choices=SORTS, default="exits", help="order of the exits (default: exits)")
     add_formats(parser)
 
 

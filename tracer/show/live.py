@@ -66,7 +66,7 @@ def _ended(rates: Rates, times: Account) -> Iterable[str]:
     for vcpu, life in times.vcpus.items():
         hlt, halted = rates.halts.get(vcpu, Counts()).handling_ns, life.halted_ns or 0
         parts = life.handling_ns - hlt, hlt + halted, life.kvm_run_ns - halted
-        yield _vcpu(vcpu, life.samples, life.samples, parts, times.end)
+        yield _vcpu(vcpu, life.exits, life.exits, parts, times.end)
 
 
 def _vcpu(vcpu: int, new: int, exits: int, parts: tuple[int, int, int], span: int) -> str:

@@ -70,17 +70,17 @@ def test_any_split_gives_what_a_plain_computation_gives(rows, cuts, chunk):
     groups = defaultdict(list)
     for *key, handling, count in rows:
         groups[tuple(key)].append((handling, count))
-    assert [row["samples"] for row in found] == sorted((len(group) for group in groups.values()), reverse=True)
+    assert [row["exits"] for row in found] == sorted((len(group) for group in groups.values()), reverse=True)
     total = sum(handling for group in groups.values() for handling, _ in group)
     for row in found:
         group = groups.pop(tuple(row[key] for key in keys))
         times = sorted(handling for handling, _ in group)
-        assert (row["samples"], row["min_time_ns"], row["max_time_ns"], row["time_ns"], row["bytes"]) == (
+        assert (row["exits"], row["min_ns"], row["max_ns"], row["handling_ns"], row["bytes"]) == (
             len(times), times[0], times[-1], sum(times), sum(count for _, count in group) * row["size"],
         )  # fmt: skip
-        assert row["avg_time_ns"] == pytest.approx(sum(times) / len(times))
-        assert row["samples_share"] == pytest.approx(len(times) / len(rows))
-        assert row["time_share"] == pytest.approx(sum(times) / (total or 1))
+        assert row["mean_ns"] == pytest.approx(sum(times) / len(times))
+        assert row["exits_share"] == pytest.approx(len(times) / len(rows))
+        assert row["handling_share"] == pytest.approx(sum(times) / (total or 1))
         for name, (top, bottom) in (("median_ns", exits.MEDIAN), ("p99_ns", exits.P99)):
             true = times[-(-len(times) * top // bottom) - 1]
             assert abs(row[name] - true) <= 0.004 * true
@@ -97,9 +97,9 @@ def test_fewer_keys_from_the_same_tally(tmp_path):
     records = [exit_(1000 * at, 1000 * at + 100, addr=0x3F8 + at % 2) for at in range(10)]
     record_all(tmp_path / "boot.arrow", [records])
     tally = exits.Tally.of(scan.scan(tracer.load(tmp_path / "boot.arrow"), exits.grouping(("addr", "device")))[0])
-    assert [(row["addr"], row["samples"]) for row in tally.table(["addr"]).to_pylist()] == [(0x3F8, 5), (0x3F9, 5)]
+    assert [(row["addr"], row["exits"]) for row in tally.table(["addr"]).to_pylist()] == [(0x3F8, 5), (0x3F9, 5)]
     [whole] = tally.table([]).to_pylist()
-    assert (whole["samples"], whole["bytes"], whole["time_ns"]) == (10, 10, 1000)
+    assert (whole["exits"], whole["bytes"], whole["handling_ns"]) == (10, 10, 1000)
 
 
 def test_more_addresses_than_can_be_told_apart_are_folded(monkeypatch):
@@ -109,9 +109,9 @@ def test_more_addresses_than_can_be_told_apart_are_folded(monkeypatch):
     monkeypatch.setattr(scan, "ROWS", 30)
     found = exits.by(in_batches(often + rows, range(0, 150, 10)), "addr").to_pylist()
     assert len(found) <= 10
-    assert {row["addr"]: row["samples"] for row in found}[7] == 50
+    assert {row["addr"]: row["exits"] for row in found}[7] == 50
     assert any(row["addr"] is None for row in found)
-    assert (sum(row["samples"] for row in found), sum(row["bytes"] for row in found)) == (150, 600)
+    assert (sum(row["exits"] for row in found), sum(row["bytes"] for row in found)) == (150, 600)
 
 
 def test_the_schema_documents_itself():

@@ -35,13 +35,13 @@ def system_map(tmp_path):
 
 
 def named(found):
-    return dict(zip(found.symbols["symbol"].to_pylist(), found.symbols["samples"].to_pylist(), strict=True))
+    return dict(zip(found.symbols["symbol"].to_pylist(), found.symbols["exits"].to_pylist(), strict=True))
 
 
 def test_symbols_are_ranked(tmp_path, system_map):
     found = hot(trace(tmp_path, [OUT, OUT, READ, OUT + 8]), symbols=system_map)
     assert named(found) == {"serial_out": 3, "rtc_read": 1}
-    places = zip(found.rips["place"].to_pylist(), found.rips["samples"].to_pylist(), strict=True)
+    places = zip(found.rips["place"].to_pylist(), found.rips["exits"].to_pylist(), strict=True)
     assert list(places) == [("serial_out+0x4", 2), ("rtc_read+0x8", 1), ("serial_out+0xc", 1)]
 
 
@@ -123,7 +123,7 @@ def test_the_specs_own_file_serves_while_it_is_the_same(tmp_path, monkeypatch, s
 def test_folded_stacks(tmp_path, system_map):
     found = hot(trace(tmp_path, [OUT, OUT, READ]), ("device", "reason"), symbols=system_map)
     assert list(collapsed(found.tally, ("device", "reason"))) == ["serial0;io;serial_out 2", "serial0;io;rtc_read 1"]
-    assert next(collapsed(found.tally, ("reason",), "time_ns")) == "io;serial_out 200"
+    assert next(collapsed(found.tally, ("reason",), "handling_ns")) == "io;serial_out 200"
 
 
 def test_a_file_without_symbols_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import argparse
 import json
 import shutil
 import subprocess
+from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
 
@@ -182,3 +183,12 @@ def test_the_documentation_lists_every_column():
             kinds = [(field, kind(field)) for field in schema if (command, name) != ("sql", "exits")]
             rows += [f"| `{f.name}` | {type_} | {unit(f)} | {f.metadata[b'doc'].decode()} |" for f, type_ in kinds]
     assert [row for row in rows if row not in page] == []
+
+
+def test_what_means_the_same_has_one_name():
+    names = defaultdict(set)
+    for of_command in schemas().values():
+        for schema in of_command.values():
+            for field in schema:
+                names[field.metadata[b"doc"].decode()].add(field.name)
+    assert {meaning: called for meaning, called in names.items() if len(called) > 1} == {}

@@ -68,7 +68,7 @@ def rows(table, *names):
     return list(zip(*(table[name].to_pylist() for name in names), strict=True))
 
 
-EXITS = ("samples", "bytes", "time_ns", "min_time_ns", "max_time_ns", "median_ns")
+EXITS = ("exits", "bytes", "handling_ns", "min_ns", "max_ns", "median_ns")
 
 
 def test_exits_by_reason(summary):
@@ -96,18 +96,18 @@ def test_exits_by_address(summary):
 
 
 def test_shares_are_of_all(summary):
-    shares = rows(summary.tables["reason"], "samples_share", "time_share")
+    shares = rows(summary.tables["reason"], "exits_share", "handling_share")
     assert shares[0] == (pytest.approx(5 / 7), pytest.approx(950 / 5350))
 
 
 def test_by_time_the_order_is_another(tmp_path):
-    assert summarise(by_hand(tmp_path), "time_ns").tables["reason"]["reason"].to_pylist() == ["hlt", "io", "mmio"]
+    assert summarise(by_hand(tmp_path), "handling_ns").tables["reason"]["reason"].to_pylist() == ["hlt", "io", "mmio"]
 
 
 def test_what_no_device_claims_says_what_and_where(summary):
     [row] = summary.tables["unclaimed"].to_pylist()
     assert row == {
-        "reason": "io", "addr": 0x80, "what": "POST code", "direction": "write", "size": 2, "samples": 2,
+        "reason": "io", "addr": 0x80, "what": "POST code", "direction": "write", "size": 2, "exits": 2,
         "data": 0xFFFF, "values": 1, "rip": 0x1000, "rips": 2,
     }  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_what_no_device_claims_says_what_and_where(summary):
 def test_time_of_each_vcpu(summary):
     # In KVM_RUN: 200-1000, 1100-2000, 2300-3000, 3050-4000, 4400-5000, 9000-20,000.
     parts = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns", "hlt_ns", "halted_ns")
-    assert rows(summary.tables["vcpu"], "vcpu", "samples", *parts) == [
+    assert rows(summary.tables["vcpu"], "vcpu", "exits", *parts) == [
         (0, 5, 200, 14_950, 4850, 0, 4000, 76),
         (1, 2, 300, 9000, 700, 10_000, 0, None),
     ]
@@ -158,7 +158,7 @@ def test_the_notes_reconcile(summary):
 def test_shares_of_addresses_are_of_all_exits(summary):
     [serial] = [row for row in summary.tables["address"].to_pylist() if row["addr"] == 0x3F8]
     [whole] = [row for row in summary.tables["device"].to_pylist() if row["device"] == "serial0"]
-    assert (serial["samples_share"], serial["time_share"]) == (whole["samples_share"], whole["time_share"])
+    assert (serial["exits_share"], serial["handling_share"]) == (whole["exits_share"], whole["handling_share"])
 
 
 def test_an_unknown_rip_is_none(tmp_path):
@@ -214,7 +214,7 @@ def test_unclaimed_accesses_too_many_to_tell_apart_are_still_counted(tmp_path, m
     records += [exit_(200_000 + t, addr=7, data=b"\1", device=None, rip=9) for t in range(0, 3000, 100)]
     record_all(tmp_path / "boot.arrow", [records])
     unclaimed = summarise(tracer.load(tmp_path / "boot.arrow")).tables["unclaimed"]
-    assert sum(unclaimed["samples"].to_pylist()) == 130
+    assert sum(unclaimed["exits"].to_pylist()) == 130
     assert 7 in unclaimed["addr"].to_pylist()
     assert unclaimed.num_rows <= 8
 
@@ -235,7 +235,7 @@ def test_the_text_fits_a_terminal_and_has_every_part(tmp_path, capsys, monkeypat
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
     for part in ("7 exits in 20.0 us, complete; end: kind reset status 0", "Exits by reason", "Claimed by no device",
-                 "0xfee00000", "samples%", "Time by vCPU", "What the trace does not see"):  # fmt: skip
+                 "0xfee00000", "exits%", "Time by vCPU", "What the trace does not see"):  # fmt: skip
         assert part in text
 
 
@@ -257,7 +257,7 @@ def test_json_has_the_same_numbers(tmp_path, capsys):
     by_hand(tmp_path)
     assert main(["summary", "--json", str(tmp_path / "boot.arrow")]) == 0
     value = json.loads(capsys.readouterr().out)
-    assert (value["reason"][0]["reason"], value["reason"][0]["time_ns"]) == ("io", 950)
+    assert (value["reason"][0]["reason"], value["reason"][0]["handling_ns"]) == ("io", 950)
     assert value["run"][0]["rows"] == 7
 
 
@@ -266,7 +266,7 @@ def test_csv_of_a_table(tmp_path, capfdbinary):
 
     by_hand(tmp_path)
     assert main(["summary", "--csv", "--table", "address", str(tmp_path / "boot.arrow")]) == 0
-    assert pyarrow.csv.read_csv(io.BytesIO(capfdbinary.readouterr().out))["samples"].to_pylist() == [3, 2, 1]
+    assert pyarrow.csv.read_csv(io.BytesIO(capfdbinary.readouterr().out))["exits"].to_pylist() == [3, 2, 1]
 
 
 @pytest.mark.parametrize(

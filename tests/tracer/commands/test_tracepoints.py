@@ -98,20 +98,22 @@ def test_times_by_exit(make):
     events = [vmexit(100), event(110, "entry"), vmexit(200), event(230, "entry")]
     [row] = by_handling(summed(make([[exit_(1, 2)]], events))).to_pylist()
     assert row == {
-        "exit": "npf", "handled": "kvm", "exits": 2, "total_ns": 40, "vmm_ns": 0, "mean_ns": 20.0, "min_ns": 10,
+        "exit": "npf", "handled": "kvm", "exits": 2, "time_ns": 40, "handling_ns": 0, "mean_ns": 20.0, "min_ns": 10,
         "max_ns": 30, "sd_ns": 10.0,
     }  # fmt: skip
 
 
 def test_reasons(make):
     rows = by_reason(by_handling(summed(make([ROWS], STORY, summary=RAN)))).to_pylist()
-    assert [(row["exit"], row["exits"], row["kvm"], row["user"], row["total_ns"], row["vmm_ns"]) for row in rows] == [
+    assert [
+        (row["exit"], row["exits"], row["kvm"], row["user"], row["time_ns"], row["handling_ns"]) for row in rows
+    ] == [
         ("msr", 1, 1, 0, 500, 0),
         ("ioio", 1, 0, 1, 400, 300),
         ("hlt", 1, 1, 0, 200, 0),
         ("npf", 1, 1, 0, 30, 0),
     ]
-    assert [row["share"] for row in rows] == [pytest.approx(ns / 1130) for ns in (500, 400, 200, 30)]
+    assert [row["time_share"] for row in rows] == [pytest.approx(ns / 1130) for ns in (500, 400, 200, 30)]
 
 
 def test_events_that_never_came_are_told(make):
@@ -151,7 +153,7 @@ def test_a_trace_without(tmp_path):
     assert tracer.load(tmp_path / "t.arrow").tracepoints is None
 
 
-PARTS = ("start_ns", "waiting_ns", "guest_ns", "kvm_ns", "halted_ns", "vmm_ns", "stopped_ns")
+PARTS = ("start_ns", "waiting_ns", "guest_ns", "kvm_ns", "halted_ns", "handling_ns", "stopped_ns")
 
 
 def times(trace):
@@ -182,7 +184,7 @@ def test_a_last_hlt_that_came_to_userspace_is_handling(make, stats):
     stopped, start, waiting = (100, 20, 30) if stats else (0, 0, 50)
     assert times(trace) == [[start, waiting, 50, 20, 0, 1380, stopped]]
     assert by_reason(by_handling(summed(trace))).to_pylist() == [
-        {"exit": "hlt", "exits": 1, "kvm": 0, "user": 1, "share": 1.0, "total_ns": 1400, "vmm_ns": 1380}
+        {"exit": "hlt", "exits": 1, "kvm": 0, "user": 1, "time_share": 1.0, "time_ns": 1400, "handling_ns": 1380}
     ]
 
 
@@ -190,7 +192,7 @@ def test_a_last_hlt_in_kvm_is_halted_to_the_stop(make):
     events = [event(50, "entry"), vmexit(100, "hlt"), event(1490, "userspace_exit", a=4)]
     trace = make([[]], events, summary=RAN)
     assert times(trace) == [[20, 30, 50, 0, 1400, 0, 100]]
-    assert [(row["handled"], row["total_ns"]) for row in by_handling(summed(trace)).to_pylist()] == [("open", 1400)]
+    assert [(row["handled"], row["time_ns"]) for row in by_handling(summed(trace)).to_pylist()] == [("open", 1400)]
 
 
 def test_a_guest_that_spins_to_the_end(make):
@@ -206,7 +208,7 @@ def test_the_two_tables_have_the_same_time(make):
     """The reasons' time is that of the vCPUs outside of the guest, once each was in it."""
     trace = make([ROWS], STORY, summary=RAN)
     [[_, _, _, *outside, _]] = times(trace)
-    assert sum(by_reason(by_handling(summed(trace)))["total_ns"].to_pylist()) == sum(outside)
+    assert sum(by_reason(by_handling(summed(trace)))["time_ns"].to_pylist()) == sum(outside)
 
 
 @given(st.data())

@@ -9,19 +9,19 @@ def test_groups(boot):
     found = gather(tracer.load(boot))
     assert found.rows == 69
     reasons, devices = found.tables["reason"].to_pylist(), found.tables["device"].to_pylist()
-    assert {row["reason"]: row["samples"] for row in reasons} == {"io": 38, "mmio": 30, "hlt": 1}
-    assert {row["device"]: row["samples"] for row in devices} == {"serial0": 37, "rtc0": 30, "-": 2}
-    assert found.tables["address"].select(["addr", "samples", "bytes"]).to_pylist() == [
-        {"addr": 0x3F8, "samples": 37, "bytes": 37},
-        {"addr": 0xD0000000, "samples": 30, "bytes": 60},
-        {"addr": 0xCF8, "samples": 1, "bytes": 4},
+    assert {row["reason"]: row["exits"] for row in reasons} == {"io": 38, "mmio": 30, "hlt": 1}
+    assert {row["device"]: row["exits"] for row in devices} == {"serial0": 37, "rtc0": 30, "-": 2}
+    assert found.tables["address"].select(["addr", "exits", "bytes"]).to_pylist() == [
+        {"addr": 0x3F8, "exits": 37, "bytes": 37},
+        {"addr": 0xD0000000, "exits": 30, "bytes": 60},
+        {"addr": 0xCF8, "exits": 1, "bytes": 4},
     ]
-    assert found.tables["unclaimed"].select(["addr", "samples"]).to_pylist() == [{"addr": 0xCF8, "samples": 1}]
-    assert found.rips.select(["rip", "samples"]).to_pylist() == [{"rip": 0xFFFFFFFF81000000, "samples": 37}]
+    assert found.tables["unclaimed"].select(["addr", "exits"]).to_pylist() == [{"addr": 0xCF8, "exits": 1}]
+    assert found.rips.select(["rip", "exits"]).to_pylist() == [{"rip": 0xFFFFFFFF81000000, "exits": 37}]
 
 
 def test_time_of_each_vcpu(boot):
-    names = ("vcpu", "samples", "start_ns", "kvm_run_ns", "halted_ns", "handling_ns", "hlt_ns")
+    names = ("vcpu", "exits", "start_ns", "kvm_run_ns", "halted_ns", "handling_ns", "hlt_ns")
     assert [tuple(row[name] for name in names) for row in gather(tracer.load(boot)).tables["vcpu"].to_pylist()] == [
         (0, 38, 0, 94_996_300, 1_000_000, 3800, 0),
         (1, 31, 0, 89_997_100, None, 5_003_000, 5_000_000),
