@@ -124,18 +124,20 @@ def _fitting(console: Any, name: str, table: Any, limit: int | None) -> Any:
 
 def _width(table: Any, limit: int | None) -> int:
     """The width below which names and numbers would be broken: only texts are cut, and only sentences wrap."""
+    return sum(_least(table, field, limit) + 2 for field in table.schema)  # a margin, and two between columns
+
+
+def _least(table: Any, field: Any, limit: int | None) -> int:
+    """The width below which a column would break a name or a number."""
     from rich.cells import cell_len
 
-    total: int = 2 * table.num_columns  # a margin, and two between columns
-    for field in table.schema:
-        cells = [_head(field), *(cell(value, unit(field)) for value in table[field.name].slice(0, limit).to_pylist())]
-        if _is_number(field):
-            total += max(map(cell_len, cells))
-        elif unit(field) == "text":
-            total += min(CUT, max(map(cell_len, cells)))
-        else:
-            total += max(cell_len(word) for text in cells for word in [*text.split(), ""])
-    return total
+    cells = [_head(field), *(cell(value, unit(field)) for value in table[field.name].slice(0, limit).to_pylist())]
+    whole = _is_number(field) or unit(field) == "text"
+    pieces = [piece for text in cells for piece in ([text] if whole else [*text.split(), ""])]
+    widest: int = max(map(cell_len, pieces))
+    if unit(field) == "text":
+        widest = min(CUT, widest)
+    return widest
 
 
 def as_rich(name: str, table: Any, limit: int | None) -> Any:
@@ -156,7 +158,10 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
     )  # fmt: skip
     for field in table.schema:
         number = _is_number(field)
-        rich.add_column(Text(_head(field)), justify="right" if number else "left", overflow="fold", no_wrap=number)
+        rich.add_column(
+            Text(_head(field)), justify="right" if number else "left", overflow="fold", no_wrap=number,
+            min_width=_least(table, field, limit),
+        )  # fmt: skip
     units = [unit(field) for field in table.schema]
     for row in table.slice(0, limit).to_pylist():
         cells = ((cell(value, of), of == "text") for value, of in zip(row.values(), units, strict=True))
