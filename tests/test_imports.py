@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("vmspec", "runner", "tracer")
-COMPOSITION_ROOT = {"runner.cli", "runner.session.session", "runner.session.recording"}
+COMPOSITION_ROOT = {"runner.cli", "runner.session.session", "runner.session.recording", "runner.recording.recorder"}
 
 # The layers of each package, the highest first. A module imports from layers below its own, or from its own folder.
 LAYERS = {

@@ -38,7 +38,7 @@ class Loader(Worker):
             raise
 
     def work(self) -> None:
-        """Load; an error is kept for whoever waits. What the trace says of the files is found out beside the rest."""
+        """Load; an error is kept for whoever waits."""
         try:
             self._state = boot.load(self._plan, self.memory, self.images)
             self.memory.enlarge_pages()
@@ -46,8 +46,6 @@ class Loader(Worker):
             self._error = error
         finally:
             self._loaded.set()
-        if self._error is None and self._plan.trace.path is not None:
-            self.images.hash()
 
     def state(self) -> State:
         """The first vCPU's register state, once all is loaded. Raises what :func:`runner.boot.load` raises."""
@@ -57,18 +55,12 @@ class Loader(Worker):
         assert self._state is not None
         return self._state
 
-    def hashes(self) -> dict[str, tuple[Path, str]]:
-        """Path and SHA-256 of each file that was loaded; see :meth:`runner.boot.Images.hashes`."""
-        self.wait()
-        return self.images.hashes()
-
     def symbols(self) -> list[Path]:
         """The files that have the guest's symbols, as they were opened, the better one first."""
         return [path for name in ("symbols", "kernel") if (path := self.images.reopened(name)) is not None]
 
     def close(self) -> None:
         """Wait for the thread, unmap the memory and close the files."""
-        self.images.give_up()
         try:
             self.outlast()
         finally:

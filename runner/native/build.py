@@ -22,6 +22,7 @@ GLUE = r"""
 #include <sys/mman.h>
 #include <unistd.h>
 #include "perf.h"
+#include "process.h"
 #include "signals.h"
 #include "vcpu.h"
 
@@ -52,7 +53,9 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 
 # The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow.
 OPTIMISE = ["-O2", "-flto"]
-HEADERS = ("atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "signals.h", "record.h")
+HEADERS = (
+    "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "process.h", "signals.h", "record.h",
+)  # fmt: skip
 
 ffibuilder = FFI()
 ffibuilder.cdef(GENERATED["declarations"]())
@@ -63,7 +66,7 @@ ffibuilder.cdef((HERE / "native.cdef").read_text())
 ffibuilder.set_source(
     "runner.native._native",
     GLUE,
-    sources=[f"runner/native/{name}.c" for name in ("ring", "bus", "vcpu", "perf", "signals")],
+    sources=[f"runner/native/{name}.c" for name in ("ring", "bus", "vcpu", "perf", "process", "signals")],
     include_dirs=["runner/native"],
     depends=[f"runner/native/{name}" for name in (*HEADERS, "native.cdef")],
     extra_compile_args=[*OPTIMISE, "-fvisibility=hidden", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter"],

@@ -26,8 +26,7 @@ static struct sigaction before[NSIG];
 static uint8_t uses[NSIG];
 static char leftover[PATH_MAX];
 
-/* All signals but those of a fault, which must kill. */
-static sigset_t blockable(void)
+sigset_t signals_blockable(void)
 {
     sigset_t set;
 
@@ -43,7 +42,7 @@ static sigset_t blockable(void)
 
 static sigset_t lock(void)
 {
-    sigset_t set = blockable(), old;
+    sigset_t set = signals_blockable(), old;
 
     pthread_sigmask(SIG_BLOCK, &set, &old);
     while (__atomic_exchange_n(&terminal.lock, 1, __ATOMIC_ACQUIRE))
@@ -207,7 +206,7 @@ static void caught(int number)
 
 bool signals_catch(int number, enum signals_use use)
 {
-    struct sigaction action = {.sa_handler = caught, .sa_flags = SA_RESTART, .sa_mask = blockable()}, now;
+    struct sigaction action = {.sa_handler = caught, .sa_flags = SA_RESTART, .sa_mask = signals_blockable()}, now;
 
     if (sigaction(number, NULL, &now) < 0 || now.sa_handler == SIG_IGN || now.sa_handler == caught)
         return false;

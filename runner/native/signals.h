@@ -4,6 +4,7 @@
 #ifndef VMRUN_SIGNALS_H
 #define VMRUN_SIGNALS_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,6 +22,9 @@ struct signals {
     int event;         /* eventfd of whoever waits for the first of them, or -1 */
 };
 extern struct signals signals;
+
+/* All signals but those of a fault, which must kill. */
+sigset_t signals_blockable(void);
 
 /* False where the signal is ignored, or caught already; SIGNAL_ENDS and _STOPS also leave alone what has a handler. */
 bool signals_catch(int number, enum signals_use use);

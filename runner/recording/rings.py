@@ -1,4 +1,4 @@
-"""The record rings: their file, and the recorder's view of them."""
+"""The record rings: their file, and the VMM's side of them."""
 
 import fcntl
 import mmap
@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.native import _native
-from runner.recording.columns import Buffers, Columns
-from vmspec.trace.files import RingLostError
-from vmspec.trace.record import EXITS, HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION
+from vmspec.trace.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION
 
 ffi = _native.ffi
 lib = _native.lib
@@ -19,57 +17,129 @@ lib = _native.lib
 METADATA_SIZE = 1 << 21  # the spec is at most 1 MiB of text, JSON escapes and the host's facts included
 FLIGHT_SLOTS = 64  # without a trace: the last exits, for a crash report
 POLICIES = {"wait": lib.RING_WAIT, "drop": lib.RING_DROP}
+FIELDS = tuple(field.name for field in HEADER)  # of the file's header, 64 bits each
 
 
-class Rings:
-    """One ring per vCPU in one mapping: of a file, which outlives the process, or of anonymous memory.
+class RingView:
+    """The rings of a mapping, whichever side looks at them; ``header`` is that of the file, by field.
+
+    Where the file is cut short, what was in it is zero from then on, and :attr:`lost` says so. Raises ``OSError``.
+    """
+
+    def __init__(self, mapping: mmap.mmap, header: dict[str, int], policy: int, event: int, guarded: bool) -> None:
+        self.vcpus = header["rings"]
+        self._header = header
+        self._event = event
+        self._mapping = mapping
+        self._buffer = ffi.from_buffer(mapping)
+        self._base = ffi.cast("char *", self._buffer)
+        self._rings = ffi.new("struct ring[]", self.vcpus)
+        for index in range(self.vcpus):
+            at = self._base + header["first_ring"] + index * header["ring_size"]
+            lib.ring_init(self.ring(index), at, header["slots"], header["payload_size"], policy, event)
+        self._lost = ffi.new("uint32_t *")
+        self._guarded = guarded
+        if guarded:
+            lib.memory_guard(self._base, len(mapping), self._lost)
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody has cut the file short."""
+        return bool(self._lost[0])
+
+    def ring(self, index: int) -> Any:
+        """The C ring of a vCPU."""
+        return ffi.addressof(self._rings, index)
+
+    def _set(self, name: str, value: int) -> None:
+        """Write one field of the file's header: the others may be the other side's."""
+        self._header[name] = value
+        at = 8 * FIELDS.index(name)
+        self._mapping[at : at + 8] = value.to_bytes(8, "little")
+
+    def describe(self, metadata: bytes) -> None:
+        """Put the trace's metadata into the file, so that it can be recovered without the stream."""
+        if self._header["first_ring"] >= PAGE + len(metadata):
+            self._set("metadata_size", 0)
+            self._mapping[PAGE : PAGE + len(metadata)] = metadata
+            self._set("metadata_size", len(metadata))
+
+    def clock(self) -> dict[str, int]:
+        """The trace's clock: the TSC that is time 0, and the TSC's rate."""
+        return {name: self._header[name] for name in ("tsc_start", "tsc_khz")}
+
+    def elapsed(self) -> int:
+        """Nanoseconds since time 0; 0 before it."""
+        return self._nanoseconds(lib.tsc_now())
+
+    def _nanoseconds(self, tsc: int) -> int:
+        """A TSC as the trace's time, in ns; what lies before time 0 is 0, as in the rows."""
+        start, khz = self._header["tsc_start"], self._header["tsc_khz"]
+        return max(tsc - start, 0) * 1_000_000 // khz if khz else 0
+
+    def counters(self, name: str) -> list[int]:
+        """A field of the control block (``head``, ``dropped``, ``interrupted``, ``waits``), one for each vCPU."""
+        return [int(getattr(self._rings[index].control, name)) for index in range(self.vcpus)]
+
+    def stamps(self, name: str) -> list[int | None]:
+        """A stamp of the control block (``start``, ``stop``, ``open``) in ns since time 0, one for each vCPU; None
+        where the vCPU has not come to it."""
+        return [self._nanoseconds(tsc) if tsc else None for tsc in self.counters(name)]
+
+    def length(self) -> int:
+        """How long the run was, in ns: until its last vCPU stopped, or until now where one has not."""
+        stops = self.stamps("stop")
+        known = [stop for stop in stops if stop is not None]
+        return max(known) if known and len(known) == len(stops) else self.elapsed()
+
+    def account(self) -> dict[str, Any]:
+        """What the closing summary says of each vCPU; see docs/trace-format.md."""
+        return {
+            "rows": self.counters("head"),
+            "dropped": self.counters("dropped"),
+            "interrupted": self.counters("interrupted"),
+            **{f"{name}_ns": self.stamps(name) for name in ("start", "stop", "open")},
+        }
+
+    def close(self) -> None:
+        """Unmap."""
+        if self._guarded:
+            lib.memory_unguard(self._base)
+        ffi.release(self._buffer)
+        self._mapping.close()
+
+
+class Rings(RingView):
+    """The VMM's side: one ring per vCPU in one mapping, of a file, which outlives the process, or of anonymous memory.
 
     With ``path`` None nobody consumes: each ring keeps its newest records. Raises ``OSError`` (ENOSPC: no room).
     """
 
     def __init__(self, vcpus: int, slots: int, full: str, path: Path | None) -> None:
-        self.vcpus = vcpus
         self.path = path
         slots = slots if path else FLIGHT_SLOTS
         payload = max(slots * 16, PAGE)  # a quarter of the records' own size
         ring_size = PAGE + slots * RECORD_SIZE + payload
-        metadata = METADATA_SIZE if path else 0
-        first = PAGE + metadata
-        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._file = -1
-        self._monotonic = 0  # CLOCK_MONOTONIC at time 0, in ns
-        self._ended = False
-        try:
-            self._mapping = self._map(path, first + vcpus * ring_size)
-        except BaseException:
-            os.close(self._event)
-            if self._file >= 0:
-                os.close(self._file)
-            raise
-        self._buffer = ffi.from_buffer(self._mapping)
-        self._header: dict[str, int] = {
+        header = dict.fromkeys(FIELDS, 0) | {
             "magic": RING_MAGIC,
             "version": RING_VERSION,
             "rings": vcpus,
             "slots": slots,
             "payload_size": payload,
-            "metadata_size": 0,
-            "first_ring": first,
+            "first_ring": PAGE + (METADATA_SIZE if path else 0),
             "ring_size": ring_size,
-            "tsc_start": 0,
-            "tsc_khz": 0,
-            "tsc_seen": 0,
         }
-        self._rings = ffi.new("struct ring[]", vcpus)
-        base = ffi.cast("char *", self._buffer)
-        policy = POLICIES[full] if path else lib.RING_OVERWRITE
-        for index in range(vcpus):
-            lib.ring_init(ffi.addressof(self._rings, index), base + first + index * ring_size, slots, payload, policy,
-                          self._event)  # fmt: skip
-        self._columns = Columns(EXITS.name)
-        self._lost = ffi.new("uint32_t *")
-        if path is not None:
-            lib.memory_guard(base, len(self._mapping), self._lost)
+        self._file = -1
+        self._monotonic = 0  # CLOCK_MONOTONIC at time 0, in ns
+        event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            mapping = self._map(path, header["first_ring"] + vcpus * ring_size)
+        except BaseException:
+            os.close(event)
+            if self._file >= 0:
+                os.close(self._file)
+            raise
+        super().__init__(mapping, header, POLICIES[full] if path else lib.RING_OVERWRITE, event, path is not None)
 
     def _map(self, path: Path | None, size: int) -> mmap.mmap:
         if path is None:
@@ -85,74 +155,31 @@ class Rings:
             path.unlink()
             raise
 
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """What the recorder needs: the file, which is locked, and the eventfd that says that a ring is filling."""
+        return self._file, self._event
+
     def start(self, tsc_khz: int) -> None:
         """Set time 0 to now."""
         self._monotonic = time.monotonic_ns()
-        self._header["tsc_start"] = lib.tsc_now()
-        self._header["tsc_khz"] = tsc_khz
-        self._write_header()
-
-    def clock(self) -> dict[str, int]:
-        """The trace's clock: the TSC that is time 0, and the TSC's rate."""
-        return {name: self._header[name] for name in ("tsc_start", "tsc_khz")}
-
-    def elapsed(self) -> int:
-        """Nanoseconds since time 0; 0 before it."""
-        return self._nanoseconds(lib.tsc_now())
-
-    def _nanoseconds(self, tsc: int) -> int:
-        """A TSC as the trace's time, in ns; what lies before time 0 is 0, as in the rows."""
-        start, khz = self._header["tsc_start"], self._header["tsc_khz"]
-        return max(tsc - start, 0) * 1_000_000 // khz if khz else 0
+        self._header |= {"tsc_start": lib.tsc_now(), "tsc_khz": tsc_khz}
+        values = (self._header[name] for name in FIELDS)
+        self._mapping[: 8 * len(FIELDS)] = struct.pack(f"<{len(FIELDS)}Q", *values)
 
     def clocks(self) -> dict[str, int]:
         """How long it is since time 0 in ns, by the trace's clock and by CLOCK_MONOTONIC, which KVM counts by."""
         return {"trace_ns": self.elapsed(), "monotonic_ns": time.monotonic_ns() - self._monotonic}
 
-    def stamps(self, name: str) -> list[int | None]:
-        """A stamp of the control block (``start``, ``stop``, ``open``) in ns since time 0, one for each vCPU; None
-        where the vCPU has not come to it."""
-        return [self._nanoseconds(tsc) if tsc else None for tsc in self.counters(name)]
-
-    def length(self) -> int:
-        """How long the run was, in ns: until its last vCPU stopped, or until now where one has not."""
-        stops = self.stamps("stop")
-        known = [stop for stop in stops if stop is not None]
-        return max(known) if known and len(known) == len(stops) else self.elapsed()
-
     def populate(self) -> None:
         """Map the pages, so that the vCPU loop need not; it takes milliseconds, and a running guest does not wait."""
         first = self._header["first_ring"]
-        lib.populate(ffi.cast("char *", self._buffer) + first, len(self._mapping) - first)
-
-    def ended(self) -> None:
-        """No vCPU runs any more, or one never comes back: drain all that was published, whatever is still open."""
-        self._ended = True
-
-    def describe(self, metadata: bytes) -> None:
-        """Put the trace's metadata into the file, so that it can be recovered without the stream."""
-        if self.path is not None and len(metadata) <= METADATA_SIZE:
-            self._mapping[PAGE : PAGE + len(metadata)] = metadata
-            self._header["metadata_size"] = len(metadata)
-            self._write_header()
-
-    def _write_header(self) -> None:
-        self._mapping[: 8 * len(HEADER)] = struct.pack(
-            f"<{len(HEADER)}Q", *(self._header[field.name] for field in HEADER)
-        )
-
-    def ring(self, index: int) -> Any:
-        """The C ring of a vCPU."""
-        return ffi.addressof(self._rings, index)
+        lib.populate(self._base + first, len(self._mapping) - first)
 
     def abandon(self) -> None:
         """The recorder has failed: vCPUs do not wait for it any more, further exits are dropped and counted."""
         for index in range(self.vcpus):
             lib.ring_close(self.ring(index))
-
-    def counters(self, name: str) -> list[int]:
-        """A field of the control block (``head``, ``dropped``, ``interrupted``, ``waits``), one for each vCPU."""
-        return [int(getattr(self._rings[index].control, name)) for index in range(self.vcpus)]
 
     def last(self, index: int, count: int) -> list[dict[str, int]]:
         """The newest records of a vCPU, oldest first, times in nanoseconds since the start."""
@@ -168,41 +195,9 @@ class Rings:
             records.append(values)
         return records
 
-    # The recorder's side.
-
-    def wait(self, seconds: float) -> None:
-        """Return when a ring is a quarter full, when woken, or after ``seconds``."""
-        lib.rings_wait(self._event, int(seconds * 1000))
-
-    def wake(self) -> None:
-        """Let :meth:`wait` return now."""
-        os.eventfd_write(self._event, 1)
-
-    def drain(self, buffers: Buffers) -> int:
-        """Fill the buffers with the next records of all rings in the order of t_exit; returns the rows.
-
-        Raises RingLostError.
-        """
-        start, khz = self._header["tsc_start"], self._header["tsc_khz"]
-        self._header["tsc_seen"] = lib.tsc_now()
-        self._write_header()
-        now = (1 << 64) - 1 if self._ended else self._header["tsc_seen"]
-        with self._columns.of(buffers) as columns:
-            rows = lib.rings_drain(self._rings, self.vcpus, start, khz, now, columns)
-        if self._lost[0]:
-            raise RingLostError(f"{self.path} was cut short while the guest ran, and what was in it is lost")
-        return int(rows)
-
-    def commit(self) -> None:
-        """What was drained is in the trace: free its room."""
-        lib.rings_commit(self._rings, self.vcpus)
-
     def close(self) -> None:
         """Unmap and close; the file stays, it is the recorder's to remove."""
-        if self.path is not None:
-            lib.memory_unguard(ffi.cast("char *", self._buffer))
-        ffi.release(self._buffer)
-        self._mapping.close()
+        super().close()
         os.close(self._event)
         if self._file >= 0:
             os.close(self._file)

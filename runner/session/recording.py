@@ -1,22 +1,28 @@
 """What is recorded of a run: its exits, through rings and the recorder, and tracepoints beside them."""
 
 import errno
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import signals
 from runner.kvm.errors import HostError
+from runner.recording import process
+from runner.recording.channel import Channel
+from runner.recording.process import RecorderProcess
 from runner.recording.rings import Rings
-from tracer.format.errors import TraceError
+from tracer.format.errors import TraceError, reason
 from tracer.format.paths import set_aside
+from vmspec.host.folder import Folder
+from vmspec.host.threads import ThreadError, Worker
 from vmspec.plan.plan import Plan
-from vmspec.trace.files import ring_path, unfinished
+from vmspec.trace.files import ring_path, stream_path, unfinished
 
 if TYPE_CHECKING:
     from runner.machine.machine import Machine
     from runner.recording.tracepoints.perf import Tracepoints
-    from tracer.record.recorder import Recorder
     from tracer.record.tracepointrecorder import TracepointRecorder
 
 
@@ -37,7 +43,13 @@ class Recording:
         self._machine = machine
         self._devices = [device.name for device in plan.devices]
         self._notice, self._failed = notice, failed
-        self._recorder: Recorder | None = None
+        self._process: RecorderProcess
+        self._channel: Channel
+        self._handed = False  # to the recorder
+        self._described = threading.Event()  # to the recorder
+        self._follower = Worker("recorder", self._follow)
+        self._failure: TraceError | None = None
+        self._folder: Folder | None = None
         self._tracepoints: Tracepoints | None = None
         self._tracepoint_recorder: TracepointRecorder | None = None
         self._watched = False
@@ -65,6 +77,7 @@ class Recording:
                     what = "choose another place with --trace FILE"
             raise TraceError(f"cannot record: {ring}: {error.strerror}; {what}, or run with --no-trace") from error
         signals.leave(ring)  # until there is something in it
+        self._folder = Folder(trace.path)
         # The names at once, for a run that is killed before the recorder has the rest; names need no JSON escapes.
         names = ",".join(f'"{name}"' for name in self._devices)
         rings.describe(f'{{"metadata":{{}},"devices":[{names}]}}'.encode())
@@ -109,12 +122,22 @@ class Recording:
 
     def start(self) -> None:
         """The guest runs: from now on its exits are written."""
-        self._recorder = self._make_recorder()
+        if self._spec.path is None:
+            return
+        assert self._folder is not None
+        descriptors = (*self.rings.descriptors, self._folder.descriptor)
+        try:
+            self._process, self._channel = process.begin({"path": str(self._spec.path)}, descriptors)
+        except ThreadError:
+            raise
+        except OSError as error:
+            hint = "; allow more of them with ulimit -n" if error.errno == errno.EMFILE else ""
+            self._fail(TraceError(f"cannot record: the recorder does not start: {error.strerror}{hint}"))
+            return
+        self._handed = True
+        self._follower.start()
         if self._tracepoints is not None:
             self._tracepoints.start(self.rings.clock())
-        if self._recorder is not None:
-            self._recorder.start()
-        if self._tracepoints is not None:
             from tracer.record.tracepointrecorder import TracepointRecorder
 
             assert self._spec.path is not None
@@ -124,25 +147,45 @@ class Recording:
             )
             self._tracepoint_recorder.start()
 
-    def _make_recorder(self) -> "Recorder | None":
-        if self._spec.path is None:
-            return None
-        from tracer.record.recorder import Recorder
-
-        return Recorder(self._spec.path, self.rings, self._metadata, self._devices, self._failed)
-
-    def _metadata(self) -> dict[str, str]:
-        """The trace's metadata, which also goes into the ring file; called in the recorder's thread."""
-        import json
-        from datetime import UTC, datetime, timedelta
-
+    def _follow(self) -> None:
+        """Tell the recorder what the trace is to say of the run, then hear what becomes of it, in a thread."""
         from runner.session import facts
 
         self.rings.populate()
-        started = datetime.now(UTC) - timedelta(microseconds=self.rings.elapsed() // 1000)
-        metadata = facts.metadata(self._machine, self.rings.clock(), started)
-        self.rings.describe(json.dumps({"metadata": metadata, "devices": self._devices}).encode())
-        return metadata
+        try:
+            about, files = facts.about(self._machine, self.rings)
+            with suppress(ConnectionError):  # what has become of the recorder is found below
+                self._channel.send({"about": about}, files)
+        except Exception as error:  # whatever it is, a guest must not run on unrecorded
+            self._fail(TraceError(f"cannot record: {reason(error)}"))
+        self._described.set()
+        self._listen()
+
+    def _listen(self) -> None:
+        while (message := self._channel.receive()) is not None:
+            match message.values:
+                case {"done": {"failed": text}}:
+                    self._fail(TraceError(text))
+                    return
+                case {"done": {"path": path}}:
+                    self.trace = Path(path)
+                    return
+                case {"failed": text}:
+                    self._fail(TraceError(text))
+        path = self._spec.path
+        assert path is not None
+        self._fail(
+            TraceError(
+                f"the recorder {self._process.fate()}; what it had written is in {stream_path(path)}, what it had not "
+                f"in {ring_path(path)}; join them with: vmtrace recover {path}"
+            )
+        )
+
+    def _fail(self, error: TraceError) -> None:
+        """Only the first failure is told, and is why there is no trace."""
+        if self._failure is None:
+            self._failure = error
+            self._failed(error)
 
     def _tracepoint_metadata(self) -> dict[str, str]:
         """The second table's metadata; the trace has the rest."""
@@ -159,21 +202,16 @@ class Recording:
 
         Raises TraceError where the trace, or the tracepoints if it is required, cannot be written.
         """
-        failure: TraceError | None = None
-        # There is no recorder yet where the run was interrupted as it began.
-        recorder = self._recorder = self._recorder or self._make_recorder()
-        if recorder is None:
+        if self._spec.path is None:
             return
-        counters = {
-            "rows": self.rings.counters("head"),
-            "dropped": self.rings.counters("dropped"),
-            "interrupted": self.rings.counters("interrupted"),
-            **{f"{name}_ns": self.rings.stamps(name) for name in ("start", "stop", "open")},
-        }
-        try:
-            self.trace = recorder.finish({**summary, **counters})
-        except TraceError as error:
-            failure = error
+        if not self._handed and self._failure is None:
+            self.start()  # the run was interrupted as it began
+        if self._handed:
+            self._described.wait()
+            with suppress(OSError):  # of a recorder that has gone, which is heard
+                self._channel.send({"summary": dict(summary)})
+            self._follower.outlast()
+        failure = self._failure
         try:
             self._finish_tracepoints()
         except TraceError as error:
@@ -199,16 +237,34 @@ class Recording:
         """There is no run after all: nothing of it is to be kept."""
         self._watched = False
 
+    def place(self, path: Path) -> Path:
+        """Where a file beside the trace is now, if somebody has moved their directory since."""
+        return path if self._folder is None else self._folder.now(path)
+
     def close(self) -> None:
         """Close everything, whatever became of it."""
         self._close_tracepoints()
-        if self._recorder is not None:
-            self._recorder.stop()
+        if self._handed:
+            self._leave()
         self.rings.close()
+        if self._folder is not None:
+            self._folder.close()
         if self._spec.path is not None and not self._watched:  # nothing ran that could be recovered
             for file in unfinished(self._spec.path):
                 file.unlink(missing_ok=True)
         signals.leave(None)
+
+    def _leave(self) -> None:
+        """Whatever has become of the run, the recorder is done with it after this."""
+        if not self._watched:
+            with suppress(OSError):
+                self._channel.send({"discard": True})
+        self._channel.finish()
+        if self._follower.ident is not None:
+            self._follower.outlast()
+        else:
+            self._listen()
+        self._channel.close()
 
     def _close_tracepoints(self) -> None:
         if self._tracepoint_recorder is not None:

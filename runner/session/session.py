@@ -209,9 +209,9 @@ class Session:
 
     def _started(self) -> None:
         """The guest runs: now there is time for what it need not wait for."""
+        self.recording.start()  # from here on what is recorded outlives a kill
         for reader in self.inputs:
             reader.start()
-        self.recording.start()
 
     def _command(self, command: str) -> None:
         match command:
@@ -238,7 +238,6 @@ class Session:
         if self.console.failure is not None and ending.kind in ENDS and ending.kind not in CRASHES:
             ending = console_ending(self.console.failure)  # of what was still to be written when the guest ended
         report, report_path = self._report(ending)
-        self.recording.rings.ended()
         failures = unmet(self.plan.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
         code = status(self.plan.expect, ending, failures)
         summary = {
@@ -280,7 +279,7 @@ class Session:
         if self.plan.trace.path is None:
             return report, None
         try:
-            return report, crash.save(report, crash_path(self.plan.trace.path))
+            return report, crash.save(report, self.recording.place(crash_path(self.plan.trace.path)))
         except OSError as error:
             self.notes.append(f"the crash report could not be saved: {error}")
             return report, None

@@ -1,6 +1,7 @@
 """Where the time of real vCPUs goes: guests that hang, spin, halt and wait for a device, each to its run's end."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 import tracer
 from runner.native import _native
 from runner.recording.rings import Rings
+from tests.fakes.processes import children, eventually
 from tracer.analysis.account import account
 from tracer.analysis.summary import summarise
 from tracer.analysis.timeline import timeline
@@ -126,6 +128,9 @@ def test_a_killed_run_lasts_until_its_recorder_was_last_alive(write_spec, tmp_pa
     while not ring.exists() or not _seen(ring) > 2_000_000_000:  # two turns of a recorder that has nothing to do
         assert vmrun.poll() is None
         time.sleep(0.05)
+    [recorder] = children(vmrun.pid)
+    vmrun.send_signal(signal.SIGSTOP)
+    os.kill(recorder, signal.SIGKILL)
     vmrun.kill()
     vmrun.wait()
     recover(tmp_path / "guest.arrow")
@@ -134,6 +139,22 @@ def test_a_killed_run_lasts_until_its_recorder_was_last_alive(write_spec, tmp_pa
     assert life.end == trace.summary["duration_ns"] > 2_000_000_000
     assert (life.stopped_ns, life.exits) == (0, 2)
     assert life.start_ns == trace.summary["start_ns"][0] > 0
+
+
+@pytest.mark.kvm
+def test_a_run_whose_vmrun_is_killed_lasts_until_then(write_spec, tmp_path):
+    spec = write_spec(HANG, vm={"irqchip": "kernel"}, devices=[SERIAL])
+    vmrun = subprocess.Popen([Path(sys.executable).parent / "vmrun", spec], stdout=subprocess.DEVNULL)
+    while not _seen(tmp_path / "guest.ring") > 100_000_000:
+        assert vmrun.poll() is None
+        time.sleep(0.05)
+    vmrun.kill()
+    vmrun.wait()
+    eventually((tmp_path / "guest.arrow").exists, "no trace")
+    trace = tracer.load(tmp_path / "guest.arrow")
+    [life] = account(trace).vcpus.values()
+    assert life.end == trace.summary["duration_ns"] > 100_000_000
+    assert (life.stopped_ns, life.samples) == (0, 2)
 
 
 def _seen(ring):

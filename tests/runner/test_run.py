@@ -158,11 +158,30 @@ def test_a_small_ring_makes_the_guest_wait_and_loses_nothing(run_guest, assemble
     assert (len(rows(result)), result.counters["dropped"]) == (5001, 0)
 
 
+# An own device that keeps its writer until the recorder has taken something out of the ring.
+PATIENT = """
+import time
+from pathlib import Path
+from runner.devices import Device
+from tracer.read.ringfile import RingFile
+
+class Keep(Device):
+    def write(self, region, offset, size, value):
+        while True:
+            with RingFile(Path(__file__).with_name("guest.ring")) as rings:
+                if rings.rings and rings.rings[0].control["tail"]:
+                    return
+            time.sleep(0.01)
+"""
+
+
 def test_dropped_exits_are_counted_and_marked(run_guest, assemble):
-    code = assemble("mov $5000, %cx\n 1: out %al, $0x80\n loop 1b\n hlt")
-    result = run_guest(code, trace={"ring": 64, "full": "drop"})
+    code = assemble("mov $5000, %cx\n 1: out %al, $0x80\n loop 1b\n out %al, $0x90\n hlt")
+    result = run_guest(
+        code, trace={"ring": 64, "full": "drop"}, devices=[KEEPER | {"port": [0x90, 1]}], files={"keep.py": PATIENT}
+    )
     found = rows(result)
-    assert len(found) + result.counters["dropped"] == 5001 == result.counters["io"] + result.counters["hlt"]
+    assert len(found) + result.counters["dropped"] == 5002 == result.counters["io"] + result.counters["hlt"]
     assert result.counters["dropped"] == 0 or any(row["flags"] & FLAGS["GAP"] for row in found)
 
 

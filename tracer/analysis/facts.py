@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from tracer.analysis.account import run_end
+from tracer.format.closing import KILLED
 from tracer.read.metadata import machine_name, read_json
 from tracer.read.reader import Trace
 from vmspec.host.pathtext import to_text
@@ -79,13 +80,16 @@ def _why(trace: Trace, rows: int) -> str:
         return "recovered of what a killed run left"
     if closing.get("complete", True) is not True:
         return "it says itself that it is not"
+    result = closing.get("result")
+    killed = isinstance(result, dict) and result.get("kind") == KILLED
+    closed = "vmrun was killed; its recorder has closed it" if killed else "closed by its run"
     said = closing.get("rows")
     dropped = closing.get("dropped")
     if isinstance(said, list) and all(isinstance(count, int) for count in said) and sum(said) != rows:
         return f"the run recorded {sum(said):,} exits, the file has {rows:,}"
     if isinstance(dropped, list) and any(isinstance(count, int) and count for count in dropped):
-        return "closed by its run, but exits were dropped because a ring was full"
-    return "closed by its run, nothing dropped"
+        return f"{closed}, but exits were dropped because a ring was full"
+    return f"{closed}, nothing dropped"
 
 
 def _json(text: str | None) -> Any:

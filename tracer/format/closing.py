@@ -11,6 +11,7 @@ from typing import Any
 from vmspec.trace.table import SummaryKind
 
 INTEGER_END = 1 << 63  # what a column holds
+KILLED = "killed"  # the end, in ``result``, of a run whose VMM was killed: its recorder has closed the trace
 TIME_END = 1 << 62  # ns; differences and sums of two are integers of 64 bits
 
 Kind = Callable[[Any], Any]  # the value, or ValueError

@@ -5,6 +5,7 @@ import fcntl
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from vmspec.trace.files import (
     unfinished,
 )
 
+CLOSING = 60.0  # seconds that the recorder of a killed run may take to close its trace
+POLL = 0.02
+
 
 def open_regular(path: Path) -> int:
     """Open a file for reading, at once whatever it is: a descriptor, which the caller closes. Raises OSError, also for
@@ -38,14 +42,40 @@ def open_regular(path: Path) -> int:
 
 def lock(ring: Path) -> int:
     """Open a ring file and take its lock, which the ``vmrun`` that records into it holds. Returns the descriptor,
-    which the caller closes. Raises TraceError when another process has the lock, OSError when it cannot be opened."""
+    which the caller closes. Where that vmrun was killed, its recorder holds it until the trace is closed, and is waited
+    for. Raises TraceError when another process has the lock, OSError when it cannot be opened."""
     descriptor = open_regular(ring)
+    latest = time.monotonic() + CLOSING
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() < latest and killed(descriptor):
+                time.sleep(POLL)
+                continue
+            os.close(descriptor)
+            raise TraceError(f"another vmrun is recording into {trace_path(ring)} (it holds {ring})") from None
+
+
+def killed(descriptor: int) -> bool:
+    """Whether no living process has taken an open file's lock: the recorder of one that was killed has it still, and
+    closes the trace. By the kernel's list (proc_locks(5)), which may name no process that has died."""
+    inode = os.fstat(descriptor).st_ino
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise TraceError(f"another vmrun is recording into {trace_path(ring)} (it holds {ring})") from None
-    return descriptor
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        owners = [int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}")]
+    except (OSError, ValueError, IndexError):
+        return False  # a host that does not tell
+    return not any(_lives(owner) for owner in owners)
+
+
+def _lives(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in (b"Z", b"X")
 
 
 def table_files(trace: Path) -> tuple[Path, ...]:
@@ -99,6 +129,8 @@ def set_aside(path: Path) -> Path | None:
             return None
         descriptor = lock(ring_path(path)) if exists(ring_path(path)) else None
         try:
+            if not any(exists(old) for old in moves):  # by now its recorder has closed the trace
+                return None
             for old, new in moves.items():
                 # A stream and a ring of different runs must never stand together under one name.
                 new.unlink(missing_ok=True)

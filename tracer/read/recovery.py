@@ -158,6 +158,9 @@ class Salvage:
                 stack.callback(os.close, lock(ring))
             except OSError as error:
                 raise TraceError(f"cannot open {ring}: {error.strerror}") from error
+        if not exists(stream) and not exists(ring):
+            raise TraceError(f"nothing to recover: the recorder has closed {trace_path(ring)}, though vmrun was killed")
+        if exists(ring):
             try:
                 self._rings = stack.enter_context(RingFile(ring))
                 self.problems += self._rings.problems

@@ -9,6 +9,7 @@ import pytest
 from runner.boot import Images
 from runner.boot import images as module
 from vmspec.image import ImageError, opened
+from vmspec.image.digest import digest
 from vmspec.plan.plan import PlannedFile
 
 OLD = b"what the guest is made from"
@@ -25,6 +26,11 @@ def kernel(tmp_path: Path) -> Path:
     return tmp_path / "kernel"
 
 
+def hashes(files: Images) -> dict[str, str]:
+    """As the recorder hashes them."""
+    return {name: digest(image.descriptor, image.version) for name, image in files.hashed()}
+
+
 def planned(path: Path) -> tuple[PlannedFile, ...]:
     with opened(path) as source:
         return (PlannedFile("kernel", path, source.version),)
@@ -37,9 +43,8 @@ def files(kernel: Path):  # type: ignore[no-untyped-def]
     files.close()
 
 
-def test_a_hash_is_of_the_content(files: Images, kernel: Path) -> None:
-    files.hash()
-    assert files.hashes() == {"kernel": (kernel, sha256(OLD))}
+def test_a_hash_is_of_the_content(files: Images) -> None:
+    assert hashes(files) == {"kernel": sha256(OLD)}
 
 
 @pytest.mark.parametrize("how", ["replaced", "deleted"])
@@ -49,7 +54,7 @@ def test_a_file_that_is_replaced_after_it_was_opened_has_its_own_hash(files: Ima
         kernel.with_name("new").rename(kernel)
     else:
         kernel.unlink()
-    assert files.hashes() == {"kernel": (kernel, sha256(OLD))}
+    assert hashes(files) == {"kernel": sha256(OLD)}
     reopened = files.reopened("kernel")
     assert reopened is not None
     assert reopened.read_bytes() == OLD
@@ -58,13 +63,7 @@ def test_a_file_that_is_replaced_after_it_was_opened_has_its_own_hash(files: Ima
 @pytest.mark.parametrize("new", [b"longer than what the guest is made from", b"short", OLD.upper()])
 def test_a_file_that_is_written_to_before_it_is_hashed_has_no_hash(files: Images, kernel: Path, new: bytes) -> None:
     kernel.write_bytes(new)
-    assert files.hashes() == {"kernel": (kernel, "")}
-
-
-def test_a_file_that_is_written_to_after_it_is_hashed_keeps_its_hash(files: Images, kernel: Path) -> None:
-    files.hash()
-    kernel.write_bytes(b"new")
-    assert files.hashes() == {"kernel": (kernel, sha256(OLD))}
+    assert hashes(files) == {"kernel": ""}
 
 
 def test_a_file_that_was_changed_since_the_plan_is_not_loaded(kernel: Path, descriptors) -> None:  # type: ignore[no-untyped-def]
@@ -88,7 +87,7 @@ def test_what_is_large_or_no_file_is_not_kept(files: Images, tmp_path: Path, mon
     files.keep("pipe", Path("pipe"), read)
     os.close(read)
     os.close(write)
-    assert {name: digest for name, (_, digest) in files.hashes().items()} == {
+    assert hashes(files) == {
         "kernel": sha256(OLD),
         "small": sha256(b"1234"),
     }
@@ -96,5 +95,5 @@ def test_what_is_large_or_no_file_is_not_kept(files: Images, tmp_path: Path, mon
 
 def test_the_cached_kernel_is_no_file_of_the_users(kernel: Path) -> None:
     files = Images((PlannedFile("unpacked", kernel, None),))
-    assert files.hashes() == {}
+    assert hashes(files) == {}
     files.close()

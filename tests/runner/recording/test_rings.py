@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from runner.native import _native
 from runner.recording.rings import FLIGHT_SLOTS, Rings
+from runner.recording.source import RingSource
 from tracer.format.schema import STORED
 from tracer.read.ringfile import RingFile, columns
 from tracer.record.buffers import Buffers
@@ -26,13 +27,22 @@ def open_rings(tmp_path):
     opened = []
 
     def make(vcpus=1, slots=SLOTS, full="wait", path=tmp_path / "test.ring"):
-        opened.append(Rings(vcpus, slots, full, path))
-        opened[-1].start(1_000_000)
+        opened.append(Both(vcpus, slots, full, path))
         return opened[-1]
 
     yield make
     for rings in opened:
+        rings.source.close()
         rings.close()
+
+
+class Both(Rings):
+    """The VMM's side of rings, and the recorder's, ``source``, on a mapping of its own."""
+
+    def __init__(self, vcpus, slots, full, path):
+        super().__init__(vcpus, slots, full, path)
+        self.start(1_000_000)
+        self.source = RingSource(*self.descriptors, path)
 
 
 def record(ring, count):
@@ -43,7 +53,7 @@ def record(ring, count):
 def drain(rings, rows=32768, payload=1 << 20):
     """The next rows as dictionaries, not committed."""
     buffers = Buffers(EXITS, rows, payload)
-    return rows_of(buffers, rings.drain(buffers))
+    return rows_of(buffers, rings.source.drain(buffers))
 
 
 def rows_of(buffers, count):
@@ -110,7 +120,7 @@ def test_the_ring_goes_round(open_rings):
     for _ in range(5):
         record(rings.ring(0), 50)
         numbers += [row["seq"] for row in drain(rings)]
-        rings.commit()
+        rings.source.commit()
     assert numbers == list(range(250))
 
 
@@ -148,7 +158,7 @@ def test_payloads_go_round(open_rings, make_loop):
         loop.io(0x10, 1, sent[-1], write=True)
         if number % 8 == 7:
             got += [row["payload"] for row in drain(rings)]
-            rings.commit()
+            rings.source.commit()
     assert got == sent
 
 
@@ -158,7 +168,7 @@ def test_a_payload_may_fill_the_payload_ring(open_rings, make_loop):
     for fill in (b"a", b"b"):
         loop.io(0x10, 1, fill * PAGE, write=True)
         assert [row["payload"] for row in drain(rings)] == [fill * PAGE]
-        rings.commit()
+        rings.source.commit()
 
 
 def test_a_drain_stops_when_its_payload_is_full(open_rings, make_loop):
@@ -200,7 +210,7 @@ def test_the_first_record_after_a_drop_says_so(open_rings):
     rings = open_rings(full="drop")
     record(rings.ring(0), SLOTS + 10)
     drain(rings)
-    rings.commit()
+    rings.source.commit()
     record(rings.ring(0), 2)
     assert [row["flags"] for row in drain(rings)] == [FLAGS["GAP"], 0]
 
@@ -209,7 +219,7 @@ def test_numbers_have_no_holes_where_exits_were_dropped(open_rings):
     rings = open_rings(full="drop")
     record(rings.ring(0), SLOTS + 10)
     drain(rings)
-    rings.commit()
+    rings.source.commit()
     record(rings.ring(0), 1)
     assert [row["seq"] for row in drain(rings)] == [SLOTS]
 
@@ -238,7 +248,7 @@ def test_a_full_ring_stops_its_producer(waiting):
 def test_the_producer_goes_on_when_there_is_room(waiting):
     rings, producer = waiting
     rows = drain(rings)
-    rings.commit()
+    rings.source.commit()
     producer.join(20)
     assert data(rows + drain(rings)) == list(range(SLOTS + 10))
 
@@ -253,7 +263,7 @@ def test_draining_alone_makes_no_room(waiting):
 def test_nothing_is_dropped_by_waiting(waiting):
     rings, producer = waiting
     drain(rings)
-    rings.commit()
+    rings.source.commit()
     producer.join(20)
     assert rings.counters("dropped") == [0]
 
@@ -268,7 +278,7 @@ def test_a_producer_does_not_wait_for_a_recorder_that_failed(waiting):
 def test_a_waiting_producer_wakes_the_consumer(waiting):
     rings, _ = waiting
     begin = time.monotonic()
-    rings.wait(20)
+    rings.source.wait(20)
     assert time.monotonic() - begin < 10
 
 
@@ -276,7 +286,7 @@ def test_a_quarter_of_the_ring_wakes_the_consumer(open_rings):
     rings = open_rings()
     record(rings.ring(0), SLOTS // 4)
     begin = time.monotonic()
-    rings.wait(20)
+    rings.source.wait(20)
     assert time.monotonic() - begin < 10
 
 
@@ -284,15 +294,15 @@ def test_a_few_records_do_not_wake_the_consumer(open_rings):
     rings = open_rings()
     record(rings.ring(0), SLOTS // 4 - 1)
     begin = time.monotonic()
-    rings.wait(0.05)
+    rings.source.wait(0.05)
     assert time.monotonic() - begin >= 0.05
 
 
 def test_wake(open_rings):
     rings = open_rings()
-    rings.wake()
+    rings.source.wake()
     begin = time.monotonic()
-    rings.wait(20)
+    rings.source.wait(20)
     assert time.monotonic() - begin < 10
 
 
@@ -307,16 +317,15 @@ def test_rows_of_several_rings_come_in_the_order_of_t_exit(open_rings):
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 20)), max_size=12))
-def test_any_order_of_writing_is_merged(pieces):
-    rings = Rings(3, 256, "wait", None)
-    for ring in rings._rings:
-        ring.policy = lib.RING_WAIT  # memory of their own, but not overwritten
-    rings.start(1_000_000)
-    for vcpu, count in pieces:
-        record(rings.ring(vcpu), min(count, FLIGHT_SLOTS - rings.counters("head")[vcpu]))
+def test_any_order_of_writing_is_merged(tmp_path_factory, pieces):
+    rings = Both(3, 256, "wait", tmp_path_factory.mktemp("merged") / "test.ring")
+    for ring, count in pieces:
+        record(rings.ring(ring), count)
     times = [row["t_exit"] for row in drain(rings)]
     heads = rings.counters("head")
+    rings.source.close()
     rings.close()
+    rings.path.unlink()
     assert (times, len(times)) == (sorted(times), sum(heads))
 
 

@@ -16,6 +16,7 @@ from runner.native._native import ffi, lib
 from runner.recording.tracepoints import formats, perf
 from runner.recording.tracepoints.perf import Tracepoints
 from runner.session.session import run
+from tests.fakes.processes import eventually
 from tracer.read.tablefile import TableFile
 from vmspec.trace.tracepoints import EVENTS, TRACEPOINTS
 
@@ -107,7 +108,8 @@ class TestGiven:
         process.communicate()
         assert (during, enabled()) == (set(), set())
         table = TableFile(stream, TRACEPOINTS)
-        recovered = tracer.load(tracer.recover(tmp_path / "guest.arrow").path).tracepoints
+        eventually((tmp_path / "guest.arrow").exists, "no trace")
+        recovered = tracer.load(tmp_path / "guest.arrow").tracepoints
         assert (table.complete, table.table.num_rows > 0) == (False, True)
         assert (recovered.complete, recovered.table.equals(table.table)) == (False, True)
 

@@ -1,0 +1,64 @@
+"""What a trace says of where it was recorded and on what, made in the recorder of what the VMM says of its run."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vmspec.image.digest import digest
+from vmspec.image.source import Version
+from vmspec.show.dump import toml
+
+
+def metadata(about: dict[str, Any]) -> dict[str, str]:
+    """The trace's schema metadata, but for the images' hashes; see docs/trace-format.md. ``about`` is what
+    :func:`runner.session.facts.about` gives."""
+    return {
+        "vmrun.spec": toml(about["spec"]),
+        "vmrun.host": json.dumps(host(about)),
+        "vmrun.overrides": json.dumps(about["overrides"]),
+        "vmrun.started": datetime.fromtimestamp(about["started"], UTC).isoformat(timespec="milliseconds"),
+        "vmrun.version": about["version"],
+    }
+
+
+def images(about: dict[str, Any], descriptors: Sequence[int]) -> dict[str, dict[str, str]]:
+    """Path and SHA-256 of each file that the run read; ``descriptors`` are of those that are to be hashed."""
+    found = {name: {"path": path, "sha256": sha256} for name, (path, sha256) in about["modules"].items()}
+    for (name, (path, version)), descriptor in zip(about["files"].items(), descriptors, strict=True):
+        found[name] = {"path": path, "sha256": digest(descriptor, Version(*version))}
+    if (code := about["code"]) is not None:
+        found["code"] = {"path": "", "sha256": hashlib.sha256(code).hexdigest()}
+    return found
+
+
+def host(about: dict[str, Any]) -> dict[str, object]:
+    """The host: kernel, processor, KVM's backend and capabilities, a hash of the CPUID it can give."""
+    return {
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "processor": processor(),
+        "kvm": backends(),
+        "capabilities": about["capabilities"],
+        "cpuid_sha256": hashlib.sha256(about["cpuid"].encode()).hexdigest(),
+    }
+
+
+def processor() -> str:
+    """The processor's own name."""
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # a host without /proc: the trace says nothing of its processor
+    return ""
+
+
+def backends() -> list[str]:
+    """The loaded KVM modules, such as kvm_amd; a KVM that is built in names none."""
+    return sorted(path.name for path in Path("/sys/module").glob("kvm*"))

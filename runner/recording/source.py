@@ -1,0 +1,69 @@
+"""The recorder's side of the rings."""
+
+import mmap
+import os
+import struct
+from pathlib import Path
+
+from runner.recording.columns import Buffers, Columns
+from runner.recording.rings import FIELDS, RingView, lib
+from vmspec.trace.files import RingLostError
+from vmspec.trace.record import EXITS, PAGE
+
+
+class RingSource(RingView):
+    """The rings in a file of :class:`runner.recording.rings.Rings`, by its descriptors, once time 0 is set.
+
+    The descriptors stay the caller's to close; ``path`` is the file's name. Raises RingLostError.
+    """
+
+    def __init__(self, file: int, event: int, path: Path) -> None:
+        self._path = path
+        # Read, not mapped: there may be less of it than was made, which is known only once it is mapped and guarded.
+        raw = os.pread(file, 8 * len(FIELDS), 0)
+        header = dict(zip(FIELDS, struct.unpack(f"<{len(FIELDS)}Q", raw.ljust(8 * len(FIELDS), b"\0")), strict=True))
+        try:
+            size = header["first_ring"] + header["rings"] * header["ring_size"]
+            mapping = mmap.mmap(file, size or 1, mmap.MAP_SHARED)
+        except ValueError:
+            raise self._cut_short() from None
+        super().__init__(mapping, header, lib.RING_WAIT, event, guarded=True)
+        self._ended = False
+        self._columns = Columns(EXITS.name)
+
+    def _cut_short(self) -> RingLostError:
+        return RingLostError(f"{self._path} was cut short while the guest ran, and what was in it is lost")
+
+    def description(self) -> bytes:
+        """What the file says of the trace: JSON, of which the names of the devices are there from the start."""
+        return self._mapping[PAGE : PAGE + self._header["metadata_size"]]
+
+    def ended(self) -> None:
+        """No vCPU runs any more, or one never comes back: drain all that was published, whatever is still open."""
+        self._ended = True
+
+    def wait(self, seconds: float) -> None:
+        """Return when a ring is a quarter full, when woken, or after ``seconds``."""
+        lib.rings_wait(self._event, int(seconds * 1000))
+
+    def wake(self) -> None:
+        """Let :meth:`wait` return now."""
+        os.eventfd_write(self._event, 1)
+
+    def drain(self, buffers: Buffers) -> int:
+        """Fill the buffers with the next records of all rings in the order of t_exit; returns the rows.
+
+        Raises RingLostError.
+        """
+        start, khz = self._header["tsc_start"], self._header["tsc_khz"]
+        seen = int(lib.tsc_now())
+        self._set("tsc_seen", seen)
+        with self._columns.of(buffers) as columns:
+            rows = lib.rings_drain(self._rings, self.vcpus, start, khz, (1 << 64) - 1 if self._ended else seen, columns)
+        if self.lost:
+            raise self._cut_short()
+        return int(rows)
+
+    def commit(self) -> None:
+        """What was drained is in the trace: free its room."""
+        lib.rings_commit(self._rings, self.vcpus)

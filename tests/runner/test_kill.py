@@ -1,0 +1,152 @@
+"""SIGKILL at a random moment, of vmrun, of its recorder, of both: every exit that was published can be had, and nothing
+is left behind."""
+
+import mmap
+import os
+import random
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tracer
+from tests.fakes.processes import LATEST, children, eventually, gone
+from tracer.cli import main as vmtrace
+from vmspec.trace.record import HEADER, RING
+
+pytestmark = pytest.mark.kvm
+
+ROOT = Path(__file__).parents[2]
+# Says that it runs; then out 0x81, bl; inc bx; for ever.
+COUNTING = "b0 41 e6 e9 88 d8 e6 81 43 eb f9"
+DEBUG = {"kind": "debug-port"}
+KILLS = [2, pytest.param(67, marks=pytest.mark.soak)]
+
+
+class Ring:
+    """What the vCPU has published, seen in the memory that it is published in."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self.memory = mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)
+
+    def head(self) -> int:
+        names = [field.name for field in HEADER]
+        first = struct.unpack_from("<Q", self.memory, 8 * names.index("first_ring"))[0]
+        return struct.unpack_from("<Q", self.memory, first + 8 * [field.name for field in RING].index("head"))[0]
+
+
+@pytest.fixture
+def running(write_spec, tmp_path):
+    """Starts a vmrun whose guest counts; (process, its ring)."""
+    spec = write_spec(COUNTING, devices=[DEBUG], trace={"ring": 1024})
+    started = []
+
+    def start() -> tuple[subprocess.Popen[bytes], Ring]:
+        command = [sys.executable, "-m", "runner.cli", str(spec)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        started.append(process)
+        assert os.read(process.stdout.fileno(), 1) == b"A"
+        return process, Ring(tmp_path / "guest.ring")
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def recorder_of(process: subprocess.Popen[bytes]) -> int:
+    eventually(lambda: children(process.pid), "there is no recorder")
+    [recorder] = children(process.pid)
+    return recorder
+
+
+def check(path: Path, head: int) -> tracer.Trace:
+    """Every record is there, in order, and is what the guest did."""
+    trace = tracer.load(path)
+    rows = trace.table.select(["seq", "data"]).to_pydict()
+    assert rows["seq"] == list(range(head))
+    assert rows["data"][1:] == [number & 0xFF for number in range(head - 1)]
+    return trace
+
+
+def files(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_a_killed_vmrun_leaves_a_closed_trace(running, tmp_path, kills):
+    for _ in range(kills):
+        process, ring = running()
+        recorder = recorder_of(process)
+        time.sleep(random.random() * 0.6)
+        process.kill()
+        process.wait()
+        eventually(lambda: files(tmp_path) == {"guest.toml", "guest.arrow"}, f"{files(tmp_path)}")
+        eventually(lambda recorder=recorder: gone(recorder), "the recorder is still there")
+        trace = check(tmp_path / "guest.arrow", ring.head())
+        assert (trace.complete, trace.summary["result"]) == (True, {"kind": "killed", "status": None})
+        (tmp_path / "guest.arrow").unlink()
+
+
+def test_what_a_killed_run_left_says_so(running, tmp_path, capsys):
+    process, _ = running()
+    recorder_of(process)
+    process.kill()
+    eventually((tmp_path / "guest.arrow").exists, "no trace")
+    assert vmtrace(["info", str(tmp_path / "guest.arrow")]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^complete +yes: vmrun was killed; its recorder has closed it", text, re.MULTILINE)
+    assert re.search(r"^end +killed$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_a_killed_recorder_ends_the_run(running, tmp_path, kills):
+    for number in range(kills):
+        process, ring = running()
+        recorder = recorder_of(process)
+        time.sleep(random.random() * 0.6)
+        os.kill(recorder, signal.SIGKILL)
+        error = process.communicate(timeout=LATEST)[1].decode()
+        assert (process.returncode, "the recorder was killed by SIGKILL" in error) == (6, True), error
+        assert gone(recorder)
+        recovered = tmp_path / f"{number}.arrow"
+        tracer.recover(tmp_path / "guest.arrow", recovered)
+        check(recovered, ring.head())
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_both_killed_can_be_recovered(running, tmp_path, kills):
+    for number in range(kills):
+        process, ring = running()
+        recorder = recorder_of(process)
+        time.sleep(random.random() * 0.6)
+        process.send_signal(signal.SIGSTOP)  # so that neither hears of the other's end
+        os.kill(recorder, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        recovered = tmp_path / f"{number}.arrow"
+        result = tracer.recover(tmp_path / "guest.arrow", recovered)
+        assert result.problems == ()
+        assert not check(recovered, ring.head()).complete
+
+
+def test_a_recorder_that_is_killed_between_two_runs_is_replaced(write_spec):
+    script = (
+        "import os, signal, sys\nfrom runner import run\nfrom runner.recording import process\n"
+        "run(sys.argv[1])\nfirst = process._process.pid\nos.kill(first, signal.SIGKILL)\n"
+        "os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)\n"
+        "print(run(sys.argv[1]).kind, process._process.pid != first, os.path.exists(f'/proc/{first}'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, write_spec("f4")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("halt True False\n", "")
