@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from attrs import evolve
 from vmspec.host.pathtext import to_text
 from vmspec.schema import overrides as override
 from vmspec.schema import toml
+from vmspec.schema.expressions import texts
 from vmspec.schema.keypath import KeyPath, join, split
 from vmspec.schema.problems import Problem, SpecError, SpecWarning
 from vmspec.schema.tables import Table
@@ -54,15 +55,6 @@ def _contents(path: Path) -> bytes:
     return bytes(data)
 
 
-def texts(overrides: Sequence[str] | str) -> tuple[str, ...]:
-    """Overrides as a tuple; one may stand by itself. Raises TypeError for what holds no texts."""
-    if isinstance(overrides, str):
-        return (overrides,)
-    if isinstance(overrides, Mapping) or not all(isinstance(expression, str) for expression in overrides):
-        raise TypeError(f'overrides are texts such as "vm.memory=1GiB", not {overrides!r}')
-    return tuple(overrides)
-
-
 class Document:
     """A TOML document that parses. ``spec()`` and ``plan()`` raise SpecError with every problem located.
 
@@ -80,6 +72,7 @@ class Document:
         self.data = self._parse()
         self._sources: dict[KeyPath, str] = {}  # what an override has set, and which
         self._problems: list[Problem] = []
+        self.warned = False  # spec() has said something to who reads the spec
         for expression in self.overrides:
             self._override(expression, f"--set {expression[:SHOWN]}")
 
@@ -122,6 +115,7 @@ class Document:
             here.at(*path).wrong(message)
         if here.problems:
             raise SpecError(self._located(here.problems))
+        self.warned = bool(here.warnings)
         for warning in self._located(here.warnings):
             warnings.warn(str(warning), SpecWarning, stacklevel=2)
         return spec

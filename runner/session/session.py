@@ -19,11 +19,11 @@ from runner.machine.loading import Loader
 from runner.machine.result import Ending, Result, status, unmet
 from runner.session.console import Console, ConsoleClosed, Output, Watch
 from tracer.format.errors import TraceError
-from vmspec.document import Document
+from vmspec import kept
 from vmspec.host.threads import ThreadError
 from vmspec.plan.plan import Plan
-from vmspec.planner import plan as make_plan
-from vmspec.spec.models import Spec
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.spec import fileuse
 from vmspec.trace.ends import CRASHES, ENDS
 from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
@@ -31,6 +31,7 @@ from vmspec.trace.record import REASONS
 if TYPE_CHECKING:
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
+    from vmspec.spec.models import Spec
 SWITCH_INTERVAL = 0.0002  # seconds a Python thread keeps the interpreter while another waits for it
 
 # Runs whose threads never came back: they still use all of it, so it is kept for ever rather than pulled away.
@@ -38,7 +39,7 @@ STUCK: list[tuple["Session", ExitStack]] = []
 
 
 def run(
-    spec: Spec | Path | str,
+    spec: "Spec | Plan | Path | str",
     *,
     overrides: Sequence[str] | str = (),
     record: bool = True,
@@ -47,7 +48,8 @@ def run(
     notice: Callable[[str], None] = lambda text: None,
     stop: threading.Event | None = None,
 ) -> Result:
-    """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``, one or several) to the guest's end.
+    """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``, one or several; or a plan, from
+    wherever it came) to the guest's end.
 
     ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets
     no input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
@@ -61,15 +63,25 @@ def run(
     run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
     begun); whatever happens once the guest runs is in the result.
     """
-    if isinstance(spec, Spec):
-        if overrides:
-            raise TypeError("overrides are for a spec's file: give its path, or change the Spec with attrs.evolve()")
-        plan = make_plan(spec)
-    else:
-        plan = Document.open(Path(spec), overrides).plan()
+    plan, keep = _plan(spec, overrides)
     if not record:
         plan = plan.unrecorded()
-    return Session(plan, input, output, notice, stop or threading.Event()).run()
+    return Session(plan, input, output, notice, stop or threading.Event(), keep).run()
+
+
+def _plan(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str) -> tuple[Plan, Callable[[], None]]:
+    """The plan, and what keeps it for the next run."""
+    if isinstance(spec, str | os.PathLike):
+        return kept.plan(Path(spec), overrides)
+    if overrides:
+        raise TypeError("overrides are for a spec's file: give its path, or change the Spec with attrs.evolve()")
+    if isinstance(spec, Plan):
+        for where, message in fileuse.conflicts(fileuse.uses(spec.names)):
+            raise SpecError((Problem(where, message),))
+        return spec, lambda: None
+    from vmspec.planner import plan
+
+    return plan(spec), lambda: None
 
 
 class Session:
@@ -82,8 +94,10 @@ class Session:
         output: int | None,
         notice: Callable[[str], None],
         stop: threading.Event,
+        keep: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan = plan
+        self._keep = keep
         self.stop = stop
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
@@ -212,6 +226,7 @@ class Session:
         self.recording.start()  # from here on what is recorded outlives a kill
         for reader in self.inputs:
             reader.start()
+        self._keep()
 
     def _command(self, command: str) -> None:
         match command:

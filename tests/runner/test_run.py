@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -226,3 +228,33 @@ def test_overrides_that_are_no_texts(write_spec, overrides):
 def test_overrides_do_not_go_with_a_spec_that_is_read(write_spec):
     with pytest.raises(TypeError, match="overrides are for a spec's file"):
         run(vmspec.load(write_spec(HLT)), overrides=["vm.memory=2MiB"])
+
+
+def test_a_plan_runs_as_its_spec_does(write_spec, tmp_path):
+    from vmspec.plan import serial
+
+    path = write_spec(f"b0 41 e6 e9 {HLT}", devices=[DEBUG])
+    planned = serial.loads(serial.dumps(vmspec.Document.open(path).plan()))
+    assert run(planned, record=False).console == run(path, record=False).console == b"A"
+    with pytest.raises(TypeError, match="overrides are for a spec's file"):
+        run(planned, overrides="vm.vcpus=2")
+
+
+def test_a_plan_whose_files_have_two_uses_now_is_not_run(write_spec, tmp_path):
+    path = write_spec(HLT, devices=[{**DEBUG, "output": "out"}])
+    planned = vmspec.Document.open(path).plan()
+    (tmp_path / "out").symlink_to(path)
+    with pytest.raises(vmspec.SpecError, match="out is this spec too, and would be written"):
+        run(planned, record=False)
+
+
+def test_an_unchanged_spec_starts_without_the_models(write_spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = write_spec(f"b0 41 e6 e9 {HLT}", devices=[DEBUG])
+    code = (
+        "import sys; from runner.entry import main; sys.argv[1:] = [sys.argv[1], '--no-trace']; status = main();"
+        "sys.exit(status or any(name in sys.modules for name in ('attr', 'tomllib', 'vmspec.document')))"
+    )
+    for expected in (1, 0):
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, check=False)
+        assert (done.returncode, done.stdout) == (expected, b"A"), done.stderr

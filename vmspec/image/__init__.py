@@ -1,31 +1,29 @@
-"""What a kernel file is, told by its content.
+"""Image files: what they are, their parts, their symbols.
 
-The classes here are made anew at every start of the program: named tuples take a fifth of attrs classes' time.
+The classes here are made anew at every start of the program: named tuples take a fifth of attrs classes' time. Names
+are imported when they are first used: a plan that is kept needs few of them.
 """
 
-from vmspec.image import bzimage, elf, foreign, multiboot
-from vmspec.image.bzimage import BzImage
-from vmspec.image.elf import Elf
-from vmspec.image.source import ImageError, Source, opened
+from typing import TYPE_CHECKING
+
+from vmspec.host.exports import exports
+
+if TYPE_CHECKING:
+    from vmspec.image.bzimage import BzImage
+    from vmspec.image.elf import Elf
+    from vmspec.image.kernel import identify
+    from vmspec.image.source import ImageError, Source, opened
 
 __all__ = ["BzImage", "Elf", "ImageError", "Source", "identify", "opened"]
 
-
-def identify(source: Source, flat: bool = False) -> BzImage | Elf | None:
-    """The kernel in a file, or None where no known format begins there: a flat image.
-
-    Raises :class:`ImageError` for a damaged kernel and for a format that is known and not supported; the latter is
-    not looked for where the spec says that the image is ``flat``: machine code may begin with any bytes.
-    """
-    # Order matters: an EFI-capable bzImage also begins as a PE file does.
-    if elf.recognise(source):
-        header = multiboot.find(source.start(multiboot.ROOM2))
-        # Its loader enters 32-bit code; a 64-bit file may name that apart from the entry that is ours.
-        if header is not None and not (header.entry and elf.is_64bit(source)):
-            raise ImageError(f"is {foreign.multiboot_image(header)}")
-        return elf.read(source)
-    if bzimage.recognise(source):
-        return bzimage.read(source)
-    if not flat and (what := foreign.kernel(source)) is not None:
-        raise ImageError(f"is {what}")
-    return None
+__getattr__, __dir__ = exports(
+    __name__,
+    {
+        "BzImage": "vmspec.image.bzimage",
+        "Elf": "vmspec.image.elf",
+        "ImageError": "vmspec.image.source",
+        "Source": "vmspec.image.source",
+        "identify": "vmspec.image.kernel",
+        "opened": "vmspec.image.source",
+    },
+)

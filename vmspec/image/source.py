@@ -28,9 +28,9 @@ class Version(NamedTuple):
     links: int
 
 
-def version(descriptor: int) -> Version:
-    """The version of an open file."""
-    status = os.fstat(descriptor)
+def version(file: int | Path) -> Version:
+    """The version of a file, open or by its path. Raises OSError."""
+    status = os.stat(file)  # noqa: PTH116 - of a descriptor too
     return Version(
         status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink
     )

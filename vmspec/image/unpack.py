@@ -16,6 +16,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmspec.host import cache
 from vmspec.host.printable import PrintableError
 from vmspec.image import compression
 from vmspec.image.bzimage import BzImage
@@ -25,7 +26,6 @@ from vmspec.image.source import ImageError, Source
 # Linux's link address space for a kernel (KERNEL_IMAGE_SIZE with KASLR); no real payload unpacks to more.
 UNPACKED_MAX = 1 << 30
 HOLE = 1 << 16  # zeros are left out in blocks of this many bytes
-SETTLED_NS = 2_000_000_000  # a file changed more recently than this may change again within one clock tick
 
 
 class CannotUnpackError(PrintableError):
@@ -58,11 +58,8 @@ def unpacked(source: Source, image: BzImage) -> Path:
 
 def _directories() -> Iterator[Path]:
     """Where the cache may be, in order of preference; each exists and is the user's own."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(home):  # noqa: PTH117 - the XDG Base Directory Specification has relative paths ignored
-        home = os.path.expanduser("~/.cache")  # noqa: PTH111 - which, unlike Path's, needs no home
-    if os.path.isabs(home):  # noqa: PTH117
-        yield Path(home) / "vmrun" / "kernels"
+    if (home := cache.home()) is not None:
+        yield home / "kernels"
     import tempfile  # only where the cache is unusable
 
     yield Path(tempfile.gettempdir()) / f"vmrun-{os.getuid()}" / "kernels"
@@ -70,11 +67,7 @@ def _directories() -> Iterator[Path]:
 
 def _cached(directory: Path, source: Source, image: BzImage, size: int) -> Path:
     """The entry for a payload in one cache directory, made where it is missing. OSError: not in this directory."""
-    for place in (directory.parent, directory):  # one after the other: parents are made by the umask, not by mode
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = place.lstat()
-        if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.getuid() or owner.st_mode & 0o022:
-            raise PermissionError(f"{place} can be written by others")
+    cache.make(directory)
     index = directory / "by-file" / _identity(source)
     digest = _indexed(index)
     if digest is None:
@@ -102,7 +95,7 @@ def _indexed(index: Path) -> str | None:
 def _remember(index: Path, digest: str, source: Source) -> None:
     import time
 
-    if time.time_ns() - source.version.changed < SETTLED_NS:
+    if time.time_ns() - source.version.changed < cache.SETTLED_NS:
         return
     index.parent.mkdir(mode=0o700, exist_ok=True)
     index.write_text(digest)  # a torn write is no valid hash

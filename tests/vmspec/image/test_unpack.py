@@ -80,14 +80,14 @@ def test_second_time_comes_from_the_cache(cache: Path, tmp_path: Path, monkeypat
 
 def test_settled_file_is_not_hashed_again(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bz = kernel(tmp_path / "bz", images.gzipped(DATA))
-    monkeypatch.setattr(unpack, "SETTLED_NS", 0)
+    monkeypatch.setattr("vmspec.host.cache.SETTLED_NS", 0)
     first = unpacked(*bz)
     monkeypatch.setattr(unpack, "_hash", None)
     assert unpacked(*bz) == first
 
 
 def test_changed_file_is_another_entry(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "SETTLED_NS", 0)
+    monkeypatch.setattr("vmspec.host.cache.SETTLED_NS", 0)
     first = unpacked(*kernel(tmp_path / "bz", images.gzipped(DATA)))
     time.sleep(0.02)  # a tick of the file system's clock
     second = unpacked(*kernel(tmp_path / "bz", images.gzipped(b"E" + DATA[1:])))
