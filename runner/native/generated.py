@@ -95,9 +95,7 @@ def _of_record(column: Column) -> str:
         return "ring"
     if column.name in record.TIMES:
         return f"nanoseconds(record->{record.TIMES[column.name]}, tsc_start, tsc_khz)"
-    field = f"record->{column.name}"
-    # An index into names that a key lists: the codes of these come after those of the fixed names.
-    return f"{field} + {len(column.names.fixed)}" if column.names is not None and column.names.key else field
+    return f"record->{column.name}" + (f" + {column.fixed_codes}" if column.fixed_codes else "")
 
 
 def _slot(name: str) -> str:

@@ -8,7 +8,22 @@ import struct
 import threading
 from pathlib import Path
 
-from vmspec.trace.record import DIRECTIONS, FLAGS, HEADER, PAGE, REASONS, RECORD, RING, RING_MAGIC, RING_VERSION
+from tracer.format.schema import STORED
+from vmspec.trace.record import (
+    COLUMNS,
+    DIRECTIONS,
+    FLAGS,
+    HEADER,
+    NUMBER,
+    PAGE,
+    REASONS,
+    RECORD,
+    RING,
+    RING_MAGIC,
+    RING_NUMBER,
+    RING_VERSION,
+    TIMES,
+)
 
 CODES = {"int16_t": "h", "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint64_t": "Q"}
 LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in RECORD))
@@ -68,22 +83,15 @@ def numbered(vcpu, number):
 def row(vcpu, seq, record):
     """The row of the trace that a record becomes."""
     fields, payload = record
-    return {
-        "seq": seq,
-        "vcpu": vcpu,
-        "t_exit": (fields["tsc_exit"] - TSC_START) * 1_000_000 // TSC_KHZ,
-        "t_entry": (fields["tsc_entry"] - TSC_START) * 1_000_000 // TSC_KHZ,
-        "reason": REASONS[fields["reason"]],
-        "rip": fields.get("rip", 0),
-        "addr": fields["addr"],
-        "size": fields["size"],
-        "count": fields["count"],
-        "direction": DIRECTIONS[fields["direction"]],
-        "data": fields["data"],
-        "payload": payload,
-        "device": (["-", *DEVICES])[fields["device"] + 1],
-        "flags": fields["flags"],
-    }
+    found = {NUMBER: seq, RING_NUMBER: vcpu, "payload": payload}
+    found |= {name: (fields[field] - TSC_START) * 1_000_000 // TSC_KHZ for name, field in TIMES.items()}
+    return {column.name: found.get(column.name, _told(column, fields.get(column.name, 0))) for column in COLUMNS}
+
+
+def _told(column, value):
+    if column.names is None:
+        return value
+    return (*column.names.fixed, *(DEVICES if column.names.key else ()))[value + column.fixed_codes]
 
 
 def in_time(rows):
@@ -181,12 +189,13 @@ class Rings:
                 at = base + (values["payload"] + index) % self.payload_size
                 buffers.payload[used + index] = self.memory[at]
             used += values["length"]
-            start, khz = TSC_START, TSC_KHZ
-            values |= {"seq": number, "vcpu": vcpu, "device": values["device"] + 1}
-            values["t_exit"] = (values["tsc_exit"] - start) * 1_000_000 // khz
-            values["t_entry"] = (values["tsc_entry"] - start) * 1_000_000 // khz
-            for name, code in COLUMN_CODES.items():
-                struct.pack_into("<" + code, put[name], rows * struct.calcsize(code), values[name])
+            values |= {NUMBER: number, RING_NUMBER: vcpu}
+            values |= {name: (values[field] - TSC_START) * 1_000_000 // TSC_KHZ for name, field in TIMES.items()}
+            for column in COLUMNS:
+                if column.type != "binary":
+                    code, width = STORED[column.type]
+                    value = values[column.name] + column.fixed_codes
+                    struct.pack_into("<" + code, put[column.name], rows * width, value)
             rows += 1
             struct.pack_into("<i", put["payload"], rows * 4, used)
             self.cursor[vcpu] = number + 1
@@ -197,23 +206,6 @@ class Rings:
     def commit(self):
         for vcpu in range(self.vcpus):
             self.set(vcpu, tail=self.cursor[vcpu], payload_tail=self.payload_cursor[vcpu])
-
-
-COLUMN_CODES = {
-    "seq": "Q",
-    "vcpu": "H",
-    "t_exit": "q",
-    "t_entry": "q",
-    "reason": "b",
-    "rip": "Q",
-    "addr": "Q",
-    "size": "B",
-    "count": "I",
-    "direction": "b",
-    "data": "Q",
-    "device": "h",
-    "flags": "H",
-}
 
 
 def record_all(path, records, *, summary=None, merge=True, metadata=None):

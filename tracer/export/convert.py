@@ -14,7 +14,7 @@ from tracer.export import parquet
 from tracer.format.errors import TraceError
 from tracer.format.paths import keep, open_regular
 from tracer.format.rowfile import PARQUET_MAGIC, checked
-from tracer.format.schema import KEY_SUMMARY, schema_names, schema_of
+from tracer.format.schema import KEY_SUMMARY, schema_names, schema_of, zeros
 from tracer.format.sealing import SealedWriter
 from tracer.format.sink import sink
 from tracer.read.metadata import read_metadata, read_summary
@@ -75,7 +75,8 @@ def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[st
     metadata = read_metadata(source, found)
     closing = metadata.pop(KEY_SUMMARY, None)
     schema = schema_of(EXITS, metadata)
-    if found.names != schema.names:
+    later = {column.name for column in EXITS.columns if column.later}
+    if set(schema.names) - later - set(found.names):
         raise TraceError(f"{source} does not have the columns of a trace of format {EXITS.format}")
     summary = None if closing is None else read_summary(source, closing.encode())
     return schema, partial(_parquet_batches, source, schema), summary
@@ -92,6 +93,9 @@ def _parquet_batches(source: Path, schema: Any) -> Iterator[Any]:
             for batch in file.iter_batches(16384):
                 arrays = []
                 for field in schema:
+                    if field.name not in batch.schema.names:
+                        arrays.append(zeros(field, batch.num_rows, names.get(field.name)))
+                        continue
                     array = batch[field.name]
                     if field.name in names:
                         array = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()

@@ -13,7 +13,7 @@ KVM_RUN, UNFINISHED = "KVM_RUN", "an exit that was not answered"
 
 
 class Exit(NamedTuple):
-    """A row; the fields are the trace's columns, in their order (``items`` is ``count``, which tuples have)."""
+    """A row; the fields are columns of the trace, in its order (``items`` is ``count``, which tuples have)."""
 
     seq: int
     vcpu: int
@@ -42,7 +42,7 @@ class Stay(NamedTuple):
 
 def exits(trace: Trace) -> Iterator[Exit]:
     """All rows, in the trace's order."""
-    for batch in trace.batches():
+    for batch in trace.batches(["count" if name == "items" else name for name in Exit._fields]):
         yield from map(Exit._make, tuples(batch))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tracer.format.closing import TIME_END
 from tracer.format.errors import TraceError, TraceWarning
+from tracer.format.fitting import Fitting
 from tracer.format.messages import (
     CONTINUATION,
     FOOTER_MAX,
@@ -59,7 +60,8 @@ class RowFile:
             self._identity = status.st_dev, status.st_ino
             self._is_file = _is_file(path, os.pread(descriptor, 8, 0))
             self._index = _Index(path, descriptor, self._is_file, status.st_size)
-            self.schema = self._accepted(self._index.schema)
+            self._fitting = self._accepted(self._index.schema)
+            self.schema = self._fitting.schema
             self._index.complete()
             if self._index.custom is not None:
                 self.closing = self._index.custom.get(KEY_SUMMARY.encode())
@@ -75,8 +77,8 @@ class RowFile:
                 stacklevel=3,
             )
 
-    def _accepted(self, schema: Any) -> Any:
-        """The schema of the rows, where the file's is that; raises TraceError where it is not."""
+    def _accepted(self, schema: Any) -> Fitting:
+        """How the file's columns become those of the rows; raises TraceError where they cannot."""
         raise NotImplementedError
 
     @property
@@ -100,7 +102,7 @@ class RowFile:
         """
         import pyarrow as pa
 
-        wanted = [self.schema.get_field_index(name) for name in columns] if columns is not None else None
+        wanted = self._fitting.fields(columns)
         # Where several threads read, each has its core: Arrow's own would only be in the way.
         options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=which == ALL)
         with self._open() as descriptor:
@@ -111,7 +113,7 @@ class RowFile:
             try:
                 with pa.ipc.open_stream(feed, options=options) as reader:
                     for batch in reader:
-                        yield checked(batch, self.time)
+                        yield self._fitting.fitted(checked(batch, self.time), columns)
             except damage() as error:
                 raise TraceError(f"{self.path} is damaged: {error}") from error
 

@@ -69,6 +69,20 @@ def schema_names(schema: Any) -> dict[str, Any]:
     return names_of(table_of(schema), {key.decode(): value.decode() for key, value in schema.metadata.items()})
 
 
+def zeros(field: Any, rows: int, names: Any = None) -> Any:
+    """A column of zeros, of the first of ``names``, or of no bytes."""
+    import pyarrow as pa
+
+    def empty(bits: int) -> Any:
+        return pa.py_buffer(bytes(bits // 8 * rows))
+
+    if names is not None:
+        return pa.DictionaryArray.from_buffers(field.type, rows, [None, empty(field.type.index_type.bit_width)], names)
+    if pa.types.is_binary(field.type):
+        return pa.Array.from_buffers(field.type, rows, [None, pa.py_buffer(bytes(4 * (rows + 1))), pa.py_buffer(b"")])
+    return pa.Array.from_buffers(field.type, rows, [None, empty(field.type.bit_width)])
+
+
 def trace_schema(metadata: Mapping[str, str], devices: Sequence[str]) -> Any:
     """The schema of the exits, whose metadata names the devices."""
     return schema_of(EXITS, {**metadata, KEY_DEVICES: json.dumps(list(devices))})

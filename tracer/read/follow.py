@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tracer.format.errors import TraceError
+from tracer.format.fitting import Fitting
 from tracer.format.messages import NAMES_BYTES_MAX, CutError, DamageError, Seals, check_declared, next_message
 from tracer.format.paths import lock, open_regular
 from tracer.format.rowfile import checked, damage
-from tracer.format.schema import KEY_SUMMARY, schema_of
+from tracer.format.schema import KEY_SUMMARY
 from tracer.read.metadata import read_devices, read_metadata, read_summary
 from tracer.read.reader import Trace, load
+from tracer.read.tablefile import fitted
 from vmspec.trace.files import ring_path, stream_path, trace_path
 from vmspec.trace.record import EXITS
 
@@ -57,6 +59,7 @@ class Follower:
         self.metadata: dict[str, str] = {}
         self.devices: tuple[str, ...] = ()
         self.schema: Any = None
+        self._fitting: Fitting | None = None
         self._descriptor = descriptor
         self._finished = finished.batches() if finished is not None else None
         self._offset = 0  # of the first message that was not read yet
@@ -170,7 +173,8 @@ class Follower:
         try:
             with pa.ipc.open_stream(self._head + data) as reader:
                 batch, custom = reader.read_next_batch_with_custom_metadata()
-                batch = checked(batch, EXITS.time)
+                assert self._fitting is not None
+                batch = self._fitting.fitted(checked(batch, EXITS.time), None)
         except damage() as error:
             raise TraceError(f"{self.path} is damaged: {error}") from error
         if custom is not None and KEY_SUMMARY.encode() in custom:
@@ -187,9 +191,8 @@ class Follower:
             raise TraceError(f"{self.path} is damaged: {error}") from error
         self.metadata = read_metadata(self.path, schema)
         self.devices = read_devices(self.path, self.metadata)
-        self.schema = schema_of(EXITS, self.metadata)
-        if not schema.equals(self.schema):
-            raise TraceError(f"{self.path} does not have the columns of a trace")
+        self._fitting = fitted(self.path, EXITS, self.metadata, schema)
+        self.schema = self._fitting.schema
 
     def _look_around(self) -> None:
         """Nothing new for a while: has the run been killed? Then what it had written is there by the next look."""

@@ -97,7 +97,10 @@ class RingFile:
         if header is None or header["magic"] != RING_MAGIC:
             raise TraceError(f"{self.path} is not a ring file of vmrun")
         if header["version"] != RING_VERSION:
-            raise TraceError(f"{self.path}: ring file version {header['version']}, this vmtrace reads {RING_VERSION}")
+            raise TraceError(
+                f"{self.path}: ring file version {header['version']}, this vmtrace reads {RING_VERSION}: "
+                "recover it with the release that recorded it"
+            )
         self.slots = header["slots"]
         self.payload_size = header["payload_size"]
         self.tsc_start = header["tsc_start"]

@@ -6,7 +6,9 @@ from typing import Any
 from tracer.format.closing import TIME_END
 from tracer.read.ringfile import WIDTHS, Ring, RingFile, columns
 from tracer.record.buffers import wrap
-from vmspec.trace.record import DIRECTIONS, FLAGS, RECORD, RECORD_SIZE
+from vmspec.trace import record
+from vmspec.trace.record import COLUMNS, FLAGS, RECORD, RECORD_SIZE, TIMES
+from vmspec.trace.table import Column
 
 NS_LIMIT = TIME_END - 1
 
@@ -50,12 +52,13 @@ def _good(rings: RingFile, values: Mapping[str, Any], names: Mapping[str, Any]) 
 
     latest = pa.scalar(min(rings.tsc_start + NS_LIMIT * rings.tsc_khz // 1_000_000, (1 << 64) - 1), pa.uint64())
     earliest = pa.scalar(max(rings.tsc_start, 1), pa.uint64())  # 0 is a slot that was never written
-    good = pc.and_(
-        pc.and_(pc.less(values["reason"], len(names["reason"])), pc.less(values["direction"], len(DIRECTIONS))),
-        pc.and_(pc.greater_equal(values["device"], -1), pc.less(values["device"], len(names["device"]) - 1)),
-    )
-    for name in ("tsc_exit", "tsc_entry"):
-        inside = pc.and_(pc.greater_equal(values[name], earliest), pc.less_equal(values[name], latest))
+    limits = [(field, earliest, latest) for field in TIMES.values()]
+    for column in COLUMNS:
+        if column.names is not None:
+            limits.append((column.name, -column.fixed_codes, len(names[column.name]) - column.fixed_codes - 1))
+    good = pa.repeat(pa.scalar(True), len(values["reason"]))
+    for field, least, most in limits:
+        inside = pc.and_(pc.greater_equal(values[field], least), pc.less_equal(values[field], most))
         good = pc.and_(good, inside)
     bad = pc.index(good, False).as_py()
     return len(good) if bad < 0 else int(bad)
@@ -91,19 +94,29 @@ def _payloads(
 
 def _stored(rings: RingFile, ring: Ring, first: int, values: Mapping[str, Any], offsets: bytes) -> dict[str, bytes]:
     """Column buffers as :class:`tracer.record.buffers.Buffers` has them, from the fields of records."""
+    numbers = range(first, first + len(values["reason"]))
+    return {column.name: _buffer(rings, ring, numbers, values, offsets, column) for column in COLUMNS}
+
+
+def _buffer(
+    rings: RingFile, ring: Ring, numbers: range, values: Mapping[str, Any], offsets: bytes, column: Column
+) -> bytes:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = len(values["reason"])
-    device = pc.add(values["device"], pa.scalar(1, pa.int16()))
-    arrays = {
-        "seq": pa.array(range(first, first + rows), pa.uint64()),
-        "vcpu": pa.repeat(pa.scalar(ring.vcpu, pa.uint16()), rows),
-        "t_exit": _nanoseconds(rings, values["tsc_exit"]),
-        "t_entry": _nanoseconds(rings, values["tsc_entry"]),
-        "device": device,
-    } | {name: values[name] for name in ("reason", "rip", "addr", "size", "count", "direction", "data", "flags")}
-    return {name: _bytes(array) for name, array in arrays.items()} | {"payload": offsets}
+    type_ = pa.type_for_alias(column.type)
+    match column.name:
+        case _ if column.type == "binary":
+            return offsets
+        case record.NUMBER:
+            return _bytes(pa.array(numbers, type_))
+        case record.RING_NUMBER:
+            return _bytes(pa.repeat(pa.scalar(ring.vcpu, type_), len(numbers)))
+        case name if name in TIMES:
+            return _bytes(_nanoseconds(rings, values[TIMES[name]]))
+        case name:
+            codes = values[name].cast(type_)
+            return _bytes(pc.add(codes, pa.scalar(column.fixed_codes, type_)) if column.fixed_codes else codes)
 
 
 def _nanoseconds(rings: RingFile, tsc: Any) -> Any:

@@ -6,13 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from tracer.format.errors import TraceError
+from tracer.format.fitting import Fitting, UnfitError
 from tracer.format.rowfile import RowFile
-from tracer.format.schema import names_of, schema_of
+from tracer.format.schema import names_of
 from tracer.read.metadata import read_metadata, read_summary, read_value
 from vmspec.trace.files import exists, table_files
 from vmspec.trace.record import EXITS
 from vmspec.trace.table import CLOCK, Table
 from vmspec.trace.tables import TABLES
+
+
+def fitted(path: Path, table: Table, metadata: Mapping[str, str], schema: Any) -> Fitting:
+    """How the columns of a file with this schema become those of the table. Raises TraceError where they cannot."""
+    try:
+        return Fitting(table, metadata, schema)
+    except UnfitError as error:
+        raise TraceError(
+            f"{path} does not have the columns of the table {table.name} of format {table.format}: {error}"
+        ) from None
 
 
 class TableFile(RowFile):
@@ -29,15 +40,12 @@ class TableFile(RowFile):
         super().__init__(path)
         self.summary = None if self.closing is None else read_summary(path, self.closing, definition.summary)
 
-    def _accepted(self, schema: Any) -> Any:
+    def _accepted(self, schema: Any) -> Fitting:
         self.metadata = read_metadata(self.path, schema, self.definition)
-        expected = schema_of(self.definition, self.metadata)
-        if not schema.equals(expected):
-            what = f"{self.definition.name} of format {self.definition.format}"
-            raise TraceError(f"{self.path} does not have the columns of the table {what}")
+        fitting = fitted(self.path, self.definition, self.metadata, schema)
         for key, kind in self.definition.metadata.items():
             read_value(self.path, self.metadata, key, kind)
-        return expected
+        return fitting
 
     @property
     def complete(self) -> bool:

@@ -34,7 +34,8 @@ class Names(NamedTuple):
 class Column(NamedTuple):
     """One column: name, Arrow type, unit ("" where it has none), what it holds.
 
-    ``names``: the column holds names, and ``type`` is that of the codes which are stored for them.
+    ``names``: the column holds names, and ``type`` is that of the codes which are stored for them. ``later``: files of
+    releases before have no such column; of these it is zero, the first name, or empty.
     """
 
     name: str
@@ -42,6 +43,12 @@ class Column(NamedTuple):
     unit: str
     doc: str
     names: Names | None = None
+    later: bool = False
+
+    @property
+    def fixed_codes(self) -> int:
+        """What is added to an index into the names that a key lists, to make a code of it."""
+        return len(self.names.fixed) if self.names is not None and self.names.key else 0
 
 
 class Former(NamedTuple):

@@ -2,6 +2,7 @@
 
 import re
 import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from runner.native import _native
 from runner.recording.rings import Rings
 from tracer.format.schema import STORED
-from vmspec.trace.record import DIRECTIONS, EXITS, FLAGS, REASONS, RECORD, RECORD_SIZE, RING
+from vmspec.trace.record import DIRECTIONS, EXITS, FLAGS, HEADER, REASONS, RECORD, RECORD_SIZE, RING, RING_VERSION
 from vmspec.trace.tracepoints import TRACEPOINTS
 
 ffi = _native.ffi
@@ -37,6 +38,12 @@ def test_the_fields_fill_the_record():
 @pytest.mark.parametrize(("name", "fields"), [("struct record", RECORD), ("struct ring_control", RING)])
 def test_the_c_structs(name, fields):
     assert c_offsets(name) == offsets(fields)
+
+
+def test_another_layout_of_the_ring_file_has_another_version():
+    """Whoever changes a table of the ring file raises RING_VERSION, and writes down here what it is then."""
+    layout = " ".join(f"{field.ctype} {field.name}" for field in (*HEADER, *RING, *RECORD))
+    assert (RING_VERSION, zlib.crc32(layout.encode())) == (1, 3190972564)
 
 
 def test_the_control_blocks_writers_have_cache_lines_of_their_own():

@@ -11,10 +11,11 @@ from tracer.format import paths
 from tracer.format.closing import KINDS
 from tracer.format.errors import TraceError
 from tracer.format.schema import KEY_FORMAT, STORED, table_of
-from tracer.read import recovery
+from tracer.read import follow, reader, recovery
 from tracer.read.tablefile import TableFile
 from tracer.record.writer import TableWriter
 from vmspec.trace import files
+from vmspec.trace.record import EXITS
 from vmspec.trace.table import CLOCK, Column, Names, Table
 from vmspec.trace.tables import TABLES
 
@@ -152,6 +153,49 @@ def test_metadata_that_is_damaged_is_told(path, tmp_path, key, text):
         out.write_table(table)
     with pytest.raises(TraceError, match=f"{key}( in the metadata)? is damaged"):
         TableFile(tmp_path / "x", OTHER)
+
+
+def older(path, tmp_path, *without):
+    """The trace as a release before the columns ``without`` wrote it, or one of later, with a column of its own."""
+    trace = tracer.load(path)
+    table = trace.table.drop_columns(list(without)) if without else trace.table.append_column("new", trace.table["seq"])
+    with pa.ipc.new_stream(str(tmp_path / "x.arrows"), table.schema) as out:
+        out.write_table(table)
+    return tmp_path / "x.arrows"
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """The columns rip, device and payload came later than the others."""
+    late = tuple(c._replace(later=c.name in ("rip", "device", "payload")) for c in EXITS.columns)
+    for module in (reader, follow):
+        monkeypatch.setattr(module, "EXITS", EXITS._replace(columns=late))
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("opened", [tracer.load, follow.follow])
+def test_a_trace_without_a_later_column_is_read(path, tmp_path, opened):
+    record_all(path, [[exit_(1, rip=7), exit_(2, data=b"123456789")]])
+    whole = tracer.load(path).table.to_pylist()
+    trace = opened(older(path, tmp_path, "rip", "device", "payload"))
+    rows = [row for batch in trace.batches() for row in batch.to_pylist()]
+    assert rows == [row | {"rip": 0, "device": "-", "payload": b""} for row in whole]
+    assert trace.schema.names == [column.name for column in EXITS.columns]
+
+
+@pytest.mark.usefixtures("later")
+def test_only_the_columns_that_are_wanted_are_made(path, tmp_path):
+    trace = tracer.load(older(path, tmp_path, "rip", "device"))
+    assert [batch.schema.names for batch in trace.batches(["seq", "rip", "addr"])] == [["seq", "rip", "addr"]]
+
+
+def test_a_column_that_was_always_there_may_not_be_missing(path, tmp_path):
+    with pytest.raises(TraceError, match="the columns of the table exits of format 1: it has no column rip"):
+        tracer.load(older(path, tmp_path, "rip"))
+
+
+def test_a_column_of_a_release_to_come_is_left_out(path, tmp_path):
+    assert tracer.load(older(path, tmp_path)).table.equals(tracer.load(path).table)
 
 
 def test_a_schema_tells_its_table(path):
