@@ -31,6 +31,7 @@ COMMANDS = {
     "events": "the exits, a line each, named and explained; also of a run that goes on",
     "top": "where a running machine's exits come from, now",
     "tracepoints": "exits that KVM handled, beside those that came to userspace",
+    "inputs": "what came into the machine from outside, and before which exit",
     "sql": "questions in SQL, answered by DuckDB",
     "columns": "names, units and meanings of the columns that the commands print",
     "console": "what the guest printed, byte for byte",

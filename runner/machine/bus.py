@@ -4,10 +4,12 @@ queued."""
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from runner.devices.device import Device, DeviceError, MapError, raised
 from runner.devices.services import Clock
+from runner.machine.inputs import Inputs
 from runner.native import _native
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
@@ -89,11 +91,15 @@ class DeviceBus:
 
 
 class Buses:
-    """The C bus of a plan and the devices on it. Timers go by ``clock``; ``failed`` is told of a device that raised."""
+    """The C bus of a plan and the devices on it. Timers go by ``clock``; they and the host's bytes come in through
+    ``inputs``. ``failed`` is told of a device that raised."""
 
-    def __init__(self, planned: Sequence[PlannedDevice], clock: Clock, failed: Callable[[DeviceError], None]) -> None:
+    def __init__(
+        self, planned: Sequence[PlannedDevice], clock: Clock, inputs: Inputs, failed: Callable[[DeviceError], None]
+    ) -> None:
         self.planned = planned
         self._clock = clock
+        self._inputs = inputs
         self.devices: list[Device] = []
         self._closed = 0  # how many of them
         self._failed = failed
@@ -190,6 +196,9 @@ class Buses:
 
     def receive(self, index: int, data: bytes) -> None:
         """Give a device input from the host."""
+        self._inputs.admit("bytes", lambda: self._receive(index, data), index, data=data)
+
+    def _receive(self, index: int, data: bytes) -> None:
         self.flush()
         try:
             with self._locks[index]:
@@ -225,12 +234,15 @@ class Buses:
         for index, timer in enumerate(self._timers):
             if timer is None or timer > now:
                 continue
-            try:
-                with self._locks[index]:
-                    self._timers[index] = None
-                    self.devices[index].tick()
-            except BaseException as error:  # of a device's own, whatever its author raised
-                self._fail(index, error)
+            self._inputs.admit("timer", partial(self._expire, index), index)
+
+    def _expire(self, index: int) -> None:
+        try:
+            with self._locks[index]:
+                self._timers[index] = None
+                self.devices[index].tick()
+        except BaseException as error:  # of a device's own, whatever its author raised
+            self._fail(index, error)
 
     def flush(self) -> int:
         """Hand over everything that is queued, in the order of the writes; returns the number of bytes."""

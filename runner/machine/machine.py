@@ -19,6 +19,7 @@ from runner.kvm.vcpu import VCPU
 from runner.kvm.vm import VM
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
+from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
 from runner.machine.interrupts import Interrupts
 from runner.machine.loading import Loader
 from runner.machine.result import Ending
@@ -53,6 +54,7 @@ class Machine:
         self.vcpus: list[VCPU] = []
         self.cpuid: list[CpuidEntry] = []
         self.clock = HostClock()  # of the devices
+        self.inputs = Inputs()
         self.buses: Buses
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
@@ -136,7 +138,7 @@ class Machine:
 
     def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[int], Any]) -> None:
         """Make the plan's devices and connect them; ``output`` gives what each, by its index, prints to."""
-        self.buses = Buses(self.plan.devices, self.clock, self._device_failed)
+        self.buses = Buses(self.plan.devices, self.clock, self.inputs, self._device_failed)
         self._resources.callback(self.buses.close)
         interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
         self._resources.callback(interrupts.close)
@@ -145,8 +147,8 @@ class Machine:
             self.buses.devices.append(device)
             attachment = Attachment(
                 bus=self.buses.end_of(index),
-                irq=interrupts.line(planned.irq),
-                msi=interrupts.message,
+                irq=AdmittedInterrupt(interrupts.line(planned.irq), self.inputs, index),
+                msi=partial(self._message, interrupts, index),
                 memory=self.memory,
                 output=output(index),
                 end=self._device_ends,
@@ -159,6 +161,9 @@ class Machine:
                 raise
             except BaseException as error:
                 raise DeviceError(f"device {planned.name} raised as it was started: {raised(error, device)}") from error
+
+    def _message(self, interrupts: Interrupts, device: int) -> AdmittedMessage:
+        return AdmittedMessage(interrupts.message(), self.inputs, device)
 
     def tsc_khz(self) -> int:
         """The host's TSC rate, from KVM. Raises HostError where that does not tell."""
@@ -202,6 +207,7 @@ class Machine:
             for thread in self._threads:
                 thread.start()
             deliverer.start()
+            self.inputs.begin(rings, self._threads)
             watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
             if not self.stopping.is_set():  # a device may have ended the run as it started
@@ -272,6 +278,10 @@ class Machine:
 
     def end(self, ending: Ending) -> None:
         """Ask for the end of the run; the first to ask says why it ended."""
+        if self.ending is None:
+            self.inputs.admit("end", partial(self._end, ending), data=ending.kind.encode())
+
+    def _end(self, ending: Ending) -> None:
         with self._lock:
             if self.ending is None:
                 self._ends_with(ending)

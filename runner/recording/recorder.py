@@ -1,15 +1,16 @@
 """The recorder's program, started by :mod:`runner.recording.process`: it drains the rings of runs into their traces.
 
 Each run is a thread. The VMM hands it over by a message on the channel of the process, with descriptors; more comes on
-the run's own channel: what the trace is to say of it (``about``), and at its end the closing summary (``summary``), or
-that there was no run after all (``discard``). A channel that ends before is that of a VMM that was killed: its vCPUs
-are dead, what they had published is drained, and the trace is closed with the end "killed". The VMM hears that
-recording has failed (``failed``), and last what has become of the trace (``done``).
+the run's own channel: what the trace is to say of it (``about``), inputs as they come in (``inputs``), and at its end
+the closing summary (``summary``), or that there was no run after all (``discard``). A channel that ends before is that
+of a VMM that was killed: its vCPUs are dead, what they had published is drained, and the trace is closed with the end
+"killed". The VMM hears that recording has failed (``failed``), and last what has become of the trace (``done``).
 """
 
 import json
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from runner.recording.process import CHANNEL
 from runner.recording.source import RingSource
 from tracer.format.closing import KILLED
 from tracer.format.errors import TraceError
+from tracer.record.inputrecorder import InputRecorder
 from tracer.record.recorder import Recorder
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
 from vmspec.trace.files import RingLostError, ring_path, unfinished
+from vmspec.trace.inputs import Input
 
 
 class Run(Worker):
@@ -35,6 +38,8 @@ class Run(Worker):
         self._descriptors = descriptors[1:]
         self._channel = Channel(socket.socket(fileno=end))
         self._given = Path(values["path"])
+        self._with_inputs: bool = values["inputs"]
+        self._inputs: InputRecorder | None = None
         self._folder = Folder(self._given, folder)
 
     def work(self) -> None:
@@ -67,31 +72,51 @@ class Run(Worker):
     def _record(self) -> dict[str, Any]:
         source = RingSource(self._ring, self._event, ring_path(self._given))
         try:
-            first = last = self._receive()
+            early: list[Input] = []  # before the VMM has said what the trace is of
+            while (first := self._receive()) is not None and "inputs" in first.values:
+                early += first.values["inputs"]
+            last = first
             path = self._folder.way(self._given)
             devices = json.loads(source.description())["devices"]
             recorder = Recorder(path, source, lambda: self._metadata(source, first), devices, self._failed)
             recorder.start()
+            if self._with_inputs:
+                clock = {"vmrun.clock": json.dumps(source.clock())}
+                self._inputs = InputRecorder(path, devices, clock, self._failed)
+                self._keep(early)
+                self._inputs.start()
             try:
-                while last is not None and "about" in last.values:
+                while last is not None and not last.values.keys() & {"summary", "discard"}:
+                    self._keep(last.values.get("inputs", ()))
                     last = self._receive()
                 source.ended()
                 return self._finish(recorder, source, last)
             finally:
                 recorder.stop()
+                self._stop_inputs()
         finally:
             source.close()
 
+    def _keep(self, rows: Iterable[Input]) -> None:
+        if self._inputs is not None:
+            for row in rows:
+                self._inputs.put(row)
+
     def _finish(self, recorder: Recorder, source: RingSource, last: Message | None) -> dict[str, Any]:
-        if last is None:
-            recorder.finish(killed(source))
-        elif "discard" in last.values:
+        if last is not None and "discard" in last.values:
             recorder.stop()
+            self._stop_inputs()
             for file in unfinished(self._given):
                 self._folder.way(file).unlink(missing_ok=True)
         else:
-            recorder.finish(last.values["summary"] | source.account())
+            recorder.finish(killed(source) if last is None else last.values["summary"] | source.account())
+            if self._inputs is not None:
+                self._inputs.finish()
         return {"path": str(self._folder.now(self._given))}
+
+    def _stop_inputs(self) -> None:
+        if self._inputs is not None:
+            self._inputs.stop()
 
     def _failed(self, error: TraceError) -> None:
         self._tell({"failed": self._folder.told(str(error))})

@@ -11,6 +11,7 @@ from runner import signals
 from runner.kvm.errors import HostError
 from runner.recording import process
 from runner.recording.channel import Channel
+from runner.recording.inputs import InputSender
 from runner.recording.process import RecorderProcess
 from runner.recording.rings import Rings
 from tracer.format.errors import TraceError, reason
@@ -54,6 +55,9 @@ class Recording:
         self._tracepoint_recorder: TracepointRecorder | None = None
         self._watched = False
         self.rings = self._open_rings(plan.vm.vcpus)
+        self._inputs = InputSender()
+        if self._spec.path is not None and self._spec.inputs:
+            machine.inputs.keep = self._inputs.put
 
     def _open_rings(self, vcpus: int) -> Rings:
         trace = self._spec
@@ -125,9 +129,10 @@ class Recording:
         if self._spec.path is None:
             return
         assert self._folder is not None
+        values = {"path": str(self._spec.path), "inputs": self._spec.inputs}
         descriptors = (*self.rings.descriptors, self._folder.descriptor)
         try:
-            self._process, self._channel = process.begin({"path": str(self._spec.path)}, descriptors)
+            self._process, self._channel = process.begin(values, descriptors)
         except ThreadError:
             raise
         except OSError as error:
@@ -135,6 +140,7 @@ class Recording:
             self._fail(TraceError(f"cannot record: the recorder does not start: {error.strerror}{hint}"))
             return
         self._handed = True
+        self._inputs.open(self._channel)
         self._follower.start()
         if self._tracepoints is not None:
             self._tracepoints.start(self.rings.clock())

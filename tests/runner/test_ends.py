@@ -324,6 +324,7 @@ def test_a_crash_stays_one_where_a_device_fails_as_well(run_guest):
 def test_input_that_a_device_fails_to_take(method):
     from runner.machine.bus import Buses
     from runner.machine.clock import HostClock
+    from runner.machine.inputs import Inputs
 
     class Failing(Device):
         def room(self):
@@ -339,7 +340,7 @@ def test_input_that_a_device_fails_to_take(method):
 
     failures = []
     planned = PlannedDevice("python0", "python", {}, (Region("port", "port", 1, 0x80),))
-    buses = Buses([planned], HostClock(), failures.append)
+    buses = Buses([planned], HostClock(), Inputs(), failures.append)
     buses.devices.append(Failing())
     buses.room(0)
     buses.receive(0, b"x")

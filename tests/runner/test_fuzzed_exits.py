@@ -12,6 +12,7 @@ from runner.devices.device import Attachment, Device
 from runner.devices.serial import HOST_BUFFER
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
+from runner.machine.inputs import Inputs
 from runner.recording.rings import Rings
 from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Serial
 from vmspec.devices.regions import Region
@@ -74,7 +75,7 @@ class Line:
 def machine(tmp_path, failures):
     """The buses of all devices, with the thread that serves them."""
     planned = planned_devices()
-    buses = Buses(planned, HostClock(), failures.append)
+    buses = Buses(planned, HostClock(), Inputs(), failures.append)
     board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),))
     for index, device in enumerate(planned):
         made = make(device, board) if device.kind in KINDS else Registers(device.regions)

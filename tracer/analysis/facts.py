@@ -5,9 +5,11 @@ from typing import Any
 
 from tracer.analysis.account import run_end
 from tracer.format.closing import KILLED
+from tracer.format.errors import TraceError
 from tracer.read.metadata import machine_name, read_json
 from tracer.read.reader import Trace
 from vmspec.host.pathtext import to_text
+from vmspec.trace.files import BESIDE
 
 STORED_BYTES = 64  # of a record in the ring
 
@@ -19,6 +21,7 @@ def facts(trace: Trace) -> dict[str, Any]:
     ``complete``: complete, why, dropped, interrupted.
     ``run``: name, result, duration_ns (so far, of a run that goes on), started (ISO 8601, UTC), version (of vmrun),
     vcpus (rows of each), devices, images, overrides.
+    ``tables``: of each table beside the exits its rows and whether it is complete, or the problem that it has.
     ``host``, ``clock`` and ``spec``: as recorded. ``other``: keys of the metadata that are none of these.
     """
     import pyarrow.compute as pc
@@ -64,11 +67,26 @@ def facts(trace: Trace) -> dict[str, Any]:
             "images": _json(trace.metadata.get("vmrun.images")),
             "overrides": _json(trace.metadata.get("vmrun.overrides")),
         },
+        "tables": _beside(trace),
         "host": trace.host,
         "clock": trace.clock,
         "spec": trace.spec,
         "other": {key: _json(text) for key, text in trace.metadata.items() if key not in known},
     }
+
+
+def _beside(trace: Trace) -> dict[str, dict[str, Any]]:
+    """Of the tables beside the exits, which are not read otherwise: one that is damaged hides nothing of the trace."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in BESIDE:
+        try:
+            table = trace.tables.get(name)
+            if table is not None:
+                rows = sum(batch.num_rows for batch in table.batches([table.time]))
+                found[name] = {"rows": rows, "complete": table.complete}
+        except TraceError as error:
+            found[name] = {"problem": str(error)}
+    return found
 
 
 def _why(trace: Trace, rows: int) -> str:

@@ -70,6 +70,7 @@ def schemas() -> Mapping[str, Mapping[str, Any]]:
         difference,
         distribution,
         hot,
+        inputs,
         summary,
         timeline,
         tracepoint_details,
@@ -84,5 +85,6 @@ def schemas() -> Mapping[str, Mapping[str, Any]]:
         "diff": difference.schemas(),
         "diff --stat": distribution.schemas(),
         "tracepoints": {**tracepoints.schemas(), "details": tracepoint_details.details_schema()},
+        "inputs": inputs.schemas(),
         "sql": database.schemas(),
     }

@@ -58,6 +58,7 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
         shown["end"] = " ".join(str(value) for value in run_["result"].values() if value is not None)
     shown["vCPUs"] = ", ".join(f"{vcpu}: {count:,} rows" for vcpu, count in run_["vcpus"].items()) or "-"
     shown["devices"] = ", ".join(run_["devices"]) or "-"
+    shown |= {name: _table(table) for name, table in found["tables"].items()}
     if isinstance(images := run_["images"], dict):
         for name, image in images.items():
             shown[name] = _image(image) if isinstance(image, dict) else image
@@ -73,6 +74,13 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
         else:
             shown[name] = _fact(value)
     return shown
+
+
+def _table(table: dict[str, Any]) -> str:
+    """A table beside the exits."""
+    if "problem" in table:
+        return str(table["problem"])
+    return f"{table['rows']:,} rows, {'complete' if table['complete'] else 'not complete'}"
 
 
 def _image(image: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ class PlannedTrace(NamedTuple):
     rip: bool = True
     full: str = "wait"
     tracepoints: bool | str = False
+    inputs: bool = False
     ring: int = 65536
 
 

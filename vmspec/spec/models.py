@@ -111,6 +111,14 @@ class Trace(Model):
             "the machine is not run",
         ),
     )
+    inputs: bool = field(
+        default=False,
+        metadata=key(
+            Flag(),
+            "what came into the machine from outside beside the exits (boot.inputs.arrow): the host's bytes, timers, "
+            "interrupts, requests to end",
+        ),
+    )
     ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:

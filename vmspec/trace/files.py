@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Names of the tables that may stand beside the exits: those of vmspec.trace.tables, which is not imported for them as
 # that takes a while.
-BESIDE = ("tracepoints",)
+BESIDE = ("tracepoints", "inputs")
 # What they were called in the release before: readers open the files that have this in their names.
 FORMER = {"tracepoints": "kernel"}
 

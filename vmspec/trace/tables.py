@@ -1,6 +1,7 @@
 """The tables of a trace: the exits, which make the trace, and what may be recorded beside them."""
 
+from vmspec.trace.inputs import INPUTS
 from vmspec.trace.record import EXITS
 from vmspec.trace.tracepoints import TRACEPOINTS
 
-TABLES = {table.name: table for table in (EXITS, TRACEPOINTS)}
+TABLES = {table.name: table for table in (EXITS, TRACEPOINTS, INPUTS)}

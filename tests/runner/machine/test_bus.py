@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from runner.devices.device import Attachment, Device, DeviceError
 from runner.machine.bus import BULK, Buses
 from runner.machine.clock import HostClock
+from runner.machine.inputs import Inputs
 from runner.native import _native
 from runner.recording.rings import Rings
 from vmspec.devices.regions import Region
@@ -90,7 +91,7 @@ def make_board(make_loop, *devices):
     """A :class:`Board` of devices with their regions."""
     planned = [PlannedDevice(f"d{n}", "python", {}, tuple(regions)) for n, (_, *regions) in enumerate(devices)]
     failures = []
-    buses = Buses(planned, HostClock(), failures.append)
+    buses = Buses(planned, HostClock(), Inputs(), failures.append)
     rings = Rings(1, 64, "wait", None)
     rings.start(1_000_000)
     for index, (device, *_) in enumerate(devices):
@@ -812,7 +813,7 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
     planned = [
         PlannedDevice(f"d{n}", "python", {}, (Region("io", space, len(r), r.start),)) for n, r in enumerate(claimed)
     ]
-    buses = Buses(planned, HostClock(), lambda error: None)
+    buses = Buses(planned, HostClock(), Inputs(), lambda error: None)
     rings = Rings(1, 64, "wait", None)
     rings.start(1_000_000)
     loop = make_loop(buses.bus, rings.ring(0))
@@ -830,7 +831,7 @@ def test_any_ranges(make_loop, spans, addresses, mmio):
 
 def test_a_timer_is_not_lingered_over():
     planned = PlannedDevice("serial0", "serial", {}, (Region("io", "port", 8, BASE),))
-    buses = Buses([planned], HostClock(), pytest.fail)
+    buses = Buses([planned], HostClock(), Inputs(), pytest.fail)
     buses.after(0, 1_000_000_000)
     waiting = threading.Thread(target=lib.bus_wait, args=(buses.bus, 3_600_000, -1), daemon=True)
     waiting.start()

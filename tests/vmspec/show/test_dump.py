@@ -47,6 +47,7 @@ def test_a_spec_is_shown_as_people_write_it():
         "rip = true",
         'full = "wait"',
         "tracepoints = false",
+        "inputs = false",
         "ring = 65536",
         "",
         "[expect]",

@@ -1,0 +1,84 @@
+"""What comes into a machine from outside, through one door: all else that a guest sees follows from the guest itself.
+
+Outside are the host's bytes, timers, and whatever a thread does that runs no vCPU. Each input is stamped with the place
+in the guest's run at which it came, and its effect happens there.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from runner.devices.services import Interrupt, MessageInterrupt
+from runner.recording.rings import Rings
+from vmspec.trace.inputs import LOWERED, NOBODY, PULSED, RAISED, Input, Kind
+
+
+class Inputs:
+    """The door. ``keep``, where it is set, is called with each input.
+
+    The place is the time, and the exits that the first vCPU has completed: devices interrupt that one, unless the guest
+    routes them to others.
+    """
+
+    def __init__(self) -> None:
+        self.keep: Callable[[Input], None] | None = None
+        self._rings: Rings | None = None
+        self._vcpus: dict[int | None, int] = {}  # by thread
+        self._lock = threading.Lock()  # inputs are kept in the order of their stamps
+
+    def begin(self, rings: Rings, threads: Sequence[threading.Thread]) -> None:
+        """The exits are counted by ``rings``, and ``threads`` run the vCPUs."""
+        self._rings = rings
+        self._vcpus = {thread.ident: vcpu for vcpu, thread in enumerate(threads)}
+
+    def admit(
+        self, kind: Kind, effect: Callable[[], None], device: int = NOBODY, value: int = 0, data: bytes = b""
+    ) -> None:
+        """Let something come in: stamp it, then let it have its effect.
+
+        An interrupt, or an end, that a vCPU's own thread brings about follows from what the guest did: it is none.
+        """
+        if self.keep is not None and threading.get_ident() not in self._vcpus:
+            with self._lock:
+                self.keep(Input(*self._place(), kind, device, value, data))
+        effect()
+
+    def _place(self) -> tuple[int, int, int]:
+        """Time, vCPU and exits now; before time 0 nothing has happened."""
+        if self._rings is None:
+            return 0, 0, 0
+        seq = self._rings.counters("head")[0]  # before the time: the guest goes on meanwhile
+        return self._rings.elapsed(), 0, seq
+
+
+class AdmittedInterrupt:
+    """A device's interrupt, through the door. What is written to its eventfd goes past it."""
+
+    def __init__(self, interrupt: Interrupt, inputs: Inputs, device: int) -> None:
+        self._interrupt = interrupt
+        self._inputs = inputs
+        self._device = device
+
+    def set(self, level: bool) -> None:
+        """Drive the line."""
+        value = RAISED if level else LOWERED
+        self._inputs.admit("interrupt", lambda: self._interrupt.set(level), self._device, value)
+
+    def pulse(self) -> None:
+        """An edge, or a message."""
+        self._inputs.admit("interrupt", self._interrupt.pulse, self._device, PULSED)
+
+    def eventfd(self) -> int | None:
+        """The interrupt's own."""
+        return self._interrupt.eventfd()
+
+
+class AdmittedMessage(AdmittedInterrupt):
+    """The same of a message-signalled interrupt."""
+
+    def __init__(self, interrupt: MessageInterrupt, inputs: Inputs, device: int) -> None:
+        super().__init__(interrupt, inputs, device)
+        self._message = interrupt
+
+    def route(self, address: int, data: int) -> None:
+        """Choose the message, which interrupts nobody yet."""
+        self._message.route(address, data)

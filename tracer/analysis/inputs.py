@@ -1,0 +1,78 @@
+"""What came into a machine from outside: the table of inputs, counted and in order."""
+
+from typing import Any
+
+from tracer.analysis.tables import schema
+from tracer.format.errors import TraceError
+from tracer.read.reader import Trace
+from tracer.read.tablefile import TableFile
+from vmspec.trace.inputs import INPUTS
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas of the tables, by the names that `vmtrace inputs` gives them."""
+    return {"kinds": kinds_schema(), "inputs": inputs_schema()}
+
+
+def kinds_schema() -> Any:
+    """The schema of :func:`by_kind`."""
+    return schema(
+        (
+            ("kind", "string", "", "bytes (of the host), timer, interrupt (by no vCPU's thread), end (asked for)"),
+            ("device", "string", "", "the device that they came to, or that interrupts"),
+            ("inputs", "int64", "", "how many"),
+            ("bytes", "int64", "bytes", "the host's bytes in them"),
+            ("first_ns", "int64", "ns", "the first, since the start"),
+            ("last_ns", "int64", "ns", "the last"),
+        )
+    )
+
+
+def inputs_schema() -> Any:
+    """The schema of :func:`in_order`."""
+    return schema(
+        (
+            ("t_ns", "int64", "ns", "when, since the machine started"),
+            ("vcpu", "uint16", "", "index of the vCPU whose exits seq counts"),
+            (
+                "seq",
+                "int64",
+                "number",
+                "exits that it had completed: the input came before its exit of this number was",
+            ),
+            ("kind", "string", "", "what came"),
+            ("device", "string", "", "the device that it came to, or that interrupts"),
+            ("value", "uint8", "", "of an interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
+            ("data", "binary", "bytes", "the host's bytes; of an end its kind, as text"),
+        )
+    )
+
+
+def inputs_of(trace: Trace) -> TableFile:
+    """The inputs beside a trace. Raises TraceError where there are none."""
+    found = trace.tables.get(INPUTS.name)
+    if found is None:
+        raise TraceError(f"there are no inputs beside {trace.path}: record them with --set trace.inputs=true")
+    return found
+
+
+def by_kind(inputs: TableFile) -> Any:
+    """How many of each kind came to each device: a ``pyarrow.Table`` of :func:`kinds_schema`, the first first."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = in_order(inputs)
+    host = pc.if_else(pc.equal(rows["kind"], "bytes"), pc.binary_length(rows["data"]), 0)
+    grouped = (
+        rows.append_column("bytes", host)
+        .group_by(["kind", "device"])
+        .aggregate([("t_ns", "count"), ("bytes", "sum"), ("t_ns", "min"), ("t_ns", "max")])
+    )
+    names = ("kind", "device", "t_ns_count", "bytes_sum", "t_ns_min", "t_ns_max")
+    counted = pa.table([grouped[name] for name in names], names=kinds_schema().names)
+    return counted.cast(kinds_schema()).sort_by("first_ns")
+
+
+def in_order(inputs: TableFile) -> Any:
+    """All of them as they came: a ``pyarrow.Table`` of :func:`inputs_schema`."""
+    return inputs.table.rename_columns(inputs_schema().names).cast(inputs_schema()).sort_by("t_ns")

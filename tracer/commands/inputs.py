@@ -1,0 +1,22 @@
+"""``vmtrace inputs``: what came into the machine from outside, and when, counted in exits."""
+
+import argparse
+from pathlib import Path
+
+from tracer.analysis.inputs import by_kind, in_order, inputs_of
+from tracer.read.reader import load
+from tracer.show.output import add_formats, show
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", type=Path, help="the trace; its inputs are the .inputs.arrow beside it")
+    add_formats(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the tables."""
+    inputs = inputs_of(load(options.file))
+    head = "" if inputs.complete else "inputs may be missing at the end: the run goes on, was killed, or was recovered"
+    show({"kinds": by_kind(inputs), "inputs": in_order(inputs)}, options, head)
+    return 0

@@ -1,0 +1,45 @@
+"""The table of inputs: what came into the machine from outside, and when, counted in exits of the guest."""
+
+from typing import Literal, NamedTuple, get_args
+
+from vmspec.trace.record import DEVICES, NO_DEVICE
+from vmspec.trace.table import CLOCK, Column, Names, Table
+
+# bytes: of the host, to a device; timer: the time that a device had asked for; interrupt: raised or lowered by a thread
+# that runs no vCPU; end: somebody outside asks for the end of the run.
+Kind = Literal["bytes", "timer", "interrupt", "end"]
+KINDS = get_args(Kind)
+NOBODY = -1  # no device
+LOWERED, RAISED, PULSED = 0, 1, 2  # values of an interrupt
+
+
+class Input(NamedTuple):
+    """One input: a row, of which ``device`` is an index of the plan's devices, or :data:`NOBODY`."""
+
+    t: int
+    vcpu: int
+    seq: int
+    kind: Kind
+    device: int
+    value: int
+    data: bytes
+
+
+COLUMNS = (
+    Column("t", "int64", "ns", "when, since the machine started: the clock of t_exit and t_entry"),
+    Column("vcpu", "uint16", "", "index of the vCPU whose exits seq counts: the first, which devices interrupt"),
+    Column("seq", "uint64", "", "exits that it had completed: the input came before its exit of this number was"),
+    Column("kind", "int8", "", "what came: bytes, timer, interrupt, end", Names(KINDS)),
+    Column("device", "int16", "", "the device that it came to, or that interrupts", Names((NO_DEVICE,), DEVICES)),
+    Column("value", "uint8", "", "of an interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
+    Column("data", "binary", "bytes", "the host's bytes; of an end its kind, as text"),
+)
+INPUTS = Table(
+    "inputs",
+    what="inputs",
+    format="inputs-1",
+    time="t",
+    columns=COLUMNS,
+    metadata={CLOCK: "object", DEVICES: "names"},
+    summary={"complete": "flag", "rows": "count"},
+)
