@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 # The extension is rebuilt when any of these changes; Python files are used from the checkout.
 NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py runner/native/generated.py $(wildcard vmspec/trace/*.py)
 
+FORMATTED := $(filter-out runner/native/record.h,$(wildcard runner/native/*.c runner/native/*.h)) tests/bench/bare.c
+
 # Programs of Debian's that the build, tests and measurements use, each with its packages.
 BUILD_TOOLS := cc:gcc+libc6-dev
 TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf jq:jq
 BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86 trace-cmd:trace-cmd
 
-.PHONY: demo test soak bench lint install setup clean
+.PHONY: demo check test soak sanitised bench coverage mutants lint dist install setup dev clean
 
 # Install the packages of those programs that are missing.
 define need
@@ -18,19 +20,60 @@ define need
     test -z "$$missing" || { apt-get update -q && apt-get install -qy --no-install-recommends $$(echo $$missing | tr + ' '); }
 endef
 
+# A copy of the checkout, built with other flags; what it has built stays, as long as it does not change.
+define checkout
+git ls-files -z --cached --others --exclude-standard | xargs -0 -n1 | while read -r file; do \
+    test ! -e "$$file" || cmp -s "$$file" "$(1)/$$file" || install -D -p "$$file" "$(1)/$$file"; done
+cd $(1) && rm -f runner/native/_native*.so && VMRUN_NATIVE_FLAGS="$(2)" $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace --force
+endef
+
+# What needs neither KVM nor anything else of the host's.
+PURE := not kvm and not lab and not browser and not soak
+
 demo: install
 	$(BIN)/python examples/linux/demo.py
+
+# Before each commit: what needs no KVM, no lab and no long time.
+check: dev lint
+	$(BIN)/python -m pytest -q -n auto -m "$(PURE) and not long"
 
 test: setup lint
 	$(call need,$(TEST_TOOLS))
 	VMRUN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m "not soak"
 
 # The long runs: the whole boot matrix, 100,000 mutated inputs of each kind and 200,000 mutated files, many runs in one
-# process.
-soak: setup
+# process, and the C code under sanitizers.
+soak: setup sanitised
 	$(call need,$(TEST_TOOLS))
 	$(BIN)/python -m pytest -m soak
 	VMRUN_MUTATIONS=100000 VMRUN_MUTATED_FILES=200000 $(BIN)/python -m pytest -k mutated
+
+# The C code under ASan and UBSan: the tests on this host's KVM and those of the rings, in a checkout of their own with
+# such an extension. CPython leaks at its end, as it always has.
+SANITISE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITISED_TESTS := tests/runner/machine tests/runner/recording tests/runner/devices tests/runner/test_run.py \
+    tests/runner/test_streams.py tests/runner/test_memory.py tests/runner/test_account.py tests/runner/test_many.py
+sanitised: setup
+	$(call checkout,build/sanitised,$(SANITISE))
+	cd build/sanitised && ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0 PYTHONMALLOC=malloc \
+	    LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	    $(CURDIR)/$(BIN)/python -m pytest -q -m "not soak and not lab" $(SANITISED_TESTS)
+
+# How much of Python, by lines and branches, and of C, by lines, the pure tests and those on this host's KVM reach.
+COVERED_TESTS ?= tests
+coverage: dev
+	$(call checkout,build/coverage,-O0 --coverage)
+	cd build/coverage && $(CURDIR)/$(BIN)/coverage run -m pytest -q -m "not soak and not lab and not browser" $(COVERED_TESTS); \
+	    $(CURDIR)/$(BIN)/coverage combine -q && $(CURDIR)/$(BIN)/coverage report
+	cd build/coverage && $(CURDIR)/$(BIN)/gcovr --root . --filter runner/native/ --exclude '.*_native\.c' build
+
+# Whether the tests notice changes of the code; one group, as MUTANTS=cpuid, takes minutes (tests/mutants/groups.toml).
+mutants: dev
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
+# The sdist and a wheel, built alone.
+dist: dev
+	$(BIN)/python -m build
 
 bench: setup
 	$(call need,$(BENCH_TOOLS))
@@ -40,10 +83,14 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
 
 # What runs machines and reads traces, for `make demo`, and the same with what tests and measures it. Bytecode is
 # written here, for runs in the lab, which see this checkout read-only.
 install: $(VENV)/installed
+	@$(BIN)/python -m compileall -q vmspec runner tracer
+
+dev: $(VENV)/dev
 	@$(BIN)/python -m compileall -q vmspec runner tracer
 
 setup: $(VENV)/test
@@ -61,6 +108,11 @@ $(VENV)/test: $(BUILT_FROM) | $(BIN)/python
 	$(PIP) --editable '.[test]'
 	@$(BIN)/python -c 'import runner.native'
 	touch $(VENV)/installed $@
+
+$(VENV)/dev: $(BUILT_FROM) | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@$(BIN)/python -c 'import runner.native'
+	touch $(VENV)/installed $(VENV)/test $@
 
 # A plain Debian has python3 without its venv and header packages: get them where they are missing and we may.
 $(BIN)/python:

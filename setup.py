@@ -46,4 +46,8 @@ if __name__ == "__main__":
     else:
         UNBUILT.write_text(f"{reason}\n")
         print(f"vmrun: the C extension is left out, and vmrun will not run machines: {reason}")
-    setup(cffi_modules=["runner/native/build.py:ffibuilder"] if reason is None else [])
+    setup(
+        cffi_modules=["runner/native/build.py:ffibuilder"] if reason is None else [],
+        # cffi's extensions keep to the limited API: one wheel serves this version of Python and all later ones.
+        options={"bdist_wheel": {"py_limited_api": "cp311"}} if reason is None else {},
+    )

@@ -18,6 +18,7 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+settings.register_profile("mutants", max_examples=20, deadline=None, database=None, derandomize=True)
 settings.load_profile("soak" if os.environ.get("VMRUN_SOAK") == "1" else "default")
 
 # What started the tests in the background, or under nohup, has passed on that it ignores these.

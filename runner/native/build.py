@@ -3,6 +3,7 @@
 ``setup.py`` points cffi here. What C has of a trace's tables is written from ``vmspec/trace`` by ``generated.py``.
 """
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -51,8 +52,9 @@ static uint32_t run_internal_data(const struct kvm_run *run, uint64_t *data)
 static uint32_t run_system_event(const struct kvm_run *run) { return run->system_event.type; }
 """
 
-# The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow.
-OPTIMISE = ["-O2", "-flto"]
+# The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow. Builds
+# for coverage and sanitizers say otherwise (see the Makefile).
+OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
 HEADERS = (
     "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "vcpu.h", "perf.h", "process.h", "signals.h", "record.h",
 )  # fmt: skip

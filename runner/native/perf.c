@@ -47,8 +47,11 @@ void perf_ring_init(struct perf_ring *ring, void *page, uint64_t size, uint16_t 
 {
     struct perf_event_mmap_page *control = page;
 
-    *ring = (struct perf_ring){.head = (uint64_t *)&control->data_head, .tail = (uint64_t *)&control->data_tail,
-                               .data = (uint8_t *)page + PAGE, .size = size, .vcpu = vcpu};
+    *ring = (struct perf_ring){.head = (uint64_t *)&control->data_head,
+                               .tail = (uint64_t *)&control->data_tail,
+                               .data = (uint8_t *)page + PAGE,
+                               .size = size,
+                               .vcpu = vcpu};
 }
 
 bool perf_map(struct perf_ring *ring, int fd, uint64_t size, uint16_t vcpu)
@@ -193,7 +196,8 @@ static void advance(struct perf_ring *ring, uint64_t head)
 
 /* The sample at the cursor into a row; false where it is none that a format describes. */
 static bool decode(struct perf_ring *ring, const struct perf_format *formats, uint32_t n,
-                   const struct perf_clock *clock, struct perf_names *names, struct tracepoints_columns *to, uint64_t row)
+                   const struct perf_clock *clock, struct perf_names *names, struct tracepoints_columns *to,
+                   uint64_t row)
 {
     static _Thread_local uint8_t body[UINT16_MAX + 1];
     struct perf_event_header header;

@@ -52,7 +52,8 @@ static bool room(struct ring *ring, uint64_t records, uint64_t bytes)
         return false;
     control->waits++;
     signal_consumer(ring);
-    __atomic_store_n(&control->waiting, 1, __ATOMIC_SEQ_CST); /* before the look at the tail, which wake() changes first */
+    /* Before the look at the tail, which wake() changes first. */
+    __atomic_store_n(&control->waiting, 1, __ATOMIC_SEQ_CST);
     for (;;) {
         uint32_t tail = (uint32_t)__atomic_load_n(&control->tail, __ATOMIC_SEQ_CST);
         found = has_room(ring, records, bytes);

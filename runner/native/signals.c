@@ -142,7 +142,8 @@ static void ask(int number)
     uint64_t one = 1;
     int event = LOAD(signals.event);
 
-    if (!__atomic_compare_exchange_n(&signals.asked, &none, (uint32_t)number, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+    if (!__atomic_compare_exchange_n(&signals.asked, &none, (uint32_t)number, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE) &&
         LOAD(signals.impatient)) {
         STORE(signals.insisted, 1);
         if (before[number].sa_handler == SIG_DFL)
@@ -239,7 +240,8 @@ static void fault(int number, siginfo_t *info, void *context)
         if (!start || info->si_code <= 0 || at < start || at >= start + guarded[i].size)
             continue;
         STORE(*guarded[i].lost, 1);
-        if (mmap(start, guarded[i].size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == start) {
+        if (mmap(start, guarded[i].size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+            start) {
             errno = error;
             return;
         }

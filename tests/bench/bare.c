@@ -22,8 +22,8 @@ int main(int argc, char **argv)
     memcpy(memory + 0x1000, code, sizeof code);
     ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region);
     int vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
-    struct kvm_run *run = mmap(NULL, (size_t)ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE,
-                               MAP_SHARED, vcpu, 0);
+    struct kvm_run *run =
+        mmap(NULL, (size_t)ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
     ioctl(vcpu, KVM_GET_SREGS, &sregs);
     sregs.cs.base = sregs.cs.selector = 0;
     ioctl(vcpu, KVM_SET_SREGS, &sregs);

@@ -1,0 +1,118 @@
+"""Mutation testing: ``python -m tests.mutants [GROUP...]``, as ``make mutants`` runs it.
+
+mutmut changes the bodies of functions, one place at a time, and runs the tests that reach them: a change that no test
+notices survives. Each group of groups.toml is run in a copy of the checkout under build/mutants, as mutmut makes files
+beside what it mutates. survivors.toml has the survivors that change nothing that anybody could notice, each with why.
+
+The exit status is 1 where a group has less than 90 % killed, or a survivor that is not explained.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+COPIES = ROOT / "build" / "mutants"
+LEAST = 0.9  # of a group's mutants that tests must kill
+MUTMUT = [sys.executable, "-m", "mutmut"]
+
+
+def main() -> int:
+    groups = tomllib.loads((HERE / "groups.toml").read_text())
+    names = sys.argv[1:] or list(groups)
+    if unknown := [name for name in names if name not in groups]:
+        print(f"no such group: {', '.join(unknown)}; there are {', '.join(groups)}", file=sys.stderr)
+        return 2
+    failed = [name for name in names if not passes(name, groups[name])]
+    return 1 if failed else 0
+
+
+def passes(name: str, group: dict[str, list[str]]) -> bool:
+    """Run a group; print what survived."""
+    copy = COPIES / name
+    copy_checkout(copy, group)
+    print(f"{name}: {', '.join(group['modules'])}", flush=True)
+    with (copy / "mutmut.log").open("w") as log:
+        done = subprocess.run([*MUTMUT, "run"], cwd=copy, env=environment(), stdout=log, stderr=log, check=False)
+    results = subprocess.run(
+        [*MUTMUT, "results", "--all", "true"], cwd=copy, capture_output=True, text=True, check=True
+    )
+    states = dict(re.findall(r"^\s*(\S+): (.+)$", results.stdout, re.MULTILINE))
+    if done.returncode or not states:
+        print(f"  mutmut failed, see {copy / 'mutmut.log'}")
+        return False
+    lived = [mutant for mutant, state in states.items() if state not in ("killed", "timeout", "segfault")]
+    killed = len(states) - len(lived)
+    unexplained = 0
+    for mutant in lived:
+        was, now = difference(copy, mutant)
+        if (why := explained(group["modules"], mutant, was, now)) is None:
+            unexplained += 1
+            print(f"  {states[mutant]}: {mutant}\n    - {was}\n    + {now}")
+        else:
+            print(f"  explained: {mutant}: {why}")
+    print(f"  {killed} of {len(states)} killed ({killed / len(states):.1%}), {unexplained} survivors not explained")
+    return killed >= LEAST * len(states) and not unexplained
+
+
+def copy_checkout(copy: Path, group: dict[str, list[str]]) -> None:
+    """The checkout as it is, with the built extension, and mutmut's settings."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    shutil.rmtree(copy, ignore_errors=True)
+    built = [str(path.relative_to(ROOT)) for path in (ROOT / "runner" / "native").glob("*.so")]
+    for name in [*os.fsdecode(listed.stdout).split("\0"), *built]:
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    # What is not among the packages is copied by mutmut, so that tests find all of it.
+    others = sorted(path.name for path in copy.iterdir() if path.name not in ("vmspec", "runner", "tracer", ".git"))
+    settings = {
+        "source_paths": ["vmspec", "runner", "tracer"],
+        "only_mutate": group["modules"],
+        "also_copy": others,
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-m", "not soak and not lab"],
+        "pytest_add_cli_args_test_selection": group["tests"],
+    }
+    lines = [f"{key} = {value!r}" for key, value in settings.items()]
+    with (copy / "pyproject.toml").open("a") as file:
+        file.write("\n[tool.mutmut]\n" + "\n".join(lines) + "\n")
+
+
+def environment() -> dict[str, str]:
+    """mutmut sets its own import path; bytecode of a mutant must not outlive it."""
+    return os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def difference(copy: Path, mutant: str) -> tuple[str, str]:
+    """The lines that a mutant changes, before and after."""
+    shown = subprocess.run([*MUTMUT, "show", mutant], cwd=copy, capture_output=True, text=True, check=True).stdout
+    lines = [line for line in shown.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    was = " ".join(line[1:].strip() for line in lines if line[0] == "-")
+    now = " ".join(line[1:].strip() for line in lines if line[0] == "+")
+    return was, now
+
+
+def explained(modules: list[str], mutant: str, was: str, now: str) -> str | None:
+    """Why a survivor changes nothing that anybody could notice; None where nobody has said so."""
+    for entry in tomllib.loads((HERE / "survivors.toml").read_text()).get("survivor", []):
+        if (
+            entry["module"] in modules
+            and re.search(entry["function"], mutant)
+            and (entry["was"], entry["now"]) == (was, now)
+        ):
+            return str(entry["why"])
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
