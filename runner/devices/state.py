@@ -4,7 +4,7 @@ for each value that it takes.
 States come from files that anybody may have written. Whatever a rule lets pass must leave a device that works.
 """
 
-from typing import Any, ClassVar, NamedTuple, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 from vmspec.host.printable import PrintableError
 
@@ -13,12 +13,16 @@ class StateError(PrintableError):
     """A state that a device does not take; the message says which value, and what it takes."""
 
 
-class Number(NamedTuple):
+# Plain classes: making a named tuple takes ten times as long, at every start.
+
+
+class Number:
     """An integer from ``low`` to ``high``; with ``none``, or None."""
 
-    low: int
-    high: int
-    none: bool = False
+    __match_args__ = ("low", "high", "none")
+
+    def __init__(self, low: int, high: int, none: bool = False) -> None:
+        self.low, self.high, self.none = low, high, none
 
     def fits(self, value: object) -> bool:
         """Whether the state may have the value."""
@@ -30,10 +34,13 @@ class Number(NamedTuple):
         return f"an integer from {self.low:#x} to {self.high:#x}" + (" or None" if self.none else "")
 
 
-class Bits(NamedTuple):
+class Bits:
     """An integer that has no bit outside ``mask``."""
 
-    mask: int
+    __match_args__ = ("mask",)
+
+    def __init__(self, mask: int) -> None:
+        self.mask = mask
 
     def fits(self, value: object) -> bool:
         """Whether the state may have the value."""
@@ -43,10 +50,13 @@ class Bits(NamedTuple):
         return f"an integer without bits outside {self.mask:#x}"
 
 
-class OneOf(NamedTuple):
+class OneOf:
     """One of some values."""
 
-    values: tuple[int | None, ...]
+    __match_args__ = ("values",)
+
+    def __init__(self, values: tuple[int | None, ...]) -> None:
+        self.values = values
 
     def fits(self, value: object) -> bool:
         """Whether the state may have the value."""
@@ -56,7 +66,7 @@ class OneOf(NamedTuple):
         return " or ".join("None" if value is None else f"{value:#x}" for value in self.values)
 
 
-class Flag(NamedTuple):
+class Flag:
     """True or False."""
 
     def fits(self, value: object) -> bool:
@@ -67,11 +77,13 @@ class Flag(NamedTuple):
         return "True or False"
 
 
-class Octets(NamedTuple):
+class Octets:
     """From ``least`` to ``most`` bytes."""
 
-    least: int
-    most: int
+    __match_args__ = ("least", "most")
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, most
 
     def fits(self, value: object) -> bool:
         """Whether the state may have the value."""

@@ -20,7 +20,7 @@ def kinds_schema() -> Any:
         (
             ("kind", "string", "", "bytes (of the host), timer, interrupt (by no vCPU's thread), end (asked for)"),
             ("device", "string", "", "the device that they came to, or that interrupts"),
-            ("inputs", "int64", "", "how many"),
+            ("inputs", "int64", "", "how many of them came"),
             ("bytes", "int64", "bytes", "the host's bytes in them"),
             ("first_ns", "int64", "ns", "the first, since the start"),
             ("last_ns", "int64", "ns", "the last"),
@@ -43,7 +43,8 @@ def inputs_schema() -> Any:
             ("kind", "string", "", "what came"),
             ("device", "string", "", "the device that it came to, or that interrupts"),
             ("value", "uint8", "", "of an interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
-            ("data", "binary", "bytes", "the host's bytes; of an end its kind, as text"),
+            ("data", "binary", "bytes", "the host's bytes; of an end its kind"),
+            ("text", "string", "text", "data as text; what is not UTF-8 as escapes"),
         )
     )
 
@@ -75,4 +76,9 @@ def by_kind(inputs: TableFile) -> Any:
 
 def in_order(inputs: TableFile) -> Any:
     """All of them as they came: a ``pyarrow.Table`` of :func:`inputs_schema`."""
-    return inputs.table.rename_columns(inputs_schema().names).cast(inputs_schema()).sort_by("t_ns")
+    import pyarrow as pa
+
+    rows = inputs.table
+    text = pa.array((data.decode(errors="backslashreplace") for data in rows["data"].to_pylist()), pa.utf8())
+    named = rows.append_column("text", text).rename_columns(inputs_schema().names)
+    return named.cast(inputs_schema()).sort_by("t_ns")

@@ -57,13 +57,16 @@ def test_the_command_prints_both_tables(path, capsys):
     shown = capsys.readouterr().out
     assert all(kind in shown for kind in KINDS)
     assert "61 62 1b" in shown
+    assert "ab\\x1b" in shown
+    assert "\x1b" not in shown
 
 
 def test_json_has_numbers_as_numbers(path, capsys):
     assert main(["inputs", str(path), "--json"]) == 0
     last = json.loads(capsys.readouterr().out)["inputs"][-1]
     assert last == {
-        "t_ns": 400, "vcpu": 0, "seq": 9, "kind": "end", "device": "-", "value": 0, "data": b"timeout".hex(),
+        "t_ns": 400, "vcpu": 0, "seq": 9, "kind": "end", "device": "-", "value": 0,
+        "data": b"timeout".hex(), "text": "timeout",
     }  # fmt: skip
 
 
