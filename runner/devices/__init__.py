@@ -5,6 +5,7 @@ from typing import Any
 
 from runner.devices.device import Attachment, Board, Bus, Device, DeviceError, MapError
 from runner.devices.services import Clock, Interrupt, Memory, MessageInterrupt
+from runner.devices.state import State, StateError
 from vmspec.plan.plan import PlannedDevice
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "MapError",
     "Memory",
     "MessageInterrupt",
+    "State",
+    "StateError",
     "make",
 ]
 

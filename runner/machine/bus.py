@@ -3,12 +3,12 @@ queued."""
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from runner.devices.device import Device, DeviceError, MapError, raised
 from runner.devices.services import Clock
+from runner.devices.state import State, StateError
 from runner.machine.inputs import Inputs
 from runner.native import _native
 from vmspec.devices.regions import Region
@@ -231,18 +231,20 @@ class Buses:
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
-        for index, timer in enumerate(self._timers):
-            if timer is None or timer > now:
+        for index, device in enumerate(self.devices):
+            if not self._due(index, now):
                 continue
-            self._inputs.admit("timer", partial(self._expire, index), index)
+            try:
+                with self._locks[index]:
+                    if self._due(index, now):  # still: the device may have asked for another time since
+                        self._timers[index] = None
+                        self._inputs.admit("timer", device.tick, index)
+            except BaseException as error:  # of a device's own, whatever its author raised
+                self._fail(index, error)
 
-    def _expire(self, index: int) -> None:
-        try:
-            with self._locks[index]:
-                self._timers[index] = None
-                self.devices[index].tick()
-        except BaseException as error:  # of a device's own, whatever its author raised
-            self._fail(index, error)
+    def _due(self, index: int, now: int) -> bool:
+        timer = self._timers[index]
+        return timer is not None and timer <= now
 
     def flush(self) -> int:
         """Hand over everything that is queued, in the order of the writes; returns the number of bytes."""
@@ -278,6 +280,37 @@ class Buses:
         failure = DeviceError(f"device {self.planned[index].name} raised {raised(error, self.devices[index])}")
         failure.__cause__ = error
         self._failed(failure)
+
+    # The devices' life. No vCPU may run, and nothing of it comes back from a device that raises.
+
+    def reset(self) -> None:
+        """Let every device be as new."""
+        self.flush()
+        for lock, device in zip(self._locks, self.devices, strict=True):
+            with lock:
+                device.reset()
+
+    def save(self) -> dict[str, State]:
+        """The state of each device, by its name. Raises StateError where one cannot be saved."""
+        self.flush()
+        states = {}
+        for lock, planned, device in zip(self._locks, self.planned, self.devices, strict=True):
+            with lock:
+                states[planned.name] = device.save()
+        return states
+
+    def load(self, states: Mapping[str, State]) -> None:
+        """Let every device go on from what :meth:`save` gave. Raises StateError, which says whose state it is about."""
+        self.flush()
+        names = [planned.name for planned in self.planned]
+        if names != list(states):
+            raise StateError(f"the saved devices are {', '.join(states)}; this machine's are {', '.join(names)}")
+        for lock, name, device in zip(self._locks, names, self.devices, strict=True):
+            with lock:
+                try:
+                    device.load(states[name])
+                except StateError as error:
+                    raise StateError(f"device {name}: {error}") from error
 
     def close_devices(self) -> None:
         """Close the devices, each once; no vCPU may run any more. What they raise is told as at any other time."""
