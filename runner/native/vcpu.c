@@ -117,8 +117,10 @@ static bool next_part(struct vcpu *vcpu, const struct bus_map *map)
         return false;
     access->region = range->region;
     access->offset = address - range->start;
-    if (vcpu->record && vcpu->record->device < 0)
+    if (vcpu->record && vcpu->record->device < 0) {
         vcpu->record->device = (int16_t)vcpu->bus->regions[range->region].device;
+        vcpu->record->region = vcpu->bus->regions[range->region].number;
+    }
     return true;
 }
 

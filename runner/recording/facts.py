@@ -11,6 +11,7 @@ from typing import Any
 from vmspec.image.digest import digest
 from vmspec.image.source import Version
 from vmspec.show.dump import toml
+from vmspec.trace.record import REGIONS
 
 
 def metadata(about: dict[str, Any]) -> dict[str, str]:
@@ -19,6 +20,7 @@ def metadata(about: dict[str, Any]) -> dict[str, str]:
     return {
         "vmrun.spec": toml(about["spec"]),
         "vmrun.host": json.dumps(host(about)),
+        REGIONS: json.dumps(about["regions"]),
         "vmrun.overrides": json.dumps(about["overrides"]),
         "vmrun.started": datetime.fromtimestamp(about["started"], UTC).isoformat(timespec="milliseconds"),
         "vmrun.version": about["version"],

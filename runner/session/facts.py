@@ -28,6 +28,7 @@ def about(machine: Machine, rings: Rings) -> tuple[dict[str, Any], list[int]]:
         "files": {name: (to_text(image.path), tuple(image.version)) for name, image in files.items()},
         "modules": modules(machine),
         "code": plan.code,
+        "regions": {device.name: [region._asdict() for region in device.regions] for device in plan.devices},
         "capabilities": capabilities(machine.system),
         "cpuid": cpuid(machine),
     }

@@ -24,6 +24,7 @@ def exit_row(**values):
         "data": 0x41,
         "payload": b"",
         "device": "serial0",
+        "region": 0,
         "flags": 32,
     }
     return row | values

@@ -77,6 +77,7 @@ def numbered(vcpu, number):
         direction=DIRECTIONS[number % 3],
         device=([*DEVICES, None])[number % 4],
         rip=number * number,
+        region=number % 3,
     )
 
 

@@ -37,7 +37,7 @@ def facts(trace: Trace) -> dict[str, Any]:
     size = trace.path.stat().st_size
     closing = trace.summary or {}
     known = {"vmrun.format", "vmrun.devices", "vmrun.spec", "vmrun.host", "vmrun.clock", "vmrun.images"}
-    known |= {"vmrun.overrides", "vmrun.started", "vmrun.version"}
+    known |= {"vmrun.regions", "vmrun.overrides", "vmrun.started", "vmrun.version"}
     return {
         "trace": {
             "path": to_text(trace.path),

@@ -28,6 +28,7 @@ class Exit(NamedTuple):
     data: int
     payload: bytes
     device: str
+    region: int
     flags: int
 
 

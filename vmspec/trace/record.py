@@ -23,7 +23,7 @@ RECORD = (
     Field("reason", "uint8_t", "KVM exit reason, an index into REASONS"),
     Field("size", "uint8_t", "bytes of one item"),
     Field("direction", "uint8_t", "index into DIRECTIONS"),
-    Field("reserved", "uint8_t", "zero"),
+    Field("region", "uint8_t", "index into that device's regions of the one that was reached, else 0"),
 )
 RECORD_SIZE = 64
 
@@ -77,6 +77,7 @@ REASON_OTHER = 0
 
 DIRECTIONS = ("none", "read", "write")
 NO_DEVICE = "-"
+REGIONS = "vmrun.regions"  # the key of the metadata that has the devices' regions, by the devices' names
 DEVICES = "vmrun.devices"  # the key of the metadata that lists the plan's devices
 
 # Bits of the flags column.
@@ -134,6 +135,13 @@ COLUMNS = (
         "name of the first device that claims a byte of the access, - where none does",
         Names((NO_DEVICE,), DEVICES),
     ),
+    Column(
+        "region",
+        "uint8",
+        "",
+        "which of that device's regions, by its number in vmrun.regions; 0 where none does",
+        later=True,
+    ),
     Column("flags", "uint16", "flags", "bits of FLAGS: how the exit was answered"),
 )
 # What a column is made of, where it is not the record's field of the same name: where the record stands in its ring,
@@ -146,7 +154,7 @@ EXITS = Table(
     format="1",
     time="t_exit",
     columns=COLUMNS,
-    metadata={"vmrun.spec": "toml", "vmrun.host": "object", CLOCK: "object"},
+    metadata={"vmrun.spec": "toml", "vmrun.host": "object", CLOCK: "object", REGIONS: "object"},
     summary={
         "complete": "flag",
         "result": "scalars",

@@ -129,7 +129,12 @@ def places(content):
 @pytest.mark.parametrize("what", ["schema", "names", "first batch", "seal", "body", "last but one"])
 def test_every_command_says_the_same(tmp_path, good, what):
     content = bytearray((good / "stream.arrows").read_bytes())
-    content[places(bytes(content))[what]] ^= 1 << 4
+    at = places(bytes(content))[what]
+    if what == "last but one":  # a length: a longer one looks as if the file were cut
+        length = int.from_bytes(content[at : at + 4], "little")
+        content[at : at + 4] = (length & length - 1).to_bytes(4, "little")
+    else:
+        content[at] ^= 1 << 4
     (tmp_path / "bad.arrows").write_bytes(content)
     told = {command: run(command, tmp_path / "bad.arrows", good, tmp_path) for command in COMMANDS}
     assert len(set(told.values())) == 1, told

@@ -126,6 +126,7 @@ ROWS = st.fixed_dictionaries(
         "data": WORDS | st.integers(0, (1 << 64) - 1),
         "payload": st.sampled_from([b"", b"", b"\0\n\xff" * 9]),
         "device": st.sampled_from(["-", *DEVICES, "\u6f22\x1b[2J", "virtio0"]),
+        "region": st.integers(0, 255),
         "flags": st.integers(0, 0xFFFF),
         "handling": st.integers(-5, 5000) | st.integers(0, 10**13),
     }
@@ -163,7 +164,7 @@ def test_every_name_is_one_that_a_filter_takes(rows):
 def test_large_batches_are_cut(monkeypatch):
     monkeypatch.setattr("tracer.decode.batches.ROWS", 3)
     row = {"vcpu": 0, "t_exit": 0, "t_entry": 5, "reason": "hlt", "rip": 0, "addr": 0, "size": 0, "count": 0}
-    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "flags": 0}
+    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "region": 0, "flags": 0}
     found = list(described([batch_of([{"seq": seq, **row} for seq in range(10)])]))
     assert [seq for batch in found for seq in batch["seq"].to_pylist()] == list(range(10))
     assert max(batch.num_rows for batch in found) <= 3
@@ -171,7 +172,16 @@ def test_large_batches_are_cut(monkeypatch):
 
 def test_times_beyond_all_measure_are_damage():
     row = {"seq": 0, "vcpu": 0, "t_exit": -(1 << 62), "t_entry": (1 << 63) - 1, "reason": "hlt", "rip": 0, "addr": 0}
-    row |= {"size": 0, "count": 0, "direction": "none", "data": 0, "payload": b"", "device": "-", "flags": 0}
+    row |= {
+        "size": 0,
+        "count": 0,
+        "direction": "none",
+        "data": 0,
+        "payload": b"",
+        "device": "-",
+        "region": 0,
+        "flags": 0,
+    }
     with pytest.raises(TraceError, match="damaged"):
         list(described([batch_of([row])]))
 
@@ -239,7 +249,7 @@ def test_a_limit_that_is_none(path, limit):
 def line(lines, **values):
     """The line of one exit; ``what`` is the name of its device."""
     row = {"seq": 0, "vcpu": 0, "t_exit": 0, "t_entry": 5, "reason": "hlt", "rip": 0, "addr": 0, "size": 0, "count": 0}
-    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "flags": 0, **values}
+    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "region": 0, "flags": 0, **values}
     (batch,) = described([batch_of([row])])
     return lines.text(batch).removesuffix("\n")
 
