@@ -54,6 +54,7 @@ def plan(spec: Spec) -> Plan:
         protocol=start.protocol,
         cmdline=spec.boot.cmdline,
         slots=slots,
+        taken=buses.taken(slots, irqchip, pit),
         areas=memory_map.areas(slots, is_linux, irqchip, devices),
         e820=memory_map.e820(slots) if is_linux else (),
         placements=placements,

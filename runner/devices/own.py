@@ -26,7 +26,7 @@ class Own(Device):
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> Device:
-        regions = [name for name in ("port", "mmio") if options.get(name) is not None]
+        regions = [name for name in ("port", "mmio") if options.get(name) is not None] + [*options.get("regions", ())]
         return load(options["class"], options["options"], board, regions)
 
 

@@ -4,12 +4,13 @@ queued."""
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from runner.devices.device import Device, DeviceError, MapError, raised
+from runner.devices.device import Device, DeviceError, raised
 from runner.devices.services import Clock
 from runner.devices.state import State, StateError
 from runner.machine.inputs import Inputs
+from runner.machine.regions import Regions, places
 from runner.native import _native
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
@@ -22,16 +23,6 @@ lib = _native.lib
 LINGER, BULK_LINGER = 20, 100
 BULK = 512  # bytes of one handing over
 WRITES = {None: lib.WRITE_PYTHON, "queued": lib.WRITE_QUEUED, "discarded": lib.WRITE_DISCARDED}
-
-
-SPACE_END = {"port": 1 << 16, "mmio": 1 << 52}  # guest-physical addresses have 52 bits (Intel SDM volume 3, 4.1.4)
-
-
-class Place(NamedTuple):
-    """A region of the machine and whose it is: the device's index."""
-
-    device: int
-    region: Region
 
 
 class DeviceBus:
@@ -62,11 +53,11 @@ class DeviceBus:
 
     def map(self, region: str, start: int) -> None:
         """Map a region, or move it. Raises MapError."""
-        self._buses.map(self._region(region), start)
+        self._buses.regions.map(self._region(region), start)
 
     def unmap(self, region: str) -> None:
         """Take a region off the bus."""
-        self._buses.map(self._region(region), None)
+        self._buses.regions.map(self._region(region), None)
 
     def urgent(self, now: bool) -> None:
         """Whether queued writes are handed over at once."""
@@ -91,11 +82,16 @@ class DeviceBus:
 
 
 class Buses:
-    """The C bus of a plan and the devices on it. Timers go by ``clock``; they and the host's bytes come in through
-    ``inputs``. ``failed`` is told of a device that raised."""
+    """The C bus of a plan and the devices on it; no region is mapped over what is ``taken``. Timers go by ``clock``;
+    they and the host's bytes come in through ``inputs``. ``failed`` is told of a device that raised."""
 
     def __init__(
-        self, planned: Sequence[PlannedDevice], clock: Clock, inputs: Inputs, failed: Callable[[DeviceError], None]
+        self,
+        planned: Sequence[PlannedDevice],
+        clock: Clock,
+        inputs: Inputs,
+        failed: Callable[[DeviceError], None],
+        taken: Sequence[Region] = (),
     ) -> None:
         self.planned = planned
         self._clock = clock
@@ -105,16 +101,14 @@ class Buses:
         self._failed = failed
         self._locks = [threading.RLock() for _ in planned]
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.places = [Place(index, region) for index, device in enumerate(planned) for region in device.regions]
-        self._starts = [place.region.start for place in self.places]  # None: not mapped
-        self._mapping = threading.Lock()  # guards that; no other lock is taken under it
+        self.places = places(planned)
         self.bus = lib.bus_new(len(self.places), len(planned), self._event)
         if self.bus == ffi.NULL:
             os.close(self._event)
             raise MemoryError
         for to, place in zip(self.bus.regions[0 : len(self.places)], self.places, strict=True):
             to.device, to.number = place.device, planned[place.device].regions.index(place.region)
-        self._remap(self._starts)
+        self.regions = Regions(self.bus, planned, taken)
         self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the clock's monotonic time
         # What was taken from the queue and its devices have yet to be given; whoever has the lock hands it over. It is
         # taken before a device's own lock, never while one is held.
@@ -128,48 +122,6 @@ class Buses:
     def end_of(self, index: int) -> DeviceBus:
         """The bus as the device of that index sees it."""
         return DeviceBus(self, index)
-
-    def map(self, number: int, start: int | None) -> None:
-        """Let a region begin at ``start``, None: be on no bus. Raises MapError, and changes nothing then."""
-        region = self.places[number].region
-        if region.start is not None:
-            raise MapError(f"{self._named(number)} has a fixed place, {_span(region, region.start)}")
-        with self._mapping:
-            if start is not None:
-                self._check(number, start)
-            starts = list(self._starts)
-            starts[number] = start
-            self._remap(starts)
-            self._starts = starts
-
-    def _check(self, number: int, start: int) -> None:
-        region = self.places[number].region
-        where = f"{self._named(number)} cannot be mapped at {_span(region, start)}"
-        if start % region.size:
-            raise MapError(f"{where}: the address is no multiple of its size")
-        if not 0 <= start <= SPACE_END[region.space] - region.size:
-            raise MapError(f"{where}: that is no {region.space} address")
-        for other, at in enumerate(self._starts):
-            there = self.places[other].region
-            if other == number or at is None or there.space != region.space:
-                continue
-            if start < at + there.size and at < start + region.size:
-                raise MapError(f"{where}: {self._named(other)} is there ({_span(there, at)})")
-
-    def _remap(self, starts: Sequence[int | None]) -> None:
-        """Have the vCPUs find regions there from now on."""
-        spaces: dict[str, list[tuple[int, int, int]]] = {"port": [], "mmio": []}
-        for number, (place, start) in enumerate(zip(self.places, starts, strict=True)):
-            if start is not None:
-                spaces[place.region.space].append((start, start + place.region.size, number))
-        ports, mmio = sorted(spaces["port"]), sorted(spaces["mmio"])
-        ranges = ffi.new("struct bus_range[]", [*ports, *mmio])
-        if not lib.bus_remap(self.bus, ranges, len(ports), len(mmio)):
-            raise MemoryError
-
-    def _named(self, number: int) -> str:
-        device, region = self.places[number]
-        return f"region {region.name!r} of {self.planned[device].name}"
 
     def answer(self, access: Any) -> None:
         """Let a device answer an access; called by the vCPU's thread. What the guest has queued for whatever device
@@ -326,7 +278,3 @@ class Buses:
         self.close_devices()
         lib.bus_free(self.bus)
         os.close(self._event)
-
-
-def _span(region: Region, start: int) -> str:
-    return f"{region.space} {start:#x}-{start + region.size - 1:#x}"

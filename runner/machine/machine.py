@@ -138,7 +138,7 @@ class Machine:
 
     def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[int], Any]) -> None:
         """Make the plan's devices and connect them; ``output`` gives what each, by its index, prints to."""
-        self.buses = Buses(self.plan.devices, self.clock, self.inputs, self._device_failed)
+        self.buses = Buses(self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken)
         self._resources.callback(self.buses.close)
         interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
         self._resources.callback(interrupts.close)

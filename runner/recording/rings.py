@@ -188,7 +188,7 @@ class Rings(RingView):
         records = []
         for number in range(max(0, head - min(count, ring.mask + 1)), head):
             record = ring.slots[number & ring.mask]
-            fields = ("addr", "data", "rip", "count", "device", "flags", "reason", "size", "direction")
+            fields = ("addr", "data", "rip", "count", "device", "region", "flags", "reason", "size", "direction")
             values = {name: int(getattr(record, name)) for name in fields}
             values["seq"] = number
             values["t_exit"] = self._nanoseconds(record.tsc_exit)

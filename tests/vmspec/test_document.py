@@ -177,7 +177,7 @@ def test_a_key_by_its_former_name():
         (with_device("kind = 'rtc'\ntime = 9999-12-31T23:59:59-10:00"), "device[0].time: is out of range"),
         (with_device("kind = 'debug-exit'\nport = 0xffff"), "x.toml:9:1: device[0].port: the last of 4 ports is past"),
         (with_device("kind = 'python'\nclass = 'm'\nport = [1, 1]"), "device[0].class: does not name a class"),
-        (with_device("kind = 'python'\nclass = 'm:C'"), "device[0]: one key is missing: port or mmio"),
+        (with_device("kind = 'python'\nclass = 'm:C'"), "device[0]: one key is missing: port, mmio or regions"),
         (with_device("kind = 'python'\nclass = 'm:C'\nport = [1]"), "must be an array of two numbers"),
         (
             with_device("kind = 'python'\nclass = 'm:C'\nport = [0xfff0, 0]"),

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices.regions import Region
-from vmspec.schema.guest_values import ClassName, Options
+from vmspec.schema.guest_values import ClassName, Options, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import Model, key
 from vmspec.schema.values import Address, Choice, File, Integer, Moment, Span
@@ -142,8 +142,6 @@ class DebugExit(DeviceModel):
 class Python(DeviceModel):
     """A device class of the user's own, from a module beside the spec."""
 
-    ONE_OF: ClassVar[tuple[str, ...]] = ("port", "mmio")
-
     cls: str = field(metadata=key(ClassName(), "the class, as module:Class", name="class"))
     port: tuple[int, int] | None = field(
         default=None, metadata=key(Span(PORTS), "ports claimed: first port, number of ports")
@@ -151,12 +149,22 @@ class Python(DeviceModel):
     mmio: tuple[int, int] | None = field(
         default=None, metadata=key(Span(ADDRESSES), "addresses claimed: guest-physical address, bytes")
     )
+    windows: dict[str, dict[str, int]] = field(
+        factory=dict,
+        metadata=key(Windows(), "further regions, which the device maps by itself: name, bus, size", name="regions"),
+    )
     irq: int | None = field(default=None, metadata=key(Integer(0, layout.IOAPIC_PINS - 1), "ISA interrupt"))
     options: dict[str, object] = field(factory=dict, metadata=key(Options(), "keyword arguments of the class"))
 
     def regions(self) -> tuple[Region, ...]:
         named = (("port", self.port), ("mmio", self.mmio))
-        return tuple(Region(name, name, span[1], span[0]) for name, span in named if span is not None)
+        fixed = [Region(name, name, span[1], span[0]) for name, span in named if span is not None]
+        own = [Region(name, *window) for name, windows in self.windows.items() for window in windows.items()]
+        return (*fixed, *own)
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.port is None and self.mmio is None and not self.windows:
+            yield (), "one key is missing: port, mmio or regions"
 
 
 Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python

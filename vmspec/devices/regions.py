@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+SPACES = {"port": 1 << 16, "mmio": 1 << 52}  # their ends; for the second Intel SDM volume 3, 4.1.4
+
 
 class Region(NamedTuple):
     """A device's window onto a bus. The guest reaches the device by (region, offset), wherever the region lies.

@@ -100,6 +100,7 @@ class Plan(NamedTuple):
     cmdline: str
     slots: tuple[Slot, ...]
     areas: tuple[Area, ...]
+    taken: tuple[Region, ...]  # what the machine itself has on the buses: no device's region is ever mapped there
     e820: tuple[E820, ...]
     placements: tuple[Placement, ...]
     devices: tuple[PlannedDevice, ...]

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from vmspec import layout
 from vmspec.devices.models import KINDS, Device
+from vmspec.devices.regions import SPACES, Region
 from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
@@ -12,7 +13,6 @@ from vmspec.schema.value import keys
 from vmspec.spec.models import Spec
 
 NAMES = {model: kind for kind, model in KINDS.items()}
-SPACE_END = {"port": 1 << 16, "mmio": 1 << 52}
 
 
 class Claim(NamedTuple):
@@ -69,15 +69,23 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value] if isinstance(value, tuple) else value
 
 
-def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
-    """What is taken before any device."""
-    claims = [Claim("RAM", "mmio", slot.start, slot.size) for slot in slots]
-    claims += [Claim(area.name, "mmio", area.start, area.size) for area in memory_map.fixed(irqchip)]
+def taken(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> tuple[Region, ...]:
+    """What the machine itself has on the buses, before any device."""
+    regions = [Region("RAM", "mmio", slot.size, slot.start) for slot in slots]
+    regions += [Region(area.name, "mmio", area.size, area.start) for area in memory_map.fixed(irqchip)]
     if irqchip:
-        claims += [Claim("the interrupt controller", "port", *ports) for ports in layout.IRQCHIP_PORTS]
+        regions += [Region("the interrupt controller", "port", size, at) for at, size in layout.IRQCHIP_PORTS]
+    if pit:
+        regions += [Region("the timer (PIT)", "port", size, at) for at, size in layout.PIT_PORTS]
+    return tuple(regions)
+
+
+def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
+    """The claims before any device's."""
+    claims = [Claim(r.name, r.space, r.start, r.size) for r in taken(slots, irqchip, pit) if r.start is not None]
+    if irqchip:
         claims.append(Claim("the interrupt controller's cascade", "irq", 2, 1))
     if pit:
-        claims += [Claim("the timer (PIT)", "port", *ports) for ports in layout.PIT_PORTS]
         claims.append(Claim("the timer (PIT)", "irq", 0, 1))
     return claims
 
@@ -104,7 +112,7 @@ def _outside(claim: Claim) -> Problem | None:
         if 0 <= claim.start < layout.IOAPIC_PINS:
             return None
         return Problem(claim.path, "no such interrupt", str(claim.start), f"0 to {layout.IOAPIC_PINS - 1}")
-    end = SPACE_END[claim.space]
+    end = SPACES[claim.space]
     if claim.start >= 0 and claim.size > 0 and claim.start + claim.size <= end:
         return None
     what = f"[{claim.start:#x}, {claim.size:#x}]"

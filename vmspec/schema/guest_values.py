@@ -1,7 +1,7 @@
 """The kinds of value that belong to one table: machine code, registers, a Python class and its options."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from vmspec.schema.value import Here, Schema, Value, nearest
 from vmspec.schema.values import Address
@@ -84,6 +84,35 @@ class ClassName(Value):
 
     def schema(self) -> Schema:
         return {"type": "string", "pattern": f"^{self.PATTERN}$"}
+
+
+class Windows(Value):
+    """Regions that a device maps by itself, by their names: the bus and the size of each."""
+
+    SPACES: ClassVar[dict[str, int]] = {"port": 0x10000, "mmio": 1 << 40}
+    NAME = r"[a-z][a-z0-9_-]{0,31}"
+
+    allowed = "a table of names, each with { port = SIZE } or { mmio = SIZE }, powers of two"
+
+    def read(self, value: object, here: Here) -> Any:
+        if not isinstance(value, dict):
+            return here.wrong("must be a table", value, self.allowed)
+        for name, window in value.items():
+            there = here.at(name)
+            if not re.fullmatch(self.NAME, name) or name in self.SPACES:
+                there.wrong("is not a region's name", None, "lower-case letters, digits, - and _, not port or mmio")
+            if not isinstance(window, dict) or len(window) != 1 or not window.keys() <= self.SPACES.keys():
+                there.wrong("must say its bus and its size", None, self.allowed)
+                continue
+            [(space, size)] = window.items()
+            if type(size) is not int or not 0 < size <= self.SPACES[space] or size & size - 1:
+                there.at(space).wrong("is not a size", size, f"a power of two, at most {self.SPACES[space]:#x}")
+        return value
+
+    def schema(self) -> Schema:
+        sizes = {space: {"type": "integer", "minimum": 1, "maximum": most} for space, most in self.SPACES.items()}
+        window = {"type": "object", "properties": sizes, "additionalProperties": False, "minProperties": 1}
+        return {"type": "object", "additionalProperties": window | {"maxProperties": 1}}
 
 
 class Options(Value):

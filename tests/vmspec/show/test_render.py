@@ -18,6 +18,7 @@ PLAN = Plan(
     protocol="linux64",
     cmdline="console=ttyS0 " + "abcdefghi=1 " * 8 + "last",
     slots=(SLOT,),
+    taken=(),
     areas=(
         Area("ram", "ram", 0, 128 << 20),
         Area("unassigned", "hole", 128 << 20, 0xD0000000 - (128 << 20)),

@@ -1,0 +1,93 @@
+"""Where the devices' regions lie on the buses, while vCPUs run."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from runner.devices.device import MapError
+from runner.native._native import ffi, lib
+from vmspec.devices.regions import SPACES, Region
+from vmspec.plan.plan import PlannedDevice
+
+
+class Place(NamedTuple):
+    """A region of the machine and whose it is: the device's index. A place's own index is its number on the C bus."""
+
+    device: int
+    region: Region
+
+
+def places(planned: Sequence[PlannedDevice]) -> list[Place]:
+    """All regions of all devices, in the plan's order."""
+    return [Place(index, region) for index, device in enumerate(planned) for region in device.regions]
+
+
+class Regions:
+    """The map of the C bus: which region lies where. What is ``taken`` belongs to the machine itself.
+
+    Every change makes a new map, which vCPUs find whole: an access sees all regions as they were before a change or as
+    they are after it.
+    """
+
+    def __init__(self, bus: Any, planned: Sequence[PlannedDevice], taken: Sequence[Region]) -> None:
+        self._bus = bus
+        self._names = [device.name for device in planned]
+        self._places = places(planned)
+        self._taken = taken
+        self._starts = [place.region.start for place in self._places]  # None: not mapped
+        self._lock = threading.Lock()  # guards that; no other lock is taken under it
+        self._put(self._starts)
+
+    def start(self, number: int) -> int | None:
+        """Where a region begins, None: it is on no bus."""
+        return self._starts[number]
+
+    def map(self, number: int, start: int | None) -> None:
+        """Let a region begin at ``start``, None: be on no bus. Raises MapError, and changes nothing then."""
+        region = self._places[number].region
+        if region.start is not None:
+            raise MapError(f"{self._named(number)} has a fixed place, {_span(region, region.start)}")
+        with self._lock:
+            if start is not None:
+                self._check(number, start)
+            starts = list(self._starts)
+            starts[number] = start
+            self._put(starts)
+            self._starts = starts
+
+    def _check(self, number: int, start: int) -> None:
+        region = self._places[number].region
+        where = f"{self._named(number)} cannot be mapped at {_span(region, start)}"
+        if region.size & region.size - 1 or start % region.size:
+            raise MapError(f"{where}: its size must be a power of two, and the address a multiple of it")
+        if not 0 <= start <= SPACES[region.space] - region.size:
+            raise MapError(f"{where}: there is no such {region.space} address")
+        for there in self._taken:
+            if there.start is not None and _overlap(region, start, there, there.start):
+                raise MapError(f"{where}: {there.name} is there ({_span(there, there.start)})")
+        for other, (place, at) in enumerate(zip(self._places, self._starts, strict=True)):
+            if other != number and at is not None and _overlap(region, start, place.region, at):
+                raise MapError(f"{where}: {self._named(other)} is there ({_span(place.region, at)})")
+
+    def _put(self, starts: Sequence[int | None]) -> None:
+        """Have vCPUs find the regions there from now on."""
+        spaces: dict[str, list[tuple[int, int, int]]] = {space: [] for space in SPACES}
+        for number, (place, start) in enumerate(zip(self._places, starts, strict=True)):
+            if start is not None:
+                spaces[place.region.space].append((start, start + place.region.size, number))
+        ports, mmio = sorted(spaces["port"]), sorted(spaces["mmio"])
+        ranges = ffi.new("struct bus_range[]", [*ports, *mmio])
+        if not lib.bus_remap(self._bus, ranges, len(ports), len(mmio)):
+            raise MemoryError
+
+    def _named(self, number: int) -> str:
+        device, region = self._places[number]
+        return f"region {region.name!r} of {self._names[device]}"
+
+
+def _span(region: Region, start: int) -> str:
+    return f"{region.space} {start:#x}-{start + region.size - 1:#x}"
+
+
+def _overlap(region: Region, start: int, other: Region, at: int) -> bool:
+    return other.space == region.space and start < at + other.size and at < start + region.size
