@@ -174,7 +174,7 @@ EXITS = Table(
 # bytes. Every part starts on a page. The file outlives a killed process; `vmtrace recover` reads it.
 PAGE = 4096
 RING_MAGIC = 0x31474E4952_4D56  # "VMRING1\0" read as little-endian begins with these bytes
-RING_VERSION = 1
+RING_VERSION = 2
 HEADER = (
     Field("magic", "uint64_t", "RING_MAGIC"),
     Field("version", "uint64_t", "RING_VERSION"),

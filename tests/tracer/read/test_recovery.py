@@ -19,7 +19,7 @@ import tracer
 from tests.fakes.tracefakes import DEVICES, METADATA, MUTATIONS, Rings, in_time, numbered, record_all, row
 from tracer.format.errors import TraceError
 from tracer.record.recorder import Recorder
-from vmspec.trace.record import PAGE
+from vmspec.trace.record import PAGE, RING_VERSION
 
 ROOT = Path(__file__).parents[3]
 
@@ -214,7 +214,19 @@ def test_a_cut_ring_file_gives_what_it_has(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [(1, 2), (2, 0), (2, 1 << 40), (3, 63), (3, 1 << 62), (4, 0), (4, 1 << 40), (5, 1 << 60), (6, 5), (7, 1), (9, 0)],
+    [
+        (1, RING_VERSION + 1),
+        (2, 0),
+        (2, 1 << 40),
+        (3, 63),
+        (3, 1 << 62),
+        (4, 0),
+        (4, 1 << 40),
+        (5, 1 << 60),
+        (6, 5),
+        (7, 1),
+        (9, 0),
+    ],
 )
 def test_a_header_that_makes_no_sense_is_refused(tmp_path, field, value):
     rings = fill(tmp_path / "boot.ring", [0], [20])
