@@ -158,3 +158,40 @@ def test_any_number_of_vcpus_fits_the_registers(vcpus: int, vendor: int, data: s
     assert leaf(entries, 0x1).ebx >> 24 == vcpu == leaf(entries, 0xB).edx
     # The cores' ids fit into the bits that the topology gives them.
     assert vcpu < 1 << leaf(entries, 0xB, 1).eax
+
+
+def test_what_is_completed_is_whole_and_in_place() -> None:
+    supported = [entry(0x80000003, 5, 1), entry(0x80000000, eax=0x80000003), entry(0x1)]
+    assert completed(supported, lambda function: (1, 2, 3, 4)) == [
+        CpuidEntry(0x80000003, 0, 0, 1, 2, 3, 4),
+        entry(0x80000000, eax=0x80000003),
+        entry(0x1),
+        CpuidEntry(0x80000002, 0, 0, 1, 2, 3, 4),
+    ]
+
+
+def test_a_host_without_extended_leaves_stays_one() -> None:
+    assert completed([entry(0x0, eax=1)], lambda function: (1, 1, 1, 1)) == [entry(0x0, eax=1)]
+
+
+def test_a_host_without_leaf_0_has_no_topology() -> None:
+    assert for_vcpu([entry(0x1)], 0, 1, PlannedCPU(), tsc_deadline=False) == [entry(0x1, ebx=1 << 16, ecx=1 << 31)]
+
+
+def test_amd_with_one_core_is_not_many() -> None:
+    ones = [entry(0x0, ebx=AMD), entry(0x80000001, ecx=ALL), entry(0x8000001E, eax=ALL, ebx=ALL, ecx=ALL, edx=ALL)]
+    one, two = (for_vcpu(ones, vcpus - 1, vcpus, PlannedCPU(), tsc_deadline=True) for vcpus in (1, 2))
+    assert [leaf(entries, 0x80000001).ecx for entries in (one, two)] == [ALL & ~2, ALL]
+    assert [leaf(entries, 0x8000001E)[3:] for entries in (one, two)] == [(0, 0, 0, 0), (1, 1, 0, 0)]
+
+
+def test_amd_cache_keeps_all_but_who_shares_it() -> None:
+    caches = [entry(0x0, ebx=AMD), entry(0x8000001D, 3, 1, eax=ALL), entry(0x8000001D, 4, 1, eax=0xFFFFFFE0)]
+    entries = for_vcpu(caches, 0, 1, PlannedCPU(), tsc_deadline=True)
+    assert (leaf(entries, 0x8000001D, 3).eax, leaf(entries, 0x8000001D, 4).eax) == (ALL & ~(0xFFF << 14), 0xFFFFFFE0)
+
+
+def test_levels_of_the_topology_have_indices_and_room_for_a_power_of_two() -> None:
+    entries = guest(3, 4)
+    assert [leaf(entries, 0xB, index).flags for index in range(3)] == [1, 1, 1]
+    assert leaf(entries, 0xB, 1).eax == 2
