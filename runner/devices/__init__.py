@@ -3,13 +3,12 @@
 from importlib import import_module
 from typing import Any
 
-from runner.devices.device import Attachment, Board, Bus, Device, DeviceError, MapError
-from runner.devices.services import Clock, Interrupt, Memory, MessageInterrupt
+from runner.devices.device import Board, Device, DeviceError, MapError
+from runner.devices.services import Bus, Clock, Interrupt, Memory, MessageInterrupt, Services
 from runner.devices.state import State, StateError
 from vmspec.plan.plan import PlannedDevice
 
 __all__ = [
-    "Attachment",
     "Board",
     "Bus",
     "Clock",
@@ -19,6 +18,7 @@ __all__ = [
     "MapError",
     "Memory",
     "MessageInterrupt",
+    "Services",
     "State",
     "StateError",
     "make",

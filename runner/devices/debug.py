@@ -31,8 +31,8 @@ class DebugPort(Stateless):
     state_class = DebugPortState
 
     def start(self) -> None:
-        self.bus.publish("port", 0, PRESENT)
-        self.bus.deliver("port", 0, "queued")
+        self.bus.shadow("port", 0, PRESENT)
+        self.bus.writes("port", 0, "coalesced")
 
     def read(self, region: str, offset: int, size: int) -> int:
         return PRESENT
@@ -50,8 +50,8 @@ class PostPort(Stateless):
     state_class = PostPortState
 
     def start(self) -> None:
-        self.bus.publish("port", 0, 0xFF)
-        self.bus.deliver("port", 0, "discarded")
+        self.bus.shadow("port", 0, 0xFF)
+        self.bus.writes("port", 0, "ignored")
 
 
 class DebugExit(Stateless):

@@ -1,14 +1,14 @@
-"""What every device model is: a small class whose registers lie at offsets in named regions, and that gets its bus,
-interrupt line and outputs injected."""
+"""What every device model is: a small class whose registers lie at offsets in named regions, and to which the machine
+gives its services."""
 
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
-from runner.devices.services import Clock, Interrupt, Memory, MessageInterrupt
+from runner.devices.services import Bus, Clock, Interrupt, Memory, MessageInterrupt, Services
 from runner.devices.state import State, StateError
 from vmspec.host.printable import PrintableError
 from vmspec.plan.calls import Slot
@@ -23,52 +23,6 @@ class MapError(DeviceError):
 
     A device whose guest chooses the address catches it; of one that does not, it ends the run as any error does.
     """
-
-
-class Bus(Protocol):
-    """A device's end of the bus: where its regions lie, and which of its registers the vCPU loop can answer without
-    Python.
-
-    ``region`` is the name of one of the device's regions, ``offset`` counts from its start. Only accesses of exactly
-    ``size`` bytes are answered from what is published; all others come to :meth:`Device.read` and
-    :meth:`Device.write`. What is published of a region stays with it wherever it is mapped, and while it is not.
-    """
-
-    def publish(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
-        """Let reads of a register be answered with ``value`` until the next call; None: reads come to Python."""
-
-    def deliver(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
-        """Let writes of a register be "queued" (see :meth:`Device.written`) or "discarded"; None: come to Python."""
-
-    def latch(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
-        """While writing a register has no side effect: let C store values that set no bit outside ``mask``, return
-        them to later reads, and queue the writes for the device; None: writes come to Python."""
-
-    def map(self, region: str, start: int) -> None:
-        """Map a region that has no fixed place, or move it, in one step: a vCPU finds it in its old place or in its new
-        one. An access that begins after this has returned finds it in the new one; an access that was on its way
-        before may still be answered, or reach the device, from the old one. Raises :class:`MapError`."""
-
-    def unmap(self, region: str) -> None:
-        """Take a region that has no fixed place off the bus; see :meth:`map` for accesses on their way."""
-
-    def urgent(self, now: bool) -> None:
-        """Ask for queued writes at once (True), or within 20 ms, in larger pieces (False, the default)."""
-
-
-class Attachment(NamedTuple):
-    """What a device is given when the machine is built."""
-
-    bus: Bus
-    irq: Interrupt  # the line that the spec or the device's kind names
-    msi: Callable[[], MessageInterrupt]  # makes a further interrupt, a message
-    memory: Memory
-    output: Callable[[bytes], None]  # where the text the device prints goes
-    end: Callable[[str, int | None], None]  # ask for the end of the run: kind ("reset", "poweroff", ...), status
-    clock: Clock
-    # Ask for Device.tick in that many nanoseconds, replacing an earlier request; None takes it back. The default is a
-    # machine without timers.
-    after: Callable[[int | None], None] = lambda delay: None
 
 
 class Board(NamedTuple):
@@ -112,16 +66,16 @@ class Device:
         """The device for the options of its table in the spec. Most need nothing of either."""
         return cls()
 
-    def attach(self, attachment: Attachment) -> None:
-        """Take the machine's side of the connections; called once before the guest starts."""
-        self.bus = attachment.bus
-        self.irq = attachment.irq
-        self.msi = attachment.msi
-        self.memory = attachment.memory
-        self.output = attachment.output
-        self.end = attachment.end
-        self.clock = attachment.clock
-        self.after = attachment.after
+    def attach(self, services: Services) -> None:
+        """Take the machine's services; called once before the guest starts."""
+        self.bus = services.bus
+        self.irq = services.irq
+        self.msi = services.msi
+        self.memory = services.memory
+        self.output = services.output
+        self.end = services.end
+        self.clock = services.clock
+        self.after = services.after
         self.start()
 
     def start(self) -> None:

@@ -71,7 +71,7 @@ class ISADevice(Device):
         for offset, shown in self._published.items():
             value = self.peek(offset)
             if value != shown:
-                self.bus.publish(*self.place(offset), value)
+                self.bus.shadow(*self.place(offset), value)
                 self._published[offset] = value
         self.drive()
 

@@ -7,10 +7,13 @@ in :mod:`runner.devices.own`, go with that release.
 from collections.abc import Callable
 from typing import Any
 
-from runner.devices.device import Attachment, Device
+from runner.devices.device import Device
+from runner.devices.services import Services
 from runner.devices.state import State
 
 # Methods that got a region, and how many arguments they had without it, self included.
+VERBS = {"publish": "shadow", "deliver": "writes", "latch": "shadow_writes", "urgent": "flush_at_once"}
+HOW: dict[object, object] = {"queued": "coalesced", "discarded": "ignored"}
 BEFORE = {"read": 3, "write": 4, "written": 4}
 
 
@@ -55,8 +58,8 @@ class OneRegion(Device):
     def __init__(self, inner: Any, region: str, warn: Callable[[], None]) -> None:
         self._inner, self._region, self._warn = inner, region, warn
 
-    def attach(self, attachment: Attachment) -> None:
-        self._inner.attach(attachment._replace(bus=OneRegionBus(attachment.bus, self._region, self._warn)))
+    def attach(self, services: Services) -> None:
+        self._inner.attach(services._replace(bus=OneRegionBus(services.bus, self._region, self._warn)))
 
     def read(self, region: str, offset: int, size: int) -> int:
         value: int = self._inner.read(offset, size)
@@ -99,7 +102,7 @@ class OneRegionBus:
         self._bus, self._region, self._warn = bus, region, warn
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._bus, name)
+        method = getattr(self._bus, VERBS.get(name, name))
         if name not in ("publish", "deliver", "latch"):
             return method
 
@@ -107,6 +110,6 @@ class OneRegionBus:
             if "region" not in named and not (args and isinstance(args[0], str)):
                 self._warn()
                 args = (self._region, *args)
-            method(*args, **named)
+            method(*(HOW.get(arg, arg) for arg in args), **{key: HOW.get(value, value) for key, value in named.items()})
 
         return call

@@ -117,9 +117,9 @@ class Serial(ISADevice):
         self._between = False  # RBR has been read: the receiver has no interrupt until more is there
         # What the line and the bus were told last
         self._line = False
-        self._queued = False
-        self._latched: int | None = None
-        self._urgent = False
+        self._coalesced = False
+        self._shadowed: int | None = None
+        self._flushed_at_once = False
 
     def clear(self) -> None:
         self._give_back()
@@ -140,8 +140,8 @@ class Serial(ISADevice):
         self._arrival: int | None = None  # the time of the tick that was asked for, at which it is there
 
     def start(self) -> None:
-        self.bus.deliver(*self.place(LSR), "discarded")  # read-only
-        self.bus.deliver(*self.place(MSR), "discarded")
+        self.bus.writes(*self.place(LSR), "ignored")  # read-only
+        self.bus.writes(*self.place(MSR), "ignored")
         super().start()
 
     # Registers as the guest sees them
@@ -255,18 +255,18 @@ class Serial(ISADevice):
         coming = self._awaited() and bool(self._ier & ERBFI)
         if coming != (self._arrival is not None):
             self._arrives_in = CHARACTER if coming else None
-        queued = not self._lcr & DLAB and not self._mcr & LOOP
-        if queued != self._queued:
-            self._queued = queued
-            self.bus.deliver(*self.place(THR), "queued" if queued else None)
+        coalesced = not self._lcr & DLAB and not self._mcr & LOOP
+        if coalesced != self._coalesced:
+            self._coalesced = coalesced
+            self.bus.writes(*self.place(THR), "coalesced" if coalesced else None)
         inert = self._inert()
-        if inert != self._latched:
-            self._latched = inert
-            self.bus.latch(*self.place(IER), inert)
-        urgent = bool(self._ier & ETBEI)  # the guest waits for the interrupt that says its bytes are sent
-        if urgent != self._urgent:
-            self._urgent = urgent
-            self.bus.urgent(urgent)
+        if inert != self._shadowed:
+            self._shadowed = inert
+            self.bus.shadow_writes(*self.place(IER), inert)
+        awaited = bool(self._ier & ETBEI)  # the guest waits for the interrupt that says its bytes are sent
+        if awaited != self._flushed_at_once:
+            self._flushed_at_once = awaited
+            self.bus.flush_at_once(awaited)
 
     def drive(self) -> None:
         # A PC lets the interrupt through only while OUT2 is on. Teaching systems (xv6 among them) never set it and

@@ -1,6 +1,7 @@
 """What a machine gives to its devices."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 
 class Clock(Protocol):
@@ -48,3 +49,50 @@ class Memory(Protocol):
 
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Copy bytes into RAM."""
+
+
+class Bus(Protocol):
+    """A device's end of the bus: where its regions lie, and which of its registers the vCPU loop can answer without
+    Python.
+
+    ``region`` is the name of one of the device's regions, ``offset`` counts from its start. Only accesses of exactly
+    ``size`` bytes are answered from a shadow register; all others come to ``read`` and ``write`` of the device. The
+    shadow registers of a region stay with it wherever it is mapped, and while it is not.
+    """
+
+    def shadow(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
+        """Let reads of a register be answered from a shadow of it, which holds ``value`` until the next call; None:
+        reads come to Python."""
+
+    def writes(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
+        """Let writes of a register be "coalesced" (handed to ``written``) or "ignored"; None: come to Python."""
+
+    def shadow_writes(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
+        """While writing a register has no side effect: let C store values that set no bit outside ``mask`` in the
+        shadow, for later reads, and coalesce the writes for the device; None: writes come to Python."""
+
+    def map(self, region: str, start: int) -> None:
+        """Map a region that has no fixed place, or move it, in one step: a vCPU finds it in its old place or in its new
+        one. An access that begins after this has returned finds it in the new one; an access that was on its way
+        before may still be answered, or reach the device, from the old one. Raises MapError."""
+
+    def unmap(self, region: str) -> None:
+        """Take a region that has no fixed place off the bus; see :meth:`map` for accesses on their way."""
+
+    def flush_at_once(self, now: bool) -> None:
+        """Have coalesced writes flushed at once (True), or within 20 ms, in larger pieces (False, the default)."""
+
+
+class Services(NamedTuple):
+    """What the machine gives to one device."""
+
+    bus: Bus
+    irq: Interrupt  # the line that the spec or the device's kind names
+    msi: Callable[[], MessageInterrupt]  # makes a further interrupt, a message
+    memory: Memory
+    output: Callable[[bytes], None]  # where the text the device prints goes
+    end: Callable[[str, int | None], None]  # ask for the end of the run: kind ("reset", "poweroff", ...), status
+    clock: Clock
+    # Ask for tick in that many nanoseconds, replacing an earlier request; None takes it back. The default is a
+    # machine without timers.
+    after: Callable[[int | None], None] = lambda delay: None

@@ -18,11 +18,11 @@ from vmspec.plan.plan import PlannedDevice
 ffi = _native.ffi
 lib = _native.lib
 
-# ms that queued writes may wait for more, unless their device is urgent: each wake costs some 50 us. While output comes
-# in bulk nobody sees a tenth of a second, and a guest that floods its console has a fifth of the wakes.
+# ms that coalesced writes may wait for more, unless their device wants them at once: each wake costs some 50 us. While
+# output comes in bulk nobody sees a tenth of a second, and a guest that floods its console has a fifth of the wakes.
 LINGER, BULK_LINGER = 20, 100
 BULK = 512  # bytes of one handing over
-WRITES = {None: lib.WRITE_PYTHON, "queued": lib.WRITE_QUEUED, "discarded": lib.WRITE_DISCARDED}
+WRITES = {None: lib.WRITE_PYTHON, "coalesced": lib.WRITE_COALESCED, "ignored": lib.WRITE_IGNORED}
 
 
 class DeviceBus:
@@ -34,22 +34,22 @@ class DeviceBus:
         self._index = index
         self._regions = {place.region.name: n for n, place in enumerate(buses.places) if place.device == index}
 
-    def publish(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
-        """Let C answer reads of a register with ``value``; None: reads come to Python."""
+    def shadow(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
+        """Let C answer reads of a register from a shadow of it; None: reads come to Python."""
         mask = (1 << 8 * size) - 1
         here = self._register(region, offset, size)
-        self._took(lib.bus_publish(self._bus, here, offset, size, value is not None, (value or 0) & mask))
+        self._took(lib.bus_shadow(self._bus, here, offset, size, value is not None, (value or 0) & mask))
 
-    def deliver(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
-        """Let C queue or discard writes of a register; None: writes come to Python."""
-        self._took(lib.bus_deliver(self._bus, self._register(region, offset, size), offset, size, WRITES[how]))
+    def writes(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
+        """Let C coalesce or ignore writes of a register; None: writes come to Python."""
+        self._took(lib.bus_writes(self._bus, self._register(region, offset, size), offset, size, WRITES[how]))
 
-    def latch(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
+    def shadow_writes(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
         """Let C take writes that set no bit outside ``mask``; None: writes come to Python."""
         if mask is None:
-            self.deliver(region, offset, None, size)
+            self.writes(region, offset, None, size)
         else:
-            self._took(lib.bus_latch(self._bus, self._register(region, offset, size), offset, size, mask))
+            self._took(lib.bus_shadow_writes(self._bus, self._register(region, offset, size), offset, size, mask))
 
     def map(self, region: str, start: int) -> None:
         """Map a region, or move it. Raises MapError."""
@@ -59,9 +59,9 @@ class DeviceBus:
         """Take a region off the bus."""
         self._buses.regions.map(self._region(region), None)
 
-    def urgent(self, now: bool) -> None:
-        """Whether queued writes are handed over at once."""
-        self._bus.devices[self._index].urgent = now
+    def flush_at_once(self, now: bool) -> None:
+        """Whether coalesced writes are flushed at once."""
+        self._bus.devices[self._index].flush_at_once = now
 
     def _region(self, name: str) -> int:
         if name not in self._regions:
@@ -78,7 +78,7 @@ class DeviceBus:
 
     def _took(self, taken: bool) -> None:
         if not taken:
-            raise DeviceError(f"a device publishes at most {lib.BUS_REGISTERS} registers of a region")
+            raise DeviceError(f"a device has at most {lib.BUS_REGISTERS} shadow registers of a region")
 
 
 class Buses:
@@ -226,7 +226,7 @@ class Buses:
             except BaseException as error:  # of a device's own, whatever its author raised
                 self._fail(index, error)
             self.giving = None
-            self.bus.handed = piece.number
+            self.bus.flushed = piece.number
 
     def _fail(self, index: int, error: BaseException) -> None:
         failure = DeviceError(f"device {self.planned[index].name} raised {raised(error, self.devices[index])}")

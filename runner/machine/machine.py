@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, assert_never
 
-from runner.devices.device import Attachment, Device, DeviceError, raised
+from runner.devices.device import Device, DeviceError, raised
+from runner.devices.services import Services
 from runner.kvm.errors import HostError, KvmError
 from runner.kvm.ioctl import lib
 from runner.kvm.stats import Stats
@@ -145,7 +146,7 @@ class Machine:
         for index, planned in enumerate(self.plan.devices):
             device = make(planned)
             self.buses.devices.append(device)
-            attachment = Attachment(
+            services = Services(
                 bus=self.buses.end_of(index),
                 irq=AdmittedInterrupt(interrupts.line(planned.irq), self.inputs, index),
                 msi=partial(self._message, interrupts, index),
@@ -156,7 +157,7 @@ class Machine:
                 after=partial(self.buses.after, index),
             )
             try:
-                device.attach(attachment)
+                device.attach(services)
             except (DeviceError, HostError):
                 raise
             except BaseException as error:

@@ -174,22 +174,22 @@ static struct bus_register *obtain(struct bus *bus, uint32_t region, uint64_t of
     return found;
 }
 
-bool bus_publish(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, bool read, uint64_t value)
+bool bus_shadow(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, bool read, uint64_t value)
 {
     struct bus_register *entry = obtain(bus, region, offset, size);
 
     if (!entry)
         return false;
     lock(&bus->lock);
-    /* Until the device has been given the newest latched write, it does not know the register's value. */
-    if (read && entry->latched <= LOAD(bus->handed))
+    /* Until the device has been given the newest shadowed write, it does not know the register's value. */
+    if (read && entry->shadowed <= LOAD(bus->flushed))
         STORE(entry->value, value);
     STORE(entry->read, read);
     unlock(&bus->lock);
     return true;
 }
 
-bool bus_deliver(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint8_t how)
+bool bus_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint8_t how)
 {
     struct bus_register *entry = obtain(bus, region, offset, size);
 
@@ -198,19 +198,19 @@ bool bus_deliver(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size
     return entry;
 }
 
-bool bus_latch(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t mask)
+bool bus_shadow_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t mask)
 {
     struct bus_register *entry = obtain(bus, region, offset, size);
 
     if (!entry)
         return false;
     STORE(entry->mask, mask);
-    STORE(entry->write, WRITE_LATCHED);
+    STORE(entry->write, WRITE_SHADOWED);
     return true;
 }
 
 bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
-               struct bus_register *latched)
+               struct bus_register *shadowed)
 {
     struct bus_piece *last;
     uint64_t one = 1;
@@ -227,11 +227,11 @@ bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, 
             bus->pieces[bus->n_pieces++] = (struct bus_piece){++bus->numbered, offset, size, length, region};
         memcpy(bus->bytes + used, bytes, length);
         bus->used += length;
-        if (latched) {
+        if (shadowed) {
             uint64_t value = 0;
             memcpy(&value, bytes, size);
-            STORE(latched->value, value);
-            latched->latched = bus->numbered;
+            STORE(shadowed->value, value);
+            shadowed->shadowed = bus->numbered;
         }
         queued = true;
     }
@@ -283,7 +283,7 @@ void bus_wait(struct bus *bus, int linger, int64_t timeout)
     if (!consume(bus, timeout))
         return;
     for (uint32_t i = 0; i < bus->n_devices; i++)
-        if (LOAD(bus->devices[i].urgent))
+        if (LOAD(bus->devices[i].flush_at_once))
             return;
     if (__atomic_exchange_n(&bus->hurry, 0, __ATOMIC_ACQ_REL))
         return;

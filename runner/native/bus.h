@@ -1,5 +1,5 @@
-/* The I/O and memory buses: which region of which device answers an address, and what the device has published of it,
- * so that the vCPU loop can answer without Python: reads with no side effect, writes that only deliver data. */
+/* The I/O and memory buses: which region of which device answers an address, and the shadows of its registers, from
+ * which the vCPU loop answers without Python: reads with no side effect, writes that only deliver data. */
 #ifndef VMRUN_BUS_H
 #define VMRUN_BUS_H
 
@@ -8,19 +8,19 @@
 
 enum { BUS_REGISTERS = 64, BUS_READERS = 256, BUS_QUEUE = 65536, BUS_PIECES = 2048 };
 
-enum bus_write { WRITE_PYTHON, WRITE_QUEUED, WRITE_DISCARDED, WRITE_LATCHED };
+enum bus_write { WRITE_PYTHON, WRITE_COALESCED, WRITE_IGNORED, WRITE_SHADOWED };
 
-/* One published register of a region. */
+/* One register of a region that C answers for, its shadow. */
 struct bus_register {
     uint64_t value, offset;
-    uint64_t mask; /* bits that a latched write may set */
-    uint64_t latched; /* number of the piece with the newest latched write, 0: none */
+    uint64_t mask; /* bits that a shadowed write may set */
+    uint64_t shadowed; /* number of the piece with the newest shadowed write, 0: none */
     uint8_t size;
     uint8_t read;  /* reads are answered with value */
     uint8_t write; /* enum bus_write */
 };
 
-/* A run of queued writes to one register of a region. */
+/* A run of coalesced writes to one register of a region. */
 struct bus_piece {
     uint64_t number; /* counts up from 1 */
     uint64_t offset;
@@ -28,7 +28,7 @@ struct bus_piece {
     uint32_t region;
 };
 
-/* A device's window onto a bus. What the device has published stays with it, wherever it is mapped. */
+/* A device's window onto a bus. Its shadow registers stay with it, wherever it is mapped. */
 struct bus_region {
     struct bus_register registers[BUS_REGISTERS];
     uint32_t n_registers;
@@ -37,7 +37,7 @@ struct bus_region {
 };
 
 struct bus_device {
-    uint32_t urgent; /* the device wants queued writes at once */
+    uint32_t flush_at_once; /* the device wants coalesced writes at once */
 };
 
 /* Where a region lies. */
@@ -68,7 +68,7 @@ struct bus {
     uint32_t n_regions, n_devices;
     uint32_t hurry; /* a timer was set: the next wait does not linger */
     int event; /* eventfd: the queue has something */
-    uint64_t handed; /* number of the newest piece that its device has been given */
+    uint64_t flushed; /* number of the newest piece that its device has been given */
     uint32_t takes;  /* times that the queue was taken: a futex of those that wait for room */
     uint32_t waiting; /* somebody may sleep for it */
     /* The queue, of all devices: what they print comes out in the order in which the guest wrote it. */
@@ -96,25 +96,25 @@ void bus_leave(struct bus *bus, uint32_t reader);
  * the range, or to the next range. */
 const struct bus_range *bus_find(const struct bus_map *map, bool mmio, uint64_t address, uint64_t *room);
 
-/* The region's register that was published with this offset and size, or NULL. */
+/* The region's shadow register of this offset and size, or NULL. */
 struct bus_register *bus_register(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size);
 
-/* Change what is published; false when the region has too many registers. */
-bool bus_publish(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, bool read, uint64_t value);
-bool bus_deliver(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint8_t how);
+/* Change what C answers by itself; false when the region has too many shadow registers. */
+bool bus_shadow(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, bool read, uint64_t value);
+bool bus_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint8_t how);
 
-/* Writes that set no bit outside `mask` are queued and what reads give from then on; others go to Python. */
-bool bus_latch(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t mask);
+/* Writes that set no bit outside `mask` are coalesced, and stored in the shadow for later reads; others go to Python. */
+bool bus_shadow_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t mask);
 
-/* Queue bytes for a region's device. False when there is no room now. A register that is `latched` takes them as its value. */
+/* Queue bytes for a region's device. False when there is no room now. The register `shadowed`, if any, stores them. */
 bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
-               struct bus_register *latched);
+               struct bus_register *shadowed);
 /* Sleep until the queue is taken the next time after `takes`, which was read before there was no room; a signal ends it. */
 void bus_await_room(struct bus *bus, uint32_t takes);
 /* Take everything queued, oldest first: pieces (BUS_PIECES) and their bytes (BUS_QUEUE); returns the number of pieces.
- * Whoever took them sets `handed` as each is given to its device. */
+ * Whoever took them sets `flushed` as each is given to its device. */
 uint32_t bus_take(struct bus *bus, struct bus_piece *pieces, uint8_t *bytes);
-/* Wait until something is queued, then, unless a device is urgent, `linger` ms for more; `timeout` ns at most for
+/* Wait until something is queued, then, unless a device wants a flush at once, `linger` ms for more; `timeout` ns at most for
  * each, -1 without limit. */
 void bus_wait(struct bus *bus, int linger, int64_t timeout);
 

@@ -66,14 +66,14 @@ static void flag(struct vcpu *vcpu, uint16_t bits)
 
 /* Queue a write, waiting for the device thread where the queue is full. A stop ends the wait: the
  * access then goes to Python whole. */
-static bool queue(struct vcpu *vcpu, const struct vcpu_access *access, struct bus_register *latched)
+static bool queue(struct vcpu *vcpu, const struct vcpu_access *access, struct bus_register *shadowed)
 {
     struct bus *bus = vcpu->bus;
     uint32_t length = access->size * access->count;
 
     for (;;) {
         uint32_t takes = LOAD(bus->takes);
-        if (bus_queue(bus, access->region, access->offset, access->size, access->data, length, latched))
+        if (bus_queue(bus, access->region, access->offset, access->size, access->data, length, shadowed))
             return true;
         if (LOAD(vcpu->stopping))
             return false;
@@ -82,7 +82,7 @@ static bool queue(struct vcpu *vcpu, const struct vcpu_access *access, struct bu
 }
 
 /* Whether a write sets only bits that the register takes without Python, now. */
-static bool latches(const struct vcpu_access *access, const struct bus_register *entry)
+static bool is_shadowed(const struct vcpu_access *access, const struct bus_register *entry)
 {
     uint64_t value = 0;
 
@@ -124,18 +124,18 @@ static bool next_part(struct vcpu *vcpu, const struct bus_map *map)
     return true;
 }
 
-/* Answer the part at hand in C where its device has published what is needed; false: Python must. */
+/* Answer the part at hand in C where there is a shadow register for it; false: Python must. */
 static bool answer_part(struct vcpu *vcpu)
 {
     struct vcpu_access *access = &vcpu->access;
     struct bus_register *entry = bus_register(vcpu->bus, access->region, access->offset, access->size);
 
-    if (entry && access->write && LOAD(entry->write) == WRITE_QUEUED && queue(vcpu, access, NULL)) {
+    if (entry && access->write && LOAD(entry->write) == WRITE_COALESCED && queue(vcpu, access, NULL)) {
         flag(vcpu, FLAG_QUEUED);
-    } else if (entry && access->write && LOAD(entry->write) == WRITE_LATCHED && latches(access, entry) &&
+    } else if (entry && access->write && LOAD(entry->write) == WRITE_SHADOWED && is_shadowed(access, entry) &&
                queue(vcpu, access, entry)) {
         flag(vcpu, FLAG_QUEUED);
-    } else if (entry && access->write && LOAD(entry->write) == WRITE_DISCARDED) {
+    } else if (entry && access->write && LOAD(entry->write) == WRITE_IGNORED) {
         flag(vcpu, FLAG_PUBLISHED);
     } else if (entry && !access->write && LOAD(entry->read)) {
         uint64_t value = LOAD(entry->value);

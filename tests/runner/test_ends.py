@@ -267,7 +267,7 @@ class Keep(Device):
             raise {error}("lost")
     def start(self):
         self.call("start")
-        self.bus.deliver("port", 0, "queued")
+        self.bus.writes("port", 0, "coalesced")
         self.after(1000)
     def read(self, region, offset, size):
         self.call("read")
@@ -371,7 +371,7 @@ from runner.devices import Device
 
 class Keep(Device):
     def start(self):
-        self.bus.deliver("port", 0, "queued")
+        self.bus.writes("port", 0, "coalesced")
 
     def written(self, region, offset, size, data):
         time.sleep(2)

@@ -8,8 +8,9 @@ import threading
 import pytest
 
 from runner.devices import Board, make
-from runner.devices.device import Attachment, Device
+from runner.devices.device import Device
 from runner.devices.serial import HOST_BUFFER
+from runner.devices.services import Services
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.machine.inputs import Inputs
@@ -36,11 +37,11 @@ class Registers(Device):
         self.data = {region.name: bytearray(region.size) for region in regions}
 
     def start(self):
-        self.bus.publish("low", 0, 0x55)
-        self.bus.deliver("low", 1, "queued")
-        self.bus.publish("low", 2, 0)
-        self.bus.latch("low", 2, 0x0F)
-        self.bus.deliver("low", 3, "discarded")
+        self.bus.shadow("low", 0, 0x55)
+        self.bus.writes("low", 1, "coalesced")
+        self.bus.shadow("low", 2, 0)
+        self.bus.shadow_writes("low", 2, 0x0F)
+        self.bus.writes("low", 3, "ignored")
 
     def read(self, region, offset, size):
         return sum(self.data[region][offset + at] << 8 * at for at in range(size))
@@ -80,7 +81,7 @@ def machine(tmp_path, failures):
     for index, device in enumerate(planned):
         made = make(device, board) if device.kind in KINDS else Registers(device.regions)
         buses.devices.append(made)
-        made.attach(Attachment(
+        made.attach(Services(
             bus=buses.end_of(index), irq=Line(), msi=Line, memory=None, output=len, clock=HostClock(),
             end=lambda kind, status: None, after=lambda delay, index=index: buses.after(index, delay),
         ))  # fmt: skip

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from runner.devices.device import Attachment, Device
+from runner.devices.device import Device
+from runner.devices.services import Services
 from tests.fakes.fakeclock import FakeClock
 
 
@@ -34,26 +35,26 @@ class Guest:
         self.ends: list[tuple[str, int | None]] = []
         self._due: int | None = None
         self.calls = 0
-        device.attach(Attachment(self, self, lambda: self, self, self._output, self._end, self.clock, self._after))
+        device.attach(Services(self, self, lambda: self, self, self._output, self._end, self.clock, self._after))
 
-    # The machine's side of the attachment
+    # The machine's side of the services
 
-    def publish(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
+    def shadow(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
         offset += self.firsts[region]
         if value is None:
             self.published.pop((offset, size), None)
         else:
             self.published[offset, size] = value
 
-    def deliver(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
+    def writes(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
         offset += self.firsts[region]
         if how is None:
             self.delivery.pop((offset, size), None)
         else:
-            assert how in ("queued", "discarded")
+            assert how in ("coalesced", "ignored")
             self.delivery[offset, size] = how
 
-    def latch(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
+    def shadow_writes(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
         offset += self.firsts[region]
         if mask is None:
             self.masks.pop((offset, size), None)
@@ -66,7 +67,7 @@ class Guest:
     def unmap(self, region: str) -> None:
         raise NotImplementedError
 
-    def urgent(self, now: bool) -> None:
+    def flush_at_once(self, now: bool) -> None:
         self.hurry = now
 
     def set(self, level: bool) -> None:
@@ -107,9 +108,9 @@ class Guest:
                 self.flush()
             return
         match self.delivery.get((offset, size)) if not self.alone else None:
-            case "discarded":
+            case "ignored":
                 return
-            case "queued":
+            case "coalesced":
                 self.queue.append((offset, size, value.to_bytes(size, "little")))
                 if self.hurry:
                     self.flush()

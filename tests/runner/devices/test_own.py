@@ -52,7 +52,7 @@ def test_default_written_hands_over_each_item(plug):
     class Sink(Device):
         def start(self):
             self.items = []
-            self.bus.deliver("registers", 0, "queued", 2)
+            self.bus.writes("registers", 0, "coalesced", 2)
 
         def write(self, region, offset, size, value):
             self.items.append((region, offset, size, value))

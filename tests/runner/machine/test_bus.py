@@ -9,7 +9,8 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.devices.device import Attachment, Device, DeviceError
+from runner.devices.device import Device, DeviceError
+from runner.devices.services import Services
 from runner.machine.bus import BULK, Buses
 from runner.machine.clock import HostClock
 from runner.machine.inputs import Inputs
@@ -97,7 +98,7 @@ def make_board(make_loop, *devices):
     for index, (device, *_) in enumerate(devices):
         buses.devices.append(device)
         after = lambda delay, index=index: buses.after(index, delay)  # noqa: E731
-        device.attach(Attachment(buses.end_of(index), None, None, None, None, None, HostClock(), after))
+        device.attach(Services(buses.end_of(index), None, None, None, None, None, HostClock(), after))
     return Board(buses, [device for device, *_ in devices], make_loop(buses.bus, rings.ring(0)), rings, failures)
 
 
@@ -232,60 +233,60 @@ def test_a_write_that_raised_is_recorded_as_it_was(board):
 
 
 def test_a_published_register_needs_no_python(board):
-    board.devices[0].bus.publish("io", 5, 0x20)
+    board.devices[0].bus.shadow("io", 5, 0x20)
     assert (board.into(BASE + 5), calls(board), board.flags()) == (b"\x20", [], FLAGS["PUBLISHED"])
 
 
 def test_the_latest_value_counts(board):
-    board.devices[0].bus.publish("io", 5, 0x20)
-    board.devices[0].bus.publish("io", 5, 0x21)
+    board.devices[0].bus.shadow("io", 5, 0x20)
+    board.devices[0].bus.shadow("io", 5, 0x21)
     assert board.into(BASE + 5) == b"\x21"
 
 
 def test_publishing_none_brings_reads_back_to_python(board):
-    board.devices[0].bus.publish("io", 5, 0x20)
-    board.devices[0].bus.publish("io", 5, None)
+    board.devices[0].bus.shadow("io", 5, 0x20)
+    board.devices[0].bus.shadow("io", 5, None)
     assert (board.into(BASE + 5), calls(board)) == (b"\x55", [("read", 5, 1)])
 
 
 def test_another_width_comes_to_python(board):
-    board.devices[0].bus.publish("io", 5, 0x20)
+    board.devices[0].bus.shadow("io", 5, 0x20)
     board.into(BASE + 5, 2)
     assert calls(board) == [("read", 5, 2)]
 
 
 def test_each_width_may_be_published(board):
-    board.devices[0].bus.publish("io", 4, 0xAABBCCDD, size=4)
-    board.devices[0].bus.publish("io", 4, 0x11)
+    board.devices[0].bus.shadow("io", 4, 0xAABBCCDD, size=4)
+    board.devices[0].bus.shadow("io", 4, 0x11)
     assert (board.into(BASE + 4, 4), board.into(BASE + 4)) == (b"\xdd\xcc\xbb\xaa", b"\x11")
 
 
 def test_a_published_value_is_cut_to_its_size(board):
-    board.devices[0].bus.publish("io", 5, 0x1FF)
+    board.devices[0].bus.shadow("io", 5, 0x1FF)
     assert board.into(BASE + 5) == b"\xff"
 
 
 def test_string_input_of_a_published_register_repeats_it(board):
-    board.devices[0].bus.publish("io", 0, 0x1234, size=2)
+    board.devices[0].bus.shadow("io", 0, 0x1234, size=2)
     assert board.into(BASE, 2, 3) == b"\x34\x12" * 3
 
 
 def test_publishing_reads_leaves_writes_alone(board):
-    board.devices[0].bus.publish("io", 5, 0x20)
+    board.devices[0].bus.shadow("io", 5, 0x20)
     board.out(BASE + 5, b"a")
     assert calls(board) == [("write", 5, 1, ord("a"))]
 
 
 def test_a_discarded_write_reaches_nobody(board):
-    board.devices[0].bus.deliver("io", 5, "discarded")
+    board.devices[0].bus.writes("io", 5, "ignored")
     board.out(BASE + 5, b"a")
     board.buses.flush()
     assert (calls(board), board.flags()) == ([], FLAGS["PUBLISHED"])
 
 
 def test_delivering_none_brings_writes_back_to_python(board):
-    board.devices[0].bus.deliver("io", 5, "discarded")
-    board.devices[0].bus.deliver("io", 5, None)
+    board.devices[0].bus.writes("io", 5, "ignored")
+    board.devices[0].bus.writes("io", 5, None)
     board.out(BASE + 5, b"a")
     assert calls(board) == [("write", 5, 1, ord("a"))]
 
@@ -293,14 +294,14 @@ def test_delivering_none_brings_writes_back_to_python(board):
 def test_a_region_publishes_at_most_64_registers(build):
     bus = build((Notes(), Region("io", "port", 128, BASE), Region("more", "port", 1, 0x400))).devices[0].bus
     for offset in range(64):
-        bus.publish("io", offset, 0)
+        bus.shadow("io", offset, 0)
     with pytest.raises(DeviceError, match="at most 64"):
-        bus.publish("io", 64, 0)
-    bus.publish("more", 0, 0)
+        bus.shadow("io", 64, 0)
+    bus.shadow("more", 0, 0)
 
 
 @pytest.mark.parametrize(("offset", "size"), [(16, 1), (15, 2), (-1, 1), (0, 3), (1 << 64, 1)])
-@pytest.mark.parametrize("call", [("publish", 0), ("deliver", "queued"), ("latch", 1)])
+@pytest.mark.parametrize("call", [("shadow", 0), ("writes", "coalesced"), ("shadow_writes", 1)])
 def test_a_register_outside_the_region_is_rejected(board, call, offset, size):
     name, value = call
     with pytest.raises(DeviceError, match=f"'io' has no register of {size} bytes at offset {offset:#x}"):
@@ -309,20 +310,20 @@ def test_a_register_outside_the_region_is_rejected(board, call, offset, size):
 
 def test_a_region_that_the_device_has_not_is_rejected(board):
     with pytest.raises(DeviceError, match="device d0 has 'io', 'more', not 'rom'"):
-        board.devices[0].bus.publish("rom", 0, 0)
+        board.devices[0].bus.shadow("rom", 0, 0)
 
 
 # What is queued
 
 
 def test_queued_writes_wait_for_the_device_thread(board):
-    board.devices[0].bus.deliver("io", 0, "queued")
+    board.devices[0].bus.writes("io", 0, "coalesced")
     board.out(BASE, b"a")
     assert (calls(board), board.flags()) == ([], FLAGS["QUEUED"])
 
 
 def test_queued_writes_of_a_register_come_in_one_piece(board):
-    board.devices[0].bus.deliver("io", 0, "queued")
+    board.devices[0].bus.writes("io", 0, "coalesced")
     for byte in (b"a", b"b", b"c"):
         board.out(BASE, byte)
     board.buses.flush()
@@ -331,7 +332,7 @@ def test_queued_writes_of_a_register_come_in_one_piece(board):
 
 def test_queued_writes_of_two_registers_keep_their_order(board):
     for offset in (0, 1):
-        board.devices[0].bus.deliver("io", offset, "queued")
+        board.devices[0].bus.writes("io", offset, "coalesced")
     for offset, byte in ((0, b"a"), (0, b"b"), (1, b"c"), (0, b"d")):
         board.out(BASE + offset, byte)
     board.buses.flush()
@@ -340,7 +341,7 @@ def test_queued_writes_of_two_registers_keep_their_order(board):
 
 def test_writes_of_two_widths_are_two_pieces(board):
     for size in (1, 2):
-        board.devices[0].bus.deliver("io", 0, "queued", size)
+        board.devices[0].bus.writes("io", 0, "coalesced", size)
     board.out(BASE, b"a")
     board.out(BASE, b"bc")
     board.buses.flush()
@@ -348,7 +349,7 @@ def test_writes_of_two_widths_are_two_pieces(board):
 
 
 def test_string_output_is_queued_whole(board):
-    board.devices[0].bus.deliver("io", 0, "queued")
+    board.devices[0].bus.writes("io", 0, "coalesced")
     text = bytes(range(250)) * 16
     board.out(BASE, text, size=1)
     board.buses.flush()
@@ -357,14 +358,14 @@ def test_string_output_is_queued_whole(board):
 
 @pytest.mark.parametrize("access", ["read", "write"])
 def test_queued_writes_come_before_a_later_access(board, access):
-    board.devices[0].bus.deliver("io", 0, "queued")
+    board.devices[0].bus.writes("io", 0, "coalesced")
     board.out(BASE, b"a")
     board.into(BASE + 1) if access == "read" else board.out(BASE + 1, b"b")
     assert [call[0] for call in calls(board)] == ["written", access]
 
 
 def test_nothing_is_handed_over_twice(board):
-    board.devices[0].bus.deliver("io", 0, "queued")
+    board.devices[0].bus.writes("io", 0, "coalesced")
     board.out(BASE, b"a")
     board.buses.flush()
     board.buses.flush()
@@ -377,7 +378,7 @@ def pair(build):
     board = build((Notes(), Region("io", "port", 16, BASE)), (Notes(), Region("io", "port", 16, BASE + 16)))
     order = []
     for device in board.devices:
-        device.bus.deliver("io", 0, "queued")
+        device.bus.writes("io", 0, "coalesced")
         device.written = lambda region, offset, size, data, device=device: order.append((device, data))
         device.write = lambda region, offset, size, value, device=device: order.append((device, value))
     return board, order
@@ -402,11 +403,11 @@ def test_an_access_that_python_answers_does_not_overtake_what_is_queued_for_anot
     assert order == [(one, b"a"), (two, 1), (one, b"b")]
 
 
-@pytest.mark.parametrize("how", ["queued", None])
+@pytest.mark.parametrize("how", ["coalesced", None])
 def test_writes_of_two_vcpus_keep_the_order_of_each(pair, make_loop, how):
     """A second vCPU writes to the second device, through the queue or past it."""
     board, order = pair
-    board.devices[1].bus.deliver("io", 0, how)
+    board.devices[1].bus.writes("io", 0, how)
     rings = Rings(1, 64, "drop", None)
     rings.start(1_000_000)
     other = make_loop(board.buses.bus, rings.ring(0))
@@ -456,19 +457,19 @@ def test_a_device_that_raises_over_queued_writes_does_not_lose_those_of_another(
 
 
 def test_a_device_that_raises_over_queued_writes_is_reported(board):
-    board.devices[0].bus.deliver("io", 0, "queued")
+    board.devices[0].bus.writes("io", 0, "coalesced")
     board.devices[0].written = Mock(side_effect=LookupError("lost"))
     board.out(BASE, b"a")
     board.buses.flush()
     assert [str(error) for error in board.failures] == ["device d0 raised LookupError: lost"]
 
 
-# What is latched
+# What is shadowed
 
 
 def test_a_latched_write_is_what_is_read_and_comes_to_the_device_later(board):
-    board.devices[0].bus.publish("io", 1, 0)
-    board.devices[0].bus.latch("io", 1, 0x0F)
+    board.devices[0].bus.shadow("io", 1, 0)
+    board.devices[0].bus.shadow_writes("io", 1, 0x0F)
     board.out(BASE + 1, b"\x05")
     assert (board.into(BASE + 1), calls(board)) == (b"\x05", [])
     board.buses.flush()
@@ -476,39 +477,39 @@ def test_a_latched_write_is_what_is_read_and_comes_to_the_device_later(board):
 
 
 def test_a_write_outside_the_mask_comes_to_python(board):
-    board.devices[0].bus.latch("io", 1, 0x0D)
+    board.devices[0].bus.shadow_writes("io", 1, 0x0D)
     board.out(BASE + 1, b"\x02")
     assert calls(board) == [("write", 1, 1, 2)]
 
 
 def test_string_output_is_not_latched(board):
-    board.devices[0].bus.latch("io", 1, 0x0F)
+    board.devices[0].bus.shadow_writes("io", 1, 0x0F)
     board.out(BASE + 1, b"\x01\x02", size=1)
     assert calls(board) == [("write", 1, 1, 1), ("write", 1, 1, 2)]
 
 
 def test_what_the_device_publishes_does_not_undo_a_latched_write_that_it_has_not_seen(board):
-    board.devices[0].bus.publish("io", 1, 0)
-    board.devices[0].bus.latch("io", 1, 0x0F)
+    board.devices[0].bus.shadow("io", 1, 0)
+    board.devices[0].bus.shadow_writes("io", 1, 0x0F)
     board.out(BASE + 1, b"\x05")
-    board.devices[0].bus.publish("io", 1, 3)
+    board.devices[0].bus.shadow("io", 1, 3)
     assert board.into(BASE + 1) == b"\x05"
     board.buses.flush()
-    board.devices[0].bus.publish("io", 1, 3)
+    board.devices[0].bus.shadow("io", 1, 3)
     assert board.into(BASE + 1) == b"\x03"
 
 
 def test_a_latched_write_stays_while_older_ones_are_handed_over(board):
     """As the UART's interrupt enables, which Linux turns off and on again around each message, and reads before."""
     device = board.devices[0]
-    device.bus.publish("io", 1, 5)
-    device.bus.latch("io", 1, 0x0F)
-    device.bus.deliver("io", 0, "queued")
+    device.bus.shadow("io", 1, 5)
+    device.bus.shadow_writes("io", 1, 0x0F)
+    device.bus.writes("io", 0, "coalesced")
     seen = []
 
     def written(region, offset, size, data):
         if offset == 1:
-            device.bus.publish("io", 1, data[-1])
+            device.bus.shadow("io", 1, data[-1])
         seen.append(board.into(BASE + 1))
 
     device.written = written
@@ -519,15 +520,15 @@ def test_a_latched_write_stays_while_older_ones_are_handed_over(board):
 
 
 def test_latching_none_brings_writes_back_to_python(board):
-    board.devices[0].bus.latch("io", 1, 0x0F)
-    board.devices[0].bus.latch("io", 1, None)
+    board.devices[0].bus.shadow_writes("io", 1, 0x0F)
+    board.devices[0].bus.shadow_writes("io", 1, None)
     board.out(BASE + 1, b"a")
     assert calls(board) == [("write", 1, 1, ord("a"))]
 
 
 @pytest.mark.parametrize("call", ["receive", "tick"])
 def test_latched_writes_come_before_what_else_the_device_is_told(board, call):
-    board.devices[0].bus.latch("io", 1, 0x0F)
+    board.devices[0].bus.shadow_writes("io", 1, 0x0F)
     board.out(BASE + 1, b"\x05")
     if call == "receive":
         board.buses.receive(0, b"x")
@@ -544,7 +545,7 @@ def flood(board):
 
     def start(offsets, length):
         for offset in set(offsets):
-            board.devices[0].bus.deliver("io", offset, "queued")
+            board.devices[0].bus.writes("io", offset, "coalesced")
 
         def write():
             for offset in offsets:
@@ -588,7 +589,7 @@ def test_a_stop_does_not_lose_what_waits_for_room(board, flood):
 
 
 def test_something_queued_wakes_the_device_thread(board):
-    board.devices[0].bus.deliver("io", 0, "queued")
+    board.devices[0].bus.writes("io", 0, "coalesced")
     board.out(BASE, b"a")
     board.buses.deliver()
     assert calls(board) == [("written", 0, 1, b"a")]
@@ -598,7 +599,7 @@ def test_something_queued_wakes_the_device_thread(board):
 def test_output_in_bulk_is_handed_over_more_rarely(board, monkeypatch, first, then):
     monkeypatch.setattr("runner.machine.bus.LINGER", 0)
     monkeypatch.setattr("runner.machine.bus.BULK_LINGER", 20_000)
-    board.devices[0].bus.deliver("io", 0, "queued")
+    board.devices[0].bus.writes("io", 0, "coalesced")
     board.out(BASE, b"x" * first, size=1)
     board.buses.deliver()
     board.out(BASE, b"a")
@@ -613,8 +614,8 @@ def test_output_in_bulk_is_handed_over_more_rarely(board, monkeypatch, first, th
 
 def test_an_urgent_device_is_not_kept_waiting(board, monkeypatch):
     monkeypatch.setattr("runner.machine.bus.LINGER", 20_000)
-    board.devices[0].bus.deliver("io", 0, "queued")
-    board.devices[0].bus.urgent(True)
+    board.devices[0].bus.writes("io", 0, "coalesced")
+    board.devices[0].bus.flush_at_once(True)
     board.out(BASE, b"a")
     begin = time.monotonic()
     board.buses.deliver()
@@ -623,7 +624,7 @@ def test_an_urgent_device_is_not_kept_waiting(board, monkeypatch):
 
 def test_a_full_queue_does_not_wait_for_more(board, monkeypatch):
     monkeypatch.setattr("runner.machine.bus.LINGER", 20_000)
-    board.devices[0].bus.deliver("io", 0, "queued")
+    board.devices[0].bus.writes("io", 0, "coalesced")
     thread = threading.Thread(target=board.buses.deliver)
     begin = time.monotonic()
     thread.start()
@@ -696,7 +697,7 @@ def test_each_item_of_a_string_is_split(neighbours):
 
 
 def test_a_split_access_is_one_row_of_the_first_device(neighbours):
-    neighbours.devices[0].bus.publish("io", 2, 0x20)
+    neighbours.devices[0].bus.shadow("io", 2, 0x20)
     before = neighbours.rings.counters("head")
     neighbours.into(BASE + 2, 4)
     last = neighbours.last()
@@ -719,25 +720,25 @@ def test_an_odd_access_within_a_claim_is_split_too(build):
 
 def test_queued_and_python_answered_parts_keep_their_order(neighbours):
     one, two = neighbours.devices
-    one.bus.deliver("io", 2, "queued")
+    one.bus.writes("io", 2, "coalesced")
     neighbours.out(BASE + 2, b"a1")
     assert one.calls == [("written", 2, 1, b"a")]
     assert two.calls == [("write", 0, 1, ord("1"))]
 
 
 class Registers(Device):
-    """A plain register model: an access past its end is an IndexError. Bytes may be published, queued, or latched."""
+    """A plain register model: an access past its end is an IndexError. Bytes may be published, queued, or shadowed."""
 
     def __init__(self, data, published, queued):
         self.data, self.published, self.queued = data, published, queued
 
     def start(self):
         for offset in self.published:
-            self.bus.publish("io", offset, self.data[offset])
+            self.bus.shadow("io", offset, self.data[offset])
         for offset in self.queued - self.published:
-            self.bus.deliver("io", offset, "queued")
+            self.bus.writes("io", offset, "coalesced")
         for offset in self.queued & self.published:
-            self.bus.latch("io", offset, 0xFF)
+            self.bus.shadow_writes("io", offset, 0xFF)
 
     def read(self, region, offset, size):
         return sum(self.data[offset + at] << 8 * at for at in range(size))
@@ -746,7 +747,7 @@ class Registers(Device):
         for at in range(size):
             self.data[offset + at] = value >> 8 * at & 0xFF
             if offset + at in self.published:
-                self.bus.publish("io", offset + at, self.data[offset + at])
+                self.bus.shadow("io", offset + at, self.data[offset + at])
 
 
 @given(

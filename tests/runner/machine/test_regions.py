@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.devices.device import Attachment, Device, MapError
+from runner.devices.device import Device, MapError
+from runner.devices.services import Services
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.machine.inputs import Inputs
@@ -54,7 +55,7 @@ class Bench:
         self.devices = [Card() for _ in planned]
         for index, device in enumerate(self.devices):
             self.buses.devices.append(device)
-            device.attach(Attachment(self.buses.end_of(index), None, None, None, None, None, HostClock()))
+            device.attach(Services(self.buses.end_of(index), None, None, None, None, None, HostClock()))
         self.loops = [make_loop(self.buses.bus, self.rings.ring(n)) for n in range(vcpus)]
         for number, loop in enumerate(self.loops):
             loop.vcpu.reader = number
@@ -138,10 +139,10 @@ def test_a_region_without_a_place_is_nowhere_until_it_is_mapped(card):
 
 def test_what_is_published_queued_and_latched_goes_with_the_region(card):
     bus = card.devices[0].bus
-    bus.publish("frame", 0, 0x55)
-    bus.deliver("frame", 1, "queued")
-    bus.publish("frame", 2, 0)
-    bus.latch("frame", 2, 0xFF)
+    bus.shadow("frame", 0, 0x55)
+    bus.writes("frame", 1, "coalesced")
+    bus.shadow("frame", 2, 0)
+    bus.shadow_writes("frame", 2, 0xFF)
     for start in (HERE, HERE + 0x1000):
         bus.map("frame", start)
         card.store(start + 1, b"q")
@@ -206,7 +207,7 @@ STARTS = st.integers(0, 40).map(lambda number: number * 8)
 OPERATIONS = st.lists(
     st.tuples(st.just("map"), st.integers(0, 4), STARTS | st.integers(-4, 400))
     | st.tuples(st.just("unmap"), st.integers(0, 4))
-    | st.tuples(st.just("publish"), st.integers(0, 4), st.integers(0, 7), st.integers(0, 255) | st.none())
+    | st.tuples(st.just("shadow"), st.integers(0, 4), st.integers(0, 7), st.integers(0, 255) | st.none())
     | st.tuples(st.just("read"), st.integers(0, 340)),
     max_size=60,
 )
@@ -237,8 +238,8 @@ def test_any_maps_accesses_and_unmaps_are_as_a_plain_model_has_them(make_loop, o
             case ("unmap", n):
                 buses[n].unmap(f"r{n}")
                 where.pop(n, None)
-            case ("publish", n, offset, value):
-                buses[n].publish(f"r{n}", offset, value)
+            case ("shadow", n, offset, value):
+                buses[n].shadow(f"r{n}", offset, value)
                 published[n, offset] = value
             case ("read", address):
                 got = bench.load(address) if mmio else bench.into(address)
@@ -260,8 +261,8 @@ def test_any_maps_accesses_and_unmaps_are_as_a_plain_model_has_them(make_loop, o
 def test_a_region_that_moves_under_four_loops(bench):
     """Each finds the region's published value or nothing, never another's; and replaced maps do not pile up."""
     board = bench((CONTROL, FRAME), (Region("rom", "mmio", 0x1000, THERE),), vcpus=4)
-    board.devices[0].bus.publish("frame", 0, 0x55)
-    board.devices[1].bus.publish("rom", 0, 0x66)
+    board.devices[0].bus.shadow("frame", 0, 0x55)
+    board.devices[1].bus.shadow("rom", 0, 0x66)
     done = threading.Event()
     seen = [set() for _ in range(4)]
 
@@ -296,7 +297,7 @@ class Mover(Device):
     moves = 0
 
     def start(self):
-        self.bus.publish("frame", 0, 0x12345678, size=4)
+        self.bus.shadow("frame", 0, 0x12345678, size=4)
         self.bus.map("frame", HERE)
         self.after(0)
 

@@ -4,9 +4,9 @@ import attrs
 import pytest
 
 from runner.devices import Device, StateError
-from runner.devices.device import Attachment
 from runner.devices.rtc import RTC
 from runner.devices.serial import IER, LCR, MCR, SCR, THR, Serial
+from runner.devices.services import Services
 from runner.machine.bus import Buses
 from runner.machine.inputs import Inputs
 from runner.recording.rings import Rings
@@ -39,7 +39,7 @@ class Machine:
             self.buses.devices.append(device)
             after = lambda delay, index=index: self.buses.after(index, delay)  # noqa: E731
             device.attach(
-                Attachment(self.buses.end_of(index), Quiet(), Quiet, None, self.print, print, self.clock, after)
+                Services(self.buses.end_of(index), Quiet(), Quiet, None, self.print, print, self.clock, after)
             )
         self.loop = make_loop(self.buses.bus, self.rings.ring(0))
         self.asked = 0
