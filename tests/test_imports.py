@@ -147,8 +147,15 @@ def test_vmspec_check_loads_neither_pyarrow_nor_cffi():
     assert loaded(code) & {"pyarrow", "cffi", "_cffi_backend", "runner", "tracer"} == set()
 
 
-def test_the_runner_loads_no_pyarrow():
-    assert "pyarrow" not in loaded("import runner.session.session, runner.cli")
+RECORDER = "runner.recording.recorder"  # another process' program
+
+
+def test_a_vmm_loads_no_pyarrow():
+    of_the_vmm = [module for module in MODULES if in_package(module, "runner") and module != RECORDER]
+    of_tracer = {to for module in of_the_vmm for to in GRAPH[module] if in_package(to, "tracer")}
+    own = [module for module in of_the_vmm if module != "runner.native.build"]
+    assert "pyarrow" not in loaded(f"import {', '.join(sorted({*own, *of_tracer}))}")
+    assert {to for module in of_the_vmm for to in GRAPH[module] if to == RECORDER} == set()
 
 
 def test_the_build_reads_the_record_without_third_party_modules():

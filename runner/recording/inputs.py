@@ -1,9 +1,8 @@
 """Inputs on their way to the recorder."""
 
 import threading
-from contextlib import suppress
 
-from runner.recording.channel import Channel
+from runner.recording.link import Link
 from vmspec.trace.inputs import Input
 
 
@@ -14,7 +13,7 @@ class InputSender:
     """
 
     def __init__(self) -> None:
-        self._channel: Channel | None = None
+        self._link: Link | None = None
         self._waiting: list[Input] = []
         self._lock = threading.Lock()
 
@@ -24,14 +23,13 @@ class InputSender:
             self._waiting.append(row)
             self._send()
 
-    def open(self, channel: Channel) -> None:
-        """The recorder takes them on the run's channel from now on."""
+    def open(self, link: Link) -> None:
+        """The recorder takes them from now on."""
         with self._lock:
-            self._channel = channel
+            self._link = link
             self._send()
 
     def _send(self) -> None:
-        if self._channel is not None and self._waiting:
+        if self._link is not None and self._waiting:
             rows, self._waiting = self._waiting, []
-            with suppress(OSError):
-                self._channel.send({"inputs": rows})
+            self._link.tell(inputs=rows)

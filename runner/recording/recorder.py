@@ -1,28 +1,34 @@
 """The recorder's program, started by :mod:`runner.recording.process`: it drains the rings of runs into their traces.
 
-Each run is a thread. The VMM hands it over by a message on the channel of the process, with descriptors; more comes on
-the run's own channel: what the trace is to say of it (``about``), inputs as they come in (``inputs``), and at its end
-the closing summary (``summary``), or that there was no run after all (``discard``). A channel that ends before is that
-of a VMM that was killed: its vCPUs are dead, what they had published is drained, and the trace is closed with the end
-"killed". The VMM hears that recording has failed (``failed``), and last what has become of the trace (``done``).
+Each run is a thread. The VMM hands it over by a message on the channel of the process, with descriptors. What it is
+told then comes on the run's own channel, each message with one value: ``tracepoints`` (with the events' descriptors),
+where they are recorded; ``about``, what the trace is to say of the run (with the images' descriptors); ``inputs``, as
+they come in; at last ``summary``, the closing one, or ``discard`` where there was no run after all. A channel that ends
+before is that of a VMM that was killed: its vCPUs are dead, what they had published is drained, and the trace is closed
+with the end "killed".
+
+It tells the VMM ``ready`` where it was asked for that, ``failed`` as soon as nothing can be recorded any more, and last
+``done``: the trace's ``path`` or why it ``failed``, ``notes``, and what went wrong with the ``tracepoints``.
 """
 
 import json
 import os
 import socket
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from runner.recording import facts
 from runner.recording.channel import Channel, Message
 from runner.recording.process import CHANNEL
-from runner.recording.source import RingSource
+from runner.recording.source import RingSource, begun
+from runner.recording.tracepoints.source import TracepointRings
 from tracer.format.closing import KILLED
 from tracer.format.errors import TraceError
 from tracer.record.inputrecorder import InputRecorder
 from tracer.record.recorder import Recorder
+from tracer.record.tracepointrecorder import TracepointRecorder
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
 from vmspec.trace.files import RingLostError, ring_path, unfinished
@@ -30,22 +36,27 @@ from vmspec.trace.inputs import Input
 
 
 class Run(Worker):
-    """One run. ``values`` and ``descriptors`` are those of :meth:`runner.session.recording.Recording.start`."""
+    """One run. ``values`` and ``descriptors`` are those of :class:`runner.recording.link.Link`."""
 
     def __init__(self, values: dict[str, Any], descriptors: list[int]) -> None:
         super().__init__("run")
         end, self._ring, self._event, folder = descriptors
         self._descriptors = descriptors[1:]
         self._channel = Channel(socket.socket(fileno=end))
-        self._given = Path(values["path"])
+        self._early: bool = values["early"]
         self._with_inputs: bool = values["inputs"]
-        self._inputs: InputRecorder | None = None
+        self._given = Path(values["path"])
         self._folder = Folder(self._given, folder)
+        self._about: Message | None = None
+        self._events: tuple[TracepointRings, TracepointRecorder] | None = None
+        self._first: list[Input] = []  # inputs that came before their recorder was made
+        self._inputs: InputRecorder | None = None
 
     def work(self) -> None:
         """Record, and say what has become of it: whatever that is, the VMM must not wait in vain."""
         try:
-            done = self._record()
+            with ExitStack() as stack:
+                done = self._record(stack)
         except (TraceError, RingLostError) as error:
             done = {"failed": self._folder.told(str(error))}
         except Exception as error:
@@ -54,83 +65,118 @@ class Run(Worker):
 
     def leave(self, done: dict[str, Any]) -> None:
         """The run's last message."""
-        self._tell({"done": done})
-        self._channel.close()
         for descriptor in self._descriptors:
             os.close(descriptor)
+        self._tell({"done": done})
+        self._channel.close()
 
     def _tell(self, values: dict[str, Any]) -> None:
         with suppress(OSError):  # who was killed needs to know nothing
             self._channel.send(values)
 
     def _receive(self) -> Message | None:
-        message = self._channel.receive()
-        if message is not None:
+        """The next message that is not of inputs, which are kept."""
+        while (message := self._channel.receive()) is not None:
             self._descriptors += message.descriptors
-        return message
-
-    def _record(self) -> dict[str, Any]:
-        source = RingSource(self._ring, self._event, ring_path(self._given))
-        try:
-            early: list[Input] = []  # before the VMM has said what the trace is of
-            while (first := self._receive()) is not None and "inputs" in first.values:
-                early += first.values["inputs"]
-            last = first
-            path = self._folder.way(self._given)
-            devices = json.loads(source.description())["devices"]
-            recorder = Recorder(path, source, lambda: self._metadata(source, first), devices, self._failed)
-            recorder.start()
-            if self._with_inputs:
-                clock = {"vmrun.clock": json.dumps(source.clock())}
-                self._inputs = InputRecorder(path, devices, clock, self._failed)
-                self._keep(early)
-                self._inputs.start()
-            try:
-                while last is not None and not last.values.keys() & {"summary", "discard"}:
-                    self._keep(last.values.get("inputs", ()))
-                    last = self._receive()
-                source.ended()
-                return self._finish(recorder, source, last)
-            finally:
-                recorder.stop()
-                self._stop_inputs()
-        finally:
-            source.close()
+            if "inputs" not in message.values:
+                return message
+            self._keep(message.values["inputs"])
+        return None
 
     def _keep(self, rows: Iterable[Input]) -> None:
-        if self._inputs is not None:
-            for row in rows:
-                self._inputs.put(row)
+        if self._inputs is None:
+            self._first += rows
+            return
+        for row in rows:
+            self._inputs.put(row)
 
-    def _finish(self, recorder: Recorder, source: RingSource, last: Message | None) -> dict[str, Any]:
-        if last is not None and "discard" in last.values:
-            recorder.stop()
-            self._stop_inputs()
-            for file in unfinished(self._given):
-                self._folder.way(file).unlink(missing_ok=True)
-        else:
-            recorder.finish(killed(source) if last is None else last.values["summary"] | source.account())
-            if self._inputs is not None:
-                self._inputs.finish()
-        return {"path": str(self._folder.now(self._given))}
+    def _record(self, stack: ExitStack) -> dict[str, Any]:
+        if self._early:
+            import pyarrow  # noqa: F401
 
-    def _stop_inputs(self) -> None:
+            self._tell({"ready": True})
+        message = self._receive()
+        if not begun(self._ring):
+            return self._discard()
+        source = RingSource(self._ring, self._event, ring_path(self._given))
+        stack.callback(source.close)
+        if message is not None and "tracepoints" in message.values:
+            self._trace_points(message, source, stack)
+            message = self._receive()
+        if message is not None and "about" in message.values:
+            self._about = message
+        devices = json.loads(source.description())["devices"]
+        recorder = Recorder(
+            self._folder.way(self._given), source, lambda: self._metadata(source, devices), devices, self._failed
+        )
+        stack.callback(recorder.stop)
+        recorder.start()
+        if self._with_inputs:
+            self._record_inputs(source, devices, stack)
+        if self._about is not None:
+            message = self._receive()
+        source.ended()
+        if message is not None and "discard" in message.values:
+            stack.close()
+            return self._discard()
+        notes = self._finish_tracepoints()
+        recorder.finish(killed(source) if message is None else message.values["summary"] | source.account())
         if self._inputs is not None:
-            self._inputs.stop()
+            self._inputs.finish()
+        return {"path": str(self._folder.now(self._given)), **notes}
+
+    def _trace_points(self, message: Message, source: RingSource, stack: ExitStack) -> None:
+        clock = source.clock()
+        rings = TracepointRings(message.values["tracepoints"], message.descriptors, clock)
+        stack.callback(rings.close)
+        metadata = {
+            "vmrun.clock": json.dumps(clock),
+            "vmrun.tracepoints.formats": json.dumps(rings.described()),
+        }
+        recorder = TracepointRecorder(self._folder.way(self._given), rings, lambda: metadata, list(rings.formats))
+        stack.callback(recorder.stop)
+        recorder.start()
+        self._events = rings, recorder
+
+    def _record_inputs(self, source: RingSource, devices: list[str], stack: ExitStack) -> None:
+        clock = {"vmrun.clock": json.dumps(source.clock())}
+        self._inputs = InputRecorder(self._folder.way(self._given), devices, clock, self._failed)
+        self._keep(self._first)
+        stack.callback(self._inputs.stop)
+        self._inputs.start()
+
+    def _finish_tracepoints(self) -> dict[str, Any]:
+        """Finish the second table, which the trace's own failure does not touch, nor the other way round."""
+        if self._events is None:
+            return {}
+        rings, recorder = self._events
+        recorder.stop()
+        lost = rings.lost()
+        try:
+            recorder.finish({"rows": recorder.rows, "lost": lost, "unknown": rings.unknown(), "isa": rings.isa})
+        except TraceError as error:
+            return {"tracepoints": self._folder.told(str(error))}
+        if not sum(lost):
+            return {}
+        return {"notes": [f"{sum(lost)} tracepoint events were lost: their rings were full (trace.tracepoints)"]}
+
+    def _discard(self) -> dict[str, Any]:
+        for file in unfinished(self._given):
+            self._folder.way(file).unlink(missing_ok=True)
+        return {}
 
     def _failed(self, error: TraceError) -> None:
         self._tell({"failed": self._folder.told(str(error))})
 
-    def _metadata(self, source: RingSource, first: Message | None) -> dict[str, str]:
+    def _metadata(self, source: RingSource, devices: list[str]) -> dict[str, str]:
         """The trace's metadata, which also goes into the ring file, at once without what takes long."""
-        about = first.values.get("about") if first is not None else None
         metadata = {"vmrun.clock": json.dumps(source.clock())}
-        if about is None or first is None:
+        if self._about is None:
             return metadata
-        devices = json.loads(source.description())["devices"]
+        about = self._about.values["about"]
         metadata |= facts.metadata(about)
         source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
-        metadata["vmrun.images"] = json.dumps(facts.images(about, first.descriptors))
+        metadata["vmrun.images"] = json.dumps(facts.images(about, self._about.descriptors))
         source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
         return metadata
 

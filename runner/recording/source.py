@@ -11,6 +11,13 @@ from vmspec.trace.files import RingLostError
 from vmspec.trace.record import EXITS, PAGE
 
 
+def begun(file: int) -> bool:
+    """Whether the run whose ring file it is has set its time 0: before, there is nothing in it. Where somebody has cut
+    the file short, that is found by :class:`RingSource`."""
+    magic = os.pread(file, 8, 8 * FIELDS.index("magic"))
+    return magic != bytes(8)
+
+
 class RingSource(RingView):
     """The rings in a file of :class:`runner.recording.rings.Rings`, by its descriptors, once time 0 is set.
 

@@ -3,16 +3,13 @@
 import errno
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import signals
 from runner.kvm.errors import HostError
-from runner.recording import process
-from runner.recording.channel import Channel
 from runner.recording.inputs import InputSender
-from runner.recording.process import RecorderProcess
+from runner.recording.link import Link
 from runner.recording.rings import Rings
 from tracer.format.errors import TraceError, reason
 from tracer.format.paths import set_aside
@@ -24,7 +21,6 @@ from vmspec.trace.files import ring_path, stream_path, unfinished
 if TYPE_CHECKING:
     from runner.machine.machine import Machine
     from runner.recording.tracepoints.perf import Tracepoints
-    from tracer.record.tracepointrecorder import TracepointRecorder
 
 
 class Recording:
@@ -44,15 +40,13 @@ class Recording:
         self._machine = machine
         self._devices = [device.name for device in plan.devices]
         self._notice, self._failed = notice, failed
-        self._process: RecorderProcess
-        self._channel: Channel
-        self._handed = False  # to the recorder
-        self._described = threading.Event()  # to the recorder
+        self._link: Link | None = None  # once the run is handed over to the recorder
+        self._told = threading.Event()  # what the trace is to say of the run
         self._follower = Worker("recorder", self._follow)
+        self._done: dict[str, Any] = {}  # what has become of the trace, from the recorder
         self._failure: TraceError | None = None
         self._folder: Folder | None = None
         self._tracepoints: Tracepoints | None = None
-        self._tracepoint_recorder: TracepointRecorder | None = None
         self._watched = False
         self.rings = self._open_rings(plan.vm.vcpus)
         self._inputs = InputSender()
@@ -114,9 +108,9 @@ class Recording:
             self._close_tracepoints()
             self._no_tracepoints(error)
             return
-        from tracer.record.tracepointrecorder import warm
-
-        warm()
+        self._hand_over(early=True)
+        if self._link is not None:
+            self._link.ready()  # or the events' rings would not last until it is
 
     def _no_tracepoints(self, error: HostError) -> None:
         if self._spec.tracepoints == "required":
@@ -126,82 +120,50 @@ class Recording:
 
     def start(self) -> None:
         """The guest runs: from now on its exits are written."""
-        if self._spec.path is None:
+        if self._spec.path is None or self._failure is not None:
             return
-        assert self._folder is not None
-        values = {"path": str(self._spec.path), "inputs": self._spec.inputs}
-        descriptors = (*self.rings.descriptors, self._folder.descriptor)
+        if self._link is None:
+            self._hand_over(early=False)
+        if self._link is None:
+            return
+        self._inputs.open(self._link)
+        if self._tracepoints is not None:
+            opened = self._tracepoints.opened(self.rings.clock())
+            self._link.tell(self._tracepoints.descriptors, tracepoints=opened)
+        self._follower.start()
+
+    def _hand_over(self, *, early: bool) -> None:
+        path, folder = self._spec.path, self._folder
+        assert path is not None
+        assert folder is not None
         try:
-            self._process, self._channel = process.begin(values, descriptors)
+            descriptors = (*self.rings.descriptors, folder.descriptor)
+            self._link = Link(path, descriptors, inputs=self._spec.inputs, early=early)
         except ThreadError:
             raise
         except OSError as error:
             hint = "; allow more of them with ulimit -n" if error.errno == errno.EMFILE else ""
-            self._fail(TraceError(f"cannot record: the recorder does not start: {error.strerror}{hint}"))
-            return
-        self._handed = True
-        self._inputs.open(self._channel)
-        self._follower.start()
-        if self._tracepoints is not None:
-            self._tracepoints.start(self.rings.clock())
-            from tracer.record.tracepointrecorder import TracepointRecorder
-
-            assert self._spec.path is not None
-            events = list(self._tracepoints.formats)
-            self._tracepoint_recorder = TracepointRecorder(
-                self._spec.path, self._tracepoints, self._tracepoint_metadata, events
-            )
-            self._tracepoint_recorder.start()
+            self._fail(f"cannot record: the recorder does not start: {error.strerror}{hint}")
 
     def _follow(self) -> None:
         """Tell the recorder what the trace is to say of the run, then hear what becomes of it, in a thread."""
         from runner.session import facts
 
+        assert self._link is not None
         self.rings.populate()
         try:
             about, files = facts.about(self._machine, self.rings)
-            with suppress(ConnectionError):  # what has become of the recorder is found below
-                self._channel.send({"about": about}, files)
+            self._link.tell(files, about=about)
         except Exception as error:  # whatever it is, a guest must not run on unrecorded
-            self._fail(TraceError(f"cannot record: {reason(error)}"))
-        self._described.set()
-        self._listen()
+            self._fail(f"cannot record: {reason(error)}")
+        self._told.set()
+        self._done = self._link.listen(self._fail)
 
-    def _listen(self) -> None:
-        while (message := self._channel.receive()) is not None:
-            match message.values:
-                case {"done": {"failed": text}}:
-                    self._fail(TraceError(text))
-                    return
-                case {"done": {"path": path}}:
-                    self.trace = Path(path)
-                    return
-                case {"failed": text}:
-                    self._fail(TraceError(text))
-        path = self._spec.path
-        assert path is not None
-        self._fail(
-            TraceError(
-                f"the recorder {self._process.fate()}; what it had written is in {stream_path(path)}, what it had not "
-                f"in {ring_path(path)}; join them with: vmtrace recover {path}"
-            )
-        )
-
-    def _fail(self, error: TraceError) -> None:
+    def _fail(self, text: str) -> None:
         """Only the first failure is told, and is why there is no trace."""
         if self._failure is None:
-            self._failure = error
-            self._failed(error)
-
-    def _tracepoint_metadata(self) -> dict[str, str]:
-        """The second table's metadata; the trace has the rest."""
-        import json
-
-        assert self._tracepoints is not None
-        return {
-            "vmrun.clock": json.dumps(self.rings.clock()),
-            "vmrun.tracepoints.formats": json.dumps(self._tracepoints.described()),
-        }
+            self._failure = TraceError(text)
+            self._failed(self._failure)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Complete the files; the rings' counters and stamps are added to the trace's ``summary``.
@@ -210,34 +172,31 @@ class Recording:
         """
         if self._spec.path is None:
             return
-        if not self._handed and self._failure is None:
+        if self._follower.ident is None:
             self.start()  # the run was interrupted as it began
-        if self._handed:
-            self._described.wait()
-            with suppress(OSError):  # of a recorder that has gone, which is heard
-                self._channel.send({"summary": dict(summary)})
+        if self._link is not None and self._follower.ident is not None:
+            self._told.wait()
+            self._link.tell(summary=dict(summary))
             self._follower.outlast()
-        failure = self._failure
-        try:
-            self._finish_tracepoints()
-        except TraceError as error:
-            if self._spec.tracepoints == "required" and failure is None:
-                failure = error
-            else:
-                self.notes.append(str(error))
-        if failure is not None:
-            raise failure
+        self.notes += self._done.get("notes", ())
+        if "path" in self._done:
+            self.trace = Path(self._done["path"])
+        text = self._done.get("tracepoints")
+        if text is not None and self._spec.tracepoints == "required":
+            self._fail(text)
+        elif text is not None:
+            self.notes.append(text)
+        if self._failure is not None:
+            raise self._what_is_kept(self._failure)
 
-    def _finish_tracepoints(self) -> None:
-        """Finish the second table, which the trace's own failure does not touch."""
-        recorder, tracepoints = self._tracepoint_recorder, self._tracepoints
-        if recorder is None or tracepoints is None:
-            return
-        recorder.stop()
-        lost = tracepoints.lost()
-        recorder.finish({"rows": recorder.rows, "lost": lost, "unknown": tracepoints.unknown(), "isa": tracepoints.isa})
-        if sum(lost):
-            self.notes.append(f"{sum(lost)} tracepoint events were lost: their rings were full (trace.tracepoints)")
+    def _what_is_kept(self, failure: TraceError) -> TraceError:
+        path = self._spec.path
+        if path is None or not self._done.get("gone"):
+            return failure
+        return TraceError(
+            f"{failure}; what it had written is in {stream_path(path)}, what it had not in {ring_path(path)}; "
+            f"join them with: vmtrace recover {path}"
+        )
 
     def discard(self) -> None:
         """There is no run after all: nothing of it is to be kept."""
@@ -249,9 +208,9 @@ class Recording:
 
     def close(self) -> None:
         """Close everything, whatever became of it."""
+        if self._link is not None:
+            self._leave(self._link)
         self._close_tracepoints()
-        if self._handed:
-            self._leave()
         self.rings.close()
         if self._folder is not None:
             self._folder.close()
@@ -260,21 +219,18 @@ class Recording:
                 file.unlink(missing_ok=True)
         signals.leave(None)
 
-    def _leave(self) -> None:
+    def _leave(self, link: Link) -> None:
         """Whatever has become of the run, the recorder is done with it after this."""
         if not self._watched:
-            with suppress(OSError):
-                self._channel.send({"discard": True})
-        self._channel.finish()
+            link.tell(discard=True)
+        link.finish()
         if self._follower.ident is not None:
             self._follower.outlast()
         else:
-            self._listen()
-        self._channel.close()
+            link.listen(lambda text: None)
+        link.close()
 
     def _close_tracepoints(self) -> None:
-        if self._tracepoint_recorder is not None:
-            self._tracepoint_recorder.stop()
         if self._tracepoints is not None:
             self._tracepoints.close()
         self._tracepoints = None

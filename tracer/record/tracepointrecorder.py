@@ -16,12 +16,6 @@ from vmspec.trace.tracepoints import NAMES, TRACEPOINTS
 INTERVAL = 0.5  # seconds between batches of a guest that exits rarely
 
 
-def warm() -> None:
-    """Import what the recorder needs, before the guest starts: loading a shared library keeps the interpreter from all
-    other threads, on a slow disk for longer than the kernel's rings last."""
-    import pyarrow  # noqa: F401
-
-
 class TracepointSource(Protocol):
     """The kernel's rings, as the recorder sees them."""
 
@@ -65,7 +59,7 @@ class TracepointRecorder:
         return self._written.rows if self._written is not None else 0
 
     def start(self) -> None:
-        """Start the thread; see :func:`warm`."""
+        """Start the thread. It imports pyarrow, for longer than the kernel's rings last, unless that is done before."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -1,20 +1,16 @@
-"""KVM's tracepoints on the vCPU threads of this machine, one perf ring for each, and the recorder's view of them."""
+"""KVM's tracepoints on the vCPU threads of this machine: perf events with one ring for each thread."""
 
 import errno
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.kvm.errors import HostError
 from runner.native import _native
-from runner.recording.columns import Buffers, Columns
 from runner.recording.tracepoints import formats
 from runner.recording.tracepoints.formats import RIGHTS, Format
-from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX, SVM, VMX
-from vmspec.trace.record import REASONS
-from vmspec.trace.tracepoints import EVENTS, EXIT_NAMES, SLOTS, TRACEPOINTS, UNKNOWN
+from vmspec.trace.tracepoints import EVENTS
 
 ffi = _native.ffi
 lib = _native.lib
@@ -23,157 +19,67 @@ RING = 4 << 20  # bytes of a vCPU's ring, about 40,000 events
 RINGS = 64 << 20  # of all rings together; memory that the kernel pins
 SMALLEST = 128 << 10
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
-MODULES = {"kvm_intel": ISA_VMX, "kvm_amd": ISA_SVM}
-# What an event's reason is a number of, as struct perf_format has it.
-MEANINGS = {"kvm_exit": 1, "kvm_userspace_exit": 2}
+
+
+class Opened(NamedTuple):
+    """What the recorder is told of the events: their formats by name, the bytes of a ring, how many there are, and one
+    time by perf's clock and by the trace's, in ns."""
+
+    formats: dict[str, Format]
+    size: int
+    vcpus: int
+    clock: tuple[int, int]
 
 
 class Tracepoints:
-    """The events of some threads, from :meth:`open` to :meth:`close`. Nothing global is switched on: whatever ends the
-    process closes the descriptors, and with them the kernel takes its probes away.
+    """The events of some threads, from :meth:`open` to :meth:`close`, which :class:`.source.TracepointRings` drains.
 
-    Raises HostError where this host cannot give them.
+    Nothing global is switched on: with the last descriptor, this process' and the recorder's, the kernel takes its
+    probes away. Raises HostError where this host cannot give them.
     """
 
     def __init__(self) -> None:
         self.formats: dict[str, Format] = formats.read(EVENTS)
-        self._fds: list[int] = []
-        self._owners: Any = None
+        self.descriptors: list[int] = []  # of each vCPU those of all events; the first has the ring
         self._rings: Any = None
+        self._size = 0
         self._vcpus = 0
-        self._clock = ffi.new("struct perf_clock *")
-        self._start = (0, 0)
-        self._columns = Columns(TRACEPOINTS.name)
-        self._keep: list[Any] = []
-        self._formats = self._compile()
-        self._names = self._name()
-        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-    def _compile(self) -> Any:
-        compiled = ffi.new("struct perf_format[]", len(self.formats))
-        for code, (name, form) in enumerate(self.formats.items()):
-            compiled[code].id = form.id
-            compiled[code].code = code
-            compiled[code].names = MEANINGS.get(name, 0)
-            chosen = form.chosen(EVENTS[name])
-            compiled[code].n_fields = len(chosen)
-            for to, (into, field) in zip(compiled[code].fields, chosen, strict=False):
-                to.offset, to.size, to.is_signed = field
-                to.slot, to.shift, to.negate = SLOTS.index(into.slot), into.shift, into.negate
-        return compiled
-
-    def _name(self) -> Any:
-        code = {name: number for number, name in enumerate(EXIT_NAMES)}
-        names = ffi.new("struct perf_names *")
-        names.unknown = code[UNKNOWN]
-        names.svm_err = code["err"]
-        names.isa = backend()
-        svm = {number: name for number, name in SVM.items() if name != "err"}
-        for table, known in (("vmx", VMX), ("svm", svm), ("user", dict(enumerate(REASONS)))):
-            codes = ffi.new("int16_t[]", [code[known.get(number, UNKNOWN)] for number in range(max(known) + 1)])
-            self._keep.append(codes)
-            setattr(names, table, codes)
-            setattr(names, f"n_{table}", len(codes))
-        return names
 
     def open(self, threads: Sequence[int]) -> None:
         """Begin with the vCPUs' threads, kernel thread ids by the vCPUs' index; none of them is in the guest yet."""
         size = RING
         while size > SMALLEST and size * len(threads) > RINGS:
             size //= 2
+        self._size = size
         self._rings = ffi.new("struct perf_ring[]", len(threads))
-        self._owners = ffi.new("int[]", len(threads))
         for vcpu, thread in enumerate(threads):
             owner = -1
             for name, form in self.formats.items():
                 fd = lib.perf_open(form.id, thread, owner, size // 4)
                 if fd < 0:
                     raise HostError(refused(name, -fd))
-                self._fds.append(fd)
+                self.descriptors.append(fd)
                 if owner < 0:
-                    owner = self._owners[vcpu] = fd
+                    owner = fd
+                    # Mapped here, too: an event without a ring is lost.
                     if not lib.perf_map(ffi.addressof(self._rings, vcpu), fd, size, vcpu):
                         raise HostError(refused("the events' ring", ffi.errno))
                     self._vcpus = vcpu + 1
 
-    def start(self, clock: Mapping[str, int]) -> None:
-        """The trace's clock, as :meth:`runner.recording.rings.Rings.clock` gives it; before any vCPU enters the
-        guest."""
-        self._start = clock["tsc_start"], clock["tsc_khz"]
-        lib.perf_clock_read(self._clock, *self._start)
-
-    @property
-    def isa(self) -> int:
-        """KVM_ISA_* of the exits, 0 where that is not known."""
-        return int(self._names.isa)
-
-    def lost(self) -> list[int]:
-        """Events of each vCPU that its ring had no room for; its thread has ended, and its ring was drained.
-
-        The kernel's own record of a loss comes with the next event that fits, so after the last one it never comes.
-        What the kernel counted is exact.
-        """
-        return [
-            sum(counted(fd) for fd in self._fds[vcpu * len(self.formats) :][: len(self.formats)])
-            - int(self._rings[vcpu].samples)
-            for vcpu in range(self._vcpus)
-        ]
-
-    def unknown(self) -> int:
-        """Records that were not as the formats say, and are not in the table."""
-        return sum(int(self._rings[vcpu].unknown) for vcpu in range(self._vcpus))
-
-    def described(self) -> dict[str, Any]:
-        """The formats of the events, for the table's metadata."""
-        return {
-            name: {"id": form.id, "fields": [[key, *field] for key, field in form.fields.items()]}
-            for name, form in self.formats.items()
-        }
-
-    # The recorder's side.
-
-    def wait(self, seconds: float) -> None:
-        """Return when a ring is a quarter full, when woken, or after ``seconds``."""
-        lib.perf_wait(self._owners, self._vcpus, self._event, int(seconds * 1000))
-
-    def wake(self) -> None:
-        """Let :meth:`wait` return now."""
-        os.eventfd_write(self._event, 1)
-
-    def tick(self) -> None:
-        """Read the clocks: what is drained from here on are the events until now."""
-        lib.perf_clock_read(self._clock, *self._start)
-
-    def drain(self, buffers: Buffers) -> int:
-        """Fill the buffers with the next events of all vCPUs in the order of time; returns the rows."""
-        with self._columns.of(buffers) as columns:
-            rows = lib.perf_drain(
-                self._rings, self._vcpus, self._formats, len(self.formats), self._clock, self._names, columns
-            )
-        return int(rows)
+    def opened(self, clock: dict[str, int]) -> Opened:
+        """What the recorder is told; ``clock`` is :meth:`runner.recording.rings.Rings.clock`."""
+        now = ffi.new("struct perf_clock *")
+        lib.perf_clock_read(now, clock["tsc_start"], clock["tsc_khz"])
+        return Opened(self.formats, self._size, self._vcpus, (int(now.raw[1]), int(now.t[1])))
 
     def close(self) -> None:
         """Unmap the rings and close every descriptor; it may be called twice."""
         for vcpu in range(self._vcpus):
             lib.perf_unmap(ffi.addressof(self._rings, vcpu))
         self._vcpus = 0
-        for fd in self._fds:
+        for fd in self.descriptors:
             os.close(fd)
-        self._fds.clear()
-        if self._event >= 0:
-            os.close(self._event)
-            self._event = -1
-
-
-def backend() -> int:
-    """KVM_ISA_* by the loaded module, for kernels whose kvm_exit does not tell; 0 where it is another one, or none."""
-    loaded = [isa for name, isa in MODULES.items() if Path("/sys/module", name).exists()]
-    return loaded[0] if len(loaded) == 1 else 0
-
-
-def counted(fd: int) -> int:
-    """How often an event has happened, whether or not its ring had room (perf_event_open(2), "Reading results")."""
-    return int.from_bytes(os.read(fd, 8), sys.byteorder)
+        self.descriptors.clear()
 
 
 def refused(what: str, number: int) -> str:

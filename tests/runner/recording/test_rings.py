@@ -97,7 +97,7 @@ def test_a_row(open_rings):
     assert 0 <= row.pop("t_exit") <= row.pop("t_entry")
     assert row == {
         "seq": 0, "vcpu": 0, "reason": 2, "rip": 0, "addr": 0x3F8, "size": 1, "count": 1, "direction": 2, "data": 0,
-        "payload": b"", "device": 0, "flags": 0,
+        "payload": b"", "device": 0, "region": 0, "flags": 0,
     }  # fmt: skip
 
 

@@ -1,0 +1,53 @@
+"""One run's side of the recorder: what is told to it, and what comes back."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from runner.recording import process
+
+
+class Link:
+    """A run that was handed over, with the ring file, its eventfd and the trace's folder as ``descriptors``.
+
+    Raises OSError where the recorder cannot be started. That it has gone since is found by :meth:`listen` alone.
+    """
+
+    def __init__(self, path: Path, descriptors: Sequence[int], *, inputs: bool, early: bool) -> None:
+        """``inputs``: they are recorded. ``early``: the guest does not run yet, and the recorder is to be ready for it;
+        see :meth:`ready`."""
+        values = {"path": str(path), "inputs": inputs, "early": early}
+        self._process, self._channel = process.begin(values, descriptors)
+
+    def ready(self) -> None:
+        """Wait until the recorder has loaded what it needs."""
+        self._channel.receive()
+
+    def tell(self, descriptors: Sequence[int] = (), **values: Any) -> None:
+        """Send one value by its name; see :mod:`runner.recording.recorder`."""
+        with suppress(OSError):
+            self._channel.send(values, descriptors)
+
+    def listen(self, failed: Callable[[str], None]) -> dict[str, Any]:
+        """Wait until the recorder is done with the run, and return what it says; ``failed`` is called as soon as it is
+        known that there will be no trace, with the reason."""
+        while (message := self._channel.receive()) is not None:
+            match message.values:
+                case {"done": done}:
+                    if "failed" in done:
+                        failed(done["failed"])
+                    return dict(done)
+                case {"failed": text}:
+                    failed(text)
+        text = f"the recorder {self._process.fate()}"
+        failed(text)
+        return {"failed": text, "gone": True}
+
+    def finish(self) -> None:
+        """There is nothing more to tell."""
+        self._channel.finish()
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
