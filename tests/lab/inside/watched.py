@@ -4,7 +4,7 @@
 
 JOBS is a JSON file, a list of {"name", "arguments" (of vmrun), "kill" (seconds after the guest's start, or null) and
 "perf" (whether `perf kvm stat` counts beside)}. Each run leaves in OUT/NAME what vmrun printed (console, log), its
-trace or what the kill left of it, and result.json: "status", "seconds", and "returns", a list of [thread, KVM exit
+trace, and result.json: "status", "seconds", and "returns", a list of [thread, KVM exit
 reason, errno, number of returns from KVM_RUN]. A vmrun that does not end is aborted; the log then has its threads'
 stacks.
 """
@@ -113,6 +113,8 @@ def run(arguments: list[str], kill: float | None, measured: bool) -> dict[str, o
                     "vmrun cannot be ended: one of its vCPUs never comes back from the emulated processor", flush=True
                 )
                 os._exit(LAB_FAILED)
+        if kill is not None:
+            wait_for_recorder()
         return {"status": status, "seconds": time.monotonic() - start, "returns": counts()}
 
 
@@ -121,6 +123,13 @@ def wait_for_guest(process: subprocess.Popen[bytes]) -> None:
     ring = HERE / "trace.ring"
     while process.poll() is None and not (ring.exists() and any(ring.open("rb").read(8))):
         time.sleep(0.01)
+
+
+def wait_for_recorder() -> None:
+    """Until the recorder of a vmrun that was killed has closed the trace: it removes the ring file last."""
+    latest = time.monotonic() + KILLED
+    while (HERE / "trace.ring").exists() and time.monotonic() < latest:
+        time.sleep(0.05)
 
 
 def main() -> None:

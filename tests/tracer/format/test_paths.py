@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,26 @@ def test_what_is_no_file_was_left_by_no_run(tmp_path, name):
     with pytest.raises(TraceError, match="is not a regular file"):
         set_aside(tmp_path / "boot.arrow")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+# Takes the lock and dies; what it has started has the lock as well, until it is told to close the file.
+KILLED = """
+import fcntl, os, sys
+ring = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(ring, fcntl.LOCK_EX)
+if os.fork() == 0:
+    sys.stdin.read()
+    os.unlink(sys.argv[1])
+    os._exit(0)
+os._exit(0)
+"""
+
+
+def test_the_recorder_of_a_killed_run_is_waited_for(tmp_path, monkeypatch):
+    ring = tmp_path / "boot.ring"
+    ring.touch()
+    with subprocess.Popen([sys.executable, "-c", KILLED, ring], stdin=subprocess.PIPE) as process:
+        process.wait()
+        monkeypatch.setattr("tracer.format.paths.time.sleep", lambda seconds: process.stdin.close())
+        assert set_aside(tmp_path / "boot.arrow") is None
+    assert list(tmp_path.iterdir()) == []
