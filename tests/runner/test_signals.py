@@ -144,9 +144,13 @@ def test_two_signals_at_once_at_any_line(name):
 # A program of the user's own
 
 OWN = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
 from runner.session.session import run
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+def interrupt():
+    while not os.path.exists(sys.argv[2]):  # which is there once the guest runs
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
 result = run(sys.argv[1])
 print(result.kind, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 try:
@@ -162,8 +166,8 @@ def python(script: str, *arguments) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_ctrl_c_in_a_program_of_the_users_own_ends_its_run_only(write_spec):
-    done = python(OWN, write_spec(FLOOD))
+def test_ctrl_c_in_a_program_of_the_users_own_ends_its_run_only(write_spec, tmp_path):
+    done = python(OWN, write_spec(FLOOD), tmp_path / "guest.arrows")
     assert (done.stdout, done.stderr) == ("interrupted True\nKeyboardInterrupt\n", "")
 
 
@@ -177,11 +181,16 @@ class Keep(Device):
         time.sleep(60)
 """
 KEEPER = {"kind": "python", "class": "keep:Keep", "port": [0x80, 1]}
+INTERRUPTED = HANGING.replace(
+    "time.sleep(60)",
+    """import os, signal, threading
+        for when in (0.2, 0.7):
+            threading.Timer(when, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(60)""",
+)
 INSISTING = """
-import os, signal, sys, threading
+import sys
 from runner.session.session import run
-for when in (0.7, 1.2):
-    threading.Timer(when, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     run(sys.argv[1])
 except KeyboardInterrupt:
@@ -190,7 +199,7 @@ except KeyboardInterrupt:
 
 
 def test_a_second_ctrl_c_ends_a_start_that_does_not_come_back(write_spec, tmp_path):
-    done = python(INSISTING, write_spec(HLT, devices=[KEEPER], files={"keep.py": HANGING}))
+    done = python(INSISTING, write_spec(HLT, devices=[KEEPER], files={"keep.py": INTERRUPTED}))
     assert (done.stdout, done.stderr) == ("starting\nKeyboardInterrupt\n", "")
     assert {path.name for path in tmp_path.iterdir()} == {"guest.toml", "keep.py"}
 
