@@ -1,65 +1,203 @@
-"""Guest RAM: one anonymous mapping that the plan's slots cut into guest-physical ranges."""
+"""The guest's memory: guest-physical ranges, and what stands behind each in this process.
+
+:func:`find` and ``memory_at`` in ``runner/native/memory.c`` are the one translation of guest-physical ranges, in Python
+and in C, over the same table. Nothing else makes a pointer or a view of an address that a guest may have chosen.
+"""
 
 import mmap
-from contextlib import suppress
+import os
+import resource
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from runner.native._native import ffi
+from runner.native._native import ffi, lib
 from vmspec.plan.calls import Slot
+from vmspec.plan.settings import PlannedMemory
+from vmspec.schema.units import format_size
 
-MAP_NORESERVE = 0x4000  # Linux x86; the mmap module has no name for it
+MAP_NORESERVE = 0x4000  # Linux x86; the mmap module has no name for these
+MAP_HUGETLB = 0x40000
 HUGE = 2 << 20  # bytes of a huge page of x86-64
+READABLE, WRITABLE = mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE
+POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+
+
+class GuestMemoryError(Exception):
+    """The host cannot have the guest's memory; the message says what and what to do."""
+
+
+class MemoryRegion(NamedTuple):
+    """A guest-physical range: ``host`` is where it begins in this process. ``fd`` is what stands behind it, from
+    ``offset`` on; -1: nothing, it is anonymous. Of a read-only one the guest's writes are exits."""
+
+    start: int
+    size: int
+    host: int
+    fd: int = -1
+    offset: int = 0
+    read_only: bool = False
+
+
+def find(regions: Sequence[MemoryRegion], address: int, size: int, write: bool) -> MemoryRegion | None:
+    """The region that has all of ``[address, address + size)``, and may be written if it is to be; else None."""
+    for region in regions:
+        if region.start <= address < region.start + region.size:
+            whole = 0 <= size <= region.start + region.size - address
+            return region if whole and not (write and region.read_only) else None
+    return None
 
 
 class GuestMemory:
-    """Guest-physical reads and writes over the RAM mapping.
+    """RAM at the plan's slots, and what :meth:`add` maps beside it.
 
-    ``address`` is where the RAM begins in this process, as KVM takes it; a slot's bytes are at its ``offset`` from
-    there. Nothing outside a slot is reachable: every method raises ``ValueError`` naming the range that is not RAM.
-    OSError: the host cannot map so much.
+    Every method raises ``ValueError`` naming the range that is not the guest's memory. GuestMemoryError: the host
+    cannot have such memory.
 
-    The RAM begins at a multiple of 2 MiB, as guest-physical memory does. KVM maps a huge page into the guest only where
+    RAM begins at a multiple of 2 MiB, as guest-physical memory does. KVM maps a huge page into the guest only where
     host and guest addresses agree modulo its size (Linux, Documentation/virt/kvm/api.rst, 4.35); hosts before Linux 6.7
     align no anonymous mapping by themselves.
     """
 
-    def __init__(self, slots: tuple[Slot, ...]) -> None:
-        self.slots = slots
-        size = sum(slot.size for slot in slots)
-        # RAM is committed only as the guest touches it, and what lies around the aligned part never.
-        self._mapping = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
-        with ffi.from_buffer(self._mapping) as buffer:
-            start = int(ffi.cast("uintptr_t", buffer))
-        self.address = -(-start // HUGE) * HUGE
-        self._view = memoryview(self._mapping)[self.address - start :][:size]
+    def __init__(self, slots: tuple[Slot, ...], how: PlannedMemory | None = None) -> None:
+        self.how = how or PlannedMemory()
+        self.regions: list[MemoryRegion] = []
+        self.table = ffi.new("struct memory *")  # what C looks into
+        self._size = sum(slot.size for slot in slots)
+        self._mapped: list[tuple[Any, int]] = []
+        self._descriptors: list[int] = []
+        self._views: list[weakref.ref[memoryview]] = []
+        try:
+            fd, self._ram = self._map_ram()
+            host = int(ffi.cast("uintptr_t", self._ram))
+            self._put([MemoryRegion(s.start, s.size, host + s.offset, fd, s.offset) for s in slots])
+        except BaseException:
+            self.close()
+            raise
 
-    def enlarge_pages(self) -> None:
-        """Have what is touched from now on in pages of 2 MiB: fewer faults while the guest runs.
+    def _map_ram(self) -> tuple[int, Any]:
+        """RAM is committed as the guest touches it, but for huge pages of a pool, which are taken now."""
+        pooled = self.how.pages == "hugetlbfs"
+        fd, flags = -1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (MAP_HUGETLB if pooled else MAP_NORESERVE)
+        try:
+            if self.how.backing == "memfd":
+                flags = mmap.MAP_SHARED | (0 if pooled else MAP_NORESERVE)
+                fd = os.memfd_create("vmrun-ram", os.MFD_CLOEXEC | (os.MFD_HUGETLB if pooled else 0))
+                self._descriptors.append(fd)
+                os.ftruncate(fd, self._size)
+            return fd, self._map(self._size, fd, WRITABLE, flags)
+        except OSError as error:
+            size = format_size(self._size)
+            if pooled:
+                needed = -(-self._size // HUGE)
+                raise GuestMemoryError(
+                    f"the host has no {needed} huge pages of 2MiB for {size} of guest RAM, but {_free()} "
+                    f"({error.strerror}): raise vm.nr_hugepages with sysctl, or leave out memory.pages"
+                ) from error
+            raise GuestMemoryError(
+                f"the host cannot map {size} of guest RAM: {error.strerror}; lower vm.memory, or raise ulimit -v"
+            ) from error
 
-        Not for what is loaded before: to make such a page ready takes longer than to fill it, most of all on a host
-        that is itself a guest.
+    def _map(self, size: int, fd: int, protection: int, flags: int) -> Any:
+        start = lib.memory_map(size, HUGE, fd, protection, flags)
+        if start == ffi.NULL:
+            raise OSError(ffi.errno, os.strerror(ffi.errno))
+        self._mapped.append((start, size))
+        return start
+
+    def add(self, start: int, size: int, fd: int, read_only: bool) -> MemoryRegion:
+        """Map the first ``size`` bytes of a file at a guest-physical address, whole pages; the guest's writes stay in
+        this process. Raises ValueError where something is there, OSError where it cannot be mapped. Call it before
+        KVM is told of the memory."""
+        if any(start < other.start + other.size and other.start < start + size for other in self.regions):
+            raise ValueError(f"{start:#x}..{start + size:#x} is the guest's memory already")
+        host = self._map(size, fd, READABLE if read_only else WRITABLE, mmap.MAP_PRIVATE)
+        region = MemoryRegion(start, size, int(ffi.cast("uintptr_t", host)), fd, 0, read_only)
+        self._put([*self.regions, region])
+        return region
+
+    def _put(self, regions: list[MemoryRegion]) -> None:
+        self.regions = sorted(regions)
+        if len(regions) > lib.MEMORY_REGIONS:
+            raise ValueError(f"the guest's memory has more than {lib.MEMORY_REGIONS} regions")
+        for to, region in zip(self.table.regions[0 : len(regions)], self.regions, strict=True):
+            to.start, to.size, to.read_only = region.start, region.size, region.read_only
+            to.host = ffi.cast("uint8_t *", region.host)
+        self.table.n = len(regions)
+
+    def ready(self) -> None:
+        """Make the pages as the spec says, once the images are loaded. Raises GuestMemoryError.
+
+        Huge pages are asked for only now: to make one ready takes longer than to fill it, most of all on a host that is
+        itself a guest. What is touched from now on comes in pages of 2 MiB: fewer faults while the guest runs.
         """
-        with suppress(OSError):  # EINVAL: a host without them
-            self._mapping.madvise(mmap.MADV_HUGEPAGE)
+        if self.how.pages != "hugetlbfs":  # EINVAL: a host without transparent ones
+            lib.memory_advise(self._ram, self._size, self.how.pages == "transparent")
+        size = format_size(self._size)
+        if self.how.prefault and (error := lib.memory_populate(self._ram, self._size)):
+            raise GuestMemoryError(f"the host has no {size} of RAM to spare (memory.prefault): {os.strerror(error)}")
+        if self.how.locked and (error := lib.memory_lock(self._ram, self._size)):
+            limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+            raise GuestMemoryError(
+                f"the host does not lock {size} of guest RAM (memory.locked): {os.strerror(error)}; "
+                f"the limit is {'none' if limit == resource.RLIM_INFINITY else format_size(limit)}, raise ulimit -l"
+            )
 
-    def view(self, address: int, size: int) -> memoryview:
-        """A writable view of guest RAM, which must lie within one slot."""
-        for slot in self.slots:
-            if slot.start <= address and 0 <= size <= slot.start + slot.size - address:
-                at = slot.offset + address - slot.start
-                return self._view[at : at + size]
-        raise ValueError(f"{address:#x}..{address + size:#x} is not guest RAM")
+    def host(self, address: int, size: int) -> int:
+        """Where a guest-physical range lies in this process."""
+        region = self._find(address, size, False)
+        return region.host + address - region.start
+
+    def view(self, address: int, size: int, write: bool = True) -> memoryview:
+        """A view of a range in one region. It must be released before :meth:`close`."""
+        region = self._find(address, size, write)
+        at = ffi.cast("uint8_t *", region.host + address - region.start)
+        view = memoryview(ffi.buffer(at, size))
+        self._views = [each for each in self._views if _is_held(each)]
+        view = view if write else view.toreadonly()
+        self._views.append(weakref.ref(view))
+        return view
 
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        """Copy bytes into guest RAM."""
+        """Copy bytes into guest memory."""
         with self.view(address, len(data)) as view:
             view[:] = data
 
     def read(self, address: int, size: int) -> bytes:
-        """Copy bytes out of guest RAM."""
-        with self.view(address, size) as view:
+        """Copy bytes out of guest memory."""
+        with self.view(address, size, write=False) as view:
             return bytes(view)
 
+    def _find(self, address: int, size: int, write: bool) -> MemoryRegion:
+        region = find(self.regions, address, size, write)
+        if region is None:
+            what = "not guest RAM that can be written" if write else "not guest RAM"
+            raise ValueError(f"{address:#x}..{address + size:#x} is {what}")
+        return region
+
     def close(self) -> None:
-        """Unmap the RAM. Views handed out before must be gone: BufferError."""
-        self._view.release()
-        self._mapping.close()
+        """Unmap the memory. Views handed out before must be gone: BufferError."""
+        if any(map(_is_held, self._views)):
+            raise BufferError("a view of the guest's memory is still held")
+        while self._mapped:
+            lib.memory_unmap(*self._mapped.pop())
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def _is_held(view: "weakref.ref[memoryview]") -> bool:
+    held = view()
+    if held is None:
+        return False
+    try:
+        return held.nbytes >= 0
+    except ValueError:  # released
+        return False
+
+
+def _free() -> str:
+    try:
+        return f"{int(POOL.read_text())} free"
+    except (OSError, ValueError):
+        return "no pool of them"

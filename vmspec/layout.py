@@ -8,6 +8,7 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 PAGE = 4 * KIB
+HUGE_PAGE = 2 * MIB
 
 # RAM below the hole ends at 3 GiB at most; what is more begins at 4 GiB. The hole holds all that is not RAM and must
 # have a 32-bit address: the interrupt controllers, KVM's own pages, devices' registers.

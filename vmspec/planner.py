@@ -9,7 +9,7 @@ from vmspec.plan import calls, features, memory_map
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
-from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedTrace, PlannedVM
+from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedMemory, PlannedTrace, PlannedVM
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.schema.tables import write_model
 from vmspec.schema.value import Model
@@ -19,7 +19,7 @@ MEMORY_MAX = 1 << 52  # physical addresses have at most 52 bits (Intel SDM volum
 VCPUS_MAX = 254  # 8-bit APIC ids, of which 255 means all
 PIT_SPEAKER_DUMMY = 1  # KVM_CREATE_PIT2: KVM answers port 0x61 too, by which Linux reads the timer's output
 
-Settings = TypeVar("Settings", PlannedVM, PlannedCPU, PlannedTrace, PlannedExpect)
+Settings = TypeVar("Settings", PlannedVM, PlannedMemory, PlannedCPU, PlannedTrace, PlannedExpect)
 
 
 def plan(spec: Spec) -> Plan:
@@ -67,6 +67,7 @@ def plan(spec: Spec) -> Plan:
         files=(*start.files, *symbols),
         names=tuple(spec.names()),
         code=spec.boot.code,
+        memory=copied(PlannedMemory, spec.memory),
         cpu=copied(PlannedCPU, spec.cpu),
         trace=copied(PlannedTrace, spec.trace),
         expect=copied(PlannedExpect, spec.expect),
@@ -85,6 +86,8 @@ def _machine(spec: Spec, problems: list[Problem]) -> None:
     memory, vcpus = spec.vm.memory, spec.vm.vcpus
     if memory <= 0 or memory % layout.PAGE or memory > MEMORY_MAX - layout.GIB:
         problems.append(Problem("vm.memory", "is not a size that memory can have", str(memory), "whole 4 KiB pages"))
+    elif spec.memory.pages == "hugetlbfs" and memory % layout.HUGE_PAGE:
+        problems.append(Problem("vm.memory", "must be whole huge pages", str(memory), "a multiple of 2MiB"))
     if not 1 <= vcpus <= VCPUS_MAX:
         problems.append(Problem("vm.vcpus", "is not a number of vCPUs", str(vcpus), f"1 to {VCPUS_MAX}"))
 

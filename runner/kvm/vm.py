@@ -67,12 +67,12 @@ class VM:
         call(self.fd, "KVM_CREATE_PIT2", config)
 
     def set_user_memory_region(self, slot: Slot, host_address: int) -> None:
-        """KVM_SET_USER_MEMORY_REGION: ``host_address`` is where the RAM mapping begins in this process."""
+        """KVM_SET_USER_MEMORY_REGION: ``host_address`` is where the slot's RAM begins in this process."""
         region = ffi.new("struct kvm_userspace_memory_region *")
         region.slot = slot.slot
         region.guest_phys_addr = slot.start
         region.memory_size = slot.size
-        region.userspace_addr = host_address + slot.offset
+        region.userspace_addr = host_address
         call(self.fd, "KVM_SET_USER_MEMORY_REGION", region)
 
     def create_vcpu(self, index: int, mmap_size: int) -> VCPU:

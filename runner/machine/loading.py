@@ -6,11 +6,10 @@ from pathlib import Path
 from runner import boot
 from runner.boot import Images
 from runner.kvm.errors import HostError
-from runner.memory import GuestMemory
+from runner.memory import GuestMemory, GuestMemoryError
 from runner.x86.state import State
 from vmspec.host.threads import Worker
 from vmspec.plan.plan import Plan
-from vmspec.schema.units import format_size
 
 
 class Loader(Worker):
@@ -20,13 +19,10 @@ class Loader(Worker):
         super().__init__("loader")
         self.images = Images(plan.files)
         try:
-            self.memory = GuestMemory(plan.slots)
-        except OSError as error:
+            self.memory = GuestMemory(plan.slots, plan.memory)
+        except GuestMemoryError as error:
             self.images.close()
-            size = format_size(plan.vm.memory)
-            raise HostError(
-                f"the host cannot map {size} of guest RAM: {error.strerror}; lower vm.memory, or raise ulimit -v"
-            ) from error
+            raise HostError(str(error)) from error
         self._plan = plan
         self._loaded = threading.Event()
         self._state: State | None = None
@@ -41,7 +37,9 @@ class Loader(Worker):
         """Load; an error is kept for whoever waits."""
         try:
             self._state = boot.load(self._plan, self.memory, self.images)
-            self.memory.enlarge_pages()
+            self.memory.ready()
+        except GuestMemoryError as error:
+            self._error = HostError(str(error))
         except Exception as error:
             self._error = error
         finally:

@@ -112,7 +112,7 @@ class Machine:
             case calls.CreatePit2(flags):
                 self.vm.create_pit2(flags)
             case calls.SetUserMemoryRegion(slot):
-                self.vm.set_user_memory_region(slot, self.memory.address)
+                self.vm.set_user_memory_region(slot, self.memory.host(slot.start, slot.size))
             case calls.GetVcpuMmapSize():
                 self._mmap_size = self.system.vcpu_mmap_size()
             case calls.GetSupportedCpuid():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vmspec.devices.models import ACPI, I8042, KINDS, RTC, DebugExit, DebugPort, Device, PostPort, Python, Serial
 from vmspec.schema.guest_values import REGISTERS
-from vmspec.spec.models import CPU, VM, Boot, Expect, Spec, Trace
+from vmspec.spec.models import CPU, VM, Boot, Expect, Memory, Spec, Trace
 from vmspec.trace.ends import ENDS
 
 WORD = (1 << 64) - 1
@@ -113,6 +113,13 @@ specs = st.builds(
     Spec,
     vm=vms(),
     boot=boots,
+    memory=st.builds(
+        Memory,
+        backing=st.sampled_from(["anonymous", "memfd"]),
+        pages=st.sampled_from(["transparent", "small"]),
+        locked=st.booleans(),
+        prefault=st.booleans(),
+    ),
     cpu=st.builds(CPU, disable=st.lists(names).map(tuple)),
     devices=st.lists(st.one_of(*devices.values()), max_size=4).map(tuple),
     trace=st.builds(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from vmspec.devices.regions import Region
 from vmspec.image.source import Version
 from vmspec.plan.calls import Call, Slot
-from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedTrace, PlannedVM
+from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedMemory, PlannedTrace, PlannedVM
 from vmspec.spec.fileuse import Named
 
 
@@ -112,6 +112,7 @@ class Plan(NamedTuple):
     files: tuple[PlannedFile, ...] = ()
     names: tuple[Named, ...] = ()  # every file that a run uses
     code: bytes | None = None  # a flat guest's, where the spec itself has it
+    memory: PlannedMemory = PlannedMemory()
     cpu: PlannedCPU = PlannedCPU()
     trace: PlannedTrace = PlannedTrace()
     expect: PlannedExpect = PlannedExpect()

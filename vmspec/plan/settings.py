@@ -14,6 +14,15 @@ class PlannedVM(NamedTuple):
     timeout: int | None = None
 
 
+class PlannedMemory(NamedTuple):
+    """What stands behind guest RAM."""
+
+    backing: str = "anonymous"
+    pages: str = "transparent"
+    locked: bool = False
+    prefault: bool = False
+
+
 class PlannedCPU(NamedTuple):
     """The CPUID policy."""
 

@@ -53,6 +53,27 @@ class VM(Model):
 
 
 @frozen(eq=False, repr=False)
+class Memory(Model):
+    """What stands behind guest RAM on the host."""
+
+    backing: str = field(
+        default="anonymous",
+        metadata=key(
+            Choice("anonymous", "memfd"), "anonymous: private to vmrun; memfd: a file in memory that can be shared"
+        ),
+    )
+    pages: str = field(
+        default="transparent",
+        metadata=key(
+            Choice("transparent", "small", "hugetlbfs"),
+            "transparent: huge pages where the host has them; small: none; hugetlbfs: 2 MiB pages of the host's pool",
+        ),
+    )
+    locked: bool = field(default=False, metadata=key(Flag(), "all of it is kept in the host's RAM: never swapped"))
+    prefault: bool = field(default=False, metadata=key(Flag(), "all of it is made ready before the guest starts"))
+
+
+@frozen(eq=False, repr=False)
 class Boot(Model):
     """What is in memory at the start and where the first vCPU begins."""
 
@@ -149,6 +170,7 @@ class Spec(Model):
 
     vm: VM = field(metadata=key(Table(VM), "the machine as a whole"))
     boot: Boot = field(metadata=key(Table(Boot), "what is in memory at the start"))
+    memory: Memory = field(factory=Memory, metadata=key(Table(Memory), "what stands behind guest RAM on the host"))
     cpu: CPU = field(factory=CPU, metadata=key(Table(CPU), "the CPUID policy"))
     devices: tuple[Device, ...] = field(default=(), metadata=key(Kinds(KINDS), "the devices", name="device"))
     trace: Trace = field(factory=Trace, metadata=key(Table(Trace), "where and how exits are recorded"))
