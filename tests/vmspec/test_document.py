@@ -113,7 +113,7 @@ def test_a_key_by_its_former_name():
     [
         (with_key("vm", "memroy = 1"), "x.toml:2:1: vm.memroy: unknown key; allowed: name, memory, vcpus, timeout"),
         (with_key("vm", "memroy = 1"), "did you mean memory?"),
-        ("memory = 1\n" + GOOD, "x.toml:1:1: memory: unknown key; allowed: vm, boot, cpu, device, trace, expect"),
+        ("ram = 1\n" + GOOD, "x.toml:1:1: ram: unknown key; allowed: vm, boot, memory, cpu, device, trace, expect"),
         (with_key("vm", "memory = '512MB'"), "x.toml:2:10: vm.memory: sizes are in powers of 1024: write 512MiB"),
         (with_key("vm", "memory = 1048577"), "x.toml:2:10: vm.memory: is not a multiple of 4KiB (here: 1048577)"),
         (
