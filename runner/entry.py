@@ -1,13 +1,10 @@
 """Where the ``vmrun`` command begins: the time from exec to the first KVM_RUN is a figure of the product."""
 
 import gc
-import os
 import signal
 
 # Imports make classes and code, no garbage; looking for some takes a tenth of the start. runner.cli turns it on again.
 gc.disable()
-# Arrow's own allocator keeps what was freed for the next: a sixth of what a recording run takes.
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 # Nothing is open yet that an interrupt would have to close in order: it ends the process, without Python's traceback.
 if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # nohup means it
     signal.signal(signal.SIGINT, signal.SIG_DFL)

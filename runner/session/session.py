@@ -113,7 +113,7 @@ class Session:
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
         stack = ExitStack()
-        # While the recorder imports pyarrow, a vCPU that needs Python should not wait for the usual 5 ms.
+        # Beside other threads of Python a vCPU that needs it should not wait for the usual 5 ms.
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL)
         try:
