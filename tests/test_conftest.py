@@ -31,32 +31,38 @@ def project(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.mark.long
 def test_kvm_tests_are_skipped_with_the_reason(project):
     done = project(NEEDS_KVM, VMRUN_REQUIRE_KVM="0")
     assert "/nonexistent/kvm cannot be opened: No such file or directory" in done.stdout
     assert (done.returncode, "1 skipped" in done.stdout) == (0, True)
 
 
+@pytest.mark.long
 def test_kvm_can_be_required(project):
     done = project(NEEDS_KVM, VMRUN_REQUIRE_KVM="1")
     assert (done.returncode, "VMRUN_REQUIRE_KVM=1 demands it" in done.stdout) == (1, True)
 
 
+@pytest.mark.long
 def test_a_file_without_tests_fails_the_run(project):
     done = project("def not_a_test():\n    pass\n")
     assert done.returncode not in (0, 5)
     assert "no test was collected from" in done.stderr
 
 
+@pytest.mark.long
 def test_a_selection_that_collects_nothing_fails(project):
     assert project("def test_it():\n    pass\n", "-m", "soak").returncode == 5
 
 
+@pytest.mark.long
 def test_soak_tests_are_deselected(project):
     done = project("import pytest\n\n@pytest.mark.soak\ndef test_it():\n    assert False\n", "-m", "not soak")
     assert (done.returncode, "1 deselected" in done.stdout) == (5, True)
 
 
+@pytest.mark.long
 def test_soak_raises_the_number_of_examples(project):
     test = "from hypothesis import settings\n\ndef test_it():\n    assert settings().max_examples == 100_000\n"
     assert project(test, VMRUN_SOAK="1").returncode == 0

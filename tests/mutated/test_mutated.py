@@ -35,6 +35,7 @@ def use(kind: str, first: int, stop: int, folder: Path) -> list[str]:
     return failures
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", SHARES)
 def test_mutated_files_end_in_order(tmp_path, kind):
     stop = FIRST + round(FILES * SHARES[kind])

@@ -103,6 +103,7 @@ def machine(tmp_path, failures):
         buses.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "exits", [pytest.param(20_000, id="few"), pytest.param(1_000_000, marks=pytest.mark.soak, id="million")]
 )

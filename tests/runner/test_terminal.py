@@ -27,6 +27,7 @@ def shown(write_spec, tmp_path, monkeypatch):
     return show
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
 @pytest.mark.parametrize("command", COMMANDS, ids=ascii)

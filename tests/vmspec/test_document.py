@@ -371,6 +371,7 @@ class TestWhatIsNoPlainFile:
 
 
 class TestMoreThanAnybodyReads:
+    @pytest.mark.long
     def test_problems(self):
         said = problems("".join(f"k{n} = 1\n" for n in range(80_000)))
         assert len(said) == 101

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,16 +95,19 @@ def check(text: str, *overrides: str) -> None:
             assert str(problem.file).startswith("--set ")
 
 
+@pytest.mark.long
 @given(mutated_tables())
 def test_changed_keys_and_values(text):
     check(text)
 
 
+@pytest.mark.long
 @given(mutated_texts())
 def test_changed_text(text):
     check(text)
 
 
+@pytest.mark.long
 @given(specs, keys, st.one_of(keys, toml_values.map(lambda value: tomli_w.dumps({"v": value})[4:])))
 def test_any_override(spec, key, value):
     check(dumps(spec), f"{key}={value}", f"vm.{key}={value}", f"device[0].{key}={value}")

@@ -53,6 +53,7 @@ def files(tmp_path_factory):
     return {"SPEC": str(folder / "right.toml"), "WRONG": str(folder / "wrong.toml")}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
 @pytest.mark.parametrize("command", COMMANDS, ids=ascii)

@@ -160,6 +160,7 @@ def plugged_state(model, name, board):
     return Guest(device, region=model.regions()[0].name).device.save()
 
 
+@pytest.mark.long
 @given(before=EVENTS, after=EVENTS)
 def test_a_loaded_device_is_as_the_one_that_was_saved(kind, before, after):
     one = kind.new()
@@ -179,6 +180,7 @@ def test_a_loaded_device_is_as_the_one_that_was_saved(kind, before, after):
     assert (other.text, other.ends, saved(other)) == (one.text, one.ends, saved(one))
 
 
+@pytest.mark.long
 @given(before=EVENTS, after=EVENTS)
 def test_a_device_may_be_loaded_over_whatever_it_was(kind, before, after):
     one, other = kind.new(), kind.new()
@@ -195,6 +197,7 @@ def test_a_device_may_be_loaded_over_whatever_it_was(kind, before, after):
     assert (saved(other), seen(other)) == (saved(one), seen(one))
 
 
+@pytest.mark.long
 @given(before=EVENTS, after=EVENTS)
 def test_a_device_that_is_reset_is_as_new(kind, before, after):
     old = kind.new()
@@ -214,6 +217,7 @@ def test_a_device_that_is_reset_is_as_new(kind, before, after):
     assert (old.text, old.ends) == (new.text, new.ends)
 
 
+@pytest.mark.long
 @given(data=st.data(), events=EVENTS)
 def test_every_state_that_is_taken_gives_a_device_that_works(kind, data, events):
     guest = kind.new()

@@ -81,6 +81,7 @@ def state(device):
     }
 
 
+@pytest.mark.long
 @every_kind
 @given(accesses=st.lists(ACCESSES, max_size=40))
 def test_reads_fit_their_size_and_nothing_raises(plug, kind, accesses):
@@ -91,6 +92,7 @@ def test_reads_fit_their_size_and_nothing_raises(plug, kind, accesses):
             assert 0 <= value < 1 << 8 * access[2]
 
 
+@pytest.mark.long
 @every_kind
 @given(accesses=st.lists(ACCESSES, max_size=40))
 def test_published_is_what_reading_gives_and_reading_changes_nothing(plug, kind, accesses):
@@ -104,6 +106,7 @@ def test_published_is_what_reading_gives_and_reading_changes_nothing(plug, kind,
         assert state(guest.device) == before
 
 
+@pytest.mark.long
 @every_kind
 @given(accesses=st.lists(ACCESSES, max_size=40))
 def test_an_interrupt_comes_only_once_the_registers_say_why(plug, kind, accesses):
@@ -118,6 +121,7 @@ def test_an_interrupt_comes_only_once_the_registers_say_why(plug, kind, accesses
             assert guest.seen_at_edge == guest.published
 
 
+@pytest.mark.long
 @every_kind
 @given(accesses=st.lists(ACCESSES, max_size=40))
 def test_a_guest_cannot_tell_who_answers(plug, kind, accesses):

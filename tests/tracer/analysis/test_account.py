@@ -42,6 +42,7 @@ def runs(draw):
     return records, summary, lives
 
 
+@pytest.mark.long
 @given(runs())
 def test_each_part_is_what_it_says(tmp_path_factory, run):
     records, summary, lives = run
@@ -57,6 +58,7 @@ damaged = st.one_of(anything, st.lists(anything, max_size=4))
 KEYS = ("duration_ns", "start_ns", "stop_ns", "open_ns", "rows", "clocks", "stats")
 
 
+@pytest.mark.long
 @given(runs(), st.dictionaries(st.sampled_from(KEYS), damaged))
 def test_the_parts_are_the_whole_whatever_the_summary_says(tmp_path_factory, run, damage):
     records, summary, _ = run
@@ -67,6 +69,7 @@ def test_the_parts_are_the_whole_whatever_the_summary_says(tmp_path_factory, run
         assert min(getattr(life, part) for part in PARTS) >= 0
 
 
+@pytest.mark.long
 @given(runs())
 def test_the_two_ends_of_a_file_are_enough(tmp_path_factory, run):
     records, summary, lives = run

@@ -63,6 +63,7 @@ def edited(draw):
     return stream, other
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.one_of(edited(), st.tuples(STREAM, STREAM)), min_size=1, max_size=3))
 def test_the_differences_turn_a_into_b(aligned, pairs):
@@ -95,6 +96,7 @@ DIFFERENT = {
 }
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 299), st.sampled_from(COLUMNS))
 def test_one_value_of_one_row(aligned, row, column):
@@ -107,6 +109,7 @@ def test_one_value_of_one_row(aligned, row, column):
     assert aligned(rows, other, tuple(name for name in COLUMNS if name != column))[0].same
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 30, 400, 3000])
 @pytest.mark.parametrize("kind", ["inserted", "deleted"])
 def test_rows_on_one_side_only(aligned, kind, count):
@@ -160,6 +163,7 @@ def test_without_searches_the_first_difference_is_all_that_is_said(aligned):
     assert (found.blocks[0].row_a, found.blocks[0].row_b, found.unaligned) == (50, 50, (149, 139))
 
 
+@pytest.mark.long
 def test_streams_with_nothing_in_common_are_given_up(aligned, monkeypatch):
     monkeypatch.setattr(alignment, "SEARCHES", ((50, 10), (100, 10)))
     rows = rows_of([list(range(5000))])

@@ -78,6 +78,7 @@ def test_only_the_columns_that_the_statement_reads_are_unpacked(path, monkeypatc
     assert seen == read
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [
@@ -120,6 +121,7 @@ def test_what_is_of_64_bits_is_exact_in_json(path, capsys):
     ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [

@@ -61,6 +61,7 @@ def in_batches(rows, cuts):
     return SimpleNamespace(schema=SCHEMA, kind="file", batches=some)
 
 
+@pytest.mark.long
 @given(ROWS, st.lists(st.integers(0, 200), max_size=6), st.sampled_from([1, 7, 1 << 18]))
 def test_any_split_gives_what_a_plain_computation_gives(rows, cuts, chunk):
     keys = ("reason", "device", "addr", "size", "vcpu")

@@ -28,6 +28,7 @@ def lines(tmp_path_factory):
 STREAM = st.lists(st.integers(0, 3), max_size=60)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(STREAM, STREAM, st.integers(0, 4))
 def test_each_line_is_the_row_that_it_names(lines, a, b, context):
@@ -53,6 +54,7 @@ def test_each_line_is_the_row_that_it_names(lines, a, b, context):
         assert found[len(before)].mark in (ONLY_A, ONLY_B)
 
 
+@pytest.mark.long
 def test_close_differences_are_shown_together(lines):
     a = [n * n for n in range(200)]
     b = [*a[:50], 7, a[51], *a[53:]]

@@ -118,6 +118,7 @@ def test_different_hosts(tmp_path, record, what, problem):
     assert load(tmp_path / "out.arrow").table["t_exit"].to_pylist() == [0, 7]
 
 
+@pytest.mark.long
 @given(st.lists(st.lists(st.integers(0, 50), max_size=40), min_size=2, max_size=3))
 def test_every_row_once_and_in_order(tmp_path_factory, times):
     directory = tmp_path_factory.mktemp("merge")

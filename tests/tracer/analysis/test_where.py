@@ -247,6 +247,7 @@ CONDITIONS = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(CONDITIONS)
 def test_it_selects_what_python_would(trace, expression):
     try:

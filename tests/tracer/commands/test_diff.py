@@ -237,6 +237,7 @@ def test_recorded_traces(tmp_path):
     assert main(["diff", str(tmp_path / "a.arrow"), str(tmp_path / "b.arrow")]) == 0
 
 
+@pytest.mark.long
 def test_one_bit_in_a_million_rows(tmp_path, capsys):
     row = random.Random().randrange(1_000_000)
     longtrace.write(tmp_path / "a.arrow", 1_000_000)

@@ -211,6 +211,7 @@ def test_the_two_tables_have_the_same_time(make):
     assert sum(by_reason(by_handling(summed(trace)))["time_ns"].to_pylist()) == sum(outside)
 
 
+@pytest.mark.long
 @given(st.data())
 def test_the_parts_are_the_whole_and_none_is_negative(tmp_path_factory, data):
     """Any order of exits, whatever came to userspace, wherever the vCPU stopped."""
@@ -310,6 +311,7 @@ def test_a_damaged_file_is_an_error(make, part):
         told(tracer.load(trace.path))
 
 
+@pytest.mark.long
 def test_mutated_tables_are_read_or_refused(make):
     trace = make([ROWS], STORY)
     content = trace.tracepoints.path.read_bytes()

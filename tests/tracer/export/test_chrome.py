@@ -106,6 +106,7 @@ def test_devices_guest_time_and_console(tmp_path):
     assert [event["name"] for event in found if event["ph"] == "i"] == ["boot", "string I/O", "!"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [0, 1, 4095, 5000])
 def test_events_are_written_in_pieces_that_join(tmp_path, count):
     rows = [exit_row(device="-", reason="hlt") for _ in range(count)]

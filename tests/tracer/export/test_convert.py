@@ -87,6 +87,7 @@ def test_a_source_that_is_no_trace(tmp_path, capsys):
     assert not (tmp_path / "out.arrow").exists()
 
 
+@pytest.mark.long
 @given(st.data())
 def test_a_damaged_parquet_file_is_an_error_or_a_trace(tmp_path_factory, data):
     directory = tmp_path_factory.mktemp("parquet")

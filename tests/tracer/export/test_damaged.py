@@ -19,6 +19,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_damaged_traces_end_with_a_status(folder, data):

@@ -37,6 +37,7 @@ def test_a_trace_is_not_written_over_itself(tmp_path, capsys):
     assert "would overwrite" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("format_", FORMATS)
 def test_a_full_disk_leaves_nothing(tmp_path, format_):
     trace = write_trace(tmp_path / "a.arrow", [exit_row(data=n % 251, rip=n * n) for n in range(2000)])
@@ -66,6 +67,7 @@ def test_a_damaged_trace_leaves_nothing(tmp_path, capsys, format_):
     assert list(tmp_path.iterdir()) == [trace]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("format_", FORMATS)
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path, format_):
     trace = write_trace(tmp_path / "a.arrow", [exit_row(data=n % 251) for n in range(5000)])

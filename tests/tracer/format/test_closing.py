@@ -63,6 +63,7 @@ def test_of_tracepoints(key, value):
     assert said({"lost": [1], key: value}, TRACEPOINTS) == ({} if key == "lost" else {"lost": [1]})
 
 
+@pytest.mark.long
 @given(st.dictionaries(st.sampled_from(list(GOOD)), json_values))
 def test_any_summary_becomes_one_of_known_kinds(summary):
     kept = said(summary, TRACE)

@@ -68,6 +68,7 @@ def flipped(content, step=STEP, ends=400):
         yield at, bytes(damaged)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["good.arrow", "stream.arrows"])
 def test_a_flipped_bit_is_an_error_or_changes_nothing(tmp_path, good, kind):
     content = (good / kind).read_bytes()

@@ -135,6 +135,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.just(len(data)) | st.integers(0, len(data)))])
 
 
+@pytest.mark.long
 @given(mutated(), st.booleans())
 @settings(max_examples=MUTATIONS, deadline=None)
 def test_mutated_images_raise_only_image_errors(data: bytes, flat: bool) -> None:

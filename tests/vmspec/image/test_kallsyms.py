@@ -44,6 +44,7 @@ def test_bytes_without_tables_have_no_symbols(data):
     assert kallsyms.find(data) == []
 
 
+@pytest.mark.long
 @given(st.data(), st.sampled_from(LAYOUTS))
 def test_mutated_tables_are_found_or_not(data, layout):
     image = bytearray(tables(SYMBOLS[:600], layout))

@@ -58,6 +58,7 @@ def kernel(path: Path, payload: bytes) -> tuple[Path, BzImage]:
     return path, image
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PACKERS)
 def test_formats(name: str, cache: Path, tmp_path: Path) -> None:
     data = b"\x7fELF" + DATA if name == "none" else DATA

@@ -39,6 +39,7 @@ def again(planned: Plan) -> Plan:
     return serial.loads(serial.dumps(planned))
 
 
+@pytest.mark.long
 @given(spec=specs)
 def test_every_plan_comes_back_equal(spec: Spec) -> None:
     flat = attrs.evolve(spec, boot=FLAT, vm=attrs.evolve(spec.vm, memory=1 << 20))
@@ -154,6 +155,7 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.text() | st.just("$path"
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("$time"), inner))
 
 
+@pytest.mark.long
 @given(data=st.data())
 def test_any_change_gives_a_plan_or_a_problem(data: st.DataObject) -> None:
     value: Any = json.loads(serial.dumps(plan(SMALL)))

@@ -98,6 +98,7 @@ def test_the_paths_are_those_of_the_document(text):
     assert set(find(text)) == {path for path, _ in walk(tomllib.loads(text))}
 
 
+@pytest.mark.long
 @given(documents())
 def test_a_key_stands_at_its_position(text):
     for path, place in find(text).items():
@@ -105,6 +106,7 @@ def test_a_key_stands_at_its_position(text):
             assert reads_as(text[place.key :], path[-1])
 
 
+@pytest.mark.long
 @given(documents())
 def test_a_value_stands_at_its_position(text):
     places = find(text)
@@ -139,6 +141,7 @@ def test_a_table_named_by_an_inner_one_first_has_its_own_place():
     assert position("[a.b]\n[a]\n", ("a",)) == (2, 2)
 
 
+@pytest.mark.long
 def test_arrays_as_deep_as_tomllib_follows_do_not_break_the_scanner():
     depth = 1000
     while not is_followed(text := "first = 1\na = " + "[" * depth + "]" * depth):

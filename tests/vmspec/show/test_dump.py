@@ -3,6 +3,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 
 import vmspec
@@ -11,6 +12,7 @@ from vmspec.devices.models import Python
 from vmspec.spec.models import VM, Boot, Spec
 
 
+@pytest.mark.long
 @given(specs)
 def test_a_shown_spec_reads_back_equal(spec):
     assert vmspec.loads(vmspec.dumps(spec), "/elsewhere") == spec

@@ -36,6 +36,7 @@ def test_the_schema_is_a_schema():
     jsonschema.Draft202012Validator.check_schema(vmspec.json_schema())
 
 
+@pytest.mark.long
 @given(spec=specs)
 def test_what_vmspec_shows_is_accepted(validator, spec):
     validator.validate(as_json(tomllib.loads(vmspec.dumps(spec))))
