@@ -106,6 +106,9 @@ def test_what_a_killed_run_left_says_so(running, tmp_path, capsys):
     text = capsys.readouterr().out
     assert re.search(r"^complete +yes: vmrun was killed; its recorder has closed it", text, re.MULTILINE)
     assert re.search(r"^end +killed$", text, re.MULTILINE)
+    eventually(lambda: not (tmp_path / "guest.ring").exists(), "the ring file is still there")
+    assert vmtrace(["recover", str(tmp_path / "guest.arrow")]) == 2
+    assert "guest.arrow can be read as it is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kills", KILLS)

@@ -152,7 +152,9 @@ class Salvage:
 
     def _open(self, stream: Path, ring: Path, stack: ExitStack) -> None:
         if not exists(stream) and not exists(ring):
-            raise TraceError(f"nothing to recover: there is neither {stream} nor {ring}")
+            closed = trace_path(stream)
+            hint = f"; {closed} can be read as it is" if exists(closed) else ""
+            raise TraceError(f"nothing to recover: there is neither {stream} nor {ring}{hint}")
         if exists(ring):
             try:
                 stack.callback(os.close, lock(ring))
