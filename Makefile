@@ -55,7 +55,7 @@ SANITISED_TESTS := tests/runner/machine tests/runner/recording tests/runner/devi
     tests/runner/test_streams.py tests/runner/test_memory.py tests/runner/test_account.py tests/runner/test_many.py
 sanitised: setup
 	$(call checkout,build/sanitised,$(SANITISE))
-	cd build/sanitised && ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0 PYTHONMALLOC=malloc \
+	cd build/sanitised && PYTHONPATH=$(CURDIR)/build/sanitised ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0 PYTHONMALLOC=malloc \
 	    LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    $(CURDIR)/$(BIN)/python -m pytest -q -m "not soak and not lab" $(SANITISED_TESTS)
 
@@ -63,7 +63,7 @@ sanitised: setup
 COVERED_TESTS ?= tests
 coverage: dev
 	$(call checkout,build/coverage,-O0 --coverage)
-	cd build/coverage && $(CURDIR)/$(BIN)/coverage run -m pytest -q -m "not soak and not lab and not browser" $(COVERED_TESTS); \
+	cd build/coverage && PYTHONPATH=$(CURDIR)/build/coverage $(CURDIR)/$(BIN)/coverage run -m pytest -q -m "not soak and not lab and not browser" $(COVERED_TESTS); \
 	    $(CURDIR)/$(BIN)/coverage combine -q && $(CURDIR)/$(BIN)/coverage report
 	cd build/coverage && $(CURDIR)/$(BIN)/gcovr --root . --filter runner/native/ --exclude '.*_native\.c' build
 
