@@ -35,6 +35,16 @@ def test_eisa_id() -> None:
     assert aml.eisa_id("PNP0501") == b"\x0c\x41\xd0\x05\x01"
 
 
+def test_every_digit_of_an_eisa_id_counts() -> None:
+    # I is 9, N 14, T 20, in five bits each (ACPI 6.5, 19.3.4).
+    assert aml.eisa_id("INT3400") == b"\x0c\x25\xd4\x34\x00"
+
+
+def test_an_integer_that_is_too_large() -> None:
+    with pytest.raises(ValueError, match="0x10000000000000000 has more than 64 bits"):
+        aml.integer(1 << 64)
+
+
 def decoded(code: bytes) -> tuple[int, int]:
     """A PkgLength's value and its own size (ACPI 6.5, 20.2.4)."""
     follow = code[0] >> 6
@@ -47,6 +57,22 @@ def decoded(code: bytes) -> tuple[int, int]:
 def test_package_length_counts_itself(size: int) -> None:
     code = aml.package_length(size)
     assert decoded(code) == (size + len(code), len(code))
+
+
+@pytest.mark.parametrize(
+    ("size", "code"),
+    [
+        (62, "3f"),
+        (63, "4104"),
+        (4093, "4fff"),
+        (4094, "810001"),
+        (5000, "8b3801"),
+        (1048572, "8fffff"),
+        (1048573, "c1000001"),
+    ],
+)
+def test_package_length_is_the_shortest(size: int, code: str) -> None:
+    assert aml.package_length(size).hex() == code
 
 
 def test_package_that_is_too_long() -> None:
