@@ -12,6 +12,7 @@ from runner.devices.services import Bus, Clock, Interrupt, Memory, MessageInterr
 from runner.devices.state import State, StateError
 from vmspec.host.printable import PrintableError
 from vmspec.plan.calls import Slot
+from vmspec.trace.ends import DeviceEnd
 
 
 class DeviceError(PrintableError):
@@ -51,7 +52,7 @@ class Device:
     msi: Callable[[], MessageInterrupt]
     memory: Memory
     output: Callable[[bytes], None]
-    end: Callable[[str, int | None], None]
+    end: Callable[[DeviceEnd, int | None], None]
     clock: Clock
     after: Callable[[int | None], None]
 

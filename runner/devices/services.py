@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from vmspec.trace.ends import DeviceEnd
+
 
 class Clock(Protocol):
     """The machine's time, and the only one that devices know. Both are in nanoseconds."""
@@ -91,7 +93,7 @@ class Services(NamedTuple):
     msi: Callable[[], MessageInterrupt]  # makes a further interrupt, a message
     memory: Memory
     output: Callable[[bytes], None]  # where the text the device prints goes
-    end: Callable[[str, int | None], None]  # ask for the end of the run: kind ("reset", "poweroff", ...), status
+    end: Callable[[DeviceEnd, int | None], None]  # ask for the end of the run: kind ("reset", "poweroff", ...), status
     clock: Clock
     # Ask for tick in that many nanoseconds, replacing an earlier request; None takes it back. The default is a
     # machine without timers.

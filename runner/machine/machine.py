@@ -31,11 +31,11 @@ from vmspec.host.threads import Worker
 from vmspec.plan import calls
 from vmspec.plan.calls import Call
 from vmspec.plan.plan import Plan, PlannedDevice
+from vmspec.trace.ends import DEVICE_ENDS, KINDS, DeviceEnd
 from vmspec.trace.record import REASONS
 
 # The system events that no guest of vmrun's asks for (linux/kvm.h, KVM_SYSTEM_EVENT_*).
 SYSTEM_EVENTS = {4: "WAKEUP", 5: "SUSPEND", 6: "SEV_TERM", 7: "TDX_FATAL"}
-DEVICE_ENDS = ("reset", "poweroff", "halt", "debug-exit")  # what the guest may have asked a device for
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
 LOOK = 0.25  # seconds after which it is looked whether the caller wants the run to be stopped
 PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
@@ -58,7 +58,7 @@ class Machine:
         self.inputs = Inputs()
         self.buses: Buses
         self.ending: Ending | None = None
-        self.last: VcpuThread | None = None  # the vCPU whose exit ended the run
+        self.last: VcpuThread | None = None  # the vCPU that ended the run
         self.failures: list[str] = []  # what devices raised once something else had ended the run
         self.stopping = threading.Event()  # set once the run is to end
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
@@ -152,7 +152,7 @@ class Machine:
                 msi=partial(self._message, interrupts, index),
                 memory=self.memory,
                 output=output(index),
-                end=self._device_ends,
+                end=partial(self._device_ends, planned.name),
                 clock=self.clock,
                 after=partial(self.buses.after, index),
             )
@@ -295,12 +295,22 @@ class Machine:
         for thread in self._threads:
             thread.stop()
 
-    def _device_ends(self, kind: str, status: int | None = None) -> None:
+    def _device_ends(self, device: str, kind: DeviceEnd, status: int | None = None) -> None:
         if kind not in DEVICE_ENDS:
             raise ValueError(f"a device ends a run with one of {', '.join(DEVICE_ENDS)}, not with {kind!r}")
         if status is not None and not (isinstance(status, int) and 0 <= status <= 255):
             raise ValueError(f"a device ends a run with a status from 0 to 255, not with {status!r}")
-        self.end(Ending(kind, status, "" if status is None else f"the guest chose status {status}"))
+        detail = "" if status is None else f"the guest chose status {status}"
+        caller = threading.current_thread()
+        thread = caller if isinstance(caller, VcpuThread) else None
+        if KINDS[kind].crash:
+            vcpu = f"vCPU {thread.index}: " if thread is not None else ""
+            detail = f"{vcpu}the guest reported a crash of its own to {device}" + (f"; {detail}" if detail else "")
+        with self._lock:
+            if self.ending is None:
+                # Which vCPU asked is not known of a write that was queued: then it is any of them.
+                self.last = thread or next(iter(self._threads), None)
+                self._ends_with(Ending(kind, status, detail))
 
     def _device_failed(self, error: DeviceError) -> None:
         with self._lock:

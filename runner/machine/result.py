@@ -1,10 +1,10 @@
 """How a run ended, and what that means for the exit status."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from vmspec.plan.settings import PlannedExpect
-from vmspec.trace.ends import CRASHES
+from vmspec.trace.ends import EndKind
 
 # Exit statuses of vmrun.
 OK, UNMET, WRONG, HOST, CRASHED, TIMED_OUT, UNRECORDED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
@@ -13,7 +13,7 @@ OK, UNMET, WRONG, HOST, CRASHED, TIMED_OUT, UNRECORDED, INTERRUPTED = 0, 1, 2, 3
 class Ending(NamedTuple):
     """What ended the guest: ``kind`` is one word, ``status`` a debug-exit's own, ``detail`` a sentence or more."""
 
-    kind: str
+    kind: EndKind
     status: int | None = None
     detail: str = ""
 
@@ -21,16 +21,14 @@ class Ending(NamedTuple):
 class Result(NamedTuple):
     """What :func:`runner.run` returns.
 
-    ``kind`` is how the guest ended (reset, poweroff, halt, debug-exit, triple-fault, guest-panic (it says so itself),
-    internal-error, fail-entry, unexpected-exit, kvm-error, device-error, timeout, interrupted, console-closed (its
-    reader has gone), console-failed (it cannot be written), trace-failed); ``status`` the exit status of ``vmrun``;
+    ``kind`` is how the run ended, one of :data:`vmspec.trace.ends.KINDS`; ``status`` the exit status of ``vmrun``;
     ``console`` the text that devices printed (the newest 4 MiB); ``trace`` the trace file, where one was written;
     ``counters`` exits by reason name, with ``dropped``; ``unmet`` the expectations that failed; ``seconds`` the time
     from the first KVM_RUN until the last thread had ended; ``report`` the crash report's text and ``report_path`` where
     it was saved.
     """
 
-    kind: str
+    kind: EndKind
     status: int
     detail: str
     console: bytes
@@ -57,6 +55,7 @@ def unmet(expect: PlannedExpect, ending: Ending, missing: list[str], unwanted: l
 def status(expect: PlannedExpect, ending: Ending, failures: tuple[str, ...]) -> int:
     """The exit status of a run that ended this way. What went wrong comes before what was expected."""
     expected = ending.kind in expect.exit
+    met = UNMET if failures else OK
     match ending.kind:
         case "trace-failed" | "console-failed":
             return UNRECORDED
@@ -66,10 +65,14 @@ def status(expect: PlannedExpect, ending: Ending, failures: tuple[str, ...]) -> 
             return WRONG
         case "interrupted" | "console-closed":
             return INTERRUPTED
-        case "timeout" if not expected:
-            return TIMED_OUT
-        case kind if kind in CRASHES and not expected:
-            return CRASHED
-        case "debug-exit" if not failures and not expected and expect.status is None:
-            return OK if ending.status is None else ending.status
-    return UNMET if failures else OK
+        case "timeout":
+            return met if expected else TIMED_OUT
+        case "triple-fault" | "guest-panic" | "internal-error" | "fail-entry" | "unexpected-exit":
+            return met if expected else CRASHED
+        case "debug-exit":
+            chosen = ending.status if not failures and not expected and expect.status is None else None
+            return met if chosen is None else chosen
+        case "reset" | "poweroff" | "halt":
+            return met
+        case _:
+            assert_never(ending.kind)

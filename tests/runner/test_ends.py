@@ -478,6 +478,56 @@ def test_system_events(run_guest, monkeypatch, event, ending, detail):
     assert (outcome(result), result.detail, bool(result.report)) == (ending, detail, ending[1] == 4)
 
 
+PANIC = """
+from runner.devices import Device
+
+class Panic(Device):
+    def start(self):
+        if QUEUED:
+            self.bus.writes("port", 0, "coalesced")
+            self.bus.flush_at_once(True)
+
+    def write(self, region, offset, size, value):
+        self.end("guest-panic")
+"""
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_crash_that_a_device_reports_has_a_crash_report(run_guest, assemble, tmp_path, queued):
+    (tmp_path / "panic.py").write_text(PANIC.replace("QUEUED", str(queued)))
+    device = {"kind": "python", "class": "panic:Panic", "port": [0x300, 1]}
+    code = assemble("mov $0x300, %dx\n mov $0x55, %al\n out %al, %dx\n 1: jmp 1b")
+    result = run_guest(code, devices=[device], expect={"exit": ["halt"]})
+    who = "" if queued else "vCPU 0: "
+    assert (outcome(result), result.detail) == (
+        ("guest-panic", 4), f"{who}the guest reported a crash of its own to python0"
+    )  # fmt: skip
+    assert result.report == result.report_path.read_text()
+    for part in (result.detail, "KVM_RUN of vCPU 0", "rax 0000000000000055", "real mode, 16-bit", "io write 0x300"):
+        assert part in result.report
+
+
+def test_the_crash_report_is_of_the_vcpu_that_reported(run_guest, assemble, tmp_path):
+    """Each vCPU takes a number from the device; number 1 panics, the others wait."""
+    source = (
+        PANIC.replace("QUEUED", "False")
+        + """
+    count = 0x2F
+
+    def read(self, region, offset, size):
+        self.count += 1
+        return self.count
+"""
+    )
+    (tmp_path / "panic.py").write_text(source)
+    device = {"kind": "python", "class": "panic:Panic", "port": [0x300, 1]}
+    code = assemble("mov $0x300, %dx\n in %dx, %al\n 1: cmp $0x31, %al\n jne 1b\n out %al, %dx\n 2: jmp 2b")
+    result = run_guest(code, vm={"vcpus": 2}, devices=[device])
+    index = re.match(r"vCPU (\d): the guest reported", result.detail)[1]
+    assert f"KVM_RUN of vCPU {index}" in result.report
+    assert "rax 0000000000000031" in result.report
+
+
 # What the host lacks
 
 

@@ -1,6 +1,53 @@
-"""How a run can end."""
+"""How a run can end: the one table of kinds, which the spec, the runner and the readers share."""
 
-# Ways a run can end that a spec may expect.
-ENDS = ("reset", "poweroff", "halt", "debug-exit", "triple-fault", "timeout")
-# Ends that are a crash of the guest, unless the spec expects them.
-CRASHES = frozenset({"triple-fault", "guest-panic", "internal-error", "fail-entry", "unexpected-exit"})
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
+
+# What a device may end a run with, because the guest asked it to.
+DeviceEnd = Literal["reset", "poweroff", "halt", "debug-exit", "guest-panic"]
+EndKind = Literal[
+    DeviceEnd,
+    "triple-fault",
+    "internal-error",
+    "fail-entry",
+    "unexpected-exit",
+    "timeout",
+    "kvm-error",
+    "device-error",
+    "interrupted",
+    "console-closed",
+    "console-failed",
+    "trace-failed",
+]
+
+
+class End(NamedTuple):
+    """What a kind of end is; ``expected``: a spec may expect it; ``crash``: the guest has crashed, unless the spec
+    expects that."""
+
+    doc: str
+    expected: bool = False
+    crash: bool = False
+
+
+KINDS: Mapping[EndKind, End] = {
+    "reset": End("the guest reset the machine", expected=True),
+    "poweroff": End("the guest turned the machine off", expected=True),
+    "halt": End("every vCPU has halted, and nothing can wake one", expected=True),
+    "debug-exit": End("the guest wrote its status to the debug-exit device", expected=True),
+    "triple-fault": End("a vCPU shut down: a fault while it delivered a double fault", expected=True, crash=True),
+    "timeout": End("the guest did not end within vm.timeout", expected=True),
+    "guest-panic": End("the guest reported a crash of its own, to KVM or to a device", crash=True),
+    "internal-error": End("KVM could not go on (KVM_EXIT_INTERNAL_ERROR)", crash=True),
+    "fail-entry": End("the processor refused to enter the guest (KVM_EXIT_FAIL_ENTRY)", crash=True),
+    "unexpected-exit": End("KVM_RUN returned an exit that vmrun does not handle", crash=True),
+    "kvm-error": End("KVM_RUN failed"),
+    "device-error": End("a device model failed"),
+    "interrupted": End("a signal, Ctrl-A x or the caller ended the run"),
+    "console-closed": End("nobody reads the console any more"),
+    "console-failed": End("the console cannot be written"),
+    "trace-failed": End("the trace cannot be written"),
+}
+ENDS = tuple(kind for kind, end in KINDS.items() if end.expected)
+CRASHES = frozenset(kind for kind, end in KINDS.items() if end.crash)
+DEVICE_ENDS: tuple[DeviceEnd, ...] = get_args(DeviceEnd)

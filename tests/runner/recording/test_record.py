@@ -1,9 +1,7 @@
 """The one definition of the record, held against everything that is made from it."""
 
-import re
 import struct
 import zlib
-from pathlib import Path
 
 import pytest
 
@@ -73,18 +71,6 @@ def test_a_record_as_the_table_reads_it(make_loop):
         "device": -1, "flags": FLAGS["UNCLAIMED"] | FLAGS["PAYLOAD"], "reason": REASONS.index("io"), "size": 2,
         "direction": DIRECTIONS.index("write"), "region": 0,
     }  # fmt: skip
-
-
-def test_the_reasons_are_the_kernels_numbers():
-    header = Path("/usr/include/linux/kvm.h").read_text()
-    numbers = dict(re.findall(r"#define KVM_EXIT_(\w+)\s+(\d+)", header))
-    found = {name.lower(): int(number) for name, number in numbers.items() if int(number) < len(REASONS)}
-    ours = {name: number for number, name in enumerate(REASONS)}
-    # The header lists details of an exit, such as KVM_EXIT_IO_IN, by the same prefix; and it may be older than we.
-    assert {name: number for name, number in found.items() if name in ours} == {
-        name: number for name, number in ours.items() if name in found
-    }
-    assert found.keys() >= {"io", "mmio", "hlt", "shutdown", "internal_error", "system_event", "x86_rdmsr"}
 
 
 def test_flags_are_single_bits():
