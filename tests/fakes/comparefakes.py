@@ -4,6 +4,7 @@ import json
 
 import pyarrow as pa
 
+from tests.fakes.tracefakes import ZEROS
 from tracer.format.schema import dictionaries, trace_schema
 from tracer.record.rewrite import summary_metadata
 
@@ -13,7 +14,7 @@ METADATA = {"vmrun.spec": '[vm]\nname = "fake"\nmemory = 1\n', "vmrun.host": '{"
 
 def exit_row(**values):
     """A row of a byte written to the serial port, but for ``values``."""
-    row = {
+    row = {name: zero for name, zero in ZEROS.items() if name not in ("seq", "t_exit", "t_entry")} | {
         "vcpu": 0,
         "reason": "io",
         "rip": 0x1000,
@@ -24,7 +25,6 @@ def exit_row(**values):
         "data": 0x41,
         "payload": b"",
         "device": "serial0",
-        "region": 0,
         "flags": 32,
     }
     return row | values

@@ -95,6 +95,10 @@ def _told(column, value):
     return (*column.names.fixed, *(DEVICES if column.names.key else ()))[value + column.fixed_codes]
 
 
+# A row of a column each that is zero, the first name, or empty: what a test does not speak of.
+ZEROS = {column.name: b"" if column.type == "binary" else _told(column, -column.fixed_codes) for column in COLUMNS}
+
+
 def in_time(rows):
     """Rows in the order of a trace, made definite."""
     return sorted(rows, key=lambda row: (row["t_exit"], row["vcpu"], row["seq"]))

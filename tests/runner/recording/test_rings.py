@@ -95,9 +95,8 @@ def test_a_row(open_rings):
     record(rings.ring(0), 1)
     [row] = drain(rings)
     assert 0 <= row.pop("t_exit") <= row.pop("t_entry")
-    assert row == {
-        "seq": 0, "vcpu": 0, "reason": 2, "rip": 0, "addr": 0x3F8, "size": 1, "count": 1, "direction": 2, "data": 0,
-        "payload": b"", "device": 0, "region": 0, "flags": 0,
+    assert {name: value for name, value in row.items() if value} == {
+        "reason": 2, "addr": 0x3F8, "size": 1, "count": 1, "direction": 2,
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
-from tests.fakes.tracefakes import DEVICES, METADATA, exit_, record_all
+from tests.fakes.tracefakes import DEVICES, METADATA, ZEROS, exit_, record_all
 from tracer.analysis import exits, scan
 from tracer.format.schema import dictionaries, trace_schema
 from tracer.record.buffers import Buffers
@@ -37,8 +37,7 @@ def in_batches(rows, cuts):
     names = dictionaries(DEVICES)
     empty = Buffers(EXITS, rows=0, payload_capacity=0).batch(0, SCHEMA, names)
     plain = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in SCHEMA]
-    values = {"seq": 0, "rip": 0, "direction": "none", "data": 0, "payload": b"", "region": 0, "flags": 0}
-    values |= {"t_exit": 1000}
+    values = ZEROS | {"t_exit": 1000}
     codes = {key: {name: code for code, name in enumerate(column.to_pylist())} for key, column in names.items()}
     table = {name: [] for name in SCHEMA.names}
     for reason, device, addr, size, vcpu, handling, count in rows:

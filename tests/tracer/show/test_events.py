@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tests.fakes import plainlines
-from tests.fakes.tracefakes import DEVICES, METADATA, Rings, exit_, pytest_fail, record_all
+from tests.fakes.tracefakes import DEVICES, METADATA, ZEROS, Rings, exit_, pytest_fail, record_all
 from tracer import TraceError, load
 from tracer.analysis.where import compile
 from tracer.cli import main
@@ -106,7 +106,7 @@ def batch_of(rows):
 
     schema = trace_schema({}, DEVICES)
     return pa.RecordBatch.from_arrays(
-        [pa.array([row[field.name] for row in rows], field.type) for field in schema], schema=schema
+        [pa.array([(ZEROS | row)[field.name] for row in rows], field.type) for field in schema], schema=schema
     )
 
 
@@ -164,7 +164,7 @@ def test_every_name_is_one_that_a_filter_takes(rows):
 def test_large_batches_are_cut(monkeypatch):
     monkeypatch.setattr("tracer.decode.batches.ROWS", 3)
     row = {"vcpu": 0, "t_exit": 0, "t_entry": 5, "reason": "hlt", "rip": 0, "addr": 0, "size": 0, "count": 0}
-    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "region": 0, "flags": 0}
+    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "flags": 0}
     found = list(described([batch_of([{"seq": seq, **row} for seq in range(10)])]))
     assert [seq for batch in found for seq in batch["seq"].to_pylist()] == list(range(10))
     assert max(batch.num_rows for batch in found) <= 3
@@ -179,7 +179,6 @@ def test_times_beyond_all_measure_are_damage():
         "data": 0,
         "payload": b"",
         "device": "-",
-        "region": 0,
         "flags": 0,
     }
     with pytest.raises(TraceError, match="damaged"):
@@ -249,7 +248,7 @@ def test_a_limit_that_is_none(path, limit):
 def line(lines, **values):
     """The line of one exit; ``what`` is the name of its device."""
     row = {"seq": 0, "vcpu": 0, "t_exit": 0, "t_entry": 5, "reason": "hlt", "rip": 0, "addr": 0, "size": 0, "count": 0}
-    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "region": 0, "flags": 0, **values}
+    row |= {"direction": "none", "data": 0, "payload": b"", "device": "-", "flags": 0, **values}
     (batch,) = described([batch_of([row])])
     return lines.text(batch).removesuffix("\n")
 
