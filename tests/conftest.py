@@ -25,6 +25,9 @@ settings.load_profile("soak" if os.environ.get("VMRUN_SOAK") == "1" else "defaul
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# What is printed is as wide as a pipe takes it, whatever the shell, or pytest-xdist in its workers, has set.
+os.environ.pop("COLUMNS", None)
+
 KVM = "/dev/kvm"
 BROWSER = ("/usr/bin/chromium", "/usr/bin/chromedriver")
 

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import struct
+from functools import partial
 from pathlib import Path
 
 import lz4.block
@@ -54,7 +55,7 @@ def lz4_legacy(data: bytes) -> bytes:
 
 
 PACKERS = {
-    "a gzip file": gzip.compress,
+    "a gzip file": partial(gzip.compress, mtime=0),  # else its time is in the names of tests
     "an xz file": lzma.compress,
     "a zstd file": zstandard.compress,
     "a bzip2 file": bz2.compress,
@@ -66,9 +67,9 @@ KERNEL_CASES = [
     (CPIO, "a cpio archive, an initrd: give it as boot.initrd, and a kernel as boot.kernel"),
     *((pack(CPIO), f"{name.strip()} with a cpio archive in it, an initrd: ") for name, pack in PACKERS.items()),
     *((pack(images.elf()), f"{name.strip()} with an ELF kernel or program in it") for name, pack in PACKERS.items()),
-    (gzip.compress(images.bzimage()), "a gzip file with a Linux kernel (bzImage) in it: unpack it"),
-    (gzip.compress(elf32(multiboot1())), "a gzip file with a Multiboot kernel in it"),  # as Debian has Xen
-    (gzip.compress(b"text"), "a gzip file: unpack it, or give the bzImage"),
+    (gzip.compress(images.bzimage(), mtime=0), "a gzip file with a Linux kernel (bzImage) in it: unpack it"),
+    (gzip.compress(elf32(multiboot1()), mtime=0), "a gzip file with a Multiboot kernel in it"),  # as Debian has Xen
+    (gzip.compress(b"text", mtime=0), "a gzip file: unpack it, or give the bzImage"),
     (b"\x1f\x8b" + bytes(9), "a gzip file: unpack it, or give the bzImage"),  # damaged
     (b"\x89LZO\0\r\n\x1a\n" + bytes(9), "an LZO file"),
     (elf32(multiboot1()), "a Multiboot kernel, which needs GRUB or another Multiboot loader"),
@@ -116,7 +117,7 @@ KERNEL_CASES = [
 INITRD_CASES = [
     (images.bzimage(), "a Linux kernel (bzImage), not an initrd: give it as boot.kernel"),
     (images.elf(), "an ELF kernel or program, not an initrd: give it as boot.kernel"),
-    (gzip.compress(images.elf()), "a gzip file with an ELF kernel or program in it, not an initrd"),
+    (gzip.compress(images.elf(), mtime=0), "a gzip file with an ELF kernel or program in it, not an initrd"),
     (at(0, b"QFI\xfb"), "a qcow2 disk image, not an initrd"),
     (at(0x8001, b"CD001"), "an ISO 9660 disk image, not an initrd"),
     (at(0, b"\x27\x05\x19\x56"), "a U-Boot image, not an initrd: take out what it wraps"),
