@@ -157,7 +157,8 @@ class RTC(ISADevice):
 
     @property
     def _behind(self) -> int:
-        return self._now() - self._seen
+        # Of a longer time the flags would be the same.
+        return max(-AGES, min(self._now() - self._seen, AGES))
 
     @_behind.setter
     def _behind(self, behind: int) -> None:

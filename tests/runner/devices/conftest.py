@@ -97,7 +97,7 @@ class Guest:
             return self.published[offset, size]
         self.flush()
         self.calls += 1
-        return self.device.read(*self._place(offset), size)
+        return self.device.read(*self.place(offset), size)
 
     def write(self, offset: int, value: int, size: int = 1) -> None:
         mask = None if self.alone else self.masks.get((offset, size))
@@ -117,7 +117,7 @@ class Guest:
             case _:
                 self.flush()
                 self.calls += 1
-                self.device.write(*self._place(offset), size, value)
+                self.device.write(*self.place(offset), size, value)
 
     def receive(self, data: bytes) -> None:
         self.flush()
@@ -142,9 +142,9 @@ class Guest:
     def flush(self) -> None:
         queue, self.queue = self.queue, []
         for offset, size, data in queue:
-            self.device.written(*self._place(offset), size, data)
+            self.device.written(*self.place(offset), size, data)
 
-    def _place(self, register: int) -> tuple[str, int]:
+    def place(self, register: int) -> tuple[str, int]:
         """Region and offset of a register."""
         region = max(self.firsts, key=lambda name: (self.firsts[name] <= register, self.firsts[name]))
         return region, register - self.firsts[region]
