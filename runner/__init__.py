@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from runner.devices.device import DeviceError
     from runner.kvm.errors import HostError, KvmError
     from runner.machine.result import Result
+    from runner.session.beside import Run, start
     from runner.session.session import run
 
-__all__ = ["DeviceError", "HostError", "KvmError", "Result", "run"]
+__all__ = ["DeviceError", "HostError", "KvmError", "Result", "Run", "run", "start"]
 
 __getattr__, __dir__ = exports(
     __name__,
@@ -22,6 +23,8 @@ __getattr__, __dir__ = exports(
         "HostError": "runner.kvm.errors",
         "KvmError": "runner.kvm.errors",
         "Result": "runner.machine.result",
+        "Run": "runner.session.beside",
         "run": "runner.session.session",
+        "start": "runner.session.beside",
     },
 )

@@ -5,7 +5,6 @@ import argparse
 import errno
 import gc
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -144,14 +143,16 @@ def complain(error: object, status: int) -> int:
 def conclude(result: Result, recordable: bool) -> None:
     """The closing lines on standard error. ``recordable``: recording was not refused, and may be what was wanted."""
     if result.console and not result.console.endswith(b"\n") and sys.stdout.isatty():
+        from runner.loop import Latch
         from runner.session.console import Output
 
-        given_up = threading.Event()
+        given_up = Latch()
         given_up.set()  # a terminal that nobody reads is not waited for
         output = Output(sys.stdout.fileno(), given_up)
         with suppress(OSError):
             output.write(b"\n")
         output.close()
+        given_up.close()
     for note in result.notes:
         complain(note, 0)
     if result.report:

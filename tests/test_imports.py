@@ -20,8 +20,8 @@ LAYERS = {
         {"devices"}, {"image", "schema"}, {"host", "layout", "trace"},
     ),
     "runner": (
-        {"entry"}, {"cli"}, {"session"}, {"machine"}, {"backends", "boot", "recording"}, {"kvm", "memory", "signals"},
-        {"devices", "native", "x86"},
+        {"entry"}, {"cli"}, {"session"}, {"machine"}, {"backends", "boot", "recording"},
+        {"kvm", "loop", "memory", "signals"}, {"devices", "native", "x86"},
     ),
     "tracer": (
         {"cli"}, {"commands"}, {"export", "html"}, {"show"}, {"analysis"}, {"read"}, {"decode", "record"}, {"format"},

@@ -1,16 +1,13 @@
 """The host's terminal: raw while the guest runs, with an escape, and restored whatever ends the run."""
 
 import os
-import select
 import signal
-from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 from runner.native import _native
 from runner.signals import ENDING, FATAL, caught
-from vmspec.host.threads import Worker
 
 lib = _native.lib
 
@@ -20,10 +17,7 @@ HELP = (
     b"       Ctrl-A h  this help\r\n"
     b"       Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n"
 )
-
-
-PATIENCE = 1.0  # seconds that a device may keep the input thread once the run has ended
-LOOK = 250  # ms after which it is looked whether the terminal has become ours: a shell's `fg` tells nobody
+PTMX = os.makedev(5, 2)  # Documentation/admin-guide/devices.txt
 
 
 class Escapes:
@@ -82,72 +76,12 @@ class Raw:
         self._stack.close()
 
 
-class Input(Worker):
-    """Reads host input and gives it to the guest as fast as it has room, until end of file or :meth:`stop`.
-
-    ``terminal`` is what it reads, where that is a terminal, whose escapes are for ``command``.
-    """
-
-    def __init__(
-        self, fd: int, terminal: Raw | None, room: Callable[[], int], receive: Callable[[bytes], None],
-        command: Callable[[str], None],
-    ) -> None:  # fmt: skip
-        super().__init__("input")
-        self._fd = fd
-        self._terminal = terminal
-        self._escapes = Escapes() if terminal is not None else None
-        self._room, self._receive, self._command = room, receive, command
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
-        self._stopping = False
-
-    def work(self) -> None:
-        """Read, filter, hand over."""
-        # Another job may take the terminal between our looking and our reading, which fails then, rather than stops us.
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTIN])
-        waiting = b""
-        reading = True
-        while not self._stopping:
-            if waiting:
-                room = self._room()
-                piece, waiting = waiting[:room], waiting[room:]
-                if piece:
-                    self._receive(piece)
-            # A terminal is always read, so that its escape works while the guest takes nothing; a pipe or file waits.
-            want = reading and (not waiting or (self._escapes is not None and len(waiting) < 1 << 20))
-            ours = self._ours()
-            poll = select.poll()
-            poll.register(self._wake, select.POLLIN)
-            if want and ours:
-                poll.register(self._fd, select.POLLIN)
-            ready = {fd for fd, _ in poll.poll(10 if waiting else None if ours else LOOK)}
-            if self._fd in ready and self._ours():
-                data = self._read()
-                reading = data is not None
-                waiting += data or b""
-
-    def _ours(self) -> bool:
-        """Whether the descriptor may be read now."""
-        return self._terminal is None or self._terminal.take()
-
-    def _read(self) -> bytes | None:
-        """The next input without its escapes; None at the end of the file."""
-        try:
-            data = os.read(self._fd, 4096)
-        except OSError:
-            return None if self._ours() else b""
-        if self._escapes is None or not data:
-            return data or None
-        rest, commands = self._escapes.filter(data)
-        for command in commands:
-            self._command(command)
-        return rest
-
-    def stop(self) -> None:
-        """End the thread and wait for it; a second time there is nothing to do."""
-        self._stopping = True
-        if self._wake < 0:
-            return
-        os.eventfd_write(self._wake, 1)
-        if self.wait(PATIENCE):
-            os.close(self._wake)
-            self._wake = -1
+def anew(fd: int, flags: int) -> int | None:
+    """Another description of a terminal or pipe, of our own, that never waits; None where there can be none: of a
+    terminal's master it would be that of a new pair."""
+    if os.fstat(fd).st_rdev == PTMX:
+        return None
+    try:
+        return os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None

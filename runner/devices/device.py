@@ -38,13 +38,12 @@ class Board(NamedTuple):
 class Device:
     """Base class of device models, the user's own included.
 
-    ``read`` and ``write`` are called by a vCPU thread, ``written`` and ``tick`` by the machine's device thread,
-    ``room`` and ``receive`` by its input thread; the machine holds the device's lock around each call, so a device
-    never sees two at once. ``region`` is the name of the device's region that was accessed. Queued writes are always
-    handed over before any later call of the same device but ``room``, and before any later access of every other
-    device: what devices print comes in the guest's order. ``size`` is 1, 2, 4 or 8. An access never
-    reaches beyond the region that it begins in: the bus splits one that crosses its end. String I/O arrives as one call
-    per item.
+    ``read`` and ``write`` are called by a vCPU thread, ``written``, ``tick`` and ``receive`` by the machine's device
+    thread, ``room`` by either; the machine holds the device's lock around each call, so a device never sees two at
+    once. ``region`` is the name of the device's region that was accessed. Queued writes are always handed over before
+    any later call of the same device but ``room``, and before any later access of every other device: what devices
+    print comes in the guest's order. ``size`` is 1, 2, 4 or 8. An access never reaches beyond the region that it begins
+    in: the bus splits one that crosses its end. String I/O arrives as one call per item.
     """
 
     bus: Bus
@@ -96,7 +95,8 @@ class Device:
 
     def room(self) -> int:
         """How many bytes of input from the host the device can take now: the machine reads no more than that from its
-        source, so a guest that does not listen holds the source back and loses nothing."""
+        source, so a guest that does not listen holds the source back and loses nothing. Where it is none, the machine
+        asks again after each call that may have changed it: ``read``, ``write``, ``written``, ``tick``."""
         return 0
 
     def receive(self, data: bytes) -> None:

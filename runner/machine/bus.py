@@ -3,6 +3,7 @@ queued."""
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -81,6 +82,26 @@ class DeviceBus:
             raise DeviceError(f"a device has at most {lib.BUS_REGISTERS} shadow registers of a region")
 
 
+class Guest:
+    """A device that takes input, as its source sees it (:class:`runner.backends.input.Guest`)."""
+
+    def __init__(self, buses: "Buses", index: int) -> None:
+        self._buses = buses
+        self._index = index
+
+    def call(self, errand: Callable[[], None]) -> None:
+        """Have the device thread call ``errand``."""
+        self._buses.call(errand)
+
+    def room(self, later: Callable[[], None]) -> int:
+        """See :meth:`Buses.room`."""
+        return self._buses.room(self._index, later)
+
+    def receive(self, data: bytes) -> None:
+        """Give the device input."""
+        self._buses.receive(self._index, data)
+
+
 class Buses:
     """The C bus of a plan and the devices on it; no region is mapped over what is ``taken``. Timers go by ``clock``;
     they and the host's bytes come in through ``inputs``. ``failed`` is told of a device that raised."""
@@ -118,10 +139,16 @@ class Buses:
         self._next, self._taken, self._at = 0, 0, 0  # pieces given, pieces taken, bytes given
         self.giving: int | None = None  # the device that is being given what was queued for it
         self._bulk = False  # what was handed over last was much
+        self._errands: deque[Callable[[], None]] = deque()
+        self._hungry: dict[int, Callable[[], None]] = {}  # by device without room for input
 
     def end_of(self, index: int) -> DeviceBus:
         """The bus as the device of that index sees it."""
         return DeviceBus(self, index)
+
+    def guest(self, index: int) -> Guest:
+        """The device of that index as what gives it input sees it."""
+        return Guest(self, index)
 
     def answer(self, access: Any) -> None:
         """Let a device answer an access; called by the vCPU's thread. What the guest has queued for whatever device
@@ -145,6 +172,8 @@ class Buses:
             if not access.write:
                 data[:] = b"\xff" * len(data)
             self._fail(index, error)
+        if self._hungry:
+            self._feed()
 
     def receive(self, index: int, data: bytes) -> None:
         """Give a device input from the host."""
@@ -158,28 +187,51 @@ class Buses:
         except BaseException as error:  # of a device's own, whatever its author raised
             self._fail(index, error)
 
-    def room(self, index: int) -> int:
-        """Bytes of input that a device takes now."""
+    def room(self, index: int, later: Callable[[], None]) -> int:
+        """Bytes of input that a device takes now; where it takes none, the device thread calls ``later`` once it does.
+        It is looked at again after whatever may have changed it: each access that Python answers, each handing over of
+        queued writes, each tick."""
+        self._hungry[index] = later  # before the look: what makes room from now on sees it
         try:
             with self._locks[index]:
-                return self.devices[index].room()
+                room = self.devices[index].room()
         except BaseException as error:
             self._fail(index, error)
-            return 0
+            room = 0
+        else:
+            if not room:
+                return 0
+        self._hungry.pop(index, None)
+        return room
+
+    def _feed(self) -> None:
+        """Call for those who wait for room, where there is some now."""
+        for index, later in tuple(self._hungry.items()):
+            if self.room(index, later):
+                self.call(later)
 
     def after(self, index: int, delay: int | None) -> None:
         """Tick a device in ``delay`` ns, None: never. The device's lock is held."""
         self._timers[index] = None if delay is None else self._clock.monotonic() + max(0, delay)
-        self.bus.hurry = 1  # or the wake would be taken for queued writes, and lingered over
-        self.wake()
+        self._hasten()
+
+    def call(self, errand: Callable[[], None]) -> None:
+        """Have the device thread call something."""
+        self._errands.append(errand)
+        self._hasten()
 
     def deliver(self) -> None:
-        """Wait until something is queued or a timer is due, then see to both; the body of the device thread."""
+        """Wait until something is queued, a timer is due or there is something to call, then see to all of it; the body
+        of the device thread."""
         due = min((timer for timer in self._timers if timer is not None), default=None)
         linger = BULK_LINGER if self._bulk else LINGER
         lib.bus_wait(self.bus, linger, -1 if due is None else max(0, due - self._clock.monotonic()))
         self._bulk = self.flush() >= BULK
         self._tick()
+        if self._hungry:
+            self._feed()
+        while self._errands:
+            self._errands.popleft()()
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
@@ -211,6 +263,10 @@ class Buses:
     def wake(self) -> None:
         """Let :meth:`deliver` return."""
         os.eventfd_write(self._event, 1)
+
+    def _hasten(self) -> None:
+        self.bus.hurry = 1  # or the wake would be taken for queued writes, and lingered over
+        self.wake()
 
     def _hand_over(self) -> None:
         while self._next < self._taken:

@@ -1,8 +1,5 @@
 """The machine: a plan realised by KVM calls, run until something ends it, and taken down again."""
 
-import math
-import os
-import select
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +15,7 @@ from runner.kvm.stats import Stats
 from runner.kvm.system import System
 from runner.kvm.vcpu import VCPU
 from runner.kvm.vm import VM
+from runner.loop import Latch, Loop
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
@@ -37,7 +35,6 @@ from vmspec.trace.record import REASONS
 # The system events that no guest of vmrun's asks for (linux/kvm.h, KVM_SYSTEM_EVENT_*).
 SYSTEM_EVENTS = {4: "WAKEUP", 5: "SUSPEND", 6: "SEV_TERM", 7: "TDX_FATAL"}
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
-LOOK = 0.25  # seconds after which it is looked whether the caller wants the run to be stopped
 PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
 
 
@@ -60,7 +57,8 @@ class Machine:
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU that ended the run
         self.failures: list[str] = []  # what devices raised once something else had ended the run
-        self.stopping = threading.Event()  # set once the run is to end
+        self.stopping: Latch  # set once the run is to end
+        self.loop: Loop  # of the thread that calls run()
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
         self._mmap_size = 0
         self._lock = threading.Lock()
@@ -70,7 +68,6 @@ class Machine:
         self._deliverer: Worker | None = None
         self._rings: Rings
         self._gate = threading.Event()  # where vCPU threads wait before the guest
-        self.event = -1  # eventfd: it is to be looked whether the run ends
         with ExitStack() as stack:
             self._resources = stack
             self._realise()
@@ -78,8 +75,10 @@ class Machine:
 
     def _realise(self) -> None:
         """Execute the plan's calls in order."""
-        self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._resources.callback(os.close, self.event)
+        self.stopping = Latch()
+        self._resources.callback(self.stopping.close)
+        self.loop = Loop()
+        self._resources.callback(self.loop.close)
         for step, call in enumerate(self.plan.calls):
             try:
                 self._execute(call)
@@ -190,7 +189,8 @@ class Machine:
     ) -> Ending:
         """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop; ``watch`` with
         the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0. ``asked`` says whether
-        the run is to be interrupted; it is looked at four times a second, and when :attr:`event` is written to."""
+        the run is to be interrupted; it is looked at whenever the loop is woken. Until the end the calling thread is
+        that of :attr:`loop`."""
         self._rings = rings
         handle_kicks()
         rip = self.plan.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
@@ -230,18 +230,15 @@ class Machine:
         return self.ending
 
     def _wait(self, timeout: float, asked: Callable[[], bool]) -> None:
-        """Wait until something has ended the run, whoever it is."""
-        latest = time.monotonic() + timeout
-        poll = select.poll()
-        poll.register(self.event, select.POLLIN)
+        """Turn the loop until something has ended the run, whoever it is."""
+        self.loop.after(
+            timeout, lambda: self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
+        )
         while not self.stopping.is_set():
-            left = latest - time.monotonic()
             if asked():
                 self.end(Ending("interrupted"))
-            elif left <= 0:
-                self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
-            elif poll.poll(math.ceil(1000 * min(LOOK, left))):
-                os.eventfd_read(self.event)
+            else:
+                self.loop.turn()
 
     def _stop(self, deliverer: Worker) -> None:
         for thread in self._threads:
@@ -291,7 +288,7 @@ class Machine:
         """The lock is held. vCPUs leave the guest at once: what it does after its end would be a matter of luck."""
         self.ending = ending
         self.stopping.set()
-        os.eventfd_write(self.event, 1)
+        self.loop.wake()
         for thread in self._threads:
             thread.stop()
 

@@ -136,11 +136,19 @@ static void end(int number)
     raise(number);
 }
 
+/* Wake whoever waits. */
+static void tell(void)
+{
+    uint64_t one = 1;
+    int event = LOAD(signals.event);
+
+    if (event >= 0 && write(event, &one, sizeof one) < 0)
+        return; /* a full counter: it has been told */
+}
+
 static void ask(int number)
 {
     uint32_t none = 0;
-    uint64_t one = 1;
-    int event = LOAD(signals.event);
 
     if (!__atomic_compare_exchange_n(&signals.asked, &none, (uint32_t)number, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE) &&
@@ -151,8 +159,7 @@ static void ask(int number)
         else if (!(before[number].sa_flags & SA_SIGINFO))
             before[number].sa_handler(number);
     }
-    if (event >= 0 && write(event, &one, sizeof one) < 0)
-        return; /* a full counter: it has been told */
+    tell();
 }
 
 /* Stop here, by the signal's own effect, of which there is none where nobody could ever let this process go on. */
@@ -182,6 +189,7 @@ static void go_on(void)
     if (terminal.open && ours())
         make_raw();
     unlock(old);
+    tell(); /* the terminal may be ours no longer, or again */
 }
 
 static void caught(int number)

@@ -19,7 +19,7 @@ struct signals {
     uint32_t asked;    /* the signal that has asked for the end of the run, 0 where none has */
     uint32_t insisted; /* another one came while it was `impatient` */
     uint32_t impatient; /* what is at work may never come back: a second signal is answered as if it were not caught */
-    int event; /* eventfd of whoever waits for the first of them, or -1 */
+    int event; /* eventfd of whoever waits for one, or for the process to go on after a stop; or -1 */
 };
 extern struct signals signals;
 

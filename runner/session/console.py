@@ -4,10 +4,14 @@ import errno
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Sequence
 
+from runner.backends.terminal import anew
+from runner.loop import Latch
+
 KEPT = 4 << 20  # bytes of console a result carries at most, the newest; the trace has all of it
-PTMX = os.makedev(5, 2)  # Documentation/admin-guide/devices.txt
+PATIENCE = 1.0  # seconds that readers may stall in all, once the run has ended
 PIECE = 512  # POSIX: a pipe that polls writable takes this much (PIPE_BUF's least value) without blocking
 
 
@@ -24,29 +28,35 @@ class Output:
     """A host file descriptor that text goes to. A reader that stalls holds up the guest, never the end of the run:
     once ``stopping`` is set, what cannot be written within a second is given up."""
 
-    def __init__(self, fd: int, stopping: threading.Event) -> None:
+    def __init__(self, fd: int, stopping: Latch) -> None:
         # A terminal that polls writable may have room for less, and what writes more to it waits; where it cannot be
         # opened anew, to be written without waiting, a byte always fits.
         terminal = os.isatty(fd)
-        anew = _anew(fd) if terminal else None
-        self.fd = fd if anew is None else anew
+        own = anew(fd, os.O_WRONLY) if terminal else None
+        self.fd = fd if own is None else own
         self.order = threading.Lock()  # held by a printer, so that the text is kept and written in one order
-        self._piece = 1 if terminal and anew is None else PIECE
-        self._opened = anew is not None
+        self._piece = 1 if terminal and own is None else PIECE
+        self._opened = own is not None
         self._stopping = stopping
-        self._patience = 10  # of 100 ms, while stopping
+        self._patience = PATIENCE  # what is left of it
 
     def write(self, data: bytes) -> None:
         """Write all of it; raises :class:`ConsoleClosed` when the reader is gone."""
         poll = select.poll()  # one of each call: two threads may write
         poll.register(self.fd, select.POLLOUT)
+        poll.register(self._stopping, select.POLLIN)
+        stopping = False
         view = memoryview(data)
         while view:
-            if not poll.poll(100 if self._patience >= 0 else 0):
-                if self._stopping.is_set():
-                    self._patience -= 1
-                    if self._patience < 0:
-                        return
+            begin = time.monotonic()
+            ready = [fd for fd, _ in poll.poll(1000 * self._patience if stopping else None)]
+            if stopping:
+                self._patience = max(0.0, self._patience - (time.monotonic() - begin))
+            if self.fd not in ready:
+                if stopping:
+                    return
+                stopping = True
+                poll.unregister(self._stopping)
                 continue
             try:
                 view = view[os.write(self.fd, view[: self._piece]) :]
@@ -60,16 +70,6 @@ class Output:
         if self._opened:
             os.close(self.fd)
             self._opened = False
-
-
-def _anew(terminal: int) -> int | None:
-    """Another description of a terminal, None where there can be none: of a master it would be that of a new pair."""
-    if os.fstat(terminal).st_rdev == PTMX:
-        return None
-    try:
-        return os.open(f"/proc/self/fd/{terminal}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return None
 
 
 class Watch:

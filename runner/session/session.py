@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from runner import signals
-from runner.backends.terminal import HELP, Input, Raw
+from runner.backends.input import Input
+from runner.backends.terminal import HELP, Raw
 from runner.devices import Board, DeviceError, make
 from runner.kvm.errors import HostError
 from runner.machine.files import Files
@@ -46,15 +47,14 @@ def run(
     input: int | None = None,
     output: int | None = None,
     notice: Callable[[str], None] = lambda text: None,
-    stop: threading.Event | None = None,
 ) -> Result:
     """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``, one or several; or a plan, from
     wherever it came) to the guest's end.
 
     ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets
     no input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
-    whatever the spec says. ``notice`` is told what a person should know while it runs. ``stop``, once it is set, by
-    whatever thread, ends the run as Ctrl-C does; it is looked at four times a second.
+    whatever the spec says. ``notice`` is told what a person should know while it runs. :func:`runner.start` runs a spec
+    beside the caller, who can then stop it.
 
     Ctrl-C in the main thread, where it would raise KeyboardInterrupt, still does so before the guest runs; while it
     runs, the result is "interrupted"; once the guest has ended, it changes nothing.
@@ -63,10 +63,7 @@ def run(
     run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
     begun); whatever happens once the guest runs is in the result.
     """
-    plan, keep = _plan(spec, overrides)
-    if not record:
-        plan = plan.unrecorded()
-    return Session(plan, input, output, notice, stop or threading.Event(), keep).run()
+    return Session.of(spec, overrides, record, input, output, notice).run()
 
 
 def _plan(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str) -> tuple[Plan, Callable[[], None]]:
@@ -93,12 +90,11 @@ class Session:
         input: int | None,
         output: int | None,
         notice: Callable[[str], None],
-        stop: threading.Event,
         keep: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan = plan
         self._keep = keep
-        self.stop = stop
+        self.begun = threading.Event()  # the guest runs
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
         self.machine: Machine
@@ -109,6 +105,23 @@ class Session:
         self.outputs: list[Output] = []
         self.standard: Output | None = None  # the one of "stdout"
         self.files = Files(plan.names)
+        self._stopped = False
+
+    @classmethod
+    def of(
+        cls,
+        spec: "Spec | Plan | Path | str",
+        overrides: Sequence[str] | str,
+        record: bool,
+        input: int | None,
+        output: int | None,
+        notice: Callable[[str], None],
+    ) -> Self:
+        """The session of a run with what :func:`run` takes. Raises SpecError."""
+        plan, keep = _plan(spec, overrides)
+        if not record:
+            plan = plan.unrecorded()
+        return cls(plan, input, output, notice, keep)
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
@@ -142,7 +155,7 @@ class Session:
         with signals.impatient():  # a file system that does not answer
             self.machine = Machine(self.plan, loader)
         stack.callback(self.machine.close)
-        unless_asked()
+        self._unless_asked()
         self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed)
         stack.callback(self.recording.close)
         self.recording.open_tracepoints()
@@ -155,7 +168,7 @@ class Session:
             )
         stats = self.machine.stats()
         raw = self._open_inputs(stack)
-        unless_asked()
+        self._unless_asked()
         with raw:
             try:
                 ending = self._run_guest()
@@ -167,11 +180,22 @@ class Session:
     def _run_guest(self) -> Ending:
         timeout = self.plan.vm.timeout / 1e9 if self.plan.vm.timeout else math.inf
         rings, watch = self.recording.rings, self.recording.watch
-        with signals.telling(self.machine.event):
+        with signals.telling(self.machine.loop.event):
             return self.machine.run(rings, self._started, timeout, watch, self._asked)
 
     def _asked(self) -> bool:
-        return signals.asked() or self.stop.is_set()
+        return signals.asked() or self._stopped
+
+    def _unless_asked(self) -> None:
+        """Raises KeyboardInterrupt where the end has been asked for before there was a run."""
+        if self._asked():
+            raise KeyboardInterrupt
+
+    def stop(self) -> None:
+        """End the run as Ctrl-C does; called by another thread than the run's. Nothing happens where it has ended."""
+        self._stopped = True
+        if hasattr(self, "machine"):
+            self.machine.loop.wake()
 
     def _output(self, fd: int) -> Output:
         self.outputs.append(Output(fd, self.machine.stopping))
@@ -213,13 +237,10 @@ class Session:
                 if os.isatty(fd) and not raw.active:
                     continue  # another session's terminal
             terminal = raw if fd == self.input and raw.active else None
-            self.inputs.append(Input(fd, terminal, *self._receiver(index), self._command))
+            guest = self.machine.buses.guest(index)
+            self.inputs.append(Input(fd, terminal, guest, self._command, self.machine.loop))
             stack.callback(self.inputs[-1].stop)
         return raw
-
-    def _receiver(self, index: int) -> tuple[Callable[[], int], Callable[[bytes], None]]:
-        buses = self.machine.buses
-        return lambda: buses.room(index), lambda data: buses.receive(index, data)
 
     def _started(self) -> None:
         """The guest runs: now there is time for what it need not wait for."""
@@ -227,16 +248,22 @@ class Session:
         for reader in self.inputs:
             reader.start()
         self._keep()
+        self.begun.set()
 
     def _command(self, command: str) -> None:
         match command:
             case "x":
                 self.machine.end(Ending("interrupted", detail="ended with Ctrl-A x"))
-            case "h" if self.standard is not None:
-                try:
-                    self.standard.write(HELP)
-                except ConsoleClosed as error:
-                    self._console_failed(error)
+            case "h":
+                self.machine.buses.call(self._help)  # a reader that stalls must not hold up the loop
+
+    def _help(self) -> None:
+        if self.standard is None:
+            return
+        try:
+            self.standard.write(HELP)
+        except ConsoleClosed as error:
+            self._console_failed(error)
 
     def _console_failed(self, error: ConsoleClosed) -> None:
         self.machine.end(console_ending(error))
@@ -315,12 +342,6 @@ def insisting() -> Iterator[None]:
         if signals.insisted():
             raise KeyboardInterrupt from error
         raise
-
-
-def unless_asked() -> None:
-    """Raises KeyboardInterrupt where a signal has asked for the end before there was a run."""
-    if signals.asked():
-        raise KeyboardInterrupt
 
 
 def console_ending(error: ConsoleClosed) -> Ending:

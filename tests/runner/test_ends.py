@@ -342,7 +342,7 @@ def test_input_that_a_device_fails_to_take(method):
     planned = PlannedDevice("python0", "python", {}, (Region("port", "port", 1, 0x80),))
     buses = Buses([planned], HostClock(), Inputs(), failures.append)
     buses.devices.append(Failing())
-    buses.room(0)
+    buses.room(0, pytest.fail)
     buses.receive(0, b"x")
     buses.close()
     assert [str(failure).split(" (")[0] for failure in failures] == ["device python0 raised KeyboardInterrupt"]
@@ -417,14 +417,6 @@ def test_a_device_that_cannot_start(run_guest, failure):
 
 
 # Interrupted
-
-
-def test_an_event_that_asks_for_the_end(write_spec):
-    from runner.session.session import run
-
-    stop = threading.Event()
-    threading.Timer(0.3, stop.set).start()
-    assert outcome(run(write_spec(SPIN), stop=stop)) == ("interrupted", 130)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

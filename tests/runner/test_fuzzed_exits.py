@@ -133,7 +133,7 @@ def test_fuzzed_exits_over_all_devices(make_loop, tmp_path, exits):
                 access = loop.go_on()
             if chance.random() < 0.02:
                 index = chance.choice(serials)
-                buses.receive(index, chance.randbytes(min(buses.room(index), chance.choice((1, 20, HOST_BUFFER)))))
+                buses.receive(index, chance.randbytes(min(buses.room(index, int), chance.choice((1, 20, HOST_BUFFER)))))
     rings.close()
     assert [str(failure) for failure in failures] == []
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < LIMIT

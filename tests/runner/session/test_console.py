@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.loop import Latch
 from runner.session.console import KEPT, Console, ConsoleClosed, Output, Watch
 
 # Few letters, so that texts often begin in one another.
@@ -107,12 +108,20 @@ def close(pipe, end):
     pipe[end] = None
 
 
-def test_output_reaches_the_reader(pipe):
-    Output(pipe[1], threading.Event()).write(b"x" * 2000)
+@pytest.fixture
+def stopping():
+    """What is set once the run is to end."""
+    latch = Latch()
+    yield latch
+    latch.close()
+
+
+def test_output_reaches_the_reader(pipe, stopping):
+    Output(pipe[1], stopping).write(b"x" * 2000)
     assert os.read(pipe[0], 4096) == b"x" * 2000
 
 
-def test_output_waits_for_a_slow_reader(pipe):
+def test_output_waits_for_a_slow_reader(pipe, stopping):
     size, got = 300_000, bytearray()
 
     def read():
@@ -121,21 +130,19 @@ def test_output_waits_for_a_slow_reader(pipe):
 
     reader = threading.Thread(target=read)
     reader.start()
-    Output(pipe[1], threading.Event()).write(bytes(range(250)) * (size // 250))
+    Output(pipe[1], stopping).write(bytes(range(250)) * (size // 250))
     reader.join()
     assert got == bytes(range(250)) * (size // 250)
 
 
-def test_a_stalled_reader_is_given_up_after_the_stop(pipe):
-    stopping = threading.Event()
+def test_a_stalled_reader_is_given_up_after_the_stop(pipe, stopping):
     stopping.set()
     begin = time.monotonic()
     Output(pipe[1], stopping).write(b"x" * 300_000)  # more than a pipe holds
     assert 0.5 < time.monotonic() - begin < 10
 
 
-def test_a_stalled_reader_that_was_given_up_costs_little_more(pipe):
-    stopping = threading.Event()
+def test_a_stalled_reader_that_was_given_up_costs_little_more(pipe, stopping):
     stopping.set()
     output = Output(pipe[1], stopping)
     output.write(b"x" * 300_000)
@@ -145,21 +152,20 @@ def test_a_stalled_reader_that_was_given_up_costs_little_more(pipe):
     assert time.monotonic() - begin < 5
 
 
-def test_a_closed_reader_is_told(pipe):
+def test_a_closed_reader_is_told(pipe, stopping):
     close(pipe, 0)
     with pytest.raises(ConsoleClosed):
-        Output(pipe[1], threading.Event()).write(b"x")
+        Output(pipe[1], stopping).write(b"x")
 
 
-def test_a_full_disk_is_no_closed_reader():
+def test_a_full_disk_is_no_closed_reader(stopping):
     with Path("/dev/full").open("wb") as full, pytest.raises(ConsoleClosed) as raised:
-        Output(full.fileno(), threading.Event()).write(b"x")
+        Output(full.fileno(), stopping).write(b"x")
     assert (raised.value.unread, raised.value.strerror) == (False, "No space left on device")
 
 
-def test_a_terminal_that_nobody_reads_does_not_keep_it_from_the_end():
+def test_a_terminal_that_nobody_reads_does_not_keep_it_from_the_end(stopping):
     user, program = pty.openpty()
-    stopping = threading.Event()
     output = Output(program, stopping)
     threading.Timer(0.3, stopping.set).start()
     begin = time.monotonic()
@@ -170,9 +176,9 @@ def test_a_terminal_that_nobody_reads_does_not_keep_it_from_the_end():
     assert time.monotonic() - begin < 10
 
 
-def test_the_other_end_of_a_terminal_is_not_opened_anew():
+def test_the_other_end_of_a_terminal_is_not_opened_anew(stopping):
     user, program = pty.openpty()
-    output = Output(user, threading.Event())
+    output = Output(user, stopping)
     output.write(b"hello\n")
     output.close()
     assert os.read(program, 100) == b"hello\n"
@@ -180,9 +186,9 @@ def test_the_other_end_of_a_terminal_is_not_opened_anew():
     os.close(program)
 
 
-def test_two_threads_write_at_once():
+def test_two_threads_write_at_once(stopping):
     user, program = pty.openpty()
-    output = Output(program, threading.Event())
+    output = Output(program, stopping)
     failures = []
 
     def write(text):
@@ -205,9 +211,9 @@ def test_two_threads_write_at_once():
     assert failures == []
 
 
-def test_two_printers_of_one_output_are_kept_in_the_order_of_the_output(pipe):
+def test_two_printers_of_one_output_are_kept_in_the_order_of_the_output(pipe, stopping):
     console, _ = closed_console()
-    output = Output(pipe[1], threading.Event())
+    output = Output(pipe[1], stopping)
     printers = [console.printer(output) for _ in range(2)]
 
     def flood(write, letter):
@@ -222,19 +228,19 @@ def test_two_printers_of_one_output_are_kept_in_the_order_of_the_output(pipe):
     assert os.read(pipe[0], 4096) == console.text()
 
 
-def test_a_closed_reader_ends_the_run_once(pipe):
+def test_a_closed_reader_ends_the_run_once(pipe, stopping):
     close(pipe, 0)
     console, ends = closed_console()
-    write = console.printer(Output(pipe[1], threading.Event()))
+    write = console.printer(Output(pipe[1], stopping))
     write(b"one")
     write(b"two")
     assert ends == [True]
 
 
-def test_text_goes_on_being_kept_when_the_reader_has_closed(pipe):
+def test_text_goes_on_being_kept_when_the_reader_has_closed(pipe, stopping):
     close(pipe, 0)
     console, _ = closed_console()
-    write = console.printer(Output(pipe[1], threading.Event()))
+    write = console.printer(Output(pipe[1], stopping))
     write(b"one")
     write(b"two")
     assert console.text() == b"onetwo"

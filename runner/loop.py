@@ -1,0 +1,134 @@
+"""One thread's waiting, for all that comes from outside: descriptors, times, and what other threads have to tell."""
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+
+LONGEST = 86400.0  # seconds of one wait: epoll_wait(2) counts milliseconds in an int
+
+
+class Bell:
+    """An eventfd: readable once somebody has rung it. Any thread may ring it, after it was closed too, in vain."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+
+    def ring(self) -> None:
+        """Let whoever waits for it go on."""
+        with self._lock:
+            if self.fd >= 0:
+                os.eventfd_write(self.fd, 1)
+
+    def hush(self) -> None:
+        """Make it unreadable again, once it was readable; called by the one who waits for it."""
+        os.eventfd_read(self.fd)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        with self._lock:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Latch:
+    """An event that is set once and for all, and that can be waited for beside descriptors: it is readable then."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._bell = Bell()
+
+    def set(self) -> None:
+        """Set it."""
+        self._set = True
+        self._bell.ring()
+
+    def is_set(self) -> bool:
+        """Whether it has been set."""
+        return self._set
+
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+        return self._bell.fd
+
+    def close(self) -> None:
+        """Close the descriptor; nobody waits for it any more."""
+        self._bell.close()
+
+
+class Loop:
+    """An epoll. One thread calls :meth:`turn` again and again; all else may be called by any thread, at any time.
+
+    What is called is called by that thread, and must not wait for anything.
+    """
+
+    def __init__(self) -> None:
+        self._bell = Bell()
+        try:
+            self._epoll = select.epoll()
+        except OSError:
+            self._bell.close()
+            raise
+        self._epoll.register(self.event, select.EPOLLIN)
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._timers: dict[Callable[[], None], float] = {}  # when each is due, on the monotonic clock
+        self._woken: list[Callable[[], None]] = []
+        self._turner = 0  # the thread
+
+    @property
+    def event(self) -> int:
+        """An eventfd: a signal handler that writes to it lets :meth:`turn` return."""
+        return self._bell.fd
+
+    def wake(self) -> None:
+        """Let :meth:`turn` return."""
+        self._bell.ring()
+
+    def each_wake(self, woken: Callable[[], None]) -> None:
+        """From now on call ``woken`` after each wake, whosever it was."""
+        self._woken.append(woken)
+
+    def watch(self, fd: int, ready: Callable[[], None]) -> None:
+        """Call ``ready`` whenever ``fd`` can be read, or has come to its end. Raises PermissionError where it cannot be
+        waited for, as a file's cannot."""
+        if fd not in self._watched:
+            self._epoll.register(fd, select.EPOLLIN)
+        self._watched[fd] = ready
+
+    def unwatch(self, fd: int) -> None:
+        """Undo :meth:`watch`, if need be."""
+        if self._watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def after(self, seconds: float | None, due: Callable[[], None]) -> None:
+        """Call ``due`` once, in that time, which replaces an earlier one; None takes it back."""
+        if seconds is None:
+            self._timers.pop(due, None)
+        else:
+            self._timers[due] = time.monotonic() + seconds
+            if threading.get_ident() != self._turner:
+                self.wake()
+
+    def turn(self) -> None:
+        """Wait until something has come, and call who is to be told of it."""
+        self._turner = threading.get_ident()
+        soonest = min(tuple(self._timers.values()), default=None)
+        timeout = LONGEST if soonest is None else min(max(0.0, soonest - time.monotonic()), LONGEST)
+        for fd, _ in self._epoll.poll(timeout):
+            if fd == self.event:
+                self._bell.hush()
+                for woken in self._woken:
+                    woken()
+            elif (ready := self._watched.get(fd)) is not None:  # not where an earlier call has taken it back
+                ready()
+        now = time.monotonic()
+        for due in [due for due, when in tuple(self._timers.items()) if when <= now]:
+            if self._timers.pop(due, None) is not None:
+                due()
+
+    def close(self) -> None:
+        """Close what is the loop's own."""
+        self._epoll.close()
+        self._bell.close()
