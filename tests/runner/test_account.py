@@ -154,7 +154,7 @@ def test_a_run_whose_vmrun_is_killed_lasts_until_then(write_spec, tmp_path):
     trace = tracer.load(tmp_path / "guest.arrow")
     [life] = account(trace).vcpus.values()
     assert life.end == trace.summary["duration_ns"] > 100_000_000
-    assert (life.stopped_ns, life.samples) == (0, 2)
+    assert (life.stopped_ns, life.exits) == (0, 2)
 
 
 def _seen(ring):
