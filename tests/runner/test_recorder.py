@@ -109,8 +109,7 @@ def test_without_a_trace_there_is_none(write_spec):
 FORKING = """
 import os, sys, threading, time
 from runner import run
-stop = threading.Event()
-thread = threading.Thread(target=run, args=(sys.argv[1],), kwargs={"stop": stop})
+thread = threading.Thread(target=run, args=(sys.argv[1],))
 run(sys.argv[1], overrides="vm.timeout=50ms")
 thread.start()
 while not os.path.exists(sys.argv[2]) or not os.path.getsize(sys.argv[2]):
