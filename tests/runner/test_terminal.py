@@ -7,7 +7,12 @@ from tests.fakes.onterminal import on_terminal
 
 EVIL = "\x1b[2J\u202e\u6f22\xe9"
 COMMANDS = [["--help"], [], [f"/none/{EVIL}"], ["SPEC", "--set", f"vm.{EVIL}=1"], ["SPEC", "--trace", f"{EVIL}/"]]
-RUNS = [["SPEC"], ["SPEC", "--json"], ["SPEC", "--trace", f"trace{EVIL}"], ["SPEC", "--set", "boot.code='b0 41 e6 e9 0f 0b'"]]
+RUNS = [
+    ["SPEC"],
+    ["SPEC", "--json"],
+    ["SPEC", "--trace", f"trace{EVIL}"],
+    ["SPEC", "--set", "boot.code='b0 41 e6 e9 0f 0b'"],
+]
 
 
 @pytest.fixture
