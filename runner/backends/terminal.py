@@ -11,7 +11,6 @@ from runner.signals import ENDING, FATAL, caught
 
 lib = _native.lib
 
-ESCAPE = 0x01  # Ctrl-A
 HELP = (
     b"\r\nvmrun: Ctrl-A x  end the run\r\n"
     b"       Ctrl-A h  this help\r\n"
@@ -32,16 +31,16 @@ class Escapes:
         commands = []
         for byte in data:
             match self._pending, byte:
-                case False, 0x01:
+                case False, 0x01:  # Ctrl-A
                     self._pending = True
                     continue
                 case False, _:
                     rest.append(byte)
                 case True, 0x01:
                     rest.append(byte)
-                case True, (0x78 | 0x58):
+                case True, (0x78 | 0x58):  # x, X
                     commands.append("x")
-                case True, (0x68 | 0x48 | 0x3F):
+                case True, (0x68 | 0x48 | 0x3F):  # h, H, ?
                     commands.append("h")
                 case True, _:
                     pass  # an unknown command is dropped, as in other terminal programs

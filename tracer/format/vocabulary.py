@@ -19,7 +19,6 @@ DERIVED = (
     Column("meaning", "utf8", "", "what the value says, where more than the number is known; else empty"),
     Column("value", "utf8", "", "what was moved: number and meaning; of several items how many, their size and bytes"),
 )
-DECODED = ("what", "meaning", "value")
 _DECODING = ("vcpu", "reason", "addr", "size", "direction", "data", "device")
 # The columns of the trace that each is computed from.
 SOURCES = {

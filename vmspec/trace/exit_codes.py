@@ -57,16 +57,3 @@ VMX = _numbered(
     "rdseed pml_full xsaves xrstors pconfig spp_induced umwait tpause loadiwkey enclv - enqcmd_pasid "
     "enqcmds_pasid bus_lock notify"
 )
-# Bits 15:0 of the VMX exit reason are the basic one; bit 31 says that the entry failed, others how it came.
-VMX_BASIC = 0xFFFF
-
-
-def exit_name(isa: int, reason: int) -> str | None:
-    """The name of an exit, None where the extension or its code is not known."""
-    match isa:
-        case 1:  # ISA_VMX
-            return VMX.get(reason & VMX_BASIC)
-        case 2:  # ISA_SVM
-            return SVM.get(reason)
-        case _:
-            return None

@@ -72,8 +72,7 @@ REASONS = (
     "tdx",
     "arm_sea",
 )
-# Reasons past the table are recorded as this one, with the kernel's number in addr.
-REASON_OTHER = 0
+# Reasons past the table are recorded as the first, with the kernel's number in addr.
 
 DIRECTIONS = ("none", "read", "write")
 NO_DEVICE = "-"
