@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tracer.format.messages import BLANK_SEAL, CONTINUATION, KEY_SEAL, DamageError, next_message, seal
+from tracer.format.outfile import OutFile
 
 
 class Out(Protocol):
@@ -50,10 +51,8 @@ class SealedWriter:
         self.written += len(data)
 
 
-class _Held:
+class _Held(OutFile):
     """A file in memory that knows how much has been written to it, also of what was taken."""
-
-    closed = False
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -73,24 +72,6 @@ class _Held:
     def tell(self) -> int:
         """Bytes written in all."""
         return self._taken + len(self._data)
-
-    def flush(self) -> None:
-        """What pyarrow asks of a file."""
-
-    def readable(self) -> bool:
-        """What pyarrow asks of a file."""
-        return False
-
-    def writable(self) -> bool:
-        """What pyarrow asks of a file."""
-        return True
-
-    def seekable(self) -> bool:
-        """What pyarrow asks of a file."""
-        return False
-
-    def close(self) -> None:
-        """What pyarrow asks of a file."""
 
 
 def _sealed(data: bytearray) -> bytearray:

@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 
 from tracer.format.atomic import replaced
 from tracer.format.errors import TraceError
+from tracer.format.outfile import OutFile
 
 
 @contextmanager
@@ -34,10 +35,8 @@ def sink(path: Path) -> Iterator[BinaryIO]:
         raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-class _Counting:
+class _Counting(OutFile):
     """What knows its position even where it is a pipe: writers of Parquet ask for it."""
-
-    closed = False
 
     def __init__(self, out: BinaryIO) -> None:
         self._out, self._at = out, 0
@@ -53,15 +52,3 @@ class _Counting:
 
     def flush(self) -> None:
         self._out.flush()
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Whoever opened it closes it."""
