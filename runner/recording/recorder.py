@@ -153,7 +153,7 @@ class Run(Worker):
         recorder.stop()
         lost = rings.lost()
         try:
-            recorder.finish({"rows": recorder.rows, "lost": lost, "unknown": rings.unknown(), "isa": rings.isa})
+            recorder.finish({"lost": lost, "unknown": rings.unknown(), "isa": rings.isa})
         except TraceError as error:
             return {"tracepoints": self._folder.told(str(error))}
         if not sum(lost):
