@@ -14,39 +14,22 @@ is serial0, serial1, ...) and, in a merged trace, with or without its machine's 
 """
 
 import ast
-import re
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from attrs import evolve, frozen
 
+from tracer.analysis.filtertext import HEX, UNITS, FilterText
 from tracer.analysis.operand import FALSE, TRUE, Operand, Unfit, number, text
 from tracer.decode.names import listed, possible
 from tracer.format.devicenames import called
-from tracer.format.errors import TraceError
 from tracer.format.schema import NO_DEVICE
 from tracer.format.vocabulary import EXIT, FORMER, SOURCES, nearest
-from vmspec.host.printable import printable
 from vmspec.trace.record import DIRECTIONS, FLAGS, REASONS
 
-LENGTH = 2000  # characters of an expression
 DEPTH = 40  # of its nesting
 
-UNITS = ("ns", "us", "ms", "s")
-_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-_TOKEN = re.compile(
-    r"""(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
-    |(?<![\w.])(?P<time>\d[\d_]*(?:\.\d+)?(?:ns|us|µs|ms|s))(?!\w)
-    |(?<![\w.])(?P<spaced>\d[\d_]*(?:\.\d+)?[ ]+(?:ns|us|µs|ms|s))(?!\w)
-    |(?<![\w.])(?P<odd>\d(?![xXbBoO])\w*[^\W\d]\w*)
-    |(?P<operator>&&|\|\||!(?!=))
-    |(?P<other>[\n#])""",
-    re.VERBOSE,
-)
 _WORDS = {"reason": REASONS, "direction": DIRECTIONS, "rw": ("r", "w", "")}
-_HEX = re.compile(r"[0-9a-fA-F]+")
-_OPERATORS = {"&&": "and", "||": "or", "!": "not"}
 _COLUMNS = {column.name: column for column in EXIT if column.type != "binary" and column.name != "handling_ns"}
 NAMES = (*(column.name for column in EXIT if column.name != "payload"), *FLAGS)
 # Times that are compared with a unit; of handling_ns the name says it.
@@ -105,34 +88,13 @@ def compile(expression: str, trace: HasDevices) -> Filter:
     return evolve(whole, text=expression)
 
 
-class _Compiler:
-    """One expression on its way: the text, its tree, the columns it has turned out to read."""
+class _Compiler(FilterText):
+    """One expression on its way: its text and tree, the columns it has turned out to read."""
 
     def __init__(self, expression: str, devices: Sequence[str]) -> None:
-        self.text = expression
+        super().__init__(expression)
         self.devices = devices
         self.columns: set[str] = set()
-        self._times: dict[int, int] = {}  # by the place where the time stood: ns
-        if len(expression) > LENGTH:
-            raise self._wrong(LENGTH, f"the expression has {len(expression):,} characters; at most {LENGTH:,} are read")
-        self._start = len(expression) - len(expression.lstrip())
-        self._source = _TOKEN.sub(self._token, expression)[self._start :].rstrip()
-        if not self._source:
-            raise self._wrong(0, "the expression is empty; for example: device == 'serial0' and size > 1")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what Python finds odd, the rest is refused below
-                self.tree = ast.parse(self._source, mode="eval").body
-        except SyntaxError as error:
-            # 0 where something is missing at the end.
-            at = self._start + (error.offset - 1 if error.offset else len(self._source))
-            raise self._wrong(
-                at, f"{error.msg} (the words are and, or, not, in; == compares; texts stand in quotes)"
-            ) from None
-        except (ValueError, UnicodeError):  # a NUL, a lone surrogate
-            raise self._wrong(0, "the expression has a character that no text has") from None
-        except (RecursionError, MemoryError):
-            raise self._wrong(0, "the expression is nested too deeply") from None
 
     def filter(self, node: ast.expr) -> Filter:
         """A filter of a condition."""
@@ -140,20 +102,18 @@ class _Compiler:
         condition = self.condition(node, 0)
         needed = {source for name in self.columns for source in SOURCES.get(name, (name,))}
         columns = tuple(name for name in (column.name for column in EXIT) if name in needed)
-        return Filter(self._slice(node), columns, condition, any(name in SOURCES for name in self.columns))
+        return Filter(self.slice(node), columns, condition, any(name in SOURCES for name in self.columns))
 
     def condition(self, node: ast.expr, depth: int) -> Operand:
         """An operand that is true or false."""
         operand = self._operand(node, depth)
         if operand.kind != "condition":
-            raise self._wrong(
-                node, f"{self._shown(node)} is a {operand.kind}, not a condition: compare it with a value"
-            )
+            raise self.wrong(node, f"{self.shown(node)} is a {operand.kind}, not a condition: compare it with a value")
         return operand
 
     def _operand(self, node: ast.expr, depth: int) -> Operand:
         if depth > DEPTH:
-            raise self._wrong(node, "the expression is nested too deeply")
+            raise self.wrong(node, "the expression is nested too deeply")
         deeper = depth + 1
         match node:
             case ast.BoolOp():
@@ -182,15 +142,15 @@ class _Compiler:
             case ast.Constant(value=str(word)):
                 return text(word)
             case ast.Constant(value=float()):
-                raise self._wrong(node, "numbers are whole; a time has a unit: 1.5ms")
-        raise self._wrong(
-            node, f"{self._shown(node)} is nothing a filter knows: columns, values, comparisons, and, or, not, in"
+                raise self.wrong(node, "numbers are whole; a time has a unit: 1.5ms")
+        raise self.wrong(
+            node, f"{self.shown(node)} is nothing a filter knows: columns, values, comparisons, and, or, not, in"
         )
 
     def _name(self, node: ast.Name) -> Operand:
-        at = self._at(node)
-        if at in self._times:
-            return self._fitting(node, lambda: number(self._times[at], "ns"))
+        at = self.at(node)
+        if at in self.times:
+            return self._fitting(node, lambda: number(self.times[at], "ns"))
         name = FORMER.get(node.id, node.id)
         if name == "handling_ns":  # not the column, which wraps around
             self.columns.update(("t_entry", "t_exit"))
@@ -203,14 +163,14 @@ class _Compiler:
             self.columns.add(name)
             return Operand.of_column(_COLUMNS[name])
         if name == "payload":
-            raise self._wrong(node, "payload cannot be compared; data has its first eight bytes")
+            raise self.wrong(node, "payload cannot be compared; data has its first eight bytes")
         if name in ("None", "null", "NULL"):
-            raise self._wrong(node, "nothing is null here; what no device claims is UNCLAIMED")
+            raise self.wrong(node, "nothing is null here; what no device claims is UNCLAIMED")
         if name in (*self.devices, *REASONS, *DIRECTIONS):
-            raise self._wrong(node, f"{name} is a text, and texts stand in quotes: '{name}'")
-        if _HEX.fullmatch(name) and any(char.isdigit() for char in name):
-            raise self._wrong(node, f"there is no column {name!r}; as a number in hexadecimal it is 0x{name}")
-        raise self._wrong(node, f"there is no column {name!r}; {nearest(name, NAMES)}")
+            raise self.wrong(node, f"{name} is a text, and texts stand in quotes: '{name}'")
+        if HEX.fullmatch(name) and any(char.isdigit() for char in name):
+            raise self.wrong(node, f"there is no column {name!r}; as a number in hexadecimal it is 0x{name}")
+        raise self.wrong(node, f"there is no column {name!r}; {nearest(name, NAMES)}")
 
     def _binding(self, node: ast.BinOp, left: Operand, right: Operand) -> None:
         """Reject a ``&`` or ``|`` that is meant to join conditions."""
@@ -219,12 +179,12 @@ class _Compiler:
         word = "and" if isinstance(node.op, ast.BitAnd) else "or"
         if {left.kind, right.kind} & {"condition", "text"}:
             sign = _ARITHMETIC[type(node.op)]
-            raise self._wrong(node, f"{sign} is of the bits of numbers, and binds tighter than ==; to join: {word}")
+            raise self.wrong(node, f"{sign} is of the bits of numbers, and binds tighter than ==; to join: {word}")
 
     def _calculate(self, node: ast.expr, left: Operand, operation: str, right: Operand) -> Operand:
         for operand in (left, right):
             if operand.kind != "number":
-                raise self._wrong(node, f"{operation} takes numbers, and one side of it is a {operand.kind}")
+                raise self.wrong(node, f"{operation} takes numbers, and one side of it is a {operand.kind}")
         return self._fitting(node, lambda: left.calculated(operation, right))
 
     def _comparison(self, node: ast.Compare, depth: int) -> Operand:
@@ -239,7 +199,7 @@ class _Compiler:
                     found = self._membership(left_node, left, right_node, depth)
                     found = found.inverted() if isinstance(operation, ast.NotIn) else found
                 case ast.Is() | ast.IsNot():
-                    raise self._wrong(right_node, "values are compared with == and !=")
+                    raise self.wrong(right_node, "values are compared with == and !=")
                 case _:
                     right = self._operand(right_node, depth)
                     found = self._compared(left_node, left, _COMPARISONS[type(operation)], right_node, right)
@@ -254,39 +214,37 @@ class _Compiler:
             match middle:
                 case ast.BinOp(op=ast.BitAnd() | ast.BitOr(), left=left, right=right) if not self._enclosed(middle):
                     sign = _ARITHMETIC[type(middle.op)]
-                    bits = f"({self._slice(middle)}) if its bits are meant"
+                    bits = f"({self.slice(middle)}) if its bits are meant"
                     if place < len(node.comparators) - 1:
-                        before = self.text[self._at(node) : self._end(left)]
-                        after = self.text[self._at(right) : self._end(node)]
+                        before = self.text[self.at(node) : self.end(left)]
+                        after = self.text[self.at(right) : self.end(node)]
                         word = "and" if sign == "&" else "or"
                         problem = (
                             f"{sign} binds tighter than a comparison: write ({before}) {word} ({after}), or {bits}"
                         )
-                        raise self._wrong(middle, problem)
+                        raise self.wrong(middle, problem)
                     if self._is_value(left) and self._is_value(right):
-                        either = f"({self._slice(left)}, {self._slice(right)})"
-                        raise self._wrong(
-                            middle, f"this is one number: for any of several write in {either}, or {bits}"
-                        )
+                        either = f"({self.slice(left)}, {self.slice(right)})"
+                        raise self.wrong(middle, f"this is one number: for any of several write in {either}, or {bits}")
 
     def _enclosed(self, node: ast.expr) -> bool:
         """Whether a node stands in parentheses of its own."""
-        return self.text[: self._at(node)].rstrip().endswith("(")
+        return self.text[: self.at(node)].rstrip().endswith("(")
 
     def _is_value(self, node: ast.expr) -> bool:
-        return isinstance(node, ast.Constant) or self._at(node) in self._times
+        return isinstance(node, ast.Constant) or self.at(node) in self.times
 
     def _membership(self, left_node: ast.expr, left: Operand, right_node: ast.expr, depth: int) -> Operand:
         if not isinstance(right_node, ast.Tuple | ast.List | ast.Set):
             right = self._operand(right_node, depth)
             if left.column is not None and right.constant is not None:
-                raise self._wrong(right_node, f"in takes a list; of one value: ({self._slice(right_node)},)")
+                raise self.wrong(right_node, f"in takes a list; of one value: ({self.slice(right_node)},)")
             if left.kind == right.kind == "text":
                 self._part_of(left_node, left, right)
                 return self._fitting(left_node, lambda: right.contains(left))
-            raise self._wrong(right_node, f"in takes a list of values, as ('io', 'mmio'), and not a {right.kind}")
+            raise self.wrong(right_node, f"in takes a list of values, as ('io', 'mmio'), and not a {right.kind}")
         if not right_node.elts:
-            raise self._wrong(right_node, "the list is empty: nothing is in it")
+            raise self.wrong(right_node, "the list is empty: nothing is in it")
         result = FALSE
         for item in right_node.elts:
             found = self._compared(left_node, left, "==", item, self._operand(item, depth))
@@ -298,9 +256,7 @@ class _Compiler:
         if column.column in ("device", *_WORDS):
             known = (*self.devices, NO_DEVICE) if column.column == "device" else _WORDS[column.column]
             if not any(str(part.constant) in word for word in known):
-                raise self._wrong(
-                    node, f"no {column.column} has {part.constant!r} in it; there are: {', '.join(known)}"
-                )
+                raise self.wrong(node, f"no {column.column} has {part.constant!r} in it; there are: {', '.join(known)}")
 
     def _compared(
         self, left_node: ast.expr, left: Operand, operation: str, right_node: ast.expr, right: Operand
@@ -308,15 +264,15 @@ class _Compiler:
         if left.kind != right.kind:
             bit = next((side.constant for side in (left, right) if side.constant in FLAGS), None)
             if bit is not None and "flags" in (left.column, right.column):
-                raise self._wrong(right_node, f"flags is a number; its bits are names, so that it is just: {bit}")
-            of_left, of_right = self._shown(left_node), self._shown(right_node)
-            raise self._wrong(
+                raise self.wrong(right_node, f"flags is a number; its bits are names, so that it is just: {bit}")
+            of_left, of_right = self.shown(left_node), self.shown(right_node)
+            raise self.wrong(
                 right_node, f"{of_left} is a {left.kind} and {of_right} is a {right.kind}: they do not compare"
             )
         if left.kind != "number" and operation not in ("==", "!="):
-            raise self._wrong(right_node, f"{operation} compares numbers; a {left.kind} takes == and !=")
+            raise self.wrong(right_node, f"{operation} compares numbers; a {left.kind} takes == and !=")
         if left.constant is not None and right.constant is not None:
-            raise self._wrong(right_node, "two values are compared, and no column")
+            raise self.wrong(right_node, "two values are compared, and no column")
         if left.kind == "text":
             if left.column is None:  # the column stands left from here on
                 left_node, left, right_node, right = right_node, right, left_node, left
@@ -335,9 +291,9 @@ class _Compiler:
             return  # which comparing them tells
         clocks = [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id in _CLOCKS]
         if column.unit == "ns" and value.unit is None and value.constant and clocks:
-            written = self._slice(value_node)
+            written = self.slice(value_node)
             units = ", ".join(written + unit for unit in UNITS)
-            raise self._wrong(value_node, f"{clocks[0]} is a time, and a time has a unit: {units}")
+            raise self.wrong(value_node, f"{clocks[0]} is a time, and a time has a unit: {units}")
         if column.column is None:
             return
         low, high = column.bounds
@@ -353,8 +309,8 @@ class _Compiler:
             case _:
                 fits = value.constant <= high
         if not fits:
-            raise self._wrong(value_node, f"{column.column} is from {low} to {high}: no exit has {column.column} "
-                              f"{operation.replace('!=', '==')} {self._slice(value_node)}")  # fmt: skip
+            raise self.wrong(value_node, f"{column.column} is from {low} to {high}: no exit has {column.column} "
+                              f"{operation.replace('!=', '==')} {self.slice(value_node)}")  # fmt: skip
 
     def _named(self, column: Operand, operation: str, node: ast.expr, value: str) -> Operand:
         """A text column compared with a value that it may or may not be able to have."""
@@ -366,7 +322,7 @@ class _Compiler:
                 meant = [device for device in known if value in called(device)]
             case "what":
                 if not possible(value):
-                    raise self._wrong(node, f"nothing is called {value!r}; {nearest(value, sorted(listed()), most=8)}")
+                    raise self.wrong(node, f"nothing is called {value!r}; {nearest(value, sorted(listed()), most=8)}")
                 known = meant
             case "meaning" | "value":
                 known = meant
@@ -376,7 +332,7 @@ class _Compiler:
             hint = nearest(value, known)
             if hint.startswith("did") and name != "reason":  # of the reasons there are forty
                 hint += f" There are: {', '.join(known)}"
-            raise self._wrong(node, f"no {name} is called {value!r}; {hint}")
+            raise self.wrong(node, f"no {name} is called {value!r}; {hint}")
         found = FALSE
         for device in meant:
             found = found.joined("or", column.compared("==", text(device)))
@@ -386,57 +342,4 @@ class _Compiler:
         try:
             return make()
         except Unfit as error:
-            raise self._wrong(node, str(error)) from None
-
-    def _token(self, match: re.Match[str]) -> str:
-        """What Python's grammar is given for a piece of the text; as long as the piece, so that places stay."""
-        if match["other"] == "#":
-            raise self._wrong(match.start(), "a filter has no comments")
-        if match["other"]:
-            return " "
-        if match["operator"]:
-            raise self._wrong(match.start(), f"{match[0]} is not of the language: write {_OPERATORS[match[0]]}")
-        if match["spaced"]:
-            raise self._wrong(match.start(), f"a time and its unit stand together: {match[0].replace(' ', '')}")
-        if match["odd"]:
-            raise self._wrong(match.start(), _odd(match[0]))
-        if match["time"] is None:
-            return match[0]
-        unit = next(unit for unit in ("ns", "us", "µs", "ms", "s") if match[0].endswith(unit))
-        whole, _, part = match[0].removesuffix(unit).replace("_", "").partition(".")
-        value = int(whole + part) * _UNITS[unit] if len(whole + part) <= 30 else -1
-        if value < 0 or value % 10 ** len(part):
-            raise self._wrong(match.start(), f"{match[0]} is not a whole number of nanoseconds, or too large")
-        self._times[match.start()] = value // 10 ** len(part)
-        return "_" * len(match[0])
-
-    def _at(self, node: ast.expr) -> int:
-        """Where a node stands in the text; Python counts bytes."""
-        lines = self._source.encode(errors="replace")
-        return self._start + len(lines[: node.col_offset].decode(errors="replace"))
-
-    def _end(self, node: ast.expr) -> int:
-        return self._at(node) + (node.end_col_offset or 0) - node.col_offset
-
-    def _slice(self, node: ast.expr) -> str:
-        return self.text[self._at(node) : self._end(node)]
-
-    def _shown(self, node: ast.expr) -> str:
-        shown = self._slice(node)
-        return repr(shown if len(shown) <= 40 else shown[:37] + "...")
-
-    def _wrong(self, place: ast.expr | int, problem: str) -> TraceError:
-        """The error that names the place and shows it."""
-        at = place if isinstance(place, int) else self._at(place)
-        start = max(0, at - 60)  # of a long expression, what is around the place
-        before, after = printable(self.text[start:at]), printable(self.text[at : at + 30])
-        return TraceError(f"filter, column {at + 1}: {problem}", f"    {before}{after}", f"    {' ' * len(before)}^")
-
-
-def _odd(word: str) -> str:
-    """What to say of a number with letters that are neither hexadecimal by their prefix nor a unit."""
-    digits = word.rstrip("hH")
-    if _HEX.fullmatch(digits):
-        return f"{word!r} is not a number; in hexadecimal it is 0x{digits}"
-    unit = word.lstrip("0123456789_")
-    return f"{word!r} is not a number: {unit!r} is none of the units {', '.join(UNITS)}; hexadecimal begins with 0x"
+            raise self.wrong(node, str(error)) from None

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.fakes.tracefakes import DEVICES, numbered, record_all
 from tracer import TraceError, load
-from tracer.analysis.where import LENGTH, compile
+from tracer.analysis.filtertext import LENGTH
+from tracer.analysis.where import compile
 from tracer.show.events import described
 from vmspec.trace.record import DIRECTIONS, FLAGS, REASONS
 
