@@ -1,9 +1,11 @@
 """Inputs on their way to the recorder."""
 
 import threading
+from typing import TYPE_CHECKING
 
-from runner.recording.link import Link
-from vmspec.trace.inputs import Input
+if TYPE_CHECKING:
+    from runner.recording.link import Link
+    from vmspec.trace.inputs import Input
 
 
 class InputSender:
@@ -17,13 +19,13 @@ class InputSender:
         self._waiting: list[Input] = []
         self._lock = threading.Lock()
 
-    def put(self, row: Input) -> None:
+    def put(self, row: "Input") -> None:
         """Send an input; what has become of a recorder that has gone is heard elsewhere."""
         with self._lock:
             self._waiting.append(row)
             self._send()
 
-    def open(self, link: Link) -> None:
+    def open(self, link: "Link") -> None:
         """The recorder takes them from now on."""
         with self._lock:
             self._link = link

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from runner import signals
 from runner.kvm.errors import HostError
 from runner.recording.inputs import InputSender
-from runner.recording.link import Link
 from runner.recording.rings import Rings
 from tracer.format.errors import TraceError, reason
 from tracer.format.paths import set_aside
@@ -20,6 +19,7 @@ from vmspec.trace.files import ring_path, stream_path, unfinished
 
 if TYPE_CHECKING:
     from runner.machine.machine import Machine
+    from runner.recording.link import Link
     from runner.recording.tracepoints.perf import Tracepoints
 
 
@@ -133,6 +133,8 @@ class Recording:
         self._follower.start()
 
     def _hand_over(self, *, early: bool) -> None:
+        from runner.recording.link import Link  # sockets and pickles, which the guest need not wait for
+
         path, folder = self._spec.path, self._folder
         assert path is not None
         assert folder is not None
@@ -219,7 +221,7 @@ class Recording:
                 file.unlink(missing_ok=True)
         signals.leave(None)
 
-    def _leave(self, link: Link) -> None:
+    def _leave(self, link: "Link") -> None:
         """Whatever has become of the run, the recorder is done with it after this."""
         if not self._watched:
             link.tell(discard=True)
