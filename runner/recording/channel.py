@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from vmspec.host.streams import aside
+
 HEADER = struct.Struct("<II")  # bytes of the message, descriptors
 BATCH = 250  # descriptors that the kernel takes at once (unix(7), SCM_RIGHTS: 253)
 
@@ -34,7 +36,9 @@ class Channel:
     def pair(cls) -> tuple["Channel", "Channel"]:
         """Both ends. Raises OSError."""
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        return cls(one), cls(other)
+        with one, other:
+            ends = [cls(socket.socket(fileno=aside(end.detach()))) for end in (one, other)]
+        return ends[0], ends[1]
 
     def fileno(self) -> int:
         """The descriptor, which is readable where something has come or the other end has gone; -1 once closed."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from runner.native import _native
 from runner.recording.channel import Channel
+from vmspec.host.streams import aside
 from vmspec.host.threads import ThreadError
 
 ffi = _native.ffi
@@ -40,7 +41,7 @@ class RecorderProcess:
         self._status: int | None = None  # as waitpid gives it, once it has ended; -1: somebody else has taken it
         self._runs: weakref.WeakSet[Channel] = weakref.WeakSet()
         # Its standard streams: a file, so that nobody has to read along. It prints where something is wrong with it.
-        self._streams = os.memfd_create("recorder", os.MFD_CLOEXEC)
+        self._streams = aside(os.memfd_create("recorder", os.MFD_CLOEXEC))
         try:
             self._channel, self._theirs = Channel.pair()
         except BaseException:

@@ -2,6 +2,7 @@
 
 import codecs
 import errno
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import TextIO
 
 from vmspec.host.printable import printable
 
+STREAMS_LAST = 2  # the number of standard error, the last of them
 BROKEN_PIPE = 141  # the exit status that a shell reports of a command that SIGPIPE ended
 NARROWEST, USUAL, WIDEST = 20, 80, 10_000  # columns
 # What tables and cut texts have that 8-bit locales have not, and what stands for it.
@@ -52,6 +54,17 @@ def held() -> Iterator[tuple[int | None, int | None, int | None]]:
             for name, stream in streams.items():
                 setattr(sys, name, _restored(stream, copies[name], name))
             open_streams()
+
+
+def aside(descriptor: int) -> int:
+    """The same file under a number that no standard stream has, for one that stays open longer than :func:`held`: a
+    device may have closed a standard stream, whose number the next file gets. Raises OSError."""
+    if descriptor > STREAMS_LAST:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, STREAMS_LAST + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _copy(stream: object) -> int | None:
