@@ -22,7 +22,7 @@ from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
 from runner.machine.interrupts import Interrupts
 from runner.machine.loading import Loader
 from runner.machine.result import Ending
-from runner.machine.vcpu import VcpuThread, handle_kicks
+from runner.machine.vcpu import Gate, VcpuThread, handle_kicks
 from runner.recording.rings import Rings
 from runner.x86.cpuid import CpuidEntry, for_vcpu
 from vmspec.host.threads import Worker
@@ -67,7 +67,7 @@ class Machine:
         self._threads: list[VcpuThread] = []
         self._deliverer: Worker | None = None
         self._rings: Rings
-        self._gate = threading.Event()  # where vCPU threads wait before the guest
+        self._gate = Gate()
         with ExitStack() as stack:
             self._resources = stack
             self._realise()
@@ -212,7 +212,7 @@ class Machine:
             watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
             if not self.stopping.is_set():  # a device may have ended the run as it started
-                self._gate.set()
+                self._gate.open(len(self._threads))
             started()
             self._wait(timeout, asked)
         except KeyboardInterrupt:  # of a program of the user's own, which takes its signals itself
@@ -243,7 +243,7 @@ class Machine:
     def _stop(self, deliverer: Worker) -> None:
         for thread in self._threads:
             thread.stop()
-        self._gate.set()  # a thread that waits there leaves its first KVM_RUN at once
+        self._gate.open()  # a thread that waits there leaves its first KVM_RUN at once
         self.buses.wake()
         now = time.monotonic()
         full, latest = now + FULL, now + PATIENCE

@@ -1,7 +1,6 @@
 """One vCPU: its thread around the C loop."""
 
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,6 +28,17 @@ class Kept(NamedTuple):
     system: int
 
 
+class Gate:
+    """Where the threads of a machine's vCPUs wait, in C and without the interpreter, before they enter the guest."""
+
+    def __init__(self) -> None:
+        self.words = ffi.new("struct vcpu_gate *")
+
+    def open(self, threads: int = 0) -> None:
+        """Let them go, once so many have come."""
+        lib.vcpu_open_gate(self.words, threads)
+
+
 class VcpuThread(Worker):
     """Runs one vCPU until it is stopped or exits for good; then ``ended(self)`` is called, in this thread."""
 
@@ -40,7 +50,7 @@ class VcpuThread(Worker):
         ring: Any,
         sync_regs: bool,
         ended: Callable[["VcpuThread"], None],
-        gate: threading.Event,
+        gate: Gate,
     ) -> None:
         super().__init__(f"vcpu{index}")
         self.index = index
@@ -50,20 +60,19 @@ class VcpuThread(Worker):
         self.answering = False  # a device in Python has the access
         self._buses = buses
         self._ended = ended
-        self._gate = gate  # to be open before the guest is entered
         self._loop = ffi.new("struct vcpu *")
         self._loop.fd = vcpu.fd
         self._loop.run = vcpu.run
         self._loop.bus = buses.bus
         self._loop.reader = index
+        self._loop.gate = gate.words  # to be open before the guest is entered
         self._loop.ring = ring
         self._loop.sync_regs = sync_regs
-        self._keep = ring
+        self._keep = ring, gate
 
     def work(self) -> None:
         """Alternate between the C loop and the devices that must answer."""
         loop, answer = self._loop, self._buses.answer
-        self._gate.wait()
         try:
             while (outcome := lib.vcpu_run(loop)) == lib.VCPU_ACCESS:
                 self.answering = True

@@ -2,6 +2,7 @@
 #include "vcpu.h"
 
 #include "atomic.h"
+#include "futex.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -274,13 +275,36 @@ static void begin(struct ring_control *control)
     STORE(control->start, tsc_now());
 }
 
+static void pass(struct vcpu_gate *gate)
+{
+    __atomic_add_fetch(&gate->arrived, 1, __ATOMIC_ACQ_REL);
+    futex_wake(&gate->arrived, 1);
+    while (!LOAD(gate->open))
+        futex_wait(&gate->open, 0);
+}
+
+void vcpu_open_gate(struct vcpu_gate *gate, uint32_t threads)
+{
+    uint32_t arrived, before = 0;
+
+    for (int idle = 0; (arrived = LOAD(gate->arrived)) < threads && idle < 10; before = arrived) {
+        idle = arrived == before ? idle + 1 : 0;
+        futex_wait(&gate->arrived, arrived);
+    }
+    STORE(gate->open, 1);
+    futex_wake(&gate->open, INT_MAX);
+}
+
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
 {
     struct ring_control *control = vcpu->ring->control;
     enum vcpu_outcome outcome;
 
-    if (!control->start)
+    if (!control->start) {
+        if (vcpu->gate)
+            pass(vcpu->gate);
         begin(control);
+    }
     if (vcpu->answered && !answer(vcpu))
         return VCPU_ACCESS;
     vcpu->answered = 0;

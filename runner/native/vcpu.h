@@ -40,11 +40,19 @@ struct vcpu_kept {
     uint64_t tsc_regs, tsc_sregs; /* 0: none yet */
 };
 
+/* Where the threads of all vCPUs of a machine wait before the guest. They wait in C: to leave a gate in Python each would
+ * need the interpreter, whose holder does not get a processor while those that have left keep all of them busy. */
+struct vcpu_gate {
+    uint32_t arrived; /* threads that have come to it */
+    uint32_t open;
+};
+
 struct vcpu {
     int fd;
     struct kvm_run *run;
     struct bus *bus;
     uint32_t reader; /* its number on the bus */
+    struct vcpu_gate *gate; /* NULL: none */
     struct ring *ring;
     struct record *record; /* the exit being handled, NULL where it is not recorded */
     struct vcpu_transfer transfer;
@@ -58,6 +66,8 @@ struct vcpu {
 };
 
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu);
+/* Open the gate once so many threads have come to it, or none has for a second. */
+void vcpu_open_gate(struct vcpu_gate *gate, uint32_t threads);
 /* Record and answer the exit that kvm_run describes; false: Python must act, *outcome says why. */
 bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome);
 /* Publish the last record: the thread stops here. */
