@@ -2,7 +2,8 @@
 
 ``python injected.py LINE SIGNAL TIMES REPORT ARGUMENT...``: LINE counts the lines of the project's code, and of what it
 uses to clean up, each once, from the first import until the interpreter ends; 0: no signal. REPORT is a file that gets,
-when the signal is sent or else at the end, the number of lines so far, the place, and whether the guest had ended.
+when the signal is sent or else at the end, the number of lines so far, the place, whether the guest had ended, and how
+many of the lines came before the guest.
 """
 
 import contextlib
@@ -27,18 +28,24 @@ class Injector:
     def __init__(self, line: int, number: int, times: int, report: str) -> None:
         self.line, self.number, self.times, self.report = line, number, times, report
         self.seen = set()
+        self.before = 0  # lines until the guest's start
         self.ended = False  # the guest's end, as what follows it has begun
 
     def tell(self, place: str) -> None:
         descriptor = os.open(self.report, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.write(descriptor, f"{len(self.seen)}\n{place}\n{int(self.ended)}\n".encode())
+        os.write(descriptor, f"{len(self.seen)}\n{place}\n{int(self.ended)}\n{self.before}\n".encode())
         os.close(descriptor)
 
     def calls(self, frame, event, argument):
         name = frame.f_code.co_filename
         if not name.startswith(TRACED):
             return None
-        self.ended = self.ended or (frame.f_code.co_name == "_finish" and name.endswith("runner/session/session.py"))
+        if name.endswith("runner/session/session.py"):
+            match frame.f_code.co_name:
+                case "_run_guest":
+                    self.before = len(self.seen)
+                case "_finish":
+                    self.ended = True
         return self.lines
 
     def lines(self, frame, event, argument):
