@@ -1,6 +1,7 @@
-"""Realising a spec on KVM. ``runner.run(spec)`` runs a machine and returns its :class:`Result`.
+"""Running a spec on KVM. ``runner.run(spec)`` runs a machine and returns its :class:`Result`.
 
 Names are imported when they are first used: device models and boot loaders work where KVM, or the C extension, is not.
+docs/api.md describes the names that this package promises to keep.
 """
 
 from typing import TYPE_CHECKING
@@ -13,18 +14,18 @@ if TYPE_CHECKING:
     from runner.machine.result import Result
     from runner.session.beside import Run, start
     from runner.session.session import run
+else:  # unknown to type checkers, for which every name would be there
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "DeviceError": "runner.devices.device",
+            "HostError": "runner.kvm.errors",
+            "KvmError": "runner.kvm.errors",
+            "Result": "runner.machine.result",
+            "Run": "runner.session.beside",
+            "run": "runner.session.session",
+            "start": "runner.session.beside",
+        },
+    )
 
 __all__ = ["DeviceError", "HostError", "KvmError", "Result", "Run", "run", "start"]
-
-__getattr__, __dir__ = exports(
-    __name__,
-    {
-        "DeviceError": "runner.devices.device",
-        "HostError": "runner.kvm.errors",
-        "KvmError": "runner.kvm.errors",
-        "Result": "runner.machine.result",
-        "Run": "runner.session.beside",
-        "run": "runner.session.session",
-        "start": "runner.session.beside",
-    },
-)

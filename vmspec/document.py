@@ -100,7 +100,7 @@ class Document:
         return cls(text, path.absolute().parent, overrides, path)
 
     def spec(self) -> Spec:
-        """The document as a model. Warns (SpecWarning) of what is given by a former name."""
+        """The document as a model. Warns (SpecWarning) of former names. Raises SpecError with every problem located."""
         here = Here(self.directory)
         spec: Spec | None = None
         more: tuple[Problem, ...] = ()
@@ -121,7 +121,7 @@ class Document:
         return spec
 
     def plan(self) -> "Plan":
-        """What the planner makes of the model."""
+        """The plan of the model. Reads the images that the spec names. Raises SpecError with every problem located."""
         from vmspec.planner import plan
 
         spec = self.spec()

@@ -5,7 +5,7 @@ from typing import Any
 
 from runner.devices.device import Board, Device, DeviceError, MapError
 from runner.devices.services import Bus, Clock, Interrupt, Memory, MessageInterrupt, Services
-from runner.devices.state import State, StateError
+from runner.devices.state import State, StateError, bits, flag, number, number_or_none, octets, one_of
 from vmspec.plan.plan import PlannedDevice
 
 __all__ = [
@@ -21,7 +21,13 @@ __all__ = [
     "Services",
     "State",
     "StateError",
+    "bits",
+    "flag",
     "make",
+    "number",
+    "number_or_none",
+    "octets",
+    "one_of",
 ]
 
 # From the kind in the spec to its class, in a module of this package that is imported when a spec has such a device.

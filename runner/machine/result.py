@@ -21,11 +21,12 @@ class Ending(NamedTuple):
 class Result(NamedTuple):
     """What :func:`runner.run` returns.
 
-    ``kind`` is how the run ended, one of :data:`vmspec.trace.ends.KINDS`; ``status`` the exit status of ``vmrun``;
-    ``console`` the text that devices printed (the newest 4 MiB); ``trace`` the trace file, where one was written;
-    ``counters`` exits by reason name, with ``dropped``; ``unmet`` the expectations that failed; ``seconds`` the time
-    from the first KVM_RUN until the last thread had ended; ``report`` the crash report's text and ``report_path`` where
-    it was saved.
+    ``kind`` is how the run ended, one of :data:`vmspec.trace.ends.KINDS`, and ``detail`` a sentence on it, or "".
+    ``status`` is the exit status of ``vmrun``, from 0 to 255. ``console`` is the text that devices printed, the newest
+    4 MiB; ``trace`` the trace file, None if nothing was recorded. ``counters`` are exits by reason name, with
+    ``dropped``, those that were not recorded. ``seconds`` is the time from the first KVM_RUN until the last thread had
+    ended. ``unmet`` are the expectations that failed, ``notes`` what else went wrong, one sentence each. ``report`` is
+    the crash report's text, or "", and ``report_path`` where it was saved, or None.
     """
 
     kind: EndKind

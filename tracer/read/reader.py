@@ -73,7 +73,7 @@ class Trace(TableFile):
 
     def console(self, device: str | None = None) -> bytes:
         """What the guest printed on a serial or debug port, rebuilt from its writes (see
-        :mod:`tracer.read.console`)."""
+        :mod:`tracer.read.console`). Raises TraceError for a device that is neither."""
         from tracer.read.console import Console
 
         return Console(self, self.devices, device).text

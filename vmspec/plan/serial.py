@@ -20,6 +20,8 @@ from vmspec.plan.plan import Plan
 from vmspec.schema.keypath import KeyPath, join
 from vmspec.schema.problems import Problem, SpecError
 
+__all__ = ["dumps", "load", "loads"]
+
 FORMAT = 1  # another one where a plan of before would be misunderstood
 LARGEST = 64 << 20  # bytes: a plan of 254 vCPUs has some 200 KiB
 IOCTLS: dict[str, Any] = {call.ioctl: call for call in get_args(Call)}

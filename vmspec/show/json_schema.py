@@ -7,7 +7,7 @@ from vmspec.spec.models import Spec
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema as a JSON object."""
+    """The schema as a JSON object, of nested dictionaries and lists."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "vmrun spec",
