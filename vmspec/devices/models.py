@@ -47,8 +47,12 @@ class Serial(DeviceModel):
     COMS: ClassVar[dict[int, tuple[int, int]]] = {1: (0x3F8, 4), 2: (0x2F8, 3), 3: (0x3E8, 4), 4: (0x2E8, 3)}
 
     com: int = field(default=1, metadata=key(Choice(1, 2, 3, 4), "which COM port: 1 to 4"))
-    input: str | Path = field(default="stdin", metadata=key(File("stdin", "none"), "where received bytes come from"))
-    output: str | Path = field(default="stdout", metadata=key(File("stdout", "none"), "where sent bytes go"))
+    input: str | Path = field(
+        default="stdin", metadata=key(File("stdin", "none"), "where the bytes that the guest receives come from")
+    )
+    output: str | Path = field(
+        default="stdout", metadata=key(File("stdout", "none"), "where the bytes that the guest sends go")
+    )
 
     @property
     def irq(self) -> int | None:
@@ -60,7 +64,7 @@ class Serial(DeviceModel):
 
 @frozen(eq=False, repr=False)
 class I8042(DeviceModel):
-    """The keyboard controller: the reset line, and answers that let Linux's probe end at once."""
+    """The keyboard controller: the reset line, and answers for Linux's probe."""
 
     @property
     def irq(self) -> int | None:
@@ -80,7 +84,7 @@ class RTC(DeviceModel):
         default=None,
         metadata=key(
             Moment(datetime(1970, 1, 1, tzinfo=UTC), datetime(2069, 12, 31, 23, 59, 59, tzinfo=UTC)),
-            "the time at the start, UTC; the host's time where it is not given",
+            "the time at the start, UTC; not given: the host's time",
         ),
     )
 
@@ -94,7 +98,7 @@ class RTC(DeviceModel):
 
 @frozen(eq=False, repr=False)
 class ACPI(DeviceModel):
-    """ACPI's fixed registers (power off, reset) and the tables that tell of them."""
+    """ACPI's fixed registers (power off, reset) and the ACPI tables."""
 
     @property
     def irq(self) -> int | None:
@@ -106,7 +110,7 @@ class ACPI(DeviceModel):
 
 @frozen(eq=False, repr=False)
 class DebugPort(DeviceModel):
-    """Bochs' debug port: what is written is console text."""
+    """Bochs' debug port: each byte written is console text."""
 
     port: int = field(default=0xE9, metadata=key(Address(PORTS - 1), "the port"))
     output: str | Path = field(default="stdout", metadata=key(File("stdout", "none"), "where the text goes"))
@@ -117,7 +121,7 @@ class DebugPort(DeviceModel):
 
 @frozen(eq=False, repr=False)
 class PostPort(DeviceModel):
-    """Port 0x80: power-on self-test codes, recorded and otherwise ignored."""
+    """Port 0x80: power-on self-test codes, which the trace records and the device ignores."""
 
     def regions(self) -> tuple[Region, ...]:
         return (Region("port", "port", 1, 0x80),)
@@ -140,20 +144,24 @@ class DebugExit(DeviceModel):
 
 @frozen(eq=False, repr=False)
 class Python(DeviceModel):
-    """A device class of the user's own, from a module beside the spec."""
+    """A device class in Python, from a module beside the spec."""
 
     cls: str = field(metadata=key(ClassName(), "the class, as module:Class", name="class"))
     port: tuple[int, int] | None = field(
-        default=None, metadata=key(Span(PORTS), "ports claimed: first port, number of ports")
+        default=None, metadata=key(Span(PORTS), "the ports that it occupies: first port, number of ports")
     )
     mmio: tuple[int, int] | None = field(
-        default=None, metadata=key(Span(ADDRESSES), "addresses claimed: guest-physical address, bytes")
+        default=None, metadata=key(Span(ADDRESSES), "the memory that it occupies: guest-physical address, bytes")
     )
     windows: dict[str, dict[str, int]] = field(
         factory=dict,
-        metadata=key(Windows(), "further regions, which the device maps by itself: name, bus, size", name="regions"),
+        metadata=key(
+            Windows(), "further regions, which the device maps while the guest runs: name, bus, size", name="regions"
+        ),
     )
-    irq: int | None = field(default=None, metadata=key(Integer(0, layout.IOAPIC_PINS - 1), "ISA interrupt"))
+    irq: int | None = field(
+        default=None, metadata=key(Integer(0, layout.IOAPIC_PINS - 1), "the interrupt line that it drives")
+    )
     options: dict[str, object] = field(factory=dict, metadata=key(Options(), "keyword arguments of the class"))
 
     def regions(self) -> tuple[Region, ...]:

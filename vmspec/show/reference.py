@@ -32,7 +32,7 @@ def _sections(width: int) -> Iterator[str]:
 def _section(head: str, doc: str, model: type[Model], width: int) -> str:
     lines = [*(f"# {line}" for line in wrapped(doc, width - 2)), head]
     if model.ONE_OF:
-        lines += wrapped(f"  one of {', '.join(model.ONE_OF)} is given", width, hang=2)
+        lines += wrapped(f"  one of {' or '.join(model.ONE_OF)} is required", width, hang=2)
     for name, attribute in keys(model).items():
         said = (attribute.metadata["doc"], f"{attribute.metadata['value'].allowed}{_default(attribute)}")
         paragraphs = [wrapped(each, width - INDENT) for each in said]

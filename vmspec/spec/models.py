@@ -32,19 +32,21 @@ CMDLINE = Text(line=True, empty=True)
 class VM(Model):
     """The machine as a whole."""
 
-    name: str = field(metadata=key(Text(line=True), "a name, for people and the trace"))
+    name: str = field(metadata=key(Text(line=True), "the machine's name, shown in traces and reports"))
     memory: int = field(default=128 << 20, metadata=key(Size(1 << 20, 1 << 40, layout.PAGE), "guest RAM"))
     vcpus: int = field(default=1, metadata=key(Integer(1, 254), "number of vCPUs"))
-    timeout: int | None = field(default=None, metadata=key(Duration(), "the run is ended after this time"))
+    timeout: int | None = field(
+        default=None, metadata=key(Duration(), "ends the run after this time; not given: no limit")
+    )
     irqchip: str = field(
         default="auto",
         metadata=key(
             Choice("auto", "kernel", "none"),
-            "interrupt controllers: in the kernel, or none; auto: kernel for Linux, none for a flat guest",
+            "the interrupt controllers: in KVM, or none; auto: kernel for Linux, none for a flat guest",
         ),
     )
     pit: bool | None = field(
-        default=None, metadata=key(Flag(), "the in-kernel timer (i8254); not given: with the interrupt controllers")
+        default=None, metadata=key(Flag(), "KVM's timer (i8254); not given: true if there are interrupt controllers")
     )
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
@@ -54,7 +56,7 @@ class VM(Model):
 
 @frozen(eq=False, repr=False)
 class Memory(Model):
-    """What stands behind guest RAM on the host."""
+    """The host memory behind guest RAM."""
 
     backing: str = field(
         default="anonymous",
@@ -66,11 +68,14 @@ class Memory(Model):
         default="transparent",
         metadata=key(
             Choice("transparent", "small", "hugetlbfs"),
-            "transparent: huge pages where the host has them; small: none; hugetlbfs: 2 MiB pages of the host's pool",
+            "transparent: transparent huge pages if the host has them; small: 4 KiB pages; hugetlbfs: 2 MiB pages from "
+            "the host's pool",
         ),
     )
-    locked: bool = field(default=False, metadata=key(Flag(), "all of it is kept in the host's RAM: never swapped"))
-    prefault: bool = field(default=False, metadata=key(Flag(), "all of it is made ready before the guest starts"))
+    locked: bool = field(
+        default=False, metadata=key(Flag(), "lock guest RAM in host memory, so that it is never swapped")
+    )
+    prefault: bool = field(default=False, metadata=key(Flag(), "allocate all guest RAM before the guest starts"))
 
 
 @frozen(eq=False, repr=False)
@@ -80,22 +85,27 @@ class Boot(Model):
     ONE_OF: ClassVar[tuple[str, ...]] = ("kernel", "code")
 
     kernel: Path | None = field(
-        default=None, metadata=key(File(), "the image: bzImage, ELF vmlinux or flat, told by its content")
+        default=None,
+        metadata=key(File(), "the image: bzImage or ELF vmlinux, detected from its content; a flat image needs mode"),
     )
     initrd: Path | None = field(default=None, metadata=key(File(), "Linux: the initial RAM disk"))
     cmdline: str = field(default="", metadata=key(CMDLINE, "Linux: the command line"))
     unpack: bool = field(
-        default=True, metadata=key(Flag(), "bzImage: unpack its payload on the host and enter the ELF in it directly")
+        default=True,
+        metadata=key(Flag(), "bzImage: decompress its payload on the host and enter the ELF in it directly"),
     )
     symbols: Path | None = field(
-        default=None, metadata=key(File(), "System.map, or an ELF with symbols, for the crash report")
+        default=None, metadata=key(File(), "System.map, or an ELF with symbols, for the crash report and vmtrace hot")
     )
-    code: bytes | None = field(default=None, metadata=key(Code(), "a flat guest's machine code, in hexadecimal"))
+    code: bytes | None = field(default=None, metadata=key(Code(), "flat: machine code in hexadecimal"))
     mode: str | None = field(
-        default=None, metadata=key(Choice("real", "protected", "long"), "flat: the mode the first vCPU starts in")
+        default=None,
+        metadata=key(Choice("real", "protected", "long"), "flat: the mode in which the first vCPU starts; required"),
     )
-    load: int | None = field(default=None, metadata=key(ADDRESS, "flat: where the image is put; default 0x1000"))
-    entry: int | None = field(default=None, metadata=key(ADDRESS, "flat: the first RIP; default the load address"))
+    load: int | None = field(default=None, metadata=key(ADDRESS, "flat: the load address; default 0x1000"))
+    entry: int | None = field(
+        default=None, metadata=key(ADDRESS, "flat: where the first vCPU starts; default the load address")
+    )
     registers: dict[str, int] = field(
         factory=dict, metadata=key(Registers(), "flat: initial values of general registers")
     )
@@ -107,37 +117,37 @@ class CPU(Model):
 
     model: str = field(default="host", metadata=key(Choice("host"), "host: what KVM supports on this host"))
     disable: tuple[str, ...] = field(
-        default=(), metadata=key(Many(Text(line=True)), "features taken away, named as in /proc/cpuinfo")
+        default=(), metadata=key(Many(Text(line=True)), "features to remove, named as in /proc/cpuinfo")
     )
 
 
 @frozen(eq=False, repr=False)
 class Trace(Model):
-    """Where and how exits are recorded."""
+    """Where and how vmrun records exits."""
 
     FORMER: ClassVar[dict[str, str]] = {"kernel": "tracepoints"}
 
-    path: Path | None = field(default=None, metadata=key(File(), "the trace; not given: nothing is recorded"))
+    path: Path | None = field(default=None, metadata=key(File(), "the trace file; not given: vmrun records nothing"))
     rip: bool = field(
-        default=True, metadata=key(Flag(), "the guest's RIP with each exit, where the host's KVM can tell it")
+        default=True, metadata=key(Flag(), "record the guest's RIP with each exit, if the host's KVM provides it")
     )
     full: str = field(
-        default="wait", metadata=key(Choice("wait", "drop"), "when a ring is full: vCPUs wait, or exits are dropped")
+        default="wait", metadata=key(Choice("wait", "drop"), "if a vCPU's ring is full: wait for room, or drop exits")
     )
     tracepoints: bool | str = field(
         default=False,
         metadata=key(
             Choice(False, True, "required"),
-            "KVM's tracepoints beside the exits (boot.tracepoints.arrow), where the host gives them; required: else "
-            "the machine is not run",
+            "also record KVM's tracepoints, beside the trace (boot.tracepoints.arrow), if the host provides them; "
+            "required: do not run without them",
         ),
     )
     inputs: bool = field(
         default=False,
         metadata=key(
             Flag(),
-            "what came into the machine from outside beside the exits (boot.inputs.arrow): the host's bytes, timers, "
-            "interrupts, requests to end",
+            "also record what reaches the machine from outside, beside the trace (boot.inputs.arrow): host bytes, "
+            "timers, interrupts, requests to end the run",
         ),
     )
     ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
@@ -152,11 +162,17 @@ class Expect(Model):
     """What makes a run a success."""
 
     console: tuple[str, ...] = field(
-        default=(), metadata=key(Many(Text()), "texts that appear on the console, in this order")
+        default=(), metadata=key(Many(Text()), "texts that must appear on the console, in this order")
     )
-    absent: tuple[str, ...] = field(default=(), metadata=key(Many(Text()), "texts that do not appear on the console"))
-    exit: tuple[str, ...] = field(default=(), metadata=key(Many(Choice(*ENDS)), "the ends that are allowed"))
-    status: int | None = field(default=None, metadata=key(Integer(0, 255), "the status that a debug-exit gives"))
+    absent: tuple[str, ...] = field(default=(), metadata=key(Many(Text()), "texts that must not appear on the console"))
+    exit: tuple[str, ...] = field(
+        default=(),
+        metadata=key(
+            Many(Choice(*ENDS)),
+            "the ends that count as success; not given: reset, poweroff, halt, and debug-exit with status 0",
+        ),
+    )
+    status: int | None = field(default=None, metadata=key(Integer(0, 255), "the status that a debug-exit must have"))
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         if self.status is not None and self.exit and "debug-exit" not in self.exit:
@@ -170,10 +186,10 @@ class Spec(Model):
 
     vm: VM = field(metadata=key(Table(VM), "the machine as a whole"))
     boot: Boot = field(metadata=key(Table(Boot), "what is in memory at the start"))
-    memory: Memory = field(factory=Memory, metadata=key(Table(Memory), "what stands behind guest RAM on the host"))
+    memory: Memory = field(factory=Memory, metadata=key(Table(Memory), "the host memory behind guest RAM"))
     cpu: CPU = field(factory=CPU, metadata=key(Table(CPU), "the CPUID policy"))
     devices: tuple[Device, ...] = field(default=(), metadata=key(Kinds(KINDS), "the devices", name="device"))
-    trace: Trace = field(factory=Trace, metadata=key(Table(Trace), "where and how exits are recorded"))
+    trace: Trace = field(factory=Trace, metadata=key(Table(Trace), "where and how vmrun records exits"))
     expect: Expect = field(factory=Expect, metadata=key(Table(Expect), "what makes a run a success"))
     path: Path | None = field(default=None, eq=False)
     overrides: tuple[str, ...] = field(default=(), eq=False)
