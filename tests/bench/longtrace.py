@@ -1,11 +1,12 @@
 """Long traces to measure the readers with: a boot's exits over two vCPUs, again and again, made in build/bench."""
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tracer.format.schema import STORED, dictionaries, trace_schema
+from tracer.format.schema import STORED, schema_names, schema_of
 from tracer.record.buffers import Buffers
 from tracer.record.rewrite import BATCH_ROWS, LEVEL, empty, summary_metadata
 from vmspec.trace.record import DIRECTIONS, EXITS, FLAGS, REASONS
@@ -45,7 +46,7 @@ def write(path: Path, rows: int, flip: int | None = None) -> None:
     """Writes a trace of so many rows: one boot after the other. ``flip``: a row whose data has one bit different."""
     import pyarrow as pa
 
-    schema = trace_schema({"vmrun.spec": '[vm]\nname = "scale"\n'}, DEVICES)
+    schema = schema_of(EXITS, {"vmrun.spec": '[vm]\nname = "scale"\n', "vmrun.devices": json.dumps(DEVICES)})
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
         written = 0
@@ -82,7 +83,7 @@ def boot(schema: Any) -> Any:
         now += round(median * draw.lognormvariate(0, 0.4))
         for name, value in (values | {"t_entry": now}).items():
             columns[name][row] = value
-    return buffers.batch(len(kinds), schema, dictionaries(DEVICES))
+    return buffers.batch(len(kinds), schema, schema_names(schema))
 
 
 def boots(first: Any, rows: int) -> Iterator[Any]:

@@ -5,8 +5,9 @@ import json
 import pyarrow as pa
 
 from tests.fakes.tracefakes import ZEROS
-from tracer.format.schema import dictionaries, trace_schema
+from tracer.format.schema import schema_names, schema_of
 from tracer.record.rewrite import summary_metadata
+from vmspec.trace.record import EXITS
 
 DEVICES = ("serial0", "rtc0")
 METADATA = {"vmrun.spec": '[vm]\nname = "fake"\nmemory = 1\n', "vmrun.host": '{"kernel": "6.1"}'}
@@ -32,11 +33,9 @@ def exit_row(**values):
 
 def write_trace(path, rows, *, devices=DEVICES, metadata=METADATA, closing=None, batch=50):
     """Write rows in the order given; ``seq``, and times a microsecond apart, are added where a row has none."""
-    schema = trace_schema(metadata, devices)
-    codes = {
-        name: {text: code for code, text in enumerate(texts.to_pylist())}
-        for name, texts in dictionaries(devices).items()
-    }
+    schema = schema_of(EXITS, {**metadata, "vmrun.devices": json.dumps(list(devices))})
+    names = schema_names(schema)
+    codes = {name: {text: code for code, text in enumerate(texts.to_pylist())} for name, texts in names.items()}
     seen = {}
     full = []
     for number, row in enumerate(rows):
@@ -45,19 +44,19 @@ def write_trace(path, rows, *, devices=DEVICES, metadata=METADATA, closing=None,
         full.append(times | row)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for start in range(0, len(full), batch):
-            writer.write_batch(_batch(full[start : start + batch], schema, codes, devices))
+            writer.write_batch(_batch(full[start : start + batch], schema, codes, names))
         closing = {"rows": list(seen.values()), "duration_ns": 1000 * len(rows)} if closing is None else closing
-        writer.write_batch(_batch([], schema, codes, devices), custom_metadata=summary_metadata(closing))
+        writer.write_batch(_batch([], schema, codes, names), custom_metadata=summary_metadata(closing))
     return path
 
 
-def _batch(rows, schema, codes, devices):
+def _batch(rows, schema, codes, names):
     arrays = []
     for field in schema:
         values = [row[field.name] for row in rows]
         if field.name in codes:
             indices = pa.array([codes[field.name][value] for value in values], field.type.index_type)
-            arrays.append(pa.DictionaryArray.from_arrays(indices, dictionaries(devices)[field.name]))
+            arrays.append(pa.DictionaryArray.from_arrays(indices, names[field.name]))
         else:
             arrays.append(pa.array(values, field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -36,6 +36,7 @@ METADATA = {
     "vmrun.clock": json.dumps({"tsc_start": TSC_START, "tsc_khz": TSC_KHZ}),
     "vmrun.overrides": "[]",
 }
+SAID = {**METADATA, "vmrun.devices": json.dumps(DEVICES)}  # the metadata of a trace's schema
 
 
 def tsc(ns):

@@ -17,10 +17,11 @@ from tests.fakes.tracepointfakes import RAN, ROWS, STORY, record
 from tests.mutated import bytesmutation, oddities
 from tests.mutated.watch import statuses
 from tracer.format.messages import KEY_SEAL, CutError, DamageError, next_message, seal
-from tracer.format.schema import trace_schema
+from tracer.format.schema import schema_of
 from tracer.format.sealing import SealedWriter
 from tracer.record.rewrite import empty, summary_metadata
 from vmspec.trace.files import stream_path, table_path, table_stream_path
+from vmspec.trace.record import EXITS
 
 OUT = "OUT"
 COMMANDS = (
@@ -119,9 +120,9 @@ class Traces:
         if rng.random() < 0.1:
             batches *= rng.choice((2, 50))
         schema = pa.schema(
-            list(trace_schema(metadata, devices)),
+            list(schema_of(EXITS, metadata)),
             metadata={
-                **trace_schema(metadata, devices).metadata,
+                **schema_of(EXITS, {**metadata, "vmrun.devices": json.dumps(devices)}).metadata,
                 **({"vmrun.devices": plain(oddities.text(rng, devices))} if rng.random() < 0.1 else {}),
             },
         )

@@ -18,10 +18,10 @@ from tracer.analysis.tables import schema
 from tracer.decode.batches import Describer, pieces
 from tracer.format.errors import TraceError
 from tracer.format.jsonvalues import EXACT
-from tracer.format.schema import trace_schema
+from tracer.format.schema import schema_of
 from tracer.format.vocabulary import EXIT, SOURCES, exit_schema
 from tracer.read.reader import Trace
-from vmspec.trace.record import FLAGS
+from vmspec.trace.record import EXITS, FLAGS
 
 _COUNTS = """count(*) AS exits, sum(size * count)::BIGINT AS bytes, sum(handling_ns)::BIGINT AS handling_ns,
     avg(handling_ns)::BIGINT AS mean_ns, max(handling_ns) AS max_ns"""
@@ -118,7 +118,7 @@ def _read_by(text: str) -> Sequence[str]:
     if len(duckdb.extract_statements(text)) != 1:
         return COLUMNS
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
-        _prepare(connection, _Rows(trace_schema({}, []), COLUMNS, lambda names: iter(())), COLUMNS)
+        _prepare(connection, _Rows(schema_of(EXITS, {}), COLUMNS, lambda names: iter(())), COLUMNS)
         _add_console(connection, schema(_CONSOLE).empty_table())
         connection.execute(_LOCK)
         rows = connection.execute(f"EXPLAIN (FORMAT json) {text}").fetchall()

@@ -8,6 +8,7 @@ from attrs import frozen
 from tracer.analysis.alignment import Alignment
 from tracer.analysis.tables import field
 from tracer.read.reader import Trace
+from vmspec.trace.record import EXITS
 
 BLOCK_ROWS = 8  # rows of each side of a block that are shown; the rest are counted
 HUNK_ROWS = 40  # rows shown around a first difference, at most
@@ -111,10 +112,10 @@ def rows_schema() -> Any:
     """One row for each line of a hunk: the trace's columns after these."""
     import pyarrow as pa
 
-    from tracer.format.schema import trace_schema
+    from tracer.format.schema import schema_of
 
     number = pa.int64()
-    columns = [c for c in trace_schema({}, []) if c.name != "vcpu"]
+    columns = [c for c in schema_of(EXITS, {}) if c.name != "vcpu"]
     plain = [c.with_type(c.type.value_type if pa.types.is_dictionary(c.type) else c.type) for c in columns]
     return pa.schema(
         [

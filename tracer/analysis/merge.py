@@ -16,16 +16,16 @@ from attrs import frozen
 
 from tracer.analysis.account import Account, account
 from tracer.format.errors import TraceError
-from tracer.format.schema import NO_DEVICE, dictionaries, trace_schema
+from tracer.format.schema import schema_names, schema_of
 from tracer.read.metadata import KEY_MERGED, machine_name, read_json
 from tracer.read.reader import Trace
 from tracer.record.rewrite import in_order, times, write_file
 from vmspec.host.pathtext import to_text
 from vmspec.host.printable import printable
-from vmspec.trace.record import COLUMNS
+from vmspec.trace.record import COLUMNS, DEVICES, EXITS, NO_DEVICE
 
 CLOCKS = ("trace_ns", "monotonic_ns")
-DEVICES, VCPUS = 1 << 15, 1 << 16  # what the codes of a trace's columns can number
+DEVICE_CODES, VCPUS = 1 << 15, 1 << 16  # what the codes of a trace's columns can number
 
 
 @frozen
@@ -55,11 +55,11 @@ def merge(traces: Sequence[Trace], target: Path, *, by_start: bool = False) -> i
     import pyarrow as pa
 
     sources = _sources(traces, by_start)
-    devices = [device for source in sources for device in source.devices]
-    if len(devices) >= DEVICES or sources[-1].first_vcpu + sources[-1].vcpus > VCPUS:
-        raise TraceError(f"too many machines: a trace numbers {DEVICES - 1:,} devices and {VCPUS:,} vCPUs")
-    schema = trace_schema(_metadata(sources), devices)
-    names = dictionaries(devices)
+    devices = sum(len(source.devices) for source in sources)
+    if devices >= DEVICE_CODES or sources[-1].first_vcpu + sources[-1].vcpus > VCPUS:
+        raise TraceError(f"too many machines: a trace numbers {DEVICE_CODES - 1:,} devices and {VCPUS:,} vCPUs")
+    schema = schema_of(EXITS, _metadata(sources))
+    names = schema_names(schema)
     try:
         return write_file(target, lambda: _interleaved(sources, schema, names), schema, _summary(sources))
     except (OSError, pa.ArrowException) as error:
@@ -142,7 +142,8 @@ def _metadata(sources: Sequence[Source]) -> dict[str, str]:
         for key in ("vmrun.host", "vmrun.clock")
         if key in first and (key == "vmrun.clock" or all(s.trace.metadata.get(key) == first[key] for s in sources))
     }
-    return {KEY_MERGED: json.dumps(merged), **shared}
+    devices = [device for source in sources for device in source.devices]
+    return {KEY_MERGED: json.dumps(merged), DEVICES: json.dumps(devices), **shared}
 
 
 def _summary(sources: Sequence[Source]) -> dict[str, Any]:

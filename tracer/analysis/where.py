@@ -23,9 +23,8 @@ from tracer.analysis.filtertext import HEX, UNITS, FilterText
 from tracer.analysis.operand import FALSE, TRUE, Operand, Unfit, number, text
 from tracer.decode.names import listed, possible
 from tracer.format.devicenames import called
-from tracer.format.schema import NO_DEVICE
 from tracer.format.vocabulary import EXIT, FORMER, SOURCES, nearest
-from vmspec.trace.record import DIRECTIONS, FLAGS, REASONS
+from vmspec.trace.record import DIRECTIONS, FLAGS, NO_DEVICE, REASONS
 
 DEPTH = 40  # of its nesting
 

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from tracer.analysis.tracepoint_spans import tracepoints_of
 from tracer.format.errors import TraceError
-from tracer.format.paths import keep, table_files
+from tracer.format.paths import keep, read_files
 from tracer.format.sink import sink
 from tracer.read.reader import Trace, load
 from tracer.read.tablefile import TableFile
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     suffix = FORMATS[options.format][0]
     suffix = f".tracepoints{suffix}" if options.table == "tracepoints" else suffix
     output = options.output or options.file.with_suffix(suffix)
-    keep(output, table_files(options.file))
+    keep(output, read_files(options.file))
     with sink(output) as out:
         _write(trace, out, options)
     note = ""

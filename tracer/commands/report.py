@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis.symbols import namer, symbol_files
-from tracer.format.paths import keep, table_files
+from tracer.format.paths import keep, read_files
 from tracer.format.sink import sink
 from tracer.html.data import gather
 from tracer.html.page import no_symbols, render
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the page."""
     trace = load(options.file)
     output = options.output or options.file.with_suffix(".html")
-    keep(output, (*table_files(options.file), *symbol_files(trace).values()))
+    keep(output, (*read_files(options.file), *symbol_files(trace).values()))
     findings = gather(trace)
     html = render(trace, findings, symbols=_symbols(trace, findings.rips)).encode(errors="replace")
     with sink(output) as out:

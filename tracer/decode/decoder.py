@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from tracer.decode import mmio, msr, ports, uart
 from tracer.decode.register import READ, WRITE, Bits, Register, character, spelled
 from tracer.format.devicenames import kind_of
-from tracer.format.schema import NO_DEVICE
 from vmspec import layout
+from vmspec.trace.record import NO_DEVICE
 
 PCI_ADDRESS, PCI_DATA = 0xCF8, 0xCFC
 CMOS_INDEX, CMOS_DATA = 0x70, 0x71

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 from tracer.export import tracepoints
 from tracer.export.rows import Exit, Stay, flag_text, stays, title
-from tracer.format.schema import NO_DEVICE
 from tracer.read.console import Console
 from tracer.read.reader import Trace
+from vmspec.trace.record import NO_DEVICE
 
 VM, DEVICES, KVM = 1, 2, 3  # processes
 PIECE = 4096  # events that are written at once

@@ -13,9 +13,9 @@ from tracer.analysis.account import Account, Life, account
 from tracer.analysis.tracepoint_spans import CAME, START
 from tracer.analysis.tracepoints import summed, time_by_vcpu
 from tracer.export.rows import KVM_RUN, UNFINISHED
-from tracer.format.schema import NO_DEVICE
 from tracer.read.reader import Trace
 from vmspec.host.printable import printable
+from vmspec.trace.record import NO_DEVICE
 
 KEYS = ("vcpu", "device", "reason", "direction", "addr")
 

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 from tracer.export import tracepoints
 from tracer.export.rows import Exit, Stay, flag_text, stays, title
 from tracer.format.errors import TraceError
-from tracer.format.schema import NO_DEVICE
 from tracer.read.console import Console
 from tracer.read.reader import Trace
 from vmspec.host.printable import printable
+from vmspec.trace.record import NO_DEVICE
 
 PROCESS = 1  # uuid of the virtual machine's track, and its pid
 VCPU = 1 << 32  # uuids of the vCPUs' tracks: this, and the vCPU's index

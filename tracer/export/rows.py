@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from tracer.analysis.account import account
 from tracer.format.rowfile import tuples
-from tracer.format.schema import NO_DEVICE, flag_names
+from tracer.format.schema import flag_names
 from tracer.read.reader import Trace
+from vmspec.trace.record import NO_DEVICE
 
 KVM_RUN, UNFINISHED = "KVM_RUN", "an exit that was not answered"
 

@@ -78,7 +78,7 @@ def _lives(process: int) -> bool:
     return state not in (b"Z", b"X")
 
 
-def table_files(trace: Path) -> tuple[Path, ...]:
+def read_files(trace: Path) -> tuple[Path, ...]:
     """What is read of a trace: itself, and the tables beside it."""
     return trace, *beside(trace)
 

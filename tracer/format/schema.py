@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from vmspec.trace.record import DEVICES as KEY_DEVICES
-from vmspec.trace.record import EXITS, FLAGS, NO_DEVICE
+from vmspec.trace.record import FLAGS
 from vmspec.trace.table import Column, Table
 from vmspec.trace.tables import TABLES
-
-__all__ = ["KEY_DEVICES", "NO_DEVICE"]
 
 # Key of the schema's metadata. The runner adds vmrun.spec, vmrun.images, vmrun.host, vmrun.overrides and others.
 KEY_FORMAT = "vmrun.format"
@@ -81,16 +78,6 @@ def zeros(field: Any, rows: int, names: Any = None) -> Any:
     if pa.types.is_binary(field.type):
         return pa.Array.from_buffers(field.type, rows, [None, pa.py_buffer(bytes(4 * (rows + 1))), pa.py_buffer(b"")])
     return pa.Array.from_buffers(field.type, rows, [None, empty(field.type.bit_width)])
-
-
-def trace_schema(metadata: Mapping[str, str], devices: Sequence[str]) -> Any:
-    """The schema of the exits, whose metadata names the devices."""
-    return schema_of(EXITS, {**metadata, KEY_DEVICES: json.dumps(list(devices))})
-
-
-def dictionaries(devices: Sequence[str]) -> dict[str, Any]:
-    """Names behind the codes of the exits."""
-    return names_of(EXITS, {KEY_DEVICES: json.dumps(list(devices))})
 
 
 def flag_names(flags: int) -> list[str]:

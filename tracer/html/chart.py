@@ -4,9 +4,9 @@ from typing import Any
 
 from tracer.analysis.density import Binned
 from tracer.analysis.summary import MOVING
-from tracer.format.schema import NO_DEVICE
 from tracer.html.data import Findings, Wait
 from vmspec.host.printable import printable
+from vmspec.trace.record import NO_DEVICE
 
 ROWS = 20  # rows of one density; the groups with the fewest exits share the last
 

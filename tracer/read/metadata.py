@@ -7,9 +7,9 @@ from typing import Any
 
 from tracer.format import closing
 from tracer.format.errors import TraceError
-from tracer.format.schema import KEY_DEVICES, KEY_FORMAT
+from tracer.format.schema import KEY_FORMAT
 from vmspec.schema import toml
-from vmspec.trace.record import EXITS
+from vmspec.trace.record import DEVICES, EXITS
 from vmspec.trace.table import MetadataKind, SummaryKind, Table
 from vmspec.trace.tables import TABLES
 
@@ -43,7 +43,7 @@ def read_metadata(path: Path, schema: Any, table: Table = EXITS) -> dict[str, st
 
 def read_devices(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Names of the plan's devices."""
-    return tuple(_strings(path, KEY_DEVICES, metadata[KEY_DEVICES]))
+    return tuple(_strings(path, DEVICES, metadata[DEVICES]))
 
 
 def read_value(path: Path, metadata: Mapping[str, str], key: str, kind: MetadataKind) -> Any:

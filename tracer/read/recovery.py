@@ -11,7 +11,7 @@ from attrs import frozen
 
 from tracer.format.errors import TraceError, TraceWarning
 from tracer.format.paths import keep, lock
-from tracer.format.schema import dictionaries, trace_schema
+from tracer.format.schema import schema_names, schema_of
 from tracer.read.metadata import unreadable
 from tracer.read.reader import Trace, load
 from tracer.read.ringfile import Ring, RingFile
@@ -29,6 +29,7 @@ from vmspec.trace.files import (
     trace_path,
     unfinished,
 )
+from vmspec.trace.record import EXITS
 from vmspec.trace.table import Table
 from vmspec.trace.tables import TABLES
 
@@ -169,8 +170,7 @@ class Salvage:
                 for key in unreadable(ring, self._rings.metadata):
                     del self._rings.metadata[key]
                     self.problems.append(f"{ring}: {key} in the metadata is damaged, and left out")
-                self.schema = trace_schema(self._rings.metadata, self._rings.devices)
-                self._names = dictionaries(self._rings.devices)
+                self.schema = schema_of(EXITS, self._rings.metadata)
             except TraceError as error:
                 if not exists(stream):
                     raise
@@ -181,12 +181,12 @@ class Salvage:
                     warnings.simplefilter("ignore", TraceWarning)  # what is cut off stands in the ring file, too
                     self._stream = load(stream)
                 self.schema = self._stream.schema
-                self._names = dictionaries(self._stream.devices)
             except TraceError as error:
                 if self._rings is None:
                     raise
                 if stream.stat().st_size:  # an empty one is what a run leaves that was killed early
                     self.problems.append(str(error))
+        self._names = schema_names(self.schema)
 
     def _read_stream(self) -> None:
         import pyarrow as pa

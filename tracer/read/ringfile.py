@@ -9,7 +9,7 @@ from types import TracebackType
 from attrs import frozen
 
 from tracer.format.errors import TraceError
-from vmspec.trace.record import HEADER, PAGE, RECORD, RECORD_SIZE, RING, RING_MAGIC, RING_VERSION
+from vmspec.trace.record import DEVICES, HEADER, NO_DEVICE, PAGE, RECORD, RECORD_SIZE, RING, RING_MAGIC, RING_VERSION
 from vmspec.trace.table import Field
 
 WIDTHS = {"int16_t": ("h", 2), "uint8_t": ("B", 1), "uint16_t": ("H", 2), "uint32_t": ("I", 4), "uint64_t": ("Q", 8)}
@@ -31,7 +31,7 @@ class Ring:
 
 
 class RingFile:
-    """An opened ring file: header, metadata, device names and the rings that can be read.
+    """An opened ring file: header, metadata with the devices' names, and the rings that can be read.
 
     ``problems`` says, one sentence each, what is wrong with parts that were left out. Raises TraceError when it is
     not a ring file at all, or its header makes no sense.
@@ -40,7 +40,6 @@ class RingFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metadata: dict[str, str]
-        self.devices: list[str]
         self.problems: list[str] = []
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -140,21 +139,21 @@ class RingFile:
 
     def _read_metadata(self, size: int) -> None:
         if not size:
-            self.metadata, self.devices = {}, UNNAMED
+            self.metadata = {DEVICES: json.dumps(UNNAMED)}
             self.problems.append("the run was killed before it wrote its metadata: devices have numbers, not names")
             return
         try:
             content = json.loads(self._read(PAGE, size))
-            self.metadata = content["metadata"]
-            self.devices = content["devices"]
-            texts = [*self.metadata, *self.metadata.values(), *self.devices]
-            if not isinstance(self.devices, list) or not all(isinstance(text, str) for text in texts):
+            metadata, devices = content["metadata"], content["devices"]
+            texts = [*metadata, *metadata.values(), *devices]
+            if not isinstance(devices, list) or not all(isinstance(text, str) for text in texts):
                 raise TypeError
             "".join(texts).encode()  # JSON can spell lone surrogates, which Arrow cannot hold
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise TraceError(f"{self.path}: the metadata of the ring file is damaged") from None
-        if len(self.devices) > 32766 or len({"-", *self.devices}) <= len(self.devices):
+        if len(devices) > 32766 or len({NO_DEVICE, *devices}) <= len(devices):
             raise TraceError(f"{self.path}: the device names in the ring file are damaged")
+        self.metadata = {**metadata, DEVICES: json.dumps(devices)}
 
     def _read(self, offset: int, length: int) -> bytes:
         """Bytes of the file; fewer where it ends before."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tracer.format.errors import TraceError
 from tracer.format.jsonvalues import converter, records
-from tracer.format.paths import keep, table_files
+from tracer.format.paths import keep, read_files
 from tracer.format.schema import flag_names
 from tracer.format.sink import sink
 from tracer.format.vocabulary import HEXADECIMAL, heading, unit
@@ -86,7 +86,7 @@ def _read(options: argparse.Namespace) -> Iterator[Path]:
     for name, value in vars(options).items():
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, Path) and name != "parquet":
-                yield from table_files(path)
+                yield from read_files(path)
 
 
 def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
-from tests.fakes.tracefakes import DEVICES, METADATA, ZEROS, exit_, record_all
+from tests.fakes.tracefakes import DEVICES, SAID, ZEROS, exit_, record_all
 from tracer.analysis import exits, scan
-from tracer.format.schema import dictionaries, trace_schema
+from tracer.format.schema import schema_names, schema_of
 from tracer.record.buffers import Buffers
 from vmspec.trace.record import EXITS
 
-SCHEMA = trace_schema(METADATA, DEVICES)
+SCHEMA = schema_of(EXITS, SAID)
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["io", "mmio", "hlt"]),
@@ -34,7 +34,7 @@ ROWS = st.lists(
 
 def in_batches(rows, cuts):
     """A trace in memory of such rows, in batches that end at the cuts."""
-    names = dictionaries(DEVICES)
+    names = schema_names(SCHEMA)
     empty = Buffers(EXITS, rows=0, payload_capacity=0).batch(0, SCHEMA, names)
     plain = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in SCHEMA]
     values = ZEROS | {"t_exit": 1000}

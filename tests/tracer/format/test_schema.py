@@ -7,15 +7,15 @@ from pathlib import Path
 import pyarrow as pa
 
 import tracer
-from tests.fakes.tracefakes import DEVICES, METADATA, exit_, record_all
-from tracer.format.schema import trace_schema
-from vmspec.trace.record import COLUMNS, FLAGS, HEADER, RECORD, RING
+from tests.fakes.tracefakes import DEVICES, SAID, exit_, record_all
+from tracer.format.schema import schema_of
+from vmspec.trace.record import COLUMNS, EXITS, FLAGS, HEADER, RECORD, RING
 
 NAMED = {"reason": pa.int8(), "direction": pa.int8(), "device": pa.int16()}
 
 
 def test_columns_types_and_units_are_those_of_the_record_definition():
-    schema = trace_schema({}, [])
+    schema = schema_of(EXITS, {})
     for field, column in zip(schema, COLUMNS, strict=True):
         kind = pa.dictionary(NAMED[column.name], pa.utf8()) if column.name in NAMED else pa.type_for_alias(column.type)
         assert (field.name, field.type, field.nullable) == (column.name, kind, False)
@@ -25,7 +25,7 @@ def test_columns_types_and_units_are_those_of_the_record_definition():
 def test_the_schema_survives_the_file(tmp_path):
     record_all(tmp_path / "boot.arrow", [[exit_(1)]])
     with pa.ipc.open_file(str(tmp_path / "boot.arrow")) as reader:
-        assert reader.schema.equals(trace_schema(METADATA, DEVICES), check_metadata=True)
+        assert reader.schema.equals(schema_of(EXITS, SAID), check_metadata=True)
 
 
 def test_importing_the_package_imports_no_pyarrow():

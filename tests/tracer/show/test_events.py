@@ -18,10 +18,10 @@ from tracer.analysis.where import compile
 from tracer.cli import main
 from tracer.decode.decoder import DEPENDENT, READ_ONCE, STATE_ADDRESSES, STATE_PORTS
 from tracer.export.convert import convert
-from tracer.format.schema import trace_schema
+from tracer.format.schema import schema_of
 from tracer.record.recorder import Recorder
 from tracer.show.events import READABLE, Lines, described, json_lines
-from vmspec.trace.record import FLAGS
+from vmspec.trace.record import EXITS, FLAGS
 
 
 class Trace(NamedTuple):
@@ -104,7 +104,7 @@ def batch_of(rows):
     """A batch of a trace with these rows."""
     import pyarrow as pa
 
-    schema = trace_schema({}, DEVICES)
+    schema = schema_of(EXITS, {})
     return pa.RecordBatch.from_arrays(
         [pa.array([(ZEROS | row)[field.name] for row in rows], field.type) for field in schema], schema=schema
     )
