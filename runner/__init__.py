@@ -1,6 +1,6 @@
 """Running a spec on KVM. ``runner.run(spec)`` runs a machine and returns its :class:`Result`.
 
-Names are imported when they are first used: device models and boot loaders work where KVM, or the C extension, is not.
+Names are imported at their first use, so device models and boot loaders work without KVM and the C extension.
 docs/api.md describes the names that this package promises to keep.
 """
 

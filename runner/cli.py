@@ -1,5 +1,5 @@
-"""``vmrun``: the command. It turns results and errors into exit statuses and prose; all else is in
-runner.session.session."""
+"""The ``vmrun`` command. It turns results and errors into exit statuses and text; :mod:`runner.session.session` does
+the rest."""
 
 import argparse
 import errno
@@ -29,20 +29,20 @@ A guest that ends through debug-exit chooses its own status: the written value t
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a spec; returns the exit status."""
+    """Run a spec; return the exit status."""
     open_streams()
     arguments = parser().parse_args(argv)
     try:
         with commandline.warned("vmrun"):
             return execute(arguments)
-    except OSError as error:  # of all that is expected execute() says more
+    except OSError as error:  # execute() reports all expected errors in detail
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
         hint = "; allow more of them with ulimit -n" if error.errno == errno.EMFILE else ""
         return complain(f"{what}{hint}", HOST)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run the spec that the arguments name, say how it ended; returns the exit status."""
+    """Run the spec that the arguments name, report how it ended, return the exit status."""
     try:
         from runner import signals
         from runner.session.session import run
@@ -65,7 +65,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 overrides=overrides(arguments),
                 record=not arguments.no_trace,
                 input=input,
-                # With --json the result stands alone on standard output.
+                # With --json, standard output has the result and nothing else.
                 output=error_output if arguments.json else output,
                 notice=notice,
             )
@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def trace_file(text: str) -> Path:
-    """The file of --trace, from the directory of the caller. Raises ArgumentTypeError."""
+    """The file of --trace, relative to the caller's directory. Raises ArgumentTypeError."""
     if text in ("", "-") or text.endswith("/"):
         what = {"": "is empty", "-": "is not a file"}.get(text, "is a directory")
         raise argparse.ArgumentTypeError(
@@ -120,7 +120,7 @@ def trace_file(text: str) -> Path:
 
 
 def overrides(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """All options that change the machine, as --set expressions: one way, and all of it stands in the trace."""
+    """All options that change the machine, as --set expressions, so that the trace records all of them."""
     sets = list(arguments.sets)
     if arguments.timeout is not None:
         sets.append(f"vm.timeout={arguments.timeout}")
@@ -130,24 +130,24 @@ def overrides(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def notice(text: str) -> None:
-    """Tell the user something while the guest runs."""
+    """Print a notice while the guest runs."""
     complain(text, 0)
 
 
 def complain(error: object, status: int) -> int:
-    """Say what is wrong: of a spec every problem, a line each."""
+    """Print what is wrong. A spec's problems are a line each."""
     commandline.complain("vmrun", *(error.problems if isinstance(error, SpecError) else (error,)))
     return status
 
 
 def conclude(result: Result, recordable: bool) -> None:
-    """The closing lines on standard error. ``recordable``: recording was not refused, and may be what was wanted."""
+    """Print the closing lines on standard error. ``recordable``: the user did not turn recording off."""
     if result.console and not result.console.endswith(b"\n") and sys.stdout.isatty():
         from runner.loop import Latch
         from runner.session.console import Output
 
         given_up = Latch()
-        given_up.set()  # a terminal that nobody reads is not waited for
+        given_up.set()  # do not wait for a terminal that nobody reads
         output = Output(sys.stdout.fileno(), given_up)
         with suppress(OSError):
             output.write(b"\n")
@@ -178,7 +178,7 @@ def conclude(result: Result, recordable: bool) -> None:
 
 
 def print_json(result: Result) -> int:
-    """The result as one JSON object on standard output."""
+    """Print the result as one JSON object on standard output."""
     import json
 
     values = result._asdict()

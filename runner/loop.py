@@ -1,4 +1,4 @@
-"""One thread's waiting, for all that comes from outside: descriptors, times, and what other threads have to tell."""
+"""The main loop: one thread waits for descriptors, timers and wake-ups from other threads."""
 
 import os
 import select
@@ -10,20 +10,20 @@ LONGEST = 86400.0  # seconds of one wait: epoll_wait(2) counts milliseconds in a
 
 
 class Bell:
-    """An eventfd: readable once somebody has rung it. Any thread may ring it, after it was closed too, in vain."""
+    """An eventfd that is readable after :meth:`ring`. Any thread may ring it; after :meth:`close` that does nothing."""
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
 
     def ring(self) -> None:
-        """Let whoever waits for it go on."""
+        """Wake the thread that waits for it."""
         with self._lock:
             if self.fd >= 0:
                 os.eventfd_write(self.fd, 1)
 
     def hush(self) -> None:
-        """Make it unreadable again, once it was readable; called by the one who waits for it."""
+        """Make it unreadable again; called by the thread that waits for it."""
         os.eventfd_read(self.fd)
 
     def close(self) -> None:
@@ -34,7 +34,7 @@ class Bell:
 
 
 class Latch:
-    """An event that is set once and for all, and that can be waited for beside descriptors: it is readable then."""
+    """An event that is set once and stays set. Its descriptor is readable from then on."""
 
     def __init__(self) -> None:
         self._set = False
@@ -54,14 +54,14 @@ class Latch:
         return self._bell.fd
 
     def close(self) -> None:
-        """Close the descriptor; nobody waits for it any more."""
+        """Close the descriptor; no thread may wait for it any more."""
         self._bell.close()
 
 
 class Loop:
-    """An epoll. One thread calls :meth:`turn` again and again; all else may be called by any thread, at any time.
+    """An epoll. One thread calls :meth:`turn` repeatedly; any thread may call the rest at any time.
 
-    What is called is called by that thread, and must not wait for anything.
+    That thread makes all callbacks, which must not wait for anything.
     """
 
     def __init__(self) -> None:
@@ -79,31 +79,31 @@ class Loop:
 
     @property
     def event(self) -> int:
-        """An eventfd: a signal handler that writes to it lets :meth:`turn` return."""
+        """An eventfd; writing to it makes :meth:`turn` return. For signal handlers."""
         return self._bell.fd
 
     def wake(self) -> None:
-        """Let :meth:`turn` return."""
+        """Make :meth:`turn` return."""
         self._bell.ring()
 
     def each_wake(self, woken: Callable[[], None]) -> None:
-        """From now on call ``woken`` after each wake, whosever it was."""
+        """From now on call ``woken`` after each wake-up, from any thread."""
         self._woken.append(woken)
 
     def watch(self, fd: int, ready: Callable[[], None]) -> None:
-        """Call ``ready`` whenever ``fd`` can be read, or has come to its end. Raises PermissionError where it cannot be
-        waited for, as a file's cannot."""
+        """Call ``ready`` whenever ``fd`` is readable or at its end. Raises PermissionError if epoll cannot wait for it,
+        as for a regular file."""
         if fd not in self._watched:
             self._epoll.register(fd, select.EPOLLIN)
         self._watched[fd] = ready
 
     def unwatch(self, fd: int) -> None:
-        """Undo :meth:`watch`, if need be."""
+        """Undo :meth:`watch`; does nothing if the descriptor is not watched."""
         if self._watched.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def after(self, seconds: float | None, due: Callable[[], None]) -> None:
-        """Call ``due`` once, in that time, which replaces an earlier one; None takes it back."""
+        """Call ``due`` once, after that time. It replaces an earlier time; None cancels it."""
         if seconds is None:
             self._timers.pop(due, None)
         else:
@@ -112,7 +112,7 @@ class Loop:
                 self.wake()
 
     def turn(self) -> None:
-        """Wait until something has come, and call who is to be told of it."""
+        """Wait until something happens, and make the callbacks for it."""
         self._turner = threading.get_ident()
         soonest = min(tuple(self._timers.values()), default=None)
         timeout = LONGEST if soonest is None else min(max(0.0, soonest - time.monotonic()), LONGEST)
@@ -121,7 +121,7 @@ class Loop:
                 self._bell.hush()
                 for woken in self._woken:
                     woken()
-            elif (ready := self._watched.get(fd)) is not None:  # not where an earlier call has taken it back
+            elif (ready := self._watched.get(fd)) is not None:  # unless an earlier callback has cancelled it
                 ready()
         now = time.monotonic()
         for due in [due for due, when in tuple(self._timers.items()) if when <= now]:
@@ -129,6 +129,6 @@ class Loop:
                 due()
 
     def close(self) -> None:
-        """Close what is the loop's own."""
+        """Close the loop's own descriptors."""
         self._epoll.close()
         self._bell.close()

@@ -1,7 +1,7 @@
-"""The guest's memory: guest-physical ranges, and what stands behind each in this process.
+"""The guest's memory: guest-physical ranges, and the host memory behind each in this process.
 
-:func:`find` and ``memory_at`` in ``runner/native/memory.c`` are the one translation of guest-physical ranges, in Python
-and in C, over the same table. Nothing else makes a pointer or a view of an address that a guest may have chosen.
+:func:`find` and ``memory_at`` in ``runner/native/memory.c`` are the only translation of guest-physical ranges, in
+Python and in C, over the same table. Nothing else makes a pointer or a view from an address that a guest may choose.
 """
 
 import mmap
@@ -25,12 +25,12 @@ POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
 
 
 class GuestMemoryError(Exception):
-    """The host cannot have the guest's memory; the message says what and what to do."""
+    """The host cannot provide the guest's memory; the message says what is missing and what to do."""
 
 
 class MemoryRegion(NamedTuple):
-    """A guest-physical range: ``host`` is where it begins in this process. ``fd`` is what stands behind it, from
-    ``offset`` on; -1: nothing, it is anonymous. Of a read-only one the guest's writes are exits."""
+    """A guest-physical range; ``host`` is where it begins in this process. It maps ``fd`` from ``offset`` on; -1:
+    anonymous memory. The guest's writes to a read-only region are exits."""
 
     start: int
     size: int
@@ -41,7 +41,7 @@ class MemoryRegion(NamedTuple):
 
 
 def find(regions: Sequence[MemoryRegion], address: int, size: int, write: bool) -> MemoryRegion | None:
-    """The region that has all of ``[address, address + size)``, and may be written if it is to be; else None."""
+    """The region that contains all of ``[address, address + size)``, and is writable if it must be; else None."""
     for region in regions:
         if region.start <= address < region.start + region.size:
             whole = 0 <= size <= region.start + region.size - address
@@ -50,20 +50,20 @@ def find(regions: Sequence[MemoryRegion], address: int, size: int, write: bool) 
 
 
 class GuestMemory:
-    """RAM at the plan's slots, and what :meth:`add` maps beside it.
+    """RAM at the plan's slots, and the files that :meth:`add` maps beside it.
 
-    Every method raises ``ValueError`` naming the range that is not the guest's memory. GuestMemoryError: the host
-    cannot have such memory.
+    Every method raises ``ValueError`` naming a range that is not the guest's memory. GuestMemoryError: the host cannot
+    provide such memory.
 
-    RAM begins at a multiple of 2 MiB, as guest-physical memory does. KVM maps a huge page into the guest only where
-    host and guest addresses agree modulo its size (Linux, Documentation/virt/kvm/api.rst, 4.35); hosts before Linux 6.7
-    align no anonymous mapping by themselves.
+    RAM begins at a multiple of 2 MiB in this process, as guest-physical memory does. KVM maps a huge page into the
+    guest only if host and guest addresses agree modulo its size (Linux, Documentation/virt/kvm/api.rst, 4.35); hosts
+    before Linux 6.7 do not align anonymous mappings.
     """
 
     def __init__(self, slots: tuple[Slot, ...], how: PlannedMemory | None = None) -> None:
         self.how = how or PlannedMemory()
         self.regions: list[MemoryRegion] = []
-        self.table = ffi.new("struct memory *")  # what C looks into
+        self.table = ffi.new("struct memory *")  # the table that C reads
         self._size = sum(slot.size for slot in slots)
         self._mapped: list[tuple[Any, int]] = []
         self._descriptors: list[int] = []
@@ -77,7 +77,7 @@ class GuestMemory:
             raise
 
     def _map_ram(self) -> tuple[int, Any]:
-        """RAM is committed as the guest touches it, but for huge pages of a pool, which are taken now."""
+        """RAM is committed as the guest touches it. Huge pages of a pool are committed now."""
         pooled = self.how.pages == "hugetlbfs"
         fd, flags = -1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (MAP_HUGETLB if pooled else MAP_NORESERVE)
         try:
@@ -107,9 +107,9 @@ class GuestMemory:
         return start
 
     def add(self, start: int, size: int, fd: int, read_only: bool) -> MemoryRegion:
-        """Map the first ``size`` bytes of a file at a guest-physical address, whole pages; the guest's writes stay in
-        this process. Raises ValueError where something is there, OSError where it cannot be mapped. Call it before
-        KVM is told of the memory."""
+        """Map the first ``size`` bytes of a file at a guest-physical address, in whole pages; the guest's writes stay
+        in this process. Raises ValueError if the range is taken, OSError if it cannot be mapped. Call it before KVM is
+        told of the memory."""
         if any(start < other.start + other.size and other.start < start + size for other in self.regions):
             raise ValueError(f"{start:#x}..{start + size:#x} is the guest's memory already")
         host = self._map(size, fd, READABLE if read_only else WRITABLE, mmap.MAP_PRIVATE)
@@ -127,12 +127,12 @@ class GuestMemory:
         self.table.n = len(regions)
 
     def ready(self) -> None:
-        """Make the pages as the spec says, once the images are loaded. Raises GuestMemoryError.
+        """Prepare the pages as the spec says, once the images are loaded. Raises GuestMemoryError.
 
-        Huge pages are asked for only now: to make one ready takes longer than to fill it, most of all on a host that is
-        itself a guest. What is touched from now on comes in pages of 2 MiB: fewer faults while the guest runs.
+        Huge pages are enabled only now: making one ready takes longer than filling it, most of all on a host that is
+        itself a guest. Memory touched from now on comes in pages of 2 MiB, with fewer faults while the guest runs.
         """
-        if self.how.pages != "hugetlbfs":  # EINVAL: a host without transparent ones
+        if self.how.pages != "hugetlbfs":  # EINVAL: a host without transparent huge pages
             lib.memory_advise(self._ram, self._size, self.how.pages == "transparent")
         size = format_size(self._size)
         if self.how.prefault and (error := lib.memory_populate(self._ram, self._size)):
@@ -177,7 +177,7 @@ class GuestMemory:
         return region
 
     def close(self) -> None:
-        """Unmap the memory. Views handed out before must be gone: BufferError."""
+        """Unmap the memory. Views must be released before: BufferError."""
         if any(map(_is_held, self._views)):
             raise BufferError("a view of the guest's memory is still held")
         while self._mapped:

@@ -1,7 +1,7 @@
-"""Signals: C catches them, so that no exception of theirs comes between two lines of Python. A run looks at what came.
+"""Signals: C handlers note them, so that no exception comes between two lines of Python. A run checks what came.
 
-Before the guest runs a signal ends the start, and nothing is left behind. While it runs, the run ends in order. Once
-it has ended, the result stands.
+A signal before the guest runs ends the start and leaves nothing behind. While the guest runs, it ends the run in order.
+Once the guest has ended, it does not change the result.
 """
 
 import signal
@@ -15,15 +15,15 @@ from runner.native import _native
 lib = _native.lib
 ffi = _native.ffi
 
-# The signal that interrupts KVM_RUN. The highest real-time signal is nobody else's in practice.
+# The signal that interrupts KVM_RUN. In practice nothing else uses the highest real-time signal.
 KICK = signal.SIGRTMAX
-# Signals that end a process which does not catch them, asked for by somebody (signal(7)).
+# Signals that ask a process to end, and end it if it does not catch them (signal(7)).
 ENDING = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM,
     signal.SIGPROF, signal.SIGXCPU, signal.SIGIO, signal.SIGPWR, 16,  # SIGSTKFLT, which Python has no name for
     *range(signal.SIGRTMIN, KICK),
 )  # fmt: skip
-# Those that end it there and then: SIGQUIT is meant so, the rest tell of a fault of its own.
+# Those that end the process immediately: SIGQUIT by design, the rest after a fault of its own.
 FATAL = (
     signal.SIGQUIT, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP,
     signal.SIGSYS,
@@ -31,7 +31,7 @@ FATAL = (
 
 
 def catch_all() -> None:
-    """From now on, until the process ends, whatever asks it to end asks for the end of the run: for the command."""
+    """From now on until the process ends, signals that ask it to end request the end of the run. For the command."""
     lib.signals.asked = 0
     for number in ENDING:
         lib.signals_catch(number, lib.SIGNAL_ASKS)
@@ -39,7 +39,7 @@ def catch_all() -> None:
 
 @contextmanager
 def caught(uses: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
-    """Catch signals, each for a use, for as long as the block takes; yields those of them that were not caught yet."""
+    """Catch signals, each for a use, during the block; yield those that were not caught yet."""
     numbers = [number for number, use in uses if lib.signals_catch(number, use)]
     try:
         yield numbers
@@ -50,8 +50,8 @@ def caught(uses: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """A run is under way here. In a program of the user's own, which has called :func:`runner.run`, it takes Ctrl-C
-    for as long as that would raise KeyboardInterrupt, and no other signal."""
+    """A run is under way here. In a user's own program, which called :func:`runner.run`, it takes Ctrl-C while that
+    would raise KeyboardInterrupt, and no other signal."""
     mine = _here() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with caught([(signal.SIGINT, lib.SIGNAL_ASKS)] if mine else []) as numbers:
         if numbers:
@@ -60,13 +60,13 @@ def watched() -> Iterator[None]:
 
 
 def asked() -> bool:
-    """Whether a signal has asked for the end of the run that is under way in this thread, the main one."""
+    """Whether a signal has requested the end of the run in this thread, the main one."""
     return bool(lib.signals.asked) and _here()
 
 
 @contextmanager
 def telling(event: int) -> Iterator[None]:
-    """Write to an eventfd when a signal asks for the end."""
+    """Write to an eventfd when a signal requests the end."""
     if not _here():
         yield
         return
@@ -79,7 +79,7 @@ def telling(event: int) -> Iterator[None]:
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """What the block does may never come back: a second signal is answered as if it were not caught."""
+    """The block may never return: a second signal has its default effect."""
     if not _here():
         yield
         return
@@ -91,12 +91,12 @@ def impatient() -> Iterator[None]:
 
 
 def insisted() -> bool:
-    """Whether a second signal has come to such a block: a KeyboardInterrupt out of it is the user's."""
+    """Whether a second signal has come during such a block. A KeyboardInterrupt out of it comes from the user."""
     return bool(lib.signals.insisted) and _here()
 
 
 def leave(path: Path | None) -> None:
-    """Have a file removed, or none, where a signal ends the process."""
+    """Have a signal that ends the process remove a file; None: no file."""
     lib.signals_leave(ffi.NULL if path is None else bytes(path.absolute()))
 
 

@@ -1,4 +1,4 @@
-"""Host input of devices: the loop reads it, as far as it is wanted, and the device thread gives it to the guest."""
+"""Host input for devices: the loop reads it, the device thread passes it to the guest as the device has room."""
 
 import os
 import signal
@@ -13,31 +13,33 @@ from runner.loop import Loop
 from vmspec.host.threads import Worker
 
 PIECE = 4096  # bytes of one read
-AHEAD = 1 << 20  # bytes that may be typed ahead of the guest
-# Seconds after which it is looked whether the terminal has become ours: a shell's `fg` tells a running job nothing, and
-# no descriptor does. It is the one thing that a run looks at again and again, while it is a terminal's background job.
+AHEAD = 1 << 20  # bytes that may wait for the guest
+# Seconds between two looks at whether this background job has become the terminal's foreground job. A shell's `fg`
+# sends a running job no signal, and no descriptor reports it. Nothing else in a run is polled.
 LOOK = 0.25
-PATIENCE = 1.0  # seconds that a file may keep its reader once the run has ended
+PATIENCE = 1.0  # seconds that a file's reader thread may outlive the run
 
 
 class Guest(Protocol):
-    """The device at the other end. ``call`` has the device thread do something; all else is called by that thread."""
+    """The device at the other end. ``call`` makes the device thread call something; only that thread calls the rest."""
 
     def call(self, errand: Callable[[], None]) -> None:
-        """Have the device thread call ``errand``."""
+        """Make the device thread call ``errand``."""
 
     def room(self, later: Callable[[], None]) -> int:
-        """How many bytes the device takes now; where it takes none, the device thread calls ``later`` once it does."""
+        """Return how many bytes the device takes now. If it takes none, the device thread calls ``later`` once it
+        does."""
 
     def receive(self, data: bytes) -> None:
-        """Give it as many, or fewer."""
+        """Pass on at most as many bytes as :meth:`room` returned."""
 
 
 class Input:
-    """Gives what a descriptor has to the guest as fast as that has room, until the end of the file or :meth:`stop`.
+    """Passes input from a descriptor to the guest as the device has room, until the end of the file or :meth:`stop`.
 
-    ``terminal`` is what it reads, where that is a terminal, whose escapes are for ``command``: that one is always read,
-    so that its escape works while the guest takes nothing; a pipe or file waits for the guest.
+    ``terminal`` is the terminal that the descriptor is, if it is one. Its escapes go to ``command``. A terminal is
+    always read, so that its escapes work while the guest takes nothing. A pipe or a file is read only as the guest has
+    room.
     """
 
     def __init__(self, fd: int, terminal: Raw | None, guest: Guest, command: Callable[[str], None], loop: Loop) -> None:
@@ -45,19 +47,19 @@ class Input:
         self._escapes = Escapes() if terminal is not None else None
         self._guest, self._command, self._loop = guest, command, loop
         self._given = fd
-        self._fd = fd  # what is read
+        self._fd = fd  # the descriptor that is read
         self._pump: Pump | None = None
-        self._closed = False  # the file has come to its end
-        self._lock = threading.Lock()  # of what follows
-        self._waiting = bytearray()  # what the guest has not had room for
-        self._held = False  # nothing is read until it has
+        self._closed = False  # the end of the file was reached
+        self._lock = threading.Lock()  # guards what follows
+        self._waiting = bytearray()  # input that the guest had no room for yet
+        self._held = False  # reading waits until the guest has taken it
 
     def start(self) -> None:
-        """Read from now on. Raises ThreadError where a file's reader cannot be started."""
+        """Start reading. Raises ThreadError if a file's reader thread cannot be started."""
         if stat.S_ISFIFO(os.fstat(self._given).st_mode) or os.isatty(self._given):
-            self._fd = anew(self._given, os.O_RDONLY) or self._given  # others may read it too: it is not waited for
+            self._fd = anew(self._given, os.O_RDONLY) or self._given  # others may read it too, so a read must not block
         if self._terminal is not None:
-            self._loop.each_wake(self._listen)  # this job may have been stopped, and go on in the background
+            self._loop.each_wake(self._listen)  # this job may be stopped, and continue in the background
         try:
             self._listen()
         except PermissionError:
@@ -67,7 +69,7 @@ class Input:
             self._listen()
 
     def _listen(self) -> None:
-        """Wait for input where it may be read now, else for a terminal to become ours."""
+        """Wait for input if it may be read now, else for this job to become the terminal's foreground job."""
         if self._fd < 0 or self._held or self._closed:
             return
         if self._ours():
@@ -99,12 +101,12 @@ class Input:
         self._guest.call(self._give)
 
     def _read(self) -> bytes | None:
-        """The next input without its escapes; None at the end of the file."""
-        # Another job may take the terminal between our looking and our reading, which fails then, rather than stops us.
+        """Read the next input, without its escapes; None at the end of the file."""
+        # Another job may take the terminal between the check and the read. The read then fails instead of stopping us.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTIN])
         try:
             data = os.read(self._fd, PIECE)
-        except BlockingIOError:  # another reader was quicker
+        except BlockingIOError:  # another reader took it
             return b""
         except OSError:
             return None if self._ours() else b""
@@ -118,7 +120,7 @@ class Input:
         return rest
 
     def _give(self) -> None:
-        """Called by the device thread: hand over what there is room for, and go on reading once all is."""
+        """Hand over what the guest has room for; read on once all is taken. Called by the device thread."""
         while room := self._guest.room(self._give):
             with self._lock:
                 piece = bytes(self._waiting[:room])
@@ -131,7 +133,7 @@ class Input:
             self._guest.receive(piece)
 
     def stop(self) -> None:
-        """Read no more; a second time there is nothing to do. The device thread has ended."""
+        """Stop reading. A second call does nothing. The device thread must have ended."""
         if self._fd < 0:
             return
         self._loop.unwatch(self._fd)
@@ -144,14 +146,14 @@ class Input:
 
 
 class Pump(Worker):
-    """Reads a file, which cannot be waited for, into a pipe, which can, until nobody reads that any more."""
+    """Copies a file, which epoll cannot wait for, into a pipe, which it can, until the pipe has no reader."""
 
     def __init__(self, source: int, sink: int) -> None:
         super().__init__("input")
         self._source, self._sink = source, sink
 
     def start(self) -> None:
-        """Start the thread, whose ``sink`` is. Raises ThreadError."""
+        """Start the thread, which writes to ``sink`` and owns it. Raises ThreadError."""
         try:
             super().start()
         except OSError:
@@ -159,10 +161,10 @@ class Pump(Worker):
             raise
 
     def work(self) -> None:
-        """Read and write."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])  # a program of the user's own may die of it
+        """Copy until the end of the file."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])  # a user's own program may receive it and die
         try:
-            with suppress(OSError):  # which end it is does not matter
+            with suppress(OSError):  # either end may have closed
                 while data := os.read(self._source, PIECE):
                     view = memoryview(data)
                     while view:

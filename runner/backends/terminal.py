@@ -1,4 +1,4 @@
-"""The host's terminal: raw while the guest runs, with an escape, and restored whatever ends the run."""
+"""The host's terminal: raw while the guest runs, with an escape, and restored however the run ends."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ class Escapes:
         self._pending = False
 
     def filter(self, data: bytes) -> tuple[bytes, list[str]]:
-        """Returns what goes to the guest and the commands found ("x", "h") in order."""
+        """Return what goes to the guest, and the commands found ("x", "h") in order."""
         rest = bytearray()
         commands = []
         for byte in data:
@@ -49,8 +49,8 @@ class Escapes:
 
 
 class Raw:
-    """Context manager: this session's terminal behind ``fd``, raw while this process is its foreground job. Restored at
-    the end, and whenever a signal stops or ends the process; any other descriptor is left alone."""
+    """Context manager: this session's terminal behind ``fd`` is raw while this process is its foreground job. It is
+    restored at the end, and when a signal stops or ends the process. Any other descriptor is left alone."""
 
     def __init__(self, fd: int) -> None:
         self.active = fd >= 0 and bool(lib.terminal_open(fd))
@@ -66,7 +66,7 @@ class Raw:
         return self
 
     def take(self) -> bool:
-        """Whether the terminal may be read, as this job is in its foreground; it is raw then."""
+        """Whether the terminal may be read because this job is in its foreground; it is then made raw."""
         return bool(lib.terminal_take())
 
     def __exit__(
@@ -76,8 +76,8 @@ class Raw:
 
 
 def anew(fd: int, flags: int) -> int | None:
-    """Another description of a terminal or pipe, of our own, that never waits; None where there can be none: of a
-    terminal's master it would be that of a new pair."""
+    """Open the same terminal or pipe again without blocking; None if that is impossible. The master of a
+    pseudo-terminal cannot be opened again: that would open a new pair."""
     if os.fstat(fd).st_rdev == PTMX:
         return None
     try:

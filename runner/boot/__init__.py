@@ -1,4 +1,4 @@
-"""Filling guest memory as the plan says: images, boot parameters, tables. No KVM here."""
+"""Fills guest memory as the plan says: images, boot parameters, tables. No KVM here."""
 
 import errno
 import io
@@ -19,9 +19,8 @@ __all__ = ["Images", "State", "load"]
 def load(plan: Plan, memory: GuestMemory, images: Images) -> State:
     """Put every placement of the plan into fresh (zero) guest memory; ``images`` are its files.
 
-    Returns the state in which the first vCPU starts, and without an interrupt controller every other. Raises
-    :class:`vmspec.image.ImageError` where a file is not what it was when the plan was made, OSError where it cannot
-    be read.
+    Returns the state in which the first vCPU starts, and without an interrupt controller every other vCPU too. Raises
+    :class:`vmspec.image.ImageError` if a file has changed since the plan was made, OSError if it cannot be read.
     """
     for placement in plan.placements:
         match placement.name:
@@ -51,7 +50,8 @@ def load(plan: Plan, memory: GuestMemory, images: Images) -> State:
 
 
 def _read(placement: Placement, memory: GuestMemory, images: Images) -> None:
-    """A part of a file straight into guest memory. Zeros are there already: those that follow, and the file's holes."""
+    """Read a part of a file straight into guest memory. Zeros after the data and holes of the file are there
+    already."""
     assert placement.path is not None
     start, end = placement.offset, placement.offset + placement.size
     with (
@@ -74,7 +74,7 @@ def _read(placement: Placement, memory: GuestMemory, images: Images) -> None:
 
 
 def _data(file: io.FileIO, at: int) -> int:
-    """Where the file's data goes on from ``at``; at the earliest possible place past all where only a hole is left."""
+    """Where the file's data continues from ``at``; past the end if only a hole is left."""
     try:
         return os.lseek(file.fileno(), at, os.SEEK_DATA)
     except OSError as error:

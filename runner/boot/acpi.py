@@ -15,7 +15,7 @@ WBINVD = 1 << 0
 PROC_C1 = 1 << 2  # HLT works on all processors
 PWR_BUTTON = 1 << 4  # no fixed-feature power button
 SLP_BUTTON = 1 << 5  # no fixed-feature sleep button
-FIX_RTC = 1 << 6  # the clock's wake status is not in the fixed registers
+FIX_RTC = 1 << 6  # the wake status is not in the fixed registers
 RESET_REG_SUP = 1 << 10
 # FADT IAPC_BOOT_ARCH (5.2.9.3)
 LEGACY_DEVICES = 1 << 0
@@ -31,13 +31,13 @@ ACTIVE_HIGH, LEVEL = 0b01, 0b11 << 2
 ALL = 0xFF
 IOAPIC_ID = 0  # KVM's own value of the register at reset
 
-# Plug and play ids of the devices that the DSDT tells of, by kind
+# Plug and play ids of the devices that the DSDT describes, by kind
 PNP_IDS = {"serial": "PNP0501", "rtc": "PNP0B00", "i8042": "PNP0303"}
 NAMES = {"serial": "COM", "rtc": "RTC", "i8042": "KBD"}
 
 
 def build(address: int, plan: Plan) -> bytes:
-    """All tables, to lie at ``address``; the RSDP comes first."""
+    """Build all tables for ``address``; the RSDP comes first."""
     at = address + 64  # after the RSDP; the FACS must lie at a multiple of 64
     blob = bytearray(64)
 
@@ -53,7 +53,7 @@ def build(address: int, plan: Plan) -> bytes:
     tables = [add(fadt(plan, facs_at, dsdt_at))]
     if plan.irqchip:
         tables.append(add(madt(plan.vm.vcpus)))
-    # The same twice: small kernels read the older table, which has 32-bit addresses (5.2.7, 5.2.8).
+    # Two tables with the same contents: small kernels read the older one, which has 32-bit addresses (5.2.7, 5.2.8).
     rsdt_at = add(table(b"RSDT", 1, struct.pack(f"<{len(tables)}I", *tables)))
     xsdt_at = add(table(b"XSDT", 1, struct.pack(f"<{len(tables)}Q", *tables)))
     root = rsdp(rsdt_at, xsdt_at)
@@ -62,7 +62,7 @@ def build(address: int, plan: Plan) -> bytes:
 
 
 def checksum(data: bytes | bytearray) -> int:
-    """The byte that makes all bytes add up to 0 modulo 256."""
+    """The byte that makes the sum of all bytes 0 modulo 256."""
     return -sum(data) & 0xFF
 
 
@@ -125,7 +125,7 @@ def fadt(plan: Plan, facs_at: int, dsdt_at: int) -> bytes:
 
 def madt(vcpus: int) -> bytes:
     """The interrupt controllers. KVM routes every ISA interrupt to the I/O APIC pin of its number, the timer's IRQ 0
-    too, so that the only override is the SCI's: level-triggered, active high."""
+    too. So the only override is the SCI's: level-triggered, active high."""
     entries = [struct.pack("<BBBBI", LAPIC, 8, vcpu, vcpu, ENABLED) for vcpu in range(vcpus)]
     entries.append(struct.pack("<BBBBII", IOAPIC, 12, IOAPIC_ID, 0, layout.IOAPIC, 0))
     entries.append(struct.pack("<BBBBIH", OVERRIDE, 10, 0, layout.SCI, layout.SCI, ACTIVE_HIGH | LEVEL))
@@ -134,7 +134,7 @@ def madt(vcpus: int) -> bytes:
 
 
 def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
-    """The power-off state, and the devices that Linux looks for by their plug and play ids."""
+    """The power-off state, and the devices that Linux finds by their plug and play ids."""
     s5 = aml.integer(layout.S5_SLEEP_TYPE)
     terms = [aml.named("_S5", aml.package(s5, s5, aml.integer(0), aml.integer(0)))]
     counts: dict[str, int] = {}

@@ -1,8 +1,8 @@
-"""ACPI machine language, as far as a table of devices needs it (ACPI 6.5, chapter 20; resources: 6.4)."""
+"""ACPI machine language: the part that a table of devices needs (ACPI 6.5, chapter 20; resources: 6.4)."""
 
 
 def name(segment: str) -> bytes:
-    """A NameSeg, padded with ``_``; it is looked up, and defined, in the scope around it."""
+    """A NameSeg, padded with ``_``. It is defined and looked up in the enclosing scope."""
     code = segment.ljust(4, "_").encode("ascii")
     if len(code) != 4:
         raise ValueError(f"{segment!r} is no ACPI name")
@@ -20,7 +20,7 @@ def integer(value: int) -> bytes:
 
 
 def eisa_id(text: str) -> bytes:
-    """A PNP id such as "PNP0501" as the integer that stands for it (ACPI 6.5, 19.3.4)."""
+    """A PNP id such as "PNP0501" as its integer (ACPI 6.5, 19.3.4)."""
     letters, number = text[:3], int(text[3:], 16)
     packed = 0
     for letter in letters:
@@ -29,7 +29,7 @@ def eisa_id(text: str) -> bytes:
 
 
 def package_length(size: int) -> bytes:
-    """PkgLength before ``size`` bytes: it counts itself (ACPI 6.5, 20.2.4)."""
+    """PkgLength before ``size`` bytes; it counts its own bytes too (ACPI 6.5, 20.2.4)."""
     if size + 1 < 1 << 6:
         return bytes([size + 1])
     for follow in (1, 2, 3):
@@ -79,5 +79,5 @@ def irq(number: int) -> bytes:
 
 
 def resources(*descriptors: bytes) -> bytes:
-    """``ResourceTemplate () { descriptors }``; the end tag's checksum 0 means that there is none."""
+    """``ResourceTemplate () { descriptors }``; the end tag's checksum 0 means "no checksum"."""
     return buffer(b"".join(descriptors) + b"\x79\x00")

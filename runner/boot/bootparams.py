@@ -17,13 +17,13 @@ VID_MODE, BOOT_FLAG, HEADER, VERSION = 0x1FA, 0x1FE, 0x202, 0x206
 TYPE_OF_LOADER, LOADFLAGS, CODE32_START = 0x210, 0x211, 0x214
 RAMDISK_IMAGE, RAMDISK_SIZE, CMD_LINE_PTR = 0x218, 0x21C, 0x228
 
-VIDEO_NORMAL = 0xFFFF  # vid_mode: as it is
-LOADER_UNDEFINED = 0xFF  # type_of_loader: one without a number of its own
+VIDEO_NORMAL = 0xFFFF  # vid_mode: leave the mode as it is
+LOADER_UNDEFINED = 0xFF  # type_of_loader: a loader without an assigned number
 LOW32 = 0xFFFFFFFF
 
 
 def build(plan: Plan, placement: Placement, images: Images) -> bytes:
-    """The page for a planned Linux guest: the image's own setup header, completed by the loader's fields."""
+    """The page for a planned Linux guest: the image's own setup header, with the loader's fields filled in."""
     page = bytearray(layout.BOOT_PARAMS_SIZE)
 
     def put(offset: int, size: int, value: int) -> None:
@@ -34,7 +34,7 @@ def build(plan: Plan, placement: Placement, images: Images) -> bytes:
     else:
         header = _setup_header(placement, images)
         page[bzimage.HEADER : bzimage.HEADER + len(header)] = header
-        # A relocatable kernel's decompressor takes its place from here.
+        # A relocatable kernel's decompressor reads its destination from this field.
         kernel = plan.placement("kernel")
         assert kernel is not None
         if plan.protocol == "linux64":
@@ -60,7 +60,7 @@ def build(plan: Plan, placement: Placement, images: Images) -> bytes:
 
 
 def _setup_header(placement: Placement, images: Images) -> bytes:
-    """The setup header as it stands in the bzImage; its last byte is where the jump instruction at 0x200 goes."""
+    """The setup header as in the bzImage. The jump instruction at 0x200 says where it ends."""
     assert placement.path is not None
     header = os.pread(images.descriptor(placement.path), bzimage.ROOM, placement.offset)
     jump = 0x201 - bzimage.HEADER
@@ -70,8 +70,8 @@ def _setup_header(placement: Placement, images: Images) -> bytes:
 
 
 def _without_header(put: Callable[[int, int, int], None]) -> None:
-    """What an ELF kernel, which has no setup header of its own, expects of a loader's."""
+    """The setup header for an ELF kernel, which has none of its own."""
     put(BOOT_FLAG, 2, 0xAA55)
     put(HEADER, 4, int.from_bytes(b"HdrS", "little"))
-    put(VERSION, 2, 0x020F)  # of the protocol: Linux reads the fields that it has
+    put(VERSION, 2, 0x020F)  # protocol version: Linux reads the fields that it has
     put(LOADFLAGS, 1, bzimage.LOADED_HIGH)

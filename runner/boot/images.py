@@ -1,4 +1,4 @@
-"""The files that a guest is made from: opened once, and read by their descriptors."""
+"""The files that a guest is made from: opened once, then read by their descriptors."""
 
 import os
 import stat
@@ -8,7 +8,7 @@ from pathlib import Path
 from vmspec.image.source import ImageError, Version, version
 from vmspec.plan.plan import PlannedFile
 
-KEPT_MAX = 64 << 20  # bytes of a file that is hashed
+KEPT_MAX = 64 << 20  # bytes of a file that is hashed, at most
 
 
 class Image:
@@ -21,7 +21,7 @@ class Image:
 
 
 class Images:
-    """A plan's files. Raises :class:`ImageError` where one is not what the plan was made from."""
+    """A plan's files. Raises :class:`ImageError` if one has changed since the plan was made."""
 
     def __init__(self, files: tuple[PlannedFile, ...]) -> None:
         self._images: dict[str, Image] = {}
@@ -43,7 +43,7 @@ class Images:
             raise ImageError(f"{file.path} was changed since the plan was made: run it again")
 
     def keep(self, name: str, path: Path, descriptor: int) -> None:
-        """Have what else is open hashed as well, where it is a file and no larger than what is soon read."""
+        """Have another open file hashed as well, unless it is no regular file or takes long to read."""
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode) and status.st_size <= KEPT_MAX:
             self._images[name] = Image(path, os.dup(descriptor), version(descriptor))
@@ -53,13 +53,12 @@ class Images:
         return next(image.descriptor for image in self._images.values() if image.path == path)
 
     def reopened(self, name: str) -> Path | None:
-        """A path by which a file can be opened once more, whatever has become of its name; None where the plan has no
-        such file."""
+        """A path that opens a file again, even if its name has changed; None if the plan has no such file."""
         image = self._images.get(name)
         return None if image is None else Path(f"/proc/self/fd/{image.descriptor}")
 
     def hashed(self) -> Iterator[tuple[str, Image]]:
-        """The files whose hashes a trace has, by name."""
+        """The files whose hashes go into a trace, by name."""
         return ((name, image) for name, image in self._images.items() if name != "unpacked")
 
     def close(self) -> None:

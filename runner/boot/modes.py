@@ -38,13 +38,13 @@ def _code(mode: str) -> Segment:
 
 
 _DATA = Segment(DATA_SELECTOR, limit=FLAT_LIMIT, type=DATA, db=True, granularity=True)
-# KVM's entry checks want a task register, and no LDT (Intel SDM volume 3, 27.3.1.2).
+# KVM's entry checks require a task register; there is no LDT (Intel SDM volume 3, 27.3.1.2).
 _SYSTEM = {"tr": Segment(type=TSS_BUSY, s=False), "ldt": Segment(type=LDT, s=False, unusable=True)}
 
 
 def state(entry: Entry) -> State:
-    """The state in which a vCPU starts at ``entry``. Interrupts are off, and in protected and long mode the IDT is
-    empty, so that any fault before the guest loads its own ends in a triple fault."""
+    """The state in which a vCPU starts at ``entry``. Interrupts are off. In protected and long mode the IDT is empty,
+    so any fault before the guest loads its own IDT is a triple fault."""
     registers = {**dict.fromkeys(GENERAL, 0), "rflags": 2, **entry.registers, "rip": entry.rip}
     if entry.mode == "real":
         data = Segment(type=DATA)
@@ -91,7 +91,7 @@ def descriptor(segment: Segment) -> int:
 
 
 def page_tables(address: int) -> bytes:
-    """PML4, PDPT and four page directories, to lie at ``address``: the first 4 GiB at themselves in 2 MiB pages."""
+    """PML4, PDPT and four page directories for ``address``: they map the first 4 GiB to themselves in 2 MiB pages."""
     table = PTE_PRESENT | PTE_WRITABLE
     pml4 = [address + layout.PAGE | table]
     pdpt = [address + (2 + index) * layout.PAGE | table for index in range(4)]

@@ -30,7 +30,7 @@ __all__ = [
     "one_of",
 ]
 
-# From the kind in the spec to its class, in a module of this package that is imported when a spec has such a device.
+# From the kind in the spec to its class. The class's module is imported when a spec has such a device.
 TABLE = {
     "serial": ("serial", "Serial"),
     "i8042": ("i8042", "I8042"),
@@ -44,7 +44,7 @@ TABLE = {
 
 
 def make(planned: PlannedDevice, board: Board) -> Device:
-    """The device model for a planned device of a board. Raises DeviceError."""
+    """Make the model of a planned device. Raises DeviceError."""
     module, name = TABLE[planned.kind]
     cls: Any = getattr(import_module(f"runner.devices.{module}"), name)
     device: Device = cls.make(planned.options, board)

@@ -1,6 +1,6 @@
 """The fixed ACPI registers (ACPI 6.5, 4.8.3): PM1 event and control blocks, and the reset register.
 
-No fixed event ever happens, so the SCI stays low: there is no power button, and the PM timer is not here.
+No fixed event ever happens, so the SCI stays low. There is no power button and no PM timer.
 """
 
 from runner.devices.isa import ISADevice
@@ -13,8 +13,8 @@ PM1_ENABLE = 2  # two bytes (4.8.3.1.2)
 PM1_CONTROL = 4  # PM1_CNT_BLK: two bytes (4.8.3.2.1)
 RESET = 6  # RESET_REG (4.8.3.6)
 
-WAK_STS = 0x8000  # PM1_STATUS: the machine has come back from sleep
-SCI_EN = 0x0001  # PM1_CONTROL: ACPI mode; always on, as there is no SMI command to turn it on
+WAK_STS = 0x8000  # PM1_STATUS: the machine has returned from sleep
+SCI_EN = 0x0001  # PM1_CONTROL: ACPI mode; always on, because there is no SMI command to turn it on
 SLP_EN = 0x2000  # PM1_CONTROL: go to sleep now; reads as 0
 SLP_TYP_SHIFT = 10  # PM1_CONTROL bits 12-10
 
@@ -28,7 +28,7 @@ class ACPIState(State):
 
 
 class ACPI(ISADevice):
-    """Power off and reset, as the FADT and the DSDT describe them."""
+    """Power-off and reset, as the FADT and the DSDT describe them."""
 
     registers = tuple(range(7))
 
@@ -69,4 +69,4 @@ class ACPI(ISADevice):
         if kind == layout.S5_SLEEP_TYPE:
             self.end("poweroff", None)
         else:
-            self._status[1] |= WAK_STS >> 8  # a state the DSDT does not offer: awake again at once
+            self._status[1] |= WAK_STS >> 8  # a state that the DSDT does not offer: wake at once

@@ -1,28 +1,28 @@
-"""Ports that exist for the sake of whoever debugs a guest: no state, no interrupt."""
+"""Ports for debugging a guest: no state, no interrupt."""
 
 from runner.devices.device import Device
 from runner.devices.state import State
 
-PRESENT = 0xE9  # what a read of the debug port gives, so that a guest can tell it is there
+PRESENT = 0xE9  # value of a read of the debug port, by which a guest detects it
 
 
 class Stateless(Device):
     """A device that remembers nothing."""
 
     def reset(self) -> None:
-        """There is nothing to reset."""
+        """Nothing to reset."""
 
 
 class DebugPortState(State):
-    """Nothing."""
+    """No state."""
 
 
 class PostPortState(State):
-    """Nothing."""
+    """No state."""
 
 
 class DebugExitState(State):
-    """Nothing."""
+    """No state."""
 
 
 class DebugPort(Stateless):
@@ -45,7 +45,7 @@ class DebugPort(Stateless):
 
 
 class PostPort(Stateless):
-    """The power-on self-test code port. Codes are in the trace; here they are thrown away, and reads are all ones."""
+    """The power-on self-test code port. Codes are recorded in the trace only; reads return all ones."""
 
     state_class = PostPortState
 
@@ -55,7 +55,7 @@ class PostPort(Stateless):
 
 
 class DebugExit(Stateless):
-    """QEMU's isa-debug-exit: a write of N, of any width, ends the run with status ``(N << 1) | 1``, modulo 256."""
+    """QEMU's isa-debug-exit: writing N, in any width, ends the run with status ``(N << 1) | 1``, modulo 256."""
 
     state_class = DebugExitState
 

@@ -1,5 +1,5 @@
-"""What every device model is: a small class whose registers lie at offsets in named regions, and to which the machine
-gives its services."""
+"""The base class of device models: a device has registers at offsets in named regions, and uses the machine's
+services."""
 
 import sys
 from collections import deque
@@ -16,19 +16,19 @@ from vmspec.trace.ends import DeviceEnd
 
 
 class DeviceError(PrintableError):
-    """A device that cannot be made; the message says which and why."""
+    """A device cannot be made; the message says which and why."""
 
 
 class MapError(DeviceError):
-    """A region that cannot be mapped where the device asked for; the message says why. The region stays where it was.
+    """A region cannot be mapped where the device asked; the message says why. The region stays where it was.
 
-    A device whose guest chooses the address catches it; of one that does not, it ends the run as any error does.
+    A device whose guest chooses the address must catch this. If it does not, the run ends, as with any other error.
     """
 
 
 class Board(NamedTuple):
-    """What a device may know of its machine: the spec's directory, and RAM as the plan's slots. ``notice`` is told what
-    a person should know of the device."""
+    """What a device may know of its machine: the spec's directory, and RAM as the plan's slots. ``notice`` shows the
+    user a message about the device."""
 
     directory: Path
     slots: tuple[Slot, ...]
@@ -36,14 +36,16 @@ class Board(NamedTuple):
 
 
 class Device:
-    """Base class of device models, the user's own included.
+    """Base class of device models, user devices included.
 
-    ``read`` and ``write`` are called by a vCPU thread, ``written``, ``tick`` and ``receive`` by the machine's device
-    thread, ``room`` by either; the machine holds the device's lock around each call, so a device never sees two at
-    once. ``region`` is the name of the device's region that was accessed. Queued writes are always handed over before
-    any later call of the same device but ``room``, and before any later access of every other device: what devices
-    print comes in the guest's order. ``size`` is 1, 2, 4 or 8. An access never reaches beyond the region that it begins
-    in: the bus splits one that crosses its end. String I/O arrives as one call per item.
+    A vCPU thread calls ``read`` and ``write``. The machine's device thread calls ``written``, ``tick`` and ``receive``.
+    Either calls ``room``. The machine holds the device's lock during each call, so a device never sees two at once.
+
+    ``region`` is the name of the device's region that was accessed. ``size`` is 1, 2, 4 or 8. An access never extends
+    beyond its region: the bus splits one that crosses the end. String I/O is one call per item.
+
+    Queued writes are handed over before any later call of the same device except ``room``, and before any later access
+    of any other device. So the output of several devices comes in the guest's order.
     """
 
     bus: Bus
@@ -55,19 +57,19 @@ class Device:
     clock: Clock
     after: Callable[[int | None], None]
 
-    # What the model saves and loads; None: it can do neither.
+    # The class that the model saves and loads; None: it can do neither.
     state_class: ClassVar[type[State] | None] = None
 
-    # SHA-256 of the user's own files that the class was made from, by path.
+    # SHA-256 of the user's files that the class was made from, by path.
     made_from: Mapping[Path, str] = MappingProxyType({})
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> "Device":
-        """The device for the options of its table in the spec. Most need nothing of either."""
+        """Make the device from the options of its table in the spec. Most devices need no more than the options."""
         return cls()
 
     def attach(self, services: Services) -> None:
-        """Take the machine's services; called once before the guest starts."""
+        """Receive the machine's services; called once before the guest starts."""
         self.bus = services.bus
         self.irq = services.irq
         self.msi = services.msi
@@ -79,58 +81,58 @@ class Device:
         self.start()
 
     def start(self) -> None:
-        """Publish the first register values; called once, after the connections are there."""
+        """Publish the first register values; called once, after the device is connected."""
 
     def read(self, region: str, offset: int, size: int) -> int:
-        """The value of a guest read; all ones where nothing answers."""
+        """Return the value of a guest read; all ones if nothing answers."""
         return (1 << 8 * size) - 1
 
     def write(self, region: str, offset: int, size: int, value: int) -> None:
-        """A guest write."""
+        """Handle a guest write."""
 
     def written(self, region: str, offset: int, size: int, data: bytes) -> None:
-        """Queued writes of one register, oldest first: ``len(data) // size`` items of ``size`` bytes each."""
+        """Handle queued writes of one register, oldest first: ``len(data) // size`` items of ``size`` bytes each."""
         for at in range(0, len(data), size):
             self.write(region, offset, size, int.from_bytes(data[at : at + size], "little"))
 
     def room(self) -> int:
-        """How many bytes of input from the host the device can take now: the machine reads no more than that from its
-        source, so a guest that does not listen holds the source back and loses nothing. Where it is none, the machine
-        asks again after each call that may have changed it: ``read``, ``write``, ``written``, ``tick``."""
+        """Return how many bytes of host input the device can take now. The machine reads no more than that from the
+        source, so a guest that does not listen holds the source back and loses nothing. After a 0, the machine asks
+        again after each call that may have changed it: ``read``, ``write``, ``written``, ``tick``."""
         return 0
 
     def receive(self, data: bytes) -> None:
-        """Input from the host (a terminal, a pipe, a file) for a device that takes it; at most :meth:`room` bytes."""
+        """Take input from the host (a terminal, a pipe, a file); at most :meth:`room` bytes."""
 
     def tick(self) -> None:
-        """The time asked for with ``self.after(nanoseconds)`` has come; called by the device thread."""
+        """The time requested with ``self.after(nanoseconds)`` has come; called by the device thread."""
 
     def reset(self) -> None:
-        """Be as new, as after the machine's power was off. What the host has sent and the guest has not read yet is not
-        lost: it comes after."""
+        """Return to the state after power-on. Host input that the guest has not read yet is not lost: it arrives
+        afterwards."""
         raise DeviceError(f"{type(self).__name__} cannot be reset: it has no reset()")
 
     def save(self) -> State:
-        """What the guest has made of the device, and what the host has sent to it.
+        """Return the state that the guest and host input have given the device.
 
-        By default the attributes that are named as the fields of :attr:`state_class`, with a leading underscore or
-        without. All that was queued has been handed over.
+        By default, the attributes that have the names of the fields of :attr:`state_class`, with or without a leading
+        underscore. All queued writes have been handed over before the call.
         """
         state_class, saved = self._saved()
         return state_class(**{name: _plain(getattr(self, at)) for name, at in saved.items()})
 
     def load(self, state: State) -> None:
-        """Go on from what another device of the class has saved; called instead of :meth:`reset`, of a device that has
-        been started. Raises StateError."""
+        """Continue from the state of another device of the class. Called instead of :meth:`reset`, after :meth:`start`.
+        Raises StateError."""
         state_class, saved = self._saved()
-        if type(state) is not state_class:  # of a file of the user's own each device has its own class
+        if type(state) is not state_class:  # each device made from a user's file has its own class
             state = state_class.again(state)
         for name, at in saved.items():
             value, now = getattr(state, name), getattr(self, at)
             setattr(self, at, type(now)(value) if isinstance(now, deque | bytearray) else value)
 
     def _saved(self) -> tuple[type[State], dict[str, str]]:
-        """The class of states, and the attribute of each of its fields."""
+        """The state class, and the attribute for each of its fields."""
         if self.state_class is None:
             raise StateError(f"{type(self).__name__} can be neither saved nor loaded: it has no state_class")
         return self.state_class, {
@@ -138,7 +140,7 @@ class Device:
         }
 
     def close(self) -> None:
-        """Let go of what the device holds; called once after the last vCPU has stopped."""
+        """Release what the device holds; called once after the last vCPU has stopped."""
 
 
 def _plain(value: Any) -> Any:
@@ -146,12 +148,12 @@ def _plain(value: Any) -> Any:
 
 
 def raised(error: BaseException, device: Device) -> str:
-    """An error of a device in words, with the line of the device's own file that it came through."""
+    """Describe a device's error, with the line of the device's own file that it came through."""
     return said(error, getattr(sys.modules.get(type(device).__module__), "__file__", None))
 
 
 def said(error: BaseException, file: str | None) -> str:
-    """An error in words, with the last line of ``file``, a user's own, that it came through."""
+    """Describe an error, with the last line of ``file``, the user's own, that it came through."""
     import traceback
 
     text = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

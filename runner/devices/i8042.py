@@ -1,9 +1,9 @@
 """The PC's keyboard controller (Intel 8042 with IBM's firmware; IBM PS/2 Hardware Interface Technical Reference,
 "Keyboard and Auxiliary Device Controller").
 
-It is there for its reset line, and so that a guest's probe for keyboard and mouse ends at once and quietly: the
-keyboard acknowledges every command and no key is ever pressed; the auxiliary port answers its test with "clock line
-stuck low", which is how a guest learns without waiting for a timeout that there is no mouse.
+It provides the reset line, and lets a guest's probe for keyboard and mouse end at once. The keyboard acknowledges every
+command, and no key is ever pressed. The auxiliary port answers its test with "clock line stuck low", so a guest learns
+without a timeout that there is no mouse.
 """
 
 from collections import deque
@@ -19,8 +19,8 @@ STATUS = COMMAND = 4  # status (read), command (write): port 0x64
 # Status register
 OUTPUT_FULL = 0x01  # a byte waits at DATA
 SYSTEM_FLAG = 0x04  # the self-test has passed
-COMMAND_LAST = 0x08  # the last write went to COMMAND and not to DATA
-NOT_INHIBITED = 0x10  # the keyboard lock is open
+COMMAND_LAST = 0x08  # the last write went to COMMAND, not DATA
+NOT_INHIBITED = 0x10  # the keyboard is not locked
 # Bit 1, input buffer full, is always 0: the controller takes every byte at once. Bit 5, output from the auxiliary
 # device, is always 0 too.
 
@@ -28,34 +28,34 @@ NOT_INHIBITED = 0x10  # the keyboard lock is open
 KEYBOARD_INTERRUPT = 0x01
 KEYBOARD_DISABLED = 0x10
 AUXILIARY_DISABLED = 0x20
-TRANSLATE = 0x40  # scan codes are turned into set 1
+TRANSLATE = 0x40  # scan codes are translated into set 1
 
 # Output port, read and written by commands 0xd0 and 0xd1
 NOT_RESET = 0x01  # 0 resets the machine
-A20 = 0x02  # kept and without effect: the guest's address line 20 is always on
+A20 = 0x02  # stored, without effect: the guest's address line 20 is always on
 OUTPUT_FULL_PIN = 0x10
-HIGH = 0xCC  # the keyboard's clock and data lines, and two pins without a meaning: high from the start, as in QEMU
+HIGH = 0xCC  # the keyboard's clock and data lines, and two unused pins: high from the start, as in QEMU
 
-INPUT_PORT = 0x80  # read by command 0xc0: the keyboard lock is open
+INPUT_PORT = 0x80  # read by command 0xc0: the keyboard is not locked
 
-# What the keyboard says
+# The keyboard's answers
 ACKNOWLEDGE = 0xFA
 RESEND = 0xFE
 SELF_TEST_PASSED = 0xAA
 KEYBOARD_ID = (0xAB, 0x83)  # MF2; the second byte becomes 0x41 in translation
 TRANSLATED_ID = (0xAB, 0x41)
-SCAN_CODE_SETS = {1: 0x43, 2: 0x41, 3: 0x3F}  # their numbers in translation
+SCAN_CODE_SETS = {1: 0x43, 2: 0x41, 3: 0x3F}  # their numbers with translation
 
 
-# Commands that a parameter follows at DATA: to the controller, and to the keyboard.
+# Commands with a parameter at DATA: to the controller, and to the keyboard.
 WITH_PARAMETER = (0x60, 0xD1, 0xD2, 0xD3, 0xD4)
 KEYBOARD_WITH_PARAMETER = (0xED, 0xF0, 0xF3)
-# Bytes that a keyboard keeps for a host that does not read.
+# Bytes that the keyboard buffers at most.
 KEYBOARD_BUFFER = 16
 
 
 class I8042State(State):
-    """Registers, and what the keyboard has to say."""
+    """Registers, and the keyboard's answers that wait."""
 
     command_byte: int = bits(0xFF)
     output_port: int = bits(0xFF)
@@ -84,7 +84,7 @@ class I8042(ISADevice):
         self._output_port = NOT_RESET | A20 | HIGH
         self._status = SYSTEM_FLAG | NOT_INHIBITED
         self._data = 0
-        self._keyboard: deque[int] = deque()  # what the keyboard has to say
+        self._keyboard: deque[int] = deque()  # answers that wait
         self._awaiting: int | None = None  # the controller command whose parameter comes next at DATA
         self._keyboard_awaiting: int | None = None  # the same for a keyboard command
         self._scan_code_set = 2
@@ -98,7 +98,7 @@ class I8042(ISADevice):
     def fetch(self, offset: int) -> int:
         value = self._data
         self._status &= ~OUTPUT_FULL
-        self.drive()  # falls between two bytes, so each of them gives an edge
+        self.drive()  # low between two bytes, so that each of them gives an edge
         return value
 
     def store(self, offset: int, value: int) -> None:
@@ -121,11 +121,11 @@ class I8042(ISADevice):
             case 0xD2:
                 self._answer(value)  # as if the keyboard had sent it
             case 0xD3:
-                # Asks for the byte to come back as the auxiliary device's; without one it comes back as the
+                # The command makes the byte return as the auxiliary device's. Without that device it returns as the
                 # keyboard's, from which Linux knows at once that the port is missing (drivers/input/serio/i8042.c).
                 self._answer(value)
             case _:
-                pass  # 0xd4: to the auxiliary device, where nobody listens
+                pass  # 0xd4: to the auxiliary device, which does not exist
 
     def _command(self, value: int) -> None:
         match value:
@@ -158,10 +158,10 @@ class I8042(ISADevice):
             case 0xDF:
                 self._output_port |= A20
             case _ if value >= 0xF0 and not value & NOT_RESET:
-                self.end("reset", None)  # pulses the output port lines whose bits are 0; 0xfe is the usual one
+                self.end("reset", None)  # pulses the output port's lines whose bits are 0; usually 0xfe
 
     def _answer(self, value: int) -> None:
-        """Put the controller's own answer into the output buffer, over whatever was there."""
+        """Put the controller's own answer into the output buffer, over its old contents."""
         self._data = value
         self._status |= OUTPUT_FULL
 
@@ -191,7 +191,7 @@ class I8042(ISADevice):
                 self._scan_code_set = 2
                 self._keyboard.clear()
                 self._keyboard.extend((ACKNOWLEDGE, SELF_TEST_PASSED))
-            case 0xFE:  # say that again
+            case 0xFE:  # resend
                 self._keyboard.append(self._said)
             case _ if value >= 0xF4:
                 self._keyboard.append(ACKNOWLEDGE)

@@ -8,16 +8,16 @@ from runner.devices.state import State
 
 
 class ISADevice(Device):
-    """A device whose registers are one byte each; ``registers`` are their numbers.
+    """A device with registers of one byte each; ``registers`` are their numbers.
 
-    A register's number is its offset in the region plus what ``regions`` says of that region: where a card has its
-    ports in several places, they may be numbered as the data sheet does. Most have one region.
+    A register's number is its offset in the region plus the number that ``regions`` has for that region. So a card with
+    ports in several places can number them as its data sheet does. Most cards have one region.
 
     An access wider than a byte becomes byte accesses to consecutive registers, lowest first, as the ISA bus splits it
-    for an 8-bit card; a number without a register reads as 0xff and ignores writes.
+    for an 8-bit card. A number without a register reads as 0xff and ignores writes.
 
-    A register is described by :meth:`peek`, :meth:`fetch` and :meth:`store`. What ``peek`` answers is also published,
-    so what the vCPU loop answers alone and what Python would answer cannot differ.
+    :meth:`peek`, :meth:`fetch` and :meth:`store` describe a register. The value that ``peek`` returns is also
+    published, so the vCPU loop and Python cannot answer differently.
     """
 
     registers: tuple[int, ...]
@@ -30,8 +30,8 @@ class ISADevice(Device):
         self.changed()
 
     def clear(self) -> None:
-        """Give the registers, and what hangs on them, the values that they have when the power comes on. What the bus
-        and the interrupt line have been told stays."""
+        """Set the registers, and what depends on them, to their power-on values. The bus and the interrupt line keep
+        theirs."""
         raise NotImplementedError
 
     def reset(self) -> None:
@@ -44,11 +44,11 @@ class ISADevice(Device):
         self.changed()
 
     def peek(self, offset: int) -> int | None:
-        """What reading the register gives, where reading it changes nothing and time does not either; else None."""
+        """The register's value if reading it has no side effect and it does not change with time; else None."""
         raise NotImplementedError
 
     def fetch(self, offset: int) -> int:
-        """Read a register for which :meth:`peek` has no answer, with the effects of doing so."""
+        """Read a register for which :meth:`peek` returns None, with the side effects."""
         raise NotImplementedError
 
     def store(self, offset: int, value: int) -> None:
@@ -56,16 +56,16 @@ class ISADevice(Device):
         raise NotImplementedError
 
     def settle(self) -> None:
-        """Bring what hangs on the registers in step with them, all but the interrupt line."""
+        """Bring what depends on the registers in step with them, except the interrupt line."""
 
     def drive(self) -> None:
-        """Bring the interrupt line in step with the registers."""
+        """Set the interrupt line as the registers say."""
 
     def changed(self) -> None:
-        """Settle, publish what now reads differently, drive the line: to be called after every change of state.
+        """Settle, publish changed register values, drive the line; call it after every change of state.
 
-        The line comes last: another vCPU may take the interrupt before this returns, and must then read registers
-        that say why, or the interrupt is lost.
+        The line comes last: another vCPU may take the interrupt before this returns. It must then read registers that
+        show the cause, or the interrupt is lost.
         """
         self.settle()
         for offset, shown in self._published.items():

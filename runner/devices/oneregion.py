@@ -1,7 +1,7 @@
-"""Device classes of a user's own from before devices had regions: their methods take an offset and no region.
+"""User device classes written before devices had regions: their methods take an offset and no region.
 
-They work for one release, with a warning. Such a class has one region, so an offset says all. This module, and its use
-in :mod:`runner.devices.own`, go with that release.
+They work for one release, with a warning. Such a class has one region, so an offset is enough. This module, and its use
+in :mod:`runner.devices.own`, will be removed after that release.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from runner.devices.device import Device
 from runner.devices.services import Services
 from runner.devices.state import State
 
-# Methods that got a region, and how many arguments they had without it, self included.
+# Methods that gained a region, and the number of arguments they had before, self included.
 VERBS = {"publish": "shadow", "deliver": "writes", "latch": "shadow_writes", "urgent": "flush_at_once"}
 HOW: dict[object, object] = {"queued": "coalesced", "discarded": "ignored"}
 BEFORE = {"read": 3, "write": 4, "written": 4}
 
 
 def is_old(cls: type[Device]) -> bool | None:
-    """Whether a class has a method that takes no region; None where it has none of those that take one."""
+    """Whether a class has a method that takes no region; None if it has none of these methods."""
     own = [name for name in BEFORE if getattr(cls, name) is not getattr(Device, name)]
     codes = {name: getattr(getattr(cls, name), "__code__", None) for name in own}
     old = any(code is not None and code.co_argcount == BEFORE[name] for name, code in codes.items())
@@ -26,9 +26,9 @@ def is_old(cls: type[Device]) -> bool | None:
 
 
 def adapter(cls: type[Device], region: str, warn: Callable[[], None]) -> Callable[..., Device]:
-    """What makes the machine's device from the options of an old class. ``warn`` is called where the class calls the
-    bus without a region."""
-    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}  # by which errors are located
+    """Return what makes the machine's device from the options of an old class. ``warn`` is called if the class calls
+    the bus without a region."""
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}  # errors are located by this file
     inner: Any = type(cls.__name__, (cls, Before), names)
     outer: type[OneRegion] = type(
         cls.__name__, (OneRegion,), {"made_from": cls.made_from, "state_class": cls.state_class, **names}
@@ -37,23 +37,23 @@ def adapter(cls: type[Device], region: str, warn: Callable[[], None]) -> Callabl
 
 
 class Before(Device):
-    """What the methods that got a region did without it; an old class reaches them by ``super()``."""
+    """The old forms of the methods that gained a region; an old class reaches them by ``super()``."""
 
     def read(self, offset: int, size: int) -> int:  # type: ignore[override]
-        """All ones."""
+        """Return all ones."""
         return (1 << 8 * size) - 1
 
     def write(self, offset: int, size: int, value: int) -> None:  # type: ignore[override]
-        """Nothing."""
+        """Ignore the write."""
 
     def written(self, offset: int, size: int, data: bytes) -> None:  # type: ignore[override]
-        """Each item by :meth:`write`."""
+        """Pass each item to :meth:`write`."""
         for at in range(0, len(data), size):
             self.write(offset, size, int.from_bytes(data[at : at + size], "little"))
 
 
 class OneRegion(Device):
-    """Stands between the machine and a device of an old class."""
+    """Adapts a device of an old class to the machine."""
 
     def __init__(self, inner: Any, region: str, warn: Callable[[], None]) -> None:
         self._inner, self._region, self._warn = inner, region, warn
@@ -96,7 +96,7 @@ class OneRegion(Device):
 
 
 class OneRegionBus:
-    """A device's end of the bus whose methods may leave out the region."""
+    """A device's bus whose methods may be called without the region."""
 
     def __init__(self, bus: Any, region: str, warn: Callable[[], None]) -> None:
         self._bus, self._region, self._warn = bus, region, warn

@@ -1,4 +1,4 @@
-"""Devices of the user's own: a class in a Python file beside the spec."""
+"""User devices: a class in a Python file beside the spec."""
 
 import hashlib
 import importlib.util
@@ -18,11 +18,11 @@ from runner.devices.device import Board, Device, DeviceError, said
 from runner.devices.oneregion import adapter, is_old
 from vmspec.devices import own
 
-_importing = threading.Lock()  # sys.path and sys.modules belong to the whole process
+_importing = threading.Lock()  # sys.path and sys.modules are shared by the whole process
 
 
 class Own(Device):
-    """Stands in the device table for every class of the user's own."""
+    """Represents every user class in the table of devices."""
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> Device:
@@ -31,7 +31,7 @@ class Own(Device):
 
 
 class Source(SourceFileLoader):
-    """Loads a module from its source, never from bytecode, and keeps the source's hash: it is what was run."""
+    """Loads a module from its source, never from bytecode, and keeps the hash of the source that was run."""
 
     def __init__(self, name: str, path: str, hashes: dict[Path, str]) -> None:
         super().__init__(name, path)
@@ -46,7 +46,7 @@ class Source(SourceFileLoader):
 
 
 class Neighbours(MetaPathFinder):
-    """Finds what Python finds; what lies in a directory is loaded by :class:`Source`."""
+    """Finds what Python finds; modules in the directory are loaded by :class:`Source`."""
 
     def __init__(self, directory: Path, hashes: dict[Path, str]) -> None:
         self._directory = directory
@@ -55,7 +55,7 @@ class Neighbours(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of a module, None where there is none."""
+        """The spec of a module, or None."""
         spec = PathFinder.find_spec(fullname, path, target)
         loader = None if spec is None else spec.loader
         if isinstance(loader, SourceFileLoader) and Path(loader.path).is_relative_to(self._directory):
@@ -65,7 +65,7 @@ class Neighbours(MetaPathFinder):
 
 
 def load(name: str, options: Mapping[str, Any], board: Board, regions: Sequence[str]) -> Device:
-    """Make the device of the class ``name``, module:Class, which has regions of those names.
+    """Make the device of the class ``name``, module:Class, with regions of the given names.
 
     The file is run anew for each device, under a module name of its own, so specs in different directories may use the
     same names. It may import its neighbours while it is loaded. Raises DeviceError.
@@ -93,7 +93,7 @@ def load(name: str, options: Mapping[str, Any], board: Board, regions: Sequence[
 
 
 def _maker(cls: type[Device], what: str, regions: Sequence[str], board: Board) -> Callable[..., Device]:
-    """The class, or what adapts one whose methods take no region."""
+    """The class, or an adapter for one whose methods take no region."""
     old = is_old(cls)
     if old is False or (old is None and len(regions) != 1):
         return cls
@@ -130,8 +130,8 @@ def _run(path: Path, hashes: dict[Path, str]) -> ModuleType:
 
 @contextmanager
 def _neighbours(directory: Path, hashes: dict[Path, str]) -> Iterator[None]:
-    """Let imports find the files in ``directory``, and leave no trace of it: neither on the import path, nor bytecode
-    beside the user's files, nor modules under names that another spec's files may have too."""
+    """Let imports find the files in ``directory``. Afterwards the import path is as before, with no bytecode beside the
+    user's files and no modules under names that another spec's files may have too."""
     before = set(sys.modules)
     path, bytecode = sys.path[:], sys.dont_write_bytecode
     sys.path.insert(0, str(directory))

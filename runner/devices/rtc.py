@@ -1,10 +1,10 @@
 """The PC's clock and its CMOS memory: Motorola MC146818 (data sheet, "Registers"), with 128 bytes and a century byte.
 
-The clock runs on the machine's and needs no thread: registers are worked out when they are read. An
-interrupt asks the machine for a tick at the time of the next event, and only while one is enabled.
+The clock follows the machine's and needs no thread: registers are computed when they are read. An enabled interrupt
+requests a tick at the time of the next event.
 
-Left out: daylight saving, the square wave, other time bases than 32.768 kHz, and stopping the divider (register A's
-DV bits are kept and have no effect; a time that is set starts at the full second).
+Not implemented: daylight saving, the square wave, time bases other than 32.768 kHz, and stopping the divider (register
+A's DV bits are stored and have no effect; a time that is set starts at the full second).
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from vmspec import layout
 from vmspec.plan.calls import Slot
 
 # Register offsets from port 0x70
-INDEX = 0  # write-only; bit 7 is the PC's NMI mask and not part of the index
+INDEX = 0  # write-only; bit 7 is the PC's NMI mask, not part of the index
 DATA = 1
 
 # CMOS addresses
@@ -41,17 +41,17 @@ CLOCK = (SECONDS, MINUTES, HOURS)
 DATE = (WEEKDAY, DAY, MONTH, YEAR, CENTURY)
 TIME = (*CLOCK, *DATE)
 
-# Where PC firmware leaves the sizes of memory, each least significant byte first, and how many of them (Ralf Brown's
-# Interrupt List, CMOS.LST; the last three as QEMU and Bochs tell them to their firmware).
+# Where PC firmware stores the sizes of memory, least significant byte first, and in how many bytes (Ralf Brown's
+# Interrupt List, CMOS.LST; the last three as QEMU and Bochs pass them to their firmware).
 BASE_KIB = (0x15, 2)  # below 640 KiB
 EXTENDED_KIB = ((0x17, 2), (0x30, 2))  # above 1 MiB: as configured, as found
 ABOVE_16MIB = (0x34, 2)  # above 16 MiB, in units of 64 KiB
 ABOVE_4GIB = (0x5B, 3)  # above 4 GiB, in units of 64 KiB
-SUMMED = range(0x10, 0x2E)  # the bytes that the checksum adds up
+SUMMED = range(0x10, 0x2E)  # the bytes covered by the checksum
 CHECKSUM = 0x2E  # most significant byte first
 
 UIP = 0x80  # A: an update is in progress or near
-RATE = 0x0F  # A: the periodic interrupt's rate; 0 is none
+RATE = 0x0F  # A: the periodic interrupt's rate; 0: none
 # B
 SET = 0x80  # the guest is setting the time: no updates
 PIE = 0x40  # periodic interrupt
@@ -61,7 +61,7 @@ DM = 0x04  # binary, not BCD
 HOUR_24 = 0x02  # else 12 hours, with PM in bit 7 of the hours
 PM = 0x80
 # C, cleared by reading
-IRQF = 0x80  # one of the flags is up, and its interrupt enabled
+IRQF = 0x80  # C: a flag is up and its interrupt is enabled
 PF = 0x40
 AF = 0x20
 UF = 0x10
@@ -71,13 +71,13 @@ DONT_CARE = 0xC0  # an alarm byte with these bits matches everything
 
 SECOND = 1_000_000_000  # in ns
 DAY_SECONDS = 86400
-# UIP goes up 244 us before an update, which takes 1984 us with a 32.768 kHz time base (data sheet, table 5). The new
-# time is there when it falls, so who sees it clear has 2.2 ms to read a time in one piece.
+# UIP rises 244 us before an update, which takes 1984 us with a 32.768 kHz time base (data sheet, table 5). The new time
+# is there when it falls, so a guest that sees UIP clear has 2.2 ms to read a consistent time.
 UPDATE = 2_228_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST = -62135596800  # the begin of the year 1 and the end of the year 9999, in seconds: there the registers stop
+FIRST = -62135596800  # the start of year 1 and the end of year 9999, in seconds: the registers stop there
 LAST = 253402300799
-AGES = (LAST - FIRST) * SECOND  # ns; no time or date is farther from another
+AGES = (LAST - FIRST) * SECOND  # ns; the largest distance between two dates
 
 
 class RTCState(State):
@@ -86,8 +86,8 @@ class RTCState(State):
     index: int = bits(0x7F)
     memory: bytes = octets(128, 128)
     follows: bool = flag()
-    time: int = number(-AGES, AGES)  # ns since 1970; of a clock that follows the machine's date, since that
-    behind: int = number(-AGES, AGES)  # ns for which the flags have not been worked out
+    time: int = number(-AGES, AGES)  # ns since 1970, or the difference from the machine's date
+    behind: int = number(-AGES, AGES)  # ns for which the flags have not been updated
     standing: int = number(-AGES // SECOND // DAY_SECONDS, AGES // SECOND // DAY_SECONDS)
     weekday: int = number(0, 6)
     weekday_written: bool = flag()
@@ -97,11 +97,11 @@ class RTCState(State):
 class RTC(ISADevice):
     """The clock, in UTC; ``irq`` is IRQ 8.
 
-    ``start`` is the time when the machine starts, from which the clock then goes on steadily; None: the clock follows
-    the machine's date. ``slots`` is RAM, whose sizes the CMOS memory has.
+    ``start`` is the time at the machine's start, from which the clock runs steadily. None: the clock follows the
+    machine's date. ``slots`` is RAM, whose sizes the CMOS memory has.
 
-    The chip counts its date registers up at midnight and checks nothing: whatever is written stands until then. A guest
-    that sets them one at a time may so pass through dates that do not exist.
+    The chip advances its date registers at midnight and checks nothing: values that are written stay until then. So a
+    guest that sets them one at a time may pass through dates that do not exist.
     """
 
     registers = (INDEX, DATA)
@@ -115,22 +115,22 @@ class RTC(ISADevice):
         self._line = False
 
     def clear(self) -> None:
-        self._offset = 0  # guest's time in ns since the epoch, less the machine's
+        self._offset = 0  # the guest's time minus the machine's, in ns since the epoch
         self._index = 0
         self._memory = bytearray(128)
         self._memory[A] = 0x26  # 32.768 kHz, periodic rate 1024 Hz: as PC firmware sets it
         self._memory[B] = HOUR_24
         self._memory[D] = VRT
         self._remember(memory_sizes(self._slots))
-        self._standing = -1  # the day, since the epoch, on which the date registers stand as they were written
-        self._weekday = 0  # days that the guest's weekdays are ahead of the calendar's
-        self._weekday_written = False  # ever: from then on it is a counter of its own, as in the chip
+        self._standing = -1  # the day, since the epoch, on which the date registers show what was written
+        self._weekday = 0  # days by which the guest's weekdays are ahead of the calendar's
+        self._weekday_written = False  # set: from then on it is a counter of its own, as in the chip
         self._flags = 0  # register C without IRQF
-        self._waiting = False  # a tick has been asked for
+        self._waiting = False  # a tick is requested
         if self._start is not None:
             start = self._start if self._start.tzinfo else self._start.replace(tzinfo=UTC)
             self._offset = (start - EPOCH) // timedelta(microseconds=1) * 1000 - self._passed()
-        self._seen = self._now()  # up to what time the flags have been worked out
+        self._seen = self._now()  # the flags are up to date until this time
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> "RTC":
@@ -157,7 +157,7 @@ class RTC(ISADevice):
 
     @property
     def _behind(self) -> int:
-        # Of a longer time the flags would be the same.
+        # A longer time would give the same flags.
         return max(-AGES, min(self._now() - self._seen, AGES))
 
     @_behind.setter
@@ -210,10 +210,10 @@ class RTC(ISADevice):
     def _set_control(self, value: int) -> None:
         if value & SET and not self._setting:
             self._show_time()
-            value &= ~UIE  # data sheet: SET going up clears it
+            value &= ~UIE  # data sheet: setting SET clears it
         ends = self._setting and not value & SET
         if (value ^ self._memory[B]) & (DM | HOUR_24):
-            self._standing = -1  # what stands is of the other mode
+            self._standing = -1  # the registers have values of the other mode
         self._memory[B] = value
         if ends:
             self._take_time()
@@ -234,13 +234,13 @@ class RTC(ISADevice):
         return EPOCH + timedelta(seconds=min(max(self._now() // SECOND, FIRST), LAST))
 
     def _show_time(self) -> None:
-        """Put the present time into the time registers."""
+        """Put the current time into the time registers."""
         shown = self._registers()
         for index in CLOCK if self._standing == self._now() // SECOND // DAY_SECONDS else TIME:
             self._memory[index] = shown[index]
 
     def _registers(self) -> dict[int, int]:
-        """The time registers of the present time."""
+        """The time registers for the current time."""
         now = self._moment()
         century, year = divmod(now.year, 100)
         weekday = (now.isoweekday() + self._weekday) % 7 + 1
@@ -251,10 +251,10 @@ class RTC(ISADevice):
         }
 
     def _take_time(self) -> None:
-        """Go on from what the time registers say.
+        """Set the clock from the time registers.
 
-        A day that its month does not have is the next month's. The clock keeps the time or the date that it had in
-        place of one that is none at all.
+        A day beyond the end of its month counts into the next month. Instead of an invalid time or date the clock keeps
+        its own.
         """
         before = self._moment()
         second, minute = self._decode(self._memory[SECONDS]), self._decode(self._memory[MINUTES])
@@ -313,7 +313,7 @@ class RTC(ISADevice):
             self._waiting = wait is not None
 
     def _catch_up(self) -> None:
-        """Raise the flags of what has happened since the last time."""
+        """Raise the flags of the events since the last call."""
         before, self._seen = self._seen, self._now()
         if self._periods(before) != self._periods(self._seen):
             self._flags |= PF
@@ -337,21 +337,21 @@ class RTC(ISADevice):
         return alarm & DONT_CARE == DONT_CARE or alarm == value
 
     def _cycles(self) -> int:
-        """The periodic interrupt's period in cycles of 32.768 kHz, 0 for none (data sheet, table 4)."""
+        """The periodic interrupt's period in cycles of 32.768 kHz, 0: none (data sheet, table 4)."""
         rate = self._memory[A] & RATE
         return 0 if rate == 0 else 1 << (rate + 6 if rate <= 2 else rate - 1)
 
     def _periods(self, now: int) -> int:
-        """How many periods have ended at a time."""
+        """The number of periods that have ended by a time."""
         cycles = self._cycles()
         return now * 32768 // (cycles * SECOND) if cycles else 0
 
     def _next_event(self) -> int | None:
-        """How many ns from now an enabled interrupt may come; an armed alarm is looked at every second."""
+        """ns until an enabled interrupt may come. An armed alarm is checked every second."""
         now = self._now()
         waits = []
         if self._memory[B] & PIE and (cycles := self._cycles()):
-            end = -(-(self._periods(now) + 1) * cycles * SECOND // 32768)  # rounded up: not before it has ended
+            end = -(-(self._periods(now) + 1) * cycles * SECOND // 32768)  # rounded up, so that the period has ended
             waits.append(end - now)
         if self._memory[B] & (AIE | UIE) and not self._setting:
             waits.append(SECOND - now % SECOND)
@@ -359,7 +359,7 @@ class RTC(ISADevice):
 
 
 def memory_sizes(slots: tuple[Slot, ...]) -> dict[tuple[int, int], int]:
-    """What the CMOS memory says of RAM: the place and length of each size, and the size in the place's unit."""
+    """The sizes of RAM in the CMOS memory: place and length of each size, and the size in its unit."""
     low = next((slot.size for slot in slots if slot.start == 0), 0)
     extended = max(0, low - layout.HIGH_MEMORY) >> 10
     return {

@@ -1,19 +1,19 @@
 """A 16550A UART, after National Semiconductor's PC16550D data sheet (section 8, "Registers").
 
-A byte written is sent before the next access, so the transmitter is always empty. A character timeout is due as soon as
-the receive FIFO holds less than its trigger level. Baud rate, word length and parity are kept and have no effect; there
+A written byte is sent before the next access, so the transmitter is always empty. A character timeout is due as soon as
+the receive FIFO holds less than its trigger level. Baud rate, word length and parity are stored without effect. There
 are no parity or framing errors and no breaks.
 
 The host at the other end of the line uses hardware flow control. Its bytes wait, up to :data:`HOST_BUFFER` of them,
-while the FIFO holds its trigger level and while the guest does not listen: it listens while RTS is on, while the
-receive interrupt is enabled, and until it writes MCR for the first time. Bytes that the guest throws away unread with a
-FIFO reset, or by going into loopback, count as not sent yet.
+while the FIFO holds its trigger level and while the guest does not listen. The guest listens while RTS is on, while the
+receive interrupt is enabled, and until it writes MCR for the first time. Bytes that the guest discards unread, by a
+FIFO reset or by entering loopback, count as not sent yet.
 
-A character takes its time to arrive, as on a line, so that a driver's start does not eat the input: a FIFO reset leaves
-the receiver empty, and the loop that drains it ends. A guest that polls finds the receiver empty in :data:`LOOKS` reads
-of LSR first. With the receive interrupt on, the first character comes within :data:`CHARACTER`, and the next one as
+A character takes time to arrive, as on a line, so that a driver's start does not discard the input: a FIFO reset leaves
+the receiver empty, and the loop that drains it ends. A polling guest first finds the receiver empty in :data:`LOOKS`
+reads of LSR. With the receive interrupt on, the first character comes within :data:`CHARACTER`, and the next one as
 soon as there is room. The line falls at each read of RBR that leaves less than the trigger level, and rises again for
-what is left or comes next, so that a handler that takes one byte for each edge gets all of them (8.5, 8.10.1).
+what remains or comes next. So a handler that takes one byte per edge gets all of them (8.5, 8.10.1).
 """
 
 from collections import deque
@@ -47,7 +47,7 @@ NO_INTERRUPT = 0x01
 FIFOS_ENABLED = 0xC0
 
 # FIFO control register (8.4)
-FIFO_ENABLE = 0x01  # changing it empties the FIFOs; while it is 0 the other bits are not programmed
+FIFO_ENABLE = 0x01  # changing it empties the FIFOs; while it is 0, the other bits cannot be set
 RCVR_FIFO_RESET = 0x02
 TRIGGER = (1, 4, 8, 14)  # receive trigger level in bytes, by bits 7-6
 
@@ -57,8 +57,8 @@ DLAB = 0x80  # LCR (8.2): divisor latch access
 DTR = 0x01
 RTS = 0x02
 OUT1 = 0x04
-OUT2 = 0x08  # on a PC: lets the interrupt through; see drive
-LOOP = 0x10  # transmitter tied to receiver, modem outputs to modem inputs; all output pins inactive
+OUT2 = 0x08  # on a PC it enables the interrupt; see drive
+LOOP = 0x10  # transmitter connected to receiver, modem outputs to modem inputs; all output pins inactive
 
 # Line status register (8.3)
 DR = 0x01  # data ready
@@ -66,7 +66,7 @@ OE = 0x02  # overrun: a byte was lost; cleared by reading LSR
 THRE = 0x20  # transmitter holding register empty
 TEMT = 0x40  # transmitter empty
 
-# Modem status register (8.8): the low half tells which of the inputs changed, and is cleared by reading
+# Modem status register (8.8): the low half says which inputs changed; reading clears it
 DCTS = 0x01
 DDSR = 0x02
 TERI = 0x04  # the ring indicator went off
@@ -77,9 +77,9 @@ RI = 0x40
 DCD = 0x80
 
 FIFO_SIZE = 16
-HOST_BUFFER = 65536  # bytes of input that wait for the guest at most
-LOOKS = 2  # reads of LSR that find the receiver empty before the next character is there
-CHARACTER = 1_000_000  # ns after which it is there in any case, where its interrupt is on: ten bits at 9600 baud
+HOST_BUFFER = 65536  # bytes of host input that wait, at most
+LOOKS = 2  # reads of LSR that find the receiver empty before the next character arrives
+CHARACTER = 1_000_000  # ns until it arrives in any case if its interrupt is on: ten bits at 9600 baud
 
 
 class SerialState(State):
@@ -113,9 +113,9 @@ class Serial(ISADevice):
     def __init__(self) -> None:
         self._host: deque[int] = deque()
         self._fifo: deque[int] = deque()
-        self._looped = 0  # how many bytes at the FIFO's head came from loopback and not from the host
-        self._between = False  # RBR has been read: the receiver has no interrupt until more is there
-        # What the line and the bus were told last
+        self._looped = 0  # number of bytes at the FIFO's head that came from loopback
+        self._between = False  # RBR has been read: no receiver interrupt until more is there
+        # The last values given to the line and the bus
         self._line = False
         self._coalesced = False
         self._shadowed: int | None = None
@@ -129,15 +129,15 @@ class Serial(ISADevice):
         self._lcr = 0
         self._mcr = 0
         self._scr = 0
-        self._modem = CTS | DSR | DCD  # the modem inputs: someone is there, ready to receive
+        self._modem = CTS | DSR | DCD  # the modem inputs: a ready peer
         self._delta = 0
         self._overrun = False
         self._thr_emptied = False  # a THR_EMPTY interrupt is pending
         self._flow_control = False  # MCR has been written, so RTS means something
         self._fifo.clear()
         self._looped = 0
-        self._gap = LOOKS  # how many looks at LSR the next character is away
-        self._arrival: int | None = None  # the time of the tick that was asked for, at which it is there
+        self._gap = LOOKS  # reads of LSR until the next character arrives
+        self._arrival: int | None = None  # the time of the requested tick, when it arrives
 
     def start(self) -> None:
         self.bus.writes(*self.place(LSR), "ignored")  # read-only
@@ -189,7 +189,7 @@ class Serial(ISADevice):
             case 5:
                 overrun, self._overrun = self._overrun, False
                 if self._awaited():
-                    self._gap -= 1  # what came by it is seen next time
+                    self._gap -= 1  # a character that this read brings is seen by the next one
                 return THRE | TEMT | (OE if overrun else 0) | (DR if self._fifo else 0)
             case _:
                 delta, self._delta = self._delta, 0
@@ -239,7 +239,7 @@ class Serial(ISADevice):
 
     @property
     def _arrives_in(self) -> int | None:
-        """In how many ns the tick comes that was asked for."""
+        """ns until the requested tick."""
         return None if self._arrival is None else max(0, self._arrival - self.clock.monotonic())
 
     @_arrives_in.setter
@@ -263,14 +263,14 @@ class Serial(ISADevice):
         if inert != self._shadowed:
             self._shadowed = inert
             self.bus.shadow_writes(*self.place(IER), inert)
-        awaited = bool(self._ier & ETBEI)  # the guest waits for the interrupt that says its bytes are sent
+        awaited = bool(self._ier & ETBEI)  # the guest waits for the interrupt that reports its bytes as sent
         if awaited != self._flushed_at_once:
             self._flushed_at_once = awaited
             self.bus.flush_at_once(awaited)
 
     def drive(self) -> None:
-        # A PC lets the interrupt through only while OUT2 is on. Teaching systems (xv6 among them) never set it and
-        # other virtual machines do not ask for it, so neither does this one; in loopback the line stays quiet.
+        # A PC forwards the interrupt only while OUT2 is on. Teaching systems (xv6 among them) never set it, and other
+        # virtual machines do not require it, so neither does this one. In loopback the line stays low.
         line = self._interrupt() != NO_INTERRUPT and not self._mcr & LOOP
         if line != self._line:
             self._line = line
@@ -289,8 +289,8 @@ class Serial(ISADevice):
         return NO_INTERRUPT
 
     def _inert(self) -> int | None:
-        """The interrupts that could be turned on and off now without raising or lowering the line: Linux does that
-        around every message that it prints. None: the line is high, or the register is the divisor's."""
+        """The interrupts that can be enabled and disabled now without moving the line: Linux does that around every
+        message that it prints. None: the line is high, or the register is the divisor's."""
         if self._lcr & DLAB or self._interrupt() != NO_INTERRUPT:
             return None
         received = 0 if self._fifo or self._host else ERBFI
@@ -303,7 +303,7 @@ class Serial(ISADevice):
         return FIFO_SIZE if self._fcr & FIFO_ENABLE else 1
 
     def _awaited(self) -> bool:
-        """Whether the receiver is empty and the host's next character on its way."""
+        """Whether the receiver is empty and the host's next character is on its way."""
         return bool(self._host and self._gap and not self._fifo and self._listens())
 
     def _listens(self) -> bool:
@@ -312,7 +312,7 @@ class Serial(ISADevice):
         return not self._flow_control or bool(self._mcr & RTS or self._ier & ERBFI)
 
     def _transmit(self, data: bytes) -> None:
-        # A byte in THR ends the interrupt that said it was empty; an edge-triggered line needs to see that.
+        # A byte in THR ends the interrupt that reported it empty; an edge-triggered line must see that.
         self._thr_emptied = False
         self.drive()
         if self._mcr & LOOP:
@@ -327,7 +327,7 @@ class Serial(ISADevice):
             self._overrun = True
             if self._fcr & FIFO_ENABLE:
                 return  # the FIFO keeps what it has
-            self._fifo.clear()  # without one the new byte destroys the old
+            self._fifo.clear()  # without the FIFO, the new byte destroys the old one
         self._fifo.append(byte)
         self._looped = len(self._fifo)
 
@@ -355,7 +355,7 @@ class Serial(ISADevice):
             self._delta |= TERI
 
     def _give_back(self) -> None:
-        """Return the host's unread bytes from the FIFO to where they came from, and let them come anew."""
+        """Take the host's unread bytes out of the FIFO, to arrive again later."""
         self._gap = LOOKS
         while len(self._fifo) > self._looped:
             self._host.appendleft(self._fifo.pop())

@@ -1,7 +1,6 @@
-"""What a device model saves and loads: for each model a frozen attrs class of its own, with a version, and with a rule
-for each value that it takes.
+"""The state that a device model saves and loads: a frozen attrs class per model, with a version and a rule per value.
 
-States come from files that anybody may have written. Whatever a rule lets pass must leave a device that works.
+States may come from any file. A device must work with every value that a rule accepts.
 """
 
 from typing import Any, ClassVar, dataclass_transform
@@ -13,7 +12,7 @@ class StateError(PrintableError):
     """A state that a device does not take; the message says which value, and what it takes."""
 
 
-# Plain classes: making a named tuple takes ten times as long, at every start.
+# Plain classes: making a named tuple takes ten times as long, in every start.
 
 
 class Number:
@@ -25,7 +24,7 @@ class Number:
         self.low, self.high, self.none = low, high, none
 
     def fits(self, value: object) -> bool:
-        """Whether the state may have the value."""
+        """Whether the rule accepts the value."""
         if value is None:
             return self.none
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
@@ -35,7 +34,7 @@ class Number:
 
 
 class Bits:
-    """An integer that has no bit outside ``mask``."""
+    """An integer with no bit outside ``mask``."""
 
     __match_args__ = ("mask",)
 
@@ -43,7 +42,7 @@ class Bits:
         self.mask = mask
 
     def fits(self, value: object) -> bool:
-        """Whether the state may have the value."""
+        """Whether the rule accepts the value."""
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0 and not value & ~self.mask
 
     def __str__(self) -> str:
@@ -59,7 +58,7 @@ class OneOf:
         self.values = values
 
     def fits(self, value: object) -> bool:
-        """Whether the state may have the value."""
+        """Whether the rule accepts the value."""
         return (value is None or type(value) is int) and value in self.values
 
     def __str__(self) -> str:
@@ -70,7 +69,7 @@ class Flag:
     """True or False."""
 
     def fits(self, value: object) -> bool:
-        """Whether the state may have the value."""
+        """Whether the rule accepts the value."""
         return isinstance(value, bool)
 
     def __str__(self) -> str:
@@ -86,7 +85,7 @@ class Octets:
         self.least, self.most = least, most
 
     def fits(self, value: object) -> bool:
-        """Whether the state may have the value."""
+        """Whether the rule accepts the value."""
         return isinstance(value, bytes) and self.least <= len(value) <= self.most
 
     def __str__(self) -> str:
@@ -107,7 +106,7 @@ def number_or_none(low: int, high: int) -> Any:
 
 
 def bits(mask: int) -> Any:
-    """A field with a register's value, which has no bit outside ``mask``."""
+    """A field with a register's value, with no bit outside ``mask``."""
     return Bits(mask)
 
 
@@ -122,7 +121,7 @@ def flag() -> Any:
 
 
 def octets(most: int, least: int = 0) -> Any:
-    """A field with from ``least`` to ``most`` bytes."""
+    """A field with ``least`` to ``most`` bytes."""
     return Octets(least, most)
 
 
@@ -130,10 +129,10 @@ def octets(most: int, least: int = 0) -> Any:
     kw_only_default=True, frozen_default=True, field_specifiers=(number, number_or_none, bits, one_of, flag, octets)
 )
 class State:
-    """Base of the state classes: each field's default is its rule, and none may be left out.
+    """Base of the state classes: each field's default is its rule, and every field must be given.
 
-    ``VERSION`` counts up when a class changes. A class becomes an attrs class when the first state is made, which no
-    start of a machine does: making one takes about a millisecond, and importing attrs more.
+    ``VERSION`` is incremented when a class changes. A class becomes an attrs class when the first state is made, not at
+    a machine's start: that takes about a millisecond, and importing attrs takes more.
     """
 
     VERSION: ClassVar[int] = 1
@@ -147,7 +146,7 @@ class State:
 
     @classmethod
     def again(cls, state: "State") -> "State":
-        """The same state, of this class: of one that has the same name and fields. Raises StateError."""
+        """The same state in this class, from a state whose class has the same name and fields. Raises StateError."""
         if type(state).__qualname__ != cls.__qualname__ or type(state).rules().keys() != cls.rules().keys():
             raise StateError(f"what was saved is a {type(state).__name__}, not the {cls.__name__} of this device")
         return cls(version=state.version, **{name: getattr(state, name) for name in cls.rules()})
@@ -160,7 +159,7 @@ class State:
 
 
 def _finish(cls: type[State]) -> None:
-    """Make an attrs class of a state class, in place."""
+    """Make a state class an attrs class, in place."""
     import attrs
 
     def check(state: State, attribute: Any, value: object) -> None:

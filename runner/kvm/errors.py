@@ -7,7 +7,8 @@ from vmspec.host.printable import PrintableError
 
 
 class KvmError(OSError):
-    """A KVM call that failed: which one, at which step of the plan, and which capability it needs, where it does."""
+    """A KVM call failed. The error says which call, at which step of the plan, and which capability the call needs, if
+    any."""
 
     def __init__(self, number: int, ioctl: str, capability: str | None = None) -> None:
         super().__init__(number, os.strerror(number))

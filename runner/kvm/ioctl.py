@@ -10,7 +10,7 @@ lib = _native.lib
 
 
 def call(fd: int, ioctl: str, argument: Any = 0) -> int:
-    """Do the ioctl of that name; ``argument`` is a number or a cffi pointer. Raises :class:`KvmError`."""
+    """Make the ioctl of that name; ``argument`` is a number or a cffi pointer. Raises :class:`KvmError`."""
     request = getattr(lib, ioctl)
     if isinstance(argument, int):
         value = lib.call_value(fd, request, argument)

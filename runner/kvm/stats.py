@@ -6,11 +6,11 @@ import struct
 HEADER = struct.Struct("<6I")  # flags, name_size, num_desc, id_offset, desc_offset, data_offset
 DESCRIPTOR = struct.Struct("<IhHII")  # flags, exponent, size, offset, bucket_size; then the name
 TYPE_MASK = 0xF
-TYPE_HISTOGRAMS = (3, 4)  # linear and logarithmic histograms are no counters
+TYPE_HISTOGRAMS = (3, 4)  # linear and logarithmic histograms are not counters
 
 
 class Stats:
-    """One statistics descriptor: the layout is read once, the values at each :meth:`read`."""
+    """One statistics descriptor. The layout is read once, the values at each :meth:`read`."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

@@ -39,7 +39,7 @@ class System:
             raise HostError(f"this host's KVM has API version {version}, vmrun needs {API_VERSION}")
 
     def check_extension(self, capability: str) -> int:
-        """KVM_CHECK_EXTENSION: 0 where the host lacks the capability, else 1 or what it counts."""
+        """KVM_CHECK_EXTENSION: 0 if the host lacks the capability, else 1 or the number that the capability has."""
         return call(self.fd, "KVM_CHECK_EXTENSION", int(getattr(lib, capability)))
 
     def create_vm(self) -> VM:
@@ -56,7 +56,7 @@ class System:
         return call(self.fd, "KVM_GET_VCPU_MMAP_SIZE")
 
     def supported_cpuid(self) -> list[CpuidEntry]:
-        """KVM_GET_SUPPORTED_CPUID, completed: what this host can give a guest."""
+        """KVM_GET_SUPPORTED_CPUID, completed: the CPUID that this host can give a guest."""
         size = 128
         while True:
             cpuid = ffi.new("struct kvm_cpuid2 *", {"entries": size})
@@ -88,7 +88,7 @@ def host_cpuid(function: int) -> tuple[int, int, int, int]:
 
 
 def _permission(path: str) -> str:
-    """What gives the right to open the device."""
+    """The advice that grants access to the device."""
     import grp
 
     status = Path(path).stat()

@@ -23,7 +23,7 @@ APIC_MODE_EXTINT = 0x700
 
 
 class Registers(NamedTuple):
-    """What a vCPU's registers hold, for a crash report."""
+    """A vCPU's registers, for a crash report."""
 
     general: dict[str, int]
     state: State
@@ -31,7 +31,7 @@ class Registers(NamedTuple):
 
 
 def as_registers(regs: Any, sregs: Any) -> Registers:
-    """What ``struct kvm_regs`` and ``struct kvm_sregs`` hold."""
+    """The contents of ``struct kvm_regs`` and ``struct kvm_sregs``."""
     general = {name: int(getattr(regs, name)) for name in REGISTERS}
     segments = {}
     for name in SEGMENTS:
@@ -102,7 +102,7 @@ class VCPU:
         call(self.fd, "KVM_SET_SREGS", sregs)
 
     def set_regs(self, registers: dict[str, int]) -> None:
-        """KVM_SET_REGS; registers not named are 0, rflags 2 (its fixed bit)."""
+        """KVM_SET_REGS; registers that are not named are 0, rflags is 2 (its fixed bit)."""
         regs = ffi.new("struct kvm_regs *", {"rflags": 2})
         for name, value in registers.items():
             setattr(regs, name, value)
@@ -117,18 +117,18 @@ class VCPU:
         return as_registers(regs, sregs)
 
     def translate(self, address: int) -> int | None:
-        """KVM_TRANSLATE: the guest-physical address of a linear one, None where it is not mapped."""
+        """KVM_TRANSLATE: the guest-physical address of a linear one, None if it is not mapped."""
         translation = ffi.new("struct kvm_translation *", {"linear_address": address})
         call(self.fd, "KVM_TRANSLATE", translation)
         return int(translation.physical_address) if translation.valid else None
 
     def tsc_khz(self) -> int:
-        """KVM_GET_TSC_KHZ: the guest's TSC rate, which is the host's as no other was asked for."""
+        """KVM_GET_TSC_KHZ: the guest's TSC rate. It is the host's, because vmrun sets no other."""
         return call(self.fd, "KVM_GET_TSC_KHZ")
 
     def sync_registers(self) -> None:
-        """Ask KVM to put the general registers into kvm_run at every exit (KVM_CAP_SYNC_REGS); the loop asks for the
-        system registers now and then, first at the first exit. Hosts that have the one have the other."""
+        """Ask KVM to put the general registers into kvm_run at every exit (KVM_CAP_SYNC_REGS). The loop asks for the
+        system registers now and then, first at the first exit. Hosts that have one have the other."""
         self.run.kvm_valid_regs = lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS
 
     def stats(self) -> Stats:

@@ -9,7 +9,7 @@ from runner.kvm.ioctl import call, ffi
 from runner.kvm.vcpu import VCPU
 from vmspec.plan.calls import Slot
 
-# linux/kvm.h: struct kvm_irqfd; struct kvm_irq_routing, and its entries with the two kinds that are used here.
+# linux/kvm.h: struct kvm_irqfd; struct kvm_irq_routing, and its entries of the two kinds used here.
 IRQFD = Struct("<4I16x")  # fd, gsi, flags, resamplefd
 ROUTING = Struct("<2I")  # nr, flags
 ROUTE_TO_IRQCHIP = Struct("<4I2I24x")  # gsi, type, flags, pad; irqchip, pin
@@ -89,10 +89,10 @@ class VM:
         call(self.fd, "KVM_IRQFD", ffi.from_buffer(IRQFD.pack(fd, gsi, 0, 0)))
 
     def set_gsi_routing(self, routes: Sequence[IrqchipRoute | MsiRoute]) -> None:
-        """KVM_SET_GSI_ROUTING: what each GSI leads to, all of them at once."""
+        """KVM_SET_GSI_ROUTING: replace the routes of all GSIs."""
         entries = b"".join(route.packed() for route in routes)
         call(self.fd, "KVM_SET_GSI_ROUTING", ffi.from_buffer(ROUTING.pack(len(routes), 0) + entries))
 
     def close(self) -> None:
-        """Close the descriptor; KVM frees the VM when the vCPUs' are closed too."""
+        """Close the descriptor; KVM frees the VM once the vCPUs' descriptors are closed too."""
         os.close(self.fd)

@@ -1,5 +1,4 @@
-"""The buses as Python sees them: where regions lie, which device answers an access, and the handing over of what was
-queued."""
+"""The Python side of the buses: where regions lie, which device answers an access, and the flush of queued writes."""
 
 import os
 import threading
@@ -19,15 +18,15 @@ from vmspec.plan.plan import PlannedDevice
 ffi = _native.ffi
 lib = _native.lib
 
-# ms that coalesced writes may wait for more, unless their device wants them at once: each wake costs some 50 us. While
-# output comes in bulk nobody sees a tenth of a second, and a guest that floods its console has a fifth of the wakes.
+# ms that coalesced writes may wait for more, unless their device wants them at once: each wake-up costs about 50 us.
+# Bulk output may wait longer, unnoticed: a guest that floods its console then needs a fifth of the wake-ups.
 LINGER, BULK_LINGER = 20, 100
-BULK = 512  # bytes of one handing over
+BULK = 512  # bytes of one flush
 WRITES = {None: lib.WRITE_PYTHON, "coalesced": lib.WRITE_COALESCED, "ignored": lib.WRITE_IGNORED}
 
 
 class DeviceBus:
-    """A device's own end of the bus (the :class:`runner.devices.device.Bus` protocol)."""
+    """A device's own bus (the :class:`runner.devices.device.Bus` protocol)."""
 
     def __init__(self, buses: "Buses", index: int) -> None:
         self._buses = buses
@@ -36,17 +35,17 @@ class DeviceBus:
         self._regions = {place.region.name: n for n, place in enumerate(buses.places) if place.device == index}
 
     def shadow(self, region: str, offset: int, value: int | None, size: int = 1) -> None:
-        """Let C answer reads of a register from a shadow of it; None: reads come to Python."""
+        """Let C answer reads of a register from its shadow; None: reads go to Python."""
         mask = (1 << 8 * size) - 1
         here = self._register(region, offset, size)
         self._took(lib.bus_shadow(self._bus, here, offset, size, value is not None, (value or 0) & mask))
 
     def writes(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
-        """Let C coalesce or ignore writes of a register; None: writes come to Python."""
+        """Let C coalesce or ignore writes of a register; None: writes go to Python."""
         self._took(lib.bus_writes(self._bus, self._register(region, offset, size), offset, size, WRITES[how]))
 
     def shadow_writes(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
-        """Let C take writes that set no bit outside ``mask``; None: writes come to Python."""
+        """Let C take writes that set no bit outside ``mask``; None: writes go to Python."""
         if mask is None:
             self.writes(region, offset, None, size)
         else:
@@ -57,7 +56,7 @@ class DeviceBus:
         self._buses.regions.map(self._region(region), start)
 
     def unmap(self, region: str) -> None:
-        """Take a region off the bus."""
+        """Unmap a region."""
         self._buses.regions.map(self._region(region), None)
 
     def flush_at_once(self, now: bool) -> None:
@@ -71,7 +70,7 @@ class DeviceBus:
         return self._regions[name]
 
     def _register(self, region: str, offset: int, size: int) -> int:
-        """The number of the region. Raises DeviceError where it has no such register."""
+        """The number of the region. Raises DeviceError if it has no such register."""
         here = self._region(region)
         if size not in (1, 2, 4, 8) or not 0 <= offset <= self._buses.places[here].region.size - size:
             raise DeviceError(f"region {region!r} has no register of {size} bytes at offset {offset:#x}")
@@ -90,7 +89,7 @@ class Guest:
         self._index = index
 
     def call(self, errand: Callable[[], None]) -> None:
-        """Have the device thread call ``errand``."""
+        """Make the device thread call ``errand``."""
         self._buses.call(errand)
 
     def room(self, later: Callable[[], None]) -> int:
@@ -103,8 +102,8 @@ class Guest:
 
 
 class Buses:
-    """The C bus of a plan and the devices on it; no region is mapped over what is ``taken``. Timers go by ``clock``;
-    they and the host's bytes come in through ``inputs``. ``failed`` is told of a device that raised."""
+    """The C bus of a plan and the devices on it; no region is mapped over ``taken``. ``clock`` drives the timers.
+    Timers and the host's bytes come in through ``inputs``. ``failed`` is called when a device raises."""
 
     def __init__(
         self,
@@ -118,7 +117,7 @@ class Buses:
         self._clock = clock
         self._inputs = inputs
         self.devices: list[Device] = []
-        self._closed = 0  # how many of them
+        self._closed = 0  # the number of bytes
         self._failed = failed
         self._locks = [threading.RLock() for _ in planned]
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -131,28 +130,28 @@ class Buses:
             to.device, to.number = place.device, planned[place.device].regions.index(place.region)
         self.regions = Regions(self.bus, planned, taken)
         self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the clock's monotonic time
-        # What was taken from the queue and its devices have yet to be given; whoever has the lock hands it over. It is
+        # Writes taken from the queue but not yet handed over. The holder of the lock hands them over. This lock is
         # taken before a device's own lock, never while one is held.
         self._handing = threading.RLock()
         self._pieces = ffi.new("struct bus_piece[]", lib.BUS_PIECES)
         self._bytes = ffi.new("uint8_t[]", lib.BUS_QUEUE)
         self._next, self._taken, self._at = 0, 0, 0  # pieces given, pieces taken, bytes given
-        self.giving: int | None = None  # the device that is being given what was queued for it
-        self._bulk = False  # what was handed over last was much
+        self.giving: int | None = None  # the device that is being given its queued writes
+        self._bulk = False  # the last flush was large
         self._errands: deque[Callable[[], None]] = deque()
         self._hungry: dict[int, Callable[[], None]] = {}  # by device without room for input
 
     def end_of(self, index: int) -> DeviceBus:
-        """The bus as the device of that index sees it."""
+        """The bus of the device with that index."""
         return DeviceBus(self, index)
 
     def guest(self, index: int) -> Guest:
-        """The device of that index as what gives it input sees it."""
+        """The device with that index, as the source of its input sees it."""
         return Guest(self, index)
 
     def answer(self, access: Any) -> None:
-        """Let a device answer an access; called by the vCPU's thread. What the guest has queued for whatever device
-        comes first: both may print to the same place."""
+        """Let a device answer an access; called by the vCPU's thread. Queued writes of any device are handed over
+        first: both devices may print to the same place."""
         self.flush()
         index, region = self.places[access.region]
         size, offset = access.size, access.offset
@@ -168,7 +167,7 @@ class Buses:
                         if not isinstance(value, int):
                             raise TypeError(f"read() returned {value!r}, not an int")
                         data[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-        except BaseException as error:  # of a device's own, whatever its author raised
+        except BaseException as error:  # a device of the user's own may raise anything
             if not access.write:
                 data[:] = b"\xff" * len(data)
             self._fail(index, error)
@@ -184,14 +183,14 @@ class Buses:
         try:
             with self._locks[index]:
                 self.devices[index].receive(data)
-        except BaseException as error:  # of a device's own, whatever its author raised
+        except BaseException as error:  # a device of the user's own may raise anything
             self._fail(index, error)
 
     def room(self, index: int, later: Callable[[], None]) -> int:
-        """Bytes of input that a device takes now; where it takes none, the device thread calls ``later`` once it does.
-        It is looked at again after whatever may have changed it: each access that Python answers, each handing over of
-        queued writes, each tick."""
-        self._hungry[index] = later  # before the look: what makes room from now on sees it
+        """Bytes of input that a device takes now. If it takes none, the device thread calls ``later`` once it does. It
+        checks after whatever may have made room: each access that Python answers, each flush of queued writes, each
+        tick."""
+        self._hungry[index] = later  # before the check: room made from now on counts
         try:
             with self._locks[index]:
                 room = self.devices[index].room()
@@ -205,7 +204,7 @@ class Buses:
         return room
 
     def _feed(self) -> None:
-        """Call for those who wait for room, where there is some now."""
+        """Call those that wait for room, if there is some now."""
         for index, later in tuple(self._hungry.items()):
             if self.room(index, later):
                 self.call(later)
@@ -216,13 +215,13 @@ class Buses:
         self._hasten()
 
     def call(self, errand: Callable[[], None]) -> None:
-        """Have the device thread call something."""
+        """Make the device thread call something."""
         self._errands.append(errand)
         self._hasten()
 
     def deliver(self) -> None:
-        """Wait until something is queued, a timer is due or there is something to call, then see to all of it; the body
-        of the device thread."""
+        """Wait until something is queued, a timer is due or there is something to call, then do it all; the body of the
+        device thread."""
         due = min((timer for timer in self._timers if timer is not None), default=None)
         linger = BULK_LINGER if self._bulk else LINGER
         lib.bus_wait(self.bus, linger, -1 if due is None else max(0, due - self._clock.monotonic()))
@@ -240,10 +239,10 @@ class Buses:
                 continue
             try:
                 with self._locks[index]:
-                    if self._due(index, now):  # still: the device may have asked for another time since
+                    if self._due(index, now):  # unless the device has requested another time since
                         self._timers[index] = None
                         self._inputs.admit("timer", device.tick, index)
-            except BaseException as error:  # of a device's own, whatever its author raised
+            except BaseException as error:  # a device of the user's own may raise anything
                 self._fail(index, error)
 
     def _due(self, index: int, now: int) -> bool:
@@ -251,21 +250,21 @@ class Buses:
         return timer is not None and timer <= now
 
     def flush(self) -> int:
-        """Hand over everything that is queued, in the order of the writes; returns the number of bytes."""
+        """Hand over everything that is queued, in the order of the writes; return the number of bytes."""
         with self._handing:
             begin = self._at
-            self._hand_over()  # what an interrupted call left
+            self._hand_over()  # the rest of an interrupted call
             total = self._at - begin
             self._next, self._taken, self._at = 0, lib.bus_take(self.bus, self._pieces, self._bytes), 0
             self._hand_over()
             return total + self._at
 
     def wake(self) -> None:
-        """Let :meth:`deliver` return."""
+        """Make :meth:`deliver` return."""
         os.eventfd_write(self._event, 1)
 
     def _hasten(self) -> None:
-        self.bus.hurry = 1  # or the wake would be taken for queued writes, and lingered over
+        self.bus.hurry = 1  # otherwise the wake-up counts as queued writes, which wait for more
         self.wake()
 
     def _hand_over(self) -> None:
@@ -279,7 +278,7 @@ class Buses:
             try:
                 with self._locks[index]:
                     self.devices[index].written(region.name, piece.offset, piece.size, data)
-            except BaseException as error:  # of a device's own, whatever its author raised
+            except BaseException as error:  # a device of the user's own may raise anything
                 self._fail(index, error)
             self.giving = None
             self.bus.flushed = piece.number
@@ -289,17 +288,17 @@ class Buses:
         failure.__cause__ = error
         self._failed(failure)
 
-    # The devices' life. No vCPU may run, and nothing of it comes back from a device that raises.
+    # The devices' life. No vCPU may run. A device that raises does not end the run here.
 
     def reset(self) -> None:
-        """Let every device be as new."""
+        """Reset every device."""
         self.flush()
         for lock, device in zip(self._locks, self.devices, strict=True):
             with lock:
                 device.reset()
 
     def save(self) -> dict[str, State]:
-        """The state of each device, by its name. Raises StateError where one cannot be saved."""
+        """The state of each device, by its name. Raises StateError if one cannot be saved."""
         self.flush()
         states = {}
         for lock, planned, device in zip(self._locks, self.planned, self.devices, strict=True):
@@ -308,7 +307,8 @@ class Buses:
         return states
 
     def load(self, states: Mapping[str, State]) -> None:
-        """Let every device go on from what :meth:`save` gave. Raises StateError, which says whose state it is about."""
+        """Let every device continue from what :meth:`save` returned. Raises StateError, which says whose state it is
+        about."""
         self.flush()
         names = [planned.name for planned in self.planned]
         if names != list(states):
@@ -321,12 +321,12 @@ class Buses:
                     raise StateError(f"device {name}: {error}") from error
 
     def close_devices(self) -> None:
-        """Close the devices, each once; no vCPU may run any more. What they raise is told as at any other time."""
+        """Close each device once; no vCPU may run any more. Errors of devices are reported as at any other time."""
         while self._closed < len(self.devices):
             index, self._closed = self._closed, self._closed + 1
             try:
                 self.devices[index].close()
-            except BaseException as error:  # of a device's own, whatever its author raised
+            except BaseException as error:  # a device of the user's own may raise anything
                 self._fail(index, error)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a machine's time comes from."""
+"""The source of a machine's time."""
 
 import time
 

@@ -1,5 +1,5 @@
-"""The files of a run's devices, opened once and compared as they are open: links may have changed since the spec was
-checked, and what was no file then is one now."""
+"""The files of a run's devices, opened once and compared while open. Links may have changed since the spec was checked,
+and a path that led to no file then may lead to one now."""
 
 import errno
 import os
@@ -14,8 +14,8 @@ from vmspec.spec.fileuse import Named, Use
 
 
 class Files:
-    """What devices read and write. A file with another use in the run, whose files ``names`` has, is refused before it
-    is written to."""
+    """Files that devices read and write. A file that ``names`` has with another use is rejected before it is
+    written."""
 
     def __init__(self, names: Iterable[Named]) -> None:
         self._names = names
@@ -23,11 +23,11 @@ class Files:
         self._open: list[int] = []
 
     def open(self, where: str, path: Path, writes: bool) -> int:
-        """A descriptor of the file at a path, for the key ``where``; :meth:`close` closes it. A file that is written
-        begins anew. Raises DeviceError where it cannot be opened, SpecError where it has another use."""
+        """Open the file at a path, for the key ``where``; :meth:`close` closes it. A file that is written is truncated.
+        Raises DeviceError if it cannot be opened, SpecError if it has another use."""
         flags = os.O_WRONLY | os.O_CREAT if writes else os.O_RDONLY
         try:
-            # Neither waiting for a pipe's other end, nor taking a terminal for our own.
+            # Do not wait for a pipe's other end. Do not make a terminal this session's controlling one.
             fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
             self._open.append(fd)
             mode = os.fstat(fd).st_mode
@@ -42,11 +42,11 @@ class Files:
         return fd
 
     def standard(self, name: str, fd: int, writes: bool) -> None:
-        """The use of a descriptor that vmrun was started with. Raises SpecError where it is a file with another use."""
+        """The use of a descriptor that vmrun was started with. Raises SpecError if it is a file with another use."""
         self._claim(Use(name, Path(name), fileuse.opened(fd), writes))
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the descriptors opened here."""
         while self._open:
             os.close(self._open.pop())
 
@@ -55,8 +55,8 @@ class Files:
             return
         if self._uses is None:
             self._uses = list(fileuse.uses(self._names))
-        # What its path led to when the spec was read does not count any more.
+        # The target of its path when the spec was read no longer counts.
         self._uses = [*(other for other in self._uses if other.where != use.where), use]
         for where, message in fileuse.conflicts(self._uses):
-            # What vmrun was started with has no key of the spec, and the message begins with its name.
+            # The spec has no key for a descriptor that vmrun was started with, so the message begins with its name.
             raise SpecError((Problem("" if message.startswith(where) else where, message),))

@@ -1,7 +1,7 @@
-"""What comes into a machine from outside, through one door: all else that a guest sees follows from the guest itself.
+"""All inputs of a machine pass here. Everything else that a guest sees follows from the guest itself.
 
-Outside are the host's bytes, timers, and whatever a thread does that runs no vCPU. Each input is stamped with the place
-in the guest's run at which it came, and its effect happens there.
+Inputs are the host's bytes, timers, and what a thread does that runs no vCPU. Each is stamped with its place in the
+guest's run. Its effect happens there.
 """
 
 import threading
@@ -13,10 +13,10 @@ from vmspec.trace.inputs import LOWERED, NOBODY, PULSED, RAISED, Input, Kind
 
 
 class Inputs:
-    """The door. ``keep``, where it is set, is called with each input.
+    """Admits inputs. ``keep``, if set, is called with each.
 
-    The place is the time, and the exits that the first vCPU has completed: devices interrupt that one, unless the guest
-    routes them to others.
+    The place is the time, and the number of exits that the first vCPU has completed: devices interrupt that vCPU,
+    unless the guest routes their interrupts to others.
     """
 
     def __init__(self) -> None:
@@ -26,16 +26,16 @@ class Inputs:
         self._lock = threading.Lock()  # inputs are kept in the order of their stamps
 
     def begin(self, rings: Rings, threads: Sequence[threading.Thread]) -> None:
-        """The exits are counted by ``rings``, and ``threads`` run the vCPUs."""
+        """Count exits by ``rings`` from now on; ``threads`` run the vCPUs."""
         self._rings = rings
         self._vcpus = {thread.ident: vcpu for vcpu, thread in enumerate(threads)}
 
     def admit(
         self, kind: Kind, effect: Callable[[], None], device: int = NOBODY, value: int = 0, data: bytes = b""
     ) -> None:
-        """Let something come in: stamp it, then let it have its effect.
+        """Stamp an input, then let it have its effect.
 
-        An interrupt, or an end, that a vCPU's own thread brings about follows from what the guest did: it is none.
+        An interrupt or an end that comes from a vCPU's own thread follows from what the guest did, so it is no input.
         """
         if self.keep is not None and threading.get_ident() not in self._vcpus:
             with self._lock:
@@ -43,15 +43,15 @@ class Inputs:
         effect()
 
     def _place(self) -> tuple[int, int, int]:
-        """Time, vCPU and exits now; before time 0 nothing has happened."""
+        """Time, vCPU and exits now; before time 0 all are 0."""
         if self._rings is None:
             return 0, 0, 0
-        seq = self._rings.counters("head")[0]  # before the time: the guest goes on meanwhile
+        seq = self._rings.counters("head")[0]  # before the time, because the guest continues meanwhile
         return self._rings.elapsed(), 0, seq
 
 
 class AdmittedInterrupt:
-    """A device's interrupt, through the door. What is written to its eventfd goes past it."""
+    """A device's interrupt, admitted as an input. Writes to its eventfd are not seen here."""
 
     def __init__(self, interrupt: Interrupt, inputs: Inputs, device: int) -> None:
         self._interrupt = interrupt
@@ -73,12 +73,12 @@ class AdmittedInterrupt:
 
 
 class AdmittedMessage(AdmittedInterrupt):
-    """The same of a message-signalled interrupt."""
+    """The same for a message-signalled interrupt."""
 
     def __init__(self, interrupt: MessageInterrupt, inputs: Inputs, device: int) -> None:
         super().__init__(interrupt, inputs, device)
         self._message = interrupt
 
     def route(self, address: int, data: int) -> None:
-        """Choose the message, which interrupts nobody yet."""
+        """Choose the message; that interrupts nobody yet."""
         self._message.route(address, data)

@@ -10,8 +10,8 @@ from runner.kvm.system import System
 from runner.kvm.vm import IOAPIC, VM, IrqchipRoute, MsiRoute
 from vmspec import layout
 
-# What KVM has after KVM_CREATE_IRQCHIP: a GSI is the IOAPIC's input of that number and, the first 16, the PICs' too
-# (arch/x86/kvm/irq_comm.c, default_routing).
+# KVM's routes after KVM_CREATE_IRQCHIP: a GSI is the IOAPIC's input of that number and, for the first 16, the PICs'
+# input too (arch/x86/kvm/irq_comm.c, default_routing).
 PINS = tuple(IrqchipRoute(gsi, IOAPIC, gsi) for gsi in range(layout.IOAPIC_PINS)) + tuple(
     IrqchipRoute(gsi, gsi // 8, gsi % 8) for gsi in range(16)
 )
@@ -21,17 +21,17 @@ class Unconnected:
     """The interrupt of a device that has none, or of a machine without interrupt controllers."""
 
     def set(self, level: bool) -> None:
-        """Goes nowhere."""
+        """Do nothing."""
 
     def pulse(self) -> None:
-        """Goes nowhere."""
+        """Do nothing."""
 
     def eventfd(self) -> int | None:
-        """There is none."""
+        """None."""
         return None
 
     def route(self, address: int, data: int) -> None:
-        """Messages go nowhere either."""
+        """Do nothing."""
 
 
 class Line:
@@ -44,19 +44,19 @@ class Line:
         self._eventfd: int | None = None
 
     def set(self, level: bool) -> None:
-        """Drive the line; only a change costs a call."""
+        """Drive the line; only a change makes a call."""
         if level != self._level:
             self._level = level
             self._interrupts.vm.irq_line(self._gsi, level)
 
     def pulse(self) -> None:
-        """An edge."""
+        """Pulse the line."""
         self.set(False)
         self.set(True)
         self.set(False)
 
     def eventfd(self) -> int | None:
-        """Pulses the line, by KVM_IRQFD."""
+        """An eventfd that pulses the line by KVM_IRQFD."""
         if self._eventfd is None:
             self._eventfd = self._interrupts.irqfd(self._gsi)
         return self._eventfd
@@ -72,25 +72,25 @@ class Message:
         self._eventfd: int | None = None
 
     def route(self, address: int, data: int) -> None:
-        """Send this message from now on. Raises ValueError where the numbers are none that a message can have, KvmError
-        where KVM takes no more routes."""
+        """Send this message from now on. Raises ValueError if no message can have these values, KvmError if KVM takes
+        no more routes."""
         if not (0 <= address < 1 << 64 and 0 <= data < 1 << 32):
             raise ValueError(f"{address:#x}, {data:#x} are no 64-bit address and 32-bit data")
         self._gsi = self._interrupts.route(self._gsi, address, data)
 
     def set(self, level: bool) -> None:
-        """Rising sends the message (PCI Local Bus 3.0, 6.8.3.3)."""
+        """Send the message when the line rises (PCI Local Bus 3.0, 6.8.3.3)."""
         if level and not self._level:
             self.pulse()
         self._level = level
 
     def pulse(self) -> None:
-        """Send the message, where there is one."""
+        """Send the message, if there is one."""
         if self._gsi is not None and (fd := self.eventfd()) is not None:
             os.eventfd_write(fd, 1)
 
     def eventfd(self) -> int | None:
-        """Sends the message, by KVM_IRQFD; None before there is one."""
+        """An eventfd that sends the message by KVM_IRQFD; None before there is a message."""
         if self._eventfd is None and self._gsi is not None:
             self._eventfd = self._interrupts.irqfd(self._gsi)
         return self._eventfd
@@ -99,19 +99,19 @@ class Message:
 class Interrupts:
     """The interrupt controllers of a VM, as its devices reach them; ``irqchip`` says whether KVM has them.
 
-    HostError where the host's KVM lacks what an interrupt needs.
+    Raises HostError if the host's KVM lacks what an interrupt needs.
     """
 
     def __init__(self, system: System, vm: VM, irqchip: bool) -> None:
         self.vm = vm
         self._system = system
         self._irqchip = irqchip
-        self._messages: dict[int, MsiRoute] = {}  # by GSI, which begin above the IOAPIC's
+        self._messages: dict[int, MsiRoute] = {}  # by GSI, above the IOAPIC's
         self._lock = threading.Lock()
         self._resources = ExitStack()
 
     def line(self, gsi: int | None) -> Line | Unconnected:
-        """The line of a device; None: it has none."""
+        """The interrupt of a device's line; None: the device has no line."""
         return Line(self, gsi) if gsi is not None and self._irqchip else Unconnected()
 
     def message(self) -> Message | Unconnected:
@@ -127,7 +127,7 @@ class Interrupts:
         return fd
 
     def route(self, gsi: int | None, address: int, data: int) -> int:
-        """Turn a GSI, None for the next free one, into a message; returns the GSI."""
+        """Route a GSI, None for the next free one, to a message; return the GSI."""
         self._need("KVM_CAP_IRQ_ROUTING")
         with self._lock:
             taken = layout.IOAPIC_PINS + len(self._messages) if gsi is None else gsi
@@ -137,7 +137,7 @@ class Interrupts:
         return taken
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the descriptors opened here."""
         self._resources.close()
 
     def _need(self, capability: str) -> None:

@@ -1,4 +1,5 @@
-"""Loading the guest's memory in a thread of its own: reading images takes no Python, so the rest goes on meanwhile."""
+"""Loads the guest's memory in a thread of its own. Reading images needs no Python, so the rest of the start
+continues."""
 
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ from vmspec.plan.plan import Plan
 
 
 class Loader(Worker):
-    """Loads what the plan places into ``memory``; :meth:`state` waits for it."""
+    """Loads the plan's placements into ``memory``; :meth:`state` waits for it."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__("loader")
@@ -34,7 +35,7 @@ class Loader(Worker):
             raise
 
     def work(self) -> None:
-        """Load; an error is kept for whoever waits."""
+        """Load; :meth:`state` raises an error that happened here."""
         try:
             self._state = boot.load(self._plan, self.memory, self.images)
             self.memory.ready()
@@ -46,7 +47,7 @@ class Loader(Worker):
             self._loaded.set()
 
     def state(self) -> State:
-        """The first vCPU's register state, once all is loaded. Raises what :func:`runner.boot.load` raises."""
+        """The first vCPU's register state, once everything is loaded. Raises what :func:`runner.boot.load` raises."""
         self._loaded.wait()
         if self._error is not None:
             raise self._error
@@ -54,7 +55,7 @@ class Loader(Worker):
         return self._state
 
     def symbols(self) -> list[Path]:
-        """The files that have the guest's symbols, as they were opened, the better one first."""
+        """The open files with the guest's symbols, the better one first."""
         return [path for name in ("symbols", "kernel") if (path := self.images.reopened(name)) is not None]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The machine: a plan realised by KVM calls, run until something ends it, and taken down again."""
+"""The machine: KVM made to match a plan, run until something ends it, then closed."""
 
 import threading
 import time
@@ -32,18 +32,18 @@ from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.trace.ends import DEVICE_ENDS, KINDS, DeviceEnd
 from vmspec.trace.record import REASONS
 
-# The system events that no guest of vmrun's asks for (linux/kvm.h, KVM_SYSTEM_EVENT_*).
+# The system events that vmrun's guests never cause (linux/kvm.h, KVM_SYSTEM_EVENT_*).
 SYSTEM_EVENTS = {4: "WAKEUP", 5: "SUSPEND", 6: "SEV_TERM", 7: "TDX_FATAL"}
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
-PATIENCE = 10.0  # seconds that a device model may take to come back once the run has ended
+PATIENCE = 10.0  # seconds that a device model may take to return once the run has ended
 
 
 class Machine:
     """A plan on KVM. Build it, :meth:`attach` the devices, :meth:`run` it, :meth:`close` it."""
 
     def __init__(self, plan: Plan, loader: Loader) -> None:
-        """Raises HostError or KvmError, and what loading the memory raises; nothing of KVM's is left open then. The
-        loader stays its maker's to close, after the machine."""
+        """Raises HostError or KvmError, and any error of loading the memory. Nothing of KVM stays open then. The caller
+        closes the loader, after the machine."""
         self.plan = plan
         self.memory = loader.memory
         self.loader = loader
@@ -56,8 +56,8 @@ class Machine:
         self.buses: Buses
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU that ended the run
-        self.failures: list[str] = []  # what devices raised once something else had ended the run
-        self.stopping: Latch  # set once the run is to end
+        self.failures: list[str] = []  # errors of devices after something else had ended the run
+        self.stopping: Latch  # set to end the run
         self.loop: Loop  # of the thread that calls run()
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
         self._mmap_size = 0
@@ -86,7 +86,7 @@ class Machine:
                 error.step = step
                 error.capability = call.requires
                 raise
-        self.loader.state()  # vCPUs may run once all is in memory
+        self.loader.state()  # vCPUs may run once everything is in memory
 
     def _execute(self, call: Call) -> None:
         if call.requires is not None and not self.system.check_extension(call.requires):
@@ -137,7 +137,7 @@ class Machine:
         return for_vcpu(self.cpuid, index, self.plan.vm.vcpus, self.plan.cpu, tsc_deadline=deadline)
 
     def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[int], Any]) -> None:
-        """Make the plan's devices and connect them; ``output`` gives what each, by its index, prints to."""
+        """Make the plan's devices and connect them; ``output`` returns what each, by its index, prints to."""
         self.buses = Buses(self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken)
         self._resources.callback(self.buses.close)
         interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
@@ -166,13 +166,13 @@ class Machine:
         return AdmittedMessage(interrupts.message(), self.inputs, device)
 
     def tsc_khz(self) -> int:
-        """The host's TSC rate, from KVM. Raises HostError where that does not tell."""
+        """The host's TSC rate, from KVM. Raises HostError if KVM does not report it."""
         if self.system.check_extension("KVM_CAP_GET_TSC_KHZ"):
             return self.vcpus[0].tsc_khz()
         raise HostError("this host's KVM lacks KVM_CAP_GET_TSC_KHZ, which the trace's clock needs")
 
     def stats(self) -> list[dict[str, int]]:
-        """KVM's own counters of each vCPU; empty where the host has no KVM_CAP_BINARY_STATS_FD."""
+        """KVM's own counters of each vCPU; empty if the host has no KVM_CAP_BINARY_STATS_FD."""
         if not self._stats and self.system.check_extension("KVM_CAP_BINARY_STATS_FD"):
             for vcpu in self.vcpus:
                 self._stats.append(vcpu.stats())
@@ -187,10 +187,10 @@ class Machine:
         watch: Callable[[list[int]], None],
         asked: Callable[[], bool],
     ) -> Ending:
-        """Run the guest to its end and return it. ``started`` is called once every vCPU is in its loop; ``watch`` with
-        the vCPUs' kernel thread ids while none of them has entered the guest, and before time 0. ``asked`` says whether
-        the run is to be interrupted; it is looked at whenever the loop is woken. Until the end the calling thread is
-        that of :attr:`loop`."""
+        """Run the guest to its end and return how it ended. ``started`` is called once every vCPU is in its loop.
+        ``watch`` is called with the vCPUs' kernel thread ids before time 0, while none of them has entered the guest.
+        ``asked`` returns whether the end was requested; it is called whenever the loop wakes. The calling
+        thread runs :attr:`loop` until the end."""
         self._rings = rings
         handle_kicks()
         rip = self.plan.trace.rip and self.system.check_extension("KVM_CAP_SYNC_REGS") & lib.KVM_SYNC_X86_REGS
@@ -211,11 +211,11 @@ class Machine:
             self.inputs.begin(rings, self._threads)
             watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
-            if not self.stopping.is_set():  # a device may have ended the run as it started
+            if not self.stopping.is_set():  # a device may have ended the run at its start
                 self._gate.open(len(self._threads))
             started()
             self._wait(timeout, asked)
-        except KeyboardInterrupt:  # of a program of the user's own, which takes its signals itself
+        except KeyboardInterrupt:  # a user's own program handles its signals itself
             self.end(Ending("interrupted"))
         finally:
             self.stopping.set()
@@ -224,13 +224,13 @@ class Machine:
                     self._stop(deliverer)
                     break
                 except KeyboardInterrupt:
-                    continue  # impatience does not make a thread end
+                    continue  # a second signal does not make a thread end
             self.duration = rings.length()
         assert self.ending is not None
         return self.ending
 
     def _wait(self, timeout: float, asked: Callable[[], bool]) -> None:
-        """Turn the loop until something has ended the run, whoever it is."""
+        """Turn the loop until the run has an end."""
         self.loop.after(
             timeout, lambda: self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
         )
@@ -247,7 +247,7 @@ class Machine:
         self.buses.wake()
         now = time.monotonic()
         full, latest = now + FULL, now + PATIENCE
-        # A vCPU that waits for room in its ring, where nothing is recorded yet or any more, must not keep the rest.
+        # A vCPU that waits for room in its ring must not keep the others waiting when nothing records yet or any more.
         if any(not thread.wait(max(0.0, full - time.monotonic())) and not thread.answering for thread in self._threads):
             self._rings.abandon()
         for waited in (*self._threads, deliverer):
@@ -259,7 +259,7 @@ class Machine:
         self.buses.close_devices()
 
     def _stuck(self, thread: Worker) -> str:
-        if (giving := self.buses.giving) is not None:  # all that Python answers waits for it
+        if (giving := self.buses.giving) is not None:  # all answers of Python wait for it
             return f"device {self.plan.devices[giving].name} does not come back from writes that were queued for it"
         if not isinstance(thread, VcpuThread) or not thread.answering:
             return f"a device does not come back to its thread, {thread.name}"
@@ -271,11 +271,11 @@ class Machine:
         try:
             while not self.stopping.is_set():
                 self.buses.deliver()
-        except BaseException as error:  # or vCPUs would wait for ever for room in the queue
+        except BaseException as error:  # otherwise vCPUs would wait forever for room in the queue
             self.end(Ending("device-error", detail=f"the device thread failed: {error!r}"))
 
     def end(self, ending: Ending) -> None:
-        """Ask for the end of the run; the first to ask says why it ended."""
+        """Request the end of the run; the first request decides how it ended."""
         if self.ending is None:
             self.inputs.admit("end", partial(self._end, ending), data=ending.kind.encode())
 
@@ -285,7 +285,7 @@ class Machine:
                 self._ends_with(ending)
 
     def _ends_with(self, ending: Ending) -> None:
-        """The lock is held. vCPUs leave the guest at once: what it does after its end would be a matter of luck."""
+        """The lock is held. vCPUs leave the guest at once, so the same guest always ends at the same exit."""
         self.ending = ending
         self.stopping.set()
         self.loop.wake()
@@ -305,7 +305,7 @@ class Machine:
             detail = f"{vcpu}the guest reported a crash of its own to {device}" + (f"; {detail}" if detail else "")
         with self._lock:
             if self.ending is None:
-                # Which vCPU asked is not known of a write that was queued: then it is any of them.
+                # A queued write does not say which vCPU made it: take any of them.
                 self.last = thread or next(iter(self._threads), None)
                 self._ends_with(Ending(kind, status, detail))
 
@@ -317,7 +317,7 @@ class Machine:
                 self.failures.append(str(error))
 
     def _vcpu_ended(self, thread: VcpuThread) -> None:
-        """Called by a vCPU's thread as its last act."""
+        """The last call of a vCPU's thread."""
         with self._lock:
             self._running -= 1
             ending = self._ending(thread)
@@ -335,7 +335,8 @@ class Machine:
             return Ending("kvm-error", detail=f"KVM_RUN of vCPU {thread.index} failed: {thread.error}")
         match thread.exit_reason:
             case lib.KVM_EXIT_HLT:
-                # Without an interrupt controller nothing wakes a halted vCPU; the machine ends with its last one.
+                # Without an interrupt controller nothing wakes a halted vCPU. The machine ends when its last vCPU
+                # halts.
                 return Ending("halt") if self._running == 0 else None
             case lib.KVM_EXIT_SHUTDOWN:
                 return Ending("triple-fault", detail=f"vCPU {thread.index} triple-faulted")
@@ -369,7 +370,7 @@ class Machine:
         return [thread.counts for thread in self._threads]
 
     def alive(self) -> bool:
-        """Whether a thread still uses the machine, which must not be closed then."""
+        """Whether a thread still uses the machine, which then must not be closed."""
         return any(thread is not None and thread.running for thread in (*self._threads, self._deliverer))
 
     def close(self) -> None:
@@ -378,7 +379,7 @@ class Machine:
 
 
 def internal_error(index: int, suberror: int) -> str:
-    """A KVM_EXIT_INTERNAL_ERROR in words (linux/kvm.h, KVM_INTERNAL_ERROR_*)."""
+    """Describe a KVM_EXIT_INTERNAL_ERROR (linux/kvm.h, KVM_INTERNAL_ERROR_*)."""
     match suberror:
         case 1:
             what = "this host's KVM cannot execute an instruction of the guest"

@@ -1,4 +1,4 @@
-"""Where the devices' regions lie on the buses, while vCPUs run."""
+"""Where the devices' regions lie on the buses while vCPUs run."""
 
 import threading
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from vmspec.plan.plan import PlannedDevice
 
 
 class Place(NamedTuple):
-    """A region of the machine and whose it is: the device's index. A place's own index is its number on the C bus."""
+    """A region of the machine, and the index of its device. The place's own index is its number on the C bus."""
 
     device: int
     region: Region
@@ -23,10 +23,10 @@ def places(planned: Sequence[PlannedDevice]) -> list[Place]:
 
 
 class Regions:
-    """The map of the C bus: which region lies where. What is ``taken`` belongs to the machine itself.
+    """The map of the C bus: which region lies where. ``taken`` belongs to the machine itself.
 
-    Every change makes a new map, which vCPUs find whole: an access sees all regions as they were before a change or as
-    they are after it.
+    Each change makes a new map, which replaces the old one in one step: an access sees all regions as before a change,
+    or all as after it.
     """
 
     def __init__(self, bus: Any, planned: Sequence[PlannedDevice], taken: Sequence[Region]) -> None:
@@ -35,15 +35,15 @@ class Regions:
         self._places = places(planned)
         self._taken = taken
         self._starts = [place.region.start for place in self._places]  # None: not mapped
-        self._lock = threading.Lock()  # guards that; no other lock is taken under it
+        self._lock = threading.Lock()  # guards the above; no other lock is taken under it
         self._put(self._starts)
 
     def start(self, number: int) -> int | None:
-        """Where a region begins, None: it is on no bus."""
+        """Where a region begins, None: it is not mapped."""
         return self._starts[number]
 
     def map(self, number: int, start: int | None) -> None:
-        """Let a region begin at ``start``, None: be on no bus. Raises MapError, and changes nothing then."""
+        """Map a region at ``start``, None: unmap it. Raises MapError, and then changes nothing."""
         region = self._places[number].region
         if region.start is not None:
             raise MapError(f"{self._named(number)} has a fixed place, {_span(region, region.start)}")
@@ -70,7 +70,7 @@ class Regions:
                 raise MapError(f"{where}: {self._named(other)} is there ({_span(place.region, at)})")
 
     def _put(self, starts: Sequence[int | None]) -> None:
-        """Have vCPUs find the regions there from now on."""
+        """Publish the map to the vCPUs."""
         spaces: dict[str, list[tuple[int, int, int]]] = {space: [] for space in SPACES}
         for number, (place, start) in enumerate(zip(self._places, starts, strict=True)):
             if start is not None:

@@ -1,4 +1,4 @@
-"""How a run ended, and what that means for the exit status."""
+"""How a run ended, and the exit status that follows."""
 
 from pathlib import Path
 from typing import NamedTuple, assert_never
@@ -11,7 +11,7 @@ OK, UNMET, WRONG, HOST, CRASHED, TIMED_OUT, UNRECORDED, INTERRUPTED = 0, 1, 2, 3
 
 
 class Ending(NamedTuple):
-    """What ended the guest: ``kind`` is one word, ``status`` a debug-exit's own, ``detail`` a sentence or more."""
+    """What ended the guest: ``kind`` is one word, ``status`` that of a debug-exit, ``detail`` a sentence or more."""
 
     kind: EndKind
     status: int | None = None
@@ -54,7 +54,7 @@ def unmet(expect: PlannedExpect, ending: Ending, missing: list[str], unwanted: l
 
 
 def status(expect: PlannedExpect, ending: Ending, failures: tuple[str, ...]) -> int:
-    """The exit status of a run that ended this way. What went wrong comes before what was expected."""
+    """The exit status of a run that ended this way. Errors take precedence over expectations."""
     expected = ending.kind in expect.exit
     met = UNMET if failures else OK
     match ending.kind:

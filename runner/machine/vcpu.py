@@ -21,7 +21,8 @@ REASON_COUNTS = 64
 
 
 class Kept(NamedTuple):
-    """Registers of an exit: the general ones are of the TSC ``general``, the system's of ``system``, some ms before."""
+    """Registers at an exit. The general ones were read at the TSC ``general``, the system's at ``system``, some ms
+    before."""
 
     registers: Registers
     general: int
@@ -29,18 +30,18 @@ class Kept(NamedTuple):
 
 
 class Gate:
-    """Where the threads of a machine's vCPUs wait, in C and without the interpreter, before they enter the guest."""
+    """Where a machine's vCPU threads wait, in C and without the interpreter, before they enter the guest."""
 
     def __init__(self) -> None:
         self.words = ffi.new("struct vcpu_gate *")
 
     def open(self, threads: int = 0) -> None:
-        """Let them go, once so many have come."""
+        """Let the threads go, once that many have arrived."""
         lib.vcpu_open_gate(self.words, threads)
 
 
 class VcpuThread(Worker):
-    """Runs one vCPU until it is stopped or exits for good; then ``ended(self)`` is called, in this thread."""
+    """Runs one vCPU until it is stopped or has its last exit, then calls ``ended(self)`` in this thread."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class VcpuThread(Worker):
         self.vcpu = vcpu
         self.outcome: int | None = None
         self.failure: BaseException | None = None
-        self.answering = False  # a device in Python has the access
+        self.answering = False  # Python is answering an access for a device
         self._buses = buses
         self._ended = ended
         self._loop = ffi.new("struct vcpu *")
@@ -65,7 +66,7 @@ class VcpuThread(Worker):
         self._loop.run = vcpu.run
         self._loop.bus = buses.bus
         self._loop.reader = index
-        self._loop.gate = gate.words  # to be open before the guest is entered
+        self._loop.gate = gate.words  # opened before the guest is entered
         self._loop.ring = ring
         self._loop.sync_regs = sync_regs
         self._keep = ring, gate
@@ -87,38 +88,38 @@ class VcpuThread(Worker):
         self._ended(self)
 
     def was_reset(self) -> bool:
-        """Whether the vCPU is in the state after INIT. Into that kvm_amd brings a vCPU whose guest shuts down, before
-        user space sees the exit (svm.c, shutdown_interception)."""
+        """Whether the vCPU is in the state after INIT. kvm_amd resets a vCPU whose guest shuts down, before user space
+        sees the exit (svm.c, shutdown_interception)."""
         try:
             return is_reset(self.vcpu.registers().state)
-        except KvmError:  # a vCPU of which KVM tells nothing is none of which it tells something wrong
+        except KvmError:  # without registers from KVM, nothing shows a reset
             return False
 
     def _forget_rip(self) -> None:
-        """The record of the exit at hand has no RIP of the guest's."""
+        """Clear the RIP flag of the current exit's record: the RIP is not the guest's."""
         if self._loop.record:
             self._loop.record.rip = 0
             self._loop.record.flags &= ~FLAGS["RIP"]
 
     def kept(self) -> Kept | None:
-        """The registers at the last exit that was no shutdown; None where there was none, or KVM does not sync them."""
+        """The registers at the last exit that was no shutdown; None if there was none, or KVM does not sync them."""
         kept = self._loop.kept
         if not (kept.tsc_regs and kept.tsc_sregs):
             return None
         return Kept(as_registers(kept.regs, kept.sregs), int(kept.tsc_regs), int(kept.tsc_sregs))
 
     def stop(self) -> None:
-        """Make the thread leave KVM_RUN, or not enter it; it ends once its last access is complete."""
-        lib.vcpu_stop(self._loop, self.native_id or 0, KICK)  # 0 is no thread, which is no error
+        """Make the thread leave KVM_RUN, or not enter it. The thread ends once its last access is complete."""
+        lib.vcpu_stop(self._loop, self.native_id or 0, KICK)  # 0 stands for no thread, which is no error
 
     def asked(self) -> tuple[int, int, bool]:
-        """What Python was asked to answer last: the device's index, the offset, whether it is a write."""
+        """The access that Python answered last: the device's index, the offset, whether it is a write."""
         access = self._loop.access
         return self._buses.places[access.region].device, int(access.offset), bool(access.write)
 
     @property
     def error(self) -> str:
-        """What KVM_RUN failed with."""
+        """The errno with which KVM_RUN failed."""
         return os.strerror(self._loop.error)
 
     @property
@@ -132,21 +133,21 @@ class VcpuThread(Worker):
         return list(self._loop.counts[0:REASON_COUNTS])
 
     def suberror(self) -> tuple[int, list[int]]:
-        """Of KVM_EXIT_INTERNAL_ERROR: the suberror and the data words."""
+        """KVM_EXIT_INTERNAL_ERROR: the suberror and the data words."""
         data = ffi.new("uint64_t[16]")
         count = lib.run_internal_data(self._loop.run, data)
         return int(lib.run_suberror(self._loop.run)), [int(word) for word in data[0:count]]
 
     def hardware_reason(self) -> int:
-        """Of KVM_EXIT_FAIL_ENTRY: the processor's reason."""
+        """KVM_EXIT_FAIL_ENTRY: the processor's reason."""
         return int(lib.run_hardware_reason(self._loop.run))
 
     def system_event(self) -> int:
-        """Of KVM_EXIT_SYSTEM_EVENT: its type."""
+        """KVM_EXIT_SYSTEM_EVENT: its type."""
         return int(lib.run_system_event(self._loop.run))
 
 
 def handle_kicks() -> None:
-    """Install the empty handler that lets :data:`KICK` interrupt KVM_RUN."""
+    """Install the empty handler that makes :data:`KICK` interrupt KVM_RUN."""
     if not lib.vcpu_handle_signal(int(KICK)):
         raise OSError(ffi.errno, os.strerror(ffi.errno))

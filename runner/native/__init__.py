@@ -1,10 +1,10 @@
-"""The C extension. Where it is missing, the ImportError says why and what to do; its name is the extension's."""
+"""The C extension. If it is missing, the ImportError says why and what to do; its name is the extension's."""
 
 from importlib import import_module
 from pathlib import Path
 
 NAME = "runner.native._native"
-UNBUILT = Path(__file__).with_name("unbuilt.txt")  # setup.py leaves the reason there
+UNBUILT = Path(__file__).with_name("unbuilt.txt")  # setup.py writes the reason here
 
 try:
     import_module(NAME)

@@ -1,6 +1,6 @@
 """Builds ``runner.native._native``: all C of the project, through cffi's API mode.
 
-``setup.py`` points cffi here. What C has of a trace's tables is written from ``vmspec/trace`` by ``generated.py``.
+``setup.py`` names this file to cffi. ``generated.py`` writes the C of a trace's tables from ``vmspec/trace``.
 """
 
 import os
@@ -12,11 +12,11 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))  # a build environment has not installed the project
-# By its path: the package that it is in needs the extension.
+# Imported by its path: its package needs the extension.
 GENERATED = runpy.run_path(str(HERE / "generated.py"))
 sys.path.pop(0)
 
-# What cffi cannot express in a cdef: ioctl is variadic, and kvm_run's exit data stands in an anonymous union.
+# A cdef cannot express these: ioctl is variadic, and kvm_run's exit data is in an anonymous union.
 GLUE = r"""
 #include <sys/ioctl.h>
 #include <cpuid.h>

@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FREE, HELD, WANTED }; /* WANTED: held, and somebody may sleep for it */
+enum { FREE, HELD, WANTED }; /* WANTED: held, and a thread may sleep for it */
 
-/* Less than a mutex's cost, which every byte of a console pays. Who waits sleeps, and so lets a holder go on that was
- * preempted and has a lower real-time priority. */
+/* Cheaper than a mutex: every byte of a console pays for it. A waiter sleeps, so a preempted holder with a lower
+ * real-time priority can continue. */
 static void lock(uint32_t *word)
 {
     uint32_t state = FREE;
@@ -241,7 +241,7 @@ bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, 
            (bus->n_pieces >= BUS_PIECES / 2 && pieces < BUS_PIECES / 2);
     unlock(&bus->lock);
     if (tell && write(bus->event, &one, sizeof one) < 0)
-        return queued; /* a full counter: it has been told */
+        return queued; /* a full counter: it is woken already */
     return queued;
 }
 
@@ -267,7 +267,7 @@ void bus_await_room(struct bus *bus, uint32_t takes)
     futex_wait(&bus->takes, takes);
 }
 
-/* Take the eventfd's count, waiting for it; true when there was one. */
+/* Wait for the eventfd and reset it; true when it was set. */
 static bool consume(const struct bus *bus, int64_t timeout)
 {
     struct pollfd poller = {.fd = bus->event, .events = POLLIN};

@@ -32,7 +32,7 @@ struct bus_piece {
 struct bus_region {
     struct bus_register registers[BUS_REGISTERS];
     uint32_t n_registers;
-    int32_t device; /* whose it is */
+    int32_t device; /* index of its device */
     uint8_t number; /* among those of its device */
 };
 
@@ -70,7 +70,7 @@ struct bus {
     int event; /* eventfd: the queue has something */
     uint64_t flushed; /* number of the newest piece that its device has been given */
     uint32_t takes;  /* times that the queue was taken: a futex of those that wait for room */
-    uint32_t waiting; /* somebody may sleep for it */
+    uint32_t waiting; /* a thread may sleep for it */
     /* The queue, of all devices: what they print comes out in the order in which the guest wrote it. */
     uint32_t lock; /* held for a copy of at most BUS_QUEUE bytes; guards what follows */
     uint32_t n_pieces, used;
@@ -87,32 +87,31 @@ void bus_free(struct bus *bus);
  * old map or the new one, whole. One thread at a time. False when there is no memory: nothing has changed. */
 bool bus_remap(struct bus *bus, const struct bus_range *ranges, uint32_t n_ports, uint32_t n_mmio);
 
-/* Look into the map as vCPU `reader`, of which each has a number of its own below BUS_READERS. The map stays until
- * bus_leave(). */
+/* Take the current map as vCPU `reader`, a number below BUS_READERS, one per vCPU. The map is kept until bus_leave(). */
 const struct bus_map *bus_enter(struct bus *bus, uint32_t reader);
 void bus_leave(struct bus *bus, uint32_t reader);
 
-/* The range that the address is in, NULL where there is none; `room` is set to the bytes from the address to the end of
- * the range, or to the next range. */
+/* The range that contains the address, or NULL; `room` is set to the bytes from the address to the end of the range, or
+ * to the next range. */
 const struct bus_range *bus_find(const struct bus_map *map, bool mmio, uint64_t address, uint64_t *room);
 
 /* The region's shadow register of this offset and size, or NULL. */
 struct bus_register *bus_register(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size);
 
-/* Change what C answers by itself; false when the region has too many shadow registers. */
+/* Change what C answers; false if the region has too many shadow registers. */
 bool bus_shadow(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, bool read, uint64_t value);
 bool bus_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint8_t how);
 
 /* Writes that set no bit outside `mask` are coalesced, and stored in the shadow for later reads; others go to Python. */
 bool bus_shadow_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t mask);
 
-/* Queue bytes for a region's device. False when there is no room now. The register `shadowed`, if any, stores them. */
+/* Queue bytes for a region's device; false if there is no room now. The register `shadowed`, if any, stores them. */
 bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
                struct bus_register *shadowed);
-/* Sleep until the queue is taken the next time after `takes`, which was read before there was no room; a signal ends it. */
+/* Sleep until the queue is taken again after `takes`, which was read before the queue was full; a signal ends it. */
 void bus_await_room(struct bus *bus, uint32_t takes);
 /* Take everything queued, oldest first: pieces (BUS_PIECES) and their bytes (BUS_QUEUE); returns the number of pieces.
- * Whoever took them sets `flushed` as each is given to its device. */
+ * The caller sets `flushed` as each piece is given to its device. */
 uint32_t bus_take(struct bus *bus, struct bus_piece *pieces, uint8_t *bytes);
 /* Wait until something is queued, then, unless a device wants a flush at once, `linger` ms for more; `timeout` ns at most for
  * each, -1 without limit. */

@@ -1,4 +1,4 @@
-/* Waiting for a word that another thread changes, of memory that may be shared with another process (futex(2)). */
+/* Waiting for a word that another thread changes, possibly in memory shared with another process (futex(2)). */
 #ifndef VMRUN_FUTEX_H
 #define VMRUN_FUTEX_H
 
@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Sleep unless the word has another value already; returns at a wake, at a signal, and after a tenth of a second. */
+/* Sleep unless the word already has another value. Returns at a wake, at a signal, and after 100 ms. */
 static inline void futex_wait(uint32_t *word, uint32_t value)
 {
     const struct timespec limit = {.tv_nsec = 100000000};
@@ -18,7 +18,7 @@ static inline void futex_wait(uint32_t *word, uint32_t value)
     syscall(SYS_futex, word, FUTEX_WAIT, value, &limit, NULL, 0);
 }
 
-/* Wake `count` of those that sleep. */
+/* Wake `count` sleepers. */
 static inline void futex_wake(uint32_t *word, int count)
 {
     syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);

@@ -1,7 +1,7 @@
-"""The C of a trace's tables, as text, from their definitions in vmspec/trace: what C has of them and what cffi is told.
+"""Generates the C of a trace's tables from vmspec/trace: the text for the compiler and the text for cffi.
 
-``record.h`` has the structs of a record and of the columns that a batch is made of, and a function for each table that
-fills a row. So a column needs no line in C but the one that fills its field of the record.
+``record.h`` has the structs of a record and of a batch's columns, and a function per table that fills a row. So a
+column needs one line of C: the one that fills its field of the record.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ CTYPES = {
     "int64": "int64_t",
     "binary": "int32_t",  # offsets into the bytes
 }
-TABLES = (record.EXITS, tracepoints.TRACEPOINTS)  # those whose rows come from C
+TABLES = (record.EXITS, tracepoints.TRACEPOINTS)  # the tables whose rows come from C
 STRUCTS = {"record": record.RECORD, "ring_control": record.RING}
 
 
@@ -48,7 +48,7 @@ def header() -> str:
 
 
 def declarations() -> str:
-    """What cffi is told of the same structs."""
+    """The same structs for cffi."""
     return "\n".join(_structs(comments=False))
 
 
@@ -67,7 +67,7 @@ def _struct(name: str, fields: Iterable[Field], comments: bool) -> Iterator[str]
 
 
 def _pointers(table: Table) -> Iterator[Field]:
-    """The columns of one batch, as C has them: a pointer to the values of each."""
+    """The columns of one batch in C: a pointer to the values of each."""
     for column in table.columns:
         yield Field(f"*{column.name}", CTYPES[column.type], column.doc)
     if any(column.type == "binary" for column in table.columns):
@@ -77,7 +77,7 @@ def _pointers(table: Table) -> Iterator[Field]:
 
 
 def _exits_put() -> Iterator[str]:
-    """A record as a row; the column of bytes is left to the caller."""
+    """Write a record as a row; the caller fills the column of bytes."""
     yield "static inline void exits_put(const struct exits_columns *to, uint64_t row, const struct record *record,"
     yield "                             uint64_t number, uint32_t ring, uint64_t tsc_start, uint64_t tsc_khz)"
     yield "{"
@@ -88,7 +88,7 @@ def _exits_put() -> Iterator[str]:
 
 
 def _of_record(column: Column) -> str:
-    """What a column of the exits is made of."""
+    """The expression for a column of the exits."""
     if column.name == record.NUMBER:
         return "number"
     if column.name == record.RING_NUMBER:
@@ -103,7 +103,7 @@ def _slot(name: str) -> str:
 
 
 def _tracepoints_put() -> Iterator[str]:
-    """The columns that an event's fields go into."""
+    """The columns for an event's fields."""
     yield "static inline void tracepoints_put(const struct tracepoints_columns *to, uint64_t row,"
     yield "                                   const uint64_t *slots)"
     yield "{"
@@ -115,7 +115,7 @@ def _tracepoints_put() -> Iterator[str]:
 
 
 def _swap(table: Table) -> Iterator[str]:
-    """Two rows, each in the place of the other."""
+    """Swap two rows."""
     yield f"static inline void {table.name}_swap(const struct {table.name}_columns *to, uint64_t i, uint64_t j)"
     yield "{"
     for column in table.columns:

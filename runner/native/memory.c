@@ -30,7 +30,7 @@ void *memory_at(const struct memory *memory, uint64_t address, uint64_t size, bo
     return NULL;
 }
 
-/* More than is wanted is reserved first, as MAP_FIXED may only replace what is our own. */
+/* Reserve more than is needed first: MAP_FIXED may replace only our own mapping. */
 void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int flags)
 {
     uint64_t whole = size + alignment;
@@ -63,7 +63,7 @@ void memory_unmap(void *start, uint64_t size)
     munmap(start, size);
 }
 
-/* A host before Linux 5.14 lacks the advice: each page is then touched, and keeps what is in it. */
+/* A host before Linux 5.14 lacks the advice: touch each page instead, without changing it. */
 int memory_populate(void *start, uint64_t size)
 {
     if (madvise(start, size, MADV_POPULATE_WRITE) == 0)

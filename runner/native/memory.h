@@ -20,17 +20,16 @@ struct memory {
     struct memory_region regions[MEMORY_REGIONS];
 };
 
-/* Where [address, address + size) lies in this process; NULL where one region does not have all of it, or where it is to
- * be written and may only be read. Any numbers are taken: they may be the guest's. */
+/* Where [address, address + size) lies in this process; NULL if no single region contains all of it, or if it is
+ * read-only and `write` is set. The numbers may be the guest's: all are accepted. */
 void *memory_at(const struct memory *memory, uint64_t address, uint64_t size, bool write);
 
-/* Map `size` bytes at a multiple of `alignment`, a power of two: anonymous ones for fd -1, else those of the file from
- * its start. `flags` and `protection` are mmap's. NULL, with errno, where that fails. */
+/* Map `size` bytes at a multiple of `alignment`, a power of two: anonymous memory for fd -1, else the file from
+ * its start. `flags` and `protection` are mmap's. NULL, with errno, if that fails. */
 void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int flags);
 void memory_unmap(void *start, uint64_t size);
 
-/* Each returns 0, or the error's number: have all pages ready for writing; keep them in RAM; ask for huge pages, or for
- * none. */
+/* Each returns 0 or an errno: make all pages ready for writing; lock them in RAM; enable or disable huge pages. */
 int memory_populate(void *start, uint64_t size);
 int memory_lock(void *start, uint64_t size);
 int memory_advise(void *start, uint64_t size, bool huge);

@@ -79,7 +79,7 @@ static int64_t raw_now(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Of several readings the one that took the least time, which was not interrupted. */
+/* The fastest of several readings, which was not interrupted. */
 void perf_clock_read(struct perf_clock *clock, uint64_t tsc_start, uint64_t tsc_khz)
 {
     uint64_t best = UINT64_MAX;
@@ -187,14 +187,14 @@ static void advance(struct perf_ring *ring, uint64_t head)
             ring->unknown++;
         }
     }
-    if (head - ring->cursor >= sizeof header) { /* not a ring as the kernel writes one: give up what is in it */
+    if (head - ring->cursor >= sizeof header) { /* the kernel writes no such ring: drop its contents */
         ring->unknown++;
         ring->cursor = head;
     }
     ring->next = NOTHING;
 }
 
-/* The sample at the cursor into a row; false where it is none that a format describes. */
+/* Write the sample at the cursor as a row; false if no format describes it. */
 static bool decode(struct perf_ring *ring, const struct perf_format *formats, uint32_t n,
                    const struct perf_clock *clock, struct perf_names *names, struct tracepoints_columns *to,
                    uint64_t row)
@@ -279,7 +279,7 @@ void perf_wait(int *fds, uint32_t n, int event, int milliseconds)
         return;
     for (uint32_t i = 0; i < n; i++)
         if (pollers[i].revents & (POLLHUP | POLLERR))
-            fds[i] = -1; /* its thread has ended; poll would say so for ever */
+            fds[i] = -1; /* its thread has ended; poll would report it forever */
     if (pollers[n].revents && read(event, &count, sizeof count) < 0)
         return;
 }

@@ -29,13 +29,13 @@ struct perf_ring {
     uint64_t *head, *tail; /* of struct perf_event_mmap_page */
     const uint8_t *data;
     uint64_t size; /* bytes of data, a power of two */
-    uint64_t samples; /* taken out of the ring; what the kernel counted beyond them it had no room for */
+    uint64_t samples; /* taken out of the ring; the kernel lost the others that it counted */
     uint64_t unknown; /* records that no format describes, or that are shorter than theirs */
     uint64_t cursor, next; /* consumer: where the drain stands, the time of the record there */
     uint16_t vcpu;
 };
 
-/* Two readings of both clocks: what time perf's clock says and what time the trace's does, ns. */
+/* Two readings of both clocks, perf's and the trace's, in ns. */
 struct perf_clock {
     int64_t raw[2], t[2];
 };
@@ -48,16 +48,16 @@ struct perf_names {
     uint32_t isa; /* that of the last kvm_exit; before the first, what the host's module says */
 };
 
-/* Open a tracepoint on a thread; the descriptor, or -errno. `output`: a descriptor whose ring it writes to, -1 where it
- * is to have its own. The ring wakes its reader when it has `watermark` bytes. */
+/* Open a tracepoint on a thread; returns the descriptor, or -errno. `output`: a descriptor whose ring it writes to, -1
+ * for a ring of its own. The ring wakes its reader when it has `watermark` bytes. */
 int perf_open(uint64_t id, int thread, int output, uint32_t watermark);
 /* Map the ring of a descriptor; false, with errno, if that fails. `size` is that of its data. */
 bool perf_map(struct perf_ring *ring, int fd, uint64_t size, uint16_t vcpu);
 void perf_unmap(struct perf_ring *ring);
-/* A ring that lies in memory, as in perf_event_mmap_page and the data after it; for perf_map and for tests. */
+/* A ring in memory: a perf_event_mmap_page and the data after it. For perf_map and for tests. */
 void perf_ring_init(struct perf_ring *ring, void *page, uint64_t size, uint16_t vcpu);
 
-/* Make a reading of both clocks the newer of the two kept; time 0 is tsc_start. */
+/* Read both clocks and keep the reading as the newer of the two; time 0 is tsc_start. */
 void perf_clock_read(struct perf_clock *clock, uint64_t tsc_start, uint64_t tsc_khz);
 /* Merge the records of all rings up to the newest reading of the clock into the columns, in the order of time; returns
  * the rows. What was taken is free at once. */

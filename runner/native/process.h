@@ -1,4 +1,4 @@
-/* Starting a process without holding up this one's threads: no fork, so nothing of its memory is copied. */
+/* Starts a process without holding up this one's threads: no fork, so no memory is copied. */
 #ifndef VMRUN_PROCESS_H
 #define VMRUN_PROCESS_H
 

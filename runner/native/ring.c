@@ -27,7 +27,7 @@ static void signal_consumer(const struct ring *ring)
 {
     uint64_t one = 1;
 
-    /* A full eventfd counter means that the consumer has been told already. */
+    /* A full eventfd counter means that the consumer is woken already. */
     if (ring->event >= 0 && write(ring->event, &one, sizeof one) < 0)
         return;
 }
@@ -40,7 +40,7 @@ static bool has_room(const struct ring *ring, uint64_t records, uint64_t bytes)
            control->payload_head + bytes - LOAD(control->payload_tail) <= ring->payload_mask + 1;
 }
 
-/* True when the ring has room for `records` and `bytes` more; waits for it where the policy is to wait. */
+/* True when the ring has room for `records` and `bytes` more; waits for it if that is the policy. */
 static bool room(struct ring *ring, uint64_t records, uint64_t bytes)
 {
     struct ring_control *control = ring->control;

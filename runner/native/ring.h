@@ -35,11 +35,11 @@ struct record *ring_open(struct ring *ring, uint64_t tsc);
 bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes, uint32_t length);
 void ring_publish(struct ring *ring, struct record *record, uint64_t tsc);
 void ring_cancel(struct ring *ring);
-/* The recorder has failed: whoever waits for room, now or later, has none. */
+/* The recorder has failed: stop waiting for room, now and later. */
 void ring_close(struct ring *ring);
 
-/* `now` is the TSC, or UINT64_MAX to take all that is published. */
-/* Consumer: merge the rings' records in the order of tsc_exit into the columns; returns the rows filled. */
+/* Consumer: merge the rings' records in the order of tsc_exit into the columns; returns the rows filled. `now` is the
+ * TSC, or UINT64_MAX to take everything published. */
 uint64_t rings_drain(struct ring *rings, uint32_t n, uint64_t tsc_start, uint64_t tsc_khz, uint64_t now,
                      struct exits_columns *columns);
 void rings_commit(struct ring *rings, uint32_t n);

@@ -61,11 +61,11 @@ static bool ours(void)
     return tcgetpgrp(terminal.fd) == getpgrp();
 }
 
-/* The lock is held. A terminal that another job owns by now has that one's mode, and one that has gone has none. */
+/* The lock is held. A terminal that another job owns keeps that job's mode. */
 static void restore(void)
 {
     if (terminal.raw && ours())
-        tcsetattr(terminal.fd, TCSANOW, &terminal.saved); /* at once: output that nobody reads is not waited for */
+        tcsetattr(terminal.fd, TCSANOW, &terminal.saved); /* at once: do not wait for output that nobody reads */
     terminal.raw = 0;
 }
 
@@ -83,7 +83,7 @@ bool terminal_open(int fd)
     return true;
 }
 
-/* As cfmakeraw(3) does; but output is processed still, as messages of vmrun itself end in a plain newline. */
+/* As cfmakeraw(3), but with output processing: vmrun's own messages end in a plain newline. */
 static void make_raw(void)
 {
     struct termios mode;
@@ -121,7 +121,7 @@ void terminal_close(void)
     unlock(old);
 }
 
-/* Die of the signal, as whoever started this process is to see it. */
+/* Die of the signal, so that the parent process sees it. */
 static void end(int number)
 {
     sigset_t set;
@@ -136,14 +136,14 @@ static void end(int number)
     raise(number);
 }
 
-/* Wake whoever waits. */
+/* Wake the thread that waits. */
 static void tell(void)
 {
     uint64_t one = 1;
     int event = LOAD(signals.event);
 
     if (event >= 0 && write(event, &one, sizeof one) < 0)
-        return; /* a full counter: it has been told */
+        return; /* a full counter: it is woken already */
 }
 
 static void ask(int number)
@@ -162,7 +162,7 @@ static void ask(int number)
     tell();
 }
 
-/* Stop here, by the signal's own effect, of which there is none where nobody could ever let this process go on. */
+/* Stop here by the signal's default effect. It has none if no shell could continue this process. */
 static void stop(int number)
 {
     struct sigaction mine, normal = {.sa_handler = SIG_DFL};
@@ -189,7 +189,7 @@ static void go_on(void)
     if (terminal.open && ours())
         make_raw();
     unlock(old);
-    tell(); /* the terminal may be ours no longer, or again */
+    tell(); /* the terminal's foreground job may have changed */
 }
 
 static void caught(int number)
@@ -256,7 +256,7 @@ static void fault(int number, siginfo_t *info, void *context)
     }
     terminal_close();
     sigaction(number, &unguarded, NULL);
-    raise(number); /* once this has returned, as it is blocked here */
+    raise(number); /* delivered once this returns: it is blocked here */
 }
 
 bool memory_guard(void *start, uint64_t size, uint32_t *lost)
@@ -296,7 +296,7 @@ bool signals_leave(const char *path)
 
     if (length >= sizeof leftover)
         return false;
-    leftover[0] = 0; /* a signal meanwhile finds no name, or a whole one */
+    leftover[0] = 0; /* a signal meanwhile finds no name or a complete one */
     if (length) {
         memcpy(leftover + 1, path + 1, length);
         STORE(leftover[0], path[0]);

@@ -1,6 +1,6 @@
-/* Signals that would end or stop the process, and the terminal, which is then to be put right first.
+/* Signals that would end or stop the process, and the terminal, which must be restored first.
  *
- * Handlers in C run nothing of Python's: an exception out of one of those may come between any two lines. */
+ * The handlers are in C: an exception from a Python handler may come between any two lines. */
 #ifndef VMRUN_SIGNALS_H
 #define VMRUN_SIGNALS_H
 
@@ -9,40 +9,40 @@
 #include <stdint.h>
 
 enum signals_use {
-    SIGNAL_ASKS,  /* asks for the end of the run */
-    SIGNAL_ENDS,  /* ends the process, as it would uncaught, once the terminal is restored */
-    SIGNAL_STOPS, /* stops the process so, and takes the terminal again once it goes on */
+    SIGNAL_ASKS,  /* requests the end of the run */
+    SIGNAL_ENDS,  /* restores the terminal and ends the process as if uncaught */
+    SIGNAL_STOPS, /* the same for a stop; takes the terminal again when the process continues */
     SIGNAL_GOES_ON,
 };
 
 struct signals {
-    uint32_t asked;    /* the signal that has asked for the end of the run, 0 where none has */
+    uint32_t asked;    /* the signal that requested the end of the run, 0: none */
     uint32_t insisted; /* another one came while it was `impatient` */
-    uint32_t impatient; /* what is at work may never come back: a second signal is answered as if it were not caught */
-    int event; /* eventfd of whoever waits for one, or for the process to go on after a stop; or -1 */
+    uint32_t impatient; /* the current call may never return: a second signal has its default effect */
+    int event; /* eventfd written at a signal, and when the process continues after a stop; or -1 */
 };
 extern struct signals signals;
 
-/* All signals but those of a fault, which must kill. */
+/* All signals except those of a fault, which must kill. */
 sigset_t signals_blockable(void);
 
 /* False where the signal is ignored, or caught already; SIGNAL_ENDS and _STOPS also leave alone what has a handler. */
 bool signals_catch(int number, enum signals_use use);
-/* Back to what it was before signals_catch; nothing where that returned false. */
+/* Restore the action from before signals_catch; does nothing if that returned false. */
 void signals_release(int number);
-/* A file that is to be removed where a signal ends the process, NULL: none. False where the name is too long. */
+/* A file to remove if a signal ends the process, NULL: none. False if the name is too long. */
 bool signals_leave(const char *path);
 
-/* Memory of a file that others may cut short. Where it is no longer there, a thread that touches it goes on with zeros in
- * all of its place, and the first of `lost` is set. False where too many are guarded, or the signal has a handler. */
+/* Guard the mapping of a file that others may truncate. If a thread then touches a missing page, zeros replace the whole
+ * mapping and `*lost` is set. False if too many are guarded, or if the signal has a handler. */
 bool memory_guard(void *start, uint64_t size, uint32_t *lost);
 void memory_unguard(void *start);
 
-/* There is one terminal at most: `fd`, which must be this session's own. */
+/* At most one terminal: `fd`, which must be this session's own. */
 bool terminal_open(int fd);
-/* Make it raw, where this process is its foreground job; false where it is not. Cheap where it is raw already. */
+/* Make it raw if this process is its foreground job, else return false. Cheap if it is raw already. */
 bool terminal_take(void);
-/* Restore it and forget it. */
+/* Restore it and drop it. */
 void terminal_close(void);
 
 #endif

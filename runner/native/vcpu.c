@@ -91,7 +91,7 @@ static bool is_shadowed(const struct vcpu_access *access, const struct bus_regis
     return access->count == 1 && !(value & ~LOAD(entry->mask));
 }
 
-/* Choose the next part of the transfer; false where no region is there. */
+/* Choose the next part of the transfer; false if no region is there. */
 static bool next_part(struct vcpu *vcpu, const struct bus_map *map)
 {
     struct vcpu_transfer *transfer = &vcpu->transfer;
@@ -125,7 +125,7 @@ static bool next_part(struct vcpu *vcpu, const struct bus_map *map)
     return true;
 }
 
-/* Answer the part at hand in C where there is a shadow register for it; false: Python must. */
+/* Answer the current part in C if it has a shadow register; false: Python must. */
 static bool answer_part(struct vcpu *vcpu)
 {
     struct vcpu_access *access = &vcpu->access;
@@ -150,7 +150,7 @@ static bool answer_part(struct vcpu *vcpu)
     return true;
 }
 
-/* Answer what is left of the transfer; false: Python must answer the part at hand. */
+/* Answer the rest of the transfer; false: Python must answer the current part. */
 static bool answer(struct vcpu *vcpu)
 {
     struct vcpu_transfer *transfer = &vcpu->transfer;
@@ -171,7 +171,7 @@ static bool answer(struct vcpu *vcpu)
     return true;
 }
 
-/* Returns true when the loop can go on, false when Python must act (the outcome is in *outcome). */
+/* Returns true if the loop can continue, false if Python must act (the outcome is in *outcome). */
 static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
 {
     struct kvm_run *run = vcpu->run;
@@ -214,8 +214,8 @@ static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
     return answer(vcpu);
 }
 
-/* Keep the registers for a crash report: kvm_amd shows those of a reset vCPU at a shutdown. The general ones cost a
- * copy. The system registers cost KVM a microsecond or two, and are asked for every few milliseconds at most. */
+/* Keep the registers for a crash report: at a shutdown kvm_amd shows those of a reset vCPU. The general ones cost a copy.
+ * The system registers cost KVM 1-2 us, so they are requested every few milliseconds at most. */
 static void keep(struct vcpu *vcpu, uint64_t tsc)
 {
     struct kvm_run *run = vcpu->run;
@@ -268,7 +268,7 @@ bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
     return false;
 }
 
-/* Where the vCPU's account of time begins. */
+/* The vCPU's account of time begins here. */
 static void begin(struct ring_control *control)
 {
     STORE(control->thread, (uint64_t)syscall(SYS_gettid));

@@ -8,7 +8,7 @@
 #include "ring.h"
 
 enum vcpu_outcome {
-    VCPU_ACCESS,  /* a device must answer `access`; call vcpu_run again to go on */
+    VCPU_ACCESS,  /* a device must answer `access`; then call vcpu_run again */
     VCPU_STOPPED, /* vcpu_stop was called and the last access is complete */
     VCPU_EXIT,    /* an exit that ends the run: run->exit_reason says which */
     VCPU_FAILED,  /* KVM_RUN failed: errno in `error` */
@@ -19,12 +19,12 @@ struct vcpu_transfer {
     uint64_t address;
     uint8_t *data; /* length bytes, within the kvm_run mapping */
     uint32_t size; /* bytes of an item */
-    uint32_t length, done; /* bytes in all, and those that are answered */
+    uint32_t length, done; /* bytes in all, bytes answered */
     bool mmio, write;
 };
 
-/* A part of a transfer that one region answers: all of it, unless it crosses the region's end. No part does, and the
- * size of its items is a power of two, as on a bus. */
+/* A part of a transfer, within one region. A transfer that crosses the end of a region has several. The size of its items
+ * is a power of two, as on a bus. */
 struct vcpu_access {
     uint8_t *data; /* count items of size bytes */
     uint64_t offset;
@@ -40,10 +40,10 @@ struct vcpu_kept {
     uint64_t tsc_regs, tsc_sregs; /* 0: none yet */
 };
 
-/* Where the threads of all vCPUs of a machine wait before the guest. They wait in C: to leave a gate in Python each would
- * need the interpreter, whose holder does not get a processor while those that have left keep all of them busy. */
+/* Where a machine's vCPU threads wait before they enter the guest. They wait in C: to leave a gate in Python each would
+ * need the interpreter, whose holder gets no processor while the vCPUs that have left keep them all busy. */
 struct vcpu_gate {
-    uint32_t arrived; /* threads that have come to it */
+    uint32_t arrived; /* threads that have arrived */
     uint32_t open;
 };
 
@@ -52,11 +52,11 @@ struct vcpu {
     struct kvm_run *run;
     struct bus *bus;
     uint32_t reader; /* its number on the bus */
-    struct vcpu_gate *gate; /* NULL: none */
+    struct vcpu_gate *gate; /* or NULL */
     struct ring *ring;
-    struct record *record; /* the exit being handled, NULL where it is not recorded */
+    struct record *record; /* the exit being handled, NULL if it is not recorded */
     struct vcpu_transfer transfer;
-    struct vcpu_access access; /* the part at hand */
+    struct vcpu_access access; /* the current part */
     uint32_t answered;  /* Python has answered the part */
     uint32_t stopping;  /* set by vcpu_stop */
     uint32_t sync_regs; /* KVM fills in the registers at each exit */
@@ -66,7 +66,7 @@ struct vcpu {
 };
 
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu);
-/* Open the gate once so many threads have come to it, or none has for a second. */
+/* Open the gate once that many threads have arrived, or none has for a second. */
 void vcpu_open_gate(struct vcpu_gate *gate, uint32_t threads);
 /* Record and answer the exit that kvm_run describes; false: Python must act, *outcome says why. */
 bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome);

@@ -1,1 +1,1 @@
-"""What is recorded of a run."""
+"""The recording of a run."""

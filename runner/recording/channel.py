@@ -1,6 +1,6 @@
-"""Messages between the VMM and its recorder, with descriptors: over a Unix socket, both ways.
+"""Messages with descriptors between the VMM and its recorder, both ways over a Unix socket.
 
-A message is a pickled dictionary. Before it come its length and the number of its descriptors, then these, each batch
+A message is a pickled dictionary. Its length and its number of descriptors come first, then the descriptors, each batch
 of them with one byte.
 """
 
@@ -14,19 +14,19 @@ from typing import Any, NamedTuple
 
 from vmspec.host.streams import aside
 
-HEADER = struct.Struct("<II")  # bytes of the message, descriptors
-BATCH = 250  # descriptors that the kernel takes at once (unix(7), SCM_RIGHTS: 253)
+HEADER = struct.Struct("<II")  # bytes of the message, number of descriptors
+BATCH = 250  # descriptors that the kernel passes in one message (unix(7), SCM_RIGHTS: 253)
 
 
 class Message(NamedTuple):
-    """What has come: the descriptors are the receiver's to close."""
+    """A received message. The receiver closes the descriptors."""
 
     values: dict[str, Any]
     descriptors: list[int]
 
 
 class Channel:
-    """One end. It may be written to by several threads, and read by one."""
+    """One end. Several threads may write to it; one reads."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
@@ -41,11 +41,12 @@ class Channel:
         return ends[0], ends[1]
 
     def fileno(self) -> int:
-        """The descriptor, which is readable where something has come or the other end has gone; -1 once closed."""
+        """The descriptor; it is readable when a message has come or the other end has gone. -1 once closed."""
         return self._end.fileno()
 
     def send(self, values: dict[str, Any], descriptors: Iterable[int] = ()) -> None:
-        """Send a message; the descriptors stay the sender's too. Raises OSError, BrokenPipeError where nobody reads."""
+        """Send a message; the sender still closes its own descriptors. Raises OSError, BrokenPipeError if nobody
+        reads."""
         data, fds = pickle.dumps(values), list(descriptors)
         with self._lock:
             self._end.sendall(HEADER.pack(len(data), len(fds)))
@@ -54,7 +55,7 @@ class Channel:
             self._end.sendall(data)
 
     def receive(self) -> Message | None:
-        """Wait for the next message; None where the other end has gone, in the middle of one too."""
+        """Wait for the next message; None if the other end has gone, also in the middle of a message."""
         fds: list[int] = []
         try:
             if (header := self._read(HEADER.size)) is None:
@@ -68,7 +69,7 @@ class Channel:
             if len(fds) == count and (body := self._read(size)) is not None:
                 return Message(pickle.loads(body), fds)
         except ConnectionError:
-            pass  # as good as gone
+            pass  # treated like an end that has gone
         for fd in fds:
             socket.close(fd)
         return None
@@ -84,7 +85,7 @@ class Channel:
         return b"".join(parts)
 
     def finish(self) -> None:
-        """Send no more: the other end receives None after what was sent."""
+        """Send no more: the other end receives None after the messages sent."""
         with suppress(OSError):
             self._end.shutdown(socket.SHUT_WR)
 

@@ -1,4 +1,4 @@
-"""Column buffers as C has them: pointers into them for the length of a call."""
+"""Column buffers for C: pointers into them, valid for a call."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ ffi = _native.ffi
 
 
 class Buffers(Protocol):
-    """The recorder's column buffers: writable, ``rows`` long, by column name; a column of bytes is offsets into
+    """The recorder's column buffers: writable, ``rows`` long, by column name. A column of bytes is offsets into
     ``payload``."""
 
     @property
@@ -24,7 +24,7 @@ class Buffers(Protocol):
 
 
 class Columns:
-    """What C fills of a table, by the table's name."""
+    """The columns of a table that C fills, by the table's name."""
 
     def __init__(self, table: str) -> None:
         self._c = ffi.new(f"struct {table}_columns *")
@@ -32,7 +32,7 @@ class Columns:
 
     @contextmanager
     def of(self, buffers: Buffers) -> Iterator[Any]:
-        """The C struct over some buffers, which stay where they are meanwhile."""
+        """The C struct over buffers, which must not move meanwhile."""
         targets = dict(buffers.columns)
         if "bytes" in self._pointers:
             targets["bytes"] = buffers.payload

@@ -1,4 +1,4 @@
-"""What a trace says of where it was recorded and on what, made in the recorder of what the VMM says of its run."""
+"""The metadata of a trace: the host and the run. The recorder makes it from what the VMM sends of its run."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ from vmspec.trace.record import REGIONS
 
 
 def metadata(about: dict[str, Any]) -> dict[str, str]:
-    """The trace's schema metadata, but for the images' hashes; see docs/trace-format.md. ``about`` is what
-    :func:`runner.session.facts.about` gives."""
+    """The trace's schema metadata, without the images' hashes; see docs/trace-format.md. ``about`` is the result of
+    :func:`runner.session.facts.about`."""
     return {
         "vmrun.spec": toml(about["spec"]),
         "vmrun.host": json.dumps(host(about)),
@@ -28,7 +28,8 @@ def metadata(about: dict[str, Any]) -> dict[str, str]:
 
 
 def images(about: dict[str, Any], descriptors: Sequence[int]) -> dict[str, dict[str, str]]:
-    """Path and SHA-256 of each file that the run read; ``descriptors`` are of those that are to be hashed."""
+    """Path and SHA-256 of each file that the run read; ``descriptors`` are those of the files that are still to be
+    hashed."""
     found = {name: {"path": path, "sha256": sha256} for name, (path, sha256) in about["modules"].items()}
     for (name, (path, version)), descriptor in zip(about["files"].items(), descriptors, strict=True):
         found[name] = {"path": path, "sha256": digest(descriptor, Version(*version))}
@@ -38,7 +39,7 @@ def images(about: dict[str, Any], descriptors: Sequence[int]) -> dict[str, dict[
 
 
 def host(about: dict[str, Any]) -> dict[str, object]:
-    """The host: kernel, processor, KVM's backend and capabilities, a hash of the CPUID it can give."""
+    """The host: kernel, processor, KVM's backend and capabilities, a hash of the CPUID that it can give."""
     return {
         "kernel": platform.release(),
         "machine": platform.machine(),
@@ -50,17 +51,17 @@ def host(about: dict[str, Any]) -> dict[str, object]:
 
 
 def processor() -> str:
-    """The processor's own name."""
+    """The processor's model name."""
     try:
         with Path("/proc/cpuinfo").open() as file:
             for line in file:
                 if line.startswith("model name"):
                     return line.split(":", 1)[1].strip()
     except OSError:
-        pass  # a host without /proc: the trace says nothing of its processor
+        pass  # a host without /proc: the trace has no processor
     return ""
 
 
 def backends() -> list[str]:
-    """The loaded KVM modules, such as kvm_amd; a KVM that is built in names none."""
+    """The loaded KVM modules, such as kvm_amd; empty if KVM is built in."""
     return sorted(path.name for path in Path("/sys/module").glob("kvm*"))

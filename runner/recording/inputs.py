@@ -1,4 +1,4 @@
-"""Inputs on their way to the recorder."""
+"""Sends inputs to the recorder."""
 
 import threading
 from typing import TYPE_CHECKING
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class InputSender:
-    """Sends each input as it comes in, before it has its effect: of a VMM that is killed the recorder has them all.
+    """Sends each input before it has its effect. If the VMM is killed, the recorder has them all.
 
-    Those that come before the recorder knows of the run wait for :meth:`open`.
+    Inputs wait for :meth:`open` until the recorder knows of the run.
     """
 
     def __init__(self) -> None:
@@ -20,13 +20,13 @@ class InputSender:
         self._lock = threading.Lock()
 
     def put(self, row: "Input") -> None:
-        """Send an input; what has become of a recorder that has gone is heard elsewhere."""
+        """Send an input. :meth:`Link.listen` reports a recorder that has gone."""
         with self._lock:
             self._waiting.append(row)
             self._send()
 
     def open(self, link: "Link") -> None:
-        """The recorder takes them from now on."""
+        """Send inputs from now on; the recorder takes them."""
         with self._lock:
             self._link = link
             self._send()

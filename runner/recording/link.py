@@ -1,4 +1,4 @@
-"""One run's side of the recorder: what is told to it, and what comes back."""
+"""One run's channel to the recorder."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,13 +9,14 @@ from runner.recording import process
 
 
 class Link:
-    """A run that was handed over, with the ring file, its eventfd and the trace's folder as ``descriptors``.
+    """A run that was handed over to the recorder, with the ring file, its eventfd and the trace's folder as
+    ``descriptors``.
 
-    Raises OSError where the recorder cannot be started. That it has gone since is found by :meth:`listen` alone.
+    Raises OSError if the recorder cannot be started. Only :meth:`listen` reports that it has gone since.
     """
 
     def __init__(self, path: Path, descriptors: Sequence[int], *, inputs: bool, early: bool) -> None:
-        """``inputs``: they are recorded. ``early``: the guest does not run yet, and the recorder is to be ready for it;
+        """``inputs``: record them. ``early``: the guest does not run yet, and the recorder reports when it is ready;
         see :meth:`ready`."""
         values = {"path": str(path), "inputs": inputs, "early": early}
         self._process, self._channel = process.begin(values, descriptors)
@@ -30,8 +31,8 @@ class Link:
             self._channel.send(values, descriptors)
 
     def listen(self, failed: Callable[[str], None]) -> dict[str, Any]:
-        """Wait until the recorder is done with the run, and return what it says; ``failed`` is called as soon as it is
-        known that there will be no trace, with the reason."""
+        """Wait until the recorder is done with the run, and return its last message. ``failed`` is called with the
+        reason as soon as it is known that there will be no trace."""
         while (message := self._channel.receive()) is not None:
             match message.values:
                 case {"done": done}:
@@ -45,7 +46,7 @@ class Link:
         return {"failed": text, "gone": True}
 
     def finish(self) -> None:
-        """There is nothing more to tell."""
+        """Send no more."""
         self._channel.finish()
 
     def close(self) -> None:

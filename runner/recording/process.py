@@ -1,8 +1,7 @@
-"""The recorder as a process: one for all runs of this one, started after the first guest, ended with it.
+"""The recorder process: one for all runs of this VMM process. It starts after the first guest and ends with the VMM.
 
-It is a process because importing and running pyarrow would keep the interpreter from the vCPUs, and because it outlives
-a VMM that is killed: it writes what was published, and closes the trace. Its program is
-:mod:`runner.recording.recorder`.
+It is a process because importing and running pyarrow would keep the interpreter from the vCPUs. It also outlives a VMM
+that is killed: it writes what was published, and closes the trace. Its program is :mod:`runner.recording.recorder`.
 """
 
 import atexit
@@ -27,20 +26,20 @@ ffi = _native.ffi
 lib = _native.lib
 
 MODULE = "runner.recording.recorder"
-ROOT = Path(__file__).parents[2]  # where the packages are
+ROOT = Path(__file__).parents[2]  # the folder of the packages
 CHANNEL = 3  # its descriptor of the channel, after the standard streams
-SAID = 1 << 16  # bytes of what it has printed that are looked at
+SAID = 1 << 16  # bytes of its output that are read
 
 
 class RecorderProcess:
-    """The process, from :meth:`start` on. What is handed over before reaches it, too. Raises OSError."""
+    """The process, from :meth:`start` on. Runs can be handed over before. Raises OSError."""
 
     def __init__(self) -> None:
         self.pid = 0
         self._lock = threading.Lock()
-        self._status: int | None = None  # as waitpid gives it, once it has ended; -1: somebody else has taken it
+        self._status: int | None = None  # from waitpid, once it has ended; -1: somebody else has waited for it
         self._runs: weakref.WeakSet[Channel] = weakref.WeakSet()
-        # Its standard streams: a file, so that nobody has to read along. It prints where something is wrong with it.
+        # Its standard streams are a file, so that nobody has to read them. It prints only errors.
         self._streams = aside(os.memfd_create("recorder", os.MFD_CLOEXEC))
         try:
             self._channel, self._theirs = Channel.pair()
@@ -49,10 +48,10 @@ class RecorderProcess:
             raise
 
     def start(self) -> None:
-        """Start it. Raises OSError; ThreadError where the host starts no more."""
+        """Start it. Raises OSError; ThreadError if the host starts no more."""
         if not sys.executable:
             raise OSError(errno.ENOENT, "Python does not know its own program (sys.executable)")
-        # Out of the way of the descriptors that they become.
+        # Above the descriptors that they become.
         fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, CHANNEL + 1) for fd in (self._streams, self._theirs.fileno())]
         try:
             arguments, environment = _strings([sys.executable, "-P", "-m", MODULE]), _strings(_environment())
@@ -68,7 +67,7 @@ class RecorderProcess:
         self.pid = pid
 
     def begin(self, values: dict[str, Any], descriptors: Sequence[int]) -> Channel:
-        """Hand a run over; returns the channel of the run. Raises OSError, BrokenPipeError where it has gone."""
+        """Hand a run over; return the channel of the run. Raises OSError, BrokenPipeError if the process has gone."""
         ours, theirs = Channel.pair()
         try:
             self._channel.send(values, [theirs.fileno(), *descriptors])
@@ -81,7 +80,7 @@ class RecorderProcess:
         return ours
 
     def fate(self) -> str:
-        """How it has ended, once a channel of its has: waits for that, which leaves nothing of it behind."""
+        """How the process ended; waits for its end and reaps it. Call it once one of its channels has ended."""
         status = self._wait()
         if status < 0:
             return "has ended"
@@ -100,7 +99,7 @@ class RecorderProcess:
             return self._status
 
     def _said(self) -> str:
-        """The last line that it has printed."""
+        """The last line that it printed."""
         size = os.fstat(self._streams).st_size
         text = os.pread(self._streams, SAID, max(0, size - SAID)).decode(errors="replace")
         return next((line for line in reversed(text.split("\n")) if line.strip()), "")
@@ -114,22 +113,22 @@ class RecorderProcess:
         os.close(self._streams)
 
     def forget(self) -> None:
-        """In a fork of the VMM it is none of ours; held open there, its channels would never seem to end."""
+        """Drop it in a fork of the VMM: channels held open there would never seem to end."""
         self._channel.close()
         for run in self._runs:
             run.close()
 
 
 def _environment() -> list[str]:
-    """As this process', with the path by which it imports: -P keeps out the current directory."""
+    """This process's environment, with its import path: -P excludes the current directory."""
     path = os.pathsep.join([*filter(None, sys.path), str(ROOT)])
-    # Arrow's own allocator keeps what was freed for the next.
+    # Arrow's own allocator keeps freed memory for the next use.
     values = os.environ | {"PYTHONPATH": path, "ARROW_DEFAULT_MEMORY_POOL": "system"}
     return [f"{key}={value}" for key, value in values.items()]
 
 
 def _strings(texts: Sequence[str]) -> tuple[Any, list[Any]]:
-    """A NULL-terminated array of C strings, and what keeps them."""
+    """A NULL-terminated array of C strings, and the objects that keep them alive."""
     kept = [ffi.new("char[]", os.fsencode(text)) for text in texts]
     return ffi.new("char *[]", [*kept, ffi.NULL]), kept
 
@@ -145,7 +144,7 @@ _process: RecorderProcess | None = None
 
 
 def begin(values: dict[str, Any], descriptors: Sequence[int]) -> tuple[RecorderProcess, Channel]:
-    """Hand a run over to the recorder, which is started where there is none. Raises OSError."""
+    """Hand a run over to the recorder, and start the recorder if there is none. Raises OSError."""
     global _process  # noqa: PLW0603 (one for all runs)
     with _lock:
         if _process is not None:
@@ -166,7 +165,7 @@ def begin(values: dict[str, Any], descriptors: Sequence[int]) -> tuple[RecorderP
 
 
 def end() -> None:
-    """Let the recorder end, and wait for that: the process does so at its own end."""
+    """Let the recorder end, and wait for that. The process calls this at its own end."""
     global _process  # noqa: PLW0603
     with _lock:
         if _process is not None:

@@ -1,14 +1,14 @@
 """The recorder's program, started by :mod:`runner.recording.process`: it drains the rings of runs into their traces.
 
-Each run is a thread. The VMM hands it over by a message on the channel of the process, with descriptors. What it is
-told then comes on the run's own channel, each message with one value: ``tracepoints`` (with the events' descriptors),
-where they are recorded; ``about``, what the trace is to say of the run (with the images' descriptors); ``inputs``, as
-they come in; at last ``summary``, the closing one, or ``discard`` where there was no run after all. A channel that ends
-before is that of a VMM that was killed: its vCPUs are dead, what they had published is drained, and the trace is closed
-with the end "killed".
+Each run is a thread. The VMM hands a run over by a message with descriptors on the channel of the process. Further
+messages come on the run's own channel, each with one value: ``tracepoints`` (with the events' descriptors) if they are
+recorded; ``about``, the facts for the trace's metadata (with the images' descriptors); ``inputs``, as they come in;
+last ``summary``, the closing one, or ``discard`` if there was no run after all. If the channel ends before that, the
+VMM was killed and its vCPUs are dead. What they had published is drained, and the trace is closed with the end
+"killed".
 
-It tells the VMM ``ready`` where it was asked for that, ``failed`` as soon as nothing can be recorded any more, and last
-``done``: the trace's ``path`` or why it ``failed``, ``notes``, and what went wrong with the ``tracepoints``.
+The recorder sends the VMM ``ready`` if asked, ``failed`` as soon as nothing more can be recorded, and last ``done``:
+the trace's ``path`` or why it ``failed``, ``notes``, and the errors of the ``tracepoints``.
 """
 
 import json
@@ -36,7 +36,7 @@ from vmspec.trace.inputs import Input
 
 
 class Run(Worker):
-    """One run. ``values`` and ``descriptors`` are those of :class:`runner.recording.link.Link`."""
+    """One run. ``values`` and ``descriptors`` come from :class:`runner.recording.link.Link`."""
 
     def __init__(self, values: dict[str, Any], descriptors: list[int]) -> None:
         super().__init__("run")
@@ -49,11 +49,11 @@ class Run(Worker):
         self._folder = Folder(self._given, folder)
         self._about: Message | None = None
         self._events: tuple[TracepointRings, TracepointRecorder] | None = None
-        self._first: list[Input] = []  # inputs that came before their recorder was made
+        self._first: list[Input] = []  # inputs that came before their writer was made
         self._inputs: InputRecorder | None = None
 
     def work(self) -> None:
-        """Record, and say what has become of it: whatever that is, the VMM must not wait in vain."""
+        """Record, and report the result. The report is always sent, so the VMM never waits for nothing."""
         try:
             with ExitStack() as stack:
                 done = self._record(stack)
@@ -64,18 +64,18 @@ class Run(Worker):
         self.leave(done)
 
     def leave(self, done: dict[str, Any]) -> None:
-        """The run's last message."""
+        """Send the run's last message."""
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._tell({"done": done})
         self._channel.close()
 
     def _tell(self, values: dict[str, Any]) -> None:
-        with suppress(OSError):  # who was killed needs to know nothing
+        with suppress(OSError):  # the VMM was killed
             self._channel.send(values)
 
     def _receive(self) -> Message | None:
-        """The next message that is not of inputs, which are kept."""
+        """Return the next message that is not of inputs; inputs are kept."""
         while (message := self._channel.receive()) is not None:
             self._descriptors += message.descriptors
             if "inputs" not in message.values:
@@ -146,7 +146,7 @@ class Run(Worker):
         self._inputs.start()
 
     def _finish_tracepoints(self) -> dict[str, Any]:
-        """Finish the second table, which the trace's own failure does not touch, nor the other way round."""
+        """Finish the second table, whether or not the trace itself failed."""
         if self._events is None:
             return {}
         rings, recorder = self._events
@@ -169,7 +169,7 @@ class Run(Worker):
         self._tell({"failed": self._folder.told(str(error))})
 
     def _metadata(self, source: RingSource, devices: list[str]) -> dict[str, str]:
-        """The trace's metadata, which also goes into the ring file, at once without what takes long."""
+        """The trace's metadata. It also goes into the ring file, at once but without what takes long."""
         metadata = {"vmrun.clock": json.dumps(source.clock())}
         if self._about is None:
             return metadata
@@ -182,12 +182,12 @@ class Run(Worker):
 
 
 def killed(source: RingSource) -> dict[str, Any]:
-    """The closing summary of a run whose VMM was killed: all that was published is there, KVM's counters are not."""
+    """The closing summary of a run whose VMM was killed: everything published is there, KVM's counters are not."""
     return {"result": {"kind": KILLED, "status": None}, "duration_ns": source.length(), **source.account()}
 
 
 def main() -> None:
-    """Take runs until the VMM has gone and the last of them is done."""
+    """Take runs until the VMM has gone and the last run is done."""
     os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
     channel = Channel(socket.socket(fileno=CHANNEL))
     runs: list[Run] = []
@@ -200,7 +200,7 @@ def main() -> None:
             runs.pop().leave({"failed": f"the recorder cannot record: {error.strerror}"})
     for run in runs:
         run.wait()
-    os._exit(0)  # the VMM waits, and there is nothing to be tidied up
+    os._exit(0)  # the VMM waits, and nothing needs cleaning up
 
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ from vmspec.trace.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERS
 ffi = _native.ffi
 lib = _native.lib
 
-METADATA_SIZE = 1 << 21  # the spec is at most 1 MiB of text, JSON escapes and the host's facts included
+METADATA_SIZE = 1 << 21  # the spec is at most 1 MiB of text; JSON escapes and the host's facts come on top
 FLIGHT_SLOTS = 64  # without a trace: the last exits, for a crash report
 POLICIES = {"wait": lib.RING_WAIT, "drop": lib.RING_DROP}
-FIELDS = tuple(field.name for field in HEADER)  # of the file's header, 64 bits each
+FIELDS = tuple(field.name for field in HEADER)  # fields of the file's header, 64 bits each
 
 
 class RingView:
-    """The rings of a mapping, whichever side looks at them; ``header`` is that of the file, by field.
+    """The rings of a mapping, for either side; ``header`` has the fields of the file's header.
 
-    Where the file is cut short, what was in it is zero from then on, and :attr:`lost` says so. Raises ``OSError``.
+    If the file is truncated, its contents read as zero from then on, and :attr:`lost` is true. Raises ``OSError``.
     """
 
     def __init__(self, mapping: mmap.mmap, header: dict[str, int], policy: int, event: int, guarded: bool) -> None:
@@ -44,7 +44,7 @@ class RingView:
 
     @property
     def lost(self) -> bool:
-        """Whether somebody has cut the file short."""
+        """Whether somebody has truncated the file."""
         return bool(self._lost[0])
 
     def ring(self, index: int) -> Any:
@@ -52,20 +52,20 @@ class RingView:
         return ffi.addressof(self._rings, index)
 
     def _set(self, name: str, value: int) -> None:
-        """Write one field of the file's header: the others may be the other side's."""
+        """Write one field of the file's header; the other side may write other fields."""
         self._header[name] = value
         at = 8 * FIELDS.index(name)
         self._mapping[at : at + 8] = value.to_bytes(8, "little")
 
     def describe(self, metadata: bytes) -> None:
-        """Put the trace's metadata into the file, so that it can be recovered without the stream."""
+        """Write the trace's metadata into the file, so that the trace can be recovered without the stream."""
         if self._header["first_ring"] >= PAGE + len(metadata):
             self._set("metadata_size", 0)
             self._mapping[PAGE : PAGE + len(metadata)] = metadata
             self._set("metadata_size", len(metadata))
 
     def clock(self) -> dict[str, int]:
-        """The trace's clock: the TSC that is time 0, and the TSC's rate."""
+        """The trace's clock: the TSC at time 0, and the TSC's rate."""
         return {name: self._header[name] for name in ("tsc_start", "tsc_khz")}
 
     def elapsed(self) -> int:
@@ -73,7 +73,7 @@ class RingView:
         return self._nanoseconds(lib.tsc_now())
 
     def _nanoseconds(self, tsc: int) -> int:
-        """A TSC as the trace's time, in ns; what lies before time 0 is 0, as in the rows."""
+        """A TSC as the trace's time in ns. A TSC before time 0 gives 0, as in the rows."""
         start, khz = self._header["tsc_start"], self._header["tsc_khz"]
         return max(tsc - start, 0) * 1_000_000 // khz if khz else 0
 
@@ -82,18 +82,18 @@ class RingView:
         return [int(getattr(self._rings[index].control, name)) for index in range(self.vcpus)]
 
     def stamps(self, name: str) -> list[int | None]:
-        """A stamp of the control block (``start``, ``stop``, ``open``) in ns since time 0, one for each vCPU; None
-        where the vCPU has not come to it."""
+        """A stamp of the control block (``start``, ``stop``, ``open``) in ns since time 0, one for each vCPU; None for
+        a vCPU without one."""
         return [self._nanoseconds(tsc) if tsc else None for tsc in self.counters(name)]
 
     def length(self) -> int:
-        """How long the run was, in ns: until its last vCPU stopped, or until now where one has not."""
+        """The length of the run in ns: until its last vCPU stopped, or until now if one has not."""
         stops = self.stamps("stop")
         known = [stop for stop in stops if stop is not None]
         return max(known) if known and len(known) == len(stops) else self.elapsed()
 
     def account(self) -> dict[str, Any]:
-        """What the closing summary says of each vCPU; see docs/trace-format.md."""
+        """The closing summary's values for each vCPU; see docs/trace-format.md."""
         return {
             "rows": self.counters("head"),
             "dropped": self.counters("dropped"),
@@ -112,7 +112,7 @@ class RingView:
 class Rings(RingView):
     """The VMM's side: one ring per vCPU in one mapping, of a file, which outlives the process, or of anonymous memory.
 
-    With ``path`` None nobody consumes: each ring keeps its newest records. Raises ``OSError`` (ENOSPC: no room).
+    If ``path`` is None, nobody consumes: each ring keeps its newest records. Raises ``OSError`` (ENOSPC: no room).
     """
 
     def __init__(self, vcpus: int, slots: int, full: str, path: Path | None) -> None:
@@ -148,7 +148,7 @@ class Rings(RingView):
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(self._file, 0)
         try:
-            # All of it now: a page that cannot be had later would be a SIGBUS in the vCPU loop.
+            # Allocate all of it now: a page missing later would be a SIGBUS in the vCPU loop.
             os.posix_fallocate(self._file, 0, size)
             return mmap.mmap(self._file, size, mmap.MAP_SHARED)
         except OSError:
@@ -157,7 +157,7 @@ class Rings(RingView):
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """What the recorder needs: the file, which is locked, and the eventfd that says that a ring is filling."""
+        """The descriptors for the recorder: the locked file, and the eventfd that signals a filling ring."""
         return self._file, self._event
 
     def start(self, tsc_khz: int) -> None:
@@ -168,21 +168,21 @@ class Rings(RingView):
         self._mapping[: 8 * len(FIELDS)] = struct.pack(f"<{len(FIELDS)}Q", *values)
 
     def clocks(self) -> dict[str, int]:
-        """How long it is since time 0 in ns, by the trace's clock and by CLOCK_MONOTONIC, which KVM counts by."""
+        """The time since time 0 in ns, by the trace's clock and by CLOCK_MONOTONIC, which KVM uses."""
         return {"trace_ns": self.elapsed(), "monotonic_ns": time.monotonic_ns() - self._monotonic}
 
     def populate(self) -> None:
-        """Map the pages, so that the vCPU loop need not; it takes milliseconds, and a running guest does not wait."""
+        """Map the pages, so that the vCPU loop need not. It takes milliseconds, during which the guest runs already."""
         first = self._header["first_ring"]
         lib.populate(self._base + first, len(self._mapping) - first)
 
     def abandon(self) -> None:
-        """The recorder has failed: vCPUs do not wait for it any more, further exits are dropped and counted."""
+        """The recorder has failed: vCPUs no longer wait for it; further exits are dropped and counted."""
         for index in range(self.vcpus):
             lib.ring_close(self.ring(index))
 
     def last(self, index: int, count: int) -> list[dict[str, int]]:
-        """The newest records of a vCPU, oldest first, times in nanoseconds since the start."""
+        """The newest records of a vCPU, oldest first, times in ns since the start."""
         ring = self._rings[index]
         head = ring.control.head
         records = []
@@ -196,7 +196,7 @@ class Rings(RingView):
         return records
 
     def close(self) -> None:
-        """Unmap and close; the file stays, it is the recorder's to remove."""
+        """Unmap and close. The file stays; the recorder removes it."""
         super().close()
         os.close(self._event)
         if self._file >= 0:

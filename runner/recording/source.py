@@ -12,8 +12,8 @@ from vmspec.trace.record import EXITS, PAGE
 
 
 def begun(file: int) -> bool:
-    """Whether the run whose ring file it is has set its time 0: before, there is nothing in it. Where somebody has cut
-    the file short, that is found by :class:`RingSource`."""
+    """Whether the run of this ring file has set its time 0; before that the file has no records. :class:`RingSource`
+    reports a truncated file."""
     magic = os.pread(file, 8, 8 * FIELDS.index("magic"))
     return magic != bytes(8)
 
@@ -21,12 +21,12 @@ def begun(file: int) -> bool:
 class RingSource(RingView):
     """The rings in a file of :class:`runner.recording.rings.Rings`, by its descriptors, once time 0 is set.
 
-    The descriptors stay the caller's to close; ``path`` is the file's name. Raises RingLostError.
+    The caller closes the descriptors; ``path`` is the file's name. Raises RingLostError.
     """
 
     def __init__(self, file: int, event: int, path: Path) -> None:
         self._path = path
-        # Read, not mapped: there may be less of it than was made, which is known only once it is mapped and guarded.
+        # Read, not mapped: the file may be truncated, and a mapping is not guarded yet.
         raw = os.pread(file, 8 * len(FIELDS), 0)
         header = dict(zip(FIELDS, struct.unpack(f"<{len(FIELDS)}Q", raw.ljust(8 * len(FIELDS), b"\0")), strict=True))
         try:
@@ -42,11 +42,12 @@ class RingSource(RingView):
         return RingLostError(f"{self._path} was cut short while the guest ran, and what was in it is lost")
 
     def description(self) -> bytes:
-        """What the file says of the trace: JSON, of which the names of the devices are there from the start."""
+        """The file's description of the trace, as JSON; it has the devices' names from the start."""
         return self._mapping[PAGE : PAGE + self._header["metadata_size"]]
 
     def ended(self) -> None:
-        """No vCPU runs any more, or one never comes back: drain all that was published, whatever is still open."""
+        """No vCPU runs any more, or one never comes back: drain everything published, exits still being handled or
+        not."""
         self._ended = True
 
     def wait(self, seconds: float) -> None:
@@ -72,5 +73,5 @@ class RingSource(RingView):
         return int(rows)
 
     def commit(self) -> None:
-        """What was drained is in the trace: free its room."""
+        """The drained records are in the trace: free their room."""
         lib.rings_commit(self._rings, self.vcpus)

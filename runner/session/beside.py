@@ -1,4 +1,4 @@
-"""Running a spec beside the caller: a handle of a run that another thread makes."""
+"""Running a spec in another thread: a handle of the run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,11 +23,11 @@ def start(
     output: int | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> "Run":
-    """Run a spec in a thread of its own; returns once the guest runs. Takes what :func:`runner.run` does, and raises
-    what that raises before the guest runs.
+    """Run a spec in a thread of its own; return once the guest runs. It takes the arguments of :func:`runner.run`, and
+    raises the errors that come before the guest runs.
 
-    No signal ends such a run: Ctrl-C raises KeyboardInterrupt where the caller is, out of this function too, which has
-    then ended the run.
+    No signal ends such a run: Ctrl-C raises KeyboardInterrupt in the caller. If that happens in this function, the run
+    is ended first.
     """
     run = Run(Session.of(spec, overrides, record, input, output, notice))
     run._start()
@@ -35,8 +35,8 @@ def start(
 
 
 class Run:
-    """A run beside the caller, made by :func:`start`; all of it may be called by any thread. As a context manager it
-    stops the run at the end of the block, and waits for it."""
+    """A run in another thread, made by :func:`start`. Any thread may call its methods. As a context manager it stops
+    the run at the end of the block, and waits for it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -60,16 +60,16 @@ class Run:
             self._result = self._session.run()
         except BaseException as error:
             self._error = error
-        self._session.begun.set()  # or it never will begin
+        self._session.begun.set()  # otherwise it never will begin
 
     def stop(self) -> None:
-        """End the run as Ctrl-C ends one of the command: its result is "interrupted". Where the guest has ended by
-        then, nothing happens."""
+        """End the run as Ctrl-C ends one of the command: its result is "interrupted". Does nothing if the guest has
+        ended."""
         self._session.stop()
 
     def result(self, timeout: float | None = None) -> Result:
-        """Wait for the end of the run, at most ``timeout`` seconds, and return what :func:`runner.run` does, or raise
-        what that raises. Raises TimeoutError where the run has not ended by then; it goes on."""
+        """Wait for the end of the run, at most ``timeout`` seconds. Return what :func:`runner.run` returns, or raise
+        what it raises. Raises TimeoutError if the run has not ended; the run continues."""
         if not self._thread.wait(timeout):
             raise TimeoutError("the run has not ended")
         if self._error is not None:

@@ -1,4 +1,4 @@
-"""The console: all text that devices print, forwarded, kept, and held against what the spec expects."""
+"""The console: all text that devices print. It is forwarded, kept, and compared with the spec's expectations."""
 
 import errno
 import os
@@ -10,39 +10,39 @@ from collections.abc import Callable, Sequence
 from runner.backends.terminal import anew
 from runner.loop import Latch
 
-KEPT = 4 << 20  # bytes of console a result carries at most, the newest; the trace has all of it
+KEPT = 4 << 20  # newest bytes of the console in a result, at most; the trace has all of them
 PATIENCE = 1.0  # seconds that readers may stall in all, once the run has ended
-PIECE = 512  # POSIX: a pipe that polls writable takes this much (PIPE_BUF's least value) without blocking
+PIECE = 512  # POSIX: a pipe that polls writable takes this much (PIPE_BUF's minimum) without blocking
 
 
 class ConsoleClosed(OSError):
-    """The console cannot be written any more."""
+    """The console can no longer be written."""
 
     @property
     def unread(self) -> bool:
-        """Whether that is because its reader has gone, as a closed pipe's or a hung-up terminal's."""
+        """Whether its reader has gone: a closed pipe or a terminal that hung up."""
         return self.errno in (errno.EPIPE, errno.EIO, errno.ECONNRESET)
 
 
 class Output:
-    """A host file descriptor that text goes to. A reader that stalls holds up the guest, never the end of the run:
-    once ``stopping`` is set, what cannot be written within a second is given up."""
+    """A host file descriptor that text goes to. A reader that stalls holds up the guest but never the end of the run:
+    once ``stopping`` is set, what cannot be written within a second is dropped."""
 
     def __init__(self, fd: int, stopping: Latch) -> None:
-        # A terminal that polls writable may have room for less, and what writes more to it waits; where it cannot be
-        # opened anew, to be written without waiting, a byte always fits.
+        # A terminal that polls writable may have room for less, and writing more blocks. If it cannot be opened again
+        # without blocking, write single bytes, which always fit.
         terminal = os.isatty(fd)
         own = anew(fd, os.O_WRONLY) if terminal else None
         self.fd = fd if own is None else own
-        self.order = threading.Lock()  # held by a printer, so that the text is kept and written in one order
+        self.order = threading.Lock()  # held while printing, so that text is kept and written in the same order
         self._piece = 1 if terminal and own is None else PIECE
         self._opened = own is not None
         self._stopping = stopping
-        self._patience = PATIENCE  # what is left of it
+        self._patience = PATIENCE  # the rest of that time
 
     def write(self, data: bytes) -> None:
-        """Write all of it; raises :class:`ConsoleClosed` when the reader is gone."""
-        poll = select.poll()  # one of each call: two threads may write
+        """Write all of it; raises :class:`ConsoleClosed` when the reader has gone."""
+        poll = select.poll()  # one poll object per call: two threads may write
         poll.register(self.fd, select.POLLOUT)
         poll.register(self._stopping, select.POLLIN)
         stopping = False
@@ -66,16 +66,16 @@ class Output:
                 raise ConsoleClosed(error.errno, error.strerror) from None
 
     def close(self) -> None:
-        """Close what was opened here; the descriptor that was given stays its owner's."""
+        """Close the descriptor opened here; the owner closes the one that was given."""
         if self._opened:
             os.close(self.fd)
             self._opened = False
 
 
 class Watch:
-    """Follows a stream and says which of the expected texts have come, in their order, and which unwanted ones.
+    """Follows a stream and reports which expected texts have come, in their order, and which rejected ones.
 
-    Carriage returns are left out of the comparison, on both sides, so that a text may span lines.
+    Carriage returns are ignored on both sides, so that a text may span lines.
     """
 
     def __init__(self, console: Sequence[str], absent: Sequence[str]) -> None:
@@ -83,8 +83,8 @@ class Watch:
         self._unwanted = [text.encode().replace(b"\r", b"") for text in absent]
         self._found = 0
         self._seen: set[int] = set()
-        self._rest = b""  # what a wanted text may still begin in
-        self._tail = b""  # the same for the unwanted ones
+        self._rest = b""  # the part of the stream in which an expected text may begin
+        self._tail = b""  # the same for the rejected ones
         self._reach = max((len(text) for text in self._unwanted), default=1) - 1
 
     def feed(self, data: bytes) -> None:
@@ -109,22 +109,22 @@ class Watch:
         return [text.decode() for text in self._wanted[self._found :]]
 
     def unwanted(self) -> list[str]:
-        """The unwanted texts that have."""
+        """The rejected texts that have come."""
         return [self._unwanted[number].decode() for number in sorted(self._seen)]
 
 
 class Console:
-    """Keeps what devices print and feeds the watch; :meth:`printer` makes a device's output."""
+    """Keeps the text that devices print and feeds the watch; :meth:`printer` makes a device's output."""
 
     def __init__(self, watch: Watch, closed: Callable[[ConsoleClosed], None]) -> None:
         self.watch = watch
-        self.failure: ConsoleClosed | None = None  # what ended the writing
+        self.failure: ConsoleClosed | None = None  # the error that ended the writing
         self._closed = closed
         self._kept = bytearray()
         self._lock = threading.Lock()
 
     def printer(self, output: Output | None) -> Callable[[bytes], None]:
-        """What a device calls with its text; it goes to ``output`` too, where there is one."""
+        """The function that a device calls with its text; the text also goes to ``output``, if there is one."""
         open_output = output
 
         def write(data: bytes) -> None:
@@ -151,6 +151,6 @@ class Console:
             self.watch.feed(data)
 
     def text(self) -> bytes:
-        """What was printed, the newest 4 MiB of it."""
+        """The text printed, the newest 4 MiB of it."""
         with self._lock:
             return bytes(self._kept[-KEPT:])

@@ -1,4 +1,4 @@
-"""The crash report: what the vCPU was doing when the guest died, for a person to read."""
+"""The crash report: what the vCPU did when the guest died, for people."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -33,11 +33,11 @@ def mode(registers: Registers) -> str:
 
 
 def code_at(machine: Machine, thread: VcpuThread, address: int, length: int = BYTES) -> bytes:
-    """Guest memory at a linear address, as far as it is mapped RAM."""
+    """Guest memory at a linear address, up to the first byte that is not mapped RAM."""
     data = b""
     for at in range(address, address + length):
         try:
-            physical = thread.vcpu.translate(at & (1 << 64) - 1)  # the guest's RIP may be anything
+            physical = thread.vcpu.translate(at & (1 << 64) - 1)  # the guest's RIP may have any value
             data += machine.memory.read(physical, 1) if physical is not None else b""
         except (ValueError, KvmError):
             break
@@ -69,7 +69,7 @@ def report(machine: Machine, thread: VcpuThread, rings: Rings, detail: str) -> s
         registers = kept.registers if kept else None
         if kept:
             with suppress(KvmError):
-                thread.vcpu.set_sregs(kept.registers.state)  # so that KVM translates by its page tables
+                thread.vcpu.set_sregs(kept.registers.state)  # so that KVM translates with its page tables
     if registers:
         lines += ["", *code_lines(machine, thread, registers), "", *register_lines(registers)]
     lines += ["", f"last exits of vCPU {thread.index}, newest last:"]
@@ -78,7 +78,7 @@ def report(machine: Machine, thread: VcpuThread, rings: Rings, detail: str) -> s
 
 
 def reset_lines(kept: Kept | None, rings: Rings, index: int) -> Iterable[str]:
-    """What is said of a vCPU that is in the state after INIT, and of the registers that follow."""
+    """The lines for a vCPU that is in the state after INIT, and for the registers that follow."""
     yield "The vCPU is in the state after a reset: CS:RIP f000:fff0, real mode (Intel SDM volume 3, table 10-1)."
     yield "Hosts with an AMD processor reset a vCPU that shuts down before vmrun sees it: its registers are lost."
     if kept is None:
@@ -86,7 +86,7 @@ def reset_lines(kept: Kept | None, rings: Rings, index: int) -> Iterable[str]:
         yield "A guest that never left the reset state looks the same."
         return
     clock, newest = rings.clock(), rings.last(index, 1)
-    before = (kept.general - clock["tsc_start"]) / clock["tsc_khz"]  # ms, as its row's t_exit
+    before = (kept.general - clock["tsc_start"]) / clock["tsc_khz"]  # ms, like its row's t_exit
     ago = f", {newest[0]['t_exit'] / 1e6 - before:.3f} ms earlier" if newest else ""
     yield f"What follows is the guest at the exit before{ago}; the fault lies between that exit and the end."
     if kept.system != kept.general:
@@ -111,7 +111,7 @@ def code_lines(machine: Machine, thread: VcpuThread, registers: Registers) -> It
 
 
 def register_lines(registers: Registers) -> Iterable[str]:
-    """All registers, three general ones to a line."""
+    """All registers, three general ones per line."""
     names = list(registers.general)
     for at in range(0, len(names), 3):
         yield "  ".join(f"{name:>6} {registers.general[name]:016x}" for name in names[at : at + 3])

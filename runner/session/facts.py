@@ -1,4 +1,4 @@
-"""What the VMM knows of a run and its trace is to say; :mod:`runner.recording.facts` makes the metadata of it."""
+"""The VMM's facts of a run for its trace; :mod:`runner.recording.facts` turns them into metadata."""
 
 import time
 from typing import Any
@@ -16,9 +16,8 @@ CPUID_FIELDS = ("function", "subleaf", "flags", "eax", "ebx", "ecx", "edx")
 
 
 def about(machine: Machine, rings: Rings) -> tuple[dict[str, Any], list[int]]:
-    """What is to be said, as plain values, and the descriptors of ``files``, in their order: the files that are still
-    to be hashed."""
-    plan = machine.plan.unrecorded()  # as it may be run again: not into the trace that it is taken from
+    """The facts as plain values, and the descriptors of ``files``, in order: the files that are still to be hashed."""
+    plan = machine.plan.unrecorded()  # a run of the recorded spec must not overwrite this trace
     files = dict(machine.loader.images.hashed())
     values = {
         "spec": plan.spec,
@@ -36,7 +35,7 @@ def about(machine: Machine, rings: Rings) -> tuple[dict[str, Any], list[int]]:
 
 
 def modules(machine: Machine) -> dict[str, tuple[str, str]]:
-    """Path and SHA-256 of the modules that devices were made from, as they were loaded."""
+    """Path and SHA-256 of the modules that devices were made from, as loaded."""
     plan, found = machine.plan, {}
     for planned, device in zip(plan.devices, machine.buses.devices, strict=True):
         for path, sha256 in device.made_from.items():
@@ -47,13 +46,13 @@ def modules(machine: Machine) -> dict[str, tuple[str, str]]:
 
 
 def cpuid(machine: Machine) -> str:
-    """The CPUID that KVM can give, as one vCPU alone would get it: what KVM says itself has the id of the processor
-    that it was asked on."""
+    """The CPUID that KVM can give, as a single vCPU would get it. KVM's own answer contains the id of the processor
+    that was asked."""
     entries = for_vcpu(machine.cpuid, 0, 1, PlannedCPU(), tsc_deadline=True)
     return ";".join(",".join(f"{getattr(entry, name):x}" for name in CPUID_FIELDS) for entry in entries)
 
 
 def capabilities(system: System) -> dict[str, int]:
-    """Every capability that vmrun knows, as the host answers for it."""
+    """Every capability that vmrun knows, with the host's answer."""
     names = sorted(name for name in dir(_native.lib) if name.startswith("KVM_CAP_"))
     return {name: system.check_extension(name) for name in names}

@@ -1,4 +1,4 @@
-"""What is recorded of a run: its exits, through rings and the recorder, and tracepoints beside them."""
+"""The recording of a run: exits, through rings and the recorder, and tracepoints."""
 
 import errno
 import threading
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class Recording:
-    """The rings, which every run has, and what the spec wants to be made of them.
+    """The rings, which every run has, and what the spec wants recorded.
 
-    In the order of a run: made, ``open_tracepoints``, ``watch``, ``start``, ``finish``, ``close``. ``failed`` is called
-    when the trace cannot be written any more, ``notice`` with what a person should know. Raises TraceError where the
-    rings cannot be made.
+    Order of the calls: made, ``open_tracepoints``, ``watch``, ``start``, ``finish``, ``close``. ``failed`` is called
+    when the trace can no longer be written, ``notice`` with messages for the user. Raises TraceError if the rings
+    cannot be made.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Recording:
         self._devices = [device.name for device in plan.devices]
         self._notice, self._failed = notice, failed
         self._link: Link | None = None  # once the run is handed over to the recorder
-        self._told = threading.Event()  # what the trace is to say of the run
+        self._told = threading.Event()  # the run's facts for the trace
         self._follower = Worker("recorder", self._follow)
-        self._done: dict[str, Any] = {}  # what has become of the trace, from the recorder
+        self._done: dict[str, Any] = {}  # the recorder's result
         self._failure: TraceError | None = None
         self._folder: Folder | None = None
         self._tracepoints: Tracepoints | None = None
@@ -74,16 +74,16 @@ class Recording:
                 case _:
                     what = "choose another place with --trace FILE"
             raise TraceError(f"cannot record: {ring}: {error.strerror}; {what}, or run with --no-trace") from error
-        signals.leave(ring)  # until there is something in it
+        signals.leave(ring)  # until it has rows
         self._folder = Folder(trace.path)
-        # The names at once, for a run that is killed before the recorder has the rest; names need no JSON escapes.
+        # The names now, for a run that is killed before the recorder has the rest; names need no JSON escapes.
         names = ",".join(f'"{name}"' for name in self._devices)
         rings.describe(f'{{"metadata":{{}},"devices":[{names}]}}'.encode())
         return rings
 
     def open_tracepoints(self) -> None:
-        """Open the tracepoints, where the spec wants them. Raises HostError where it requires them and they
-        cannot be opened."""
+        """Open the tracepoints, if the spec wants them. Raises HostError if the spec requires them and they cannot be
+        opened."""
         if self._spec.path is None or not self._spec.tracepoints:
             return
         from runner.recording.tracepoints.perf import Tracepoints
@@ -94,9 +94,9 @@ class Recording:
             self._no_tracepoints(error)
 
     def watch(self, threads: list[int]) -> None:
-        """The vCPUs' threads wait before the guest: open the tracepoints on them.
+        """Open the tracepoints on the vCPUs' threads, which wait before the guest.
 
-        Raises HostError where the spec requires them and they cannot be opened.
+        Raises HostError if the spec requires them and they cannot be opened.
         """
         self._watched = True
         signals.leave(None)
@@ -110,7 +110,7 @@ class Recording:
             return
         self._hand_over(early=True)
         if self._link is not None:
-            self._link.ready()  # or the events' rings would not last until it is
+            self._link.ready()  # otherwise the events' rings would overflow before it is ready
 
     def _no_tracepoints(self, error: HostError) -> None:
         if self._spec.tracepoints == "required":
@@ -119,7 +119,7 @@ class Recording:
         self._notice(f"tracepoints are not recorded (trace.tracepoints): {error}")
 
     def start(self) -> None:
-        """The guest runs: from now on its exits are written."""
+        """Write the guest's exits from now on; the guest runs."""
         if self._spec.path is None or self._failure is not None:
             return
         if self._link is None:
@@ -133,7 +133,7 @@ class Recording:
         self._follower.start()
 
     def _hand_over(self, *, early: bool) -> None:
-        from runner.recording.link import Link  # sockets and pickles, which the guest need not wait for
+        from runner.recording.link import Link  # the guest need not wait for sockets and pickles
 
         path, folder = self._spec.path, self._folder
         assert path is not None
@@ -148,7 +148,7 @@ class Recording:
             self._fail(f"cannot record: the recorder does not start: {error.strerror}{hint}")
 
     def _follow(self) -> None:
-        """Tell the recorder what the trace is to say of the run, then hear what becomes of it, in a thread."""
+        """Send the recorder the run's facts, then wait for its result, in a thread."""
         from runner.session import facts
 
         assert self._link is not None
@@ -156,13 +156,13 @@ class Recording:
         try:
             about, files = facts.about(self._machine, self.rings)
             self._link.tell(files, about=about)
-        except Exception as error:  # whatever it is, a guest must not run on unrecorded
+        except Exception as error:  # any error: a guest must not run on unrecorded
             self._fail(f"cannot record: {reason(error)}")
         self._told.set()
         self._done = self._link.listen(self._fail)
 
     def _fail(self, text: str) -> None:
-        """Only the first failure is told, and is why there is no trace."""
+        """Report the first failure only; it is the reason that there is no trace."""
         if self._failure is None:
             self._failure = TraceError(text)
             self._failed(self._failure)
@@ -170,7 +170,7 @@ class Recording:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Complete the files; the rings' counters and stamps are added to the trace's ``summary``.
 
-        Raises TraceError where the trace, or the tracepoints if it is required, cannot be written.
+        Raises TraceError if the trace, or the tracepoints that the spec requires, cannot be written.
         """
         if self._spec.path is None:
             return
@@ -201,28 +201,28 @@ class Recording:
         )
 
     def discard(self) -> None:
-        """There is no run after all: nothing of it is to be kept."""
+        """There was no run after all: keep nothing of it."""
         self._watched = False
 
     def place(self, path: Path) -> Path:
-        """Where a file beside the trace is now, if somebody has moved their directory since."""
+        """The current path of a file beside the trace, if somebody has moved its directory since."""
         return path if self._folder is None else self._folder.now(path)
 
     def close(self) -> None:
-        """Close everything, whatever became of it."""
+        """Close everything, after any result."""
         if self._link is not None:
             self._leave(self._link)
         self._close_tracepoints()
         self.rings.close()
         if self._folder is not None:
             self._folder.close()
-        if self._spec.path is not None and not self._watched:  # nothing ran that could be recovered
+        if self._spec.path is not None and not self._watched:  # nothing ran, so there is nothing to recover
             for file in unfinished(self._spec.path):
                 file.unlink(missing_ok=True)
         signals.leave(None)
 
     def _leave(self, link: "Link") -> None:
-        """Whatever has become of the run, the recorder is done with it after this."""
+        """The recorder is done with the run after this, after any result."""
         if not self._watched:
             link.tell(discard=True)
         link.finish()

@@ -1,4 +1,4 @@
-"""Running a spec: where the plan, the machine, the console and the recording meet."""
+"""Running a spec: connects the plan, the machine, the console and the recording."""
 
 import math
 import os
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
     from vmspec.spec.models import Spec
-SWITCH_INTERVAL = 0.0002  # seconds a Python thread keeps the interpreter while another waits for it
+SWITCH_INTERVAL = 0.0002  # seconds that a Python thread keeps the interpreter while another waits for it
 
-# Runs whose threads never came back: they still use all of it, so it is kept for ever rather than pulled away.
+# Runs whose threads never returned: the threads still use everything, so it is never freed.
 STUCK: list[tuple["Session", ExitStack]] = []
 
 
@@ -48,26 +48,26 @@ def run(
     output: int | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Result:
-    """Run a spec (or the spec file at a path, with ``--set`` style ``overrides``, one or several; or a plan, from
-    wherever it came) to the guest's end.
+    """Run a spec to the guest's end, and return the result. ``spec`` is a spec, the path of a spec file (with ``--set``
+    style ``overrides``, one or several), or a plan from any source.
 
-    ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets
-    no input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
-    whatever the spec says. ``notice`` is told what a person should know while it runs. :func:`runner.start` runs a spec
-    beside the caller, who can then stop it.
+    ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets no
+    input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
+    whatever the spec says. ``notice`` is called with messages for the user while the guest runs. :func:`runner.start`
+    runs a spec in another thread, so that the caller can stop it.
 
-    Ctrl-C in the main thread, where it would raise KeyboardInterrupt, still does so before the guest runs; while it
-    runs, the result is "interrupted"; once the guest has ended, it changes nothing.
+    Ctrl-C in the main thread raises KeyboardInterrupt before the guest runs, if it would do so without vmrun. While the
+    guest runs, it ends the run with the result "interrupted". Once the guest has ended, it changes nothing.
 
     Raises ``vmspec.SpecError`` (the spec cannot be used), ``runner.HostError`` and ``runner.KvmError`` (the host cannot
     run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
-    begun); whatever happens once the guest runs is in the result.
+    begun). The result has everything that happens once the guest runs.
     """
     return Session.of(spec, overrides, record, input, output, notice).run()
 
 
 def _plan(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str) -> tuple[Plan, Callable[[], None]]:
-    """The plan, and what keeps it for the next run."""
+    """The plan, and the object that keeps it for the next run."""
     if isinstance(spec, str | os.PathLike):
         return kept.plan(Path(spec), overrides)
     if overrides:
@@ -82,7 +82,7 @@ def _plan(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str) -> t
 
 
 class Session:
-    """One run: what is opened for it and how it is closed."""
+    """One run: what it opens, and how that is closed."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Session:
         self.console = Console(Watch(expect.console, expect.absent), self._console_failed)
         self.inputs: list[Input] = []
         self.outputs: list[Output] = []
-        self.standard: Output | None = None  # the one of "stdout"
+        self.standard: Output | None = None  # the descriptor of "stdout"
         self.files = Files(plan.names)
         self._stopped = False
 
@@ -117,7 +117,7 @@ class Session:
         output: int | None,
         notice: Callable[[str], None],
     ) -> Self:
-        """The session of a run with what :func:`run` takes. Raises SpecError."""
+        """The session of a run with the arguments of :func:`run`. Raises SpecError."""
         plan, keep = _plan(spec, overrides)
         if not record:
             plan = plan.unrecorded()
@@ -126,7 +126,7 @@ class Session:
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
         stack = ExitStack()
-        # Beside other threads of Python a vCPU that needs it should not wait for the usual 5 ms.
+        # A vCPU that needs Python must not wait the usual 5 ms for other threads.
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL)
         try:
@@ -147,7 +147,7 @@ class Session:
         loader = Loader(self.plan)
         stack.callback(loader.close)
         stack.callback(self._close_outputs)
-        # The rest of the program is imported while images are read.
+        # Import the rest of the program while images are read.
         from runner.machine.machine import Machine
         from runner.session.recording import Recording
 
@@ -160,8 +160,8 @@ class Session:
         stack.callback(self.recording.close)
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
-        board = Board(self.plan.directory, self.plan.slots, cache(self.notice))  # once, of however many devices
-        with signals.impatient(), insisting():  # what a device's author wrote
+        board = Board(self.plan.directory, self.plan.slots, cache(self.notice))  # once, for any number of devices
+        with signals.impatient(), insisting():  # code of a device's author may raise anything
             self.machine.attach(
                 lambda planned: make(planned, board),
                 lambda index: self.console.printer(self._sink(index)),
@@ -187,12 +187,12 @@ class Session:
         return signals.asked() or self._stopped
 
     def _unless_asked(self) -> None:
-        """Raises KeyboardInterrupt where the end has been asked for before there was a run."""
+        """Raise KeyboardInterrupt if the end was requested before the guest ran."""
         if self._asked():
             raise KeyboardInterrupt
 
     def stop(self) -> None:
-        """End the run as Ctrl-C does; called by another thread than the run's. Nothing happens where it has ended."""
+        """End the run as Ctrl-C does; called by another thread than the run's. Does nothing if the run has ended."""
         self._stopped = True
         if hasattr(self, "machine"):
             self.machine.loop.wake()
@@ -243,8 +243,8 @@ class Session:
         return raw
 
     def _started(self) -> None:
-        """The guest runs: now there is time for what it need not wait for."""
-        self.recording.start()  # from here on what is recorded outlives a kill
+        """The guest runs: do now what it need not wait for."""
+        self.recording.start()  # from here on the recording survives a kill
         for reader in self.inputs:
             reader.start()
         self._keep()
@@ -274,11 +274,11 @@ class Session:
 
     def _finish(self, ending: Ending, stats: dict[str, Any]) -> Result:
         if self.machine.failures and ending.kind in ENDS and ending.kind not in CRASHES:
-            # A guest may have ended well and its disk not: what a device failed to do last is no less lost.
+            # The guest may have ended well and its disk not: a device's last error counts no less.
             ending = Ending("device-error", detail=self.machine.failures.pop(0))
         self.notes += dict.fromkeys(self.machine.failures)
         if self.console.failure is not None and ending.kind in ENDS and ending.kind not in CRASHES:
-            ending = console_ending(self.console.failure)  # of what was still to be written when the guest ended
+            ending = console_ending(self.console.failure)  # writing what was still queued failed
         report, report_path = self._report(ending)
         failures = unmet(self.plan.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
         code = status(self.plan.expect, ending, failures)
@@ -308,14 +308,14 @@ class Session:
         )
 
     def _report(self, ending: Ending) -> tuple[str, Path | None]:
-        """The crash report and where it was saved, where the guest crashed."""
+        """The crash report and its path, if the guest crashed."""
         if ending.kind not in CRASHES or ending.kind in self.plan.expect.exit or self.machine.last is None:
             return "", None
         from runner.session import crash
 
         try:
             report = crash.report(self.machine, self.machine.last, self.recording.rings, ending.detail)
-        except Exception as error:  # what a guest leaves behind may be anything; its trace is finished all the same
+        except Exception as error:  # the guest's last state may break the report; the trace is finished all the same
             self.notes.append(f"no crash report could be made: {error!r}")
             return "", None
         if self.plan.trace.path is None:
@@ -335,7 +335,7 @@ class Session:
 
 @contextmanager
 def insisting() -> Iterator[None]:
-    """A device cannot be made or started; but where a second signal has come, that is why."""
+    """Reraise a device's error; if a second signal has come, that is the reason instead."""
     try:
         yield
     except DeviceError as error:
@@ -345,7 +345,7 @@ def insisting() -> Iterator[None]:
 
 
 def console_ending(error: ConsoleClosed) -> Ending:
-    """The end of a run whose console cannot be written."""
+    """How a run ends whose console cannot be written."""
     if error.unread:
         return Ending("console-closed", detail="nobody reads the console any more")
     return Ending("console-failed", detail=f"the console cannot be written: {error.strerror}")

@@ -13,7 +13,7 @@ def symbol_at(files: Iterable[Path], address: int) -> str | None:
         try:
             found = read(path).at(address)
         except ImageError:
-            continue  # a crash report without a name is still a report
+            continue  # a crash report without names is still a report
         if found is not None:
             return f"{found[0]}+{found[1]:#x}"
     return None

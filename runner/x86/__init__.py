@@ -1,1 +1,1 @@
-"""What is the processor's own: CPUID and register state."""
+"""The processor: CPUID and register state."""

@@ -1,7 +1,7 @@
-"""What each vCPU's CPUID says: KVM's supported entries, less what the spec takes away, with a topology of its own.
+"""Each vCPU's CPUID: KVM's supported entries, minus what the spec removes, with a topology of its own.
 
-All vCPUs are cores of one socket, one thread each, with APIC ids from 0 (Intel SDM volume 2, CPUID, and volume 3,
-9.9; AMD APM volume 3, appendix E). Pure: no KVM here.
+All vCPUs are cores of one socket, one thread each, with APIC ids from 0 (Intel SDM volume 2, CPUID, and volume 3, 9.9;
+AMD APM volume 3, appendix E). Pure: no KVM here.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vmspec.plan.features import FEATURES
 from vmspec.plan.settings import PlannedCPU
 
-SIGNIFICANT_INDEX = 1 << 0  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX: the entry answers for its index only
+SIGNIFICANT_INDEX = 1 << 0  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX: the entry is for its index only
 AMD = (0x68747541, 0x6F677948)  # EBX of leaf 0: "Auth", "Hygo"
 
 TSC_DEADLINE = 1 << 24  # leaf 1 ECX
@@ -18,21 +18,21 @@ HYPERVISOR = 1 << 31  # leaf 1 ECX
 HTT = 1 << 28  # leaf 1 EDX: the package has more than one logical processor
 CMP_LEGACY = 1 << 1  # leaf 0x80000001 ECX, AMD: they are cores, not threads
 
-# Leaves that list the levels of the topology; AMD's own form of it (0x80000026) is left out for the common one.
+# Leaves that list the levels of the topology. AMD's own form (0x80000026) is left out in favour of the common one.
 TOPOLOGY = (0xB, 0x1F)
 AMD_TOPOLOGY = 0x80000026
 LEVEL_THREAD, LEVEL_CORE = 1, 2
 
 EXTENDED = 0x80000000  # EAX: the highest leaf of these
 BRAND = (0x80000002, 0x80000003, 0x80000004)  # the processor's name
-CACHES = (0x80000005, 0x80000006)  # AMD: L1, L2 and L3; Intel: L2. The newer forms, 4 and 0x8000001d, KVM gives
+CACHES = (0x80000005, 0x80000006)  # AMD: L1, L2 and L3; Intel: L2. KVM supplies the newer forms, 4 and 0x8000001d
 
 
 class CpuidEntry(NamedTuple):
-    """struct kvm_cpuid_entry2: what CPUID answers for EAX = ``function``, and ECX = ``subleaf`` where flags say so."""
+    """struct kvm_cpuid_entry2: CPUID's answer for EAX = ``function``, and ECX = ``subleaf`` if the flags say so."""
 
     function: int
-    subleaf: int  # the kernel calls it index
+    subleaf: int  # named index in the kernel
     flags: int
     eax: int
     ebx: int
@@ -41,9 +41,9 @@ class CpuidEntry(NamedTuple):
 
 
 def completed(supported: list[CpuidEntry], host: Callable[[int], tuple[int, int, int, int]]) -> list[CpuidEntry]:
-    """KVM's supported entries, with what it leaves out of the processor's description; ``host`` is the host's CPUID.
+    """KVM's supported entries plus the descriptive leaves that it leaves out; ``host`` is the host's CPUID.
 
-    Without it a guest's processor has no name and, where no other leaf tells of them, no caches.
+    Without them a guest's processor has no name and, if no other leaf describes them, no caches.
     """
     entries = list(supported)
     highest = max((entry.eax for entry in supported if entry.function == EXTENDED), default=0)
@@ -73,8 +73,8 @@ def for_vcpu(
 
 
 def _placed(entry: CpuidEntry, vcpu: int, vcpus: int, amd: bool, tsc_deadline: bool) -> CpuidEntry:
-    """An entry with what depends on the vCPU and on their number."""
-    bits = (vcpus - 1).bit_length()  # of the APIC id, that tell the cores apart
+    """An entry with the values that depend on the vCPU and on the number of vCPUs."""
+    bits = (vcpus - 1).bit_length()  # bits of the APIC id that distinguish cores
     many = vcpus > 1
     match entry.function:
         case 0x1:
@@ -101,12 +101,12 @@ def _placed(entry: CpuidEntry, vcpu: int, vcpus: int, amd: bool, tsc_deadline: b
 
 
 def _sharing(entry: CpuidEntry, bits: int) -> int:
-    """How many ids share a cache, less 1: levels 1 and 2 are a core's own, the next is the package's."""
+    """Number of ids that share a cache, less 1. A core has its own levels 1 and 2; the package shares the next."""
     return 0 if (entry.eax >> 5 & 7) < 3 else (1 << bits) - 1
 
 
 def _levels(function: int, vcpu: int, vcpus: int) -> list[CpuidEntry]:
-    """The extended topology: EAX bits of the id below the next level, EBX processors, ECX level and its type."""
+    """The extended topology: EAX: bits of the id below the next level, EBX: processors, ECX: level and its type."""
     bits = (vcpus - 1).bit_length()
 
     def level(index: int, kind: int, shift: int, count: int) -> CpuidEntry:

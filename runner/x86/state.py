@@ -1,4 +1,4 @@
-"""A vCPU's register state as plain values: what a loader returns and the machine sets. No KVM here."""
+"""A vCPU's register state as plain values; a loader returns it and the machine sets it. No KVM here."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ class Segment(NamedTuple):
     db: bool = False  # default operation size: 32-bit
     s: bool = True  # code or data, not system
     long: bool = False  # 64-bit code
-    granularity: bool = False  # limit was given in pages
+    granularity: bool = False  # limit is in pages
     available: bool = False
     unusable: bool = False
 
@@ -45,10 +45,10 @@ RESET_RIP = 0xFFF0
 
 
 def is_reset(state: State) -> bool:
-    """Whether this is the state after RESET or INIT, as KVM gives it (Intel SDM volume 3, table 10-1; AMD APM volume 2,
-    14.1.3): RDX holds the processor's signature, INIT leaves CR0's CD and NW alone.
+    """Whether this is the state after RESET or INIT, as KVM sets it (Intel SDM volume 3, table 10-1; AMD APM volume 2,
+    14.1.3). RDX holds the processor's signature; INIT does not change CR0's CD and NW.
 
-    A guest that runs into its end in this state itself cannot be told from one whose vCPU was reset.
+    A guest that brings itself into this state cannot be told from one whose vCPU was reset.
     """
     registers, segments = dict(state.registers), state.segments
     registers.pop("rdx", None)

@@ -1,7 +1,7 @@
 """The kernel's published formats of its tracepoints: tracefs' ``events/kvm/NAME/id`` and ``format``.
 
 See Documentation/trace/events.rst, "Event formats": a line for each field of the raw record, with its offset, size and
-sign. A kernel's format is data: nothing of it is known beforehand but the names of fields.
+sign. A kernel's format is data: only the names of fields are known in advance.
 """
 
 import re
@@ -14,7 +14,7 @@ from vmspec.trace.tracepoints import NEEDED, Into
 
 PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 WIDTHS = (1, 2, 4, 8)
-LIMIT = 1 << 16  # bytes of a raw record, and of a format's text that is read
+LIMIT = 1 << 16  # bytes of a raw record, and of a format's text
 
 FIELD = re.compile(
     r"^\s*field:(?P<type>[^;]*?)\s*\b(?P<name>\w+)(?P<array>\[\w*\])?;"
@@ -34,13 +34,13 @@ class Field(NamedTuple):
 
 
 class Format(NamedTuple):
-    """An event's id, which its raw records begin with, and its fields by name, those that are single numbers."""
+    """An event's id, with which its raw records begin, and by name those of its fields that are single numbers."""
 
     id: int
     fields: dict[str, Field]
 
     def chosen(self, wanted: Sequence[Into]) -> list[tuple[Into, Field]]:
-        """The fields of this kernel that are kept, each by the first of its names."""
+        """This kernel's fields that are kept, each by the first of its names."""
         found = []
         for into in wanted:
             name = next((name for name in into.names if name in self.fields), None)
@@ -50,7 +50,7 @@ class Format(NamedTuple):
 
 
 def parse(text: str) -> Format:
-    """A ``format`` file. Arrays, strings and bit fields are left out. Raises ValueError where it is none."""
+    """Parse a ``format`` file. Arrays, strings and bit fields are left out. Raises ValueError if it is not a format."""
     number = ID.search(text)
     if number is None or not 0 < int(number[1]) < 1 << 16:
         raise ValueError("it has no line with the event's ID")
@@ -65,9 +65,9 @@ def parse(text: str) -> Format:
 
 
 def read(wanted: Mapping[str, object], places: Sequence[Path] = PLACES) -> dict[str, Format]:
-    """The formats of the ``wanted`` events of KVM that this kernel has, by name.
+    """The formats of the ``wanted`` KVM events that this kernel has, by name.
 
-    Raises HostError, which says what to do, where tracefs cannot be read or lacks what nothing can be told without.
+    Raises HostError, which says what to do, if tracefs cannot be read or lacks an event that is essential.
     """
     directory = _directory(places)
     formats = {}
@@ -91,7 +91,7 @@ RIGHTS = "tracepoints are for root, or for who has CAP_PERFMON and may read trac
 
 
 def _directory(places: Sequence[Path]) -> Path:
-    """``events/kvm`` of the tracefs that is mounted."""
+    """``events/kvm`` of the mounted tracefs."""
     for place in places:
         directory = place / "events" / "kvm"
         try:

@@ -16,14 +16,14 @@ ffi = _native.ffi
 lib = _native.lib
 
 RING = 4 << 20  # bytes of a vCPU's ring, about 40,000 events
-RINGS = 64 << 20  # of all rings together; memory that the kernel pins
+RINGS = 64 << 20  # of all rings together; the kernel pins this memory
 SMALLEST = 128 << 10
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 
 class Opened(NamedTuple):
-    """What the recorder is told of the events: their formats by name, the bytes of a ring, how many there are, and one
-    time by perf's clock and by the trace's, in ns."""
+    """Facts of the events for the recorder: their formats by name, the bytes of a ring, how many events there are, and
+    one time by perf's clock and by the trace's, in ns."""
 
     formats: dict[str, Format]
     size: int
@@ -32,21 +32,22 @@ class Opened(NamedTuple):
 
 
 class Tracepoints:
-    """The events of some threads, from :meth:`open` to :meth:`close`, which :class:`.source.TracepointRings` drains.
+    """The events of some threads, from :meth:`open` to :meth:`close`. :class:`.source.TracepointRings` drains them.
 
-    Nothing global is switched on: with the last descriptor, this process' and the recorder's, the kernel takes its
-    probes away. Raises HostError where this host cannot give them.
+    Nothing global is enabled. The kernel removes its probes with the last descriptor, this process's and the
+    recorder's. Raises HostError if this host cannot provide them.
     """
 
     def __init__(self) -> None:
         self.formats: dict[str, Format] = formats.read(EVENTS)
-        self.descriptors: list[int] = []  # of each vCPU those of all events; the first has the ring
+        self.descriptors: list[int] = []  # all events of each vCPU; the first has the ring
         self._rings: Any = None
         self._size = 0
         self._vcpus = 0
 
     def open(self, threads: Sequence[int]) -> None:
-        """Begin with the vCPUs' threads, kernel thread ids by the vCPUs' index; none of them is in the guest yet."""
+        """Open the events on the vCPUs' threads, kernel thread ids by the vCPUs' index. None of them is in the guest
+        yet."""
         size = RING
         while size > SMALLEST and size * len(threads) > RINGS:
             size //= 2
@@ -61,19 +62,19 @@ class Tracepoints:
                 self.descriptors.append(fd)
                 if owner < 0:
                     owner = fd
-                    # Mapped here, too: an event without a ring is lost.
+                    # Map it here too: an event without a ring is lost.
                     if not lib.perf_map(ffi.addressof(self._rings, vcpu), fd, size, vcpu):
                         raise HostError(refused("the events' ring", ffi.errno))
                     self._vcpus = vcpu + 1
 
     def opened(self, clock: dict[str, int]) -> Opened:
-        """What the recorder is told; ``clock`` is :meth:`runner.recording.rings.Rings.clock`."""
+        """The facts for the recorder; ``clock`` is :meth:`runner.recording.rings.Rings.clock`."""
         now = ffi.new("struct perf_clock *")
         lib.perf_clock_read(now, clock["tsc_start"], clock["tsc_khz"])
         return Opened(self.formats, self._size, self._vcpus, (int(now.raw[1]), int(now.t[1])))
 
     def close(self) -> None:
-        """Unmap the rings and close every descriptor; it may be called twice."""
+        """Unmap the rings and close every descriptor; a second call does nothing."""
         for vcpu in range(self._vcpus):
             lib.perf_unmap(ffi.addressof(self._rings, vcpu))
         self._vcpus = 0
@@ -83,7 +84,7 @@ class Tracepoints:
 
 
 def refused(what: str, number: int) -> str:
-    """Why the kernel gives no event or no ring, and what to do."""
+    """Why the kernel rejects an event or a ring, and what to do."""
     text = f"perf_event_open of {what}: {os.strerror(number)}"
     match number:
         case errno.EPERM | errno.EACCES:

@@ -1,4 +1,4 @@
-"""The recorder's side of the tracepoints: the rings of the perf events that the VMM has opened."""
+"""The recorder's side of the tracepoints: the rings of the perf events that the VMM opened."""
 
 import os
 import sys
@@ -17,21 +17,21 @@ ffi = _native.ffi
 lib = _native.lib
 
 MODULES = {"kvm_intel": ISA_VMX, "kvm_amd": ISA_SVM}
-# What an event's reason is a number of, as struct perf_format has it.
+# What kind of number an event's reason is, as struct perf_format has it.
 MEANINGS = {"kvm_exit": 1, "kvm_userspace_exit": 2}
 
 
 class TracepointRings:
-    """The rings of opened events, by their descriptors, which stay the caller's to close; ``clock`` is the trace's.
+    """The rings of opened events, by their descriptors, which the caller closes; ``clock`` is the trace's.
 
-    Raises OSError where the rings cannot be mapped.
+    Raises OSError if the rings cannot be mapped.
     """
 
     def __init__(self, opened: Opened, descriptors: Sequence[int], clock: Mapping[str, int]) -> None:
         self.formats = opened.formats
         self._fds = list(descriptors)
         self._start = clock["tsc_start"], clock["tsc_khz"]
-        # A second reading is made before anything is drained.
+        # The clocks are read a second time before anything is drained.
         self._clock = ffi.new("struct perf_clock *", {"raw": [0, opened.clock[0]], "t": [0, opened.clock[1]]})
         self._columns = Columns(TRACEPOINTS.name)
         self._keep: list[Any] = []
@@ -77,14 +77,14 @@ class TracepointRings:
 
     @property
     def isa(self) -> int:
-        """KVM_ISA_* of the exits, 0 where that is not known."""
+        """KVM_ISA_* of the exits, 0 if unknown."""
         return int(self._names.isa)
 
     def lost(self) -> list[int]:
-        """Events of each vCPU that its ring had no room for; its thread has ended, and its ring was drained.
+        """Events of each vCPU that its ring had no room for. Its thread has ended, and its ring was drained.
 
-        The kernel's own record of a loss comes with the next event that fits, so after the last one it never comes.
-        What the kernel counted is exact.
+        The kernel records a loss with the next event that fits, so it never records one after the last event. The
+        kernel's own counts are exact.
         """
         return [
             sum(counted(fd) for fd in self._fds[vcpu * len(self.formats) :][: len(self.formats)])
@@ -93,7 +93,7 @@ class TracepointRings:
         ]
 
     def unknown(self) -> int:
-        """Records that were not as the formats say, and are not in the table."""
+        """Records that do not match the formats, and are not in the table."""
         return sum(int(self._rings[vcpu].unknown) for vcpu in range(self._vcpus))
 
     def described(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class TracepointRings:
         os.eventfd_write(self._event, 1)
 
     def tick(self) -> None:
-        """Read the clocks: what is drained from here on are the events until now."""
+        """Read the clocks: the next drain takes the events until now."""
         lib.perf_clock_read(self._clock, *self._start)
 
     def drain(self, buffers: Buffers) -> int:
@@ -131,11 +131,11 @@ class TracepointRings:
 
 
 def backend() -> int:
-    """KVM_ISA_* by the loaded module, for kernels whose kvm_exit does not tell; 0 where it is another one, or none."""
+    """KVM_ISA_* by the loaded module, for kernels whose kvm_exit does not report it; 0 for another module or none."""
     loaded = [isa for name, isa in MODULES.items() if Path("/sys/module", name).exists()]
     return loaded[0] if len(loaded) == 1 else 0
 
 
 def counted(fd: int) -> int:
-    """How often an event has happened, whether or not its ring had room (perf_event_open(2), "Reading results")."""
+    """How often an event happened, with or without room in its ring (perf_event_open(2), "Reading results")."""
     return int.from_bytes(os.read(fd, 8), sys.byteorder)
