@@ -41,17 +41,17 @@ COLUMNS = (*(column.name for column in EXIT), "unclaimed")
 _SOURCES = {**SOURCES, "unclaimed": ("flags",)}
 _UNREAD = "a column of the trace was not read"
 _VIEW_COLUMNS = (
-    ("exits", "int64", "", "how many"),
-    ("bytes", "int64", "bytes", "bytes moved: items times their size"),
-    ("handling_ns", "int64", "ns", "their t_entry - t_exit in all"),
-    ("mean_ns", "int64", "ns", "mean of it"),
-    ("max_ns", "int64", "ns", "greatest of it"),
+    ("exits", "int64", "", "number of exits"),
+    ("bytes", "int64", "bytes", "bytes transferred: items times their size"),
+    ("handling_ns", "int64", "ns", "total handling time"),
+    ("mean_ns", "int64", "ns", "mean handling time"),
+    ("max_ns", "int64", "ns", "longest handling time"),
 )
 _CONSOLE = (
     ("t_ns", "int64", "ns", "when the line's first byte was written, since the machine started"),
-    ("gap_ns", "int64", "ns", "time since the first byte of the line before, or since the start"),
+    ("gap_ns", "int64", "ns", "time since the first byte of the previous line, or since the start"),
     ("exits", "int64", "", "exits in that time"),
-    ("line", "utf8", "text", "the line"),
+    ("line", "utf8", "text", "text of the line"),
 )
 # In memory, without what else Python has, without extensions.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {

@@ -105,18 +105,18 @@ def vcpus_schema() -> Any:
             field("vcpu", number, "index of the vCPU"),
             field("exits_a", number, "rows in A"),
             field("exits_b", number, "rows in B"),
-            field("equal", number, "rows of A that stand in B too"),
-            field("changed", number, "rows of A in whose place B has another"),
-            field("deleted", number, "rows of A that B does not have"),
-            field("inserted", number, "rows of B that A does not have"),
-            field("blocks", number, "places where the two differ"),
-            field("first_a", number, "row of A, from 0, at the first of them; null where there is none"),
-            field("first_b", number, "row of B there"),
-            field("unaligned_a", number, "rows of A after aligning was given up"),
-            field("unaligned_b", number, "rows of B after aligning was given up"),
+            field("equal", number, "rows of A that B has too"),
+            field("changed", number, "rows of A in whose place B has a different row"),
+            field("deleted", number, "rows that only A has"),
+            field("inserted", number, "rows that only B has"),
+            field("blocks", number, "blocks of rows that differ"),
+            field("first_a", number, "row of A, from 0, at the first difference; null: no difference"),
+            field("first_b", number, "row of B, from 0, at the first difference; null: no difference"),
+            field("unaligned_a", number, "rows of A that were not aligned"),
+            field("unaligned_b", number, "rows of B that were not aligned"),
             field("changed_columns", text, "columns that differ in changed rows, each with the number of rows"),
-            field("console_a", text, "the console's line that A had come to at the first of them; null: none"),
-            field("console_b", text, "and B"),
+            field("console_a", text, "A's console line at the first difference; null: none"),
+            field("console_b", text, "B's console line at the first difference; null: none"),
         ]
     )
 
@@ -130,10 +130,10 @@ def differences_schema() -> Any:
         [
             field("vcpu", number, "index of the vCPU"),
             field("kind", pa.utf8(), "changed, deleted (only in A) or inserted (only in B)"),
-            field("row_a", number, "row of A, from 0, at which it begins"),
-            field("rows_a", number, "rows of A in it"),
-            field("row_b", number, "row of B at which it begins"),
-            field("rows_b", number, "rows of B in it"),
+            field("row_a", number, "first row of the block in A, from 0"),
+            field("rows_a", number, "number of rows of A in the block"),
+            field("row_b", number, "first row of the block in B, from 0"),
+            field("rows_b", number, "number of rows of B in the block"),
         ]
     )
 
@@ -145,14 +145,14 @@ def phases_schema() -> Any:
     number = pa.int64()
     return pa.schema(
         [
-            field("phase", pa.utf8(), "what the guest is doing, as `vmtrace timeline` says it"),
-            field("time_a_ns", number, "how long it lasted in A", "ns"),
-            field("time_b_ns", number, "how long in B", "ns"),
-            field("difference_ns", number, "B less A; null: one has no such phase", "ns"),
-            field("ratio", pa.float64(), "B to A"),
-            field("handling_a_ns", number, "the exits' handling time in A", "ns"),
-            field("handling_b_ns", number, "and in B", "ns"),
-            field("exits_a", number, "exits in it in A", detail=True),
+            field("phase", pa.utf8(), "phase of the boot, as in `vmtrace timeline`"),
+            field("time_a_ns", number, "its length in A", "ns"),
+            field("time_b_ns", number, "its length in B", "ns"),
+            field("difference_ns", number, "B minus A; null: one trace lacks the phase", "ns"),
+            field("ratio", pa.float64(), "B divided by A"),
+            field("handling_a_ns", number, "handling time in A", "ns"),
+            field("handling_b_ns", number, "handling time in B", "ns"),
+            field("exits_a", number, "exits in A", detail=True),
             field("exits_b", number, "exits in B", detail=True),
         ]
     )

@@ -68,13 +68,13 @@ def distribution_schema(unit: str) -> Any:
     number = pa.float64()
     return pa.schema(
         [
-            field("quantity", pa.utf8(), "what was measured in every run"),
-            field("a", number, "median of A's runs; null: a run does not have it", unit),
-            field("a_spread", number, "their median absolute deviation, times 1.4826", unit),
+            field("quantity", pa.utf8(), "what was measured"),
+            field("a", number, "median of A's runs; null: missing in a run", unit),
+            field("a_spread", number, "spread of A's runs: median absolute deviation times 1.4826", unit),
             field("b", number, "median of B's runs", unit),
-            field("b_spread", number, "their spread", unit),
-            field("change", number, "B less A, as a share of A; null where A is zero", "share"),
-            field("differs", pa.bool_(), "beyond the threshold and the noise"),
+            field("b_spread", number, "spread of B's runs", unit),
+            field("change", number, "B minus A, as a share of A; null: A is zero", "share"),
+            field("differs", pa.bool_(), "whether the change exceeds the threshold and the noise"),
         ]
     )
 

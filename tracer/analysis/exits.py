@@ -33,28 +33,32 @@ _MOVED = {"items": ("count", "sum")}
 
 # name, Arrow type, unit, whether a narrow terminal goes without, doc
 _COLUMNS = (
-    ("exits", "int64", "", False, "how many"),
+    ("exits", "int64", "", False, "number of exits"),
     ("exits_share", "float64", "share", True, "share of all exits"),
     ("handling_share", "float64", "share", False, "share of the handling time of all exits"),
-    ("min_ns", "int64", "ns", True, "least handling time"),
-    ("max_ns", "int64", "ns", False, "greatest handling time"),
+    ("min_ns", "int64", "ns", True, "shortest handling time"),
+    ("max_ns", "int64", "ns", False, "longest handling time"),
     ("mean_ns", "float64", "ns", False, "mean handling time"),
-    ("median_ns", "int64", "ns", False, "half of the exits took no longer; less than 0.4 % off"),
-    ("p99_ns", "int64", "ns", False, "99 of 100 exits took no longer; less than 0.4 % off"),
-    ("handling_ns", "int64", "ns", False, "handling time in all"),
-    ("bytes", "int64", "bytes", True, "bytes moved: items times their size"),
+    ("median_ns", "int64", "ns", False, "median handling time, with an error below 0.4 %"),
+    ("p99_ns", "int64", "ns", False, "99th percentile of the handling time, with an error below 0.4 %"),
+    ("handling_ns", "int64", "ns", False, "total handling time"),
+    ("bytes", "int64", "bytes", True, "bytes transferred: items times their size"),
 )
 _KEPT = ("exits", "handling_share", "handling_ns")  # longest where a terminal is narrow
 _KEY_COLUMNS = {
     "reason": ("utf8", "", "KVM exit reason"),
-    "device": ("utf8", "", "device that claims the address, - where none does"),
-    "addr": ("uint64", "address", "port, address or MSR; null: addresses too many to tell apart"),
-    "direction": ("utf8", "", "what the guest does: read, write or none"),
+    "device": ("utf8", "", "device that claims the address; - if none does"),
+    "addr": (
+        "uint64",
+        "address",
+        "port, guest-physical address or MSR; null: the rest, if there are too many addresses",
+    ),
+    "direction": ("utf8", "", "read, write or none"),
     "size": ("uint8", "bytes", "size of one item"),
     "vcpu": ("uint16", "", "index of the vCPU"),
-    "rip": ("uint64", "address", "guest RIP at the exit; 0 where the host cannot tell; null: too many to tell apart"),
-    "symbol": ("utf8", "", "symbol that the RIP lies in; in brackets what is known of one that lies in none"),
-    "place": ("utf8", "", "symbol, and distance from it"),
+    "rip": ("uint64", "address", "guest RIP at the exit; 0 if unknown; null: the rest, if there are too many RIPs"),
+    "symbol": ("utf8", "", "symbol that contains the RIP; in brackets the kind of a RIP without a symbol"),
+    "place": ("utf8", "", "symbol, and the offset from it"),
 }
 
 

@@ -120,13 +120,15 @@ def rows_schema() -> Any:
     return pa.schema(
         [
             field("vcpu", pa.uint16(), "index of the vCPU"),
-            field("mark", pa.utf8(), "- a row of A, + of B, a space: the same in both, as A has it"),
-            field("row_a", number, "number of the row among the vCPU's in A"),
-            field("row_b", number, "the same in B"),
-            field("left_out", number, "instead of one row, so many that are not shown"),
-            field("differs", pa.list_(pa.utf8()), "columns that are different in the row's place in the other trace"),
+            field("mark", pa.utf8(), "-: a row of A; +: a row of B; space: a row of both, as in A"),
+            field("row_a", number, "number of the row on its vCPU in A"),
+            field("row_b", number, "number of the row on its vCPU in B"),
+            field("left_out", number, "number of rows left out here; the columns of a row are then null"),
+            field("differs", pa.list_(pa.utf8()), "columns whose value differs in the other trace"),
             *(c.with_nullable(True) for c in plain),
-            field("line", pa.utf8(), "with --mask-numbers the console's line, its numbers as #; null: it is no line"),
+            field(
+                "line", pa.utf8(), "with --mask-numbers: the console line with # for numbers; null: not a console line"
+            ),
         ]
     )
 

@@ -18,12 +18,12 @@ def kinds_schema() -> Any:
     """The schema of :func:`by_kind`."""
     return schema(
         (
-            ("kind", "string", "", "bytes (of the host), timer, interrupt (by no vCPU's thread), end (asked for)"),
-            ("device", "string", "", "the device that they came to, or that interrupts"),
-            ("inputs", "int64", "", "how many of them came"),
-            ("bytes", "int64", "bytes", "the host's bytes in them"),
-            ("first_ns", "int64", "ns", "the first, since the start"),
-            ("last_ns", "int64", "ns", "the last"),
+            ("kind", "string", "", "what came: bytes, timer, interrupt or end"),
+            ("device", "string", "", "device that received the input, or that interrupts"),
+            ("inputs", "int64", "", "number of inputs"),
+            ("bytes", "int64", "bytes", "number of host bytes"),
+            ("first_ns", "int64", "ns", "time of the first, since the start"),
+            ("last_ns", "int64", "ns", "time of the last, since the start"),
         )
     )
 
@@ -38,13 +38,13 @@ def inputs_schema() -> Any:
                 "seq",
                 "int64",
                 "number",
-                "exits that it had completed: the input came before its exit of this number was",
+                "exits that the vCPU had completed: the input came before exit seq was complete",
             ),
-            ("kind", "string", "", "what came"),
-            ("device", "string", "", "the device that it came to, or that interrupts"),
-            ("value", "uint8", "", "of an interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
-            ("data", "binary", "bytes", "the host's bytes; of an end its kind"),
-            ("text", "string", "text", "data as text; what is not UTF-8 as escapes"),
+            ("kind", "string", "", "what came: bytes, timer, interrupt or end"),
+            ("device", "string", "", "device that received the input, or that interrupts"),
+            ("value", "uint8", "", "interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
+            ("data", "binary", "bytes", "the host's bytes; for an end its kind"),
+            ("text", "string", "text", "data as text, with escapes for bytes that are not UTF-8"),
         )
     )
 

@@ -23,9 +23,9 @@ def metadata_schema() -> Any:
 
     return pa.schema(
         [
-            field("key", pa.utf8(), "the part of the metadata, and the path to the value in it"),
-            field("a", pa.utf8(), "JSON; null where A has none"),
-            field("b", pa.utf8(), "JSON; null where B has none"),
+            field("key", pa.utf8(), "path of the value in the metadata"),
+            field("a", pa.utf8(), "A's value as JSON; null: A has none"),
+            field("b", pa.utf8(), "B's value as JSON; null: B has none"),
         ]
     )
 

@@ -21,50 +21,55 @@ PLACE = ("device", "reason", "addr", "direction", "size")
 
 _VCPUS = (
     ("vcpu", "uint16", "", "index of the vCPU"),
-    ("exits", "int64", "", "how many"),
+    ("exits", "int64", "", "number of exits"),
     ("start_ns", "int64", "ns", "from time 0 to the vCPU's first KVM_RUN"),
-    ("kvm_run_ns", "int64", "ns", "in KVM_RUN, until the vCPU stopped: in the guest, or in KVM"),
-    ("handling_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
+    ("kvm_run_ns", "int64", "ns", "time in KVM_RUN (in the guest or in KVM) until the vCPU stopped"),
+    ("handling_ns", "int64", "ns", "time in vmrun, handling exits: the sum of t_entry - t_exit"),
     ("stopped_ns", "int64", "ns", "from the vCPU's stop to the run's end"),
     ("kvm_run_share", "float64", "share", "kvm_run_ns as a share of kvm_run_ns + handling_ns"),
-    ("hlt_ns", "int64", "ns", "part of handling_ns: in hlt exits, where the vCPU is idle"),
-    ("halted_ns", "int64", "ns", "part of kvm_run_ns: halted in KVM, by KVM's count; null: not counted"),
+    ("hlt_ns", "int64", "ns", "part of handling_ns: hlt exits, while the vCPU was idle"),
+    ("halted_ns", "int64", "ns", "part of kvm_run_ns: halted in KVM, as KVM measured it; null: unknown"),
 )
 _UNCLAIMED = (
     ("reason", "utf8", "", "KVM exit reason"),
-    ("addr", "uint64", "address", "port, address or MSR; null: addresses too many to tell apart"),
-    ("direction", "utf8", "", "read: the guest got all ones; write: it went nowhere"),
+    (
+        "addr",
+        "uint64",
+        "address",
+        "port, guest-physical address or MSR; null: the rest, if there are too many addresses",
+    ),
+    ("direction", "utf8", "", "read (returned all ones) or write (had no effect)"),
     ("size", "uint8", "bytes", "size of one item"),
-    ("exits", "int64", "", "how many"),
-    ("data", "uint64", "hex", "most frequent value: what a read returned, what a write held"),
+    ("exits", "int64", "", "number of exits"),
+    ("data", "uint64", "hex", "most frequent value that was read or written"),
     ("values", "int64", "", "number of different values"),
-    ("rip", "uint64", "address", "most frequent guest RIP; null: too many to tell apart, or not known"),
-    ("rips", "int64", "", "number of different RIPs: instructions that do it"),
+    ("rip", "uint64", "address", "most frequent guest RIP; null: unknown, or too many to count"),
+    ("rips", "int64", "", "number of different RIPs"),
 )
 _UNSEEN = (
     ("vcpu", "uint16", "", "index of the vCPU"),
     ("rows", "int64", "", "exits in the trace"),
-    ("dropped", "int64", "", "exits that a full ring lost"),
-    ("interrupted", "int64", "", "returns of KVM_RUN because of a signal, which are no rows"),
-    ("kvm_exits", "int64", "", "exits of the guest by KVM's count; null: not counted"),
-    ("unseen", "int64", "", "of those, handled by KVM without vmrun: no rows; null: not known"),
+    ("dropped", "int64", "", "exits not recorded because the ring was full"),
+    ("interrupted", "int64", "", "returns of KVM_RUN because of a signal, which are not recorded"),
+    ("kvm_exits", "int64", "", "all exits of the guest, as KVM counted them; null: unknown"),
+    ("unseen", "int64", "", "exits that KVM handled without vmrun; null: unknown"),
     ("unseen_share", "float64", "share", "unseen as a share of kvm_exits"),
 )
 _COUNTERS = (
     ("vcpu", "uint16", "", "index of the vCPU"),
-    ("counter", "utf8", "", "KVM's name (KVM_GET_STATS_FD)"),
-    ("value", "int64", "", "end of the run less its start"),
+    ("counter", "utf8", "", "KVM's name of the counter (KVM_GET_STATS_FD)"),
+    ("value", "int64", "", "increase during the run"),
 )
 _RUN = (
     ("rows", "int64", "", "exits in the trace"),
-    ("complete", "bool", "", "whether this is everything the run recorded"),
+    ("complete", "bool", "", "whether the trace has everything that the run recorded"),
     ("duration_ns", "int64", "ns", "length of the run"),
     ("kind", "utf8", "", "how the run ended"),
-    ("status", "int64", "", "exit status of the run"),
+    ("status", "int64", "", "exit status of vmrun"),
 )
 
 
-_NOTES = (("note", "utf8", "", "how the trace and KVM's counters agree"),)
+_NOTES = (("note", "utf8", "", "how the rows compare with KVM's counters"),)
 
 
 def schemas() -> dict[str, Any]:

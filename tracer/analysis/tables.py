@@ -41,9 +41,7 @@ def named_schema(kinds: Any) -> Any:
     """A schema with the column ``what`` after ``addr``; the name says what ``reason`` does, a detail from there on."""
     import pyarrow as pa
 
-    what = field(
-        "what", pa.utf8(), "name of the port, register or MSR, as `vmtrace events` has it; else where it is", "text"
-    )
+    what = field("what", pa.utf8(), "name of the port, register or MSR, as in `vmtrace events`; else its place", "text")
     at = kinds.get_field_index("reason")
     reason = kinds.field(at).with_metadata({**kinds.field(at).metadata, "detail": "1"})
     return kinds.set(at, reason).insert(kinds.get_field_index("addr") + 1, what)

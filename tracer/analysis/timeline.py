@@ -37,23 +37,28 @@ BEFORE, WHOLE = "before the first line", "the whole run"
 
 _SPAN = (
     ("exits", "int64", "", "exits of all vCPUs in that time"),
-    ("handling_ns", "int64", "ns", "time that they took in vmrun, summed over the vCPUs"),
+    ("handling_ns", "int64", "ns", "their handling time, summed over the vCPUs"),
 )
 _LINES = (
     ("t_ns", "int64", "ns", "when the line's first byte was written, since the machine started"),
-    ("gap_ns", "int64", "ns", "host time since the first byte of the line before, or since the start"),
-    ("kernel_ns", "int64", "ns", "guest kernel's time since the line before that has one; null: this line has none"),
+    ("gap_ns", "int64", "ns", "host time since the first byte of the previous line, or since the start"),
+    (
+        "kernel_ns",
+        "int64",
+        "ns",
+        "guest kernel's time since the previous line with a timestamp; null: this line has none",
+    ),
     *_SPAN,
     ("line", "utf8", "text", "the line; null: the end of the run"),
 )
 _PHASES = (
     ("phase", "utf8", "", "what the guest is doing"),
     ("t_ns", "int64", "ns", "when it began, since the machine started"),
-    ("time_ns", "int64", "ns", "how long it lasted, by the host's clock"),
+    ("time_ns", "int64", "ns", "its length by the host's clock"),
     ("share", "float64", "share", "time_ns as a share of the length of the run"),
-    ("kernel_ns", "int64", "ns", "how long it lasted by the guest kernel's clock; null: its lines do not tell"),
+    ("kernel_ns", "int64", "ns", "its length by the guest kernel's clock; null: unknown"),
     *_SPAN,
-    ("lines", "int64", "", "lines in it"),
+    ("lines", "int64", "", "number of console lines in it"),
 )
 
 

@@ -19,10 +19,10 @@ def totals_schema() -> Any:
     return pa.schema(
         [
             field("reason", pa.utf8(), "KVM exit reason"),
-            field("device", pa.utf8(), "device that claims the address, - where none does"),
+            field("device", pa.utf8(), "device that claims the address; - if none does"),
             field("addr", pa.uint64(), "port, guest-physical address or MSR", unit="address"),
             field("direction", pa.utf8(), "read, write or none"),
-            field("exits", pa.int64(), "how many"),
+            field("exits", pa.int64(), "number of exits"),
             field("handling_ns", pa.int64(), "from their t_exit to their t_entry, in all", unit="ns"),
         ]
     )
@@ -58,10 +58,10 @@ def changes_schema(keys: Sequence[str]) -> Any:
             *(kinds.field(key) for key in keys),
             field("exits_a", pa.int64(), "exits in A"),
             field("exits_b", pa.int64(), "exits in B"),
-            field("difference", pa.int64(), "B less A"),
-            field("ratio", pa.float64(), "B to A; null where A has none"),
-            field("handling_a_ns", pa.int64(), "their handling time in A", "ns"),
-            field("handling_b_ns", pa.int64(), "and in B", "ns"),
+            field("difference", pa.int64(), "B minus A"),
+            field("ratio", pa.float64(), "B divided by A; null: A has none"),
+            field("handling_a_ns", pa.int64(), "handling time in A", "ns"),
+            field("handling_b_ns", pa.int64(), "handling time in B", "ns"),
         ]
     )
 

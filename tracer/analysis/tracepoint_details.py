@@ -81,10 +81,10 @@ def details_schema() -> Any:
     """The schema of :func:`by_detail`."""
     return schema(
         (
-            ("event", "string", "", "tracepoint"),
-            ("what", "string", "", "the MSR, CPUID leaf, register, port, address or vector; (others): too many"),
-            ("access", "string", "", 'read or write, "" where that says nothing'),
-            ("events", "int64", "", "how often"),
+            ("event", "string", "", "name of the tracepoint"),
+            ("what", "string", "", "the MSR, CPUID leaf, register, port, address or vector; (others): the rest"),
+            ("access", "string", "", "read, write or empty"),
+            ("events", "int64", "", "number of events"),
         )
     )
 

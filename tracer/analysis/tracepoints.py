@@ -19,12 +19,12 @@ TIME = (
         "waiting_ns",
         "int64",
         "ns",
-        "from there to the first kvm_entry: of a processor that waits to be started, this wait",
+        "from the first KVM_RUN to the first kvm_entry, with the wait of a vCPU to be started",
     ),
-    ("guest_ns", "int64", "ns", "in the guest: from each kvm_entry to the next kvm_exit"),
-    ("kvm_ns", "int64", "ns", "in KVM: from each kvm_exit to the kvm_entry after it, less halted and handling"),
-    ("halted_ns", "int64", "ns", "in KVM for an hlt, from its kvm_exit to the kvm_entry after it"),
-    ("handling_ns", "int64", "ns", "in vmrun, which handles exits: the sum of t_entry - t_exit"),
+    ("guest_ns", "int64", "ns", "time in the guest: from each kvm_entry to the next kvm_exit"),
+    ("kvm_ns", "int64", "ns", "time in KVM: from each kvm_exit to the next kvm_entry, without halted and handling"),
+    ("halted_ns", "int64", "ns", "time of hlt exits: from each kvm_exit to the next kvm_entry"),
+    ("handling_ns", "int64", "ns", "time in vmrun, handling exits: the sum of t_entry - t_exit"),
     ("stopped_ns", "int64", "ns", "from the vCPU's stop to the run's end"),
     ("guest_share", "double", "share", "guest_ns as a share of the length of the run"),
 )
@@ -45,23 +45,23 @@ def reasons_schema() -> Any:
     """The schema of :func:`by_reason`: exits of one reason, all vCPUs together."""
     return schema(
         (
-            ("exit", "string", "", "the processor's exit"),
+            ("exit", "string", "", "the processor's exit reason"),
             ("exits", "int64", "", "exits of the guest"),
-            ("kvm", "int64", "", "of them, handled by KVM alone (interrupted ones among them)"),
-            ("user", "int64", "", "of them, that came to userspace"),
+            ("kvm", "int64", "", "exits that KVM handled alone, including interrupted ones"),
+            ("user", "int64", "", "exits that reached userspace"),
             (
                 "time_share",
                 "double",
                 "share",
-                "time_ns as a share of the time_ns of all reasons: time in the guest is in none",
+                "time_ns as a share of all reasons' time_ns, which excludes the time in the guest",
             ),
             (
                 "time_ns",
                 "int64",
                 "ns",
-                "from kvm_exit to kvm_entry; of an hlt with its sleep, of a last exit to the stop",
+                "from kvm_exit to kvm_entry, with the sleep of an hlt; the last exit lasts until the vCPU's stop",
             ),
-            ("handling_ns", "int64", "ns", "part of time_ns: in vmrun"),
+            ("handling_ns", "int64", "ns", "part of time_ns: handling in vmrun"),
         )
     )
 
@@ -70,15 +70,15 @@ def times_schema() -> Any:
     """The schema of :func:`by_handling`: exits of one reason that were handled in one way."""
     return schema(
         (
-            ("exit", "string", "", "the processor's exit"),
-            ("handled", "string", "", "kvm, userspace, interrupted, open or lost: see HANDLED"),
-            ("exits", "int64", "", "how many"),
-            ("time_ns", "int64", "ns", "from kvm_exit to kvm_entry; of an open one to the vCPU's stop"),
-            ("handling_ns", "int64", "ns", "part of time_ns: in vmrun"),
+            ("exit", "string", "", "the processor's exit reason"),
+            ("handled", "string", "", "kvm, userspace, interrupted, open or lost (docs/tracepoints.md)"),
+            ("exits", "int64", "", "number of exits"),
+            ("time_ns", "int64", "ns", "from kvm_exit to kvm_entry; an open exit lasts until the vCPU's stop"),
+            ("handling_ns", "int64", "ns", "part of time_ns: handling in vmrun"),
             ("mean_ns", "double", "ns", "mean of time_ns"),
-            ("min_ns", "int64", "ns", "shortest"),
-            ("max_ns", "int64", "ns", "longest"),
-            ("sd_ns", "double", "ns", "standard deviation"),
+            ("min_ns", "int64", "ns", "shortest time"),
+            ("max_ns", "int64", "ns", "longest time"),
+            ("sd_ns", "double", "ns", "standard deviation of the times"),
         )
     )
 
@@ -87,10 +87,10 @@ def events_schema() -> Any:
     """The schema of :func:`by_event`."""
     return schema(
         (
-            ("event", "string", "", "tracepoint"),
-            ("events", "int64", "", "how often"),
-            ("first_ns", "int64", "ns", "the first, since the start"),
-            ("last_ns", "int64", "ns", "the last"),
+            ("event", "string", "", "name of the tracepoint"),
+            ("events", "int64", "", "number of events"),
+            ("first_ns", "int64", "ns", "time of the first, since the start"),
+            ("last_ns", "int64", "ns", "time of the last, since the start"),
         )
     )
 
@@ -100,13 +100,13 @@ def vcpus_schema() -> Any:
     return schema(
         (
             ("vcpu", "uint16", "", "index of the vCPU"),
-            ("kvm_exit", "int64", "", "events kvm_exit"),
-            ("exits", "int64", "", "KVM's own counter of exits (KVM_GET_STATS_FD); null where the host has none"),
-            ("returns", "int64", "", "events kvm_userspace_exit without an error"),
+            ("kvm_exit", "int64", "", "number of kvm_exit events"),
+            ("exits", "int64", "", "KVM's own counter of exits (KVM_GET_STATS_FD); null: the host has none"),
+            ("returns", "int64", "", "number of kvm_userspace_exit events without an error"),
             ("rows", "int64", "", "rows of the trace"),
-            ("errors", "int64", "", "events kvm_userspace_exit with an error: interrupted KVM_RUN"),
-            ("interrupted", "int64", "", "the VMM's own count of these; null where the run did not end"),
-            ("lost", "int64", "", "events that the ring had no room for"),
+            ("errors", "int64", "", "number of kvm_userspace_exit events with an error: KVM_RUN was interrupted"),
+            ("interrupted", "int64", "", "vmrun's own count of interrupted KVM_RUN; null: the run did not end"),
+            ("lost", "int64", "", "events lost because the ring was full"),
         )
     )
 

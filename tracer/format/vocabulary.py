@@ -14,10 +14,10 @@ from vmspec.trace.table import Column
 
 DERIVED = (
     Column("handling_ns", "int64", "ns", "t_entry - t_exit: how long vmrun handled the exit"),
-    Column("what", "utf8", "", "name of the port, register or MSR; without one, where the access went; else empty"),
+    Column("what", "utf8", "", "name of the port, register or MSR; else the place of the access; else empty"),
     Column("rw", "utf8", "", "direction as a letter: r, w, or empty"),
-    Column("meaning", "utf8", "", "what the value says, where more than the number is known; else empty"),
-    Column("value", "utf8", "", "what was moved: number and meaning; of several items how many, their size and bytes"),
+    Column("meaning", "utf8", "", "the decoded value; empty if vmtrace cannot decode it"),
+    Column("value", "utf8", "", "the value and its meaning; for several items their number, size and bytes"),
 )
 _DECODING = ("vcpu", "reason", "addr", "size", "direction", "data", "device")
 # The columns of the trace that each is computed from.
@@ -33,13 +33,13 @@ EXIT = (*(column if column.names is None else column._replace(type="utf8") for c
 # Names of the release before, which filters and --columns still take.
 FORMER = {"time": "t_exit", "handling": "handling_ns"}
 UNITS = {
-    "ns": "nanoseconds; shown as a duration, t_exit and t_entry as seconds; --where takes 5us, 1.5ms, 2s",
+    "ns": "nanoseconds; tables show durations, and t_exit and t_entry in seconds; --where takes 5us, 1.5ms, 2s",
     "address": "an address; hexadecimal, and a string in JSON",
     "hex": "a value of bits; hexadecimal, and a string in JSON",
     "flags": "names of bits: a list in JSON, true or false in --where",
-    "share": "a share of 1; shown in per cent",
+    "share": "a fraction of 1; tables show per cent",
     "bytes": "bytes",
-    "text": "text that a narrow terminal cuts",
+    "text": "text, cut on a narrow terminal",
     "number": "a number counted from 0",
 }
 HEXADECIMAL = ("address", "hex")  # units of numbers that are written in hexadecimal

@@ -26,13 +26,13 @@ class Input(NamedTuple):
 
 
 COLUMNS = (
-    Column("t", "int64", "ns", "when, since the machine started: the clock of t_exit and t_entry"),
-    Column("vcpu", "uint16", "", "index of the vCPU whose exits seq counts: the first, which devices interrupt"),
-    Column("seq", "uint64", "", "exits that it had completed: the input came before its exit of this number was"),
-    Column("kind", "int8", "", "what came: bytes, timer, interrupt, end", Names(KINDS)),
-    Column("device", "int16", "", "the device that it came to, or that interrupts", Names((NO_DEVICE,), DEVICES)),
-    Column("value", "uint8", "", "of an interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
-    Column("data", "binary", "bytes", "the host's bytes; of an end its kind, as text"),
+    Column("t", "int64", "ns", "when, since the machine started, on the clock of t_exit and t_entry"),
+    Column("vcpu", "uint16", "", "index of the vCPU whose exits seq counts: the first one"),
+    Column("seq", "uint64", "", "exits that the vCPU had completed: the input came before exit seq was complete"),
+    Column("kind", "int8", "", "what came: bytes, timer, interrupt or end", Names(KINDS)),
+    Column("device", "int16", "", "device that received the input, or that interrupts", Names((NO_DEVICE,), DEVICES)),
+    Column("value", "uint8", "", "interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
+    Column("data", "binary", "bytes", "the host's bytes; for an end its kind, as text"),
 )
 INPUTS = Table(
     "inputs",

@@ -12,18 +12,18 @@ from vmspec.trace.table import CLOCK, Column, Field, Names, Table
 RECORD = (
     Field("tsc_exit", "uint64_t", "TSC when KVM_RUN returned"),
     Field("tsc_entry", "uint64_t", "TSC just before KVM_RUN was called again, or when the vCPU thread stopped"),
-    Field("rip", "uint64_t", "guest RIP at the exit, valid where flags has RIP"),
+    Field("rip", "uint64_t", "guest RIP at the exit, valid if flags has RIP"),
     Field("addr", "uint64_t", "port, guest-physical address, MSR index or hypercall number"),
     Field("data", "uint64_t", "first eight data bytes, little-endian, the rest zero"),
-    Field("payload", "uint64_t", "running offset of the payload in the ring's payload bytes, where flags has PAYLOAD"),
-    Field("count", "uint32_t", "number of items moved (string I/O; otherwise 1, or 0 where nothing moves)"),
+    Field("payload", "uint64_t", "running offset of the payload in the ring's payload bytes, if flags has PAYLOAD"),
+    Field("count", "uint32_t", "number of items: 1, or more for string I/O, or 0 if no data moves"),
     Field("length", "uint32_t", "bytes of payload"),
-    Field("device", "int16_t", "index into the plan's devices of the first that claims a byte of the access, else -1"),
+    Field("device", "int16_t", "index of the first device of the plan that claims a byte of the access, else -1"),
     Field("flags", "uint16_t", "bits of FLAGS"),
     Field("reason", "uint8_t", "KVM exit reason, an index into REASONS"),
     Field("size", "uint8_t", "bytes of one item"),
     Field("direction", "uint8_t", "index into DIRECTIONS"),
-    Field("region", "uint8_t", "index into that device's regions of the one that was reached, else 0"),
+    Field("region", "uint8_t", "index of the region among that device's regions, else 0"),
 )
 RECORD_SIZE = 64
 
@@ -92,56 +92,63 @@ FLAGS = {
     "SPLIT": 1 << 8,
 }
 FLAG_DOCS = {
-    "UNCLAIMED": "no device claims any byte: reads gave all ones, writes went nowhere",
+    "UNCLAIMED": "no device claims any byte: reads returned all ones, writes had no effect",
     "PYTHON": "a device answered in Python",
-    "PUBLISHED": "answered in C from what the device had published",
-    "QUEUED": "the bytes were queued in C for the device",
-    "PAYLOAD": "the data is longer than eight bytes and stands whole in payload",
+    "PUBLISHED": "C answered: a read from a shadow register, or a write that the device ignores",
+    "QUEUED": "C queued the written bytes for the device",
+    "PAYLOAD": "there are more than eight bytes of data; payload has all of them",
     "RIP": "rip is valid",
     "GAP": "exits before this one were dropped because the ring was full",
-    "LAST": "the vCPU thread stopped here: t_entry is when it stopped",
-    "SPLIT": "answered in parts: the access crosses the end of a claim, or has 3, 5, 6 or 7 bytes",
+    "LAST": "the vCPU's last exit: t_entry is when its thread stopped",
+    "SPLIT": "answered in parts: the access crosses the end of a region, or has 3, 5, 6 or 7 bytes",
 }
 
 # The trace's columns. There are no nulls; a column that does not apply to a reason is zero or empty.
 COLUMNS = (
-    Column("seq", "uint64", "number", "number of the exit on its vCPU, from 0, without holes"),
+    Column("seq", "uint64", "number", "number of the recorded exit on its vCPU, from 0, without gaps"),
     Column("vcpu", "uint16", "", "index of the vCPU"),
     Column("t_exit", "int64", "ns", "when KVM_RUN returned to the VMM, since the machine started"),
-    Column("t_entry", "int64", "ns", "when the VMM called KVM_RUN again (or the vCPU thread stopped), since the start"),
-    Column("reason", "int8", "", "KVM exit reason, the lower-case name of KVM_EXIT_*", Names(REASONS)),
+    Column(
+        "t_entry", "int64", "ns", "when the VMM called KVM_RUN again, or when the vCPU thread stopped, since the start"
+    ),
+    Column("reason", "int8", "", "KVM exit reason: the name of KVM_EXIT_* in lower case", Names(REASONS)),
     Column(
         "rip",
         "uint64",
         "address",
-        "guest RIP at the exit; 0 where the host cannot tell, as at a shutdown on AMD (flag RIP clear)",
+        "guest RIP at the exit; 0 if unknown, as at a shutdown on AMD (flag RIP clear)",
     ),
     Column(
         "addr",
         "uint64",
         "address",
-        "port (io), guest-physical address (mmio), MSR index (rdmsr, wrmsr), KVM's number of the exit (unknown)",
+        "port (io), guest-physical address (mmio), MSR index (rdmsr, wrmsr), KVM's exit number (unknown)",
     ),
     Column("size", "uint8", "bytes", "size of one item"),
-    Column("count", "uint32", "", "items moved: 1, or more for string I/O; 0 where nothing moves"),
-    Column("direction", "int8", "", "read: the guest reads; write: the guest writes; none", Names(DIRECTIONS)),
-    Column("data", "uint64", "hex", "first eight bytes moved, little-endian; MSR value; internal error's suberror"),
-    Column("payload", "binary", "bytes", "all bytes moved where they are more than eight, else empty"),
+    Column("count", "uint32", "", "number of items: 1, or more for string I/O; 0 if no data moves"),
+    Column("direction", "int8", "", "read (the guest reads), write (the guest writes) or none", Names(DIRECTIONS)),
+    Column(
+        "data",
+        "uint64",
+        "hex",
+        "the first eight bytes of data, little-endian; the MSR's value; an internal error's suberror",
+    ),
+    Column("payload", "binary", "bytes", "all bytes of data if there are more than eight, else empty"),
     Column(
         "device",
         "int16",
         "",
-        "name of the first device that claims a byte of the access, - where none does",
+        "the first device that claims a byte of the access; - if none does",
         Names((NO_DEVICE,), DEVICES),
     ),
     Column(
         "region",
         "uint8",
         "",
-        "which of that device's regions, by its number in vmrun.regions; 0 where none does",
+        "index of the device's region in vmrun.regions; 0 if no device claims the access",
         later=True,
     ),
-    Column("flags", "uint16", "flags", "bits of FLAGS: how the exit was answered"),
+    Column("flags", "uint16", "flags", "how the exit was answered: bits of FLAGS"),
 )
 # What a column is made of, where it is not the record's field of the same name: where the record stands in its ring,
 # which ring it is, and TSCs, which become ns since time 0. Bytes are `length` bytes from `payload` on.

@@ -18,7 +18,7 @@ NAMES = "vmrun.tracepoints.events"  # the key of the metadata that lists the tra
 FORMATS = "vmrun.tracepoints.formats"  # that of the kernel's formats of them
 COLUMNS = (
     Column("vcpu", "uint16", "", "index of the vCPU whose thread the event happened in"),
-    Column("t", "int64", "ns", "when, since the machine started: the clock of t_exit and t_entry"),
+    Column("t", "int64", "ns", "when, since the machine started, on the clock of t_exit and t_entry"),
     Column("event", "int8", "", "the tracepoint's name, kvm_exit and others", Names(key=NAMES)),
     Column("host_cpu", "uint16", "", "processor of the host that the thread ran on"),
     Column("reason", "uint64", "hex", "kvm_exit: the processor's exit code; kvm_userspace_exit: KVM_EXIT_*; else 0"),
@@ -26,14 +26,14 @@ COLUMNS = (
         "exit",
         "int16",
         "",
-        "name of reason; unknown where none is known; - where the event has no reason",
+        "name of the reason; unknown if it has none; - if the event has no reason",
         Names(EXIT_NAMES),
     ),
-    Column("rip", "uint64", "address", "guest RIP, where the event tells it, else 0"),
-    Column("info1", "uint64", "hex", "kvm_exit: EXITINFO1 (SVM), exit qualification (VMX); else the event's own"),
-    Column("info2", "uint64", "hex", "kvm_exit: EXITINFO2 (SVM), interruption information (VMX); else the event's own"),
-    Column("a", "uint64", "hex", "the event's own: see EVENTS"),
-    Column("b", "uint64", "hex", "the event's own: see EVENTS"),
+    Column("rip", "uint64", "address", "guest RIP if the event has it, else 0"),
+    Column("info1", "uint64", "hex", "kvm_exit: EXITINFO1 (SVM), exit qualification (VMX); else see EVENTS"),
+    Column("info2", "uint64", "hex", "kvm_exit: EXITINFO2 (SVM), interruption information (VMX); else see EVENTS"),
+    Column("a", "uint64", "hex", "see EVENTS"),
+    Column("b", "uint64", "hex", "see EVENTS"),
 )
 TRACEPOINTS = Table(
     "tracepoints",
