@@ -1,4 +1,4 @@
-"""Exit records as Arrow files: recording, recovering, reading, analysing. Needs no KVM.
+"""Traces as Arrow files: recording, recovering, reading, analysing. Needs no KVM.
 
 Importing this package does not import pyarrow: readers do when they are called. docs/api.md describes the names that
 this package promises to keep.

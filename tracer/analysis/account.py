@@ -1,17 +1,17 @@
-"""The account of time: where the run of each vCPU went, from time 0 to the run's end. There is no other.
+"""The account of time: how each vCPU spent the run, from time 0 to the run's end. Nothing else computes these times.
 
-A vCPU's time has four parts, which add up to the length of the run to the nanosecond, as each timestamp is rounded once
-and each part is a difference of timestamps:
+A vCPU's time has four parts. They add up to the length of the run to the nanosecond, because each timestamp is rounded
+once and each part is a difference of timestamps:
 
 - *start*: from time 0 to its first KVM_RUN;
-- *KVM_RUN*: from there until it stopped, without what follows: in the guest, or in KVM, halted for instance;
-- *handling*: with vmrun: t_entry - t_exit of its rows, and an exit that was still being handled when it ended;
-- *stopped*: from its stop to the run's end, which is when the last vCPU stopped.
+- *KVM_RUN*: from there to its stop, without handling: in the guest, or in KVM, for example halted;
+- *handling*: in vmrun: t_entry - t_exit of its rows, and an exit that was still being handled at the end;
+- *stopped*: from its stop to the run's end, when the last vCPU stopped.
 
-The rows say when KVM_RUN was left and entered. What they cannot say is in the closing summary: ``start_ns``,
-``stop_ns`` and ``open_ns`` of each vCPU, and ``duration_ns``. Where it lacks them (older traces, runs that go on or
-were killed) a vCPU's first KVM_RUN was at time 0, it stopped with its row that has the flag LAST or else at the run's
-end, and the run's end is the latest time that the trace has.
+The rows say when KVM_RUN was left and entered. The closing summary has the rest: ``start_ns``, ``stop_ns`` and
+``open_ns`` of each vCPU, and ``duration_ns``. Older traces, and runs that continue or were killed, lack these values.
+Then a vCPU's first KVM_RUN was at time 0; it stopped with its row that has the flag LAST, or else at the run's end; and
+the run's end is the latest time in the trace.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,17 +25,17 @@ from tracer.format.rowfile import ALL, BACKWARDS
 from tracer.read.reader import Trace
 from vmspec.trace.record import FLAGS
 
-LATEST = 1 << 62  # ns; what a trace says beyond that is damage
-VCPUS = 1 << 16  # a row can number so many
+LATEST = 1 << 62  # ns; a trace with larger times is damaged
+VCPUS = 1 << 16  # the column vcpu has 16 bits
 
 
 @frozen
 class Life:
-    """One vCPU's part of the account; all in ns, ``start``, ``entered``, ``open`` and ``stop`` since time 0.
+    """One vCPU's part of the account, in ns; ``start``, ``entered``, ``open`` and ``stop`` since time 0.
 
-    ``start`` is its first KVM_RUN, ``entered`` its last, ``open`` when it left that without a row, None where it
-    did not, ``stop`` when it stopped. ``halted_ns`` is what of ``kvm_run_ns`` KVM counted as halted, None where it does
-    not count.
+    ``start`` is its first KVM_RUN, ``entered`` its last, ``stop`` when it stopped. ``open`` is when it last left
+    KVM_RUN without a row, None if it did not. ``halted_ns`` is the part of ``kvm_run_ns`` that KVM counted as halted,
+    None if it does not count it.
     """
 
     vcpu: int
@@ -74,8 +74,8 @@ class Account:
 
 @frozen
 class Rows:
-    """What the rows of one vCPU say: how many, their handling time, the first t_exit, the last t_entry, and the t_entry
-    of the one that has the flag LAST."""
+    """The rows of one vCPU: how many, their handling time, the first t_exit, the last t_entry, and the t_entry of the
+    row with the flag LAST."""
 
     exits: int
     handling_ns: int
@@ -84,7 +84,7 @@ class Rows:
     stopped: int | None
 
     def joined(self, other: "Rows") -> "Rows":
-        """With later rows of the same vCPU."""
+        """These rows with later rows of the same vCPU."""
         stopped = self.stopped if other.stopped is None else other.stopped
         exits, handling = self.exits + other.exits, self.handling_ns + other.handling_ns
         return Rows(exits, handling, min(self.first, other.first), max(self.last, other.last), stopped)
@@ -96,18 +96,18 @@ def account(trace: Trace) -> Account:
 
 
 def rows_of(sums: Any) -> dict[int, Rows]:
-    """By vCPU, what a scan by :data:`SUMS` found."""
+    """The rows of each vCPU, from a scan by :data:`SUMS`."""
     return {row.pop("vcpu"): Rows(**row) for row in sums.to_pylist()}
 
 
 def account_of(trace: Trace, handled: Mapping[int, tuple[int, int]]) -> Account:
-    """The same where exits and handling time of each vCPU are known: a finished file is read at its two ends only."""
+    """The account if exits and handling time of each vCPU are known: of a finished file, only the two ends are read."""
     import pyarrow as pa
 
     if trace.kind == "stream":  # it may have grown since
         return account(trace)
     parts = []
-    for which in (ALL, BACKWARDS):  # rows are in order, so a few batches at each end of the file have what is wanted
+    for which in (ALL, BACKWARDS):  # rows are in order, so a few batches at each end of the file are enough
         missing = set(handled)
         for batch in trace.batches(ENDS.columns, which) if missing else ():
             parts.append(grouped(ENDS.prepared(pa.Table.from_batches([batch])), ENDS))
@@ -120,14 +120,14 @@ def account_of(trace: Trace, handled: Mapping[int, tuple[int, int]]) -> Account:
 
 
 def run_end(trace: Trace, last: int = 0, vcpus: Iterable[int] | None = None) -> int:
-    """When the run ended, in ns since time 0, for an analysis that knows the ``last`` t_entry of the rows itself; in a
-    merged trace the run of some of its ``vcpus``."""
+    """When the run ended, in ns since time 0, for an analysis that knows the ``last`` t_entry of the rows; in a merged
+    trace the run of some of its ``vcpus``."""
     said = _Said(trace.summary, trace.spec)
     return said.end(last, range(said.vcpus) if vcpus is None else vcpus, whole=vcpus is None)
 
 
 def balance(summary: Mapping[str, Any] | None, spec: Mapping[str, Any], rows: Mapping[int, Rows]) -> Account:
-    """The account, of a trace's closing summary, its spec, and what the rows of each vCPU say."""
+    """The account, from a trace's closing summary, its spec, and the rows of each vCPU."""
     said = _Said(summary, spec)
     vcpus = sorted({*range(said.vcpus), *rows})
     end = said.end(max((one.last for one in rows.values()), default=0), vcpus)
@@ -136,7 +136,7 @@ def balance(summary: Mapping[str, Any] | None, spec: Mapping[str, Any], rows: Ma
 
 
 class _Said:
-    """What the closing summary says of times, believed where it can be so."""
+    """The times in the closing summary; impossible values are ignored."""
 
     def __init__(self, summary: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> None:
         closing = summary or {}
@@ -149,7 +149,7 @@ class _Said:
         self.vcpus = min(listed or (planned if isinstance(planned, int) else 0), VCPUS)
 
     def end(self, last: int, vcpus: Iterable[int], whole: bool = True) -> int:
-        """The latest time of these vCPUs: ``last``, or what is said of them, or (``whole``) of the run."""
+        """The latest time of these vCPUs: ``last``, or a time in the summary, or (``whole``) the run's end."""
         stamps = [_of(times, vcpu) for vcpu in vcpus for times in (self._start, self._stop, self._open)]
         stopped = all(_of(self._stop, vcpu) is not None for vcpu in vcpus)
         said = self._duration if whole or not stopped else 0
@@ -158,10 +158,10 @@ class _Said:
     def life(self, vcpu: int, rows: Rows | None, end: int, halted: int | None) -> Life:
         start, stop, opened = (_of(times, vcpu) for times in (self._start, self._stop, self._open))
         if start is None:
-            start = end if rows is None and vcpu < len(self._start) else 0  # it never ran, or nothing is said
+            start = end if rows is None and vcpu < len(self._start) else 0  # it never ran, or no start is known
         if rows is None:
             rows = Rows(0, 0, start, start, None)
-        # What contradicts the rows is damage, or of a row that came after the summary was made.
+        # A value that contradicts the rows is damage, or its row came after the summary was made.
         start, entered = min(start, rows.first), rows.last
         stop = max(rows.stopped or end if stop is None else stop, entered)
         if opened is not None and not entered <= opened <= stop:
@@ -177,7 +177,7 @@ class _Said:
             open=opened,
             stop=stop,
             end=end,
-            # Two clocks measure the two. Only how their rates vary within the run is cut off here.
+            # Two clocks measure the two times. This only cuts off the variation of their rates within the run.
             halted_ns=None if halted is None else max(min(halted, kvm_run), 0),
         )
 
@@ -193,7 +193,7 @@ def _of(times: Sequence[int | None], vcpu: int) -> int | None:
 
 
 def _stopped(batch: Any) -> Any:
-    """With the handling time, and the t_entry of rows that have the flag LAST."""
+    """The batch with its handling time, and the t_entry of rows that have the flag LAST."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

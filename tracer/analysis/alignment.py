@@ -1,7 +1,7 @@
-"""Two traces aligned, vCPU by vCPU, without looking at time: which rows are equal, and what lies between them.
+"""Aligns two traces, vCPU by vCPU, regardless of time: which rows are equal, and which differ between them.
 
-Rows are compared in whole slices. Where a slice differs, rows that changed are passed over if what follows is equal
-again; otherwise the nearest run of rows that stands in both is searched for in a bounded window. Memory is bounded by
+Rows are compared in whole slices. In a slice that differs, changed rows are passed over if the following rows are equal
+again. Otherwise a bounded window is searched for the nearest run of rows that both traces have. Memory is bounded by
 the window and by :data:`WAITING`.
 """
 
@@ -18,16 +18,16 @@ from tracer.read.reader import Trace
 SLICE = 4096  # rows compared at once
 RUN = 32  # equal rows in a row that end a difference
 NEAR = 64  # rows that may have changed in place before a search starts
-# Searches, each done if the one before found nothing: rows of the window, and of the run to be found in it.
+# Searches, each made if the one before found nothing: rows of the window, and rows of the run to find in it.
 SEARCHES = ((512, RUN), (8192, RUN), (8192, 8))
-LOST = 8  # windows without a meeting, one after another, after which two streams have nothing in common
-KEPT = 1000  # blocks of each vCPU that are remembered, the rest only counted
-WAITING = 1 << 20  # rows of all vCPUs that may wait for the other trace's
+LOST = 8  # consecutive windows without a meeting, after which two streams have nothing in common
+KEPT = 1000  # blocks of each vCPU that are kept; the rest are only counted
+WAITING = 1 << 20  # rows of all vCPUs that may wait for rows of the other trace
 
 
 @frozen
 class Block:
-    """Rows that differ: ``rows_a`` rows from ``row_a`` of A stand where ``rows_b`` from ``row_b`` of B do."""
+    """Rows that differ: ``rows_a`` rows of A from ``row_a`` correspond to ``rows_b`` rows of B from ``row_b``."""
 
     row_a: int
     rows_a: int
@@ -41,17 +41,17 @@ class Block:
 
     @property
     def ends(self) -> tuple[int, int]:
-        """The rows of A and of B after it."""
+        """The first row of A and of B after it."""
         return self.row_a + self.rows_a, self.row_b + self.rows_b
 
 
 class Alignment:
-    """How one vCPU's rows in A and in B agree.
+    """How one vCPU's rows in A and in B correspond.
 
-    ``equal`` counts rows that are the same in both; ``blocks`` are the first differences, ``kinds`` counts all of
-    them, ``changed``, ``deleted`` and ``inserted`` the rows in them; ``columns`` counts the changed rows in which a
-    column differs. ``unaligned`` are the rows of A and of B after the point at which aligning was given up, None
-    where it was not.
+    ``equal`` counts the rows that are the same in both. ``blocks`` are the first differences, ``kinds`` counts all of
+    them, ``changed``, ``deleted`` and ``inserted`` count their rows. ``columns`` counts the changed rows in which a
+    column differs. ``unaligned`` are the rows of A and of B after the point at which aligning was given up, None if it
+    was not.
     """
 
     def __init__(self, resync: int) -> None:
@@ -61,8 +61,8 @@ class Alignment:
         self.kinds: Counter[str] = Counter()
         self.columns: Counter[str] = Counter()
         self.unaligned: tuple[int, int] | None = None
-        self._left = resync  # searches that may still be made
-        self._search: int | None = None  # index into SEARCHES of the one that waits for rows
+        self._left = resync  # searches left
+        self._search: int | None = None  # index into SEARCHES of the search that waits for rows
         self._lost = 0
         self._last: Block | None = None
 
@@ -72,12 +72,12 @@ class Alignment:
         return not self.blocks
 
     def advance(self) -> None:
-        """Compare what can be: until rows of one side are missing that may still come."""
+        """Compare until rows of one side are missing that may still come."""
         while self._step():
             pass
 
     def _step(self) -> bool:
-        """One move; False where rows are missing."""
+        """Make one step; return False if rows are missing."""
         a, b = self.a, self.b
         if self.unaligned is not None:
             self.unaligned = self.unaligned[0] + a.waiting, self.unaligned[1] + b.waiting
@@ -93,7 +93,7 @@ class Alignment:
         return bool(a.waiting and b.waiting) and self._compare()
 
     def _compare(self) -> bool:
-        """Compare the heads of both streams as far as both reach."""
+        """Compare the heads of both streams up to the shorter one."""
         a, b = self.a, self.b
         count = min(a.head().num_rows, b.head().num_rows, SLICE)
         if not differing(a.head().slice(0, count), b.head().slice(0, count))[0]:
@@ -101,12 +101,12 @@ class Alignment:
             self._lost = 0
             return True
         if any(not stream.ended and stream.waiting < SLICE for stream in (a, b)):
-            return False  # what follows the difference decides what it is
+            return False  # the rows after the difference decide its kind
         count = min(a.waiting, b.waiting, SLICE)
         masks, mask = differing(a.window(count), b.window(count))
         at = 0
         while (first := mask.find(1, at)) >= 0:
-            # Rows that changed in place: the run of equal rows after them must not be far.
+            # Rows that changed in place are followed closely by a run of equal rows.
             end = mask.find(bytes(RUN), first, first + NEAR + RUN)
             if end < 0:
                 self._same(first - at)
@@ -132,7 +132,7 @@ class Alignment:
                 self._differ(at - first, at - first)
 
     def _resynchronise(self, size: int, run: int) -> bool:
-        """Find where the streams meet again, both in their first ``size`` rows."""
+        """Find where the streams meet again within their first ``size`` rows."""
         a, b = self.a, self.b
         if any(not stream.ended and stream.waiting < size for stream in (a, b)):
             return False
@@ -157,7 +157,7 @@ class Alignment:
         return True
 
     def _refine(self, rows_a: Any, rows_b: Any, hash_a: bytes, hash_b: bytes) -> None:
-        """Take the difference before a meeting apart: some of its rows may be equal."""
+        """Split the difference before a meeting: some of its rows may be equal."""
         for alike, start_a, end_a, start_b, end_b in pieces(hash_a, hash_b):
             piece_a, piece_b = rows_a.slice(start_a, end_a - start_a), rows_b.slice(start_b, end_b - start_b)
             if alike:
@@ -166,7 +166,7 @@ class Alignment:
                 self._replace(piece_a, piece_b)
 
     def _replace(self, rows_a: Any, rows_b: Any) -> None:
-        """Rows of A stand where rows of B do; they are paired from the first on."""
+        """Record that rows of A correspond to rows of B; they are paired from the first on."""
         pairs = min(rows_a.num_rows, rows_b.num_rows)
         self.deleted += rows_a.num_rows - pairs
         self.inserted += rows_b.num_rows - pairs
@@ -186,7 +186,7 @@ class Alignment:
         block = Block(self.a.row, rows_a, self.b.row, rows_b)
         last = self._last
         if last is not None and last.kind == block.kind != "changed" and last.ends == (block.row_a, block.row_b):
-            # What one trace has after the other's end comes in batches, but is one block.
+            # The rows after the other trace's end come in batches, but are one block.
             block = Block(last.row_a, last.rows_a + rows_a, last.row_b, last.rows_b + rows_b)
             if self.blocks[-1] == last:
                 self.blocks[-1] = block
@@ -206,13 +206,13 @@ class Alignment:
 
     def _give_up(self) -> None:
         if self.same:
-            self._replace(self.a.window(1), self.b.window(1))  # the first difference, at which the streams stand
+            self._replace(self.a.window(1), self.b.window(1))  # the first difference at the streams' current rows
         self.unaligned = 0, 0
 
 
 def differing(a: Any, b: Any) -> tuple[dict[str, bytes], bytes]:
-    """Where two record batches of as many rows differ: for each column that does, and for all together, a byte for each
-    row, 1 where it differs and 0 elsewhere."""
+    """Where two record batches with the same number of rows differ: for each differing column, and for all together, a
+    byte per row, 1 if it differs."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -226,10 +226,10 @@ def differing(a: Any, b: Any) -> tuple[dict[str, bytes], bytes]:
 
 
 def align(a: Trace, b: Trace, columns: Sequence[str], resync: int) -> dict[int, Alignment]:
-    """Align two traces by ``columns``, each vCPU for itself; by index of the vCPU.
+    """Align two traces by ``columns``, each vCPU separately; returns alignments by the vCPU's index.
 
-    ``resync`` is how many searches may be made on each vCPU for where its streams meet again. The rows of all vCPUs
-    are compared in one pass over the files; a vCPU whose rows stand too far apart in them waits for another pass.
+    ``resync`` is the number of searches per vCPU for the place where its streams meet again. One pass over the files
+    compares the rows of all vCPUs. A vCPU whose rows are too far apart in the two files needs another pass.
     """
     splitter = Splitter(columns)
     done: dict[int, Alignment] = {}
@@ -243,7 +243,7 @@ def align(a: Trace, b: Trace, columns: Sequence[str], resync: int) -> dict[int, 
 def _pass(
     a: Trace, b: Trace, splitter: Splitter, wanted: set[int] | None, resync: int
 ) -> tuple[dict[int, Alignment], set[int]]:
-    """Read both traces once, and align the wanted vCPUs (None: all); those that must wait are given back as a set."""
+    """Read both traces once and align the wanted vCPUs (None: all); return the set of those that need another pass."""
     alignments: dict[int, Alignment] = {}
     postponed: set[int] = set()
     sources = {"a": splitter.read(a), "b": splitter.read(b)}

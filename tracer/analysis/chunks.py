@@ -1,9 +1,9 @@
-"""The rows of a trace in tables of a bounded size: large enough for Arrow's grouping, small enough for any machine."""
+"""The rows of a trace in tables of bounded size: large enough for Arrow's grouping, small enough for any machine."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-ROWS = 1 << 18  # of one table: fewer cost more calls, more leave the processor's cache
+ROWS = 1 << 18  # per table: with fewer rows calls dominate, more leave the processor's cache
 
 
 def chunks(trace: Any, columns: Sequence[str], rows: int = ROWS) -> Iterator[Any]:
@@ -24,9 +24,9 @@ def chunks(trace: Any, columns: Sequence[str], rows: int = ROWS) -> Iterator[Any
 
 
 def named(column: Any, names: Sequence[str]) -> Any:
-    """Which rows of a dictionary column (as :func:`chunks` gives them, of one dictionary) have one of ``names``.
+    """The rows of a dictionary column (from :func:`chunks`, with one dictionary) that have one of ``names``.
 
-    Codes are compared: to make text of them first costs more than all else that an analysis does.
+    Codes are compared: converting them to text first would cost more than everything else in an analysis.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -37,7 +37,7 @@ def named(column: Any, names: Sequence[str]) -> Any:
 
 
 def coded(column: Any) -> tuple[Any, Any]:
-    """The codes of a dictionary column (as :func:`chunks` gives them, of one dictionary), and the dictionary."""
+    """The codes of a dictionary column (from :func:`chunks`, with one dictionary), and the dictionary."""
     import pyarrow as pa
 
     codes = pa.chunked_array([chunk.indices for chunk in column.chunks], column.type.index_type)

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-# Together the time a vCPU was halted inside KVM_RUN (struct kvm_vcpu_stat_generic, linux/kvm_types.h).
+# Their sum is the time that a vCPU was halted inside KVM_RUN (struct kvm_vcpu_stat_generic, linux/kvm_types.h).
 HALTED = ("halt_wait_ns", "halt_poll_success_ns", "halt_poll_fail_ns")
 
 
 class Counters(NamedTuple):
-    """KVM's counters of one vCPU over the run, end less start, without those that did not move; ``halted_ns`` by the
-    trace's clock, None where the host does not count it."""
+    """KVM's counters of one vCPU over the run, end minus start, without those that did not change; ``halted_ns`` by the
+    trace's clock, None if the host does not count it."""
 
     vcpu: int
     kvm: dict[str, int]
@@ -17,13 +17,13 @@ class Counters(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """A kind of exit that KVM counts by the instruction: its reason and counter, and why the two may differ."""
+    """A kind of exit that KVM counts by the instruction: its reason, its counter, and why the two may differ."""
 
     reason: str
     counter: str
     name: str
-    more: str  # KVM counted more than came to vmrun
-    fewer: str  # and fewer
+    more: str  # why KVM counted more exits than vmrun saw
+    fewer: str  # and why fewer
 
 
 INSTRUCTIONS = (
@@ -45,7 +45,7 @@ INSTRUCTIONS = (
 
 
 def counters(closing: Mapping[str, Any]) -> tuple[Counters, ...]:
-    """The counters of each vCPU out of a trace's closing summary; none where the host did not give them."""
+    """The counters of each vCPU from a trace's closing summary; empty if the host did not provide them."""
     stats = closing.get("stats")
     start, end = (stats.get(key) for key in ("start", "end")) if isinstance(stats, dict) else (None, None)
     if not isinstance(start, list) or not isinstance(end, list):
@@ -66,8 +66,8 @@ def counters(closing: Mapping[str, Any]) -> tuple[Counters, ...]:
 
 
 def _scale(clocks: object) -> Callable[[int], int]:
-    """What makes the trace's time of a time that KVM measured: that is by CLOCK_MONOTONIC, whose rate NTP steers, the
-    trace's by the TSC at its nominal rate. The summary has the length of the run by both."""
+    """The factor from KVM's times to the trace's: KVM uses CLOCK_MONOTONIC, whose rate NTP steers, the trace the TSC at
+    its nominal rate. The summary has the length of the run by both."""
     match clocks:
         case {"trace_ns": int(ours), "monotonic_ns": int(theirs)} if ours > 0 and theirs > 0:
             return lambda ns: ns * ours // theirs
@@ -75,7 +75,7 @@ def _scale(clocks: object) -> Callable[[int], int]:
 
 
 def reconcile(rows: Mapping[str, int], closing: Mapping[str, Any]) -> tuple[str, ...]:
-    """Sentences on how KVM's counters and the run's own counts agree with the rows, given by reason."""
+    """Sentences on how KVM's counters and the run's own counts agree with the rows, by reason."""
     counted = counters(closing)
     notes = _recorded(sum(rows.values()), closing)
     if not counted:
@@ -88,7 +88,7 @@ def reconcile(rows: Mapping[str, int], closing: Mapping[str, Any]) -> tuple[str,
         notes.append(
             f"KVM counted {seen:,} exits of the guest; {came}, {unseen:,} ({unseen / seen:.1%}) KVM handled unseen."
         )
-    if dropped:  # of which kind those were is not known
+    if dropped:  # their kind is not known
         return tuple(notes)
     for kind in INSTRUCTIONS:
         notes += _agreement(kind, _total(counted, kind.counter), rows.get(kind.reason, 0))
@@ -96,7 +96,7 @@ def reconcile(rows: Mapping[str, int], closing: Mapping[str, Any]) -> tuple[str,
 
 
 def numbers(closing: Mapping[str, Any], key: str) -> list[int]:
-    """A count per vCPU out of the closing summary (rows, dropped, interrupted); empty where it has none."""
+    """A count per vCPU from the closing summary (rows, dropped, interrupted); empty if it has none."""
     value = closing.get(key)
     return [item for item in value if isinstance(item, int)] if isinstance(value, list) else []
 

@@ -1,11 +1,11 @@
-"""A trace for SQL: DuckDB over the trace's batches, which stream through it; nothing but the trace can be read.
+"""A trace for SQL: DuckDB over the trace's batches, which stream through it. It can read nothing but the trace.
 
 Views: ``exits``, the columns of :mod:`tracer.format.vocabulary` and ``unclaimed``; ``by_reason``, ``by_device``,
 ``by_port``, ``by_vcpu``, ``unclaimed``, with exits, bytes and handling times of each; and ``console``, the lines that
 the guest printed with their times.
 
-DuckDB cannot leave columns of a stream unread, and unpacking them all costs more than most questions. So it is first
-asked, over an empty trace, which columns its plan for the statement reads, and then given those.
+DuckDB reads all columns of a stream, and decompressing them all costs more than most statements. So DuckDB first plans
+the statement over an empty trace, and then gets only the columns of that plan.
 """
 
 import json
@@ -36,7 +36,7 @@ VIEWS = {
     "unclaimed": f"""SELECT reason, addr, what, direction, size, {_TIMED} FROM exits
         WHERE unclaimed GROUP BY ALL ORDER BY exits DESC""",
 }
-# Of the view exits. ``unclaimed`` is the flag; of the others one is called rip, as a column is.
+# Of the view exits. ``unclaimed`` is a flag. The flag rip is left out: a column has its name.
 COLUMNS = (*(column.name for column in EXIT), "unclaimed")
 _SOURCES = {**SOURCES, "unclaimed": ("flags",)}
 _UNREAD = "a column of the trace was not read"
@@ -53,13 +53,13 @@ _CONSOLE = (
     ("exits", "int64", "", "exits in that time"),
     ("line", "utf8", "text", "text of the line"),
 )
-# In memory, without what else Python has, without extensions.
+# In memory, without access to Python's variables, without extensions.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
-# Settled before the user's text is read.
+# Locked before the user's text is read.
 _LOCK = "SET enable_external_access = false; SET lock_configuration = true"
 
 
@@ -70,7 +70,7 @@ class _UnreadError(Exception):
 def query(trace: Trace, text: str) -> Any:
     """The result of a statement over the views, as a ``pyarrow.Table``; times and addresses have their units.
 
-    Raises TraceError for SQL that is wrong, as DuckDB says it, and where DuckDB is not installed.
+    Raises TraceError with DuckDB's message for wrong SQL, and if DuckDB is not installed.
     """
     try:
         import duckdb
@@ -82,7 +82,7 @@ def query(trace: Trace, text: str) -> Any:
         raise TraceError("SQL: the statement has a character that no text has") from error
     try:
         wanted = _read_by(text)
-    except duckdb.Error:  # what is wrong with the statement is told when it is run
+    except duckdb.Error:  # running the statement reports what is wrong with it
         wanted = COLUMNS
     try:
         return _answer(trace, text, wanted)
@@ -98,7 +98,7 @@ def _answer(trace: Trace, text: str, wanted: Sequence[str]) -> Any:
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
         try:
             _prepare(connection, rows, wanted)
-            if "console" in text.lower():  # made of the whole trace, so only where it is asked for
+            if "console" in text.lower():  # it needs the whole trace, so it is made only if the statement uses it
                 _add_console(connection, _console(trace))
             connection.execute(_LOCK)
             found = connection.sql(text)
@@ -112,7 +112,8 @@ def _answer(trace: Trace, text: str, wanted: Sequence[str]) -> Any:
 
 
 def _read_by(text: str) -> Sequence[str]:
-    """The columns of ``exits`` that DuckDB's plan of a statement reads; all, where there is no one plan."""
+    """The columns of ``exits`` that DuckDB's plan of a statement reads; all of them if there is not exactly one
+    plan."""
     import duckdb
 
     if len(duckdb.extract_statements(text)) != 1:
@@ -127,7 +128,7 @@ def _read_by(text: str) -> Sequence[str]:
 
 
 def _scanned(node: Mapping[str, Any]) -> Iterator[str]:
-    """The words of what a plan's scans say of themselves, which the names of the columns that they read are among."""
+    """The words in a plan's scans; the names of the columns that they read are among them."""
     if "SCAN" in node["name"]:
         for told in node.get("extra_info", {}).values():
             yield from re.findall(r"\w+", str(told))
@@ -144,7 +145,7 @@ def _prepare(connection: Any, rows: "_Rows", wanted: Sequence[str]) -> None:
 
 
 def _unread(name: str, type_: Any) -> str:
-    """A column that is none of those given to DuckDB: it has its name and type, and is an error where it is read."""
+    """A column that DuckDB was not given: it has the name and the type, and reading it is an error."""
     import pyarrow as pa
 
     names = {"bool": "BOOLEAN", "binary": "BLOB", "int64": "BIGINT", "uint64": "UBIGINT", "uint32": "UINTEGER"}
@@ -159,9 +160,9 @@ def _add_console(connection: Any, lines: Any) -> None:
 
 
 class _Rows:
-    """Columns of the trace's rows, which DuckDB reads afresh for each time that a statement names them.
+    """Columns of the trace's rows. DuckDB reads them anew each time that a statement names them.
 
-    ``batches`` gives batches of the columns that it is told. Names stay codes and words: DuckDB groups codes.
+    ``batches`` returns batches of the given columns. Names stay dictionary codes, which DuckDB groups faster.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class _Rows:
         self.types = {field.name: field.type for field in schema}
         self.types |= {"handling_ns": pa.int64(), "what": words, "rw": words, "meaning": words, "value": words}
         self.types |= {"unclaimed": pa.bool_()}
-        self.failure: TraceError | None = None  # DuckDB tells errors of a stream as its own
+        self.failure: TraceError | None = None  # DuckDB reports errors of a stream as its own
         self._schema = pa.schema([pa.field(name, self.types[name]) for name in wanted])
         self._derived = [name for name in wanted if name in SOURCES]
         sources = {source for name in wanted for source in _SOURCES.get(name, (name,))}
@@ -248,8 +249,8 @@ def schemas() -> dict[str, Any]:
 
 
 def _with_units(table: Any) -> Any:
-    """The table with a unit for each column whose name or type says it. Sums, which are of 128 bits, become int64 where
-    all of a column are exact in JSON; else they stay decimals, which JSON has as strings."""
+    """The table with a unit for each column whose name or type implies one. 128-bit sums become int64 if every value of
+    the column is exact in JSON; else they stay decimals, which JSON has as strings."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -262,7 +263,7 @@ def _with_units(table: Any) -> Any:
                 column = column.cast(pa.int64())  # noqa: PLW2901
         unit = known.get(field.name, "ns" if field.name.endswith("_ns") else "")
         if not pa.types.is_integer(column.type) and unit != "ns":
-            unit = ""  # a column of another kind that was given the name
+            unit = ""  # a column of another kind that was given this name
         if pa.types.is_uint64(column.type) and not unit:
             unit = "hex"
         fields.append(pa.field(field.name, column.type, metadata={"unit": unit}))

@@ -1,4 +1,4 @@
-"""Exits over time as a density: counts in time bins, small however long the trace is."""
+"""Exits over time as a density: counts in time bins, small for any length of trace."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from tracer.analysis.scan import Grouping, grouped, regroup
 from tracer.analysis.tables import field
 from tracer.analysis.totals import MEASURES, with_handling
 
-BINS = 16384  # over the whole span: more than a screen has columns, so that there is something to zoom into
-CELLS = 60_000  # bins with exits, of all groups: what a page can carry; bins are joined in twos until it holds
+BINS = 16384  # over the whole span: more than the columns of a screen, so that a reader can zoom in
+CELLS = 60_000  # bins with exits, of all groups, that a page can carry; pairs of bins are joined until it holds
 
 
 def density_schema(keys: Sequence[tuple[str, Any]]) -> Any:
@@ -49,7 +49,7 @@ class Binned:
 class Density:
     """Exits by time bin and ``keys``, over tables added one after another (columns t_exit, t_entry and the keys).
 
-    The bins divide the time from 0 to ``span`` (ns) evenly; what lies outside goes to the first or the last.
+    The bins divide the time from 0 to ``span`` (ns) evenly. Times outside count in the first or the last bin.
     """
 
     def __init__(self, span: int, keys: Sequence[str], *, bins: int = BINS, cells: int = CELLS) -> None:
@@ -71,10 +71,10 @@ class Density:
         part = grouped(binned, Grouping(tuple(binned.column_names), self._by, MEASURES))
         whole = part if self._total is None else pa.concat_tables([self._total, part])
         self._total = regroup(whole, self._by, MEASURES)
-        self._join(4 * self._cells)  # memory stays bounded while reading, and the result as fine as it may be
+        self._join(4 * self._cells)  # bounds memory while reading, and keeps the result as fine as possible
 
     def binned(self) -> Binned | None:
-        """The density of what was added; None where nothing was."""
+        """The density of the rows added; None without rows."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -88,7 +88,7 @@ class Density:
         return Binned(tuple(self._keys), self._width, pa.Table.from_arrays(columns, schema=schema))
 
     def _join(self, cells: int) -> None:
-        """Join bins in twos until no more than so many cells are left (or one bin)."""
+        """Join bins in pairs until at most that many cells are left (or one bin)."""
         import pyarrow.compute as pc
 
         while self._total.num_rows > cells and self._last > 0:
@@ -102,7 +102,7 @@ class Density:
 def density(
     tables: Iterable[Any], span: int, keys: Sequence[str] = ("device", "reason"), bins: int = BINS
 ) -> Binned | None:
-    """The density of tables as :func:`tracer.analysis.chunks.chunks` gives them."""
+    """The density of tables from :func:`tracer.analysis.chunks.chunks`."""
     made = Density(span, keys, bins=bins)
     for table in tables:
         made.add(table)

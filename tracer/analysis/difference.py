@@ -22,10 +22,10 @@ COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payl
 
 @frozen
 class Difference:
-    """The whole. ``same``: every compared column of every row is equal; ``columns`` are those; ``hunks`` the rows
-    around each vCPU's first difference, ``printed`` the console's lines there in A and B; ``tables``: ``vcpus``,
-    ``differences``, ``phases``, ``reasons``, ``devices``, ``addresses``, ``metadata`` and ``rows``; ``notes`` are
-    sentences."""
+    """The result of a comparison. ``same``: every compared column of every row is equal. ``columns`` are those
+    compared. ``hunks`` are the rows around each vCPU's first difference, ``printed`` the console's lines there in A and
+    B. ``tables``: ``vcpus``, ``differences``, ``phases``, ``reasons``, ``devices``, ``addresses``, ``metadata`` and
+    ``rows``. ``notes`` are sentences."""
 
     same: bool
     columns: tuple[str, ...]
@@ -39,9 +39,9 @@ class Difference:
 def compare(
     a: Trace, b: Trace, ignore: Iterable[str] = (), resync: int = 10_000, context: int = 3, mask_numbers: bool = False
 ) -> Difference:
-    """Compare two traces. ``ignore`` names columns of :data:`COMPARED` that may differ; ``resync`` is how often, on
-    each vCPU, a search is made for where its streams meet again; ``context`` is how many equal rows to show.
-    ``mask_numbers`` compares the console's text as lines whose numbers may differ, and no other row of its device."""
+    """Compare two traces. ``ignore`` names columns of :data:`COMPARED` that may differ. ``resync`` is the number of
+    searches per vCPU for the place where its streams meet again. ``context`` is the number of equal rows to show.
+    ``mask_numbers`` compares the console as lines whose numbers may differ, and no other row of its device."""
     columns = tuple(name for name in COMPARED if name not in set(ignore))
     named = (("A", a), ("B", b))
     notes = [f"{name} is not complete: rows may be missing at its end." for name, trace in named if not trace.complete]
@@ -67,7 +67,7 @@ def compare(
 
 
 def _printed(trace: Trace, lines: Sequence[Line], other: str) -> str | None:
-    """The console line that a trace was at when it first differed; None where it had printed none."""
+    """The console line that a trace was printing at its first difference; None if it had printed none."""
     differing = next((line for line in lines if line.mark not in (BOTH, other) and line.values), None)
     before = [line for line in lines if line.mark == BOTH and line.values]
     row = differing or (before[-1] if before else None)
@@ -122,7 +122,7 @@ def vcpus_schema() -> Any:
 
 
 def differences_schema() -> Any:
-    """One row for each place where the two differ, in order; of each vCPU the first thousand."""
+    """One row for each place where the two differ, in order; at most a thousand per vCPU."""
     import pyarrow as pa
 
     number = pa.int64()
@@ -139,7 +139,7 @@ def differences_schema() -> Any:
 
 
 def phases_schema() -> Any:
-    """One row for each phase of either boot, in the order of A; null: it has no such phase."""
+    """One row for each phase of either boot, in the order of A; null: the boot has no such phase."""
     import pyarrow as pa
 
     number = pa.int64()
@@ -186,7 +186,7 @@ def _phases(a: Any, b: Any) -> Any:
 
 
 def _tells_rip(trace: Trace) -> bool:
-    """Whether any row has a rip; true of a trace without rows."""
+    """Whether any row has a rip; true for a trace without rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

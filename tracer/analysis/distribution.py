@@ -1,14 +1,14 @@
-"""Two sets of runs compared: medians and spreads of times and counts, and which differ beyond their noise.
+"""Compares two sets of runs: medians and spreads of times and counts, and which differ beyond their noise.
 
-The rule. For each quantity, a side's value is the median of its runs, and its spread the median absolute deviation from
-that median times 1.4826, which of normally distributed values estimates the standard deviation (Rousseeuw and Croux,
-1993). The sides differ when the distance of their medians is both
+For each quantity, a side's value is the median of its runs. Its spread is the median absolute deviation from that
+median times 1.4826, which estimates the standard deviation of a normal distribution (Rousseeuw and Croux, 1993). The
+sides differ if the distance of their medians is both
 
-- more than ``threshold`` times A's median (where that is zero, any distance is), and
+- more than ``threshold`` times A's median (any distance if that is zero), and
 - more than ``noise`` times the sum of both spreads: intervals of ``noise`` spreads around the medians do not overlap.
 
-One outlier in five runs moves neither a median nor a spread far. With one run a side the spread is zero, so that only
-the threshold decides; with fewer than five it is a poor estimate.
+One outlier in five runs moves neither a median nor a spread far. With one run per side the spread is zero, so only the
+threshold decides. With fewer than five runs it is a poor estimate.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,15 +27,15 @@ from tracer.read.console import Console
 from tracer.read.reader import Trace, load
 
 NORMAL = 1.4826  # 1 / the 75th percentile of the standard normal distribution
-FEW = 5  # runs of a side below which a spread is a poor estimate
+FEW = 5  # runs per side below which a spread is a poor estimate
 
 Values = Mapping[str, float]
 
 
 @frozen
 class Distributions:
-    """``tables``: ``times`` and ``exits``, of :func:`distribution_schema`; ``differs``: any quantity does; ``text``
-    says how many, of which runs."""
+    """``tables``: ``times`` and ``exits``, of :func:`distribution_schema`. ``differs``: some quantity differs. ``text``
+    says how many differ, in which runs."""
 
     tables: Mapping[str, Any]
     differs: bool
@@ -44,8 +44,8 @@ class Distributions:
 
 @frozen
 class Change:
-    """One quantity. ``a`` and ``b`` are medians, None where a run of that side does not have it; ``change`` is B's
-    distance from A as a share of A, None where that cannot be said."""
+    """One quantity. ``a`` and ``b`` are medians, None if a run of that side does not have it. ``change`` is B's
+    distance from A as a share of A, None if it is undefined."""
 
     quantity: str
     a: float | None
@@ -62,7 +62,7 @@ def schemas() -> dict[str, Any]:
 
 
 def distribution_schema(unit: str) -> Any:
-    """One row for each quantity, those that differ first; ``unit`` is "ns" or "" for a number of exits."""
+    """One row for each quantity, those that differ first; ``unit`` is "ns", or "" for a number of exits."""
     import pyarrow as pa
 
     number = pa.float64()
@@ -87,10 +87,10 @@ def compare_runs(
     noise: float = 3.0,
     only: str = "*",
 ) -> Distributions:
-    """Compare the runs of two sides, each a trace that is read once, one after another. ``lines``: also the time to
+    """Compare the runs of two sides. Each is a trace that is read once, one after another. ``lines``: also the time to
     the first console line that contains each; ``only``: a pattern of quantities (fnmatch).
 
-    Raises TraceError when a file is not a trace, when no run prints one of the lines, or nothing matches ``only``.
+    Raises TraceError if a file is not a trace, if no run prints one of the lines, or if nothing matches ``only``.
     """
     ours, theirs = ([measure(load(path), lines) for path in paths] for paths in (a, b))
     tables = {}
@@ -136,13 +136,13 @@ def measure(trace: Trace, lines: Sequence[str] = ()) -> dict[str, dict[str, floa
                 continue  # such an exit has no address
             place = " ".join(f"{row[key]:#x}" if key == "addr" else row[key] for key in keys)
             exits[f"exits {prefix}{place}"] = row["exits"]
-            if "addr" not in keys:  # the few exits of most addresses say nothing about time
+            if "addr" not in keys:  # most addresses have few exits, which say nothing about time
                 times[f"handling {prefix}{place}"] = row["handling_ns"]
     return {"times": times, "exits": exits}
 
 
 def change(quantity: str, a: Sequence[Values], b: Sequence[Values], threshold: float, noise: float) -> Change:
-    """Apply the rule to one quantity; in a run that does not have it a count is 0, and a time to a line is missing."""
+    """Apply the rule to one quantity. In a run without it, a count is 0 and a time to a line is missing."""
     missing = None if quantity.startswith("to ") or quantity == "boot" else 0.0
     ours, ours_spread = _middle([run.get(quantity, missing) for run in a])
     theirs, theirs_spread = _middle([run.get(quantity, missing) for run in b])
@@ -161,7 +161,7 @@ def spread(values: Sequence[float]) -> float:
 
 
 def _middle(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Median and spread; None where a run does not have the value."""
+    """Median and spread; None if a run does not have the value."""
     known = [float(value) for value in values if value is not None]
     return (median(known), spread(known)) if len(known) == len(values) else (None, None)
 
@@ -185,7 +185,7 @@ def _quantities(sides: Iterable[Sequence[Values]], only: str) -> list[str]:
 
 
 def _table(found: Sequence[Change], unit: str) -> Any:
-    """Those that differ first; otherwise the general before the special."""
+    """The quantities as a table: those that differ first, then the general before the special."""
     import attrs
     import pyarrow as pa
 

@@ -1,14 +1,14 @@
-"""How often and how long: exits grouped by what they were, with the distribution of their handling time.
+"""How often and how long: exits grouped by their properties, with the distribution of their handling time.
 
 The handling time of an exit is ``t_entry - t_exit``: from the return of KVM_RUN to the next call. The columns are those
-of ``perf kvm stat report``, which calls an exit a sample. There its time goes from the exit of the guest to its next
-entry, whoever handled it; here it is the part of that outside KVM_RUN, and exits that KVM handles itself are not among
-them (:mod:`tracer.analysis.counters` counts them).
+of ``perf kvm stat report``, which calls an exit a sample. In perf, an exit's time lasts from the guest's exit to its
+next entry, in KVM and userspace together. Here it is the part outside KVM_RUN, and exits that KVM handles itself are
+not counted (:mod:`tracer.analysis.counters` counts them).
 
-Quantiles come from a histogram whose buckets are the float32 of the time with 7 of its 23 mantissa bits: 128 buckets
-per power of two, each of a relative width below 0.79 %. Of each bucket the number, the least and the greatest time are
-kept, so that a quantile is exact where its rank is the first or the last of a bucket, and else the middle of the two:
-less than 0.4 % from the true value. Counts, sums, least and greatest are always exact.
+Quantiles come from a histogram. A bucket is the float32 of the time with 7 of its 23 mantissa bits: 128 buckets per
+power of two, each of a relative width below 0.79 %. Each bucket keeps its count and its least and greatest time. A
+quantile is exact if its rank is the first or the last of a bucket, and else the middle of the two: less than 0.4 % from
+the true value. Counts, sums, least and greatest are always exact.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from tracer.analysis.scan import Grouping, regroup, scan
 from tracer.read.reader import Trace
 
 KEYS = ("reason", "device", "addr", "direction", "size", "vcpu", "rip")
-SHIFT = 23 - 7  # of a float32's bits: what is left is the bucket
+SHIFT = 23 - 7  # of a float32's bits: the rest is the bucket
 MEDIAN, P99 = (1, 2), (99, 100)  # quantiles as fractions: a rank is computed without rounding
 
 _AGGREGATES: Mapping[str, tuple[str, str]] = {
@@ -31,7 +31,7 @@ _AGGREGATES: Mapping[str, tuple[str, str]] = {
 }
 _MOVED = {"items": ("count", "sum")}
 
-# name, Arrow type, unit, whether a narrow terminal goes without, doc
+# name, Arrow type, unit, whether a narrow terminal leaves it out, doc
 _COLUMNS = (
     ("exits", "int64", "", False, "number of exits"),
     ("exits_share", "float64", "share", True, "share of all exits"),
@@ -44,7 +44,7 @@ _COLUMNS = (
     ("handling_ns", "int64", "ns", False, "total handling time"),
     ("bytes", "int64", "bytes", True, "bytes transferred: items times their size"),
 )
-_KEPT = ("exits", "handling_share", "handling_ns")  # longest where a terminal is narrow
+_KEPT = ("exits", "handling_share", "handling_ns")  # kept longest on a narrow terminal
 _KEY_COLUMNS = {
     "reason": ("utf8", "", "KVM exit reason"),
     "device": ("utf8", "", "device that claims the address; - if none does"),
@@ -78,7 +78,7 @@ def schema(keys: Sequence[str]) -> Any:
 
 
 def grouping(by: Sequence[str]) -> Grouping:
-    """What :func:`tracer.analysis.scan.scan` needs for :class:`Tally`."""
+    """The grouping that :func:`tracer.analysis.scan.scan` needs for :class:`Tally`."""
     keys = tuple(dict.fromkeys([*by, "size"]))  # bytes are items times size
     fold = tuple(key for key in ("rip", "addr") if key in keys)
     columns = ("t_exit", "t_entry", "count", *keys)
@@ -87,9 +87,9 @@ def grouping(by: Sequence[str]) -> Grouping:
 
 @frozen
 class Tally:
-    """Exits counted by some keys and buckets of their handling time, from which tables by fewer keys are made.
+    """Exits counted by keys and buckets of their handling time, from which tables by fewer keys are made.
 
-    ``exits`` and ``handling_ns`` are those of all exits, which shares are of.
+    ``exits`` and ``handling_ns`` are the totals of all exits, of which shares are computed.
     """
 
     groups: Any
@@ -98,7 +98,7 @@ class Tally:
 
     @classmethod
     def of(cls, groups: Any) -> "Tally":
-        """From the result of a scan by :func:`grouping`."""
+        """The tally from the result of a scan by :func:`grouping`."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -107,15 +107,15 @@ class Tally:
         return cls(groups.drop_columns(["items"]).append_column("bytes", moved), exits, time)
 
     def with_key(self, name: str, values: Any) -> "Tally":
-        """The same with one more key, whose values are given for each row of ``groups``."""
+        """The tally with one more key, with a value for each row of ``groups``."""
         return evolve(self, groups=self.groups.append_column(name, values))
 
     def where(self, mask: Any) -> "Tally":
-        """Only the groups of which the mask is true; shares are still of all exits."""
+        """The tally of the groups whose mask is true; shares are still of all exits."""
         return evolve(self, groups=self.groups.filter(mask))
 
     def table(self, by: Sequence[str], sort: str = "exits") -> Any:
-        """One row per group of :func:`schema`, the most exits (or ``sort``) first, then by the keys."""
+        """One row per group of :func:`schema`, by exits (or ``sort``) in descending order, then by the keys."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -138,7 +138,7 @@ class Tally:
 
 
 def by(trace: Trace, *keys: str, sort: str = "exits") -> Any:
-    """The exits of a trace grouped by keys out of :data:`KEYS`, in one pass; see :func:`schema` for the columns."""
+    """The exits of a trace grouped by keys of :data:`KEYS`, in one pass; see :func:`schema` for the columns."""
     return Tally.of(scan(trace, grouping(keys))[0]).table(keys, sort)
 
 
@@ -154,7 +154,7 @@ def _prepare(batch: Any) -> Any:
 
 
 def _total(buckets: Any, numbers: Mapping[str, tuple[str, str]]) -> Any:
-    """All rows as one, or none where there are none."""
+    """One row for all rows, none if there are none."""
     import pyarrow as pa
 
     table = buckets.append_column("all", pa.repeat(pa.scalar(0, pa.int8()), buckets.num_rows))

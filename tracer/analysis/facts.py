@@ -1,4 +1,4 @@
-"""What a trace is: how complete, how large, of which machine, on which host, by which clock."""
+"""Facts about a trace: completeness, size, machine, host, clock."""
 
 from collections import Counter
 from typing import Any
@@ -19,9 +19,9 @@ def facts(trace: Trace) -> dict[str, Any]:
 
     ``trace``: path, kind, format, bytes, rows, bytes_per_exit, recorded_bytes, first_ns, last_ns.
     ``complete``: complete, why, dropped, interrupted.
-    ``run``: name, result, duration_ns (so far, of a run that goes on), started (ISO 8601, UTC), version (of vmrun),
+    ``run``: name, result, duration_ns (up to now if the run continues), started (ISO 8601, UTC), version (of vmrun),
     vcpus (rows of each), devices, images, overrides.
-    ``tables``: of each table beside the exits its rows and whether it is complete, or the problem that it has.
+    ``tables``: for each table beside the exits its rows and whether it is complete, or its problem.
     ``host``, ``clock`` and ``spec``: as recorded. ``other``: keys of the metadata that are none of these.
     """
     import pyarrow.compute as pc
@@ -76,7 +76,7 @@ def facts(trace: Trace) -> dict[str, Any]:
 
 
 def _beside(trace: Trace) -> dict[str, dict[str, Any]]:
-    """Of the tables beside the exits, which are not read otherwise: one that is damaged hides nothing of the trace."""
+    """The tables beside the exits. A damaged one is reported here and does not hide the rest of the trace."""
     found: dict[str, dict[str, Any]] = {}
     for name in BESIDE:
         try:
@@ -90,7 +90,7 @@ def _beside(trace: Trace) -> dict[str, dict[str, Any]]:
 
 
 def _why(trace: Trace, rows: int) -> str:
-    """In words, whether anything is missing."""
+    """A sentence on what is missing, if anything."""
     closing = trace.summary
     if closing is None:
         return "there is no closing summary: the run goes on, or was killed"
@@ -111,7 +111,7 @@ def _why(trace: Trace, rows: int) -> str:
 
 
 def _json(text: str | None) -> Any:
-    """Metadata as JSON, or as the text it is."""
+    """Metadata as JSON, or as the plain text."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The text of a filter: read into Python's syntax tree, and its places named in errors."""
+"""The text of a filter: parsed into Python's syntax tree, and quoted in errors with its place."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ import warnings
 from tracer.format.errors import TraceError
 from vmspec.host.printable import printable
 
-LENGTH = 2000  # characters of an expression
+LENGTH = 2000  # characters of an expression, at most
 
 UNITS = ("ns", "us", "ms", "s")
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
@@ -25,7 +25,7 @@ _OPERATORS = {"&&": "and", "||": "or", "!": "not"}
 
 
 class FilterText:
-    """An expression, its syntax tree, and the times in it: ns, by the place where each stands."""
+    """An expression, its syntax tree, and its times in ns, by their place in the text."""
 
     def __init__(self, expression: str) -> None:
         self.text = expression
@@ -38,10 +38,10 @@ class FilterText:
             raise self.wrong(0, "the expression is empty; for example: device == 'serial0' and size > 1")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what Python finds odd, the rest is refused below
+                warnings.simplefilter("ignore")  # Python's warnings; what is wrong is rejected below
                 self.tree = ast.parse(self._source, mode="eval").body
         except SyntaxError as error:
-            # 0 where something is missing at the end.
+            # 0 if something is missing at the end.
             at = self._start + (error.offset - 1 if error.offset else len(self._source))
             raise self.wrong(
                 at, f"{error.msg} (the words are and, or, not, in; == compares; texts stand in quotes)"
@@ -52,7 +52,7 @@ class FilterText:
             raise self.wrong(0, "the expression is nested too deeply") from None
 
     def _token(self, match: re.Match[str]) -> str:
-        """What Python's grammar is given for a piece of the text; as long as the piece, so that places stay."""
+        """The text that Python's grammar gets for a piece; it has the same length, so that places stay."""
         if match["other"] == "#":
             raise self.wrong(match.start(), "a filter has no comments")
         if match["other"]:
@@ -74,7 +74,7 @@ class FilterText:
         return "_" * len(match[0])
 
     def at(self, node: ast.expr) -> int:
-        """Where a node stands in the text; Python counts bytes."""
+        """Where a node begins in the text; Python counts bytes."""
         lines = self._source.encode(errors="replace")
         return self._start + len(lines[: node.col_offset].decode(errors="replace"))
 
@@ -92,15 +92,15 @@ class FilterText:
         return repr(shown if len(shown) <= 40 else shown[:37] + "...")
 
     def wrong(self, place: ast.expr | int, problem: str) -> TraceError:
-        """The error that names the place and shows it."""
+        """An error that names the place and shows it."""
         at = place if isinstance(place, int) else self.at(place)
-        start = max(0, at - 60)  # of a long expression, what is around the place
+        start = max(0, at - 60)  # of a long expression, the part around the place
         before, after = printable(self.text[start:at]), printable(self.text[at : at + 30])
         return TraceError(f"filter, column {at + 1}: {problem}", f"    {before}{after}", f"    {' ' * len(before)}^")
 
 
 def _odd(word: str) -> str:
-    """What to say of a number with letters that are neither hexadecimal by their prefix nor a unit."""
+    """The message for a number with letters that are neither hexadecimal digits after 0x nor a unit."""
     digits = word.rstrip("hH")
     if HEX.fullmatch(digits):
         return f"{word!r} is not a number; in hexadecimal it is 0x{digits}"

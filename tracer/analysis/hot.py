@@ -1,4 +1,4 @@
-"""Which instructions and functions of the guest exit, and what they touch: RIPs and symbols ranked."""
+"""The instructions and functions of the guest that exit, and what they access: RIPs and symbols ranked."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,8 +21,8 @@ def schemas(by: Sequence[str] = ("device",)) -> dict[str, Any]:
 
 @frozen
 class Hot:
-    """Exits by ``symbol`` and by ``rip``, each with the keys asked for (:func:`tracer.analysis.exits.schema`, most
-    exits first); ``source`` says where names are from; ``tally`` has it all."""
+    """Exits by ``symbol`` and by ``rip``, each with the requested keys (:func:`tracer.analysis.exits.schema`, most
+    exits first). ``source`` says where names come from. ``tally`` has all of it."""
 
     symbols: Any
     rips: Any
@@ -40,8 +40,8 @@ def hot(
 ) -> Hot:
     """Rank a trace's RIPs, in one pass over its file. ``by`` are keys of :data:`BY` that divide them further.
 
-    ``symbols`` is a System.map, a vmlinux or a bzImage, by default what the trace's spec names; ``offset`` what KASLR
-    moved the kernel by, by default found out. Raises TraceError where a given file has no symbols.
+    ``symbols`` is a System.map, a vmlinux or a bzImage, by default the one that the trace's spec names. ``offset`` is
+    the KASLR offset, by default detected. Raises TraceError if a given file has no symbols.
     """
     import pyarrow as pa
 
@@ -64,5 +64,5 @@ def collapsed(tally: Tally, by: Sequence[str], weight: str = "exits") -> Iterato
 
 
 def _frame(value: object) -> str:
-    """A frame's name, without what separates frames and weights."""
+    """A frame's name, without the characters that separate frames and weights."""
     return "".join(char if char.isprintable() and char not in "; " else "_" for char in str(value))

@@ -1,4 +1,4 @@
-"""The rows around the first difference of each vCPU, fetched from both traces after these have been aligned."""
+"""The rows around the first difference of each vCPU, read from both traces after they have been aligned."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,8 +18,8 @@ BOTH, ONLY_A, ONLY_B = " ", "-", "+"
 @frozen
 class Line:
     """A row at a difference. ``mark``: "-" of A, "+" of B, " " the same in both. ``row_a`` and ``row_b`` number the
-    vCPU's rows from 0. ``left_out``: instead of one row, so many are not shown. ``values`` are the row's columns;
-    ``differs`` names those in which the row in the same place of the other trace has something else."""
+    vCPU's rows from 0. ``left_out``: instead of a row, the number of rows that are not shown. ``values`` are the row's
+    columns. ``differs`` names the columns whose value differs from the paired row of the other trace."""
 
     mark: str
     row_a: int | None
@@ -32,10 +32,10 @@ class Line:
 def hunks(
     a: Trace, b: Trace, alignments: Mapping[int, Alignment], columns: Sequence[str], context: int
 ) -> dict[int, tuple[Line, ...]]:
-    """By vCPU, the rows around its first difference, ``context`` equal ones before and after; ``columns`` were
-    compared. Traces are read only as far as is needed."""
+    """By vCPU, the rows around its first difference, with ``context`` equal ones before and after; ``columns`` were
+    compared. Traces are read only as far as needed."""
     outlines = {vcpu: list(_outline(found, context)) for vcpu, found in alignments.items() if found.blocks}
-    # A row that both have is shown as A has it.
+    # A row of both is shown as in A.
     ours = rows_at(a, {vcpu: [line.row_a for line in lines] for vcpu, lines in outlines.items()})
     added = {vcpu: [line.row_b for line in lines if line.mark != BOTH] for vcpu, lines in outlines.items()}
     theirs = rows_at(b, added)
@@ -109,7 +109,7 @@ def rows_at(trace: Trace, wanted: Mapping[int, Iterable[int | None]]) -> dict[tu
 
 
 def rows_schema() -> Any:
-    """One row for each line of a hunk: the trace's columns after these."""
+    """One row for each line of a hunk: these columns, then the trace's."""
     import pyarrow as pa
 
     from tracer.format.schema import schema_of

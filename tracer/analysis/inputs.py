@@ -1,4 +1,4 @@
-"""What came into a machine from outside: the table of inputs, counted and in order."""
+"""The machine's inputs from outside: the table of inputs, counted and in order."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from vmspec.trace.inputs import INPUTS
 
 
 def schemas() -> dict[str, Any]:
-    """The schemas of the tables, by the names that `vmtrace inputs` gives them."""
+    """The schemas of the tables, by their names in `vmtrace inputs`."""
     return {"kinds": kinds_schema(), "inputs": inputs_schema()}
 
 
@@ -50,7 +50,7 @@ def inputs_schema() -> Any:
 
 
 def inputs_of(trace: Trace) -> TableFile:
-    """The inputs beside a trace. Raises TraceError where there are none."""
+    """The inputs beside a trace. Raises TraceError if there are none."""
     found = trace.tables.get(INPUTS.name)
     if found is None:
         raise TraceError(f"there are no inputs beside {trace.path}: record them with --set trace.inputs=true")
@@ -58,7 +58,8 @@ def inputs_of(trace: Trace) -> TableFile:
 
 
 def by_kind(inputs: TableFile) -> Any:
-    """How many of each kind came to each device: a ``pyarrow.Table`` of :func:`kinds_schema`, the first first."""
+    """The number of inputs of each kind for each device: a ``pyarrow.Table`` of :func:`kinds_schema`, earliest
+    first."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -75,7 +76,7 @@ def by_kind(inputs: TableFile) -> Any:
 
 
 def in_order(inputs: TableFile) -> Any:
-    """All of them as they came: a ``pyarrow.Table`` of :func:`inputs_schema`."""
+    """All inputs in order: a ``pyarrow.Table`` of :func:`inputs_schema`."""
     import pyarrow as pa
 
     rows = inputs.table

@@ -1,8 +1,8 @@
-"""A trace whose console is lines with their numbers masked: for comparing boots whose texts differ in numbers only.
+"""A trace whose console is lines with masked numbers, to compare boots whose texts differ in numbers only.
 
-A row of the console's devices becomes one of two things: the row that wrote a line's first byte has the whole line for
-its payload, each number in it as ``#``; all others (the line's further bytes, the polling between them, the
-registers) are left out, as their number follows from how long the line is.
+Each row of the console's devices is replaced or left out. The row that wrote a line's first byte gets the whole line as
+its payload, each number in it as ``#``. All others (the line's further bytes, the polling between them, the registers)
+are left out, because their number depends on the length of the line.
 """
 
 import re
@@ -23,7 +23,7 @@ def masked(text: str) -> str:
 
 
 class MaskedConsole:
-    """What comparing needs of a trace; its rows are counted without those left out."""
+    """The part of a trace that comparing needs; rows are counted without those left out."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
@@ -37,7 +37,7 @@ class MaskedConsole:
         return {line.row: line for line in self._console.lines()}
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
-        """As :meth:`tracer.Trace.batches`; with all columns there is one more, ``line``: the masked line or null."""
+        """As :meth:`tracer.Trace.batches`; all columns include one more, ``line``: the masked line or null."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -57,8 +57,8 @@ class MaskedConsole:
 
 
 def _with_lines(batch: Any, begins: Any, texts: Sequence[str], tell: bool) -> Any:
-    """The batch with whole lines for the rows that begin one, and nothing of the write that happened to begin it; with
-    the column ``line`` where that is to be told."""
+    """The batch with whole lines in the rows that begin one, replacing the write itself; with the column ``line`` if it
+    is wanted."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""Where two streams of rows meet again after a difference: the search of :mod:`tracer.analysis.alignment`."""
+"""Finds where two streams of rows meet again after a difference: the search of :mod:`tracer.analysis.alignment`."""
 
 from collections.abc import Iterator
 from difflib import SequenceMatcher
@@ -7,13 +7,13 @@ from typing import Any
 # 2**64 divided by the golden ratio, made odd (Knuth, The Art of Computer Programming, 6.4: multiplicative hashing).
 MULTIPLIER = 0x9E3779B97F4A7C15
 WIDTH = 8  # bytes of a hash
-END = b"\xff" * WIDTH  # stands for "no row", after the last one
-REFINED = 250_000  # rows of A times rows of B in a block that is looked into
+END = b"\xff" * WIDTH  # marks "no row", after the last one
+REFINED = 250_000  # rows of A times rows of B in a block that is searched
 
 
 def hashes(rows: Any) -> bytes:
-    """One 64-bit hash for each row of a record batch, one after another. Of a payload only the length counts: a
-    collision costs nothing but a second look, since rows that are taken for equal are compared afterwards."""
+    """One 64-bit hash for each row of a record batch. Of a payload only the length counts. A collision costs only a
+    second look, because rows that seem equal are compared afterwards."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -31,8 +31,8 @@ def hashes(rows: Any) -> bytes:
 
 
 def meeting(a: bytes, b: bytes, run: int) -> tuple[int, int] | None:
-    """The nearest offsets, in rows, from which ``run`` rows of A and of B are equal: of all such pairs, except (0, 0),
-    one with the smallest sum. None where the hashes have no such run."""
+    """The nearest offsets, in rows, from which ``run`` rows of A and of B are equal: of all such pairs except (0, 0),
+    one with the smallest sum. None if the hashes have no such run."""
     size = run * WIDTH
     first: dict[bytes, int] = {}
     for at in range(len(b) // WIDTH - run, -1, -1):
@@ -48,7 +48,7 @@ def meeting(a: bytes, b: bytes, run: int) -> tuple[int, int] | None:
 
 
 def pieces(a: bytes, b: bytes) -> Iterator[tuple[bool, int, int, int, int]]:
-    """A block of A and one of B taken apart: (seem equal, start and end in A, start and end in B), in order."""
+    """A block of A and one of B in pieces: (seem equal, start and end in A, start and end in B), in order."""
     rows = len(a) // WIDTH, len(b) // WIDTH
     if not all(rows) or rows[0] * rows[1] > REFINED:
         yield False, 0, rows[0], 0, rows[1]

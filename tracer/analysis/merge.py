@@ -1,8 +1,8 @@
 """Several traces as one, in the order of the host's time.
 
-A merged trace is a trace: its vCPUs are numbered on, source after source, its devices are called MACHINE/DEVICE, its
-time 0 is the earliest source's. ``seq`` stays the number of the exit on its vCPU. The metadata key ``vmrun.merged``
-says what came from where; the summary's lists are the sources' in their order.
+A merged trace is a trace: its vCPUs are numbered on from source to source, its devices are called MACHINE/DEVICE, its
+time 0 is the earliest source's. ``seq`` is still the number of the exit on its vCPU. The metadata key ``vmrun.merged``
+names the sources; the summary's lists are the sources' in their order.
 """
 
 import json
@@ -25,13 +25,13 @@ from vmspec.host.printable import printable
 from vmspec.trace.record import COLUMNS, DEVICES, EXITS, NO_DEVICE
 
 CLOCKS = ("trace_ns", "monotonic_ns")
-DEVICE_CODES, VCPUS = 1 << 15, 1 << 16  # what the codes of a trace's columns can number
+DEVICE_CODES, VCPUS = 1 << 15, 1 << 16  # the limits of a trace's codes
 
 
 @frozen
 class Source:
-    """One of the traces: its account of time, ``name`` of its machine, the first of its ``vcpus`` vCPUs' numbers, and
-    its shift in ns."""
+    """One of the traces: its account of time, the ``name`` of its machine, the number of the first of its ``vcpus``
+    vCPUs, and its shift in ns."""
 
     trace: Trace
     account: Account
@@ -47,10 +47,10 @@ class Source:
 
 
 def merge(traces: Sequence[Trace], target: Path, *, by_start: bool = False) -> int:
-    """Write the traces' rows to ``target``, in the order of the host's time; returns how many.
+    """Write the traces' rows to ``target``, in the order of the host's time; return the number of rows.
 
-    ``by_start`` puts all times 0 together instead, for traces of different hosts. Raises TraceError for traces whose
-    clocks are not one host's, and where the file cannot be written.
+    ``by_start`` sets all times 0 equal instead, for traces of different hosts. Raises TraceError for traces whose
+    clocks are not one host's, and if the file cannot be written.
     """
     import pyarrow as pa
 
@@ -67,7 +67,8 @@ def merge(traces: Sequence[Trace], target: Path, *, by_start: bool = False) -> i
 
 
 def machines(metadata: Mapping[str, str]) -> dict[int, str]:
-    """The machine of each vCPU of a merged trace, by its metadata; empty of any other, and where that is damaged."""
+    """The machine of each vCPU of a merged trace, from its metadata; empty for any other trace, or if that is
+    damaged."""
     found: dict[int, str] = {}
     try:
         for one in read_json(metadata.get(KEY_MERGED, "[]")):
@@ -93,7 +94,7 @@ def _sources(traces: Sequence[Trace], by_start: bool) -> list[Source]:
 
 
 def _shifts(traces: Sequence[Trace]) -> list[int]:
-    """What to add to each trace's times, in ns, so that they count from the earliest one's start."""
+    """The ns to add to each trace's times, so that they count from the earliest one's start."""
     starts: list[int] = []
     rates: set[int] = set()
     for trace in traces:
@@ -113,7 +114,7 @@ def _shifts(traces: Sequence[Trace]) -> list[int]:
 
 
 def _names(traces: Sequence[Trace]) -> list[str]:
-    """A name for each machine: the spec's, the file's where two have one name, with a number where even those agree."""
+    """A name for each machine: the spec's; the file's if two have one name; with a number if even those agree."""
     stems = [printable(trace.path.stem) for trace in traces]
     names = [machine_name(trace.spec) or stem for trace, stem in zip(traces, stems, strict=True)]
     names = [stem if names.count(name) > 1 else name for stem, name in zip(stems, names, strict=True)]
@@ -147,7 +148,7 @@ def _metadata(sources: Sequence[Source]) -> dict[str, str]:
 
 
 def _summary(sources: Sequence[Source]) -> dict[str, Any]:
-    """The summaries joined: lists by vCPU one after another, padded where a source does not say."""
+    """The summaries joined: lists by vCPU one after another, padded if a source has none."""
     closing = [source.trace.summary or {} for source in sources]
     summary: dict[str, Any] = {
         "complete": all(source.trace.complete for source in sources),
@@ -184,7 +185,7 @@ def _interleaved(sources: Sequence[Source], schema: Any, names: Mapping[str, Any
     streams = [_renamed(source, schema, names) for source in sources]
     held: list[Any] = [next(stream, None) for stream in streams]
     while any(batch is not None for batch in held):
-        # Up to the earliest of the batches' ends no other row can come any more.
+        # Up to the earliest of the batches' ends, no other row can come any more.
         floor = min(times(batch)[-1] for batch in held if batch is not None)
         pieces = []
         for index, batch in enumerate(held):
@@ -228,9 +229,9 @@ def _merged_name(source: Source, device: str) -> str:
 
 
 def recoded(array: Any, names: Any, code: Any) -> Any:
-    """A dictionary array with other codes: ``code`` gives the index into ``names`` of each of its old names.
+    """A dictionary array with other codes: ``code`` returns the index into ``names`` for each of its old names.
 
-    Raises TraceError for a name that is in use and has no code.
+    Raises TraceError for a used name without a code.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

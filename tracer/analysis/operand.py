@@ -1,7 +1,7 @@
-"""Operands of a filter: numbers, texts and conditions that are computed batch by batch, with Python's results.
+"""Operands of a filter: numbers, texts and conditions, computed batch by batch with Python's results.
 
-An operand is a column, something computed from columns, or a constant. A number knows the bounds of its values, so that
-it is computed in a type that holds them: int64, uint64, or a decimal. Nothing wraps around.
+An operand is a column, something computed from columns, or a constant. A number knows the bounds of its values, so it
+is computed in a type that holds them: int64, uint64, or a decimal. Nothing wraps around.
 """
 
 import operator
@@ -12,7 +12,7 @@ from attrs import frozen
 
 from vmspec.trace.table import Column
 
-DIGITS = 37  # of the decimals; pyarrow adds a digit for the result of an addition, and 38 fit in 128 bits
+DIGITS = 37  # digits of the decimals; pyarrow adds one for the result of an addition, and 38 fit in 128 bits
 LARGEST = 10 ** (DIGITS - 1)
 
 _INT64, _UINT64 = (-(1 << 63), (1 << 63) - 1), (0, (1 << 64) - 1)
@@ -50,15 +50,15 @@ _ARROW = {
 
 
 class Unfit(Exception):
-    """Operands that do not go together; the message says why."""
+    """Operands that cannot be combined; the message says why."""
 
 
 @frozen
 class Operand:
-    """``kind`` is number, text or condition; ``constant`` its value where that is known, else None.
+    """``kind`` is number, text or condition; ``constant`` its value if it is constant, else None.
 
-    ``column`` is the column it is, where it is one as it stands; ``bounds`` are the lowest and the highest value of a
-    number; ``unit`` is "ns" for a time, "" for a column that is none, None for a mere number.
+    ``column`` is the column if the operand is a plain column. ``bounds`` are the lowest and the highest value of a
+    number. ``unit`` is "ns" for a time, "" for a column without a unit, None for a plain number.
     """
 
     kind: str
@@ -77,7 +77,7 @@ class Operand:
         return Operand("number", None, column.name, _BOUNDS[column.type], unit, lambda batch: batch[column.name])
 
     def values(self, batch: Any, type: Any = None) -> Any:
-        """The values for the rows of a batch: a pyarrow array, or a scalar of a constant, of a pyarrow type."""
+        """The values for the rows of a batch: a pyarrow array, or a scalar for a constant, of a pyarrow type."""
         import pyarrow as pa
 
         if self._compute is None:
@@ -88,7 +88,8 @@ class Operand:
         return values if type is None or values.type == type else values.cast(type)
 
     def calculated(self, operation: str, other: "Operand") -> "Operand":
-        """A number of two numbers; raises Unfit where it may become too large, or a bit operation is none."""
+        """A number from two numbers. Raises Unfit if it may become too large, or for a bit operation on unfit
+        numbers."""
         import pyarrow as pa
 
         unit = self._unit(other, operation)
@@ -105,7 +106,7 @@ class Operand:
         return Operand("number", None, None, bounds, unit, compute)
 
     def compared(self, operation: str, other: "Operand") -> "Operand":
-        """A condition of two operands of one kind."""
+        """A condition from two operands of one kind."""
         if self.constant is not None and other.constant is not None:
             return TRUE if _PYTHON[operation](self.constant, other.constant) else FALSE
         kind = None
@@ -115,7 +116,7 @@ class Operand:
         return Operand("condition", compute=self._function(operation, other, kind))
 
     def joined(self, operation: str, other: "Operand") -> "Operand":
-        """A condition of two conditions: "and", "or"."""
+        """A condition from two conditions: "and", "or"."""
         for one, rest in ((self, other), (other, self)):
             if one.constant is not None:
                 decides = bool(one.constant) is (operation == "or")
@@ -135,7 +136,7 @@ class Operand:
         return Operand("condition", compute=compute)
 
     def contains(self, part: "Operand") -> "Operand":
-        """Whether a text has another, constant one in it."""
+        """Whether a text contains another, constant one."""
         if not isinstance(part.constant, str):
             raise Unfit("what is looked for in a text is a text in quotes")
         if isinstance(self.constant, str):
@@ -150,7 +151,7 @@ class Operand:
         return Operand("condition", compute=compute)
 
     def _function(self, operation: str, other: "Operand", kind: Any, result: Any = None) -> Callable[[Any], Any]:
-        """Both operands in one type, then pyarrow's function, its result in another type where one is given."""
+        """Convert both operands to one type, then apply pyarrow's function; convert the result if a type is given."""
 
         def compute(batch: Any) -> Any:
             import pyarrow.compute as pc
@@ -188,7 +189,7 @@ class Operand:
         return _INT64
 
     def _decimal(self, type: Any) -> Any:
-        """The constant as a decimal: one of more digits than a machine word holds."""
+        """The constant as a decimal, with more digits than a machine word holds."""
         from decimal import Decimal
 
         import pyarrow as pa
@@ -198,7 +199,7 @@ class Operand:
 
 
 def number(value: int, unit: str | None = None) -> Operand:
-    """A constant number; raises Unfit for one that is too large for any comparison to matter."""
+    """A constant number. Raises Unfit for one too large for any comparison to matter."""
     if abs(value) > LARGEST:
         raise Unfit("the number is too large")
     return Operand("number", value, None, (value, value), unit)
@@ -213,7 +214,7 @@ TRUE, FALSE = Operand("condition", True), Operand("condition", False)
 
 
 def _over_words(texts: Any, function: Callable[[Any], Any], each: bool = False) -> Any:
-    """A function of texts: of a dictionary array it is computed once for each word, unless it is about ``each`` row."""
+    """A function of texts. For a dictionary array it is computed once per word, unless it is about ``each`` row."""
     import pyarrow as pa
 
     if not pa.types.is_dictionary(texts.type):
@@ -228,7 +229,7 @@ def _hull(*bounds: tuple[int, int]) -> tuple[int, int]:
 
 
 def _wide(bounds: tuple[int, int]) -> bool:
-    """Whether no 64-bit type holds all of it."""
+    """Whether no 64-bit type holds all values."""
     return not any(low <= bounds[0] and bounds[1] <= high for low, high in (_INT64, _UINT64))
 
 

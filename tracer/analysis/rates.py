@@ -1,4 +1,4 @@
-"""How often a machine exits, and where its time goes: totals and rates over a growing trace."""
+"""How often a machine exits, and how it spends its time: totals and rates over a growing trace."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from tracer.analysis.account import SUMS, Rows, rows_of
 from tracer.analysis.scan import grouped
 from tracer.decode import name
 
-KEPT = 4096  # places told apart; a guest that touches more has the others counted together
+KEPT = 4096  # places that are counted separately; a guest that accesses more has the others counted together
 
 
 @frozen
 class Place:
-    """Where exits come from: reason, device ("-" for none), what is accessed and which way."""
+    """Where exits come from: reason, device ("-" for none), address and direction."""
 
     reason: str
     device: str
@@ -27,8 +27,7 @@ OTHERS = Place("other", "-", 0, "none")
 
 @define
 class Counts:
-    """Exits and the time from t_exit to t_entry that they took, in ns, in all; and of it what is new since
-    :meth:`Rates.turn`."""
+    """The number of exits and their time from t_exit to t_entry, in ns: in total, and since :meth:`Rates.turn`."""
 
     exits: int = 0
     handling_ns: int = 0
@@ -36,14 +35,14 @@ class Counts:
     new_handling_ns: int = 0
 
     def add(self, exits: int, handling_ns: int) -> None:
-        """Count some more."""
+        """Count more exits."""
         self.exits += exits
         self.handling_ns += handling_ns
         self.new_exits += exits
         self.new_handling_ns += handling_ns
 
     def merge(self, other: "Counts") -> None:
-        """Count what another has counted."""
+        """Add another's counts."""
         self.exits += other.exits
         self.handling_ns += other.handling_ns
         self.new_exits += other.new_exits
@@ -52,10 +51,10 @@ class Counts:
 
 @define
 class Rates:
-    """What was counted of the batches given to :meth:`add`. ``last_ns`` is until when exits are known; ``span_ns`` the
-    time of the trace that the ``new_`` counts are of.
+    """Counts of the batches given to :meth:`add`. ``last_ns`` is the time until which exits are known; ``span_ns`` is
+    the time that the ``new_`` counts cover.
 
-    ``halts`` are each vCPU's hlt exits, in whose handling it is idle; they count in ``vcpus`` too. ``rows`` are each
+    ``halts`` are each vCPU's hlt exits, whose handling is idle time; they count in ``vcpus`` too. ``rows`` are each
     vCPU's, for the account of time.
     """
 
@@ -96,11 +95,11 @@ class Rates:
         self.until(pc.max(batch["t_entry"]).as_py() or 0)
 
     def until(self, ns: int) -> None:
-        """All exits until then are counted."""
+        """All exits until that time are counted."""
         self.last_ns = max(self.last_ns, ns)
 
     def turn(self) -> None:
-        """Begin a new time of which rates are told."""
+        """Begin a new interval for the rates."""
         for counts in (self.vcpus, self.halts, self.places):
             for one in counts.values():
                 one.new_exits = one.new_handling_ns = 0
@@ -115,7 +114,7 @@ class Rates:
 
 
 def place_name(place: Place) -> str:
-    """What is accessed, by the name of its register where it has one."""
+    """The accessed address, by the name of its register if it has one."""
     if place == OTHERS:
         return f"(places beyond {KEPT:,})"
     known = name(place.reason, place.addr, 1, place.direction, place.device)

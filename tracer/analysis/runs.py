@@ -1,4 +1,4 @@
-"""What two traces say of their runs, where they say it differently: the spec, the images, the host, the end."""
+"""The metadata in which two traces differ: the spec, the images, the host, the end."""
 
 import json
 from typing import Any
@@ -8,12 +8,12 @@ from tracer.analysis.tables import field
 from tracer.read.metadata import read_json
 from tracer.read.reader import Trace
 
-DEPTH = 8  # of nested JSON that is taken apart; what lies deeper is compared as one value
-OWN_NAME = "trace.path"  # each trace has its own, which is no difference of the runs
+DEPTH = 8  # levels of nested JSON that are compared separately; a deeper value is compared as a whole
+OWN_NAME = "trace.path"  # different in each trace, which is no difference of the runs
 
 
 def length_ns(trace: Trace) -> int | None:
-    """How long a run took; None where the trace does not say."""
+    """The length of a run; None if the trace does not have it."""
     return run_end(trace) or None
 
 
@@ -41,7 +41,7 @@ def metadata(a: Trace, b: Trace) -> Any:
 
 
 def _facts(trace: Trace) -> dict[str, str]:
-    """Everything of interest in the metadata, by path."""
+    """The compared metadata, by path."""
     closing = trace.summary or {}
     overrides = _json(trace.metadata.get("vmrun.overrides"))
     if isinstance(overrides, list):

@@ -1,7 +1,7 @@
 """One pass over a trace for any number of groupings, in bounded memory, on two cores.
 
-Each worker thread reads and unpacks a share of the batches (pyarrow releases the GIL). What a grouping needs of a batch
-is held until there is enough of it to be grouped at once, and the small results are merged, those of the workers last.
+Each worker thread reads and decompresses a share of the batches (pyarrow releases the GIL). It keeps the prepared rows
+until there are enough to group at once, then merges the small results. The workers' results are merged last.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,22 +18,22 @@ from tracer.record.rewrite import empty
 
 WORKERS = 2
 GROUPS = 1 << 18  # groups kept of one grouping
-BATCHES = 1 << 12  # held at most: a batch of few rows takes as much memory as one of many
-PENDING = 64  # partial results of a worker that wait to be merged: neither their number nor their rows may grow
+BATCHES = 1 << 12  # kept at most: a batch of few rows takes as much memory as one of many
+PENDING = 64  # partial results of a worker that wait to be merged; bounds their number and their rows
 
-# What merges a partial result of an aggregate with others of its kind.
+# The aggregate that merges partial results of an aggregate.
 MERGE = {"count": "sum", "sum": "sum", "min": "min", "max": "max"}
-BOTH = {"min": "min_max", "max": "min_max"}  # Arrow finds the two together, whichever is asked for
+BOTH = {"min": "min_max", "max": "min_max"}  # Arrow computes the two together
 
 
 @frozen
 class Grouping:
     """Rows of equal ``keys`` become one, with ``aggregates``: result name to (column, count | sum | min | max).
 
-    ``columns`` are what is read from the trace; ``prepare`` makes the batch with the keys and aggregated columns out of
-    a batch of those, and may leave rows out; None: the batch as it is. Where there are more than :data:`GROUPS` groups,
-    the first key of ``fold`` becomes null for its rarest values, then, if need be, the next: sums stay right, and each
-    value that is told is at least as frequent as told.
+    ``columns`` are read from the trace. ``prepare`` makes the batch with the keys and aggregated columns from a batch
+    of those, and may leave rows out; None: the batch as it is. With more than :data:`GROUPS` groups, the first key of
+    ``fold`` becomes null for its rarest values, then, if needed, the next key. Sums stay right, and each reported value
+    is at least as frequent as reported.
     """
 
     columns: tuple[str, ...]
@@ -43,7 +43,7 @@ class Grouping:
     fold: tuple[str, ...] = ()
 
     def prepared(self, batch: Any) -> Any:
-        """What of a batch of the trace is grouped."""
+        """The prepared rows of a batch of the trace."""
         chosen = batch.select(list(self.columns))
         return chosen if self.prepare is None else self.prepare(chosen)
 
@@ -51,12 +51,12 @@ class Grouping:
 def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
     """The result of each grouping, a ``pyarrow.Table`` of its keys and aggregates, in no particular order.
 
-    Dictionary columns come back as utf8. Raises TraceError where the trace turns out to be damaged.
+    Dictionary columns come back as utf8. Raises TraceError if the trace is damaged.
     """
     wanted = {column for grouping in groupings for column in grouping.columns}
     columns = [name for name in trace.schema.names if name in wanted]
     nothing = empty(trace.schema).select(columns)
-    shares = WORKERS if trace.kind == "file" else 1  # a stream may grow meanwhile, and two would see two ends of it
+    shares = WORKERS if trace.kind == "file" else 1  # a stream may grow meanwhile, and two threads would see two ends
     stopped = Event()
 
     def worker(which: int) -> list[_Partial]:
@@ -72,7 +72,7 @@ def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
         try:
             results = list(pool.map(worker, range(shares)))
         finally:
-            stopped.set()  # an error, or Ctrl-C, ends the others too
+            stopped.set()  # an error, or Ctrl-C, ends the other threads too
     return [
         _merge([table for partials in results for table in partials[number].tables], grouping)
         for number, grouping in enumerate(groupings)
@@ -80,14 +80,14 @@ def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
 
 
 def regroup(table: Any, keys: Sequence[str], aggregates: Mapping[str, tuple[str, str]]) -> Any:
-    """A result of :func:`scan` grouped once more, by other keys: some of its own, or what was made of them."""
+    """Group a result of :func:`scan` again by other keys: some of its own, or keys made from them."""
     named = [(name, MERGE[function]) for name, (_, function) in aggregates.items()]
     merged = table.group_by(list(keys), use_threads=False).aggregate(named)
     return merged.rename_columns([*keys, *aggregates])
 
 
 def grouped(table: Any, grouping: Grouping) -> Any:
-    """Prepared rows as one table, grouped; :func:`regroup` joins several such results, one after another."""
+    """Prepared rows as one grouped table; :func:`regroup` joins several such results."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -108,16 +108,16 @@ def grouped(table: Any, grouping: Grouping) -> Any:
 
 @define
 class _Partial:
-    """One grouping in one worker: batches that wait to be grouped, and results that wait to be merged."""
+    """One grouping in one worker: batches waiting to be grouped, and results waiting to be merged."""
 
     grouping: Grouping
-    nothing: Any  # a batch without rows: of it is made what the results of an empty trace look like
+    nothing: Any  # a batch without rows, from which an empty trace gets its result's schema
     held: list[Any] = field(factory=list)
     rows: int = 0
     tables: list[Any] = field(factory=list)
 
     def add(self, batch: Any) -> None:
-        """A batch of the trace more."""
+        """Add a batch of the trace."""
         prepared = self.grouping.prepared(batch)
         if prepared.num_rows:
             self.held.append(prepared)
@@ -126,7 +126,7 @@ class _Partial:
             self.group()
 
     def group(self) -> None:
-        """Group what is held. Neither the number nor the rows of the results grow without limit."""
+        """Group the waiting batches. Neither the number nor the rows of the results grow without limit."""
         import pyarrow as pa
 
         table = pa.Table.from_batches(self.held or [self.grouping.prepared(self.nothing)]).unify_dictionaries()
@@ -147,7 +147,7 @@ def _merge(tables: list[Any], grouping: Grouping) -> Any:
 
 
 def _folded(merged: Any, grouping: Grouping, key: str) -> Any:
-    """The groups of the most frequent values of one key as they are, the others without that value."""
+    """The groups of the most frequent values of one key, and the others without that value."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

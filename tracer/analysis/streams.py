@@ -1,6 +1,6 @@
-"""The exits of each vCPU of a trace as a stream of its own, in columns that can be compared with another trace's.
+"""The exits of each vCPU of a trace as a stream, in columns that can be compared with another trace's.
 
-A trace holds the rows of all vCPUs by time, and its device codes are its own. Here each batch is split by vCPU and its
+A trace holds the rows of all vCPUs by time, with its own device codes. Here each batch is split by vCPU, and its
 dictionary columns become codes of names that both traces share.
 """
 
@@ -12,11 +12,11 @@ from tracer.read.reader import Trace
 
 
 class Names:
-    """Codes of names, the same for both traces; one for each dictionary column."""
+    """Codes of names, the same for both traces; one object per dictionary column."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
-        self._known: list[tuple[Any, Any]] = []  # dictionaries met, and our codes for theirs
+        self._known: list[tuple[Any, Any]] = []  # dictionaries seen, and our codes for theirs
 
     def codes(self, column: Any) -> Any:
         """A dictionary column as int32 codes."""
@@ -39,7 +39,7 @@ class Splitter:
         self._names = {name: Names() for name in columns}
 
     def read(self, trace: Trace) -> Iterator[list[tuple[int, Any]]]:
-        """For each batch of a trace: (vCPU, its rows), rows being a record batch of the compared columns."""
+        """For each batch of a trace: (vCPU, its rows); the rows are a record batch of the compared columns."""
         for batch in trace.batches(["vcpu", *self.columns]):
             yield list(self._split(batch))
 
@@ -65,7 +65,7 @@ class Splitter:
 
 
 class Stream:
-    """Rows of one vCPU of one trace that wait to be compared, at ``row`` of all of them; ``ended``: no more come."""
+    """Rows of one vCPU of one trace that wait to be compared, from its row ``row`` on. ``ended``: no more will come."""
 
     def __init__(self) -> None:
         self._chunks: deque[Any] = deque()
@@ -79,11 +79,11 @@ class Stream:
         self.waiting += rows.num_rows
 
     def head(self) -> Any:
-        """The first chunk of what waits; there must be one."""
+        """The first waiting chunk; there must be one."""
         return self._chunks[0]
 
     def drop(self, count: int) -> None:
-        """Leave the first rows behind."""
+        """Drop the first rows."""
         self.row += count
         self.waiting -= count
         while count:

@@ -1,4 +1,4 @@
-"""What a trace says as a whole: where the exits and the time went, and what the trace did not see."""
+"""A trace as a whole: where exits and time went, and what the trace lacks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from vmspec.trace.files import exists, table_files
 from vmspec.trace.record import FLAGS
 from vmspec.trace.tracepoints import TRACEPOINTS
 
-MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is one
+MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is an address
 PLACE = ("device", "reason", "addr", "direction", "size")
 
 _VCPUS = (
@@ -89,10 +89,10 @@ class Summary:
     """``tables`` by name, in the order of a report:
 
     - ``reason``, ``device``, ``address``: :func:`tracer.analysis.exits.schema`, most exits first;
-    - ``unclaimed``: accesses that no device claims, most frequent first, by what the guest saw and where it did it;
-    - ``vcpu``: where the time of each vCPU went;
-    - ``unseen``: what the trace lacks, by vCPU: drops, and what KVM handled by itself;
-    - ``counters``: KVM's own, those that moved;
+    - ``unclaimed``: accesses that no device claims, most frequent first, with the value read or written and the RIP;
+    - ``vcpu``: how each vCPU spent its time;
+    - ``unseen``: what the trace lacks, by vCPU: drops, and exits that KVM handled;
+    - ``counters``: KVM's own, those that changed;
     - ``run``: one row about the whole; ``notes``: sentences on how all these counts agree.
     """
 
@@ -105,7 +105,7 @@ class Summary:
 
 
 def summarise(trace: Trace, sort: str = "exits") -> Summary:
-    """Summarise a trace in one pass over its file; ``sort`` may be any column that tables of exits have."""
+    """Summarise a trace in one pass over its file; ``sort`` may be any column of the tables of exits."""
     closing = trace.summary if trace.summary is not None else {"complete": False}
     # A stream may grow between two passes.
     groups, lost, *found = scan(trace, KINDS, LOST, *([SUMS] if trace.kind == "stream" else []))
@@ -177,7 +177,7 @@ def _unclaimed(lost: Any) -> Any:
     for *place, data, rip, exits in zip(*columns, strict=True):
         values, rips = places.setdefault(tuple(place), ({}, {}))
         values[data] = values.get(data, 0) + exits
-        if rip != 0:  # 0: the host did not tell
+        if rip != 0:  # 0: the host does not report it
             rips[rip] = rips.get(rip, 0) + exits
     rows = [
         (*place, sum(values.values()), _most(values), len(values), _most(rips), len(rips))

@@ -1,4 +1,4 @@
-"""Symbols for a trace's RIPs: which file has them, and how far the kernel was moved from its link address (KASLR)."""
+"""Symbols for a trace's RIPs: which file has them, and the kernel's offset from its link address (KASLR)."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ from vmspec.host.pathtext import from_text
 from vmspec.image.source import ImageError, opened
 from vmspec.image.symbols import Symbols, read
 
-# Documentation/arch/x86/x86_64/mm.rst: the kernel image's range, and its modules' after it.
+# Documentation/arch/x86/x86_64/mm.rst: the kernel image's range, then its modules'.
 KERNEL, MODULES = 0xFFFF_FFFF_8000_0000, 0xFFFF_FFFF_C000_0000
 USER_END = 1 << 47
 ALIGNMENT = 2 << 20  # CONFIG_PHYSICAL_ALIGN: offsets are multiples
@@ -28,20 +28,20 @@ OFFSET_LINE = re.compile(rb"Kernel Offset: (?:(0x[0-9a-f]{1,16}) from|(disabled)
 BY_DX, BY_BYTE = b"\xec\xed\xee\xef\x6c\x6d\x6e\x6f", b"\xe4\xe5\xe6\xe7"
 WHAT = {"symbols": "symbol file", "kernel": "kernel"}
 PREFIXES = b"\x66\xf2\xf3"  # operand size, rep
-ENOUGH = 4  # different port instructions that an offset is believed of
+ENOUGH = 4  # different port instructions that confirm an offset
 
 
 @frozen
 class Namer:
-    """Names for RIPs: ``symbols`` None where there are none; ``offset`` is what the kernel was moved by; ``source``
-    says where both are from."""
+    """Names for RIPs: ``symbols`` None without symbols; ``offset`` is the kernel's; ``source`` says where both come
+    from."""
 
     symbols: Symbols | None
     offset: int
     source: str
 
     def name(self, rip: int | None) -> tuple[str, str]:
-        """The symbol that a RIP lies in, and that with the distance from it."""
+        """The symbol that contains a RIP, and the symbol with the distance from it."""
         if rip is None:
             return "[others]", "[others]"
         if rip == 0:
@@ -49,7 +49,7 @@ class Namer:
         if self.symbols is None:
             return f"{rip:#x}", f"{rip:#x}"
         virtual = rip - self.offset if rip >= KERNEL else rip
-        # Before it has page tables of its own, the kernel runs where it was loaded.
+        # Before the kernel has its own page tables, it runs where it was loaded.
         for address in (virtual, self.symbols.virtual(rip), rip + KERNEL if not self.symbols.segments else None):
             if address is not None and (found := self.symbols.at(address)) is not None:
                 return found[0], f"{found[0]}+{found[1]:#x}"
@@ -58,9 +58,9 @@ class Namer:
 
 
 def namer(trace: Trace, rips: Sequence[int], given: Path | None = None, offset: int | None = None) -> Namer:
-    """The names for a trace: of a file that is given, or else of the files in the trace's own spec.
+    """The names for a trace: from a given file, or else from the files in the trace's own spec.
 
-    ``rips`` are those of port exits, by which an offset is known where none is given. Raises TraceError where a given
+    ``rips`` are those of port exits, from which an offset is detected if none is given. Raises TraceError if a given
     file has no symbols.
     """
     if given is not None:
@@ -84,7 +84,7 @@ def namer(trace: Trace, rips: Sequence[int], given: Path | None = None, offset: 
 
 
 def _own(trace: Trace) -> tuple[Symbols | None, str]:
-    """The symbols of the files that the trace's spec names, if they are there, and of the run's kernel only that."""
+    """The symbols of the files that the trace's spec names, if they exist and the kernel is the run's."""
     problems = []
     for key, path in symbol_files(trace).items():
         try:
@@ -98,19 +98,19 @@ def _own(trace: Trace) -> tuple[Symbols | None, str]:
 
 
 def symbol_files(trace: Trace) -> dict[str, Path]:
-    """The files with symbols that the trace's spec names, by their keys, the best first."""
+    """The files with symbols that the trace's spec names, by their keys, best first."""
     boot = trace.spec.get("boot")
     boot = boot if isinstance(boot, dict) else {}
     found = {}
     for key in ("symbols", "kernel"):
         if isinstance(path := boot.get(key), str):
-            with suppress(ValueError):  # what is no path names no file
+            with suppress(ValueError):  # not a path
                 found[key] = from_text(path)
     return found
 
 
 def _same(trace: Trace, key: str, path: Path) -> bool:
-    """Whether a file is the one that the trace's metadata name by its hash. Of a symbol file early traces have none."""
+    """Whether a file has the hash in the trace's metadata. Early traces have no hash of a symbol file."""
     try:
         images = read_json(trace.metadata.get("vmrun.images", "{}"))
         if key == "symbols" and key not in images:
@@ -128,7 +128,7 @@ def _same(trace: Trace, key: str, path: Path) -> bool:
 
 
 def _offset(trace: Trace, symbols: Symbols, rips: list[int]) -> int | None:
-    """By how much the kernel was moved; None where the symbols fit no offset."""
+    """The kernel's offset; None if the symbols fit no offset."""
     if not rips:
         return 0
     if symbols.image is not None and (found := _by_code(symbols, sorted(set(rips)))) is not None:
@@ -151,7 +151,7 @@ def _by_code(symbols: Symbols, rips: list[int]) -> int | None:
             at = rip - start
             if 2 <= at < len(code):
                 opcode = code[at : at + 3].lstrip(PREFIXES)[:1]
-                # The byte before: a host may show the RIP after the instruction.
+                # The byte before: a host may report the RIP after the instruction.
                 after = code[at - 1 : at] in BY_DX or code[at - 2 : at - 1] in BY_BYTE
                 return after or (opcode != b"" and opcode in BY_DX + BY_BYTE)
         return False
@@ -164,7 +164,7 @@ def _by_code(symbols: Symbols, rips: list[int]) -> int | None:
 
 def _code(symbols: Symbols, segment: Any) -> bytes:
     try:
-        with opened(symbols.image) as source:  # type: ignore[arg-type]  # the caller has looked
+        with opened(symbols.image) as source:  # type: ignore[arg-type] # checked by the caller
             source.file.seek(segment.offset)
             return source.file.read(min(segment.file_size, 1 << 28))
     except (ImageError, OSError):

@@ -1,4 +1,4 @@
-"""Results of few rows, and their schemas: a row of a schema is (name, Arrow type, unit, doc)."""
+"""Results with few rows, and their schemas: a row of a schema is (name, Arrow type, unit, doc)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +10,8 @@ Columns = Sequence[tuple[str, str, str, str]]
 
 
 def field(name: str, type_: Any, doc: str, unit: str = "", *, detail: bool = False) -> Any:
-    """A ``pyarrow.Field`` of a result; ``unit`` is "ns", "bytes", "address", "share", "text" or nothing. A narrow
-    terminal goes without a ``detail``."""
+    """A ``pyarrow.Field`` of a result; ``unit`` is "ns", "bytes", "address", "share", "text" or "". A narrow terminal
+    leaves a ``detail`` out."""
     import pyarrow as pa
 
     return pa.field(name, type_, metadata={"unit": unit, "doc": doc, **({"detail": "1"} if detail else {})})
@@ -25,7 +25,7 @@ def schema(columns: Columns) -> Any:
 
 
 def table(columns: Columns, rows: Sequence[Sequence[Any]]) -> Any:
-    """Rows of Python values as a ``pyarrow.Table`` of that schema. Raises TraceError for a number that has no room."""
+    """Rows of Python values as a ``pyarrow.Table`` of that schema. Raises TraceError for a number that does not fit."""
     import pyarrow as pa
 
     kinds = schema(columns)
@@ -38,7 +38,7 @@ def table(columns: Columns, rows: Sequence[Sequence[Any]]) -> Any:
 
 
 def named_schema(kinds: Any) -> Any:
-    """A schema with the column ``what`` after ``addr``; the name says what ``reason`` does, a detail from there on."""
+    """A schema with the column ``what`` after ``addr``; the name implies ``reason``, which becomes a detail."""
     import pyarrow as pa
 
     what = field("what", pa.utf8(), "name of the port, register or MSR, as in `vmtrace events`; else its place", "text")
@@ -48,7 +48,7 @@ def named_schema(kinds: Any) -> Any:
 
 
 def with_names(rows: Any) -> Any:
-    """A table by reason, addr, direction and more, of :func:`named_schema`."""
+    """A table by reason, addr, direction and more, with the names of :func:`named_schema`."""
     import pyarrow as pa
 
     keys = [name for name in ("reason", "addr", "size", "direction", "device") if name in rows.column_names]

@@ -1,8 +1,7 @@
-"""A boot cut up by the console's own lines: what each line had to wait for, and the phases that lines begin.
+"""A boot divided by the console's lines: the wait before each line, and the phases that lines begin.
 
-Two clocks are told side by side: the host's, by which a line's first byte was written, and the guest kernel's, which
-printk puts before a line. They differ where lines were kept until the kernel had a console, and where the vCPU did not
-run.
+Two clocks are shown side by side: the host's, at which a line's first byte was written, and the guest kernel's, which
+printk puts before a line. They differ if lines were kept until the kernel had a console, and if the vCPU did not run.
 """
 
 import re
@@ -23,7 +22,7 @@ from tracer.read.reader import Trace
 # Documentation/admin-guide/kernel-parameters (printk.time), and the caller that CONFIG_PRINTK_CALLER adds.
 KERNEL_TIME = re.compile(r"^(?:<\d+>)?\[ *(\d{1,9})\.(\d{6})\](?:\[ *[CT]\d+\])? ?")
 
-# Names of phases, and what the line that begins one contains; a phase whose line never came is none.
+# Names of phases, and the text of the line that begins each; a phase whose line never came is left out.
 LINUX = {
     "printing the log so far": r"Linux version ",
     "processors, timekeeping": r"printk: .*console \[\w+\] enabled",
@@ -32,7 +31,7 @@ LINUX = {
     "init": r"Run \S+ as init process",
     "shutting down": r"reboot: |Preparing to enter system sleep state",
 }
-KEPT = 500_000  # lines that are told apart at the start of a console, and again at its end
+KEPT = 500_000  # lines kept at the start of a console, and again at its end
 BEFORE, WHOLE = "before the first line", "the whole run"
 
 _SPAN = (
@@ -69,10 +68,10 @@ def schemas() -> dict[str, Any]:
 
 @frozen
 class Timeline:
-    """``phases`` and ``lines``, each with the gap before it, by time; ``device`` names whose text the console is, None:
-    there is none.
+    """``phases`` and ``lines``, each with the gap before it, by time; ``device`` is the device that prints the console,
+    None: there is no console.
 
-    The last row of ``lines`` is the end of the run. ``count`` is how many lines were printed; where there are more than
+    The last row of ``lines`` is the end of the run. ``count`` is the number of lines printed. If there are more than
     are kept, the row ``at`` of ``lines`` stands for those ``left_out``.
     """
 
@@ -85,17 +84,17 @@ class Timeline:
 
 
 def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] = LINUX, keep: int = KEPT) -> Timeline:
-    """The timeline of a trace; in a merged one, of the console's own machine.
+    """The timeline of a trace; of a merged one, that of the console's own machine.
 
     ``phases`` are names and regular expressions of the lines that begin them, in any order. Of very many lines the
-    first and the last ``keep`` are told apart.
+    first and the last ``keep`` are kept.
 
-    Raises TraceError for a device that is not a console, or an expression that is none.
+    Raises TraceError for a device that is not a console, or an invalid expression.
     """
     patterns = {name: _pattern(text) for name, text in phases.items()}
     console = Console(trace, trace.devices, device)
     lines, left_out, at = console.abridged(keep)
-    # Marks cut the trace into spans: its start, each line, its end. A span belongs to the mark that ends it.
+    # Marks divide the trace into spans: its start, each line, its end. A span belongs to the mark at its end.
     vcpus = _vcpus(trace, console.device)
     marks, (last, exits, handling) = _handled(trace, [line.row for line in lines], vcpus)
     end = run_end(trace, last, vcpus), exits, handling
@@ -107,7 +106,7 @@ def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] 
 
 
 def kernel_time(text: str) -> int | None:
-    """The time that printk put before a line, in ns; None where it has none."""
+    """The time that printk put before a line, in ns; None if it has none."""
     found = KERNEL_TIME.match(text)
     return int(found[1]) * 10**9 + int(found[2]) * 1000 if found else None
 
@@ -121,16 +120,16 @@ Mark = tuple[int, int, int]  # time, exits before it, and their handling time
 
 
 def _vcpus(trace: Trace, device: str | None) -> list[int] | None:
-    """The vCPUs of a console's machine, in a merged trace; None: all."""
+    """The vCPUs of a console's machine in a merged trace; None: all."""
     of = machines(trace.metadata)
-    name = (device or "").partition("/")[0]  # names of machines have no slash, those of a machine's devices may
+    name = (device or "").partition("/")[0]  # names of machines contain no slash; device names may
     return [vcpu for vcpu, machine in of.items() if machine == name] or None
 
 
 def _handled(
     trace: Trace, rows: Sequence[int], vcpus: Sequence[int] | None
 ) -> tuple[tuple[list[int], list[int]], Mark]:
-    """For each of some rising row numbers the exits before it and their handling time; and the mark of the end. Only
+    """For each of some rising row numbers, the exits before it and their handling time; and the mark of the end. Only
     exits of these vCPUs count."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -162,11 +161,11 @@ def _handled(
 
 
 def _before(rows: Sequence[int], first: int) -> Callable[[Any, int], list[int]]:
-    """What sums up a column before each of these rows of a batch whose first row is ``first``."""
+    """The sums of a column before each of these rows of a batch whose first row is ``first``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    # The sum before row n is the one after row n - 1; before the first it is nothing.
+    # The sum before row n is the sum after row n - 1; before the first it is 0.
     at = pa.array([max(row - first - 1, 0) for row in rows], pa.int64())
 
     def sums(column: Any, so_far: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Exits and their handling time by kind, and what changed between two such counts."""
+"""Exits and their handling time by kind, and the changes between two such counts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from tracer.analysis.tables import field
 from tracer.read.reader import Trace
 
 KEYS = ("reason", "device", "addr", "direction")
-# What is counted of a kind, from rows :func:`with_handling`.
+# The counts of a kind, from rows of :func:`with_handling`.
 MEASURES = {"exits": ("handling", "count"), "handling_ns": ("handling", "sum")}
 
 
 def totals_schema() -> Any:
-    """One row for each kind of exit. Memory goes with the kinds: the addresses that the guest touched."""
+    """One row for each kind of exit. Memory grows with the number of kinds: the addresses that the guest accessed."""
     import pyarrow as pa
 
     return pa.schema(
@@ -34,7 +34,7 @@ def totals(trace: Trace) -> Any:
 
 
 def by(table: Any, keys: Sequence[str]) -> Any:
-    """A table of totals by fewer keys; those, then ``exits`` and ``handling_ns``."""
+    """Group a table of totals by fewer keys; the columns are those, then ``exits`` and ``handling_ns``."""
     import pyarrow as pa
 
     schema = pa.schema([totals_schema().field(name) for name in (*keys, *MEASURES)])
@@ -67,8 +67,8 @@ def changes_schema(keys: Sequence[str]) -> Any:
 
 
 def changes(a: Any, b: Any, keys: Sequence[str], *, every: bool = False) -> Any:
-    """Compare two tables of totals by ``keys``: a table of :func:`changes_schema`, of the kinds of which A and B have
-    another number, or of ``every`` one."""
+    """Compare two tables of totals by ``keys``: a table of :func:`changes_schema`, of the kinds whose number differs in
+    A and B, or of ``every`` kind."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

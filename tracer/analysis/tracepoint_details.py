@@ -1,6 +1,6 @@
-"""What tracepoints were about: MSRs, CPUID leaves, ports, memory, interrupts, by name.
+"""What tracepoints were about, by name: MSRs, CPUID leaves, ports, memory, interrupts.
 
-The fields are those of the kernel's tracepoints (arch/x86/kvm/trace.h), as ``vmspec.trace.tracepoints`` places them.
+The fields are those of the kernel's tracepoints (arch/x86/kvm/trace.h), as ``vmspec.trace.tracepoints`` maps them.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from tracer.decode.msr import msr_name
 from tracer.decode.register import READ, WRITE
 from tracer.read.reader import Trace
 
-KEPT = 1 << 16  # different things that are told apart; a guest can make any number
+KEPT = 1 << 16  # different kinds that are counted separately; a guest can make any number
 REGION = (1 << 21) - 1  # page faults are counted by 2 MiB
 OTHERS = "(others)"
 # Intel SDM volume 3, 6.15.
@@ -26,9 +26,9 @@ EXCEPTIONS = (
 
 
 class Detail(NamedTuple):
-    """How an event is told: the columns that tell it apart, and what its first two numbers mean: what, and the access
-    (read, write or ""). ``mask`` are bits of the first that do not matter; ``only`` are the values of the first of
-    which the second matters, None: of all."""
+    """How an event is described: the columns that distinguish its kinds, and the meaning of its first two numbers:
+    what, and the access (read, write or ""). ``mask`` are bits of the first that do not matter. ``only`` are the values
+    of the first for which the second matters, None: all."""
 
     columns: tuple[str, ...]
     told: Callable[[int, int], tuple[str, str]]
@@ -47,7 +47,7 @@ def _pio(port: int, written: int) -> tuple[str, str]:
 
 
 def _mmio(address: int, kind: int) -> tuple[str, str]:
-    access = WRITE if kind == 2 else READ  # KVM_TRACE_MMIO_WRITE; 0 is a read that nobody in the kernel answered
+    access = WRITE if kind == 2 else READ  # KVM_TRACE_MMIO_WRITE; 0 is a read that the kernel did not answer
     return _named("mmio", address, access), access
 
 
@@ -90,7 +90,7 @@ def details_schema() -> Any:
 
 
 def by_detail(trace: Trace) -> Any:
-    """The events of :data:`DETAILS` by what they were about, the most frequent first: a ``pyarrow.Table`` of
+    """The events of :data:`DETAILS` by what they were about, most frequent first: a ``pyarrow.Table`` of
     :func:`details_schema`. Raises TraceError for a trace without tracepoints."""
     import pyarrow as pa
 
@@ -104,7 +104,7 @@ def by_detail(trace: Trace) -> Any:
             others.update(_by_event(counts))
             others.subtract(_by_event(dict(kept)))
             counts = Counter(dict(kept))
-    told: Counter[tuple[str, str, str]] = Counter()  # different numbers may be told alike
+    told: Counter[tuple[str, str, str]] = Counter()  # different numbers may have the same description
     for (event, first, second), count in counts.items():
         told[event, *DETAILS[event].told(first, second)] += count
     told.update({(event, OTHERS, ""): count for event, count in others.items() if count})

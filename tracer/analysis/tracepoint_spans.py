@@ -1,9 +1,9 @@
-"""Tracepoints joined with the exits: what KVM handled itself, and what came to userspace.
+"""Joins tracepoints with exits: what KVM handled itself, and what came to userspace.
 
-A *span* is what follows one exit of the guest: from its kvm_exit to the kvm_entry after it, on one vCPU. The rows of
-the trace whose t_exit lies in the span are how it came to userspace; several where KVM's emulator returns more than
-once for an instruction. This is what ``perf kvm stat`` measures, and it does not tell the two apart. The last span of a
-vCPU, after which the guest was not entered again, goes to the vCPU's stop; one more span is what was before the first
+A *span* is the time after one exit of the guest: from its kvm_exit to the next kvm_entry on the vCPU. The rows of the
+trace whose t_exit lies in the span came to userspace from it; several if KVM's emulator returns more than once for an
+instruction. ``perf kvm stat`` measures the same spans, without telling KVM and userspace apart. The last span of a
+vCPU, after which it did not enter the guest again, ends at the vCPU's stop. One more span is the time before the first
 kvm_entry. Between spans the vCPU is in the guest.
 """
 
@@ -55,7 +55,7 @@ def spans_schema() -> Any:
 
 
 def tracepoints_of(trace: Trace) -> TableFile:
-    """The trace's second table. Raises TraceError where there is none."""
+    """The trace's tracepoints. Raises TraceError if there are none."""
     if trace.tracepoints is None:
         raise TraceError(
             f"{trace.path} has no tracepoints: record them with trace.tracepoints = true "
@@ -66,7 +66,7 @@ def tracepoints_of(trace: Trace) -> TableFile:
 
 def spans(trace: Trace, times: Account | None = None) -> Iterator[Any]:
     """The spans of the run as ``pyarrow.Table`` pieces of :func:`spans_schema`, each in the order of vCPU and time.
-    ``times`` is the trace's account, where it is known."""
+    ``times`` is the trace's account, if known."""
     import pyarrow as pa
 
     lives = (account(trace) if times is None else times).vcpus
@@ -82,14 +82,14 @@ def spans(trace: Trace, times: Account | None = None) -> Iterator[Any]:
 
 
 def _bounded(found: Any, lives: Mapping[int, Life]) -> Any:
-    """The first and the last span of each vCPU go to where the vCPU began and stopped."""
+    """Extend the first and the last span of each vCPU to where the vCPU began and stopped."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     at = pc.index_in(found["vcpu"], pa.array(lives, pa.uint16()))
     for column, end, further, times in (
         ("t", START, pc.min_element_wise, [life.start for life in lives.values()]),
-        ("t_entry", OPEN, pc.max_element_wise, [life.stop for life in lives.values()]),  # a killed run's may be earlier
+        ("t_entry", OPEN, pc.max_element_wise, [life.stop for life in lives.values()]),  # a killed run may end earlier
     ):
         there = pa.array(times, pa.int64()).take(at)
         moved = pc.if_else(pc.equal(found["end"], end), further(there, found[column]), found[column])
@@ -99,7 +99,7 @@ def _bounded(found: Any, lives: Mapping[int, Life]) -> Any:
 
 
 def _merged(trace: Trace) -> Iterator[Any]:
-    """Events and rows in one stream of pieces, each with what happened after all before it, on all vCPUs."""
+    """Events and rows in one stream of pieces; each piece is after all earlier ones, on all vCPUs."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -156,7 +156,7 @@ def _rows(batch: Any) -> Any:
 
 
 def _grouped(table: Any, last: bool) -> tuple[Any, Any]:
-    """The spans that are whole, and the rows of those that may go on; ``last``: none goes on."""
+    """The complete spans, and the rows of those that may continue; ``last``: none continues."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -185,7 +185,7 @@ def _grouped(table: Any, last: bool) -> tuple[Any, Any]:
         ])
         .sort_by("span")
     )  # fmt: skip
-    # The last span of each vCPU may go on in the next piece.
+    # The last span of each vCPU may continue in the next piece.
     final = _changes_after(found["vcpu_first"])
     keep = None
     if not last:
@@ -197,7 +197,7 @@ def _grouped(table: Any, last: bool) -> tuple[Any, Any]:
     came = pc.greater(pc.add(found["rows_sum"], found["came_sum"]), 0)
     cases = pc.make_struct(before, came, pc.invert(entered), pc.greater(found["errors_sum"], 0))
     handled = pc.case_when(cases, START, CAME, unfinished, INTERRUPTED, KVM)
-    # Without a kvm_entry it ends with what is known to be in it: its events, and its rows' handling.
+    # Without a kvm_entry it ends with its last known time: its events, and its rows' handling.
     until = pc.coalesce(found["entry_min"], pc.max_element_wise(found["t_max"], found["left_max"]))
     ends = pc.case_when(pc.make_struct(before, entered), START, KVM, unfinished)
     result = pa.table(
@@ -209,7 +209,7 @@ def _grouped(table: Any, last: bool) -> tuple[Any, Any]:
 
 
 def _changes(column: Any) -> Any:
-    """Where a value differs from the one before; the first does."""
+    """Where a value differs from the one before it; true for the first."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -220,7 +220,7 @@ def _changes(column: Any) -> Any:
 
 
 def _changes_after(column: Any) -> Any:
-    """Where a value differs from the one after; the last does."""
+    """Where a value differs from the one after it; true for the last."""
     import pyarrow as pa
 
     changes = _changes(column)

@@ -1,5 +1,5 @@
-"""KVM's tracepoints in tables: by exit reason as ``perf kvm stat`` has it, by tracepoint, and beside the other
-counts of the same exits."""
+"""KVM's tracepoints in tables: by exit reason like ``perf kvm stat``, by tracepoint, and beside the other counts of the
+same exits."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ from tracer.analysis.tables import schema, table
 from tracer.analysis.tracepoint_spans import CAME, EXIT, LOST, OPEN, ROW, START, USERSPACE, spans, tracepoints_of
 from tracer.read.reader import Trace
 
-# Of a vCPU: the account of time, with what it has as KVM_RUN in four: waiting, guest, kvm, halted.
+# Columns of a vCPU: the account of time, with KVM_RUN in four parts: waiting, guest, kvm, halted.
 TIME = (
     ("vcpu", "uint16", "", "index of the vCPU"),
     ("start_ns", "int64", "ns", "from time 0 to the vCPU's first KVM_RUN"),
@@ -31,7 +31,7 @@ TIME = (
 
 
 def schemas() -> dict[str, Any]:
-    """The schemas of the tables of this module, by the names that `vmtrace tracepoints` gives them."""
+    """The schemas of this module's tables, by their names in `vmtrace tracepoints`."""
     return {
         "reasons": reasons_schema(),
         "time": time_schema(),
@@ -112,8 +112,8 @@ def vcpus_schema() -> Any:
 
 
 def summed(trace: Trace, times: Account | None = None) -> Any:
-    """The spans of the run by vCPU, exit and the way they were handled, in one pass: a ``pyarrow.Table`` of which
-    :func:`by_handling` and :func:`time_by_vcpu` make theirs. ``times`` is the trace's account, where it is known."""
+    """The spans of the run by vCPU, exit and how they were handled, in one pass: a ``pyarrow.Table`` for
+    :func:`by_handling` and :func:`time_by_vcpu`. ``times`` is the trace's account, if known."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -130,7 +130,7 @@ def summed(trace: Trace, times: Account | None = None) -> Any:
 
 
 def by_handling(sums: Any) -> Any:
-    """What :func:`summed` gave, by exit and the way it was handled, the most time first: a ``pyarrow.Table`` of
+    """The result of :func:`summed` by exit and how it was handled, most time first: a ``pyarrow.Table`` of
     :func:`times_schema`."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -153,14 +153,14 @@ def by_handling(sums: Any) -> Any:
 
 
 def time_schema() -> Any:
-    """The schema of :func:`time_by_vcpu`: where each vCPU's time went; start, waiting, guest, kvm, halted, handling and
-    stopped add up to the length of the run."""
+    """The schema of :func:`time_by_vcpu`: how each vCPU spent its time. start, waiting, guest, kvm, halted, handling
+    and stopped add up to the length of the run."""
     return schema(TIME)
 
 
 def time_by_vcpu(sums: Any, times: Account) -> Any:
-    """The trace's account, with KVM_RUN divided by what :func:`summed` gave: a ``pyarrow.Table`` of
-    :func:`time_schema`, without rows where the host has no kvm_exit. Raises TraceError for times beyond all measure."""
+    """The trace's account, with KVM_RUN divided by the result of :func:`summed`: a ``pyarrow.Table`` of
+    :func:`time_schema`, without rows if the host has no kvm_exit. Raises TraceError for impossible times."""
     found: dict[int, Counter[str]] = {}
     lasts: dict[int, int] = {}
     for row in sums.to_pylist() if sums is not None else []:
@@ -172,7 +172,7 @@ def time_by_vcpu(sums: Any, times: Account) -> Any:
     exits = sums is not None and any(handled != START for handled in sums["handled"].to_pylist())
     rows = []
     for vcpu, life in times.vcpus.items() if exits else ():
-        # The events of a killed run may be later than what is known of it otherwise.
+        # The events of a killed run may be later than its other times.
         later = max(lasts.get(vcpu, 0) - life.stop, 0)
         spent = found.get(vcpu) or Counter(waiting=life.kvm_run_ns)
         guest = life.kvm_run_ns + later - spent.total()
@@ -193,7 +193,7 @@ def _regrouped(wide: Any, keys: list[str]) -> Any:
 
 
 def by_reason(times: Any) -> Any:
-    """What :func:`by_handling` gave, by exit alone, the most time first; a table of :func:`reasons_schema`."""
+    """The result of :func:`by_handling` by exit alone, most time first; a table of :func:`reasons_schema`."""
     import pyarrow as pa
 
     found: dict[str, dict[str, Any]] = {}
@@ -208,7 +208,7 @@ def by_reason(times: Any) -> Any:
 
 
 def by_event(trace: Trace) -> Any:
-    """The events by tracepoint, the most frequent first; those that were on and never came too."""
+    """The events by tracepoint, most frequent first, with those that were enabled and never came."""
     import pyarrow as pa
 
     table = tracepoints_of(trace)
@@ -253,7 +253,7 @@ def by_vcpu(trace: Trace) -> Any:
 
 
 def _counted(times: Any, handled: Sequence[str]) -> dict[str, int]:
-    """Exits by some ways they were handled."""
+    """Exits by some of the ways they were handled."""
     found: Counter[str] = Counter()
     for row in times.to_pylist():
         found[row["handled"]] += row["exits"]
@@ -272,7 +272,7 @@ def _of(values: object, index: int) -> int | None:
 
 
 def _kvm(closing: Mapping[str, Any], vcpu: int, name: str) -> int | None:
-    """A counter of KVM's over the run, None where the trace has none."""
+    """A counter of KVM's over the run, None if the trace has none."""
     stats = closing.get("stats")
     ends = []
     for key in ("start", "end"):
@@ -286,8 +286,8 @@ def _kvm(closing: Mapping[str, Any], vcpu: int, name: str) -> int | None:
 
 
 def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
-    """Sentences: what is missing, how the three counts that :func:`by_vcpu` gave agree, and how the spans that
-    :func:`by_handling` gave."""
+    """Sentences: what is missing, how the three counts of :func:`by_vcpu` agree, and how the spans of
+    :func:`by_handling` do."""
     table = tracepoints_of(trace)
     vcpus = counts.to_pylist()
     found = []

@@ -1,16 +1,17 @@
-"""Filters: a small expression language over the columns of a trace, compiled to masks of its batches.
+"""Filters: a small expression language over the columns of a trace, compiled to masks over its batches.
 
 ``device == 'serial0' and size > 1``, ``reason in ('io', 'mmio') and handling > 50us``, ``UNCLAIMED and addr >= 0xcf8``.
 
-- Names: those of :mod:`tracer.format.vocabulary` but ``payload``; the bits of ``flags`` by name, which are true or
+- Names: those of :mod:`tracer.format.vocabulary` except ``payload``; the bits of ``flags`` by name, which are true or
   false.
 - Values: integers in any base, times with a unit (``100ns``, ``5us``, ``1.5ms``, ``2s``), texts in quotes, True, False.
 - Comparisons: ``== != < <= > >=``, also chained; ``in`` and ``not in`` a list of values, or a text within a text.
 - ``and``, ``or``, ``not``; of arithmetic ``+ - *`` and the bits' ``&`` and ``|``. Numbers are whole and do not wrap.
 
-What is surely not meant is a message, not an empty result: a value that its column cannot have, a time without a unit,
-``&`` and ``|`` where Python binds them tighter than it looks. A device is meant by its name, by its kind (``'serial'``
-is serial0, serial1, ...) and, in a merged trace, with or without its machine's name before it (``'web/serial0'``).
+An expression that is surely a mistake is an error, not an empty result: a value that its column cannot have, a time
+without a unit, ``&`` and ``|`` where Python binds them tighter than it looks. A device matches its name, its kind
+(``'serial'`` is serial0, serial1, ...) and, in a merged trace, its name with or without its machine's
+(``'web/serial0'``).
 """
 
 import ast
@@ -26,12 +27,12 @@ from tracer.format.devicenames import called
 from tracer.format.vocabulary import EXIT, FORMER, SOURCES, nearest
 from vmspec.trace.record import DIRECTIONS, FLAGS, NO_DEVICE, REASONS
 
-DEPTH = 40  # of its nesting
+DEPTH = 40  # levels of its nesting
 
 _WORDS = {"reason": REASONS, "direction": DIRECTIONS, "rw": ("r", "w", "")}
 _COLUMNS = {column.name: column for column in EXIT if column.type != "binary" and column.name != "handling_ns"}
 NAMES = (*(column.name for column in EXIT if column.name != "payload"), *FLAGS)
-# Times that are compared with a unit; of handling_ns the name says it.
+# Times that need a unit in comparisons; handling_ns has it in its name.
 _CLOCKS = ("t_exit", "t_entry", "time", "handling")
 _COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -39,7 +40,7 @@ _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitAnd: "&", ast.B
 
 
 class HasDevices(Protocol):
-    """What a filter needs of a trace: the names of its devices."""
+    """What a filter needs from a trace: the names of its devices."""
 
     @property
     def devices(self) -> Sequence[str]:
@@ -51,8 +52,8 @@ class Filter:
     """A compiled expression. ``columns`` are the trace's columns that it needs, in the trace's order.
 
     ``decoded``: it reads columns that the trace does not have, so it takes batches of
-    :func:`tracer.show.events.described`. ``parts`` are the conditions that it joins by ``and``, each a filter of its
-    own; none where there is one condition.
+    :func:`tracer.show.events.described`. ``parts`` are the conditions joined by ``and``, each a filter; empty for a
+    single condition.
     """
 
     text: str
@@ -62,7 +63,7 @@ class Filter:
     parts: "tuple[Filter, ...]" = ()
 
     def mask(self, batch: Any) -> Any:
-        """Which rows of a ``pyarrow.RecordBatch`` it holds for, as a ``pyarrow.BooleanArray`` of the batch's length."""
+        """The rows of a ``pyarrow.RecordBatch`` that match, as a ``pyarrow.BooleanArray`` of the batch's length."""
         import pyarrow as pa
 
         if self._condition.constant is not None:
@@ -70,14 +71,14 @@ class Filter:
         return self._condition.values(batch)
 
     def apply(self, batch: Any) -> Any:
-        """The rows of a ``pyarrow.RecordBatch`` that it holds for."""
+        """The rows of a ``pyarrow.RecordBatch`` that match."""
         return batch.filter(self.mask(batch))
 
 
 def compile(expression: str, trace: HasDevices) -> Filter:
-    """A filter of an expression, for the batches of a trace that have the filter's ``columns``.
+    """Compile an expression to a filter for batches of a trace that have the filter's ``columns``.
 
-    Raises TraceError for what is no expression of the language, naming the place and the nearest right name or value.
+    Raises TraceError for an invalid expression, with the place and the nearest right name or value.
     """
     compiler = _Compiler(expression, tuple(trace.devices))
     whole = compiler.filter(compiler.tree)
@@ -88,7 +89,7 @@ def compile(expression: str, trace: HasDevices) -> Filter:
 
 
 class _Compiler(FilterText):
-    """One expression on its way: its text and tree, the columns it has turned out to read."""
+    """Compiles one expression: its text and tree, and the columns found so far."""
 
     def __init__(self, expression: str, devices: Sequence[str]) -> None:
         super().__init__(expression)
@@ -172,7 +173,7 @@ class _Compiler(FilterText):
         raise self.wrong(node, f"there is no column {name!r}; {nearest(name, NAMES)}")
 
     def _binding(self, node: ast.BinOp, left: Operand, right: Operand) -> None:
-        """Reject a ``&`` or ``|`` that is meant to join conditions."""
+        """Reject a ``&`` or ``|`` meant to join conditions."""
         if not isinstance(node.op, ast.BitAnd | ast.BitOr):
             return
         word = "and" if isinstance(node.op, ast.BitAnd) else "or"
@@ -227,7 +228,7 @@ class _Compiler(FilterText):
                         raise self.wrong(middle, f"this is one number: for any of several write in {either}, or {bits}")
 
     def _enclosed(self, node: ast.expr) -> bool:
-        """Whether a node stands in parentheses of its own."""
+        """Whether a node has parentheses of its own."""
         return self.text[: self.at(node)].rstrip().endswith("(")
 
     def _is_value(self, node: ast.expr) -> bool:
@@ -251,7 +252,7 @@ class _Compiler(FilterText):
         return result
 
     def _part_of(self, node: ast.expr, part: Operand, column: Operand) -> None:
-        """Reject a part that none of a column's texts has, where all of them are known."""
+        """Reject a part that no text of a column contains, if all its texts are known."""
         if column.column in ("device", *_WORDS):
             known = (*self.devices, NO_DEVICE) if column.column == "device" else _WORDS[column.column]
             if not any(str(part.constant) in word for word in known):
@@ -273,7 +274,7 @@ class _Compiler(FilterText):
         if left.constant is not None and right.constant is not None:
             raise self.wrong(right_node, "two values are compared, and no column")
         if left.kind == "text":
-            if left.column is None:  # the column stands left from here on
+            if left.column is None:  # the column is on the left from here on
                 left_node, left, right_node, right = right_node, right, left_node, left
             if left.column is not None and isinstance(right.constant, str):
                 return self._named(left, operation, right_node, right.constant)
@@ -283,11 +284,11 @@ class _Compiler(FilterText):
         return self._fitting(right_node, lambda: left.compared(operation, right))
 
     def _sensible(self, node: ast.expr, column: Operand, operation: str, value_node: ast.expr, value: Operand) -> None:
-        """Reject a number that a column never has, and one without a unit beside a time."""
+        """Reject a number that a column never has, and a time compared without a unit."""
         if not isinstance(value.constant, int) or column.constant is not None:
             return
         if value.unit is not None and value.unit != column.unit:
-            return  # which comparing them tells
+            return  # comparing them reports that
         clocks = [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id in _CLOCKS]
         if column.unit == "ns" and value.unit is None and value.constant and clocks:
             written = self.slice(value_node)
@@ -312,7 +313,7 @@ class _Compiler(FilterText):
                               f"{operation.replace('!=', '==')} {self.slice(value_node)}")  # fmt: skip
 
     def _named(self, column: Operand, operation: str, node: ast.expr, value: str) -> Operand:
-        """A text column compared with a value that it may or may not be able to have."""
+        """A text column compared with a value, which must be one that the column can have."""
         name = column.column or ""
         meant = [value]
         match name:
@@ -329,7 +330,7 @@ class _Compiler(FilterText):
                 known = _WORDS[name]
         if not meant or meant[0] not in known:
             hint = nearest(value, known)
-            if hint.startswith("did") and name != "reason":  # of the reasons there are forty
+            if hint.startswith("did") and name != "reason":  # there are forty reasons
                 hint += f" There are: {', '.join(known)}"
             raise self.wrong(node, f"no {name} is called {value!r}; {hint}")
         found = FALSE

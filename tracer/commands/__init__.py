@@ -1,5 +1,5 @@
-"""The commands of ``vmtrace``, a module each: ``prepare(parser)`` adds its arguments, ``run(options)`` does it.
+"""The commands of ``vmtrace``, one module each: ``prepare(parser)`` adds its arguments, ``run(options)`` runs it.
 
-``run`` returns the exit status and raises TraceError for what is wrong with a trace or the call. The command line
-imports only the module that was asked for. A command parses, calls an analysis and prints; it computes nothing.
+``run`` returns the exit status and raises TraceError for a problem with a trace or the call. The command line imports
+only the module of the chosen command. A command parses, calls an analysis and prints; it computes nothing.
 """

@@ -14,7 +14,7 @@ _TYPES = {"string": "text", "double": "float", "list<item: string>": "list of te
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.epilog = (
         "Names are the same in headings, JSON, CSV, Parquet, --columns, --where and SQL. A heading leaves out the unit "
         "that each cell shows: handling stands above 12.3 us and is handling_ns; share% is the share in per cent."
@@ -24,7 +24,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the columns: by command and table, and what the units mean."""
+    """Print the columns by command and table, and the meaning of the units."""
     import pyarrow as pa
 
     known = schemas()
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def kind(field: Any) -> str:
-    """The type of a field, as the list and the documentation have it."""
+    """The type of a field, as in the list and the documentation."""
     return _TYPES.get(str(field.type), str(field.type))
 
 

@@ -1,4 +1,4 @@
-"""``vmtrace console``: what the guest printed; byte for byte where it goes to no terminal."""
+"""``vmtrace console``: the guest's output; byte for byte unless it goes to a terminal."""
 
 import argparse
 import codecs
@@ -12,7 +12,7 @@ from vmspec.host.printable import printable
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path)
     parser.add_argument(
         "--device", help="one serial or debug port; default: the first, and what others print to the same place"
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def escaped(pieces: Iterable[Piece]) -> Iterator[str]:
-    """The text as a terminal may show it: line ends and tabs as they are, escapes for all else that would act on it."""
+    """The text for a terminal: line ends and tabs as they are, escapes for everything else that would act on it."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     held = ""
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""``vmtrace convert``: a trace as a file of another kind."""
+"""``vmtrace convert``: convert a trace to another file format."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from vmspec.trace.files import beside, exists
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", type=Path, help="a trace: .arrow, .arrows or .parquet")
     parser.add_argument(
         "output", metavar="OUT", type=Path, help=f"what to write: a name that ends in {', '.join(KINDS)}"
@@ -17,7 +17,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert, and say how much."""
+    """Convert, and report the rows."""
     rows = convert(options.file, options.output)
     lost = "; the metadata and the closing summary are not in it" if options.output.suffix == ".csv" else ""
     for file in filter(exists, beside(options.file)):

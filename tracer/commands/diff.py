@@ -1,4 +1,4 @@
-"""``vmtrace diff``: where two traces differ; or how two sets of runs differ, beyond their own spread."""
+"""``vmtrace diff``: where two traces differ, or how two sets of runs differ beyond their own spread."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from tracer.show.difftext import as_text
 from tracer.show.output import add_formats, show
 
 CELL = 80  # characters of a text in a table on a terminal
-TEXT = ("vcpus", "rows")  # tables that the text shows, and that are too wide for a terminal
-LONG = ("differences",)  # shown only when it is asked for
+TEXT = ("vcpus", "rows")  # tables that the text shows, or that are too wide for a terminal
+LONG = ("differences",)  # shown only if selected
 # Options of the one use and of the other.
 PAIR = ("context", "resync", "mask_numbers")
 SEVERAL = ("against", "line", "threshold", "noise", "only")
@@ -28,7 +28,7 @@ further apart than --threshold and than --noise times the sum of both sides' spr
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.epilog = EPILOG
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="A and B; with --stat, all runs of A")
     pair = parser.add_argument_group("two traces")
@@ -55,7 +55,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare, print, and say by the status whether there is a difference."""
+    """Compare and print; the status says whether there is a difference."""
     if options.stat:
         return _runs(options)
     if given := _given(options, SEVERAL):
@@ -109,14 +109,14 @@ def _for_people(options: argparse.Namespace) -> bool:
 
 
 def _tells(table: Any) -> bool:
-    """Whether a table has anything in which A and B differ."""
+    """Whether a table shows any difference between A and B."""
     sides = [(name, name.replace("_a", "_b", 1)) for name in table.column_names if name.endswith(("_a", "_a_ns"))]
     pairs = [(table[a].to_pylist(), table[b].to_pylist()) for a, b in sides if b in table.column_names]
     return bool(table.num_rows) and (not pairs or any(a != b for a, b in pairs))
 
 
 def _short(table: Any) -> Any:
-    """The table with its long texts cut, as a terminal shows it."""
+    """The table with its long texts cut for a terminal."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -135,7 +135,7 @@ def _count(text: str) -> int:
 
 
 def _share(text: str) -> float:
-    """5% or 0.05."""
+    """Parse 5% or 0.05."""
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``vmtrace events``: the exits, a line each."""
+"""``vmtrace events``: the exits, one line each."""
 
 import argparse
 import sys
@@ -27,7 +27,7 @@ EPILOG = (
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.epilog = EPILOG
     parser.add_argument("file", type=Path)
     parser.add_argument(
@@ -49,7 +49,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the exits as they come; nothing is held."""
+    """Print the exits as they come; none is kept."""
     if options.json and options.columns:
         raise TraceError("--columns are of lines: --json always has all")
     lines = Lines(tuple((options.columns or "").replace(",", " ").split()), columns())
@@ -84,7 +84,7 @@ def _print(trace: Trace | Follower, lines: Lines, options: argparse.Namespace) -
 
 
 def _first(batches: Iterable[Any], limit: int | None) -> Iterator[Any]:
-    """The first ``limit`` rows; no batch is waited for after them."""
+    """The first ``limit`` rows; does not wait for a batch after them."""
     left = limit
     for batch in batches:
         yield batch.slice(0, left)
@@ -108,7 +108,8 @@ def _last(batches: Iterable[Any], count: int) -> Iterator[Any]:
 
 
 def _batches(trace: Trace | Follower, options: argparse.Namespace, chosen: where.Filter | None) -> Iterable[Any]:
-    """The batches that have what is wanted; of a file's last exits those, and one that sets registers' states."""
+    """The batches with the requested rows; for a file's last exits, those and an earlier one that sets the registers'
+    states."""
     if isinstance(trace, Follower):
         return trace.batches(wait=_flushed)
     last: int | None = options.last
@@ -125,7 +126,7 @@ def _batches(trace: Trace | Follower, options: argparse.Namespace, chosen: where
 
 
 def _flushed(seconds: float) -> None:
-    """Wait, with everything printed that has come."""
+    """Flush the output, then wait."""
     sys.stdout.flush()
     time.sleep(seconds)
 

@@ -13,7 +13,7 @@ from tracer.read.reader import Trace, load
 from tracer.read.tablefile import TableFile
 from vmspec.host.printable import printable
 
-# Each with the suffix of its files, and what it is for.
+# Each with the suffix of its files, and its use.
 FORMATS = {
     "perfetto": (".pftrace", "protobuf, for ui.perfetto.dev: tracks of vCPUs, devices, console (vmrun[perfetto])"),
     "chrome": (".json", "trace event JSON, for chrome://tracing, Perfetto and speedscope"),
@@ -28,7 +28,7 @@ TABLES = ("parquet", "csv")  # formats that hold one table
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path)
     formats = parser.add_mutually_exclusive_group(required=True)
     for name, (_, text) in FORMATS.items():
@@ -36,7 +36,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="default: beside FILE; - is standard output")
     parser.add_argument(
         "--table",
-        type=lambda name: "tracepoints" if name == "kernel" else name,  # its former name
+        type=lambda name: "tracepoints" if name == "kernel" else name,  # former name
         choices=["exits", "tracepoints"],
         help="which one as Parquet or CSV: the exits (default) or the tracepoints",
     )
@@ -46,7 +46,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the file whole or not at all, and say where it is."""
+    """Write the file whole or not at all, and print its path."""
     if options.weight is not None and options.format != "collapsed":
         raise TraceError(f"--weight is for --collapsed: --{options.format} has exits and times both")
     if options.table is not None and options.format not in TABLES:

@@ -1,4 +1,4 @@
-"""``vmtrace hot``: the guest's instructions and functions that exit most."""
+"""``vmtrace hot``: the guest's instructions and functions with the most exits."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ SORTS = {"exits": "exits", "time": "handling_ns"}
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path)
     parser.add_argument(
         "--symbols", metavar="FILE", type=Path, help="System.map, vmlinux or bzImage; default: the spec's own"

@@ -1,4 +1,4 @@
-"""``vmtrace info``: what was run, where, and whether the trace is complete."""
+"""``vmtrace info``: what ran, where, and whether the trace is complete."""
 
 import argparse
 import json
@@ -14,13 +14,13 @@ from vmspec.host.printable import printable
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", help="everything, as JSON; times in ns")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the facts, and the spec as it stands in the trace."""
+    """Print the facts, and the spec in the trace."""
     trace = load(options.file)
     found = facts(trace)
     if options.json:
@@ -34,13 +34,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _exact_clock(clock: dict[str, Any]) -> dict[str, Any]:
-    """The clock for JSON: a host's TSC does not stop where doubles lose digits."""
+    """The clock for JSON: a host's TSC may exceed the digits of a double."""
     start = clock.get("tsc_start")
     return clock | {"tsc_start": hex(start)} if isinstance(start, int) else clock
 
 
 def _shown(found: dict[str, Any]) -> dict[str, Any]:
-    """The facts, a line each."""
+    """The facts, one line each."""
     file, complete, run_ = found["trace"], found["complete"], found["run"]
     each = f", {file['bytes_per_exit']} bytes an exit ({64} in the ring)" if file["rows"] else ""
     shown: dict[str, Any] = {
@@ -90,7 +90,7 @@ def _image(image: dict[str, Any]) -> str:
 
 
 def _merged(one: Any) -> str:
-    """One of the traces that a merged one was made of."""
+    """One of the traces in a merged one."""
     if not isinstance(one, dict):
         return _fact(one)
     return " ".join(f"{key}={one[key]}" for key in ("name", "file", "first_vcpu", "vcpus", "shift_ns") if key in one)

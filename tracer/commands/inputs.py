@@ -1,4 +1,4 @@
-"""``vmtrace inputs``: what came into the machine from outside, and when, counted in exits."""
+"""``vmtrace inputs``: the machine's inputs from outside, stamped with time and exits."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from tracer.show.output import add_formats, show
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path, help="the trace; its inputs are the .inputs.arrow beside it")
     add_formats(parser)
 

@@ -12,7 +12,7 @@ from vmspec.trace.files import beside, exists
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="traces of machines that ran on one host")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the trace to write")
     parser.add_argument(
@@ -21,7 +21,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Merge, and say what became of it."""
+    """Merge, and report the result."""
     if len(options.files) < 2:
         raise TraceError("a merge takes two traces or more")
     keep(options.output, options.files)

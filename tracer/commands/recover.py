@@ -1,4 +1,4 @@
-"""``vmtrace recover``: a trace of what a killed run left."""
+"""``vmtrace recover``: make a trace from the files of a killed run."""
 
 import argparse
 from pathlib import Path
@@ -10,13 +10,13 @@ from vmspec.trace.files import exists, ring_path, stream_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path, help="the trace, its .arrows or its .ring")
     parser.add_argument("-o", "--output", type=Path, help="default: the .arrow beside them")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Recover, and say what could be."""
+    """Recover, and report the result."""
     done = recover(options.file, options.output)
     for problem in done.problems:
         complain("vmtrace", problem)

@@ -1,4 +1,4 @@
-"""``vmtrace report``: a trace as one HTML page that opens anywhere, offline."""
+"""``vmtrace report``: a trace as one HTML page that works offline."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ from vmspec.host.printable import printable
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path)
     parser.add_argument("-o", "--output", type=Path, metavar="HTML", help="default: FILE with .html for its suffix")
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _symbols(trace: Trace, rips: Any) -> Symbols:
-    """Names for RIPs, where the kernel that ran is still there; ``rips`` is the page's table of them."""
+    """Names for RIPs, if the kernel of the run is still there; ``rips`` is the page's table of them."""
     columns = (rips[name].to_pylist() for name in ("rip", "reason"))
     names = namer(trace, [rip for rip, reason in zip(*columns, strict=True) if reason == "io"])
     return no_symbols if names.symbols is None else lambda rip: names.name(rip)[1]

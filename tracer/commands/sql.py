@@ -1,4 +1,4 @@
-"""``vmtrace sql``: questions in SQL, answered by DuckDB."""
+"""``vmtrace sql``: SQL statements, answered by DuckDB."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from tracer.show.output import add_formats, show
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", type=Path)
     parser.add_argument(
         "statement",

@@ -9,7 +9,7 @@ from tracer.show.output import add_formats, duration, show
 from vmspec.host.printable import printable
 
 SORTS = {"exits": "exits", "time": "handling_ns"}
-# What a person reads first; the other tables say it again for programs, or are long.
+# The tables for people; the others repeat them for programs, or are long.
 SHOWN = {
     "reason": "Exits by reason",
     "device": "Exits by device",
@@ -21,7 +21,7 @@ SHOWN = {
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path)
     parser.add_argument("--sort", choices=SORTS, default="exits", help="order of the exits (default: exits)")
     add_formats(parser)

@@ -1,4 +1,4 @@
-"""``vmtrace timeline``: the boot cut up by the console's own lines, the longest gaps first."""
+"""``vmtrace timeline``: the boot divided by the console's lines, longest gaps first."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ from tracer.show.output import add_formats, duration, show
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path)
     parser.add_argument("--device", help="the serial or debug port whose lines to take; default: the first")
     parser.add_argument(
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _with_end(lines: Any) -> Any:
-    """For people the end of the run has a text."""
+    """The lines with a text for the end of the run, for people."""
     import pyarrow.compute as pc
 
     at = lines.schema.get_field_index("line")

@@ -1,4 +1,4 @@
-"""``vmtrace top``: where a running machine's exits come from, now."""
+"""``vmtrace top``: the exits of a running machine, live."""
 
 import argparse
 import shutil
@@ -19,12 +19,12 @@ from vmspec.host.printable import printable
 from vmspec.host.streams import columns
 from vmspec.trace.files import exists, ring_path, stream_path
 
-PIPED = 100  # columns of a screen in a pipe
-SILENT = 1.5  # seconds to wait at most for news, past the interval: the recorder looks each second
+PIPED = 100  # columns of a screen that goes to a pipe
+SILENT = 1.5  # seconds beyond the interval to wait for new exits: the recorder checks every second
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
         "file",
         metavar="FILE|NAME",
@@ -36,7 +36,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show until the run ends; then the final numbers."""
+    """Show screens until the run ends, then the final numbers."""
     with _find(options.file) as follower:
         rates = Rates()
         looks = _looks(follower, rates, options)
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         if sys.stdout.isatty():
             final = _on_terminal(looks)
         else:
-            for text, final in looks:  # noqa: B007 (the last one is wanted)
+            for text, final in looks:  # noqa: B007 (the last one is used)
                 print(text, end="\n\n", flush=True)
         if final and follower.summary is None:
             complain("vmtrace", f"{follower.path} has no closing summary: its run was killed")
@@ -52,34 +52,34 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _on_terminal(looks: Iterator[tuple[str, bool]]) -> bool:
-    """Screens one over the other; what was last shown stays. Whether the run has ended."""
+    """Redraw the screen in place; the last screen stays. Returns whether the run has ended."""
     from rich.console import Console
     from rich.live import Live
 
     text, final = "", False
     console = Console(width=columns(), height=shutil.get_terminal_size().lines)
     with Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as shown:
-        for text, final in looks:  # noqa: B007 (the last one is wanted)
+        for text, final in looks:  # noqa: B007 (the last one is used)
             shown.update(live(text), refresh=True)
     print(text)
     return final
 
 
 def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Iterator[tuple[str, bool]]:
-    """A screen each interval, and whether it is the final one."""
+    """A screen per interval, and whether it is the final one."""
     follower.started()
     spec = read_value(follower.path, follower.metadata, "vmrun.spec", "toml")
     title = printable(machine_name(spec) or follower.path.name)
     ring = ring_path(follower.path)
     count = 0
-    current = False  # what was recorded before this command came has been read
+    current = False  # everything recorded before this command started has been read
     due = time.monotonic() + options.interval
     while True:
-        now = None if follower.ended else vitals(ring)  # before the batches: they go at least so far
+        now = None if follower.ended else vitals(ring)  # before the batches, which reach at least that far
         while (batch := follower.next()) is not None:
             rates.add(batch)
             if current and time.monotonic() >= due:
-                break  # there may always be more
+                break  # more may always come
         width, height = columns() or PIPED, shutil.get_terminal_size().lines
         lines = height - 1 if sys.stdout.isatty() else None
         if follower.ended:
@@ -100,12 +100,12 @@ def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Ite
 
 
 def _find(named: str) -> Follower:
-    """The run that a file's or a machine's name means: the file's where there is one."""
+    """Find the run for a file's or a machine's name; the file if there is one."""
     path = Path(named)
     if len(path.parts) != 1 or path.suffix in (".arrow", ".arrows") or exists(path) or exists(stream_path(path)):
         return follow(path)
     running: dict[str, Path] = {}
-    # What a killed run left may have the name of the one that goes on.
+    # The files of a killed run may have the name of a running one.
     for stream in sorted(Path().glob("*.arrows"), key=lambda stream: (not recording(stream), stream)):
         try:
             with follow(stream) as follower:
@@ -113,7 +113,7 @@ def _find(named: str) -> Follower:
                 spec = read_value(stream, follower.metadata, "vmrun.spec", "toml")
                 running.setdefault(machine_name(spec) or stream.stem, stream)
         except TraceError:
-            continue  # of another run or none: not what was asked for
+            continue  # of another run, or of none
     if named in running:
         return follow(running[named])
     there = f"there are: {', '.join(map(printable, running))}" if running else "no machine is recorded here"

@@ -1,4 +1,4 @@
-"""``vmtrace tracepoints``: exits that KVM handled beside those that came to userspace."""
+"""``vmtrace tracepoints``: exits that KVM handled, beside those that came to userspace."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ from tracer.show.output import add_formats, show
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", type=Path, help="the trace; its tracepoints are the .tracepoints.arrow beside it")
     add_formats(parser)
 

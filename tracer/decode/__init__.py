@@ -1,11 +1,11 @@
-"""What ports, memory-mapped registers and MSRs are called, and what their values say.
+"""Names of ports, memory-mapped registers and MSRs, and the meaning of their values.
 
 >>> name("io", 0x3FD)
 'COM1 LSR'
 >>> value("io", 0x3FD, 0x60)
 'THRE|TEMT'
 
-Exits in a row are best given to a :class:`Decoder`, which knows what the earlier ones selected.
+For consecutive exits use a :class:`Decoder`, which knows what earlier ones selected.
 """
 
 from tracer.decode.cpuid import leaf_name

@@ -1,8 +1,8 @@
-"""Batches of a trace with what was decoded of each exit as columns: each different exit is decoded once.
+"""Batches of a trace with columns decoded from each exit; each different exit is decoded once.
 
-What an exit is called and what its value says follows from its own columns, and at a few addresses from what exits
-before it have selected (:class:`tracer.decode.decoder.State`). So only the exits that select are walked one by one; the
-others of a batch are told apart by columns and state together, in Arrow, and of each kind one is decoded.
+An exit's name and the meaning of its value follow from its own columns. At a few addresses they also depend on what
+earlier exits selected (:class:`tracer.decode.decoder.State`). Only the exits that select are processed one by one. The
+others of a batch are grouped by columns and state, in Arrow, and one exit per group is decoded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,23 +13,24 @@ from tracer.format.rowfile import tuples
 from tracer.format.vocabulary import DERIVED
 from vmspec.trace.record import FLAGS
 
-ROWS = 1 << 16  # of a batch that is described at a time
+ROWS = 1 << 16  # rows of a batch that is decoded at a time
 PAYLOAD = 1 << 25  # bytes of payload of such a batch; its columns' texts must stay below 2 GiB
 BYTES_SHOWN = 16  # of a payload
 
-# Bits of the numbers that a kind is put together of: a number within the batch; state, reason, device, direction, size,
+# Widths in bits of the numbers that make up a kind: a number within the batch; state, reason, device, direction, size,
 # silent, hidden.
 _PART = 17
 _SMALL = (_PART, 8, 16, 8, 8, 1, 1)
 _LETTER = {"read": "r", "write": "w"}
-_FOLLOWED = ["reason", "addr", "size", "direction", "data", "device"]  # what Decoder.follow takes
+_FOLLOWED = ["reason", "addr", "size", "direction", "data", "device"]  # the arguments of Decoder.follow
 _HEXADECIMAL = [f"0x%0{2 * min(size, 8)}x" for size in range(256)]  # an item, by its bytes
 _VALUES = ("meaning", "value")
 
 
 class Kind(NamedTuple):
-    """What exits of one kind have in common: all but the value. ``what`` is its name or place; ``meaning`` tells what a
-    value says, None where no value says anything; ``size`` are the bytes of an item, ``silent`` where nothing moves."""
+    """The common properties of exits of one kind: all but the value. ``what`` is the name or place. ``meaning``
+    decodes a value, None if no value means anything. ``size`` is the number of bytes of an item. ``silent``: nothing
+    is moved."""
 
     what: str
     meaning: Meaning | None
@@ -40,7 +41,7 @@ class Kind(NamedTuple):
 class Describer:
     """Adds columns to batches, given in the order of the trace.
 
-    ``machines`` gives the machine of each vCPU of a merged trace, for registers have a state in each.
+    ``machines`` is the machine of each vCPU of a merged trace: each machine's registers have their own state.
     """
 
     def __init__(self, machines: Mapping[int, str] | None = None) -> None:
@@ -54,8 +55,8 @@ class Describer:
         return batch
 
     def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Any]:
-        """Those columns of :data:`tracer.format.vocabulary.DERIVED`; the batch needs no more than what they are made
-        of."""
+        """The columns of :data:`tracer.format.vocabulary.DERIVED`; the batch needs only the columns that they are made
+        from."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -75,7 +76,7 @@ class Describer:
         return {name: columns[name] for name in wanted}
 
     def _kinds(self, batch: Any, told: bool) -> tuple[Any, list[Kind]]:
-        """A number for each row, and the exits' kind with that number; ``told``: what values say is wanted too."""
+        """A number for each row, and the exits' kind with that number; ``told``: meanings of values are wanted too."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -85,7 +86,7 @@ class Describer:
         if told:
             silent = pc.or_(_is(direction, "none"), pc.equal(batch["count"], pa.scalar(0, pa.uint32())))
             lost = pc.bit_wise_and(batch["flags"], pa.scalar(FLAGS["UNCLAIMED"], pa.uint16())).cast(pa.bool_())
-            hidden = pc.and_(lost, _is(direction, "read"))  # all ones, because nobody answered
+            hidden = pc.and_(lost, _is(direction, "read"))  # all ones, because nothing answered
         small = (numbers, reason.indices, device.indices, direction.indices, batch["size"], silent, hidden)
         small, places = _packed(small, _SMALL).dictionary_encode(), batch["addr"].dictionary_encode()
         numbered = _packed((small.indices, places.indices), (_PART, _PART)).dictionary_encode()
@@ -102,7 +103,7 @@ class Describer:
         return numbered.indices, kinds
 
     def _after(self, batch: Any) -> tuple[list[State], Any]:
-        """States, and for each row which of them it is to be read with: 0, none in particular, where it has no say."""
+        """The states, and for each row the index of its state; 0 for rows that do not depend on one."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -126,7 +127,7 @@ class Describer:
         return list(numbers), pc.if_else(dependent, result, pa.scalar(0, pa.int32()))
 
     def _parts(self, batch: Any) -> Sequence[tuple[str, Any]]:
-        """Each machine, and which rows are its own; None: all of them."""
+        """Each machine, and the mask of its rows; None: all of them."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -154,7 +155,7 @@ def pieces(batch: Any) -> Iterator[Any]:
 
 
 def _values(batch: Any, codes: Any, kinds: Sequence[Kind], values: bool) -> dict[str, Any]:
-    """The columns `meaning` and, if that is wanted, `value`: each different item of a kind is told once."""
+    """The columns `meaning` and, if wanted, `value`: each different item of a kind is decoded once."""
     items = _first_items(batch).dictionary_encode()
     numbered = _packed((codes, items.indices), (_PART, _PART)).dictionary_encode()
     known = items.dictionary.to_pylist()
@@ -173,7 +174,7 @@ def _values(batch: Any, codes: Any, kinds: Sequence[Kind], values: bool) -> dict
 
 
 def selects(batch: Any) -> Any:
-    """Which rows of a batch may change how later ones are to be read: a ``pyarrow.BooleanArray``."""
+    """The rows of a batch that may change the decoding of later ones: a ``pyarrow.BooleanArray``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -183,7 +184,7 @@ def selects(batch: Any) -> Any:
 
 
 def _is(column: Any, word: str) -> Any:
-    """Which rows of a dictionary array are a word."""
+    """The rows of a dictionary array that have a word."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -201,7 +202,7 @@ def _first_items(batch: Any) -> Any:
 
 
 def _with_odd(values: Any, batch: Any) -> Any:
-    """The values of rows that moved several items, or that say something without moving any, filled in."""
+    """Fill in the values of rows that moved several items, or that have a meaning without moving any."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -227,7 +228,8 @@ def _odd(direction: str, count: int, size: int, data: int, payload: bytes) -> st
 
 
 def _packed(parts: Sequence[Any], bits: Sequence[int]) -> Any:
-    """Arrays of small numbers side by side in one of int64, with so many bits for each, the first one highest."""
+    """Arrays of small numbers packed into one of int64, with the given number of bits for each, the first one
+    highest."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -238,7 +240,7 @@ def _packed(parts: Sequence[Any], bits: Sequence[int]) -> Any:
 
 
 def _unpacked(number: int, bits: Sequence[int]) -> list[int]:
-    """The numbers that :func:`_packed` has put side by side."""
+    """The numbers packed by :func:`_packed`."""
     found = []
     for width in reversed(bits):
         found.append(number & (1 << width) - 1)

@@ -1,6 +1,6 @@
 """CPUID leaves by number (Intel SDM volume 2, CPUID; AMD64 APM volume 3, appendix E; KVM's and Hyper-V's own).
 
-KVM answers CPUID itself, so no row of a trace is one; the names serve tracepoints.
+KVM answers CPUID itself, so no row of a trace is a CPUID; the names are for tracepoints.
 """
 
 from collections.abc import Mapping
@@ -61,8 +61,8 @@ LEAVES: Mapping[int, str] = {
     0x80000022: "performance monitoring, extended (AMD)",
     0x80000026: "topology, extended (AMD)",
 }
-# Leaves that ECX selects a sub-leaf of (SDM volume 2, CPUID; APM volume 3, appendix E; the kernel's
-# cpuid_function_is_indexed in arch/x86/kvm/cpuid.c). Of all others what a guest had left in ECX says nothing.
+# Leaves for which ECX selects a sub-leaf (SDM volume 2, CPUID; APM volume 3, appendix E; the kernel's
+# cpuid_function_is_indexed in arch/x86/kvm/cpuid.c). For the others, the guest's ECX means nothing.
 WITH_SUBLEAVES = frozenset(
     (
         *(0x04, 0x07, 0x0B, 0x0D, 0x0F, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1B, 0x1D, 0x1E, 0x1F, 0x20, 0x23, 0x24),
@@ -84,7 +84,7 @@ _XSAVE = {
 
 
 def leaf_name(leaf: int, subleaf: int = 0) -> str:
-    """What a leaf tells, "leaf 0x..." where that is not known."""
+    """The name of a leaf, "leaf 0x..." if unknown."""
     subleaf = subleaf if leaf in WITH_SUBLEAVES else 0
     name = LEAVES.get(leaf, f"leaf {leaf:#x}")
     if leaf == 0x0D and subleaf:

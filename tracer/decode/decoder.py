@@ -1,7 +1,7 @@
-"""One exit after another, named and explained with what the exits before it have set.
+"""Names and explains exits one after another, using what earlier exits have set.
 
-Some registers are reached through others: the CMOS memory's through an index, PCI functions' through an address, the
-I/O APIC's through an index, the UART's divisor through a bit, the interrupt controller's set-up words by their order.
+Some registers are reached through others: the CMOS memory through an index, PCI functions through an address, the I/O
+APIC through an index, the UART's divisor through a bit, the interrupt controller's set-up words by their order.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ PCI_ADDRESS, PCI_DATA = 0xCF8, 0xCFC
 CMOS_INDEX, CMOS_DATA = 0x70, 0x71
 PIC_COMMANDS = (0x20, 0xA0)
 ICW1 = 0x10  # the bit of a command that makes it the first set-up word
-# Addresses whose writes change how later exits are to be read.
+# Addresses whose writes change the decoding of later exits.
 STATE_PORTS = (
     *(base + uart.LCR for base in uart.COMS),
     *PIC_COMMANDS,
@@ -31,7 +31,7 @@ STATE_PORTS = (
 # Addresses whose reads do.
 READ_ONCE = 0x60
 STATE_ADDRESSES = (layout.IOAPIC,)
-# Addresses whose names and values follow the state; those of all others are told by the exit alone.
+# Addresses whose decoding depends on the state; at others the exit alone is enough.
 DEPENDENT = (
     *(base + offset for base in uart.COMS for offset in range(len(uart.DIVISOR))),
     READ_ONCE,
@@ -46,8 +46,8 @@ Meaning = Callable[[int], str]  # of a value, which is the first item moved
 
 
 class State(NamedTuple):
-    """What the exits so far have selected. ``divisor``: the UARTs whose DLAB is set; ``cmos``, ``pci``, ``ioapic``: the
-    index or address; ``i8042``: the controller's command that port 0x60 has the operand or the answer of; ``icw1`` and
+    """What earlier exits have selected. ``divisor``: the UARTs whose DLAB is set. ``cmos``, ``pci``, ``ioapic``: the
+    index or address. ``i8042``: the controller's command whose operand or answer is at port 0x60. ``icw1`` and
     ``icw2``: set-up words of an interrupt controller that are still to come (8259A: ICW1 to ICW4)."""
 
     divisor: frozenset[str] = frozenset()
@@ -66,11 +66,11 @@ class Decoder:
         self.state = state
 
     def decode(self, reason: str, addr: int, size: int, direction: str, data: int, device: str = "") -> tuple[str, str]:
-        """What the exit is about and what its value says, each "" where nothing is known.
+        """The exit's name and the meaning of its value, "" if unknown.
 
-        ``data`` is the first item moved, ``size`` its bytes. In a trace the rows that set a state are the writes at
-        STATE_PORTS and STATE_ADDRESSES and the accesses at READ_ONCE: the others may be left out without harm. Only at
-        DEPENDENT addresses the result follows the state.
+        ``data`` is the first item moved, ``size`` its bytes. Only writes at STATE_PORTS and STATE_ADDRESSES and
+        accesses at READ_ONCE set the state, so other rows may be left out. Only at DEPENDENT addresses does the result
+        depend on it.
         """
         name, meaning = self.register(reason, addr, size, direction, device)
         self.follow(reason, addr, size, direction, data, device)
@@ -79,8 +79,8 @@ class Decoder:
     def register(
         self, reason: str, addr: int, size: int, direction: str, device: str = ""
     ) -> tuple[str, Meaning | None]:
-        """What an exit is about as things stand, and what tells the meaning of its value; None: no value means more
-        than the number."""
+        """The exit's name in the current state, and the function that decodes its value; None: a value is just a
+        number."""
         match reason:
             case "io":
                 return _claimed(device, direction) or self._port(addr, size, direction)
@@ -93,7 +93,7 @@ class Decoder:
         return REASONS.get(reason, ""), None
 
     def follow(self, reason: str, addr: int, size: int, direction: str, data: int, device: str = "") -> None:
-        """Take in what an exit selects."""
+        """Update the state with an exit's selection."""
         state, write, byte = self.state, direction == WRITE, data & 0xFF
         match reason, addr:
             case "io", _ if _claimed(device, direction) is not None:
@@ -132,7 +132,7 @@ class Decoder:
             name = ports.CMOS.get(state.cmos, f"{state.cmos:#04x}")
             return f"CMOS {name}", _spelling(ports.CMOS_BITS.get(state.cmos, ())) if size == 1 else None
         if PCI_ADDRESS <= addr < PCI_DATA and size != 4 and addr != PCI_ADDRESS + 1:
-            # Probes of what was there before mechanism 1, and the upper bytes of its address.
+            # Probes for what was there before mechanism 1, and the upper bytes of its address.
             return ports.PORTS[addr].name, None
         if PCI_DATA <= addr < PCI_DATA + 4 and state.pci is not None:
             return _pci_data(state.pci, addr - PCI_DATA), None
@@ -155,13 +155,13 @@ class Decoder:
 
 
 def place(reason: str, addr: int, device: str = "") -> str:
-    """Where an access went that has no better name: "port 0x511", "virtio0 0xd0000100"; "" for other exits."""
+    """The place of an access without a better name: "port 0x511", "virtio0 0xd0000100"; "" for other exits."""
     match reason:
         case "io":
             where = f"port {addr:#x}"
         case "mmio":
             where = f"{addr:#x}"
-        case "unknown":  # to this version of vmrun
+        case "unknown":  # not known to this version of vmrun
             return f"KVM exit {addr}"
         case _:
             return ""
@@ -169,20 +169,20 @@ def place(reason: str, addr: int, device: str = "") -> str:
 
 
 def named(reason: str, addr: int, size: int = 1, direction: str = "", device: str = "") -> str:
-    """What an access went to: its :func:`name`, or where it has none its :func:`place`."""
+    """The target of an access: its :func:`name`, or without one its :func:`place`."""
     return name(reason, addr, size, direction, device) or place(reason, addr, device)
 
 
 def name(reason: str, addr: int, size: int = 1, direction: str = "", device: str = "") -> str:
-    """The name of a port, a memory-mapped register or an MSR, "" where it has none that is known here.
+    """The name of a port, a memory-mapped register or an MSR, "" if it has no known name.
 
-    Without a direction both names of a register that has two: "COM1 RBR/THR".
+    Without a direction, both names of a register that has two: "COM1 RBR/THR".
     """
     return Decoder().register(reason, addr, size, direction, device)[0]
 
 
 def value(reason: str, addr: int, data: int, size: int = 1, direction: str = READ, device: str = "") -> str:
-    """What a value read from or written to a register says: "THRE|TEMT"; "" where no more than the number."""
+    """The meaning of a value read from or written to a register: "THRE|TEMT"; "" if it is just a number."""
     return Decoder().decode(reason, addr, size, direction, data, device)[1]
 
 
@@ -196,13 +196,13 @@ def decoded(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def first_item(row: dict[str, Any]) -> int:
-    """The first item that a row moved, without those of string I/O after it; an MSR's whole value."""
+    """The first item that a row moved, without later ones of string I/O; an MSR's whole value."""
     size = row["size"]
     return int(row["data"] & (1 << 8 * size) - 1 if 0 < size < 8 else row["data"])
 
 
 def _claimed(device: str, direction: str) -> tuple[str, Meaning | None] | None:
-    """Of a device that may be at any port; None where the port says what it is."""
+    """The name for a device that may be at any port; None if the port implies the name."""
     match kind_of(device):
         case "debug-port":
             return "debug port", lambda data: character(data & 0xFF, direction)
@@ -214,7 +214,7 @@ def _claimed(device: str, direction: str) -> tuple[str, Meaning | None] | None:
 
 
 def _meaning(register: Register, size: int, direction: str) -> Meaning | None:
-    """Of an access as wide as the register; a wider or a narrower one is not its value."""
+    """The meaning of an access as wide as the register; a wider or narrower one does not carry its value."""
     if size != register.size or direction not in (READ, WRITE):
         return None
     if register.meaning is None:
@@ -231,7 +231,7 @@ def _spelling(bits: Bits) -> Meaning | None:
 
 
 def _set_up_words(icw1: int) -> tuple[str, ...]:
-    """The words that follow ICW1 (8259A: ICW3 in cascade mode, ICW4 where it says so)."""
+    """The words that follow ICW1 (8259A: ICW3 in cascade mode, ICW4 if it says so)."""
     return ("ICW2", *(() if icw1 & 2 else ("ICW3",)), *(("ICW4",) if icw1 & 1 else ()))
 
 
@@ -242,7 +242,7 @@ def _pci_data(address: int, offset: int) -> str:
 
 
 def _i8042_data(command: int | None, direction: str) -> tuple[str, Meaning | None]:
-    """Port 0x60: after a command of the controller its operand or its answer, else the keyboard's."""
+    """Port 0x60: after a controller command its operand or its answer, else the keyboard's."""
     if (command, direction) in ((0x60, WRITE), (0x20, READ)):
         return "i8042 command byte", lambda data: spelled(data & 0xFF, ports.I8042_BYTE)
     if direction == WRITE and command in I8042_OPERANDS:
@@ -264,7 +264,7 @@ def _icw_meaning(word: str, slave: bool, data: int) -> str:
     return " ".join(parts)
 
 
-# Commands of the controller that are followed by an operand, and what it is called.
+# Commands of the controller with an operand, and the operand's name.
 I8042_OPERANDS = {0xD1: "i8042 output port", 0xD2: "i8042 keyboard output", 0xD3: "i8042 aux output", 0xD4: "i8042 aux"}
 # Linux, include/uapi/linux/kvm_para.h.
 HYPERCALLS = {

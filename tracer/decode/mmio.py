@@ -1,7 +1,7 @@
-"""Memory-mapped registers that have a known place: local APIC, I/O APIC, HPET; and virtio-mmio's by offset.
+"""Memory-mapped registers with a known place: local APIC, I/O APIC, HPET; and virtio-mmio's by offset.
 
-Local APIC: Intel SDM volume 3, table 11-1. I/O APIC: 82093AA data sheet, 3.1. HPET: IA-PC HPET specification 1.0a,
-2.3. virtio-mmio: virtio 1.2, 4.2.2.
+Local APIC: Intel SDM volume 3, table 11-1. I/O APIC: 82093AA data sheet, 3.1. HPET: IA-PC HPET specification 1.0a, 2.3.
+virtio-mmio: virtio 1.2, 4.2.2.
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ LAPIC: Mapping[int, Register] = {
 
 
 def ioapic_index(value: int) -> str:
-    """Which register of the I/O APIC an index is (82093AA, 3.2)."""
+    """The I/O APIC register at an index (82093AA, 3.2)."""
     match value:
         case 0:
             return "ID"
@@ -178,9 +178,10 @@ VIRTIO: Mapping[int, Register] = {
 
 
 def register(addr: int, device: str) -> tuple[str, Register] | None:
-    """The device's name and its register, None where nothing is known of the address.
+    """The device's name and its register, None if the address is unknown.
 
-    virtio devices are known by their name's beginning; their windows are taken to start at a multiple of 512 bytes.
+    virtio devices are recognised by the beginning of their name; their windows are assumed to start at a multiple of
+    512.
     """
     if device.rpartition("/")[2].startswith("virtio"):
         offset = addr % VIRTIO_WINDOW

@@ -1,7 +1,7 @@
-"""Model-specific registers by number: those that operating systems touch.
+"""Names of the model-specific registers that operating systems use.
 
-Names are the Intel SDM's (volume 4, chapter 2), of 0xc0000080 and above and of AMD's own the AMD64 APM's (volume 2,
-appendix A) and the processor programming references'; 0x4b564dxx are KVM's (Linux, Documentation/virt/kvm/x86/msr.rst),
+Names are the Intel SDM's (volume 4, chapter 2). Those from 0xc0000080 and AMD's own are the AMD64 APM's (volume 2,
+appendix A) and the processor programming references'. 0x4b564dxx are KVM's (Linux, Documentation/virt/kvm/x86/msr.rst),
 0x400000xx Hyper-V's (hypervisor top level functional specification, 12).
 """
 
@@ -279,5 +279,5 @@ BITS: Mapping[int, Bits] = {
 
 
 def msr_name(number: int) -> str:
-    """The register's name, "MSR 0x..." where it is not known."""
+    """The register's name, "MSR 0x..." if unknown."""
     return MSRS.get(number, f"MSR {number:#x}")

@@ -1,4 +1,4 @@
-"""Every name that an exit can have: those that are listed, and the shapes of those that are put together."""
+"""Every name that an exit can have: those in tables, and the patterns of those that contain numbers."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from tracer.decode import mmio, msr, ports, uart
 from tracer.decode.decoder import HYPERCALLS, I8042_OPERANDS, REASONS
 from tracer.decode.register import Register
 
-# What is put together of numbers: PCI functions, MSRs and others without a name, addresses.
+# Names that contain numbers: PCI functions, MSRs and others without a name, addresses.
 _SHAPES = re.compile(
     r"PCI [0-9a-f]{2}:[0-9a-f]{2}\.[0-7] .+|MSR 0x[0-9a-f]+|CMOS 0x[0-9a-f]{2}|hypercall \d+|KVM exit \d+"
     r"|(LAPIC|IOAPIC|HPET|virtio) (config )?\+0x[0-9a-f]+|IOAPIC (register 0x[0-9a-f]+|redirection \d+ (low|high))"
@@ -18,7 +18,7 @@ _SHAPES = re.compile(
 
 @cache
 def listed() -> frozenset[str]:
-    """The names that stand in tables."""
+    """The names in tables."""
     return frozenset(_listed())
 
 

@@ -92,7 +92,8 @@ I8042_BYTE = (
     Bit(0x20, "aux off"),
     Bit(0x40, "translate"),
 )
-# What a keyboard is told and answers (IBM PS/2 technical reference, "Keyboard"); other bytes are scan codes, operands.
+# Commands to the keyboard and its answers (IBM PS/2 technical reference, "Keyboard"); other bytes are scan codes,
+# operands.
 KEYBOARD_COMMANDS = {
     0xED: "set LEDs",
     0xEE: "echo",

@@ -1,18 +1,18 @@
-"""Registers as their data sheets describe them: a name for each direction, and what the bits of a value say."""
+"""Registers as in their data sheets: a name for each direction, and the meaning of a value's bits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 
 class Bit(NamedTuple):
-    """One bit, shown by its name where it is set."""
+    """One bit, shown by its name if it is set."""
 
     mask: int
     name: str
 
 
 class Field(NamedTuple):
-    """Neighbouring bits that are a number: shown as "name=3", or as the word that stands for the number."""
+    """Neighbouring bits that are a number: shown as "name=3", or as the number's word."""
 
     mask: int
     name: str
@@ -24,10 +24,10 @@ READ, WRITE = "read", "write"
 
 
 class Register(NamedTuple):
-    """One register. ``write`` is its name when written, where that differs; ``size`` its bytes.
+    """One register. ``write`` is its name for writes, if different; ``size`` its bytes.
 
-    ``bits`` say what a value means in both directions, ``read_bits`` and ``write_bits`` in one; ``meaning`` does where
-    bits do not suffice.
+    ``bits`` describe a value in both directions, ``read_bits`` and ``write_bits`` in one. ``meaning`` decodes values
+    for which bits do not suffice.
     """
 
     name: str
@@ -39,20 +39,20 @@ class Register(NamedTuple):
     meaning: Callable[[int, str], str] | None = None
 
     def named(self, direction: str) -> str:
-        """The name in a direction; both where it is neither read nor write."""
+        """The name for a direction; both names if there is no direction."""
         if not self.write or direction == READ:
             return self.name
         return self.write if direction == WRITE else f"{self.name}/{self.write}"
 
     def means(self, value: int, direction: str) -> str:
-        """What a value says, "" where nothing more than the number."""
+        """The meaning of a value, "" if it is just a number."""
         if self.meaning is not None:
             return self.meaning(value, direction)
         return spelled(value, (self.read_bits if direction == READ else self.write_bits) or self.bits)
 
 
 def spelled(value: int, bits: Bits) -> str:
-    """A value by its bits: "THRE|TEMT", what no field covers in hexadecimal; "" where nothing is set."""
+    """A value by its bits: "THRE|TEMT", with the bits of no field in hexadecimal; "" if none is set."""
     if not bits:
         return ""
     parts = []
@@ -75,5 +75,5 @@ def spelled(value: int, bits: Bits) -> str:
 
 
 def character(value: int, direction: str) -> str:
-    """A byte of text in quotes, its control characters by their escapes."""
+    """A byte of text in quotes, control characters as escapes."""
     return repr(chr(value)) if value < 0x7F else ""

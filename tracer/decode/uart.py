@@ -11,7 +11,7 @@ BAUD_BASE = 115200  # of a PC's 1.8432 MHz crystal, divided by 16
 
 
 def _line(value: int, direction: str) -> str:
-    """The LCR (8.1): "8n1", and what else is on."""
+    """The LCR (8.1): "8n1", and further settings."""
     parity = ("n", "o", "n", "e", "n", "1", "n", "0")[value >> 3 & 7]  # EPS and stick parity count with PEN only
     parts = [f"{5 + (value & 3)}{parity}{2 if value & 4 else 1}"]
     parts += [name for mask, name in ((0x40, "BREAK"), (DLAB, "DLAB")) if value & mask]
@@ -75,7 +75,7 @@ COMS = {0x3F8: "COM1", 0x2F8: "COM2", 0x3E8: "COM3", 0x2E8: "COM4"}
 
 
 def register(addr: int, divisor: bool) -> tuple[str, Register] | None:
-    """The port's name and its register, None where the port is no UART's."""
+    """The port's name and its register, None if the port is no UART's."""
     com = COMS.get(addr & ~7)
     if com is None:
         return None

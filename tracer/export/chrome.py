@@ -1,9 +1,9 @@
 """Chrome's trace event format, JSON: for chrome://tracing, Perfetto's UI and speedscope.
 
-"Trace Event Format" (Google, 2016): an object with ``traceEvents``; of these "X" are complete events with ``ts`` and
-``dur`` in microseconds, "i" instants, "M" metadata that names processes and threads. Process 1 has a thread for each
-vCPU; process 2 one for each device and vCPU that used it, and one for the console's lines; process 3, where the
-tracepoints were recorded, one for each vCPU with them.
+"Trace Event Format" (Google, 2016): an object with ``traceEvents``. "X" are complete events with ``ts`` and ``dur`` in
+microseconds, "i" instants, "M" metadata that names processes and threads. Process 1 has a thread for each vCPU. Process
+2 has one for each device and vCPU that used it, and one for the console's lines. Process 3 has one for each vCPU with
+its tracepoints, if they were recorded.
 """
 
 import json
@@ -18,7 +18,7 @@ from tracer.read.reader import Trace
 from vmspec.trace.record import NO_DEVICE
 
 VM, DEVICES, KVM = 1, 2, 3  # processes
-PIECE = 4096  # events that are written at once
+PIECE = 4096  # events written at a time
 
 
 def write(trace: Trace, out: BinaryIO) -> None:
@@ -73,7 +73,7 @@ def _events(trace: Trace) -> Iterator[str]:
 
 
 def _tracepoints(trace: Trace) -> Iterator[str]:
-    """What each vCPU did in KVM_RUN, and the events in it."""
+    """What each vCPU did in KVM_RUN, with the events."""
     if trace.tracepoints is None:
         return
     yield _name("process_name", KVM, 0, "KVM")
@@ -89,7 +89,7 @@ def _tracepoints(trace: Trace) -> Iterator[str]:
 
 
 def _facts(facts: Mapping[str, int | str]) -> str:
-    """Numbers of 64 bits as text: JavaScript has but 53."""
+    """64-bit numbers as text: JavaScript keeps only 53 bits."""
     return json.dumps({name: f"{value:#x}" if isinstance(value, int) else value for name, value in facts.items()})
 
 
@@ -104,7 +104,7 @@ def _slice(name: str, process: int, thread: int, start: int, end: int, arguments
 
 
 def _arguments(row: Exit) -> str:
-    """Numbers of 64 bits as text: JavaScript has but 53."""
+    """64-bit numbers as text: JavaScript keeps only 53 bits."""
     values: dict[str, Any] = {"seq": row.seq, "addr": f"{row.addr:#x}", "size": row.size, "count": row.items}
     values |= {"data": f"{row.data:#x}", "rip": f"{row.rip:#x}", "flags": flag_text(row.flags)}
     if row.payload:

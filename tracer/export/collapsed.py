@@ -1,8 +1,8 @@
 """Collapsed stacks, one line each: ``vCPU 0;serial0;io write 0x3f8 1234``. For flamegraph.pl, inferno, speedscope.
 
-The format is that of Brendan Gregg's stackcollapse scripts: frames with semicolons between them, the outermost first,
-then a space and a whole number. Where tracepoints were recorded, the exits that KVM handled are stacks too:
-``vCPU 0;KVM_RUN;kvm;npf 1234``.
+The format is that of Brendan Gregg's stackcollapse scripts: frames separated by semicolons, the outermost first, then a
+space and a whole number. If tracepoints were recorded, the exits that KVM handled are stacks too: ``vCPU
+0;KVM_RUN;kvm;npf 1234``.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ KEYS = ("vcpu", "device", "reason", "direction", "addr")
 
 
 def write(trace: Trace, out: BinaryIO, by_time: bool) -> None:
-    """Write the stacks, weighted by exits, or by ns: then those of a vCPU add up to the length of the run."""
+    """Write the stacks, weighted by exits or by ns. In ns, those of a vCPU add up to the length of the run."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -41,8 +41,8 @@ def write(trace: Trace, out: BinaryIO, by_time: bool) -> None:
 
 
 def _exits_in_kvm(sums: Any, by_time: bool) -> Iterator[tuple[str, int]]:
-    """What KVM did for the guest, by the processor's exits: the exits that it handled alone, or the time of all
-    without vmrun's."""
+    """KVM's work for the guest, by the processor's exits: the exits that it handled alone, or the time of all without
+    vmrun's."""
     for row in sums.to_pylist() if sums is not None else ():
         alone = row["handled"] != CAME
         frames = "halted" if row["exit"] == "hlt" and alone else f"kvm;{_frame(row['exit'])}"
@@ -52,7 +52,7 @@ def _exits_in_kvm(sums: Any, by_time: bool) -> Iterator[tuple[str, int]]:
 
 
 def _times(times: Account, sums: Any) -> Iterator[tuple[str, int]]:
-    """The account, without the handling of rows: what is in KVM_RUN as far as is known what it was."""
+    """The account, without the handling of rows; KVM_RUN is divided as far as it is known."""
     for vcpu, life in times.vcpus.items():
         yield f"vCPU {vcpu};before the first KVM_RUN", life.start_ns
         yield f"vCPU {vcpu};stopped", life.stopped_ns

@@ -1,6 +1,7 @@
-"""A trace in other files: finished file, stream, Parquet, and CSV for what reads nothing better.
+"""Converts a trace between file formats: finished file, stream, Parquet, and CSV for readers of nothing better.
 
-Files, streams and Parquet hold all of a trace, so each can be made of each; CSV is rows only, and written only.
+Files, streams and Parquet hold all of a trace, so each can be made from each. CSV has only the rows, and is only
+written.
 """
 
 import os
@@ -24,14 +25,14 @@ from tracer.show import csv
 from vmspec.trace.record import EXITS
 
 KINDS = {".arrow": "file", ".feather": "file", ".arrows": "stream", ".parquet": "parquet", ".csv": "csv"}
-NO_SUMMARY = {"complete": False}  # what is written of a trace that has none: a file has to end with one
+NO_SUMMARY = {"complete": False}  # the summary of a trace without one: a file has to end with one
 
 
 def convert(source: Path, target: Path) -> int:
-    """Write the trace in ``source``, whatever its format, as ``target``'s suffix says; returns the rows.
+    """Write the trace in ``source``, of any format, as ``target``'s suffix says; return the number of rows.
 
-    The target appears whole or not at all. Raises TraceError for a suffix that says nothing, for a source that is no
-    trace, and where the target cannot be written.
+    The target appears whole or not at all. Raises TraceError for an unknown suffix, for a source that is not a trace,
+    and if the target cannot be written.
     """
     import pyarrow as pa
 
@@ -48,7 +49,7 @@ def convert(source: Path, target: Path) -> int:
 
 
 def _opened(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:
-    """Schema, batches and summary of a trace in any of the formats, told by content."""
+    """Schema, batches and summary of a trace in any of the formats, recognised by content."""
     try:
         descriptor = open_regular(source)
         start = os.pread(descriptor, len(PARQUET_MAGIC), 0)

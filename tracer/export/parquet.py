@@ -1,6 +1,6 @@
-"""Parquet: the same rows, columns and metadata, which pandas, polars and DuckDB read without pyarrow's IPC.
+"""Parquet: the same rows, columns and metadata, for pandas, polars and DuckDB without pyarrow's IPC.
 
-The closing summary, which is no row, is one more key of the schema's metadata, ``vmrun.summary``.
+The closing summary, which has no row, is the key ``vmrun.summary`` of the schema's metadata.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ GROUP = 1 << 18  # rows of a row group
 
 
 def write(schema: Any, batches: Iterable[Any], summary: dict[str, Any] | None, out: BinaryIO) -> int:
-    """Write a trace's batches, in row groups of at least :data:`GROUP` rows; returns the rows."""
+    """Write a trace's batches, in row groups of at least :data:`GROUP` rows; return the number of rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,7 +1,7 @@
-"""Serial traffic as a pcapng file for Wireshark: one packet for each access that moved data, with direction and time.
+"""Serial traffic as a pcapng file for Wireshark: a packet for each access that moved data, with direction and time.
 
-The container is pcapng (draft-ietf-opsawg-pcapng), an interface for each serial port, with times in ns. A packet is
-LINKTYPE_RTAC_SERIAL (tcpdump.org/linktypes): seconds and microseconds, the event, the control lines, two bytes of zero,
+The container is pcapng (draft-ietf-opsawg-pcapng), an interface per serial port, with times in ns. A packet is
+LINKTYPE_RTAC_SERIAL (tcpdump.org/linktypes): seconds and microseconds, the event, the control lines, two zero bytes,
 all big-endian, then the data. Changes of the control lines are events of their own.
 """
 
@@ -43,10 +43,10 @@ class Packet(NamedTuple):
 
 
 class Uart:
-    """What the accesses to a serial port say of its state.
+    """The state of a serial port, from the accesses to it.
 
-    A read of the receive buffer counts as data where the line status, or the interrupt identification, last read said
-    that there is some; a guest that reads it unasked got nothing. Divisor latch and loopback move no data.
+    A read of the receive buffer counts as data if the last read of the line status or the interrupt identification
+    reported some; a guest that reads it without asking got nothing. Divisor latch and loopback move no data.
     """
 
     def __init__(self, port: str) -> None:
@@ -55,11 +55,11 @@ class Uart:
         self._ready = False
 
     def access(self, t: int, offset: int, write: bool, item: bytes) -> Iterator[Packet]:
-        """One access of one or more registers, the first of them at ``offset``; what lies outside is no register."""
+        """One access to one or more registers, the first at ``offset``; offsets outside are no registers."""
         for register, value in enumerate(item, offset):
             match register, write:
                 case (0, _) if self._lcr & LCR_DLAB or self._mcr & MCR_LOOP:
-                    pass  # the divisor latch; what comes back to the receiver never left
+                    pass  # the divisor latch; bytes looped back never left
                 case (0, True):  # transmitter holding register
                     yield Packet(self._port, t, DATA_TX_START, self._lines, bytes([value]))
                 case (0, False) if self._ready:  # receiver buffer register
@@ -101,7 +101,7 @@ def _serial(trace: Trace) -> list[Port]:
 
 
 def _packets(uart: Uart, offset: int, row: Mapping[str, Any]) -> list[Packet]:
-    """The packets of one exit; the items of string I/O are one packet where all of them are data."""
+    """The packets of one exit. Items of string I/O are one packet if all of them are data."""
     size = max(row["size"], 1)
     moved = (row["payload"] or row["data"].to_bytes(8, "little"))[: size * row["count"]]
     found = [
@@ -122,7 +122,7 @@ def write(trace: Trace, out: BinaryIO) -> None:
             f"{trace.path}: the machine has no serial port; its devices: {', '.join(trace.devices) or '-'}"
         )
     comment = b"Times are since the machine started."
-    body = struct.pack("<IHHq", BYTE_ORDER, 1, 0, -1)  # version 1.0, of a length that is not said
+    body = struct.pack("<IHHq", BYTE_ORDER, 1, 0, -1)  # version 1.0, of unspecified length
     out.write(_block(SECTION, body + _options({OPT_COMMENT: comment, SHB_USERAPPL: b"vmtrace export"})))
     for port in names:
         options = {IF_NAME: port.encode(), IF_DESCRIPTION: b"serial port of the guest", IF_TSRESOL: NANOSECONDS}

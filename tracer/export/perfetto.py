@@ -1,9 +1,9 @@
 """Perfetto's protobuf trace, for https://ui.perfetto.dev and trace_processor.
 
 The messages are Perfetto's own (protos/perfetto/trace in its source), from the Python package ``perfetto``. A trace is
-nothing but its packets, each with tag and length, so that they can be written one by one. What many events have in
-common is serialised once and joined to the rest within one ``TrackEvent``. No field but a list is written twice:
-protobuf would merge the two, Perfetto's reader takes the last.
+a list of packets, each with tag and length, so they can be written one by one. The common part of many events is
+serialised once and joined to the rest within one ``TrackEvent``. Only list fields are written twice: protobuf would
+merge two of another field, Perfetto's reader takes the last.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ VCPU = 1 << 32  # uuids of the vCPUs' tracks: this, and the vCPU's index
 DEVICE = 2 << 32  # of the tracks of a device and a vCPU: this, and a number
 CONSOLE = 3 << 32
 KVM = 4 << 32  # of the tracks of a vCPU in the tracepoints: this, and the vCPU's index
-SEQUENCE = 1  # the one sequence of packets, within which names are interned
-KNOWN = 1 << 16  # serialised beginnings of events that are kept
+SEQUENCE = 1  # the only sequence of packets, within which names are interned
+KNOWN = 1 << 16  # serialised beginnings of events that are cached
 
 
 def write(trace: Trace, out: BinaryIO) -> None:
-    """Write a track for each vCPU (in KVM_RUN, handling an exit), for each device and vCPU that used it, for the
-    console's lines, and where tracepoints were recorded for each vCPU's."""
+    """Write tracks: one per vCPU (in KVM_RUN, handling an exit), one per device and vCPU that used it, one for the
+    console's lines, and one per vCPU with its tracepoints, if they were recorded."""
     try:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2
     except ImportError:
@@ -52,7 +52,7 @@ class _Writer:
             vcpu = VCPU + row.vcpu
             if row.vcpu not in known:
                 known.add(row.vcpu)
-                # The tid of a main thread is its pid, which no vCPU is.
+                # The tid of a main thread is its pid, and no vCPU has that.
                 thread = self._protos.ThreadDescriptor(
                     pid=PROCESS, tid=PROCESS + 1 + row.vcpu, thread_name=f"vCPU {row.vcpu}"
                 )
@@ -70,7 +70,7 @@ class _Writer:
                 if track is None:
                     track = tracks[row.device, row.vcpu] = DEVICE + len(tracks)
                     self._track(uuid=track, parent_uuid=PROCESS, name=f"{row.device}, vCPU {row.vcpu}")
-                # Ports are few; a name for each guest-physical address would be one for each event.
+                # Ports are few; guest-physical addresses would need a name per event.
                 name = f"{row.direction} {row.addr:#x}" if row.reason == "io" else f"{row.reason} {row.direction}"
                 self._slice(track, self._begin(track, name, *facts), arguments, row.t_exit, row.t_entry)
         self._console(trace)
@@ -101,7 +101,7 @@ class _Writer:
             self._timed(line.t, event.SerializeToString())
 
     def _tracepoints(self, trace: Trace) -> None:
-        """A track for each vCPU of what it did in KVM_RUN, and the events in it."""
+        """A track per vCPU for what it did in KVM_RUN, with the events."""
         known: set[int] = set()
         for span in tracepoints.slices(trace):
             track = KVM + span.vcpu
@@ -154,7 +154,7 @@ class _Writer:
         return serialised
 
     def _arguments(self, row: Exit) -> bytes:
-        """The arguments that each exit has for itself."""
+        """The arguments of a single exit."""
         event = self._protos.TrackEvent()
         event.debug_annotations.add(name_iid=self._annotation("seq"), uint_value=row.seq)
         event.debug_annotations.add(name_iid=self._annotation("data"), pointer_value=row.data)

@@ -1,4 +1,4 @@
-"""The rows of a trace for formats that are written row by row: tuples rather than dicts, with names for codes."""
+"""The rows of a trace for formats written row by row: tuples rather than dicts, with names for codes."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -34,7 +34,7 @@ class Exit(NamedTuple):
 
 
 class Stay(NamedTuple):
-    """A time of a vCPU that has no row: in KVM_RUN, or handling an exit to the run's end."""
+    """A time of a vCPU without a row: in KVM_RUN, or handling an exit until the run's end."""
 
     vcpu: int
     name: str
@@ -49,8 +49,8 @@ def exits(trace: Trace) -> Iterator[Exit]:
 
 
 def stays(trace: Trace) -> Iterator[Exit | Stay]:
-    """All rows, each after its vCPU's stay in KVM_RUN before it; then each vCPU's stays to its stop. Together they are
-    the account of time, without what was before the first KVM_RUN and after the stop."""
+    """All rows, each after its vCPU's stay in KVM_RUN before it; then each vCPU's stays until its stop. Together they
+    are the account of time, without the time before the first KVM_RUN and after the stop."""
     lives = account(trace).vcpus
     entered = {vcpu: life.start for vcpu, life in lives.items()}
     for row in exits(trace):
@@ -66,7 +66,7 @@ def stays(trace: Trace) -> Iterator[Exit | Stay]:
 
 @lru_cache(1 << 12)
 def title(reason: str, device: str, direction: str) -> str:
-    """What an exit is called: ``io serial0 write``, ``hlt``."""
+    """The title of an exit: ``io serial0 write``, ``hlt``."""
     return " ".join(part for part in (reason, device, direction) if part not in (NO_DEVICE, "none"))
 
 

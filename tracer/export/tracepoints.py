@@ -1,4 +1,4 @@
-"""Tracepoints for formats that draw time: what each vCPU did in KVM_RUN, and the events in it."""
+"""Tracepoints for timeline formats: what each vCPU did in KVM_RUN, with the events."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ OWN = ("reason", "rip", "info1", "info2", "a", "b")  # an event's own numbers
 
 
 class Slice(NamedTuple):
-    """A vCPU in the guest, or in KVM for an exit of the guest, whose name it has."""
+    """A time of a vCPU in the guest, or in KVM for an exit of the guest, which gives the name."""
 
     vcpu: int
     name: str
@@ -33,7 +33,7 @@ class Moment(NamedTuple):
 
 
 def slices(trace: Trace) -> Iterator[Slice]:
-    """Each vCPU from its first KVM_RUN to its stop; of one vCPU in the order of time. None where there is no table."""
+    """Each vCPU from its first KVM_RUN to its stop, ordered by time per vCPU. Empty without tracepoints."""
     if trace.tracepoints is None:
         return
     times = account(trace)
@@ -53,7 +53,7 @@ def slices(trace: Trace) -> Iterator[Slice]:
 
 
 def moments(trace: Trace) -> Iterator[Moment]:
-    """The events that are no slice's end, in the order of time."""
+    """The events that do not end a slice, ordered by time."""
     for batch in trace.tracepoints.batches() if trace.tracepoints is not None else ():
         for row in dicts(batch):
             if row["event"] not in (ENTRY, EXIT, USERSPACE):

@@ -1,1 +1,1 @@
-"""The files of a trace: their schema, their messages, and how they are written whole."""
+"""The files of a trace: their schema, their messages, and writing them whole."""

@@ -1,8 +1,7 @@
-"""The closing summaries of tables, as readers have them.
+"""The closing summaries of tables, for readers.
 
-What is said there is documented in docs/trace-format.md; of which kind it is stands in the table's definition. A value
-that is not of its kind counts as not said, so that no analysis has to ask: a file may be of another version, or of
-somebody's making.
+docs/trace-format.md documents the values. The table's definition has their kinds. A value that is not of its kind is
+dropped, so that no analysis has to check: a file may come from another version, or from anybody.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,9 +9,9 @@ from typing import Any
 
 from vmspec.trace.table import SummaryKind
 
-INTEGER_END = 1 << 63  # what a column holds
-KILLED = "killed"  # the end, in ``result``, of a run whose VMM was killed: its recorder has closed the trace
-TIME_END = 1 << 62  # ns; differences and sums of two are integers of 64 bits
+INTEGER_END = 1 << 63  # the values of a column
+KILLED = "killed"  # the end, in ``result``, of a run whose VMM was killed: its recorder closed the trace
+TIME_END = 1 << 62  # ns; differences and sums of two fit in 64 bits
 
 Kind = Callable[[Any], Any]  # the value, or ValueError
 
@@ -48,12 +47,12 @@ def _scalar(value: Any) -> Any:
 
 
 def _list(kind: Kind) -> Kind:
-    """A list whose every value is of a kind."""
+    """A list with all values of a kind."""
     return lambda value: [kind(one) for one in _wanted(isinstance(value, list), value)]
 
 
 def _each(kind: Kind) -> Kind:
-    """A table whose every value is of a kind."""
+    """A table with all values of a kind."""
     return lambda value: {key: kind(one) for key, one in _wanted(isinstance(value, dict), value).items()}
 
 
@@ -70,7 +69,7 @@ KINDS: Mapping[SummaryKind, Kind] = {
 
 
 def said(summary: Mapping[str, Any], kinds: Mapping[str, SummaryKind]) -> dict[str, Any]:
-    """The summary without what is not of its kind; what has no kind here stays."""
+    """The summary without values of a wrong kind; keys without a kind stay."""
     kept = {}
     for key, value in summary.items():
         try:

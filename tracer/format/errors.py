@@ -1,4 +1,4 @@
-"""The one error of this package, and its one warning."""
+"""This package's error, and its warning."""
 
 import os
 
@@ -6,14 +6,14 @@ from vmspec.host.printable import PrintableError
 
 
 class TraceError(PrintableError):
-    """A trace cannot be written, read or recovered. The message says what, where, and what can be done."""
+    """A trace cannot be written, read or recovered. The message says what happened, where, and what to do."""
 
 
 class TraceWarning(UserWarning):
-    """A trace was read, and something about it is to be known: the message says what."""
+    """A trace was read, but with a problem; the message says which."""
 
 
 def reason(error: Exception) -> str:
-    """An error in a few words: the system's own where there is one."""
+    """An error in a few words: the system's own if there are any."""
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else f"{type(error).__name__}: {error}"

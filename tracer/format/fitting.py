@@ -1,4 +1,4 @@
-"""How the columns of a file become those of its table: releases add columns, and each reads the files of the others."""
+"""Fits the columns of a file to those of its table: releases add columns, and each reads the files of the others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from vmspec.trace.table import Table
 
 
 class UnfitError(Exception):
-    """A file has not the columns of its table; the message says which."""
+    """A file lacks columns of its table; the message says which."""
 
 
 class Fitting:
-    """``schema`` is the table's, as this release has it. A column that came later than the file is all zero, the first
-    name or empty; one that this release does not know is not read. Raises UnfitError."""
+    """``schema`` is the table's in this release. A column that is newer than the file is all zero, the first name or
+    empty. Columns unknown to this release are not read. Raises UnfitError."""
 
     def __init__(self, table: Table, metadata: Mapping[str, str], stored: Any) -> None:
         self.schema = schema_of(table, metadata)
@@ -34,14 +34,14 @@ class Fitting:
         self._names = {} if self._same else names_of(table, metadata)
 
     def fields(self, columns: Sequence[str] | None) -> list[int] | None:
-        """Numbers of the file's columns to read for those that are wanted; None: all."""
+        """Numbers of the file's columns to read for the wanted ones; None: all."""
         if columns is None and self._same:
             return None
         wanted = self.schema.names if columns is None else columns
         return [self._stored[name] for name in wanted if name in self._stored]
 
     def fitted(self, batch: Any, columns: Sequence[str] | None) -> Any:
-        """The wanted columns, all for None, of a batch that was read, in the table's order."""
+        """The wanted columns of a batch (None: all), in the table's order."""
         if self._same:
             return batch
         import pyarrow as pa

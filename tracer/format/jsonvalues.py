@@ -1,10 +1,10 @@
-"""Values as JSON that every reader keeps exact: one rule for all commands, by a column's unit and type.
+"""JSON values that every reader keeps exact: one rule for all commands, by a column's unit and type.
 
-Readers such as jq hold numbers as doubles, which are whole up to 2^53. So what is an address or a register's value
-(units "address" and "hex", and unsigned 64-bit numbers without a unit, as of an SQL expression) is a string in
-hexadecimal, ``"0xffffffff81000000"``; bytes are hexadecimal without a prefix; flags are a list of their names. Times,
-counts and sizes are numbers. What is free to be anything (other whole numbers of SQL, what a spec or a host told) is a
-number up to 2^53, and beyond it a string in decimal: see :func:`exact`.
+Readers such as jq store numbers as doubles, which are exact up to 2^53. So an address or a register's value (units
+"address" and "hex", and unsigned 64-bit numbers without a unit, as from a SQL expression) is a string in hexadecimal,
+``"0xffffffff81000000"``. Bytes are hexadecimal without a prefix. Flags are a list of their names. Times, counts and
+sizes are numbers. Other whole numbers (of SQL, of a spec or a host) are numbers up to 2^53, and decimal strings beyond:
+see :func:`exact`.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ def records(table: Any) -> list[dict[str, Any]]:
 
 
 def converter(type_: Any, unit: str = "") -> Convert:
-    """What makes a JSON value of a value of an Arrow type, None staying None."""
+    """The function that converts a value of an Arrow type to JSON; None stays None."""
     convert = _converter(type_, unit)
     return lambda value: None if value is None else convert(value)
 
@@ -62,7 +62,7 @@ def _converter(type_: Any, unit: str) -> Convert:
 
 
 def exact(value: Any) -> Any:
-    """A value without a schema as JSON: whole numbers beyond 2^53 are strings, in decimal; so are dates."""
+    """A value without a schema as JSON: whole numbers beyond 2^53 are decimal strings, dates are strings."""
     match value:
         case bool() | str() | None:
             return value

@@ -1,12 +1,12 @@
-"""Messages of an Arrow file or stream as they stand in it: where each begins and ends, and what it declares.
+"""Messages of an Arrow file or stream: where each begins and ends, and what it declares.
 
-One place decides for every reader whether a file is whole, damaged or cut off (Arrow columnar format, "Serialization
-and Interprocess Communication"). Cut off means that the last message is not all there, and nothing else is wrong with
-it: a run was killed while it wrote. All else is damage. What a message declares, in bytes and rows, is bounded here,
-before anything is allocated for it.
+This module decides for every reader whether a file is whole, damaged or cut off (Arrow columnar format, "Serialization
+and Interprocess Communication"). Cut off means that only the end of the last message is missing: a run was killed while
+it wrote. Everything else is damage. The bytes and rows that a message declares are bounded here, before anything is
+allocated for it.
 
-Writers of ours seal each batch: its custom metadata has the CRC-32 of all bytes since the batch before it, which takes
-in the schema and the dictionaries of the first.
+vmrun's writers seal each batch: its custom metadata has the CRC-32 of all bytes since the batch before it. The first
+batch's covers the schema and the dictionaries.
 """
 
 import struct
@@ -17,36 +17,36 @@ from typing import NamedTuple
 from tracer.format.flatbuffer import Flatbuffer, OutsideError, Table
 
 CONTINUATION = b"\xff\xff\xff\xff"  # before each message
-PREFIX = 8  # bytes: the continuation, the size of the metadata
+PREFIX = 8  # bytes of the continuation and the size of the metadata
 KINDS = {1: "schema", 2: "dictionary", 3: "batch"}
 
 METADATA_MAX = 16 << 20  # bytes of a message's metadata: spec, devices, host, the kernel's formats
-BODY_MAX = 64 << 20  # bytes of a batch, packed and unpacked; vmrun writes some 20 MiB at most
+BODY_MAX = 64 << 20  # bytes of a batch, compressed and decompressed; vmrun writes some 20 MiB at most
 NAMES_MAX = 1 << 15  # of a dictionary: the codes are int16
 NAMES_BYTES_MAX = 16 << 20
 FOOTER_MAX = 64 << 20
-RATIO_MAX = 1024  # unpacked bytes for each packed one, past the first MiB; payloads of equal bytes reach some hundreds
+RATIO_MAX = 1024  # decompressed bytes per compressed one, past the first MiB; equal bytes reach some hundreds
 PARTS_MAX = 256  # nodes and buffers of a batch; a trace's has 14 and 29
 
 KEY_SEAL = "vmrun.crc32"  # of a batch's custom metadata: eight hexadecimal digits
-BLANK_SEAL = "0" * 8  # what stands in their place while the CRC-32 is taken
+BLANK_SEAL = "0" * 8  # placeholder while the CRC-32 is computed
 
 
 class DamageError(Exception):
-    """A file is damaged: the message says at which byte and how."""
+    """A file is damaged; the message says at which byte and how."""
 
     def __init__(self, offset: int, what: str) -> None:
         super().__init__(f"at byte {offset:,}: {what}")
 
 
 class CutError(Exception):
-    """A file ends within a message that is sound as far as it goes."""
+    """A file ends within a message that is valid up to there."""
 
 
 class Message(NamedTuple):
-    """One message. ``offset`` is in the file, ``size`` all of its bytes, the ``body``'s included, which are the last.
-    ``rows`` are those that it declares, ``buffers`` offset and size of each in the body, ``custom`` where the values
-    of its custom metadata stand in the message. The end of a stream is a message too."""
+    """One message. ``offset`` is in the file. ``size`` is all of its bytes, with the ``body``'s, which are the last.
+    ``rows`` are the declared rows, ``buffers`` offset and size of each in the body, ``custom`` the places of the values
+    of its custom metadata in the message. The end of a stream is a message too."""
 
     kind: str
     offset: int
@@ -59,10 +59,10 @@ class Message(NamedTuple):
 
 
 def next_message(read: Callable[[int, int], bytes], offset: int, end: int) -> Message:
-    """The message at ``offset`` of a file that ends at ``end``; ``read`` gives bytes at an offset.
+    """The message at ``offset`` of a file that ends at ``end``; ``read`` returns bytes at an offset.
 
-    Raises CutError where the file ends before the message does (also where nothing of it is there), DamageError where
-    it is wrong.
+    Raises CutError if the file ends before the message does (also with nothing of it there), DamageError if it is
+    invalid.
     """
     prefix = read(offset, min(PREFIX, end - offset))
     if not prefix.startswith(CONTINUATION[: len(prefix)]):
@@ -82,9 +82,9 @@ def next_message(read: Callable[[int, int], bytes], offset: int, end: int) -> Me
         if there < size:
             raise CutError from None
         raise DamageError(offset, "a message's metadata is damaged") from None
-    # Of a message that is not all there, each size has to be the one that its parts make.
+    # In a message that is cut off, each size must be the one that its parts imply.
     if there < size:
-        if message.kind != "schema" and size - _padded(flat.reach) >= 8:  # of a schema not all is read here
+        if message.kind != "schema" and size - _padded(flat.reach) >= 8:  # a schema is not read completely here
             raise DamageError(offset, "a message's metadata is damaged, or its size")
         raise CutError
     if offset + message.size > end:
@@ -100,7 +100,7 @@ def _padded(size: int) -> int:
 
 
 def _declared(flat: Flatbuffer, offset: int, size: int) -> Message:
-    """What a message's metadata declares, checked against itself."""
+    """The values that a message's metadata declares, checked against each other."""
     root = flat.root()
     kind = KINDS.get(root.number(1, "B"), "")
     body = root.number(3, "q")
@@ -134,7 +134,7 @@ def _declared(flat: Flatbuffer, offset: int, size: int) -> Message:
 
 
 def check_declared(message: Message, raw: bytes) -> None:
-    """Raises DamageError where a dictionary or batch would unpack to more than it can have; ``raw`` are its bytes."""
+    """Raise DamageError if a dictionary or batch would decompress to more than it may; ``raw`` are its bytes."""
     start = message.size - message.body
     whole = 0
     for at, length in message.buffers:
@@ -143,11 +143,11 @@ def check_declared(message: Message, raw: bytes) -> None:
             if length < 8:
                 raise DamageError(message.offset, f"a buffer of a {message.kind} is too short")
             (size,) = struct.unpack_from("<q", raw, start + at)
-            size = length - 8 if size == -1 else size  # -1: stored as it is
+            size = length - 8 if size == -1 else size  # -1: stored uncompressed
             if size < 0:
                 raise DamageError(message.offset, f"a buffer of a {message.kind} cannot unpack to {size:,} bytes")
         whole += size
-    # Without rows there may still be the offsets of a batch that it is a slice of.
+    # Without rows there may still be the offsets of a batch that was sliced.
     limit = min(BODY_MAX, (1 << 20) + RATIO_MAX * message.body) if message.rows else BODY_MAX
     if message.kind == "dictionary":
         limit = min(limit, NAMES_BYTES_MAX)
@@ -161,8 +161,8 @@ def check_declared(message: Message, raw: bytes) -> None:
 
 
 def seal(raw: bytes | bytearray | memoryview, value: slice, before: int = 0) -> bytes:
-    """The eight digits for a batch whose bytes are ``raw``, where the seal is ``value``; ``before`` is the CRC-32 of
-    what has come since the batch before it."""
+    """The eight digits for a batch whose bytes are ``raw``, with the seal at ``value``; ``before`` is the CRC-32 of the
+    bytes since the batch before it."""
     view = memoryview(raw)
     crc = zlib.crc32(view[: value.start], before)
     crc = zlib.crc32(BLANK_SEAL.encode(), crc)
@@ -170,14 +170,14 @@ def seal(raw: bytes | bytearray | memoryview, value: slice, before: int = 0) -> 
 
 
 class Seals:
-    """Checks the seals of one file, message after message. A file has one on each batch, or on none."""
+    """Checks the seals of one file, message by message. Either every batch has a seal, or none has."""
 
     def __init__(self) -> None:
-        self.sealed: bool | None = None  # not known before the first batch
+        self.sealed: bool | None = None  # unknown before the first batch
         self._before = 0
 
     def check(self, message: Message, raw: bytes) -> None:
-        """Take the next message. Raises DamageError where it is not what was written."""
+        """Check the next message. Raises DamageError if it is not what was written."""
         if message.kind != "batch":
             self._before = zlib.crc32(raw, self._before)
             return
@@ -192,7 +192,7 @@ class Seals:
 
 
 def footer_blocks(raw: bytes, offset: int) -> list[tuple[int, int, int]]:
-    """Offset, size before the body and size of the body of each dictionary and batch that a file's footer tells of."""
+    """Offset, size before the body and size of the body of each dictionary and batch in a file's footer."""
     try:
         root = Flatbuffer(raw).root()
         return [(at, head, body) for field in (2, 3) for at, head, body in root.structs(field, "qi4xq")]

@@ -1,26 +1,26 @@
-"""What pyarrow asks of a file that is only written to."""
+"""The file interface that pyarrow needs for writing."""
 
 
 class OutFile:
-    """Base of such files. A subclass has ``write(data)``, which returns the bytes written, and ``tell()``, the bytes
-    written in all."""
+    """Base of write-only files. A subclass has ``write(data)``, which returns the bytes written, and ``tell()``, the
+    bytes written in all."""
 
     closed = False
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def readable(self) -> bool:
-        """It is not read."""
+        """Write-only."""
         return False
 
     def writable(self) -> bool:
-        """It is written."""
+        """Write-only."""
         return True
 
     def seekable(self) -> bool:
-        """Its position only grows."""
+        """The position only grows."""
         return False
 
     def close(self) -> None:
-        """Whoever opened it closes it."""
+        """The caller that opened it closes it."""

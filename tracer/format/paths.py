@@ -1,4 +1,4 @@
-"""Who may record into a trace's files, and what a killed run left behind. Imports no pyarrow."""
+"""The right to record into a trace's files, and the files that a killed run left. Does not import pyarrow."""
 
 import errno
 import fcntl
@@ -28,8 +28,8 @@ POLL = 0.02
 
 
 def open_regular(path: Path) -> int:
-    """Open a file for reading, at once whatever it is: a descriptor, which the caller closes. Raises OSError, also for
-    what is no regular file: the opening of a FIFO without a writer would never end."""
+    """Open a file for reading without blocking; return a descriptor, which the caller closes. Raises OSError, also if
+    it is not a regular file: opening a FIFO without a writer would never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -41,9 +41,9 @@ def open_regular(path: Path) -> int:
 
 
 def lock(ring: Path) -> int:
-    """Open a ring file and take its lock, which the ``vmrun`` that records into it holds. Returns the descriptor,
-    which the caller closes. Where that vmrun was killed, its recorder holds it until the trace is closed, and is waited
-    for. Raises TraceError when another process has the lock, OSError when it cannot be opened."""
+    """Open a ring file and take its lock, which a recording ``vmrun`` holds. Returns the descriptor, which the caller
+    closes. If that vmrun was killed, its recorder holds the lock until the trace is closed, and this waits for it.
+    Raises TraceError if another process has the lock, OSError if the file cannot be opened."""
     descriptor = open_regular(ring)
     latest = time.monotonic() + CLOSING
     while True:
@@ -59,14 +59,15 @@ def lock(ring: Path) -> int:
 
 
 def killed(descriptor: int) -> bool:
-    """Whether no living process has taken an open file's lock: the recorder of one that was killed has it still, and
-    closes the trace. By the kernel's list (proc_locks(5)), which may name no process that has died."""
+    """Whether no living process took an open file's lock. After a kill, the recorder still has the lock and closes
+    the trace. The answer comes from the kernel's list (proc_locks(5)), which may have no entry for a process that
+    has died."""
     inode = os.fstat(descriptor).st_ino
     try:
         locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
         owners = [int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}")]
     except (OSError, ValueError, IndexError):
-        return False  # a host that does not tell
+        return False  # a host without the list
     return not any(_lives(owner) for owner in owners)
 
 
@@ -84,7 +85,7 @@ def read_files(trace: Path) -> tuple[Path, ...]:
 
 
 def keep(output: Path, reads: Iterable[Path]) -> None:
-    """Raises TraceError where writing ``output`` ("-": standard output) would overwrite a file that is read for it."""
+    """Raise TraceError if writing ``output`` ("-": standard output) would overwrite a file that is read for it."""
     standard = str(output) == "-"
     targets = {fileuse.opened(sys.stdout.fileno())} if standard else {fileuse.identity(output)}
     for file in reads:
@@ -94,10 +95,10 @@ def keep(output: Path, reads: Iterable[Path]) -> None:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename what a killed run left at ``path`` to boot.killed.arrows and boot.killed.ring, replacing older ones.
+    """Rename a killed run's files at ``path`` to boot.killed.arrows and boot.killed.ring, replacing older ones.
 
-    Returns the file to give to ``vmtrace recover``, or None where nothing was left. Raises TraceError when the files
-    belong to a run that is still going, or cannot be renamed, or when ``path`` is itself a name that is needed.
+    Returns the file to give to ``vmtrace recover``, or None if there were none. Raises TraceError if the files belong
+    to a running machine or cannot be renamed, or if ``path`` is itself one of these names.
     """
     needed = (*unfinished(path), crash_path(path))
     if max(len(os.fsencode(file.name)) for file in needed) > NAME_MAX:
@@ -112,7 +113,7 @@ def set_aside(path: Path) -> Path | None:
             "--trace FILE"
         )
     if path.is_symlink():
-        # The trace is put where the link leads, at the end: it is found out now whether it can be.
+        # At the end the trace is written to the link's target: check now that this is possible.
         place = Path(os.path.realpath(path)).parent
         if not os.access(place, os.W_OK | os.X_OK):
             why = "there is no such directory" if not place.is_dir() else "it cannot be written to"
@@ -122,17 +123,17 @@ def set_aside(path: Path) -> Path | None:
     killed = killed_path(path)
     moves = dict(zip(unfinished(path), unfinished(killed), strict=True))
     for old in moves:
-        if exists(old) and not old.is_file():  # a pipe, say: no run has left that
+        if exists(old) and not old.is_file():  # for example a pipe: no run has left that
             raise TraceError(f"cannot record into {path}: {old}, whose name is needed, is not a regular file")
     try:
         if not any(exists(old) for old in moves):
             return None
         descriptor = lock(ring_path(path)) if exists(ring_path(path)) else None
         try:
-            if not any(exists(old) for old in moves):  # by now its recorder has closed the trace
+            if not any(exists(old) for old in moves):  # its recorder has closed the trace by now
                 return None
             for old, new in moves.items():
-                # A stream and a ring of different runs must never stand together under one name.
+                # A stream and a ring of different runs must never have one name.
                 new.unlink(missing_ok=True)
                 if exists(old):
                     old.rename(new)

@@ -1,7 +1,7 @@
-"""Rows in an Arrow IPC file or stream, with damage as an error of ours: what a trace and its tracepoint table share.
+"""Rows in an Arrow IPC file or stream, with damage as TraceError: the base of all tables' files.
 
 Opening a file checks all of it: the messages, one by one (:mod:`tracer.format.messages`), and the seals that vmrun's
-writers set on batches; where there are none, each batch is unpacked and checked. So every command says the same of one
+writers set on batches. Batches without seals are decompressed and checked. So every command reports the same for a
 file.
 """
 
@@ -36,7 +36,7 @@ from vmspec.trace.record import RING_MAGIC
 FILE_MAGIC = b"ARROW1"
 FILE_START = 8  # bytes: the magic, padded
 PARQUET_MAGIC = b"PAR1"
-SLICE = 1024  # rows of a batch that are Python objects at a time: they take much more room
+SLICE = 1024  # rows of a batch that are Python objects at a time: those take much more room
 ALL = slice(None)
 BACKWARDS = slice(None, None, -1)
 
@@ -44,12 +44,12 @@ BACKWARDS = slice(None, None, -1)
 class RowFile:
     """Rows of ``schema`` at ``path``: a finished file, or a stream, whole, growing or cut off, as it was when opened.
 
-    ``closing`` is the JSON of the closing summary, None where there is none; ``cut`` is how many bytes at a stream's
-    end are of a message that is not all there, of which a TraceWarning tells. Raises TraceError for what is no such
-    file, and for one that is damaged anywhere.
+    ``closing`` is the JSON of the closing summary, None if there is none. ``cut`` is the number of bytes of an
+    incomplete message at a stream's end; a TraceWarning reports it. Raises TraceError for a file of another kind, and
+    for one that is damaged anywhere.
     """
 
-    time: str  # the column that rows are ordered by
+    time: str  # the column that orders the rows
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,12 +78,12 @@ class RowFile:
             )
 
     def _accepted(self, schema: Any) -> Fitting:
-        """How the file's columns become those of the rows; raises TraceError where they cannot."""
+        """How the file's columns become those of the rows. Raises TraceError if they cannot."""
         raise NotImplementedError
 
     @property
     def kind(self) -> str:
-        """What kind of file it is: "file" (finished) or "stream"."""
+        """The kind of file: "file" (finished) or "stream"."""
         return "file" if self._is_file else "stream"
 
     @cached_property
@@ -96,14 +96,14 @@ class RowFile:
     def batches(self, columns: Sequence[str] | None = None, which: slice = ALL) -> Iterator[Any]:
         """The rows as ``pyarrow.RecordBatch`` objects, read one after another; of a cut stream, the whole ones.
 
-        ``columns`` names the columns that are wanted, in the file's order; the others are not unpacked. ``which``
-        batches: ``slice(1, None, 2)`` every second one, ``BACKWARDS`` the last one first. Raises TraceError when the
-        file turns out to be damaged, or to be another one now.
+        ``columns`` names the wanted columns, in the file's order; the others are not decompressed. ``which`` selects
+        batches: ``slice(1, None, 2)`` every second one, ``BACKWARDS`` the last one first. Raises TraceError if the file
+        is damaged or has been replaced by another.
         """
         import pyarrow as pa
 
         wanted = self._fitting.fields(columns)
-        # Where several threads read, each has its core: Arrow's own would only be in the way.
+        # With several reading threads, each has its core: Arrow's own threads would only be in the way.
         options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=which == ALL)
         with self._open() as descriptor:
             status = os.fstat(descriptor)
@@ -120,7 +120,7 @@ class RowFile:
     def to_pandas(self) -> Any:
         """All rows as a ``pandas.DataFrame``; columns of names are categoricals."""
         try:
-            import pandas  # noqa: F401 - pyarrow needs it, and says so less plainly
+            import pandas  # noqa: F401 - pyarrow needs it, and reports its absence less plainly
         except ImportError:
             raise TraceError("pandas is not installed: pip install pandas (vmrun's extra: pandas)") from None
         return self.table.to_pandas()
@@ -138,7 +138,7 @@ class RowFile:
 
 
 class _Index:
-    """Where the messages of a file stand. ``head`` are the bytes that every batch needs, schema and dictionaries;
+    """The places of a file's messages. ``head`` are the bytes that every batch needs, schema and dictionaries;
     ``custom`` is the custom metadata of the last batch."""
 
     def __init__(self, path: Path, descriptor: int, is_file: bool, size: int) -> None:
@@ -168,7 +168,7 @@ class _Index:
 
     @property
     def sealed(self) -> bool:
-        """Whether all batches have seals, which have been checked."""
+        """Whether all batches have seals, which were checked."""
         return self._seals.sealed is True
 
     def complete(self) -> None:
@@ -201,7 +201,7 @@ class _Index:
                     raise DamageError(message.offset, f"a {message.kind} comes where no trace has one")
 
     def _next(self) -> tuple[Message | None, bytes]:
-        """The next message and its bytes; None where the file ends before it does."""
+        """The next message and its bytes; None if the file ends before it does."""
         try:
             message = next_message(lambda at, size: os.pread(self._descriptor, size, at), self._at, self._size)
         except CutError:
@@ -214,7 +214,7 @@ class _Index:
         return message, raw
 
     def _check_footer(self) -> None:
-        """The footer tells other programs, which do not read from the beginning, of the same batches."""
+        """Check that the footer, for programs that do not read from the beginning, describes the same batches."""
         import pyarrow as pa
 
         size = self._size - len(FILE_MAGIC) - 4 - self._at
@@ -237,7 +237,7 @@ class _Index:
 
 
 class _Feed:
-    """A file for pyarrow to read a stream from: the head, the wanted messages, an end."""
+    """A file from which pyarrow reads a stream: the head, the wanted messages, an end."""
 
     closed = False
 
@@ -256,19 +256,19 @@ class _Feed:
         return piece
 
     def readable(self) -> bool:
-        """What pyarrow asks of a file."""
+        """pyarrow's file interface."""
         return True
 
     def writable(self) -> bool:
-        """What pyarrow asks of a file."""
+        """pyarrow's file interface."""
         return False
 
     def seekable(self) -> bool:
-        """What pyarrow asks of a file."""
+        """pyarrow's file interface."""
         return False
 
     def close(self) -> None:
-        """Whoever opened the file closes it."""
+        """The caller that opened the file closes it."""
 
 
 def tuples(batch: Any) -> Iterator[tuple[Any, ...]]:
@@ -278,7 +278,7 @@ def tuples(batch: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def dicts(batch: Any) -> Iterator[dict[str, Any]]:
-    """The same rows, each by the columns' names."""
+    """The same rows, as dicts by the columns' names."""
     names = batch.schema.names
     return (dict(zip(names, row, strict=True)) for row in tuples(batch))
 
@@ -294,8 +294,8 @@ def _list(column: Any) -> list[Any]:
 
 
 def checked(batch: Any, time: str) -> Any:
-    """The batch, which is whole and without nulls, in the order of ``time``: a damaged file must not become a crash, or
-    an endless loop, of what reads it."""
+    """The batch, whole, without nulls, ordered by ``time``: a damaged file must not cause a crash or an endless loop in
+    its reader."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -306,7 +306,7 @@ def checked(batch: Any, time: str) -> Any:
         if not pa.types.is_dictionary(column.type):
             column.validate(full=True)
         else:
-            # What validate(full=True) checks of it too, but in a tenth of the time.
+            # validate(full=True) checks this too, but takes ten times as long.
             column.dictionary.validate(full=True)
             codes = pc.min_max(column.indices).as_py()
             if len(column) and not 0 <= codes["min"] <= codes["max"] < len(column.dictionary):
@@ -319,7 +319,7 @@ def checked(batch: Any, time: str) -> Any:
 
 
 def _ordered(batch: Any, time: str) -> Any:
-    """The batch in the order of ``time``, where it has that column: a host whose TSC ran back left it in another."""
+    """The batch ordered by ``time``, if it has that column: a host whose TSC ran back left it in another order."""
     import pyarrow.compute as pc
 
     if time not in batch.schema.names or batch.num_rows < 2:
@@ -331,16 +331,16 @@ def _ordered(batch: Any, time: str) -> Any:
 
 
 def damage() -> tuple[type[BaseException], ...]:
-    """What damaged input raises, of ours and of pyarrow's."""
+    """The exceptions for damaged input, ours and pyarrow's."""
     import pyarrow as pa
 
     return (DamageError, pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, EOFError)
 
 
 def _read(descriptor: int, start: int, end: int) -> bytes:
-    """Bytes of a file, all that are asked for."""
+    """Read all of the requested bytes of a file."""
     data = os.pread(descriptor, end - start, start)
-    while len(data) < end - start:  # a read gives at most 2 GiB, and may be interrupted
+    while len(data) < end - start:  # a read returns at most 2 GiB, and may be interrupted
         more = os.pread(descriptor, end - start - len(data), start + len(data))
         if not more:
             raise DamageError(start + len(data), "it was cut while it was read")
@@ -349,7 +349,7 @@ def _read(descriptor: int, start: int, end: int) -> bytes:
 
 
 def _is_file(path: Path, start: bytes) -> bool:
-    """Whether it is a file (True) or a stream (False), told by content."""
+    """Whether it is a file (True) or a stream (False), by its content."""
     if start.startswith(FILE_MAGIC):
         return True
     if start.startswith(CONTINUATION):
@@ -364,7 +364,7 @@ def _is_file(path: Path, start: bytes) -> bool:
 
 
 def _left(path: Path) -> str:
-    """A hint at what a run that goes on, or was killed, has in the place of a trace."""
+    """A hint at the files of a running or killed run in the place of a trace."""
     stream = stream_path(path)
     if exists(path) or not exists(stream):
         return ""

@@ -1,4 +1,4 @@
-"""The Arrow schema of a table and the names behind its codes, by its definition in :mod:`vmspec.trace.tables`."""
+"""The Arrow schema of a table and the names behind its codes, from its definition in :mod:`vmspec.trace.tables`."""
 
 import json
 from array import array
@@ -15,7 +15,7 @@ KEY_FORMAT = "vmrun.format"
 # Key of the custom metadata of the last record batch, which has no rows.
 KEY_SUMMARY = "vmrun.summary"
 
-# struct/memoryview format and width in bytes of what a column stores, by its type: codes for names, offsets for bytes.
+# struct/memoryview format and width in bytes of a column's values, by its type: codes for names, offsets for bytes.
 STORED = {
     "int8": ("b", 1),
     "int16": ("h", 2),
@@ -37,7 +37,7 @@ def column_type(column: Column) -> Any:
 
 
 def schema_of(table: Table, metadata: Mapping[str, str]) -> Any:
-    """The ``pyarrow.Schema`` of a table: no nulls, units and meanings in the fields' metadata."""
+    """The ``pyarrow.Schema`` of a table: no nulls; units and meanings in the fields' metadata."""
     import pyarrow as pa
 
     fields = [
@@ -47,13 +47,13 @@ def schema_of(table: Table, metadata: Mapping[str, str]) -> Any:
 
 
 def table_of(schema: Any) -> Table:
-    """The definition of the table that a schema is of, which :func:`schema_of` made or a reader has accepted."""
+    """The definition of the table whose schema this is, from :func:`schema_of` or a reader."""
     version = schema.metadata[KEY_FORMAT.encode()].decode()
     return next(table for table in TABLES.values() if table.format == version)
 
 
 def names_of(table: Table, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Names behind the codes, as one ``pyarrow.Array`` for each column of names."""
+    """The names behind the codes, one ``pyarrow.Array`` for each column of names."""
     return {
         column.name: texts((*column.names.fixed, *(json.loads(metadata[column.names.key]) if column.names.key else ())))
         for column in table.columns
@@ -62,7 +62,7 @@ def names_of(table: Table, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def schema_names(schema: Any) -> dict[str, Any]:
-    """The same, of a schema that has the names in its metadata."""
+    """The same, for a schema with the names in its metadata."""
     return names_of(table_of(schema), {key.decode(): value.decode() for key, value in schema.metadata.items()})
 
 
@@ -86,7 +86,7 @@ def flag_names(flags: int) -> list[str]:
 
 
 def texts(words: Sequence[str]) -> Any:
-    """A utf8 array. Not ``pyarrow.array``, which imports pandas where it is installed: 50 MB in a running VMM."""
+    """A utf8 array. ``pyarrow.array`` would import pandas if it is installed: 50 MB."""
     import pyarrow as pa
 
     encoded = [text.encode() for text in words]

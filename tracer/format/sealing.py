@@ -1,4 +1,4 @@
-"""A writer of Arrow files and streams that seals each batch (see :mod:`tracer.format.messages`)."""
+"""Writes Arrow files and streams with a seal on each batch (see :mod:`tracer.format.messages`)."""
 
 import errno
 import zlib
@@ -10,15 +10,15 @@ from tracer.format.outfile import OutFile
 
 
 class Out(Protocol):
-    """What is written to: all of it at once, or an error."""
+    """The sink: it writes all bytes at once, or raises."""
 
     def write(self, data: bytes | bytearray, /) -> Any:
         """Write all the bytes."""
 
 
 class SealedWriter:
-    """Batches of ``schema`` to ``out``, by ``new``: ``pyarrow.ipc.new_file`` or ``new_stream``. A context manager that
-    ends the file or stream where the block ends well. ``out`` gets each batch in one piece."""
+    """Writes batches of ``schema`` to ``out`` with ``new``: ``pyarrow.ipc.new_file`` or ``new_stream``. A context
+    manager that ends the file or stream if the block ends well. ``out`` gets each batch in one piece."""
 
     def __init__(self, out: Out, schema: Any, new: Any, options: Any = None) -> None:
         self.written = 0  # bytes
@@ -52,7 +52,7 @@ class SealedWriter:
 
 
 class _Held(OutFile):
-    """A file in memory that knows how much has been written to it, also of what was taken."""
+    """A file in memory that counts all bytes written to it, also those that were taken out."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -64,7 +64,7 @@ class _Held(OutFile):
         return len(data)
 
     def take(self) -> bytearray:
-        """What was written since the last time."""
+        """Take out the bytes written since the last call."""
         data, self._data = self._data, bytearray()
         self._taken += len(data)
         return data
@@ -75,7 +75,7 @@ class _Held(OutFile):
 
 
 def _sealed(data: bytearray) -> bytearray:
-    """Messages, the last of them a batch, with its seal put in."""
+    """Messages, the last of them a batch, with its seal filled in."""
     view = memoryview(data)
     at = max(data.find(CONTINUATION, 0, 16), 0)  # after a file's magic
     before = 0

@@ -1,4 +1,4 @@
-"""Where what is made of a trace goes: a file that appears whole or not at all, or standard output."""
+"""The output of a command: a file that appears whole or not at all, or standard output."""
 
 import sys
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from tracer.format.outfile import OutFile
 
 @contextmanager
 def sink(path: Path) -> Iterator[BinaryIO]:
-    """A binary stream for a file that becomes ``path`` when the block ends well and is gone when it does not; what a
-    link leads to is meant, not the link. For the path "-" it is standard output, and what is no file (a pipe, a device)
-    is written as it is. Raises TraceError when it cannot be written: disk full, say."""
+    """A binary stream for a file that becomes ``path`` when the block ends well and is removed when it does not; a link
+    is followed. The path "-" is standard output. A pipe or a device is written directly. Raises TraceError if it cannot
+    be written, for example when the disk is full."""
     if str(path) == "-":
         if sys.stdout.isatty():
             raise TraceError("standard output is a terminal: give a file with -o, or redirect")
@@ -36,7 +36,7 @@ def sink(path: Path) -> Iterator[BinaryIO]:
 
 
 class _Counting(OutFile):
-    """What knows its position even where it is a pipe: writers of Parquet ask for it."""
+    """Knows its position even for a pipe: writers of Parquet need it."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out, self._at = out, 0

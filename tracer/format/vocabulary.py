@@ -1,8 +1,8 @@
-"""What the columns of an exit are called, everywhere: in lines, JSON, CSV, filters and SQL.
+"""The names of an exit's columns, everywhere: in lines, JSON, CSV, filters and SQL.
 
-The trace's own columns have the names of :data:`vmspec.trace.record.COLUMNS`; those of :data:`DERIVED` are computed
-from them by :mod:`tracer.show.events`. A time's unit stands in its name (``handling_ns``), but for the two times of the
-trace. A heading above texts leaves ``_ns`` out, as each of its cells shows its own unit, and ``_share`` is %.
+The trace's own columns have the names of :data:`vmspec.trace.record.COLUMNS`. :mod:`tracer.show.events` computes those
+of :data:`DERIVED` from them. A time has its unit in its name (``handling_ns``), except the two times of the trace. A
+heading of a text column leaves ``_ns`` out, because each cell shows its own unit; ``_share`` becomes %.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ DERIVED = (
     Column("value", "utf8", "", "the value and its meaning; for several items their number, size and bytes"),
 )
 _DECODING = ("vcpu", "reason", "addr", "size", "direction", "data", "device")
-# The columns of the trace that each is computed from.
+# The columns of the trace from which each is computed.
 SOURCES = {
     "handling_ns": ("t_exit", "t_entry"),
     "what": _DECODING,
@@ -28,9 +28,9 @@ SOURCES = {
     "meaning": (*_DECODING, "count", "flags"),
     "value": (*_DECODING, "count", "flags", "payload"),
 }
-# Names are texts here; a trace stores codes for them.
+# Names are texts here; a trace stores codes.
 EXIT = (*(column if column.names is None else column._replace(type="utf8") for column in COLUMNS), *DERIVED)
-# Names of the release before, which filters and --columns still take.
+# Names of the previous release, which filters and --columns still accept.
 FORMER = {"time": "t_exit", "handling": "handling_ns"}
 UNITS = {
     "ns": "nanoseconds; tables show durations, and t_exit and t_entry in seconds; --where takes 5us, 1.5ms, 2s",
@@ -42,7 +42,7 @@ UNITS = {
     "text": "text, cut on a narrow terminal",
     "number": "a number counted from 0",
 }
-HEXADECIMAL = ("address", "hex")  # units of numbers that are written in hexadecimal
+HEXADECIMAL = ("address", "hex")  # units of numbers written in hexadecimal
 
 
 def exit_schema() -> Any:
@@ -55,7 +55,7 @@ def exit_schema() -> Any:
 
 
 def heading(name: str) -> str:
-    """What stands above a column of texts that show their own units."""
+    """The heading of a column of texts that show their own units."""
     return name.removesuffix("_ns") if not name.endswith("_share") else name.removesuffix("_share") + "%"
 
 

@@ -1,1 +1,1 @@
-"""The report: a trace as one HTML page that needs nothing beside it. ``data`` gathers, ``page`` renders."""
+"""The report: a trace as one self-contained HTML page. ``data`` collects, ``page`` renders."""

@@ -1,4 +1,5 @@
-"""What the page's script draws, as JSON-able values: densities as sparse rows, times of lines, phases and waits."""
+"""The data that the page's script draws, as JSON-able values: densities as sparse rows, times of lines, phases and
+waits."""
 
 from typing import Any
 
@@ -12,7 +13,7 @@ ROWS = 20  # rows of one density; the groups with the fewest exits share the las
 
 
 def chart_data(findings: Findings) -> dict[str, Any]:
-    """Times in ns. A density's row has the bins that it has exits in (the first, then the distances), and for each the
+    """Times in ns. Each row of a density has its bins with exits (the first, then the distances), and for each the
     exits and the ns of handling."""
     titles = ("device and reason", "vCPU")
     return {

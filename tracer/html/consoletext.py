@@ -1,4 +1,4 @@
-"""The console for a page: the lines of a timeline as people read them."""
+"""The console for a page: the lines of a timeline, made readable."""
 
 import re
 from itertools import accumulate
@@ -8,17 +8,17 @@ from attrs import frozen
 from tracer.analysis.timeline import Timeline
 from vmspec.host.printable import printable
 
-LINES = 4000  # shown at the start, and again at the end
+LINES = 4000  # lines shown at the start, and again at the end
 WIDTH = 2000  # characters shown of a line
 
-# ECMA-48: control sequences (CSI), and strings (OSC and its like) that BEL or ST ends.
+# ECMA-48: control sequences (CSI), and strings (OSC and its like) that end with BEL or ST.
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
 
 @frozen
 class Printed:
-    """A line as people read it: ``t`` is when its first byte was written, ``gap`` the time since the line before (since
-    the start for the first), both in ns."""
+    """A readable line: ``t`` is when its first byte was written, ``gap`` the time since the line before (since the
+    start for the first), both in ns."""
 
     t: int
     gap: int
@@ -27,7 +27,7 @@ class Printed:
 
 @frozen
 class Text:
-    """Console lines, in order. Where ``left_out`` is not 0, so many lines are missing before line ``resumes``."""
+    """Console lines, in order. If ``left_out`` is not 0, that many lines are missing before line ``resumes``."""
 
     device: str | None
     lines: tuple[Printed, ...]
@@ -36,11 +36,11 @@ class Text:
 
 
 def console_text(found: Timeline) -> Text:
-    """The console of a page, of a timeline whose ``keep`` was :data:`LINES`."""
+    """The console of a page, from a timeline whose ``keep`` was :data:`LINES`."""
     rows = found.lines.slice(0, found.lines.num_rows - 1).to_pylist()  # the last row is the end of the run
     if found.at is not None:
         del rows[found.at]
-    # A damaged trace may have any times; those that follow rely on their order.
+    # A damaged trace may have any times; the code below relies on their order.
     times = accumulate((row["t_ns"] for row in rows), max, initial=0)
     next(times)
     lines = tuple(Printed(t, row["gap_ns"], readable(row["line"])) for t, row in zip(times, rows, strict=True))
@@ -48,7 +48,7 @@ def console_text(found: Timeline) -> Text:
 
 
 def readable(line: str) -> str:
-    """A line without escape sequences and control characters, cut where it is very long."""
+    """A line without escape sequences and control characters, cut if it is very long."""
     text = ESCAPES.sub("", line[: 4 * WIDTH]).expandtabs(8).rstrip("\r")
     cut = "\N{HORIZONTAL ELLIPSIS}" if len(text) > WIDTH or len(line) > 4 * WIDTH else ""
     return printable(text[:WIDTH]) + cut

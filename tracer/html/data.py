@@ -1,4 +1,4 @@
-"""What the report says: the tables of the analyses, the timeline, and a pass of its own for the density."""
+"""The contents of the report: the tables of the analyses, the timeline, and a pass for the density."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ WAITS = 12  # the longest of them are shown
 @frozen
 class Wait:
     """A time in which nothing was printed: ``start`` and ``length`` in ns, ``exits`` in it, and the line that ended it;
-    None: the end of the run did."""
+    None: the end of the run."""
 
     start: int
     length: int
@@ -32,13 +32,13 @@ class Wait:
 
 @frozen
 class Findings:
-    """Everything that the page shows, of ``rows`` exits in ``end`` ns.
+    """Everything that the page shows, for ``rows`` exits in ``end`` ns.
 
     ``tables`` are those of :func:`tracer.analysis.summary.summarise`, ``rips`` the exits by RIP, device and reason
-    (:func:`tracer.analysis.exits.schema`); ``densities`` are by device and reason, and by vCPU where there are several.
-    ``phases``, ``waits`` (the longest first) and ``console`` are of :func:`tracer.analysis.timeline.timeline`.
-    ``tracepoints`` are tables of :mod:`tracer.analysis.tracepoints` by name, none where they were not recorded.
-    ``notes`` are sentences on what the trace has and lacks.
+    (:func:`tracer.analysis.exits.schema`). ``densities`` are by device and reason, and by vCPU if there are several.
+    ``phases``, ``waits`` (longest first) and ``console`` come from :func:`tracer.analysis.timeline.timeline`.
+    ``tracepoints`` are tables of :mod:`tracer.analysis.tracepoints` by name, empty if they were not recorded. ``notes``
+    are sentences on what the trace has and lacks.
     """
 
     rows: int
@@ -92,7 +92,7 @@ def gather(trace: Any) -> Findings:
 
 
 def _tracepoints(trace: Any) -> dict[str, Any]:
-    """What ``vmtrace tracepoints`` shows first, where there is something."""
+    """The first tables of ``vmtrace tracepoints``, if there are any."""
     if trace.tracepoints is None:
         return {}
     times = account(trace)

@@ -1,8 +1,8 @@
-"""The report as one HTML page: template, style, script, the plotting library and the data, all in it.
+"""The report as one HTML page with template, style, script, the plotting library and the data.
 
-What a trace says comes from a guest that may be hostile. Three things stand between it and whoever reads the page:
-every text loses its control characters, everything is escaped by the template engine, and the page's own content
-security policy names the scripts that may run by their hashes and lets nothing be loaded from anywhere.
+A trace contains text from a guest that may be hostile. Three measures protect the reader: every text loses its control
+characters, the template engine escapes everything, and the page's content security policy lists the allowed scripts by
+their hashes and forbids loading anything.
 """
 
 import base64
@@ -20,7 +20,7 @@ from tracer.show.output import duration
 from vmspec.host.printable import printable
 from vmspec.trace.ends import CRASHES
 
-SHORT = 10**8  # ns; of a shorter run times are told to the microsecond
+SHORT = 10**8  # ns; times of a shorter run are shown in microseconds
 
 
 def no_symbols(address: int) -> str | None:
@@ -41,7 +41,7 @@ def render(trace: Any, findings: Findings, symbols: Symbols = no_symbols) -> str
         raise TraceError(f"the report needs {error.name}: pip install jinja2 plotly (vmrun's extra: report)") from None
 
     def clean(value: object) -> object:
-        """What is put into the page: text without control characters, what is markup already as it is."""
+        """A value for the page: text without control characters, markup unchanged."""
         return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     environment = jinja2.Environment(
@@ -75,10 +75,10 @@ def _text(name: str) -> str:
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """The content security policy: these scripts, styles, images in the page, nothing else (CSP level 3, W3C)."""
+    """The content security policy: these scripts, styles, images within the page, nothing else (CSP level 3, W3C)."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    # The plotting library styles what it draws, and draws densities as images of its own making.
+    # The plotting library styles what it draws, and draws densities as images that it makes.
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
@@ -86,7 +86,7 @@ def _policy(scripts: Iterable[str]) -> str:
 
 
 def _head(trace: Any, findings: Findings) -> dict[str, Any]:
-    """What was run and how it ended."""
+    """What ran and how it ended."""
     vm = _mapping(trace.spec.get("vm"))
     result = _mapping(_mapping(trace.summary).get("result"))
     ended = [
@@ -137,7 +137,7 @@ def _tables(findings: Findings, symbols: Symbols) -> dict[str, Any]:
 
 
 def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:
-    """Everything else that the trace says of itself: titles to names and values."""
+    """All other facts about the trace: titles to names and values."""
     host = [
         (key, " ".join(f"{name}={item}" for name, item in value.items()) if isinstance(value, dict) else _plain(value))
         for key, value in trace.host.items()
@@ -148,7 +148,7 @@ def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:
 
 
 def _gaps(findings: Findings) -> set[int]:
-    """The console lines before which nothing was printed for long: those that end one of the longest waits."""
+    """The console lines that end one of the longest waits."""
     long = {wait.length for wait in findings.waits if wait.length * 100 >= findings.end}
     return {index for index, line in enumerate(findings.console.lines) if line.gap in long}
 

@@ -10,7 +10,7 @@ from tracer.show.output import cell, without_details
 
 TOP = 25  # rows shown of a table
 
-# A guest address to the name that stands there, None where it has none.
+# From a guest address to its name, None without one.
 Symbols = Callable[[int], str | None]
 
 
@@ -33,8 +33,8 @@ class Cells:
 
 
 def described(table: Any, symbols: Symbols | None = None) -> Cells:
-    """The first rows of an analysis's table as cells, headings and their meaning out of its schema; after a RIP what
-    ``symbols`` says of it, if it says anything of any."""
+    """The first rows of an analysis's table as cells, with headings and their meaning from its schema. After a RIP
+    comes its name from ``symbols``, if any RIP has one."""
     import pyarrow as pa
 
     shown = without_details(table.slice(0, TOP))

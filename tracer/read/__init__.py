@@ -1,1 +1,1 @@
-"""Traces as they are read, followed, merged and recovered."""
+"""Reading, following, merging and recovering traces."""

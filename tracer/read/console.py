@@ -1,4 +1,4 @@
-"""What the guest printed, rebuilt from the exits: the bytes, and its lines with the time of their first byte."""
+"""The guest's output, rebuilt from the exits: the bytes, and its lines with the time of their first byte."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from tracer.read.printed import Transmitter
 
 COLUMNS = ("t_exit", "reason", "addr", "size", "count", "direction", "data", "payload", "device", "flags")
 LINES_MAX = 1_000_000
-LINE_MAX = 4096  # bytes kept of one line: a guest may never end one
+LINE_MAX = 4096  # bytes kept of one line: a guest may never end it
 
 
 @frozen
@@ -28,8 +28,8 @@ class Line:
 
 
 class Abridged(NamedTuple):
-    """The lines of a console, or its first and last ones: at index ``at`` then stands a line that says how many,
-    ``left_out``, are not here, at the time of the first of them. ``at`` is None where all are."""
+    """The lines of a console, or its first and last ones. At index ``at`` is then a line that says how many,
+    ``left_out``, are missing, at the time of the first of them. ``at`` is None if all lines are there."""
 
     lines: list[Line]
     left_out: int
@@ -37,8 +37,8 @@ class Abridged(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Bytes that were written one after another: byte n at time ``times[n]`` by row ``rows[n]``, or all of them at once
-    where these have one element."""
+    """Consecutive bytes: byte n was written at time ``times[n]`` by row ``rows[n]``, or all of them at once if these
+    have one element."""
 
     data: bytes
     times: Sequence[int]
@@ -46,13 +46,13 @@ class Piece(NamedTuple):
 
 
 class Console:
-    """The console of a trace. ``devices`` are the serial and debug ports whose text it is, ``device`` the first of
-    them; it is None where the machine has no console.
+    """The console of a trace. ``devices`` are the serial and debug ports that print it, ``device`` the first of them,
+    None if the machine has no console.
 
-    ``rows`` is a :class:`tracer.Trace`, of which the console's rows are read batch by batch each time, or a
-    ``pyarrow.Table`` of one. The console of a machine is what its first serial port, or else its first debug port,
-    prints, and what others print to the same place, in the guest's order; with a name, it is that port's alone. Of a
-    serial port, offset 0 is text unless the guest had turned it into the divisor latch or looped it back.
+    ``rows`` is a :class:`tracer.Trace`, whose console rows are read batch by batch each time, or a ``pyarrow.Table`` of
+    a trace. A machine's console is the output of its first serial port, or else its first debug port, and of other
+    ports that print to the same place, in the guest's order. With a name, it is the output of that port alone. Offset 0
+    of a serial port is text unless the guest has selected the divisor latch or loopback.
 
     Raises TraceError for a name that is not a serial or debug port of the machine.
     """
@@ -88,7 +88,7 @@ class Console:
         return lines
 
     def abridged(self, keep: int) -> Abridged:
-        """The first and the last ``keep`` lines, however many there are."""
+        """The first and the last ``keep`` lines."""
         each = self._each()
         head, tail = list(islice(each, keep)), list(islice(each, keep))
         last, first, count = deque(tail, keep), None, 0
@@ -103,7 +103,7 @@ class Console:
 
     def _each(self) -> Iterator[Line]:
         before = 0
-        begun: tuple[int, int] | None = None  # time and row of the first byte of the line that is being read
+        begun: tuple[int, int] | None = None  # time and row of the first byte of the current line
         held = b""
 
         def ended(begun: tuple[int, int]) -> Line:
@@ -125,7 +125,7 @@ class Console:
             yield ended(begun)
 
     def pieces(self) -> Iterator[Piece]:
-        """What was written, in order."""
+        """The bytes written, in order."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -163,8 +163,8 @@ def _metadata(rows: Any) -> Mapping[str, str]:
 
 
 def _pieces(rows: Any) -> Iterator[Piece]:
-    """The bytes of rows: those whose first byte is text all at once, string I/O and the second devices of split
-    accesses row by row."""
+    """The bytes of rows: all at once for rows whose first byte is text; row by row for string I/O and the second
+    devices of split accesses."""
     import pyarrow.compute as pc
 
     rows = rows.combine_chunks()
@@ -190,7 +190,7 @@ def _transmitted(moved: bytes, size: int, text: int) -> bytes:
 
 
 def _bytes_of(column: Any) -> memoryview:
-    """The values of an 8-byte-wide column in memory; a copy where the column is in several chunks."""
+    """The values of an 8-byte-wide column in memory; a copy if the column has several chunks."""
     chunks = [
         memoryview(chunk.buffers()[1]).cast("B")[chunk.offset * 8 : (chunk.offset + len(chunk)) * 8]
         for chunk in column.chunks

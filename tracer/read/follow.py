@@ -1,8 +1,8 @@
 """Traces as they grow: the batches of a stream while it is written, to its closing summary.
 
-A recorder appends to ``boot.arrows``, at least once a second while there are exits; at its end it writes ``boot.arrow``
-and unlinks the stream: who has it open reads it to its end, where the summary stands. What is there of a message that
-is still being written is left until the rest has come. Following costs the machine nothing: it reads a file.
+A recorder appends to ``boot.arrows``, at least once a second while there are exits. At the end it writes ``boot.arrow``
+and unlinks the stream. A follower that has the stream open reads it to its end, with the summary. A partly written
+message is left until the rest has come. Following costs the machine nothing: it reads a file.
 """
 
 import os
@@ -23,14 +23,14 @@ from tracer.read.tablefile import fitted
 from vmspec.trace.files import ring_path, stream_path, trace_path
 from vmspec.trace.record import EXITS
 
-POLL = 0.1  # seconds between looks at a stream that has nothing new
-QUIET = 2.0  # seconds without anything new after which to ask whether anyone still records
+POLL = 0.1  # seconds between checks of a stream without anything new
+QUIET = 2.0  # seconds without anything new before checking whether anyone still records
 
 
 def follow(path: Path) -> "Follower":
-    """Follow the run that records into a trace: given the ``.arrow`` that there will be, or the ``.arrows``.
+    """Follow the run that records into a trace, given the future ``.arrow`` or the ``.arrows``.
 
-    A finished trace is read to its end. Raises TraceError where there is neither.
+    A finished trace is read to its end. Raises TraceError if there is neither.
     """
     stream = stream_path(path)
     try:
@@ -47,9 +47,9 @@ def follow(path: Path) -> "Follower":
 class Follower:
     """A trace that may still grow. ``path`` is the file that is read.
 
-    ``ended`` is True once everything is read that there will be; ``summary`` is then the run's closing summary, or None
-    where the run was killed. ``metadata`` and ``devices`` are known, as a :class:`tracer.Trace` has them, from the
-    first batch on or after :meth:`started`.
+    ``ended`` is True once everything has been read. ``summary`` is then the run's closing summary, or None if the run
+    was killed. ``metadata`` and ``devices`` are known, as a :class:`tracer.Trace` has them, from the first batch on or
+    after :meth:`started`.
     """
 
     def __init__(self, path: Path, descriptor: int | None, finished: Trace | None = None) -> None:
@@ -62,10 +62,10 @@ class Follower:
         self._fitting: Fitting | None = None
         self._descriptor = descriptor
         self._finished = finished.batches() if finished is not None else None
-        self._offset = 0  # of the first message that was not read yet
+        self._offset = 0  # of the first unread message
         self._head = b""  # the messages that every batch needs: the schema, the dictionaries
         self._seals = Seals()
-        self._abandoned = False  # nobody records any more: what is not there now will not come
+        self._abandoned = False  # nobody records any more, so nothing more will come
         self._quiet_since = time.monotonic()
         if finished is not None:
             self.metadata, self.devices, self.schema = finished.metadata, finished.devices, finished.schema
@@ -92,9 +92,9 @@ class Follower:
             raise TraceError(f"{self.path} has no beginning of a trace, and nobody is writing it")
 
     def batches(self, wait: Callable[[float], object] = time.sleep) -> Iterator[Any]:
-        """The rows as ``pyarrow.RecordBatch`` objects, waiting for more until the trace has ended.
+        """The rows as ``pyarrow.RecordBatch`` objects; waits for more until the trace has ended.
 
-        ``wait`` is called with the seconds to wait. Raises TraceError where the stream is damaged.
+        ``wait`` is called with the seconds to wait. Raises TraceError if the stream is damaged.
         """
         while not self.ended:
             batch = self.next()
@@ -104,7 +104,7 @@ class Follower:
                 wait(POLL)
 
     def next(self) -> Any | None:
-        """The next batch that has rows, None where there is none now; never waits."""
+        """The next batch with rows, None if there is none now; never waits."""
         if self._finished is not None:
             batch = next(self._finished, None)
             self.ended = batch is None
@@ -119,7 +119,7 @@ class Follower:
         return None
 
     def _peek(self) -> bool:
-        """Take what stands before the first batch; whether anything was there."""
+        """Read what comes before the first batch; return whether anything was there."""
         message = self._message()
         if message is None:
             self._look_around()
@@ -131,7 +131,7 @@ class Follower:
         return True
 
     def _message(self) -> tuple[str, bytes] | None:
-        """The next whole message of the stream and its bytes, None where it is not whole yet; at the end, "end"."""
+        """The next whole message of the stream and its bytes, None if it is not whole yet; at the end, "end"."""
         assert self._descriptor is not None
         try:
             size = os.fstat(self._descriptor).st_size
@@ -157,7 +157,7 @@ class Follower:
             raise TraceError(f"cannot read {self.path}: {error.strerror}") from error
 
     def _take(self, kind: str, data: bytes) -> Any | None:
-        """Act on a message; returns the batch that it is."""
+        """Process a message; return the batch if it is one."""
         import pyarrow as pa
 
         if kind == "end":
@@ -195,7 +195,8 @@ class Follower:
         self.schema = self._fitting.schema
 
     def _look_around(self) -> None:
-        """Nothing new for a while: has the run been killed? Then what it had written is there by the next look."""
+        """Nothing new for a while: check whether the run was killed. If so, all that it wrote is there at the next
+        check."""
         if self._abandoned:
             self.ended = True
         elif time.monotonic() - self._quiet_since >= QUIET:
@@ -209,7 +210,7 @@ def recording(stream: Path) -> bool:
     try:
         status = ring.stat()
         held = f":{status.st_ino} "
-        # Looked up rather than tried where that answers, for a try could get in the way of a run that starts.
+        # Looked up instead of tried if possible: a try could get in the way of a run that starts.
         if any("FLOCK" in line and held in line for line in Path("/proc/locks").read_text().splitlines()):
             return True
         os.close(lock(ring))

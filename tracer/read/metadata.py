@@ -1,4 +1,4 @@
-"""What the metadata of a trace says, each value checked before it is believed."""
+"""The metadata of a trace, each value checked before use."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from vmspec.trace.record import DEVICES, EXITS
 from vmspec.trace.table import MetadataKind, SummaryKind, Table
 from vmspec.trace.tables import TABLES
 
-KEY_MERGED = "vmrun.merged"  # of a merged trace: what each source was, its own metadata too
+KEY_MERGED = "vmrun.merged"  # of a merged trace: each source and its own metadata
 
 
 def read_metadata(path: Path, schema: Any, table: Table = EXITS) -> dict[str, str]:
@@ -47,7 +47,7 @@ def read_devices(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def read_value(path: Path, metadata: Mapping[str, str], key: str, kind: MetadataKind) -> Any:
-    """What a key of the metadata says. Without the key an object is empty. Raises TraceError where it is damaged."""
+    """The value of a key of the metadata; {} if an object's key is missing. Raises TraceError if it is damaged."""
     match kind:
         case "text":
             return metadata.get(key, "")
@@ -60,7 +60,7 @@ def read_value(path: Path, metadata: Mapping[str, str], key: str, kind: Metadata
 
 
 def unreadable(path: Path, metadata: Mapping[str, str], table: Table = EXITS) -> list[str]:
-    """Keys of the metadata of which a table could not be used."""
+    """Keys of the metadata that a table cannot use."""
     return [key for key, kind in table.metadata.items() if key in metadata and not _readable(path, metadata, key, kind)]
 
 
@@ -73,8 +73,8 @@ def _readable(path: Path, metadata: Mapping[str, str], key: str, kind: MetadataK
 
 
 def machine_specs(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The resolved spec of each machine, by the machine's name: "" in a trace of one run. What is damaged is not in
-    it."""
+    """The resolved spec of each machine, by the machine's name: "" in a trace of one run. A damaged spec is left
+    out."""
     specs = {"": metadata}
     try:
         specs |= {str(one["name"]): one["metadata"] for one in read_json(metadata.get(KEY_MERGED, "[]"))}
@@ -91,19 +91,19 @@ def machine_specs(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def machine_name(spec: Mapping[str, Any]) -> str:
-    """``vm.name`` of a spec, "" where it has none."""
+    """``vm.name`` of a spec, "" if it has none."""
     table = spec.get("vm")
     name = table.get("name") if isinstance(table, dict) else None
     return name if isinstance(name, str) else ""
 
 
 def read_summary(path: Path, text: bytes, kinds: Mapping[str, SummaryKind] = EXITS.summary) -> dict[str, Any]:
-    """The closing summary, of which what is not of its documented kind is left out."""
+    """The closing summary, without values that are not of their documented kind."""
     return closing.said(_object(path, "the closing summary", text), kinds)
 
 
 def read_json(text: str | bytes) -> Any:
-    """A value in JSON. Raises ValueError, also for what is nested too deep and for text that UTF-8 cannot hold."""
+    """A value in JSON. Raises ValueError, also for one nested too deep and for text that UTF-8 cannot hold."""
     try:
         value = json.loads(text)
         json.dumps(value, ensure_ascii=False).encode()  # JSON can spell lone surrogates

@@ -1,4 +1,4 @@
-"""Which of the bytes that a guest wrote are text: what serial and debug ports transmit."""
+"""Which of the guest's writes are text: the bytes that serial and debug ports transmit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ SERIAL, DEBUG = "serial", "debug-port"
 # 16550A (National Semiconductor PC16550D, section 8): offsets from the base, and the bits that redirect offset 0.
 THR, LCR, MCR = 0, 3, 4
 LCR_DLAB = 0x80  # offset 0 is the low byte of the divisor
-MCR_LOOP = 0x10  # what is transmitted comes back to the receiver
+MCR_LOOP = 0x10  # transmitted bytes come back to the receiver
 WIDTH = 8  # ports of a UART; COM bases are multiples of it
 
 
 class Port(NamedTuple):
-    """A device that prints. ``base`` is its first port, None where the trace has no spec that says; ``sink`` is where
-    its text goes: ports with the same one print to one place."""
+    """A device that prints. ``base`` is its first port, None if the trace has no spec with it. ``sink`` is where its
+    text goes: ports with the same one print to one place."""
 
     name: str
     kind: str
@@ -30,11 +30,11 @@ class Port(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many ports it claims."""
+        """The number of ports that it claims."""
         return WIDTH if self.kind == SERIAL else 1
 
     def offset(self, row: Mapping[str, Any]) -> int | None:
-        """How far behind the base a row's access begins, negative before it; None where it does not reach the port."""
+        """The offset of a row's access from the base, negative before it; None if it does not reach the port."""
         if self.base is None:
             return int(row["addr"]) % self.width if row["device"] == self.name else None
         offset = int(row["addr"]) - self.base
@@ -70,21 +70,21 @@ def _port(name: str, kind: str, machine: str, table: Mapping[str, Any] | None) -
         com = table.get("com", 1)
         return Port(name, kind, Serial.COMS[com][0] if isinstance(com, int) and com in Serial.COMS else None, sink)
     try:
-        base = int(str(table.get("port", fields(DebugPort).port.default)), 0)  # it is written in hexadecimal, as text
+        base = int(str(table.get("port", fields(DebugPort).port.default)), 0)  # written in hexadecimal, as text
     except ValueError:
         return Port(name, kind, None, sink)
     return Port(name, kind, base if 0 <= base < PORTS else None, sink)
 
 
 class Transmitter:
-    """What one port transmits, as the rows of a trace go by."""
+    """The bytes that one port transmits, over the rows of a trace."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
         self._lcr = self._mcr = 0
 
     def text(self, rows: Any) -> Any:
-        """For each of some rows that write, a bit for each byte of an item that is transmitted: bit 0 is the first.
+        """For each row that writes, a bit for each byte of an item that is transmitted: bit 0 is the first.
 
         ``rows`` is a table with the columns ``addr``, ``size``, ``count``, ``data``, ``payload``, ``device``, ``flags``
         and ``reason``.
@@ -106,7 +106,7 @@ class Transmitter:
         return pc.if_else(here, pc.shift_left(pa.scalar(1, pa.uint8()), byte), pa.scalar(0, pa.uint8()))
 
     def _offset(self, rows: Any) -> Any:
-        """How far behind the port's base each access begins; negative before it."""
+        """The offset of each access from the port's base; negative before it."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -115,7 +115,7 @@ class Transmitter:
         return pc.bit_wise_and(rows["addr"], pa.scalar(self._port.width - 1, pa.uint64())).cast(pa.int64())
 
     def _mine(self, rows: Any, offset: Any, end: Any) -> Any:
-        """The rows that reach the port: a split access has the name of the first device that it meets, which may be
+        """The rows that reach the port: a split access has the name of the first device that it reaches, which may be
         another."""
         import pyarrow.compute as pc
 
@@ -126,13 +126,13 @@ class Transmitter:
         return pc.or_(named, pc.and_(pc.and_(split(rows), over), _of_machine(rows["device"], self._port.name)))
 
     def _sent(self, rows: Any, offset: Any, reaches: Any) -> bytearray:
-        """For each row 1 where what goes to offset 0 is transmitted, before the row changes that itself."""
+        """For each row 1 if a write to offset 0 is transmitted, before the row itself changes that."""
         import pyarrow.compute as pc
 
         sent = bytearray(rows.num_rows)
         start = 0
         control = pc.indices_nonzero(reaches)
-        # A guest may write these registers as often as others print, so that no row may cost a call of Arrow's.
+        # A guest may write these registers as often as others print, so no row may cost a call into Arrow.
         for row, at, size, moved in zip(
             control.to_pylist(),
             offset.take(control).to_pylist(),
@@ -167,7 +167,7 @@ def reaching(batch: Any, names: Sequence[str]) -> Any:
 
 
 def split(rows: Any) -> Any:
-    """Where rows are port accesses that went to several devices."""
+    """The rows that are port accesses to several devices."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -183,7 +183,8 @@ def items(rows: Any) -> Iterator[bytes]:
 
 
 def _of_machine(column: Any, name: str) -> Any:
-    """Where a dictionary column of one chunk has a device of the same machine, in a merged trace, as another."""
+    """The rows of a dictionary column of one chunk whose device is of the same machine, in a merged trace, as
+    another."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -197,7 +198,7 @@ def _machine(device: str) -> str:
 
 
 def is_(column: Any, name: str) -> Any:
-    """Where a dictionary column of one chunk has a name: compared by its code."""
+    """The rows of a dictionary column of one chunk that have a name: compared by its code."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""Traces as they are read: finished files, streams still being written, streams that a killed run left."""
+"""Traces for reading: finished files, streams still being written, streams that a killed run left."""
 
 import os
 import warnings
@@ -22,7 +22,7 @@ def load(path: str | os.PathLike[str]) -> "Trace":
 
 
 class Trace(TableFile):
-    """One recorded run: its exits, and by ``tables`` whatever was recorded beside them.
+    """One recorded run: its exits, and in ``tables`` everything recorded beside them.
 
     The columns are those of :data:`vmspec.trace.record.COLUMNS`; rows are ordered by t_exit. ``devices`` are the names
     of the plan's devices.
@@ -33,7 +33,7 @@ class Trace(TableFile):
 
     @cached_property
     def tables(self) -> Tables:
-        """The tables that there are, by name: ``exits``, the trace itself, and those beside it."""
+        """The tables by name: ``exits``, the trace itself, and those beside it."""
         return Tables(self)
 
     @cached_property
@@ -43,27 +43,27 @@ class Trace(TableFile):
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """The resolved spec of the run, as tomllib reads it; empty where the trace has none."""
+        """The resolved spec of the run, as tomllib reads it; empty if the trace has none."""
         return self._said("vmrun.spec")
 
     @cached_property
     def host(self) -> dict[str, Any]:
-        """Facts about the host of the run; empty where the trace has none."""
+        """Facts about the host of the run; empty if the trace has none."""
         return self._said("vmrun.host")
 
     @cached_property
     def clock(self) -> dict[str, int]:
-        """``tsc_start``, the host's TSC that is time 0, and ``tsc_khz``, its rate; empty where the trace has none."""
+        """``tsc_start``, the host's TSC that is time 0, and ``tsc_khz``, its rate; empty if the trace has none."""
         return self._said(CLOCK)
 
     @property
     def tracepoints(self) -> TableFile | None:
-        """The tracepoints of this run, which ``trace.tracepoints`` asked for; None where there are none."""
+        """The tracepoints of this run (``trace.tracepoints``); None if there are none."""
         return self.tables.get(TRACEPOINTS.name)
 
     @property
     def kernel(self) -> TableFile | None:
-        """The former name of :attr:`tracepoints`: it warns, and goes with the next release."""
+        """The former name of :attr:`tracepoints`: it warns, and will be removed in the next release."""
         warnings.warn("Trace.kernel is now called Trace.tracepoints", DeprecationWarning, stacklevel=2)
         return self.tracepoints
 

@@ -1,4 +1,5 @@
-"""A finished trace from what a killed or failed run left: whole batches of the stream, published records of rings."""
+"""Makes a finished trace from the files of a killed or failed run: whole batches of the stream, published records of
+rings."""
 
 import os
 import warnings
@@ -38,8 +39,8 @@ STREAM = ".arrows"
 
 @frozen
 class Recovered:
-    """What :func:`recover` did. ``problems`` says, one sentence each, what could not be read and what is missing;
-    ``complete`` is True where the run had ended and only the finished file was missing."""
+    """The result of :func:`recover`. ``problems`` are sentences on what could not be read and what is missing.
+    ``complete`` is True if the run had ended and only the finished file was missing."""
 
     path: Path
     rows_from_stream: int
@@ -51,8 +52,8 @@ class Recovered:
 def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Recovered:
     """Write the finished trace from the stream and the ring file beside ``path``, which may name any of the three.
 
-    The result is ``output``, or the ``.arrow`` beside them; it appears whole or not at all, and what it was made from
-    is left alone. Raises TraceError when there is nothing to recover, a run is still recording, or writing fails.
+    The result is ``output``, or the ``.arrow`` beside them. It appears whole or not at all, and its sources are not
+    changed. Raises TraceError if there is nothing to recover, a run is still recording, or writing fails.
     """
     import pyarrow as pa
 
@@ -76,7 +77,7 @@ def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None 
 
 
 def _finish_stream(trace: Path, target: Path, table: Table) -> None:
-    """Write the finished file of a table beside the exits of which a killed run left its stream, if it did."""
+    """Write the finished file of a table beside the exits, if a killed run left its stream."""
     streams = (file for file in table_files(trace, table.name) if file.suffix == STREAM)
     stream = next((file for file in streams if exists(file) and file.stat().st_size), None)
     if stream is not None:
@@ -113,11 +114,11 @@ class Salvage:
 
     @property
     def stream_complete(self) -> bool:
-        """Whether the run had closed the stream: it then holds everything."""
+        """Whether the run had closed the stream, which then holds everything."""
         return self._stream is not None and self._stream.complete
 
     def summary(self) -> dict[str, Any]:
-        """The closing summary: the run's own where it ended, else what is known, marked as incomplete."""
+        """The closing summary: the run's own if it ended, else what is known, marked as incomplete."""
         if self._stream is not None and self._stream.summary is not None:
             return self._stream.summary
         controls = [ring.control for ring in self._rings.rings] if self._rings is not None else []
@@ -131,8 +132,8 @@ class Salvage:
         }
 
     def _times(self) -> dict[str, Any]:
-        """What the rings say of the run's times: of each vCPU, and when the recorder was last seen alive, which is at
-        most a second before it was killed."""
+        """The run's times from the rings: of each vCPU, and when the recorder was last seen alive, at most a second
+        before it was killed."""
         if self._rings is None:
             return {}
         count = 1 + max((ring.vcpu for ring in self._rings.rings), default=-1)
@@ -144,7 +145,7 @@ class Salvage:
         return times | ({} if seen is None else {"duration_ns": seen})
 
     def batches(self) -> Iterator[Any]:
-        """All rows: the stream's batches, then what only the rings have."""
+        """All rows: the stream's batches, then the rows that only the rings have."""
         if self._stream is not None:
             yield from self._stream.batches()
         if self._rings is not None:
@@ -178,13 +179,13 @@ class Salvage:
         if exists(stream):
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", TraceWarning)  # what is cut off stands in the ring file, too
+                    warnings.simplefilter("ignore", TraceWarning)  # what is cut off is in the ring file too
                     self._stream = load(stream)
                 self.schema = self._stream.schema
             except TraceError as error:
                 if self._rings is None:
                     raise
-                if stream.stat().st_size:  # an empty one is what a run leaves that was killed early
+                if stream.stat().st_size:  # a run that was killed early leaves an empty one
                     self.problems.append(str(error))
         self._names = schema_names(self.schema)
 
@@ -208,7 +209,7 @@ class Salvage:
             )
 
     def _choose(self, rings: RingFile) -> None:
-        """Read the rings once to learn how many of their records are good; say what is missing."""
+        """Read the rings once to count their good records; report what is missing."""
         for ring in rings.rings:
             first, head = max(ring.control["tail"], self._next.get(ring.vcpu, 0)), ring.control["head"]
             if first > self._next.get(ring.vcpu, 0):

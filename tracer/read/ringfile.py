@@ -1,4 +1,4 @@
-"""The ring file as a reader sees it after its writer is gone: nothing in it is trusted. Layout: vmspec.trace.record."""
+"""The ring file after its writer is gone: nothing in it is trusted. Layout: vmspec.trace.record."""
 
 import json
 import os
@@ -65,7 +65,8 @@ class RingFile:
         self.close()
 
     def records(self, ring: Ring, first: int, stop: int) -> Iterator[tuple[int, memoryview]]:
-        """Records ``first`` to ``stop``, as (number of the first, raw records) of up to CHUNK; fewer in a cut file."""
+        """Records ``first`` to ``stop``, as (number of the first, raw records) of up to CHUNK; fewer in a truncated
+        file."""
         while first < stop:
             slot = first % self.slots
             count = min(stop - first, self.slots - slot, CHUNK)
@@ -78,14 +79,15 @@ class RingFile:
             first += count
 
     def payload(self, ring: Ring, offset: int, length: int) -> bytes:
-        """``length`` bytes, at most the ring's payload size, from a running payload offset; shorter in a cut file."""
+        """``length`` bytes, at most the ring's payload size, from a running payload offset; shorter in a truncated
+        file."""
         at = offset % self.payload_size
         before_wrap = min(length, self.payload_size - at)
         data = self._read(ring.payload_at + at, before_wrap)
         return data + self._read(ring.payload_at, length - before_wrap) if length > before_wrap else data
 
     def nanoseconds(self, tsc: int) -> int | None:
-        """A stamp as the trace's time, in ns since time 0; None where it was not set."""
+        """A stamp as the trace's time, in ns since time 0; None if it was not set."""
         return max(tsc - self.tsc_start, 0) * 1_000_000 // self.tsc_khz if tsc else None
 
     def _read_header(self) -> None:
@@ -156,13 +158,13 @@ class RingFile:
         self.metadata = {**metadata, DEVICES: json.dumps(devices)}
 
     def _read(self, offset: int, length: int) -> bytes:
-        """Bytes of the file; fewer where it ends before."""
+        """Bytes of the file; fewer at its end."""
         size = os.fstat(self._file).st_size
         return os.pread(self._file, min(length, max(size - offset, 0)), min(offset, size))
 
 
 def unpack(fields: tuple[Field, ...], raw: bytes) -> dict[str, int] | None:
-    """The values of a C struct without padding at the start of ``raw``, by name; None when it is too short."""
+    """The values of a C struct without padding at the start of ``raw``, by name; None if it is too short."""
     values = {}
     at = 0
     for field in fields:

@@ -1,4 +1,4 @@
-"""Records of a ring file as rows of the trace: a column at a time, every value checked before it is believed."""
+"""Records of a ring file as rows of the trace: a column at a time, every value checked before use."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,8 +14,8 @@ NS_LIMIT = TIME_END - 1
 
 
 def ring_rows(rings: RingFile, ring: Ring, wanted: range, schema: Any, names: Mapping[str, Any]) -> Iterator[Any]:
-    """The wanted records of a ring, by number, as record batches, each ordered by t_exit. Ends before the first
-    record that is damaged."""
+    """The wanted records of a ring, by number, as record batches, each ordered by t_exit. Ends before the first damaged
+    record."""
     import pyarrow.compute as pc
 
     payload_at = ring.control["payload_tail"]
@@ -26,7 +26,7 @@ def ring_rows(rings: RingFile, ring: Ring, wanted: range, schema: Any, names: Ma
         if good:
             values = {name: column.slice(0, good) for name, column in values.items()}
             batch = wrap(good, _stored(rings, ring, number, values, offsets), payload, schema, names)
-            # One thread's TSC runs forward; should a host's not, the rows are still delivered in order.
+            # One thread's TSC runs forward. If a host's does not, the rows are still delivered in order.
             yield batch.take(pc.sort_indices(batch["t_exit"]))
         if good < len(raw) // RECORD_SIZE:
             return
@@ -46,7 +46,7 @@ def _arrays(raw: memoryview) -> dict[str, Any]:
 
 
 def _good(rings: RingFile, values: Mapping[str, Any], names: Mapping[str, Any]) -> int:
-    """How many records from the first on have only possible values."""
+    """The number of records from the first on that have only possible values."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -67,8 +67,8 @@ def _good(rings: RingFile, values: Mapping[str, Any], names: Mapping[str, Any]) 
 def _payloads(
     rings: RingFile, ring: Ring, values: Mapping[str, Any], rows: int, at: int
 ) -> tuple[bytes, bytes, int, int]:
-    """Payload offsets and bytes of the first ``rows`` records, where the ring's payload goes on, and how many of
-    the records have a payload that can be (in order, inside what was published, whole)."""
+    """Payload offsets and bytes of the first ``rows`` records, where the ring's payload continues, and how many of the
+    records have a possible payload (in order, within what was published, whole)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -93,7 +93,7 @@ def _payloads(
 
 
 def _stored(rings: RingFile, ring: Ring, first: int, values: Mapping[str, Any], offsets: bytes) -> dict[str, bytes]:
-    """Column buffers as :class:`tracer.record.buffers.Buffers` has them, from the fields of records."""
+    """Column buffers like those of :class:`tracer.record.buffers.Buffers`, from the fields of records."""
     numbers = range(first, first + len(values["reason"]))
     return {column.name: _buffer(rings, ring, numbers, values, offsets, column) for column in COLUMNS}
 
@@ -120,7 +120,7 @@ def _buffer(
 
 
 def _nanoseconds(rings: RingFile, tsc: Any) -> Any:
-    """(tsc - tsc_start) * 1_000_000 // tsc_khz, without the overflow that the product would have after an hour."""
+    """(tsc - tsc_start) * 1_000_000 // tsc_khz, without the overflow of the product after an hour."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -132,7 +132,7 @@ def _nanoseconds(rings: RingFile, tsc: Any) -> Any:
 
 
 def _bytes(array: Any) -> bytes:
-    """The values of a primitive array, as they lie in memory."""
+    """The values of a primitive array, as in memory."""
     width = array.type.bit_width // 8
     data: bytes = memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width].tobytes()
     return data

@@ -1,4 +1,4 @@
-"""The tables of a trace as they are read: finished files, streams that grow or that a killed run left."""
+"""The tables of a trace for reading: finished files, streams that grow or that a killed run left."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -17,7 +17,7 @@ from vmspec.trace.tables import TABLES
 
 
 def fitted(path: Path, table: Table, metadata: Mapping[str, str], schema: Any) -> Fitting:
-    """How the columns of a file with this schema become those of the table. Raises TraceError where they cannot."""
+    """How the columns of a file with this schema become those of the table. Raises TraceError if they cannot."""
     try:
         return Fitting(table, metadata, schema)
     except UnfitError as error:
@@ -27,11 +27,11 @@ def fitted(path: Path, table: Table, metadata: Mapping[str, str], schema: Any) -
 
 
 class TableFile(RowFile):
-    """One table of a run, of which ``definition`` says what it has.
+    """One table of a run; ``definition`` describes its contents.
 
-    ``metadata`` are the schema's keys and values. ``summary`` is what the runner said at the end, None where the run
-    has not ended cleanly; ``complete`` is False where rows may be missing at the end: of a run that goes on, was
-    killed, or was recovered. Raises TraceError for what is no such table, or damaged.
+    ``metadata`` are the schema's keys and values. ``summary`` is the closing summary, None if the run has not ended
+    cleanly. ``complete`` is False if rows may be missing at the end: the run continues, was killed, or was recovered.
+    Raises TraceError for a file that is no such table, or is damaged.
     """
 
     def __init__(self, path: Path, definition: Table) -> None:
@@ -54,19 +54,19 @@ class TableFile(RowFile):
 
     @property
     def lost(self) -> list[int]:
-        """Rows that were lost while the run recorded, by vCPU, as the summary says; empty where it says nothing."""
+        """Rows that were lost while the run recorded, by vCPU, from the summary; empty if it has none."""
         said: list[int] = (self.summary or {}).get("lost", [])
         return said
 
     @cached_property
     def names(self) -> dict[str, tuple[str, ...]]:
-        """Of each column of names, the names that there can be; a code is an index into them."""
+        """The possible names of each column of names; a code is an index into them."""
         return {column: tuple(names.to_pylist()) for column, names in names_of(self.definition, self.metadata).items()}
 
 
 class Tables(Mapping[str, TableFile]):
-    """The tables of one run by name, opened when they are asked for: the trace ``exits``, and what was recorded beside
-    it, told by the clock of the run. A table that is damaged raises TraceError."""
+    """The tables of one run by name, opened on first use: the trace ``exits``, and those recorded beside it, with times
+    by the run's clock. A damaged table raises TraceError."""
 
     def __init__(self, exits: TableFile) -> None:
         self._open: dict[str, TableFile | None] = {EXITS.name: exits}

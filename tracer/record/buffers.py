@@ -1,4 +1,4 @@
-"""Column buffers between the rings and Arrow: filled by C without Python per row, wrapped without a copy."""
+"""Column buffers between the rings and Arrow: C fills them without Python per row, Arrow wraps them without a copy."""
 
 import struct
 from collections.abc import Mapping
@@ -14,9 +14,8 @@ PAYLOAD = 1 << 20  # bytes; one exit moves at most the 4096 bytes of KVM's I/O d
 class Buffers:
     """Room for ``rows`` rows of a table, one writable buffer per column.
 
-    ``columns[name]`` holds ``rows`` little-endian values of the column's type, of names their codes. Of a column of
-    bytes it holds ``rows + 1`` int32 offsets into ``payload``, the first of them 0; a row without bytes repeats the
-    offset before it.
+    ``columns[name]`` holds ``rows`` little-endian values of the column's type; codes for names. A column of bytes holds
+    ``rows + 1`` int32 offsets into ``payload``, the first of them 0; a row without bytes repeats the offset before it.
     """
 
     def __init__(self, table: Table, rows: int = ROWS, payload_capacity: int = PAYLOAD) -> None:
@@ -31,7 +30,7 @@ class Buffers:
         }
 
     def put(self, row: int, values: Mapping[str, int | bytes]) -> None:
-        """Set a row from Python, after all before it; codes for names. What is left out is zero, or empty."""
+        """Set a row from Python, after all rows before it; codes for names. Missing values are zero, or empty."""
         for name, value in values.items():
             if isinstance(value, bytes):
                 start = self._used(row)
@@ -45,12 +44,12 @@ class Buffers:
             struct.pack_into("<i", self.columns[self._offsets], 4 * (row + 1), self._used(row) + len(moved))
 
     def _used(self, rows: int) -> int:
-        """Bytes that the first rows have taken of the payload."""
+        """The payload bytes that the first rows use."""
         assert self._offsets is not None
         return int.from_bytes(self.columns[self._offsets][4 * rows : 4 * rows + 4], "little")
 
     def full(self, rows: int) -> bool:
-        """Whether a drain that gave ``rows`` rows may have stopped for want of room, so that more is waiting."""
+        """Whether a drain that returned ``rows`` rows may have stopped for lack of room, with more waiting."""
         if rows == self.rows or self._offsets is None:
             return rows == self.rows
         return self._used(rows) > self.payload_capacity // 2
@@ -86,7 +85,7 @@ def wrap(
 
 
 def _first(values: bytes | bytearray, count: int, bits: int) -> Any:
-    """The first values of a buffer, each of so many bits, without a copy."""
+    """The first values of a buffer, with that many bits each, without a copy."""
     import pyarrow as pa
 
     return pa.py_buffer(memoryview(values)[: count * bits // 8])

@@ -13,9 +13,9 @@ from vmspec.trace.record import DEVICES, NO_DEVICE
 
 
 class InputRecorder(TableRecorder):
-    """Writes the inputs that it is given every half a second.
+    """Writes the inputs every half a second.
 
-    ``failed`` is called, in the recorder's thread, when they cannot be written any more.
+    ``failed`` is called, in the recorder's thread, when they can no longer be written.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class InputRecorder(TableRecorder):
         self._waiting: deque[Input] = deque()
 
     def put(self, row: Input) -> None:
-        """Have a row written; it returns at once."""
+        """Have a row written; returns at once."""
         self._waiting.append(row)
 
     def metadata(self) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""The recorder: a thread that drains the rings into an Arrow stream, and its end, the finished file."""
+"""The recorder: a thread that drains the rings into an Arrow stream, and at the end writes the finished file."""
 
 import json
 import threading
@@ -13,12 +13,12 @@ from vmspec.host.threads import Worker
 from vmspec.trace.files import RingLostError, ring_path, stream_path
 from vmspec.trace.record import DEVICES, EXITS
 
-BUSY = 8192  # rows of a drain after which more may be waiting: a ring says only once that it has filled up
+BUSY = 8192  # rows of a drain after which more may be waiting: a ring signals only once that it is filling
 INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
 
 
 class Source(Protocol):
-    """The rings, as the recorder sees them."""
+    """The rings, for the recorder."""
 
     def wait(self, seconds: float) -> None:
         """Return when a ring is a quarter full, when woken, or after ``seconds``."""
@@ -30,15 +30,15 @@ class Source(Protocol):
         """Merge up to ``buffers.rows`` records of all rings in the order of t_exit; returns how many."""
 
     def commit(self) -> None:
-        """What was drained is in the file now: free its room in the rings."""
+        """The drained rows are in the file now: free their room in the rings."""
 
 
 class Recorder:
-    """Writes what a source gives to the stream beside ``path``, and at the end to ``path``.
+    """Writes a source's rows to the stream beside ``path``, and at the end to ``path``.
 
-    ``metadata`` gives the schema's metadata; it is called once, in the recorder's thread, so it may take its time.
-    ``failed`` is called once, from the recorder's thread, when the stream can no longer be written; what was
-    recorded so far stays in the stream and the ring file, for ``vmtrace recover``.
+    ``metadata`` returns the schema's metadata. It is called once, in the recorder's thread, so it may take its time.
+    ``failed`` is called once, in the recorder's thread, when the stream can no longer be written. The rows recorded so
+    far stay in the stream and the ring file, for ``vmtrace recover``.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Recorder:
         self._written: TableWriter | None = None
 
     def start(self) -> None:
-        """Start the thread. It imports pyarrow, so the caller has better started the guest before."""
+        """Start the thread. It imports pyarrow, so the caller should start the guest first."""
         self._thread.start()
 
     def finish(self, summary: dict[str, Any]) -> Path:
-        """Drain what is left, close the stream with ``summary`` and write the finished file; returns its path.
+        """Drain the rest, close the stream with ``summary`` and write the finished file; return its path.
 
-        The vCPU threads have stopped. It may be called again where it was interrupted. The stream and the ring file are
-        deleted once the file is on disk. Raises TraceError, which says what was kept, when any of it could not be
+        The vCPU threads have stopped. It may be called again after an interruption. The stream and the ring file are
+        deleted once the file is on disk. Raises TraceError, which says what was kept, if any of it could not be
         written, now or earlier.
         """
         if self._thread.ident is None:
@@ -97,7 +97,7 @@ class Recorder:
         return self.path
 
     def stop(self) -> None:
-        """Let the thread drain what is left, and wait for it: the source is not used after this."""
+        """Let the thread drain the rest, and wait for it: the source is not used after this."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._source.wake()
@@ -111,7 +111,7 @@ class Recorder:
             buffers = Buffers(EXITS)
             stopping = False
             while not stopping:
-                # Read before the drain: what comes after the event is drained by the last round.
+                # Read before the drain: the last round drains what comes after the event.
                 stopping = self._stopping.is_set()
                 if not stopping:
                     self._source.wait(INTERVAL)
@@ -120,12 +120,12 @@ class Recorder:
                     self._written.write(buffers, rows)
                     self._source.commit()
                     rows = self._source.drain(buffers) if stopping or rows >= BUSY or buffers.full(rows) else 0
-        except Exception as error:  # whatever it is, a guest must not run on unrecorded
+        except Exception as error:  # any error: a guest must not run on unrecorded
             self._failure = self._cut(error)
             self._failed(self._failure)
 
     def _cut(self, error: Exception) -> TraceError:
-        """Close the stream and cut what was written of a batch in part, so that it stays readable."""
+        """Close the stream and cut off a partly written batch, so that it stays readable."""
         kept = "nothing was written"
         if self._written is not None:
             self._written.cut()

@@ -1,4 +1,4 @@
-"""Batches that are almost in order to one finished trace file, whole or not at all."""
+"""Writes batches that are almost in order to one finished trace file, whole or not at all."""
 
 import json
 from bisect import bisect_right
@@ -15,9 +15,9 @@ from tracer.format.sealing import SealedWriter
 from tracer.record.buffers import Buffers
 from vmspec.trace.record import EXITS
 
-BATCH_ROWS = 65536  # each costs a reader as much as some ten thousand rows more, and the recorder 10 MiB
-BATCH_BYTES = 16 << 20  # unpacked; those of rows with long payloads would be large beyond what a reader takes
-# Of levels 1 to 4 the least CPU and nearly the least bytes.
+BATCH_ROWS = 65536  # each costs a reader as much as some ten thousand rows, and the recorder 10 MiB
+BATCH_BYTES = 16 << 20  # decompressed; batches of rows with long payloads would exceed what a reader accepts
+# Of levels 1 to 4 the least CPU and nearly the fewest bytes.
 LEVEL = 3
 
 
@@ -27,16 +27,17 @@ def write_file(
     schema: Any,
     summary: dict[str, Any],
 ) -> int:
-    """Write batches as a zstd-compressed Arrow file, ordered by time, ending with the summary. Returns the rows.
+    """Write batches as a zstd-compressed Arrow file, ordered by time, with the summary at the end. Return the number of
+    rows.
 
-    ``read`` is called twice and gives the same record batches each time, each of them in the order of time. The file
-    appears under its name complete and on disk, or not at all; what a link leads to is meant, not the link. Raises
-    OSError or ``pyarrow.ArrowException``.
+    ``read`` is called twice and returns the same record batches each time, each of them ordered by time. The file
+    appears under its name complete and on disk, or not at all; a link is followed. Raises OSError or
+    ``pyarrow.ArrowException``.
     """
     import pyarrow as pa
 
     rows = 0
-    # Compression threads would each hold a batch; the time they save is small beside the run.
+    # Compression threads would each hold a batch; they would save little time.
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", LEVEL), use_threads=False)
     with (
         replaced(target) as out,
@@ -45,7 +46,7 @@ def write_file(
         for batch in gathered(in_order(read, table_of(schema).time), BATCH_ROWS):
             writer.write(batch)
             rows += batch.num_rows
-            del batch  # before the next is gathered
+            del batch  # before the next ones are gathered
         writer.write(empty(schema), summary_metadata(summary))
     return rows
 
@@ -56,16 +57,16 @@ def summary_metadata(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def empty(schema: Any) -> Any:
-    """The closing batch: no rows, but the same dictionaries as all others, since a file allows only one of each."""
+    """The closing batch: no rows, but the same dictionaries as all others, because a file allows only one of each."""
     return Buffers(table_of(schema), rows=0, payload_capacity=0).batch(0, schema, schema_names(schema))
 
 
 def in_order(read: Callable[[], Iterable[Any]], time: str = EXITS.time) -> Iterator[Any]:
-    """The rows of ordered batches in the order of time over all of them; rows of equal time keep their order.
+    """The rows of ordered batches ordered by time over all of them; rows of equal time keep their order.
 
-    Rings are drained one after another, so neighbouring batches overlap by a hair; an exit that was handled for seconds
-    comes that much late. Rows go out once nothing earlier can come; what is held back stays as it came, and each row is
-    sorted once, however long it was held.
+    Rings are drained one after another, so neighbouring batches overlap slightly. An exit that was handled for seconds
+    comes that much later. Rows are passed on once nothing earlier can come. Held-back rows stay as they came, and each
+    row is sorted once, however long it was held.
     """
     floors = [times(batch, time)[0] if batch.num_rows else None for batch in read()]
     lowest: int | None = None
@@ -73,7 +74,7 @@ def in_order(read: Callable[[], Iterable[Any]], time: str = EXITS.time) -> Itera
         first, floors[index] = floors[index], lowest  # floors[i] becomes the earliest time after batch i
         if first is not None:
             lowest = first if lowest is None else min(lowest, first)
-    held: list[tuple[int, int, Any]] = []  # a heap of batches: the first time, the batch's number, what is left of it
+    held: list[tuple[int, int, Any]] = []  # a heap of batches: the first time, the batch's number, its remaining rows
     for number, (batch, floor) in enumerate(zip(read(), floors, strict=True)):
         if batch.num_rows:
             heappush(held, (times(batch, time)[0], number, batch))
@@ -90,7 +91,7 @@ def in_order(read: Callable[[], Iterable[Any]], time: str = EXITS.time) -> Itera
 
 
 def _pieces(batch: Any) -> Iterator[Any]:
-    """A batch in parts that a reader accepts: what one late row held back may be most of a trace."""
+    """A batch in parts that a reader accepts: one late row may hold back most of a trace."""
     if batch.num_rows <= BATCH_ROWS and (batch.nbytes <= BATCH_BYTES or batch.num_rows == 1):
         yield batch
         return
@@ -100,7 +101,7 @@ def _pieces(batch: Any) -> Iterator[Any]:
 
 
 def gathered(batches: Iterable[Any], rows: int) -> Iterator[Any]:
-    """The same rows in batches of at least ``rows`` rows or :data:`BATCH_BYTES` bytes, the last one apart."""
+    """The same rows in batches of at least ``rows`` rows or :data:`BATCH_BYTES` bytes, the last one separate."""
     pieces: list[Any] = []
     count = size = 0
     for batch in batches:
@@ -115,7 +116,7 @@ def gathered(batches: Iterable[Any], rows: int) -> Iterator[Any]:
 
 
 def _joined(pieces: list[Any]) -> Any:
-    """Batches as one; the list is empty then, for nothing is to be in memory twice while the next are gathered."""
+    """Batches as one. The list is emptied, so that nothing is in memory twice while the next ones are gathered."""
     import pyarrow as pa
 
     joined = pieces[0] if len(pieces) == 1 else pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]
@@ -131,14 +132,14 @@ def times(batch: Any, time: str = EXITS.time) -> memoryview:
 
 
 def _merged(pieces: list[Any], time: str) -> Any:
-    """Ordered batches as one in order; of rows of equal time the earlier batch's come first."""
+    """Ordered batches as one ordered batch; of rows of equal time the earlier batch's come first."""
     if len(pieces) == 1:
         return pieces[0]
     import pyarrow as pa
 
     table = pa.Table.from_batches(pieces)
     if any(times(after, time)[0] < times(before, time)[-1] for before, after in pairwise(pieces)):
-        import pyarrow.compute as pc  # 60 ms and 9 MB, so only when something overlaps
+        import pyarrow.compute as pc  # 60 ms and 9 MB, so only if something overlaps
 
         table = table.take(pc.sort_indices(table[time]))  # a stable sort
     return table.combine_chunks().to_batches()[0]

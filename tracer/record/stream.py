@@ -1,4 +1,4 @@
-"""An Arrow stream that is being recorded: whole batches, and no more than those where it cannot be written on."""
+"""An Arrow stream that is being recorded: whole batches, also if writing fails."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tracer.format.sealing import SealedWriter
 
 
 class StreamWriter:
-    """Batches of ``schema``, appended to the file at ``path``, which begins anew. Raises OSError and
+    """Batches of ``schema``, appended to the file at ``path``, which is truncated first. Raises OSError and
     ``pyarrow.ArrowException``."""
 
     def __init__(self, path: Path, schema: Any) -> None:
@@ -31,10 +31,10 @@ class StreamWriter:
         self._sink.close()
 
     def cut(self) -> None:
-        """Close the file without its end, less what was written of a batch in part, so that it stays readable."""
-        with suppress(OSError):  # the first error is the one to tell
+        """Close the file without its end and cut off a partly written batch, so that it stays readable."""
+        with suppress(OSError):  # report the first error only
             self._sink.close()
-        with suppress(OSError):  # a stream that ends within a batch is still read up to there
+        with suppress(OSError):  # a stream that ends within a batch can still be read up to there
             os.truncate(self.path, self._writer.written)
 
     @property
@@ -46,7 +46,7 @@ class StreamWriter:
             return False
 
     def batches(self) -> Iterator[Any]:
-        """What was written, once it is closed."""
+        """The batches written, once it is closed."""
         import pyarrow as pa
 
         with pa.OSFile(os.fsencode(self.path), "rb") as source, pa.ipc.open_stream(source) as reader:

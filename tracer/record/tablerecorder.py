@@ -11,14 +11,14 @@ from vmspec.host.threads import Worker
 from vmspec.trace.files import table_path, table_stream_path
 from vmspec.trace.table import Table
 
-INTERVAL = 0.5  # seconds between batches of a guest that does little
+INTERVAL = 0.5  # seconds between batches
 
 
 class TableRecorder:
     """Writes a table's rows to the stream beside ``trace``, and at the end to the finished file.
 
-    A subclass has ``metadata``, which may take its time, ``record``, and may be told of a failure by ``failed``; all
-    are called in the recorder's thread.
+    A subclass has ``metadata``, which may take its time, and ``record``; it may have ``failed``. All are called in the
+    recorder's thread.
     """
 
     def __init__(self, trace: Path, table: Table) -> None:
@@ -32,7 +32,7 @@ class TableRecorder:
 
     @property
     def rows(self) -> int:
-        """How many have been written."""
+        """The number of rows written."""
         return self._written.rows if self._written is not None else 0
 
     def metadata(self) -> Mapping[str, str]:
@@ -40,30 +40,30 @@ class TableRecorder:
         raise NotImplementedError
 
     def record(self, writer: TableWriter) -> None:
-        """Write rows until there will be no more, which ``self._stopping`` says."""
+        """Write rows until there will be no more, when ``self._stopping`` is set."""
         raise NotImplementedError
 
     def failed(self, error: TraceError) -> None:
-        """The table cannot be written any more."""
+        """The table can no longer be written."""
 
     def wake(self) -> None:
-        """Let :meth:`record` look at ``self._stopping``."""
+        """Make :meth:`record` check ``self._stopping``."""
 
     def start(self) -> None:
         """Start the thread. It imports pyarrow."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the thread write what is left, and wait for it."""
+        """Let the thread write the rest, and wait for it."""
         self._stopping.set()
         if self._thread.ident is not None:
             self.wake()
             self._thread.outlast()
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> Path:
-        """Close the stream with ``summary`` and the number of rows, and write the finished file; returns its path.
+        """Close the stream with ``summary`` and the number of rows, and write the finished file; return its path.
 
-        Raises TraceError, which says what was kept, when any of it could not be written, now or earlier.
+        Raises TraceError, which says what was kept, if any of it could not be written, now or earlier.
         """
         if self._thread.ident is None:
             self._thread.start()

@@ -12,7 +12,7 @@ from vmspec.trace.tracepoints import NAMES, TRACEPOINTS
 
 
 class TracepointSource(Protocol):
-    """The kernel's rings, as the recorder sees them."""
+    """The kernel's rings, for the recorder."""
 
     def wait(self, seconds: float) -> None:
         """Return when a ring is a quarter full, when woken, or after ``seconds``."""
@@ -21,18 +21,18 @@ class TracepointSource(Protocol):
         """Let :meth:`wait` return now."""
 
     def tick(self) -> None:
-        """Events until now may be drained."""
+        """Allow draining the events until now."""
 
     def drain(self, buffers: Buffers) -> int:
-        """The next events of all vCPUs; returns how many."""
+        """The next events of all vCPUs; returns their number."""
 
 
 class TracepointRecorder(TableRecorder):
     """Writes a source's events.
 
-    It never stops the guest: what does not fit in the kernel's rings is lost and counted; what cannot be written ends
-    the recording of the tracepoints, which :meth:`finish` says. Its thread imports pyarrow, for longer than the
-    kernel's rings last, unless that is done before.
+    It never stops the guest. Events that do not fit in the kernel's rings are lost and counted. An error in writing
+    ends the recording of the tracepoints; :meth:`finish` reports it. Its thread imports pyarrow, which takes longer
+    than the kernel's rings last, unless it is imported before.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TracepointRecorder(TableRecorder):
         buffers = Buffers(TRACEPOINTS)
         stopping = False
         while not stopping:
-            stopping = self._stopping.is_set()  # before the drain, which then is the last
+            stopping = self._stopping.is_set()  # before the drain, which is then the last
             if not stopping:
                 self._source.wait(INTERVAL)
             self._source.tick()

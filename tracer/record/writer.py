@@ -1,4 +1,4 @@
-"""One table of a run while it is recorded: the stream beside the trace, and its end, the finished file."""
+"""One table of a run while it is recorded: the stream beside the trace, and at the end the finished file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ from vmspec.trace.table import Table
 
 
 class TableWriter:
-    """Appends rows of a table to the stream beside ``trace``; :meth:`finish` makes the finished file of it.
+    """Appends rows of a table to the stream beside ``trace``; :meth:`finish` makes the finished file from it.
 
-    ``metadata`` has the texts of the schema's metadata, among them the names that the table's columns need
-    (:attr:`vmspec.trace.table.Table.keys`). All of it raises OSError and ``pyarrow.ArrowException``.
+    ``metadata`` has the texts of the schema's metadata, with the names that the table's columns need
+    (:attr:`vmspec.trace.table.Table.keys`). All methods raise OSError and ``pyarrow.ArrowException``.
     """
 
     def __init__(self, trace: Path, table: Table, metadata: Mapping[str, str]) -> None:
@@ -38,9 +38,9 @@ class TableWriter:
         self.rows += rows
 
     def append(self, rows: Sequence[Mapping[str, int | str | bytes]]) -> None:
-        """Append rows as a batch: values by column, names as texts; what is left out is zero, the first name, empty.
+        """Append rows as a batch: values by column, names as texts. Missing values are zero, the first name, or empty.
 
-        For tables that have few of them: it takes microseconds a row.
+        For tables with few rows: it takes microseconds per row.
         """
         if self._codes is None:
             self._codes = {column: _numbered(names.to_pylist()) for column, names in self._names.items()}
@@ -52,7 +52,7 @@ class TableWriter:
     def finish(self, summary: Mapping[str, Any]) -> Path:
         """Close the stream with ``summary`` and write the finished file, which then replaces the stream.
 
-        It may be called again where it was interrupted.
+        It may be called again after an interruption.
         """
         self.seal(summary)
         write_file(self.path, self._stream.batches, self.schema, dict(summary))
@@ -60,14 +60,14 @@ class TableWriter:
         return self.path
 
     def seal(self, summary: Mapping[str, Any]) -> None:
-        """Close the stream with ``summary``: it is whole then. A second call does nothing."""
+        """Close the stream with ``summary``; it is then whole. A second call does nothing."""
         if not self._sealed:
             self._stream.write(empty(self.schema), summary_metadata(dict(summary)))
             self._stream.close()
             self._sealed = True
 
     def cut(self) -> None:
-        """Close the stream without its end, less what was written of a batch in part, so that it stays readable."""
+        """Close the stream without its end and cut off a partly written batch, so that it stays readable."""
         self._stream.cut()
 
     @property

@@ -1,1 +1,1 @@
-"""What is found in a trace, as people and programs read it."""
+"""Results for people and for programs."""

@@ -1,17 +1,17 @@
-"""CSV with a head line: names for codes, ``payload`` in hexadecimal, all other numbers decimal, times in ns.
+"""CSV with a header line: names for codes, ``payload`` in hexadecimal, all other numbers decimal, times in ns.
 
-A text that a spreadsheet would run as a formula begins with an apostrophe here; other formats have it as it is.
+A text that a spreadsheet would run as a formula gets an apostrophe in front; other formats keep it as it is.
 """
 
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-# What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection"); "-" alone is a device that is none.
+# The first characters of a formula (OWASP, "CSV Injection"); a lone "-" means no device.
 FORMULA = r"^(?s:[=+@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]|-.)"
 
 
 def marked(column: Any) -> Any:
-    """A column of text with an apostrophe before what a spreadsheet would run; any other column as it is."""
+    """A column of text with an apostrophe before texts that a spreadsheet would run; any other column as it is."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -23,7 +23,7 @@ def marked(column: Any) -> Any:
 
 
 def write(schema: Any, batches: Iterable[Any], out: BinaryIO) -> int:
-    """Write a trace's batches; returns the rows."""
+    """Write a trace's batches; return the number of rows."""
     import pyarrow as pa
     import pyarrow.csv
 
@@ -52,5 +52,5 @@ def _plain(column: Any) -> Any:
     if not pa.types.is_binary(column.type):
         return column
     if not pc.any(pc.greater(pc.binary_length(column), 0)).as_py():
-        return column.cast(pa.utf8())  # all of them empty, as most batches' are
+        return column.cast(pa.utf8())  # all of them empty, as in most batches
     return pa.array([value.hex() for value in column.to_pylist()], pa.utf8())

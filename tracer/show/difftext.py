@@ -1,4 +1,4 @@
-"""A difference of two traces as text, in the manner of ``diff -u``, as wide as the terminal."""
+"""A difference of two traces as text, in the style of ``diff -u``, as wide as the terminal."""
 
 import re
 import textwrap
@@ -14,10 +14,10 @@ from tracer.show.output import cut, duration
 from vmspec.host.printable import printable
 from vmspec.host.streams import WIDEST, columns
 
-WIDTH = 100  # where there is no terminal
+WIDTH = 100  # if there is no terminal
 PAYLOAD = 12  # bytes of a payload that are shown
 LINE = 40  # columns of a console's line
-# Cells of a row, and the columns each of them shows.
+# Cells of a row, and the columns that each shows.
 CELLS = {
     "reason": ("reason",),
     "device": ("device",),
@@ -81,16 +81,16 @@ def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line], printed: tuple[str
 
 
 def hunk(lines: Sequence[Line]) -> Iterator[str]:
-    """The rows, under a head; what differs stands in square brackets. Rows that both have are shown as A has them."""
+    """The rows, under a heading; differences are in square brackets. Rows of both traces are shown as in A."""
     rows = [_cells(line) for line in lines]
     width = columns() or WIDEST
     names = ["row", "t_exit", *CELLS]
     widths = _widths(names, rows)
-    if _total(widths) > width:  # a kernel's addresses begin alike
+    if _total(widths) > width:  # a kernel's addresses begin with the same digits
         for cells in rows:
             cells["rip"] = KERNEL.sub("\N{HORIZONTAL ELLIPSIS}", cells.get("rip", ""))
         widths = _widths(names, rows)
-    if _total(widths) > width and not any("reason" in line.differs for line in lines):  # the rest tells it, too
+    if _total(widths) > width and not any("reason" in line.differs for line in lines):  # the rest shows it too
         names.remove("reason")
         widths = _widths(names, rows)
     for mark, cells in [

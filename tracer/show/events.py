@@ -1,6 +1,6 @@
 """Exits as lines for people and as JSON lines, a batch of a trace at a time.
 
-A column's texts are made once for each different value of a batch and laid out by Arrow, which is several times as fast
+A column's texts are made once for each different value of a batch and laid out by Arrow. That is several times as fast
 as a line at a time in Python.
 """
 
@@ -25,7 +25,7 @@ from tracer.show.output import COARSEST, ROUNDING, cut, duration
 from vmspec.host.printable import printable
 from vmspec.trace.record import FLAGS
 
-# Columns of a line: width, aligned right or not. The others can be asked for as well.
+# Columns of a line: width, aligned right or not. Others can be selected.
 READABLE = {  # 100 columns
     "t_exit": (11, True),
     "vcpu": (4, True),
@@ -37,8 +37,8 @@ READABLE = {  # 100 columns
     "rip": (16, False),
     "flags": (9, False),
 }
-# The same where there is less room, 79 columns: without the reason, which `what` and `rw` say too, with times in
-# microseconds, and with an ellipsis for the ffffffff that a kernel's addresses begin with.
+# The same for 79 columns: without the reason, which `what` and `rw` imply, with times in microseconds, and with an
+# ellipsis for the ffffffff that a kernel's addresses begin with.
 SHORT = {
     "t_exit": (9, True),
     "vcpu": (4, True),
@@ -49,11 +49,11 @@ SHORT = {
     "rip": (9, False),
     "flags": (9, False),
 }
-WIDER = {"what": 10, "value": 22}  # what these columns can use beyond READABLE
+WIDER = {"what": 10, "value": 22}  # the width that these columns can use beyond READABLE
 KERNEL = re.compile("^ffffffff(?=.{8}$)")
 _WIDTHS = {"uint8": 4, "uint16": 5, "uint32": 5, "uint64": 18, "int64": 14}
 _UNITS = {column.name: column.unit for column in EXIT}
-# What `flags` says elsewhere in a line, or of the record only.
+# Flags that a line shows elsewhere, or that concern only the record.
 _UNSHOWN = ("RIP", "PAYLOAD")
 _SECOND = 10**9
 
@@ -65,7 +65,7 @@ class Cells(NamedTuple):
     texts: Any
 
     def array(self, texts: Sequence[str] | None = None) -> Any:
-        """A utf8 array of all rows, of other texts in place of its own where they are given."""
+        """A utf8 array of all rows; ``texts`` replace its own if given."""
         import pyarrow as pa
 
         return self.texts if self.codes is None else pa.array(texts or self.texts, pa.utf8()).take(self.codes)
@@ -80,7 +80,7 @@ class Cells(NamedTuple):
         return pa.array(list(map(len, self.texts)), pa.int32()).take(self.codes)
 
     def longest(self) -> int:
-        """The number of characters of the longest text; 0 of none."""
+        """The number of characters of the longest text; 0 if there is none."""
         import pyarrow.compute as pc
 
         if self.codes is None:
@@ -93,9 +93,9 @@ def described(
     batches: Iterable[Any], where: Filter | None = None, machines: Mapping[int, str] | None = None
 ) -> Iterator[Any]:
     """The rows of batches in a trace's order, with the columns of :data:`tracer.format.vocabulary.DERIVED`, as batches;
-    only rows that a filter lets through. ``machines``: see :class:`tracer.decode.batches.Describer`.
+    only rows that match a filter. ``machines``: see :class:`tracer.decode.batches.Describer`.
 
-    Raises TraceError for times so far apart that no difference can be told.
+    Raises TraceError for times so far apart that their difference overflows.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -108,7 +108,7 @@ def described(
                 yield found if where is None else where.apply(found)
                 continue
             mask = where.mask(batch)
-            # What is not shown may still say how to read what is.
+            # Rows that are not shown may still set the state for those that are.
             needed = batch.append_column("shown", mask).filter(pc.or_(mask, selects(batch)))
             found = describer.described(needed)
             yield found.filter(found["shown"]).select([name for name in found.schema.names if name != "shown"])
@@ -117,7 +117,7 @@ def described(
 
 
 def why_none(trace: Trace, where: Filter, machines: Mapping[int, str] | None = None) -> str:
-    """What to say of a filter that holds for no row: for how many each of the conditions holds that it joins by and."""
+    """The message for a filter without matches: how many rows match each of the conditions that it joins by and."""
     counts = [0] * len(where.parts)
     rows = 0
     plain = trace.batches(where.columns or ("seq",))
@@ -132,17 +132,16 @@ def why_none(trace: Trace, where: Filter, machines: Mapping[int, str] | None = N
 
 @frozen
 class Lines:
-    """Turns batches of :func:`described` into lines with the chosen columns; raises TraceError for a column that there
-    is not.
+    """Turns batches of :func:`described` into lines with the chosen columns. Raises TraceError for an unknown column.
 
     ``width`` is the terminal's, which no line exceeds; None gives lines of any length. Without ``columns`` they are
-    those of READABLE that there is room for.
+    those of READABLE that fit.
     """
 
     columns: Sequence[str] = ()
     width: int | None = None
     _short: bool = field(init=False)
-    # Of each column: its width, where in the line it ends, whether it is aligned right.
+    # Of each column: its width, where it ends in the line, whether it is aligned right.
     _places: Sequence[tuple[int, int, bool]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -161,7 +160,7 @@ class Lines:
         object.__setattr__(self, "_places", [(shapes[name][0], end, shapes[name][1]) for name, end in zip(names, ends)])  # noqa: B905
 
     def head(self) -> str:
-        """The line above the first."""
+        """The heading above the first line."""
         return self.joined([heading(name) for name in self.columns])
 
     def text(self, batch: Any) -> str:
@@ -180,7 +179,7 @@ class Lines:
         return _joined(pc.binary_join_element_wise(lines, "", "\n"))
 
     def _narrowed(self, lines: Any, cells: Sequence[Cells]) -> Any:
-        """The lines with those that are wider than the terminal laid out anew, one by one."""
+        """The lines, with those wider than the terminal laid out again, one by one."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -195,7 +194,7 @@ class Lines:
         return pc.replace_with_mask(lines, wide, pa.array([self.joined(text) for text in texts], pa.utf8()))
 
     def joined(self, texts: Sequence[str]) -> str:
-        """A line; after a text that is too long, the next ones find back to their places, if the line has the room."""
+        """One line; after a text that is too long, the next ones return to their places if the line has room."""
         line = self._placed(texts)
         if self.width is None or (len(line) <= self.width and line.isascii()):
             return line
@@ -230,7 +229,7 @@ def json_lines(batch: Any) -> str:
 
 
 def _encoder(type_: Any, unit: str) -> Callable[[Any], str]:
-    """What makes the JSON text of a value of a column; of texts and numbers quicker than ``json.dumps`` does."""
+    """The function that makes the JSON text of a column's value; for texts and numbers faster than ``json.dumps``."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(type_):
@@ -251,7 +250,7 @@ def _joined(lines: Any) -> str:
 
 
 def _aligned(cells: Cells, width: int, right: bool, beyond: Any) -> Any:
-    """A column's texts with what makes them as wide as the column, less what the lines are past its place."""
+    """A column's texts padded to its width, minus the distance that the lines are past its place."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -266,7 +265,7 @@ def _aligned(cells: Cells, width: int, right: bool, beyond: Any) -> Any:
 
 
 def _beyond(cells: Cells, width: int, beyond: Any) -> Any:
-    """How far the lines are past their next column's place, None where no line is."""
+    """How far the lines are past their next column's place, None if no line is."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -278,7 +277,7 @@ def _beyond(cells: Cells, width: int, beyond: Any) -> Any:
 
 
 def _cells(batch: Any, name: str, short: bool) -> Cells:
-    """The texts of a column; ``short`` as SHORT has it."""
+    """The texts of a column; ``short`` as in SHORT."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -303,7 +302,7 @@ def _cells(batch: Any, name: str, short: bool) -> Cells:
 
 
 def _coded(column: Any, text: Callable[[Any], str]) -> Cells:
-    """The texts of a column of which many values are the same."""
+    """The texts of a column with many equal values."""
     import pyarrow as pa
 
     if not pa.types.is_dictionary(column.type):
@@ -312,14 +311,14 @@ def _coded(column: Any, text: Callable[[Any], str]) -> Cells:
 
 
 def _seconds(times: Any, digits: int) -> Any:
-    """Times in ns as seconds with so many digits, never rounded up: a utf8 array."""
+    """Times in ns as seconds with that many digits, never rounded up: a utf8 array."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     scale = 10**digits
     whole = pc.divide(times, pa.scalar(_SECOND, pa.int64()))
     below = pc.less(pc.subtract(times, pc.multiply(whole, pa.scalar(_SECOND, pa.int64()))), pa.scalar(0, pa.int64()))
-    whole = pc.subtract(whole, below.cast(pa.int64()))  # of times before 0
+    whole = pc.subtract(whole, below.cast(pa.int64()))  # times before 0
     part = pc.subtract(times, pc.multiply(whole, pa.scalar(_SECOND, pa.int64())))
     part = pc.add(pc.divide(part, pa.scalar(_SECOND // scale, pa.int64())), pa.scalar(scale, pa.int64()))
     seconds = _coded(whole, str).array()
@@ -327,7 +326,7 @@ def _seconds(times: Any, digits: int) -> Any:
 
 
 def _rounded(durations: Any) -> Any:
-    """Durations rounded as their texts are, so that fewer are different."""
+    """Durations rounded like their texts, so that fewer are different."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -337,14 +336,14 @@ def _rounded(durations: Any) -> Any:
     for more in above[1:]:
         number = pc.add(number, more)
     step = steps.take(number)
-    # Before the last half step of int64 nothing is rounded: it would wrap around.
+    # Values in the last half step of int64 are not rounded: they would wrap around.
     near = pc.less(durations, pa.scalar((1 << 63) - COARSEST, pa.int64()))
     up = pc.add(durations, pc.divide(step, pa.scalar(2, pa.int64())))
     return pc.if_else(near, pc.subtract(up, _modulo(up, step)), durations)
 
 
 def _modulo(values: Any, by: Any) -> Any:
-    """The remainders of values; of negative ones, which are not rounded, 0."""
+    """The remainders of values; 0 for negative ones, which are not rounded."""
     import pyarrow.compute as pc
 
     return pc.subtract(values, pc.multiply(pc.divide(values, by), by))
@@ -370,7 +369,7 @@ def _shape(name: str) -> tuple[int, bool]:
 
 
 def _fitting(width: int | None) -> dict[str, tuple[int, bool]]:
-    """The columns that a line of ``width`` has room for: where there is little, the last ones are left out."""
+    """The columns that fit in a line of ``width``; the last ones are left out first."""
     shapes = dict(READABLE)
     if width is None:
         return shapes

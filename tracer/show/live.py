@@ -1,4 +1,4 @@
-"""The rates of a machine as blocks of text: what ``vmtrace top`` shows."""
+"""The rates of a machine as blocks of text, for ``vmtrace top``."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,10 +14,10 @@ OTHERS = 6  # lines of each of the shorter tables
 
 
 def screen(title: str, rates: Rates, times: Account | Vitals | None, width: int, height: int | None = None) -> str:
-    """A screen, plain text no wider than ``width``: of a run that has ended, given its account of time, the rates of
-    the whole; else those since the last turn, and what the vCPUs do now as far as that is known.
+    """A screen of plain text, no wider than ``width``. For a run that has ended, with its account of time, it has the
+    rates of the whole run; else those since the last turn, and what the vCPUs do now if known.
 
-    ``height`` is how many lines there are; of the longest table as many are shown as fit.
+    ``height`` is the number of lines; the longest table shows as many rows as fit.
     """
     final = isinstance(times, Account)
     length = times.end if isinstance(times, Account) else rates.last_ns
@@ -42,7 +42,7 @@ HEAD = f"  {'vCPU':<6}{'exits/s':>11}{'exits':>13}{'in vmrun':>10}{'halted':>8}{
 
 
 def _running(rates: Rates, now: Vitals | None) -> Iterable[str]:
-    """The vCPUs since the last turn, what each does now and how long ago its last exit was."""
+    """The vCPUs since the last turn, with what each does now and the time since its last exit."""
     yield f"{HEAD}{'now':>9}{'last exit':>11}"
     vcpus = now.vcpus if now is not None else {}
     for vcpu in sorted({*rates.vcpus, *vcpus}):
@@ -61,7 +61,7 @@ def _running(rates: Rates, now: Vitals | None) -> Iterable[str]:
 
 
 def _ended(rates: Rates, times: Account) -> Iterable[str]:
-    """The vCPUs over the whole run; halted is in vmrun or in KVM, KVM_RUN without that."""
+    """The vCPUs over the whole run; halted is time in vmrun or in KVM, KVM_RUN is without it."""
     yield HEAD
     for vcpu, life in times.vcpus.items():
         hlt, halted = rates.halts.get(vcpu, Counts()).handling_ns, life.halted_ns or 0
@@ -75,7 +75,7 @@ def _vcpu(vcpu: int, new: int, exits: int, parts: tuple[int, int, int], span: in
 
 
 def _table(head: str, found: Mapping[str, Counts], final: bool, span: int, limit: int) -> Iterable[str]:
-    """Most frequent first. The share is the handling time's of the time passed, which several vCPUs can exceed."""
+    """Most frequent first. The share is handling time per time passed; with several vCPUs it can exceed 100 %."""
     ordered = sorted(found.items(), key=lambda item: (-_exits(item[1], final), -item[1].exits, item[0]))
     yield f"  {'exits/s':>12}{'exits':>14}{'handling':>10}{'each':>10}   {head}"
     for name, counts in ordered[:limit]:
@@ -104,7 +104,7 @@ def _share(part: int, span: int) -> str:
 
 
 def live(text: Any) -> Any:
-    """What rich shows of a screen: the text as it is."""
+    """A screen for rich: the text as it is."""
     from rich.text import Text
 
     return Text(text, no_wrap=True, overflow="crop")

@@ -1,4 +1,4 @@
-"""Results as a user asked for them: tables on a terminal, JSON, CSV or Parquet. One way for all commands."""
+"""Results in the requested format: tables on a terminal, JSON, CSV or Parquet. Shared by all commands."""
 
 import argparse
 import io
@@ -19,13 +19,13 @@ from vmspec.host.printable import printable
 from vmspec.host.streams import WIDEST, columns
 
 WIDE = WIDEST  # more columns than any terminal has
-SHOWN = 15  # rows of a table on a terminal, unless all are asked for
-PIPED = 1000  # rows in a pipe or a file: every one of most traces'; laying out a table takes half a millisecond a row
-CUT = 20  # columns that a text is not cut below where there are numbers to leave out
+SHOWN = 15  # rows of a table on a terminal, unless all are requested
+PIPED = 1000  # rows in a pipe or a file: enough for most traces; laying out a table takes half a millisecond a row
+CUT = 20  # columns that a text keeps while there are numbers to leave out
 
 
 def add_formats(parser: argparse.ArgumentParser) -> None:
-    """The options that choose a format; see :func:`show`."""
+    """Add the options that choose a format; see :func:`show`."""
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument(
         "--json", action="store_true", help="everything, as one JSON object; times in ns, addresses as 0x..."
@@ -39,13 +39,13 @@ def add_formats(parser: argparse.ArgumentParser) -> None:
 def show(tables: Mapping[str, Any], options: argparse.Namespace, head: str = "") -> None:
     """Print or write result tables (``pyarrow.Table`` by name) as ``options`` say; ``head`` is text for people.
 
-    A column whose field has the unit "ns" is shown as a duration, one with the unit "address" or "hex" in hexadecimal,
-    one with the unit "flags" by its bits' names, one with the unit "share" as per cent, one with the unit "text" cut to
-    what there is room for; :mod:`tracer.format.jsonvalues` has the rules of JSON. A heading is the column's name
-    (:func:`tracer.format.vocabulary.heading`). Further metadata is for terminals only: a field with "detail" is left
-    out where the terminal is too narrow for all, as are the last numbers, first those without "keep", where it is too
-    narrow for the rest; the schema's "title" is that of the table. What is no terminal gets every column, and a
-    thousand rows. Text from a guest is printed without its control characters.
+    Units decide how a column is shown: "ns" as a duration, "address" and "hex" in hexadecimal, "flags" by the bits'
+    names, "share" as per cent, "text" cut to the available width. :mod:`tracer.format.jsonvalues` has the rules of
+    JSON. A heading is the column's name (:func:`tracer.format.vocabulary.heading`). A schema's "title" is the table's.
+
+    Other metadata is for terminals only. If a terminal is too narrow, fields with "detail" are left out, then the last
+    numbers, first those without "keep". Output that is not a terminal gets every column and a thousand rows. Text from
+    a guest is printed without its control characters.
     """
     if options.table is not None:
         if options.table not in tables:
@@ -82,7 +82,7 @@ def _write_csv(table: Any) -> None:
 
 
 def _read(options: argparse.Namespace) -> Iterator[Path]:
-    """The files that a command was given to read, which are all those in its options but the one to write."""
+    """The files that a command reads: all those in its options except the output."""
     for name, value in vars(options).items():
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, Path) and name != "parquet":
@@ -92,9 +92,9 @@ def _read(options: argparse.Namespace) -> Iterator[Path]:
 def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
     from rich.console import Console
 
-    # A height, too, or rich would look for both itself.
+    # Set the height too, or rich would query both itself.
     console = Console(highlight=False, soft_wrap=False, width=columns() or WIDE, height=25)
-    if not console.is_terminal:  # what reads it, such as grep, wants all of it
+    if not console.is_terminal:  # a reader such as grep wants all of it
         limit = limit and PIPED
     with console.capture() as captured:
         if head:
@@ -102,12 +102,12 @@ def _print(tables: Mapping[str, Any], head: str, limit: int | None) -> None:
         for name, table in tables.items():
             console.print()
             console.print(_fitting(console, name, table, limit))
-    # Tables are as wide as their widest line; what is blank at a line's end says nothing.
+    # Tables are as wide as their widest line; trailing blanks mean nothing.
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def _fitting(console: Any, name: str, table: Any, limit: int | None) -> Any:
-    """The table as rich has it, with what there is room for: without its details, and then without its last numbers."""
+    """The table as rich has it, with the columns that fit: without its details, then without its last numbers."""
     import pyarrow as pa
 
     wide = console.options.update(max_width=WIDE)
@@ -165,20 +165,20 @@ def as_rich(name: str, table: Any, limit: int | None) -> Any:
     units = [unit(field) for field in table.schema]
     for row in table.slice(0, limit).to_pylist():
         cells = ((cell(value, of), of == "text") for value, of in zip(row.values(), units, strict=True))
-        # Of columns only those that may wrap give way, so a text that is to be cut has to say so itself.
+        # Only columns that may wrap give way, so a text to be cut must be marked itself.
         rich.add_row(*(Text(text, no_wrap=cut, overflow="ellipsis" if cut else None) for text, cut in cells))
     return rich
 
 
 def _ascii() -> Any:
-    """The lines of a table where the locale has no better ones."""
+    """The lines of a table for a locale without better ones."""
     from rich.box import Box
 
     return Box("    \n    \n -- \n" + "    \n" * 5, ascii=True)
 
 
 def _head(field: Any) -> str:
-    """What stands above a column."""
+    """The heading of a column."""
     return shown(heading(field.name))
 
 
@@ -189,12 +189,12 @@ def _is_number(field: Any) -> bool:
 
 
 def without_details(table: Any) -> Any:
-    """The table without the columns that are less asked for, where there is little room."""
+    """The table without its details, for little room."""
     return table.select([field.name for field in table.schema if b"detail" not in (field.metadata or {})])
 
 
 def cell(value: Any, unit: str) -> str:
-    """A value as people read it."""
+    """A value as text for people."""
     match value, unit:
         case None, _:
             return "-"
@@ -217,7 +217,7 @@ def cell(value: Any, unit: str) -> str:
     return shown(str(value))
 
 
-# A duration is rounded to three digits: below each of these, in ns, to multiples of what stands beside it.
+# A duration is rounded to three digits: below each of these, in ns, to multiples of the second number.
 ROUNDING = (
     (1_000, 1),
     (9_995, 10),
@@ -233,7 +233,7 @@ COARSEST = 1_000_000_000
 
 
 def duration(ns: int) -> str:
-    """A duration in the unit that suits it, three or four digits: 850 ns, 12.3 us, 4.56 ms, 14.0 s."""
+    """A duration in a suitable unit, three or four digits: 850 ns, 12.3 us, 4.56 ms, 14.0 s."""
     size = abs(ns)
     if size < 1000:
         return f"{ns} ns"
@@ -247,12 +247,12 @@ def duration(ns: int) -> str:
 
 
 def shown(line: str) -> str:
-    """A line of text from a guest or a file as a terminal shows it: tabs as spaces, what would act on it as escapes."""
+    """A line of text from a guest or a file for a terminal: tabs as spaces, escapes for what would act on it."""
     return printable(line.expandtabs())
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most so many columns of a terminal, of which some characters take two."""
+    """The text in at most that many columns of a terminal; some characters take two."""
     if len(text) <= width and text.isascii():
         return text
     from rich.cells import cell_len, set_cell_size
@@ -261,14 +261,14 @@ def cut(text: str, width: int) -> str:
 
 
 def pairs(values: dict[str, Any]) -> str:
-    """Names and values, one on a line."""
+    """Names and values, one per line."""
     texts = {printable(name): printable(value) for name, value in values.items()}
     width = max(map(len, texts), default=0)
     return "\n".join(f"{name.ljust(width)}  {text}" for name, text in texts.items())
 
 
 def _flat(table: Any) -> Any:
-    """The table with what CSV has no word for as text: bytes in hexadecimal, what is nested as JSON."""
+    """The table with the values that CSV cannot hold as text: bytes in hexadecimal, nested values as JSON."""
     import pyarrow as pa
 
     def flat(column: Any) -> Any:
