@@ -10,7 +10,6 @@ import pytest
 import tracer.commands
 from runner.devices import TABLE, Device
 from runner.machine.result import CRASHED, INTERRUPTED, OK, TIMED_OUT, UNRECORDED, Ending, status
-from tests.runner.devices import test_registers
 from tracer.cli import COMMANDS
 from vmspec.devices import models
 from vmspec.plan.settings import PlannedExpect
@@ -59,10 +58,6 @@ def test_the_model_of_a_kind_of_device_is_there(kind):
 def test_every_model_of_a_spec_is_a_kind_of_device():
     named = {model.__name__ for model in get_args(models.Device)}
     assert missing((model.__name__ for model in models.KINDS.values()), named) == []
-
-
-def test_every_kind_of_device_is_tested_as_all_are():
-    assert missing([*test_registers.KINDS, "python"], models.KINDS) == []
 
 
 # Exits

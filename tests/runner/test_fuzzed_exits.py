@@ -15,14 +15,13 @@ from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.machine.inputs import Inputs
 from runner.recording.rings import Rings
-from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Serial
+from vmspec.devices import models
 from vmspec.devices.regions import Region
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
 from vmspec.plan.resources import options
 
-KINDS = {"serial": Serial, "i8042": I8042, "rtc": RTC, "acpi": ACPI, "debug-port": DebugPort, "post-port": PostPort,
-         "debug-exit": DebugExit}  # fmt: skip
+KINDS = {kind: model for kind, model in models.KINDS.items() if kind != "python"}
 MEMORY = 0xD0000000
 LIMIT = 1 << 20  # KiB of memory that the process may have
 # Registers and values that mean something, so that noise gets somewhere.
@@ -53,10 +52,10 @@ class Registers(Device):
 
 def planned_devices():
     """Every kind of device, the COM ports all, and models at odd places side by side."""
-    models = [Serial(com=com) for com in (1, 2, 3, 4)]
-    models += [kind() for name, kind in KINDS.items() if name != "serial"]
+    made = [models.Serial(com=com) for com in (1, 2, 3, 4)]
+    made += [kind() for name, kind in KINDS.items() if name != "serial"]
     names = {kind: name for name, kind in KINDS.items()}
-    devices = [PlannedDevice(f"d{n}", names[type(m)], options(m), m.regions(), m.irq) for n, m in enumerate(models)]
+    devices = [PlannedDevice(f"d{n}", names[type(m)], options(m), m.regions(), m.irq) for n, m in enumerate(made)]
     for regions in (
         (Region("low", "port", 5, 0x300),),
         (Region("low", "port", 4, 0x305),),

@@ -1,30 +1,25 @@
-"""Hypothesis strategies: whole valid specs, and TOML values of any kind."""
+"""Hypothesis strategies: whole valid specs, by what their models say of each key, and TOML values of any kind."""
 
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
+from typing import Any
 
+from attrs import NOTHING
 from hypothesis import strategies as st
 
-from vmspec.devices.models import ACPI, I8042, KINDS, RTC, DebugExit, DebugPort, Device, PostPort, Python, Serial
-from vmspec.schema.guest_values import REGISTERS
-from vmspec.spec.models import CPU, VM, Boot, Expect, Memory, Spec, Trace
-from vmspec.trace.ends import ENDS
+from vmspec.devices.models import KINDS
+from vmspec.schema.guest_values import REGISTERS, ClassName, Code, Options, Registers, Windows
+from vmspec.schema.tables import Kinds, Table
+from vmspec.schema.value import Model, Value, keys
+from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Moment, Size, Span, Text
+from vmspec.spec.models import Spec
 
 WORD = (1 << 64) - 1
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 lines = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
-names = lines.filter(bool)
 file_names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-
-
-def files(use: str) -> st.SearchStrategy[Path]:
-    """Paths of files for one use; a file that is written has no other."""
-    return st.builds(lambda name: Path("/") / use / name.lstrip("/"), file_names)
-
-
 identifiers = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
-moments = st.datetimes(datetime(1970, 1, 2), datetime(2069, 12, 30), timezones=st.just(UTC))
 
 scalars = st.one_of(
     texts,
@@ -42,92 +37,86 @@ toml_values = st.recursive(
 )
 
 
-def maybe(strategy):
-    return st.none() | strategy
+def files(use: str) -> st.SearchStrategy[Path]:
+    """Paths of files for one use; a file that is written has no other."""
+    return st.builds(lambda name: Path("/") / use / name.lstrip("/"), file_names)
 
 
 @st.composite
-def vms(draw) -> VM:
-    irqchip = draw(st.sampled_from(["auto", "kernel", "none"]))
-    return VM(
-        name=draw(names),
-        memory=draw(st.integers(256, 1 << 28)) * 4096,
-        vcpus=draw(st.integers(1, 254)),
-        timeout=draw(maybe(st.integers(1, 10**15))),
-        irqchip=irqchip,
-        pit=draw(maybe(st.just(False) if irqchip == "none" else st.booleans())),
-    )
-
-
-boots = st.builds(
-    lambda image, **rest: Boot(**image, **rest),
-    image=st.fixed_dictionaries({"kernel": files("kernel")}) | st.fixed_dictionaries({"code": st.binary(min_size=1)}),
-    initrd=maybe(files("initrd")),
-    cmdline=lines,
-    unpack=st.booleans(),
-    symbols=maybe(files("symbols")),
-    mode=maybe(st.sampled_from(["real", "protected", "long"])),
-    load=maybe(st.integers(0, WORD)),
-    entry=maybe(st.integers(0, WORD)),
-    registers=st.dictionaries(st.sampled_from(REGISTERS), st.integers(0, WORD)),
-)
-
-
-@st.composite
-def spans(draw, end: int) -> tuple[int, int]:
+def spans(draw: st.DrawFn, end: int) -> tuple[int, int]:
     start = draw(st.integers(0, end - 1))
     return start, draw(st.integers(1, end - start))
 
 
-outputs = st.sampled_from(["stdout", "none"]) | files("output")
+def windows(space: str, most: int) -> st.SearchStrategy[dict[str, int]]:
+    return st.integers(0, most.bit_length() - 1).map(lambda power: {space: 1 << power})
 
-pythons = st.builds(
-    lambda place, **rest: Python(**place, **rest),
-    place=st.fixed_dictionaries({"port": spans(1 << 16)}) | st.fixed_dictionaries({"mmio": spans(1 << 52)}),
-    cls=st.builds("{}:{}".format, identifiers, identifiers),
-    irq=maybe(st.integers(0, 23)),
-    options=st.dictionaries(identifiers, toml_values, max_size=3),
-)
 
-devices: dict[type[Device], st.SearchStrategy[Device]] = {
-    Serial: st.builds(Serial, com=st.integers(1, 4), input=st.just("none") | files("input"), output=outputs),
-    I8042: st.builds(I8042),
-    RTC: st.builds(RTC, time=maybe(moments)),
-    ACPI: st.builds(ACPI),
-    DebugPort: st.builds(DebugPort, port=st.integers(0, 0xFFFF), output=outputs),
-    PostPort: st.builds(PostPort),
-    DebugExit: st.builds(DebugExit, port=st.integers(0, 0xFFFC), size=st.sampled_from([1, 2, 4])),
-    Python: pythons,
-}
-assert set(devices) == set(KINDS.values()), "a strategy for each kind of device"
+def of(value: Value, name: str) -> st.SearchStrategy[Any]:
+    """What a model has where a spec has such a value for the key of that name."""
+    match value:
+        case Text(line=False):
+            return texts
+        case Text():
+            return lines if value.empty else lines.filter(bool)
+        case Flag():
+            return st.booleans()
+        case Integer(power=True):
+            return st.sampled_from([1 << n for n in range(64) if value.low <= 1 << n <= value.high])
+        case Integer() | Address():
+            return st.integers(value.low, value.high)
+        case Choice():
+            return st.sampled_from(value.among)
+        case Many():
+            return st.lists(of(value.one, name)).map(tuple)
+        case Size():
+            return st.integers(value.low // value.step, value.high // value.step).map(lambda n: n * value.step)
+        case Duration():
+            return st.integers(1, value.LONGEST)
+        case Span():
+            return spans(value.end)
+        case Moment():
+            low, high = (moment.replace(tzinfo=None) for moment in (value.low, value.high))
+            return st.datetimes(low, high, timezones=st.just(UTC))
+        case File():
+            return st.sampled_from(value.words) | files(name) if value.words else files(name)
+        case Code():
+            return st.binary(min_size=1)
+        case Registers():
+            return st.dictionaries(st.sampled_from(REGISTERS), st.integers(0, WORD))
+        case ClassName():
+            return st.builds("{}:{}".format, identifiers, identifiers)
+        case Windows():
+            names = st.from_regex(value.NAME, fullmatch=True).filter(lambda name: name not in value.SPACES)
+            return st.dictionaries(names, st.one_of(*(windows(*space) for space in value.SPACES.items())), max_size=2)
+        case Options():
+            return st.dictionaries(identifiers, toml_values, max_size=3)
+        case Table():
+            return valid(value.model)
+        case Kinds():
+            return st.lists(st.one_of(*map(valid, value.kinds.values())), max_size=4).map(tuple)
+        case _:
+            raise AssertionError(f"no strategy for {type(value).__name__}, which {name} takes")
 
-expects = st.builds(
-    lambda end, console, absent: Expect(console=console, absent=absent, **end),
-    end=st.fixed_dictionaries({"exit": st.lists(st.sampled_from(ENDS)).map(tuple)})
-    | st.fixed_dictionaries({"exit": st.just(("debug-exit", "halt")), "status": st.integers(0, 255)}),
-    console=st.lists(texts).map(tuple),
-    absent=st.lists(texts).map(tuple),
-)
 
-specs = st.builds(
-    Spec,
-    vm=vms(),
-    boot=boots,
-    memory=st.builds(
-        Memory,
-        backing=st.sampled_from(["anonymous", "memfd"]),
-        pages=st.sampled_from(["transparent", "small"]),
-        locked=st.booleans(),
-        prefault=st.booleans(),
-    ),
-    cpu=st.builds(CPU, disable=st.lists(names).map(tuple)),
-    devices=st.lists(st.one_of(*devices.values()), max_size=4).map(tuple),
-    trace=st.builds(
-        Trace,
-        path=maybe(files("trace")),
-        rip=st.booleans(),
-        full=st.sampled_from(["wait", "drop"]),
-        ring=st.integers(6, 24).map(lambda power: 1 << power),
-    ),
-    expect=expects,
-).filter(lambda spec: not list(spec.faults()))
+@st.composite
+def models(draw: st.DrawFn, model: type[Model]) -> Model:
+    """Any instance of a model; of the keys of which one is given, one is."""
+    attributes = keys(model).values()
+    chosen = draw(st.sampled_from(model.ONE_OF)) if model.ONE_OF else None
+    values = {}
+    for attribute in attributes:
+        if attribute.name in model.ONE_OF and attribute.name != chosen:
+            continue
+        if attribute.default is NOTHING or attribute.name == chosen or draw(st.booleans()):
+            values[attribute.name] = draw(of(attribute.metadata["value"], attribute.name))
+    return model(**values)
+
+
+def valid(model: type[Model]) -> st.SearchStrategy[Any]:
+    """Any instance that is right as a whole."""
+    return models(model).filter(lambda made: not list(made.faults()))
+
+
+devices = {model: valid(model) for model in KINDS.values()}
+specs: st.SearchStrategy[Spec] = valid(Spec)
