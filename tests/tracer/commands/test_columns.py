@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections import defaultdict
 from importlib import import_module
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -16,11 +15,11 @@ from tracer import load
 from tracer.analysis.database import VIEWS, query
 from tracer.analysis.where import NAMES
 from tracer.cli import main
-from tracer.commands.columns import kind, schemas
+from tracer.commands.columns import schemas
 from tracer.format.jsonvalues import exact
 from tracer.format.vocabulary import EXIT, HEXADECIMAL, UNITS, heading, unit
 from tracer.show.events import READABLE
-from vmspec.trace.record import FLAG_DOCS, FLAGS
+from vmspec.trace.record import FLAGS
 
 RIP, DATA = 0xFFFFFFFF81000001, (1 << 64) - 1  # neither is a double
 
@@ -172,17 +171,6 @@ def test_every_command_that_prints_tables_is_listed():
         module.prepare(parser)
         if "--all" in parser.format_help() and name != "columns":
             assert name in schemas()
-
-
-def test_the_documentation_lists_every_column():
-    page = (Path(__file__).parents[3] / "docs" / "columns.md").read_text()
-    rows = [f"| {name} | {meaning} |" for name, meaning in UNITS.items()]
-    rows += [f"| `{name}` | flag |  | {meaning} |" for name, meaning in FLAG_DOCS.items()]
-    for command, of_command in schemas().items():
-        for name, schema in of_command.items():
-            kinds = [(field, kind(field)) for field in schema if (command, name) != ("sql", "exits")]
-            rows += [f"| `{f.name}` | {type_} | {unit(f)} | {f.metadata[b'doc'].decode()} |" for f, type_ in kinds]
-    assert [row for row in rows if row not in page] == []
 
 
 def test_what_means_the_same_has_one_name():

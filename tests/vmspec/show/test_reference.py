@@ -1,17 +1,7 @@
-from pathlib import Path
-
-from vmspec.cli import main
 from vmspec.devices.models import KINDS
 from vmspec.schema.value import keys
 from vmspec.show.reference import text
 from vmspec.spec.models import Spec
-
-DOCS = Path(__file__).parents[3] / "docs" / "spec.md"
-
-
-def test_the_documentation_is_what_the_command_prints(capsys):
-    assert main(["keys"]) == 0
-    assert f"```\n{capsys.readouterr().out}```" in DOCS.read_text()
 
 
 def test_every_key_of_every_table_is_there():

@@ -1,0 +1,110 @@
+"""The parts of the documents that are lists of what the code defines. ``make docs`` writes them.
+
+A part stands between ``<!-- make docs: NAME -->`` and ``<!-- end -->``. Between two releases a page may lack what is
+new, as the commands print it all; what it says must be so (test_reference.py). A release has all of it (``make dist``).
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tracer.commands.columns import kind, schemas
+from tracer.format.vocabulary import UNITS, unit
+from vmspec.show.reference import text
+from vmspec.trace.record import COLUMNS, FLAG_DOCS, FLAGS, HEADER, RECORD, RING
+
+DOCS = Path(__file__).parents[2] / "docs"
+PART = re.compile(r"(<!-- make docs: ([^\n]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
+
+
+def parts() -> dict[str, dict[str, str]]:
+    """What each part of each page is to hold: by the page, then by the part's name."""
+    commands = schemas()
+    return {
+        "spec.md": {"vmspec keys": f"```\n{text()}```\n"},
+        "columns.md": {
+            "units": _table(("unit", "meaning"), UNITS.items()),
+            **{f"vmtrace {command}": _command(command, commands) for command in commands},
+        },
+        "trace-format.md": {
+            "columns": _table(
+                ("column", "type", "unit", "meaning"),
+                ((f"`{c.name}`", "dictionary" if c.names else c.type, c.unit, c.doc) for c in COLUMNS),
+            ),
+            "flags": _table(
+                ("bit", "name", "meaning"), ((str(FLAGS[name]), name, doc) for name, doc in FLAG_DOCS.items())
+            ),
+            "ring header": _fields(HEADER),
+            "ring control block": _fields(RING),
+            "ring record": _table(
+                ("field", "type", "meaning"), ((f"`{f.name}`", f.ctype.removesuffix("_t"), f.doc) for f in RECORD)
+            ),
+        },
+    }
+
+
+def written(page: str, wanted: dict[str, str]) -> str:
+    """A page with its parts as they are to be; those that it lacks come last, each below a heading."""
+    missing = [name for name in wanted if f"<!-- make docs: {name} -->" not in page]
+    page += "".join(f"\n## {name}\n\n<!-- make docs: {name} -->\n<!-- end -->\n" for name in missing)
+    return PART.sub(lambda found: found[1] + wanted.get(found[2], "") + found[4], page)
+
+
+def untrue(page: str, wanted: dict[str, str]) -> Iterator[str]:
+    """The lines of a page's parts that the code does not define, or not in this order."""
+    for _, name, body, _ in PART.findall(page):
+        lines = wanted.get(name, "").splitlines()
+        for line in body.splitlines():
+            if line in lines:
+                del lines[: lines.index(line) + 1]
+            else:
+                yield f"{name}: {line}"
+
+
+def _command(command: str, commands: Any) -> str:
+    """The tables of a command. What another page or command has already is not repeated."""
+    shown = []
+    for name, schema in commands[command].items():
+        match command, name:
+            case "events", _:
+                known = {column.name for column in COLUMNS}
+            case "sql", "exits":
+                known = {field.name for of_events in commands["events"].values() for field in of_events}
+            case _:
+                known = set()
+        rows = ((f"`{f.name}`", kind(f), unit(f), f.metadata[b"doc"].decode()) for f in schema if f.name not in known)
+        title = f"`{name}`\n\n" if len(commands[command]) > 1 else ""
+        shown.append(title + _table(("column", "type", "unit", "meaning"), rows))
+    return "\n".join(shown)
+
+
+def _fields(fields: Iterable[Any]) -> str:
+    return _table(("field", "meaning"), ((f"`{field.name}`", field.doc) for field in fields))
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
+    return "\n".join((lines[0], "|---" * len(heads) + "|", *lines[1:], ""))
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages; with ``--check`` only say which of them lack something."""
+    behind = []
+    for name, wanted in parts().items():
+        page = DOCS / name
+        before = page.read_text()
+        after = written(before, wanted)
+        if after != before:
+            behind.append(name)
+            if "--check" not in arguments:
+                page.write_text(after)
+    if behind and "--check" in arguments:
+        print(f"behind the code: {', '.join(f'docs/{name}' for name in behind)}: run make docs", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
