@@ -121,9 +121,10 @@ Mark = tuple[int, int, int]  # time, exits before it, and their handling time
 
 def _vcpus(trace: Trace, device: str | None) -> list[int] | None:
     """The vCPUs of a console's machine in a merged trace; None: all."""
-    of = machines(trace.metadata)
-    name = (device or "").partition("/")[0]  # names of machines contain no slash; device names may
-    return [vcpu for vcpu, machine in of.items() if machine == name] or None
+    if device is None:
+        return None
+    name = device.partition("/")[0]  # names of machines contain no slash; device names may
+    return [vcpu for vcpu, machine in machines(trace.metadata).items() if machine == name] or None
 
 
 def _handled(
@@ -134,14 +135,14 @@ def _handled(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    wanted = None if vcpus is None else pa.array(vcpus, pa.uint16())
+    wanted = None if vcpus is None else pa.array(vcpus)
     counts: list[int] = []
     sums: list[int] = []
     first = exits = total = last = 0
     for batch in trace.batches(["t_exit", "t_entry", *([] if wanted is None else ["vcpu"])]):
         entry, spent = batch["t_entry"], pc.subtract(batch["t_entry"], batch["t_exit"])
         end = first + batch.num_rows
-        here = rows[len(sums) : bisect_left(rows, end, lo=len(sums))]
+        here = rows[len(sums) : bisect_left(rows, end)]
         before = _before(here, first)
         if wanted is None:
             counts += here
@@ -195,9 +196,9 @@ def _phases(
 ) -> Any:
     begins: dict[int, str] = {}
     for name, pattern in patterns.items():
-        at = next((index for index, line in enumerate(lines) if pattern.search(line.text)), None)
-        if at is not None:
-            begins.setdefault(at, name)
+        first = next((index for index, line in enumerate(lines) if pattern.search(line.text)), None)
+        if first is not None:
+            begins.setdefault(first, name)
     cuts = sorted(begins)
     whole = spans[-1][1][0]
     found: list[tuple[Any, ...]] = []

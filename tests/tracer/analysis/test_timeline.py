@@ -4,6 +4,7 @@ import pytest
 
 import tracer
 from tests.fakes.tracefakes import exit_, record_all
+from tracer.analysis.merge import merge
 from tracer.analysis.timeline import kernel_time, slowest_first, timeline
 from tracer.format.errors import TraceError
 
@@ -39,12 +40,55 @@ def test_the_same_in_any_batches(boot, monkeypatch):
     whole = timeline(boot)
     batches = type(boot).batches
 
+    asked = []
+
     def single(trace, columns=None):
+        asked.append(columns)
         for batch in batches(trace, columns):
             yield from (batch.slice(at, 1) for at in range(batch.num_rows))
 
     monkeypatch.setattr(type(boot), "batches", single)
-    assert (timeline(boot).lines, timeline(boot).phases) == (whole.lines, whole.phases)
+    again = timeline(boot)
+    assert (again.lines, again.phases) == (whole.lines, whole.phases)
+    assert asked[1:] == [["t_exit", "t_entry"]], "beside the console's columns none is read that is not needed"
+
+
+@pytest.fixture
+def merged(tmp_path):
+    """Traces of one machine each, and one of them all, in the order of their own times."""
+
+    def made(name, *traces):
+        merge(traces, tmp_path / f"{name}.arrow", by_start=True)
+        return tracer.load(tmp_path / f"{name}.arrow")
+
+    def machine(name, *records, end):
+        record_all(tmp_path / f"{name}.arrow", records, summary={"duration_ns": end, "stop_ns": [end] * len(records)})
+        trace = tracer.load(tmp_path / f"{name}.arrow")
+        trace.metadata |= {"vmrun.spec": f'[vm]\nname = "{name}"\n'}
+        return trace
+
+    a = machine(
+        "a",
+        [exit_(1000, 1200, device="rtc0"), exit_(2000, data=b"a\n")],
+        [exit_(3500, 4000, device="rtc0")],
+        end=4000,
+    )
+    b = machine("b", [exit_(2500, 3200, device="rtc0"), exit_(5000, 5700, data=b"b\n")], end=5700)
+    both = made("both", a, b)
+    return both, made("twice", both, machine("c", [exit_(100, device="rtc0")], end=9000))
+
+
+@pytest.mark.parametrize(("device", "shown"), [("a/serial0", (3, 200, 4000)), ("b/serial0", (2, 700, 5700))])
+def test_in_a_merged_trace_it_is_that_of_the_console_s_machine(merged, device, shown):
+    """Its exits alone count, and its end ends it."""
+    line, end = timeline(merged[0], device).lines.to_pylist()
+    assert (line["exits"] + end["exits"], line["handling_ns"], end["t_ns"]) == shown
+
+
+def test_a_machine_that_was_itself_merged_is_one(merged):
+    twice = merged[1]
+    device = next(name for name in twice.devices if name.endswith("/a/serial0"))
+    assert sum(timeline(twice, device).lines["exits"].to_pylist()) == 5
 
 
 def test_the_longest_gap_comes_first(boot):
@@ -114,9 +158,15 @@ def test_a_run_that_printed_nothing_has_its_length(tmp_path):
 def test_of_very_many_lines_the_first_and_the_last_are_told_apart(tmp_path):
     lines = [exit_(1000 * at, data=b"%d\n" % at) for at in range(1, 10)]
     record_all(tmp_path / "boot.arrow", [lines], summary={"duration_ns": 10_000})
-    found = timeline(tracer.load(tmp_path / "boot.arrow"), phases={"all": "1"}, keep=2)
+    phases = {"first": "1", "last": "8", "never": "absent"}
+    found = timeline(tracer.load(tmp_path / "boot.arrow"), phases=phases, keep=2)
     left_out = "(5 lines are left out here)"
     assert found.lines["line"].to_pylist() == ["1", "2", left_out, "8", "9", None]
     assert found.lines["gap_ns"].to_pylist() == [1000, 1000, 1000, 5000, 1000, 1000]
     assert found.lines["exits"].to_pylist() == [0, 1, 1, 5, 1, 1]
-    assert (found.count, found.phases["lines"].to_pylist()) == (9, [0, 9])
+    assert (found.count, found.left_out, found.at) == (9, 5, 2)
+    assert [tuple(row.values()) for row in found.phases.select(["phase", "t_ns", "lines"]).to_pylist()] == [
+        ("before the first line", 0, 0),
+        ("first", 1000, 7),
+        ("last", 8000, 2),
+    ]
