@@ -13,7 +13,7 @@ from typing import Any
 
 from runner.devices.device import Board
 from runner.devices.isa import ISADevice
-from runner.devices.state import State, StateError, bits, flag, number, octets
+from runner.devices.state import State, StateError, bits, flag, number, number_or_none, octets
 from vmspec import layout
 from vmspec.plan.calls import Slot
 
@@ -38,8 +38,7 @@ C = 0x0C
 D = 0x0D
 CENTURY = layout.CMOS_CENTURY
 CLOCK = (SECONDS, MINUTES, HOURS)
-DATE = (WEEKDAY, DAY, MONTH, YEAR, CENTURY)
-TIME = (*CLOCK, *DATE)
+TIME = (*CLOCK, WEEKDAY, DAY, MONTH, YEAR, CENTURY)
 
 # Where PC firmware stores the sizes of memory, least significant byte first, and in how many bytes (Ralf Brown's
 # Interrupt List, CMOS.LST; the last three as QEMU and Bochs pass them to their firmware).
@@ -88,7 +87,7 @@ class RTCState(State):
     follows: bool = flag()
     time: int = number(-AGES, AGES)  # ns since 1970, or the difference from the machine's date
     behind: int = number(-AGES, AGES)  # ns for which the flags have not been updated
-    standing: int = number(-AGES // SECOND // DAY_SECONDS, AGES // SECOND // DAY_SECONDS)
+    standing: int | None = number_or_none(-AGES // SECOND // DAY_SECONDS, AGES // SECOND // DAY_SECONDS)
     weekday: int = number(0, 6)
     weekday_written: bool = flag()
     flags: int = bits(PF | AF | UF)
@@ -122,7 +121,7 @@ class RTC(ISADevice):
         self._memory[B] = HOUR_24
         self._memory[D] = VRT
         self._remember(memory_sizes(self._slots))
-        self._standing = -1  # the day, since the epoch, on which the date registers show what was written
+        self._standing: int | None = None  # the day, since the epoch, on which the date registers show what was written
         self._weekday = 0  # days by which the guest's weekdays are ahead of the calendar's
         self._weekday_written = False  # set: from then on it is a counter of its own, as in the chip
         self._flags = 0  # register C without IRQF
@@ -213,7 +212,7 @@ class RTC(ISADevice):
             value &= ~UIE  # data sheet: setting SET clears it
         ends = self._setting and not value & SET
         if (value ^ self._memory[B]) & (DM | HOUR_24):
-            self._standing = -1  # the registers have values of the other mode
+            self._standing = None  # the registers have values of the other mode
         self._memory[B] = value
         if ends:
             self._take_time()
@@ -236,7 +235,9 @@ class RTC(ISADevice):
     def _show_time(self) -> None:
         """Put the current time into the time registers."""
         shown = self._registers()
-        for index in CLOCK if self._standing == self._now() // SECOND // DAY_SECONDS else TIME:
+        if self._standing != self._now() // SECOND // DAY_SECONDS:
+            self._standing = None
+        for index in TIME if self._standing is None else CLOCK:
             self._memory[index] = shown[index]
 
     def _registers(self) -> dict[int, int]:
@@ -274,11 +275,9 @@ class RTC(ISADevice):
         self._seen = self._now()
         if self._weekday_written:
             self._weekday = (self._decode(self._memory[WEEKDAY]) - 1 - moment.isoweekday()) % 7
-        shown = self._registers()
-        if not self._weekday_written:
-            self._memory[WEEKDAY] = shown[WEEKDAY]
-        as_written = any(self._memory[index] != shown[index] for index in DATE)
-        self._standing = self._now() // SECOND // DAY_SECONDS if as_written else -1
+        else:
+            self._memory[WEEKDAY] = self._registers()[WEEKDAY]
+        self._standing = self._now() // SECOND // DAY_SECONDS
 
     def _encode(self, value: int) -> int:
         return value if self._memory[B] & DM else value // 10 << 4 | value % 10

@@ -1,11 +1,13 @@
 """The clock against the MC146818's data sheet, on a clock that the test winds."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.devices.device import Board
 from runner.devices.rtc import (
     AIE,
     CENTURY,
@@ -62,8 +64,7 @@ def put(rtc, index, value):
 
 def mach_get_cmos_time(rtc):
     """Linux's way to the time at boot: wait until no update is near, read, and take BCD apart."""
-    while get(rtc, A) & UIP:
-        pass
+    assert not get(rtc, A) & UIP  # for ever, as this clock stands still
     raw = [get(rtc, index) for index in (CENTURY, YEAR, MONTH, DAY, HOURS, MINUTES, SECONDS)]
     if not get(rtc, B) & DM:
         raw = [(value >> 4) * 10 + (value & 15) for value in raw]
@@ -93,6 +94,11 @@ def mc146818_set_time(rtc, moment):
 
 def test_starts_at_the_given_time(rtc):
     assert mach_get_cmos_time(rtc) == START
+
+
+def test_is_made_of_the_time_and_the_memory_of_its_spec(plug, clock):
+    rtc = plug(RTC.make({"time": START}, Board(Path(), slots(64 << 20))), clock=clock)
+    assert (mach_get_cmos_time(rtc), get(rtc, 0x15), get(rtc, 0x16)) == (START, 640 & 0xFF, 640 >> 8)
 
 
 def test_follows_the_date_by_default(plug, clock):
@@ -135,8 +141,17 @@ def test_twelve_hour_mode(plug, clock, hour, shown):
     assert get(rtc, HOURS) == shown
 
 
+@pytest.mark.parametrize(("hour", "shown"), [(0, 0x12), (1, 0x01), (11, 0x11), (12, 0x92), (13, 0x81), (23, 0x91)])
+def test_hour_that_is_set_in_twelve_hour_mode(rtc, hour, shown):
+    put(rtc, B, 0)
+    put(rtc, HOURS, shown)
+    put(rtc, B, HOUR_24)
+    assert mach_get_cmos_time(rtc) == START.replace(hour=hour)
+
+
 def test_linux_sets_the_time(rtc, clock):
     moment = datetime(1999, 12, 31, 23, 59, 58, tzinfo=UTC)
+    clock.now += 100 * SECOND
     mc146818_set_time(rtc, moment)
     clock.now += 3 * SECOND
     assert mach_get_cmos_time(rtc) == datetime(2000, 1, 1, 0, 0, 1, tzinfo=UTC)
@@ -166,6 +181,12 @@ def test_single_register_may_be_set_without_stopping_the_clock(rtc):
     assert mach_get_cmos_time(rtc) == START.replace(minute=30)
 
 
+@pytest.mark.parametrize(("index", "value"), [(HOURS, 0x24), (MINUTES, 0x60), (SECONDS, 0x60)])
+def test_a_time_of_day_that_does_not_exist_leaves_the_clock_as_it_was(rtc, index, value):
+    put(rtc, index, value)
+    assert mach_get_cmos_time(rtc) == START
+
+
 def date(rtc):
     return [get(rtc, index) for index in (DAY, MONTH, YEAR, CENTURY)]
 
@@ -192,11 +213,56 @@ def test_date_may_pass_through_days_that_do_not_exist(plug, clock):
     ]
 
 
-def test_date_that_does_not_exist_stands_until_midnight(rtc, clock):
+@pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
+def test_date_that_does_not_exist_stands_until_midnight(rtc, clock, late):
+    clock.now += 30 * SECOND - 1 if late else 0
     put(rtc, MONTH, 0x13)
+    put(rtc, MINUTES, 0x59)
+    clock.now = 30 * SECOND - 1
     stands = get(rtc, MONTH)
+    clock.now += SECOND
+    assert (stands, date(rtc)) == (0x13, [0x29, 0x02, 0x24, 0x20])
+
+
+@pytest.mark.parametrize(
+    ("day", "following"), [(0x00, (29, 2)), (0x01, (2, 2)), (0x30, (2, 3)), (0x31, (3, 3)), (0x32, (29, 2))]
+)
+def test_midnight_after_a_day_that_was_set(rtc, clock, day, following):
+    """Of 2024. A day that February does not have is March's; what no month has changes nothing."""
+    put(rtc, DAY, day)
     clock.now += 30 * SECOND
-    assert (stands, mach_get_cmos_time(rtc)) == (0x13, datetime(2024, 2, 29, tzinfo=UTC))
+    now = mach_get_cmos_time(rtc)
+    assert (now.day, now.month) == following
+
+
+def test_time_of_day_is_set_beside_a_date_that_does_not_exist(rtc):
+    put(rtc, MONTH, 0x13)
+    for index, value in ((HOURS, 0x05), (MINUTES, 0x06), (SECONDS, 0x07)):
+        put(rtc, index, value)
+    assert [get(rtc, index) for index in (HOURS, MINUTES, SECONDS, MONTH)] == [0x05, 0x06, 0x07, 0x13]
+
+
+def test_a_date_stands_no_longer_once_a_day_has_passed(plug, clock):
+    """Even where the host's date, which the clock follows, comes back to that day."""
+    rtc = plug(RTC(), clock=clock)
+    put(rtc, MONTH, 0x13)
+    shown = []
+    for days in (1, -1):
+        clock.date += days * 86400 * SECOND
+        shown.append(date(rtc))
+    assert shown == [[0x15, 0x11, 0x23, 0x20], [0x14, 0x11, 0x23, 0x20]]
+
+
+def test_the_last_day_before_the_epoch_is_shown(plug, clock):
+    moment = datetime(1969, 12, 31, 12, tzinfo=UTC)
+    assert mach_get_cmos_time(plug(RTC(moment), clock=clock)) == moment
+
+
+def test_a_second_lasts_to_its_last_nanosecond(rtc, clock):
+    clock.now = SECOND - 1
+    last = get(rtc, SECONDS)
+    clock.now += 1
+    assert (last, get(rtc, SECONDS)) == (0x30, 0x31)
 
 
 @given(
@@ -218,12 +284,13 @@ def test_every_date_register_reads_as_it_was_written(plug, written, control, sto
     }
 
 
-def test_weekday_that_is_written_goes_on_from_there(rtc, clock):
-    put(rtc, WEEKDAY, 7)
+@pytest.mark.parametrize("weekday", range(1, 8))
+def test_weekday_that_is_written_goes_on_from_there(rtc, clock, weekday):
+    put(rtc, WEEKDAY, weekday)
     put(rtc, DAY, 0x10)
     before = get(rtc, WEEKDAY)
     clock.now += 60 * SECOND
-    assert (before, get(rtc, WEEKDAY)) == (7, 1)
+    assert (before, get(rtc, WEEKDAY)) == (weekday, weekday % 7 + 1)
 
 
 def test_weekday_follows_a_date_that_is_set_without_it(rtc):
@@ -286,6 +353,13 @@ def test_memory_keeps_what_is_written_and_is_read_without_python(rtc):
     assert (rtc.read(DATA), rtc.calls) == (0xA5, calls)
 
 
+def test_memory_that_is_written_does_not_move_the_clock(rtc, clock):
+    clock.now = SECOND // 2
+    put(rtc, 0x40, 0x77)
+    clock.now = SECOND
+    assert get(rtc, SECONDS) == 0x31
+
+
 def test_nmi_mask_is_not_part_of_the_index(rtc):
     put(rtc, 0x40, 0x77)
     assert get(rtc, 0x80 | 0x40) == 0x77
@@ -310,9 +384,29 @@ def test_flags_rise_without_interrupts_for_who_polls(rtc, clock):
     assert (get(rtc, C), get(rtc, C)) == (0x50, 0)
 
 
+def test_flags_gather_until_they_are_read(rtc, clock):
+    clock.now += SECOND
+    put(rtc, 0x40, 0)  # each write looks what has happened
+    for index, value in ((HOURS_ALARM, 0x23), (MINUTES_ALARM, 0x59), (SECONDS_ALARM, 0x32)):
+        put(rtc, index, value)
+    put(rtc, A, 0x20)  # no periods from here on
+    clock.now += SECOND
+    put(rtc, A, 0x26)
+    clock.now += SECOND // 10
+    assert get(rtc, C) == 0x70
+
+
 def test_no_tick_is_asked_for_without_interrupts(rtc):
     get(rtc, C)
     assert rtc.wait is None
+
+
+@pytest.mark.parametrize("enable", [UIE, AIE, PIE])
+def test_the_tick_is_called_off_with_its_interrupt(rtc, enable):
+    put(rtc, B, HOUR_24 | enable)
+    asked = rtc.wait
+    put(rtc, B, HOUR_24)
+    assert (asked is None, rtc.wait) == (False, None)
 
 
 def test_update_interrupt_each_second(rtc, clock):
@@ -322,6 +416,12 @@ def test_update_interrupt_each_second(rtc, clock):
         rtc.let_pass(SECOND)
         seen.append((rtc.level, get(rtc, C) & 0x90, rtc.level))
     assert seen == [(True, 0x90, False)] * 3
+
+
+def test_the_tick_is_asked_for_at_the_end_of_the_second(rtc, clock):
+    clock.now = SECOND // 4
+    put(rtc, B, HOUR_24 | UIE)
+    assert rtc.wait == SECOND - SECOND // 4
 
 
 def test_line_stays_up_until_the_flags_are_read(rtc, clock):
@@ -383,8 +483,22 @@ def test_alarm_that_never_matches(rtc, clock):
     assert seconds_to_interrupt(rtc, clock) is None
 
 
-def test_alarm_flag_after_a_long_time_without_ticks(rtc, clock):
-    for index, value in ((HOURS_ALARM, 0x12), (MINUTES_ALARM, 0), (SECONDS_ALARM, 0)):
+@pytest.mark.parametrize("time", [(0x01, 0x00, 0x00), (0x01, 0x01, 0x00), (0x23, 0x59, 0x29)])
+def test_alarm_flag_at_its_second_and_not_before(plug, clock, time):
+    rtc = plug(RTC(datetime(2024, 2, 28, tzinfo=UTC)), clock=clock)
+    for index, value in zip((HOURS_ALARM, MINUTES_ALARM, SECONDS_ALARM), time, strict=True):
+        put(rtc, index, value)
+    hours, minutes, seconds = (int(f"{value:x}") for value in time)
+    clock.now = (hours * 3600 + minutes * 60 + seconds) * SECOND - 1
+    before = get(rtc, C) & 0x20
+    clock.now += 1
+    assert (before, get(rtc, C) & 0x20) == (0, 0x20)
+
+
+@pytest.mark.parametrize("second", [0x29, 0x30, 0x31])
+def test_alarm_flag_after_a_long_time_without_ticks(rtc, clock, second):
+    """Whole days later: what is a second before the time of day now, that time, and the one after it."""
+    for index, value in ((HOURS_ALARM, 0x23), (MINUTES_ALARM, 0x59), (SECONDS_ALARM, second)):
         put(rtc, index, value)
     get(rtc, C)
     clock.now += timedelta(days=400) // timedelta(seconds=1) * SECOND
