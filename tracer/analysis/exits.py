@@ -157,7 +157,7 @@ def _total(buckets: Any, numbers: Mapping[str, tuple[str, str]]) -> Any:
     """One row for all rows, none if there are none."""
     import pyarrow as pa
 
-    table = buckets.append_column("all", pa.repeat(pa.scalar(0, pa.int8()), buckets.num_rows))
+    table = buckets.append_column("all", pa.nulls(buckets.num_rows))
     return regroup(table, ["all"], numbers).drop_columns(["all"])
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import tracer
 from tests.fakes.tracefakes import exit_, record_all
-from tracer.analysis.account import account, account_of, run_end
+from tracer.analysis.account import Rows, account, account_of, run_end
 from vmspec.trace.record import FLAGS
 
 PARTS = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns")
@@ -78,6 +78,54 @@ def test_the_two_ends_of_a_file_are_enough(tmp_path_factory, run):
     assert account_of(trace, {vcpu: known for vcpu, known in handled.items() if known[0]}) == account(trace)
 
 
+@pytest.fixture
+def long_run(tmp_path, monkeypatch):
+    """Three exits of one vCPU around one of another, each in a batch; the account, and the batches that are read."""
+    records = [[exit_(1000, 1100), exit_(5000, 5200), exit_(9000, 9400)], [exit_(3000, 3800)]]
+    trace = traced(tmp_path / "boot.arrow", records, {"duration_ns": 10_000})
+    expected, batches, read = account(trace), type(trace).batches, []
+
+    def single(trace, columns, which=slice(None)):
+        [batch] = batches(trace, columns)
+        for at in range(batch.num_rows)[which]:
+            read.append(at)
+            yield batch.slice(at, 1)
+
+    monkeypatch.setattr(type(trace), "batches", single)
+    return trace, expected, read
+
+
+def test_a_file_is_read_until_each_vcpu_has_been_met(long_run):
+    trace, expected, read = long_run
+    assert account_of(trace, {0: (3, 700), 1: (1, 800)}) == expected
+    assert read == [0, 1, 3, 2, 1]  # from its start, and from its end
+
+
+def test_of_a_vcpu_without_known_exits_no_row_is_read(long_run):
+    trace, expected, read = long_run
+    assert account_of(trace, {}).vcpus == {}
+    assert read == []
+    assert account_of(trace, {0: (3, 700)}).vcpus == {0: expected.vcpus[0]}
+
+
+def test_a_stream_is_read_whole_as_it_may_have_grown(long_run, monkeypatch):
+    trace, expected, _ = long_run
+    monkeypatch.setattr(type(trace), "kind", "stream")
+    assert account_of(trace, {0: (1, 1), 1: (1, 1)}) == expected
+
+
+@pytest.mark.parametrize(
+    ("later", "both"),
+    [
+        (Rows(2, 50, 200, 300, None), Rows(5, 150, 100, 300, 150)),
+        (Rows(2, 50, 200, 300, 300), Rows(5, 150, 100, 300, 300)),
+        (Rows(2, 50, 90, 140, None), Rows(5, 150, 90, 150, 150)),
+    ],
+)
+def test_rows_of_a_vcpu_are_joined_to_those_before(later, both):
+    assert Rows(3, 100, 100, 150, 150).joined(later) == both
+
+
 HANG = [exit_(1000, 1100)]
 
 
@@ -132,6 +180,10 @@ def test_the_end_is_the_same_without_the_rows(tmp_path):
     summary = {"duration_ns": 3000, "start_ns": [100, 100], "stop_ns": [2000, 3000], "open_ns": [None, None]}
     trace = traced(tmp_path / "boot.arrow", [HANG, HANG], summary)
     assert run_end(trace) == account(trace).end == 3000
+
+
+def test_of_a_run_of_which_nothing_is_said_it_is_its_begin(tmp_path):
+    assert run_end(traced(tmp_path / "boot.arrow", [[]], {})) == 0
 
 
 def test_of_some_vcpus_it_is_their_own(tmp_path):

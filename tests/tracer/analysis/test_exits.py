@@ -94,6 +94,13 @@ def test_quantiles_of_few_exits_are_exact():
     assert (row["median_ns"], row["p99_ns"]) == (1000, 1_000_001)
 
 
+def test_the_order_is_by_what_was_asked_for_then_by_the_keys():
+    rows = [(reason, "-", 0, 1, 0, time, 1) for reason, time in (("hlt", 9), ("io", 1), ("io", 2), ("mmio", 9))]
+    trace = in_batches(rows, [])
+    assert exits.by(trace, "reason")["reason"].to_pylist() == ["io", "hlt", "mmio"]
+    assert exits.by(trace, "reason", sort="max_ns")["reason"].to_pylist() == ["hlt", "mmio", "io"]
+
+
 def test_fewer_keys_from_the_same_tally(tmp_path):
     records = [exit_(1000 * at, 1000 * at + 100, addr=0x3F8 + at % 2) for at in range(10)]
     record_all(tmp_path / "boot.arrow", [records])

@@ -126,6 +126,21 @@ def test_folded_stacks(tmp_path, system_map):
     assert next(collapsed(found.tally, ("reason",), "handling_ns")) == "io;serial_out 200"
 
 
+def test_folded_stacks_are_ordered_by_their_weight(tmp_path, system_map):
+    records = [exit_(0, 500, rip=READ, flags=FLAGS["RIP"])]
+    records += [exit_(1000 * at, rip=OUT, flags=FLAGS["RIP"]) for at in (1, 2)]
+    record_all(tmp_path / "boot.arrow", [records])
+    tally = hot(tracer.load(tmp_path / "boot.arrow"), (), symbols=system_map).tally
+    assert list(collapsed(tally, ())) == ["serial_out 2", "rtc_read 1"]
+    assert list(collapsed(tally, (), "handling_ns")) == ["rtc_read 500", "serial_out 200"]
+
+
+def test_a_frame_has_no_separator_in_it(tmp_path):
+    (tmp_path / "System.map").write_text(f"{TEXT:x} T XX;out\n{TEXT + 0x300:x} T _etext\n")
+    found = hot(trace(tmp_path, [0, OUT]), (), symbols=tmp_path / "System.map")
+    assert set(collapsed(found.tally, ())) == {"XX_out 1", "[not_known] 1"}
+
+
 def test_a_file_without_symbols_is_refused(tmp_path):
     (tmp_path / "x").write_bytes(b"\x7fELF")
     with pytest.raises(TraceError, match=r"no symbols|truncated"):
