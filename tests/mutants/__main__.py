@@ -1,8 +1,10 @@
-"""Mutation testing: ``python -m tests.mutants [GROUP...]``, as ``make mutants`` runs it.
+"""Mutation testing: ``python -m tests.mutants [--again] [GROUP...]``, as ``make mutants`` runs it.
 
 mutmut changes the bodies of functions, one place at a time, and runs the tests that reach them: a change that no test
 notices survives. Each group of groups.toml is run in a copy of the checkout under build/mutants, as mutmut makes files
 beside what it mutates. survivors.toml has the survivors that change nothing that anybody could notice, each with why.
+With ``--again`` a group that was run before goes on: only what survived, and the functions that have changed since, are
+tried against the tests as they are now.
 
 The exit status is 1 where a group has less than 90 % killed, or a survivor that is not explained.
 """
@@ -14,51 +16,82 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 COPIES = ROOT / "build" / "mutants"
+KILLED = ("killed", "timeout", "segfault")
 LEAST = 0.9  # of a group's mutants that tests must kill
-FORMAT = re.compile(r'struct\.(?:pack|pack_into|unpack|unpack_from|calcsize)\("<[^"]*"')
+# Changes that nobody could notice wherever they are made: what is changed, what it may become, and why.
+SAME: tuple[tuple[re.Pattern[str], Callable[[str], Sequence[str]], str], ...] = (
+    (
+        re.compile(r'struct\.(?:pack|pack_into|unpack|unpack_from|calcsize)\("<[^"]*"'),
+        lambda found: (found.lower(),),
+        "a struct format with signs packs the same bytes for numbers that are in its range; others it rejects",
+    ),
+    (
+        re.compile(r"\bstrict=True\)"),
+        lambda found: ("strict=None)", "strict=False)", ")"),
+        "the sequences are of one length, whatever is read; strict=True says so to the reader",
+    ),
+)
+# A mutant that survives runs all the tests that reach it: the long ones, with all their generated inputs, would make a
+# group take hours and kill next to nothing that the others do not.
+QUICK = "not soak and not lab and not long"
 MUTMUT = [sys.executable, "-m", "mutmut"]
 
 
 def main() -> int:
     groups = tomllib.loads((HERE / "groups.toml").read_text())
-    names = sys.argv[1:] or list(groups)
+    again = "--again" in sys.argv[1:]
+    names = [name for name in sys.argv[1:] if name != "--again"] or list(groups)
     if unknown := [name for name in names if name not in groups]:
         print(f"no such group: {', '.join(unknown)}; there are {', '.join(groups)}", file=sys.stderr)
         return 2
-    failed = [name for name in names if not passes(name, groups[name])]
+    failed = [name for name in names if not passes(name, groups[name], again)]
     return 1 if failed else 0
 
 
-def passes(name: str, group: dict[str, list[str]]) -> bool:
+def passes(name: str, group: dict[str, list[str]], again: bool) -> bool:
     """Run a group; print what survived."""
     copy = COPIES / name
+    if not again:
+        shutil.rmtree(copy, ignore_errors=True)
     copy_checkout(copy, group)
     print(f"{name}: {', '.join(group['modules'])}", flush=True)
     with (copy / "mutmut.log").open("w") as log:
-        done = subprocess.run([*MUTMUT, "run"], cwd=copy, env=environment(), stdout=log, stderr=log, check=False)
-    results = subprocess.run(
-        [*MUTMUT, "results", "--all", "true"], cwd=copy, capture_output=True, text=True, check=True
-    )
-    states = dict(re.findall(r"^\s*(\S+): (.+)$", results.stdout, re.MULTILINE))
-    if done.returncode or not states:
+        run(copy, log)
+        if again and (lived := [mutant for mutant, state in states(copy).items() if state not in KILLED]):
+            run(copy, log, *lived)
+    found = states(copy)
+    if not found or "not checked" in found.values():
         print(f"  mutmut failed, see {copy / 'mutmut.log'}")
         return False
-    lived = [mutant for mutant, state in states.items() if state not in ("killed", "timeout", "segfault")]
-    killed = len(states) - len(lived)
+    lived = [mutant for mutant, state in found.items() if state not in KILLED]
+    killed = len(found) - len(lived)
     unexplained = 0
     for mutant, (was, now) in differences(copy, lived).items():
         if (why := explained(mutant, was, now)) is None:
             unexplained += 1
-            print(f"  {states[mutant]}: {mutant}\n    - {was}\n    + {now}")
+            print(f"  {found[mutant]}: {mutant}\n    - {was}\n    + {now}")
         else:
             print(f"  explained: {mutant}: {why}")
-    print(f"  {killed} of {len(states)} killed ({killed / len(states):.1%}), {unexplained} survivors not explained")
-    return killed >= LEAST * len(states) and not unexplained
+    print(f"  {killed} of {len(found)} killed ({killed / len(found):.1%}), {unexplained} survivors not explained")
+    return killed >= LEAST * len(found) and not unexplained
+
+
+def run(copy: Path, log: IO[str], *mutants: str) -> None:
+    """Try what has no result yet, or these mutants."""
+    subprocess.run([*MUTMUT, "run", *mutants], cwd=copy, env=environment(), stdout=log, stderr=log, check=False)
+
+
+def states(copy: Path) -> dict[str, str]:
+    """What became of each mutant."""
+    done = subprocess.run([*MUTMUT, "results", "--all", "true"], cwd=copy, capture_output=True, text=True, check=True)
+    return dict(re.findall(r"^\s*(\S+): (.+)$", done.stdout, re.MULTILINE))
 
 
 def copy_checkout(copy: Path, group: dict[str, list[str]]) -> None:
@@ -69,20 +102,20 @@ def copy_checkout(copy: Path, group: dict[str, list[str]]) -> None:
         capture_output=True,
         check=True,
     )
-    shutil.rmtree(copy, ignore_errors=True)
     built = [str(path.relative_to(ROOT)) for path in (ROOT / "runner" / "native").glob("*.so")]
-    for name in [*os.fsdecode(listed.stdout).split("\0"), *built]:
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+    names = [name for name in [*os.fsdecode(listed.stdout).split("\0"), *built] if (ROOT / name).is_file()]
+    for name in names:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
     # What is not among the packages is copied by mutmut, so that tests find all of it.
-    others = sorted(path.name for path in copy.iterdir() if path.name not in ("vmspec", "runner", "tracer", ".git"))
+    others = sorted({Path(name).parts[0] for name in names} - {"vmspec", "runner", "tracer"})
     settings = {
         "source_paths": ["vmspec", "runner", "tracer"],
         "only_mutate": group["modules"],
         "also_copy": others,
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-m", "not soak and not lab"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-m", QUICK],
         "pytest_add_cli_args_test_selection": group["tests"],
+        "timeout_multiplier": 8.0,  # a mutant that loops for ever costs this many times what its tests take
     }
     lines = [f"{key} = {value!r}" for key, value in settings.items()]
     with (copy / "pyproject.toml").open("a") as file:
@@ -118,8 +151,10 @@ def differences(copy: Path, mutants: list[str]) -> dict[str, tuple[str, str]]:
 
 def explained(mutant: str, was: str, now: str) -> str | None:
     """Why a survivor changes nothing that anybody could notice; None where nobody has said so."""
-    if FORMAT.sub(lambda found: found[0].lower(), was) == now:
-        return "a struct format with signs packs the same bytes for numbers that are in its range; others it rejects"
+    for pattern, changed, why in SAME:
+        for found in pattern.finditer(was):
+            if any(was[: found.start()] + text + was[found.end() :] == now for text in changed(found[0])):
+                return why
     for entry in tomllib.loads((HERE / "survivors.toml").read_text())["survivor"]:
         module = entry["module"].removesuffix(".py").replace("/", ".")
         if mutant.startswith(f"{module}.") and (entry["was"], entry["now"]) == (was, now):
