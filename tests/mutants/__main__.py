@@ -41,6 +41,7 @@ SAME: tuple[tuple[re.Pattern[str], Callable[[str], Sequence[str]], str], ...] = 
 # A mutant that survives runs all the tests that reach it: the long ones, with all their generated inputs, would make a
 # group take hours and kill next to nothing that the others do not.
 QUICK = "not soak and not lab and not long"
+COMMENT = re.compile(r"  # .*")
 MUTMUT = [sys.executable, "-m", "mutmut"]
 
 
@@ -136,7 +137,7 @@ print(json.dumps({name: get_diff_for_mutant(name, path=find_mutant(name).path) f
 
 
 def differences(copy: Path, mutants: list[str]) -> dict[str, tuple[str, str]]:
-    """The lines that each mutant changes, before and after."""
+    """The lines that each mutant changes, before and after, without their comments."""
     done = subprocess.run(
         [sys.executable, "-c", DIFFERENCES],
         cwd=copy, input=json.dumps(mutants), capture_output=True, text=True, check=True,
@@ -144,7 +145,7 @@ def differences(copy: Path, mutants: list[str]) -> dict[str, tuple[str, str]]:
     found = {}
     for mutant, difference in json.loads(done.stdout.splitlines()[-1]).items():
         lines = [line for line in difference.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-        was, now = (" ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
+        was, now = (" ".join(COMMENT.sub("", line[1:]).strip() for line in lines if line[0] == sign) for sign in "-+")
         found[mutant] = was, now
     return found
 
