@@ -1,7 +1,7 @@
 """``vmtrace``: read, recover and analyse traces.
 
-Exit status 0; 1 where ``diff`` found a difference; 2 for a trace or a call that is wrong, and for a result that cannot
-be written; 130 interrupted.
+Exit status 0; 1 if ``diff`` found a difference; 2 for a wrong trace or call, and if a result cannot be written; 130 if
+interrupted.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from vmspec.host.streams import BROKEN_PIPE, abandon, open_streams
 from vmspec.trace.files import exists, ring_path, stream_path
 
 PROGRAM = "vmtrace"
-INTERRUPTED = 130  # the exit status that a shell reports of a command that SIGINT ended
+INTERRUPTED = 130  # the exit status that a shell reports for a command that SIGINT ended
 
-# Each a module of tracer.commands.
+# Each is a module of tracer.commands.
 COMMANDS = {
     "summary": "exits by reason, by device and address; where the time went",
     "timeline": "the boot by the console's lines: phases, and the longest gaps",
@@ -42,11 +42,11 @@ COMMANDS = {
     "recover": "make a trace of what a killed run left",
 }
 
-FORMER = {"kernel": "tracepoints"}  # former names, which are taken for one release
+FORMER = {"kernel": "tracepoints"}  # former names, accepted for one release
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit status."""
+    """Run a command line; return the exit status."""
     open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in FORMER:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TraceError as error:
         complain(PROGRAM, *error.args)
         return 2
-    except KeyboardInterrupt:  # also how one stops following a run; what was found until then is told
+    except KeyboardInterrupt:  # Ctrl-C also stops following a run; print what was found until then
         try:
             sys.stdout.flush()
         except OSError:
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         abandon(sys.stdout)
         return BROKEN_PIPE
-    except OSError as error:  # of a trace that cannot be read a TraceError says more
+    except OSError as error:  # for a trace that cannot be read, TraceError says more
         abandon(sys.stdout)
         what = error.filename if error.filename is not None else "cannot write the result"
         complain(PROGRAM, f"{what}: {error.strerror or error}")
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _no_command(word: str) -> str:
-    """What to say of a first word that is no command."""
+    """The message for a first word that is no command."""
     commands = ", ".join(COMMANDS)
     if exists(Path(word)):
         return f"say what of {word}: vmtrace summary {word} (commands: {commands})"
@@ -97,14 +97,14 @@ def _no_command(word: str) -> str:
 
 
 def _newer(options: argparse.Namespace) -> Iterator[Path]:
-    """What a later run has left beside the finished traces that are to be read."""
+    """A notice about a later run's files beside the finished traces to be read."""
     given = [*getattr(options, "files", ()), *getattr(options, "against", ()), getattr(options, "file", None)]
     if getattr(options, "follow", False) or options.command in ("top", "recover"):
         return  # these read it
     for file in given:
         if file is not None and file.suffix == ".arrow" and exists(file):
             stream = stream_path(file)
-            # A run that goes on, or was killed, has its rings there; a stream alone is what vmtrace convert writes.
+            # A run that continues, or was killed, has its rings there; a stream alone is what vmtrace convert writes.
             if exists(stream) and exists(ring_path(file)) and stream.stat().st_mtime_ns > file.stat().st_mtime_ns:
                 yield stream
 

@@ -1,6 +1,6 @@
-"""The ``vmspec`` command: check, show and plan specs, and tell what they may hold.
+"""The ``vmspec`` command: check, show and plan specs, and list their keys.
 
-Exit status 0; 2 where a spec or the call is wrong, or a result cannot be written; 130 where it was interrupted.
+Exit status 0; 2 if a spec or the call is wrong, or a result cannot be written; 130 if interrupted.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from vmspec.schema.problems import SpecError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status. Wrong arguments raise SystemExit(2)."""
+    """Run the command; return its exit status. Wrong arguments raise SystemExit(2)."""
     open_streams()
     arguments = _parser().parse_args(argv)
     try:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         abandon(sys.stdout)
         return BROKEN_PIPE
-    except OSError as error:  # of files that a spec names a SpecError says more
+    except OSError as error:  # for files that a spec names, SpecError says more
         abandon(sys.stdout)
         complain("vmspec", f"{error.filename or 'cannot write'}: {error.strerror}")
         return 2
@@ -83,7 +83,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     from vmspec.show.dump import dumps
 
-    # TOML is UTF-8, whatever the locale: where that is another, only what is the same in both.
+    # TOML is UTF-8 in any locale; in another one, print only the characters that both share.
     ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
     print(dumps(Document.open(arguments.spec, arguments.set).spec(), ascii=ascii), end="")
     return 0

@@ -1,4 +1,4 @@
-"""A spec's document: the text, what it holds with the overrides applied, and where each thing stands in it."""
+"""A spec's document: the text, its contents with the overrides applied, and the place of each key and value."""
 
 import codecs
 import errno
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vmspec.plan.plan import Plan
     from vmspec.schema.positions import Place
 
-# A spec is written by people; more is a mistake, such as the name of an image.
+# People write specs; a larger file is a mistake, such as the name of an image.
 LARGEST = 1 << 20
 SHOWN = 60  # characters of an override in a message
 
@@ -36,14 +36,14 @@ SYNTAX = r"(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of 
 
 
 def _contents(path: Path) -> bytes:
-    """The bytes of a spec, at most one more than it may have; also of a pipe, as <(...) of a shell is one.
+    """The bytes of a spec, at most one more than allowed; also from a pipe, such as <(...) of a shell.
 
-    Raises OSError, also for a pipe that nobody writes to: its opening would never end.
+    Raises OSError, also for a pipe without a writer, which would block forever.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            first = file.read(1)  # None where a writer has written nothing yet
+            first = file.read(1)  # None if a writer has written nothing yet
             if first == b"":
                 raise OSError(errno.EPIPE, "it is a pipe that nobody writes to")
         else:
@@ -58,31 +58,32 @@ def _contents(path: Path) -> bytes:
 class Document:
     """A TOML document that parses. ``spec()`` and ``plan()`` raise SpecError with every problem located.
 
-    Overrides that do not fit are problems of ``spec()``, so that they are told together with all others.
+    Overrides that do not fit are problems of ``spec()``, so that they are reported with all others.
     """
 
     def __init__(
         self, text: str, directory: Path, overrides: Sequence[str] | str = (), file: Path | None = None
     ) -> None:
-        """Raises SpecError where the text is not TOML. ``directory`` is where relative paths begin."""
+        """Raises SpecError if the text is not TOML. Relative paths begin at ``directory``."""
         self.text = text
         self.directory = directory
         self.file = file
         self.overrides = tuple(map(_text, texts(overrides)))
         self.data = self._parse()
-        self._sources: dict[KeyPath, str] = {}  # what an override has set, and which
+        self._sources: dict[KeyPath, str] = {}  # what an override has set, and which override
         self._problems: list[Problem] = []
-        self.warned = False  # spec() has said something to who reads the spec
+        self.warned = False  # spec() has warned the user
         for expression in self.overrides:
             self._override(expression, f"--set {expression[:SHOWN]}")
 
     @classmethod
     def open(cls, path: str | Path, overrides: Sequence[str] | str = ()) -> "Document":
-        """The document of a file. Raises SpecError where it cannot be read, OSError where nothing can be opened."""
+        """The document of a file. Raises SpecError if it cannot be read, OSError if the process or the host can open
+        nothing."""
         path = Path(path)
         try:
             data = _contents(path)
-            data = data.removeprefix(codecs.BOM_UTF8)  # as editors on Windows begin a file
+            data = data.removeprefix(codecs.BOM_UTF8)  # editors on Windows put it at the beginning of a file
             if len(data) > LARGEST:
                 raise SpecError((Problem("", f"is too large for a spec, more than {LARGEST} bytes", file=path),))
             text = data.decode()
@@ -93,7 +94,7 @@ class Document:
             raise SpecError((problem.at(path, line, column),)) from None
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise  # that is the process's or the host's, not the spec's
+                raise  # the process or the host is the cause, not the spec
             raise SpecError((Problem("", f"cannot be read: {error.strerror}", file=path),)) from None
         except ValueError as error:  # a name that no file can have
             raise SpecError((Problem("", f"cannot be read: {error}", file=path),)) from None
@@ -111,7 +112,7 @@ class Document:
         if spec is None or self._problems or here.problems:
             raise SpecError((*self._located([*self._problems, *here.problems]), *more))
         spec = evolve(spec, path=self.file and self.file.absolute(), overrides=self.overrides)
-        for path, message in spec.faults():  # once more: what is wrong with a spec that names its own file
+        for path, message in spec.faults():  # again, for problems of a spec that names its own file
             here.at(*path).wrong(message)
         if here.problems:
             raise SpecError(self._located(here.problems))
@@ -131,8 +132,8 @@ class Document:
             raise SpecError(self._located(error.problems)) from None
 
     def locate(self, problem: Problem) -> Problem:
-        """The problem with its place: of what its path names, or of the innermost table around it that stands in the
-        document. It is the place of the value where the problem shows one, else of the key."""
+        """The problem with its place: that of the item its path names, or of the innermost table around it in the
+        document. It is the place of the value if the problem shows a value, else of the key."""
         if problem.file is not None:
             return problem
         try:
@@ -142,7 +143,7 @@ class Document:
         while path:
             if path in self._sources:
                 return problem.at(self._sources[path], None, None)
-            # What an override has replaced is in the text still, and not meant.
+            # The text still has what an override has replaced, but the problem is not there.
             if path in self._places and not any(path[:n] in self._sources for n in range(len(path))):
                 place = self._places[path]
                 offset = place.key if problem.value is None else place.value
@@ -152,17 +153,17 @@ class Document:
 
     @cached_property
     def _places(self) -> "dict[KeyPath, Place]":
-        from vmspec.schema.positions import find  # only what is wrong has to be located
+        from vmspec.schema.positions import find  # only a wrong spec needs places
 
         return find(self.text)
 
     def _at(self, problem: Problem, offset: int) -> Problem:
-        """The problem at an offset of the text: line and column from 1."""
+        """The problem with line and column from 1, for an offset in the text."""
         line = self.text.count("\n", 0, offset) + 1
         return problem.at(self.file, line, offset - self.text.rfind("\n", 0, offset))
 
     def _located(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
-        """The problems in the order of the text, those of overrides before."""
+        """The problems in the order of the text, those of overrides first."""
         return tuple(sorted(map(self.locate, problems), key=lambda problem: (problem.line or 0, problem.column or 0)))
 
     def _parse(self) -> dict[str, Any]:
@@ -174,7 +175,7 @@ class Document:
             raise SpecError((self._syntax(str(error)),)) from None
 
     def _syntax(self, message: str) -> Problem:
-        """tomllib says the place in its message, or not at all."""
+        """The problem for tomllib's error, whose message may contain the place."""
         found = re.fullmatch(SYNTAX, message, re.DOTALL)
         if found is None and "int_max_str_digits" in message:  # Python's own limit, which tomllib passes on
             return Problem("", "holds a number of more than 4,000 digits").at(self.file, 1, 1)
@@ -201,8 +202,8 @@ class Document:
 
 
 def _text(argument: str) -> str:
-    """An override as text: what it names may be a path that is none. A str that is neither stays as it is, and is no
-    value that any key takes."""
+    """An override as text; its bytes may be a path that is not UTF-8. A str without a text form stays as it is; no key
+    takes it as a value."""
     try:
         return to_text(argument)
     except ValueError:

@@ -1,13 +1,13 @@
-"""Plans that are kept, so that an unchanged spec starts without being read, checked and planned again.
+"""Kept plans: an unchanged spec starts without being read, checked and planned again.
 
-A plan stands for its spec as long as all that it was made from is the same: the spec's text, the overrides, this
-package's sources, Python, and the images, told by their :class:`~vmspec.image.source.Version`. That no file has two
-uses is looked at each time. A plan with notes, and of a spec that gives warnings, is made anew each time: both are for
-who runs it, and may change with the host.
+A kept plan is valid while its sources are unchanged: the spec's text, the overrides, this package's sources, Python,
+and the images, identified by their :class:`~vmspec.image.source.Version`. The check that no file has two uses is made
+each time. A plan with notes, or of a spec with warnings, is not kept: both are for the user, and may change with the
+host.
 
-The plans are beside the unpacked kernels, in ``plans`` of the cache, in a fixed number of places; two specs that share
-one take turns. A file there is a line (this tool, Python, a CRC-32) and what :mod:`marshal` makes of the rest. One that
-is not the user's own, that others can write, or that is not whole counts for nothing.
+The plans are beside the unpacked kernels, in ``plans`` of the cache, in a fixed number of places; two specs with the
+same place replace each other. A file there is a line (this tool, Python, a CRC-32) and :mod:`marshal`'s data. A file of
+another user, one that others can write to, or an incomplete one is ignored.
 """
 
 import marshal
@@ -34,14 +34,14 @@ from vmspec.spec import fileuse
 PLACES = 1024
 LARGEST = 16 << 20  # bytes of a kept plan
 SPEC_MAX = 1 << 20  # bytes of a spec
-ABANDONED = 60  # seconds after which a file that was never finished is nobody's
+ABANDONED = 60  # seconds after which an unfinished file may be removed
 BOM = b"\xef\xbb\xbf"
 HEADER = f"vmrun {__version__} {serial.FORMAT} {sys.hexversion:x} ".encode()
 
 
 def plan(spec: Path, overrides: Sequence[str] | str) -> tuple[Plan, Callable[[], None]]:
-    """The plan of a spec's file, the one that is kept or a new one, and what keeps it: to be called when there is
-    time. Raises what ``Document.open().plan()`` does."""
+    """The plan of a spec's file, kept or new, and a function that keeps it, to be called when there is time. Raises
+    what ``Document.open().plan()`` raises."""
     given = texts(overrides)
     with suppress(OSError, ValueError, TypeError, EOFError, SpecError):
         return found(spec.absolute(), given), lambda: None
@@ -55,8 +55,8 @@ def plan(spec: Path, overrides: Sequence[str] | str) -> tuple[Plan, Callable[[],
 
 
 def found(spec: Path, overrides: tuple[str, ...]) -> Plan:
-    """The plan that is kept for a spec as it is now. Raises OSError, ValueError, TypeError, EOFError or SpecError where
-    there is none that counts."""
+    """The kept plan of a spec as it is now. Raises OSError, ValueError, TypeError, EOFError or SpecError if there is no
+    valid one."""
     place = _place(spec, overrides)
     kept_from, versions, tree = _read(place)
     with open(spec, "rb", buffering=0, opener=_regular) as file:
@@ -72,10 +72,10 @@ def found(spec: Path, overrides: tuple[str, ...]) -> Plan:
 
 
 def keep(spec: Path, overrides: tuple[str, ...], text: bytes, made: Plan) -> None:
-    """Keep a plan that was made from a spec's text. Where it cannot be written there is none."""
+    """Keep a plan that was made from a spec's text. If it cannot be written, none is kept."""
     with suppress(OSError, ValueError):
         if not stat.S_ISREG(spec.stat().st_mode):
-            return  # a pipe is read once
+            return  # a pipe can be read only once
         versions = [_version(file) for file in made.files]
         latest = max((found[4] for found, file in zip(versions, made.files, strict=True) if file.version), default=0)
         if time.time_ns() - latest >= cache.SETTLED_NS:
@@ -89,12 +89,12 @@ def _made_from(spec: Path, overrides: tuple[str, ...], text: bytes) -> tuple[Any
 
 
 def _version(file: PlannedFile) -> tuple[int, ...]:
-    """What tells a file from another; the number of its links changes nothing in it."""
+    """The identity of a file, without its number of links, which does not change the content."""
     return tuple(version(file.path)[:5])
 
 
 def _sources() -> int:
-    """What tells this package's sources from others: the tool's version does not where somebody works on it."""
+    """The identity of this package's sources, for people who change them under the same version."""
     told = 0
     directories = [os.path.dirname(__file__)]  # noqa: PTH120
     while directories:
@@ -117,7 +117,7 @@ def _place(spec: Path, overrides: tuple[str, ...]) -> Path:
 
 
 def _read(place: Path) -> Any:
-    """What is in a place. Nothing of it is looked at before it is known to be the user's own, and whole."""
+    """The contents of a place, which are used only if the file is the user's own, and whole."""
     for directory in (place.parent.parent, place.parent):
         cache.check(os.lstat(directory), stat.S_IFDIR, directory)
     with open(place, "rb", buffering=0, opener=_regular) as file:
@@ -133,7 +133,7 @@ def _write(place: Path, value: Any) -> None:
     new = place.with_suffix(".new")
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:  # another run's, or that of one that was killed
+    except FileExistsError:  # of another run, or one that was killed
         if time.time() - new.lstat().st_mtime > ABANDONED:
             new.unlink()
         return
@@ -148,7 +148,7 @@ def _write(place: Path, value: Any) -> None:
 
 
 def _regular(path: str, flags: int) -> int:
-    """Opens a regular file, and waits for nothing else: a pipe's bytes are for who reads the spec then."""
+    """Open a regular file. Do not wait for anything else: a pipe's bytes are for the reader of the spec."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
         raise ValueError(f"{path} is not a regular file")
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
-"""Where everything lies in the guest-physical address space and on the port bus, each address with its reason.
+"""All fixed addresses of the guest-physical address space and the port bus, each with its reason.
 
 Sizes are bytes. Below 1 MiB the map follows the PC's (Linux boot protocol, "memory layout"; ACPI 6.5, 5.2.5.1; Intel
-MultiProcessor specification 1.4, 4); above it is RAM, with the PC's hole under 4 GiB.
+MultiProcessor specification 1.4, 4). Above it is RAM, with the PC's hole under 4 GiB.
 """
 
 KIB = 1 << 10
@@ -10,8 +10,8 @@ GIB = 1 << 30
 PAGE = 4 * KIB
 HUGE_PAGE = 2 * MIB
 
-# RAM below the hole ends at 3 GiB at most; what is more begins at 4 GiB. The hole holds all that is not RAM and must
-# have a 32-bit address: the interrupt controllers, KVM's own pages, devices' registers.
+# RAM below the hole ends at 3 GiB at most; the rest begins at 4 GiB. The hole holds everything else with a 32-bit
+# address: the interrupt controllers, KVM's own pages, devices' registers.
 HOLE_START = 3 * GIB
 HOLE_END = 4 * GIB
 
@@ -22,7 +22,7 @@ BDA_SIZE = 0x100
 BDA_EBDA_SEGMENT = 0x40E
 BDA_BASE_MEMORY_KIB = 0x413
 
-# The first bytes after the BIOS data area; the GDT is used only until the guest loads one of its own.
+# The first bytes after the BIOS data area; the GDT is used only until the guest loads its own.
 GDT = 0x500
 GDT_SIZE = 32
 
@@ -41,9 +41,9 @@ CMDLINE_ROOM = 0x10000
 # a flat guest of half a MiB can be loaded below.
 PAGE_TABLES = 0x90000
 PAGE_TABLES_SIZE = 6 * PAGE
-IDENTITY_END = 4 * GIB  # what they map
+IDENTITY_END = 4 * GIB  # the address range that they map
 
-# The extended BIOS data area takes the last KiB of base memory; nothing is in it, but Linux expects one.
+# The extended BIOS data area takes the last KiB of base memory; it is empty, but Linux expects one.
 EBDA = 0x9FC00
 # Video memory and option ROMs on a PC; plain RAM here, not offered to Linux.
 BASE_MEMORY_END = 0xA0000
@@ -60,7 +60,7 @@ MPTABLE_SIZE = 0x10000
 HIGH_MEMORY = MIB
 
 # KVM's own pages (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR: one and three pages), which Intel processors without
-# unrestricted guest need for real mode. Just below the BIOS's place under 4 GiB, where no device and no RAM is.
+# unrestricted guest need for real mode. Just below the BIOS's place under 4 GiB, away from devices and RAM.
 KVM_IDENTITY_MAP = 0xFFFBC000
 KVM_TSS = 0xFFFBD000
 KVM_TSS_SIZE = 3 * PAGE
@@ -70,7 +70,7 @@ IOAPIC = 0xFEC00000
 LAPIC = 0xFEE00000
 IOAPIC_PINS = 24
 
-# Linux's own limit for an initrd where its image has no header that says one (boot protocol, initrd_addr_max).
+# Linux's own limit for an initrd if its image has no header with one (boot protocol, initrd_addr_max).
 INITRD_ADDR_MAX = 0x7FFFFFFF
 # Linux's COMMAND_LINE_SIZE on x86 is 2048, the NUL included.
 CMDLINE_MAX = 2047
@@ -86,6 +86,6 @@ PM1_EVENT = 0x600
 PM1_CONTROL = 0x604
 ACPI_RESET = 0x606
 ACPI_RESET_VALUE = 1
-S5_SLEEP_TYPE = 5  # what the guest writes to the control block's SLP_TYP to power off
+S5_SLEEP_TYPE = 5  # the value that the guest writes to the control block's SLP_TYP to power off
 SCI = 9  # the PC's interrupt for ACPI events
-CMOS_CENTURY = 0x32  # where the clock has the century, which the FADT tells
+CMOS_CENTURY = 0x32  # the clock's register for the century, which the FADT names

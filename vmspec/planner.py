@@ -1,4 +1,4 @@
-"""From a spec to its plan: the one place where everything a machine is made of is decided."""
+"""From a spec to its plan: all decisions about a machine are made here."""
 
 from typing import TypeVar
 
@@ -16,22 +16,22 @@ from vmspec.schema.value import Model
 from vmspec.spec.models import Spec
 
 MEMORY_MAX = 1 << 52  # physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4)
-VCPUS_MAX = 254  # 8-bit APIC ids, of which 255 means all
-PIT_SPEAKER_DUMMY = 1  # KVM_CREATE_PIT2: KVM answers port 0x61 too, by which Linux reads the timer's output
+VCPUS_MAX = 254  # 8-bit APIC ids; 255 means all
+PIT_SPEAKER_DUMMY = 1  # KVM_CREATE_PIT2: KVM answers port 0x61 too, with which Linux reads the timer's output
 
 Settings = TypeVar("Settings", PlannedVM, PlannedMemory, PlannedCPU, PlannedTrace, PlannedExpect)
 
 
 def plan(spec: Spec) -> Plan:
-    """All that ``spec`` implies. Raises :class:`SpecError` with every problem found, and nothing else, whatever the
-    files that it names hold."""
+    """Everything that ``spec`` implies. Raises :class:`SpecError` with every problem found, and nothing else, for any
+    contents of the files that it names."""
     problems: list[Problem] = []
     _machine(spec, problems)
-    if problems:  # the sizes decide about all the rest
+    if problems:  # everything else depends on the sizes
         raise SpecError(tuple(problems))
     slots = memory_map.slots(spec.vm.memory)
     start = _start(spec, slots, problems)
-    # An unusable image counts as the Linux kernel it was probably meant to be, while the rest of the spec is checked.
+    # For checking the rest of the spec, an unusable image counts as the Linux kernel it was probably meant to be.
     is_linux = start.image != "flat" if start else spec.boot.code is None and spec.boot.mode is None
     irqchip = spec.vm.irqchip == "kernel" or (spec.vm.irqchip == "auto" and is_linux)
     pit = irqchip if spec.vm.pit is None else spec.vm.pit
@@ -78,7 +78,7 @@ def plan(spec: Spec) -> Plan:
 
 
 def copied(settings: type[Settings], model: Model) -> Settings:
-    """The settings that a model of the spec has."""
+    """The settings from a model of the spec."""
     return settings(*(getattr(model, name) for name in settings._fields))
 
 
@@ -93,7 +93,7 @@ def _machine(spec: Spec, problems: list[Problem]) -> None:
 
 
 def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Start | None:
-    """What the image asks for; None where that could not be told, which is then a problem."""
+    """The start that the image needs; None if that is unknown, which is then a problem."""
     boot = spec.boot
     if boot.code is not None:
         if boot.kernel is not None:
@@ -133,7 +133,7 @@ def _symbols(spec: Spec, problems: list[Problem]) -> tuple[PlannedFile, ...]:
 
 
 def _tables(irqchip: bool, acpi: bool) -> tuple[Placement, ...]:
-    """What tells Linux of its machine beside boot_params."""
+    """The tables that describe the machine to Linux, beside boot_params."""
     tables: tuple[Placement, ...] = (Placement("bda", layout.BDA, layout.BDA_SIZE),)
     if irqchip:
         tables += (Placement("mptable", layout.MPTABLE, layout.MPTABLE_SIZE),)
@@ -143,7 +143,7 @@ def _tables(irqchip: bool, acpi: bool) -> tuple[Placement, ...]:
 
 
 def _calls(slots: tuple[Slot, ...], vcpus: int, irqchip: bool, pit: bool) -> tuple[Call, ...]:
-    """The KVM calls in order; the interrupt controller comes before the vCPUs, which get their local APICs by it."""
+    """The KVM calls in order; the interrupt controllers come before the vCPUs, which then get their local APICs."""
     made: list[Call] = [
         calls.Open(),
         calls.GetApiVersion(),

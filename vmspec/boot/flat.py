@@ -7,8 +7,8 @@ from vmspec.plan.plan import Entry, Placement, Start
 from vmspec.schema.problems import Problem
 from vmspec.spec.models import Boot
 
-# What each mode needs in memory beside the code, and the first address it cannot reach: CS is 0 in real mode, the page
-# tables map 4 GiB.
+# What each mode needs in memory beside the code, and the first address that it cannot reach: CS is 0 in real mode, the
+# page tables map 4 GiB.
 TABLES = {
     "real": (),
     "protected": (Placement("gdt", layout.GDT, layout.GDT_SIZE),),
@@ -21,7 +21,7 @@ REACH = {"real": 1 << 16, "protected": 1 << 32, "long": layout.IDENTITY_END}
 
 
 def start(boot: Boot, size: int, slots: tuple[Slot, ...], problems: list[Problem]) -> Start | None:
-    """The start of a flat guest of ``size`` bytes, which are in the spec or in ``boot.kernel``.
+    """The start of a flat guest of ``size`` bytes, from the spec or from ``boot.kernel``.
 
     The stack begins at the load address and grows down, away from the code, unless the spec sets ``rsp``.
     """
@@ -48,7 +48,7 @@ def start(boot: Boot, size: int, slots: tuple[Slot, ...], problems: list[Problem
     if len(problems) > found:
         return None
     registers = {"rsp": load, **boot.registers}
-    # Bit 1 of RFLAGS is always set (Intel SDM volume 1, 3.4.3); KVM refuses a state without it.
+    # Bit 1 of RFLAGS is always set (Intel SDM volume 1, 3.4.3); KVM rejects a state without it.
     registers["rflags"] = registers.get("rflags", 0) | 2
     return Start("flat", "flat", Entry(boot.mode, entry, registers), (code, *tables))
 

@@ -15,7 +15,7 @@ FLAT_KEYS = ("mode", "load", "entry", "registers")
 
 
 class Kernel(NamedTuple):
-    """A kernel in its place: ``end`` is the first address that is free for other things while it starts."""
+    """A placed kernel: ``end`` is the first address that is free for other things while it starts."""
 
     protocol: str
     entry: Entry
@@ -60,7 +60,7 @@ def start(
 
 
 def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:
-    """The kernel unpacked where the spec lets us and we can, else the image with its own decompressor."""
+    """The kernel unpacked if the spec allows it and it is possible, else the image with its own decompressor."""
     assert boot.kernel is not None
     notes: tuple[str, ...] = ()
     if boot.unpack:
@@ -70,7 +70,7 @@ def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:
             return _unpacked(unpacked(source, image))
         except CannotUnpackError as error:
             notes = (f"the kernel unpacks itself: {error}",)
-    # A relocatable kernel runs where it is loaded, but not below pref_address; any other moves itself there.
+    # A relocatable kernel runs where it is loaded, but not below pref_address; any other moves to pref_address.
     load = layout.HIGH_MEMORY
     if image.relocatable and image.pref_address:
         load = _up(image.pref_address, image.kernel_alignment)
@@ -86,7 +86,7 @@ def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:
         # 64-bit boot protocol: the entry is 0x200 after the load address, RSI has boot_params.
         entry = Entry("long", load + 0x200, {"rsi": layout.BOOT_PARAMS, "rflags": 2})
         return Kernel("linux64", entry, (placement,), end, notes)
-    # 32-bit: a kernel that is not relocatable says itself where its entry is.
+    # 32-bit: a kernel that is not relocatable has its entry in the header.
     code32 = load if image.relocatable else image.code32_start
     if not load <= code32 < load + size:
         raise ImageError(
@@ -102,7 +102,7 @@ def _unpacked(path: Path) -> Kernel:
     try:
         with opened(path) as source:
             return _elf(path, elf.read(source))._replace(files=(PlannedFile("unpacked", path, None),))
-    except ImageError as error:  # a 32-bit kernel's, or what a future one packs
+    except ImageError as error:  # a 32-bit kernel's, or an unknown future format
         raise CannotUnpackError(f"what is packed in it {error}") from error
 
 
@@ -134,7 +134,7 @@ def _fits(kernel: Kernel, slots: tuple[Slot, ...], problems: list[Problem]) -> N
 def _initrd(
     path: Path | None, bottom: int, top: int, problems: list[Problem]
 ) -> tuple[tuple[Placement, ...], tuple[PlannedFile, ...]]:
-    """The initrd as high as it may be: clear of the kernel and of what the kernel allocates early."""
+    """The initrd as high as possible: clear of the kernel and of the memory that the kernel allocates early."""
     if path is None:
         return (), ()
     try:
@@ -156,7 +156,7 @@ def _initrd(
 
 
 def _cmdline(cmdline: str, limit: int, problems: list[Problem]) -> Placement:
-    # Lone surrogates cannot come from a TOML file; whoever builds a Spec by hand gets question marks.
+    # Lone surrogates cannot come from a TOML file; a Spec built by hand gets question marks.
     data = cmdline.encode("utf-8", "replace")
     limit = min(limit, layout.CMDLINE_ROOM - 1)
     if b"\0" in data:

@@ -1,8 +1,7 @@
 """The device models of a spec: one frozen class per ``[[device]]`` kind.
 
-A model says what the plan needs to know of a device: ``regions()``, its windows onto the buses, and ``irq``, its ISA
-interrupt or None. How the device behaves is the runner's matter. A new device is a class here and a row in
-:data:`KINDS`.
+A model has what the plan needs of a device: ``regions()``, its windows onto the buses, and ``irq``, its ISA interrupt
+or None. The runner has its behaviour. A new device is a class here and a row in :data:`KINDS`.
 """
 
 from collections.abc import Iterator
@@ -31,11 +30,11 @@ class DeviceModel(Model):
 
     @property
     def irq(self) -> int | None:
-        """The ISA interrupt, which is its GSI too, or None."""
+        """The ISA interrupt, which is also its GSI, or None."""
         return None
 
     def regions(self) -> tuple[Region, ...]:
-        """The windows onto the buses; each name stands once."""
+        """The windows onto the buses, each name once."""
         return ()
 
 

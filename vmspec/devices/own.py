@@ -1,4 +1,4 @@
-"""Devices of the user's own: where a class is, by its name in a spec."""
+"""User devices: where a class is, from its name in a spec."""
 
 from pathlib import Path
 

@@ -2,15 +2,16 @@
 
 from typing import NamedTuple
 
-SPACES = {"port": 1 << 16, "mmio": 1 << 52}  # their ends; for the second Intel SDM volume 3, 4.1.4
+SPACES = {"port": 1 << 16, "mmio": 1 << 52}  # their ends; for mmio: Intel SDM volume 3, 4.1.4
 
 
 class Region(NamedTuple):
     """A device's window onto a bus. The guest reaches the device by (region, offset), wherever the region lies.
 
-    ``space`` is "port" or "mmio", ``size`` in bytes. A region with a ``start`` lies there for good; without one the
-    device maps, moves and unmaps it while the machine runs, as a PCI function does with its BARs. Such a region's size
-    is a power of two and its address a multiple of the size, so that an address says the offset by itself.
+    ``space`` is "port" or "mmio", ``size`` in bytes. A region with a ``start`` always lies there. A region without one
+    is mapped, moved and unmapped by the device while the machine runs, as a PCI function does with its BARs. Such a
+    region's size is a power of two and its address a multiple of the size, so the low bits of an address are the
+    offset.
     """
 
     name: str

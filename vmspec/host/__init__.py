@@ -1,1 +1,1 @@
-"""The host as all three commands meet it: standard streams, threads, paths as text."""
+"""The host, for all three commands: standard streams, threads, paths as text."""

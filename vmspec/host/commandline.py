@@ -1,4 +1,4 @@
-"""The command lines of all three commands: help as wide as the terminal, and errors that do not act on it."""
+"""The command line parser of all commands: help as wide as the terminal, and messages whose text cannot act on it."""
 
 import argparse
 import re
@@ -12,17 +12,17 @@ from vmspec.host.printable import printable
 from vmspec.host.streams import USUAL, abandon, columns
 from vmspec.host.wrapping import wrapped
 
-OURS = ("vmspec", "runner", "tracer")  # packages whose warnings are for who runs a command
+OURS = ("vmspec", "runner", "tracer")  # packages whose warnings are for the user of a command
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose help is as wide as the terminal, and whose messages show what was given with escapes.
+    """A parser whose help is as wide as the terminal, and whose messages show arguments with escapes.
 
-    Description and epilog are paragraphs; of one that has an indented line, each line stays one where it fits.
+    Description and epilog are paragraphs. In one with an indented line, each line stays a line if it fits.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        # A width given here spares looking for the terminal's in argparse's way, which imports much.
+        # With a width given, argparse does not query the terminal, which imports much.
         width = columns() or USUAL
         options["formatter_class"] = lambda prog: _Formatter(prog, width=width)
         super().__init__(*arguments, **options)
@@ -40,7 +40,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 def _lines(text: str, width: int) -> str:
-    """Lines of "  word  what it is", what is too long below itself."""
+    """Lines of " word description"; a description that is too long continues below itself."""
     fitted = []
     for line in text.splitlines():
         head = re.match(r" *\S+ +", line) if line.startswith(" ") else None
@@ -51,7 +51,7 @@ def _lines(text: str, width: int) -> str:
 
 @contextmanager
 def warned(program: str) -> Iterator[None]:
-    """Warnings of ours, a line each on standard error as they come; those of others stay as Python has them."""
+    """Print our warnings on standard error, a line each, as they come; others' stay Python's."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         usual = warnings.showwarning
@@ -67,9 +67,9 @@ def warned(program: str) -> Iterator[None]:
 
 
 def complain(program: str, *lines: object) -> None:
-    """Say on standard error what is wrong, a line each."""
+    """Print what is wrong on standard error, a line each."""
     try:
         for line in lines:
             print(f"{program}: {printable(line)}", file=sys.stderr)
-    except (OSError, ValueError):  # it has gone, as a closed terminal does, or been closed by a device
+    except (OSError, ValueError):  # its terminal was closed, or a device has closed it
         abandon(sys.stderr)

@@ -1,4 +1,4 @@
-"""Public names of a package, imported when they are first asked for: a command pays only for what it uses."""
+"""Public names of a package, imported at first use: a command pays only for what it uses."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ def exports(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], obj
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(homes[name]), name)
-        setattr(sys.modules[package], name, value)  # `recover` is the function, though a module may have the same name
+        setattr(sys.modules[package], name, value)  # `recover` is the function, although a module has the same name
         return value
 
     def dir_() -> list[str]:

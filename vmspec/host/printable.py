@@ -1,11 +1,11 @@
-"""Text that a guest or a file chose, as it may be printed: no character of it acts on a terminal."""
+"""Text chosen by a guest or a file, made safe to print: no character acts on a terminal."""
 
 
 def printable(text: object) -> str:
-    """The text with an escape for each character that is not printed as itself: ``\\x1b``, ``\\t``, ``\\u202e``.
+    """The text with an escape for each character that does not print as itself: ``\x1b``, ``\t``, ``\u202e``.
 
-    These are the controls (C0 and C1), line ends, directions of writing and other format characters, unassigned
-    characters, and bytes of a path that are not UTF-8 (``\\xff``).
+    These are controls (C0 and C1), line ends, directional and other format characters, unassigned characters, and bytes
+    of a path that are not UTF-8 (``\xff``).
     """
     text = str(text)
     if text.isprintable():
@@ -15,7 +15,7 @@ def printable(text: object) -> str:
 
 def _escape(char: str) -> str:
     code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is not UTF-8 (PEP 383)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python represents a byte that is not UTF-8 (PEP 383)
         code -= 0xDC00
     match char:
         case "\t":
@@ -28,7 +28,7 @@ def _escape(char: str) -> str:
 
 
 class PrintableError(Exception):
-    """An error whose message may be printed as it is: a line for each argument, in which nothing acts on a terminal."""
+    """An error whose message is safe to print: a line for each argument."""
 
     def __init__(self, *lines: object) -> None:
         super().__init__(*map(printable, lines))

@@ -1,4 +1,4 @@
-"""Standard streams: closed ones, readers that have gone, what the locale cannot encode, how wide the terminal is."""
+"""Standard streams: closed streams, readers that have gone, unencodable characters, the terminal's width."""
 
 import codecs
 import errno
@@ -11,18 +11,18 @@ from typing import TextIO
 
 from vmspec.host.printable import printable
 
-STREAMS_LAST = 2  # the number of standard error, the last of them
-BROKEN_PIPE = 141  # the exit status that a shell reports of a command that SIGPIPE ended
+STREAMS_LAST = 2  # the number of standard error, the last standard stream
+BROKEN_PIPE = 141  # the exit status that a shell reports for a command that SIGPIPE ended
 NARROWEST, USUAL, WIDEST = 20, 80, 10_000  # columns
-# What tables and cut texts have that 8-bit locales have not, and what stands for it.
+# Characters of tables and cut texts that 8-bit locales lack, and their replacements.
 ASCII = {"\u2026": "~", "\u2500": "-", "\u2502": "|", "\ufffd": "?"}
 
 
 def open_streams() -> None:
-    """Make standard output and error ready for whatever is printed.
+    """Make standard output and error ready for printing.
 
-    What is printed to a stream that was closed from the start goes nowhere; Python has None in its place. Characters
-    that the locale cannot encode, and bytes of file names that are not text, are printed as escapes.
+    Text printed to a stream that was closed from the start is discarded; Python has None in its place. Characters that
+    the locale cannot encode, and bytes of file names that are not text, are printed as escapes.
     """
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - open to the end
@@ -30,16 +30,16 @@ def open_streams() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     codecs.register_error("vmrun.printable", _encodable)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not where a caller has put its own there
+        if hasattr(stream, "reconfigure"):  # not if a caller has replaced it
             stream.reconfigure(errors="vmrun.printable")
 
 
 @contextmanager
 def held() -> Iterator[tuple[int | None, int | None, int | None]]:
-    """Keep the standard streams as they are, whatever is done to them in the block: a device may close or replace them.
+    """Keep the standard streams unchanged after the block, in which a device may close or replace them.
 
-    Yields descriptors of standard input, output and error that are this block's own, None where there is none: the
-    number of one that was closed may soon be another file's. Raises OSError.
+    Yields the block's own descriptors of standard input, output and error, None for a closed one: its number may soon
+    be another file's. Raises OSError.
     """
     streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
     with ExitStack() as stack:
@@ -57,8 +57,8 @@ def held() -> Iterator[tuple[int | None, int | None, int | None]]:
 
 
 def aside(descriptor: int) -> int:
-    """The same file under a number that no standard stream has, for one that stays open longer than :func:`held`: a
-    device may have closed a standard stream, whose number the next file gets. Raises OSError."""
+    """The same file under a number that no standard stream has, for use longer than :func:`held`: a device may have
+    closed a standard stream, whose number the next file gets. Raises OSError."""
     if descriptor > STREAMS_LAST:
         return descriptor
     try:
@@ -68,7 +68,7 @@ def aside(descriptor: int) -> int:
 
 
 def _copy(stream: object) -> int | None:
-    """A descriptor of our own of what a standard stream is written to or read from, None where that is none."""
+    """A descriptor of our own for the file of a standard stream, None if it has none."""
     try:
         return os.dup(stream.fileno())  # type: ignore[attr-defined]
     except OSError as error:
@@ -80,8 +80,8 @@ def _copy(stream: object) -> int | None:
 
 
 def _restored(stream: TextIO | None, copy: int | None, name: str) -> TextIO | None:
-    """What is to stand in a stream's place now: itself where it can still be used, with its descriptor where that was
-    closed; one that was closed, or taken apart, is opened anew."""
+    """The stream for a stream's place now: itself if it is still usable, with its descriptor restored if that was
+    closed; a new one if it was closed or detached."""
     try:
         number = stream.fileno() if stream is not None and copy is not None else None
     except (OSError, AttributeError):
@@ -102,7 +102,7 @@ def _open(descriptor: int) -> bool:
 
 
 def _anew(descriptor: int | None) -> TextIO:
-    """A stream in the place of one that was closed."""
+    """A stream to replace a closed one."""
     if descriptor is None:
         return open(os.devnull, "w")  # noqa: PTH123 - open to the end
     return open(os.dup(descriptor), "w", buffering=1)  # noqa: PTH123
@@ -115,10 +115,10 @@ def _encodable(error: UnicodeError) -> tuple[str, int]:
 
 
 def columns() -> int | None:
-    """How many columns a line on standard output may have: as COLUMNS says, else as the terminal does.
+    """The width of a line on standard output: COLUMNS, else the terminal's.
 
-    None without both: a pipe and a file take lines of any length. What says neither 20 nor more is taken as 20, and a
-    terminal that does not know its size as 80.
+    None without both: a pipe and a file take lines of any length. Values below 20 count as 20; a terminal that does not
+    know its size counts as 80.
     """
     given = os.environ.get("COLUMNS", "")
     if given.isascii() and given.isdecimal() and given.strip("0"):
@@ -131,7 +131,7 @@ def columns() -> int | None:
 
 
 def abandon(stream: TextIO) -> None:
-    """Let go nowhere what a stream still holds: Python flushes it once more at its end, and would complain."""
+    """Discard the buffer of a stream: Python would flush it at its end, and report the failure."""
     with suppress(OSError, ValueError):  # it may have no descriptor
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

@@ -1,4 +1,4 @@
-"""Threads that can be waited for, whatever interrupts the wait."""
+"""Threads whose end can be waited for, even if the wait is interrupted."""
 
 import errno
 import sys
@@ -14,10 +14,10 @@ class ThreadError(OSError):
 
 
 class Worker(threading.Thread):
-    """A thread that does ``work``, which is given or a subclass's own; it does not keep the process from ending.
+    """A thread that runs ``work``, given or a subclass's own; it does not keep the process from ending.
 
-    ``Thread.join()`` will not do: in Python before 3.13 a KeyboardInterrupt out of it leaves a running thread marked as
-    ended, and what the thread uses would be closed under it.
+    ``Thread.join()`` is not enough: before Python 3.13, a KeyboardInterrupt in it leaves a running thread marked as
+    ended, and what the thread uses would be closed while it runs.
     """
 
     def __init__(self, name: str, work: Callable[[], None] | None = None) -> None:
@@ -33,16 +33,16 @@ class Worker(threading.Thread):
         except RuntimeError as error:
             raise ThreadError from error
         except BaseException:
-            self._entered.wait(0.1)  # an interrupt may have come while it was on its way
+            self._entered.wait(0.1)  # an interrupt may have come while it started
             raise
 
     def work(self) -> None:
-        """What the thread does."""
+        """The thread's work."""
         if self._work is not None:
             self._work()
 
     def run(self) -> None:
-        """Work, and say when that is done."""
+        """Work, then signal the end."""
         self._entered.set()
         try:
             self.work()
@@ -55,25 +55,25 @@ class Worker(threading.Thread):
         return self.ident is not None and not self._done.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for its end, at most ``timeout`` seconds; whether it has ended, or was never started."""
+        """Wait for its end, at most ``timeout`` seconds; return whether it has ended, or was never started."""
         if self.running:
             self._done.wait(timeout)
         return not self.running
 
     def outlast(self) -> None:
-        """Wait for its end through every KeyboardInterrupt; the last of them is raised then."""
+        """Wait for its end through every KeyboardInterrupt; raise the last of them then."""
         interrupt: KeyboardInterrupt | None = None
         while self.running:
             try:
                 self._done.wait()
-            except KeyboardInterrupt as error:  # impatience does not make a thread end
+            except KeyboardInterrupt as error:  # a second Ctrl-C does not make a thread end
                 interrupt = error
         if interrupt is not None:
             raise interrupt
 
 
 def _make_hooks() -> None:
-    """Have what Python's threads look for as they are made, which a device of the user's own may have deleted."""
+    """Restore the hooks that Python looks up when it makes a thread; a user's device may have deleted them."""
     if not hasattr(sys, "stderr"):
         sys.stderr = None
     if getattr(sys, "excepthook", None) is None:

@@ -1,11 +1,11 @@
 """Lines that fit the terminal."""
 
-USUAL = 100  # columns that texts have where they go to no terminal
+USUAL = 100  # columns of texts that do not go to a terminal
 
 
 def wrapped(line: str, width: int | None, hang: int = 0) -> list[str]:
-    """A line as lines of at most ``width`` columns (None: 100), broken at blanks, all but the first indented by
-    ``hang`` more than the first. A word that is longer than that, as a path may be, stays whole."""
+    """Break a line at blanks into lines of at most ``width`` columns (None: 100), all but the first indented by
+    ``hang`` more than the first. A longer word, such as a path, stays whole."""
     import textwrap
 
     indent = " " * (len(line) - len(line.lstrip(" ")) + hang)

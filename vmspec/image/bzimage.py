@@ -7,7 +7,7 @@ from vmspec.image.source import ImageError, Source
 SECTOR = 512
 HEADER = 0x1F1  # of the setup header, in the file and in boot_params
 MAGIC = 0x202
-ROOM = 0x290 - HEADER  # what boot_params has for it
+ROOM = 0x290 - HEADER  # room for it in boot_params
 
 LOADED_HIGH = 1 << 0  # loadflags: the protected-mode part goes to 1 MiB, not to 64 KiB: a bzImage
 XLF_KERNEL_64 = 1 << 0  # xloadflags: there is a 64-bit entry at 0x200
@@ -18,8 +18,8 @@ INITRD_ADDR_MAX_OLD = 0x37FFFFFF  # initrd_addr_max before protocol 2.03
 
 class BzImage(NamedTuple):
     """A Linux bzImage: the fields of its setup header under the boot protocol's names. Offsets are in the file,
-    sizes bytes, addresses guest-physical. A field that the image's protocol version lacks has the value the
-    protocol gives it then, or 0."""
+    sizes bytes, addresses guest-physical. A field that the image's protocol version lacks has the protocol's
+    default, or 0."""
 
     version: int  # protocol, 0x020f is 2.15
     header_size: int  # bytes of setup header from HEADER on
@@ -43,7 +43,7 @@ def recognise(source: Source) -> bool:
 
 
 def read(source: Source) -> BzImage:
-    """The setup header of a recognised bzImage, checked against itself and the file."""
+    """The setup header of a recognised bzImage, checked for consistency with itself and the file."""
     head = source.start(HEADER + ROOM)
 
     def number(offset: int, size: int, since: int = 0x0200, otherwise: int = 0) -> int:
@@ -61,11 +61,11 @@ def read(source: Source) -> BzImage:
         raise ImageError("a setup header without the boot sector's mark 0xaa55")
     if not number(0x211, 1) & LOADED_HIGH:
         raise ImageError("is a zImage (loaded low), which is not supported: build a bzImage")
-    header_size = 0x202 + head[0x201] - HEADER  # the jump instruction's distance ends the header
+    header_size = 0x202 + head[0x201] - HEADER  # the jump instruction's distance marks the end of the header
     if header_size > ROOM:
         raise ImageError(f"a setup header of {header_size} bytes is longer than boot_params has room for")
     setup_size = ((number(HEADER, 1) or 4) + 1) * SECTOR
-    # syssize is 16 bits wide before 2.04, and then says nothing.
+    # syssize is 16 bits wide before 2.04, and then has no meaning.
     kernel_size = number(0x1F4, 4, 0x0204) * 16 or source.size - setup_size
     # The last 16 bytes may be missing: syssize is rounded up.
     if setup_size + kernel_size > source.size + 15:

@@ -1,6 +1,6 @@
-"""The formats that Linux compresses its kernel with (scripts/Makefile.lib), unpacked in bounded pieces.
+"""The formats with which Linux compresses its kernel (scripts/Makefile.lib), unpacked in bounded pieces.
 
-Each decompressor is imported only where it is needed.
+Each decompressor is imported at its first use.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,8 +9,8 @@ from typing import Protocol
 from vmspec.image.source import ImageError, Source
 
 CHUNK = 1 << 18  # compressed bytes read at once
-PIECE = 1 << 20  # unpacked bytes made at once, where the format lets us choose
-TRAILER = 4  # bytes of unpacked size that the kernel's build appends, except to gzip, which has them itself
+PIECE = 1 << 20  # unpacked bytes made at once, if the format allows a choice
+TRAILER = 4  # bytes of unpacked size that the kernel's build appends, except for gzip, which contains the size
 MEMORY_MAX = 256 << 20  # of a decompressor; Debian's xz dictionary has 32 MiB
 ZSTD_WINDOW_MAX = 1 << 27  # what the kernel's build uses (zstd --ultra -22)
 LZ4_BLOCK = 8 << 20  # of the legacy format
@@ -18,9 +18,9 @@ LZ4_PACKED_MAX = LZ4_BLOCK + LZ4_BLOCK // 255 + 16
 
 
 def unpack(source: Source, offset: int, size: int) -> Iterator[bytes] | None:
-    """The unpacked bytes of a kernel payload, in pieces of at most 8 MiB; None for a format not known here.
+    """The unpacked bytes of a kernel payload, in pieces of at most 8 MiB; None for an unknown format.
 
-    Iterating raises :class:`ImageError` for damaged data, ImportError where a package is missing.
+    Iterating raises :class:`ImageError` for damaged data, ImportError if a package is missing.
     """
     head = source.read(offset, min(size, 6), "the compressed kernel")
     for magic, unpacker in FORMATS:
@@ -30,7 +30,7 @@ def unpack(source: Source, offset: int, size: int) -> Iterator[bytes] | None:
 
 
 def peek(source: Source) -> tuple[str, bytes] | None:
-    """How a whole file is compressed ("a gzip file") and the first bytes in it, none where it is damaged; None where it
+    """How a whole file is compressed ("a gzip file") and its first unpacked bytes, empty if it is damaged; None if it
     is not compressed."""
     head = source.start(9)
     for magic, unpacker, enough, name in FILES:
@@ -38,8 +38,8 @@ def peek(source: Source) -> tuple[str, bytes] | None:
             continue
         try:
             return name, next(unpacker(Payload(source, 0, min(enough, source.size))), b"")
-        except Exception:  # whatever a decompressor raises, or a package is missing
-            return None if unpacker is _lzma else (name, b"")  # its magic number is hardly one
+        except Exception:  # any error of a decompressor, or a missing package
+            return None if unpacker is _lzma else (name, b"")  # its magic number is short: too little proof
     return None
 
 
@@ -70,7 +70,7 @@ Unpacker = Callable[[Payload], Iterator[bytes]]
 
 
 def _guarded(unpacker: Unpacker, payload: Payload) -> Iterator[bytes]:
-    """Whatever a decompressor raises is the data's fault; what they raise is not documented in full."""
+    """Report any error of a decompressor as a fault of the data; the errors are not fully documented."""
     try:
         yield from unpacker(payload)
     except (ImageError, ImportError):
@@ -106,7 +106,7 @@ def _bzip2(payload: Payload) -> Iterator[bytes]:
 
 
 class _Stream(Protocol):
-    """What the decompressors of lzma and bz2 have in common."""
+    """The common part of the decompressors of lzma and bz2."""
 
     @property
     def eof(self) -> bool: ...
@@ -156,7 +156,7 @@ def _zstd(payload: Payload) -> Iterator[bytes]:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX)
-    with decompressor.stream_reader(payload) as reader:  # type: ignore[arg-type]  # of a file it calls read() only
+    with decompressor.stream_reader(payload) as reader:  # type: ignore[arg-type] # it only calls read()
         while piece := reader.read(PIECE):
             yield piece
 
@@ -174,8 +174,8 @@ FORMATS: tuple[tuple[bytes, Unpacker], ...] = (
     (b"\x28\xb5\x2f\xfd", _zstd),
     (b"\x7fELF", _stored),
 )
-# Files of their own, as users meet them: magic number, how to unpack them, how much gives the first bytes in them (a
-# block), their name.
+# Compressed files that users may give: magic number, how to unpack them, how much gives their first bytes (a block),
+# their name.
 FILES: tuple[tuple[bytes, Unpacker, int, str], ...] = (
     (b"\x1f\x8b", _gzip, 1 << 12, "a gzip file"),
     (b"\xfd7zXZ\x00", _xz, 1 << 16, "an xz file"),

@@ -1,4 +1,4 @@
-"""The hash of an image as it was opened."""
+"""The hash of an image as it was when opened."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ CHUNK = 1 << 20  # bytes hashed at once, without the interpreter's lock
 
 
 def digest(descriptor: int, as_it_was: Version) -> str:
-    """The SHA-256 of an open file; "" where it cannot be read, or was written to since it had that version."""
+    """The SHA-256 of an open file; "" if it cannot be read, or was written to since it had that version."""
     hashed, at = hashlib.sha256(), 0
     try:
         while piece := os.pread(descriptor, CHUNK, at):
@@ -21,8 +21,8 @@ def digest(descriptor: int, as_it_was: Version) -> str:
 
 
 def unchanged(descriptor: int, was: Version) -> bool:
-    """Whether the content is still what it was. To replace or delete a file by name leaves it so, and changes its
-    number of links and with that its time of change."""
+    """Whether the content is unchanged. Replacing or deleting a file by name does not change it, only its number of
+    links and its ctime."""
     now = version(descriptor)
     written = (was.size, was.modified) != (now.size, now.modified)
     return not written and (was.changed == now.changed or was.links != now.links)

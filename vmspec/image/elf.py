@@ -20,7 +20,7 @@ ADDRESS_END = 1 << 52  # the largest physical address of the architecture (Intel
 
 class Segment(NamedTuple):
     """A PT_LOAD: ``file_size`` bytes at ``offset`` of the file go to ``address`` (physical), zeros follow up to
-    ``size``; ``virtual`` is where the program expects them."""
+    ``size``; ``virtual`` is the program's address for them."""
 
     address: int
     virtual: int
@@ -30,7 +30,7 @@ class Segment(NamedTuple):
 
 
 class Elf(NamedTuple):
-    """An ELF kernel: its segments by rising address, and the physical address of its entry."""
+    """An ELF kernel: its segments by ascending address, and the physical address of its entry."""
 
     entry: int
     segments: tuple[Segment, ...]
@@ -47,7 +47,7 @@ def is_64bit(source: Source) -> bool:
 
 
 def read(source: Source) -> Elf:
-    """The program headers of a recognised ELF file, checked against themselves and the file."""
+    """The program headers of a recognised ELF file, checked for consistency with themselves and the file."""
     ident = source.read(0, 20, "the ELF header")
     order = "little" if ident[5] == LITTLE else "big"
     machine = int.from_bytes(ident[18:20], order)  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ def _checked(segment: Segment, size: int) -> Segment:
 
 
 def _physical(entry: int, segments: list[Segment]) -> int:
-    """Linux's linker script gives the entry as a physical address; others give the virtual one."""
+    """The physical address of the entry: Linux's linker script sets it so; other programs have the virtual one."""
     for segment in segments:
         if segment.address <= entry < segment.address + segment.size:
             return entry

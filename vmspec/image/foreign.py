@@ -1,4 +1,4 @@
-"""Files that are given as a kernel or an initrd by mistake, or need another loader: known by their first bytes."""
+"""Files given by mistake as a kernel or an initrd, or that need another loader: recognised by their first bytes."""
 
 import re
 import struct
@@ -7,9 +7,9 @@ from typing import NamedTuple
 from vmspec.image import compression, multiboot
 from vmspec.image.source import Source
 
-HEAD = 0x10048  # bytes looked at: btrfs has its mark last of all
+HEAD = 0x10048  # bytes examined: btrfs has its magic number the furthest away
 
-CPIO = (b"070701", b"070702")  # newc, and that with checksums: what Linux unpacks (init/initramfs.c)
+CPIO = (b"070701", b"070702")  # newc, without and with checksums: what Linux unpacks (init/initramfs.c)
 GZIP = b"\x1f\x8b"
 TO_INITRD = "give it as boot.initrd, and a kernel as boot.kernel"
 TO_KERNEL = "give it as boot.kernel"
@@ -18,8 +18,8 @@ FLAT = "a flat image (objcopy -O binary) with boot.mode and boot.load"
 
 
 class Format(NamedTuple):
-    """A format: ``magic`` at ``offset`` tells it. ``advice`` is what to do where it was given as a kernel; None: to
-    give a kernel. As an initrd it is refused unless Linux could use it as one (``disk``: as an old-style RAM disk)."""
+    """A format with ``magic`` at ``offset``. ``advice`` says what to do if it was given as a kernel; None: give a
+    kernel. As an initrd it is rejected unless Linux could use it as one (``disk``: as an old-style RAM disk)."""
 
     offset: int
     magic: bytes
@@ -63,7 +63,7 @@ FORMATS = (
     Format(0, b"070707", "a cpio archive of the old format", "make it anew with cpio -o -H newc, for boot.initrd"),
     Format(0, b"\xc7\x71", "a cpio archive of the old format", "make it anew with cpio -o -H newc, for boot.initrd"),
 )
-# Texts, by what the first line that is neither empty nor a comment is like.
+# Kinds of text, by a pattern of the first line that is neither empty nor a comment.
 TEXTS = (
     (rb"(?i)<!doctype html|<html|<\?xml", "an HTML or XML page, of a download that failed perhaps", NEED_KERNEL),
     (rb"\[\[?[A-Za-z0-9_.\" -]+\]\]?\s*(#|$)", "a TOML or INI file; a spec is run by: vmrun SPEC", NEED_KERNEL),
@@ -76,7 +76,7 @@ EFI = {10: "application", 11: "boot service driver", 12: "run-time driver"}
 
 
 def kernel(source: Source) -> str | None:
-    """What a file is that was given as a kernel and is none, in words that follow "is"; None: not known."""
+    """The kind of a file that was given as a kernel and is none, in words that follow "is"; None: unknown."""
     head = source.start(HEAD)
     if head.startswith(CPIO):
         return f"a cpio archive, an initrd: {TO_INITRD}"
@@ -90,13 +90,13 @@ def kernel(source: Source) -> str | None:
 
 
 def initrd(source: Source) -> str | None:
-    """What a file is that was given as an initrd and that Linux could not use as one; None: it may be one."""
+    """The kind of a file that was given as an initrd and that Linux could not use as one; None: it may be one."""
     head = source.start(HEAD)
     if (what := _kernel(head)) is not None:
         return f"{what}, not an initrd: {TO_KERNEL}"
     if head.startswith(CPIO):
         return None
-    # Only what is quickly looked into: an initrd is there at every start.
+    # Only quick checks: every start has them.
     if head.startswith(GZIP) and (packed := compression.peek(source)) is not None:
         what = _kernel(packed[1])
         return f"{packed[0]} with {what} in it, not an initrd: unpack it, for boot.kernel" if what is not None else None
@@ -109,12 +109,12 @@ def initrd(source: Source) -> str | None:
 
 
 def multiboot_image(header: multiboot.Header) -> str:
-    """What is wrong with an image that has a Multiboot header."""
+    """The problem with an image that has a Multiboot header."""
     return f"a {header.name} kernel, which needs GRUB or another Multiboot loader: {NEED_KERNEL}, or {FLAT}"
 
 
 def _packed(name: str, head: bytes) -> str:
-    """A compressed file, by the first bytes that are in it."""
+    """The kind of a compressed file, from its first unpacked bytes."""
     if head.startswith(CPIO):
         return f"{name} with a cpio archive in it, an initrd: {TO_INITRD}"
     if (header := multiboot.find(head)) is not None:
@@ -125,7 +125,7 @@ def _packed(name: str, head: bytes) -> str:
 
 
 def _kernel(head: bytes) -> str | None:
-    """The kernel that bytes begin, by name."""
+    """The kernel that begins with these bytes, by name."""
     if head[0x202:0x206] == b"HdrS":
         return "a Linux kernel (bzImage)"
     if head.startswith(b"\x7fELF"):
@@ -161,7 +161,7 @@ def _program(head: bytes) -> tuple[str, str] | None:
 
 
 def _text(head: bytes) -> tuple[str, str] | None:
-    """A text, where it is one that is known."""
+    """The kind of a text, if it is known."""
     for line in head[:4096].removeprefix(b"\xef\xbb\xbf").splitlines():
         if not line.strip() or line.startswith((b"#", b";")):
             continue

@@ -1,12 +1,12 @@
-"""The symbols that a Linux kernel carries itself (CONFIG_KALLSYMS), found in its read-only data.
+"""The symbols in a Linux kernel's own tables (CONFIG_KALLSYMS), found in its read-only data.
 
 ``scripts/kallsyms.c`` writes these tables, each aligned to 8 bytes: ``num_syms`` (u32), ``names`` (for each symbol a
-ULEB128 length and that many codes), ``markers`` (u32: where every 256th name begins), ``token_table`` (256 strings that
-the codes stand for), ``token_index`` (u16: where each begins), ``offsets`` (s32 for each symbol) and ``relative_base``
-(u64). Up to Linux 6.4 the order is offsets, relative_base, num_syms, names, markers, token_table, token_index; since
-6.2, and in later 6.1 ones, ``seqs_of_names`` (the names' order, 3 bytes each) comes after the markers. Since 6.5, so in
-6.12, it is num_syms, names, markers, token_table, token_index, offsets, relative_base, seqs_of_names. Nothing names the
-tables in a stripped kernel: they are known by what they must be to each other, and what does not fit is not taken.
+ULEB128 length and that many codes), ``markers`` (u32: where every 256th name begins), ``token_table`` (256 strings, one
+per code), ``token_index`` (u16: where each begins), ``offsets`` (s32 for each symbol) and ``relative_base`` (u64). Up
+to Linux 6.4 the order is offsets, relative_base, num_syms, names, markers, token_table, token_index; since 6.2, and in
+later 6.1 releases, ``seqs_of_names`` (the names' order, 3 bytes each) follows the markers. Since 6.5 the order is
+num_syms, names, markers, token_table, token_index, offsets, relative_base, seqs_of_names. In a stripped kernel nothing
+names the tables. They are recognised by their relations to each other; tables that do not fit are rejected.
 """
 
 import struct
@@ -14,7 +14,8 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-# Digits occur in names, so they stand for themselves: ten entries of the token table that are the same everywhere.
+# Digits occur in names, so they have their own tokens: ten entries of the token table that are the same in every
+# kernel.
 DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 TOKENS = 256
 STEP = 256  # names between markers
@@ -26,9 +27,9 @@ KERNEL = 0xFFFF_FFFF_8000_0000  # __START_KERNEL_map (Documentation/arch/x86/x86
 
 
 def find(data: bytes) -> list[tuple[int, str]]:
-    """The symbols in a kernel's loaded bytes as (address, name), by rising address; none where there are no tables.
+    """The symbols in a kernel's loaded bytes as (address, name), by ascending address; empty without tables.
 
-    Per-CPU offsets, which are no addresses of code, are left out. Addresses are those the kernel was linked at.
+    Per-CPU offsets, which are not addresses of code, are left out. Addresses are link addresses.
     """
     at = -1
     while (at := data.find(DIGITS, at + 1)) >= 0:
@@ -38,7 +39,7 @@ def find(data: bytes) -> list[tuple[int, str]]:
 
 
 def _symbols(data: bytes, digits: int) -> Iterator[list[tuple[int, str]]]:
-    """What the tables around a possible token table say; nothing where they are none."""
+    """The symbols from the tables around a possible token table; empty if they are not such tables."""
     found = _tokens(data, digits)
     if found is None:
         return
@@ -82,9 +83,9 @@ def _tokens(data: bytes, digits: int) -> tuple[int, list[str], int] | None:
 
 
 def _names(data: bytes, table: int) -> Iterator[tuple[int, range]]:
-    """The number of names and the bytes that they may take, by the markers that lie somewhere before a token table."""
+    """The number of names and the bytes that they may take, from the markers somewhere before a token table."""
     for at, markers in _markers(data, table):
-        # The last names follow the last marker, so that is about how far before the markers the names begin.
+        # The last names follow the last marker, so the names begin about that far before the markers.
         latest = at - markers[-1] - 2
         for start in range(latest & ~7, max(latest - STEP * NAME_MAX, 8), -8):
             number, padding = struct.unpack_from("<II", data, start - 8)
@@ -93,10 +94,10 @@ def _names(data: bytes, table: int) -> Iterator[tuple[int, range]]:
 
 
 def _markers(data: bytes, table: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Where there may be markers, and what they are."""
+    """Where there may be markers, and the markers."""
     for sequence in SEQUENCES:
         for end in range(table, max(table - sequence * SYMBOLS_MAX, 0) - 1, -8):
-            # So many names the sequences from here to the token table are of; without any, the markers tell by their 0.
+            # The sequences from here to the token table are of that many names; without any, the markers begin with 0.
             numbers = {size // sequence for size in range(table - end - 7, table - end + 1)} if sequence else {0}
             for count in {-(-number // STEP) for number in numbers if number >= 0}:
                 found = _checked(data, end, count) if count else _counted(data, end)
@@ -105,7 +106,7 @@ def _markers(data: bytes, table: int) -> Iterator[tuple[int, tuple[int, ...]]]:
 
 
 def _checked(data: bytes, end: int, count: int) -> tuple[int, tuple[int, ...]] | None:
-    """That many markers which end at an address, if that is what is there."""
+    """That many markers that end at an address, if they are valid."""
     at = end - _aligned(4 * count)
     if at < 0 or data[at : at + 4] != bytes(4):
         return None
@@ -117,7 +118,7 @@ def _checked(data: bytes, end: int, count: int) -> tuple[int, tuple[int, ...]] |
 
 
 def _counted(data: bytes, end: int) -> tuple[int, tuple[int, ...]] | None:
-    """As many markers as fall to 0 before an address."""
+    """The markers before an address: as many as descend to 0."""
     for pad in (0, 4):
         count = 1
         at = end - pad - 4
@@ -148,7 +149,7 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _placed(data: bytes, number: int, num_syms: int, after: int) -> Iterator[tuple[int, int]]:
-    """Where the offsets may begin, and the base they are relative to: before the number of symbols, or at the end."""
+    """Where the offsets may begin, and their base: before the number of symbols, or at the end."""
     old, new = num_syms - 8, _aligned(_aligned(after) + 4 * number)
     for offsets, base in ((old - _aligned(4 * number), old), (_aligned(after), new)):
         if offsets >= 0 and base + 8 <= len(data):
@@ -158,10 +159,10 @@ def _placed(data: bytes, number: int, num_syms: int, after: int) -> Iterator[tup
 
 
 def _addresses(data: bytes, number: int, offsets: int, base: int) -> list[int] | None:
-    """Addresses out of offsets; None where they do not rise, which real ones do."""
+    """Addresses from offsets; None if they do not ascend, as real ones do."""
     values = array("i", data[offsets : offsets + 4 * number])
-    # With CONFIG_KALLSYMS_ABSOLUTE_PERCPU, until Linux 6.15, an offset of the kernel's is below zero and counts down
-    # from base - 1, and others are absolute.
+    # With CONFIG_KALLSYMS_ABSOLUTE_PERCPU, until Linux 6.15, the kernel's own offsets are negative and count down from
+    # base - 1; the others are absolute.
     if any(value < 0 for value in values):
         addresses = [value if value >= 0 else base - 1 - value for value in values]
     else:

@@ -1,9 +1,9 @@
-"""Multiboot headers (Multiboot Specification 0.6.96 and 2.0, section 3.1): what GRUB loads, Xen for one."""
+"""Multiboot headers (Multiboot Specification 0.6.96 and 2.0, section 3.1), for kernels that GRUB loads, such as Xen."""
 
 import struct
 from typing import NamedTuple
 
-# Magic number, bytes of the file that it is searched in, alignment.
+# Magic number, bytes of the file in which it is searched, alignment.
 MAGIC1, ROOM1, STEP1 = 0x1BADB002, 8192, 4
 MAGIC2, ROOM2, STEP2 = 0xE85250D6, 32768, 8
 ADDRESSES = 1 << 16  # flag of version 1: the header itself has the addresses
@@ -11,14 +11,14 @@ END, ENTRY = 0, 3  # tags of version 2
 
 
 class Header(NamedTuple):
-    """A header: ``entry`` where it has an entry of its own, other than the ELF file's."""
+    """A header: ``entry`` if it has an entry other than the ELF file's."""
 
     name: str
     entry: bool
 
 
 def find(head: bytes) -> Header | None:
-    """The header in the first 32 KiB of a file, told by magic number, place and checksum."""
+    """The header in the first 32 KiB of a file, recognised by magic number, place and checksum."""
     for at in _places(head, MAGIC1, ROOM1, STEP1):
         flags, checksum = struct.unpack_from("<II", head, at + 4)
         if not (MAGIC1 + flags + checksum) & 0xFFFFFFFF:

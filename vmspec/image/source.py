@@ -1,4 +1,4 @@
-"""Bounded reads of an image file: headers are read where they lie, a file is never read whole."""
+"""Bounded reads of an image file: headers are read at their place, a file is never read whole."""
 
 import os
 import stat
@@ -9,16 +9,16 @@ from typing import BinaryIO, NamedTuple
 
 from vmspec.host.printable import PrintableError
 
-# The most that one header may take: no header of a supported format comes near it.
+# The largest header: no header of a supported format comes near it.
 READ_MAX = 1 << 20
 
 
 class ImageError(PrintableError):
-    """An image file that cannot be used; the message says why, without the file's name."""
+    """An image file cannot be used; the message says why, without the file's name."""
 
 
 class Version(NamedTuple):
-    """What tells a file, and its content, from another: of one that is written to the times change (ns)."""
+    """Identifies a file and its content: writing to the file changes the times (ns)."""
 
     device: int
     inode: int
@@ -60,7 +60,7 @@ class Source:
         return data
 
     def start(self, size: int) -> bytes:
-        """The first ``size`` bytes, or as many as there are."""
+        """The first ``size`` bytes, or all if there are fewer."""
         return self._at(0, min(size, self.size))
 
     def _at(self, offset: int, size: int) -> bytes:
@@ -90,7 +90,7 @@ def opened(path: Path) -> Iterator[Source]:
 
 
 def kind(mode: int) -> str:
-    """What a file that is no regular one is, by its mode."""
+    """The kind of a file that is not a regular one, by its mode."""
     match stat.S_IFMT(mode):
         case stat.S_IFIFO:
             return "a named pipe"

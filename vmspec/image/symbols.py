@@ -1,4 +1,4 @@
-"""Names for guest addresses: from a System.map, an ELF symbol table, or what a Linux kernel says of itself."""
+"""Names for guest addresses: from a System.map, an ELF symbol table, or a Linux kernel's own tables."""
 
 import struct
 from bisect import bisect_right
@@ -14,12 +14,12 @@ SYMBOL = struct.Struct("<IBBHQQ")  # st_name, st_info, st_other, st_shndx, st_va
 SECTION = struct.Struct("<IIQQQQIIQQ")  # sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size, sh_link, ...
 SHT_SYMTAB = 2
 SECTIONS_MAX = 1 << 16
-LIMIT = 256 << 20  # bytes of a text file, a table or a segment: real ones are a tenth of that
+LIMIT = 256 << 20  # bytes of a text file, a table or a segment: ten times real ones
 
 
 class Symbols:
-    """The symbols of one program by rising address. Of an ELF there are its ``segments`` too, and ``image`` is the file
-    that they lie in; of a System.map there are none."""
+    """The symbols of one program by ascending address. Those of an ELF file have its ``segments`` too, and ``image`` is
+    that file; those of a System.map have none."""
 
     def __init__(
         self, symbols: Iterable[tuple[int, str]], segments: tuple[Segment, ...] = (), image: Path | None = None
@@ -31,15 +31,15 @@ class Symbols:
         self.image = image
 
     def at(self, address: int) -> tuple[str, int] | None:
-        """The symbol at or before an address and the distance from it; None before the first and from the last on,
-        of which nothing says how long it is."""
+        """The symbol at or before an address, and the distance from it. None before the first symbol, and from the last
+        one on, whose length is unknown."""
         at = bisect_right(self.addresses, address) - 1
         if not 0 <= at < len(self.addresses) - 1:
             return None
         return self.names[at], address - self.addresses[at]
 
     def virtual(self, physical: int) -> int | None:
-        """Where the program expects what is loaded at a physical address; None where nothing is."""
+        """The program's virtual address for a physical one; None if nothing is loaded there."""
         for segment in self.segments:
             if segment.address <= physical < segment.address + segment.size:
                 return physical - segment.address + segment.virtual
@@ -47,10 +47,10 @@ class Symbols:
 
 
 def read(path: Path) -> Symbols:
-    """The symbols of a System.map, an ELF file or a bzImage, told by content.
+    """The symbols of a System.map, an ELF file or a bzImage, recognised by content.
 
-    An ELF file's own symbol table comes before what a Linux kernel in it says of itself (:mod:`kallsyms`); of a bzImage
-    it is the unpacked kernel's. Raises :class:`ImageError` where there are none to be had.
+    An ELF file's symbol table takes precedence over the kernel's own tables in it (:mod:`kallsyms`); a bzImage has
+    those of its unpacked kernel. Raises :class:`ImageError` if there are none.
     """
     with opened(path) as source:
         if elf.recognise(source):
@@ -68,10 +68,10 @@ def read(path: Path) -> Symbols:
 
 
 def system_map(data: bytes) -> Iterator[tuple[int, str]]:
-    """Lines of ``address type name``, as nm prints them. Raises :class:`ImageError` at one that is not."""
+    """Parse lines of ``address type name``, as nm prints them. Raises :class:`ImageError` at any other line."""
     for number, line in enumerate(data.splitlines(), 1):
         match line.split():
-            case [address, kind, name] | [address, kind, name, _] if len(kind) == 1:  # a fourth is the module
+            case [address, kind, name] | [address, kind, name, _] if len(kind) == 1:  # a fourth word is the module
                 try:
                     yield int(address, 16), name.decode("ascii", "replace")
                 except ValueError:
@@ -88,7 +88,7 @@ def _of_elf(source: Source, path: Path) -> Symbols:
     try:
         program: Elf | None = elf.read(source)
     except ImageError:
-        program = None  # symbols may be in a file that cannot be booted
+        program = None  # a file that cannot be booted may have symbols
     segments = program.segments if program is not None else ()
     symbols = list(symbol_table(source))
     for segment in () if symbols else segments:
@@ -99,7 +99,7 @@ def _of_elf(source: Source, path: Path) -> Symbols:
 
 
 def symbol_table(source: Source) -> Iterator[tuple[int, str]]:
-    """The symbol table of a 64-bit little-endian ELF; nothing where it is stripped."""
+    """The symbol table of a 64-bit little-endian ELF; empty if it is stripped."""
     head = source.read(0, 64, "the ELF header")
     table, size, count = struct.unpack_from("<Q", head, 40)[0], *struct.unpack_from("<HH", head, 58)
     if not table or not count or size != SECTION.size or count > SECTIONS_MAX:
@@ -125,7 +125,7 @@ def _found(symbols: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
 
 
 def _whole(source: Source, offset: int, size: int, what: str) -> bytes:
-    """A part of a file that may be longer than a header."""
+    """A part of a file, which may be longer than a header."""
     if size > LIMIT:
         raise ImageError(f"{what} of {size} bytes is larger than any real one")
     if offset + size > source.size:

@@ -1,14 +1,14 @@
-"""The compressed kernel of a bzImage, unpacked on the host: the guest then need not do it, instruction by instruction.
+"""Unpacks the compressed kernel of a bzImage on the host, so that the guest need not do it instruction by instruction.
 
-What was unpacked is kept in a cache, by the SHA-256 of the compressed bytes:
+A cache keeps unpacked kernels, by the SHA-256 of the compressed bytes:
 
 - ``kernels/<sha256>``: the unpacked ELF. Its modification time is derived from the hash and set last, so that any
   later write shows: an entry with another time or size does not count. Blocks of zeros are holes in the file.
 - ``kernels/by-file/<identity>``: the hash of the payload in a file with that device, inode, size and times, which
   spares the 10-20 ms of hashing it again.
 
-The cache may be deleted at any time. Where it cannot be written, a directory of the user's in the place for temporary
-files stands in.
+The cache may be deleted at any time. If it cannot be written, a directory of the user's in the place for temporary
+files replaces it.
 """
 
 import os
@@ -29,18 +29,18 @@ HOLE = 1 << 16  # zeros are left out in blocks of this many bytes
 
 
 class CannotUnpackError(PrintableError):
-    """The payload cannot be unpacked here, but the kernel may do it itself; the message says why."""
+    """The payload cannot be unpacked here, but the kernel may unpack itself; the message says why."""
 
 
 def unpacked(source: Source, image: BzImage) -> Path:
     """The cached, unpacked payload of the bzImage in ``source``.
 
-    Raises :class:`CannotUnpackError`, and :class:`ImageError` where the payload is damaged.
+    Raises :class:`CannotUnpackError`, and :class:`ImageError` if the payload is damaged.
     """
     if not image.payload_length:
         version = f"{image.version >> 8}.{image.version & 0xFF:02}"
         raise CannotUnpackError(f"boot protocol {version} does not say where it is")
-    # The build appends the unpacked size to the payload (boot.rst, payload_length); gzip has it there itself.
+    # The build appends the unpacked size to the payload (boot.rst, payload_length); a gzip payload contains it.
     end = image.payload_offset + image.payload_length
     size = int.from_bytes(source.read(end - 4, 4, "the size of the kernel"), "little")
     if not 0 < size <= UNPACKED_MAX:
@@ -57,16 +57,16 @@ def unpacked(source: Source, image: BzImage) -> Path:
 
 
 def _directories() -> Iterator[Path]:
-    """Where the cache may be, in order of preference; each exists and is the user's own."""
+    """The possible places of the cache, in order of preference; each exists and is the user's own."""
     if (home := cache.home()) is not None:
         yield home / "kernels"
-    import tempfile  # only where the cache is unusable
+    import tempfile  # only if the cache is unusable
 
     yield Path(tempfile.gettempdir()) / f"vmrun-{os.getuid()}" / "kernels"
 
 
 def _cached(directory: Path, source: Source, image: BzImage, size: int) -> Path:
-    """The entry for a payload in one cache directory, made where it is missing. OSError: not in this directory."""
+    """The entry for a payload in one cache directory; it is made if missing. OSError: this directory cannot be used."""
     cache.make(directory)
     index = directory / "by-file" / _identity(source)
     digest = _indexed(index)
@@ -80,7 +80,7 @@ def _cached(directory: Path, source: Source, image: BzImage, size: int) -> Path:
 
 
 def _identity(source: Source) -> str:
-    return "-".join(f"{number:x}" for number in source.version[:5])  # without the links, which change nothing in it
+    return "-".join(f"{number:x}" for number in source.version[:5])  # without the number of links
 
 
 def _indexed(index: Path) -> str | None:
@@ -102,7 +102,7 @@ def _remember(index: Path, digest: str, source: Source) -> None:
 
 
 def _hash(source: Source, image: BzImage) -> str:
-    from hashlib import sha256  # loads OpenSSL: not where the index knows the file
+    from hashlib import sha256  # loads OpenSSL: not if the index knows the file
 
     hashed = sha256()
     for chunk in iter(Payload(source, image.payload_offset, image.payload_length).read, b""):
@@ -111,7 +111,7 @@ def _hash(source: Source, image: BzImage) -> str:
 
 
 def _seal(digest: str) -> int:
-    """The modification time of an entry, in seconds; long ago, so that no other write gives it."""
+    """The modification time of an entry, in seconds; long ago, so that no other write sets it."""
     return int(digest[:7], 16)
 
 
@@ -145,7 +145,7 @@ def _unpack(entry: Path, digest: str, source: Source, image: BzImage, size: int)
 
 
 def _write(file: int, blocks: Iterator[bytes], size: int) -> int:
-    """Write blocks with holes for zeros; the number of bytes they have, at most one block more than ``size``."""
+    """Write blocks with holes for zeros; return the number of bytes, at most one block more than ``size``."""
     at = 0
     zeros = bytes(HOLE)
     for block in blocks:

@@ -1,1 +1,1 @@
-"""From a spec to its plan: all that a machine is made of."""
+"""The plan: all parts of a machine."""

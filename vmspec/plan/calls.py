@@ -1,8 +1,8 @@
-"""The KVM calls of a plan: a class for each, so that a ``match`` over :data:`Call` is checked to have all of them.
+"""The KVM calls of a plan: one class per call, so that a ``match`` over :data:`Call` is checked for completeness.
 
-A class says the ioctl's name, the capability that is checked first and what happens without it: the call is left out
-where it is ``optional``, else the host cannot run the plan. Its fields are the call's arguments. The classes are named
-tuples of few shapes: they are made anew at every start of the program, and a shape takes ten times as long as a class.
+A class has the ioctl's name, the capability that is checked first and what happens without it: an ``optional`` call is
+left out, else the host cannot run the plan. Its fields are the call's arguments. The classes are named tuples of few
+shapes: all are created in every start of the program, and a shape takes ten times as long as a class.
 """
 
 from typing import ClassVar, NamedTuple
@@ -18,7 +18,7 @@ class Slot(NamedTuple):
 
 
 class Ioctl:
-    """What all calls have."""
+    """The common part of all calls."""
 
     __slots__ = ()
 
@@ -26,7 +26,7 @@ class Ioctl:
     requires: ClassVar[str | None] = None  # KVM_CAP_...
     optional: ClassVar[bool] = False
 
-    def __eq__(self, other: object) -> bool:  # or calls of one shape would be equal
+    def __eq__(self, other: object) -> bool:  # otherwise calls of one shape would be equal
         return other.__class__ is self.__class__ and super().__eq__(other)
 
     def __ne__(self, other: object) -> bool:
@@ -64,14 +64,14 @@ class Open(Ioctl, _Plain):
 
 
 class GetApiVersion(Ioctl, _Plain):
-    """It must be 12."""
+    """The version must be 12."""
 
     __slots__ = ()
     ioctl = "KVM_GET_API_VERSION"
 
 
 class CreateVm(Ioctl, _Plain):
-    """The machine, empty."""
+    """The empty machine."""
 
     __slots__ = ()
     ioctl = "KVM_CREATE_VM"
@@ -96,7 +96,7 @@ class SetIdentityMapAddr(Ioctl, _Address):
 
 
 class CreateIrqchip(Ioctl, _Plain):
-    """The interrupt controllers; before the vCPUs, which get their local APICs by it."""
+    """The interrupt controllers; created before the vCPUs, which then get their local APICs."""
 
     __slots__ = ()
     ioctl = "KVM_CREATE_IRQCHIP"
@@ -120,14 +120,14 @@ class SetUserMemoryRegion(Ioctl, _Slot):
 
 
 class GetVcpuMmapSize(Ioctl, _Plain):
-    """The size of a vCPU's kvm_run."""
+    """The size of a vCPU's kvm_run mapping."""
 
     __slots__ = ()
     ioctl = "KVM_GET_VCPU_MMAP_SIZE"
 
 
 class GetSupportedCpuid(Ioctl, _Plain):
-    """What CPUID may answer on this host."""
+    """The CPUID that this host can give a guest."""
 
     __slots__ = ()
     ioctl = "KVM_GET_SUPPORTED_CPUID"
@@ -142,7 +142,7 @@ class CreateVcpu(Ioctl, _Vcpu):
 
 
 class SetCpuid2(Ioctl, _Vcpu):
-    """What CPUID answers."""
+    """The vCPU's CPUID."""
 
     __slots__ = ()
     ioctl = "KVM_SET_CPUID2"

@@ -1,5 +1,5 @@
-"""CPU features by their /proc/cpuinfo names, and the CPUID bit that tells each (Intel SDM volume 2, CPUID; AMD APM
-volume 3, appendix E). Only what a spec may take away: bits that KVM sets by itself, such as apic, are not here."""
+"""CPU features by their /proc/cpuinfo names, with their CPUID bits (Intel SDM volume 2, CPUID; AMD APM volume 3,
+appendix E). Only those that a spec may remove: bits that KVM sets by itself, such as apic, are not here."""
 
 from typing import NamedTuple
 
@@ -68,10 +68,10 @@ FEATURES = {name: Bit(*leaf, bit) for leaf, bits in _LEAVES.items() for bit, nam
 
 
 def check(names: tuple[str, ...], problems: list[Problem]) -> None:
-    """Note each name that is no feature."""
+    """Report each name that is not a feature."""
     for index, name in enumerate(names):
         if name not in FEATURES:
-            import difflib  # only where a name is wrong: it takes milliseconds
+            import difflib  # only for a wrong name: it takes milliseconds
 
             close = difflib.get_close_matches(name, FEATURES, 1)
             message = "is not a CPU feature's name in /proc/cpuinfo"

@@ -1,4 +1,4 @@
-"""Guest RAM as KVM slots, the memory map that Linux is given, and the whole guest-physical map for people."""
+"""Guest RAM as KVM slots, Linux's memory map, and the whole guest-physical map for people."""
 
 from vmspec import layout
 from vmspec.plan.calls import Slot
@@ -27,14 +27,14 @@ def e820(slots: tuple[Slot, ...]) -> tuple[E820, ...]:
         E820(layout.EBDA, layout.BASE_MEMORY_END - layout.EBDA, RESERVED),
         E820(layout.BIOS, layout.HIGH_MEMORY - layout.BIOS, RESERVED),
         E820(layout.HIGH_MEMORY, low.size - layout.HIGH_MEMORY, USABLE),
-        # Not RAM, but Linux must not give these addresses to a device either.
+        # Not RAM, but Linux must not assign these addresses to a device either.
         E820(layout.KVM_IDENTITY_MAP, layout.KVM_TSS + layout.KVM_TSS_SIZE - layout.KVM_IDENTITY_MAP, RESERVED),
     ]
     return (*entries, *(E820(slot.start, slot.size, USABLE) for slot in high))
 
 
 def fixed(irqchip: bool) -> tuple[Area, ...]:
-    """What is in the hole before any device: KVM's pages, and the interrupt controllers where KVM has them."""
+    """The fixed parts of the hole: KVM's pages, and the interrupt controllers if KVM has them."""
     pages = (
         Area("kvm-identity-map", "reserved", layout.KVM_IDENTITY_MAP, layout.PAGE),
         Area("kvm-tss", "reserved", layout.KVM_TSS, layout.KVM_TSS_SIZE),
@@ -49,7 +49,7 @@ def fixed(irqchip: bool) -> tuple[Area, ...]:
 
 
 def areas(slots: tuple[Slot, ...], linux: bool, irqchip: bool, devices: tuple[PlannedDevice, ...]) -> tuple[Area, ...]:
-    """The map by rising address, without gaps up to 4 GiB and between what lies above it."""
+    """The map by ascending address, without gaps up to 4 GiB and between the areas above it."""
     low, *high = slots
     if linux:
         known = [

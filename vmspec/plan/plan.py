@@ -1,9 +1,9 @@
-"""The plan: everything a spec implies, worked out before any KVM call is made.
+"""The plan: everything that a spec implies, decided before any KVM call.
 
-The machine executes this same object, so what ``vmspec plan`` prints is what happens. Addresses are guest-physical,
-sizes bytes.
+The machine executes this same object, so ``vmspec plan`` prints what happens. Addresses are guest-physical, sizes
+bytes.
 
-Named tuples: their classes are made anew at every start of the program, in a fifth of the time of attrs classes.
+The classes are named tuples: creating them takes a fifth of the time of attrs classes, in every start of the program.
 """
 
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ class E820(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """What a loader puts at an address: ``name`` says what, ``size`` how much, ``path`` and ``offset`` from which file,
-    where it comes from one. ``zero`` bytes more follow that must be RAM and zero.
+    """Where a loader puts something: ``name`` says what, ``size`` is its length; ``path`` and ``offset`` are its place
+    in a file, if it comes from one. ``zero`` bytes more must be RAM and zero.
 
     Names: code, kernel (once for each segment), initrd, cmdline, boot_params (its setup header is at ``offset`` of
     ``path``), gdt, page-tables, bda, acpi, mptable.
@@ -52,8 +52,8 @@ class Placement(NamedTuple):
 
 
 class PlannedDevice(NamedTuple):
-    """A device with its windows onto the buses. Its index in ``Plan.devices`` is its code in the trace. ``options`` are
-    the other keys of its table, with their defaults; paths are absolute, arrays lists."""
+    """A device with its regions. Its index in ``Plan.devices`` is its code in the trace. ``options`` are the other keys
+    of its table, with their defaults; paths are absolute, arrays lists."""
 
     name: str  # kind and number: serial0
     kind: str
@@ -63,8 +63,8 @@ class PlannedDevice(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """The first vCPU's state: mode real, protected or long, and general registers by name; those not named are 0,
-    rflags 2. Without an interrupt controller every vCPU starts here."""
+    """The first vCPU's state: mode real, protected or long, and general registers by name. Registers that are not named
+    are 0, rflags 2. Without an interrupt controller every vCPU starts here."""
 
     mode: str
     rip: int
@@ -73,7 +73,7 @@ class Entry(NamedTuple):
 
 class PlannedFile(NamedTuple):
     """A file that the plan was made from: kernel, initrd, symbols, unpacked (the kernel in a bzImage). ``version`` is
-    the one that was read; None: any will do, as they are alike."""
+    the one that was read; None: any version will do, because all have the same content."""
 
     name: str
     path: Path
@@ -81,7 +81,7 @@ class PlannedFile(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What one kind of image asks for: the part of the plan that differs between flat guests and Linux."""
+    """The part of the plan that depends on the kind of image: flat guests or Linux."""
 
     image: str
     protocol: str
@@ -92,7 +92,7 @@ class Start(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All that is decided before the machine exists. Plain data: the runner needs nothing else of the spec."""
+    """Everything decided before the machine exists. Plain data: the runner needs nothing else of the spec."""
 
     vm: PlannedVM
     image: str  # "flat" | "bzimage" | "vmlinux" (a bzImage that is unpacked is "bzimage" with protocol "elf64")
@@ -100,7 +100,7 @@ class Plan(NamedTuple):
     cmdline: str
     slots: tuple[Slot, ...]
     areas: tuple[Area, ...]
-    taken: tuple[Region, ...]  # what the machine itself has on the buses: no device's region is ever mapped there
+    taken: tuple[Region, ...]  # the machine's own ranges on the buses: no device's region is ever mapped there
     e820: tuple[E820, ...]
     placements: tuple[Placement, ...]
     devices: tuple[PlannedDevice, ...]
@@ -108,25 +108,25 @@ class Plan(NamedTuple):
     irqchip: bool
     pit: bool
     calls: tuple[Call, ...]
-    notes: tuple[str, ...] = ()  # what was decided that the spec did not ask for, in sentences
+    notes: tuple[str, ...] = ()  # decisions that the spec did not ask for, in sentences
     files: tuple[PlannedFile, ...] = ()
     names: tuple[Named, ...] = ()  # every file that a run uses
-    code: bytes | None = None  # a flat guest's, where the spec itself has it
+    code: bytes | None = None  # a flat guest's code, if the spec contains it
     memory: PlannedMemory = PlannedMemory()
     cpu: PlannedCPU = PlannedCPU()
     trace: PlannedTrace = PlannedTrace()
     expect: PlannedExpect = PlannedExpect()
     path: Path | None = None  # the spec's file
     overrides: tuple[str, ...] = ()
-    spec: Mapping[str, Any] = MappingProxyType({})  # the spec as a TOML table, for people: nothing is decided by it
+    spec: Mapping[str, Any] = MappingProxyType({})  # the spec as a TOML table, for people only
 
     @property
     def directory(self) -> Path:
-        """Where the files beside the spec are."""
+        """The directory of the files beside the spec."""
         return self.path.parent if self.path else Path.cwd()
 
     def unrecorded(self) -> "Plan":
-        """The plan of the same run that is not recorded."""
+        """The plan of the same run without recording."""
         spec = {**self.spec, "trace": {key: value for key, value in self.spec["trace"].items() if key != "path"}}
         names = tuple(name for name in self.names if not name.recording)
         return self._replace(spec=spec, names=names, trace=self.trace._replace(path=None))

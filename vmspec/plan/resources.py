@@ -1,4 +1,4 @@
-"""Devices on the buses: their names, regions and interrupts, and every claim that collides with another."""
+"""Devices on the buses: their names, regions and interrupts, and collisions between their claims."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ NAMES = {model: kind for kind, model in KINDS.items()}
 
 
 class Claim(NamedTuple):
-    """A range or an interrupt, who has it, and the key to point at (None: not the spec's)."""
+    """A range or an interrupt, its owner, and the spec's key for it (None: it is not from the spec)."""
 
     owner: str
     space: str
@@ -60,7 +60,7 @@ def devices(
 
 
 def options(model: Device) -> dict[str, Any]:
-    """The keys of a device's table and their values, those too that say where it is on the buses."""
+    """The keys of a device's table and their values, with those that place it on the buses."""
     return {name: plain(getattr(model, field.name)) for name, field in keys(type(model)).items()}
 
 
@@ -70,7 +70,7 @@ def plain(value: Any) -> Any:
 
 
 def taken(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> tuple[Region, ...]:
-    """What the machine itself has on the buses, before any device."""
+    """The machine's own ranges on the buses."""
     regions = [Region("RAM", "mmio", slot.size, slot.start) for slot in slots]
     regions += [Region(area.name, "mmio", area.size, area.start) for area in memory_map.fixed(irqchip)]
     if irqchip:
@@ -81,7 +81,7 @@ def taken(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> tuple[Region, ..
 
 
 def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
-    """The claims before any device's."""
+    """The machine's own claims."""
     claims = [Claim(r.name, r.space, r.start, r.size) for r in taken(slots, irqchip, pit) if r.start is not None]
     if irqchip:
         claims.append(Claim("the interrupt controller's cascade", "irq", 2, 1))
@@ -102,7 +102,7 @@ def _claims(device: PlannedDevice, path: str) -> list[Claim]:
 
 
 def _key(device: PlannedDevice, space: str) -> str:
-    """The key of a device that decides about a range: its own, or COM number, or none (a fixed place)."""
+    """The key of a device that decides a range: its own, or COM number, or none (a fixed place)."""
     return next((f".{name}" for name in (space, "com") if name in device.options), "")
 
 
@@ -122,13 +122,13 @@ def _outside(claim: Claim) -> Problem | None:
 def _collisions(claims: list[Claim]) -> list[Problem]:
     """One problem for each claim that overlaps one that begins before it."""
     problems = []
-    last: dict[str, Claim] = {}  # the claim that reaches furthest, by space
+    last: dict[str, Claim] = {}  # the claim with the highest end, by space
     for claim in sorted(claims, key=lambda claim: (claim.start, claim.path is not None)):
         other = last.get(claim.space)
         if other is None or other.start + other.size <= claim.start:
             last[claim.space] = claim
             continue
-        # Point at the device that comes later in the file; what the machine itself has is not in it.
+        # Report the device that comes later in the file; the machine's own claims are not in it.
         first, second = (claim, other) if claim.path is None else (other, claim)
         if first.path is not None and second.path is not None and _position(second) < _position(first):
             first, second = second, first

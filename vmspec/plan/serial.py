@@ -1,10 +1,10 @@
-"""A plan as JSON and back, whole and equal.
+"""Plans as JSON: written and read back equal.
 
-A part of the plan is an object with the part's fields. Paths are texts as :mod:`vmspec.host.pathtext` has them, machine
-code is hexadecimal, and registers are hexadecimal strings, as JSON's readers hold numbers as doubles. What JSON has no
-value for stands, in a device's options and in the spec's table, in an object with one key: ``{"$path": "/a"}``,
-``{"$datetime": "2026-01-01T00:00:00+00:00"}``, ``$date``, ``$time``, ``{"$float": "inf"}``; a table that
-has a key with a dollar sign at its begin is in ``{"$table": {...}}``.
+A part of the plan is an object with the part's fields. Paths are texts as in :mod:`vmspec.host.pathtext`, machine code
+is hexadecimal, and registers are hexadecimal strings, because readers of JSON hold numbers as doubles. A value in a
+device's options or in the spec's table that JSON lacks is an object with one key: ``{"$path": "/a"}``, ``{"$datetime":
+"2026-01-01T00:00:00+00:00"}``, ``$date``, ``$time``, ``{"$float": "inf"}``. A table with a key that begins with a
+dollar sign is ``{"$table": {...}}``.
 """
 
 import math
@@ -22,14 +22,14 @@ from vmspec.schema.problems import Problem, SpecError
 
 __all__ = ["dumps", "load", "loads"]
 
-FORMAT = 1  # another one where a plan of before would be misunderstood
+FORMAT = 1  # incremented when an older plan would be misunderstood
 LARGEST = 64 << 20  # bytes: a plan of 254 vCPUs has some 200 KiB
 IOCTLS: dict[str, Any] = {call.ioctl: call for call in get_args(Call)}
-FIXED = ("ioctl", "requires", "optional")  # of a call, all told by its class
+FIXED = ("ioctl", "requires", "optional")  # the class variables of a call
 
 
 class _WrongError(Exception):
-    """A value is not what must stand there; the path to it is completed on the way out, the innermost step first."""
+    """A value is not of its type; the path to it is completed on the way out, the innermost step first."""
 
     def __init__(self, message: str, value: object = None, *steps: str | int) -> None:
         self.problem = Problem("", message, None if value is None else _shown(value))
@@ -79,12 +79,12 @@ def load(path: str | Path) -> Plan:
 
 
 def tree(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON's values, in dicts and lists."""
+    """The plan as JSON values, in dicts and lists."""
     return {"format": FORMAT, **_written(plan)}
 
 
 def from_tree(value: Any, file: Path | str | None = None) -> Plan:
-    """The plan of JSON's values. Raises SpecError."""
+    """The plan from JSON values. Raises SpecError."""
     try:
         if not isinstance(value, dict):
             raise _WrongError("is not a plan", value)
@@ -129,7 +129,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _free(value: Any) -> Any:
-    """A value of any type that a spec may have, so that :func:`_read_free` gives an equal one."""
+    """Encode a value of any type that a spec may have; :func:`_read_free` returns an equal one."""
     from datetime import date, datetime, time
 
     match value:
@@ -197,7 +197,7 @@ def _tagged(value: dict[str, Any]) -> Any:
 
 @cache
 def _reader(kind: Any) -> Reader:
-    """What reads a field with that annotation."""
+    """The function that reads a field with that annotation."""
     if kind is Call or kind == Call:
         return _call
     if isinstance(kind, UnionType):
@@ -215,7 +215,7 @@ def _reader(kind: Any) -> Reader:
 
 @cache
 def _record(cls: Any) -> Reader:
-    """What reads a named tuple."""
+    """The function that reads a named tuple."""
     kinds = _kinds(cls)
     readers = {name: _reader(kinds[name]) for name in cls._fields}
 
@@ -233,7 +233,7 @@ def _record(cls: Any) -> Reader:
 
 @cache
 def _kinds(cls: Any) -> dict[str, Any]:
-    """The annotations of a named tuple's fields; a call has them from its shape."""
+    """The annotations of a named tuple's fields; a call has its shape's."""
     return {
         name: kind for base in reversed(cls.__mro__) for name, kind in vars(base).get("__annotations__", {}).items()
     }
@@ -253,7 +253,7 @@ def _call(value: Any) -> Any:
 
 
 def _either(kinds: tuple[Any, ...]) -> Reader:
-    """What reads a union of scalars, or of something and None: the type tells which."""
+    """The function that reads a union of scalars, or of something and None, by the value's type."""
     readers = {bool: _flag, str: _text}
     readers = {kind: readers[kind] for kind in kinds if kind in readers}
     rest = [_reader(kind) for kind in kinds if kind not in readers and kind is not type(None)]

@@ -1,5 +1,5 @@
-"""The settings of a spec's tables as the runner reads them. Each has the fields of its model that a run needs, by the
-same names, and the same defaults; the planner copies them."""
+"""The settings of a spec's tables for the runner. Each has those fields of its model that a run needs, with the same
+names and defaults; the planner copies them."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class PlannedVM(NamedTuple):
 
 
 class PlannedMemory(NamedTuple):
-    """What stands behind guest RAM."""
+    """The host memory behind guest RAM."""
 
     backing: str = "anonymous"
     pages: str = "transparent"
@@ -31,7 +31,7 @@ class PlannedCPU(NamedTuple):
 
 
 class PlannedTrace(NamedTuple):
-    """Where and how exits are recorded; ``path`` None: they are not."""
+    """Where and how exits are recorded; ``path`` None: not at all."""
 
     path: Path | None = None
     rip: bool = True
@@ -42,7 +42,7 @@ class PlannedTrace(NamedTuple):
 
 
 class PlannedExpect(NamedTuple):
-    """What makes a run a success."""
+    """The conditions for a successful run."""
 
     console: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()

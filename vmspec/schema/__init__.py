@@ -1,1 +1,1 @@
-"""How a TOML document is read: values, where they stand, and what can be wrong with them."""
+"""How a TOML document is read: values, their places, and problems."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 
 def texts(overrides: Sequence[str] | str) -> tuple[str, ...]:
-    """Overrides as a tuple; one may stand by itself. Raises TypeError for what holds no texts."""
+    """Overrides as a tuple, from one text or several. Raises TypeError for anything else."""
     if isinstance(overrides, str):
         return (overrides,)
     if isinstance(overrides, Mapping) or not all(isinstance(expression, str) for expression in overrides):

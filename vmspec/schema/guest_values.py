@@ -12,13 +12,13 @@ REGISTERS = (
     "rflags",
 )
 
-# Options are walked recursively by what writes them.
+# Writers walk the options recursively.
 DEEPEST = 16
 
 
 class Code(Value):
-    """Machine code as hexadecimal text: spaces, line ends, and comments from ``#`` or ``;`` to the end of the line
-    stand between bytes; bytes in the model."""
+    """Machine code as hexadecimal text, bytes in the model. Spaces, line ends, and comments from ``#`` or ``;`` to the
+    end of the line are allowed between bytes."""
 
     allowed = 'pairs of hexadecimal digits, such as "b8 01 00 f4"'
 
@@ -87,7 +87,7 @@ class ClassName(Value):
 
 
 class Windows(Value):
-    """Regions that a device maps by itself, by their names: the bus and the size of each."""
+    """Regions that a device maps itself, by their names: the bus and the size of each."""
 
     SPACES: ClassVar[dict[str, int]] = {"port": 0x10000, "mmio": 1 << 40}
     NAME = r"[a-z][a-z0-9_-]{0,31}"
@@ -116,7 +116,7 @@ class Windows(Value):
 
 
 class Options(Value):
-    """A table of whatever a device class takes as keyword arguments."""
+    """A table with the keyword arguments of a device class."""
 
     allowed = f"a table, at most {DEEPEST} levels deep"
 
@@ -126,7 +126,7 @@ class Options(Value):
         for name in value:
             if not name.isidentifier():
                 here.at(name).wrong("is not a name that Python takes as an argument")
-        # Level by level, for a document may be deeper than the interpreter's stack.
+        # Level by level, because a document may be deeper than the interpreter's stack.
         level: list[tuple[Here, Any]] = [(here, value)]
         for _ in range(DEEPEST):
             inner = []

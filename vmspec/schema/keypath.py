@@ -1,4 +1,4 @@
-"""Key paths: where something stands in a TOML document, as a tuple and as a person writes it (``device[1].path``)."""
+"""Key paths: a place in a TOML document, as a tuple and as a person writes it (``device[1].path``)."""
 
 import re
 
@@ -9,7 +9,7 @@ _STEP = rf'(?P<dot>\.)?(?:(?P<bare>{_BARE})|"(?P<quoted>(?:[^"\\]|\\.)*)")|\[(?P
 
 
 def join(path: KeyPath) -> str:
-    """``("device", 1, "path")`` as ``device[1].path``; keys that are not bare stand in quotes."""
+    """``("device", 1, "path")`` as ``device[1].path``; keys that are not bare are quoted."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -24,13 +24,13 @@ def _quote(key: str) -> str:
 
 
 def split(text: str) -> KeyPath:
-    """The path a person wrote; the inverse of :func:`join`. Raises ValueError where it is none."""
+    """The path that a person wrote; the inverse of :func:`join`. Raises ValueError for an invalid path."""
     path: list[str | int] = []
     at = 0
     pattern = re.compile(_STEP, re.DOTALL)
     while at < len(text):
         step = pattern.match(text, at)
-        # A dot stands between keys, and nowhere else.
+        # Dots are allowed between keys only.
         if step is None or (step["index"] is None and bool(step["dot"]) != bool(path)) or (step["index"] and not path):
             raise ValueError(f"{text!r} is not a key: write table.key or table[0].key")
         if step["index"] is not None:

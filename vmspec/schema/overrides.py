@@ -7,7 +7,7 @@ from vmspec.schema.keypath import KeyPath, join, split
 
 
 def parse(expression: str) -> tuple[KeyPath, Any]:
-    """Key path and value of an override. The value is TOML where it parses, else a string. Raises ValueError."""
+    """Key path and value of an override. The value is TOML if it parses, else a string. Raises ValueError."""
     name, equals, text = expression.partition("=")
     path = split(name.strip())
     if not equals or not path:
@@ -24,8 +24,8 @@ def parse(expression: str) -> tuple[KeyPath, Any]:
 
 
 def apply(data: dict[str, Any], path: KeyPath, value: Any) -> KeyPath:
-    """Set the value in the document, making the tables on the way. Returns the path of the outermost thing that is
-    new. Raises ValueError where the path does not fit; the document is then unchanged."""
+    """Set the value in the document, and make missing tables. Returns the path of the outermost new item. Raises
+    ValueError if the path does not fit; the document is then unchanged."""
     holder: Any = data
     for depth, step in enumerate(path):
         rest = path[depth + 1 :]

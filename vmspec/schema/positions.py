@@ -1,7 +1,7 @@
-"""Where each key and value of a TOML document stands.
+"""The place of each key and value of a TOML document.
 
-tomllib tells no positions, so this walks the text once more, and only when a problem has to be located. It takes a
-document that tomllib has accepted: it finds the same keys, and checks nothing.
+tomllib reports no positions, so this walks the text again, but only to locate a problem. It takes a document that
+tomllib has accepted: it finds the same keys, and checks nothing.
 """
 
 import re
@@ -13,19 +13,19 @@ _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BLANK = re.compile(r"[ \t]*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _STRING = re.compile(
-    r'"""(?:[^"\\]+|\\.|"(?!""))*""""{0,2}'  # up to two quotes of the text may stand before the closing three
+    r'"""(?:[^"\\]+|\\.|"(?!""))*""""{0,2}'  # up to two quotes of the text may precede the closing three
     r"|'''(?:[^']+|'(?!''))*''''{0,2}"
     r'|"(?:[^"\\]|\\.)*"'
     r"|'[^']*'",
     re.DOTALL,
 )
-# Numbers, booleans, dates (one blank may stand between date and time).
+# Numbers, booleans, dates (one blank is allowed between date and time).
 _SCALAR = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[^\s,\]}#]*|[^\s,\]}#]+")
 
 
 class Place(NamedTuple):
-    """Offsets in the text of a key, and of the value it stands for. An element of an array has no key and a table of
-    its own header no value: then both are the same."""
+    """Offsets in the text of a key and of its value. They are the same for an element of an array, which has no key,
+    and for a table with its own header, which has no value."""
 
     key: int
     value: int
@@ -37,7 +37,7 @@ def find(text: str) -> dict[KeyPath, Place]:
     try:
         scanner.document()
     except RecursionError:
-        # Arrays nested nearly as deep as tomllib can follow: what stands outside them is found.
+        # Arrays nested nearly as deep as tomllib can follow: only places outside them are found.
         pass
     return scanner.places
 
@@ -75,7 +75,7 @@ class _Scanner:
                 continue
             path = (*path, self.elements[path])
             self.places.setdefault(path, Place(start, start))
-        # A table named before by a table within it gets its own header's place.
+        # A table that a table within it has named before gets its own header's place.
         if not array:
             self.places[path] = Place(parts[-1][1], parts[-1][1])
         return path
@@ -93,7 +93,7 @@ class _Scanner:
         self.value((*path, name), start)
 
     def key(self) -> list[tuple[str, int]]:
-        """The parts of a key with their offsets; stands before ``=`` or ``]`` afterwards."""
+        """The parts of a key with their offsets; afterwards the position is before ``=`` or ``]``."""
         parts = []
         while True:
             self.skip(_BLANK)

@@ -1,4 +1,4 @@
-"""What can be wrong with a spec, and how it is said."""
+"""Problems of a spec, and their text."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,9 +7,9 @@ from vmspec.host.printable import printable
 
 
 class Problem(NamedTuple):
-    """One fault of a spec: ``path`` is the key as a person would point at it (``device[1].path``), ``message`` says
-    what is wrong, ``value`` what stands there, ``allowed`` what may, ``nearest`` the known name closest to it.
-    ``file`` is the spec's, or "--set KEY=VALUE" for an override."""
+    """One fault of a spec: ``path`` is the key as a person would write it (``device[1].path``), ``message`` says what
+    is wrong, ``value`` is the value there, ``allowed`` the allowed values, ``nearest`` the closest known name. ``file``
+    is the spec's, or "--set KEY=VALUE" for an override."""
 
     path: str
     message: str
@@ -38,11 +38,11 @@ class Problem(NamedTuple):
 
 
 class SpecWarning(UserWarning):
-    """A spec was read, and something in it will not be right for ever: the message says where, and what to write."""
+    """A spec was read, but something in it will become invalid; the message says where, and what to write."""
 
 
 class SpecError(Exception):
-    """A spec that cannot be used, with every problem found in it."""
+    """A spec cannot be used; it has every problem found."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))

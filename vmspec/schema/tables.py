@@ -1,4 +1,4 @@
-"""The kinds of value that are tables: one model, or an array of models told apart by their ``kind``."""
+"""The kinds of value that are tables: one model, or an array of models selected by their ``kind``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ TABLES_MAX = 1024  # of one array; a machine has ten devices or so
 
 
 class Table(Value):
-    """A table that is a model: its keys are the model's fields."""
+    """A table for a model: its keys are the model's fields."""
 
     def __init__(self, model: type[Model]) -> None:
         self.model = model
@@ -74,11 +74,10 @@ class Kinds(Value):
 
 
 def read_model(model: type[Model], table: dict[str, object], here: Here, extra: tuple[str, ...] = ()) -> Any:
-    """The model of a table, or None where something in it is wrong. ``extra`` keys are known too, and read
-    elsewhere."""
+    """The model of a table, or None if something in it is wrong. ``extra`` keys are known too, and read elsewhere."""
     known = keys(model)
     before = len(here.problems)
-    given = {name: name for name in known}  # by which name each key may stand in the table
+    given = {name: name for name in known}  # the name by which each key may be in the table
     for former, name in model.FORMER.items():
         if former in table and name in table:
             here.at(former).wrong(f"is the former name of {name}, which is given too")
@@ -110,11 +109,11 @@ def read_model(model: type[Model], table: dict[str, object], here: Here, extra: 
 
 
 def write_model(instance: Model) -> dict[str, Any]:
-    """The table of a model: all that is given, defaults included."""
+    """The table of a model: all given values, and defaults."""
     table = {}
     for name, attribute in keys(type(instance)).items():
         value = getattr(instance, attribute.name)
-        # TOML has no null, and an empty table says nothing.
+        # TOML has no null, and an empty table means nothing.
         if value is not None and value != {}:
             table[name] = attribute.metadata["value"].write(value)
     return table

@@ -1,15 +1,15 @@
-"""TOML, read within bounds.
+"""TOML, parsed within bounds.
 
-tomllib keeps each key beside all that it is nested in: a key of 40,000 parts takes gigabytes. So what is nested deeper
-than anything that is meant is refused before. As tomllib, the walk goes by TOML's tokens, and where a text is no TOML
-it stops: tomllib comes no further.
+tomllib keeps each key together with all that it is nested in: a key of 40,000 parts takes gigabytes. So documents
+nested deeper than any real one are rejected before. Like tomllib, the walk follows TOML's tokens, and stops where a
+text is not TOML: tomllib gets no further.
 """
 
 import re
 import tomllib
 from typing import Any
 
-DEPTH_MAX = 32  # tables and arrays in each other; a spec has three or four
+DEPTH_MAX = 32  # tables and arrays within each other; a spec has three or four
 
 _TOKEN = re.compile(
     r"(?P<skip>#[^\n]*+|[^\[\]{}.,=\n\"'#]++"
@@ -21,16 +21,16 @@ _TOKEN = re.compile(
 
 
 def loads(text: str) -> dict[str, Any]:
-    """The document. Raises ValueError where it is not TOML (tomllib.TOMLDecodeError, or a number of more digits than
-    Python reads), RecursionError where it is nested too deep."""
+    """The document. Raises ValueError if it is not TOML (tomllib.TOMLDecodeError, or a number with more digits than
+    Python reads), RecursionError if it is nested too deep."""
     _bounded(text)
     return tomllib.loads(text)
 
 
 def _bounded(text: str) -> None:
-    """Raises RecursionError where tables and arrays, in brackets and dotted keys, are in each other too deep."""
-    around = [0]  # of each open bracket how deep it stands
-    depth = 0  # there, by the dots of the key
+    """Raise RecursionError if tables and arrays, in brackets and dotted keys, are nested too deep."""
+    around = [0]  # the depth of each open bracket
+    depth = 0  # the depth there from the dots of the key
     at = 0
     while (found := _TOKEN.match(text, at)) is not None:
         at = found.end()
@@ -45,7 +45,7 @@ def _bounded(text: str) -> None:
             case ".":
                 depth += 1
             case "=":
-                pass  # what follows is in what the key names
+                pass  # what follows is within the key
             case _:
                 depth = around[-1]
         if depth > DEPTH_MAX:

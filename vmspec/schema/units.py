@@ -1,6 +1,6 @@
-"""Sizes, durations and addresses as a person writes them: "512MiB", "60s", "0x1000".
+"""Sizes, durations and addresses as people write them: "512MiB", "60s", "0x1000".
 
-The parsers raise ValueError with a message for the person; the formatters write the shortest exact form, which the
+The parsers raise ValueError with a message for the user. The formatters write the shortest exact form, which the
 parsers read back to the same number.
 """
 
@@ -15,7 +15,7 @@ SIZE_PATTERN = r"[0-9]{1,18}(\.[0-9]{1,18})? ?(B|KiB|MiB|GiB|TiB)"
 DURATION_PATTERN = r"[0-9]{1,18}(\.[0-9]{1,18})? ?(ns|us|ms|s|min|h)"
 ADDRESS_PATTERN = r"0[xX][0-9A-Fa-f]{1,16}"
 
-# What people write for a unit, and mean by it.
+# Common other spellings of units.
 _MEANT = {"m": "min", "sec": "s", "seconds": "s", "minutes": "min", "mins": "min", "hours": "h", "µs": "us"}
 
 
@@ -55,7 +55,7 @@ def format_duration(duration: int) -> str:
 
 
 def parse_address(text: str) -> int:
-    """The number written in hexadecimal, with its 0x."""
+    """The number of a hexadecimal text with 0x."""
     if re.fullmatch(ADDRESS_PATTERN, text) is None:
         raise ValueError("must be hexadecimal, with 0x, of 16 digits at most")
     return int(text, 16)

@@ -1,7 +1,7 @@
-"""What a value of a spec is, and where it stands while it is read.
+"""The values of a spec, and their place while they are read.
 
-A model's field carries its :class:`Value` in its metadata (see :func:`key`); reading, ``vmspec show`` and the JSON
-Schema all work from it, so a field is written down once.
+A model's field has its :class:`Value` in its metadata (see :func:`key`). Reading, ``vmspec show`` and the JSON Schema
+all use it, so a field is defined once.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Schema = dict[str, Any]
 
 
-PROBLEMS_MAX = 100  # of one reading: nobody reads more, and finding what was meant takes time
+PROBLEMS_MAX = 100  # per reading: nobody reads more, and suggesting names takes time
 
 
 class TooManyProblemsError(Exception):
@@ -27,8 +27,8 @@ class TooManyProblemsError(Exception):
 
 
 class Here:
-    """A place in the document while it is read: its key path, the directory of relative paths, and the problems
-    and warnings found so far, which all places of one reading share."""
+    """A place in the document while it is read: its key path, the directory of relative paths, and the problems and
+    warnings found so far, which all places of one reading share."""
 
     def __init__(self, directory: Path, path: KeyPath = (), above: "Here | None" = None) -> None:
         self.directory = directory
@@ -41,11 +41,11 @@ class Here:
         return Here(self.directory, (*self.path, *steps), self)
 
     def warn(self, message: str) -> None:
-        """Note something at this place that is right today."""
+        """Add a warning for something that is valid today."""
         self.warnings.append(Problem(join(self.path), message))
 
     def wrong(self, message: str, value: object = None, allowed: str | None = None, nearest: str | None = None) -> None:
-        """Note a problem at this place; ``value`` is what stands there. Raises TooManyProblemsError."""
+        """Add a problem at this place; ``value`` is the value there. Raises TooManyProblemsError."""
         if len(self.problems) >= PROBLEMS_MAX:
             raise TooManyProblemsError
         shown = None if value is None else show(value)
@@ -57,12 +57,11 @@ class Value:
 
     @property
     def allowed(self) -> str:
-        """What may stand there, in words."""
+        """The allowed values, in words."""
         raise NotImplementedError
 
     def read(self, value: object, here: Here) -> Any:
-        """The model's value for a TOML value. What is wrong is noted at ``here``; what is returned then counts for
-        nothing."""
+        """The model's value for a TOML value. Problems are added to ``here``; the returned value is then ignored."""
         raise NotImplementedError
 
     def write(self, value: Any) -> Any:
@@ -75,16 +74,16 @@ class Value:
 
 
 class Model:
-    """Base of the attrs classes that stand for TOML tables.
+    """Base of the attrs classes for TOML tables.
 
-    They are made with ``eq=False, repr=False``: one comparison for all of them here, rather than one that attrs
-    compiles for each, as the classes are made anew at every start of the program.
+    They are made with ``eq=False, repr=False``: they share one comparison here, because attrs would compile one for
+    each class in every start of the program.
     """
 
     __slots__ = ()
 
     ONE_OF: ClassVar[tuple[str, ...]] = ()  # keys of which exactly one is given
-    FORMER: ClassVar[dict[str, str]] = {}  # names that the release before had for keys: still read, with a warning
+    FORMER: ClassVar[dict[str, str]] = {}  # names of keys in the previous release: still read, with a warning
 
     def __eq__(self, other: object) -> bool:
         return other.__class__ is self.__class__ and all(
@@ -100,25 +99,25 @@ class Model:
         return f"{type(self).__name__}({values})"
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
-        """What is wrong between values that are each right: where, and what."""
+        """Problems between values that are valid on their own: where, and what."""
         yield from ()
 
 
 def key(value: Value, doc: str, name: str | None = None) -> dict[str, object]:
-    """Metadata of a model's field: its kind of value, a line of documentation, and its key in TOML where that is not
-    the field's own name."""
+    """Metadata of a model's field: its kind of value, a line of documentation, and its key in TOML if that is not the
+    field's name."""
     return {"value": value, "doc": doc, "key": name}
 
 
 def keys(model: type[Model]) -> "dict[str, Attribute[Any]]":
-    """The fields of a model that stand in the file, by key."""
+    """The fields of a model that are keys of the file, by key."""
     return {
         field.metadata["key"] or field.name: field for field in fields(cast(Any, model)) if "value" in field.metadata
     }
 
 
 def show(value: object) -> str:
-    """A TOML value as a message shows it: as it is written, cut where it is long."""
+    """A TOML value for a message: as it is written, cut if it is long."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -130,7 +129,7 @@ def show(value: object) -> str:
             quoted = value[:64].replace("\\", "\\\\").replace('"', '\\"')
             text = '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in quoted) + '"'
         case int() if abs(value) >= 1 << 64:
-            text = hex(value)  # str() refuses numbers of thousands of digits
+            text = hex(value)  # str() rejects numbers with thousands of digits
         case _:
             text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""The kinds of value that any table may hold: texts, numbers, quantities, choices, paths."""
+"""The kinds of value that any table may have: texts, numbers, quantities, choices, paths."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +9,7 @@ from vmspec.schema.value import Here, Schema, Value, nearest
 
 
 class Text(Value):
-    """A string; ``line``: without control characters, and not ``empty`` unless that is said."""
+    """A string; ``line``: without control characters, and not empty unless ``empty`` is set."""
 
     def __init__(self, line: bool = False, empty: bool = False) -> None:
         self.line = line
@@ -103,7 +103,7 @@ class Choice(Value):
 
 
 class Many(Value):
-    """Any number of values in an array, or one by itself; a tuple in the model."""
+    """Any number of values in an array, or a single one; a tuple in the model."""
 
     def __init__(self, one: Value) -> None:
         self.one = one
@@ -166,7 +166,7 @@ class Duration(Value):
     def read(self, value: object, here: Here) -> Any:
         match value:
             case float():
-                duration = round(value * 1e9) if 0 < value < self.LONGEST else -1  # what is not a number is neither
+                duration = round(value * 1e9) if 0 < value < self.LONGEST else -1  # NaN is neither
             case int() if not isinstance(value, bool):
                 duration = value * 10**9
             case _:
@@ -187,8 +187,8 @@ class Duration(Value):
 
 
 class Address(Value):
-    """An address, a port or a register's value, ``low`` to ``high``; a string in hexadecimal reaches past TOML's
-    signed 64 bits."""
+    """An address, a port or a register's value, ``low`` to ``high``; a hexadecimal string can exceed TOML's signed 64
+    bits."""
 
     def __init__(self, high: int, low: int = 0) -> None:
         self.high = high
@@ -240,7 +240,7 @@ class Span(Value):
 
 
 class Moment(Value):
-    """A date and time; UTC in the model, and in TOML where no offset is given."""
+    """A date and time; UTC in the model, and in TOML if it has no offset."""
 
     def __init__(self, low: datetime, high: datetime) -> None:
         self.low = low
@@ -262,13 +262,13 @@ class Moment(Value):
         return {"type": "string", "format": "date-time"}
 
 
-# Names that mean no file. Where they are no word of the key a file of that name would be made, in silence.
+# Names that mean no file. If they are not among the key's words, a file of that name would be made silently.
 STANDARD = ("-", "none", "stdin", "stdout", "stderr")
 
 
 class File(Value):
-    """A path, absolute in the model; a relative one is relative to the spec. ``words`` are names that are no path
-    and stay strings."""
+    """A path, absolute in the model; a relative one is relative to the spec. ``words`` are names that are not paths and
+    stay strings."""
 
     def __init__(self, *words: str) -> None:
         self.words = words
@@ -298,7 +298,7 @@ class File(Value):
                 return here.wrong("must be a string", value, self.allowed)
 
     def write(self, value: Any) -> Any:
-        # A path that is absolute is never one of the words.
+        # An absolute path is never one of the words.
         return to_text(value)
 
     def schema(self) -> Schema:
@@ -308,7 +308,7 @@ class File(Value):
 
 
 def _number(value: object, parse: Any, allowed: str, here: Here) -> int | None:
-    """An integer as it stands, or a string through a parser of units."""
+    """A whole number as it is, or a string through a parser of units."""
     match value:
         case bool() | float():
             here.wrong("must be a whole number or a string", value, allowed)

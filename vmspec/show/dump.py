@@ -15,22 +15,23 @@ def dumps(spec: "Spec", *, ascii: bool = False) -> str:
 
 
 def toml(table: Mapping[str, Any], *, ascii: bool = False) -> str:
-    """The spec that a TOML table stands for, as text.
+    """A TOML table of a spec as text.
 
-    What could act on a terminal stands in it as an escape; with ``ascii`` all that is not ASCII does.
+    Characters that could act on a terminal are escaped; with ``ascii``, all that are not ASCII.
     """
-    import tomli_w  # only what is shown needs it
+    import tomli_w  # only showing needs it
 
     text = tomli_w.dumps({name: value for name, value in table.items() if name != "device"})
     for device in table.get("device", []):
-        # tomli_w would write short tables of an array in one line each; as people write devices, each has a header.
-        # Tables within, such as [device.options], belong to the element before them.
+        # tomli_w would write short tables of an array in one line each. People write devices with a header each. Tables
+        # within, such as [device.options], belong to the element before them.
         text += "\n[" + tomli_w.dumps({"device": device}).replace("[device]", "[device]]", 1)
     return "\n".join(_escaped(line, ascii) for line in text.split("\n"))
 
 
 def _escaped(line: str, ascii: bool) -> str:
-    """A line of TOML in which only strings have what is not ASCII, so that escapes mean the same there."""
+    """A line of TOML with escapes. Only strings contain other characters than ASCII, and in strings escapes mean the
+    same."""
     if line.isascii() if ascii else line.isprintable():
         return line
     return "".join(char if char.isascii() or (char.isprintable() and not ascii) else _escape(char) for char in line)

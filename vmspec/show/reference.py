@@ -1,4 +1,4 @@
-"""Every table and key that a spec may have, in words, from the models."""
+"""Every table and key of a spec, in words, from the models."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,12 +10,12 @@ from vmspec.schema.tables import Kinds, Table
 from vmspec.schema.value import Model, Value, keys, show
 from vmspec.spec.models import Spec
 
-INDENT = 14  # of what is said of a key
+INDENT = 14  # of a key's description
 
 
 def text(width: int | None = None) -> str:
-    """The reference, for people: tables as they stand in a spec, and below each its keys, what they are and take. It is
-    for a terminal of so many columns; None: 100."""
+    """The reference, for people: tables as in a spec, and below each its keys, their meaning and values, for a terminal
+    of that many columns; None: 100."""
     return "\n\n".join(_sections(width or USUAL)) + "\n"
 
 
@@ -43,7 +43,7 @@ def _section(head: str, doc: str, model: type[Model], width: int) -> str:
 
 
 def _default(attribute: Any) -> str:
-    """What counts where the key is not given, unless that is nothing."""
+    """The default of a key, if it has one."""
     value: Value = attribute.metadata["value"]
     match attribute.default:
         case default if default is NOTHING:

@@ -26,8 +26,8 @@ PROTOCOLS = {
 
 
 def text(plan: Plan, width: int | None = None) -> str:
-    """The plan as ``vmspec plan`` prints it, for a terminal of so many columns; for None prose has 100 of them,
-    and tables are as wide as they are."""
+    """The plan as ``vmspec plan`` prints it, for a terminal of that many columns. None: prose has 100 of them, and
+    tables their own width."""
     sections = {
         "Machine": _machine(plan),
         "Guest-physical map": _table(
@@ -102,7 +102,7 @@ def _placements(plan: Plan) -> list[str]:
 
 
 def _files(plan: Plan) -> dict[Path, int]:
-    """Files that placements come from, numbered: a path can be long, and is printed once."""
+    """The files that placements come from, numbered: a path can be long, and is printed once."""
     paths = dict.fromkeys(part.path for part in plan.placements if part.path is not None)
     return {path: number for number, path in enumerate(paths, 1)}
 

@@ -24,7 +24,7 @@ from vmspec.spec.fileuse import Named
 from vmspec.trace.ends import ENDS
 
 ADDRESS = Address((1 << 64) - 1)
-# A NUL would end it early, and a line end is no part of one.
+# A NUL would end it early; a line end is not part of one.
 CMDLINE = Text(line=True, empty=True)
 
 
@@ -181,8 +181,8 @@ class Expect(Model):
 
 @frozen(eq=False, repr=False)
 class Spec(Model):
-    """A virtual machine. ``path`` is the file it came from, ``overrides`` the --set expressions that were applied, in
-    order; specs are equal when they describe the same machine."""
+    """A virtual machine. ``path`` is its file, ``overrides`` the --set expressions that were applied, in order. Specs
+    are equal if they describe the same machine."""
 
     vm: VM = field(metadata=key(Table(VM), "the machine as a whole"))
     boot: Boot = field(metadata=key(Table(Boot), "what is in memory at the start"))

@@ -1,1 +1,1 @@
-"""What a trace is made of: the definitions that the recorder, the readers and the documents share."""
+"""The definitions of a trace, shared by the recorder, the readers and the documentation."""

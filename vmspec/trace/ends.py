@@ -1,9 +1,9 @@
-"""How a run can end: the one table of kinds, which the spec, the runner and the readers share."""
+"""How a run can end: the table of kinds, shared by the spec, the runner and the readers."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
-# What a device may end a run with, because the guest asked it to.
+# The ends that a device may request for the guest.
 DeviceEnd = Literal["reset", "poweroff", "halt", "debug-exit", "guest-panic"]
 EndKind = Literal[
     DeviceEnd,
@@ -22,8 +22,8 @@ EndKind = Literal[
 
 
 class End(NamedTuple):
-    """What a kind of end is; ``expected``: a spec may expect it; ``crash``: the guest has crashed, unless the spec
-    expects that."""
+    """A kind of end. ``expected``: a spec may expect it. ``crash``: the guest has crashed, unless the spec expects
+    that."""
 
     doc: str
     expected: bool = False

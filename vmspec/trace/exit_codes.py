@@ -1,10 +1,10 @@
-"""Names of the exits that the processor gives to KVM, by its virtualisation extension.
+"""Names of the processor's exits to KVM, by its virtualisation extension.
 
 SVM: AMD64 Architecture Programmer's Manual volume 2, appendix C. VMX: Intel SDM volume 3, appendix C. Names are those
 of Linux's asm/svm.h and asm/vmx.h (SVM_EXIT_*, EXIT_REASON_*) in lower case.
 """
 
-# KVM_ISA_*: what the kvm_exit tracepoint's field `isa` holds (Linux, arch/x86/kvm/trace.h).
+# KVM_ISA_*: values of the kvm_exit tracepoint's field `isa` (Linux, arch/x86/kvm/trace.h).
 ISA_VMX, ISA_SVM = 1, 2
 
 # Vectors with an exception of their own (APM volume 2, table 8-1).
@@ -15,7 +15,7 @@ EXCEPTIONS = {
 
 
 def _numbered(names: str, first: int = 0) -> dict[int, str]:
-    """Names of successive codes; "-" for a code that the processor does not give."""
+    """Names of successive codes; "-" for an unused code."""
     return {code: name for code, name in enumerate(names.split(), first) if name != "-"}
 
 
@@ -44,7 +44,7 @@ SVM = {
     0x401: "avic_incomplete_ipi",
     0x402: "avic_unaccelerated_access",
     0x403: "vmgexit",
-    0xFFFFFFFF: "err",  # VMEXIT_INVALID, -1: the guest's state was refused
+    0xFFFFFFFF: "err",  # VMEXIT_INVALID, -1: the processor rejected the guest's state
 }
 
 VMX = _numbered(

@@ -1,7 +1,7 @@
 """Names of the files of one recording.
 
-``boot.arrow`` is the finished trace; ``boot.arrows`` (the stream) and ``boot.ring`` (the rings) exist while it is
-recorded, and after a run that was killed. Other tables than the exits have their name in that of the file.
+``boot.arrow`` is the finished trace. ``boot.arrows`` (the stream) and ``boot.ring`` (the rings) exist during the
+recording, and after a run that was killed. Files of other tables than the exits have the table's name in theirs.
 """
 
 import os
@@ -11,16 +11,16 @@ from pathlib import Path
 # Names of the tables that may stand beside the exits: those of vmspec.trace.tables, which is not imported for them as
 # that takes a while.
 BESIDE = ("tracepoints", "inputs")
-# What they were called in the release before: readers open the files that have this in their names.
+# Their names in the previous release: readers open the files with these names too.
 FORMER = {"tracepoints": "kernel"}
 
 
 class RingLostError(Exception):
-    """Somebody has cut a ring file short while a run recorded into it; the message says so."""
+    """Somebody truncated a ring file while a run recorded into it; the message says so."""
 
 
 def _base(path: Path) -> str:
-    """The path without the suffix of any of a recording's files; another suffix is part of the name."""
+    """The path without the suffix of a recording's file; any other suffix is part of the name."""
     name = str(path)
     for suffix in (".arrows", ".arrow", ".ring"):
         if name.endswith(suffix) and path.name != suffix:
@@ -54,14 +54,15 @@ def table_stream_path(path: Path, table: str) -> Path:
 
 
 def table_files(path: Path, table: str) -> Iterator[Path]:
-    """Where a table beside the exits may be: the finished file, the stream, and both by the table's former name."""
+    """The possible files of a table beside the exits: the finished file, the stream, and both by the table's former
+    name."""
     for name in (table, *(former for now, former in FORMER.items() if now == table)):
         yield table_path(path, name)
         yield table_stream_path(path, name)
 
 
 def beside(path: Path) -> Iterator[Path]:
-    """Where all tables beside the exits may be."""
+    """The possible files of all tables beside the exits."""
     for table in BESIDE:
         yield from table_files(path, table)
 
@@ -72,7 +73,7 @@ def crash_path(path: Path) -> Path:
 
 
 def killed_path(path: Path) -> Path:
-    """The trace as which a killed run's files are set aside: boot.arrow -> boot.killed.arrow."""
+    """The trace name for the files of a killed run that are set aside: boot.arrow -> boot.killed.arrow."""
     return Path(_base(path) + ".killed.arrow")
 
 
@@ -88,7 +89,7 @@ def all_of(path: Path) -> Iterator[Path]:
 
 
 def unfinished(path: Path) -> Iterator[Path]:
-    """What a run leaves that was killed: the streams and the rings."""
+    """The files that a killed run leaves: the streams and the rings."""
     for table in BESIDE:
         yield table_stream_path(path, table)
     yield stream_path(path)
@@ -96,5 +97,5 @@ def unfinished(path: Path) -> Iterator[Path]:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file; beside a file whose name is as long as names may be there is none."""
+    """Whether there is such a file; false if the name is longer than names may be."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists() raises where a name is too long

@@ -1,12 +1,12 @@
-"""The table of inputs: what came into the machine from outside, and when, counted in exits of the guest."""
+"""The table of inputs from outside the machine, stamped with the time and the guest's exits."""
 
 from typing import Literal, NamedTuple, get_args
 
 from vmspec.trace.record import DEVICES, NO_DEVICE
 from vmspec.trace.table import CLOCK, Column, Names, Table
 
-# bytes: of the host, to a device; timer: the time that a device had asked for; interrupt: raised or lowered by a thread
-# that runs no vCPU; end: somebody outside asks for the end of the run.
+# bytes: of the host, to a device; timer: the time that a device requested; interrupt: raised or lowered by a thread
+# that runs no vCPU; end: somebody outside requests the end of the run.
 Kind = Literal["bytes", "timer", "interrupt", "end"]
 KINDS = get_args(Kind)
 NOBODY = -1  # no device
@@ -14,7 +14,7 @@ LOWERED, RAISED, PULSED = 0, 1, 2  # values of an interrupt
 
 
 class Input(NamedTuple):
-    """One input: a row, of which ``device`` is an index of the plan's devices, or :data:`NOBODY`."""
+    """One input, a row; ``device`` is an index of the plan's devices, or :data:`NOBODY`."""
 
     t: int
     vcpu: int

@@ -1,8 +1,8 @@
-"""The exit record: the one definition that the C ring, the cffi view, the Arrow schema and the documentation share.
+"""The exit record: the definition that the C ring, the cffi view, the Arrow schema and the documentation share.
 
-A vCPU thread writes one fixed 64-byte record per exit into its ring; payloads longer than eight bytes lie in a byte
-ring beside it. ``runner/native/build.py`` writes ``struct record`` and its code constants from the tables below,
-``tracer/format/schema.py`` builds the Arrow schema from :data:`COLUMNS`, ``tracer/read/recovery.py`` reads a ring file
+A vCPU thread writes one 64-byte record per exit into its ring. Payloads longer than eight bytes go to a byte ring
+beside it. ``runner/native/build.py`` writes ``struct record`` and its constants from the tables below.
+``tracer/format/schema.py`` builds the Arrow schema from :data:`COLUMNS`. ``tracer/read/recovery.py`` reads a ring file
 with :data:`RECORD` and the header tables.
 """
 
@@ -27,7 +27,7 @@ RECORD = (
 )
 RECORD_SIZE = 64
 
-# KVM_EXIT_* numbers (linux/kvm.h) are the indexes: names are the constants' own, lower case.
+# The indexes are KVM_EXIT_* numbers (linux/kvm.h), the names the constants' own in lower case.
 REASONS = (
     "unknown",
     "exception",
@@ -72,7 +72,7 @@ REASONS = (
     "tdx",
     "arm_sea",
 )
-# Reasons past the table are recorded as the first, with the kernel's number in addr.
+# Reasons beyond the table are recorded as the first, with the kernel's number in addr.
 
 DIRECTIONS = ("none", "read", "write")
 NO_DEVICE = "-"
@@ -150,8 +150,8 @@ COLUMNS = (
     ),
     Column("flags", "uint16", "flags", "how the exit was answered: bits of FLAGS"),
 )
-# What a column is made of, where it is not the record's field of the same name: where the record stands in its ring,
-# which ring it is, and TSCs, which become ns since time 0. Bytes are `length` bytes from `payload` on.
+# The source of a column, if it is not the record's field of the same name: the record's place in its ring, the ring,
+# and TSCs, which become ns since time 0. Bytes are `length` bytes from `payload` on.
 NUMBER, RING_NUMBER = "seq", "vcpu"
 TIMES = {"t_exit": "tsc_exit", "t_entry": "tsc_entry"}
 EXITS = Table(
@@ -194,7 +194,7 @@ HEADER = (
     Field("tsc_khz", "uint64_t", "TSC rate in kHz"),
     Field("tsc_seen", "uint64_t", "TSC when the recorder last looked into the rings, 0 before that"),
 )
-# The control block of one ring; each group that one side writes has a cache line of its own.
+# The control block of one ring; each group of fields with one writer has a cache line of its own.
 RING = (
     Field("head", "uint64_t", "records published by the vCPU thread"),
     Field("payload_head", "uint64_t", "payload bytes published"),

@@ -1,5 +1,5 @@
-"""What a table of a trace is. :mod:`vmspec.trace.tables` lists them; whatever writes, reads, recovers, converts or
-documents a table does so by its definition.
+"""The definition of a table of a trace. :mod:`vmspec.trace.tables` lists them. Everything that writes, reads, recovers,
+converts or documents a table uses its definition.
 
 This module imports nothing, so that a build environment can read the definitions.
 """
@@ -7,17 +7,17 @@ This module imports nothing, so that a build environment can read the definition
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-# How a value of the schema's metadata is written: as it is, TOML, a JSON object, a JSON list of texts.
+# How a value of the schema's metadata is written: as plain text, TOML, a JSON object, a JSON list of texts.
 MetadataKind = Literal["text", "toml", "object", "names"]
-# What a value of the closing summary is: true or false; a number from 0; a time in ns; a list with one for each vCPU
+# Kinds of values in the closing summary: true or false; a number from 0; a time in ns; a list with one for each vCPU
 # (times may be null); an object of single values; an object of whole numbers; an object of lists of such objects.
 SummaryKind = Literal["flag", "count", "time", "counts", "times", "scalars", "integers", "counters"]
 
-CLOCK = "vmrun.clock"  # the key of the metadata that all tables of one run have alike
+CLOCK = "vmrun.clock"  # the key of the metadata with the same value in all tables of one run
 
 
 class Field(NamedTuple):
-    """One field of a C struct: name, C type, what it holds."""
+    """One field of a C struct: name, C type, meaning."""
 
     name: str
     ctype: str
@@ -25,17 +25,17 @@ class Field(NamedTuple):
 
 
 class Names(NamedTuple):
-    """What the codes of a column stand for: the fixed names, then those that a key of the metadata lists in JSON."""
+    """The names behind a column's codes: the fixed names, then those that a key of the metadata lists in JSON."""
 
     fixed: tuple[str, ...] = ()
     key: str = ""
 
 
 class Column(NamedTuple):
-    """One column: name, Arrow type, unit ("" where it has none), what it holds.
+    """One column: name, Arrow type, unit ("" without one), meaning.
 
-    ``names``: the column holds names, and ``type`` is that of the codes which are stored for them. ``later``: files of
-    releases before have no such column; of these it is zero, the first name, or empty.
+    ``names``: the column holds names, stored as codes of ``type``. ``later``: files of earlier releases lack the
+    column; its values there are zero, the first name, or empty.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Column(NamedTuple):
 
     @property
     def fixed_codes(self) -> int:
-        """What is added to an index into the names that a key lists, to make a code of it."""
+        """The code of the first name that a key lists."""
         return len(self.names.fixed) if self.names is not None and self.names.key else 0
 
 
 class Former(NamedTuple):
-    """What a table of the release before has for ``format``, and in its metadata for keys of now. Rows are the same."""
+    """The previous release's ``format`` of a table, and its metadata keys that were renamed. Rows are the same."""
 
     format: str
     keys: Mapping[str, str]
@@ -61,10 +61,10 @@ class Former(NamedTuple):
 class Table(NamedTuple):
     """One table of a trace.
 
-    ``name`` stands in the names of its files and is what commands and programs ask for; ``what`` says in a message what
-    its rows are; ``format`` is the value of ``vmrun.format``, raised when a reader of the one before would misread it.
-    Rows are ordered by the column ``time``. ``metadata`` and ``summary`` say of what kind the values of the schema's
-    metadata and of the closing summary are, where readers use them; there may be others. Readers take ``former`` too.
+    ``name`` is part of its files' names, and what commands and programs use. ``what`` names its rows in messages.
+    ``format`` is the value of ``vmrun.format``; it is incremented when an older reader would misread the table. Rows
+    are ordered by the column ``time``. ``metadata`` and ``summary`` have the kinds of the values of the schema's
+    metadata and of the closing summary that readers use; there may be others. Readers also accept ``former``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The tables of a trace: the exits, which make the trace, and what may be recorded beside them."""
+"""The tables of a trace: the exits, which make the trace, and tables that may be recorded beside them."""
 
 from vmspec.trace.inputs import INPUTS
 from vmspec.trace.record import EXITS

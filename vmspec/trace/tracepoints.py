@@ -1,7 +1,7 @@
-"""The second table of a trace, KVM's tracepoints: its columns, and which of an event's fields goes into which.
+"""KVM's tracepoints as a table: its columns, and which field of an event goes into which column.
 
-The one definition that the C decoder, the Arrow schema and the documentation share, as :mod:`vmspec.trace.record` is
-for the exits.
+The C decoder, the Arrow schema and the documentation share this definition, as :mod:`vmspec.trace.record` for the
+exits.
 """
 
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from vmspec.trace.record import REASONS
 from vmspec.trace.table import CLOCK, Column, Former, Names, Table
 
 NO_REASON, UNKNOWN = "-", "unknown"
-# What the codes of the column `exit` stand for.
+# The names behind the codes of the column `exit`.
 EXIT_NAMES = (NO_REASON, UNKNOWN, *sorted({*SVM.values(), *VMX.values(), *REASONS} - {UNKNOWN}))
 
-NAMES = "vmrun.tracepoints.events"  # the key of the metadata that lists the tracepoints that were on
-FORMATS = "vmrun.tracepoints.formats"  # that of the kernel's formats of them
+NAMES = "vmrun.tracepoints.events"  # the key of the metadata that lists the enabled tracepoints
+FORMATS = "vmrun.tracepoints.formats"  # the key for the kernel's formats of them
 COLUMNS = (
     Column("vcpu", "uint16", "", "index of the vCPU whose thread the event happened in"),
     Column("t", "int64", "ns", "when, since the machine started, on the clock of t_exit and t_entry"),
@@ -45,13 +45,13 @@ TRACEPOINTS = Table(
     summary={"complete": "flag", "lost": "counts", "unknown": "count", "rows": "count", "isa": "count"},
     former=Former("kernel-1", {"vmrun.kernel.events": NAMES, "vmrun.kernel.formats": FORMATS}),
 )
-# Columns that an event's fields go into, in the order of enum perf_slot.
+# Columns for an event's fields, in the order of enum perf_slot.
 SLOTS = ("reason", "rip", "info1", "info2", "a", "b", "isa")
 
 
 class Into(NamedTuple):
-    """A field of a tracepoint goes into the column ``slot``, shifted left by ``shift`` bits; ``names``: what kernels
-    have called it. A signed field is sign-extended; ``negate`` stores -value."""
+    """A field of a tracepoint goes into the column ``slot``, shifted left by ``shift`` bits; ``names`` are its names in
+    different kernels. A signed field is sign-extended; ``negate`` stores -value."""
 
     slot: str
     names: tuple[str, ...]
@@ -69,7 +69,7 @@ def _into(**slots: str) -> tuple[Into, ...]:
     return tuple(found)
 
 
-# Where a host's kernel lacks an event, the table lacks it; where an event lacks a field, that is zero.
+# If a host's kernel lacks an event, the table lacks it; a missing field is zero.
 EVENTS = {
     "kvm_entry": _into(rip="rip", a="intr_info", b="error_code"),
     "kvm_exit": _into(
@@ -94,5 +94,5 @@ EVENTS = {
     "kvm_halt_poll_ns": _into(a="new", b="old", info1="grow"),
     "kvm_vcpu_wakeup": _into(a="ns", b="waited", info1="valid"),
 }
-# Without these there is nothing to say of an exit.
+# Essential: without these there is nothing to report about an exit.
 NEEDED = ("kvm_entry", "kvm_exit", "kvm_userspace_exit")
