@@ -1,4 +1,4 @@
-"""Puts a Debian kernel and a small busybox initrd beside linux.toml, as vmlinuz and initrd.img."""
+"""Put a Debian kernel and a small busybox initrd beside linux.toml, as vmlinuz and initrd.img."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.guests import debian, initrd  # noqa: E402 - found through the path a
 
 
 def prepare(name: str = "6.1-cloud") -> Path:
-    """Fetch what is missing; returns the spec."""
+    """Fetch the kernel if it is missing, write the initrd, and return the spec's path."""
     kernel = debian.kernel(name)
     link = HERE / "vmlinuz"
     link.unlink(missing_ok=True)

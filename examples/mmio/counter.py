@@ -1,4 +1,4 @@
-"""A counter in memory: offset 0 sets it, and gives it and counts on; what is written to offset 4 is printed."""
+"""A counter in memory. A write to offset 0 sets it; a read returns it and adds one. Offset 4 prints a byte."""
 
 from runner.devices import Device
 

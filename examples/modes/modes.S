@@ -1,8 +1,8 @@
-# From real mode through protected mode to long mode, one letter printed in each: R, P, L.
-# Assembled flat at 0x1000 by the Makefile beside it.
+# Prints a letter in real mode, protected mode and long mode: R, P, L.
+# The Makefile assembles it as a flat image at 0x1000.
 
         .equ    PORT, 0xe9
-        .equ    PML4, 0x10000           # page tables: one of each level, the first GiB by 2 MiB pages
+        .equ    PML4, 0x10000           # page tables, one per level: they map the first GiB by 2 MiB pages
         .equ    PDPT, 0x11000
         .equ    PD,   0x12000
 

@@ -1,11 +1,11 @@
-"""A device that squares: write a number to offset 0, read its square at offset 1."""
+"""A device that squares a number: write it to offset 0, read the square from offset 1."""
 
 from runner.devices import Device
 
 
 class Square(Device):
     def __init__(self, limit: int = 256) -> None:
-        self.limit = limit  # from `options` in the spec
+        self.limit = limit  # `options` in the spec
         self.number = 0
 
     def write(self, region: str, offset: int, size: int, value: int) -> None:
