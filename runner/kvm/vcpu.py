@@ -1,9 +1,12 @@
 """A vCPU file descriptor: registers, CPUID, local APIC, the kvm_run mapping (api.rst, vcpu ioctls)."""
 
+import errno
 import mmap
 import os
+from struct import Struct
 from typing import Any, NamedTuple
 
+from runner.kvm.errors import KvmError
 from runner.kvm.ioctl import call, ffi, lib
 from runner.kvm.stats import Stats
 from runner.x86.cpuid import CpuidEntry
@@ -20,6 +23,9 @@ APIC_LVT_LINT0 = 0x350
 APIC_LVT_LINT1 = 0x360
 APIC_MODE_NMI = 0x400
 APIC_MODE_EXTINT = 0x700
+
+# linux/kvm.h: struct kvm_device_attr. asm/kvm.h: KVM_VCPU_TSC_CTRL and KVM_VCPU_TSC_OFFSET are both 0.
+ATTRIBUTE = Struct("<2I2Q")  # flags, group, attr, addr
 
 
 class Registers(NamedTuple):
@@ -125,6 +131,28 @@ class VCPU:
     def tsc_khz(self) -> int:
         """KVM_GET_TSC_KHZ: the guest's TSC rate. It is the host's, because vmrun sets no other."""
         return call(self.fd, "KVM_GET_TSC_KHZ")
+
+    def tsc_offset(self) -> int:
+        """KVM_VCPU_TSC_OFFSET: what KVM adds to the host's TSC, modulo 2**64 (devices/vcpu.rst, 4)."""
+        offset = ffi.new("uint64_t *")
+        self._attribute("KVM_GET_DEVICE_ATTR", offset)
+        return int(offset[0])
+
+    def set_tsc_offset(self, offset: int) -> None:
+        """The same, for what the guest reads from now on."""
+        self._attribute("KVM_SET_DEVICE_ATTR", ffi.new("uint64_t *", offset % (1 << 64)))
+
+    def _attribute(self, ioctl: str, value: Any) -> None:
+        address = int(ffi.cast("uintptr_t", value))
+        call(self.fd, ioctl, ffi.from_buffer(ATTRIBUTE.pack(0, 0, 0, address)))
+
+    def was_stopped(self) -> None:
+        """KVM_KVMCLOCK_CTRL: tell the guest that it did not run for a time, if it uses kvmclock."""
+        try:
+            call(self.fd, "KVM_KVMCLOCK_CTRL")
+        except KvmError as error:
+            if error.errno != errno.EINVAL:  # it does not
+                raise
 
     def sync_registers(self) -> None:
         """Ask KVM to put the general registers into kvm_run at every exit (KVM_CAP_SYNC_REGS). The loop asks for the

@@ -16,6 +16,9 @@ ROUTE_TO_IRQCHIP = Struct("<4I2I24x")  # gsi, type, flags, pad; irqchip, pin
 ROUTE_TO_MSI = Struct("<4I3I20x")  # the same; address_lo, address_hi, data
 TO_IRQCHIP, TO_MSI = 1, 2  # KVM_IRQ_ROUTING_*
 IOAPIC = 2  # KVM_IRQCHIP_IOAPIC; the PICs are 0 and 1
+CLOCK = Struct("<Q40x")  # struct kvm_clock_data: clock; flags, the host's clocks
+PIT = Struct("<13xB98x")  # struct kvm_pit_state2: the mode of channel 0
+PERIODIC = (2, 3)  # modes (Intel 8254 data sheet): rate generator, square wave
 
 
 class IrqchipRoute(NamedTuple):
@@ -65,6 +68,24 @@ class VM:
         config = ffi.new("struct kvm_pit_config *")
         config.flags = flags
         call(self.fd, "KVM_CREATE_PIT2", config)
+
+    def restart_pit(self) -> None:
+        """KVM_GET_PIT2, KVM_SET_PIT2: a periodic channel 0 begins its period anew, and forgets the ticks that the guest
+        has not had yet. One that is not periodic stays as it is: it would interrupt a second time."""
+        state = ffi.new("char[]", PIT.size)
+        call(self.fd, "KVM_GET_PIT2", state)
+        if PIT.unpack(ffi.buffer(state))[0] in PERIODIC:
+            call(self.fd, "KVM_SET_PIT2", state)
+
+    def clock(self) -> int:
+        """KVM_GET_CLOCK: kvmclock, in ns."""
+        data = ffi.new("char[]", CLOCK.size)
+        call(self.fd, "KVM_GET_CLOCK", data)
+        return int(CLOCK.unpack(ffi.buffer(data))[0])
+
+    def set_clock(self, clock: int) -> None:
+        """KVM_SET_CLOCK: kvmclock, in ns."""
+        call(self.fd, "KVM_SET_CLOCK", ffi.from_buffer(CLOCK.pack(clock)))
 
     def set_user_memory_region(self, slot: Slot, host_address: int) -> None:
         """KVM_SET_USER_MEMORY_REGION: ``host_address`` is where the slot's RAM begins in this process."""

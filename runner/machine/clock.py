@@ -1,14 +1,34 @@
 """The source of a machine's time."""
 
+import threading
 import time
 
 
 class HostClock:
-    """The host's time (the :class:`runner.devices.services.Clock` protocol)."""
+    """The host's time (the :class:`runner.devices.services.Clock` protocol), which can be stopped."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stopped: int | None = None  # what it shows while it stands still
+        self._behind = 0  # ns that it stood still for
 
     def monotonic(self) -> int:
-        """CLOCK_MONOTONIC, in ns."""
-        return time.monotonic_ns()
+        """CLOCK_MONOTONIC without the time in which it stood still, in ns."""
+        with self._lock:
+            return time.monotonic_ns() - self._behind if self._stopped is None else self._stopped
+
+    def stop(self) -> None:
+        """Let :meth:`monotonic` stand still. The date does not: a machine's clock has a battery."""
+        now = self.monotonic()
+        with self._lock:
+            self._stopped = now
+
+    def go_on(self) -> None:
+        """Let it go on where it was stopped."""
+        with self._lock:
+            assert self._stopped is not None
+            self._behind = time.monotonic_ns() - self._stopped
+            self._stopped = None
 
     def realtime(self) -> int:
         """CLOCK_REALTIME, in ns."""

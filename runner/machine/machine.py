@@ -1,5 +1,6 @@
 """The machine: KVM made to match a plan, run until something ends it, then closed."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,11 +19,14 @@ from runner.kvm.vm import VM
 from runner.loop import Latch, Loop
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
+from runner.machine.exits import ending_of
+from runner.machine.guesttime import GuestTime
 from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
 from runner.machine.interrupts import Interrupts
+from runner.machine.lifecycle import Barrier, Lifecycle, LifecycleError, State
 from runner.machine.loading import Loader
 from runner.machine.result import Ending
-from runner.machine.vcpu import Gate, VcpuThread, handle_kicks
+from runner.machine.vcpu import VcpuThread, handle_kicks
 from runner.recording.rings import Rings
 from runner.x86.cpuid import CpuidEntry, for_vcpu
 from vmspec.host.threads import Worker
@@ -30,16 +34,15 @@ from vmspec.plan import calls
 from vmspec.plan.calls import Call
 from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.trace.ends import DEVICE_ENDS, KINDS, DeviceEnd
-from vmspec.trace.record import REASONS
 
-# The system events that vmrun's guests never cause (linux/kvm.h, KVM_SYSTEM_EVENT_*).
-SYSTEM_EVENTS = {4: "WAKEUP", 5: "SUSPEND", 6: "SEV_TERM", 7: "TDX_FATAL"}
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
-PATIENCE = 10.0  # seconds that a device model may take to return once the run has ended
+PATIENCE = 10.0  # seconds that a device model may take to return once the run has ended, or before a pause
+GATHERING = 1.0  # seconds that the vCPU threads may take to reach the gate before the guest; more is no error
 
 
 class Machine:
-    """A plan on KVM. Build it, :meth:`attach` the devices, :meth:`run` it, :meth:`close` it."""
+    """A plan on KVM. Build it, :meth:`attach` the devices, :meth:`run` it, :meth:`close` it. While it runs, any thread
+    may :meth:`pause` and :meth:`resume` it."""
 
     def __init__(self, plan: Plan, loader: Loader) -> None:
         """Raises HostError or KvmError, and any error of loading the memory. Nothing of KVM stays open then. The caller
@@ -61,13 +64,18 @@ class Machine:
         self.loop: Loop  # of the thread that calls run()
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
         self._mmap_size = 0
-        self._lock = threading.Lock()
+        self._life = Lifecycle()
+        self._lock = self._life.lock
+        self._barrier: Barrier
+        self._changing = threading.Lock()  # by pause() and resume(), one after the other
+        self._timeout = math.inf  # seconds
+        self._deadline = math.inf  # by the machine's clock, in ns
         self._stats: list[Stats] = []
         self._running = 0
         self._threads: list[VcpuThread] = []
         self._deliverer: Worker | None = None
         self._rings: Rings
-        self._gate = Gate()
+        self._time: GuestTime
         with ExitStack() as stack:
             self._resources = stack
             self._realise()
@@ -76,6 +84,7 @@ class Machine:
     def _realise(self) -> None:
         """Execute the plan's calls in order."""
         self.stopping = Latch()
+        self._barrier = Barrier(self.stopping)
         self._resources.callback(self.stopping.close)
         self.loop = Loop()
         self._resources.callback(self.loop.close)
@@ -198,10 +207,12 @@ class Machine:
             for vcpu in self.vcpus:
                 vcpu.sync_registers()
         self._threads = [
-            VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended, self._gate)
+            VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended, self._barrier.gate)
             for index, vcpu in enumerate(self.vcpus)
         ]
         self._running = len(self._threads)
+        pit = any(isinstance(call, calls.CreatePit2) for call in self.plan.calls)
+        self._time = GuestTime(self.system, self.vm, self.vcpus, pit=pit)
         deliverer = self._deliverer = Worker("devices", self._deliver)
         tsc_khz = self.tsc_khz()
         try:
@@ -211,10 +222,9 @@ class Machine:
             self.inputs.begin(rings, self._threads)
             watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
-            if not self.stopping.is_set():  # a device may have ended the run at its start
-                self._gate.open(len(self._threads))
+            self._begin(timeout)
             started()
-            self._wait(timeout, asked)
+            self._wait(asked)
         except KeyboardInterrupt:  # a user's own program handles its signals itself
             self.end(Ending("interrupted"))
         finally:
@@ -229,11 +239,26 @@ class Machine:
         assert self.ending is not None
         return self.ending
 
-    def _wait(self, timeout: float, asked: Callable[[], bool]) -> None:
+    def _begin(self, timeout: float) -> None:
+        """Let the guest run, and for so many seconds at most, unless a device has ended the run as it started."""
+        self._timeout = timeout
+        self._barrier.vcpus(self._threads, time.monotonic() + GATHERING)
+        self._deadline = self.clock.monotonic() + timeout * 1e9
+        with self._lock:
+            if self.state is State.CREATED:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """The lock is held."""
+        self._life.enter(State.RUNNING)
+        self.loop.after((self._deadline - self.clock.monotonic()) / 1e9, self._timed_out)
+        self._barrier.open()
+
+    def _timed_out(self) -> None:
+        self.end(Ending("timeout", detail=f"the guest did not end within {self._timeout:g} s"))
+
+    def _wait(self, asked: Callable[[], bool]) -> None:
         """Turn the loop until the run has an end."""
-        self.loop.after(
-            timeout, lambda: self.end(Ending("timeout", detail=f"the guest did not end within {timeout:g} s"))
-        )
         while not self.stopping.is_set():
             if asked():
                 self.end(Ending("interrupted"))
@@ -241,10 +266,15 @@ class Machine:
                 self.loop.turn()
 
     def _stop(self, deliverer: Worker) -> None:
+        with self._lock:
+            if self.state is not State.ENDED:  # it came to no end of its own
+                self._life.enter(State.ENDED)
         for thread in self._threads:
             thread.stop()
-        self._gate.open()  # a thread that waits there leaves its first KVM_RUN at once
+        self._barrier.open()  # a thread that waits there leaves its next KVM_RUN at once
         self.buses.wake()
+        with self._changing:  # a pause under way finds out, and leaves KVM alone from then on
+            pass
         now = time.monotonic()
         full, latest = now + FULL, now + PATIENCE
         # A vCPU that waits for room in its ring must not keep the others waiting when nothing records yet or any more.
@@ -261,11 +291,89 @@ class Machine:
     def _stuck(self, thread: Worker) -> str:
         if (giving := self.buses.giving) is not None:  # all answers of Python wait for it
             return f"device {self.plan.devices[giving].name} does not come back from writes that were queued for it"
+        if isinstance(thread, VcpuThread) and self._rings.counters("waiting")[thread.index]:
+            return f"{thread.name} waits for room in its ring: the recorder does not keep up"
         if not isinstance(thread, VcpuThread) or not thread.answering:
             return f"a device does not come back to its thread, {thread.name}"
         device, offset, write = thread.asked()
         what = f"{'write' if write else 'read'} of its register {offset:#x}"
         return f"device {self.plan.devices[device].name} does not come back: {thread.name} waits for a {what}"
+
+    @property
+    def state(self) -> State:
+        """What the machine is at this moment."""
+        return self._life.state
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is paused."""
+        return self.state is State.PAUSED
+
+    def pause(self, timeout: float = PATIENCE) -> bool:
+        """Let the guest stand still until :meth:`resume`. Returns True once all vCPUs and the device thread stand
+        still, at once where they do already; False where the run has ended.
+
+        Each vCPU has left KVM_RUN with its last exit complete, so KVM can report its whole state. The guest's clocks
+        and the devices' timers stand still too (:class:`runner.machine.guesttime.GuestTime`,
+        :class:`runner.machine.clock.HostClock`), and the time does not count for the run's timeout. Input from the host
+        waits. All that ends a running machine ends a paused one.
+
+        Raises TimeoutError where a device keeps the guest from standing still for ``timeout`` seconds; it runs on then.
+        Raises LifecycleError where it does not run yet, and where a vCPU or a device calls this, which would wait for
+        itself. Raises KvmError.
+        """
+        self._unless_inside()
+        with self._changing:
+            with self._lock:
+                if self.state is State.CREATED:
+                    raise LifecycleError("the machine does not run yet: it can be paused once it does")
+                if self.state is not State.RUNNING:
+                    return self.paused
+                self._barrier.close(self._threads)
+            try:
+                self._stand_still(time.monotonic() + timeout)
+                self.inputs.admit("pause", self._pause)
+            finally:
+                if self.state is State.RUNNING:  # it did not come to a pause
+                    self._barrier.open()
+            return self.paused
+
+    def _stand_still(self, latest: float) -> None:
+        assert self._deliverer is not None
+        late = self._barrier.vcpus(self._threads, latest) or self._barrier.devices(self.buses, self._deliverer, latest)
+        if late is not None:
+            raise TimeoutError(self._stuck(late))
+
+    def _pause(self) -> None:
+        with self._lock:
+            if self.state is State.RUNNING:
+                self._time.stop()
+                self.clock.stop()
+                self.loop.after(None, self._timed_out)
+                self._life.enter(State.PAUSED)
+
+    def resume(self) -> bool:
+        """Let a paused guest go on. Returns True where it runs now, as it also does if it was not paused; False where
+        the run has ended. Raises LifecycleError as :meth:`pause` does, and KvmError: the machine is still paused then.
+        """
+        self._unless_inside()
+        with self._changing:
+            if self.state is State.CREATED:
+                raise LifecycleError("the machine does not run yet: it cannot go on")
+            if self.state is State.PAUSED:
+                self.inputs.admit("resume", self._resume)
+            return self.state is State.RUNNING
+
+    def _resume(self) -> None:
+        with self._lock:
+            if self.state is State.PAUSED:
+                self._time.go_on()
+                self.clock.go_on()
+                self._go_on()
+
+    def _unless_inside(self) -> None:
+        if threading.current_thread() in (*self._threads, self._deliverer):
+            raise LifecycleError("a device cannot pause its own machine: the guest waits for the device")
 
     def _deliver(self) -> None:
         try:
@@ -287,10 +395,12 @@ class Machine:
     def _ends_with(self, ending: Ending) -> None:
         """The lock is held. vCPUs leave the guest at once, so the same guest always ends at the same exit."""
         self.ending = ending
+        self._life.enter(State.ENDED)
         self.stopping.set()
         self.loop.wake()
         for thread in self._threads:
             thread.stop()
+        self._barrier.open()
 
     def _device_ends(self, device: str, kind: DeviceEnd, status: int | None = None) -> None:
         if kind not in DEVICE_ENDS:
@@ -320,50 +430,11 @@ class Machine:
         """The last call of a vCPU's thread."""
         with self._lock:
             self._running -= 1
-            ending = self._ending(thread)
+            ending = ending_of(thread, last=self._running == 0)
             if ending is None or self.ending is not None:
                 return
             self.last = thread
             self._ends_with(ending)
-
-    def _ending(self, thread: VcpuThread) -> Ending | None:
-        if thread.failure is not None:
-            return Ending("device-error", detail=f"vCPU {thread.index}: {thread.failure!r}")
-        if thread.outcome == lib.VCPU_STOPPED:
-            return None
-        if thread.outcome == lib.VCPU_FAILED:
-            return Ending("kvm-error", detail=f"KVM_RUN of vCPU {thread.index} failed: {thread.error}")
-        match thread.exit_reason:
-            case lib.KVM_EXIT_HLT:
-                # Without an interrupt controller nothing wakes a halted vCPU. The machine ends when its last vCPU
-                # halts.
-                return Ending("halt") if self._running == 0 else None
-            case lib.KVM_EXIT_SHUTDOWN:
-                return Ending("triple-fault", detail=f"vCPU {thread.index} triple-faulted")
-            case lib.KVM_EXIT_SYSTEM_EVENT:
-                match thread.system_event():
-                    case lib.KVM_SYSTEM_EVENT_SHUTDOWN:
-                        return Ending("poweroff")
-                    case lib.KVM_SYSTEM_EVENT_RESET:
-                        return Ending("reset")
-                    case lib.KVM_SYSTEM_EVENT_CRASH:
-                        return Ending(
-                            "guest-panic", detail=f"vCPU {thread.index}: the guest reported a crash of its own"
-                        )
-                    case event:
-                        name = SYSTEM_EVENTS.get(event, f"of type {event}")
-                        detail = f"KVM_EXIT_SYSTEM_EVENT {name}, which vmrun does not handle"
-                        return Ending("unexpected-exit", detail=detail)
-            case lib.KVM_EXIT_FAIL_ENTRY:
-                reason = thread.hardware_reason()
-                return Ending("fail-entry", detail=f"the processor refused to enter the guest: reason {reason:#x}")
-            case lib.KVM_EXIT_INTERNAL_ERROR:
-                suberror, words = thread.suberror()
-                detail = internal_error(thread.index, suberror) + "".join(f" {word:#x}" for word in words)
-                return Ending("internal-error", detail=detail)
-            case reason:
-                name = REASONS[reason] if reason < len(REASONS) else str(reason)
-                return Ending("unexpected-exit", detail=f"KVM_EXIT_{name.upper()}, which vmrun does not handle")
 
     def counts(self) -> list[list[int]]:
         """Exits by KVM_EXIT_* number, for each vCPU."""
@@ -376,19 +447,3 @@ class Machine:
     def close(self) -> None:
         """Close every descriptor and unmap the guest's memory."""
         self._resources.close()
-
-
-def internal_error(index: int, suberror: int) -> str:
-    """Describe a KVM_EXIT_INTERNAL_ERROR (linux/kvm.h, KVM_INTERNAL_ERROR_*)."""
-    match suberror:
-        case 1:
-            what = "this host's KVM cannot execute an instruction of the guest"
-        case 2:
-            what = "an exception came up while KVM delivered another"
-        case 3:
-            what = "KVM could not deliver an event"
-        case 4:
-            what = "the processor gave an exit reason that KVM does not know"
-        case _:
-            what = "KVM gave up"
-    return f"vCPU {index}: {what} (KVM_EXIT_INTERNAL_ERROR, suberror {suberror})"

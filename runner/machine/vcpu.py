@@ -30,14 +30,19 @@ class Kept(NamedTuple):
 
 
 class Gate:
-    """Where a machine's vCPU threads wait, in C and without the interpreter, before they enter the guest."""
+    """Where a machine's vCPU threads wait, in C and without the interpreter: before they enter the guest, and while the
+    machine is paused. It starts closed."""
 
     def __init__(self) -> None:
-        self.words = ffi.new("struct vcpu_gate *")
+        self.words = ffi.new("struct vcpu_gate *", {"turn": 1})
 
-    def open(self, threads: int = 0) -> None:
-        """Let the threads go, once that many have arrived."""
-        lib.vcpu_open_gate(self.words, threads)
+    def close(self) -> None:
+        """Make threads wait here from now on. Kick those that are in the guest afterwards."""
+        lib.vcpu_close_gate(self.words)
+
+    def open(self) -> None:
+        """Let the threads go."""
+        lib.vcpu_open_gate(self.words)
 
 
 class VcpuThread(Worker):
@@ -66,7 +71,7 @@ class VcpuThread(Worker):
         self._loop.run = vcpu.run
         self._loop.bus = buses.bus
         self._loop.reader = index
-        self._loop.gate = gate.words  # opened before the guest is entered
+        self._loop.gate = gate.words
         self._loop.ring = ring
         self._loop.sync_regs = sync_regs
         self._keep = ring, gate
@@ -86,6 +91,7 @@ class VcpuThread(Worker):
             self.failure = error
         lib.vcpu_finish(loop)
         self._ended(self)
+        lib.vcpu_leave(loop)
 
     def was_reset(self) -> bool:
         """Whether the vCPU is in the state after INIT. kvm_amd resets a vCPU whose guest shuts down, before user space
@@ -111,6 +117,14 @@ class VcpuThread(Worker):
     def stop(self) -> None:
         """Make the thread leave KVM_RUN, or not enter it. The thread ends once its last access is complete."""
         lib.vcpu_stop(self._loop, self.native_id or 0, KICK)  # 0 stands for no thread, which is no error
+
+    def kick(self) -> None:
+        """Make the thread leave KVM_RUN, or not enter it: it waits where the gate is closed, or goes on."""
+        lib.vcpu_kick(self._loop, self.native_id or 0, KICK)
+
+    def stands(self) -> bool:
+        """Whether it waits at the closed gate, its last access complete, or has ended; the look takes up to 0.1 s."""
+        return lib.vcpu_stands(self._loop)
 
     def asked(self) -> tuple[int, int, bool]:
         """The access that Python answered last: the device's index, the offset, whether it is a write."""

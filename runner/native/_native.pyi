@@ -11,6 +11,7 @@ class _Lib:
     BUS_QUEUE: int
     BUS_READERS: int
     BUS_REGISTERS: int
+    KVM_CAP_ADJUST_CLOCK: int
     KVM_CAP_BINARY_STATS_FD: int
     KVM_CAP_EXT_CPUID: int
     KVM_CAP_GET_TSC_KHZ: int
@@ -18,6 +19,7 @@ class _Lib:
     KVM_CAP_IRQCHIP: int
     KVM_CAP_IRQFD: int
     KVM_CAP_IRQ_ROUTING: int
+    KVM_CAP_KVMCLOCK_CTRL: int
     KVM_CAP_MAX_VCPUS: int
     KVM_CAP_NR_MEMSLOTS: int
     KVM_CAP_NR_VCPUS: int
@@ -27,6 +29,7 @@ class _Lib:
     KVM_CAP_SYNC_REGS: int
     KVM_CAP_TSC_DEADLINE_TIMER: int
     KVM_CAP_USER_MEMORY: int
+    KVM_CAP_VCPU_ATTRIBUTES: int
     KVM_CHECK_EXTENSION: int
     KVM_CREATE_IRQCHIP: int
     KVM_CREATE_PIT2: int
@@ -38,7 +41,10 @@ class _Lib:
     KVM_EXIT_SHUTDOWN: int
     KVM_EXIT_SYSTEM_EVENT: int
     KVM_GET_API_VERSION: int
+    KVM_GET_CLOCK: int
+    KVM_GET_DEVICE_ATTR: int
     KVM_GET_LAPIC: int
+    KVM_GET_PIT2: int
     KVM_GET_REGS: int
     KVM_GET_SREGS: int
     KVM_GET_STATS_FD: int
@@ -47,11 +53,15 @@ class _Lib:
     KVM_GET_VCPU_MMAP_SIZE: int
     KVM_IRQFD: int
     KVM_IRQ_LINE: int
+    KVM_KVMCLOCK_CTRL: int
     KVM_RUN: int
+    KVM_SET_CLOCK: int
     KVM_SET_CPUID2: int
+    KVM_SET_DEVICE_ATTR: int
     KVM_SET_GSI_ROUTING: int
     KVM_SET_IDENTITY_MAP_ADDR: int
     KVM_SET_LAPIC: int
+    KVM_SET_PIT2: int
     KVM_SET_REGS: int
     KVM_SET_SREGS: int
     KVM_SET_TSS_ADDR: int
@@ -131,11 +141,15 @@ class _Lib:
     def terminal_open(self, fd: int, /) -> bool: ...
     def terminal_take(self, /) -> bool: ...
     def tsc_now(self, /) -> int: ...
+    def vcpu_close_gate(self, gate: CData, /) -> None: ...
     def vcpu_finish(self, vcpu: CData, /) -> None: ...
     def vcpu_handle(self, vcpu: CData, outcome: CData, /) -> bool: ...
     def vcpu_handle_signal(self, signal: int, /) -> bool: ...
-    def vcpu_open_gate(self, gate: CData, threads: int, /) -> None: ...
+    def vcpu_kick(self, vcpu: CData, thread: int, signal: int, /) -> None: ...
+    def vcpu_leave(self, vcpu: CData, /) -> None: ...
+    def vcpu_open_gate(self, gate: CData, /) -> None: ...
     def vcpu_run(self, vcpu: CData, /) -> int: ...
+    def vcpu_stands(self, vcpu: CData, /) -> bool: ...
     def vcpu_stop(self, vcpu: CData, thread: int, signal: int, /) -> None: ...
 
 lib: _Lib

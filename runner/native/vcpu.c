@@ -29,6 +29,11 @@ bool vcpu_handle_signal(int signal)
 void vcpu_stop(struct vcpu *vcpu, int thread, int signal)
 {
     STORE(vcpu->stopping, 1);
+    vcpu_kick(vcpu, thread, signal);
+}
+
+void vcpu_kick(struct vcpu *vcpu, int thread, int signal)
+{
     STORE(vcpu->run->immediate_exit, 1);
     /* By kernel id: a thread that has ended meanwhile is no error, which pthread_kill does not promise. */
     syscall(SYS_tgkill, getpid(), thread, signal);
@@ -275,24 +280,76 @@ static void begin(struct ring_control *control)
     STORE(control->start, tsc_now());
 }
 
-static void pass(struct vcpu_gate *gate)
+static bool is_closed(const struct vcpu *vcpu)
 {
-    __atomic_add_fetch(&gate->arrived, 1, __ATOMIC_ACQ_REL);
-    futex_wake(&gate->arrived, 1);
-    while (!LOAD(gate->open))
-        futex_wait(&gate->open, 0);
+    return vcpu->gate && LOAD(vcpu->gate->turn) & 1;
 }
 
-void vcpu_open_gate(struct vcpu_gate *gate, uint32_t threads)
+static void say_where(struct vcpu *vcpu, uint32_t turn)
 {
-    uint32_t arrived, before = 0;
+    STORE(vcpu->standing, turn);
+    futex_wake(&vcpu->standing, INT_MAX);
+}
 
-    for (int idle = 0; (arrived = LOAD(gate->arrived)) < threads && idle < 10; before = arrived) {
-        idle = arrived == before ? idle + 1 : 0;
-        futex_wait(&gate->arrived, arrived);
+/* Stand still until the gate is open. */
+static void stand(struct vcpu *vcpu)
+{
+    uint32_t turn;
+
+    while (vcpu->gate && (turn = LOAD(vcpu->gate->turn)) & 1) {
+        say_where(vcpu, turn);
+        while (LOAD(vcpu->gate->turn) == turn)
+            futex_wait(&vcpu->gate->turn, turn);
+        STORE(vcpu->standing, 0);
     }
-    STORE(gate->open, 1);
-    futex_wake(&gate->open, INT_MAX);
+}
+
+/* After KVM_RUN was interrupted: stand still where the gate is closed, then let KVM_RUN be entered again. Whoever kicks
+ * the thread says why before, so that what came in between is found by the second look. */
+static void pause_if_asked(struct vcpu *vcpu)
+{
+    struct ring_control *control = vcpu->ring->control;
+
+    if (is_closed(vcpu)) {
+        STORE(control->paused, control->paused - tsc_now());
+        stand(vcpu);
+        STORE(control->paused, control->paused + tsc_now());
+    }
+    __atomic_exchange_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    if (LOAD(vcpu->stopping) || is_closed(vcpu))
+        STORE(vcpu->run->immediate_exit, 1);
+}
+
+void vcpu_close_gate(struct vcpu_gate *gate)
+{
+    STORE(gate->turn, (gate->turn + 1) | 1);
+}
+
+void vcpu_open_gate(struct vcpu_gate *gate)
+{
+    STORE(gate->turn, (gate->turn + 1) & ~1u);
+    futex_wake(&gate->turn, INT_MAX);
+}
+
+static bool stands(const struct vcpu *vcpu)
+{
+    uint32_t standing = LOAD(vcpu->standing);
+
+    return standing == LOAD(vcpu->gate->turn) || standing == VCPU_GONE;
+}
+
+bool vcpu_stands(struct vcpu *vcpu)
+{
+    uint32_t standing = LOAD(vcpu->standing);
+
+    if (!stands(vcpu))
+        futex_wait(&vcpu->standing, standing);
+    return stands(vcpu);
+}
+
+void vcpu_leave(struct vcpu *vcpu)
+{
+    say_where(vcpu, VCPU_GONE);
 }
 
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
@@ -301,8 +358,7 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
     enum vcpu_outcome outcome;
 
     if (!control->start) {
-        if (vcpu->gate)
-            pass(vcpu->gate);
+        stand(vcpu);
         begin(control);
     }
     if (vcpu->answered && !answer(vcpu))
@@ -322,6 +378,7 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
                 STORE(control->stop, tsc_now());
                 return VCPU_STOPPED;
             }
+            pause_if_asked(vcpu);
             continue;
         }
         if (!vcpu_handle(vcpu, &outcome))

@@ -40,12 +40,15 @@ struct vcpu_kept {
     uint64_t tsc_regs, tsc_sregs; /* 0: none yet */
 };
 
-/* Where a machine's vCPU threads wait before they enter the guest. They wait in C: to leave a gate in Python each would
- * need the interpreter, whose holder gets no processor while the vCPUs that have left keep them all busy. */
+/* Where a machine's vCPU threads stand still: before they enter the guest, and while the machine is paused. They wait in
+ * C: to leave a gate in Python each would need the interpreter, whose holder gets no processor while the vCPUs that have
+ * left keep them all busy. */
 struct vcpu_gate {
-    uint32_t arrived; /* threads that have arrived */
-    uint32_t open;
+    uint32_t turn; /* odd: closed. Each closing and opening adds one, so a thread that is leaving an earlier turn is
+                    * not taken to stand at this one. */
 };
+
+#define VCPU_GONE UINT32_MAX /* the turn of a thread that has ended: it stands still for good */
 
 struct vcpu {
     int fd;
@@ -58,6 +61,7 @@ struct vcpu {
     struct vcpu_transfer transfer;
     struct vcpu_access access; /* the current part */
     uint32_t answered;  /* Python has answered the part */
+    uint32_t standing;  /* the gate's turn at which the thread stands still, 0: it does not */
     uint32_t stopping;  /* set by vcpu_stop */
     uint32_t sync_regs; /* KVM fills in the registers at each exit */
     int error;
@@ -66,14 +70,22 @@ struct vcpu {
 };
 
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu);
-/* Open the gate once that many threads have arrived, or none has for a second. */
-void vcpu_open_gate(struct vcpu_gate *gate, uint32_t threads);
 /* Record and answer the exit that kvm_run describes; false: Python must act, *outcome says why. */
 bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome);
 /* Publish the last record: the thread stops here. */
 void vcpu_finish(struct vcpu *vcpu);
-/* Make the vCPU's thread (a kernel thread id) leave KVM_RUN now or at its next entry: no wake-up can be lost between the two. */
+/* The thread's last act: it stands still for good. */
+void vcpu_leave(struct vcpu *vcpu);
+/* Make the vCPU's thread (a kernel thread id) leave KVM_RUN now or at its next entry: no wake-up can be lost between the
+ * two. It stands still if the gate is closed, and otherwise goes on. */
+void vcpu_kick(struct vcpu *vcpu, int thread, int signal);
+/* The same, and the thread ends. */
 void vcpu_stop(struct vcpu *vcpu, int thread, int signal);
+void vcpu_close_gate(struct vcpu_gate *gate);
+void vcpu_open_gate(struct vcpu_gate *gate);
+/* Whether the thread stands still at its closed gate, or has ended; waits a tenth of a second for that. A thread stands
+ * still between two calls of KVM_RUN, with the exit before complete, as KVM_GET_REGS and its like want it. */
+bool vcpu_stands(struct vcpu *vcpu);
 /* Install an empty handler for the signal that interrupts KVM_RUN; false, with errno, if that fails. */
 bool vcpu_handle_signal(int signal);
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.native import _native
-from vmspec.trace.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION
+from vmspec.trace.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION, paused
 
 ffi = _native.ffi
 lib = _native.lib
@@ -86,6 +86,11 @@ class RingView:
         a vCPU without one."""
         return [self._nanoseconds(tsc) if tsc else None for tsc in self.counters(name)]
 
+    def paused(self) -> list[int]:
+        """How long each vCPU was paused until now, in ns."""
+        khz, now = self._header["tsc_khz"], lib.tsc_now()
+        return [paused(word, now) * 1_000_000 // khz if khz else 0 for word in self.counters("paused")]
+
     def length(self) -> int:
         """The length of the run in ns: until its last vCPU stopped, or until now if one has not."""
         stops = self.stamps("stop")
@@ -99,6 +104,7 @@ class RingView:
             "dropped": self.counters("dropped"),
             "interrupted": self.counters("interrupted"),
             **{f"{name}_ns": self.stamps(name) for name in ("start", "stop", "open")},
+            "paused_ns": self.paused(),
         }
 
     def close(self) -> None:

@@ -67,6 +67,25 @@ class Run:
         ended."""
         self._session.stop()
 
+    def pause(self, timeout: float = 10.0) -> bool:
+        """Let the guest stand still until :meth:`resume`, or until the run is ended; returns once it does. False: the
+        run has ended by itself. While it is paused the guest's clocks stand still, its input waits, and the time does
+        not count for ``vm.timeout``; the trace accounts for it as paused.
+
+        Raises TimeoutError where a device does not let the guest stand still within ``timeout`` seconds; the guest runs
+        on then. See :meth:`runner.machine.machine.Machine.pause`.
+        """
+        return self._session.machine.pause(timeout)
+
+    def resume(self) -> bool:
+        """Let the guest go on after :meth:`pause`, or do nothing where it runs. False: the run has ended."""
+        return self._session.machine.resume()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the guest stands still after :meth:`pause`."""
+        return self._session.machine.paused
+
     def result(self, timeout: float | None = None) -> Result:
         """Wait for the end of the run, at most ``timeout`` seconds. Return what :func:`runner.run` returns, or raise
         what it raises. Raises TimeoutError if the run has not ended; the run continues."""

@@ -19,7 +19,7 @@ from tracer.analysis.timeline import timeline
 from tracer.read.recovery import recover
 from tracer.read.ringfile import RingFile
 
-PARTS = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns")
+PARTS = ("start_ns", "kvm_run_ns", "handling_ns", "paused_ns", "stopped_ns")
 PRINT = "ba f8 03 b0 61 ee b0 0a ee"  # "a" and a line feed to COM1
 HANG = f"{PRINT} f4 eb fd"  # then hlt, for ever
 SPIN = f"{PRINT} eb fe"

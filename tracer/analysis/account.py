@@ -1,17 +1,18 @@
 """The account of time: how each vCPU spent the run, from time 0 to the run's end. Nothing else computes these times.
 
-A vCPU's time has four parts. They add up to the length of the run to the nanosecond, because each timestamp is rounded
-once and each part is a difference of timestamps:
+A vCPU's time has five parts. They add up to the length of the run to the nanosecond, because each timestamp is rounded
+once and KVM_RUN is what the other parts leave:
 
 - *start*: from time 0 to its first KVM_RUN;
-- *KVM_RUN*: from there to its stop, without handling: in the guest, or in KVM, for example halted;
+- *KVM_RUN*: from there to its stop, without handling and pauses: in the guest, or in KVM, for example halted;
 - *handling*: in vmrun: t_entry - t_exit of its rows, and an exit that was still being handled at the end;
+- *paused*: while the machine was paused: between two rows, outside KVM_RUN;
 - *stopped*: from its stop to the run's end, when the last vCPU stopped.
 
-The rows say when KVM_RUN was left and entered. The closing summary has the rest: ``start_ns``, ``stop_ns`` and
-``open_ns`` of each vCPU, and ``duration_ns``. Older traces, and runs that continue or were killed, lack these values.
-Then a vCPU's first KVM_RUN was at time 0; it stopped with its row that has the flag LAST, or else at the run's end; and
-the run's end is the latest time in the trace.
+The rows say when KVM_RUN was left and entered. The closing summary has the rest: ``start_ns``, ``stop_ns``, ``open_ns``
+and ``paused_ns`` of each vCPU, and ``duration_ns``. Older traces, and runs that continue or were killed, lack these
+values. Then a vCPU's first KVM_RUN was at time 0; it stopped with its row that has the flag LAST, or else at the run's
+end; it was never paused; and the run's end is the latest time in the trace.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +42,7 @@ class Life:
     vcpu: int
     exits: int
     handling_ns: int
+    paused_ns: int
     start: int
     entered: int
     open: int | None
@@ -56,7 +58,7 @@ class Life:
     @property
     def kvm_run_ns(self) -> int:
         """In KVM_RUN."""
-        return self.stop - self.start - self.handling_ns
+        return self.stop - self.start - self.handling_ns - self.paused_ns
 
     @property
     def stopped_ns(self) -> int:
@@ -141,6 +143,7 @@ class _Said:
     def __init__(self, summary: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> None:
         closing = summary or {}
         self._start, self._stop, self._open = (_times(closing.get(key)) for key in ("start_ns", "stop_ns", "open_ns"))
+        self._paused = _times(closing.get("paused_ns"))
         self._duration = next(iter(_times([closing.get("duration_ns")])), None) or 0
         rows = closing.get("rows")
         listed = max(len(self._start), len(self._stop), len(rows) if isinstance(rows, list) else 0)
@@ -168,10 +171,13 @@ class _Said:
             opened = None
         handling = rows.handling_ns + (0 if opened is None else stop - opened)
         kvm_run = stop - start - handling
+        paused = min(_of(self._paused, vcpu) or 0, kvm_run)  # ticks of many pauses, rounded once
+        kvm_run -= paused
         return Life(
             vcpu=vcpu,
             exits=rows.exits,
             handling_ns=handling,
+            paused_ns=paused,
             start=start,
             entered=entered,
             open=opened,

@@ -162,6 +162,11 @@ def _summary(sources: Sequence[Source]) -> dict[str, Any]:
             for vcpu in range(source.vcpus)
         ]
         summary[f"{key}_ns"] = [None if time is None else time + shift for shift, time in times]
+    summary["paused_ns"] = [
+        source.account.vcpus[vcpu].paused_ns if vcpu in source.account.vcpus else 0
+        for source in sources
+        for vcpu in range(source.vcpus)
+    ]
     for key in ("rows", "dropped", "interrupted"):
         lists: list[Any] = [one.get(key) for one in closing]
         if all(isinstance(values, list) and len(values) == s.vcpus for values, s in zip(lists, sources, strict=True)):

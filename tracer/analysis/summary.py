@@ -25,6 +25,7 @@ _VCPUS = (
     ("start_ns", "int64", "ns", "from time 0 to the vCPU's first KVM_RUN"),
     ("kvm_run_ns", "int64", "ns", "time in KVM_RUN (in the guest or in KVM) until the vCPU stopped"),
     ("handling_ns", "int64", "ns", "time in vmrun, handling exits: the sum of t_entry - t_exit"),
+    ("paused_ns", "int64", "ns", "time in which the machine was paused"),
     ("stopped_ns", "int64", "ns", "from the vCPU's stop to the run's end"),
     ("kvm_run_share", "float64", "share", "kvm_run_ns as a share of kvm_run_ns + handling_ns"),
     ("hlt_ns", "int64", "ns", "part of handling_ns: hlt exits, while the vCPU was idle"),
@@ -198,7 +199,7 @@ def _vcpus(tally: Tally, times: Account) -> Any:
     for vcpu, one in times.vcpus.items():
         ran = one.kvm_run_ns + one.handling_ns
         share = one.kvm_run_ns / ran if ran else None
-        parts = one.start_ns, one.kvm_run_ns, one.handling_ns, one.stopped_ns
+        parts = one.start_ns, one.kvm_run_ns, one.handling_ns, one.paused_ns, one.stopped_ns
         rows.append((vcpu, one.exits, *parts, share, hlt.get(vcpu, 0), one.halted_ns))
     return table(_VCPUS, rows)
 

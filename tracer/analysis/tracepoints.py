@@ -22,9 +22,10 @@ TIME = (
         "from the first KVM_RUN to the first kvm_entry, with the wait of a vCPU to be started",
     ),
     ("guest_ns", "int64", "ns", "time in the guest: from each kvm_entry to the next kvm_exit"),
-    ("kvm_ns", "int64", "ns", "time in KVM: from each kvm_exit to the next kvm_entry, without halted and handling"),
+    ("kvm_ns", "int64", "ns", "time in KVM: from each kvm_exit to the next kvm_entry, without the parts that follow"),
     ("halted_ns", "int64", "ns", "time of hlt exits: from each kvm_exit to the next kvm_entry"),
     ("handling_ns", "int64", "ns", "time in vmrun, handling exits: the sum of t_entry - t_exit"),
+    ("paused_ns", "int64", "ns", "time in which the machine was paused"),
     ("stopped_ns", "int64", "ns", "from the vCPU's stop to the run's end"),
     ("guest_share", "double", "share", "guest_ns as a share of the length of the run"),
 )
@@ -153,8 +154,8 @@ def by_handling(sums: Any) -> Any:
 
 
 def time_schema() -> Any:
-    """The schema of :func:`time_by_vcpu`: how each vCPU spent its time. start, waiting, guest, kvm, halted, handling
-    and stopped add up to the length of the run."""
+    """The schema of :func:`time_by_vcpu`: how each vCPU spent its time. All columns but guest_share add up to the
+    length of the run."""
     return schema(TIME)
 
 
@@ -175,12 +176,22 @@ def time_by_vcpu(sums: Any, times: Account) -> Any:
         # The events of a killed run may be later than its other times.
         later = max(lasts.get(vcpu, 0) - life.stop, 0)
         spent = found.get(vcpu) or Counter(waiting=life.kvm_run_ns)
+        _take(spent, life.paused_ns)
         guest = life.kvm_run_ns + later - spent.total()
-        parts = spent["waiting"], guest, spent["kvm"], spent["halted"], life.handling_ns
+        parts = spent["waiting"], guest, spent["kvm"], spent["halted"], life.handling_ns, life.paused_ns
         whole = max(life.end, life.stop + later)
         stopped = whole - life.stop - later
         rows.append((vcpu, life.start_ns, *parts, stopped, guest / whole if whole else None))
     return table(TIME, rows)
+
+
+def _take(spent: Counter[str], paused: int) -> None:
+    """Take the paused time out of what the events have it as: a vCPU that is paused has left the guest, with the spans
+    of KVM, of its last hlt, or of its wait to be started."""
+    for kind in ("kvm", "halted", "waiting"):
+        part = min(paused, spent[kind])
+        spent[kind] -= part
+        paused -= part
 
 
 def _regrouped(wide: Any, keys: list[str]) -> Any:

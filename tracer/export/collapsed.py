@@ -55,6 +55,7 @@ def _times(times: Account, sums: Any) -> Iterator[tuple[str, int]]:
     """The account, without the handling of rows; KVM_RUN is divided as far as it is known."""
     for vcpu, life in times.vcpus.items():
         yield f"vCPU {vcpu};before the first KVM_RUN", life.start_ns
+        yield f"vCPU {vcpu};paused", life.paused_ns
         yield f"vCPU {vcpu};stopped", life.stopped_ns
         if life.open is not None:
             yield f"vCPU {vcpu};{UNFINISHED}", life.stop - life.open

@@ -9,7 +9,18 @@ from types import TracebackType
 from attrs import frozen
 
 from tracer.format.errors import TraceError
-from vmspec.trace.record import DEVICES, HEADER, NO_DEVICE, PAGE, RECORD, RECORD_SIZE, RING, RING_MAGIC, RING_VERSION
+from vmspec.trace.record import (
+    DEVICES,
+    HEADER,
+    NO_DEVICE,
+    PAGE,
+    RECORD,
+    RECORD_SIZE,
+    RING,
+    RING_MAGIC,
+    RING_VERSION,
+    paused,
+)
 from vmspec.trace.table import Field
 
 WIDTHS = {"int16_t": ("h", 2), "uint8_t": ("B", 1), "uint16_t": ("H", 2), "uint32_t": ("I", 4), "uint64_t": ("Q", 8)}
@@ -89,6 +100,10 @@ class RingFile:
     def nanoseconds(self, tsc: int) -> int | None:
         """A stamp as the trace's time, in ns since time 0; None if it was not set."""
         return max(tsc - self.tsc_start, 0) * 1_000_000 // self.tsc_khz if tsc else None
+
+    def paused(self, ring: Ring) -> int:
+        """How long a vCPU was paused, in ns: until now as far as the recorder knows."""
+        return paused(ring.control["paused"], self.tsc_seen) * 1_000_000 // self.tsc_khz
 
     def _read_header(self) -> None:
         size = os.fstat(self._file).st_size

@@ -10,8 +10,9 @@ from attrs import frozen
 from tracer.format.errors import TraceError
 from tracer.read.ringfile import Ring, RingFile, columns
 
-# What a vCPU does: its thread runs or sleeps in KVM_RUN; one of the two; vmrun handles an exit; it has ended.
-GUEST, HALTED, KVM_RUN, VMRUN, STOPPED = "guest", "halted", "KVM_RUN", "vmrun", "stopped"
+# What a vCPU does: its thread runs or sleeps in KVM_RUN; one of the two; vmrun handles an exit; the machine is paused;
+# it has ended.
+GUEST, HALTED, KVM_RUN, VMRUN, PAUSED, STOPPED = "guest", "halted", "KVM_RUN", "vmrun", "paused", "stopped"
 
 
 @frozen
@@ -47,6 +48,8 @@ def _now(ring: Ring) -> str:
     control = ring.control
     if control["stop"]:
         return STOPPED
+    if control["paused"] >> 63:
+        return PAUSED
     if control["open"] or not control["start"]:
         return VMRUN
     try:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tracer.analysis.account import Account
 from tracer.analysis.rates import Counts, Rates, place_name
-from tracer.read.vitals import STOPPED, VMRUN, Vitals
+from tracer.read.vitals import PAUSED, STOPPED, VMRUN, Vitals
 from tracer.show.output import duration
 from vmspec.host.printable import printable
 
@@ -52,7 +52,8 @@ def _running(rates: Rates, now: Vitals | None) -> Iterable[str]:
         vital = vcpus.get(vcpu)
         if vital is not None and vital.now == VMRUN and vital.last_exit is not None:  # an exit that has no row yet
             handled += max(rates.last_ns - max(vital.last_exit, rates.turned_ns), 0)
-        guest = 0 if vital is not None and vital.now == STOPPED else max(rates.span_ns - handled - halted, 0)
+        still = vital is not None and vital.now in (PAUSED, STOPPED)
+        guest = 0 if still else max(rates.span_ns - handled - halted, 0)
         line = _vcpu(vcpu, counts.new_exits, counts.exits, (handled, halted, guest), rates.span_ns)
         if vital is not None:
             last = None if vital.last_exit is None else max(rates.last_ns - vital.last_exit, 0)

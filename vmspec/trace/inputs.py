@@ -6,8 +6,8 @@ from vmspec.trace.record import DEVICES, NO_DEVICE
 from vmspec.trace.table import CLOCK, Column, Names, Table
 
 # bytes: of the host, to a device; timer: the time that a device requested; interrupt: raised or lowered by a thread
-# that runs no vCPU; end: somebody outside requests the end of the run.
-Kind = Literal["bytes", "timer", "interrupt", "end"]
+# that runs no vCPU; end: somebody outside requests the end of the run; pause, resume: the guest stands still between.
+Kind = Literal["bytes", "timer", "interrupt", "end", "pause", "resume"]
 KINDS = get_args(Kind)
 NOBODY = -1  # no device
 LOWERED, RAISED, PULSED = 0, 1, 2  # values of an interrupt
@@ -29,7 +29,7 @@ COLUMNS = (
     Column("t", "int64", "ns", "when, since the machine started, on the clock of t_exit and t_entry"),
     Column("vcpu", "uint16", "", "index of the vCPU whose exits seq counts: the first one"),
     Column("seq", "uint64", "", "exits that the vCPU had completed: the input came before exit seq was complete"),
-    Column("kind", "int8", "", "what came: bytes, timer, interrupt or end", Names(KINDS)),
+    Column("kind", "int8", "", "what came: bytes, timer, interrupt, end, pause or resume", Names(KINDS)),
     Column("device", "int16", "", "device that received the input, or that interrupts", Names((NO_DEVICE,), DEVICES)),
     Column("value", "uint8", "", "interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
     Column("data", "binary", "bytes", "the host's bytes; for an end its kind, as text"),

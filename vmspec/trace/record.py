@@ -170,6 +170,7 @@ EXITS = Table(
         "start_ns": "times",
         "stop_ns": "times",
         "open_ns": "times",
+        "paused_ns": "times",
         "duration_ns": "time",
         "stats": "counters",
         "clocks": "integers",
@@ -180,7 +181,7 @@ EXITS = Table(
 # bytes. Every part starts on a page. The file outlives a killed process; `vmtrace recover` reads it.
 PAGE = 4096
 RING_MAGIC = 0x31474E4952_4D56  # "VMRING1\0" read as little-endian begins with these bytes
-RING_VERSION = 2
+RING_VERSION = 3
 HEADER = (
     Field("magic", "uint64_t", "RING_MAGIC"),
     Field("version", "uint64_t", "RING_VERSION"),
@@ -208,4 +209,14 @@ RING = (
     Field("payload_tail", "uint64_t", "payload bytes the recorder has written"),
     Field("thread", "uint64_t", "the vCPU thread's id in the kernel, written once before the guest, 0 before that"),
     Field("waiting", "uint64_t", "1 while the vCPU thread waits for room: a futex on the low half of tail"),
+    Field("paused", "uint64_t", "ticks of the TSC in pauses; in a pause less the TSC at its begin, modulo 2**64"),
 )
+
+
+def paused(word: int, tsc: int) -> int:
+    """The ticks that a vCPU was paused for until ``tsc``, by :data:`RING`'s ``paused``.
+
+    That is one word, so that it is right at any moment at which a run is killed. A pause under way makes it negative:
+    the TSC is more than all pauses together.
+    """
+    return (word + tsc) % (1 << 64) if word >> 63 else word

@@ -41,7 +41,7 @@ def test_the_c_structs(name, fields):
 def test_another_layout_of_the_ring_file_has_another_version():
     """Whoever changes a table of the ring file raises RING_VERSION, and writes down here what it is then."""
     layout = " ".join(f"{field.ctype} {field.name}" for field in (*HEADER, *RING, *RECORD))
-    assert (RING_VERSION, zlib.crc32(layout.encode())) == (2, 750091023)
+    assert (RING_VERSION, zlib.crc32(layout.encode())) == (3, 4091461805)
 
 
 def test_the_control_blocks_writers_have_cache_lines_of_their_own():

@@ -9,7 +9,7 @@ from tests.fakes.tracefakes import exit_, record_all
 from tracer.analysis.account import Rows, account, account_of, run_end
 from vmspec.trace.record import FLAGS
 
-PARTS = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns")
+PARTS = ("start_ns", "kvm_run_ns", "handling_ns", "paused_ns", "stopped_ns")
 
 
 def traced(path, records, summary):
@@ -30,14 +30,17 @@ def runs(draw):
         start, stop, between = times[0], times[-1], times[1:-1]
         opened = between.pop() if len(between) % 2 else None
         exits = list(zip(between[::2], between[1::2], strict=True))
+        handling = sum(entry - t for t, entry in exits) + (0 if opened is None else stop - opened)
+        paused = draw(st.integers(0, stop - start - handling))
         records.append([exit_(t, entry) for t, entry in exits])
-        lives.append((start, stop, opened, exits))
+        lives.append((start, stop, opened, exits, handling, paused))
     summary = {
         "rows": [len(list_) for list_ in records],
-        "duration_ns": max(stop for _, stop, _, _ in lives),
-        "start_ns": [start for start, _, _, _ in lives],
-        "stop_ns": [stop for _, stop, _, _ in lives],
-        "open_ns": [opened for _, _, opened, _ in lives],
+        "duration_ns": max(stop for _, stop, *_ in lives),
+        "start_ns": [start for start, *_ in lives],
+        "stop_ns": [stop for _, stop, *_ in lives],
+        "open_ns": [opened for _, _, opened, *_ in lives],
+        "paused_ns": [life[-1] for life in lives],
     }
     return records, summary, lives
 
@@ -47,15 +50,14 @@ def runs(draw):
 def test_each_part_is_what_it_says(tmp_path_factory, run):
     records, summary, lives = run
     expected = []
-    for start, stop, opened, exits in lives:
-        handling = sum(entry - t for t, entry in exits) + (0 if opened is None else stop - opened)
-        expected.append((start, stop - start - handling, handling, summary["duration_ns"] - stop))
+    for start, stop, _, _, handling, paused in lives:
+        expected.append((start, stop - start - handling - paused, handling, paused, summary["duration_ns"] - stop))
     assert parts(traced(tmp_path_factory.mktemp("account") / "boot.arrow", records, summary)) == expected
 
 
 anything = st.one_of(st.none(), st.integers(-5, 1 << 65), st.text(max_size=3), st.booleans())
 damaged = st.one_of(anything, st.lists(anything, max_size=4))
-KEYS = ("duration_ns", "start_ns", "stop_ns", "open_ns", "rows", "clocks", "stats")
+KEYS = ("duration_ns", "start_ns", "stop_ns", "open_ns", "paused_ns", "rows", "clocks", "stats")
 
 
 @pytest.mark.long
@@ -74,7 +76,9 @@ def test_the_parts_are_the_whole_whatever_the_summary_says(tmp_path_factory, run
 def test_the_two_ends_of_a_file_are_enough(tmp_path_factory, run):
     records, summary, lives = run
     trace = traced(tmp_path_factory.mktemp("account") / "boot.arrow", records, summary)
-    handled = {vcpu: (len(exits), sum(entry - t for t, entry in exits)) for vcpu, (*_, exits) in enumerate(lives)}
+    handled = {
+        vcpu: (len(exits), sum(entry - t for t, entry in exits)) for vcpu, (_, _, _, exits, *_) in enumerate(lives)
+    }
     assert account_of(trace, {vcpu: known for vcpu, known in handled.items() if known[0]}) == account(trace)
 
 
@@ -131,39 +135,49 @@ HANG = [exit_(1000, 1100)]
 
 def test_a_hang_is_in_kvm_run_until_its_end(tmp_path):
     summary = {"duration_ns": 3_000_000, "start_ns": [100], "stop_ns": [3_000_000], "open_ns": [None]}
-    assert parts(traced(tmp_path / "boot.arrow", [HANG], summary)) == [(100, 2_999_800, 100, 0)]
+    assert parts(traced(tmp_path / "boot.arrow", [HANG], summary)) == [(100, 2_999_800, 100, 0, 0)]
 
 
 def test_a_guest_without_exits_has_an_account(tmp_path):
     summary = {"duration_ns": 3_000_000, "start_ns": [100], "stop_ns": [3_000_000], "open_ns": [None], "rows": [0]}
-    assert parts(traced(tmp_path / "boot.arrow", [[]], summary)) == [(100, 2_999_900, 0, 0)]
+    assert parts(traced(tmp_path / "boot.arrow", [[]], summary)) == [(100, 2_999_900, 0, 0, 0)]
 
 
 def test_a_device_that_does_not_come_back_is_handling(tmp_path):
     summary = {"duration_ns": 3_000_000, "start_ns": [100], "stop_ns": [None], "open_ns": [2000]}
-    assert parts(traced(tmp_path / "boot.arrow", [HANG], summary)) == [(100, 1800, 2_998_100, 0)]
+    assert parts(traced(tmp_path / "boot.arrow", [HANG], summary)) == [(100, 1800, 2_998_100, 0, 0)]
+
+
+def test_the_paused_time_is_not_in_kvm_run(tmp_path):
+    summary = {"duration_ns": 3000, "start_ns": [100], "stop_ns": [3000], "open_ns": [None], "paused_ns": [1500]}
+    assert parts(traced(tmp_path / "boot.arrow", [HANG], summary)) == [(100, 1300, 100, 1500, 0)]
+
+
+def test_ticks_of_many_pauses_may_be_a_rounding_more_than_the_run(tmp_path):
+    summary = {"duration_ns": 3000, "start_ns": [100], "stop_ns": [3000], "open_ns": [None], "paused_ns": [2801]}
+    assert parts(traced(tmp_path / "boot.arrow", [HANG], summary)) == [(100, 0, 100, 2800, 0)]
 
 
 def test_a_vcpu_that_halted_for_good_has_stopped(tmp_path):
     halted = exit_(1000, 1100, reason="hlt", device=None, flags=FLAGS["LAST"])
     assert parts(traced(tmp_path / "boot.arrow", [[halted], HANG], {"duration_ns": 3000})) == [
-        (0, 1000, 100, 1900),
-        (0, 2900, 100, 0),
+        (0, 1000, 100, 0, 1900),
+        (0, 2900, 100, 0, 0),
     ]
 
 
 def test_an_older_trace_has_its_vcpus_in_kvm_run_from_0_to_its_length(tmp_path):
-    assert parts(traced(tmp_path / "boot.arrow", [HANG], {"duration_ns": 3000})) == [(0, 2900, 100, 0)]
+    assert parts(traced(tmp_path / "boot.arrow", [HANG], {"duration_ns": 3000})) == [(0, 2900, 100, 0, 0)]
 
 
 def test_without_a_length_the_run_ends_with_the_latest_time_known(tmp_path):
     trace = traced(tmp_path / "boot.arrow", [HANG, [exit_(5000, 6000)]], {})
-    assert parts(trace) == [(0, 5900, 100, 0), (0, 5000, 1000, 0)]
+    assert parts(trace) == [(0, 5900, 100, 0, 0), (0, 5000, 1000, 0, 0)]
 
 
 def test_a_row_that_came_after_the_summary_counts(tmp_path):
     summary = {"duration_ns": 1050, "start_ns": [100], "stop_ns": [None], "open_ns": [1000]}
-    assert parts(traced(tmp_path / "boot.arrow", [HANG], summary)) == [(100, 900, 100, 0)]
+    assert parts(traced(tmp_path / "boot.arrow", [HANG], summary)) == [(100, 900, 100, 0, 0)]
 
 
 @pytest.mark.parametrize(("halted", "expected"), [(500, 505), (5000, 2900)])

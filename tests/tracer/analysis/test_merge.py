@@ -58,13 +58,14 @@ def test_each_vcpu_keeps_its_account(tmp_path, record):
     """By the merged trace's clock; a machine that ended before the other has stopped."""
     one, two = record("web", [[exit_(0)], []]), record("db", [[exit_(9000)]], start=2000)
     one.summary |= {"start_ns": [10, 20], "stop_ns": [700, None], "open_ns": [None, 800]}
+    one.summary["paused_ns"] = [250, 0]
     del two.summary["duration_ns"]
     merge([one, two], tmp_path / "out.arrow")
     found = account(load(tmp_path / "out.arrow"))
-    parts = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns")
+    parts = ("start_ns", "kvm_run_ns", "handling_ns", "paused_ns", "stopped_ns")
     assert (found.end, [[getattr(life, part) for part in parts] for life in found.vcpus.values()]) == (
         11_100,
-        [[0, 600, 100, 10_400], [20, 780, 200, 10_100], [2000, 9000, 100, 0]],
+        [[0, 350, 100, 250, 10_400], [20, 780, 200, 0, 10_100], [2000, 9000, 100, 0, 0]],
     )
 
 

@@ -114,10 +114,10 @@ def test_what_no_device_claims_says_what_and_where(summary):
 
 def test_time_of_each_vcpu(summary):
     # In KVM_RUN: 200-1000, 1100-2000, 2300-3000, 3050-4000, 4400-5000, 9000-20,000.
-    parts = ("start_ns", "kvm_run_ns", "handling_ns", "stopped_ns", "hlt_ns", "halted_ns")
+    parts = ("start_ns", "kvm_run_ns", "handling_ns", "paused_ns", "stopped_ns", "hlt_ns", "halted_ns")
     assert rows(summary.tables["vcpu"], "vcpu", "exits", *parts) == [
-        (0, 5, 200, 14_950, 4850, 0, 4000, 76),
-        (1, 2, 300, 9000, 700, 10_000, 0, None),
+        (0, 5, 200, 14_950, 4850, 0, 0, 4000, 76),
+        (1, 2, 300, 9000, 700, 0, 10_000, 0, None),
     ]
 
 

@@ -153,7 +153,7 @@ def test_a_trace_without(tmp_path):
     assert tracer.load(tmp_path / "t.arrow").tracepoints is None
 
 
-PARTS = ("start_ns", "waiting_ns", "guest_ns", "kvm_ns", "halted_ns", "handling_ns", "stopped_ns")
+PARTS = ("start_ns", "waiting_ns", "guest_ns", "kvm_ns", "halted_ns", "handling_ns", "paused_ns", "stopped_ns")
 
 
 def times(trace):
@@ -169,7 +169,7 @@ def test_where_the_time_of_each_vcpu_went(make):
     both = sorted([*STORY, *other], key=lambda values: values["t"])
     ran = {"duration_ns": 1600, "start_ns": [20, 25], "stop_ns": [1500, 1505], "open_ns": [None, None]}
     trace = make([ROWS, [exit_(225, 525)]], both[:7], both[7:], summary=ran)
-    assert times(trace) == [[20, 30, 320, 630, 200, 300, 100], [25, 30, 320, 630, 200, 300, 95]]
+    assert times(trace) == [[20, 30, 320, 630, 200, 300, 0, 100], [25, 30, 320, 630, 200, 300, 0, 95]]
 
 
 LAST = FLAGS["LAST"]
@@ -182,7 +182,7 @@ def test_a_last_hlt_that_came_to_userspace_is_handling(make, stats):
     ran = {"duration_ns": 1600, "start_ns": [20], "stop_ns": [1500], "open_ns": [None]} if stats else {}
     trace = make([[exit_(120, 1500, reason="hlt", device=None, flags=LAST)]], events, summary=ran)
     stopped, start, waiting = (100, 20, 30) if stats else (0, 0, 50)
-    assert times(trace) == [[start, waiting, 50, 20, 0, 1380, stopped]]
+    assert times(trace) == [[start, waiting, 50, 20, 0, 1380, 0, stopped]]
     assert by_reason(by_handling(summed(trace))).to_pylist() == [
         {"exit": "hlt", "exits": 1, "kvm": 0, "user": 1, "time_share": 1.0, "time_ns": 1400, "handling_ns": 1380}
     ]
@@ -191,23 +191,34 @@ def test_a_last_hlt_that_came_to_userspace_is_handling(make, stats):
 def test_a_last_hlt_in_kvm_is_halted_to_the_stop(make):
     events = [event(50, "entry"), vmexit(100, "hlt"), event(1490, "userspace_exit", a=4)]
     trace = make([[]], events, summary=RAN)
-    assert times(trace) == [[20, 30, 50, 0, 1400, 0, 100]]
+    assert times(trace) == [[20, 30, 50, 0, 1400, 0, 0, 100]]
     assert [(row["handled"], row["time_ns"]) for row in by_handling(summed(trace)).to_pylist()] == [("open", 1400)]
 
 
 def test_a_guest_that_spins_to_the_end(make):
-    assert times(make([[]], [vmexit(100), event(130, "entry")], summary=RAN)) == [[20, 0, 1450, 30, 0, 0, 100]]
+    assert times(make([[]], [vmexit(100), event(130, "entry")], summary=RAN)) == [[20, 0, 1450, 30, 0, 0, 0, 100]]
+
+
+@pytest.mark.parametrize(
+    ("exit", "expected"),
+    [("npf", [20, 30, 50, 300, 0, 0, 1000, 100]), ("hlt", [20, 30, 50, 0, 300, 0, 1000, 100])],
+)
+def test_a_pause_is_in_neither_guest_nor_kvm(make, exit, expected):
+    """A signal interrupts KVM_RUN, in which the guest was, or halted; the rest of the span is KVM's, or the hlt's."""
+    events = [event(50, "entry"), vmexit(100, exit), event(110, "userspace_exit", a=4), event(1400, "entry")]
+    times_of = RAN | {"paused_ns": [1000], "stop_ns": [1400], "duration_ns": 1500}
+    assert times(make([[]], events, summary=times_of)) == [expected]
 
 
 def test_a_processor_that_is_never_started_waits(make):
     ran = {"duration_ns": 1600, "start_ns": [20, 30], "stop_ns": [1500, 1600], "open_ns": [None, None]}
-    assert times(make([ROWS, []], STORY, summary=ran))[1] == [30, 1570, 0, 0, 0, 0, 0]
+    assert times(make([ROWS, []], STORY, summary=ran))[1] == [30, 1570, 0, 0, 0, 0, 0, 0]
 
 
 def test_the_two_tables_have_the_same_time(make):
     """The reasons' time is that of the vCPUs outside of the guest, once each was in it."""
     trace = make([ROWS], STORY, summary=RAN)
-    [[_, _, _, *outside, _]] = times(trace)
+    [[_, _, _, *outside, _, _]] = times(trace)
     assert sum(by_reason(by_handling(summed(trace)))["time_ns"].to_pylist()) == sum(outside)
 
 

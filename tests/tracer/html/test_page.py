@@ -81,7 +81,7 @@ def test_tracepoints(tmp_path, page, record):
     assert "Tracepoints" not in Reader(page(path)).text
     record_tracepoints(path, STORY)
     text = Reader(page(path)).text
-    for expected in ("Tracepoints", "0 20 ns 30 ns 320 ns 630 ns 200 ns 300 ns 100 ns", "ioio 1 0 1",
+    for expected in ("Tracepoints", "0 20 ns 30 ns 320 ns 630 ns 200 ns 300 ns 0 ns 100 ns", "ioio 1 0 1",
                      "kvm_page_fault 0x0 to 0x1fffff 1", "kvm_cpuid 0"):  # fmt: skip
         assert expected in text
 

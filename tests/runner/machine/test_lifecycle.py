@@ -1,0 +1,186 @@
+"""A machine's states, and the gate at which vCPUs stand still, without KVM."""
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.loop import Latch
+from runner.machine.bus import Buses
+from runner.machine.clock import HostClock
+from runner.machine.inputs import Inputs
+from runner.machine.lifecycle import Barrier, Lifecycle, LifecycleError, State
+from runner.native import _native
+from runner.recording.rings import Rings
+from vmspec.host.threads import Worker
+
+lib = _native.lib
+ORDER = {
+    ("created", "running"), ("running", "paused"), ("paused", "running"),
+    ("created", "ended"), ("running", "ended"), ("paused", "ended"),
+}  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(State)))
+def test_a_machine_goes_from_state_to_state_as_it_may_and_never_otherwise(wanted):
+    life = Lifecycle()
+    for state in wanted:
+        before = life.state
+        if (before, state) in ORDER:
+            life.enter(state)
+            assert life.state is state
+        else:
+            with pytest.raises(LifecycleError, match=f"a machine that is {before} cannot become {state}"):
+                life.enter(state)
+            assert life.state is before
+
+
+class Vcpu:
+    """What the barrier sees of a vCPU's thread: one that comes to the gate when it is kicked, where ``comes``."""
+
+    def __init__(self, comes=True):
+        self.comes = comes
+        self.kicks = 0
+
+    def kick(self):
+        self.kicks += 1
+
+    def stands(self):
+        return self.comes and self.kicks > 0
+
+
+@pytest.fixture
+def stopping():
+    latch = Latch()
+    yield latch
+    latch.close()
+
+
+def test_vcpus_are_kicked_and_waited_for(stopping):
+    barrier, vcpus = Barrier(stopping), [Vcpu(), Vcpu()]
+    barrier.close(vcpus)
+    assert barrier.vcpus(vcpus, 0) is None
+    assert [vcpu.kicks for vcpu in vcpus] == [1, 1]
+
+
+def test_a_vcpu_that_does_not_come_is_named(stopping):
+    late = Vcpu(comes=False)
+    assert Barrier(stopping).vcpus([late], 0) is late
+
+
+def test_nobody_is_waited_for_once_the_run_ends(stopping):
+    stopping.set()
+    assert Barrier(stopping).vcpus([Vcpu(comes=False)], float("inf")) is None
+
+
+@pytest.fixture
+def buses():
+    made = Buses([], HostClock(), Inputs(), pytest.fail)
+    yield made
+    made.close()
+
+
+def test_the_device_thread_stands_still_until_the_barrier_opens(stopping, buses):
+    went_on, barrier = threading.Event(), Barrier(stopping)
+    barrier.close([])
+    thread = Worker("devices", lambda: (buses.deliver(), went_on.set()))
+    thread.start()
+    assert barrier.devices(buses, thread, float("inf")) is None
+    assert not went_on.wait(0.05)
+    barrier.open()
+    assert went_on.wait(60)
+    thread.wait()
+
+
+def test_a_device_thread_that_does_not_come_is_named(stopping, buses):
+    thread = Worker("devices")
+    assert Barrier(stopping).devices(buses, thread, 0) is thread
+
+
+def test_one_that_comes_too_late_does_not_stop(stopping, buses):
+    barrier = Barrier(stopping)
+    barrier.close([])
+    barrier.devices(buses, Worker("devices"), 0)
+    barrier.open()
+    buses.deliver()
+
+
+# The C side, with a vCPU whose KVM_RUN fails
+
+
+@pytest.fixture
+def loop(make_loop):
+    bus = lib.bus_new(0, 0, -1)
+    rings = Rings(1, 64, "wait", None)
+    rings.start(1_000_000)
+    made = make_loop(bus, rings.ring(0))
+    made.rings = rings
+    yield made
+    lib.bus_free(bus)
+    rings.close()
+
+
+def test_a_vcpu_stands_before_the_guest_until_the_gate_opens_and_again_once_it_has_ended(loop, stopping):
+    gate = Barrier(stopping).gate
+    loop.vcpu.gate = gate.words
+    thread = Worker("vcpu", loop.go_on)
+    thread.start()
+    while not lib.vcpu_stands(loop.vcpu):
+        pass
+    assert (loop.rings.stamps("start"), thread.running) == ([None], True)
+    gate.open()
+    assert thread.wait(60)
+    assert not lib.vcpu_stands(loop.vcpu)
+    lib.vcpu_leave(loop.vcpu)
+    assert lib.vcpu_stands(loop.vcpu)
+    gate.close()
+    assert lib.vcpu_stands(loop.vcpu)
+
+
+def test_who_stands_at_an_earlier_turn_does_not_stand_at_this_one(loop, stopping):
+    gate = Barrier(stopping).gate
+    loop.vcpu.gate = gate.words
+    loop.vcpu.standing = gate.words.turn  # and the thread does not get a processor
+    assert lib.vcpu_stands(loop.vcpu)
+    gate.open()
+    gate.close()
+    assert not lib.vcpu_stands(loop.vcpu)
+
+
+# Time
+
+
+def test_a_clock_that_is_stopped_goes_on_where_it_stood():
+    clock = HostClock()
+    before = clock.monotonic()
+    clock.stop()
+    stopped = clock.monotonic()
+    assert before <= stopped == clock.monotonic()
+    clock.go_on()
+    assert stopped <= clock.monotonic()
+
+
+def test_the_date_is_not_stopped(monkeypatch):
+    clock = HostClock()
+    clock.stop()
+    monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000_000_000_000)
+    assert clock.realtime() == 1_700_000_000_000_000_000
+
+
+@given(st.lists(st.integers(0, 1 << 40), min_size=2))
+def test_a_clock_shows_the_time_in_which_it_was_not_stopped(spans):
+    """It runs and stands still by turns."""
+    now, ran = 0, 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.monotonic_ns", lambda: now)
+        clock = HostClock()
+        for turn, span in enumerate(spans):
+            now += span
+            ran += 0 if turn % 2 else span
+            assert clock.monotonic() == ran
+            if turn % 2:
+                clock.go_on()
+            else:
+                clock.stop()
+            assert clock.monotonic() == ran
