@@ -17,7 +17,7 @@ COMPOSITION_ROOT = {"runner.cli", "runner.session.session", "runner.session.reco
 LAYERS = {
     "vmspec": (
         {"entry"}, {"cli", "kept", "loading"}, {"document"}, {"planner"}, {"boot", "show"}, {"plan"}, {"spec"},
-        {"devices"}, {"image", "schema"}, {"host", "layout", "trace"},
+        {"devices"}, {"image", "schema"}, {"host", "layout", "trace"}, {"registers"},
     ),
     "runner": (
         {"entry"}, {"cli"}, {"session"}, {"machine"}, {"backends", "boot", "recording"},
@@ -145,6 +145,16 @@ def loaded(code: str) -> set[str]:
 def test_vmspec_check_loads_neither_pyarrow_nor_cffi():
     code = "from vmspec.cli import main; assert main(['check', 'examples/hello/hello.toml']) == 0"
     assert loaded(code) & {"pyarrow", "cffi", "_cffi_backend", "runner", "tracer"} == set()
+
+
+def test_registers_are_plain_values_that_import_nothing():
+    """Every start of a machine imports some of them, and both sides of a trace do."""
+    for module, path in MODULES.items():
+        if in_package(module, "vmspec.registers"):
+            tree = ast.parse(path.read_text())
+            assert [
+                node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef)
+            ] == []
 
 
 RECORDER = "runner.recording.recorder"  # another process' program

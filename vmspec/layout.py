@@ -79,13 +79,7 @@ CMDLINE_MAX = 2047
 IRQCHIP_PORTS = ((0x20, 2), (0xA0, 2), (0x4D0, 2))
 PIT_PORTS = ((0x40, 4), (0x61, 1))
 
-# ACPI's fixed registers: a free place in the PC's port space. Event block (status, enable), control block, reset.
+# ACPI's fixed registers (vmspec/registers/acpi.py): a free place in the PC's port space.
 ACPI_PORTS = 0x600
 ACPI_PORTS_SIZE = 8
-PM1_EVENT = 0x600
-PM1_CONTROL = 0x604
-ACPI_RESET = 0x606
-ACPI_RESET_VALUE = 1
-S5_SLEEP_TYPE = 5  # the value that the guest writes to the control block's SLP_TYP to power off
 SCI = 9  # the PC's interrupt for ACPI events
-CMOS_CENTURY = 0x32  # the clock's register for the century, which the FADT names

@@ -5,6 +5,10 @@ import struct
 from runner.boot import aml
 from vmspec import layout
 from vmspec.plan.plan import Plan, PlannedDevice
+from vmspec.registers import acpi as R
+from vmspec.registers.rtc import CENTURY
+
+PORTS = layout.ACPI_PORTS
 
 OEM = b"VMRUN "
 OEM_TABLE = b"VMRUN   "
@@ -106,16 +110,16 @@ def fadt(plan: Plan, facs_at: int, dsdt_at: int) -> bytes:
         # reserved, profile unspecified, SCI, no SMI command port: the hardware is in ACPI mode from the start
         + struct.pack("<BBHIBBBB", 0, 0, layout.SCI, 0, 0, 0, 0, 0)
         # PM1a and PM1b event, PM1a and PM1b control, PM2 control, timer, GPE0, GPE1
-        + struct.pack("<8I", layout.PM1_EVENT, 0, layout.PM1_CONTROL, 0, 0, 0, 0, 0)
+        + struct.pack("<8I", PORTS + R.PM1_STATUS, 0, PORTS + R.PM1_CONTROL, 0, 0, 0, 0, 0)
         + struct.pack("<8B", 4, 2, 0, 0, 0, 0, 0, 0)  # their lengths, GPE1 base, no C-state control
         # latencies that mean "no C2, no C3"; flush size and stride, duty, alarm and century indexes
-        + struct.pack("<HHHHBBBBB", 0xFFF, 0xFFF, 0, 0, 0, 0, 0, 0, layout.CMOS_CENTURY if plan.device("rtc") else 0)
+        + struct.pack("<HHHHBBBBB", 0xFFF, 0xFFF, 0, 0, 0, 0, 0, 0, CENTURY if plan.device("rtc") else 0)
         + struct.pack("<HBI", arch, 0, flags)
-        + _register(layout.ACPI_RESET, 8, 1)
-        + struct.pack("<BHBQQ", layout.ACPI_RESET_VALUE, 0, 5, 0, dsdt_at)  # the FACS has its 32-bit address above
-        + _register(layout.PM1_EVENT, 32, 2)
+        + _register(PORTS + R.RESET, 8, 1)
+        + struct.pack("<BHBQQ", R.RESET_VALUE, 0, 5, 0, dsdt_at)  # the FACS has its 32-bit address above
+        + _register(PORTS + R.PM1_STATUS, 32, 2)
         + none
-        + _register(layout.PM1_CONTROL, 16, 2)
+        + _register(PORTS + R.PM1_CONTROL, 16, 2)
         + none * 5  # PM1b control, PM2 control, timer, GPE0, GPE1
         + none * 2  # sleep control and status, of hardware-reduced machines only
         + bytes(8)  # hypervisor vendor
@@ -135,7 +139,7 @@ def madt(vcpus: int) -> bytes:
 
 def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
     """The power-off state, and the devices that Linux finds by their plug and play ids."""
-    s5 = aml.integer(layout.S5_SLEEP_TYPE)
+    s5 = aml.integer(R.S5)
     terms = [aml.named("_S5", aml.package(s5, s5, aml.integer(0), aml.integer(0)))]
     counts: dict[str, int] = {}
     found = []

@@ -2,8 +2,7 @@
 
 from runner.devices.device import Device
 from runner.devices.state import State
-
-PRESENT = 0xE9  # value of a read of the debug port, by which a guest detects it
+from vmspec.registers import debug as R
 
 
 class Stateless(Device):
@@ -31,11 +30,11 @@ class DebugPort(Stateless):
     state_class = DebugPortState
 
     def start(self) -> None:
-        self.bus.shadow("port", 0, PRESENT)
+        self.bus.shadow("port", 0, R.PRESENT)
         self.bus.writes("port", 0, "coalesced")
 
     def read(self, region: str, offset: int, size: int) -> int:
-        return PRESENT
+        return R.PRESENT
 
     def write(self, region: str, offset: int, size: int, value: int) -> None:
         self.output(bytes((value,)))
@@ -63,4 +62,4 @@ class DebugExit(Stateless):
         return 0
 
     def write(self, region: str, offset: int, size: int, value: int) -> None:
-        self.end("debug-exit", (value << 1 | 1) & 0xFF)
+        self.end("debug-exit", R.exit_status(value))

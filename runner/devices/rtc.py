@@ -16,57 +16,10 @@ from runner.devices.isa import ISADevice
 from runner.devices.state import State, StateError, bits, flag, number, number_or_none, octets
 from vmspec import layout
 from vmspec.plan.calls import Slot
+from vmspec.registers import rtc as R
 
-# Register offsets from port 0x70
-INDEX = 0  # write-only; bit 7 is the PC's NMI mask, not part of the index
-DATA = 1
-
-# CMOS addresses
-SECONDS = 0x00
-SECONDS_ALARM = 0x01
-MINUTES = 0x02
-MINUTES_ALARM = 0x03
-HOURS = 0x04
-HOURS_ALARM = 0x05
-WEEKDAY = 0x06  # Sunday is 1
-DAY = 0x07
-MONTH = 0x08
-YEAR = 0x09  # of the century
-A = 0x0A
-B = 0x0B
-C = 0x0C
-D = 0x0D
-CENTURY = layout.CMOS_CENTURY
-CLOCK = (SECONDS, MINUTES, HOURS)
-TIME = (*CLOCK, WEEKDAY, DAY, MONTH, YEAR, CENTURY)
-
-# Where PC firmware stores the sizes of memory, least significant byte first, and in how many bytes (Ralf Brown's
-# Interrupt List, CMOS.LST; the last three as QEMU and Bochs pass them to their firmware).
-BASE_KIB = (0x15, 2)  # below 640 KiB
-EXTENDED_KIB = ((0x17, 2), (0x30, 2))  # above 1 MiB: as configured, as found
-ABOVE_16MIB = (0x34, 2)  # above 16 MiB, in units of 64 KiB
-ABOVE_4GIB = (0x5B, 3)  # above 4 GiB, in units of 64 KiB
-SUMMED = range(0x10, 0x2E)  # the bytes covered by the checksum
-CHECKSUM = 0x2E  # most significant byte first
-
-UIP = 0x80  # A: an update is in progress or near
-RATE = 0x0F  # A: the periodic interrupt's rate; 0: none
-# B
-SET = 0x80  # the guest is setting the time: no updates
-PIE = 0x40  # periodic interrupt
-AIE = 0x20  # alarm interrupt
-UIE = 0x10  # update-ended interrupt
-DM = 0x04  # binary, not BCD
-HOUR_24 = 0x02  # else 12 hours, with PM in bit 7 of the hours
-PM = 0x80
-# C, cleared by reading
-IRQF = 0x80  # C: a flag is up and its interrupt is enabled
-PF = 0x40
-AF = 0x20
-UF = 0x10
-VRT = 0x80  # D: the battery is good
-
-DONT_CARE = 0xC0  # an alarm byte with these bits matches everything
+CLOCK = (R.SECONDS, R.MINUTES, R.HOURS)
+TIME = (*CLOCK, R.WEEKDAY, R.DAY, R.MONTH, R.YEAR, R.CENTURY)
 
 SECOND = 1_000_000_000  # in ns
 DAY_SECONDS = 86400
@@ -82,7 +35,7 @@ AGES = (LAST - FIRST) * SECOND  # ns; the largest distance between two dates
 class RTCState(State):
     """Registers, and the time."""
 
-    index: int = bits(0x7F)
+    index: int = bits(R.ADDRESS)
     memory: bytes = octets(128, 128)
     follows: bool = flag()
     time: int = number(-AGES, AGES)  # ns since 1970, or the difference from the machine's date
@@ -90,7 +43,7 @@ class RTCState(State):
     standing: int | None = number_or_none(-AGES // SECOND // DAY_SECONDS, AGES // SECOND // DAY_SECONDS)
     weekday: int = number(0, 6)
     weekday_written: bool = flag()
-    flags: int = bits(PF | AF | UF)
+    flags: int = bits(R.PF | R.AF | R.UF)
 
 
 class RTC(ISADevice):
@@ -103,7 +56,7 @@ class RTC(ISADevice):
     guest that sets them one at a time may pass through dates that do not exist.
     """
 
-    registers = (INDEX, DATA)
+    registers = (R.INDEX, R.DATA)
 
     state_class = RTCState
 
@@ -117,9 +70,9 @@ class RTC(ISADevice):
         self._offset = 0  # the guest's time minus the machine's, in ns since the epoch
         self._index = 0
         self._memory = bytearray(128)
-        self._memory[A] = 0x26  # 32.768 kHz, periodic rate 1024 Hz: as PC firmware sets it
-        self._memory[B] = HOUR_24
-        self._memory[D] = VRT
+        self._memory[R.A] = 0x26  # 32.768 kHz, periodic rate 1024 Hz: as PC firmware sets it
+        self._memory[R.B] = R.HOUR_24
+        self._memory[R.D] = R.VRT
         self._remember(memory_sizes(self._slots))
         self._standing: int | None = None  # the day, since the epoch, on which the date registers show what was written
         self._weekday = 0  # days by which the guest's weekdays are ahead of the calendar's
@@ -139,7 +92,7 @@ class RTC(ISADevice):
         for (index, length), size in sizes.items():
             limit = (1 << 8 * length) - 1
             self._memory[index : index + length] = min(size, limit).to_bytes(length, "little")
-        self._memory[CHECKSUM : CHECKSUM + 2] = sum(self._memory[index] for index in SUMMED).to_bytes(2, "big")
+        self._memory[R.CHECKSUM : R.CHECKSUM + 2] = sum(self._memory[index] for index in R.SUMMED).to_bytes(2, "big")
 
     def load(self, state: State) -> None:
         if isinstance(state, RTCState) and state.follows != self._follows:
@@ -166,54 +119,54 @@ class RTC(ISADevice):
     # Registers as the guest sees them
 
     def peek(self, offset: int) -> int | None:
-        if offset == INDEX:
+        if offset == R.INDEX:
             return 0xFF
-        if self._index in (A, C) or (self._index in TIME and not self._setting):
+        if self._index in (R.A, R.C) or (self._index in TIME and not self._setting):
             return None  # moves with time, or is cleared by reading
         return self._memory[self._index]
 
     def fetch(self, offset: int) -> int:
         match self._index:
-            case 0x0A:
+            case R.A:
                 updating = not self._setting and self._now() % SECOND >= SECOND - UPDATE
-                return self._memory[A] | (UIP if updating else 0)
-            case 0x0C:
+                return self._memory[R.A] | (R.UIP if updating else 0)
+            case R.C:
                 self._catch_up()
                 flags, self._flags = self._flags, 0
-                return flags | (IRQF if flags & self._memory[B] else 0)
+                return flags | (R.IRQF if flags & self._memory[R.B] else 0)
             case _:
                 self._show_time()
                 return self._memory[self._index]
 
     def store(self, offset: int, value: int) -> None:
-        if offset == INDEX:
-            self._index = value & 0x7F
+        if offset == R.INDEX:
+            self._index = value & R.ADDRESS
             return
         self._catch_up()
         match self._index:
-            case 0x0A:
-                self._memory[A] = value & ~UIP
-            case 0x0B:
+            case R.A:
+                self._memory[R.A] = value & ~R.UIP
+            case R.B:
                 self._set_control(value)
-            case 0x0C | 0x0D:
+            case R.C | R.D:
                 pass  # read-only
             case index if index in TIME and not self._setting:
                 self._show_time()
                 self._memory[index] = value
-                self._weekday_written |= index == WEEKDAY
+                self._weekday_written |= index == R.WEEKDAY
                 self._take_time()
             case index:
                 self._memory[index] = value
-                self._weekday_written |= index == WEEKDAY
+                self._weekday_written |= index == R.WEEKDAY
 
     def _set_control(self, value: int) -> None:
-        if value & SET and not self._setting:
+        if value & R.SET and not self._setting:
             self._show_time()
-            value &= ~UIE  # data sheet: setting SET clears it
-        ends = self._setting and not value & SET
-        if (value ^ self._memory[B]) & (DM | HOUR_24):
+            value &= ~R.UIE  # data sheet: setting SET clears it
+        ends = self._setting and not value & R.SET
+        if (value ^ self._memory[R.B]) & (R.DM | R.HOUR_24):
             self._standing = None  # the registers have values of the other mode
-        self._memory[B] = value
+        self._memory[R.B] = value
         if ends:
             self._take_time()
 
@@ -221,7 +174,7 @@ class RTC(ISADevice):
 
     @property
     def _setting(self) -> bool:
-        return bool(self._memory[B] & SET)
+        return bool(self._memory[R.B] & R.SET)
 
     def _passed(self) -> int:
         return self.clock.realtime() if self._follows else self.clock.monotonic()
@@ -247,7 +200,7 @@ class RTC(ISADevice):
         weekday = (now.isoweekday() + self._weekday) % 7 + 1
         values = (now.second, now.minute, now.hour, weekday, now.day, now.month, year, century)
         return {
-            index: self._encode_hour(value) if index == HOURS else self._encode(value)
+            index: self._encode_hour(value) if index == R.HOURS else self._encode(value)
             for index, value in zip(TIME, values, strict=True)
         }
 
@@ -258,11 +211,11 @@ class RTC(ISADevice):
         its own.
         """
         before = self._moment()
-        second, minute = self._decode(self._memory[SECONDS]), self._decode(self._memory[MINUTES])
-        hour = self._decode_hour(self._memory[HOURS])
+        second, minute = self._decode(self._memory[R.SECONDS]), self._decode(self._memory[R.MINUTES])
+        hour = self._decode_hour(self._memory[R.HOURS])
         if not (hour < 24 and minute < 60 and second < 60):
             hour, minute, second = before.hour, before.minute, before.second
-        day, month, year, century = (self._decode(self._memory[index]) for index in (DAY, MONTH, YEAR, CENTURY))
+        day, month, year, century = (self._decode(self._memory[index]) for index in (R.DAY, R.MONTH, R.YEAR, R.CENTURY))
         try:
             if not 1 <= day <= 31:
                 raise ValueError
@@ -274,26 +227,26 @@ class RTC(ISADevice):
         self._offset = (moment - EPOCH) // timedelta(seconds=1) * SECOND - self._passed()
         self._seen = self._now()
         if self._weekday_written:
-            self._weekday = (self._decode(self._memory[WEEKDAY]) - 1 - moment.isoweekday()) % 7
+            self._weekday = (self._decode(self._memory[R.WEEKDAY]) - 1 - moment.isoweekday()) % 7
         else:
-            self._memory[WEEKDAY] = self._registers()[WEEKDAY]
+            self._memory[R.WEEKDAY] = self._registers()[R.WEEKDAY]
         self._standing = self._now() // SECOND // DAY_SECONDS
 
     def _encode(self, value: int) -> int:
-        return value if self._memory[B] & DM else value // 10 << 4 | value % 10
+        return value if self._memory[R.B] & R.DM else value // 10 << 4 | value % 10
 
     def _decode(self, value: int) -> int:
-        return value if self._memory[B] & DM else (value >> 4) * 10 + (value & 0x0F)
+        return value if self._memory[R.B] & R.DM else (value >> 4) * 10 + (value & 0x0F)
 
     def _encode_hour(self, hour: int) -> int:
-        if self._memory[B] & HOUR_24:
+        if self._memory[R.B] & R.HOUR_24:
             return self._encode(hour)
-        return self._encode(hour % 12 or 12) | (PM if hour >= 12 else 0)
+        return self._encode(hour % 12 or 12) | (R.PM if hour >= 12 else 0)
 
     def _decode_hour(self, value: int) -> int:
-        if self._memory[B] & HOUR_24:
+        if self._memory[R.B] & R.HOUR_24:
             return self._decode(value)
-        return self._decode(value & ~PM) % 12 + (12 if value & PM else 0)
+        return self._decode(value & ~R.PM) % 12 + (12 if value & R.PM else 0)
 
     # Events
 
@@ -302,7 +255,7 @@ class RTC(ISADevice):
         self.changed()
 
     def drive(self) -> None:
-        line = bool(self._flags & self._memory[B])
+        line = bool(self._flags & self._memory[R.B])
         if line != self._line:
             self._line = line
             self.irq.set(line)
@@ -315,29 +268,29 @@ class RTC(ISADevice):
         """Raise the flags of the events since the last call."""
         before, self._seen = self._seen, self._now()
         if self._periods(before) != self._periods(self._seen):
-            self._flags |= PF
+            self._flags |= R.PF
         first, last = before // SECOND + 1, self._seen // SECOND
         if self._setting or last < first:
             return
-        self._flags |= UF
+        self._flags |= R.UF
         if any(self._alarm_at(second) for second in range(max(first, last - DAY_SECONDS + 1), last + 1)):
-            self._flags |= AF
+            self._flags |= R.AF
 
     def _alarm_at(self, second: int) -> bool:
         clock = second % DAY_SECONDS
         return (
-            self._matches(SECONDS_ALARM, self._encode(clock % 60))
-            and self._matches(MINUTES_ALARM, self._encode(clock // 60 % 60))
-            and self._matches(HOURS_ALARM, self._encode_hour(clock // 3600))
+            self._matches(R.SECONDS_ALARM, self._encode(clock % 60))
+            and self._matches(R.MINUTES_ALARM, self._encode(clock // 60 % 60))
+            and self._matches(R.HOURS_ALARM, self._encode_hour(clock // 3600))
         )
 
     def _matches(self, index: int, value: int) -> bool:
         alarm = self._memory[index]
-        return alarm & DONT_CARE == DONT_CARE or alarm == value
+        return alarm & R.DONT_CARE == R.DONT_CARE or alarm == value
 
     def _cycles(self) -> int:
         """The periodic interrupt's period in cycles of 32.768 kHz, 0: none (data sheet, table 4)."""
-        rate = self._memory[A] & RATE
+        rate = self._memory[R.A] & R.RATE
         return 0 if rate == 0 else 1 << (rate + 6 if rate <= 2 else rate - 1)
 
     def _periods(self, now: int) -> int:
@@ -349,10 +302,10 @@ class RTC(ISADevice):
         """ns until an enabled interrupt may come. An armed alarm is checked every second."""
         now = self._now()
         waits = []
-        if self._memory[B] & PIE and (cycles := self._cycles()):
+        if self._memory[R.B] & R.PIE and (cycles := self._cycles()):
             end = -(-(self._periods(now) + 1) * cycles * SECOND // 32768)  # rounded up, so that the period has ended
             waits.append(end - now)
-        if self._memory[B] & (AIE | UIE) and not self._setting:
+        if self._memory[R.B] & (R.AIE | R.UIE) and not self._setting:
             waits.append(SECOND - now % SECOND)
         return min(waits, default=None)
 
@@ -362,8 +315,9 @@ def memory_sizes(slots: tuple[Slot, ...]) -> dict[tuple[int, int], int]:
     low = next((slot.size for slot in slots if slot.start == 0), 0)
     extended = max(0, low - layout.HIGH_MEMORY) >> 10
     return {
-        BASE_KIB: min(low, layout.BASE_MEMORY_END) >> 10,
-        **dict.fromkeys(EXTENDED_KIB, extended),
-        ABOVE_16MIB: max(0, low - (16 << 20)) >> 16,
-        ABOVE_4GIB: sum(slot.size for slot in slots if slot.start >= 1 << 32) >> 16,
+        (R.BASE_KIB, 2): min(low, layout.BASE_MEMORY_END) >> 10,
+        (R.EXTENDED_KIB, 2): extended,
+        (R.EXTENDED_KIB_FOUND, 2): extended,
+        (R.ABOVE_16MIB, 2): max(0, low - (16 << 20)) >> 16,
+        (R.ABOVE_4GIB, 3): sum(slot.size for slot in slots if slot.start >= 1 << 32) >> 16,
     }

@@ -13,68 +13,14 @@ A character takes time to arrive, as on a line, so that a driver's start does no
 the receiver empty, and the loop that drains it ends. A polling guest first finds the receiver empty in :data:`LOOKS`
 reads of LSR. With the receive interrupt on, the first character comes within :data:`CHARACTER`, and the next one as
 soon as there is room. The line falls at each read of RBR that leaves less than the trigger level, and rises again for
-what remains or comes next. So a handler that takes one byte per edge gets all of them (8.5, 8.10.1).
+what remains or comes next. So a handler that takes one byte per edge gets all of them (8.6, 8.11).
 """
 
 from collections import deque
 
 from runner.devices.isa import ISADevice
 from runner.devices.state import State, bits, flag, number, number_or_none, octets
-
-# Register offsets (data sheet, table II). With LCR.DLAB on, 0 and 1 are the divisor latch.
-RBR = THR = DLL = 0  # receiver buffer (read), transmitter holding (write)
-IER = DLM = 1  # interrupt enable
-IIR = FCR = 2  # interrupt identification (read), FIFO control (write)
-LCR = 3  # line control
-MCR = 4  # modem control
-LSR = 5  # line status
-MSR = 6  # modem status
-SCR = 7  # scratch
-
-# Interrupt enable register (8.6)
-ERBFI = 0x01  # received data available and character timeout
-ETBEI = 0x02  # transmitter holding register empty
-ELSI = 0x04  # receiver line status
-EDSSI = 0x08  # modem status
-
-# Interrupt identification register (8.5, table IV), in order of priority
-RECEIVER_LINE_STATUS = 0x06
-RECEIVED_DATA = 0x04
-CHARACTER_TIMEOUT = 0x0C
-THR_EMPTY = 0x02
-MODEM_STATUS = 0x00
-NO_INTERRUPT = 0x01
-FIFOS_ENABLED = 0xC0
-
-# FIFO control register (8.4)
-FIFO_ENABLE = 0x01  # changing it empties the FIFOs; while it is 0, the other bits cannot be set
-RCVR_FIFO_RESET = 0x02
-TRIGGER = (1, 4, 8, 14)  # receive trigger level in bytes, by bits 7-6
-
-DLAB = 0x80  # LCR (8.2): divisor latch access
-
-# Modem control register (8.7)
-DTR = 0x01
-RTS = 0x02
-OUT1 = 0x04
-OUT2 = 0x08  # on a PC it enables the interrupt; see drive
-LOOP = 0x10  # transmitter connected to receiver, modem outputs to modem inputs; all output pins inactive
-
-# Line status register (8.3)
-DR = 0x01  # data ready
-OE = 0x02  # overrun: a byte was lost; cleared by reading LSR
-THRE = 0x20  # transmitter holding register empty
-TEMT = 0x40  # transmitter empty
-
-# Modem status register (8.8): the low half says which inputs changed; reading clears it
-DCTS = 0x01
-DDSR = 0x02
-TERI = 0x04  # the ring indicator went off
-DDCD = 0x08
-CTS = 0x10
-DSR = 0x20
-RI = 0x40
-DCD = 0x80
+from vmspec.registers import serial as R
 
 FIFO_SIZE = 16
 HOST_BUFFER = 65536  # bytes of host input that wait, at most
@@ -86,13 +32,13 @@ class SerialState(State):
     """Registers and FIFO, and the host's bytes that wait."""
 
     divisor: int = bits(0xFFFF)
-    ier: int = bits(ERBFI | ETBEI | ELSI | EDSSI)
-    fcr: int = bits(FIFO_ENABLE | 0xC0)
+    ier: int = bits(R.ERBFI | R.ETBEI | R.ELSI | R.EDSSI)
+    fcr: int = bits(R.FIFO_ENABLE | R.TRIGGER_BITS)
     lcr: int = bits(0xFF)
-    mcr: int = bits(DTR | RTS | OUT1 | OUT2 | LOOP)
+    mcr: int = bits(R.DTR | R.RTS | R.OUT1 | R.OUT2 | R.LOOP)
     scr: int = bits(0xFF)
-    modem: int = bits(CTS | DSR | RI | DCD)
-    delta: int = bits(DCTS | DDSR | TERI | DDCD)
+    modem: int = bits(R.CTS | R.DSR | R.RI | R.DCD)
+    delta: int = bits(R.DCTS | R.DDSR | R.TERI | R.DDCD)
     overrun: bool = flag()
     thr_emptied: bool = flag()
     flow_control: bool = flag()
@@ -106,7 +52,7 @@ class SerialState(State):
 class Serial(ISADevice):
     """The UART; its text goes to ``output``, its input comes through ``receive``."""
 
-    registers = tuple(range(8))
+    registers = tuple(range(R.WIDTH))
 
     state_class = SerialState
 
@@ -129,7 +75,7 @@ class Serial(ISADevice):
         self._lcr = 0
         self._mcr = 0
         self._scr = 0
-        self._modem = CTS | DSR | DCD  # the modem inputs: a ready peer
+        self._modem = R.CTS | R.DSR | R.DCD  # the modem inputs: a ready peer
         self._delta = 0
         self._overrun = False
         self._thr_emptied = False  # a THR_EMPTY interrupt is pending
@@ -140,84 +86,84 @@ class Serial(ISADevice):
         self._arrival: int | None = None  # the time of the requested tick, when it arrives
 
     def start(self) -> None:
-        self.bus.writes(*self.place(LSR), "ignored")  # read-only
-        self.bus.writes(*self.place(MSR), "ignored")
+        self.bus.writes(*self.place(R.LSR), "ignored")  # read-only
+        self.bus.writes(*self.place(R.MSR), "ignored")
         super().start()
 
     # Registers as the guest sees them
 
     def peek(self, offset: int) -> int | None:
         match offset:
-            case 0 if self._lcr & DLAB:
+            case R.DLL if self._lcr & R.DLAB:
                 return self._divisor & 0xFF
-            case 1 if self._lcr & DLAB:
+            case R.DLM if self._lcr & R.DLAB:
                 return self._divisor >> 8
-            case 0:
+            case R.RBR:
                 return None if self._fifo else 0
-            case 1:
+            case R.IER:
                 return self._ier
-            case 2:
+            case R.IIR:
                 pending = self._interrupt()
-                if pending == THR_EMPTY:
+                if pending == R.THR_EMPTY:
                     return None  # reading clears it
-                return pending | (FIFOS_ENABLED if self._fcr & FIFO_ENABLE else 0)
-            case 3:
+                return pending | (R.FIFOS_ENABLED if self._fcr & R.FIFO_ENABLE else 0)
+            case R.LCR:
                 return self._lcr
-            case 4:
+            case R.MCR:
                 return self._mcr
-            case 5:
-                return None if self._overrun or self._awaited() else THRE | TEMT | (DR if self._fifo else 0)
-            case 6:
+            case R.LSR:
+                return None if self._overrun or self._awaited() else R.THRE | R.TEMT | (R.DR if self._fifo else 0)
+            case R.MSR:
                 return None if self._delta else self._modem
             case _:
                 return self._scr
 
     def fetch(self, offset: int) -> int:
         match offset:
-            case 0:
+            case R.RBR:
                 self._looped = max(0, self._looped - 1)
                 byte = self._fifo.popleft()
-                if not self._ier & ERBFI:
+                if not self._ier & R.ERBFI:
                     self._gap = LOOKS
                 self._between = len(self._fifo) < self._trigger()
                 self.drive()
                 self._between = False
                 return byte
-            case 2:
+            case R.IIR:
                 self._thr_emptied = False
-                return THR_EMPTY | (FIFOS_ENABLED if self._fcr & FIFO_ENABLE else 0)
-            case 5:
+                return R.THR_EMPTY | (R.FIFOS_ENABLED if self._fcr & R.FIFO_ENABLE else 0)
+            case R.LSR:
                 overrun, self._overrun = self._overrun, False
                 if self._awaited():
                     self._gap -= 1  # a character that this read brings is seen by the next one
-                return THRE | TEMT | (OE if overrun else 0) | (DR if self._fifo else 0)
+                return R.THRE | R.TEMT | (R.OE if overrun else 0) | (R.DR if self._fifo else 0)
             case _:
                 delta, self._delta = self._delta, 0
                 return self._modem | delta
 
     def store(self, offset: int, value: int) -> None:
         match offset:
-            case 0 if self._lcr & DLAB:
+            case R.DLL if self._lcr & R.DLAB:
                 self._divisor = self._divisor & 0xFF00 | value
-            case 1 if self._lcr & DLAB:
+            case R.DLM if self._lcr & R.DLAB:
                 self._divisor = self._divisor & 0xFF | value << 8
-            case 0:
+            case R.THR:
                 self._transmit(bytes((value,)))
-            case 1:
-                if value & ETBEI and not self._ier & ETBEI:
+            case R.IER:
+                if value & R.ETBEI and not self._ier & R.ETBEI:
                     self._thr_emptied = True  # it is empty: enabling the interrupt raises it
-                self._ier = value & (ERBFI | ETBEI | ELSI | EDSSI)
-            case 2:
+                self._ier = value & (R.ERBFI | R.ETBEI | R.ELSI | R.EDSSI)
+            case R.FCR:
                 self._set_fifo_control(value)
-            case 3:
+            case R.LCR:
                 self._lcr = value
-            case 4:
-                self._set_modem_control(value & (DTR | RTS | OUT1 | OUT2 | LOOP))
-            case 7:
+            case R.MCR:
+                self._set_modem_control(value & (R.DTR | R.RTS | R.OUT1 | R.OUT2 | R.LOOP))
+            case R.SCR:
                 self._scr = value
 
     def written(self, region: str, offset: int, size: int, data: bytes) -> None:
-        if offset == THR:
+        if offset == R.THR:
             self._transmit(data)
             self.changed()
         else:
@@ -252,18 +198,18 @@ class Serial(ISADevice):
     def settle(self) -> None:
         while self._host and not self._gap and self._listens() and len(self._fifo) < self._trigger():
             self._fifo.append(self._host.popleft())
-        coming = self._awaited() and bool(self._ier & ERBFI)
+        coming = self._awaited() and bool(self._ier & R.ERBFI)
         if coming != (self._arrival is not None):
             self._arrives_in = CHARACTER if coming else None
-        coalesced = not self._lcr & DLAB and not self._mcr & LOOP
+        coalesced = not self._lcr & R.DLAB and not self._mcr & R.LOOP
         if coalesced != self._coalesced:
             self._coalesced = coalesced
-            self.bus.writes(*self.place(THR), "coalesced" if coalesced else None)
+            self.bus.writes(*self.place(R.THR), "coalesced" if coalesced else None)
         inert = self._inert()
         if inert != self._shadowed:
             self._shadowed = inert
-            self.bus.shadow_writes(*self.place(IER), inert)
-        awaited = bool(self._ier & ETBEI)  # the guest waits for the interrupt that reports its bytes as sent
+            self.bus.shadow_writes(*self.place(R.IER), inert)
+        awaited = bool(self._ier & R.ETBEI)  # the guest waits for the interrupt that reports its bytes as sent
         if awaited != self._flushed_at_once:
             self._flushed_at_once = awaited
             self.bus.flush_at_once(awaited)
@@ -271,51 +217,51 @@ class Serial(ISADevice):
     def drive(self) -> None:
         # A PC forwards the interrupt only while OUT2 is on. Teaching systems (xv6 among them) never set it, and other
         # virtual machines do not require it, so neither does this one. In loopback the line stays low.
-        line = self._interrupt() != NO_INTERRUPT and not self._mcr & LOOP
+        line = self._interrupt() != R.NO_INTERRUPT and not self._mcr & R.LOOP
         if line != self._line:
             self._line = line
             self.irq.set(line)
 
     def _interrupt(self) -> int:
         """The pending interrupt of highest priority, as IIR bits 3-0."""
-        if self._ier & ELSI and self._overrun:
-            return RECEIVER_LINE_STATUS
-        if self._ier & ERBFI and self._fifo and not self._between:
-            return RECEIVED_DATA if len(self._fifo) >= self._trigger() else CHARACTER_TIMEOUT
-        if self._ier & ETBEI and self._thr_emptied:
-            return THR_EMPTY
-        if self._ier & EDSSI and self._delta:
-            return MODEM_STATUS
-        return NO_INTERRUPT
+        if self._ier & R.ELSI and self._overrun:
+            return R.RECEIVER_LINE_STATUS
+        if self._ier & R.ERBFI and self._fifo and not self._between:
+            return R.RECEIVED_DATA if len(self._fifo) >= self._trigger() else R.CHARACTER_TIMEOUT
+        if self._ier & R.ETBEI and self._thr_emptied:
+            return R.THR_EMPTY
+        if self._ier & R.EDSSI and self._delta:
+            return R.MODEM_STATUS
+        return R.NO_INTERRUPT
 
     def _inert(self) -> int | None:
         """The interrupts that can be enabled and disabled now without moving the line: Linux does that around every
         message that it prints. None: the line is high, or the register is the divisor's."""
-        if self._lcr & DLAB or self._interrupt() != NO_INTERRUPT:
+        if self._lcr & R.DLAB or self._interrupt() != R.NO_INTERRUPT:
             return None
-        received = 0 if self._fifo or self._host else ERBFI
-        return received | (0 if self._overrun else ELSI) | (0 if self._delta else EDSSI)
+        received = 0 if self._fifo or self._host else R.ERBFI
+        return received | (0 if self._overrun else R.ELSI) | (0 if self._delta else R.EDSSI)
 
     def _trigger(self) -> int:
-        return TRIGGER[self._fcr >> 6] if self._fcr & FIFO_ENABLE else 1
+        return R.TRIGGER[self._fcr >> 6] if self._fcr & R.FIFO_ENABLE else 1
 
     def _capacity(self) -> int:
-        return FIFO_SIZE if self._fcr & FIFO_ENABLE else 1
+        return FIFO_SIZE if self._fcr & R.FIFO_ENABLE else 1
 
     def _awaited(self) -> bool:
         """Whether the receiver is empty and the host's next character is on its way."""
         return bool(self._host and self._gap and not self._fifo and self._listens())
 
     def _listens(self) -> bool:
-        if self._mcr & LOOP:
+        if self._mcr & R.LOOP:
             return False
-        return not self._flow_control or bool(self._mcr & RTS or self._ier & ERBFI)
+        return not self._flow_control or bool(self._mcr & R.RTS or self._ier & R.ERBFI)
 
     def _transmit(self, data: bytes) -> None:
         # A byte in THR ends the interrupt that reported it empty; an edge-triggered line must see that.
         self._thr_emptied = False
         self.drive()
-        if self._mcr & LOOP:
+        if self._mcr & R.LOOP:
             for byte in data:
                 self._loop_back(byte)
         else:
@@ -325,34 +271,34 @@ class Serial(ISADevice):
     def _loop_back(self, byte: int) -> None:
         if len(self._fifo) == self._capacity():
             self._overrun = True
-            if self._fcr & FIFO_ENABLE:
+            if self._fcr & R.FIFO_ENABLE:
                 return  # the FIFO keeps what it has
             self._fifo.clear()  # without the FIFO, the new byte destroys the old one
         self._fifo.append(byte)
         self._looped = len(self._fifo)
 
     def _set_fifo_control(self, value: int) -> None:
-        if (value ^ self._fcr) & FIFO_ENABLE or (value & FIFO_ENABLE and value & RCVR_FIFO_RESET):
+        if (value ^ self._fcr) & R.FIFO_ENABLE or (value & R.FIFO_ENABLE and value & R.RCVR_FIFO_RESET):
             self._give_back()
             self._fifo.clear()
             self._looped = 0
-        self._fcr = value & (FIFO_ENABLE | 0xC0) if value & FIFO_ENABLE else 0
+        self._fcr = value & (R.FIFO_ENABLE | R.TRIGGER_BITS) if value & R.FIFO_ENABLE else 0
 
     def _set_modem_control(self, value: int) -> None:
-        if value & LOOP and not self._mcr & LOOP:
+        if value & R.LOOP and not self._mcr & R.LOOP:
             self._give_back()
         self._flow_control = True
         self._mcr = value
         before = self._modem
-        if value & LOOP:
-            pairs = ((RTS, CTS), (DTR, DSR), (OUT1, RI), (OUT2, DCD))
+        if value & R.LOOP:
+            pairs = ((R.RTS, R.CTS), (R.DTR, R.DSR), (R.OUT1, R.RI), (R.OUT2, R.DCD))
             self._modem = sum(status for control, status in pairs if value & control)
         else:
-            self._modem = CTS | DSR | DCD
+            self._modem = R.CTS | R.DSR | R.DCD
         changed = before ^ self._modem
-        self._delta |= (changed & (CTS | DSR | DCD)) >> 4
-        if changed & before & RI:
-            self._delta |= TERI
+        self._delta |= (changed & (R.CTS | R.DSR | R.DCD)) >> 4
+        if changed & before & R.RI:
+            self._delta |= R.TERI
 
     def _give_back(self) -> None:
         """Take the host's unread bytes out of the FIFO, to arrive again later."""

@@ -12,30 +12,31 @@ from tracer.decode import mmio, msr, ports, uart
 from tracer.decode.register import READ, WRITE, Bits, Register, character, spelled
 from tracer.format.devicenames import kind_of
 from vmspec import layout
+from vmspec.registers import i8042, rtc, serial
+from vmspec.registers.debug import exit_status
 from vmspec.trace.record import NO_DEVICE
 
 PCI_ADDRESS, PCI_DATA = 0xCF8, 0xCFC
-CMOS_INDEX, CMOS_DATA = 0x70, 0x71
 PIC_COMMANDS = (0x20, 0xA0)
 ICW1 = 0x10  # the bit of a command that makes it the first set-up word
 # Addresses whose writes change the decoding of later exits.
 STATE_PORTS = (
-    *(base + uart.LCR for base in uart.COMS),
+    *(base + serial.LCR for base in uart.COMS),
     *PIC_COMMANDS,
     *(port + 1 for port in PIC_COMMANDS),
-    CMOS_INDEX,
+    rtc.INDEX_PORT,
     PCI_ADDRESS,
-    0x60,
-    0x64,
+    i8042.DATA_PORT,
+    i8042.COMMAND_PORT,
 )
 # Addresses whose reads do.
-READ_ONCE = 0x60
+READ_ONCE = i8042.DATA_PORT
 STATE_ADDRESSES = (layout.IOAPIC,)
 # Addresses whose decoding depends on the state; at others the exit alone is enough.
 DEPENDENT = (
-    *(base + offset for base in uart.COMS for offset in range(len(uart.DIVISOR))),
+    *(base + offset for base in uart.COMS for offset in uart.DIVISOR),
     READ_ONCE,
-    CMOS_DATA,
+    rtc.DATA_PORT,
     *(PCI_DATA + offset for offset in range(4)),
     *(port + 1 for port in PIC_COMMANDS),
     layout.IOAPIC + mmio.IOAPIC_DATA,
@@ -98,15 +99,15 @@ class Decoder:
         match reason, addr:
             case "io", _ if _claimed(device, direction) is not None:
                 return
-            case "io", _ if addr & 7 == uart.LCR and write and (com := uart.COMS.get(addr & ~7)) is not None:
-                latched = state.divisor | {com} if byte & uart.DLAB else state.divisor - {com}
+            case "io", _ if write and (com := uart.COMS.get(addr - serial.LCR)) is not None:
+                latched = state.divisor | {com} if byte & serial.DLAB else state.divisor - {com}
                 self.state = state._replace(divisor=latched)
-            case "io", 0x64 if write:
+            case "io", i8042.COMMAND_PORT if write:
                 self.state = state._replace(i8042=byte)
-            case "io", 0x60:
+            case "io", i8042.DATA_PORT:
                 self.state = state._replace(i8042=None)
-            case "io", 0x70 if write:
-                self.state = state._replace(cmos=byte & 0x7F)
+            case "io", rtc.INDEX_PORT if write:
+                self.state = state._replace(cmos=byte & rtc.ADDRESS)
             case "io", 0xCF8 if write and size == 4:
                 self.state = state._replace(pci=data)
             case "io", 0x21 if write and state.icw1:
@@ -122,13 +123,13 @@ class Decoder:
 
     def _port(self, addr: int, size: int, direction: str) -> tuple[str, Meaning | None]:
         state = self.state
-        divisor = uart.COMS.get(addr & ~7, "") in state.divisor
+        divisor = uart.COMS.get(addr - addr % serial.WIDTH, "") in state.divisor
         if (found := uart.register(addr, divisor)) is not None:
             com, register = found
             return f"{com} {register.named(direction)}", _meaning(register, size, direction)
         if addr == READ_ONCE:
             return _i8042_data(state.i8042, direction)
-        if addr == CMOS_DATA and state.cmos is not None:
+        if addr == rtc.DATA_PORT and state.cmos is not None:
             name = ports.CMOS.get(state.cmos, f"{state.cmos:#04x}")
             return f"CMOS {name}", _spelling(ports.CMOS_BITS.get(state.cmos, ())) if size == 1 else None
         if PCI_ADDRESS <= addr < PCI_DATA and size != 4 and addr != PCI_ADDRESS + 1:
@@ -207,7 +208,7 @@ def _claimed(device: str, direction: str) -> tuple[str, Meaning | None] | None:
         case "debug-port":
             return "debug port", lambda data: character(data & 0xFF, direction)
         case "debug-exit":
-            return "debug exit", (lambda data: f"status {(data << 1 | 1) & 0xFF}") if direction == WRITE else None
+            return "debug exit", (lambda data: f"status {exit_status(data)}") if direction == WRITE else None
         case "python":
             return "", None
     return None
@@ -243,7 +244,7 @@ def _pci_data(address: int, offset: int) -> str:
 
 def _i8042_data(command: int | None, direction: str) -> tuple[str, Meaning | None]:
     """Port 0x60: after a controller command its operand or its answer, else the keyboard's."""
-    if (command, direction) in ((0x60, WRITE), (0x20, READ)):
+    if (command, direction) in ((i8042.WRITE_COMMAND_BYTE, WRITE), (i8042.READ_COMMAND_BYTE, READ)):
         return "i8042 command byte", lambda data: spelled(data & 0xFF, ports.I8042_BYTE)
     if direction == WRITE and command in I8042_OPERANDS:
         return I8042_OPERANDS[command], None
@@ -265,7 +266,12 @@ def _icw_meaning(word: str, slave: bool, data: int) -> str:
 
 
 # Commands of the controller with an operand, and the operand's name.
-I8042_OPERANDS = {0xD1: "i8042 output port", 0xD2: "i8042 keyboard output", 0xD3: "i8042 aux output", 0xD4: "i8042 aux"}
+I8042_OPERANDS = {
+    i8042.WRITE_OUTPUT_PORT: "i8042 output port",
+    i8042.WRITE_KEYBOARD_OUTPUT: "i8042 keyboard output",
+    i8042.WRITE_AUXILIARY_OUTPUT: "i8042 aux output",
+    i8042.WRITE_TO_AUXILIARY: "i8042 aux",
+}
 # Linux, include/uapi/linux/kvm_para.h.
 HYPERCALLS = {
     1: "KVM_HC_VAPIC_POLL_IRQ",

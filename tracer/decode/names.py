@@ -31,7 +31,7 @@ def _listed() -> Iterator[str]:
     for register in ports.PORTS.values():
         yield from _both(register)
     for com in uart.COMS.values():
-        for register in (*uart.REGISTERS, *uart.DIVISOR):
+        for register in (*uart.REGISTERS.values(), *uart.DIVISOR.values()):
             yield from (f"{com} {name}" for name in _both(register))
     for chip, registers in (("LAPIC", mmio.LAPIC), ("IOAPIC", mmio.IOAPIC), ("virtio", mmio.VIRTIO)):
         for register in registers.values():

@@ -1,16 +1,17 @@
 """The ports of a PC: a register for each, from the data sheets of its chips.
 
-8259A interrupt controller, 8254 timer, 8042 keyboard controller, MC146818 clock: their data sheets. 8237A DMA
-controller, system control ports, reset control: Intel ICH9 data sheet (316972), chapter 13. PCI configuration: PCI
-Local Bus Specification 3.0, 3.2.2.3.2. IDE: ATA/ATAPI-6, 7. Floppy: 82077AA data sheet. Parallel port: IEEE 1284.
-VGA: IBM VGA technical reference; the same names are in the Intel open-source PRM, volume "VGA registers". The debug
-ports are those of Bochs (0xe9) and QEMU (isa-debug-exit); ACPI's fixed registers stand where vmrun puts them.
+The registers of vmrun's own devices are those of :mod:`vmspec.registers`, which names their data sheets. The others:
+8259A interrupt controller, 8254 timer: their data sheets. 8237A DMA controller, system control ports, reset control:
+Intel ICH9 data sheet (316972), chapter 13. PCI configuration: PCI Local Bus Specification 3.0, 3.2.2.3.2. IDE:
+ATA/ATAPI-6, 7. Floppy: 82077AA data sheet. Parallel port: IEEE 1284. VGA: IBM VGA technical reference; the same names
+are in the Intel open-source PRM, volume "VGA registers".
 """
 
 from collections.abc import Mapping
 
 from tracer.decode.register import WRITE, Bit, Field, Register, character
 from vmspec import layout
+from vmspec.registers import acpi, debug, i8042, rtc
 
 _IRQS = tuple(Bit(1 << line, f"IRQ{line}") for line in range(8))
 _SLAVE_IRQS = tuple(Bit(1 << line, f"IRQ{8 + line}") for line in range(8))
@@ -63,126 +64,139 @@ def _pit_control(value: int, direction: str) -> str:
     return f"counter {value >> 6}, {access}, mode {mode}" + (", BCD" if value & 1 else "")
 
 
-# Commands of the keyboard controller (8042; IBM PS/2 technical reference, "Keyboard and auxiliary device controller").
 _I8042 = {
-    0x20: "read command byte",
-    0x60: "write command byte",
-    0xA7: "disable aux",
-    0xA8: "enable aux",
-    0xA9: "test aux",
-    0xAA: "self-test",
-    0xAB: "test keyboard",
-    0xAD: "disable keyboard",
-    0xAE: "enable keyboard",
-    0xC0: "read input port",
-    0xD0: "read output port",
-    0xD1: "write output port",
-    0xD2: "write keyboard output",
-    0xD3: "write aux output",
-    0xD4: "write to aux",
-    0xFE: "pulse reset line",
+    i8042.READ_COMMAND_BYTE: "read command byte",
+    i8042.WRITE_COMMAND_BYTE: "write command byte",
+    i8042.DISABLE_AUXILIARY: "disable aux",
+    i8042.ENABLE_AUXILIARY: "enable aux",
+    i8042.TEST_AUXILIARY: "test aux",
+    i8042.SELF_TEST: "self-test",
+    i8042.TEST_KEYBOARD: "test keyboard",
+    i8042.DISABLE_KEYBOARD: "disable keyboard",
+    i8042.ENABLE_KEYBOARD: "enable keyboard",
+    i8042.READ_INPUT_PORT: "read input port",
+    i8042.READ_OUTPUT_PORT: "read output port",
+    i8042.WRITE_OUTPUT_PORT: "write output port",
+    i8042.WRITE_KEYBOARD_OUTPUT: "write keyboard output",
+    i8042.WRITE_AUXILIARY_OUTPUT: "write aux output",
+    i8042.WRITE_TO_AUXILIARY: "write to aux",
+    i8042.DISABLE_A20: "disable A20",
+    i8042.ENABLE_A20: "enable A20",
+    **dict.fromkeys(range(i8042.PULSE, 0x100), "pulse output lines"),
+    i8042.PULSE_RESET: "pulse reset line",
 }
-# Its command byte (the same reference).
 I8042_BYTE = (
-    Bit(0x01, "IRQ1"),
-    Bit(0x02, "IRQ12"),
-    Bit(0x04, "SYS"),
-    Bit(0x08, "no lock"),
-    Bit(0x10, "keyboard off"),
-    Bit(0x20, "aux off"),
-    Bit(0x40, "translate"),
+    Bit(i8042.KEYBOARD_INTERRUPT, "IRQ1"),
+    Bit(i8042.AUXILIARY_INTERRUPT, "IRQ12"),
+    Bit(i8042.SYSTEM_FLAG, "SYS"),
+    Bit(i8042.IGNORE_LOCK, "no lock"),
+    Bit(i8042.KEYBOARD_DISABLED, "keyboard off"),
+    Bit(i8042.AUXILIARY_DISABLED, "aux off"),
+    Bit(i8042.TRANSLATE, "translate"),
 )
-# Commands to the keyboard and its answers (IBM PS/2 technical reference, "Keyboard"); other bytes are scan codes,
-# operands.
+# Commands to the keyboard and its answers; other bytes are scan codes, operands.
 KEYBOARD_COMMANDS = {
-    0xED: "set LEDs",
-    0xEE: "echo",
-    0xF0: "scan code set",
-    0xF2: "identify",
-    0xF3: "typematic rate",
-    0xF4: "enable",
-    0xF5: "disable",
-    0xF6: "defaults",
-    0xFE: "resend",
-    0xFF: "reset",
+    i8042.SET_LEDS: "set LEDs",
+    i8042.ECHO: "echo",
+    i8042.SCAN_CODE_SET: "scan code set",
+    i8042.IDENTIFY: "identify",
+    i8042.TYPEMATIC_RATE: "typematic rate",
+    i8042.ENABLE: "enable",
+    i8042.DISABLE: "disable",
+    i8042.DEFAULTS: "defaults",
+    i8042.ALL_TYPEMATIC: "all keys typematic",
+    i8042.ALL_MAKE_BREAK: "all keys make/break",
+    i8042.ALL_MAKE: "all keys make",
+    i8042.ALL_TYPEMATIC_MAKE_BREAK: "all keys typematic, make/break",
+    i8042.KEY_TYPEMATIC: "key typematic",
+    i8042.KEY_MAKE_BREAK: "key make/break",
+    i8042.KEY_MAKE: "key make",
+    i8042.RESEND: "resend",
+    i8042.RESET: "reset",
 }
-KEYBOARD_ANSWERS = {0xAA: "test passed", 0xEE: "echo", 0xFA: "ACK", 0xFC: "test failed", 0xFE: "resend"}
+KEYBOARD_ANSWERS = {
+    i8042.SELF_TEST_PASSED: "test passed",
+    i8042.ECHO: "echo",
+    i8042.ACKNOWLEDGE: "ACK",
+    i8042.SELF_TEST_FAILED: "test failed",
+    i8042.RESEND: "resend",
+}
 _I8042_STATUS = (
-    Bit(0x01, "OBF"),
-    Bit(0x02, "IBF"),
-    Bit(0x04, "SYS"),
-    Bit(0x08, "A2"),
-    Bit(0x10, "INH"),
-    Bit(0x20, "AUX"),
-    Bit(0x40, "timeout"),
-    Bit(0x80, "parity"),
+    Bit(i8042.OUTPUT_FULL, "OBF"),
+    Bit(i8042.INPUT_FULL, "IBF"),
+    Bit(i8042.SYSTEM_FLAG, "SYS"),
+    Bit(i8042.COMMAND_LAST, "A2"),
+    Bit(i8042.NOT_INHIBITED, "INH"),
+    Bit(i8042.AUXILIARY_FULL, "AUX"),
+    Bit(i8042.TIMEOUT, "timeout"),
+    Bit(i8042.PARITY_ERROR, "parity"),
 )
 
 
 def i8042_command(value: int, direction: str) -> str:
     """Port 0x64: commands when written, the status when read."""
     if direction == WRITE:
-        return "pulse output lines" if 0xF0 <= value <= 0xFF and value != 0xFE else _I8042.get(value, "")
+        return _I8042.get(value, "")
     return Register("", bits=_I8042_STATUS).means(value, direction)
 
 
-# CMOS registers (MC146818 data sheet, "Address map"; above 0x0d the IBM AT's).
 CMOS = {
-    0x00: "seconds",
-    0x01: "seconds alarm",
-    0x02: "minutes",
-    0x03: "minutes alarm",
-    0x04: "hours",
-    0x05: "hours alarm",
-    0x06: "day of week",
-    0x07: "day of month",
-    0x08: "month",
-    0x09: "year",
-    0x0A: "register A",
-    0x0B: "register B",
-    0x0C: "register C",
-    0x0D: "register D",
+    rtc.SECONDS: "seconds",
+    rtc.SECONDS_ALARM: "seconds alarm",
+    rtc.MINUTES: "minutes",
+    rtc.MINUTES_ALARM: "minutes alarm",
+    rtc.HOURS: "hours",
+    rtc.HOURS_ALARM: "hours alarm",
+    rtc.WEEKDAY: "day of week",
+    rtc.DAY: "day of month",
+    rtc.MONTH: "month",
+    rtc.YEAR: "year",
+    rtc.A: "register A",
+    rtc.B: "register B",
+    rtc.C: "register C",
+    rtc.D: "register D",
     0x0E: "diagnostic status",
     0x0F: "shutdown status",
     0x10: "floppy types",
     0x12: "disk types",
     0x14: "equipment",
-    0x15: "base memory, low",
-    0x16: "base memory, high",
-    0x17: "extended memory, low",
-    0x18: "extended memory, high",
-    0x2E: "checksum, high",
-    0x2F: "checksum, low",
-    0x30: "extended memory, low",
-    0x31: "extended memory, high",
-    0x32: "century",
-    0x34: "memory above 16 MiB, low",
-    0x35: "memory above 16 MiB, high",
-    0x5B: "memory above 4 GiB, low",
-    0x5C: "memory above 4 GiB, middle",
-    0x5D: "memory above 4 GiB, high",
+    rtc.BASE_KIB: "base memory, low",
+    rtc.BASE_KIB + 1: "base memory, high",
+    rtc.EXTENDED_KIB: "extended memory, low",
+    rtc.EXTENDED_KIB + 1: "extended memory, high",
+    rtc.CHECKSUM: "checksum, high",
+    rtc.CHECKSUM + 1: "checksum, low",
+    rtc.EXTENDED_KIB_FOUND: "extended memory, low",
+    rtc.EXTENDED_KIB_FOUND + 1: "extended memory, high",
+    rtc.CENTURY: "century",
+    rtc.ABOVE_16MIB: "memory above 16 MiB, low",
+    rtc.ABOVE_16MIB + 1: "memory above 16 MiB, high",
+    rtc.ABOVE_4GIB: "memory above 4 GiB, low",
+    rtc.ABOVE_4GIB + 1: "memory above 4 GiB, middle",
+    rtc.ABOVE_4GIB + 2: "memory above 4 GiB, high",
 }
 CMOS_BITS = {
-    0x0A: (Bit(0x80, "UIP"), Field(0x70, "DV"), Field(0x0F, "RS")),
-    0x0B: (
-        Bit(0x80, "SET"),
-        Bit(0x40, "PIE"),
-        Bit(0x20, "AIE"),
-        Bit(0x10, "UIE"),
-        Bit(0x08, "SQWE"),
-        Field(0x04, "DM", {0: "BCD", 1: "binary"}),
-        Field(0x02, "24/12", {0: "12 h", 1: "24 h"}),
-        Bit(0x01, "DSE"),
+    rtc.A: (Bit(rtc.UIP, "UIP"), Field(rtc.DIVIDER, "DV"), Field(rtc.RATE, "RS")),
+    rtc.B: (
+        Bit(rtc.SET, "SET"),
+        Bit(rtc.PIE, "PIE"),
+        Bit(rtc.AIE, "AIE"),
+        Bit(rtc.UIE, "UIE"),
+        Bit(rtc.SQWE, "SQWE"),
+        Field(rtc.DM, "DM", {0: "BCD", 1: "binary"}),
+        Field(rtc.HOUR_24, "24/12", {0: "12 h", 1: "24 h"}),
+        Bit(rtc.DSE, "DSE"),
     ),
-    0x0C: (Bit(0x80, "IRQF"), Bit(0x40, "PF"), Bit(0x20, "AF"), Bit(0x10, "UF")),
-    0x0D: (Bit(0x80, "VRT"),),
+    rtc.C: (Bit(rtc.IRQF, "IRQF"), Bit(rtc.PF, "PF"), Bit(rtc.AF, "AF"), Bit(rtc.UF, "UF")),
+    rtc.D: (Bit(rtc.VRT, "VRT"),),
 }
-NMI_OFF = 0x80  # of port 0x70
 
 
 def _cmos_index(value: int, direction: str) -> str:
-    name = CMOS.get(value & 0x7F, f"CMOS {value & 0x7F:#04x}")
-    return name + (", NMI off" if value & NMI_OFF else "")
+    if direction != WRITE:
+        return ""  # the index cannot be read back
+    address = value & rtc.ADDRESS
+    return CMOS.get(address, f"CMOS {address:#04x}") + (", NMI off" if value & rtc.NMI_OFF else "")
 
 
 def pci_address(value: int, direction: str = "") -> str:
@@ -214,22 +228,22 @@ PCI_HEADER = {
     0x3D: "interrupt pin",
 }
 
-_PM1 = (  # ACPI 6.5, 4.8.3.1
-    Bit(0x0001, "TMR"),
-    Bit(0x0010, "BM"),
-    Bit(0x0020, "GBL"),
-    Bit(0x0100, "PWRBTN"),
-    Bit(0x0200, "SLPBTN"),
-    Bit(0x0400, "RTC"),
-    Bit(0x4000, "PCIEXP_WAKE"),
-    Bit(0x8000, "WAK"),
+_PM1 = (
+    Bit(acpi.TMR_STS, "TMR"),
+    Bit(acpi.BM_STS, "BM"),
+    Bit(acpi.GBL_STS, "GBL"),
+    Bit(acpi.PWRBTN_STS, "PWRBTN"),
+    Bit(acpi.SLPBTN_STS, "SLPBTN"),
+    Bit(acpi.RTC_STS, "RTC"),
+    Bit(acpi.PCIEXP_WAKE_STS, "PCIEXP_WAKE"),
+    Bit(acpi.WAK_STS, "WAK"),
 )
-_PM1_CONTROL = (  # ACPI 6.5, 4.8.3.2.1
-    Bit(0x0001, "SCI_EN"),
-    Bit(0x0002, "BM_RLD"),
-    Bit(0x0004, "GBL_RLS"),
-    Field(0x1C00, "SLP_TYP"),
-    Bit(0x2000, "SLP_EN"),
+_PM1_CONTROL = (
+    Bit(acpi.SCI_EN, "SCI_EN"),
+    Bit(acpi.BM_RLD, "BM_RLD"),
+    Bit(acpi.GBL_RLS, "GBL_RLS"),
+    Field(acpi.SLP_TYP, "SLP_TYP"),
+    Bit(acpi.SLP_EN, "SLP_EN"),
 )
 _ATA_STATUS = (  # ATA/ATAPI-6, 7.15
     Bit(0x01, "ERR"),
@@ -309,7 +323,7 @@ PORTS: Mapping[int, Register] = {
     0x23: Register("IMCR data", write_bits=(Field(1, "mode", {0: "PIC mode", 1: "APIC mode"}),)),
     **{0x40 + counter: Register(f"PIT counter {counter}") for counter in range(3)},
     0x43: Register("PIT control", meaning=_pit_control),
-    0x60: Register("i8042 data"),
+    i8042.DATA_PORT: Register("i8042 data"),
     0x61: Register(  # ICH9, 13.7.1
         "NMI status and control",
         bits=(
@@ -323,19 +337,19 @@ PORTS: Mapping[int, Register] = {
             Bit(0x80, "SERR"),
         ),
     ),
-    0x64: Register("i8042 status", "i8042 command", meaning=i8042_command),
-    0x70: Register("CMOS index", meaning=_cmos_index),
-    0x71: Register("CMOS data"),
-    0x80: Register("POST code"),
+    i8042.COMMAND_PORT: Register("i8042 status", "i8042 command", meaning=i8042_command),
+    rtc.INDEX_PORT: Register("CMOS index", meaning=_cmos_index),
+    rtc.DATA_PORT: Register("CMOS data"),
+    debug.POST_PORT: Register("POST code"),
     0x92: Register("system control A", bits=(Bit(0x01, "fast reset"), Bit(0x02, "A20"))),
     0xA0: Register("PIC2 IRR/ISR", "PIC2 command", meaning=pic_command),
     0xA1: Register("PIC2 IMR", bits=_SLAVE_IRQS),
     0xB2: Register("APM control"),
     0xB3: Register("APM status"),
-    0xE9: Register("debug port", meaning=character),
+    debug.DEBUG_PORT: Register("debug port", meaning=character),
     0xED: Register("I/O delay"),  # where Linux writes with io_delay=0xed
     0xF0: Register("FPU clear busy"),
-    **{0xF4 + offset: Register("debug exit", size=4) for offset in range(4)},
+    **{debug.EXIT_PORT + offset: Register("debug exit", size=4) for offset in range(4)},
     **_ide(0x170, 0x376, "IDE2"),
     **_ide(0x1F0, 0x3F6, "IDE1"),
     0x201: Register("game port"),
@@ -350,10 +364,16 @@ PORTS: Mapping[int, Register] = {
     0x4D1: Register("ELCR2", bits=_SLAVE_IRQS),
     0x510: Register("fw_cfg select", size=2),  # QEMU, docs/specs/fw_cfg
     0x511: Register("fw_cfg data"),
-    layout.PM1_EVENT: Register("ACPI PM1 status", size=2, bits=_PM1),
-    layout.PM1_EVENT + 2: Register("ACPI PM1 enable", size=2, bits=_PM1),
-    layout.PM1_CONTROL: Register("ACPI PM1 control", size=2, bits=_PM1_CONTROL),
-    layout.ACPI_RESET: Register("ACPI reset", write_bits=(Field(0xFF, "value", {layout.ACPI_RESET_VALUE: "reset"}),)),
+    layout.ACPI_PORTS + acpi.PM1_STATUS: Register("ACPI PM1 status", size=2, bits=_PM1),
+    layout.ACPI_PORTS + acpi.PM1_ENABLE: Register("ACPI PM1 enable", size=2, bits=_PM1),
+    layout.ACPI_PORTS + acpi.PM1_CONTROL: Register("ACPI PM1 control", size=2, bits=_PM1_CONTROL),
+    **{
+        layout.ACPI_PORTS + offset + 1: Register(f"ACPI PM1 {name}, high")
+        for offset, name in ((acpi.PM1_STATUS, "status"), (acpi.PM1_ENABLE, "enable"), (acpi.PM1_CONTROL, "control"))
+    },
+    layout.ACPI_PORTS + acpi.RESET: Register(
+        "ACPI reset", write_bits=(Field(0xFF, "value", {acpi.RESET_VALUE: "reset"}),)
+    ),
     0xCF8: Register("PCI config address", size=4, meaning=pci_address),
     0xCF9: Register("reset control", bits=(Bit(0x02, "SYS_RST"), Bit(0x04, "RST_CPU"), Bit(0x08, "FULL_RST"))),
     0xCFA: Register("PCI mechanism 2 forward"),  # PCI 2.1, 3.7.4.2, where Linux probes for it

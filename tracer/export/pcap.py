@@ -11,19 +11,18 @@ from typing import Any, BinaryIO, NamedTuple
 
 from tracer.format.errors import TraceError
 from tracer.format.rowfile import dicts
-from tracer.read.printed import LCR_DLAB, MCR_LOOP, SERIAL, Port, ports, reaching
+from tracer.read.printed import SERIAL, Port, ports, reaching
 from tracer.read.reader import Trace
+from vmspec.registers import serial as R
 
 COLUMNS = ("t_exit", "reason", "addr", "size", "count", "direction", "data", "payload", "device", "flags")
 LINKTYPE_RTAC_SERIAL = 250
 STATUS_CHANGE, DATA_TX_START, DATA_RX_START = 0x00, 0x01, 0x02  # events
 CTS, DCD, DSR, RTS, DTR, RING = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20  # bits of the control lines
 
-# Bits of the 16550A's registers (National Semiconductor PC16550D, section 8).
-LSR_DR = 0x01  # data ready
-IIR_DATA = (0x04, 0x0C)  # received data, also after a time-out
-MCR_LINES = {0x01: DTR, 0x02: RTS}
-MSR_LINES = {0x10: CTS, 0x20: DSR, 0x40: RING, 0x80: DCD}
+# The control lines by the 16550A's bits.
+MCR_LINES = {R.DTR: DTR, R.RTS: RTS}
+MSR_LINES = {R.CTS: CTS, R.DSR: DSR, R.RI: RING, R.DCD: DCD}
 
 SECTION, INTERFACE, PACKET = 0x0A0D0D0A, 0x00000001, 0x00000006  # block types
 BYTE_ORDER = 0x1A2B3C4D
@@ -58,22 +57,23 @@ class Uart:
         """One access to one or more registers, the first at ``offset``; offsets outside are no registers."""
         for register, value in enumerate(item, offset):
             match register, write:
-                case (0, _) if self._lcr & LCR_DLAB or self._mcr & MCR_LOOP:
+                case (R.RBR | R.THR, _) if self._lcr & R.DLAB or self._mcr & R.LOOP:
                     pass  # the divisor latch; bytes looped back never left
-                case (0, True):  # transmitter holding register
+                case (R.THR, True):
                     yield Packet(self._port, t, DATA_TX_START, self._lines, bytes([value]))
-                case (0, False) if self._ready:  # receiver buffer register
+                case (R.RBR, False) if self._ready:
                     yield Packet(self._port, t, DATA_RX_START, self._lines, bytes([value]))
-                case (2, False):  # interrupt identification register
-                    self._ready = self._ready or value & 0x0F in IIR_DATA
-                case (3, True):  # line control register
+                case (R.IIR, False):
+                    received = value & R.INTERRUPT_ID in (R.RECEIVED_DATA, R.CHARACTER_TIMEOUT)
+                    self._ready = self._ready or received
+                case (R.LCR, True):
                     self._lcr = value
-                case (4, True):  # modem control register
+                case (R.MCR, True):
                     self._mcr = value
                     yield from self._changed(t, MCR_LINES, value)
-                case (5, False):  # line status register
-                    self._ready = bool(value & LSR_DR)
-                case (6, False) if not self._mcr & MCR_LOOP:  # modem status register
+                case (R.LSR, False):
+                    self._ready = bool(value & R.DR)
+                case (R.MSR, False) if not self._mcr & R.LOOP:
                     yield from self._changed(t, MSR_LINES, value)
 
     def _changed(self, t: int, bits: Mapping[int, int], value: int) -> Iterator[Packet]:

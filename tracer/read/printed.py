@@ -7,16 +7,11 @@ from attrs import fields
 
 from tracer.format.devicenames import kind_of
 from tracer.read.metadata import machine_specs
-from vmspec.devices.models import PORTS, DebugPort, Serial
+from vmspec.devices.models import PORTS, DebugPort
+from vmspec.registers.serial import COMS, DLAB, LCR, LOOP, MCR, THR, WIDTH
 from vmspec.trace.record import FLAGS
 
 SERIAL, DEBUG = "serial", "debug-port"
-
-# 16550A (National Semiconductor PC16550D, section 8): offsets from the base, and the bits that redirect offset 0.
-THR, LCR, MCR = 0, 3, 4
-LCR_DLAB = 0x80  # offset 0 is the low byte of the divisor
-MCR_LOOP = 0x10  # transmitted bytes come back to the receiver
-WIDTH = 8  # ports of a UART; COM bases are multiples of it
 
 
 class Port(NamedTuple):
@@ -68,7 +63,7 @@ def _port(name: str, kind: str, machine: str, table: Mapping[str, Any] | None) -
     sink = machine, str(table.get("output", "stdout"))
     if kind == SERIAL:
         com = table.get("com", 1)
-        return Port(name, kind, Serial.COMS[com][0] if isinstance(com, int) and com in Serial.COMS else None, sink)
+        return Port(name, kind, COMS[com][0] if isinstance(com, int) and com in COMS else None, sink)
     try:
         base = int(str(table.get("port", fields(DebugPort).port.default)), 0)  # written in hexadecimal, as text
     except ValueError:
@@ -153,7 +148,7 @@ class Transmitter:
 
     @property
     def _on(self) -> bool:
-        return not self._lcr & LCR_DLAB and not self._mcr & MCR_LOOP
+        return not self._lcr & DLAB and not self._mcr & LOOP
 
 
 def reaching(batch: Any, names: Sequence[str]) -> Any:

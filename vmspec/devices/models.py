@@ -7,12 +7,12 @@ or None. The runner has its behaviour. A new device is a class here and a row in
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
 
 from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices.regions import Region
+from vmspec.registers import debug, i8042, rtc, serial
 from vmspec.schema.guest_values import ClassName, Options, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import Model, key
@@ -42,10 +42,7 @@ class DeviceModel(Model):
 class Serial(DeviceModel):
     """A 16550A UART at a PC's COM port."""
 
-    # First port and interrupt of COM1 to COM4, as on every PC since the AT.
-    COMS: ClassVar[dict[int, tuple[int, int]]] = {1: (0x3F8, 4), 2: (0x2F8, 3), 3: (0x3E8, 4), 4: (0x2E8, 3)}
-
-    com: int = field(default=1, metadata=key(Choice(1, 2, 3, 4), "which COM port: 1 to 4"))
+    com: int = field(default=1, metadata=key(Choice(*serial.COMS), "which COM port: 1 to 4"))
     input: str | Path = field(
         default="stdin", metadata=key(File("stdin", "none"), "where the bytes that the guest receives come from")
     )
@@ -55,10 +52,10 @@ class Serial(DeviceModel):
 
     @property
     def irq(self) -> int | None:
-        return self.COMS[self.com][1]
+        return serial.COMS[self.com][1]
 
     def regions(self) -> tuple[Region, ...]:
-        return (Region("registers", "port", 8, self.COMS[self.com][0]),)
+        return (Region("registers", "port", serial.WIDTH, serial.COMS[self.com][0]),)
 
 
 @frozen(eq=False, repr=False)
@@ -67,11 +64,11 @@ class I8042(DeviceModel):
 
     @property
     def irq(self) -> int | None:
-        return 1
+        return i8042.IRQ
 
     def regions(self) -> tuple[Region, ...]:
         # Data, and command and status; 0x61 between them is the timer's.
-        return Region("data", "port", 1, 0x60), Region("command", "port", 1, 0x64)
+        return Region("data", "port", 1, i8042.DATA_PORT), Region("command", "port", 1, i8042.COMMAND_PORT)
 
 
 @frozen(eq=False, repr=False)
@@ -89,10 +86,10 @@ class RTC(DeviceModel):
 
     @property
     def irq(self) -> int | None:
-        return 8
+        return rtc.IRQ
 
     def regions(self) -> tuple[Region, ...]:
-        return (Region("registers", "port", 2, 0x70),)
+        return (Region("registers", "port", 2, rtc.INDEX_PORT),)
 
 
 @frozen(eq=False, repr=False)
@@ -111,7 +108,7 @@ class ACPI(DeviceModel):
 class DebugPort(DeviceModel):
     """Bochs' debug port: each byte written is console text."""
 
-    port: int = field(default=0xE9, metadata=key(Address(PORTS - 1), "the port"))
+    port: int = field(default=debug.DEBUG_PORT, metadata=key(Address(PORTS - 1), "the port"))
     output: str | Path = field(default="stdout", metadata=key(File("stdout", "none"), "where the text goes"))
 
     def regions(self) -> tuple[Region, ...]:
@@ -123,14 +120,14 @@ class PostPort(DeviceModel):
     """Port 0x80: power-on self-test codes, which the trace records and the device ignores."""
 
     def regions(self) -> tuple[Region, ...]:
-        return (Region("port", "port", 1, 0x80),)
+        return (Region("port", "port", 1, debug.POST_PORT),)
 
 
 @frozen(eq=False, repr=False)
 class DebugExit(DeviceModel):
     """QEMU's isa-debug-exit: a write of N ends the run with status (N << 1) | 1."""
 
-    port: int = field(default=0xF4, metadata=key(Address(PORTS - 1), "the first port"))
+    port: int = field(default=debug.EXIT_PORT, metadata=key(Address(PORTS - 1), "the first port"))
     size: int = field(default=4, metadata=key(Choice(1, 2, 4), "number of ports"))
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:

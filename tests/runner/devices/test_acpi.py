@@ -2,8 +2,8 @@
 
 import pytest
 
-from runner.devices.acpi import ACPI, PM1_CONTROL, PM1_ENABLE, PM1_STATUS, RESET, SLP_EN, WAK_STS
-from vmspec import layout
+from runner.devices.acpi import ACPI
+from vmspec.registers.acpi import PM1_CONTROL, PM1_ENABLE, PM1_STATUS, RESET, S5, SLP_EN, WAK_STS
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def acpi(plug):
 
 @pytest.mark.parametrize("low_first", [None, True, False], ids=["word", "low-high", "high-low"])
 def test_sleep_type_s5_powers_off(acpi, low_first):
-    value = layout.S5_SLEEP_TYPE << 10 | SLP_EN
+    value = S5 << 10 | SLP_EN
     if low_first is None:
         acpi.write(PM1_CONTROL, value, size=2)
     else:
@@ -23,8 +23,8 @@ def test_sleep_type_s5_powers_off(acpi, low_first):
 
 
 def test_sleep_type_alone_does_nothing(acpi):
-    acpi.write(PM1_CONTROL, layout.S5_SLEEP_TYPE << 10, size=2)
-    assert (acpi.ends, acpi.read(PM1_CONTROL, size=2)) == ([], layout.S5_SLEEP_TYPE << 10 | 1)
+    acpi.write(PM1_CONTROL, S5 << 10, size=2)
+    assert (acpi.ends, acpi.read(PM1_CONTROL, size=2)) == ([], S5 << 10 | 1)
 
 
 def test_other_sleep_types_wake_at_once(acpi):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from runner.devices.i8042 import COMMAND, DATA, I8042, STATUS
+from runner.devices.i8042 import I8042
+from vmspec.registers.i8042 import COMMAND, DATA, STATUS
 
 OUTPUT_FULL, INPUT_FULL, AUXILIARY, KEYLOCK = 0x01, 0x02, 0x20, 0x10
 

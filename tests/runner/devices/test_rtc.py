@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.devices.device import Board
-from runner.devices.rtc import (
+from runner.devices.rtc import RTC, SECOND
+from tests.fakes.fakeclock import FakeClock
+from vmspec.plan.memory_map import slots
+from vmspec.registers.rtc import (
     AIE,
     CENTURY,
     DATA,
@@ -22,8 +25,6 @@ from runner.devices.rtc import (
     MINUTES_ALARM,
     MONTH,
     PIE,
-    RTC,
-    SECOND,
     SECONDS,
     SECONDS_ALARM,
     SET,
@@ -36,8 +37,6 @@ from runner.devices.rtc import (
     C,
     D,
 )
-from tests.fakes.fakeclock import FakeClock
-from vmspec.plan.memory_map import slots
 
 START = datetime(2024, 2, 28, 23, 59, 30, tzinfo=UTC)  # a Wednesday, two minutes before a leap day
 

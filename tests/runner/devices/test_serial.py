@@ -2,7 +2,8 @@
 
 import pytest
 
-from runner.devices.serial import (
+from runner.devices.serial import FIFO_SIZE, HOST_BUFFER, LOOKS, Serial
+from vmspec.registers.serial import (
     CHARACTER_TIMEOUT,
     DLAB,
     DLL,
@@ -15,12 +16,9 @@ from runner.devices.serial import (
     ETBEI,
     FCR,
     FIFO_ENABLE,
-    FIFO_SIZE,
-    HOST_BUFFER,
     IER,
     IIR,
     LCR,
-    LOOKS,
     LOOP,
     LSR,
     MCR,
@@ -42,7 +40,6 @@ from runner.devices.serial import (
     THR_EMPTY,
     THRE,
     TRIGGER,
-    Serial,
 )
 
 

@@ -6,7 +6,8 @@ drivers/tty/serial/8250/8250_port.c, with the register names of linux/serial_reg
 
 import pytest
 
-from runner.devices.serial import (
+from runner.devices.serial import Serial
+from vmspec.registers.serial import (
     DLAB,
     DLL,
     DLM,
@@ -28,7 +29,6 @@ from runner.devices.serial import (
     TEMT,
     THR,
     THRE,
-    Serial,
 )
 
 CLEAR_FIFOS = FIFO_ENABLE | 0x02 | 0x04

@@ -5,7 +5,7 @@ import pytest
 
 from runner.devices import Device, StateError
 from runner.devices.rtc import RTC
-from runner.devices.serial import IER, LCR, MCR, SCR, THR, Serial
+from runner.devices.serial import Serial
 from runner.devices.services import Services
 from runner.machine.bus import Buses
 from runner.machine.inputs import Inputs
@@ -13,6 +13,7 @@ from runner.recording.rings import Rings
 from tests.fakes.fakeclock import FakeClock
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
+from vmspec.registers.serial import IER, LCR, MCR, SCR, THR
 
 COM, CMOS = 0x3F8, 0x70
 PLANNED = [

@@ -10,6 +10,7 @@ from tracer.decode.mmio import VIRTIO
 from tracer.decode.msr import MSRS
 from tracer.decode.ports import PORTS
 from vmspec import layout
+from vmspec.registers import acpi
 from vmspec.trace.record import DIRECTIONS, REASONS
 
 
@@ -34,8 +35,8 @@ from vmspec.trace.record import DIRECTIONS, REASONS
         (("io", 0x3F6, 1, "write"), "IDE1 device control"),
         (("io", 0x3F2), "floppy DOR"),
         (("io", 0x378), "LPT1 data"),
-        (("io", layout.PM1_CONTROL, 2), "ACPI PM1 control"),
-        (("io", layout.ACPI_RESET), "ACPI reset"),
+        (("io", layout.ACPI_PORTS + acpi.PM1_CONTROL, 2), "ACPI PM1 control"),
+        (("io", layout.ACPI_PORTS + acpi.RESET), "ACPI reset"),
         (("io", 0x402, 1, "write", "debug-port0"), "debug port"),
         (("io", 0x3F8, 1, "write", "python0"), ""),
         (("io", 0x1234), ""),
@@ -84,8 +85,8 @@ def test_names(access, expected):
         (("io", 0x70, 0x8F, 1, "write"), "shutdown status, NMI off"),
         (("io", 0xCF8, 0x8000F804, 4, "write"), "00:1f.0+04"),
         (("io", 0xCF8, 0, 4, "write"), "00:00.0+00, disabled"),
-        (("io", layout.PM1_CONTROL, 0x3401, 2, "write"), "SCI_EN|SLP_TYP=5|SLP_EN"),
-        (("io", layout.ACPI_RESET, 1, 1, "write"), "reset"),
+        (("io", layout.ACPI_PORTS + acpi.PM1_CONTROL, 0x3401, 2, "write"), "SCI_EN|SLP_TYP=5|SLP_EN"),
+        (("io", layout.ACPI_PORTS + acpi.RESET, 1, 1, "write"), "reset"),
         (("io", 0xF4, 0x10, 4, "write", "debug-exit0"), "status 33"),
         (("io", 0x3FC, 0x0B, 2, "write"), ""),  # also the LSR's byte: not the MCR's value
         (("mmio", 0xFEE00300, 0x000C4500, 4, "write"), "INIT|assert|all but self"),
