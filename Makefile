@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The extension is rebuilt when any of these changes; Python files are used from the checkout.
-NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py runner/native/generated.py $(wildcard vmspec/trace/*.py)
+NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py runner/native/generated.py $(wildcard vmspec/trace/*.py) vmspec/plan/calls.py
 
 FORMATTED := $(filter-out runner/native/record.h,$(wildcard runner/native/*.c runner/native/*.h)) tests/bench/bare.c
 

@@ -4,13 +4,14 @@ import errno
 import mmap
 import os
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from runner.kvm.errors import KvmError
 from runner.kvm.ioctl import call, ffi, lib
 from runner.kvm.stats import Stats
 from runner.x86.cpuid import CpuidEntry
 from runner.x86.state import Segment, State, Table
+from vmspec.plan.calls import SetLapic, VcpuCall
 
 REGISTERS = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp",
@@ -82,7 +83,15 @@ class VCPU:
             to.eax, to.ebx, to.ecx, to.edx = entry.eax, entry.ebx, entry.ecx, entry.edx
         call(self.fd, "KVM_SET_CPUID2", cpuid)
 
-    def set_virtual_wire(self) -> None:
+    def execute(self, made: VcpuCall) -> None:
+        """Make a call of the plan. Raises KvmError."""
+        match made:
+            case SetLapic():
+                self._set_virtual_wire()
+            case _:
+                assert_never(made)
+
+    def _set_virtual_wire(self) -> None:
         """KVM_SET_LAPIC: LINT0 takes the PIC's interrupts, LINT1 is NMI, as firmware leaves them (MP spec 3.6.2.2)."""
         lapic = ffi.new("struct kvm_lapic_state *")
         call(self.fd, "KVM_GET_LAPIC", lapic)

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Sequence
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from runner.kvm.ioctl import call, ffi
 from runner.kvm.vcpu import VCPU
-from vmspec.plan.calls import Slot
+from vmspec.plan.calls import CreateIrqchip, CreatePit2, SetIdentityMapAddr, SetTssAddr, Slot, VmCall
 
 # linux/kvm.h: struct kvm_irqfd; struct kvm_irq_routing, and its entries of the two kinds used here.
 IRQFD = Struct("<4I16x")  # fd, gsi, flags, resamplefd
@@ -51,23 +51,19 @@ class VM:
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
-    def set_tss_addr(self, address: int) -> None:
-        """KVM_SET_TSS_ADDR: three pages that KVM uses on Intel hosts without unrestricted guest."""
-        call(self.fd, "KVM_SET_TSS_ADDR", address)
-
-    def set_identity_map_addr(self, address: int) -> None:
-        """KVM_SET_IDENTITY_MAP_ADDR: the page beside it."""
-        call(self.fd, "KVM_SET_IDENTITY_MAP_ADDR", ffi.new("uint64_t *", address))
-
-    def create_irqchip(self) -> None:
-        """KVM_CREATE_IRQCHIP: PIC, IOAPIC and local APICs in the kernel."""
-        call(self.fd, "KVM_CREATE_IRQCHIP")
-
-    def create_pit2(self, flags: int) -> None:
-        """KVM_CREATE_PIT2: the i8254 timer; ``flags`` is 0 or KVM_PIT_SPEAKER_DUMMY."""
-        config = ffi.new("struct kvm_pit_config *")
-        config.flags = flags
-        call(self.fd, "KVM_CREATE_PIT2", config)
+    def execute(self, made: VmCall) -> None:
+        """Make a call of the plan. Raises KvmError."""
+        match made:
+            case SetTssAddr(address):
+                call(self.fd, made.ioctl, address)
+            case SetIdentityMapAddr(address):
+                call(self.fd, made.ioctl, ffi.new("uint64_t *", address))
+            case CreateIrqchip():
+                call(self.fd, made.ioctl)
+            case CreatePit2(flags):
+                call(self.fd, made.ioctl, ffi.new("struct kvm_pit_config *", {"flags": flags}))
+            case _:
+                assert_never(made)
 
     def restart_pit(self) -> None:
         """KVM_GET_PIT2, KVM_SET_PIT2: a periodic channel 0 begins its period anew, and forgets the ticks that the guest

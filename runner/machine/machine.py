@@ -111,14 +111,8 @@ class Machine:
             case calls.CreateVm():
                 self.vm = self.system.create_vm()
                 self._resources.callback(self.vm.close)
-            case calls.SetTssAddr(address):
-                self.vm.set_tss_addr(address)
-            case calls.SetIdentityMapAddr(address):
-                self.vm.set_identity_map_addr(address)
-            case calls.CreateIrqchip():
-                self.vm.create_irqchip()
-            case calls.CreatePit2(flags):
-                self.vm.create_pit2(flags)
+            case calls.VmIoctl():
+                self.vm.execute(call)
             case calls.SetUserMemoryRegion(slot):
                 self.vm.set_user_memory_region(slot, self.memory.host(slot.start, slot.size))
             case calls.GetVcpuMmapSize():
@@ -130,8 +124,8 @@ class Machine:
                 self._resources.callback(self.vcpus[-1].close)
             case calls.SetCpuid2(vcpu):
                 self.vcpus[vcpu].set_cpuid2(self._cpuid(vcpu))
-            case calls.SetLapic(vcpu):
-                self.vcpus[vcpu].set_virtual_wire()
+            case calls.VcpuIoctl():
+                self.vcpus[call.vcpu].execute(call)
             case calls.SetSregs(vcpu):
                 self.vcpus[vcpu].set_sregs(self.loader.state())
             case calls.SetRegs(vcpu):

@@ -5,7 +5,9 @@ column needs one line of C: the one that fills its field of the record.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import get_args
 
+from vmspec.plan.calls import Call
 from vmspec.trace import record, tracepoints
 from vmspec.trace.table import Column, Field, Table
 
@@ -48,8 +50,14 @@ def header() -> str:
 
 
 def declarations() -> str:
-    """The same structs for cffi."""
-    return "\n".join(_structs(comments=False))
+    """The same structs for cffi, and the constants that a plan's calls name."""
+    return "\n".join((*(f"#define {name} ..." for name in kvm_names()), *_structs(comments=False)))
+
+
+def kvm_names() -> list[str]:
+    """The ioctls of a plan's calls, and the capabilities that they require."""
+    names = {name for call in get_args(Call) for name in (call.ioctl, call.requires) if name is not None}
+    return sorted(name for name in names if name.startswith("KVM_"))
 
 
 def _structs(*, comments: bool) -> Iterator[str]:

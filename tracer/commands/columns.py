@@ -2,10 +2,13 @@
 
 import argparse
 from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
+from tracer.commands import __path__
 from tracer.format.errors import TraceError
-from tracer.format.vocabulary import UNITS, exit_schema, nearest
+from tracer.format.vocabulary import UNITS, nearest
 from tracer.show.output import add_formats, show
 from vmspec.trace.record import FLAG_DOCS
 
@@ -64,27 +67,7 @@ def kind(field: Any) -> str:
 
 
 def schemas() -> Mapping[str, Mapping[str, Any]]:
-    """The schemas of each command's tables, whose fields carry unit and doc."""
-    from tracer.analysis import (
-        database,
-        difference,
-        distribution,
-        hot,
-        inputs,
-        summary,
-        timeline,
-        tracepoint_details,
-        tracepoints,
-    )
-
-    return {
-        "events": {"exits": exit_schema()},
-        "summary": summary.schemas(),
-        "timeline": timeline.schemas(),
-        "hot": hot.schemas(),
-        "diff": difference.schemas(),
-        "diff --stat": distribution.schemas(),
-        "tracepoints": {**tracepoints.schemas(), "details": tracepoint_details.details_schema()},
-        "inputs": inputs.schemas(),
-        "sql": database.schemas(),
-    }
+    """The schemas of each command's tables, whose fields carry unit and doc: ``tables()`` of the commands' modules."""
+    modules = [import_module(f"{__package__}.{found.name}") for found in iter_modules(__path__)]
+    printing = [module for module in modules if hasattr(module, "tables")]
+    return {command: of_command for module in printing for command, of_command in module.tables().items()}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tracer.analysis import difference, distribution
 from tracer.analysis.difference import COMPARED, compare
 from tracer.format.errors import TraceError
 from tracer.read.reader import load
@@ -52,6 +53,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--only", metavar="PATTERN", help="only these quantities, for instance boot or 'exits device *'"
     )
     add_formats(parser)
+
+
+def tables() -> dict[str, Any]:
+    """The schemas of the tables, for ``vmtrace columns``."""
+    return {"diff": difference.schemas(), "diff --stat": distribution.schemas()}
 
 
 def run(options: argparse.Namespace) -> int:

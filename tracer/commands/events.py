@@ -12,7 +12,7 @@ from tracer.analysis import where
 from tracer.analysis.merge import machines
 from tracer.format.errors import TraceError
 from tracer.format.rowfile import BACKWARDS
-from tracer.format.vocabulary import EXIT
+from tracer.format.vocabulary import EXIT, exit_schema
 from tracer.read.follow import Follower, follow
 from tracer.read.reader import Trace, load
 from tracer.show.events import READABLE, Lines, described, json_lines, why_none
@@ -46,6 +46,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help='a JSON object for each exit, a line each, with all columns; times in ns, addresses as "0x..."',
     )
+
+
+def tables() -> dict[str, Any]:
+    """The schemas of the tables, for ``vmtrace columns``."""
+    return {"events": {"exits": exit_schema()}}
 
 
 def run(options: argparse.Namespace) -> int:

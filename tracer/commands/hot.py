@@ -2,8 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from tracer.analysis.hot import BY, collapsed, hot
+from tracer.analysis.hot import BY, collapsed, hot, schemas
 from tracer.format.errors import TraceError
 from tracer.read.reader import load
 from tracer.show.output import add_formats, show
@@ -23,6 +24,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sort", choices=SORTS, default="exits", help="order, and weight of --collapsed")
     parser.add_argument("--collapsed", action="store_true", help="folded stacks for flame graphs: device;reason;symbol")
     add_formats(parser)
+
+
+def tables() -> dict[str, Any]:
+    """The schemas of the tables, for ``vmtrace columns``."""
+    return {"hot": schemas()}
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,8 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from tracer.analysis.inputs import by_kind, in_order, inputs_of
+from tracer.analysis.inputs import by_kind, in_order, inputs_of, schemas
 from tracer.read.reader import load
 from tracer.show.output import add_formats, show
 
@@ -12,6 +13,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", type=Path, help="the trace; its inputs are the .inputs.arrow beside it")
     add_formats(parser)
+
+
+def tables() -> dict[str, Any]:
+    """The schemas of the tables, for ``vmtrace columns``."""
+    return {"inputs": schemas()}
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,8 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from tracer.analysis.database import query
+from tracer.analysis.database import query, schemas
 from tracer.read.reader import load
 from tracer.show.output import add_formats, show
 
@@ -17,6 +18,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="over the views exits, by_reason, by_device, by_port, by_vcpu, unclaimed, console; times in ns",
     )
     add_formats(parser)
+
+
+def tables() -> dict[str, Any]:
+    """The schemas of the tables, for ``vmtrace columns``."""
+    return {"sql": schemas()}
 
 
 def run(options: argparse.Namespace) -> int:

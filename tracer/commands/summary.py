@@ -2,8 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from tracer.analysis.summary import Summary, summarise
+from tracer.analysis.summary import Summary, schemas, summarise
 from tracer.read.reader import load
 from tracer.show.output import add_formats, duration, show
 from vmspec.host.printable import printable
@@ -25,6 +26,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--sort", choices=SORTS, default="exits", help="order of the exits (default: exits)")
     add_formats(parser)
+
+
+def tables() -> dict[str, Any]:
+    """The schemas of the tables, for ``vmtrace columns``."""
+    return {"summary": schemas()}
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tracer.analysis.timeline import LINUX, Timeline, slowest_first, timeline
+from tracer.analysis.timeline import LINUX, Timeline, schemas, slowest_first, timeline
 from tracer.format.errors import TraceError
 from tracer.read.reader import load
 from tracer.show.output import add_formats, duration, show
@@ -24,6 +24,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="a phase begins with the first line that matches; repeatable; replaces the phases of a Linux boot",
     )
     add_formats(parser)
+
+
+def tables() -> dict[str, Any]:
+    """The schemas of the tables, for ``vmtrace columns``."""
+    return {"timeline": schemas()}
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,11 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from tracer.analysis.account import account
-from tracer.analysis.tracepoint_details import by_detail
+from tracer.analysis.tracepoint_details import by_detail, details_schema
 from tracer.analysis.tracepoint_spans import tracepoints_of
-from tracer.analysis.tracepoints import by_event, by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
+from tracer.analysis.tracepoints import by_event, by_handling, by_reason, by_vcpu, notes, schemas, summed, time_by_vcpu
 from tracer.read.reader import load
 from tracer.show.output import add_formats, show
 
@@ -15,6 +16,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", type=Path, help="the trace; its tracepoints are the .tracepoints.arrow beside it")
     add_formats(parser)
+
+
+def tables() -> dict[str, Any]:
+    """The schemas of the tables, for ``vmtrace columns``."""
+    return {"tracepoints": {**schemas(), "details": details_schema()}}
 
 
 def run(options: argparse.Namespace) -> int:

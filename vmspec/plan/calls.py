@@ -1,8 +1,12 @@
 """The KVM calls of a plan: one class per call, so that a ``match`` over :data:`Call` is checked for completeness.
 
 A class has the ioctl's name, the capability that is checked first and what happens without it: an ``optional`` call is
-left out, else the host cannot run the plan. Its fields are the call's arguments. The classes are named tuples of few
-shapes: all are created in every start of the program, and a shape takes ten times as long as a class.
+left out, else the host cannot run the plan. Its fields are the call's arguments. ``runner/kvm/`` executes the calls
+that need nothing else (:data:`VmCall`, :data:`VcpuCall`), and :class:`runner.machine.machine.Machine` those that need
+something of the machine, such as its memory. The build declares the names to C (runner/native/generated.py).
+
+The classes are named tuples of few shapes: all are created in every start of the program, and a shape takes ten times
+as long as a class.
 """
 
 from typing import ClassVar, NamedTuple
@@ -34,6 +38,18 @@ class Ioctl:
 
     def __hash__(self) -> int:
         return super().__hash__()
+
+
+class VmIoctl(Ioctl):
+    """A call on the VM's descriptor that needs nothing but its fields."""
+
+    __slots__ = ()
+
+
+class VcpuIoctl(Ioctl):
+    """A call on a vCPU's descriptor that needs nothing but its fields."""
+
+    __slots__ = ()
 
 
 class _Plain(NamedTuple):
@@ -77,7 +93,7 @@ class CreateVm(Ioctl, _Plain):
     ioctl = "KVM_CREATE_VM"
 
 
-class SetTssAddr(Ioctl, _Address):
+class SetTssAddr(VmIoctl, _Address):
     """Three pages that Intel hosts need for real mode."""
 
     __slots__ = ()
@@ -86,7 +102,7 @@ class SetTssAddr(Ioctl, _Address):
     optional = True
 
 
-class SetIdentityMapAddr(Ioctl, _Address):
+class SetIdentityMapAddr(VmIoctl, _Address):
     """A page that Intel hosts need for protected mode without paging."""
 
     __slots__ = ()
@@ -95,7 +111,7 @@ class SetIdentityMapAddr(Ioctl, _Address):
     optional = True
 
 
-class CreateIrqchip(Ioctl, _Plain):
+class CreateIrqchip(VmIoctl, _Plain):
     """The interrupt controllers; created before the vCPUs, which then get their local APICs."""
 
     __slots__ = ()
@@ -103,7 +119,7 @@ class CreateIrqchip(Ioctl, _Plain):
     requires = "KVM_CAP_IRQCHIP"
 
 
-class CreatePit2(Ioctl, _Flags):
+class CreatePit2(VmIoctl, _Flags):
     """The timer (i8254)."""
 
     __slots__ = ()
@@ -149,7 +165,7 @@ class SetCpuid2(Ioctl, _Vcpu):
     requires = "KVM_CAP_EXT_CPUID"
 
 
-class SetLapic(Ioctl, _Vcpu):
+class SetLapic(VcpuIoctl, _Vcpu):
     """The local APIC in virtual wire mode."""
 
     __slots__ = ()
@@ -179,20 +195,19 @@ class Run(Ioctl, _Vcpu):
     requires = "KVM_CAP_IMMEDIATE_EXIT"
 
 
+VmCall = SetTssAddr | SetIdentityMapAddr | CreateIrqchip | CreatePit2
+VcpuCall = SetLapic
 Call = (
     Open
     | GetApiVersion
     | CreateVm
-    | SetTssAddr
-    | SetIdentityMapAddr
-    | CreateIrqchip
-    | CreatePit2
+    | VmCall
     | SetUserMemoryRegion
     | GetVcpuMmapSize
     | GetSupportedCpuid
     | CreateVcpu
     | SetCpuid2
-    | SetLapic
+    | VcpuCall
     | SetSregs
     | SetRegs
     | Run

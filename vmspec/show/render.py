@@ -149,20 +149,22 @@ def _call(call: Call) -> tuple[str, ...]:
     match call:
         case calls.SetUserMemoryRegion(slot):
             what = f"slot {slot.slot}: {slot.start:#x}-{slot.start + slot.size - 1:#x}"
-        case calls.SetTssAddr(address) | calls.SetIdentityMapAddr(address):
-            what = f"{address:#x}"
-        case calls.CreatePit2(flags):
-            what = f"{flags:#x}"
         case calls.CreateVcpu(vcpu):
             what = f"vCPU {vcpu}, {vcpu:#x}"
-        case (
-            calls.SetCpuid2(vcpu) | calls.SetLapic(vcpu) | calls.SetSregs(vcpu) | calls.SetRegs(vcpu) | calls.Run(vcpu)
-        ):
-            what = f"vCPU {vcpu}"
         case _:
-            what = ""
+            what = ", ".join(_argument(name, getattr(call, name)) for name in call._fields)
     needs = "" if call.requires is None else f"{'if' if call.optional else 'needs'} {call.requires}"
     return call.ioctl, what, needs
+
+
+def _argument(name: str, value: int) -> str:
+    match name:
+        case "vcpu":
+            return f"vCPU {value}"
+        case "address" | "flags":
+            return f"{value:#x}"
+        case _:
+            return f"{name} {value}"
 
 
 def _span(start: int, size: int) -> str:
