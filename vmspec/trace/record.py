@@ -209,7 +209,7 @@ RING = (
     Field("payload_tail", "uint64_t", "payload bytes the recorder has written"),
     Field("thread", "uint64_t", "the vCPU thread's id in the kernel, written once before the guest, 0 before that"),
     Field("waiting", "uint64_t", "1 while the vCPU thread waits for room: a futex on the low half of tail"),
-    Field("paused", "uint64_t", "ticks of the TSC in pauses; in a pause less the TSC at its begin, modulo 2**64"),
+    Field("paused", "uint64_t", "TSC ticks in pauses; during a pause, less the TSC at which it began, modulo 2**64"),
 )
 
 
