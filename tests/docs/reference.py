@@ -10,9 +10,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from runner.machine.result import Ending, status
 from tracer.commands.columns import kind, schemas
 from tracer.format.vocabulary import UNITS, unit
+from vmspec.plan.settings import PlannedExpect
 from vmspec.show.reference import text
+from vmspec.trace.ends import ENDS, KINDS, EndKind
 from vmspec.trace.record import COLUMNS, FLAG_DOCS, FLAGS, HEADER, RECORD, RING
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,7 +26,10 @@ def parts() -> dict[str, dict[str, str]]:
     """What each part of each page is to hold: by the page, then by the part's name."""
     commands = schemas()
     return {
-        "spec.md": {"vmspec keys": f"```\n{text()}```\n"},
+        "spec.md": {
+            "ends": _table(("kind", "meaning", "exit status"), ((f"`{k}`", KINDS[k].doc, _status(k)) for k in KINDS)),
+            "vmspec keys": f"```\n{text()}```\n",
+        },
         "columns.md": {
             "units": _table(("unit", "meaning"), UNITS.items()),
             **{f"vmtrace {command}": _command(command, commands) for command in commands},
@@ -78,6 +84,12 @@ def _command(command: str, commands: Any) -> str:
         title = f"`{name}`\n\n" if len(commands[command]) > 1 else ""
         shown.append(title + _table(("column", "type", "unit", "meaning"), rows))
     return "\n".join(shown)
+
+
+def _status(kind: EndKind) -> str:
+    """The exit status of a run that ends so, without expectations; and with it expected, if that differs."""
+    plain = "the guest's" if kind == "debug-exit" else str(status(PlannedExpect(), Ending(kind), ()))
+    return f"{plain}; 0 if expected" if plain != "0" and kind in ENDS else plain
 
 
 def _fields(fields: Iterable[Any]) -> str:

@@ -35,18 +35,20 @@ KINDS: Mapping[EndKind, End] = {
     "poweroff": End("the guest turned the machine off", expected=True),
     "halt": End("every vCPU has halted, and nothing can wake one", expected=True),
     "debug-exit": End("the guest wrote its status to the debug-exit device", expected=True),
-    "triple-fault": End("a vCPU shut down: a fault while it delivered a double fault", expected=True, crash=True),
+    "triple-fault": End(
+        "a vCPU shut down: a fault occurred during the delivery of a double fault", expected=True, crash=True
+    ),
     "timeout": End("the guest did not end within vm.timeout", expected=True),
     "guest-panic": End("the guest reported a crash of its own, to KVM or to a device", crash=True),
-    "internal-error": End("KVM could not go on (KVM_EXIT_INTERNAL_ERROR)", crash=True),
-    "fail-entry": End("the processor refused to enter the guest (KVM_EXIT_FAIL_ENTRY)", crash=True),
+    "internal-error": End("KVM could not continue (KVM_EXIT_INTERNAL_ERROR)", crash=True),
+    "fail-entry": End("the processor could not enter the guest (KVM_EXIT_FAIL_ENTRY)", crash=True),
     "unexpected-exit": End("KVM_RUN returned an exit that vmrun does not handle", crash=True),
     "kvm-error": End("KVM_RUN failed"),
     "device-error": End("a device model failed"),
     "interrupted": End("a signal, Ctrl-A x or the caller ended the run"),
-    "console-closed": End("nobody reads the console any more"),
-    "console-failed": End("the console cannot be written"),
-    "trace-failed": End("the trace cannot be written"),
+    "console-closed": End("the reader of the console has closed it"),
+    "console-failed": End("the console could not be written"),
+    "trace-failed": End("the trace could not be written"),
 }
 ENDS = tuple(kind for kind, end in KINDS.items() if end.expected)
 CRASHES = frozenset(kind for kind, end in KINDS.items() if end.crash)
