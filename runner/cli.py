@@ -18,12 +18,12 @@ from vmspec.host.streams import abandon, held, open_streams
 STATUSES = """exit status:
     0  the guest ended as the spec expects
     1  an expectation was not met
-    2  the spec or the call is wrong
+    2  the spec or the command line is wrong
     3  the host cannot run it
     4  the guest crashed
     5  the guest did not end in time
-    6  trace or console was not written
-  130  a signal, or nobody reads the console
+    6  the trace or the console was not written
+  130  a signal ended the run, or nobody reads the console
 
 A guest that ends through debug-exit chooses its own status: the written value times two, plus one."""
 
@@ -97,8 +97,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_argument("spec", type=Path, help="the spec, a TOML file")
     commands.add_argument("--version", action="version", version=f"vmrun {__version__}")
     trace = commands.add_mutually_exclusive_group()
-    trace.add_argument("--trace", metavar="FILE", type=trace_file, help="record into FILE, whatever the spec says")
-    trace.add_argument("--no-trace", action="store_true", help="do not record, whatever the spec says")
+    trace.add_argument("--trace", metavar="FILE", type=trace_file, help="record into FILE; overrides trace.path")
+    trace.add_argument("--no-trace", action="store_true", help="record nothing; overrides trace.path")
     commands.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="sets",
         help="override a key of the spec, as in vm.memory=1GiB or device[0].com=2; may be repeated",
@@ -113,7 +113,7 @@ def trace_file(text: str) -> Path:
     if text in ("", "-") or text.endswith("/"):
         what = {"": "is empty", "-": "is not a file"}.get(text, "is a directory")
         raise argparse.ArgumentTypeError(
-            f"{text!r} {what}: a trace is recorded into a file, as in --trace boot.arrow"
+            f"{text!r} {what}: give a file, as in --trace boot.arrow"
             + ("; while the machine runs, vmtrace events -f boot.arrow prints it" if text == "-" else "")
         )
     return Path(text)
@@ -163,7 +163,7 @@ def conclude(result: Result, recordable: bool) -> None:
     elif result.detail:
         complain(result.detail, 0)
     for failure in result.unmet:
-        complain(f"expected otherwise: {failure}", 0)
+        complain(f"expectation failed: {failure}", 0)
     exits = sum(count for reason, count in result.counters.items() if reason != "dropped")
     if result.trace:
         recorded = f"recorded in {result.trace}"

@@ -92,7 +92,7 @@ class GuestMemory:
             if pooled:
                 needed = -(-self._size // HUGE)
                 raise GuestMemoryError(
-                    f"the host has no {needed} huge pages of 2MiB for {size} of guest RAM, but {_free()} "
+                    f"{size} of guest RAM needs {needed} huge pages of 2MiB, and the host has {_free()} "
                     f"({error.strerror}): raise vm.nr_hugepages with sysctl, or leave out memory.pages"
                 ) from error
             raise GuestMemoryError(
@@ -140,7 +140,7 @@ class GuestMemory:
         if self.how.locked and (error := lib.memory_lock(self._ram, self._size)):
             limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
             raise GuestMemoryError(
-                f"the host does not lock {size} of guest RAM (memory.locked): {os.strerror(error)}; "
+                f"the host cannot lock {size} of guest RAM (memory.locked): {os.strerror(error)}; "
                 f"the limit is {'none' if limit == resource.RLIM_INFINITY else format_size(limit)}, raise ulimit -l"
             )
 
@@ -200,4 +200,4 @@ def _free() -> str:
     try:
         return f"{int(POOL.read_text())} free"
     except (OSError, ValueError):
-        return "no pool of them"
+        return "no pool"

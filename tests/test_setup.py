@@ -65,8 +65,8 @@ def test_vmrun_says_why_it_cannot_run_machines(unbuilt):
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
         "vmrun: this installation of vmrun cannot run machines: when it was installed, the C extension could not be "
-        "built: linux/kvm.h was not found. Mend that and install vmrun again: pip install --force-reinstall --no-deps, "
-        "from its sources. vmspec and vmtrace work without.\n"
+        "built: linux/kvm.h was not found. Fix that and reinstall vmrun: pip install --force-reinstall --no-deps, "
+        "from its sources. vmspec and vmtrace work without it.\n"
     )
 
 

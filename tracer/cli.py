@@ -23,23 +23,23 @@ INTERRUPTED = 130  # the exit status that a shell reports for a command that SIG
 
 # Each is a module of tracer.commands.
 COMMANDS = {
-    "summary": "exits by reason, by device and address; where the time went",
-    "timeline": "the boot by the console's lines: phases, and the longest gaps",
-    "hot": "the guest's instructions and functions that exit most",
-    "report": "one HTML page of it all: timeline, console, tables; opens offline",
-    "diff": "where two traces differ; how two sets of runs do",
-    "events": "the exits, a line each, named and explained; also of a run that goes on",
-    "top": "where a running machine's exits come from, now",
-    "tracepoints": "exits that KVM handled, beside those that came to userspace",
-    "inputs": "what came into the machine from outside, and before which exit",
-    "sql": "questions in SQL, answered by DuckDB",
-    "columns": "names, units and meanings of the columns that the commands print",
-    "console": "what the guest printed, byte for byte",
-    "info": "what was run, where, and whether the trace is complete",
-    "export": "a trace for Perfetto, Chrome, flame graphs, Parquet, CSV, Wireshark",
+    "summary": "exits by reason, device and address; time by vCPU",
+    "timeline": "the boot by console lines: phases and longest gaps",
+    "hot": "the guest's instructions and functions with the most exits",
+    "report": "one HTML page with timeline, console and tables; works offline",
+    "diff": "compare two traces, or two sets of runs",
+    "events": "list exits, named and explained; can follow a running machine",
+    "top": "exits of a running machine, live",
+    "tracepoints": "exits that KVM handled, beside those that reached userspace",
+    "inputs": "inputs from outside the machine, and before which exit they came",
+    "sql": "SQL statements over a trace, answered by DuckDB",
+    "columns": "names, units and meanings of the columns that commands print",
+    "console": "the guest's console output, byte for byte",
+    "info": "what ran, where, and whether the trace is complete",
+    "export": "export to Perfetto, Chrome, flame graphs, Parquet, CSV, Wireshark",
     "merge": "several traces as one, in the order of the host's time",
-    "convert": "a trace as a file of another kind: .arrow, .arrows, .parquet, .csv",
-    "recover": "make a trace of what a killed run left",
+    "convert": "convert a trace to .arrow, .arrows, .parquet or .csv",
+    "recover": "make a trace from the files of a killed run",
 }
 
 FORMER = {"kernel": "tracepoints"}  # former names, accepted for one release
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _parser(*arguments[:1]).parse_args(arguments)
         for path in _newer(options):
-            complain(PROGRAM, f"{path} is there too: a later run goes on, or was killed (vmtrace recover)")
+            complain(PROGRAM, f"{path} also exists: a later run continues, or was killed (vmtrace recover)")
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always", TraceWarning)
             try:

@@ -44,10 +44,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     override = Parser(add_help=False)
     override.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the spec, as in vm.memory=1GiB"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the spec, as in vm.memory=1GiB; may be repeated",
     )
 
-    check = commands.add_parser("check", parents=[override], help="tell every problem of specs and of their images")
+    check = commands.add_parser("check", parents=[override], help="report every problem of specs and their images")
     check.add_argument("specs", nargs="+", metavar="SPEC")
     check.set_defaults(run=_check)
 
@@ -55,12 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("spec", metavar="SPEC")
     show.set_defaults(run=_show)
 
-    plan = commands.add_parser("plan", parents=[override], help="print everything the spec implies")
+    plan = commands.add_parser("plan", parents=[override], help="print the plan: memory map, devices, KVM calls")
     plan.add_argument("spec", metavar="SPEC")
-    plan.add_argument("--json", action="store_true", help="as a JSON object")
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     plan.set_defaults(run=_plan)
 
-    keys = commands.add_parser("keys", help="tell every table and key that a spec may have")
+    keys = commands.add_parser("keys", help="list every table and key of a spec")
     keys.set_defaults(run=_keys)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of specs, for editors")

@@ -45,7 +45,7 @@ def _contents(path: Path) -> bytes:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             first = file.read(1)  # None if a writer has written nothing yet
             if first == b"":
-                raise OSError(errno.EPIPE, "it is a pipe that nobody writes to")
+                raise OSError(errno.EPIPE, "it is a pipe without a writer")
         else:
             first = b""
         os.set_blocking(descriptor, True)

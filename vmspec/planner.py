@@ -41,7 +41,7 @@ def plan(spec: Spec) -> Plan:
     features.check(spec.cpu.disable, problems)
     symbols = _symbols(spec, problems)
     if irqchip and set(spec.expect.exit) == {"halt"} and not any(device.kind == "python" for device in devices):
-        message = "halt ends no machine with interrupt controllers: KVM waits for an interrupt"
+        message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
     if start is None or problems:
         raise SpecError(tuple(problems))
@@ -85,11 +85,11 @@ def copied(settings: type[Settings], model: Model) -> Settings:
 def _machine(spec: Spec, problems: list[Problem]) -> None:
     memory, vcpus = spec.vm.memory, spec.vm.vcpus
     if memory <= 0 or memory % layout.PAGE or memory > MEMORY_MAX - layout.GIB:
-        problems.append(Problem("vm.memory", "is not a size that memory can have", str(memory), "whole 4 KiB pages"))
+        problems.append(Problem("vm.memory", "is not a valid memory size", str(memory), "whole 4 KiB pages"))
     elif spec.memory.pages == "hugetlbfs" and memory % layout.HUGE_PAGE:
         problems.append(Problem("vm.memory", "must be whole huge pages", str(memory), "a multiple of 2MiB"))
     if not 1 <= vcpus <= VCPUS_MAX:
-        problems.append(Problem("vm.vcpus", "is not a number of vCPUs", str(vcpus), f"1 to {VCPUS_MAX}"))
+        problems.append(Problem("vm.vcpus", "is not a valid number of vCPUs", str(vcpus), f"1 to {VCPUS_MAX}"))
 
 
 def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Start | None:
@@ -97,7 +97,7 @@ def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Star
     boot = spec.boot
     if boot.code is not None:
         if boot.kernel is not None:
-            problems.append(Problem("boot.code", "cannot stand beside boot.kernel: give one of them"))
+            problems.append(Problem("boot.code", "cannot be combined with boot.kernel: give one of them"))
         elif not boot.code:
             problems.append(Problem("boot.code", "is empty"))
         else:

@@ -5,7 +5,7 @@ def name(segment: str) -> bytes:
     """A NameSeg, padded with ``_``. It is defined and looked up in the enclosing scope."""
     code = segment.ljust(4, "_").encode("ascii")
     if len(code) != 4:
-        raise ValueError(f"{segment!r} is no ACPI name")
+        raise ValueError(f"{segment!r} is not an ACPI name")
     return code
 
 

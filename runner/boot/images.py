@@ -40,7 +40,7 @@ class Images:
         found = version(descriptor)
         self._images[file.name] = Image(file.path, descriptor, found)
         if file.version is not None and found[:5] != file.version[:5]:
-            raise ImageError(f"{file.path} was changed since the plan was made: run it again")
+            raise ImageError(f"{file.path} has changed since the plan was made: run the spec again")
 
     def keep(self, name: str, path: Path, descriptor: int) -> None:
         """Have another open file hashed as well, unless it is no regular file or takes long to read."""

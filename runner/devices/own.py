@@ -100,7 +100,7 @@ def _maker(cls: type[Device], what: str, regions: Sequence[str], board: Board) -
     if len(regions) != 1:
         message = f"has {len(regions)} regions, so its methods must take one: read(self, region, offset, size)"
         raise DeviceError(f"{what} {message}")
-    text = f"{what} takes no region, which the next release asks for: docs/devices.md"
+    text = f"{what} takes no region, which the next release requires: see docs/devices.md"
 
     def warn() -> None:
         warnings.warn(text, DeprecationWarning, stacklevel=2)

@@ -96,7 +96,7 @@ class RTC(ISADevice):
 
     def load(self, state: State) -> None:
         if isinstance(state, RTCState) and state.follows != self._follows:
-            raise StateError("RTC: of the saved clock and this one, only one was given a time to start at")
+            raise StateError("RTC: only one of the saved clock and this one has a start time")
         super().load(state)
 
     @property

@@ -37,7 +37,7 @@ def ending_of(thread: VcpuThread, *, last: bool) -> Ending | None:
                     return Ending("unexpected-exit", detail=detail)
         case lib.KVM_EXIT_FAIL_ENTRY:
             reason = thread.hardware_reason()
-            return Ending("fail-entry", detail=f"the processor refused to enter the guest: reason {reason:#x}")
+            return Ending("fail-entry", detail=f"the processor could not enter the guest: reason {reason:#x}")
         case lib.KVM_EXIT_INTERNAL_ERROR:
             suberror, words = thread.suberror()
             detail = internal_error(thread.index, suberror) + "".join(f" {word:#x}" for word in words)
@@ -53,11 +53,11 @@ def internal_error(index: int, suberror: int) -> str:
         case 1:
             what = "this host's KVM cannot execute an instruction of the guest"
         case 2:
-            what = "an exception came up while KVM delivered another"
+            what = "an exception occurred while KVM delivered another"
         case 3:
             what = "KVM could not deliver an event"
         case 4:
-            what = "the processor gave an exit reason that KVM does not know"
+            what = "the processor reported an exit reason that KVM does not know"
         case _:
             what = "KVM gave up"
     return f"vCPU {index}: {what} (KVM_EXIT_INTERNAL_ERROR, suberror {suberror})"

@@ -37,7 +37,7 @@ class Files:
             if writes and stat.S_ISREG(mode):
                 os.ftruncate(fd, 0)
         except OSError as error:
-            why = "nobody has the pipe open to read" if error.errno == errno.ENXIO else error.strerror
+            why = "the pipe has no reader" if error.errno == errno.ENXIO else error.strerror
             raise DeviceError(f"{where}: cannot open {path}: {why}") from error
         return fd
 

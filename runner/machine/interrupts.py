@@ -75,7 +75,7 @@ class Message:
         """Send this message from now on. Raises ValueError if no message can have these values, KvmError if KVM takes
         no more routes."""
         if not (0 <= address < 1 << 64 and 0 <= data < 1 << 32):
-            raise ValueError(f"{address:#x}, {data:#x} are no 64-bit address and 32-bit data")
+            raise ValueError(f"{address:#x}, {data:#x} are not a 64-bit address and 32-bit data")
         self._gsi = self._interrupts.route(self._gsi, address, data)
 
     def set(self, level: bool) -> None:

@@ -163,7 +163,7 @@ class Machine:
             except (DeviceError, HostError):
                 raise
             except BaseException as error:
-                raise DeviceError(f"device {planned.name} raised as it was started: {raised(error, device)}") from error
+                raise DeviceError(f"device {planned.name} failed to start: {raised(error, device)}") from error
 
     def _message(self, interrupts: Interrupts, device: int) -> AdmittedMessage:
         return AdmittedMessage(interrupts.message(), self.inputs, device)
@@ -284,14 +284,14 @@ class Machine:
 
     def _stuck(self, thread: Worker) -> str:
         if (giving := self.buses.giving) is not None:  # all answers of Python wait for it
-            return f"device {self.plan.devices[giving].name} does not come back from writes that were queued for it"
+            return f"device {self.plan.devices[giving].name} does not return from its queued writes"
         if isinstance(thread, VcpuThread) and self._rings.counters("waiting")[thread.index]:
             return f"{thread.name} waits for room in its ring: the recorder does not keep up"
         if not isinstance(thread, VcpuThread) or not thread.answering:
-            return f"a device does not come back to its thread, {thread.name}"
+            return f"a device call does not return in its thread, {thread.name}"
         device, offset, write = thread.asked()
         what = f"{'write' if write else 'read'} of its register {offset:#x}"
-        return f"device {self.plan.devices[device].name} does not come back: {thread.name} waits for a {what}"
+        return f"device {self.plan.devices[device].name} does not return: {thread.name} waits for a {what}"
 
     @property
     def state(self) -> State:
@@ -398,9 +398,9 @@ class Machine:
 
     def _device_ends(self, device: str, kind: DeviceEnd, status: int | None = None) -> None:
         if kind not in DEVICE_ENDS:
-            raise ValueError(f"a device ends a run with one of {', '.join(DEVICE_ENDS)}, not with {kind!r}")
+            raise ValueError(f"a device must end a run with one of {', '.join(DEVICE_ENDS)}, not with {kind!r}")
         if status is not None and not (isinstance(status, int) and 0 <= status <= 255):
-            raise ValueError(f"a device ends a run with a status from 0 to 255, not with {status!r}")
+            raise ValueError(f"a device must end a run with a status from 0 to 255, not with {status!r}")
         detail = "" if status is None else f"the guest chose status {status}"
         caller = threading.current_thread()
         thread = caller if isinstance(caller, VcpuThread) else None

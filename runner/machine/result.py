@@ -44,8 +44,8 @@ class Result(NamedTuple):
 
 def unmet(expect: PlannedExpect, ending: Ending, missing: list[str], unwanted: list[str]) -> tuple[str, ...]:
     """The expectations that this end does not meet, each as a sentence."""
-    failures = [f"the console never showed {text!r}" for text in missing]
-    failures += [f"the console showed {text!r}" for text in unwanted]
+    failures = [f"the console never printed {text!r}" for text in missing]
+    failures += [f"the console printed {text!r}" for text in unwanted]
     if expect.exit and ending.kind not in expect.exit:
         failures.append(f"the guest ended with {ending.kind}, not with {' or '.join(expect.exit)}")
     if expect.status is not None and ending.status != expect.status:

@@ -14,7 +14,7 @@ except ImportError as error:
     except OSError:
         reason = f"its C extension cannot be loaded: {error}"
     raise ImportError(
-        f"this installation of vmrun cannot run machines: {reason}. Mend that and install vmrun again: pip install "
-        "--force-reinstall --no-deps, from its sources. vmspec and vmtrace work without.",
+        f"this installation of vmrun cannot run machines: {reason}. Fix that and reinstall vmrun: pip install "
+        "--force-reinstall --no-deps, from its sources. vmspec and vmtrace work without it.",
         name=NAME,
     ) from None

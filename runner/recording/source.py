@@ -39,7 +39,7 @@ class RingSource(RingView):
         self._columns = Columns(EXITS.name)
 
     def _cut_short(self) -> RingLostError:
-        return RingLostError(f"{self._path} was cut short while the guest ran, and what was in it is lost")
+        return RingLostError(f"{self._path} was truncated while the guest ran, and its records are lost")
 
     def description(self) -> bytes:
         """The file's description of the trace, as JSON; it has the devices' names from the start."""

@@ -80,18 +80,18 @@ def report(machine: Machine, thread: VcpuThread, rings: Rings, detail: str) -> s
 def reset_lines(kept: Kept | None, rings: Rings, index: int) -> Iterable[str]:
     """The lines for a vCPU that is in the state after INIT, and for the registers that follow."""
     yield "The vCPU is in the state after a reset: CS:RIP f000:fff0, real mode (Intel SDM volume 3, table 10-1)."
-    yield "Hosts with an AMD processor reset a vCPU that shuts down before vmrun sees it: its registers are lost."
+    yield "On AMD processors KVM resets a vCPU at a shutdown, before vmrun sees it: its registers are lost."
     if kept is None:
-        yield "None were kept either: there was no exit before, or the host's KVM does not tell registers at exits."
+        yield "No earlier ones were kept: there was no exit before, or the host's KVM lacks KVM_CAP_SYNC_REGS."
         yield "A guest that never left the reset state looks the same."
         return
     clock, newest = rings.clock(), rings.last(index, 1)
     before = (kept.general - clock["tsc_start"]) / clock["tsc_khz"]  # ms, like its row's t_exit
     ago = f", {newest[0]['t_exit'] / 1e6 - before:.3f} ms earlier" if newest else ""
-    yield f"What follows is the guest at the exit before{ago}; the fault lies between that exit and the end."
+    yield f"The state below is the guest's at the previous exit{ago}; the fault lies between that exit and the end."
     if kept.system != kept.general:
         earlier = (kept.general - kept.system) / clock["tsc_khz"]
-        yield f"Its control registers, segments and tables are those of an exit another {earlier:.3f} ms earlier."
+        yield f"Its control registers, segments and tables are from an exit another {earlier:.3f} ms earlier."
 
 
 def code_lines(machine: Machine, thread: VcpuThread, registers: Registers) -> Iterable[str]:

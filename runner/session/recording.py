@@ -59,7 +59,7 @@ class Recording:
             return Rings(vcpus, trace.ring, trace.full, None)
         killed = set_aside(trace.path)
         if killed is not None:
-            self._notice(f"an earlier run was killed; it can be read after: vmtrace recover {killed}")
+            self._notice(f"an earlier run was killed; to read its trace: vmtrace recover {killed}")
         ring = ring_path(trace.path)
         try:
             rings = Rings(vcpus, trace.ring, trace.full, ring)
@@ -70,7 +70,7 @@ class Recording:
                 case errno.EMFILE:
                     what = "allow more of them with ulimit -n"
                 case errno.ENOMEM:
-                    what = "have smaller rings (trace.ring)"
+                    what = "make the rings smaller (trace.ring)"
                 case _:
                     what = "choose another place with --trace FILE"
             raise TraceError(f"cannot record: {ring}: {error.strerror}; {what}, or run with --no-trace") from error
@@ -196,7 +196,7 @@ class Recording:
         if path is None or not self._done.get("gone"):
             return failure
         return TraceError(
-            f"{failure}; what it had written is in {stream_path(path)}, what it had not in {ring_path(path)}; "
+            f"{failure}; what was written is in {stream_path(path)}, the rest is in {ring_path(path)}; "
             f"join them with: vmtrace recover {path}"
         )
 

@@ -58,7 +58,7 @@ def test_what_names_no_file_is_not_recorded_into(vmrun, write_spec, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         vmrun(write_spec(HLT), "--trace", name)
-    assert (ended.value.code, f"{name!r} {what}: a trace is recorded into a file" in capfd.readouterr().err) == (
+    assert (ended.value.code, f"{name!r} {what}: give a file" in capfd.readouterr().err) == (
         2,
         True,
     )
@@ -149,8 +149,8 @@ def test_timeout(vmrun, write_spec):
 def test_an_unmet_expectation(vmrun, write_spec):
     status, _, error = vmrun(write_spec(HLT, devices=[DEBUG], expect={"console": ["login:"], "exit": ["reset"]}))
     assert status == 1
-    assert "vmrun: expected otherwise: the console never showed 'login:'\n" in error
-    assert "vmrun: expected otherwise: the guest ended with halt, not with reset\n" in error
+    assert "vmrun: expectation failed: the console never printed 'login:'\n" in error
+    assert "vmrun: expectation failed: the guest ended with halt, not with reset\n" in error
 
 
 def test_debug_exit(vmrun, write_spec):

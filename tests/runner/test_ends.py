@@ -119,7 +119,7 @@ def resetting(monkeypatch):
 @pytest.mark.parametrize(
     "text",
     [
-        "The vCPU is in the state after a reset", "the guest at the exit before, ", "rax 0000000011223344",
+        "The vCPU is in the state after a reset", "the guest's at the previous exit, ", "rax 0000000011223344",
         "protected mode, 32-bit code", "cs 0010  base 0000000000000000", "at 0x1003: 0f 0b",
         "io write 0x80 size 1 data 0x44",
     ],
@@ -148,12 +148,12 @@ def test_the_row_of_a_triple_fault_has_the_guests_rip_where_the_host_tells_it(cr
 
 def test_a_reset_vcpu_without_an_exit_before(resetting, run_guest):
     report = run_guest(TRIPLE_FAULT, boot=PROTECTED).report
-    assert ("None were kept either: there was no exit before" in report, "rax" in report) == (True, False)
+    assert ("No earlier ones were kept: there was no exit before" in report, "rax" in report) == (True, False)
 
 
 def test_a_reset_vcpu_whose_registers_are_not_kept(resetting, run_guest):
     report = run_guest(f"e6 80 {TRIPLE_FAULT}", boot=PROTECTED, trace={"rip": False}).report
-    assert ("None were kept either" in report, "io write 0x80" in report) == (True, True)
+    assert ("No earlier ones were kept" in report, "io write 0x80" in report) == (True, True)
 
 
 def test_a_crash_keeps_its_trace(crash):
@@ -209,7 +209,7 @@ def test_a_timeout_that_is_expected(run_guest):
 
 def test_an_expected_text_that_never_comes(run_guest):
     result = run_guest(HLT, devices=[DEBUG], expect={"console": ["login:"]})
-    assert (result.status, result.unmet) == (1, ("the console never showed 'login:'",))
+    assert (result.status, result.unmet) == (1, ("the console never printed 'login:'",))
 
 
 def test_debug_exit_chooses_the_status(run_guest):
@@ -360,7 +360,7 @@ def test_a_device_that_does_not_come_back(run_guest, monkeypatch, method, record
     took = time.monotonic() - begin
     time.sleep(2.5 - took)  # the threads come back to a machine that is still there
     assert (outcome(result), exits(result, "addr"), took < 2) == (("device-error", 2), recorded, True)
-    assert result.detail.startswith("device python0 does not come back")
+    assert result.detail.startswith("device python0 does not return")
 
 
 HANGING = {
@@ -412,7 +412,7 @@ def test_a_status_that_no_process_can_have_is_the_devices_error(run_guest, statu
 @pytest.mark.parametrize("failure", ["raise ValueError('boom')", "raise SystemExit(0)"])
 def test_a_device_that_cannot_start(run_guest, failure):
     files = {"keep.py": f"from runner.devices import Device\nclass Keep(Device):\n def start(self):\n  {failure}"}
-    with pytest.raises(DeviceError, match="python0 raised as it was started"):
+    with pytest.raises(DeviceError, match="python0 failed to start"):
         run_guest(HLT, files=files, devices=[KEEPER | {"port": [0x80, 1]}])
 
 

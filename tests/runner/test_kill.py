@@ -104,7 +104,7 @@ def test_what_a_killed_run_left_says_so(running, tmp_path, capsys):
     eventually((tmp_path / "guest.arrow").exists, "no trace")
     assert vmtrace(["info", str(tmp_path / "guest.arrow")]) == 0
     text = capsys.readouterr().out
-    assert re.search(r"^complete +yes: vmrun was killed; its recorder has closed it", text, re.MULTILINE)
+    assert re.search(r"^complete +yes: vmrun was killed; its recorder closed the trace", text, re.MULTILINE)
     assert re.search(r"^end +killed$", text, re.MULTILINE)
     eventually(lambda: not (tmp_path / "guest.ring").exists(), "the ring file is still there")
     assert vmtrace(["recover", str(tmp_path / "guest.arrow")]) == 2

@@ -298,7 +298,7 @@ def test_a_device_that_does_not_come_back_keeps_the_guest_running(start):
     run = start(READ, devices=[SLOW], files={"slow.py": SLOWLY})
     device = run._session.machine.buses.devices[0]
     assert device.called.wait(60)
-    with pytest.raises(TimeoutError, match="device python0 does not come back: vcpu0 waits for a read of its register"):
+    with pytest.raises(TimeoutError, match="device python0 does not return: vcpu0 waits for a read of its register"):
         run.pause(0.1)
     assert not run.paused
     device.release.set()

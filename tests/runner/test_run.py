@@ -244,7 +244,7 @@ def test_a_plan_whose_files_have_two_uses_now_is_not_run(write_spec, tmp_path):
     path = write_spec(HLT, devices=[{**DEBUG, "output": "out"}])
     planned = vmspec.Document.open(path).plan()
     (tmp_path / "out").symlink_to(path)
-    with pytest.raises(vmspec.SpecError, match="out is this spec too, and would be written"):
+    with pytest.raises(vmspec.SpecError, match="out is this spec too, and would be overwritten"):
         run(planned, record=False)
 
 

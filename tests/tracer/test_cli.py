@@ -133,7 +133,7 @@ def test_recover_says_what_it_did(tmp_path, capsys):
     assert main(["recover", str(tmp_path / "boot.ring")]) == 0
     output = capsys.readouterr().out
     assert output == (
-        f"{tmp_path}/boot.arrow: 5 rows (5 of them from the rings), all that was recorded before the run was killed\n"
+        f"{tmp_path}/boot.arrow: 5 rows (5 of them from the rings), everything recorded before the run was killed\n"
         f"no longer needed: {tmp_path}/boot.ring\n"
     )
 
@@ -170,7 +170,7 @@ def test_a_later_run_beside_the_trace_is_pointed_out(path, capsys):
     later = path.stat().st_mtime_ns + 10**9  # two files made one after the other may have the same time
     os.utime(stream, ns=(later, later))
     assert main(["info", str(path)]) == 0
-    assert f"{path}s is there too" in capsys.readouterr().err
+    assert f"{path}s also exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["summary", "timeline", "hot", "info", "console", "events", "top"])

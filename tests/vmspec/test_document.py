@@ -138,12 +138,15 @@ def test_a_key_by_its_former_name():
         (GOOD.replace("[vm]", "[[vm]]"), "x.toml:1:3: vm: must be a table (here: an array); allowed: [vm]"),
         ("", "x.toml:1:1: vm: is missing"),
         (GOOD.replace('code = "f4"', ""), "x.toml:4:2: boot: one key is missing: kernel or code"),
-        (with_key("boot", "kernel = 'k'"), "x.toml:6:1: boot.code: cannot stand beside kernel"),
+        (with_key("boot", "kernel = 'k'"), "x.toml:6:1: boot.code: cannot be combined with kernel"),
         (with_key("boot", "kernel = ''"), "boot.kernel: must not be empty"),
-        (with_key("boot", "kernel = '-'"), 'boot.kernel: is no file\'s name; of a file that is called so, write "./-"'),
+        (
+            with_key("boot", "kernel = '-'"),
+            'boot.kernel: is not the name of a file; for a file of that name, write "./-"',
+        ),
         (with_key("boot", "kernel = 'images/'"), "boot.kernel: names a directory, not a file"),
-        (with_device("kind = 'serial'\noutput = 'Stderr'"), "device[0].output: is no file's name; of a file that is"),
-        (GOOD + "[trace]\npath = 'none'", "x.toml:8:8: trace.path: is no file's name"),
+        (with_device("kind = 'serial'\noutput = 'Stderr'"), "device[0].output: is not the name of a file"),
+        (GOOD + "[trace]\npath = 'none'", "x.toml:8:8: trace.path: is not the name of a file"),
         (with_key("boot", 'kernel = "a\\u0000"'), "boot.kernel: holds a NUL character"),
         (with_key("boot", "load = -1"), "boot.load: is out of range (here: -1)"),
         (
@@ -202,7 +205,7 @@ def test_a_key_by_its_former_name():
         ),
         (
             with_key("boot", "symbols = 'map'") + "[trace]\npath = 'map'",
-            "x.toml:9:1: trace.path: map is boot.symbols too, and would be written",
+            "x.toml:9:1: trace.path: map is boot.symbols too, and would be overwritten",
         ),
         (
             with_device("kind = 'serial'\noutput = 'x.ring'") + "[trace]\npath = 'a/../x.arrow'",
@@ -212,10 +215,10 @@ def test_a_key_by_its_former_name():
             with_device("kind = 'debug-port'\noutput = 'log'") + "[[device]]\nkind = 'serial'\noutput = './log'",
             "x.toml:12:1: device[1].output: log is device[0].output too",
         ),
-        (GOOD + "[trace]\npath = 'x.csv'", "x.toml:8:1: trace.path: a trace is Arrow, whatever its name"),
+        (GOOD + "[trace]\npath = 'x.csv'", "x.toml:8:1: trace.path: a trace is always an Arrow file"),
         (with_key("trace", "ring = 1000"), "trace.ring: must be a power of two (here: 1000)"),
         (with_key("expect", "exit = ['reset', 'poweof']"), "x.toml:8:18: expect.exit[1]: is not one of the choices"),
-        (with_key("expect", "exit = 'reset'\nstatus = 3"), "expect.status: only debug-exit gives a status"),
+        (with_key("expect", "exit = 'reset'\nstatus = 3"), "expect.status: only debug-exit has a status"),
         ("[vm]\nname = \n", "x.toml:2:8: is not TOML: Invalid value"),
         ("a = [", "x.toml:1:6: is not TOML:"),
         ("a = " + "[" * 10000, "x.toml:1:1: is nested too deep"),
@@ -342,7 +345,9 @@ def test_a_problem_of_the_plan_is_located(tmp_path):
 def test_a_spec_that_would_be_written_over(tmp_path):
     path = tmp_path / "x.toml"
     path.write_text(GOOD + "[trace]\npath = 'x.toml'\n")
-    with pytest.raises(SpecError, match=r"x\.toml:8:1: trace\.path: x\.toml is this spec too, and would be written"):
+    with pytest.raises(
+        SpecError, match=r"x\.toml:8:1: trace\.path: x\.toml is this spec too, and would be overwritten"
+    ):
         Document.open(path).spec()
 
 
@@ -354,7 +359,7 @@ def test_a_problem_without_a_key_of_the_document_stands_at_its_start():
 class TestWhatIsNoPlainFile:
     def test_a_pipe_that_nobody_writes_to(self, tmp_path):
         os.mkfifo(tmp_path / "x.toml")
-        with pytest.raises(SpecError, match="it is a pipe that nobody writes to"):
+        with pytest.raises(SpecError, match="it is a pipe without a writer"):
             Document.open(tmp_path / "x.toml")
 
     def test_a_pipe_as_a_shell_makes(self):

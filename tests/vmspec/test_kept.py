@@ -120,7 +120,7 @@ def test_what_it_was_made_from_has_gone(spec: Path, name: str) -> None:
 
 def test_a_link_made_since_gives_a_file_two_uses(spec: Path) -> None:
     (spec.parent / "out").symlink_to("vmlinux")
-    with pytest.raises(SpecError, match=r"out is boot\.kernel too, and would be written"):
+    with pytest.raises(SpecError, match=r"out is boot\.kernel too, and would be overwritten"):
         kept.plan(spec, ())
 
 

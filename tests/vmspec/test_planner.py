@@ -90,11 +90,11 @@ def test_flat_guest_from_a_file(tmp_path: Path) -> None:
         (flat(mode="long", memory=0x10000), "vm.memory", "page-tables"),
         (flat(initrd=Path("/initrd")), "boot.initrd", "for Linux kernels"),
         (flat(cmdline="quiet"), "boot.cmdline", "for Linux kernels"),
-        (flat(kernel=Path("/bzimage")), "boot.code", "beside boot.kernel"),
+        (flat(kernel=Path("/bzimage")), "boot.code", "combined with boot.kernel"),
         (Spec(vm=VM(name="empty"), boot=Boot()), "boot", "nothing to start"),
         (Spec(vm=VM(name="none"), boot=Boot(kernel=Path("/none"))), "boot.kernel", "No such file"),
-        (flat(memory=1000), "vm.memory", "not a size"),
-        (Spec(vm=VM(name="many", vcpus=255), boot=Boot(code=HLT, mode="real")), "vm.vcpus", "not a number of vCPUs"),
+        (flat(memory=1000), "vm.memory", "not a valid memory size"),
+        (Spec(vm=VM(name="many", vcpus=255), boot=Boot(code=HLT, mode="real")), "vm.vcpus", "valid number of vCPUs"),
         (attrs.evolve(flat(), vm=VM(name="pit", pit=True)), "vm.pit", "vm.irqchip must be kernel"),
         (attrs.evolve(flat(), cpu=CPU(disable=("avx2", "axv"))), "cpu.disable[1]", "is not a CPU feature"),
     ],
@@ -117,7 +117,7 @@ def test_a_halt_that_cannot_end_the_machine() -> None:
 def test_file_that_is_no_kernel_needs_a_mode(tmp_path: Path) -> None:
     (tmp_path / "code").write_bytes(HLT)
     spec = Spec(vm=VM(name="f"), boot=Boot(kernel=tmp_path / "code"))
-    assert "no kernel known here" in problems(spec)["boot.kernel"]
+    assert "not a known kernel" in problems(spec)["boot.kernel"]
 
 
 def test_feature_gets_its_nearest_name() -> None:

@@ -31,15 +31,15 @@ INSTRUCTIONS = (
         "io",
         "io_exits",
         "port",
-        "io_exits counts also what KVM answered itself (PIC, PIT, ...)",
-        "a string instruction (ins, outs) counts once and can come to vmrun many times",
+        "io_exits also counts exits that KVM answered itself (PIC, PIT, ...)",
+        "a string instruction (ins, outs) counts once and can reach vmrun many times",
     ),
     Instruction(
         "mmio",
         "mmio_exits",
         "MMIO",
-        "mmio_exits can count also what KVM answered itself",
-        "mmio_exits counts instructions, and one that moves much comes to vmrun more than once",
+        "mmio_exits can also count exits that KVM answered itself",
+        "mmio_exits counts instructions, and a large access reaches vmrun more than once",
     ),
 )
 
@@ -79,14 +79,14 @@ def reconcile(rows: Mapping[str, int], closing: Mapping[str, Any]) -> tuple[str,
     counted = counters(closing)
     notes = _recorded(sum(rows.values()), closing)
     if not counted:
-        notes.append("KVM's own counters were not recorded, so what KVM handled unseen is not known.")
+        notes.append("KVM's own counters were not recorded, so the number of exits that KVM handled itself is unknown.")
         return tuple(notes)
     exits, dropped = sum(rows.values()), sum(numbers(closing, "dropped"))
     if seen := _total(counted, "exits"):
         unseen = max(seen - exits - dropped, 0)
-        came = f"{exits:,} came to vmrun and are rows" + (f", {dropped:,} came and were dropped" if dropped else "")
+        came = f"{exits:,} reached vmrun and are rows" + (f", {dropped:,} were dropped" if dropped else "")
         notes.append(
-            f"KVM counted {seen:,} exits of the guest; {came}, {unseen:,} ({unseen / seen:.1%}) KVM handled unseen."
+            f"KVM counted {seen:,} exits of the guest: {came}, {unseen:,} ({unseen / seen:.1%}) were handled by KVM."
         )
     if dropped:  # their kind is not known
         return tuple(notes)
@@ -104,7 +104,7 @@ def numbers(closing: Mapping[str, Any], key: str) -> list[int]:
 def _recorded(rows: int, closing: Mapping[str, Any]) -> list[str]:
     notes = []
     if closing.get("complete", True) is not True:
-        notes.append("The trace is not complete: the run goes on, was killed, or was recovered.")
+        notes.append("The trace is not complete: the run continues, was killed, or was recovered.")
     recovered = closing.get("recovered")
     problems = recovered.get("problems") if isinstance(recovered, dict) else None
     if isinstance(problems, list):
@@ -115,15 +115,15 @@ def _recorded(rows: int, closing: Mapping[str, Any]) -> list[str]:
     if dropped := sum(numbers(closing, "dropped")):
         notes.append(f"{dropped:,} exits were dropped because a ring was full; their time counts as KVM_RUN.")
     if interrupted := sum(numbers(closing, "interrupted")):
-        what = "return of KVM_RUN was" if interrupted == 1 else "returns of KVM_RUN were"
-        notes.append(f"{interrupted:,} {what} interrupted by a signal: no row.")
+        what = "call of KVM_RUN was" if interrupted == 1 else "calls of KVM_RUN were"
+        notes.append(f"{interrupted:,} {what} interrupted by a signal; this is not an exit.")
     return notes
 
 
 def _agreement(kind: Instruction, counted: int, rows: int) -> list[str]:
     if rows and not counted:
-        return [f"This host's KVM does not count {kind.name} exits ({kind.counter} is 0); {rows:,} came to vmrun."]
-    what = f"KVM counted {counted:,} {kind.name} exits ({kind.counter}) and {rows:,} came to vmrun"
+        return [f"This host's KVM does not count {kind.name} exits ({kind.counter} is 0); {rows:,} reached vmrun."]
+    what = f"KVM counted {counted:,} {kind.name} exits ({kind.counter}) and {rows:,} reached vmrun"
     if counted > rows:
         return [f"{what}: {kind.more}, {counted - rows:,} exits."]
     if counted < rows:

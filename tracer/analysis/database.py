@@ -79,7 +79,7 @@ def query(trace: Trace, text: str) -> Any:
     try:
         text.encode()
     except UnicodeError as error:
-        raise TraceError("SQL: the statement has a character that no text has") from error
+        raise TraceError("SQL: the statement has an invalid character") from error
     try:
         wanted = _read_by(text)
     except duckdb.Error:  # running the statement reports what is wrong with it
@@ -103,7 +103,7 @@ def _answer(trace: Trace, text: str, wanted: Sequence[str]) -> Any:
             connection.execute(_LOCK)
             found = connection.sql(text)
             if found is None:
-                raise TraceError("the statement has no result; a question begins with SELECT")
+                raise TraceError("the statement returns no rows; begin it with SELECT")
             return _with_units(found.to_arrow_table())
         except (duckdb.Error, RuntimeError, OSError) as error:
             if _UNREAD in str(error) and wanted is not COLUMNS:

@@ -51,7 +51,7 @@ def compare(
     ours_seen: Any = MaskedConsole(a) if mask_numbers else a
     theirs_seen: Any = MaskedConsole(b) if mask_numbers else b
     if mask_numbers:
-        notes.append("The console is compared as lines with their numbers masked; rows are counted without its others.")
+        notes.append("The console is compared as lines with masked numbers; its other rows are not counted.")
     alignments = align(ours_seen, theirs_seen, columns, resync)
     same = all(alignment.same for alignment in alignments.values())
     around = hunks(ours_seen, theirs_seen, alignments, columns, context)

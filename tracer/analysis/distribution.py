@@ -109,7 +109,7 @@ def compare_runs(
     text = f"{changed:,} of {total:,} quantities differ by more than {100 * threshold:g}% and {noise:g} spreads"
     text += f"\nruns of A: {len(ours)}, of B: {len(theirs)}"
     if min(len(ours), len(theirs)) < FEW:
-        text += f"; with fewer than {FEW} a side, a spread says little"
+        text += f"; with fewer than {FEW} per side, spreads are unreliable"
     return Distributions(tables, changed > 0, text)
 
 

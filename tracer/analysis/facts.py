@@ -93,14 +93,14 @@ def _why(trace: Trace, rows: int) -> str:
     """A sentence on what is missing, if anything."""
     closing = trace.summary
     if closing is None:
-        return "there is no closing summary: the run goes on, or was killed"
+        return "there is no closing summary: the run continues, or was killed"
     if "recovered" in closing:
-        return "recovered of what a killed run left"
+        return "recovered from a killed run's files"
     if closing.get("complete", True) is not True:
-        return "it says itself that it is not"
+        return "its closing summary marks it as incomplete"
     result = closing.get("result")
     killed = isinstance(result, dict) and result.get("kind") == KILLED
-    closed = "vmrun was killed; its recorder has closed it" if killed else "closed by its run"
+    closed = "vmrun was killed; its recorder closed the trace" if killed else "closed by its run"
     said = closing.get("rows")
     dropped = closing.get("dropped")
     if isinstance(said, list) and all(isinstance(count, int) for count in said) and sum(said) != rows:

@@ -44,10 +44,10 @@ class FilterText:
             # 0 if something is missing at the end.
             at = self._start + (error.offset - 1 if error.offset else len(self._source))
             raise self.wrong(
-                at, f"{error.msg} (the words are and, or, not, in; == compares; texts stand in quotes)"
+                at, f"{error.msg} (the words are and, or, not, in; == compares; texts need quotes)"
             ) from None
         except (ValueError, UnicodeError):  # a NUL, a lone surrogate
-            raise self.wrong(0, "the expression has a character that no text has") from None
+            raise self.wrong(0, "the expression has an invalid character") from None
         except (RecursionError, MemoryError):
             raise self.wrong(0, "the expression is nested too deeply") from None
 
@@ -58,9 +58,9 @@ class FilterText:
         if match["other"]:
             return " "
         if match["operator"]:
-            raise self.wrong(match.start(), f"{match[0]} is not of the language: write {_OPERATORS[match[0]]}")
+            raise self.wrong(match.start(), f"{match[0]} is not an operator here: write {_OPERATORS[match[0]]}")
         if match["spaced"]:
-            raise self.wrong(match.start(), f"a time and its unit stand together: {match[0].replace(' ', '')}")
+            raise self.wrong(match.start(), f"write a time and its unit without a blank: {match[0].replace(' ', '')}")
         if match["odd"]:
             raise self.wrong(match.start(), _odd(match[0]))
         if match["time"] is None:
@@ -105,4 +105,4 @@ def _odd(word: str) -> str:
     if HEX.fullmatch(digits):
         return f"{word!r} is not a number; in hexadecimal it is 0x{digits}"
     unit = word.lstrip("0123456789_")
-    return f"{word!r} is not a number: {unit!r} is none of the units {', '.join(UNITS)}; hexadecimal begins with 0x"
+    return f"{word!r} is not a number: {unit!r} is not one of the units {', '.join(UNITS)}; hexadecimal begins with 0x"

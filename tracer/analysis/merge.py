@@ -100,16 +100,18 @@ def _shifts(traces: Sequence[Trace]) -> list[int]:
     for trace in traces:
         start, khz = trace.clock.get("tsc_start"), trace.clock.get("tsc_khz")
         if not isinstance(start, int) or not isinstance(khz, int) or start < 0 or khz <= 0:
-            raise TraceError(f"{trace.path} does not say its host's clock; --by-start puts the starts together instead")
+            raise TraceError(f"{trace.path} has no clock of its host; use --by-start to align the starts instead")
         starts.append(start)
         rates.add(khz)
     hosts = {json.dumps(trace.host, sort_keys=True) for trace in traces}
     if len(rates) > 1 or len(hosts) > 1:
         what = "clocks run at different rates" if len(rates) > 1 else "facts about the host differ"
-        raise TraceError(f"these traces are of different hosts ({what}); --by-start puts their starts together instead")
+        raise TraceError(
+            f"these traces are from different hosts ({what}); use --by-start to align their starts instead"
+        )
     shifts = [(start - min(starts)) * 1_000_000 // max(rates) for start in starts]
     if max(shifts) >= 1 << 62:
-        raise TraceError("these traces are of different boots of the host; --by-start puts their starts together")
+        raise TraceError("these traces are from different boots of the host; use --by-start to align their starts")
     return shifts
 
 

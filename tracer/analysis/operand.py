@@ -138,7 +138,7 @@ class Operand:
     def contains(self, part: "Operand") -> "Operand":
         """Whether a text contains another, constant one."""
         if not isinstance(part.constant, str):
-            raise Unfit("what is looked for in a text is a text in quotes")
+            raise Unfit("search a text for a text in quotes")
         if isinstance(self.constant, str):
             return TRUE if part.constant in self.constant else FALSE
         pattern = part.constant
@@ -168,7 +168,7 @@ class Operand:
     def _unit(self, other: "Operand", operation: str) -> str | None:
         units = {self.unit, other.unit} - {None}
         if units == {"", "ns"} and operation not in "*&|":
-            raise Unfit("a time does not go together with what is none")
+            raise Unfit("a time cannot be combined with a number that is not a time")
         return "ns" if "ns" in units else "" if units else None
 
     def _result(self, operation: str, other: "Operand") -> tuple[int, int]:

@@ -33,7 +33,7 @@ def table(columns: Columns, rows: Sequence[Sequence[Any]]) -> Any:
     try:
         arrays = [pa.array(column, field.type) for column, field in zip(values, kinds, strict=True)]
     except (pa.ArrowException, OverflowError) as error:
-        raise TraceError(f"the trace is damaged: its times or counts are beyond all measure ({error})") from error
+        raise TraceError(f"the trace is damaged: its times or counts are out of range ({error})") from error
     return pa.table(arrays, schema=kinds)
 
 

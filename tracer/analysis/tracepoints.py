@@ -303,11 +303,13 @@ def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
     vcpus = counts.to_pylist()
     found = []
     if not table.complete:
-        found.append("The tracepoints are not complete: the run goes on, or was killed.")
+        found.append("The tracepoints are not complete: the run continues, or was killed.")
     if lost := sum(row["lost"] for row in vcpus):
-        found.append(f"{lost:,} events were lost, their rings were full: counts are too low, spans may be missing.")
+        found.append(
+            f"{lost:,} events were lost because their rings were full: counts are too low, spans may be missing."
+        )
     if unknown := (table.summary or {}).get("unknown"):
-        found.append(f"{unknown} records were not as the kernel's formats say, and are left out.")
+        found.append(f"{unknown} records did not match the kernel's formats, and are left out.")
     exits, counted = sum(row["kvm_exit"] for row in vcpus), [row["exits"] for row in vcpus]
     returns, rows = sum(row["returns"] for row in vcpus), sum(row["rows"] for row in vcpus)
     if not exits and rows:
@@ -319,13 +321,10 @@ def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
     ends = _counted(times, (OPEN, LOST))
     if ends[OPEN]:
         found.append(
-            f"{ends[OPEN]:,} of the kvm_exit that KVM handled had no kvm_entry after it: its time goes to the "
-            "vCPU's stop."
+            f"{ends[OPEN]:,} kvm_exit that KVM handled had no kvm_entry after it: it lasts until the vCPU's stop."
         )
     if ends[LOST]:
-        found.append(
-            f"The kvm_entry after {ends[LOST]:,} of the kvm_exit was lost: their time is a part of the true one."
-        )
+        found.append(f"{ends[LOST]:,} kvm_exit lost the kvm_entry after it: the true time is longer.")
     same = "the same" if returns == rows else f"{returns - rows:+,}"
     found.append(f"KVM_RUN returned to userspace {returns:,} times; the trace has {rows:,} rows: {same}.")
     return found

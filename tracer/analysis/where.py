@@ -144,7 +144,7 @@ class _Compiler(FilterText):
             case ast.Constant(value=float()):
                 raise self.wrong(node, "numbers are whole; a time has a unit: 1.5ms")
         raise self.wrong(
-            node, f"{self.shown(node)} is nothing a filter knows: columns, values, comparisons, and, or, not, in"
+            node, f"{self.shown(node)} is not allowed in a filter: use columns, values, comparisons, and, or, not, in"
         )
 
     def _name(self, node: ast.Name) -> Operand:
@@ -165,9 +165,9 @@ class _Compiler(FilterText):
         if name == "payload":
             raise self.wrong(node, "payload cannot be compared; data has its first eight bytes")
         if name in ("None", "null", "NULL"):
-            raise self.wrong(node, "nothing is null here; what no device claims is UNCLAIMED")
+            raise self.wrong(node, "no column is null; UNCLAIMED marks what no device claims")
         if name in (*self.devices, *REASONS, *DIRECTIONS):
-            raise self.wrong(node, f"{name} is a text, and texts stand in quotes: '{name}'")
+            raise self.wrong(node, f"{name} is a text; write it in quotes: '{name}'")
         if HEX.fullmatch(name) and any(char.isdigit() for char in name):
             raise self.wrong(node, f"there is no column {name!r}; as a number in hexadecimal it is 0x{name}")
         raise self.wrong(node, f"there is no column {name!r}; {nearest(name, NAMES)}")
@@ -179,7 +179,7 @@ class _Compiler(FilterText):
         word = "and" if isinstance(node.op, ast.BitAnd) else "or"
         if {left.kind, right.kind} & {"condition", "text"}:
             sign = _ARITHMETIC[type(node.op)]
-            raise self.wrong(node, f"{sign} is of the bits of numbers, and binds tighter than ==; to join: {word}")
+            raise self.wrong(node, f"{sign} combines bits, and binds tighter than ==; to join conditions: {word}")
 
     def _calculate(self, node: ast.expr, left: Operand, operation: str, right: Operand) -> Operand:
         for operand in (left, right):
@@ -199,7 +199,7 @@ class _Compiler(FilterText):
                     found = self._membership(left_node, left, right_node, depth)
                     found = found.inverted() if isinstance(operation, ast.NotIn) else found
                 case ast.Is() | ast.IsNot():
-                    raise self.wrong(right_node, "values are compared with == and !=")
+                    raise self.wrong(right_node, "compare values with == and !=")
                 case _:
                     right = self._operand(right_node, depth)
                     found = self._compared(left_node, left, _COMPARISONS[type(operation)], right_node, right)
@@ -225,7 +225,9 @@ class _Compiler(FilterText):
                         raise self.wrong(middle, problem)
                     if self._is_value(left) and self._is_value(right):
                         either = f"({self.slice(left)}, {self.slice(right)})"
-                        raise self.wrong(middle, f"this is one number: for any of several write in {either}, or {bits}")
+                        raise self.wrong(
+                            middle, f"this is a single number: for any of several values write in {either}, or {bits}"
+                        )
 
     def _enclosed(self, node: ast.expr) -> bool:
         """Whether a node has parentheses of its own."""
@@ -238,13 +240,13 @@ class _Compiler(FilterText):
         if not isinstance(right_node, ast.Tuple | ast.List | ast.Set):
             right = self._operand(right_node, depth)
             if left.column is not None and right.constant is not None:
-                raise self.wrong(right_node, f"in takes a list; of one value: ({self.slice(right_node)},)")
+                raise self.wrong(right_node, f"in takes a list; for one value: ({self.slice(right_node)},)")
             if left.kind == right.kind == "text":
                 self._part_of(left_node, left, right)
                 return self._fitting(left_node, lambda: right.contains(left))
             raise self.wrong(right_node, f"in takes a list of values, as ('io', 'mmio'), and not a {right.kind}")
         if not right_node.elts:
-            raise self.wrong(right_node, "the list is empty: nothing is in it")
+            raise self.wrong(right_node, "the list is empty, so nothing matches")
         result = FALSE
         for item in right_node.elts:
             found = self._compared(left_node, left, "==", item, self._operand(item, depth))
@@ -256,7 +258,7 @@ class _Compiler(FilterText):
         if column.column in ("device", *_WORDS):
             known = (*self.devices, NO_DEVICE) if column.column == "device" else _WORDS[column.column]
             if not any(str(part.constant) in word for word in known):
-                raise self.wrong(node, f"no {column.column} has {part.constant!r} in it; there are: {', '.join(known)}")
+                raise self.wrong(node, f"no {column.column} contains {part.constant!r}; there are: {', '.join(known)}")
 
     def _compared(
         self, left_node: ast.expr, left: Operand, operation: str, right_node: ast.expr, right: Operand
@@ -264,15 +266,15 @@ class _Compiler(FilterText):
         if left.kind != right.kind:
             bit = next((side.constant for side in (left, right) if side.constant in FLAGS), None)
             if bit is not None and "flags" in (left.column, right.column):
-                raise self.wrong(right_node, f"flags is a number; its bits are names, so that it is just: {bit}")
+                raise self.wrong(right_node, f"flags is a number; write the name of a bit alone: {bit}")
             of_left, of_right = self.shown(left_node), self.shown(right_node)
             raise self.wrong(
-                right_node, f"{of_left} is a {left.kind} and {of_right} is a {right.kind}: they do not compare"
+                right_node, f"{of_left} is a {left.kind} and {of_right} is a {right.kind}: they cannot be compared"
             )
         if left.kind != "number" and operation not in ("==", "!="):
             raise self.wrong(right_node, f"{operation} compares numbers; a {left.kind} takes == and !=")
         if left.constant is not None and right.constant is not None:
-            raise self.wrong(right_node, "two values are compared, and no column")
+            raise self.wrong(right_node, "the comparison has two values and no column")
         if left.kind == "text":
             if left.column is None:  # the column is on the left from here on
                 left_node, left, right_node, right = right_node, right, left_node, left
@@ -293,7 +295,7 @@ class _Compiler(FilterText):
         if column.unit == "ns" and value.unit is None and value.constant and clocks:
             written = self.slice(value_node)
             units = ", ".join(written + unit for unit in UNITS)
-            raise self.wrong(value_node, f"{clocks[0]} is a time, and a time has a unit: {units}")
+            raise self.wrong(value_node, f"{clocks[0]} is a time; write a unit: {units}")
         if column.column is None:
             return
         low, high = column.bounds

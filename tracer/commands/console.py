@@ -15,11 +15,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", type=Path)
     parser.add_argument(
-        "--device", help="one serial or debug port; default: the first, and what others print to the same place"
+        "--device", help="one serial or debug port; default: the first, with others that print to the same place"
     )
-    parser.add_argument(
-        "--raw", action="store_true", help="escape sequences as they are on a terminal too, which they may act on"
-    )
+    parser.add_argument("--raw", action="store_true", help="print escape sequences unchanged, also on a terminal")
 
 
 def run(options: argparse.Namespace) -> int:

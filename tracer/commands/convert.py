@@ -12,15 +12,15 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", type=Path, help="a trace: .arrow, .arrows or .parquet")
     parser.add_argument(
-        "output", metavar="OUT", type=Path, help=f"what to write: a name that ends in {', '.join(KINDS)}"
+        "output", metavar="OUT", type=Path, help=f"the file to write; its name ends in {', '.join(KINDS)}"
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Convert, and report the rows."""
     rows = convert(options.file, options.output)
-    lost = "; the metadata and the closing summary are not in it" if options.output.suffix == ".csv" else ""
+    lost = "; the metadata and the closing summary are not included" if options.output.suffix == ".csv" else ""
     for file in filter(exists, beside(options.file)):
-        lost += f"; what is in {file} is not in it"
+        lost += f"; {file} is not included"
     print(printable(f"{options.output}: {rows:,} rows, {options.output.stat().st_size:,} bytes{lost}"))
     return 0

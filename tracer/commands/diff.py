@@ -33,7 +33,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="A and B; with --stat, all runs of A")
     pair = parser.add_argument_group("two traces")
-    pair.add_argument("--ignore", metavar="COLUMNS", help=f"may differ; of {','.join(COMPARED)}")
+    pair.add_argument("--ignore", metavar="COLUMNS", help=f"columns that may differ, of {','.join(COMPARED)}")
     pair.add_argument("--context", type=_count, metavar="N", help="equal exits to show around a difference (3)")
     pair.add_argument(
         "--resync", type=_count, metavar="N", help="searches for where a vCPU's exits meet again (10,000)"
@@ -45,9 +45,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     several.add_argument("--stat", action="store_true", help="compare distributions over runs")
     several.add_argument("--against", type=Path, nargs="+", default=[], metavar="FILE", help="the runs of side B")
     several.add_argument(
-        "--line", action="append", default=[], metavar="TEXT", help="also the time to this console line"
+        "--line", action="append", default=[], metavar="TEXT", help="also compare the time to this console line"
     )
-    several.add_argument("--threshold", type=_share, metavar="SHARE", help="change that matters (5%%)")
+    several.add_argument("--threshold", type=_share, metavar="SHARE", help="smallest change that counts (5%%)")
     several.add_argument("--noise", type=_factor, metavar="K", help="spreads that a change must exceed (3)")
     several.add_argument(
         "--only", metavar="PATTERN", help="only these quantities, for instance boot or 'exits device *'"
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if given := _given(options, SEVERAL):
         raise TraceError(f"{given} goes with --stat: vmtrace diff --stat A1 A2 ... --against B1 B2 ...")
     if len(options.files) != 2:
-        raise TraceError(f"two traces are compared, not {len(options.files)}; for several runs of each side: --stat")
+        raise TraceError(f"give two traces, not {len(options.files)}; for several runs per side: --stat")
     ignored = [name.strip() for name in (options.ignore or "").split(",") if name.strip()]
     if unknown := [name for name in ignored if name not in COMPARED]:
         raise TraceError(f"--ignore: there is no column {unknown[0]!r}; there are {', '.join(COMPARED)}")
@@ -136,7 +136,7 @@ def _short(table: Any) -> Any:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
     return int(text)
 
 
@@ -157,5 +157,5 @@ def _factor(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
     return value

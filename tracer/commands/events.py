@@ -31,20 +31,18 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("file", type=Path)
     parser.add_argument(
-        "--where", metavar="EXPR", help="only exits for which this holds, such as: device == 'serial0' and size > 1"
+        "--where", metavar="EXPR", help="only matching exits, such as: device == 'serial0' and size > 1"
     )
     others = ", ".join(column.name for column in EXIT if column.name not in READABLE)
-    parser.add_argument(
-        "--columns", metavar="NAMES", help=f"columns, with commas between: {', '.join(READABLE)}; {others}"
-    )
+    parser.add_argument("--columns", metavar="NAMES", help=f"comma-separated columns: {', '.join(READABLE)}; {others}")
     some = parser.add_mutually_exclusive_group()
-    some.add_argument("--limit", metavar="N", type=_count, help="stop after so many")
-    some.add_argument("--last", metavar="N", type=_count, help="only so many, the last ones")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on while the run is recorded, to its end")
+    some.add_argument("--limit", metavar="N", type=_count, help="stop after N exits")
+    some.add_argument("--last", metavar="N", type=_count, help="only the last N exits")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow the run until it ends")
     parser.add_argument(
         "--json",
         action="store_true",
-        help='a JSON object for each exit, a line each, with all columns; times in ns, addresses as "0x..."',
+        help='one JSON object per exit and line, with all columns; times in ns, addresses as "0x..."',
     )
 
 
@@ -56,10 +54,10 @@ def tables() -> dict[str, Any]:
 def run(options: argparse.Namespace) -> int:
     """Print the exits as they come; none is kept."""
     if options.json and options.columns:
-        raise TraceError("--columns are of lines: --json always has all")
+        raise TraceError("--columns is for lines; --json always has all columns")
     lines = Lines(tuple((options.columns or "").replace(",", " ").split()), columns())
     if options.follow and options.last is not None:
-        raise TraceError("--last is of a trace that has ended, and -f waits for its end")
+        raise TraceError("--last needs a trace that has ended, and -f waits for its end")
     if not options.follow:
         _print(load(options.file), lines, options)
         return 0

@@ -18,8 +18,8 @@ FORMATS = {
     "perfetto": (".pftrace", "protobuf, for ui.perfetto.dev: tracks of vCPUs, devices, console (vmrun[perfetto])"),
     "chrome": (".json", "trace event JSON, for chrome://tracing, Perfetto and speedscope"),
     "collapsed": (".folded", "collapsed stacks, for flamegraph.pl, inferno and speedscope"),
-    "parquet": (".parquet", "the same rows as Parquet; --table tracepoints: those"),
-    "csv": (".csv", "the same rows as CSV; --table tracepoints: those"),
+    "parquet": (".parquet", "rows as Parquet: exits, or tracepoints with --table"),
+    "csv": (".csv", "rows as CSV: exits, or tracepoints with --table"),
     "pcap": (".pcapng", "serial traffic as pcapng, for Wireshark"),
 }
 
@@ -38,17 +38,19 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--table",
         type=lambda name: "tracepoints" if name == "kernel" else name,  # former name
         choices=["exits", "tracepoints"],
-        help="which one as Parquet or CSV: the exits (default) or the tracepoints",
+        help="the table for --parquet and --csv (default: exits)",
     )
     parser.add_argument(
-        "--weight", choices=["exits", "time"], help="of collapsed stacks: exits (default), or time in ns, guest and all"
+        "--weight",
+        choices=["exits", "time"],
+        help="weight of --collapsed: exits (default), or time in ns, also in the guest",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the file whole or not at all, and print its path."""
     if options.weight is not None and options.format != "collapsed":
-        raise TraceError(f"--weight is for --collapsed: --{options.format} has exits and times both")
+        raise TraceError(f"--weight is for --collapsed: --{options.format} has both exits and times")
     if options.table is not None and options.format not in TABLES:
         raise TraceError(f"--table is for --parquet and --csv: --{options.format} has all tables that it can show")
     trace = load(options.file)
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         _write(trace, out, options)
     note = ""
     if options.format in TABLES and options.table is None and trace.tracepoints is not None:
-        note = "; the tracepoints are not in it: --table tracepoints writes them"
+        note = "; the tracepoints are not included: --table tracepoints writes them"
     if str(output) != "-":
         print(printable(f"{output}: {output.stat().st_size:,} bytes{note}"), file=sys.stderr)
     return 0

@@ -19,7 +19,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--symbols", metavar="FILE", type=Path, help="System.map, vmlinux or bzImage; default: the spec's own"
     )
-    parser.add_argument("--kaslr", metavar="OFFSET", help="what the kernel was moved by; default: found out")
+    parser.add_argument("--kaslr", metavar="OFFSET", help="KASLR offset of the kernel; default: detected")
     parser.add_argument("--by", metavar="KEY,...", help=f"divide further by any of {', '.join(BY)}; default: device")
     parser.add_argument("--sort", choices=SORTS, default="exits", help="order, and weight of --collapsed")
     parser.add_argument("--collapsed", action="store_true", help="folded stacks for flame graphs: device;reason;symbol")

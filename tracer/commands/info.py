@@ -85,7 +85,7 @@ def _table(table: dict[str, Any]) -> str:
 
 def _image(image: dict[str, Any]) -> str:
     """Path and hash of a file that the run read."""
-    digest = image.get("sha256") or "no hash: it was written to as the run began"
+    digest = image.get("sha256") or "no hash: it was being written as the run began"
     return f"{image.get('path', '')} {digest}".strip()
 
 

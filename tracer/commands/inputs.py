@@ -23,6 +23,8 @@ def tables() -> dict[str, Any]:
 def run(options: argparse.Namespace) -> int:
     """Print the tables."""
     inputs = inputs_of(load(options.file))
-    head = "" if inputs.complete else "inputs may be missing at the end: the run goes on, was killed, or was recovered"
+    head = (
+        "" if inputs.complete else "inputs may be missing at the end: the run continues, was killed, or was recovered"
+    )
     show({"kinds": by_kind(inputs), "inputs": in_order(inputs)}, options, head)
     return 0

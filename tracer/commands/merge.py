@@ -16,17 +16,17 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="traces of machines that ran on one host")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the trace to write")
     parser.add_argument(
-        "--by-start", action="store_true", help="put the machines' starts together, whatever hosts they ran on"
+        "--by-start", action="store_true", help="align the machines' starts, for traces of different hosts"
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Merge, and report the result."""
     if len(options.files) < 2:
-        raise TraceError("a merge takes two traces or more")
+        raise TraceError("give two or more traces")
     keep(options.output, options.files)
     rows = merge([load(file) for file in options.files], options.output, by_start=options.by_start)
     others = [str(table) for file in options.files for table in beside(file) if exists(table)]
-    lost = f"; what was recorded beside the exits is not in it: {', '.join(others)}" if others else ""
+    lost = f"; other tables are not included: {', '.join(others)}" if others else ""
     print(printable(f"{options.output}: {rows:,} rows of {len(options.files)} traces{lost}"))
     return 0

@@ -20,9 +20,9 @@ def run(options: argparse.Namespace) -> int:
     done = recover(options.file, options.output)
     for problem in done.problems:
         complain("vmtrace", problem)
-    state = "complete" if done.complete else "all that was recorded before the run was killed"
+    state = "complete" if done.complete else "everything recorded before the run was killed"
     rows = f"{done.rows_from_stream + done.rows_from_ring:,} rows ({done.rows_from_ring:,} of them from the rings)"
-    print(printable(f"{done.path}: {rows}, {'what could be saved' if done.problems else state}"))
+    print(printable(f"{done.path}: {rows}, {'incomplete' if done.problems else state}"))
     left = [str(path) for path in (stream_path(options.file), ring_path(options.file)) if exists(path)]
     if left and not done.problems:
         print(printable(f"no longer needed: {' '.join(left)}"))

@@ -1,4 +1,4 @@
-"""``vmtrace summary``: exits by reason, by device and address; where the time went."""
+"""``vmtrace summary``: exits by reason, device and address; time by vCPU."""
 
 import argparse
 from pathlib import Path

@@ -13,9 +13,9 @@ from tracer.show.output import add_formats, duration, show
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", type=Path)
-    parser.add_argument("--device", help="the serial or debug port whose lines to take; default: the first")
+    parser.add_argument("--device", help="the serial or debug port to use; default: the first")
     parser.add_argument(
-        "--in-order", action="store_true", help="lines in the order of time, not the longest gaps first"
+        "--in-order", action="store_true", help="lines in the order of time instead of longest gaps first"
     )
     parser.add_argument(
         "--phase",
@@ -36,7 +36,9 @@ def run(options: argparse.Namespace) -> int:
     phases: dict[str, str] = {}
     for name, pattern in map(_phase, options.phase or ()):
         if name in phases:
-            raise TraceError(f"--phase {name!r} is given twice; of two expressions either: {phases[name]}|{pattern}")
+            raise TraceError(
+                f"--phase {name!r} is given twice; for either of two expressions: {phases[name]}|{pattern}"
+            )
         phases[name] = pattern
     trace = load(options.file)
     found = timeline(trace, options.device, phases or LINUX)
@@ -64,7 +66,7 @@ def _phase(text: str) -> tuple[str, str]:
 
 def _head(found: Timeline) -> str:
     if found.device is None:
-        return "This machine has no console, so its trace has no lines to cut it by."
+        return "This machine has no console, so its trace has no lines."
     end, silent = (found.lines[name][-1].as_py() for name in ("t_ns", "gap_ns"))
     head = f"{found.count:,} {'line' if found.count == 1 else 'lines'} of {found.device} in {duration(end)}"
     if found.count and silent == slowest_first(found.lines)["gap_ns"][0].as_py():

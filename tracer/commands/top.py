@@ -30,9 +30,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|NAME",
         help="the trace that is recorded, or a machine's name (vm.name), looked for in the *.arrows of this directory",
     )
-    parser.add_argument("--interval", metavar="S", type=_seconds, default=1.0, help="seconds between looks; default 1")
-    parser.add_argument("--count", metavar="N", type=int, help="stop after so many")
-    parser.add_argument("--once", dest="count", action="store_const", const=1, help="one look, then stop")
+    parser.add_argument(
+        "--interval", metavar="S", type=_seconds, default=1.0, help="seconds between updates; default 1"
+    )
+    parser.add_argument("--count", metavar="N", type=int, help="stop after N updates")
+    parser.add_argument("--once", dest="count", action="store_const", const=1, help="one update, then stop")
 
 
 def run(options: argparse.Namespace) -> int:

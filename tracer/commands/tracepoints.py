@@ -1,4 +1,4 @@
-"""``vmtrace tracepoints``: exits that KVM handled, beside those that came to userspace."""
+"""``vmtrace tracepoints``: exits that KVM handled, beside those that reached userspace."""
 
 import argparse
 from pathlib import Path

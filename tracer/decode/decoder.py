@@ -286,7 +286,7 @@ REASONS = {
     "hlt": "halted",
     "shutdown": "triple fault",
     "fail_entry": "entry refused",
-    "internal_error": "KVM cannot go on",
+    "internal_error": "KVM cannot continue",
     "debug": "debug trap",
     "exception": "exception",
 }

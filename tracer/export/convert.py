@@ -38,7 +38,7 @@ def convert(source: Path, target: Path) -> int:
 
     kind = KINDS.get(target.suffix)
     if kind is None:
-        raise TraceError(f"{target}: what is wanted is told by the suffix, one of {', '.join(KINDS)}")
+        raise TraceError(f"{target}: the suffix must be one of {', '.join(KINDS)}")
     keep(target, (source,))
     schema, batches, summary = _opened(source)
     write = {"file": _file, "stream": _stream, "parquet": _parquet, "csv": _csv}[kind]

@@ -71,7 +71,7 @@ class RowFile:
                 pass
         if self.cut and self.closing is None:
             warnings.warn(
-                f"{path} ends within a batch, which a killed run leaves, or one that goes on: its last {self.cut:,} "
+                f"{path} ends within a batch, as the stream of a killed or running machine may: its last {self.cut:,} "
                 "bytes are left out",
                 TraceWarning,
                 stacklevel=3,
@@ -108,7 +108,7 @@ class RowFile:
         with self._open() as descriptor:
             status = os.fstat(descriptor)
             if (status.st_dev, status.st_ino) != self._identity:
-                raise TraceError(f"{self.path} is another file now than when it was opened")
+                raise TraceError(f"{self.path} was replaced after it was opened")
             feed = _Feed(descriptor, self._index.head, [m for m in self._index.batches[which] if m.rows])
             try:
                 with pa.ipc.open_stream(feed, options=options) as reader:
@@ -223,7 +223,7 @@ class _Index:
             raise DamageError(self._at, "its footer is damaged")
         found = [(message.offset, message.size - message.body, message.body) for message in self._found]
         if footer_blocks(raw[:-4], self._at) != found:
-            raise DamageError(self._at, "its footer tells of other batches than there are")
+            raise DamageError(self._at, "its footer lists other batches than the file has")
         with pa.OSFile(os.fsencode(self._path), "rb") as source, pa.ipc.open_file(source) as reader:
             if not reader.schema.equals(self.schema, check_metadata=True):
                 raise DamageError(self._at, "its footer has another schema")
@@ -314,7 +314,7 @@ def checked(batch: Any, time: str) -> Any:
         if len(column) and pa.types.is_int64(column.type):
             ends = pc.min_max(column).as_py()
             if not -TIME_END < ends["min"] <= ends["max"] < TIME_END:
-                raise pa.ArrowInvalid(f"{name} has a time that no run reaches")
+                raise pa.ArrowInvalid(f"{name} has an impossible time")
     return _ordered(batch, time)
 
 
@@ -355,7 +355,7 @@ def _is_file(path: Path, start: bytes) -> bool:
     if start.startswith(CONTINUATION):
         return False
     if start == RING_MAGIC.to_bytes(8, "little"):
-        raise TraceError(f"{path} is a ring file, not a trace: vmtrace recover {path} makes one of it")
+        raise TraceError(f"{path} is a ring file, not a trace: vmtrace recover {path} makes a trace from it")
     if not start:
         raise TraceError(f"{path} is empty")
     if start.startswith(PARQUET_MAGIC):
@@ -368,4 +368,4 @@ def _left(path: Path) -> str:
     stream = stream_path(path)
     if exists(path) or not exists(stream):
         return ""
-    return f"; {stream} is there: its run goes on (vmtrace top {path}) or was killed (vmtrace recover {path})"
+    return f"; {stream} is there: its run continues (vmtrace top {path}) or was killed (vmtrace recover {path})"

@@ -105,7 +105,7 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
     images = {
         name: (
             _file_name(image.get("path")),
-            str(image.get("sha256") or "not known: it was written to as the run began"),
+            str(image.get("sha256") or "not known: it was being written as the run began"),
         )
         for name, image in _mapping(_json(trace, "vmrun.images", {})).items()
         if isinstance(image, dict)

@@ -52,7 +52,7 @@ def described(table: Any, symbols: Symbols | None = None) -> Cells:
         at = shown.column_names.index("rip") + 1
         names = [symbols(rip) if rip is not None else None for rip in shown["rip"].to_pylist()]
         if any(names):
-            columns.insert(at, Column("symbol", "what stands there", False))
+            columns.insert(at, Column("symbol", "the symbol at this address", False))
             for row, name in zip(rows, names, strict=True):
                 row.insert(at, name or "")
     return Cells(tuple(columns), tuple(map(tuple, rows)), table.num_rows - shown.num_rows)

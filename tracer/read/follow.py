@@ -89,7 +89,7 @@ class Follower:
             if not self._peek():
                 wait(POLL)
         if self.schema is None:
-            raise TraceError(f"{self.path} has no beginning of a trace, and nobody is writing it")
+            raise TraceError(f"{self.path} is not a complete trace, and nobody is writing it")
 
     def batches(self, wait: Callable[[float], object] = time.sleep) -> Iterator[Any]:
         """The rows as ``pyarrow.RecordBatch`` objects; waits for more until the trace has ended.

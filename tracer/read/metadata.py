@@ -31,7 +31,7 @@ def read_metadata(path: Path, schema: Any, table: Table = EXITS) -> dict[str, st
     if version != table.format:
         for other in TABLES.values():
             if version in (other.format, other.former and other.former.format):
-                hint = ": give the trace that it stands beside" if table is EXITS else ""
+                hint = ": give the trace beside it" if table is EXITS else ""
                 raise TraceError(f"{path} has {other.what}, not {table.what}{hint}")
         raise TraceError(
             f"{path} has trace format {version!r}; this vmtrace reads format {table.format}: use a newer one"

@@ -65,7 +65,7 @@ def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None 
         try:
             write_file(target, salvage.batches, salvage.schema, salvage.summary())
         except (pa.ArrowException, OSError) as error:
-            raise TraceError(f"cannot write {target}: {error}; what it would be made from is untouched") from error
+            raise TraceError(f"cannot write {target}: {error}; its sources are unchanged") from error
         for name in BESIDE:
             try:
                 _finish_stream(given, target, TABLES[name])
@@ -103,7 +103,9 @@ class Salvage:
                 if self._rings is not None:
                     self._choose(self._rings)
                 elif not exists(ring_path(path)):
-                    self.problems.append(f"there is no {ring_path(path)}: what was not in the stream yet is lost")
+                    self.problems.append(
+                        f"there is no {ring_path(path)}: records that were not in the stream yet are lost"
+                    )
             self._close = stack.pop_all()
 
     def __enter__(self) -> "Salvage":

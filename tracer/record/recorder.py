@@ -87,7 +87,7 @@ class Recorder:
             self._written.finish(summary)
             ring_path(self.path).unlink(missing_ok=True)
         except Exception as error:
-            kept = f"{self.stream} is no longer there, somebody has deleted it: the trace is lost"
+            kept = f"{self.stream} was deleted: the trace is lost"
             if self._written is not None and self._written.there:
                 kept = (
                     f"{self.stream} holds the whole trace and can be read as it is, or finished with: "
@@ -134,10 +134,10 @@ class Recorder:
                     f"cannot write {self.stream}: {reason(error)}; it is no longer there, somebody has deleted it: "
                     "the trace is lost"
                 )
-            kept = f"what was written until then is kept in {self.stream}"
+            kept = f"the rows written so far are kept in {self.stream}"
         if isinstance(error, RingLostError):
             return TraceError(f"{error}; {kept}")
         return TraceError(
-            f"cannot write {self.stream}: {reason(error)}; {kept}, what was not in {ring_path(self.path)}; "
+            f"cannot write {self.stream}: {reason(error)}; {kept}, the rest is in {ring_path(self.path)}; "
             f"join them with: vmtrace recover {self.path} --output FILE (where there is room)"
         )

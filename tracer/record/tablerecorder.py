@@ -78,7 +78,7 @@ class TableRecorder:
 
     def _error(self, error: Exception) -> TraceError:
         there = self._written is not None and self._written.there
-        kept = f"what was written until then is in {self.stream}" if there else "they are lost"
+        kept = f"the rows written so far are in {self.stream}" if there else "they are lost"
         return TraceError(f"cannot write the {self._table.name}, {self.path}: {reason(error)}; {kept}")
 
     def _run(self) -> None:

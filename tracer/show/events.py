@@ -113,7 +113,7 @@ def described(
             found = describer.described(needed)
             yield found.filter(found["shown"]).select([name for name in found.schema.names if name != "shown"])
     except pa.ArrowInvalid as error:
-        raise TraceError(f"the trace is damaged: its times are beyond all measure ({error})") from error
+        raise TraceError(f"the trace is damaged: its times are out of range ({error})") from error
 
 
 def why_none(trace: Trace, where: Filter, machines: Mapping[int, str] | None = None) -> str:

@@ -31,7 +31,7 @@ def start(boot: Boot, size: int, slots: tuple[Slot, ...], problems: list[Problem
             problems.append(Problem(f"boot.{key}", "is for Linux kernels; this guest is a flat image", str(given)))
     if boot.mode not in TABLES:
         what = "boot.kernel" if boot.code is None else "boot.mode"
-        message = "is no kernel known here; a flat image needs boot.mode" if boot.code is None else "must be given"
+        message = "is not a known kernel; a flat image needs boot.mode" if boot.code is None else "must be given"
         where = str(boot.kernel) if boot.code is None else None
         problems.append(Problem(what, message, where, "real, protected, long"))
         return None

@@ -90,7 +90,7 @@ def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:
     code32 = load if image.relocatable else image.code32_start
     if not load <= code32 < load + size:
         raise ImageError(
-            "starts through its 16-bit setup code only, as iPXE and Syslinux's programs do, which needs a BIOS"
+            "starts only through its 16-bit setup code, which needs a BIOS (iPXE and Syslinux programs do this)"
         )
     entry = Entry("protected", code32, {"rsi": layout.BOOT_PARAMS, "rflags": 2})
     return Kernel("linux32", entry, (placement,), end, notes)
@@ -103,7 +103,7 @@ def _unpacked(path: Path) -> Kernel:
         with opened(path) as source:
             return _elf(path, elf.read(source))._replace(files=(PlannedFile("unpacked", path, None),))
     except ImageError as error:  # a 32-bit kernel's, or an unknown future format
-        raise CannotUnpackError(f"what is packed in it {error}") from error
+        raise CannotUnpackError(f"the compressed kernel in it {error}") from error
 
 
 def _elf(path: Path, image: Elf) -> Kernel:

@@ -60,12 +60,12 @@ FORMATS = (
     Format(0x52, b"FAT32", "a FAT file system", disk=True),
     Format(0, b"#!", "a script"),
     Format(0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "fetch it: git lfs pull"),
-    Format(0, b"070707", "a cpio archive of the old format", "make it anew with cpio -o -H newc, for boot.initrd"),
-    Format(0, b"\xc7\x71", "a cpio archive of the old format", "make it anew with cpio -o -H newc, for boot.initrd"),
+    Format(0, b"070707", "a cpio archive of the old format", "make it again with cpio -o -H newc, for boot.initrd"),
+    Format(0, b"\xc7\x71", "a cpio archive of the old format", "make it again with cpio -o -H newc, for boot.initrd"),
 )
 # Kinds of text, by a pattern of the first line that is neither empty nor a comment.
 TEXTS = (
-    (rb"(?i)<!doctype html|<html|<\?xml", "an HTML or XML page, of a download that failed perhaps", NEED_KERNEL),
+    (rb"(?i)<!doctype html|<html|<\?xml", "an HTML or XML page, perhaps from a failed download", NEED_KERNEL),
     (rb"\[\[?[A-Za-z0-9_.\" -]+\]\]?\s*(#|$)", "a TOML or INI file; a spec is run by: vmrun SPEC", NEED_KERNEL),
     (rb"[0-9a-f]{8,16} [A-Za-z?] \S+", "a System.map", "give it as boot.symbols, and the kernel as boot.kernel"),
     (rb"CONFIG_[A-Z0-9_]+=", "a kernel configuration", NEED_KERNEL),

@@ -63,7 +63,7 @@ def read(path: Path) -> Symbols:
             raise ImageError(f"cannot be unpacked: {error}") from error
     with opened(inner) as source:
         if not elf.recognise(source):
-            raise ImageError("holds a kernel that is no ELF file")
+            raise ImageError("contains a kernel that is not an ELF file")
         return _of_elf(source, inner)
 
 
@@ -75,13 +75,13 @@ def system_map(data: bytes) -> Iterator[tuple[int, str]]:
                 try:
                     yield int(address, 16), name.decode("ascii", "replace")
                 except ValueError:
-                    raise ImageError(f"is no symbol file: line {number} does not begin with an address") from None
+                    raise ImageError(f"is not a symbol file: line {number} does not begin with an address") from None
             case [kind, _] if len(kind) == 1:  # undefined: nm leaves the address out
                 continue
             case []:
                 continue
             case _:
-                raise ImageError(f"is no symbol file: line {number} is not ADDRESS TYPE NAME")
+                raise ImageError(f"is not a symbol file: line {number} is not ADDRESS TYPE NAME")
 
 
 def _of_elf(source: Source, path: Path) -> Symbols:

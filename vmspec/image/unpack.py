@@ -39,7 +39,7 @@ def unpacked(source: Source, image: BzImage) -> Path:
     """
     if not image.payload_length:
         version = f"{image.version >> 8}.{image.version & 0xFF:02}"
-        raise CannotUnpackError(f"boot protocol {version} does not say where it is")
+        raise CannotUnpackError(f"boot protocol {version} does not say where the payload is")
     # The build appends the unpacked size to the payload (boot.rst, payload_length); a gzip payload contains it.
     end = image.payload_offset + image.payload_length
     size = int.from_bytes(source.read(end - 4, 4, "the size of the kernel"), "little")
@@ -53,7 +53,7 @@ def unpacked(source: Source, image: BzImage) -> Path:
             raise CannotUnpackError(f"the Python package {missing.name} is not installed") from missing
         except OSError as failed:
             error = failed
-    raise CannotUnpackError(f"there is no place for what is unpacked: {error}")
+    raise CannotUnpackError(f"there is no place for the unpacked kernel: {error}")
 
 
 def _directories() -> Iterator[Path]:
@@ -128,7 +128,7 @@ def _unpack(entry: Path, digest: str, source: Source, image: BzImage, size: int)
 
     blocks = compression.unpack(source, image.payload_offset, image.payload_length)
     if blocks is None:
-        raise CannotUnpackError("it is compressed in a way not known here")
+        raise CannotUnpackError("its compression format is unknown")
     descriptor, name = mkstemp(dir=entry.parent)
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:

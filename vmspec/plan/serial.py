@@ -184,7 +184,7 @@ def _tagged(value: dict[str, Any]) -> Any:
         "$float": float,
     }
     if more:
-        raise _WrongError(f"stands beside {tag}, which stands alone", None, more[0][0])
+        raise _WrongError(f"is beside {tag}, which must be alone", None, more[0][0])
     if tag == "$table" and isinstance(held, dict):
         return _step(lambda table: _each(_read_free, table), held, tag)
     if tag not in reads or not isinstance(held, str):
@@ -243,12 +243,12 @@ def _call(value: Any) -> Any:
     table = _table(value)
     cls = IOCTLS.get(_step(_text, table.get("ioctl"), "ioctl"))
     if cls is None:
-        raise _WrongError("is not a call that a plan has", table["ioctl"], "ioctl")
+        raise _WrongError("is not a call of a plan", table["ioctl"], "ioctl")
     for name in FIXED:
         if name not in table:
             raise _WrongError("is missing", None, name)
         if table[name] != getattr(cls, name):
-            raise _WrongError(f"is not what {cls.ioctl} has", table[name], name)
+            raise _WrongError(f"is not the value of {cls.ioctl}", table[name], name)
     return _record(cls)({name: part for name, part in table.items() if name not in FIXED})
 
 

@@ -102,7 +102,7 @@ class Windows(Value):
             if not re.fullmatch(self.NAME, name) or name in self.SPACES:
                 there.wrong("is not a region's name", None, "lower-case letters, digits, - and _, not port or mmio")
             if not isinstance(window, dict) or len(window) != 1 or not window.keys() <= self.SPACES.keys():
-                there.wrong("must say its bus and its size", None, self.allowed)
+                there.wrong("must have a bus and a size", None, self.allowed)
                 continue
             [(space, size)] = window.items()
             if type(size) is not int or not 0 < size <= self.SPACES[space] or size & size - 1:

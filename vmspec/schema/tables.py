@@ -99,7 +99,7 @@ def read_model(model: type[Model], table: dict[str, object], here: Here, extra: 
     if model.ONE_OF and not chosen:
         here.wrong(f"one key is missing: {' or '.join(model.ONE_OF)}")
     for name in chosen[1:]:
-        here.at(name).wrong(f"cannot stand beside {chosen[0]}", None, f"one of {', '.join(model.ONE_OF)}")
+        here.at(name).wrong(f"cannot be combined with {chosen[0]}", None, f"one of {', '.join(model.ONE_OF)}")
     if len(here.problems) > before:
         return None
     instance = model(**values)

@@ -285,7 +285,7 @@ class File(Value):
                 return here.wrong("must not be empty", value, self.allowed)
             case str() if value.lower() in STANDARD:
                 return here.wrong(
-                    f'is no file\'s name; of a file that is called so, write "./{value}"', value, self.allowed
+                    f'is not the name of a file; for a file of that name, write "./{value}"', value, self.allowed
                 )
             case str() if value.endswith("/"):
                 return here.wrong("names a directory, not a file", value, self.allowed)

@@ -81,6 +81,6 @@ def conflicts(uses: Iterable[Use]) -> Iterator[tuple[str, str]]:
             # Two writers to a pipe follow one another; in a file one would overwrite the other.
             if use.writes != other.writes or (use.writes and use.identity[0] != STREAM):
                 name = other.path.name if use.where == other.where else other.where
-                yield use.where, f"{use.path.name} is {name} too, and would be written"
+                yield use.where, f"{use.path.name} is {name} too, and would be overwritten"
                 break
         earlier.append(use)

@@ -154,7 +154,10 @@ class Trace(Model):
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         if self.path is not None and self.path.suffix in (".csv", ".parquet"):
-            yield ("path",), "a trace is Arrow, whatever its name: end it in .arrow; vmtrace convert makes others of it"
+            yield (
+                ("path",),
+                "a trace is always an Arrow file: use a name that ends in .arrow; vmtrace convert makes other formats",
+            )
 
 
 @frozen(eq=False, repr=False)
@@ -176,7 +179,7 @@ class Expect(Model):
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         if self.status is not None and self.exit and "debug-exit" not in self.exit:
-            yield ("status",), "only debug-exit gives a status, and exit does not allow it"
+            yield ("status",), "only debug-exit has a status, and exit does not allow debug-exit"
 
 
 @frozen(eq=False, repr=False)

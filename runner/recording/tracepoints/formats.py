@@ -81,13 +81,13 @@ def read(wanted: Mapping[str, object], places: Sequence[Path] = PLACES) -> dict[
         except PermissionError as error:
             raise HostError(f"{path} cannot be read: {error.strerror}; {RIGHTS}") from error
         except (OSError, ValueError) as error:
-            raise HostError(f"{path} is not a format as the kernel writes it: {error}") from error
+            raise HostError(f"{path} is not a tracepoint format: {error}") from error
     if lacking := [name for name in NEEDED if name not in formats]:
         raise HostError(f"this kernel has no tracepoint {', '.join(lacking)} in {directory}")
     return formats
 
 
-RIGHTS = "tracepoints are for root, or for who has CAP_PERFMON and may read tracefs (its mount option gid=)"
+RIGHTS = "tracepoints need root, or CAP_PERFMON and read access to tracefs (mount option gid=)"
 
 
 def _directory(places: Sequence[Path]) -> Path:

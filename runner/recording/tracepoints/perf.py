@@ -94,9 +94,9 @@ def refused(what: str, number: int) -> str:
                 level = "unknown"
             return f"{text}; {RIGHTS}, or sysctl kernel.perf_event_paranoid=-1 (it is {level})"
         case errno.EMFILE | errno.ENFILE:
-            return f"{text}; {len(EVENTS)} descriptors a vCPU are needed: ulimit -n with a higher number"
+            return f"{text}; {len(EVENTS)} descriptors per vCPU are needed: raise ulimit -n"
         case errno.ENOMEM:
-            return f"{text}; the rings need memory that the kernel pins"
+            return f"{text}; the kernel has no memory to pin for the rings"
         case errno.ENOSYS | errno.ENOENT | errno.EOPNOTSUPP | errno.EINVAL:
             return f"{text}; this kernel is built without perf events for tracepoints"
         case _:

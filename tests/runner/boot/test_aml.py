@@ -26,7 +26,7 @@ def test_name_is_padded() -> None:
 
 
 def test_name_that_is_none() -> None:
-    with pytest.raises(ValueError, match="no ACPI name"):
+    with pytest.raises(ValueError, match="not an ACPI name"):
         aml.name("TOOLONG")
 
 

@@ -69,7 +69,7 @@ def test_a_file_that_is_written_to_before_it_is_hashed_has_no_hash(files: Images
 def test_a_file_that_was_changed_since_the_plan_is_not_loaded(kernel: Path, descriptors) -> None:  # type: ignore[no-untyped-def]
     files, before = planned(kernel), descriptors()
     kernel.write_bytes(b"new")
-    with pytest.raises(ImageError, match=r"kernel was changed since the plan was made: run it again"):
+    with pytest.raises(ImageError, match=r"kernel has changed since the plan was made: run the spec again"):
         Images(files)
     kernel.unlink()
     with pytest.raises(ImageError, match=r"kernel cannot be opened any more: No such file"):

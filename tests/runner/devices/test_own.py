@@ -191,8 +191,8 @@ def test_a_person_is_told_of_an_old_class(tmp_path):
     with pytest.warns(DeprecationWarning, match="takes no region"):
         make(PlannedDevice("python0", "python", {"class": "dice:Dice", "options": {}, "port": [0x500, 4]}),
              Board(tmp_path, (), told.append))  # fmt: skip
-    assert told == [f"device class dice:Dice ({tmp_path}/dice.py) takes no region, which the next release asks for: "
-                    "docs/devices.md"]  # fmt: skip
+    assert told == [f"device class dice:Dice ({tmp_path}/dice.py) takes no region, which the next release requires: "
+                    "see docs/devices.md"]  # fmt: skip
 
 
 def test_what_an_old_class_raises_is_found_in_its_file(old, tmp_path):

@@ -44,7 +44,7 @@ def test_an_output_begins_anew(files, folder):
 
 def test_a_link_made_after_the_check_is_not_followed_to_a_file_that_is_used(files, folder):
     (folder / "out").symlink_to("k")
-    with pytest.raises(SpecError, match=r"device\[0\]\.output: out is boot\.kernel too, and would be written"):
+    with pytest.raises(SpecError, match=r"device\[0\]\.output: out is boot\.kernel too, and would be overwritten"):
         files.open("device[0].output", folder / "out", writes=True)
     assert (folder / "k").read_bytes() == b"kernel"
 
@@ -60,7 +60,7 @@ def test_two_outputs_that_became_one(files, folder):
 def test_standard_output_that_leads_to_what_the_run_reads(files, folder, name):
     with (
         (folder / name).open("ab") as out,
-        pytest.raises(SpecError, match=r"standard output is (this spec|boot\.kernel) too, and would be written"),
+        pytest.raises(SpecError, match=r"standard output is (this spec|boot\.kernel) too, and would be overwritten"),
     ):
         files.standard("standard output", out.fileno(), writes=True)
 

@@ -232,7 +232,7 @@ def test_inputs_that_cannot_be_written_end_the_run(run_guest, tmp_path):
     result = run_guest("eb fe", trace={"inputs": True}, vm={"timeout": "1s"})
     assert (result.kind, result.status) == ("trace-failed", 6)
     assert f"cannot write the inputs, {tmp_path}/guest.inputs.arrow: " in result.detail
-    assert f"what was written until then is in {tmp_path}/guest.inputs.arrows" in result.detail
+    assert f"the rows written so far are in {tmp_path}/guest.inputs.arrows" in result.detail
 
 
 def wait_for(path):

@@ -81,8 +81,8 @@ def test_a_debug_exit_with_a_missing_text():
 def test_each_unmet_expectation_is_a_sentence():
     expect = PlannedExpect(exit=("reset", "poweroff"), status=3)
     assert unmet(expect, Ending("halt"), ["login:"], ["panic"]) == (
-        "the console never showed 'login:'",
-        "the console showed 'panic'",
+        "the console never printed 'login:'",
+        "the console printed 'panic'",
         "the guest ended with halt, not with reset or poweroff",
         "the debug-exit status is None, not 3",
     )

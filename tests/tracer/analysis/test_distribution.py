@@ -139,4 +139,4 @@ def test_what_no_run_has(stat, options, words):
 def test_for_people(tmp_path, capsys):
     paths = [str(write_trace(tmp_path / f"{n}.arrow", console(b"x" * 10 * n))) for n in (1, 2)]
     assert main(["diff", "--stat", paths[0], "--against", paths[1]]) == 1
-    assert "fewer than 5 a side" in capsys.readouterr().out
+    assert "fewer than 5 per side" in capsys.readouterr().out

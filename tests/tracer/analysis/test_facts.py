@@ -35,7 +35,7 @@ def test_facts(path):
     [
         ({"rows": [4], "dropped": [1]}, "exits were dropped"),
         ({"rows": [9]}, "the run recorded 9 exits, the file has 4"),
-        ({"complete": False}, "it says itself"),
+        ({"complete": False}, "its closing summary marks it as incomplete"),
         ({"complete": False, "recovered": {}}, "recovered"),
     ],
 )

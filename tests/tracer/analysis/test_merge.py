@@ -171,7 +171,7 @@ def test_rows_that_are_out_of_order_in_their_batch(tmp_path, record):
 @pytest.mark.parametrize("time", [(1 << 63) - 1, 1 << 62, -(1 << 62), -(1 << 63)])
 def test_times_that_would_overflow_are_refused_by_all(tmp_path, record, time):
     path = put(tmp_path / "odd.arrow", record("web", [[exit_(0), exit_(1)]]), t_exit=[0, time])
-    with pytest.raises(TraceError, match="t_exit has a time that no run reaches"):
+    with pytest.raises(TraceError, match="t_exit has an impossible time"):
         load(path)
 
 

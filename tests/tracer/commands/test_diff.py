@@ -217,7 +217,7 @@ def test_one_trace_or_three(tmp_path, capsys):
     path = str(write_trace(tmp_path / "a.arrow", ROWS))
     assert main(["diff", path]) == 2
     assert main(["diff", path, path, path]) == 2
-    assert "two traces are compared, not 3" in capsys.readouterr().err
+    assert "give two traces, not 3" in capsys.readouterr().err
 
 
 def test_a_damaged_trace(diff, tmp_path, capsys):

@@ -149,9 +149,9 @@ def test_kvm_counters_are_differences(summary):
 def test_the_notes_reconcile(summary):
     assert summary.notes == (
         "3 exits were dropped because a ring was full; their time counts as KVM_RUN.",
-        "4 returns of KVM_RUN were interrupted by a signal: no row.",
-        "KVM counted 100 exits of the guest; 7 came to vmrun and are rows, 3 came and were dropped, 90 (90.0%) KVM "
-        "handled unseen.",
+        "4 calls of KVM_RUN were interrupted by a signal; this is not an exit.",
+        "KVM counted 100 exits of the guest: 7 reached vmrun and are rows, 3 were dropped, 90 (90.0%) were handled by "
+        "KVM.",
     )
 
 
@@ -175,7 +175,7 @@ def notes_with(tmp_path, io, mmio, **more):
 
 def test_more_counted_than_seen_was_answered_by_kvm(tmp_path):
     io, mmio = notes_with(tmp_path, 105, 11)
-    assert "io_exits counts also what KVM answered itself (PIC, PIT, ...), 100 exits" in io
+    assert "io_exits also counts exits that KVM answered itself (PIC, PIT, ...), 100 exits" in io
     assert "10 exits" in mmio
 
 

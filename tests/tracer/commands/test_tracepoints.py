@@ -306,7 +306,7 @@ def test_the_command(make, capsys):
 
 def test_either_reader_refuses_the_other_table(make):
     trace = make([ROWS], STORY)
-    with pytest.raises(TraceError, match="has tracepoints, not exits: give the trace that it stands beside"):
+    with pytest.raises(TraceError, match="has tracepoints, not exits: give the trace beside it"):
         tracer.load(trace.tracepoints.path)
     with pytest.raises(TraceError, match="has exits, not tracepoints"):
         TableFile(trace.path, TRACEPOINTS)

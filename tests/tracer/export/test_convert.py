@@ -62,7 +62,7 @@ def test_a_stream_that_grows_meanwhile(tmp_path, path):
 
 def test_csv_has_names_and_hexadecimal(tmp_path, path, capsys):
     assert main(["convert", str(path), str(tmp_path / "boot.csv")]) == 0
-    assert "the metadata and the closing summary are not in it" in capsys.readouterr().out
+    assert "the metadata and the closing summary are not included" in capsys.readouterr().out
     with (tmp_path / "boot.csv").open() as file:
         rows = list(csv.DictReader(file))
     table = load(path).table.to_pylist()

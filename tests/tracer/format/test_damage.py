@@ -184,7 +184,7 @@ def test_a_file_that_is_another_one_now(tmp_path, good):
     trace = tracer.load(tmp_path / "x")
     (tmp_path / "y").write_bytes((good / "good.arrow").read_bytes())
     (tmp_path / "y").replace(tmp_path / "x")
-    with pytest.raises(TraceError, match="is another file now"):
+    with pytest.raises(TraceError, match="was replaced after it was opened"):
         _ = trace.table
 
 

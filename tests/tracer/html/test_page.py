@@ -56,7 +56,7 @@ def test_it_says_what_was_run_and_how_it_ended(boot, page):
 def test_a_file_that_was_written_to_before_it_was_hashed_is_told(record, page):
     images = json.dumps({"serial0/input": {"path": "/tmp/typed", "sha256": ""}})
     made = page(record([[exit_(1)]], metadata={"vmrun.images": images}))
-    assert "typed sha256 not known: it was written to as the run began" in Reader(made).text
+    assert "typed sha256 not known: it was being written as the run began" in Reader(made).text
 
 
 def test_a_trace_that_is_not_complete_says_so(record, page):

@@ -113,7 +113,7 @@ def test_the_stream_alone_is_enough(tmp_path):
     (tmp_path / "boot.ring").unlink()
     rows, result = recovered_rows(tmp_path / "boot.arrows")
     assert rows == expected_rows(0, range(100))
-    assert result.problems == (f"there is no {tmp_path}/boot.ring: what was not in the stream yet is lost",)
+    assert result.problems == (f"there is no {tmp_path}/boot.ring: records that were not in the stream yet are lost",)
     assert not tracer.load(result.path).complete
 
 

@@ -138,7 +138,7 @@ def test_what_a_killed_run_left_is_set_aside(path):
 def test_each_reader_refuses_the_tables_of_others(path):
     write(path).finish({})
     other = files.table_path(path, "other")
-    with pytest.raises(TraceError, match="has other things, not exits: give the trace that it stands beside"):
+    with pytest.raises(TraceError, match="has other things, not exits: give the trace beside it"):
         tracer.load(other)
     with pytest.raises(TraceError, match="has exits, not other things"):
         TableFile(path, OTHER)

@@ -255,5 +255,5 @@ def test_a_folder_that_was_deleted_meanwhile_is_not_said_to_hold_the_trace(tmp_p
     shutil.rmtree(folder)
     if anew:
         folder.mkdir()
-    with pytest.raises(TraceError, match=r"boot\.arrows is no longer there.*: the trace is lost$"):
+    with pytest.raises(TraceError, match=r"boot\.arrows was deleted: the trace is lost$"):
         recorder.finish({})

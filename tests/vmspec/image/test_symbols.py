@@ -35,7 +35,7 @@ def test_a_bzimage_has_those_of_the_kernel_in_it(tmp_path, monkeypatch):
         (elf(), "has no symbols"),
         (b"ffffffffffffffff B The real System.map is in another package\n", "line 1 is not ADDRESS TYPE NAME"),
         (b"ffffffff81000000 T _text\nzz T x\n", "line 2 does not begin with an address"),
-        (b"\0" * 100, "no symbol file"),
+        (b"\0" * 100, "not a symbol file"),
         (bzimage(sized(b"????" * 100, b"x")), "cannot be unpacked"),
     ],
 )

@@ -110,8 +110,8 @@ def test_the_json_is_what_any_reader_takes(linux_plan: Plan) -> None:
         (lambda p: p["trace"].update(path="a\0"), "trace.path: holds a NUL character"),
         (lambda p: p["entry"]["registers"].update(rsi="x"), "entry.registers.rsi: must be a hexadecimal string"),
         (lambda p: p.update(code="xx"), "code: must be hexadecimal"),
-        (lambda p: p["calls"][0].update(ioctl="KVM_NO"), "calls[0].ioctl: is not a call that a plan has"),
-        (lambda p: p["calls"][0].update(optional=True), "calls[0].optional: is not what open has"),
+        (lambda p: p["calls"][0].update(ioctl="KVM_NO"), "calls[0].ioctl: is not a call of a plan"),
+        (lambda p: p["calls"][0].update(optional=True), "calls[0].optional: is not the value of open"),
         (lambda p: p["calls"][5].pop("requires"), "calls[5].requires: is missing"),
         (lambda p: p["calls"][-1].pop("vcpu"), "calls[23].vcpu: is missing"),
         (lambda p: p["devices"][0]["options"].update(output={"$path": 1}), 'devices[0].options.output."$path": '),
@@ -121,7 +121,7 @@ def test_the_json_is_what_any_reader_takes(linux_plan: Plan) -> None:
         ),
         (
             lambda p: p["devices"][0]["options"].update(com={"$path": "a", "b": 1}),
-            "devices[0].options.com.b: stands beside $path",
+            "devices[0].options.com.b: is beside $path",
         ),
     ],
 )

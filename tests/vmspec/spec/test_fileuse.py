@@ -66,7 +66,7 @@ def problems(folder: Path, *overrides: str) -> list[str]:
 )  # fmt: skip
 def test_whatever_leads_to_one_file_is_found(folder, overrides, what):
     (problem,) = problems(folder, *overrides)
-    assert problem.endswith(f"is {what} too, and would be written")
+    assert problem.endswith(f"is {what} too, and would be overwritten")
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,15 @@ def test_other_files_may_be_used(folder, overrides):
 def test_files_of_one_recording_that_are_one(folder):
     (folder / "t.arrow").touch()
     (folder / "t.crash.txt").symlink_to("t.arrow")
-    assert problems(folder, "trace.path=t.arrow") == ["trace.path: t.crash.txt is t.arrow too, and would be written"]
+    assert problems(folder, "trace.path=t.arrow") == [
+        "trace.path: t.crash.txt is t.arrow too, and would be overwritten"
+    ]
 
 
 def test_a_pipe_is_one_file_too(folder):
     os.mkfifo(folder / "pipe")
     assert problems(folder, "device[0].input=pipe", "device[0].output=d/pipe") == [
-        "device[0].output: pipe is device[0].input too, and would be written"
+        "device[0].output: pipe is device[0].input too, and would be overwritten"
     ]
 
 

@@ -118,7 +118,7 @@ def test_kvm_is_not_loaded(tmp_path):
 
 def test_a_format_that_is_none(tracefs):
     (tracefs / "events" / "kvm" / "kvm_pio" / "format").write_text("nonsense")
-    with pytest.raises(HostError, match="kvm_pio/format is not a format"):
+    with pytest.raises(HostError, match="kvm_pio/format is not a tracepoint format"):
         formats.read(EVENTS, [tracefs])
 
 
