@@ -73,15 +73,15 @@ def _command(command: str, commands: Any) -> str:
     """The tables of a command. What another page or command has already is not repeated."""
     shown = []
     for name, schema in commands[command].items():
-        match command, name:
-            case "events", _:
-                known = {column.name for column in COLUMNS}
-            case "sql", "exits":
-                known = {field.name for of_events in commands["events"].values() for field in of_events}
-            case _:
-                known = set()
+        known = {column.name for column in COLUMNS}
+        if (command, name) == ("sql", "exits"):
+            known = {field.name for of_events in commands["events"].values() for field in of_events}
+        elif not known <= set(schema.names):
+            known = set()
         rows = ((f"`{f.name}`", kind(f), unit(f), f.metadata[b"doc"].decode()) for f in schema if f.name not in known)
         title = f"`{name}`\n\n" if len(commands[command]) > 1 else ""
+        if known and command not in ("events", "sql"):  # the page says it of these
+            title += "All columns of the trace ([trace-format.md](trace-format.md#columns)), and these:\n\n"
         shown.append(title + _table(("column", "type", "unit", "meaning"), rows))
     return "\n".join(shown)
 
