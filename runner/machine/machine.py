@@ -265,7 +265,7 @@ class Machine:
                 self._life.enter(State.ENDED)
         for thread in self._threads:
             thread.stop()
-        self._barrier.open()  # a thread that waits there leaves its next KVM_RUN at once
+        self._barrier.open()  # a thread that stands there, paused or yet to begin, leaves its next KVM_RUN at once
         self.buses.wake()
         with self._changing:  # a pause under way finds out, and leaves KVM alone from then on
             pass
@@ -318,13 +318,13 @@ class Machine:
         """
         self._unless_inside()
         with self._changing:
-            with self._lock:
-                if self.state is State.CREATED:
-                    raise LifecycleError("the machine does not run yet: it can be paused once it does")
-                if self.state is not State.RUNNING:
-                    return self.paused
-                self._barrier.close(self._threads)
             try:
+                with self._lock:
+                    if self.state is State.CREATED:
+                        raise LifecycleError("the machine does not run yet: it can be paused once it does")
+                    if self.state is not State.RUNNING:
+                        return self.paused
+                    self._barrier.close(self._threads)
                 self._stand_still(time.monotonic() + timeout)
                 self.inputs.admit("pause", self._pause)
             finally:
@@ -394,7 +394,6 @@ class Machine:
         self.loop.wake()
         for thread in self._threads:
             thread.stop()
-        self._barrier.open()
 
     def _device_ends(self, device: str, kind: DeviceEnd, status: int | None = None) -> None:
         if kind not in DEVICE_ENDS:

@@ -291,17 +291,17 @@ static void say_where(struct vcpu *vcpu, uint32_t turn)
     futex_wake(&vcpu->standing, INT_MAX);
 }
 
-/* Stand still until the gate is open. */
+/* Stand still until the gate opens. It may be closed again by the time that this returns. */
 static void stand(struct vcpu *vcpu)
 {
-    uint32_t turn;
+    uint32_t turn = vcpu->gate ? LOAD(vcpu->gate->turn) : 0;
 
-    while (vcpu->gate && (turn = LOAD(vcpu->gate->turn)) & 1) {
-        say_where(vcpu, turn);
-        while (LOAD(vcpu->gate->turn) == turn)
-            futex_wait(&vcpu->gate->turn, turn);
-        STORE(vcpu->standing, 0);
-    }
+    if (!(turn & 1))
+        return;
+    say_where(vcpu, turn);
+    while (LOAD(vcpu->gate->turn) == turn)
+        futex_wait(&vcpu->gate->turn, turn);
+    STORE(vcpu->standing, 0);
 }
 
 /* After KVM_RUN was interrupted: stand still where the gate is closed, then let KVM_RUN be entered again. Whoever kicks

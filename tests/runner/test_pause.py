@@ -16,9 +16,11 @@ from runner.machine.lifecycle import LifecycleError, State
 from runner.machine.loading import Loader
 from runner.machine.machine import Machine
 from runner.native import _native
-from tests.fakes.processes import eventually
+from tests.fakes.processes import children, eventually
 from tracer.analysis.account import account
 from tracer.analysis.summary import summarise
+from tracer.read.recovery import recover
+from tracer.read.ringfile import RingFile
 from vmspec.document import Document
 
 pytestmark = pytest.mark.kvm
@@ -67,8 +69,11 @@ def start(write_spec):
     """Starts a guest beside the test, and ends it with the test."""
     runs = []
 
-    def begin(code, **spec):
-        runs.append(runner.start(write_spec(code, **spec)))
+    def begin(code, vm=None, **spec):
+        vm = {"timeout": "600s"} | (
+            vm or {}
+        )  # a pause and its end take a while where the host has no processor to spare
+        runs.append(runner.start(write_spec(code, vm=vm, **spec)))
         return runs[-1]
 
     yield begin
@@ -101,7 +106,8 @@ def test_a_guest_stands_still_a_thousand_times(count, vcpus, descriptors):
         assert run.resume()
         assert not run.paused
     moves(run, vcpus)
-    assert (descriptors(), threading.active_count()) == before
+    # What begins a run beside the guest may still have been at it.
+    eventually(lambda: descriptors() <= before[0] and threading.active_count() <= before[1], "something was left")
     run.pause()
     counts = [counter(run, vcpu) for vcpu in range(vcpus)]
     time.sleep(0.1)
@@ -466,18 +472,6 @@ def test_the_tsc_does_not_show_the_pause(start, assemble):
     assert 0 < counter(run) - before <= lib.tsc_now() - begin - (going - stood)
 
 
-@pytest.mark.usefixtures("offsets")
-def test_the_tscs_of_all_vcpus_move_back_together(count):
-    run = count(4)
-    vcpus = run._session.machine.vcpus
-    before = [vcpu.tsc_offset() for vcpu in vcpus]
-    for _ in range(10):
-        run.pause()
-        run.resume()
-    moved = {(old - vcpu.tsc_offset()) % (1 << 64) for old, vcpu in zip(before, vcpus, strict=True)}
-    assert (len(moved), 0 < moved.pop() < 1 << 62) == (1, True)
-
-
 def test_kvmclock_does_not_show_the_pause(count):
     run = count()
     vm = run._session.machine.vm
@@ -537,14 +531,31 @@ time.sleep(60)
 """
 
 
-def test_a_run_that_is_killed_in_a_pause_was_paused_until_then(write_spec, tmp_path):
+@pytest.mark.parametrize("both", [False, True])
+def test_a_run_that_is_killed_in_a_pause_was_paused_until_then(write_spec, tmp_path, both):
+    """Until its recorder, which may be killed as well, last knew."""
+    ring = tmp_path / "guest.ring"
     with subprocess.Popen([sys.executable, "-c", KILLED, write_spec(SPIN)], stdout=subprocess.PIPE) as program:
         assert program.stdout.readline() == b"paused\n"
-        time.sleep(0.5)
+        eventually(lambda: paused_until(ring) > 1_000_000_000, "the recorder does not look at the rings")
+        [recorder] = children(program.pid)
+        program.send_signal(signal.SIGSTOP)
+        if both:
+            os.kill(recorder, signal.SIGKILL)
         program.send_signal(signal.SIGKILL)
+    if both:
+        recover(tmp_path / "guest.arrow")
     eventually((tmp_path / "guest.arrow").exists, "no trace")
     trace = tracer.load(tmp_path / "guest.arrow")
     [life] = account(trace).vcpus.values()
-    assert trace.summary["result"]["kind"] == "killed"
     assert sum(getattr(life, part) for part in PARTS) == life.end
-    assert 500_000_000 <= life.paused_ns < life.end
+    assert 1_000_000_000 < life.paused_ns < life.end
+
+
+def paused_until(path):
+    """How long the vCPU of a run under way was paused when its recorder looked last, in ns."""
+    try:
+        with RingFile(path) as rings:
+            return rings.paused(rings.rings[0]) if rings.tsc_seen else 0
+    except tracer.TraceError:
+        return 0

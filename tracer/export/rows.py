@@ -50,7 +50,8 @@ def exits(trace: Trace) -> Iterator[Exit]:
 
 def stays(trace: Trace) -> Iterator[Exit | Stay]:
     """All rows, each after its vCPU's stay in KVM_RUN before it; then each vCPU's stays until its stop. Together they
-    are the account of time, without the time before the first KVM_RUN and after the stop."""
+    are the account of time, without the time before the first KVM_RUN and after the stop. A trace says how long its
+    vCPUs were paused, and not when: a stay in KVM_RUN may have a pause in it."""
     lives = account(trace).vcpus
     entered = {vcpu: life.start for vcpu, life in lives.items()}
     for row in exits(trace):

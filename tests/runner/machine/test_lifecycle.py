@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from runner.loop import Latch
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
+from runner.machine.guesttime import GuestTime
 from runner.machine.inputs import Inputs
 from runner.machine.lifecycle import Barrier, Lifecycle, LifecycleError, State
 from runner.native import _native
@@ -184,3 +185,69 @@ def test_a_clock_shows_the_time_in_which_it_was_not_stopped(spans):
             else:
                 clock.stop()
             assert clock.monotonic() == ran
+
+
+class Clocks:
+    """What the clocks that KVM keeps for a guest are set to: ``offsets`` of the TSC by vCPU, ``now``; and what else is
+    asked of KVM. A capability that the host lacks is not used."""
+
+    def __init__(self, lacks=()):
+        self.lacks = lacks
+        self.offsets = [100, (1 << 64) - 5]
+        self.now = 7_000
+        self.calls = []
+        self.vcpus = [Vclocks(self, index) for index in range(2)]
+
+    def check_extension(self, name):
+        return 0 if name in self.lacks else 1
+
+    def clock(self):
+        return self.now
+
+    def set_clock(self, clock):
+        self.calls.append(("clock", clock))
+
+    def restart_pit(self):
+        self.calls.append("pit")
+
+
+class Vclocks:
+    def __init__(self, clocks, index):
+        self.clocks, self.index = clocks, index
+
+    def tsc_offset(self):
+        return self.clocks.offsets[self.index]
+
+    def set_tsc_offset(self, offset):
+        self.clocks.offsets[self.index] = offset
+
+    def was_stopped(self):
+        self.clocks.calls.append(("was stopped", self.index))
+
+
+def test_the_guests_clocks_go_on_where_they_were():
+    """The TSCs of all vCPUs move back by the same ticks."""
+    time = GuestTime(kvm := Clocks(), kvm, kvm.vcpus, pit=True)
+    before = list(kvm.offsets)
+    time.stop()
+    kvm.now = 9_000
+    time.go_on()
+    moved = {old - new for old, new in zip(before, kvm.offsets, strict=True)}
+    assert (len(moved), moved.pop() > 0) == (1, True)
+    assert kvm.calls == [("clock", 7_000), "pit", ("was stopped", 0), ("was stopped", 1)]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "calls"),
+    [
+        ("KVM_CAP_ADJUST_CLOCK", ["pit", ("was stopped", 0), ("was stopped", 1)]),
+        ("KVM_CAP_KVMCLOCK_CTRL", [("clock", 7_000), "pit"]),
+        ("KVM_CAP_VCPU_ATTRIBUTES", [("clock", 7_000), "pit", ("was stopped", 0), ("was stopped", 1)]),
+    ],
+)
+def test_what_the_host_cannot_set_goes_on(lacks, calls):
+    time = GuestTime(kvm := Clocks((lacks,)), kvm, kvm.vcpus, pit=True)
+    before = list(kvm.offsets)
+    time.stop()
+    time.go_on()
+    assert (kvm.calls, kvm.offsets == before) == (calls, lacks == "KVM_CAP_VCPU_ATTRIBUTES")

@@ -89,9 +89,9 @@ def test_a_run_that_hung_has_the_rate_of_its_length(tmp_path):
 
 @pytest.fixture
 def quiet(tmp_path):
-    """A ring file of five vCPUs whose recorder looked at 5 s: one sleeps, one is with vmrun, one has stopped, one is
-    of a thread that is not to be found, one has not begun."""
-    rings = Rings(5, file=tmp_path / "quiet.ring")
+    """A ring file of six vCPUs whose recorder looked at 5 s: one sleeps, one is with vmrun, one has stopped, one is
+    of a thread that is not to be found, one has not begun, one is paused."""
+    rings = Rings(6, file=tmp_path / "quiet.ring")
     rings.produce(0, exit_(2_000_000_000))
     rings.set(0, tail=1)  # it is in the stream
     ready, done = threading.Event(), threading.Event()
@@ -112,6 +112,7 @@ def quiet(tmp_path):
     rings.set(1, open=tsc(3_000_000_000))
     rings.set(2, stop=tsc(4_000_000_000))
     rings.set(3, thread=1 << 40)
+    rings.set(5, start=tsc(1000), thread=threads[0], paused=(1000 - tsc(4_000_000_000)) % (1 << 64))
     struct.pack_into("<Q", rings.memory, 8 * [field.name for field in HEADER].index("tsc_seen"), tsc(5_000_000_000))
     yield tmp_path / "quiet.ring"
     done.set()
@@ -123,6 +124,7 @@ def test_what_the_vcpus_do_now(quiet):
     assert found.seen_ns == 5_000_000_000
     assert [(one.now, one.last_exit) for one in found.vcpus.values()] == [
         ("halted", 2_000_000_000), ("vmrun", 3_000_000_000), ("stopped", None), ("KVM_RUN", None), ("vmrun", None),
+        ("paused", None),
     ]  # fmt: skip
 
 
@@ -142,6 +144,7 @@ def test_a_quiet_machine_shows_that_it_is_alive(quiet):
     assert lines[3].split()[-5:] == ["0.0%", "100.0%", "halted", "3.00", "s"]
     assert lines[4].split()[-6:] == ["100.0%", "0.0%", "0.0%", "vmrun", "2.00", "s"]
     assert lines[5].split()[-5:] == ["0.0%", "0.0%", "0.0%", "stopped", "none"]
+    assert lines[8].split()[-5:] == ["0.0%", "0.0%", "0.0%", "paused", "none"]
 
 
 def test_without_a_ring_there_are_no_vitals(tmp_path):
