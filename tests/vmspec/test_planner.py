@@ -346,12 +346,9 @@ def check(planned: Plan) -> None:
     """What holds for every plan."""
     ram = [(slot.start, slot.size) for slot in planned.slots]
     parts = [(part.address, part.size + part.zero) for part in planned.placements]
-    mmio = [
-        (claim.start, claim.size) for device in planned.devices for claim in device.regions if claim.space == "mmio"
-    ]
-    ports = [
-        (claim.start, claim.size) for device in planned.devices for claim in device.regions if claim.space == "port"
-    ]
+    regions = [region for device in planned.devices for region in device.regions]
+    mmio = [(at.start, at.size) for at in regions if at.space == "mmio" and at.start is not None]
+    ports = [(at.start, at.size) for at in regions if at.space == "port" and at.start is not None]
     irqs = [device.irq for device in planned.devices if device.irq is not None]
     assert disjoint(ram)
     assert sum(size for _, size in ram) == planned.vm.memory
