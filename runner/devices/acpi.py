@@ -46,7 +46,8 @@ class ACPI(ISADevice):
             case _ if offset < R.PM1_CONTROL:
                 self._enable[offset - R.PM1_ENABLE] = value
             case R.PM1_CONTROL:
-                self._control[0] = value | R.SCI_EN  # always on, because there is no SMI command to turn it on
+                # SCI_EN is always on: there is no SMI command to turn it on. GBL_RLS is write-only, for firmware.
+                self._control[0] = value & ~R.GBL_RLS | R.SCI_EN
             case R.RESET if value == R.RESET_VALUE:
                 self.end("reset", None)
             case _ if offset < R.RESET:

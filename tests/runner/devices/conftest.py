@@ -48,6 +48,7 @@ class Guest:
 
     def writes(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
         offset += self.firsts[region]
+        assert how != self.delivery.get((offset, size)), "the bus is told what changes, and that once"
         if how is None:
             self.delivery.pop((offset, size), None)
         else:
@@ -56,6 +57,7 @@ class Guest:
 
     def shadow_writes(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
         offset += self.firsts[region]
+        assert mask != self.masks.get((offset, size))
         if mask is None:
             self.masks.pop((offset, size), None)
         else:
@@ -68,6 +70,7 @@ class Guest:
         raise NotImplementedError
 
     def flush_at_once(self, now: bool) -> None:
+        assert now != self.hurry
         self.hurry = now
 
     def set(self, level: bool) -> None:

@@ -30,6 +30,7 @@ def test_sleep_type_alone_does_nothing(acpi):
 def test_other_sleep_types_wake_at_once(acpi):
     acpi.write(PM1_CONTROL, 1 << 10 | SLP_EN, size=2)
     assert (acpi.ends, acpi.read(PM1_STATUS, size=2)) == ([], WAK_STS)
+    assert acpi.read(PM1_CONTROL, size=2) == 1 << 10 | 1, "SLP_EN is write-only"
 
 
 def test_status_is_cleared_by_writing_ones(acpi):
@@ -55,3 +56,17 @@ def test_acpi_mode_cannot_be_left(acpi):
 def test_reset_register(acpi, value, ends):
     acpi.write(RESET, value)
     assert acpi.ends == ends
+
+
+def test_reset_register_reads_as_zero(acpi):
+    assert acpi.read(RESET) == 0
+
+
+def test_control_when_the_power_comes_on_is_acpi_mode(acpi):
+    assert acpi.read(PM1_CONTROL, size=2) == 1
+
+
+def test_control_bits_read_back_but_for_those_that_are_only_written(acpi):
+    """ACPI 6.5, table 4.17: BM_RLD is read and written, GBL_RLS is written only."""
+    acpi.write(PM1_CONTROL, 0x0006)
+    assert acpi.read(PM1_CONTROL, size=2) == 0x0003

@@ -40,10 +40,37 @@ def test_command_byte_reads_back(kbc):
 
 @pytest.mark.parametrize(("off", "on", "bit"), [(0xAD, 0xAE, 0x10), (0xA7, 0xA8, 0x20)], ids=["keyboard", "auxiliary"])
 def test_ports_are_disabled_and_enabled_in_the_command_byte(kbc, off, on, bit):
-    command(kbc, off)
-    disabled = command(kbc, 0x20)[0] & bit
-    command(kbc, on)
-    assert (disabled, command(kbc, 0x20)[0] & bit) == (bit, 0)
+    shown = []
+    for number in (on, off, on):
+        command(kbc, number)
+        shown.append(command(kbc, 0x20)[0])
+    assert shown == [0x65 & ~bit, 0x65 | bit, 0x65 & ~bit]
+
+
+def test_command_byte_is_as_firmware_leaves_it(kbc):
+    """The keyboard on with its interrupt and in translation, the auxiliary port off, the self-test passed."""
+    assert command(kbc, 0x20) == [0x65]
+
+
+def test_self_test_sets_the_system_flag_and_no_other_bit(kbc):
+    kbc.write(COMMAND, 0xAA)
+    assert kbc.read(STATUS) == OUTPUT_FULL | 0x04 | 0x08 | KEYLOCK
+
+
+def test_output_port_shows_a_full_output_buffer(kbc):
+    kbc.write(DATA, 0xEE)
+    kbc.write(COMMAND, 0xD0)
+    assert kbc.read(DATA) == 0xCF | 0x10
+
+
+def test_byte_for_the_auxiliary_device_comes_back(kbc):
+    assert command(kbc, 0xD3, 0x5A) == [0x5A]
+
+
+def test_data_is_read_without_python_while_nothing_waits(kbc):
+    command(kbc, 0xAA)
+    calls = kbc.calls
+    assert (kbc.read(DATA), kbc.calls) == (0x55, calls)
 
 
 def test_a_new_command_drops_the_parameter_that_was_due(kbc):
@@ -59,7 +86,7 @@ def test_pulsing_the_reset_line_resets(kbc, number):
 
 def test_output_port_resets(kbc):
     command(kbc, 0xD1, 0x02)
-    assert kbc.ends == [("reset", None)]
+    assert (kbc.ends, command(kbc, 0xD0)) == ([("reset", None)], [0x02])
 
 
 def test_turning_on_a20_the_way_linux_does_ends_nothing(kbc):
@@ -109,10 +136,17 @@ def test_word_access_does_not_reach_the_command_port(kbc):
         ([0xED, 0xF4], [0xFA, 0xFA]),
         ([0xF0, 0x09], [0xFA, 0xFE]),
         ([0xFE], [0xAA]),
+        ([0xF0, 0xED, 0x02], [0xFA, 0xFA, 0xFA]),
+        ([0xF3, 0xED, 0x02], [0xFA, 0xFA, 0xFA]),
+        ([0xF0, 0x03], [0xFA, 0xFA]),
+        ([0xF0, 0x04, 0xF0, 0x00], [0xFA, 0xFE, 0xFA, 0xFA, 0x41]),
+        ([0xF0, 0x01, 0xFF, 0xF0, 0x00], [0xFA, 0xFA, 0xAA, 0xFA, 0xFA, 0x41]),
+        ([0xEE] * 20, [0xEE] * 17),
     ],
     ids=[
         "lights", "rate", "ask-set", "echo", "identify", "enable", "disable", "reset", "nonsense", "interrupted",
-        "no-such-set", "say-again",
+        "no-such-set", "say-again", "set-interrupted", "rate-interrupted", "last-set", "set-kept", "set-after-reset",
+        "buffer",
     ],
 )  # fmt: skip
 def test_keyboard_answers(kbc, sent, said):
@@ -136,8 +170,8 @@ def test_address_line_20_follows_its_commands(kbc):
     shown = []
     for number in (0xDD, 0xDF):
         command(kbc, number)
-        shown.append(command(kbc, 0xD0)[0] & 0x02)
-    assert (shown, kbc.ends) == ([0x00, 0x02], [])
+        shown.append(command(kbc, 0xD0)[0])
+    assert (shown, kbc.ends) == ([0xCD, 0xCF], [])
 
 
 def test_identity_without_translation(kbc):

@@ -1,8 +1,9 @@
 """The 16550A against the data sheet."""
 
 import pytest
+from attrs import evolve
 
-from runner.devices.serial import FIFO_SIZE, HOST_BUFFER, LOOKS, Serial
+from runner.devices.serial import CHARACTER, FIFO_SIZE, HOST_BUFFER, LOOKS, Serial, SerialState
 from vmspec.registers.serial import (
     CHARACTER_TIMEOUT,
     DLAB,
@@ -87,6 +88,26 @@ def test_reset_state(uart):
     assert [uart.read(register) for register in range(1, 8)] == [0, NO_INTERRUPT, 0, 0, THRE | TEMT, 0xB0, 0]
 
 
+FRESH = SerialState(
+    divisor=12, ier=0, fcr=0, lcr=0, mcr=0, scr=0, modem=0xB0, delta=0, overrun=False, thr_emptied=False,
+    flow_control=False, fifo=b"", looped=0, host=b"", gap=LOOKS, arrives_in=None,
+)  # fmt: skip
+
+
+def test_state_when_the_power_comes_on(uart):
+    assert uart.device.save() == FRESH
+
+
+def test_state_after_use(uart):
+    """What cannot be read from a register: FCR without FIFOs is not programmed, and nothing is being sent."""
+    uart.write(FCR, 0xC0 | RCVR_FIFO_RESET)
+    uart.write(IER, ETBEI)
+    uart.read(IIR)
+    uart.write(IER, ERBFI)
+    arrive(uart, b"x")
+    assert uart.device.save() == evolve(FRESH, ier=ERBFI, fifo=b"x", gap=0)
+
+
 @pytest.mark.parametrize(
     ("register", "kept"), [(IER, 0x0F), (LCR, 0xFF), (MCR, 0x1F), (SCR, 0xFF)], ids=["ier", "lcr", "mcr", "scr"]
 )
@@ -110,6 +131,55 @@ def test_divisor_latch_hides_data_and_interrupt_enable(uart):
     latch = uart.read(DLL), uart.read(DLM)
     uart.write(LCR, 0)
     assert (*latch, uart.read(IER), uart.text) == (0x34, 0x12, ERBFI, b"")
+
+
+def test_divisor_bytes_are_set_one_without_the_other(uart):
+    uart.write(LCR, DLAB)
+    uart.write(DLL, 0xFFFF, size=2)
+    uart.write(DLL, 0x34)
+    first = uart.read(DLL, size=2)
+    uart.write(DLM, 0x12)
+    assert (first, uart.read(DLL, size=2)) == (0xFF34, 0x1234)
+
+
+def test_registers_that_do_not_change_are_read_without_python(uart):
+    calls = uart.calls
+    for register in range(8):
+        uart.read(register)
+    for register in (LSR, MSR):
+        uart.write(register, 0)
+    assert uart.calls == calls
+
+
+# The interrupt enables that C may take, as turning them on and off neither raises nor lowers the line.
+
+
+def overrun(uart):
+    uart.write(MCR, LOOP)
+    uart.write(THR, 1)
+    uart.write(THR, 2)
+
+
+def modem_change(uart):
+    uart.write(MCR, LOOP)
+    uart.write(MCR, 0)
+
+
+@pytest.mark.parametrize(
+    ("happens", "enables"),
+    [
+        (lambda uart: None, ERBFI | ELSI | EDSSI),
+        (lambda uart: uart.receive(b"x"), ELSI | EDSSI),
+        (modem_change, ERBFI | ELSI),
+        (overrun, 0),
+        (lambda uart: uart.write(LCR, DLAB), None),
+        (lambda uart: uart.write(IER, ETBEI), None),
+    ],
+    ids=["quiet", "input", "modem", "overrun", "divisor", "pending"],
+)
+def test_interrupt_enables_that_need_no_python(uart, happens, enables):
+    happens(uart)
+    assert uart.masks.get((IER, 1)) == enables
 
 
 def test_word_access_reaches_two_registers(uart):
@@ -157,6 +227,28 @@ def test_reading_the_identification_ends_the_transmitter_interrupt(uart):
     uart.write(IER, ETBEI)
     uart.read(IIR)
     assert (uart.level, pending(uart)) == (False, NO_INTERRUPT)
+
+
+def test_enabling_it_again_does_not_raise_the_transmitter_interrupt(uart):
+    uart.write(IER, ETBEI)
+    uart.read(IIR)
+    uart.write(IER, ETBEI | ELSI)
+    assert pending(uart) == NO_INTERRUPT
+
+
+@pytest.mark.parametrize(("fcr", "shown"), [(0, 0x02), (FIFO_ENABLE, 0xC2)])
+def test_identification_of_the_transmitter_shows_enabled_fifos(uart, fcr, shown):
+    uart.write(FCR, fcr)
+    uart.write(IER, ETBEI)
+    assert uart.read(IIR) == shown
+
+
+def test_nothing_is_pending_that_is_not_enabled(uart):
+    """Data and an overrun without their enables (8.6)."""
+    uart.write(MCR, LOOP)
+    uart.write(THR, 1)
+    uart.write(THR, 2)
+    assert pending(uart) == NO_INTERRUPT
 
 
 def test_identification_of_another_interrupt_leaves_the_transmitters(uart):
@@ -242,6 +334,21 @@ def test_room_shrinks_by_what_waits(uart):
     listening(uart, fcr=FIFO_ENABLE | 0xC0)
     arrive(uart, bytes(1000))
     assert uart.device.room() == HOST_BUFFER - 1000 + TRIGGER[3]
+
+
+def test_there_is_no_room_beyond_the_buffer(uart):
+    uart.receive(bytes(HOST_BUFFER))
+    assert uart.device.room() == 0
+
+
+def test_a_tick_is_wanted_only_while_a_character_is_to_interrupt(uart):
+    uart.receive(b"x")
+    polled = uart.wait
+    uart.write(IER, ERBFI)
+    enabled = uart.wait
+    uart.write(IER, 0)
+    uart.flush()
+    assert (polled, enabled, uart.wait) == (None, CHARACTER, None)
 
 
 def test_input_waits_while_rts_is_off_and_the_interrupt_disabled(uart):
@@ -350,6 +457,25 @@ def test_fifo_reset_needs_the_enable_bit(uart):
     assert uart.read(LSR) & DR
 
 
+def test_a_new_trigger_level_leaves_the_fifo_as_it_is(uart):
+    uart.write(FCR, FIFO_ENABLE)
+    uart.write(MCR, LOOP)
+    uart.write(THR, ord("x"))
+    uart.write(FCR, FIFO_ENABLE | 0xC0)
+    assert uart.read(LSR) & DR
+
+
+def test_what_is_left_of_looped_bytes_is_dropped_as_the_hosts_are_not(uart):
+    uart.write(FCR, FIFO_ENABLE)
+    uart.write(MCR, LOOP)
+    for byte in b"abc":
+        uart.write(THR, byte)
+    uart.read(RBR)
+    uart.write(MCR, RTS)
+    uart.write(FCR, 0)
+    assert take(uart) == b""
+
+
 def test_fifo_reset_drops_what_was_looped_back(uart):
     uart.write(FCR, FIFO_ENABLE)
     uart.write(MCR, LOOP)
@@ -385,6 +511,22 @@ def test_looped_bytes_survive_the_end_of_loopback(uart):
     assert take(uart) == b"xy"
 
 
+def test_arrived_input_stays_while_modem_outputs_change(uart):
+    listening(uart)
+    arrive(uart, b"x")
+    uart.write(MCR, RTS | DTR)
+    assert uart.read(LSR) & DR
+
+
+def test_arrived_input_is_not_there_in_loopback(uart):
+    listening(uart)
+    arrive(uart, b"host")
+    uart.write(MCR, RTS | LOOP)
+    inside = drain(uart)
+    uart.write(MCR, RTS)
+    assert (inside, take(uart)) == (b"", b"host")
+
+
 def test_host_input_stays_outside_loopback(uart):
     listening(uart)
     uart.receive(b"host")
@@ -399,7 +541,7 @@ def test_full_fifo_keeps_its_bytes_on_overrun(uart):
     uart.write(MCR, LOOP)
     for byte in range(FIFO_SIZE + 3):
         uart.write(THR, byte)
-    assert uart.read(LSR) & OE
+    assert uart.read(LSR) == THRE | TEMT | OE | DR
     assert take(uart) == bytes(range(FIFO_SIZE))
 
 
@@ -431,6 +573,19 @@ def test_modem_changes_are_told_once(uart):
     uart.read(MSR)
     uart.write(MCR, LOOP | RTS)
     assert (uart.read(MSR), uart.read(MSR)) == (0x11, 0x10)
+
+
+def test_modem_inputs_outside_loopback_do_not_follow_the_outputs(uart):
+    uart.write(MCR, DTR)
+    assert uart.read(MSR) == 0xB0
+
+
+def test_modem_changes_gather_until_they_are_read(uart):
+    uart.write(MCR, LOOP | OUT1)
+    uart.read(MSR)
+    for control in (LOOP | OUT1 | RTS, LOOP | OUT1 | RTS | DTR, LOOP | RTS | DTR):
+        uart.write(MCR, control)
+    assert uart.read(MSR) & 0x0F == 0x01 | 0x02 | TERI
 
 
 def test_ring_is_told_at_its_trailing_edge_only(uart):
