@@ -9,7 +9,7 @@ import pytest
 import tracer
 from tests.fakes import tracefakes
 from tests.fakes.tracefakes import exit_, record_all
-from tracer.analysis.hot import collapsed, hot
+from tracer.analysis.hot import collapsed, hot, schemas
 from tracer.format.errors import TraceError
 from vmspec.trace.record import FLAGS
 
@@ -139,6 +139,13 @@ def test_a_frame_has_no_separator_in_it(tmp_path):
     (tmp_path / "System.map").write_text(f"{TEXT:x} T XX;out\n{TEXT + 0x300:x} T _etext\n")
     found = hot(trace(tmp_path, [0, OUT]), (), symbols=tmp_path / "System.map")
     assert set(collapsed(found.tally, ())) == {"XX_out 1", "[not_known] 1"}
+
+
+def test_tables_have_the_schemas_that_are_told(tmp_path, system_map):
+    found = hot(trace(tmp_path, [OUT]), ("reason",), symbols=system_map)
+    assert {"symbols": found.symbols.schema, "rips": found.rips.schema} == schemas(("reason",))
+    assert schemas(("reason",))["symbols"].names[:2] == ["symbol", "reason"]
+    assert schemas(("reason",))["rips"].names[:3] == ["place", "rip", "reason"]
 
 
 def test_a_file_without_symbols_is_refused(tmp_path):

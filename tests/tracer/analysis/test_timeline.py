@@ -5,7 +5,7 @@ import pytest
 import tracer
 from tests.fakes.tracefakes import exit_, record_all
 from tracer.analysis.merge import merge
-from tracer.analysis.timeline import kernel_time, slowest_first, timeline
+from tracer.analysis.timeline import kernel_time, schemas, slowest_first, timeline
 from tracer.format.errors import TraceError
 
 
@@ -89,6 +89,12 @@ def test_a_machine_that_was_itself_merged_is_one(merged):
     twice = merged[1]
     device = next(name for name in twice.devices if name.endswith("/a/serial0"))
     assert sum(timeline(twice, device).lines["exits"].to_pylist()) == 5
+
+
+def test_tables_have_the_schemas_that_are_told(boot):
+    found = timeline(boot)
+    assert {"phases": found.phases.schema, "lines": found.lines.schema} == schemas()
+    assert found.device == "serial0"
 
 
 def test_the_longest_gap_comes_first(boot):

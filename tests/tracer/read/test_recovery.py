@@ -16,10 +16,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tracer
-from tests.fakes.tracefakes import DEVICES, METADATA, MUTATIONS, Rings, in_time, numbered, record_all, row
+from tests.fakes.tracefakes import (
+    DEVICES,
+    METADATA,
+    MUTATIONS,
+    TSC_KHZ,
+    TSC_START,
+    Rings,
+    exit_,
+    in_time,
+    numbered,
+    record_all,
+    row,
+)
+from tracer.format.closing import TIME_END
 from tracer.format.errors import TraceError
+from tracer.read.ringfile import RingFile
 from tracer.record.recorder import Recorder
-from vmspec.trace.record import PAGE, RING_VERSION
+from vmspec.trace.record import DIRECTIONS, PAGE, RING_VERSION
 
 ROOT = Path(__file__).parents[3]
 
@@ -187,12 +201,82 @@ def test_a_live_run_is_left_alone(tmp_path):
         process.stdin.close()
 
 
-def test_a_damaged_record_ends_its_ring_and_is_told(tmp_path):
+@pytest.mark.parametrize("at", [0, 1, 7])
+def test_a_damaged_record_ends_its_ring_and_is_told(tmp_path, at):
     rings = fill(tmp_path / "boot.ring", [0, 0], [20, 20])
-    rings.memory[rings.first_ring + PAGE + 7 * 64 + 60] = 200  # reason of vCPU 0's record 7
+    rings.memory[rings.first_ring + PAGE + at * 64 + 60] = 200  # reason of a record of vCPU 0
     rows, result = recovered_rows(tmp_path / "boot.ring")
-    assert rows == in_time(expected_rows(0, range(7)) + expected_rows(1, range(20)))
-    assert result.problems == ("vCPU 0: record 7 in the ring is damaged or cut off; 13 records are left out",)
+    assert rows == in_time(expected_rows(0, range(at)) + expected_rows(1, range(20)))
+    assert result.problems == (
+        f"vCPU 0: record {at} in the ring is damaged or cut off; {20 - at} records are left out",
+    )
+
+
+LATEST = TSC_START + (TIME_END - 1) * TSC_KHZ // 1_000_000  # the last stamp whose time a trace can have
+
+
+@pytest.mark.parametrize(
+    ("fields", "good"),
+    [
+        ({"tsc_entry": LATEST}, True),
+        ({"tsc_entry": LATEST + 1}, False),
+        ({"tsc_exit": TSC_START}, True),
+        ({"tsc_exit": TSC_START - 1}, False),
+        ({"device": len(DEVICES) - 1}, True),
+        ({"device": len(DEVICES)}, False),
+        ({"device": -1}, True),
+        ({"device": -2}, False),
+        ({"direction": len(DIRECTIONS) - 1}, True),
+        ({"direction": len(DIRECTIONS)}, False),
+        ({"data": bytes(20)}, True),
+        ({"data": bytes(20), "payload": 0}, False),  # where the payload before it begins
+        ({"data": bytes(20), "payload": 19}, False),  # the last byte of that
+        ({"data": bytes(20), "payload": 21}, False),  # its own last byte was not published
+        ({"data": bytes(20), "length": 0}, False),
+    ],
+)
+def test_a_record_is_believed_within_its_limits(tmp_path, fields, good):
+    rings = Rings(1, file=tmp_path / "boot.ring")
+    rings.produce(0, exit_(0, data=b"y" * 20))
+    made = {"data": b"z", "direction": "write"} | fields
+    data, direction = made.pop("data"), made["direction"]
+    if direction == "write":
+        made["direction"] = DIRECTIONS.index("write")
+    values, payload = exit_(1000, data=data)
+    rings.produce(0, (values | made, payload))
+    rows, result = recovered_rows(tmp_path / "boot.ring")
+    assert (len(rows), result.problems == ()) == ((2, True) if good else (1, False))
+    assert rows[0]["payload"] == b"y" * 20
+
+
+def test_stamps_are_nanoseconds_since_the_start(tmp_path):
+    fill(tmp_path / "boot.ring", [0], [20])
+    with RingFile(tmp_path / "boot.ring") as rings:
+        stamps = (0, TSC_START - 5, TSC_START + TSC_KHZ, TSC_START + 1000 * TSC_KHZ + 1)
+        assert [rings.nanoseconds(stamp) for stamp in stamps] == [None, 0, 1_000_000, 1_000_000_000]
+        assert rings.path == tmp_path / "boot.ring"
+
+
+def test_what_cannot_be_read_as_a_ring_file_is_told(tmp_path):
+    path = tmp_path / "boot.ring"
+
+    def said():
+        with pytest.raises(TraceError) as caught:
+            RingFile(path)
+        return str(caught.value)
+
+    assert said() == f"cannot open {path}: No such file or directory"
+    path.mkdir()
+    assert said() == f"cannot read {path}: Is a directory"
+    path.rmdir()
+    for content in (b"", bytes(PAGE), b"x" * PAGE):
+        path.write_bytes(content)
+        assert said() == f"{path} is not a ring file of vmrun"
+    rings = fill(path, [0], [20])
+    struct.pack_into("<Q", rings.memory, 8, 77)
+    assert said() == (
+        f"{path}: ring file version 77, this vmtrace reads {RING_VERSION}: recover it with the release that recorded it"
+    )
 
 
 def test_impossible_counters_leave_out_only_their_ring(tmp_path):
