@@ -1,4 +1,4 @@
-"""What all tests share: the markers' meaning, the Hypothesis profiles, and small flat guests."""
+"""Shared by all tests: the meaning of the markers, the Hypothesis profiles, and small flat guests."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The rooms of the house: which package and which layer may import which."""
+"""The layers: which package and which layer may import which."""
 
 import ast
 import subprocess
@@ -64,7 +64,7 @@ GRAPH = {module: set(imports(path)) for module, path in MODULES.items()}
 
 
 def folder(module: str) -> str:
-    """What stands in LAYERS: the folder, or the module, right below the package."""
+    """The entry of LAYERS for a module: the folder, or the module, right below the package."""
     return module.split(".")[1]
 
 

@@ -1,4 +1,4 @@
-"""Where the C extension cannot be built: setup.py finds out why, and vmrun says it when it is started."""
+"""Without a C extension: setup.py finds out why it cannot be built, and vmrun reports the reason when it starts."""
 
 import os
 import runpy

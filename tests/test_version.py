@@ -1,4 +1,4 @@
-"""The version stands in one place, and each command says it."""
+"""The version is defined in one place, and each command prints it."""
 
 from importlib.metadata import version
 

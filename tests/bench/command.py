@@ -1,4 +1,4 @@
-"""What a command costs, as a process of its own."""
+"""The cost of a command, as a process of its own."""
 
 import json
 import os

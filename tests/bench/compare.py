@@ -1,4 +1,4 @@
-"""What comparing and exporting cost: ``vmtrace diff`` of two traces of ten million exits, and each export's rate."""
+"""The cost of comparing and exporting: ``vmtrace diff`` of two traces of ten million exits, and each export's rate."""
 
 import shutil
 import tempfile

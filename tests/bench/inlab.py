@@ -1,4 +1,4 @@
-"""Runs inside the lab: boots the same Linux in turn with vmrun, QEMU's microvm and, where it is installed, kvmtool.
+"""Runs inside the lab: boots the same Linux in turn with vmrun, QEMU's microvm and, if installed, kvmtool.
 
 Writes {"seconds": {name: [to userspace, …]}, "events": {name: {tracepoint: count}}} as JSON.
 """

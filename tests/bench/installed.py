@@ -1,4 +1,4 @@
-"""The product as a user installs it: in an environment of its own, with its own dependencies and no others."""
+"""The product as a user installs it: in its own environment, with only its own dependencies."""
 
 import subprocess
 import sys

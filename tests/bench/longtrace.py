@@ -1,4 +1,4 @@
-"""Long traces to measure the readers with: a boot's exits over two vCPUs, again and again, made in build/bench."""
+"""Long traces for measuring the readers: a boot's exits over two vCPUs, repeated, made in build/bench."""
 
 import json
 import random

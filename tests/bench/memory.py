@@ -1,7 +1,7 @@
-"""What stands behind guest RAM, compared: ``python -m tests.bench.memory``.
+"""Backings of guest RAM compared: ``python -m tests.bench.memory``.
 
-For anonymous memory and for a memfd: how long the smallest guest takes from runner.run() to its result, how long 1 GiB
-takes to be mapped and made ready, and how much of it comes in huge pages. Alternating runs, medians.
+For anonymous memory and for a memfd: the time of the smallest guest from runner.run() to its result, the time to map 1
+GiB and make it ready, and how much of it is in huge pages. Alternating runs, medians.
 """
 
 import statistics

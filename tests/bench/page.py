@@ -1,4 +1,4 @@
-"""What a report costs: of a generated trace of ten million exits, its seconds, its bytes and its memory."""
+"""The cost of a report: seconds, bytes and memory for a generated trace of ten million exits."""
 
 import tempfile
 from pathlib import Path

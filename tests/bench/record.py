@@ -1,4 +1,4 @@
-"""What recording costs in C: the cycles of one record, opened, filled and published."""
+"""The cost of recording in C: the cycles of one record, opened, filled and published."""
 
 from runner.native import _native
 from runner.recording.rings import Rings

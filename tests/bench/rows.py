@@ -1,4 +1,4 @@
-"""What it costs to print every exit and to ask SQL: CPU a row, without the start of Python, beside plain DuckDB."""
+"""The cost of printing every exit and of SQL: CPU per row, without Python's start, beside plain DuckDB."""
 
 import sys
 from collections.abc import Sequence

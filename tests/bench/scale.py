@@ -1,4 +1,4 @@
-"""What long traces cost to analyse: time a row and peak memory, at 1, 10 and, where asked for, 100 million rows.
+"""The cost of analysing long traces: time per row and peak memory, at 1, 10 and, on request, 100 million rows.
 
 ``VMRUN_BENCH_ROWS=100000000 make bench`` adds a size; its trace takes about 8 bytes a row in build/bench.
 """

@@ -1,4 +1,4 @@
-"""What docs/devices.md shows is run as it stands there."""
+"""The examples of docs/devices.md run as they are written."""
 
 import re
 import subprocess

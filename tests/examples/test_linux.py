@@ -1,4 +1,4 @@
-"""The demo: Linux boots on this host's KVM or in the lab, and the trace is summed up."""
+"""The demo: Linux boots on this host's KVM or in the lab, and its trace is summarised."""
 
 import subprocess
 import sys

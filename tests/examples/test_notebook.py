@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last over a real boot's trace, and its answers are the trace's."""
+"""The notebook runs from its first cell to its last on a real boot's trace, and its answers match the trace."""
 
 from pathlib import Path
 

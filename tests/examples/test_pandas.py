@@ -1,4 +1,4 @@
-"""The three questions, asked of a real boot's trace."""
+"""The three questions, for a real boot's trace."""
 
 import importlib.util
 import os

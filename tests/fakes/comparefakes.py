@@ -1,4 +1,4 @@
-"""Traces written from rows, without rings: quick enough for property tests, and as different as a test wants them."""
+"""Traces written from rows, without rings: quick enough for property tests, and as different as a test needs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A clock that a test winds."""
+"""A clock that a test advances."""
 
 SECOND = 1_000_000_000
 DATE = 1_700_000_000 * SECOND  # 2023-11-14 22:13:20 UTC

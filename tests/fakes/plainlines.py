@@ -1,4 +1,4 @@
-"""The lines of `vmtrace events` made the plain way, row by row: what the batches' way must print, byte for byte."""
+"""The lines of `vmtrace events` made row by row: the output by batches must be the same, byte for byte."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Processes, as /proc shows them."""
+"""Processes from /proc."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A small boot of two vCPUs: its exits, and what its trace says beside them."""
+"""A small boot of two vCPUs: its exits and its metadata."""
 
 from tests.fakes import tracefakes
 from tests.fakes.tracefakes import exit_

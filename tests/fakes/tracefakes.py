@@ -1,4 +1,4 @@
-"""Rings in pure Python, made after the tables of vmspec.trace.record, and the rows that a trace of them must have."""
+"""Rings in pure Python, from the tables of vmspec.trace.record, and the rows that their trace must have."""
 
 import json
 import mmap

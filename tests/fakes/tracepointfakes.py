@@ -1,4 +1,4 @@
-"""Tracepoints of a run, made by hand, and their table."""
+"""Handmade tracepoints of a run, and their table."""
 
 import struct
 

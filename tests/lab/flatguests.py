@@ -1,6 +1,6 @@
-"""The small guests that run on both hosts of the lab, whose exits are then compared.
+"""The small guests that run on both hosts of the lab, to compare their exits.
 
-None of them spins with interrupts off and without exits: Bochs has no way out of that (README.md beside this file).
+None of them spins without exits and with interrupts off: Bochs could not leave it (README.md beside this file).
 """
 
 from pathlib import Path

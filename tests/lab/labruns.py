@@ -1,4 +1,4 @@
-"""Runs of vmrun in the lab (by inside/watched.py) and what each left behind, seen from outside."""
+"""Runs of vmrun in the lab (by inside/watched.py) and what each left behind, checked from outside."""
 
 import json
 import random

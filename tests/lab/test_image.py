@@ -1,4 +1,4 @@
-"""Which files the Intel host gets, and the disks it gets them by."""
+"""The files that the Intel host gets, and the disks that carry them."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Files of Debian's packages that are given as kernels by mistake."""
+"""Files of Debian's packages given as kernels by mistake."""
 
 import pytest
 

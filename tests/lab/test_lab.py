@@ -1,4 +1,4 @@
-"""The lab's own command, with a program in the emulator's place: hosts that stand still, or end."""
+"""The lab's own command, with a program in place of the emulator: hosts that hang or end."""
 
 import os
 import subprocess

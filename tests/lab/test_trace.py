@@ -1,4 +1,4 @@
-"""The trace beside what the kernel and the console say of the same run."""
+"""The trace compared with the kernel's and the console's view of the same run."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Bytes changed as damage, and as malice, would change them."""
+"""Bytes changed as damage and as an attacker would change them."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Mutated kernels and symbol files, packed in each way, and what reads them."""
+"""Mutated kernels and symbol files, packed in each way, and their readers."""
 
 import bz2
 import lzma

@@ -1,4 +1,4 @@
-"""Values of JSON and of TOML that nobody means, in the place of those that a reader expects."""
+"""Odd values of JSON and of TOML in place of those that a reader expects."""
 
 import json
 import random

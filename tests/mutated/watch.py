@@ -1,4 +1,4 @@
-"""What is watched while mutated files are used: tracebacks, time, memory, and the commands' statuses."""
+"""Watches processes that use mutated files: tracebacks, time, memory, and the commands' statuses."""
 
 import io
 import signal

@@ -1,4 +1,4 @@
-"""Where the time of real vCPUs goes: guests that hang, spin, halt and wait for a device, each to its run's end."""
+"""The account of time of real vCPUs: guests that hang, spin, halt and wait for a device, each to its run's end."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Exits that nobody would make on purpose: over all devices at once without KVM, and of guests that are noise."""
+"""Random exits: over all devices at once without KVM, and of guests that are noise."""
 
 import contextlib
 import random

@@ -1,4 +1,4 @@
-"""As many vCPUs as a machine has at most."""
+"""The largest number of vCPUs."""
 
 import pytest
 

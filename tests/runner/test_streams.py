@@ -1,4 +1,4 @@
-"""What goes in and out of a guest: consoles, readers that stall or leave, input from pipes and files."""
+"""Input and output of a guest: consoles, readers that stall or leave, input from pipes and files."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""What vmrun itself prints, on a terminal of any width in any locale."""
+"""vmrun's own output, on a terminal of any width in any locale."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a command reads is never what it writes, whatever the names are."""
+"""A command never writes to a file that it reads, under any name."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Plans that are kept: the same as new ones, of unchanged specs only, and whatever is in their place."""
+"""Kept plans: equal to new ones, for unchanged specs only, with anything in their place."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Whatever stands in a spec: it is read, or refused with problems that say where."""
+"""Any spec is read, or rejected with problems that have a place."""
 
 import copy
 import tomllib

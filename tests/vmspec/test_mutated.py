@@ -1,4 +1,4 @@
-"""Many mutated spec texts, quickly: only SpecError may come of them (what it says is test_malformed.py's)."""
+"""Many mutated spec texts, quickly: they raise only SpecError (test_malformed.py checks its text)."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""All commands of vmspec on a terminal: any width, any locale, and nothing of a hostile spec acts on it."""
+"""All commands of vmspec on a terminal: any width, any locale; a hostile spec cannot act on it."""
 
 import pytest
 

@@ -1,1 +1,1 @@
-"""The emulated hosts of the lab: what they share, and one module for each."""
+"""The emulated hosts of the lab: the common part, and one module for each."""

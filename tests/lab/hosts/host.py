@@ -1,4 +1,4 @@
-"""An emulated host: what the lab needs of each kind, and one stay in it from its start to the command's exit status."""
+"""An emulated host: the interface of each kind, and one stay in it from its start to the command's exit status."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The files of this machine that an emulated host without a shared file system gets, as one ISO 9660 image.
+"""The files of this machine for an emulated host without a shared file system, as one ISO 9660 image.
 
-Its root file system: Debian's essential packages, the Python that vmrun runs on with what vmrun and its tests import,
-this checkout, the current directory, whatever COMMAND names, and what those programs load; all at their own paths.
+They are its root file system: Debian's essential packages, the Python that vmrun runs on with the imports of vmrun and
+its tests, this checkout, the current directory, the files that COMMAND names, and what those programs load; all at
+their own paths.
 """
 
 from __future__ import annotations

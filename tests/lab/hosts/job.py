@@ -1,4 +1,4 @@
-"""What the lab runs, and what can go wrong with it."""
+"""The job that the lab runs, and its errors."""
 
 from __future__ import annotations
 

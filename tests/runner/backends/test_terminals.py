@@ -1,4 +1,4 @@
-"""vmrun in terminals: raw while the guest runs, restored whatever ends or stops it, and a shell's job control."""
+"""vmrun in terminals: raw while the guest runs, restored after any end or stop, and a shell's job control."""
 
 import fcntl
 import os

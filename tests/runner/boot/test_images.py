@@ -1,4 +1,4 @@
-"""The files of a guest are those that were opened, whatever becomes of their names."""
+"""The files of a guest are those that were opened, even if their names change."""
 
 import hashlib
 import os

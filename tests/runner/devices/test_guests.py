@@ -1,4 +1,4 @@
-"""Devices as a guest sees them on KVM, where the loop, the bus and the interrupt controllers have a part in it."""
+"""Devices as a guest sees them on KVM, through the loop, the bus and the interrupt controllers."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The keyboard controller, and what Linux's i8042 and atkbd drivers make of it."""
+"""The keyboard controller, and how Linux's i8042 and atkbd drivers use it."""
 
 import pytest
 

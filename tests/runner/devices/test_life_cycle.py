@@ -1,4 +1,4 @@
-"""The life of every device: started, reset, saved, loaded into another. A new kind is tested without being named."""
+"""The life of every device: started, reset, saved, loaded into another. A new kind is tested automatically."""
 
 import attrs
 import pytest

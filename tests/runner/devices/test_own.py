@@ -1,4 +1,4 @@
-"""Devices from the user's own files."""
+"""Devices from the user's files."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What holds for every device, whatever a guest does to it."""
+"""Properties of every device, for any accesses of a guest."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The clock against the MC146818's data sheet, on a clock that the test winds."""
+"""The clock against the MC146818's data sheet, on a clock that the test advances."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

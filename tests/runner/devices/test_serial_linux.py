@@ -1,4 +1,4 @@
-"""What Linux's 8250 driver does to find out what a UART is, and what it concludes.
+"""How Linux's 8250 driver detects a UART, and its conclusion.
 
 The sequences are those of autoconfig(), autoconfig_16550a(), size_fifo() and serial8250_do_startup() in
 drivers/tty/serial/8250/8250_port.c, with the register names of linux/serial_reg.h.

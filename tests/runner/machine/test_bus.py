@@ -1,4 +1,4 @@
-"""The bus: which device answers, what C answers for it, and what reaches its Python side in which order."""
+"""The bus: which device answers, what C answers for it, and the order in which accesses reach Python."""
 
 import threading
 import time

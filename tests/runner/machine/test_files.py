@@ -1,4 +1,4 @@
-"""The files of devices as they are open: one of them is never overwritten by another use."""
+"""The open files of devices: no use overwrites the file of another."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The door through which everything comes in from outside: each input is stamped, and then has its effect."""
+"""Inputs from outside: each is stamped, and then has its effect."""
 
 import subprocess
 import sys

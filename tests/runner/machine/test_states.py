@@ -1,4 +1,4 @@
-"""Devices on the real bus, where C answers and keeps writes for them: reset, saved, loaded."""
+"""Devices on the real bus, where C answers and queues writes for them: reset, saved, loaded."""
 
 import attrs
 import pytest

@@ -1,4 +1,4 @@
-"""The vCPU loop's own part in an exit, with exits that no KVM made."""
+"""The vCPU loop's part in an exit, with exits that no KVM made."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The stub that mypy reads of the C extension is what the extension has."""
+"""The stub that mypy reads matches the C extension."""
 
 import ast
 from pathlib import Path

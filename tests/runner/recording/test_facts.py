@@ -1,4 +1,4 @@
-"""What a trace says of its host."""
+"""A trace's facts about its host."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one definition of the record, held against everything that is made from it."""
+"""The definition of the record, compared with everything made from it."""
 
 import struct
 import zlib

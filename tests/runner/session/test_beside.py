@@ -1,4 +1,4 @@
-"""Runs beside the caller."""
+"""Runs in another thread."""
 
 import threading
 from pathlib import Path

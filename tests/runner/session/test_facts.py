@@ -1,4 +1,4 @@
-"""What a trace says of its run is enough to run it again."""
+"""A trace has enough facts to repeat its run."""
 
 import hashlib
 import json

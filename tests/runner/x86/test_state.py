@@ -1,4 +1,4 @@
-"""Which register states are those of a processor after INIT."""
+"""Which register states are the state of a processor after INIT."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The account of each vCPU's time: that its parts are the run's length, and what each part is."""
+"""The account of each vCPU's time: its parts add up to the run's length."""
 
 import pytest
 from hypothesis import given

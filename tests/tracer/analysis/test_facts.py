@@ -1,4 +1,4 @@
-"""What a trace says of itself."""
+"""The facts of a trace."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""RIPs by name: of a symbol file, of the spec's own kernel, moved or not."""
+"""RIPs by name: from a symbol file, from the spec's own kernel, with and without KASLR."""
 
 import hashlib
 import json

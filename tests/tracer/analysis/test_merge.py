@@ -1,4 +1,4 @@
-"""``vmtrace merge``: one order, one numbering, and traces that do not go together."""
+"""``vmtrace merge``: one order, one numbering, and traces that cannot be merged."""
 
 import json
 

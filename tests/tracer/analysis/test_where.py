@@ -1,4 +1,4 @@
-"""Filters: what an expression selects, and what is said of a text that is none."""
+"""Filters: what an expression selects, and the errors of invalid ones."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""One vocabulary: what `vmtrace columns` lists is what every command prints, and JSON of it is exact for jq."""
+"""One vocabulary: every command prints the columns that `vmtrace columns` lists, and jq keeps their JSON exact."""
 
 import argparse
 import json

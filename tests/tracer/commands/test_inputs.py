@@ -1,4 +1,4 @@
-"""``vmtrace inputs``, and what it counts."""
+"""``vmtrace inputs`` and its counts."""
 
 import json
 

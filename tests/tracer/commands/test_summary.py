@@ -1,4 +1,4 @@
-"""A trace made by hand, whose numbers are known, and what the summary says of it."""
+"""A handmade trace with known numbers, and its summary."""
 
 import io
 import json

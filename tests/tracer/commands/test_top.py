@@ -1,4 +1,4 @@
-"""``vmtrace top``: numbers of finished and of growing traces, and whom a name means."""
+"""``vmtrace top``: numbers of finished and of growing traces, and the machine that a name means."""
 
 import os
 import struct

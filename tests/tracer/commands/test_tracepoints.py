@@ -1,4 +1,4 @@
-"""The second table: recording, reading, and its join with the exits."""
+"""The tracepoints: recording, reading, and their join with the exits."""
 
 import shutil
 from pathlib import Path

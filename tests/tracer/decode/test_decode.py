@@ -1,4 +1,4 @@
-"""Names of registers and what their values say, against the data sheets' own examples."""
+"""Names of registers and meanings of their values, against the data sheets' own examples."""
 
 import pytest
 from hypothesis import given

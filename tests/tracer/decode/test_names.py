@@ -1,4 +1,4 @@
-"""The tables of names, held by lists of their own: what a port is called is what people search for."""
+"""The tables of names, compared with separate lists: people search for these names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A trace with everything that an export must cope with, and its export."""
+"""A trace with everything that an export must handle, and its export."""
 
 from tests.fakes.comparefakes import exit_row, write_trace
 from tests.fakes.tracefakes import record_all

@@ -1,4 +1,4 @@
-"""Chrome's trace events: valid by a schema after the format's document, and what the trace says."""
+"""Chrome's trace events: valid by a schema after the format's document, and equal to the trace."""
 
 import json
 

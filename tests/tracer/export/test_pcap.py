@@ -1,4 +1,4 @@
-"""pcapng: serial traffic, parsed by a library, the link layer's header by its description."""
+"""pcapng: serial traffic, parsed by a library; the link layer's header by its description."""
 
 import struct
 

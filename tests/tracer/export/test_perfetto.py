@@ -1,4 +1,4 @@
-"""Perfetto: what is written parses by the published messages, and says what the trace says."""
+"""Perfetto: the output parses by the published messages, and equals the trace."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Closing summaries: what is of its kind stays, what is not counts as not said."""
+"""Closing summaries: values of the wrong kind are dropped, the others stay."""
 
 import json
 from typing import get_args

@@ -1,4 +1,4 @@
-"""One flipped bit anywhere in a trace is an error, the same for every command, or changes nothing that is read."""
+"""One flipped bit anywhere in a trace is an error, the same in every command, or changes nothing that is read."""
 
 import io
 import os

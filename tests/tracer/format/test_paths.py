@@ -1,4 +1,4 @@
-"""Names beside a trace, and what a killed run left there."""
+"""Names beside a trace, and the files that a killed run left."""
 
 import fcntl
 import os

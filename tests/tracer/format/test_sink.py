@@ -1,4 +1,4 @@
-"""Where results go: files that appear whole or not at all, and what is no file."""
+"""Output: files that appear whole or not at all, and targets that are not files."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the report says, against the exits that were recorded."""
+"""The contents of the report, against the recorded exits."""
 
 import tracer
 from tracer.analysis.timeline import timeline

@@ -1,4 +1,4 @@
-"""The page: what it says, that it stands alone, and that nothing in a trace gets out of its quotes."""
+"""The page: its contents, that it needs nothing else, and that all text of a trace is escaped."""
 
 import json
 import re

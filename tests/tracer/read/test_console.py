@@ -1,4 +1,4 @@
-"""The console, rebuilt from what the guest wrote to its ports."""
+"""The console, rebuilt from the guest's writes to its ports."""
 
 import pyarrow.compute as pc
 import pytest

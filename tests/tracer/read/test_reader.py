@@ -1,4 +1,4 @@
-"""Reading: other programs see the same rows and names; what is not a trace, or is damaged, is said plainly."""
+"""Reading: other programs see the same rows and names; other files and damaged traces are reported clearly."""
 
 import warnings
 

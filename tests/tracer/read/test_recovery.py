@@ -1,4 +1,4 @@
-"""Recovery: what was committed to a ring or is whole in the stream is in the trace; what is damaged is told."""
+"""Recovery: the trace has everything committed to a ring or whole in the stream, and damage is reported."""
 
 import json
 import os

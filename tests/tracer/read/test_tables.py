@@ -1,4 +1,4 @@
-"""Any table beside the exits: its definition is all that writing, reading and recovering it take."""
+"""Any table beside the exits: its definition is enough for writing, reading and recovering it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Recording through a fake source: what is in the rings is in the file, in order, and nothing is lost on failure."""
+"""Recording through a fake source: the file has the rings' rows, in order, and a failure loses none."""
 
 import errno
 import os

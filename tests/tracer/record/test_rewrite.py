@@ -1,4 +1,4 @@
-"""Putting batches that were recorded one after another in the order of their times."""
+"""Sorting batches that were recorded one after another by their times."""
 
 import pyarrow as pa
 from hypothesis import given

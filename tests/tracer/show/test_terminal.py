@@ -1,4 +1,4 @@
-"""All commands on a terminal: any width, any locale, and nothing of a hostile trace acts on it."""
+"""All commands on a terminal: any width, any locale; a hostile trace cannot act on it."""
 
 import os
 import sys

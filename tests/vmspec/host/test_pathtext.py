@@ -1,4 +1,4 @@
-"""Paths as text: every path there and back, and what is no path's text."""
+"""Paths as text and back, for every path, and texts that are no path's."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Text that others chose, as it is printed."""
+"""Untrusted text as it is printed."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""The tables that scripts/kallsyms.c writes, made by hand: small, but of every kind."""
+"""Handmade tables as scripts/kallsyms.c writes them: small, but of every kind."""
 
 import struct
 

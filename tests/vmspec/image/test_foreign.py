@@ -1,4 +1,4 @@
-"""Files that are no kernel, or no initrd: each is named as what it is, with what to do."""
+"""Files that are not a kernel or an initrd: each message says what the file is, and what to do."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Symbols of files, whatever they are."""
+"""Symbols of files of any kind."""
 
 import pytest
 

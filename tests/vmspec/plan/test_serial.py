@@ -1,4 +1,4 @@
-"""A plan as JSON: it comes back equal, and what is wrong with a text is said with its place."""
+"""A plan as JSON: it comes back equal, and errors have their place."""
 
 import json
 from datetime import date, time

@@ -1,4 +1,4 @@
-"""TOML within bounds: what is nested deeper than anybody means is refused before it costs anything."""
+"""TOML within bounds: texts nested too deep are rejected before they cost anything."""
 
 import tomllib
 import tracemalloc

@@ -1,4 +1,4 @@
-"""One file with two uses, by whatever names."""
+"""One file with two uses, under any names."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tracepoints of tiny guests on the host's KVM, and hosts that do not give them."""
+"""Tracepoints of tiny guests on the host's KVM, and hosts without tracepoints."""
 
 import os
 import signal
