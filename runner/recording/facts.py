@@ -11,19 +11,19 @@ from typing import Any
 from vmspec.image.digest import digest
 from vmspec.image.source import Version
 from vmspec.show.dump import toml
-from vmspec.trace.record import REGIONS
+from vmspec.trace import keys
 
 
 def metadata(about: dict[str, Any]) -> dict[str, str]:
     """The trace's schema metadata, without the images' hashes; see docs/trace-format.md. ``about`` is the result of
     :func:`runner.session.facts.about`."""
     return {
-        "vmrun.spec": toml(about["spec"]),
-        "vmrun.host": json.dumps(host(about)),
-        REGIONS: json.dumps(about["regions"]),
-        "vmrun.overrides": json.dumps(about["overrides"]),
-        "vmrun.started": datetime.fromtimestamp(about["started"], UTC).isoformat(timespec="milliseconds"),
-        "vmrun.version": about["version"],
+        keys.SPEC: toml(about["spec"]),
+        keys.HOST: json.dumps(host(about)),
+        keys.REGIONS: json.dumps(about["regions"]),
+        keys.OVERRIDES: json.dumps(about["overrides"]),
+        keys.STARTED: datetime.fromtimestamp(about["started"], UTC).isoformat(timespec="milliseconds"),
+        keys.VERSION: about["version"],
     }
 
 

@@ -31,6 +31,7 @@ from tracer.record.recorder import Recorder
 from tracer.record.tracepointrecorder import TracepointRecorder
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
+from vmspec.trace import keys
 from vmspec.trace.files import RingLostError, ring_path, unfinished
 from vmspec.trace.inputs import Input
 
@@ -130,8 +131,8 @@ class Run(Worker):
         rings = TracepointRings(message.values["tracepoints"], message.descriptors, clock)
         stack.callback(rings.close)
         metadata = {
-            "vmrun.clock": json.dumps(clock),
-            "vmrun.tracepoints.formats": json.dumps(rings.described()),
+            keys.CLOCK: json.dumps(clock),
+            keys.EVENT_FORMATS: json.dumps(rings.described()),
         }
         recorder = TracepointRecorder(self._folder.way(self._given), rings, lambda: metadata, list(rings.formats))
         stack.callback(recorder.stop)
@@ -139,7 +140,7 @@ class Run(Worker):
         self._events = rings, recorder
 
     def _record_inputs(self, source: RingSource, devices: list[str], stack: ExitStack) -> None:
-        clock = {"vmrun.clock": json.dumps(source.clock())}
+        clock = {keys.CLOCK: json.dumps(source.clock())}
         self._inputs = InputRecorder(self._folder.way(self._given), devices, clock, self._failed)
         self._keep(self._first)
         stack.callback(self._inputs.stop)
@@ -170,13 +171,13 @@ class Run(Worker):
 
     def _metadata(self, source: RingSource, devices: list[str]) -> dict[str, str]:
         """The trace's metadata. It also goes into the ring file, at once but without what takes long."""
-        metadata = {"vmrun.clock": json.dumps(source.clock())}
+        metadata = {keys.CLOCK: json.dumps(source.clock())}
         if self._about is None:
             return metadata
         about = self._about.values["about"]
         metadata |= facts.metadata(about)
         source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
-        metadata["vmrun.images"] = json.dumps(facts.images(about, self._about.descriptors))
+        metadata[keys.IMAGES] = json.dumps(facts.images(about, self._about.descriptors))
         source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
         return metadata
 

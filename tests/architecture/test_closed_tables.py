@@ -1,20 +1,26 @@
 """Tables that more than one place must agree on: a row that is missing in one of them is named."""
 
+import ast
+import json
 import re
+import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+import tracer
 import tracer.commands
 from runner.devices import TABLE, Device
 from runner.machine.result import CRASHED, INTERRUPTED, OK, TIMED_OUT, UNRECORDED, Ending, status
 from tracer.cli import COMMANDS
 from vmspec.devices import models
 from vmspec.plan.settings import PlannedExpect
+from vmspec.trace import keys
 from vmspec.trace.ends import CRASHES, DEVICE_ENDS, ENDS, KINDS, EndKind
 from vmspec.trace.record import FLAG_DOCS, FLAGS, REASONS
+from vmspec.trace.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,3 +108,73 @@ def test_every_flag_is_documented():
 def test_every_module_of_a_command_is_a_command():
     modules = {path.stem for path in Path(tracer.commands.__file__).parent.glob("*.py")} - {"__init__"}
     assert (missing(COMMANDS, modules), missing(modules, COMMANDS)) == ([], [])
+
+
+# Keys of the metadata
+
+
+def written_keys() -> dict[str, str]:
+    """Every text in the packages that looks like a key of the metadata, and a file that has it."""
+    former = {old for table in TABLES.values() if table.former is not None for old in table.former.keys}
+    others = {"vmrun.path", "vmrun.printable"}  # error handlers of codecs
+    found = {}
+    for package in ("vmspec", "runner", "tracer"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Constant(value=str(text)) if re.fullmatch(r"vmrun\.[a-z][a-z0-9_.]*", text):
+                        if text not in former | others:
+                            found[text] = str(path.relative_to(ROOT))
+    return found
+
+
+def test_keys_of_the_metadata_are_written_in_one_place():
+    elsewhere = {key: path for key, path in written_keys().items() if path != "vmspec/trace/keys.py"}
+    assert (elsewhere, missing(keys.KEYS, written_keys())) == ({}, [])
+
+
+def test_every_constant_of_a_key_has_its_row():
+    named = {value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)}
+    assert (missing(keys.KEYS, named), missing(named, keys.KEYS)) == ([], [])
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_reads_only_keys_that_it_has(table):
+    read = {*TABLES[table].metadata, *TABLES[table].keys}
+    assert missing((key for key, row in keys.KEYS.items() if table in row.tables), read) == []
+
+
+def test_every_key_is_documented():
+    documents = (ROOT / "docs" / "trace-format.md").read_text() + (ROOT / "docs" / "tracepoints.md").read_text()
+    assert [key for key in keys.KEYS if f"`{key}`" not in documents] == []
+
+
+@pytest.mark.kvm
+def test_a_trace_has_the_keys_that_the_table_says(run_guest):
+    """Not those of a merged trace, nor those of batches."""
+    trace = tracer.load(run_guest("f4", trace={"inputs": True}).trace)
+    for name in ("exits", "inputs"):
+        of_schema = {key for key, row in keys.KEYS.items() if name in row.tables} - {
+            keys.MERGED,
+            keys.SUMMARY,
+            keys.SEAL,
+        }
+        assert (missing(trace.tables[name].metadata, of_schema), missing(of_schema, trace.tables[name].metadata)) == (
+            [],
+            [],
+        )
+
+
+@pytest.mark.kvm
+def test_the_values_of_a_trace_are_of_the_kinds_that_the_table_says(run_guest):
+    trace = tracer.load(run_guest("f4").trace)
+    for key, text in trace.metadata.items():
+        match keys.KEYS[key].kind:
+            case "toml":
+                tomllib.loads(text)
+            case "object":
+                assert isinstance(json.loads(text), dict)
+            case "names":
+                assert all(isinstance(item, str) for item in json.loads(text))
+            case "list":
+                assert isinstance(json.loads(text), list)

@@ -16,10 +16,11 @@ from tests.fakes.tracefakes import METADATA, TSC_KHZ, TSC_START, numbered, recor
 from tests.fakes.tracepointfakes import RAN, ROWS, STORY, record
 from tests.mutated import bytesmutation, oddities
 from tests.mutated.watch import statuses
-from tracer.format.messages import KEY_SEAL, CutError, DamageError, next_message, seal
+from tracer.format.messages import CutError, DamageError, next_message, seal
 from tracer.format.schema import schema_of
 from tracer.format.sealing import SealedWriter
 from tracer.record.rewrite import empty, summary_metadata
+from vmspec.trace import keys
 from vmspec.trace.files import stream_path, table_path, table_stream_path
 from vmspec.trace.record import EXITS
 
@@ -309,7 +310,7 @@ def resealed(data: bytes) -> bytes:
     first = at
     with contextlib.suppress(DamageError, CutError):
         while (message := next_message(lambda at, size: data[at : at + size], at, len(data))).kind != "end":
-            value = message.custom.get(KEY_SEAL.encode())
+            value = message.custom.get(keys.SEAL.encode())
             if message.kind == "batch" and value is not None and value.stop - value.start == 8:
                 place = slice(at - first + value.start, at - first + value.stop)
                 changed[first + place.start : first + place.stop] = seal(changed[first : at + message.size], place)

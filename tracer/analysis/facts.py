@@ -9,6 +9,7 @@ from tracer.format.errors import TraceError
 from tracer.read.metadata import machine_name, read_json
 from tracer.read.reader import Trace
 from vmspec.host.pathtext import to_text
+from vmspec.trace import keys
 from vmspec.trace.files import BESIDE
 
 STORED_BYTES = 64  # of a record in the ring
@@ -36,13 +37,13 @@ def facts(trace: Trace) -> dict[str, Any]:
     total = rows.total()
     size = trace.path.stat().st_size
     closing = trace.summary or {}
-    known = {"vmrun.format", "vmrun.devices", "vmrun.spec", "vmrun.host", "vmrun.clock", "vmrun.images"}
-    known |= {"vmrun.regions", "vmrun.overrides", "vmrun.started", "vmrun.version"}
+    known = {keys.FORMAT, keys.DEVICES, keys.SPEC, keys.HOST, keys.CLOCK, keys.IMAGES}
+    known |= {keys.REGIONS, keys.OVERRIDES, keys.STARTED, keys.VERSION}
     return {
         "trace": {
             "path": to_text(trace.path),
             "kind": trace.kind,
-            "format": trace.metadata["vmrun.format"],
+            "format": trace.metadata[keys.FORMAT],
             "bytes": size,
             "rows": total,
             "bytes_per_exit": round(size / total, 2) if total else None,
@@ -60,12 +61,12 @@ def facts(trace: Trace) -> dict[str, Any]:
             "name": machine_name(trace.spec) or None,
             "result": closing.get("result"),
             "duration_ns": run_end(trace, last),
-            "started": trace.metadata.get("vmrun.started"),
-            "version": trace.metadata.get("vmrun.version"),
+            "started": trace.metadata.get(keys.STARTED),
+            "version": trace.metadata.get(keys.VERSION),
             "vcpus": {str(vcpu): count for vcpu, count in sorted(rows.items())},
             "devices": list(trace.devices),
-            "images": _json(trace.metadata.get("vmrun.images")),
-            "overrides": _json(trace.metadata.get("vmrun.overrides")),
+            "images": _json(trace.metadata.get(keys.IMAGES)),
+            "overrides": _json(trace.metadata.get(keys.OVERRIDES)),
         },
         "tables": _beside(trace),
         "host": trace.host,

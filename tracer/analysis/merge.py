@@ -17,12 +17,13 @@ from attrs import frozen
 from tracer.analysis.account import Account, account
 from tracer.format.errors import TraceError
 from tracer.format.schema import schema_names, schema_of
-from tracer.read.metadata import KEY_MERGED, machine_name, read_json
+from tracer.read.metadata import machine_name, read_json
 from tracer.read.reader import Trace
 from tracer.record.rewrite import in_order, times, write_file
 from vmspec.host.pathtext import to_text
 from vmspec.host.printable import printable
-from vmspec.trace.record import COLUMNS, DEVICES, EXITS, NO_DEVICE
+from vmspec.trace import keys
+from vmspec.trace.record import COLUMNS, EXITS, NO_DEVICE
 
 CLOCKS = ("trace_ns", "monotonic_ns")
 DEVICE_CODES, VCPUS = 1 << 15, 1 << 16  # the limits of a trace's codes
@@ -71,7 +72,7 @@ def machines(metadata: Mapping[str, str]) -> dict[int, str]:
     damaged."""
     found: dict[int, str] = {}
     try:
-        for one in read_json(metadata.get(KEY_MERGED, "[]")):
+        for one in read_json(metadata.get(keys.MERGED, "[]")):
             first, count = operator.index(one["first_vcpu"]), operator.index(one["vcpus"])
             if not 0 <= first <= first + count <= VCPUS or len(found) + count > VCPUS:
                 return {}
@@ -142,11 +143,11 @@ def _metadata(sources: Sequence[Source]) -> dict[str, str]:
     first = min(sources, key=lambda source: source.shift).trace.metadata
     shared: dict[str, str] = {
         key: first[key]
-        for key in ("vmrun.host", "vmrun.clock")
-        if key in first and (key == "vmrun.clock" or all(s.trace.metadata.get(key) == first[key] for s in sources))
+        for key in (keys.HOST, keys.CLOCK)
+        if key in first and (key == keys.CLOCK or all(s.trace.metadata.get(key) == first[key] for s in sources))
     }
     devices = [device for source in sources for device in source.devices]
-    return {KEY_MERGED: json.dumps(merged), DEVICES: json.dumps(devices), **shared}
+    return {keys.MERGED: json.dumps(merged), keys.DEVICES: json.dumps(devices), **shared}
 
 
 def _summary(sources: Sequence[Source]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from tracer.analysis.account import run_end
 from tracer.analysis.tables import field
 from tracer.read.metadata import read_json
 from tracer.read.reader import Trace
+from vmspec.trace import keys
 
 DEPTH = 8  # levels of nested JSON that are compared separately; a deeper value is compared as a whole
 OWN_NAME = "trace.path"  # different in each trace, which is no difference of the runs
@@ -43,12 +44,12 @@ def metadata(a: Trace, b: Trace) -> Any:
 def _facts(trace: Trace) -> dict[str, str]:
     """The compared metadata, by path."""
     closing = trace.summary or {}
-    overrides = _json(trace.metadata.get("vmrun.overrides"))
+    overrides = _json(trace.metadata.get(keys.OVERRIDES))
     if isinstance(overrides, list):
         overrides = [item for item in overrides if not str(item).startswith(OWN_NAME)]
     known: dict[str, Any] = {
         "spec": trace.spec,
-        "images": _json(trace.metadata.get("vmrun.images")),
+        "images": _json(trace.metadata.get(keys.IMAGES)),
         "overrides": overrides,
         "devices": list(trace.devices),
         "host": trace.host,

@@ -16,6 +16,7 @@ from tracer.read.reader import Trace
 from vmspec.host.pathtext import from_text
 from vmspec.image.source import ImageError, opened
 from vmspec.image.symbols import Symbols, read
+from vmspec.trace import keys
 
 # Documentation/arch/x86/x86_64/mm.rst: the kernel image's range, then its modules'.
 KERNEL, MODULES = 0xFFFF_FFFF_8000_0000, 0xFFFF_FFFF_C000_0000
@@ -112,7 +113,7 @@ def symbol_files(trace: Trace) -> dict[str, Path]:
 def _same(trace: Trace, key: str, path: Path) -> bool:
     """Whether a file has the hash in the trace's metadata. Early traces have no hash of a symbol file."""
     try:
-        images = read_json(trace.metadata.get("vmrun.images", "{}"))
+        images = read_json(trace.metadata.get(keys.IMAGES, "{}"))
         if key == "symbols" and key not in images:
             return True
         digest = images[key]["sha256"]

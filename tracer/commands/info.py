@@ -7,10 +7,10 @@ from typing import Any
 
 from tracer.analysis.facts import facts
 from tracer.format.jsonvalues import exact
-from tracer.read.metadata import KEY_MERGED
 from tracer.read.reader import load
 from tracer.show.output import duration, pairs
 from vmspec.host.printable import printable
+from vmspec.trace import keys
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(exact(found | {"clock": _exact_clock(found["clock"])}), indent=2))
         return 0
     print(pairs(_shown(found)))
-    if spec := trace.metadata.get("vmrun.spec", ""):
+    if spec := trace.metadata.get(keys.SPEC, ""):
         print("\nspec")
         print("\n".join(f"  {printable(line)}" for line in spec.splitlines()))
     return 0
@@ -69,7 +69,7 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
     for name, value in found["host"].items():
         shown[f"host {name}"] = _fact(value)
     for name, value in found["other"].items():
-        if name == KEY_MERGED and isinstance(value, list):
+        if name == keys.MERGED and isinstance(value, list):
             shown |= {f"merged {number}": _merged(one) for number, one in enumerate(value)}
         else:
             shown[name] = _fact(value)

@@ -17,6 +17,7 @@ from tracer.show.live import live, screen
 from vmspec.host.commandline import complain
 from vmspec.host.printable import printable
 from vmspec.host.streams import columns
+from vmspec.trace import keys
 from vmspec.trace.files import exists, ring_path, stream_path
 
 PIPED = 100  # columns of a screen that goes to a pipe
@@ -70,7 +71,7 @@ def _on_terminal(looks: Iterator[tuple[str, bool]]) -> bool:
 def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Iterator[tuple[str, bool]]:
     """A screen per interval, and whether it is the final one."""
     follower.started()
-    spec = read_value(follower.path, follower.metadata, "vmrun.spec", "toml")
+    spec = read_value(follower.path, follower.metadata, keys.SPEC, "toml")
     title = printable(machine_name(spec) or follower.path.name)
     ring = ring_path(follower.path)
     count = 0
@@ -112,7 +113,7 @@ def _find(named: str) -> Follower:
         try:
             with follow(stream) as follower:
                 follower.next()
-                spec = read_value(stream, follower.metadata, "vmrun.spec", "toml")
+                spec = read_value(stream, follower.metadata, keys.SPEC, "toml")
                 running.setdefault(machine_name(spec) or stream.stem, stream)
         except TraceError:
             continue  # of another run, or of none

@@ -15,6 +15,7 @@ from tracer.export import tracepoints
 from tracer.export.rows import Exit, Stay, flag_text, stays, title
 from tracer.read.console import Console
 from tracer.read.reader import Trace
+from vmspec.trace import keys
 from vmspec.trace.record import NO_DEVICE
 
 VM, DEVICES, KVM = 1, 2, 3  # processes
@@ -36,7 +37,7 @@ def write(trace: Trace, out: BinaryIO) -> None:
 
 
 def _other(trace: Trace) -> dict[str, str]:
-    return {key: value for key, value in trace.metadata.items() if key != "vmrun.devices"}
+    return {key: value for key, value in trace.metadata.items() if key != keys.DEVICES}
 
 
 def _events(trace: Trace) -> Iterator[str]:

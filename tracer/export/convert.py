@@ -15,13 +15,14 @@ from tracer.export import parquet
 from tracer.format.errors import TraceError
 from tracer.format.paths import keep, open_regular
 from tracer.format.rowfile import PARQUET_MAGIC, checked
-from tracer.format.schema import KEY_SUMMARY, schema_names, schema_of, zeros
+from tracer.format.schema import schema_names, schema_of, zeros
 from tracer.format.sealing import SealedWriter
 from tracer.format.sink import sink
 from tracer.read.metadata import read_metadata, read_summary
 from tracer.read.reader import load
 from tracer.record.rewrite import empty, in_order, summary_metadata, write_file
 from tracer.show import csv
+from vmspec.trace import keys
 from vmspec.trace.record import EXITS
 
 KINDS = {".arrow": "file", ".feather": "file", ".arrows": "stream", ".parquet": "parquet", ".csv": "csv"}
@@ -74,7 +75,7 @@ def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[st
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceError(f"{source} is damaged or cut short: {error}") from error
     metadata = read_metadata(source, found)
-    closing = metadata.pop(KEY_SUMMARY, None)
+    closing = metadata.pop(keys.SUMMARY, None)
     schema = schema_of(EXITS, metadata)
     later = {column.name for column in EXITS.columns if column.later}
     if set(schema.names) - later - set(found.names):

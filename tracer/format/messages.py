@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tracer.format.flatbuffer import Flatbuffer, OutsideError, Table
+from vmspec.trace import keys
 
 CONTINUATION = b"\xff\xff\xff\xff"  # before each message
 PREFIX = 8  # bytes of the continuation and the size of the metadata
@@ -28,7 +29,6 @@ FOOTER_MAX = 64 << 20
 RATIO_MAX = 1024  # decompressed bytes per compressed one, past the first MiB; equal bytes reach some hundreds
 PARTS_MAX = 256  # nodes and buffers of a batch; a trace's has 14 and 29
 
-KEY_SEAL = "vmrun.crc32"  # of a batch's custom metadata: eight hexadecimal digits
 BLANK_SEAL = "0" * 8  # placeholder while the CRC-32 is computed
 
 
@@ -181,14 +181,14 @@ class Seals:
         if message.kind != "batch":
             self._before = zlib.crc32(raw, self._before)
             return
-        value = message.custom.get(KEY_SEAL.encode())
+        value = message.custom.get(keys.SEAL.encode())
         before, self._before = self._before, 0
         if self.sealed is None:
             self.sealed = value is not None
         if (value is not None) != self.sealed:
-            raise DamageError(message.offset, f"some batches have {KEY_SEAL}, and one has not")
+            raise DamageError(message.offset, f"some batches have {keys.SEAL}, and one has not")
         if value is not None and seal(raw, value, before) != raw[value]:
-            raise DamageError(message.offset, f"a batch is not as it was written (its {KEY_SEAL} differs)")
+            raise DamageError(message.offset, f"a batch is not as it was written (its {keys.SEAL} differs)")
 
 
 def footer_blocks(raw: bytes, offset: int) -> list[tuple[int, int, int]]:

@@ -29,7 +29,7 @@ from tracer.format.messages import (
     next_message,
 )
 from tracer.format.paths import open_regular
-from tracer.format.schema import KEY_SUMMARY
+from vmspec.trace import keys
 from vmspec.trace.files import exists, stream_path
 from vmspec.trace.record import RING_MAGIC
 
@@ -64,7 +64,7 @@ class RowFile:
             self.schema = self._fitting.schema
             self._index.complete()
             if self._index.custom is not None:
-                self.closing = self._index.custom.get(KEY_SUMMARY.encode())
+                self.closing = self._index.custom.get(keys.SUMMARY.encode())
             self.cut = self._index.cut
         if not self._index.sealed:
             for _ in self.batches():
@@ -194,7 +194,7 @@ class _Index:
                         raise DamageError(message.offset, "its dictionaries have no end")
                 elif message.kind == "batch":
                     self.batches.append(message)
-                    if self.custom is not None and KEY_SUMMARY.encode() in self.custom:
+                    if self.custom is not None and keys.SUMMARY.encode() in self.custom:
                         raise DamageError(message.offset, "there are rows after the closing summary")
                     self.custom = {key: raw[place] for key, place in message.custom.items()}
                 else:

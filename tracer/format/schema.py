@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from vmspec.trace import keys
 from vmspec.trace.record import FLAGS
 from vmspec.trace.table import Column, Table
 from vmspec.trace.tables import TABLES
 
 # Key of the schema's metadata. The runner adds vmrun.spec, vmrun.images, vmrun.host, vmrun.overrides and others.
-KEY_FORMAT = "vmrun.format"
 # Key of the custom metadata of the last record batch, which has no rows.
-KEY_SUMMARY = "vmrun.summary"
 
 # struct/memoryview format and width in bytes of a column's values, by its type: codes for names, offsets for bytes.
 STORED = {
@@ -43,12 +42,12 @@ def schema_of(table: Table, metadata: Mapping[str, str]) -> Any:
     fields = [
         pa.field(c.name, column_type(c), nullable=False, metadata={"unit": c.unit, "doc": c.doc}) for c in table.columns
     ]
-    return pa.schema(fields, metadata={**metadata, KEY_FORMAT: table.format})
+    return pa.schema(fields, metadata={**metadata, keys.FORMAT: table.format})
 
 
 def table_of(schema: Any) -> Table:
     """The definition of the table whose schema this is, from :func:`schema_of` or a reader."""
-    version = schema.metadata[KEY_FORMAT.encode()].decode()
+    version = schema.metadata[keys.FORMAT.encode()].decode()
     return next(table for table in TABLES.values() if table.format == version)
 
 

@@ -5,8 +5,9 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from tracer.format.messages import BLANK_SEAL, CONTINUATION, KEY_SEAL, DamageError, next_message, seal
+from tracer.format.messages import BLANK_SEAL, CONTINUATION, DamageError, next_message, seal
 from tracer.format.outfile import OutFile
+from vmspec.trace import keys
 
 
 class Out(Protocol):
@@ -28,7 +29,7 @@ class SealedWriter:
 
     def write(self, batch: Any, custom: Mapping[str, str] | None = None) -> None:
         """Write a batch, with custom metadata."""
-        self._writer.write_batch(batch, custom_metadata={**(custom or {}), KEY_SEAL: BLANK_SEAL})
+        self._writer.write_batch(batch, custom_metadata={**(custom or {}), keys.SEAL: BLANK_SEAL})
         try:
             self._put(_sealed(self._held.take()))
         except DamageError as error:
@@ -82,7 +83,7 @@ def _sealed(data: bytearray) -> bytearray:
     while (message := next_message(lambda at, size: bytes(view[at : at + size]), at, len(data))).kind != "batch":
         before = zlib.crc32(view[at : at + message.size], before)
         at += message.size
-    value = message.custom[KEY_SEAL.encode()]
+    value = message.custom[keys.SEAL.encode()]
     view[at + value.start : at + value.stop] = seal(view[at : at + message.size], value, before)
     view.release()
     return data

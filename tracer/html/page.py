@@ -18,6 +18,7 @@ from tracer.html.tables import Symbols, described
 from tracer.read.metadata import read_json
 from tracer.show.output import duration
 from vmspec.host.printable import printable
+from vmspec.trace import keys
 from vmspec.trace.ends import CRASHES
 
 SHORT = 10**8  # ns; times of a shorter run are shown in microseconds
@@ -64,7 +65,7 @@ def render(trace: Any, findings: Findings, symbols: Symbols = no_symbols) -> str
         head=_head(trace, findings),
         found=findings,
         tables=_tables(findings, symbols),
-        spec=trace.metadata.get("vmrun.spec", "").splitlines(),
+        spec=trace.metadata.get(keys.SPEC, "").splitlines(),
         facts=_facts(trace),
         gaps=_gaps(findings),
     )
@@ -95,7 +96,7 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
         if result.get(key) is not None
     ]
     facts = {
-        "Started": trace.metadata.get("vmrun.started", "not said").partition(".")[0].replace("T", " "),
+        "Started": trace.metadata.get(keys.STARTED, "not said").partition(".")[0].replace("T", " "),
         "Ended": ", ".join(ended) or "not said",
         "Length": duration(findings.end),
         "Exits": f"{findings.rows:,}",
@@ -107,11 +108,11 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
             _file_name(image.get("path")),
             str(image.get("sha256") or "not known: it was being written as the run began"),
         )
-        for name, image in _mapping(_json(trace, "vmrun.images", {})).items()
+        for name, image in _mapping(_json(trace, keys.IMAGES, {})).items()
         if isinstance(image, dict)
     }
     boot = _mapping(trace.spec.get("boot"))
-    overrides = _json(trace, "vmrun.overrides", [])
+    overrides = _json(trace, keys.OVERRIDES, [])
     more = {
         "command line": _plain(boot.get("cmdline", "")),
         "changed by --set": " ".join(map(str, overrides)) if isinstance(overrides, list) else "",
@@ -142,7 +143,7 @@ def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:
         (key, " ".join(f"{name}={item}" for name, item in value.items()) if isinstance(value, dict) else _plain(value))
         for key, value in trace.host.items()
     ]
-    known = {"vmrun.spec", "vmrun.host", "vmrun.images", "vmrun.started"}
+    known = {keys.SPEC, keys.HOST, keys.IMAGES, keys.STARTED}
     rest = [(key, value) for key, value in trace.metadata.items() if key not in known]
     return {"Host": host, "Trace": rest}
 

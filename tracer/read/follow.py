@@ -16,10 +16,10 @@ from tracer.format.fitting import Fitting
 from tracer.format.messages import NAMES_BYTES_MAX, CutError, DamageError, Seals, check_declared, next_message
 from tracer.format.paths import lock, open_regular
 from tracer.format.rowfile import checked, damage
-from tracer.format.schema import KEY_SUMMARY
 from tracer.read.metadata import read_devices, read_metadata, read_summary
 from tracer.read.reader import Trace, load
 from tracer.read.tablefile import fitted
+from vmspec.trace import keys
 from vmspec.trace.files import ring_path, stream_path, trace_path
 from vmspec.trace.record import EXITS
 
@@ -177,8 +177,8 @@ class Follower:
                 batch = self._fitting.fitted(checked(batch, EXITS.time), None)
         except damage() as error:
             raise TraceError(f"{self.path} is damaged: {error}") from error
-        if custom is not None and KEY_SUMMARY.encode() in custom:
-            self.summary = read_summary(self.path, bytes(custom[KEY_SUMMARY.encode()]))
+        if custom is not None and keys.SUMMARY.encode() in custom:
+            self.summary = read_summary(self.path, bytes(custom[keys.SUMMARY.encode()]))
             self.ended = True
         return batch
 

@@ -7,13 +7,12 @@ from typing import Any
 
 from tracer.format import closing
 from tracer.format.errors import TraceError
-from tracer.format.schema import KEY_FORMAT
 from vmspec.schema import toml
-from vmspec.trace.record import DEVICES, EXITS
-from vmspec.trace.table import MetadataKind, SummaryKind, Table
+from vmspec.trace import keys
+from vmspec.trace.keys import MetadataKind
+from vmspec.trace.record import EXITS
+from vmspec.trace.table import SummaryKind, Table
 from vmspec.trace.tables import TABLES
-
-KEY_MERGED = "vmrun.merged"  # of a merged trace: each source and its own metadata
 
 
 def read_metadata(path: Path, schema: Any, table: Table = EXITS) -> dict[str, str]:
@@ -23,11 +22,11 @@ def read_metadata(path: Path, schema: Any, table: Table = EXITS) -> dict[str, st
     except UnicodeDecodeError as error:
         raise TraceError(f"{path}: the metadata is damaged: {error}") from error
     former = table.former
-    if former is not None and metadata.get(KEY_FORMAT) == former.format:
-        metadata = {former.keys.get(key, key): text for key, text in metadata.items()} | {KEY_FORMAT: table.format}
-    version = metadata.get(KEY_FORMAT)
+    if former is not None and metadata.get(keys.FORMAT) == former.format:
+        metadata = {former.keys.get(key, key): text for key, text in metadata.items()} | {keys.FORMAT: table.format}
+    version = metadata.get(keys.FORMAT)
     if version is None:
-        raise TraceError(f"{path} is an Arrow file, but not a trace of vmrun (its schema has no {KEY_FORMAT})")
+        raise TraceError(f"{path} is an Arrow file, but not a trace of vmrun (its schema has no {keys.FORMAT})")
     if version != table.format:
         for other in TABLES.values():
             if version in (other.format, other.former and other.former.format):
@@ -43,13 +42,13 @@ def read_metadata(path: Path, schema: Any, table: Table = EXITS) -> dict[str, st
 
 def read_devices(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Names of the plan's devices."""
-    return tuple(_strings(path, DEVICES, metadata[DEVICES]))
+    return tuple(_strings(path, keys.DEVICES, metadata[keys.DEVICES]))
 
 
 def read_value(path: Path, metadata: Mapping[str, str], key: str, kind: MetadataKind) -> Any:
     """The value of a key of the metadata; {} if an object's key is missing. Raises TraceError if it is damaged."""
     match kind:
-        case "text":
+        case "text" | "list":
             return metadata.get(key, "")
         case "toml":
             return _toml(path, key, metadata.get(key, ""))
@@ -77,12 +76,12 @@ def machine_specs(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     out."""
     specs = {"": metadata}
     try:
-        specs |= {str(one["name"]): one["metadata"] for one in read_json(metadata.get(KEY_MERGED, "[]"))}
+        specs |= {str(one["name"]): one["metadata"] for one in read_json(metadata.get(keys.MERGED, "[]"))}
     except (ValueError, TypeError, KeyError):
         pass  # only `vmtrace info` shows that key: the rows are whole
     found = {}
     for name, said in specs.items():
-        text = said.get("vmrun.spec") if isinstance(said, dict) else None
+        text = said.get(keys.SPEC) if isinstance(said, dict) else None
         try:
             found[name] = toml.loads(text if isinstance(text, str) else "")
         except (ValueError, RecursionError):

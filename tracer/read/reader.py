@@ -8,8 +8,8 @@ from typing import Any
 
 from tracer.read.metadata import read_devices, read_value
 from tracer.read.tablefile import TableFile, Tables
+from vmspec.trace import keys
 from vmspec.trace.record import EXITS
-from vmspec.trace.table import CLOCK
 from vmspec.trace.tracepoints import TRACEPOINTS
 
 
@@ -44,17 +44,17 @@ class Trace(TableFile):
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The resolved spec of the run, as tomllib reads it; empty if the trace has none."""
-        return self._said("vmrun.spec")
+        return self._said(keys.SPEC)
 
     @cached_property
     def host(self) -> dict[str, Any]:
         """Facts about the host of the run; empty if the trace has none."""
-        return self._said("vmrun.host")
+        return self._said(keys.HOST)
 
     @cached_property
     def clock(self) -> dict[str, int]:
         """``tsc_start``, the host's TSC that is time 0, and ``tsc_khz``, its rate; empty if the trace has none."""
-        return self._said(CLOCK)
+        return self._said(keys.CLOCK)
 
     @property
     def tracepoints(self) -> TableFile | None:

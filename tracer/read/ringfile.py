@@ -9,18 +9,8 @@ from types import TracebackType
 from attrs import frozen
 
 from tracer.format.errors import TraceError
-from vmspec.trace.record import (
-    DEVICES,
-    HEADER,
-    NO_DEVICE,
-    PAGE,
-    RECORD,
-    RECORD_SIZE,
-    RING,
-    RING_MAGIC,
-    RING_VERSION,
-    paused,
-)
+from vmspec.trace import keys
+from vmspec.trace.record import HEADER, NO_DEVICE, PAGE, RECORD, RECORD_SIZE, RING, RING_MAGIC, RING_VERSION, paused
 from vmspec.trace.table import Field
 
 WIDTHS = {"int16_t": ("h", 2), "uint8_t": ("B", 1), "uint16_t": ("H", 2), "uint32_t": ("I", 4), "uint64_t": ("Q", 8)}
@@ -156,7 +146,7 @@ class RingFile:
 
     def _read_metadata(self, size: int) -> None:
         if not size:
-            self.metadata = {DEVICES: json.dumps(UNNAMED)}
+            self.metadata = {keys.DEVICES: json.dumps(UNNAMED)}
             self.problems.append("the run was killed before it wrote its metadata: devices have numbers, not names")
             return
         try:
@@ -170,7 +160,7 @@ class RingFile:
             raise TraceError(f"{self.path}: the metadata of the ring file is damaged") from None
         if len(devices) > 32766 or len({NO_DEVICE, *devices}) <= len(devices):
             raise TraceError(f"{self.path}: the device names in the ring file are damaged")
-        self.metadata = {**metadata, DEVICES: json.dumps(devices)}
+        self.metadata = {**metadata, keys.DEVICES: json.dumps(devices)}
 
     def _read(self, offset: int, length: int) -> bytes:
         """Bytes of the file; fewer at its end."""

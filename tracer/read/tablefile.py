@@ -10,9 +10,10 @@ from tracer.format.fitting import Fitting, UnfitError
 from tracer.format.rowfile import RowFile
 from tracer.format.schema import names_of
 from tracer.read.metadata import read_metadata, read_summary, read_value
+from vmspec.trace import keys
 from vmspec.trace.files import exists, table_files
 from vmspec.trace.record import EXITS
-from vmspec.trace.table import CLOCK, Table
+from vmspec.trace.table import Table
 from vmspec.trace.tables import TABLES
 
 
@@ -87,10 +88,10 @@ class Tables(Mapping[str, TableFile]):
         return sum(1 for _ in self)
 
     def _beside(self, definition: Table) -> TableFile | None:
-        path, clock = self._exits.path, self._exits.metadata.get(CLOCK, "")
+        path, clock = self._exits.path, self._exits.metadata.get(keys.CLOCK, "")
         for candidate in table_files(path, definition.name):
             if exists(candidate) and candidate.stat().st_size:
                 table = TableFile(candidate, definition)
-                if table.metadata.get(CLOCK, "") == clock:
+                if table.metadata.get(keys.CLOCK, "") == clock:
                     return table
         return None

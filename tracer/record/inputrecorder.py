@@ -8,8 +8,9 @@ from pathlib import Path
 from tracer.format.errors import TraceError
 from tracer.record.tablerecorder import INTERVAL, TableRecorder
 from tracer.record.writer import TableWriter
+from vmspec.trace import keys
 from vmspec.trace.inputs import INPUTS, Input
-from vmspec.trace.record import DEVICES, NO_DEVICE
+from vmspec.trace.record import NO_DEVICE
 
 
 class InputRecorder(TableRecorder):
@@ -35,7 +36,7 @@ class InputRecorder(TableRecorder):
         self._waiting.append(row)
 
     def metadata(self) -> Mapping[str, str]:
-        return {**self._given, DEVICES: json.dumps(self._devices)}
+        return {**self._given, keys.DEVICES: json.dumps(self._devices)}
 
     def record(self, writer: TableWriter) -> None:
         stopping = False

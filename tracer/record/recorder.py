@@ -10,8 +10,9 @@ from tracer.format.errors import TraceError, reason
 from tracer.record.buffers import Buffers
 from tracer.record.writer import TableWriter
 from vmspec.host.threads import Worker
+from vmspec.trace import keys
 from vmspec.trace.files import RingLostError, ring_path, stream_path
-from vmspec.trace.record import DEVICES, EXITS
+from vmspec.trace.record import EXITS
 
 BUSY = 8192  # rows of a drain after which more may be waiting: a ring signals only once that it is filling
 INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
@@ -106,7 +107,7 @@ class Recorder:
     def _run(self) -> None:
         try:
             metadata = self._metadata()  # before the long import: it also goes into the ring file
-            metadata = {**metadata, DEVICES: json.dumps(list(self._devices))}
+            metadata = {**metadata, keys.DEVICES: json.dumps(list(self._devices))}
             self._written = TableWriter(self.path, EXITS, metadata)
             buffers = Buffers(EXITS)
             stopping = False

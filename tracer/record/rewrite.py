@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tracer.format.atomic import replaced
-from tracer.format.schema import KEY_SUMMARY, schema_names, table_of
+from tracer.format.schema import schema_names, table_of
 from tracer.format.sealing import SealedWriter
 from tracer.record.buffers import Buffers
+from vmspec.trace import keys
 from vmspec.trace.record import EXITS
 
 BATCH_ROWS = 65536  # each costs a reader as much as some ten thousand rows, and the recorder 10 MiB
@@ -53,7 +54,7 @@ def write_file(
 
 def summary_metadata(summary: dict[str, Any]) -> dict[str, str]:
     """The custom metadata of the closing batch, in a stream and in a file."""
-    return {KEY_SUMMARY: json.dumps(summary)}
+    return {keys.SUMMARY: json.dumps(summary)}
 
 
 def empty(schema: Any) -> Any:

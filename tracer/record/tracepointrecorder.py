@@ -8,7 +8,8 @@ from typing import Protocol
 from tracer.record.buffers import Buffers
 from tracer.record.tablerecorder import INTERVAL, TableRecorder
 from tracer.record.writer import TableWriter
-from vmspec.trace.tracepoints import NAMES, TRACEPOINTS
+from vmspec.trace import keys
+from vmspec.trace.tracepoints import TRACEPOINTS
 
 
 class TracepointSource(Protocol):
@@ -44,7 +45,7 @@ class TracepointRecorder(TableRecorder):
         self._events = list(events)
 
     def metadata(self) -> Mapping[str, str]:
-        return {**self._given(), NAMES: json.dumps(self._events)}
+        return {**self._given(), keys.EVENTS: json.dumps(self._events)}
 
     def wake(self) -> None:
         self._source.wake()

@@ -13,6 +13,7 @@ from tracer.read.reader import Trace
 from tracer.show.output import cut, duration
 from vmspec.host.printable import printable
 from vmspec.host.streams import WIDEST, columns
+from vmspec.trace import keys
 
 WIDTH = 100  # if there is no terminal
 PAYLOAD = 12  # bytes of a payload that are shown
@@ -27,7 +28,6 @@ CELLS = {
     "rip": ("rip",),
 }
 KERNEL = re.compile("0xffffffff(?=[0-9a-f]{8}\\b)")
-STARTED = "vmrun.started"  # of the metadata
 RIGHT = ("row", "t_exit", "addr", "data", "rip")
 
 
@@ -54,7 +54,7 @@ def as_text(a: Trace, b: Trace, found: Difference) -> str:
 def _run(trace: Trace, rows: int) -> str:
     length = length_ns(trace)
     time = f" in {duration(length)}" if length is not None else ""
-    started = f", started {printable(trace.metadata[STARTED])}" if STARTED in trace.metadata else ""
+    started = f", started {printable(trace.metadata[keys.STARTED])}" if keys.STARTED in trace.metadata else ""
     return f"{printable(str(trace.path))}: {rows:,} exits{time}{started}"
 
 

@@ -2,8 +2,9 @@
 
 from typing import Literal, NamedTuple, get_args
 
-from vmspec.trace.record import DEVICES, NO_DEVICE
-from vmspec.trace.table import CLOCK, Column, Names, Table
+from vmspec.trace import keys
+from vmspec.trace.record import NO_DEVICE
+from vmspec.trace.table import Column, Names, Table
 
 # bytes: of the host, to a device; timer: the time that a device requested; interrupt: raised or lowered by a thread
 # that runs no vCPU; end: somebody outside requests the end of the run; pause, resume: the guest stands still between.
@@ -30,7 +31,9 @@ COLUMNS = (
     Column("vcpu", "uint16", "", "index of the vCPU whose exits seq counts: the first one"),
     Column("seq", "uint64", "", "exits that the vCPU had completed: the input came before exit seq was complete"),
     Column("kind", "int8", "", "what came: bytes, timer, interrupt, end, pause or resume", Names(KINDS)),
-    Column("device", "int16", "", "device that received the input, or that interrupts", Names((NO_DEVICE,), DEVICES)),
+    Column(
+        "device", "int16", "", "device that received the input, or that interrupts", Names((NO_DEVICE,), keys.DEVICES)
+    ),
     Column("value", "uint8", "", "interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
     Column("data", "binary", "bytes", "the host's bytes; for an end its kind, as text"),
 )
@@ -40,6 +43,6 @@ INPUTS = Table(
     format="inputs-1",
     time="t",
     columns=COLUMNS,
-    metadata={CLOCK: "object", DEVICES: "names"},
+    metadata=keys.kinds(keys.CLOCK, keys.DEVICES),
     summary={"complete": "flag", "rows": "count"},
 )

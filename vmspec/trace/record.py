@@ -6,7 +6,8 @@ beside it. ``runner/native/build.py`` writes ``struct record`` and its constants
 with :data:`RECORD` and the header tables.
 """
 
-from vmspec.trace.table import CLOCK, Column, Field, Names, Table
+from vmspec.trace import keys
+from vmspec.trace.table import Column, Field, Names, Table
 
 # struct record, in memory order, no padding: the fields add up to 64 bytes.
 RECORD = (
@@ -76,8 +77,6 @@ REASONS = (
 
 DIRECTIONS = ("none", "read", "write")
 NO_DEVICE = "-"
-REGIONS = "vmrun.regions"  # the key of the metadata that has the devices' regions, by the devices' names
-DEVICES = "vmrun.devices"  # the key of the metadata that lists the plan's devices
 
 # Bits of the flags column.
 FLAGS = {
@@ -139,7 +138,7 @@ COLUMNS = (
         "int16",
         "",
         "the first device that claims a byte of the access; - if none does",
-        Names((NO_DEVICE,), DEVICES),
+        Names((NO_DEVICE,), keys.DEVICES),
     ),
     Column(
         "region",
@@ -160,7 +159,7 @@ EXITS = Table(
     format="1",
     time="t_exit",
     columns=COLUMNS,
-    metadata={"vmrun.spec": "toml", "vmrun.host": "object", CLOCK: "object", REGIONS: "object"},
+    metadata=keys.kinds(keys.SPEC, keys.HOST, keys.CLOCK, keys.REGIONS),
     summary={
         "complete": "flag",
         "result": "scalars",

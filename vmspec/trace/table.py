@@ -1,19 +1,17 @@
 """The definition of a table of a trace. :mod:`vmspec.trace.tables` lists them. Everything that writes, reads, recovers,
 converts or documents a table uses its definition.
 
-This module imports nothing, so that a build environment can read the definitions.
+This module imports only :mod:`vmspec.trace.keys`, so that a build environment can read the definitions.
 """
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-# How a value of the schema's metadata is written: as plain text, TOML, a JSON object, a JSON list of texts.
-MetadataKind = Literal["text", "toml", "object", "names"]
+from vmspec.trace.keys import MetadataKind
+
 # Kinds of values in the closing summary: true or false; a number from 0; a time in ns; a list with one for each vCPU
 # (times may be null); an object of single values; an object of whole numbers; an object of lists of such objects.
 SummaryKind = Literal["flag", "count", "time", "counts", "times", "scalars", "integers", "counters"]
-
-CLOCK = "vmrun.clock"  # the key of the metadata with the same value in all tables of one run
 
 
 class Field(NamedTuple):

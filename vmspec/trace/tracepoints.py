@@ -6,20 +6,19 @@ exits.
 
 from typing import NamedTuple
 
+from vmspec.trace import keys
 from vmspec.trace.exit_codes import SVM, VMX
 from vmspec.trace.record import REASONS
-from vmspec.trace.table import CLOCK, Column, Former, Names, Table
+from vmspec.trace.table import Column, Former, Names, Table
 
 NO_REASON, UNKNOWN = "-", "unknown"
 # The names behind the codes of the column `exit`.
 EXIT_NAMES = (NO_REASON, UNKNOWN, *sorted({*SVM.values(), *VMX.values(), *REASONS} - {UNKNOWN}))
 
-NAMES = "vmrun.tracepoints.events"  # the key of the metadata that lists the enabled tracepoints
-FORMATS = "vmrun.tracepoints.formats"  # the key for the kernel's formats of them
 COLUMNS = (
     Column("vcpu", "uint16", "", "index of the vCPU whose thread the event happened in"),
     Column("t", "int64", "ns", "when, since the machine started, on the clock of t_exit and t_entry"),
-    Column("event", "int8", "", "the tracepoint's name, kvm_exit and others", Names(key=NAMES)),
+    Column("event", "int8", "", "the tracepoint's name, kvm_exit and others", Names(key=keys.EVENTS)),
     Column("host_cpu", "uint16", "", "processor of the host that the thread ran on"),
     Column("reason", "uint64", "hex", "kvm_exit: the processor's exit code; kvm_userspace_exit: KVM_EXIT_*; else 0"),
     Column(
@@ -41,9 +40,9 @@ TRACEPOINTS = Table(
     format="tracepoints-1",
     time="t",
     columns=COLUMNS,
-    metadata={CLOCK: "object"},
+    metadata=keys.kinds(keys.CLOCK),
     summary={"complete": "flag", "lost": "counts", "unknown": "count", "rows": "count", "isa": "count"},
-    former=Former("kernel-1", {"vmrun.kernel.events": NAMES, "vmrun.kernel.formats": FORMATS}),
+    former=Former("kernel-1", {"vmrun.kernel.events": keys.EVENTS, "vmrun.kernel.formats": keys.EVENT_FORMATS}),
 )
 # Columns for an event's fields, in the order of enum perf_slot.
 SLOTS = ("reason", "rip", "info1", "info2", "a", "b", "isa")

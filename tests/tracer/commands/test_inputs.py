@@ -10,9 +10,9 @@ from tracer.analysis.inputs import by_kind, in_order, inputs_of
 from tracer.cli import main
 from tracer.format.errors import TraceError
 from tracer.record.inputrecorder import InputRecorder
+from vmspec.trace import keys
 from vmspec.trace.files import table_path
-from vmspec.trace.inputs import KINDS, Input
-from vmspec.trace.table import CLOCK
+from vmspec.trace.inputs import Input
 
 ROWS = [
     Input(100, 0, 1, "bytes", 0, 0, b"ab\x1b"),
@@ -27,7 +27,7 @@ ROWS = [
 def path(tmp_path):
     path = tmp_path / "boot.arrow"
     record_all(path, [[exit_(1)]])
-    recorder = InputRecorder(path, DEVICES, {CLOCK: METADATA[CLOCK]}, pytest.fail)
+    recorder = InputRecorder(path, DEVICES, {keys.CLOCK: METADATA[keys.CLOCK]}, pytest.fail)
     for row in ROWS:
         recorder.put(row)
     recorder.start()
@@ -55,7 +55,7 @@ def test_inputs_are_in_the_order_in_which_they_came(path):
 def test_the_command_prints_both_tables(path, capsys):
     assert main(["inputs", str(path)]) == 0
     shown = capsys.readouterr().out
-    assert all(kind in shown for kind in KINDS)
+    assert all(row.kind in shown for row in ROWS)
     assert "61 62 1b" in shown
     assert "ab\\x1b" in shown
     assert "\x1b" not in shown
@@ -92,7 +92,9 @@ def test_info_says_of_a_damaged_table_what_is_wrong_with_it(path, capsys):
 
 def test_inputs_that_cannot_be_written_are_told_at_once_and_at_the_end(tmp_path):
     failures = []
-    recorder = InputRecorder(tmp_path / "no" / "boot.arrow", DEVICES, {CLOCK: METADATA[CLOCK]}, failures.append)
+    recorder = InputRecorder(
+        tmp_path / "no" / "boot.arrow", DEVICES, {keys.CLOCK: METADATA[keys.CLOCK]}, failures.append
+    )
     recorder.start()
     with pytest.raises(TraceError, match=r"cannot write the inputs, .*No such file or directory; they are lost"):
         recorder.finish()

@@ -10,13 +10,13 @@ from tests.fakes.tracefakes import METADATA, exit_, record_all
 from tracer.format import paths
 from tracer.format.closing import KINDS
 from tracer.format.errors import TraceError
-from tracer.format.schema import KEY_FORMAT, STORED, table_of
+from tracer.format.schema import STORED, table_of
 from tracer.read import follow, reader, recovery
 from tracer.read.tablefile import TableFile
 from tracer.record.writer import TableWriter
-from vmspec.trace import files
+from vmspec.trace import files, keys
 from vmspec.trace.record import EXITS
-from vmspec.trace.table import CLOCK, Column, Names, Table
+from vmspec.trace.table import Column, Names, Table
 from vmspec.trace.tables import TABLES
 
 OTHER = Table(
@@ -31,10 +31,10 @@ OTHER = Table(
         Column("moved", "binary", "bytes", "all bytes"),
         Column("size", "uint32", "bytes", "how many"),
     ),
-    metadata={CLOCK: "object"},
+    metadata={keys.CLOCK: "object"},
     summary={"rows": "count", "lost": "counts"},
 )
-SAID = {CLOCK: METADATA[CLOCK], "vmrun.devices": json.dumps(["serial0", "rtc0"])}
+SAID = {keys.CLOCK: METADATA[keys.CLOCK], "vmrun.devices": json.dumps(["serial0", "rtc0"])}
 ROWS = [
     {"at": 5, "kind": "byte", "device": "rtc0", "moved": b"abc", "size": 3},
     {"at": 2, "kind": "none", "device": "-", "moved": b"", "size": 0},
@@ -69,7 +69,7 @@ def test_a_definition_is_whole(table):
     assert {column.type for column in table.columns} <= set(STORED)
     assert sum(column.type == "binary" for column in table.columns) <= 1
     assert next(column.type for column in table.columns if column.name == table.time) == "int64"
-    assert CLOCK in table.metadata
+    assert keys.CLOCK in table.metadata
     assert set(table.summary.values()) <= set(KINDS)
 
 
@@ -113,7 +113,7 @@ def test_the_tables_of_a_trace_are_those_that_are_there(path):
 
 
 def test_a_table_of_another_run_is_not_taken(path):
-    write(path, SAID | {CLOCK: '{"tsc_start": 1}'}).finish({})
+    write(path, SAID | {keys.CLOCK: '{"tsc_start": 1}'}).finish({})
     assert tracer.load(path).tables.get("other") is None
 
 
@@ -144,7 +144,7 @@ def test_each_reader_refuses_the_tables_of_others(path):
         TableFile(path, OTHER)
 
 
-@pytest.mark.parametrize(("key", "text"), [("vmrun.devices", "[1]"), ("vmrun.devices", "x"), (CLOCK, "[]")])
+@pytest.mark.parametrize(("key", "text"), [("vmrun.devices", "[1]"), ("vmrun.devices", "x"), (keys.CLOCK, "[]")])
 def test_metadata_that_is_damaged_is_told(path, tmp_path, key, text):
     write(path).finish({})
     table = tracer.load(path).tables["other"].table
@@ -200,4 +200,4 @@ def test_a_column_of_a_release_to_come_is_left_out(path, tmp_path):
 
 def test_a_schema_tells_its_table(path):
     schema = tracer.load(path).schema
-    assert (table_of(schema).name, schema.metadata[KEY_FORMAT.encode()]) == ("exits", b"1")
+    assert (table_of(schema).name, schema.metadata[keys.FORMAT.encode()]) == ("exits", b"1")
