@@ -137,7 +137,7 @@ class VCPU:
         call(self.fd, "KVM_TRANSLATE", translation)
         return int(translation.physical_address) if translation.valid else None
 
-    def tsc_khz(self) -> int:
+    def guest_tsc_khz(self) -> int:
         """KVM_GET_TSC_KHZ: the guest's TSC rate. It is the host's, because vmrun sets no other."""
         return call(self.fd, "KVM_GET_TSC_KHZ")
 

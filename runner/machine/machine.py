@@ -168,10 +168,10 @@ class Machine:
     def _message(self, interrupts: Interrupts, device: int) -> AdmittedMessage:
         return AdmittedMessage(interrupts.message(), self.inputs, device)
 
-    def tsc_khz(self) -> int:
+    def host_tsc_khz(self) -> int:
         """The host's TSC rate, from KVM. Raises HostError if KVM does not report it."""
         if self.system.check_extension("KVM_CAP_GET_TSC_KHZ"):
-            return self.vcpus[0].tsc_khz()
+            return self.vcpus[0].guest_tsc_khz()  # vmrun gives guests no other rate
         raise HostError("this host's KVM lacks KVM_CAP_GET_TSC_KHZ, which the trace's clock needs")
 
     def stats(self) -> list[dict[str, int]]:
@@ -208,7 +208,7 @@ class Machine:
         pit = any(isinstance(call, calls.CreatePit2) for call in self.plan.calls)
         self._time = GuestTime(self.system, self.vm, self.vcpus, pit=pit)
         deliverer = self._deliverer = Worker("devices", self._deliver)
-        tsc_khz = self.tsc_khz()
+        tsc_khz = self.host_tsc_khz()
         try:
             for thread in self._threads:
                 thread.start()

@@ -65,7 +65,7 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
     shown |= {name: json.dumps(value) for name, value in (("overrides", run_["overrides"]),) if value}
     clock = found["clock"]
     if {"tsc_start", "tsc_khz"} <= clock.keys():
-        shown["clock"] = f"TSC {clock['tsc_khz']} kHz, time 0 is TSC {clock['tsc_start']}"
+        shown["clock"] = f"host TSC {clock['tsc_khz']} kHz, time 0 is host TSC {clock['tsc_start']}"
     for name, value in found["host"].items():
         shown[f"host {name}"] = _fact(value)
     for name, value in found["other"].items():

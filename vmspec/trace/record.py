@@ -11,8 +11,8 @@ from vmspec.trace.table import Column, Field, Names, Table
 
 # struct record, in memory order, no padding: the fields add up to 64 bytes.
 RECORD = (
-    Field("tsc_exit", "uint64_t", "TSC when KVM_RUN returned"),
-    Field("tsc_entry", "uint64_t", "TSC just before KVM_RUN was called again, or when the vCPU thread stopped"),
+    Field("tsc_exit", "uint64_t", "host's TSC when KVM_RUN returned"),
+    Field("tsc_entry", "uint64_t", "host's TSC just before KVM_RUN was called again, or when the vCPU thread stopped"),
     Field("rip", "uint64_t", "guest RIP at the exit, valid if flags has RIP"),
     Field("addr", "uint64_t", "port, guest-physical address, MSR index or hypercall number"),
     Field("data", "uint64_t", "first eight data bytes, little-endian, the rest zero"),
@@ -190,25 +190,29 @@ HEADER = (
     Field("metadata_size", "uint64_t", "bytes of JSON from offset PAGE"),
     Field("first_ring", "uint64_t", "offset of ring 0 in the file"),
     Field("ring_size", "uint64_t", "bytes from one ring to the next"),
-    Field("tsc_start", "uint64_t", "TSC that is time 0"),
-    Field("tsc_khz", "uint64_t", "TSC rate in kHz"),
-    Field("tsc_seen", "uint64_t", "TSC when the recorder last looked into the rings, 0 before that"),
+    Field("tsc_start", "uint64_t", "host's TSC at time 0"),
+    Field("tsc_khz", "uint64_t", "rate of the host's TSC in kHz"),
+    Field("tsc_seen", "uint64_t", "host's TSC when the recorder last looked into the rings, 0 before that"),
 )
 # The control block of one ring; each group of fields with one writer has a cache line of its own.
 RING = (
     Field("head", "uint64_t", "records published by the vCPU thread"),
     Field("payload_head", "uint64_t", "payload bytes published"),
-    Field("open", "uint64_t", "TSC of the exit now being handled, 0 in the guest"),
+    Field("open", "uint64_t", "host's TSC of the exit now being handled, 0 in the guest"),
     Field("dropped", "uint64_t", "exits not recorded because the ring was full"),
     Field("interrupted", "uint64_t", "returns of KVM_RUN with EINTR, which are not recorded"),
     Field("waits", "uint64_t", "times the vCPU thread waited for room"),
-    Field("start", "uint64_t", "TSC when the vCPU thread first called KVM_RUN, 0 before that"),
-    Field("stop", "uint64_t", "TSC when the vCPU thread stopped, 0 before that"),
+    Field("start", "uint64_t", "host's TSC when the vCPU thread first called KVM_RUN, 0 before that"),
+    Field("stop", "uint64_t", "host's TSC when the vCPU thread stopped, 0 before that"),
     Field("tail", "uint64_t", "records the recorder has written to the trace"),
     Field("payload_tail", "uint64_t", "payload bytes the recorder has written"),
     Field("thread", "uint64_t", "the vCPU thread's id in the kernel, written once before the guest, 0 before that"),
     Field("waiting", "uint64_t", "1 while the vCPU thread waits for room: a futex on the low half of tail"),
-    Field("paused", "uint64_t", "TSC ticks in pauses; during a pause, less the TSC at which it began, modulo 2**64"),
+    Field(
+        "paused",
+        "uint64_t",
+        "ticks of the host's TSC in pauses; during a pause, less the host's TSC at which it began, modulo 2**64",
+    ),
 )
 
 
