@@ -14,13 +14,17 @@ import tracer
 import tracer.commands
 from runner.devices import TABLE, Device
 from runner.machine.result import CRASHED, INTERRUPTED, OK, TIMED_OUT, UNRECORDED, Ending, status
+from tracer.analysis.tracepoint_details import DETAILS, WITHOUT_DETAIL
 from tracer.cli import COMMANDS
+from tracer.decode import named
+from tracer.decode.msr import BITS, MSRS
 from vmspec.devices import models
 from vmspec.plan.settings import PlannedExpect
 from vmspec.trace import keys
 from vmspec.trace.ends import CRASHES, DEVICE_ENDS, ENDS, KINDS, EndKind
 from vmspec.trace.record import FLAG_DOCS, FLAGS, REASONS
 from vmspec.trace.tables import TABLES
+from vmspec.trace.tracepoints import EVENTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -178,3 +182,28 @@ def test_the_values_of_a_trace_are_of_the_kinds_that_the_table_says(run_guest):
                 assert all(isinstance(item, str) for item in json.loads(text))
             case "list":
                 assert isinstance(json.loads(text), list)
+
+
+# Decoders and details
+
+
+def test_every_tracepoint_that_is_recorded_has_its_detail_or_none_by_decision():
+    assert missing({*DETAILS, *WITHOUT_DETAIL}, EVENTS) == []
+    assert (missing(EVENTS, {*DETAILS, *WITHOUT_DETAIL}), DETAILS.keys() & WITHOUT_DETAIL) == ([], set())
+
+
+def test_details_read_fields_that_are_recorded():
+    slots = {event: {field.slot for field in fields} for event, fields in EVENTS.items()}
+    unknown = {event: missing(slots[event], detail.columns) for event, detail in DETAILS.items()}
+    assert {event: columns for event, columns in unknown.items() if columns} == {}
+
+
+def test_every_kvm_exit_has_its_decoder():
+    """Exits of other processors have only their reason."""
+    others = re.compile("(s390|arm|riscv|loongarch)_|papr_hcall|osi|dcr|epr|watchdog")
+    recorded = [reason for reason in REASONS if not others.match(reason)]
+    assert [reason for reason in recorded if not named(reason, 0x10)] == []
+
+
+def test_bits_of_msrs_are_those_of_msrs_that_have_a_name():
+    assert missing(MSRS, BITS) == []

@@ -75,6 +75,13 @@ DETAILS: Mapping[str, Detail] = {
     "kvm_set_irq": Detail(("a", "b"), lambda gsi, level: (f"GSI {gsi} {'raised' if level else 'lowered'}", "")),
     "kvm_hypercall": Detail(("a",), lambda number, _: (name("hypercall", number), "")),
 }
+# Tracepoints that only the times and reasons of exits tell of, or whose numbers are not names of anything.
+WITHOUT_DETAIL = frozenset(
+    (
+        *("kvm_entry", "kvm_exit", "kvm_userspace_exit", "kvm_fast_mmio", "kvm_emulate_insn", "kvm_apic_ipi"),
+        *("kvm_halt_poll_ns", "kvm_vcpu_wakeup"),
+    )
+)
 
 
 def details_schema() -> Any:
