@@ -72,7 +72,7 @@ def test_every_row_lies_in_the_exit_that_brought_it(run, isa):
 def test_what_linux_does_not_come_to_userspace_for(run, isa):
     reasons = {row["exit"]: row for row in by_reason(by_handling(summed(run.trace))).to_pylist()}
     handled = {name: reasons[name]["kvm"] > 0 for name in IN_KVM[isa]}
-    assert (handled, reasons["hlt"]["user"]) == (dict.fromkeys(handled, True), 0)
+    assert (handled, reasons["hlt"]["userspace"]) == (dict.fromkeys(handled, True), 0)
 
 
 # Where perf (tools/perf/util, kvm-stat and svm.h's strings) has another name for an exit than we.

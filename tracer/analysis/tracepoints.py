@@ -49,7 +49,7 @@ def reasons_schema() -> Any:
             ("exit", "string", "", "the processor's exit reason"),
             ("exits", "int64", "", "exits of the guest"),
             ("kvm", "int64", "", "exits that KVM handled alone, including interrupted ones"),
-            ("user", "int64", "", "exits that reached userspace"),
+            ("userspace", "int64", "", "exits that reached userspace"),
             (
                 "time_share",
                 "double",
@@ -209,8 +209,8 @@ def by_reason(times: Any) -> Any:
 
     found: dict[str, dict[str, Any]] = {}
     for row in times.to_pylist():
-        to = found.setdefault(row["exit"], dict.fromkeys(("exits", "kvm", "user", "time_ns", "handling_ns"), 0))
-        to["user" if row["handled"] == CAME else "kvm"] += row["exits"]
+        to = found.setdefault(row["exit"], dict.fromkeys(("exits", "kvm", "userspace", "time_ns", "handling_ns"), 0))
+        to["userspace" if row["handled"] == CAME else "kvm"] += row["exits"]
         for name in ("exits", "time_ns", "handling_ns"):
             to[name] += row[name]
     time = sum(row["time_ns"] for row in found.values())

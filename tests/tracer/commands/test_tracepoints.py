@@ -106,7 +106,7 @@ def test_times_by_exit(make):
 def test_reasons(make):
     rows = by_reason(by_handling(summed(make([ROWS], STORY, summary=RAN)))).to_pylist()
     assert [
-        (row["exit"], row["exits"], row["kvm"], row["user"], row["time_ns"], row["handling_ns"]) for row in rows
+        (row["exit"], row["exits"], row["kvm"], row["userspace"], row["time_ns"], row["handling_ns"]) for row in rows
     ] == [
         ("msr", 1, 1, 0, 500, 0),
         ("ioio", 1, 0, 1, 400, 300),
@@ -184,7 +184,7 @@ def test_a_last_hlt_that_came_to_userspace_is_handling(make, stats):
     stopped, start, waiting = (100, 20, 30) if stats else (0, 0, 50)
     assert times(trace) == [[start, waiting, 50, 20, 0, 1380, 0, stopped]]
     assert by_reason(by_handling(summed(trace))).to_pylist() == [
-        {"exit": "hlt", "exits": 1, "kvm": 0, "user": 1, "time_share": 1.0, "time_ns": 1400, "handling_ns": 1380}
+        {"exit": "hlt", "exits": 1, "kvm": 0, "userspace": 1, "time_share": 1.0, "time_ns": 1400, "handling_ns": 1380}
     ]
 
 
