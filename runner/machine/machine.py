@@ -6,16 +6,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
 from runner.devices.device import Device, DeviceError, raised
 from runner.devices.services import Services
-from runner.kvm.errors import HostError, KvmError
+from runner.kvm.errors import HostError
 from runner.kvm.ioctl import lib
 from runner.kvm.stats import Stats
-from runner.kvm.system import System
-from runner.kvm.vcpu import VCPU
-from runner.kvm.vm import VM
 from runner.loop import Latch, Loop
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
@@ -25,13 +22,12 @@ from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
 from runner.machine.interrupts import Interrupts
 from runner.machine.lifecycle import Barrier, Lifecycle, LifecycleError, State
 from runner.machine.loading import Loader
+from runner.machine.realised import Realised
 from runner.machine.result import Ending
 from runner.machine.vcpu import VcpuThread, handle_kicks
 from runner.recording.rings import Rings
-from runner.x86.cpuid import CpuidEntry, for_vcpu
 from vmspec.host.threads import Worker
 from vmspec.plan import calls
-from vmspec.plan.calls import Call
 from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.trace.ends import DEVICE_ENDS, KINDS, DeviceEnd
 
@@ -50,23 +46,15 @@ class Machine:
         self.plan = plan
         self.memory = loader.memory
         self.loader = loader
-        self.system: System
-        self.vm: VM
-        self.vcpus: list[VCPU] = []
-        self.cpuid: list[CpuidEntry] = []
         self.clock = HostClock()  # of the devices
         self.inputs = Inputs()
         self.buses: Buses
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU that ended the run
         self.failures: list[str] = []  # errors of devices after something else had ended the run
-        self.stopping: Latch  # set to end the run
-        self.loop: Loop  # of the thread that calls run()
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
-        self._mmap_size = 0
         self._life = Lifecycle()
         self._lock = self._life.lock
-        self._barrier: Barrier
         self._changing = threading.Lock()  # by pause() and resume(), one after the other
         self._timeout = math.inf  # seconds
         self._deadline = math.inf  # by the machine's clock, in ns
@@ -77,67 +65,14 @@ class Machine:
         self._rings: Rings
         self._time: GuestTime
         with ExitStack() as stack:
-            self._resources = stack
-            self._realise()
+            self.stopping = Latch()  # set to end the run
+            stack.callback(self.stopping.close)
+            self.loop = Loop()  # of the thread that calls run()
+            stack.callback(self.loop.close)
+            kvm = Realised(plan, loader, stack)
             self._resources = stack.pop_all()
-
-    def _realise(self) -> None:
-        """Execute the plan's calls in order."""
-        self.stopping = Latch()
+        self.system, self.vm, self.vcpus, self.cpuid = kvm.system, kvm.vm, kvm.vcpus, kvm.cpuid
         self._barrier = Barrier(self.stopping)
-        self._resources.callback(self.stopping.close)
-        self.loop = Loop()
-        self._resources.callback(self.loop.close)
-        for step, call in enumerate(self.plan.calls):
-            try:
-                self._execute(call)
-            except KvmError as error:
-                error.step = step
-                error.capability = call.requires
-                raise
-        self.loader.state()  # vCPUs may run once everything is in memory
-
-    def _execute(self, call: Call) -> None:
-        if call.requires is not None and not self.system.check_extension(call.requires):
-            if call.optional:
-                return
-            raise HostError(f"this host's KVM lacks {call.requires}, which {call.ioctl} needs")
-        match call:
-            case calls.Open():
-                self.system = System()
-                self._resources.callback(self.system.close)
-            case calls.GetApiVersion():
-                self.system.check_api_version()
-            case calls.CreateVm():
-                self.vm = self.system.create_vm()
-                self._resources.callback(self.vm.close)
-            case calls.VmIoctl():
-                self.vm.execute(call)
-            case calls.SetUserMemoryRegion(slot):
-                self.vm.set_user_memory_region(slot, self.memory.host(slot.start, slot.size))
-            case calls.GetVcpuMmapSize():
-                self._mmap_size = self.system.vcpu_mmap_size()
-            case calls.GetSupportedCpuid():
-                self.cpuid = self.system.supported_cpuid()
-            case calls.CreateVcpu(vcpu):
-                self.vcpus.append(self.vm.create_vcpu(vcpu, self._mmap_size))
-                self._resources.callback(self.vcpus[-1].close)
-            case calls.SetCpuid2(vcpu):
-                self.vcpus[vcpu].set_cpuid2(self._cpuid(vcpu))
-            case calls.VcpuIoctl():
-                self.vcpus[call.vcpu].execute(call)
-            case calls.SetSregs(vcpu):
-                self.vcpus[vcpu].set_sregs(self.loader.state())
-            case calls.SetRegs(vcpu):
-                self.vcpus[vcpu].set_regs(self.loader.state().registers)
-            case calls.Run():
-                pass  # the threads that run() starts
-            case _:
-                assert_never(call)
-
-    def _cpuid(self, index: int) -> list[CpuidEntry]:
-        deadline = self.plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0
-        return for_vcpu(self.cpuid, index, self.plan.vm.vcpus, self.plan.cpu, tsc_deadline=deadline)
 
     def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[int], Any]) -> None:
         """Make the plan's devices and connect them; ``output`` returns what each, by its index, prints to."""

@@ -1,0 +1,79 @@
+"""KVM made to match a plan: the VM, its memory slots, interrupt controllers and vCPUs."""
+
+from contextlib import ExitStack
+from typing import assert_never
+
+from runner.kvm.errors import HostError, KvmError
+from runner.kvm.system import System
+from runner.kvm.vcpu import VCPU
+from runner.kvm.vm import VM
+from runner.machine.loading import Loader
+from runner.x86.cpuid import CpuidEntry, for_vcpu
+from vmspec.plan import calls
+from vmspec.plan.calls import Call
+from vmspec.plan.plan import Plan
+
+
+class Realised:
+    """What the calls of a plan have made; ``resources`` closes it."""
+
+    def __init__(self, plan: Plan, loader: Loader, resources: ExitStack) -> None:
+        """Execute the calls in order. Raises HostError or KvmError, and any error of loading the memory."""
+        self.system: System
+        self.vm: VM
+        self.vcpus: list[VCPU] = []
+        self.cpuid: list[CpuidEntry] = []  # what the host supports
+        self._plan = plan
+        self._loader = loader
+        self._resources = resources
+        self._mmap_size = 0
+        for step, call in enumerate(plan.calls):
+            try:
+                self._execute(call)
+            except KvmError as error:
+                error.step = step
+                error.capability = call.requires
+                raise
+        loader.state()  # vCPUs may run once everything is in memory
+
+    def _execute(self, call: Call) -> None:
+        if call.requires is not None and not self.system.check_extension(call.requires):
+            if call.optional:
+                return
+            raise HostError(f"this host's KVM lacks {call.requires}, which {call.ioctl} needs")
+        match call:
+            case calls.Open():
+                self.system = System()
+                self._resources.callback(self.system.close)
+            case calls.GetApiVersion():
+                self.system.check_api_version()
+            case calls.CreateVm():
+                self.vm = self.system.create_vm()
+                self._resources.callback(self.vm.close)
+            case calls.VmIoctl():
+                self.vm.execute(call)
+            case calls.SetUserMemoryRegion(slot):
+                self.vm.set_user_memory_region(slot, self._loader.memory.host(slot.start, slot.size))
+            case calls.GetVcpuMmapSize():
+                self._mmap_size = self.system.vcpu_mmap_size()
+            case calls.GetSupportedCpuid():
+                self.cpuid = self.system.supported_cpuid()
+            case calls.CreateVcpu(vcpu):
+                self.vcpus.append(self.vm.create_vcpu(vcpu, self._mmap_size))
+                self._resources.callback(self.vcpus[-1].close)
+            case calls.SetCpuid2(vcpu):
+                self.vcpus[vcpu].set_cpuid2(self._cpuid(vcpu))
+            case calls.VcpuIoctl():
+                self.vcpus[call.vcpu].execute(call)
+            case calls.SetSregs(vcpu):
+                self.vcpus[vcpu].set_sregs(self._loader.state())
+            case calls.SetRegs(vcpu):
+                self.vcpus[vcpu].set_regs(self._loader.state().registers)
+            case calls.Run():
+                pass  # the machine's threads
+            case _:
+                assert_never(call)
+
+    def _cpuid(self, index: int) -> list[CpuidEntry]:
+        deadline = self._plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0
+        return for_vcpu(self.cpuid, index, self._plan.vm.vcpus, self._plan.cpu, tsc_deadline=deadline)
