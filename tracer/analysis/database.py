@@ -1,8 +1,8 @@
 """A trace for SQL: DuckDB over the trace's batches, which stream through it. It can read nothing but the trace.
 
 Views: ``exits``, the columns of :mod:`tracer.format.vocabulary` and ``unclaimed``; ``by_reason``, ``by_device``,
-``by_port``, ``by_vcpu``, ``unclaimed``, with exits, bytes and handling times of each; and ``console``, the lines that
-the guest printed with their times.
+``by_port``, ``by_vcpu``, ``unclaimed``, with exits, bytes and handling times of each; ``console``, the lines that the
+guest printed with their times; and each table beside the exits by its name, with the columns that it has.
 
 DuckDB reads all columns of a stream, and decompressing them all costs more than most statements. So DuckDB first plans
 the statement over an empty trace, and then gets only the columns of that plan.
@@ -11,6 +11,7 @@ the statement over an empty trace, and then gets only the columns of that plan.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tracer.analysis.merge import machines
@@ -18,10 +19,13 @@ from tracer.analysis.tables import schema
 from tracer.decode.batches import Describer, pieces
 from tracer.format.errors import TraceError
 from tracer.format.jsonvalues import EXACT
-from tracer.format.schema import schema_of
-from tracer.format.vocabulary import EXIT, SOURCES, exit_schema
+from tracer.format.schema import column_type
+from tracer.format.vocabulary import EXIT, SOURCES, plain_schema, unit
 from tracer.read.reader import Trace
+from vmspec.trace.files import BESIDE, TRACE
 from vmspec.trace.record import EXITS, FLAGS
+from vmspec.trace.table import Table
+from vmspec.trace.tables import TABLES
 
 _COUNTS = """count(*) AS exits, sum(size * count)::BIGINT AS bytes, sum(handling_ns)::BIGINT AS handling_ns,
     avg(handling_ns)::BIGINT AS mean_ns, max(handling_ns) AS max_ns"""
@@ -40,6 +44,8 @@ VIEWS = {
 COLUMNS = (*(column.name for column in EXIT), "unclaimed")
 _SOURCES = {**SOURCES, "unclaimed": ("flags",)}
 _UNREAD = "a column of the trace was not read"
+Batches = Callable[[str, Sequence[str]], Iterator[Any]]
+Wanted = Mapping[str, Sequence[str]]  # of each view of recorded rows, the columns that a statement reads
 _VIEW_COLUMNS = (
     ("exits", "int64", "", "number of exits"),
     ("bytes", "int64", "bytes", "bytes transferred: items times their size"),
@@ -83,21 +89,26 @@ def query(trace: Trace, text: str) -> Any:
     try:
         wanted = _read_by(text)
     except duckdb.Error:  # running the statement reports what is wrong with it
-        wanted = COLUMNS
+        wanted = every()
     try:
         return _answer(trace, text, wanted)
     except _UnreadError:
-        return _answer(trace, text, COLUMNS)
+        return _answer(trace, text, every())
 
 
-def _answer(trace: Trace, text: str, wanted: Sequence[str]) -> Any:
-    """The result of a statement that reads these columns of the view ``exits``."""
+def every() -> dict[str, Sequence[str]]:
+    """The columns of the views that are tables of the trace."""
+    return {TRACE: COLUMNS, **{name: [column.name for column in TABLES[name].columns] for name in BESIDE}}
+
+
+def _answer(trace: Trace, text: str, wanted: Wanted) -> Any:
+    """The result of a statement that reads these columns."""
     import duckdb
 
-    rows = _Rows(trace.schema, wanted, trace.batches, machines(trace.metadata))
+    rows = _views(wanted, partial(_batches, trace), machines(trace.metadata))
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
         try:
-            _prepare(connection, rows, wanted)
+            _prepare(connection, rows)
             if "console" in text.lower():  # it needs the whole trace, so it is made only if the statement uses it
                 _add_console(connection, _console(trace))
             connection.execute(_LOCK)
@@ -106,25 +117,40 @@ def _answer(trace: Trace, text: str, wanted: Sequence[str]) -> Any:
                 raise TraceError("the statement returns no rows; begin it with SELECT")
             return _with_units(found.to_arrow_table())
         except (duckdb.Error, RuntimeError, OSError) as error:
-            if _UNREAD in str(error) and wanted is not COLUMNS:
+            if _UNREAD in str(error) and wanted != every():
                 raise _UnreadError from None
-            raise rows.failure or TraceError(*f"SQL: {error}".expandtabs().splitlines()) from error
+            failures = [one.failure for one in rows.values() if one.failure is not None]
+            raise (failures or [TraceError(*f"SQL: {error}".expandtabs().splitlines())])[0] from error
 
 
-def _read_by(text: str) -> Sequence[str]:
-    """The columns of ``exits`` that DuckDB's plan of a statement reads; all of them if there is not exactly one
-    plan."""
+def _views(wanted: Wanted, batches: Batches, machines: Mapping[int, str]) -> dict[str, "_Rows"]:
+    """The views of recorded rows. ``batches`` returns the batches of a table, by its name, with the given columns."""
+    beside = {name: _Rows(TABLES[name], wanted[name], partial(batches, name)) for name in BESIDE}
+    return {TRACE: _Exits(wanted[TRACE], partial(batches, TRACE), machines), **beside}
+
+
+def _batches(trace: Trace, name: str, columns: Sequence[str]) -> Iterator[Any]:
+    """Batches of a table of the trace. The table is opened when a statement reads it."""
+    yield from trace.tables.need(name).batches(columns)
+
+
+def _no_batches(name: str, columns: Sequence[str]) -> Iterator[Any]:
+    return iter(())
+
+
+def _read_by(text: str) -> Wanted:
+    """The columns that DuckDB's plan of a statement reads; all of them if there is not exactly one plan."""
     import duckdb
 
     if len(duckdb.extract_statements(text)) != 1:
-        return COLUMNS
+        return every()
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
-        _prepare(connection, _Rows(schema_of(EXITS, {}), COLUMNS, lambda names: iter(())), COLUMNS)
+        _prepare(connection, _views(every(), _no_batches, {}))
         _add_console(connection, schema(_CONSOLE).empty_table())
         connection.execute(_LOCK)
         rows = connection.execute(f"EXPLAIN (FORMAT json) {text}").fetchall()
         found = {name for row in rows for plan in json.loads(row[-1]) for name in _scanned(plan)}
-    return tuple(name for name in COLUMNS if name in found) or COLUMNS[:1]
+    return {view: [name for name in names if name in found] or names[:1] for view, names in every().items()}
 
 
 def _scanned(node: Mapping[str, Any]) -> Iterator[str]:
@@ -136,10 +162,11 @@ def _scanned(node: Mapping[str, Any]) -> Iterator[str]:
         yield from _scanned(child)
 
 
-def _prepare(connection: Any, rows: "_Rows", wanted: Sequence[str]) -> None:
-    connection.register("recorded", rows)
-    columns = (f'"{name}"' if name in wanted else _unread(name, rows.types[name]) for name in COLUMNS)
-    connection.execute(f"CREATE VIEW exits AS SELECT {', '.join(columns)} FROM recorded")
+def _prepare(connection: Any, rows: Mapping[str, "_Rows"]) -> None:
+    for name, one in rows.items():
+        connection.register(f"recorded_{name}", one)
+        columns = (f'"{c}"' if c in one.wanted else _unread(c, one.types[c]) for c in one.types)
+        connection.execute(f'CREATE VIEW "{name}" AS SELECT {", ".join(columns)} FROM "recorded_{name}"')
     for view, definition in VIEWS.items():
         connection.execute(f"CREATE VIEW {view} AS {definition}")
 
@@ -149,7 +176,7 @@ def _unread(name: str, type_: Any) -> str:
     import pyarrow as pa
 
     names = {"bool": "BOOLEAN", "binary": "BLOB", "int64": "BIGINT", "uint64": "UBIGINT", "uint32": "UINTEGER"}
-    names |= {"uint16": "USMALLINT", "uint8": "UTINYINT"}
+    names |= {"uint16": "USMALLINT", "uint8": "UTINYINT", "int16": "SMALLINT", "int8": "TINYINT"}
     kind = "VARCHAR" if pa.types.is_dictionary(type_) else names[str(type_)]
     return f"error('{_UNREAD}')::{kind} AS \"{name}\""
 
@@ -160,30 +187,23 @@ def _add_console(connection: Any, lines: Any) -> None:
 
 
 class _Rows:
-    """Columns of the trace's rows. DuckDB reads them anew each time that a statement names them.
+    """The columns ``wanted`` of a table's rows. DuckDB reads them anew each time that a statement names them.
 
-    ``batches`` returns batches of the given columns. Names stay dictionary codes, which DuckDB groups faster.
+    ``batches`` returns batches of the given columns. Names stay dictionary codes, which DuckDB groups faster. ``types``
+    has all columns of the view.
     """
 
-    def __init__(
-        self,
-        schema: Any,
-        wanted: Sequence[str],
-        batches: Callable[[Sequence[str]], Iterator[Any]],
-        machines: Mapping[int, str] | None = None,
-    ) -> None:
+    def __init__(self, table: Table, wanted: Sequence[str], batches: Callable[[Sequence[str]], Iterator[Any]]) -> None:
         import pyarrow as pa
 
-        words = pa.dictionary(pa.int32(), pa.utf8())
-        self.types = {field.name: field.type for field in schema}
-        self.types |= {"handling_ns": pa.int64(), "what": words, "rw": words, "meaning": words, "value": words}
-        self.types |= {"unclaimed": pa.bool_()}
+        self.wanted = wanted
         self.failure: TraceError | None = None  # DuckDB reports errors of a stream as its own
+        self.types = self._types(table)
         self._schema = pa.schema([pa.field(name, self.types[name]) for name in wanted])
-        self._derived = [name for name in wanted if name in SOURCES]
-        sources = {source for name in wanted for source in _SOURCES.get(name, (name,))}
-        self._names = [name for name in schema.names if name in sources]
-        self._batches, self._machines = batches, machines
+        self._batches = batches
+
+    def _types(self, table: Table) -> dict[str, Any]:
+        return {column.name: column_type(column) for column in table.columns}
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """A stream of batches (the Arrow PyCapsule interface)."""
@@ -193,18 +213,47 @@ class _Rows:
         return reader.__arrow_c_stream__(requested_schema)
 
     def _stream(self) -> Iterator[Any]:
-        import pyarrow as pa
-
-        describer = Describer(self._machines)
         try:
-            for whole in self._batches(self._names):
-                for batch in pieces(whole) if self._derived else (whole,):
-                    made = describer.columns(batch, self._derived)
-                    arrays = [made[name] if name in made else _column(batch, name) for name in self._schema.names]
-                    yield pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+            yield from self._made()
         except TraceError as error:
             self.failure = error
             raise
+
+    def _made(self) -> Iterator[Any]:
+        """Batches of the schema."""
+        import pyarrow as pa
+
+        for batch in self._batches(self.wanted):
+            yield pa.RecordBatch.from_arrays([batch[name] for name in self.wanted], schema=self._schema)
+
+
+class _Exits(_Rows):
+    """The exits, with the columns that are computed from theirs; ``machines`` is of a merged trace."""
+
+    def __init__(
+        self, wanted: Sequence[str], batches: Callable[[Sequence[str]], Iterator[Any]], machines: Mapping[int, str]
+    ) -> None:
+        super().__init__(EXITS, wanted, batches)
+        self._machines = machines
+
+    def _types(self, table: Table) -> dict[str, Any]:
+        import pyarrow as pa
+
+        words = pa.dictionary(pa.int32(), pa.utf8())
+        derived = {"handling_ns": pa.int64(), "what": words, "rw": words, "meaning": words, "value": words}
+        return {**super()._types(table), **derived, "unclaimed": pa.bool_()}
+
+    def _made(self) -> Iterator[Any]:
+        import pyarrow as pa
+
+        derived = [name for name in self.wanted if name in SOURCES]
+        sources = {source for name in self.wanted for source in _SOURCES.get(name, (name,))}
+        describer = Describer(self._machines)
+        for whole in self._batches([column.name for column in EXITS.columns if column.name in sources]):
+            for batch in pieces(whole) if derived else (whole,):
+                made = describer.columns(batch, derived)
+                arrays = [made[name] if name in made else _column(batch, name) for name in self.wanted]
+                yield pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 
 def _column(batch: Any, name: str) -> Any:
@@ -234,7 +283,7 @@ def schemas() -> dict[str, Any]:
     """The schemas of the views."""
     import pyarrow as pa
 
-    known = {field.name: field for field in exit_schema()}
+    known = {field.name: field for field in plain_schema(EXIT)}
     known["unclaimed"] = pa.field("unclaimed", pa.bool_(), metadata={"unit": "", "doc": "the flag UNCLAIMED"})
     keys: dict[str, tuple[str, ...]] = {"by_reason": ("reason",), "by_device": ("device",), "by_vcpu": ("vcpu",)}
     keys |= {"by_port": ("addr", "what", "direction", "size", "device")}
@@ -245,7 +294,8 @@ def schemas() -> dict[str, Any]:
     views = {
         name: pa.schema([*(known[key] for key in keys[name]), *(counts if name in whole else timed)]) for name in VIEWS
     }
-    return {"exits": pa.schema([known[name] for name in COLUMNS]), **views, "console": schema(_CONSOLE)}
+    beside = {name: plain_schema(TABLES[name].columns) for name in BESIDE}
+    return {TRACE: pa.schema([known[name] for name in COLUMNS]), **beside, **views, "console": schema(_CONSOLE)}
 
 
 def _with_units(table: Any) -> Any:
@@ -254,18 +304,16 @@ def _with_units(table: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = {column.name: column.unit for column in EXIT}
+    known = {(field.name, field.type): unit(field) for view in schemas().values() for field in view}
     fields, columns = [], []
     for field, column in zip(table.schema, table.columns, strict=True):
         if pa.types.is_decimal(column.type) and column.type.scale == 0:
             ends = pc.min_max(column).as_py()
             if ends["min"] is None or -EXACT <= ends["min"] <= ends["max"] <= EXACT:
                 column = column.cast(pa.int64())  # noqa: PLW2901
-        unit = known.get(field.name, "ns" if field.name.endswith("_ns") else "")
-        if not pa.types.is_integer(column.type) and unit != "ns":
-            unit = ""  # a column of another kind that was given this name
-        if pa.types.is_uint64(column.type) and not unit:
-            unit = "hex"
-        fields.append(pa.field(field.name, column.type, metadata={"unit": unit}))
+        unit_ = known.get((field.name, column.type), "ns" if field.name.endswith("_ns") else "")
+        if pa.types.is_uint64(column.type) and not unit_:
+            unit_ = "hex"
+        fields.append(pa.field(field.name, column.type, metadata={"unit": unit_}))
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))

@@ -3,10 +3,7 @@
 from typing import Any
 
 from tracer.analysis.tables import schema
-from tracer.format.errors import TraceError
-from tracer.read.reader import Trace
 from tracer.read.tablefile import TableFile
-from vmspec.trace.inputs import INPUTS
 
 
 def schemas() -> dict[str, Any]:
@@ -29,7 +26,7 @@ def kinds_schema() -> Any:
 
 
 def inputs_schema() -> Any:
-    """The schema of :func:`in_order`."""
+    """The schema of :func:`listed`."""
     return schema(
         (
             ("t_ns", "int64", "ns", "when, since the machine started"),
@@ -49,21 +46,13 @@ def inputs_schema() -> Any:
     )
 
 
-def inputs_of(trace: Trace) -> TableFile:
-    """The inputs beside a trace. Raises TraceError if there are none."""
-    found = trace.tables.get(INPUTS.name)
-    if found is None:
-        raise TraceError(f"there are no inputs beside {trace.path}: record them with --set trace.inputs=true")
-    return found
-
-
 def by_kind(inputs: TableFile) -> Any:
     """The number of inputs of each kind for each device: a ``pyarrow.Table`` of :func:`kinds_schema`, earliest
     first."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = in_order(inputs)
+    rows = listed(inputs)
     host = pc.if_else(pc.equal(rows["kind"], "bytes"), pc.binary_length(rows["data"]), 0)
     grouped = (
         rows.append_column("bytes", host)
@@ -75,7 +64,7 @@ def by_kind(inputs: TableFile) -> Any:
     return counted.cast(kinds_schema()).sort_by("first_ns")
 
 
-def in_order(inputs: TableFile) -> Any:
+def listed(inputs: TableFile) -> Any:
     """All inputs in order: a ``pyarrow.Table`` of :func:`inputs_schema`."""
     import pyarrow as pa
 

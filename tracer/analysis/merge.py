@@ -2,13 +2,15 @@
 
 A merged trace is a trace: its vCPUs are numbered on from source to source, its devices are called MACHINE/DEVICE, its
 time 0 is the earliest source's. ``seq`` is still the number of the exit on its vCPU. The metadata key ``vmrun.merged``
-names the sources; the summary's lists are the sources' in their order.
+names the sources; the summary's lists are the sources' in their order. Each table that a source has beside its exits
+becomes one beside the merged exits.
 """
 
 import json
 import operator
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,18 @@ from attrs import frozen
 
 from tracer.analysis.account import Account, account
 from tracer.format.errors import TraceError
-from tracer.format.schema import schema_names, schema_of
+from tracer.format.schema import schema_names, schema_of, table_of
 from tracer.read.metadata import machine_name, read_json
 from tracer.read.reader import Trace
+from tracer.read.tablefile import TableFile
 from tracer.record.rewrite import in_order, times, write_file
 from vmspec.host.pathtext import to_text
 from vmspec.host.printable import printable
 from vmspec.trace import keys
-from vmspec.trace.record import COLUMNS, EXITS, NO_DEVICE
+from vmspec.trace.files import BESIDE, TRACE, table_path
+from vmspec.trace.record import EXITS, NO_DEVICE
+from vmspec.trace.table import TIME, VCPU, Column, Table
+from vmspec.trace.tables import TABLES
 
 CLOCKS = ("trace_ns", "monotonic_ns")
 DEVICE_CODES, VCPUS = 1 << 15, 1 << 16  # the limits of a trace's codes
@@ -47,11 +53,15 @@ class Source:
         return tuple(f"{self.name}/{device}" for device in self.trace.devices)
 
 
-def merge(traces: Sequence[Trace], target: Path, *, by_start: bool = False) -> int:
-    """Write the traces' rows to ``target``, in the order of the host's time; return the number of rows.
+Part = tuple[Source, TableFile]  # a table of a source
+
+
+def merge(traces: Sequence[Trace], target: Path, *, by_start: bool = False) -> dict[str, int]:
+    """Write the traces' rows to ``target``, and the tables beside them beside it, in the order of the host's time;
+    return the number of rows of each table.
 
     ``by_start`` sets all times 0 equal instead, for traces of different hosts. Raises TraceError for traces whose
-    clocks are not one host's, and if the file cannot be written.
+    clocks are not one host's, and if a file cannot be written.
     """
     import pyarrow as pa
 
@@ -59,12 +69,25 @@ def merge(traces: Sequence[Trace], target: Path, *, by_start: bool = False) -> i
     devices = sum(len(source.devices) for source in sources)
     if devices >= DEVICE_CODES or sources[-1].first_vcpu + sources[-1].vcpus > VCPUS:
         raise TraceError(f"too many machines: a trace numbers {DEVICE_CODES - 1:,} devices and {VCPUS:,} vCPUs")
-    schema = schema_of(EXITS, _metadata(sources))
-    names = schema_names(schema)
-    try:
-        return write_file(target, lambda: _interleaved(sources, schema, names), schema, _summary(sources))
-    except (OSError, pa.ArrowException) as error:
-        raise TraceError(f"cannot write {target}: {error}") from error
+    # All are opened before anything is written, and the trace itself comes last.
+    found = {name: _parts(sources, name) for name in (*BESIDE, TRACE)}
+    rows: dict[str, int] = {}
+    for name, parts in found.items():
+        if not parts:
+            continue
+        schema = schema_of(TABLES[name], _metadata(sources, parts, TABLES[name]))
+        summary = _summary(sources) if name == TRACE else _summary_beside(sources, parts, TABLES[name])
+        path = table_path(target, name)
+        try:
+            rows[name] = write_file(path, partial(_interleaved, parts, schema), schema, summary)
+        except (OSError, pa.ArrowException) as error:
+            raise TraceError(f"cannot write {path}: {error}") from error
+    return rows
+
+
+def _parts(sources: Sequence[Source], name: str) -> list[Part]:
+    """One table of those sources that have it."""
+    return [(source, table) for source in sources if (table := source.trace.tables.get(name)) is not None]
 
 
 def machines(metadata: Mapping[str, str]) -> dict[int, str]:
@@ -127,7 +150,28 @@ def _names(traces: Sequence[Trace]) -> list[str]:
     ]
 
 
-def _metadata(sources: Sequence[Source]) -> dict[str, str]:
+def _metadata(sources: Sequence[Source], parts: Sequence[Part], table: Table) -> dict[str, str]:
+    """Names of all parts; the clock of the source that began first; and what all parts say alike. What the metadata of
+    the exits says of each machine stands in ``vmrun.merged``."""
+    metadata = [part.metadata for _, part in parts]
+    alike = {key: text for key, text in metadata[0].items() if all(one.get(key) == text for one in metadata)}
+    if table is EXITS:
+        alike = {key: alike[key] for key in (keys.HOST,) if key in alike} | {keys.MERGED: _merged(sources)}
+    clock = min(sources, key=lambda source: source.shift).trace.metadata.get(keys.CLOCK)
+    alike = {key: text for key, text in alike.items() if key != keys.CLOCK} | (
+        {} if clock is None else {keys.CLOCK: clock}
+    )
+    return alike | {key: json.dumps(list(dict.fromkeys(_listed(parts, key)))) for key in table.keys}
+
+
+def _listed(parts: Sequence[Part], key: str) -> Iterator[str]:
+    """The names that a key of the metadata lists, as they are called in the merged table."""
+    for source, part in parts:
+        yield from source.devices if key == keys.DEVICES else json.loads(part.metadata[key])
+
+
+def _merged(sources: Sequence[Source]) -> str:
+    """What came from where, in JSON."""
     merged = [
         {
             "name": source.name,
@@ -140,14 +184,7 @@ def _metadata(sources: Sequence[Source]) -> dict[str, str]:
         }
         for source in sources
     ]
-    first = min(sources, key=lambda source: source.shift).trace.metadata
-    shared: dict[str, str] = {
-        key: first[key]
-        for key in (keys.HOST, keys.CLOCK)
-        if key in first and (key == keys.CLOCK or all(s.trace.metadata.get(key) == first[key] for s in sources))
-    }
-    devices = [device for source in sources for device in source.devices]
-    return {keys.MERGED: json.dumps(merged), keys.DEVICES: json.dumps(devices), **shared}
+    return json.dumps(merged)
 
 
 def _summary(sources: Sequence[Source]) -> dict[str, Any]:
@@ -185,51 +222,77 @@ def _summary(sources: Sequence[Source]) -> dict[str, Any]:
     return summary
 
 
-def _interleaved(sources: Sequence[Source], schema: Any, names: Mapping[str, Any]) -> Iterator[Any]:
-    """Rows of all sources in order; at any time one batch of each is held."""
+def _summary_beside(sources: Sequence[Source], parts: Sequence[Part], table: Table) -> dict[str, Any]:
+    """The summaries of a table beside the exits joined, each value by its kind."""
+    summary: dict[str, Any] = {}
+    for key, kind in table.summary.items():
+        values: list[Any] = [part.summary[key] for _, part in parts if part.summary and key in part.summary]
+        if len(values) < len(parts):
+            continue
+        match kind:
+            case "count":
+                summary[key] = sum(values)
+            case "counts" if [len(value) for value in values] == [source.vcpus for source in sources]:
+                summary[key] = [count for value in values for count in value]
+            case "code" if len(set(values)) == 1:
+                summary[key] = values[0]
+    return summary | {"complete": all(part.complete for _, part in parts)}
+
+
+def _interleaved(parts: Sequence[Part], schema: Any) -> Iterator[Any]:
+    """Rows of all parts in order; at any time one batch of each is held."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    streams = [_renamed(source, schema, names) for source in sources]
+    time, names = table_of(schema).time, schema_names(schema)
+    streams = [_renamed(*part, schema, names) for part in parts]
     held: list[Any] = [next(stream, None) for stream in streams]
     while any(batch is not None for batch in held):
         # Up to the earliest of the batches' ends, no other row can come any more.
-        floor = min(times(batch)[-1] for batch in held if batch is not None)
+        floor = min(times(batch, time)[-1] for batch in held if batch is not None)
         pieces = []
         for index, batch in enumerate(held):
             if batch is None:
                 continue
-            ready = bisect_right(times(batch), floor)
+            ready = bisect_right(times(batch, time), floor)
             if ready:
                 pieces.append(batch.slice(0, ready))
             held[index] = batch.slice(ready) if ready < batch.num_rows else next(streams[index], None)
         table = pa.Table.from_batches(pieces, schema=schema).combine_chunks()
         if len(pieces) > 1:
-            table = table.take(pc.sort_indices(table["t_exit"])).combine_chunks()  # a stable sort
+            table = table.take(pc.sort_indices(table[time])).combine_chunks()  # a stable sort
         yield from table.to_batches()
 
 
-def _renamed(source: Source, schema: Any, names: Mapping[str, Any]) -> Iterator[Any]:
-    """A source's batches in order, with the merged trace's vCPUs, devices and times."""
+def _renamed(source: Source, part: TableFile, schema: Any, names: Mapping[str, Any]) -> Iterator[Any]:
+    """A part's batches in order, with the merged table's vCPUs, names and times."""
+    import pyarrow as pa
+
+    codes = {column: {name: code for code, name in enumerate(array.to_pylist())} for column, array in names.items()}
+    for batch in in_order(part.batches, part.time):
+        arrays = [
+            _moved(batch[column.name], column, source)
+            if column.names is None
+            else recoded(batch[column.name], names[column.name], partial(_code, source, column, codes[column.name]))
+            for column in part.definition.columns
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _moved(array: Any, column: Column, source: Source) -> Any:
+    """A column of numbers as the merged table has it (:class:`vmspec.trace.table.Table` says which are which)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    places = {name: index for index, name in enumerate(names["device"].to_pylist())}
-    for batch in in_order(source.trace.batches):
-        arrays = []
-        for column in COLUMNS:
-            array = batch[column.name]
-            match column.name:
-                case "vcpu":
-                    array = pc.add(array, pa.scalar(source.first_vcpu, pa.uint16()))
-                case "t_exit" | "t_entry":
-                    array = pc.add(array, pa.scalar(source.shift, pa.int64()))
-                case "device":
-                    array = recoded(array, names["device"], lambda name: places[_merged_name(source, name)])
-                case "reason" | "direction" as name:
-                    array = recoded(array, names[name], names[name].to_pylist().index)
-            arrays.append(array)
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+    if column.name == VCPU:
+        return pc.add(array, pa.scalar(source.first_vcpu, array.type))
+    return pc.add(array, pa.scalar(source.shift, array.type)) if column.type == TIME else array
+
+
+def _code(source: Source, column: Column, codes: Mapping[str, int], name: str) -> int:
+    """The merged table's code of a source's name."""
+    of_device = column.names is not None and column.names.key == keys.DEVICES
+    return codes[_merged_name(source, name) if of_device else name]
 
 
 def _merged_name(source: Source, device: str) -> str:

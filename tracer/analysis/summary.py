@@ -12,7 +12,7 @@ from tracer.analysis.exits import schema as exits_schema
 from tracer.analysis.scan import Grouping, scan
 from tracer.analysis.tables import named_schema, schema, table, with_names
 from tracer.read.reader import Trace
-from vmspec.trace.files import exists, table_files
+from vmspec.trace.files import there
 from vmspec.trace.record import FLAGS
 from vmspec.trace.tracepoints import TRACEPOINTS
 
@@ -139,7 +139,7 @@ def summarise(trace: Trace, sort: str = "exits") -> Summary:
 
 
 def _tracepoint_notes(trace: Trace) -> tuple[str, ...]:
-    if not any(map(exists, table_files(trace.path, TRACEPOINTS.name))):
+    if TRACEPOINTS.name not in there(trace.path):
         return ()
     return (f"What KVM handled itself was recorded too: vmtrace tracepoints {trace.path}",)
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tracer.analysis.tables import schema
-from tracer.analysis.tracepoint_spans import tracepoints_of
 from tracer.decode import name
 from tracer.decode.cpuid import WITH_SUBLEAVES, leaf_name
 from tracer.decode.msr import msr_name
 from tracer.decode.register import READ, WRITE
 from tracer.read.reader import Trace
+from vmspec.trace.tracepoints import TRACEPOINTS
 
 KEPT = 1 << 16  # different kinds that are counted separately; a guest can make any number
 REGION = (1 << 21) - 1  # page faults are counted by 2 MiB
@@ -103,7 +103,7 @@ def by_detail(trace: Trace) -> Any:
 
     counts: Counter[tuple[str, int, int]] = Counter()
     others: Counter[str] = Counter()
-    for batch in tracepoints_of(trace).batches(["event", "info1", "a", "b"]):
+    for batch in trace.tables.need(TRACEPOINTS.name).batches(["event", "info1", "a", "b"]):
         for event, detail in DETAILS.items():
             counts.update(_counted(batch, event, detail))
         if len(counts) > KEPT:

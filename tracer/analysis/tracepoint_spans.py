@@ -12,9 +12,8 @@ from typing import Any
 
 from tracer.analysis.account import Account, Life, account
 from tracer.analysis.tables import schema
-from tracer.format.errors import TraceError
 from tracer.read.reader import Trace
-from tracer.read.tablefile import TableFile
+from vmspec.trace.tracepoints import TRACEPOINTS
 
 ENTRY, EXIT, USERSPACE = "kvm_entry", "kvm_exit", "kvm_userspace_exit"
 ROW = "row"  # an exit of the trace, in the stream of events
@@ -52,16 +51,6 @@ def spans_schema() -> Any:
             ("user_ns", "int64", "ns", "time with the VMM: the rows' t_entry - t_exit"),
         )
     )
-
-
-def tracepoints_of(trace: Trace) -> TableFile:
-    """The trace's tracepoints. Raises TraceError if there are none."""
-    if trace.tracepoints is None:
-        raise TraceError(
-            f"{trace.path} has no tracepoints: record them with trace.tracepoints = true "
-            "(vmrun --set trace.tracepoints=true)"
-        )
-    return trace.tracepoints
 
 
 def spans(trace: Trace, times: Account | None = None) -> Iterator[Any]:
@@ -105,7 +94,7 @@ def _merged(trace: Trace) -> Iterator[Any]:
 
     rows = trace.batches(["vcpu", "t_exit", "t_entry"])
     waiting = _rows(next(rows, None))
-    for batch in tracepoints_of(trace).batches(WANTED):
+    for batch in trace.tables.need(TRACEPOINTS.name).batches(WANTED):
         events = _events(batch)
         until = pc.max(events["t"])
         while waiting is not None and waiting.num_rows and pc.less_equal(waiting["t"][-1], until).as_py():

@@ -8,8 +8,9 @@ from typing import Any
 
 from tracer.analysis.account import Account
 from tracer.analysis.tables import schema, table
-from tracer.analysis.tracepoint_spans import CAME, EXIT, LOST, OPEN, ROW, START, USERSPACE, spans, tracepoints_of
+from tracer.analysis.tracepoint_spans import CAME, EXIT, LOST, OPEN, ROW, START, USERSPACE, spans
 from tracer.read.reader import Trace
+from vmspec.trace.tracepoints import TRACEPOINTS
 
 # Columns of a vCPU: the account of time, with KVM_RUN in four parts: waiting, guest, kvm, halted.
 TIME = (
@@ -222,7 +223,7 @@ def by_event(trace: Trace) -> Any:
     """The events by tracepoint, most frequent first, with those that were enabled and never came."""
     import pyarrow as pa
 
-    table = tracepoints_of(trace)
+    table = trace.tables.need(TRACEPOINTS.name)
     found: dict[str, list[int]] = {}
     for batch in table.batches(["t", "event"]):
         part = pa.table({"event": batch["event"].cast(pa.utf8()), "t": batch["t"]}).group_by("event")
@@ -243,7 +244,7 @@ def by_vcpu(trace: Trace) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table, closing = tracepoints_of(trace), trace.summary or {}
+    table, closing = trace.tables.need(TRACEPOINTS.name), trace.summary or {}
     counts: dict[int, dict[str, int]] = {}
     for batch in table.batches(["vcpu", "event", "a"]):
         failed = pc.not_equal(batch["a"], pa.scalar(0, pa.uint64()))
@@ -299,7 +300,7 @@ def _kvm(closing: Mapping[str, Any], vcpu: int, name: str) -> int | None:
 def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
     """Sentences: what is missing, how the three counts of :func:`by_vcpu` agree, and how the spans of
     :func:`by_handling` do."""
-    table = tracepoints_of(trace)
+    table = trace.tables.need(TRACEPOINTS.name)
     vcpus = counts.to_pylist()
     found = []
     if not table.complete:

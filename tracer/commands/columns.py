@@ -10,6 +10,7 @@ from tracer.commands import __path__
 from tracer.format.errors import TraceError
 from tracer.format.vocabulary import UNITS, nearest
 from tracer.show.output import add_formats, show
+from vmspec.trace.files import TRACE
 from vmspec.trace.record import FLAG_DOCS
 
 # Names of the schema's types in a few words.
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     ]
     if options.command_ in (None, "events"):
         rows += [
-            {"command": "events", "table": "exits", "column": name, "type": "flag", "unit": "", "meaning": meaning}
+            {"command": "events", "table": TRACE, "column": name, "type": "flag", "unit": "", "meaning": meaning}
             for name, meaning in FLAG_DOCS.items()
         ]
     names = ("command", "table", "column", "type", "unit", "meaning")

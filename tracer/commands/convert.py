@@ -1,4 +1,4 @@
-"""``vmtrace convert``: convert a trace to another file format."""
+"""``vmtrace convert``: convert a trace, or a table beside it, to another file format."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,9 @@ from vmspec.trace.files import beside, exists
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="a trace: .arrow, .arrows or .parquet")
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help="a trace, or a table beside one: .arrow, .arrows, .parquet"
+    )
     parser.add_argument(
         "output", metavar="OUT", type=Path, help=f"the file to write; its name ends in {', '.join(KINDS)}"
     )

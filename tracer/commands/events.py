@@ -12,11 +12,12 @@ from tracer.analysis import where
 from tracer.analysis.merge import machines
 from tracer.format.errors import TraceError
 from tracer.format.rowfile import BACKWARDS
-from tracer.format.vocabulary import EXIT, exit_schema
+from tracer.format.vocabulary import EXIT, plain_schema
 from tracer.read.follow import Follower, follow
 from tracer.read.reader import Trace, load
 from tracer.show.events import READABLE, Lines, described, json_lines, why_none
 from vmspec.host.streams import columns
+from vmspec.trace.files import TRACE
 
 EPILOG = (
     f"--where compares columns ({', '.join(where.NAMES)}) with numbers (0x3f8), texts in quotes and times with a unit "
@@ -48,7 +49,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def tables() -> dict[str, Any]:
     """The schemas of the tables, for ``vmtrace columns``."""
-    return {"events": {"exits": exit_schema()}}
+    return {"events": {TRACE: plain_schema(EXIT)}}
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tracer.analysis.inputs import by_kind, in_order, inputs_of, schemas
+from tracer.analysis.inputs import by_kind, listed, schemas
 from tracer.read.reader import load
 from tracer.show.output import add_formats, show
+from vmspec.trace.inputs import INPUTS
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +23,9 @@ def tables() -> dict[str, Any]:
 
 def run(options: argparse.Namespace) -> int:
     """Print the tables."""
-    inputs = inputs_of(load(options.file))
+    inputs = load(options.file).tables.need(INPUTS.name)
     head = (
         "" if inputs.complete else "inputs may be missing at the end: the run continues, was killed, or was recovered"
     )
-    show({"kinds": by_kind(inputs), "inputs": in_order(inputs)}, options, head)
+    show({"kinds": by_kind(inputs), "inputs": listed(inputs)}, options, head)
     return 0

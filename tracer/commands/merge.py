@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tracer.analysis.merge import merge
 from tracer.format.errors import TraceError
-from tracer.format.paths import keep
+from tracer.format.paths import keep, read_files
 from tracer.read.reader import load
 from vmspec.host.printable import printable
-from vmspec.trace.files import beside, exists
+from vmspec.trace.files import BESIDE, TRACE, table_path
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +24,10 @@ def run(options: argparse.Namespace) -> int:
     """Merge, and report the result."""
     if len(options.files) < 2:
         raise TraceError("give two or more traces")
-    keep(options.output, options.files)
+    for written in (options.output, *(table_path(options.output, table) for table in BESIDE)):
+        keep(written, (read for file in options.files for read in read_files(file)))
     rows = merge([load(file) for file in options.files], options.output, by_start=options.by_start)
-    others = [str(table) for file in options.files for table in beside(file) if exists(table)]
-    lost = f"; other tables are not included: {', '.join(others)}" if others else ""
-    print(printable(f"{options.output}: {rows:,} rows of {len(options.files)} traces{lost}"))
+    print(printable(f"{options.output}: {rows.pop(TRACE):,} rows of {len(options.files)} traces"))
+    for table, count in rows.items():
+        print(printable(f"{table_path(options.output, table)}: {count:,} rows"))
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from tracer.read.recovery import recover
 from vmspec.host.commandline import complain
 from vmspec.host.printable import printable
-from vmspec.trace.files import exists, ring_path, stream_path
+from vmspec.trace.files import exists, table_path, unfinished
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,9 @@ def run(options: argparse.Namespace) -> int:
     state = "complete" if done.complete else "everything recorded before the run was killed"
     rows = f"{done.rows_from_stream + done.rows_from_ring:,} rows ({done.rows_from_ring:,} of them from the rings)"
     print(printable(f"{done.path}: {rows}, {'incomplete' if done.problems else state}"))
-    left = [str(path) for path in (stream_path(options.file), ring_path(options.file)) if exists(path)]
+    for name, count in done.tables.items():
+        print(printable(f"{table_path(done.path, name)}: {count:,} rows"))
+    left = [str(path) for path in unfinished(options.file) if exists(path)]
     if left and not done.problems:
         print(printable(f"no longer needed: {' '.join(left)}"))
     return 0

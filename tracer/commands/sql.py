@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tracer.analysis.database import query, schemas
+from tracer.analysis.database import VIEWS, every, query, schemas
 from tracer.read.reader import load
 from tracer.show.output import add_formats, show
 
@@ -15,7 +15,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "statement",
         metavar="SQL",
-        help="over the views exits, by_reason, by_device, by_port, by_vcpu, unclaimed, console; times in ns",
+        help=f"over the views {', '.join((*every(), *VIEWS, 'console'))}; times in ns",
     )
     add_formats(parser)
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from tracer.analysis.account import account
 from tracer.analysis.tracepoint_details import by_detail, details_schema
-from tracer.analysis.tracepoint_spans import tracepoints_of
 from tracer.analysis.tracepoints import by_event, by_handling, by_reason, by_vcpu, notes, schemas, summed, time_by_vcpu
 from tracer.read.reader import load
 from tracer.show.output import add_formats, show
+from vmspec.trace.tracepoints import TRACEPOINTS
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def tables() -> dict[str, Any]:
 def run(options: argparse.Namespace) -> int:
     """Print the tables."""
     trace = load(options.file)
-    tracepoints_of(trace)
+    trace.tables.need(TRACEPOINTS.name)
     whole = account(trace)
     sums, vcpus = summed(trace, whole), by_vcpu(trace)
     times = by_handling(sums)

@@ -1,6 +1,7 @@
-"""Converts a trace between file formats: finished file, stream, Parquet, and CSV for readers of nothing better.
+"""Converts a table of a trace between file formats: finished file, stream, Parquet, and CSV for readers of nothing
+better.
 
-Files, streams and Parquet hold all of a trace, so each can be made from each. CSV has only the rows, and is only
+Files, streams and Parquet hold all of a table, so each can be made from each. CSV has only the rows, and is only
 written.
 """
 
@@ -15,22 +16,21 @@ from tracer.export import parquet
 from tracer.format.errors import TraceError
 from tracer.format.paths import keep, open_regular
 from tracer.format.rowfile import PARQUET_MAGIC, checked
-from tracer.format.schema import schema_names, schema_of, zeros
+from tracer.format.schema import schema_names, schema_of, table_of, zeros
 from tracer.format.sealing import SealedWriter
 from tracer.format.sink import sink
-from tracer.read.metadata import read_metadata, read_summary
-from tracer.read.reader import load
+from tracer.read.metadata import read_definition, read_metadata, read_summary
+from tracer.read.tablefile import TableFile
 from tracer.record.rewrite import empty, in_order, summary_metadata, write_file
 from tracer.show import csv
 from vmspec.trace import keys
-from vmspec.trace.record import EXITS
 
 KINDS = {".arrow": "file", ".feather": "file", ".arrows": "stream", ".parquet": "parquet", ".csv": "csv"}
 NO_SUMMARY = {"complete": False}  # the summary of a trace without one: a file has to end with one
 
 
 def convert(source: Path, target: Path) -> int:
-    """Write the trace in ``source``, of any format, as ``target``'s suffix says; return the number of rows.
+    """Write the table in ``source``, the exits or any other, as ``target``'s suffix says; return the number of rows.
 
     The target appears whole or not at all. Raises TraceError for an unknown suffix, for a source that is not a trace,
     and if the target cannot be written.
@@ -50,7 +50,7 @@ def convert(source: Path, target: Path) -> int:
 
 
 def _opened(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:
-    """Schema, batches and summary of a trace in any of the formats, recognised by content."""
+    """Schema, batches and summary of a table in any of the formats, recognised by content."""
     try:
         descriptor = open_regular(source)
         start = os.pread(descriptor, len(PARQUET_MAGIC), 0)
@@ -61,8 +61,8 @@ def _opened(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, A
         return _of_parquet(source)
     if source.suffix == ".csv":
         raise TraceError(f"{source}: CSV has no more than the rows; no trace can be made of it")
-    trace = load(source)
-    return trace.schema, trace.batches, trace.summary
+    table = TableFile(source)
+    return table.schema, table.batches, table.summary
 
 
 def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, Any] | None]:
@@ -74,18 +74,19 @@ def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[st
             found = file.schema_arrow
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceError(f"{source} is damaged or cut short: {error}") from error
-    metadata = read_metadata(source, found)
+    table = read_definition(found)
+    metadata = read_metadata(source, found, table)
     closing = metadata.pop(keys.SUMMARY, None)
-    schema = schema_of(EXITS, metadata)
-    later = {column.name for column in EXITS.columns if column.later}
+    schema = schema_of(table, metadata)
+    later = {column.name for column in table.columns if column.later}
     if set(schema.names) - later - set(found.names):
-        raise TraceError(f"{source} does not have the columns of a trace of format {EXITS.format}")
-    summary = None if closing is None else read_summary(source, closing.encode())
+        raise TraceError(f"{source} does not have the columns of the table {table.name} of format {table.format}")
+    summary = None if closing is None else read_summary(source, closing.encode(), table.summary)
     return schema, partial(_parquet_batches, source, schema), summary
 
 
 def _parquet_batches(source: Path, schema: Any) -> Iterator[Any]:
-    """Batches with a trace's own types, which Parquet widens."""
+    """Batches with a table's own types, which Parquet widens."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -104,7 +105,7 @@ def _parquet_batches(source: Path, schema: Any) -> Iterator[Any]:
                         known = names[field.name].to_pylist()
                         array = recoded(array, names[field.name], known.index)
                     arrays.append(array.cast(field.type))
-                yield checked(pa.RecordBatch.from_arrays(arrays, schema=schema), EXITS.time)
+                yield checked(pa.RecordBatch.from_arrays(arrays, schema=schema), table_of(schema).time)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceError(f"{source} is damaged: {error}") from error
 
@@ -118,7 +119,7 @@ def _stream(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], sum
 
     rows = 0
     with sink(target) as out, SealedWriter(out, schema, pa.ipc.new_stream) as writer:
-        for batch in in_order(batches):
+        for batch in in_order(batches, table_of(schema).time):
             writer.write(batch)
             rows += batch.num_rows
         if summary is not None:
@@ -128,9 +129,9 @@ def _stream(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], sum
 
 def _parquet(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
     with sink(target) as out:
-        return parquet.write(schema, in_order(batches), summary, out)
+        return parquet.write(schema, in_order(batches, table_of(schema).time), summary, out)
 
 
 def _csv(target: Path, schema: Any, batches: Callable[[], Iterator[Any]], summary: dict[str, Any] | None) -> int:
     with sink(target) as out:
-        return csv.write(schema, in_order(batches), out)
+        return csv.write(schema, in_order(batches, table_of(schema).time), out)

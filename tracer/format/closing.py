@@ -59,6 +59,7 @@ def _each(kind: Kind) -> Kind:
 KINDS: Mapping[SummaryKind, Kind] = {
     "flag": _flag,
     "count": _count,
+    "code": _count,
     "time": _time,
     "counts": _list(_count),
     "times": _list(_time_or_none),

@@ -5,7 +5,7 @@ of :data:`DERIVED` from them. A time has its unit in its name (``handling_ns``),
 heading of a text column leaves ``_ns`` out, because each cell shows its own unit; ``_share`` becomes %.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -45,12 +45,19 @@ UNITS = {
 HEXADECIMAL = ("address", "hex")  # units of numbers written in hexadecimal
 
 
-def exit_schema() -> Any:
-    """The ``pyarrow.Schema`` of :data:`EXIT`, names as texts; fields carry unit and doc."""
+def plain_schema(columns: Iterable[Column]) -> Any:
+    """The ``pyarrow.Schema`` of columns as commands show them: names are texts; fields carry unit and doc."""
     import pyarrow as pa
 
     return pa.schema(
-        [pa.field(c.name, pa.type_for_alias(c.type), metadata={"unit": c.unit, "doc": c.doc}) for c in EXIT]
+        [
+            pa.field(
+                column.name,
+                pa.utf8() if column.names is not None else pa.type_for_alias(column.type),
+                metadata={"unit": column.unit, "doc": column.doc},
+            )
+            for column in columns
+        ]
     )
 
 

@@ -178,7 +178,7 @@ class Follower:
         except damage() as error:
             raise TraceError(f"{self.path} is damaged: {error}") from error
         if custom is not None and keys.SUMMARY.encode() in custom:
-            self.summary = read_summary(self.path, bytes(custom[keys.SUMMARY.encode()]))
+            self.summary = read_summary(self.path, bytes(custom[keys.SUMMARY.encode()]), EXITS.summary)
             self.ended = True
         return batch
 
@@ -189,7 +189,7 @@ class Follower:
             schema = pa.ipc.read_schema(pa.BufferReader(data))
         except damage() as error:
             raise TraceError(f"{self.path} is damaged: {error}") from error
-        self.metadata = read_metadata(self.path, schema)
+        self.metadata = read_metadata(self.path, schema, EXITS)
         self.devices = read_devices(self.path, self.metadata)
         self._fitting = fitted(self.path, EXITS, self.metadata, schema)
         self.schema = self._fitting.schema

@@ -15,7 +15,18 @@ from vmspec.trace.table import SummaryKind, Table
 from vmspec.trace.tables import TABLES
 
 
-def read_metadata(path: Path, schema: Any, table: Table = EXITS) -> dict[str, str]:
+def read_definition(schema: Any) -> Table:
+    """The table whose format a schema says it has; the exits where it says none that is known."""
+    version = (schema.metadata or {}).get(keys.FORMAT.encode(), b"").decode(errors="replace")
+    return next((table for table in TABLES.values() if version in _formats(table)), EXITS)
+
+
+def _formats(table: Table) -> tuple[str, ...]:
+    """The formats of a table that are read."""
+    return (table.format,) if table.former is None else (table.format, table.former.format)
+
+
+def read_metadata(path: Path, schema: Any, table: Table) -> dict[str, str]:
     """The schema's metadata as text, of a format of the table that this version reads; names are lists of texts."""
     try:
         metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
@@ -29,7 +40,7 @@ def read_metadata(path: Path, schema: Any, table: Table = EXITS) -> dict[str, st
         raise TraceError(f"{path} is an Arrow file, but not a trace of vmrun (its schema has no {keys.FORMAT})")
     if version != table.format:
         for other in TABLES.values():
-            if version in (other.format, other.former and other.former.format):
+            if version in _formats(other):
                 hint = ": give the trace beside it" if table is EXITS else ""
                 raise TraceError(f"{path} has {other.what}, not {table.what}{hint}")
         raise TraceError(
@@ -58,7 +69,7 @@ def read_value(path: Path, metadata: Mapping[str, str], key: str, kind: Metadata
             return _strings(path, key, metadata.get(key, "[]"))
 
 
-def unreadable(path: Path, metadata: Mapping[str, str], table: Table = EXITS) -> list[str]:
+def unreadable(path: Path, metadata: Mapping[str, str], table: Table) -> list[str]:
     """Keys of the metadata that a table cannot use."""
     return [key for key, kind in table.metadata.items() if key in metadata and not _readable(path, metadata, key, kind)]
 
@@ -96,7 +107,7 @@ def machine_name(spec: Mapping[str, Any]) -> str:
     return name if isinstance(name, str) else ""
 
 
-def read_summary(path: Path, text: bytes, kinds: Mapping[str, SummaryKind] = EXITS.summary) -> dict[str, Any]:
+def read_summary(path: Path, text: bytes, kinds: Mapping[str, SummaryKind]) -> dict[str, Any]:
     """The closing summary, without values that are not of their documented kind."""
     return closing.said(_object(path, "the closing summary", text), kinds)
 

@@ -40,13 +40,15 @@ STREAM = ".arrows"
 @frozen
 class Recovered:
     """The result of :func:`recover`. ``problems`` are sentences on what could not be read and what is missing.
-    ``complete`` is True if the run had ended and only the finished file was missing."""
+    ``complete`` is True if the run had ended and only the finished file was missing. ``tables`` has the rows of each
+    table beside the exits that was finished, by name."""
 
     path: Path
     rows_from_stream: int
     rows_from_ring: int
     problems: tuple[str, ...]
     complete: bool
+    tables: dict[str, int]
 
 
 def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Recovered:
@@ -66,23 +68,27 @@ def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None 
             write_file(target, salvage.batches, salvage.schema, salvage.summary())
         except (pa.ArrowException, OSError) as error:
             raise TraceError(f"cannot write {target}: {error}; its sources are unchanged") from error
+        tables: dict[str, int] = {}
         for name in BESIDE:
             try:
-                _finish_stream(given, target, TABLES[name])
+                rows = _finish_stream(given, target, TABLES[name])
             except (TraceError, pa.ArrowException, OSError) as error:
                 salvage.problems.append(f"{TABLES[name].what} could not be recovered: {error}")
+            else:
+                tables |= {} if rows is None else {name: rows}
         return Recovered(
-            target, salvage.from_stream, salvage.from_ring, tuple(salvage.problems), salvage.stream_complete
+            target, salvage.from_stream, salvage.from_ring, tuple(salvage.problems), salvage.stream_complete, tables
         )
 
 
-def _finish_stream(trace: Path, target: Path, table: Table) -> None:
-    """Write the finished file of a table beside the exits, if a killed run left its stream."""
+def _finish_stream(trace: Path, target: Path, table: Table) -> int | None:
+    """Write the finished file of a table beside the exits, if a killed run left its stream; return its rows."""
     streams = (file for file in table_files(trace, table.name) if file.suffix == STREAM)
     stream = next((file for file in streams if exists(file) and file.stat().st_size), None)
-    if stream is not None:
-        left = TableFile(stream, table)
-        write_file(table_path(target, table.name), left.batches, left.schema, left.summary or {"complete": False})
+    if stream is None:
+        return None
+    left = TableFile(stream, table)
+    return write_file(table_path(target, table.name), left.batches, left.schema, left.summary or {"complete": False})
 
 
 class Salvage:
@@ -172,7 +178,7 @@ class Salvage:
             try:
                 self._rings = stack.enter_context(RingFile(ring))
                 self.problems += self._rings.problems
-                for key in unreadable(ring, self._rings.metadata):
+                for key in unreadable(ring, self._rings.metadata, EXITS):
                     del self._rings.metadata[key]
                     self.problems.append(f"{ring}: {key} in the metadata is damaged, and left out")
                 self.schema = schema_of(EXITS, self._rings.metadata)

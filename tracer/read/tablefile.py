@@ -9,7 +9,7 @@ from tracer.format.errors import TraceError
 from tracer.format.fitting import Fitting, UnfitError
 from tracer.format.rowfile import RowFile
 from tracer.format.schema import names_of
-from tracer.read.metadata import read_metadata, read_summary, read_value
+from tracer.read.metadata import read_definition, read_metadata, read_summary, read_value
 from vmspec.trace import keys
 from vmspec.trace.files import exists, table_files
 from vmspec.trace.record import EXITS
@@ -28,20 +28,23 @@ def fitted(path: Path, table: Table, metadata: Mapping[str, str], schema: Any) -
 
 
 class TableFile(RowFile):
-    """One table of a run; ``definition`` describes its contents.
+    """One table of a run; ``definition`` describes its contents. Without one, it is whichever table the file has.
 
     ``metadata`` are the schema's keys and values. ``summary`` is the closing summary, None if the run has not ended
     cleanly. ``complete`` is False if rows may be missing at the end: the run continues, was killed, or was recovered.
     Raises TraceError for a file that is no such table, or is damaged.
     """
 
-    def __init__(self, path: Path, definition: Table) -> None:
-        self.definition = definition
-        self.time = definition.time
+    definition: Table
+
+    def __init__(self, path: Path, definition: Table | None = None) -> None:
+        self._wanted = definition
         super().__init__(path)
-        self.summary = None if self.closing is None else read_summary(path, self.closing, definition.summary)
+        self.summary = None if self.closing is None else read_summary(path, self.closing, self.definition.summary)
 
     def _accepted(self, schema: Any) -> Fitting:
+        self.definition = self._wanted or read_definition(schema)
+        self.time = self.definition.time
         self.metadata = read_metadata(self.path, schema, self.definition)
         fitting = fitted(self.path, self.definition, self.metadata, schema)
         for key, kind in self.definition.metadata.items():
@@ -86,6 +89,17 @@ class Tables(Mapping[str, TableFile]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def need(self, name: str) -> TableFile:
+        """A table that there has to be. Raises TraceError where it was not recorded."""
+        found = self.get(name)
+        if found is None:
+            what, switch = TABLES[name].what, TABLES[name].switch
+            raise TraceError(
+                f"there are no {what} beside {self._exits.path}: record them with {switch} = true "
+                f"(vmrun --set {switch}=true)"
+            )
+        return found
 
     def _beside(self, definition: Table) -> TableFile | None:
         path, clock = self._exits.path, self._exits.metadata.get(keys.CLOCK, "")

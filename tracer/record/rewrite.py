@@ -14,7 +14,6 @@ from tracer.format.schema import schema_names, table_of
 from tracer.format.sealing import SealedWriter
 from tracer.record.buffers import Buffers
 from vmspec.trace import keys
-from vmspec.trace.record import EXITS
 
 BATCH_ROWS = 65536  # each costs a reader as much as some ten thousand rows, and the recorder 10 MiB
 BATCH_BYTES = 16 << 20  # decompressed; batches of rows with long payloads would exceed what a reader accepts
@@ -62,7 +61,7 @@ def empty(schema: Any) -> Any:
     return Buffers(table_of(schema), rows=0, payload_capacity=0).batch(0, schema, schema_names(schema))
 
 
-def in_order(read: Callable[[], Iterable[Any]], time: str = EXITS.time) -> Iterator[Any]:
+def in_order(read: Callable[[], Iterable[Any]], time: str) -> Iterator[Any]:
     """The rows of ordered batches ordered by time over all of them; rows of equal time keep their order.
 
     Rings are drained one after another, so neighbouring batches overlap slightly. An exit that was handled for seconds
@@ -125,7 +124,7 @@ def _joined(pieces: list[Any]) -> Any:
     return joined
 
 
-def times(batch: Any, time: str = EXITS.time) -> memoryview:
+def times(batch: Any, time: str) -> memoryview:
     """The times of a batch as int64s, without a copy."""
     column = batch.column(time)
     values = memoryview(column.buffers()[1]).cast("q")

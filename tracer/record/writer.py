@@ -8,8 +8,7 @@ from tracer.format.schema import names_of, schema_of
 from tracer.record.buffers import Buffers
 from tracer.record.rewrite import empty, summary_metadata, write_file
 from tracer.record.stream import StreamWriter
-from vmspec.trace.files import stream_path, table_path, table_stream_path
-from vmspec.trace.record import EXITS
+from vmspec.trace.files import table_path, table_stream_path
 from vmspec.trace.table import Table
 
 
@@ -22,9 +21,8 @@ class TableWriter:
 
     def __init__(self, trace: Path, table: Table, metadata: Mapping[str, str]) -> None:
         self.table = table
-        beside = table is not EXITS  # the trace itself may have any name
-        self.path = table_path(trace, table.name) if beside else trace
-        self.stream = table_stream_path(trace, table.name) if beside else stream_path(trace)
+        self.path = table_path(trace, table.name)
+        self.stream = table_stream_path(trace, table.name)
         self.rows = 0
         self.schema = schema_of(table, metadata)
         self._names = names_of(table, metadata)

@@ -8,11 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Names of the tables that may stand beside the exits: those of vmspec.trace.tables, which is not imported for them as
-# that takes a while.
-BESIDE = ("tracepoints", "inputs")
-# Their names in the previous release: readers open the files with these names too.
-FORMER = {"tracepoints": "kernel"}
+TRACE = "exits"  # the table that is the trace itself
+# The other names of vmspec.trace.tables, which is not imported for them as that takes a while: the tables that may
+# stand beside the exits. Each with its former names: readers open the files with these names too.
+BESIDE: dict[str, tuple[str, ...]] = {"tracepoints": ("kernel",), "inputs": ()}
 
 
 class RingLostError(Exception):
@@ -44,19 +43,19 @@ def ring_path(path: Path) -> Path:
 
 
 def table_path(path: Path, table: str) -> Path:
-    """A table beside the exits of a trace, by its name: boot.arrow -> boot.tracepoints.arrow."""
-    return Path(f"{_base(path)}.{table}.arrow")
+    """A table of a trace, by its name: boot.arrow -> boot.tracepoints.arrow. The exits are the trace, of any name."""
+    return path if table == TRACE else Path(f"{_base(path)}.{table}.arrow")
 
 
 def table_stream_path(path: Path, table: str) -> Path:
-    """The stream of a table beside the exits of a trace: boot.arrow -> boot.tracepoints.arrows."""
-    return Path(f"{_base(path)}.{table}.arrows")
+    """The stream of a table of a trace: boot.arrow -> boot.tracepoints.arrows."""
+    return stream_path(path) if table == TRACE else Path(f"{_base(path)}.{table}.arrows")
 
 
 def table_files(path: Path, table: str) -> Iterator[Path]:
     """The possible files of a table beside the exits: the finished file, the stream, and both by the table's former
-    name."""
-    for name in (table, *(former for now, former in FORMER.items() if now == table)):
+    names."""
+    for name in (table, *BESIDE[table]):
         yield table_path(path, name)
         yield table_stream_path(path, name)
 
@@ -65,6 +64,16 @@ def beside(path: Path) -> Iterator[Path]:
     """The possible files of all tables beside the exits."""
     for table in BESIDE:
         yield from table_files(path, table)
+
+
+def there(path: Path) -> list[str]:
+    """Names of the tables that have a file beside the exits; it may be of another run."""
+    return [table for table in BESIDE if any(map(exists, table_files(path, table)))]
+
+
+def table_name(word: str) -> str:
+    """The name of a table by its name or a former one."""
+    return next((table for table, former in BESIDE.items() if word in former), word)
 
 
 def crash_path(path: Path) -> Path:

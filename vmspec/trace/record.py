@@ -174,6 +174,7 @@ EXITS = Table(
         "stats": "counters",
         "clocks": "integers",
     },
+    switch="trace.path",
 )
 
 # The ring file: one header, the metadata (JSON, UTF-8), then for each vCPU a control block, its slots, its payload

@@ -9,9 +9,14 @@ from typing import Literal, NamedTuple
 
 from vmspec.trace.keys import MetadataKind
 
-# Kinds of values in the closing summary: true or false; a number from 0; a time in ns; a list with one for each vCPU
-# (times may be null); an object of single values; an object of whole numbers; an object of lists of such objects.
-SummaryKind = Literal["flag", "count", "time", "counts", "times", "scalars", "integers", "counters"]
+# Kinds of values in the closing summary: true or false; a number from 0; a number that is a code; a time in ns; a list
+# with one for each vCPU (times may be null); an object of single values; an object of whole numbers; an object of lists
+# of such objects.
+SummaryKind = Literal["flag", "count", "code", "time", "counts", "times", "scalars", "integers", "counters"]
+
+# In all tables, so that traces can be merged: the column of this name is the index of a vCPU, and columns of this type
+# are times since the machine started, in ns.
+VCPU, TIME = "vcpu", "int64"
 
 
 class Field(NamedTuple):
@@ -62,7 +67,8 @@ class Table(NamedTuple):
     ``name`` is part of its files' names, and what commands and programs use. ``what`` names its rows in messages.
     ``format`` is the value of ``vmrun.format``; it is incremented when an older reader would misread the table. Rows
     are ordered by the column ``time``. ``metadata`` and ``summary`` have the kinds of the values of the schema's
-    metadata and of the closing summary that readers use; there may be others. Readers also accept ``former``.
+    metadata and of the closing summary that readers use; there may be others. ``switch`` is the key of the spec that
+    turns recording on. Readers also accept ``former``.
     """
 
     name: str
@@ -72,6 +78,7 @@ class Table(NamedTuple):
     columns: tuple[Column, ...]
     metadata: Mapping[str, MetadataKind]
     summary: Mapping[str, SummaryKind]
+    switch: str
     former: Former | None = None
 
     @property

@@ -31,8 +31,8 @@ COLUMNS = (
     Column("rip", "uint64", "address", "guest RIP if the event has it, else 0"),
     Column("info1", "uint64", "hex", "kvm_exit: EXITINFO1 (SVM), exit qualification (VMX); else see EVENTS"),
     Column("info2", "uint64", "hex", "kvm_exit: EXITINFO2 (SVM), interruption information (VMX); else see EVENTS"),
-    Column("a", "uint64", "hex", "see EVENTS"),
-    Column("b", "uint64", "hex", "see EVENTS"),
+    Column("a", "uint64", "hex", "the event's first value: see EVENTS"),
+    Column("b", "uint64", "hex", "the event's second value: see EVENTS"),
 )
 TRACEPOINTS = Table(
     "tracepoints",
@@ -41,7 +41,8 @@ TRACEPOINTS = Table(
     time="t",
     columns=COLUMNS,
     metadata=keys.kinds(keys.CLOCK),
-    summary={"complete": "flag", "lost": "counts", "unknown": "count", "rows": "count", "isa": "count"},
+    summary={"complete": "flag", "lost": "counts", "unknown": "count", "rows": "count", "isa": "code"},
+    switch="trace.tracepoints",
     former=Former("kernel-1", {"vmrun.kernel.events": keys.EVENTS, "vmrun.kernel.formats": keys.EVENT_FORMATS}),
 )
 # Columns for an event's fields, in the order of enum perf_slot.

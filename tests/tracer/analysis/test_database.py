@@ -99,12 +99,14 @@ def test_only_the_columns_that_the_statement_reads_are_unpacked(path, monkeypatc
 )
 def test_the_plan_changes_nothing(path, monkeypatch, text):
     found = rows(path, text)
-    monkeypatch.setattr("tracer.analysis.database._read_by", lambda text: database.COLUMNS)
+    monkeypatch.setattr("tracer.analysis.database._read_by", lambda text: database.every())
     assert sorted(map(str, rows(path, text))) == sorted(map(str, found))
 
 
 def test_a_plan_that_names_too_little_is_not_believed(path, monkeypatch):
-    monkeypatch.setattr("tracer.analysis.database._read_by", lambda text: ("seq",))
+    monkeypatch.setattr(
+        "tracer.analysis.database._read_by", lambda text: {name: names[:1] for name, names in database.every().items()}
+    )
     assert rows(path, "SELECT max(data) AS data FROM exits") == [{"data": 0xFFFFFFFF}]
 
 

@@ -37,7 +37,7 @@ def record(tmp_path, monkeypatch):
 def test_by_the_host_s_time(tmp_path, record):
     one = record("web", [[exit_(0), exit_(5000)], [exit_(9000)]])
     two = record("db", [[exit_(0, device="rtc0"), exit_(4000, device=None)]], start=2000)
-    assert merge([one, two], tmp_path / "out.arrow") == 5
+    assert merge([one, two], tmp_path / "out.arrow") == {"exits": 5}
     merged = load(tmp_path / "out.arrow")
     assert [(row["t_exit"], row["vcpu"], row["seq"], row["device"]) for row in merged.table.to_pylist()] == [
         (0, 0, 0, "web/serial0"),
@@ -115,7 +115,7 @@ def test_different_hosts(tmp_path, record, what, problem):
     with pytest.raises(TraceError, match=problem):
         merge(traces, tmp_path / "out.arrow")
     assert not (tmp_path / "out.arrow").exists()
-    assert merge(traces, tmp_path / "out.arrow", by_start=True) == 2
+    assert merge(traces, tmp_path / "out.arrow", by_start=True) == {"exits": 2}
     assert load(tmp_path / "out.arrow").table["t_exit"].to_pylist() == [0, 7]
 
 
@@ -164,7 +164,7 @@ def test_rows_that_are_out_of_order_in_their_batch(tmp_path, record):
     """As where a host's TSC runs back. It took for ever."""
     one, two = record("web", [[exit_(t) for t in range(4)]]), record("db", [[exit_(2)]])
     path = put(tmp_path / "odd.arrow", one, t_exit=[3, 0, 2, 1], t_entry=[3, 0, 2, 1])
-    assert merge([load(path), two], tmp_path / "out.arrow") == 5
+    assert merge([load(path), two], tmp_path / "out.arrow") == {"exits": 5}
     assert load(tmp_path / "out.arrow").table["t_exit"].to_pylist() == [0, 1, 2, 2, 3]
 
 

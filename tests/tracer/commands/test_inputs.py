@@ -6,7 +6,7 @@ import pytest
 
 import tracer
 from tests.fakes.tracefakes import DEVICES, METADATA, exit_, record_all
-from tracer.analysis.inputs import by_kind, in_order, inputs_of
+from tracer.analysis.inputs import by_kind, listed
 from tracer.cli import main
 from tracer.format.errors import TraceError
 from tracer.record.inputrecorder import InputRecorder
@@ -37,7 +37,7 @@ def path(tmp_path):
 
 def test_inputs_are_counted_by_kind_and_device(path):
     one, two = DEVICES[:2]
-    rows = [tuple(row.values()) for row in by_kind(inputs_of(tracer.load(path))).to_pylist()]
+    rows = [tuple(row.values()) for row in by_kind(tracer.load(path).tables.need("inputs")).to_pylist()]
     assert rows == [
         ("bytes", one, 2, 4, 100, 300),
         ("timer", two, 1, 0, 150, 150),
@@ -47,7 +47,7 @@ def test_inputs_are_counted_by_kind_and_device(path):
 
 
 def test_inputs_are_in_the_order_in_which_they_came(path):
-    rows = in_order(inputs_of(tracer.load(path)))
+    rows = listed(tracer.load(path).tables.need("inputs"))
     assert rows["t_ns"].to_pylist() == [100, 150, 200, 300, 400]
     assert rows["data"].to_pylist() == [b"ab\x1b", b"", b"", b"c", b"timeout"]
 
@@ -73,7 +73,7 @@ def test_json_has_numbers_as_numbers(path, capsys):
 def test_a_trace_without_inputs_says_how_to_record_them(tmp_path, capsys):
     record_all(tmp_path / "boot.arrow", [[exit_(1)]])
     with pytest.raises(TraceError, match="there are no inputs beside"):
-        inputs_of(tracer.load(tmp_path / "boot.arrow"))
+        tracer.load(tmp_path / "boot.arrow").tables.need("inputs")
     assert main(["inputs", str(tmp_path / "boot.arrow")]) == 2
     assert "trace.inputs=true" in capsys.readouterr().err
 

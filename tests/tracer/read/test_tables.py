@@ -11,12 +11,12 @@ from tracer.format import paths
 from tracer.format.closing import KINDS
 from tracer.format.errors import TraceError
 from tracer.format.schema import STORED, table_of
-from tracer.read import follow, reader, recovery
+from tracer.read import follow, reader
 from tracer.read.tablefile import TableFile
 from tracer.record.writer import TableWriter
 from vmspec.trace import files, keys
 from vmspec.trace.record import EXITS
-from vmspec.trace.table import Column, Names, Table
+from vmspec.trace.table import TIME, VCPU, Column, Names, Table
 from vmspec.trace.tables import TABLES
 
 OTHER = Table(
@@ -33,6 +33,7 @@ OTHER = Table(
     ),
     metadata={keys.CLOCK: "object"},
     summary={"rows": "count", "lost": "counts"},
+    switch="trace.other",
 )
 SAID = {keys.CLOCK: METADATA[keys.CLOCK], "vmrun.devices": json.dumps(["serial0", "rtc0"])}
 ROWS = [
@@ -45,8 +46,7 @@ ROWS = [
 @pytest.fixture(autouse=True)
 def _known(monkeypatch):
     monkeypatch.setitem(TABLES, "other", OTHER)
-    for module in (files, recovery):
-        monkeypatch.setattr(module, "BESIDE", (*files.BESIDE, "other"))
+    monkeypatch.setitem(files.BESIDE, "other", ())
 
 
 @pytest.fixture
@@ -70,12 +70,15 @@ def test_a_definition_is_whole(table):
     assert sum(column.type == "binary" for column in table.columns) <= 1
     assert next(column.type for column in table.columns if column.name == table.time) == "int64"
     assert keys.CLOCK in table.metadata
+    for column in table.columns:
+        assert (column.type == TIME) == (column.unit == "ns"), column
+        assert column.name != VCPU or column.type == "uint16"
     assert set(table.summary.values()) <= set(KINDS)
 
 
 def test_the_tables_beside_the_exits_are_those_of_the_files(monkeypatch):
     monkeypatch.undo()
-    assert ["exits", *files.BESIDE] == list(TABLES)
+    assert [files.TRACE, *files.BESIDE] == list(TABLES)
     assert len({table.format for table in TABLES.values()}) == len(TABLES)
 
 
