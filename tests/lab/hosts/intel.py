@@ -165,7 +165,9 @@ class Intel(Host):
         self._results.seek(CYLINDER + 2 * STREAMS)
         try:
             with tarfile.open(fileobj=io.BufferedReader(self._results, 1 << 20), mode="r|") as archive:
-                archive.extractall(self._job.share, filter="tar")
+                # Debian 12's own Python is older than these filters (tarfile, "Supporting older Python versions").
+                archive.extraction_filter = getattr(tarfile, "tar_filter", lambda member, path: member)
+                archive.extractall(self._job.share)
         except tarfile.TarError as error:
             raise LabError(f"lab: {self._job.share} did not come back whole: {error}") from error
 
