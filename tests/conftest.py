@@ -24,6 +24,7 @@ settings.load_profile("soak" if os.environ.get("VMRUN_SOAK") == "1" else "defaul
 # What started the tests in the background, or under nohup, has passed on that it ignores these.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # What is printed is as wide as a pipe takes it, whatever the shell, or pytest-xdist in its workers, has set.
 os.environ.pop("COLUMNS", None)
