@@ -122,19 +122,19 @@ def test_a_stream_is_read_whole_as_it_may_have_grown(long_run, monkeypatch):
     ("summary", "expected"),
     [
         # Of the second vCPU there are no rows: that it exists is in the summary.
-        ({"rows": [1, 0]}, [(0, 2900, 100, 0), (0, 3000, 0, 0)]),
-        ({"start_ns": [100, None]}, [(100, 2800, 100, 0), (3000, 0, 0, 0)]),
-        ({"stop_ns": [3000, 2000]}, [(0, 2900, 100, 0), (0, 2000, 0, 1000)]),
-        ({"start_ns": [0, 0], "stop_ns": [3000, 0]}, [(0, 2900, 100, 0), (0, 0, 0, 3000)]),
-        ({"rows": [1, 0], "start_ns": [100]}, [(100, 2800, 100, 0), (0, 3000, 0, 0)]),
+        ({"rows": [1, 0]}, [(0, 2900, 100, 0, 0), (0, 3000, 0, 0, 0)]),
+        ({"start_ns": [100, None]}, [(100, 2800, 100, 0, 0), (3000, 0, 0, 0, 0)]),
+        ({"stop_ns": [3000, 2000]}, [(0, 2900, 100, 0, 0), (0, 2000, 0, 0, 1000)]),
+        ({"start_ns": [0, 0], "stop_ns": [3000, 0]}, [(0, 2900, 100, 0, 0), (0, 0, 0, 0, 3000)]),
+        ({"rows": [1, 0], "start_ns": [100]}, [(100, 2800, 100, 0, 0), (0, 3000, 0, 0, 0)]),
         # The run was longer than its vCPUs ran, and its last exit was being handled to the end, or not at all.
-        ({"stop_ns": [2000]}, [(0, 1900, 100, 1000)]),
-        ({"stop_ns": [2000], "open_ns": [1100]}, [(0, 1000, 1000, 1000)]),
-        ({"stop_ns": [2000], "open_ns": [2000]}, [(0, 1900, 100, 1000)]),
-        ({"stop_ns": [2000], "open_ns": [2001]}, [(0, 1900, 100, 1000)]),
+        ({"stop_ns": [2000]}, [(0, 1900, 100, 0, 1000)]),
+        ({"stop_ns": [2000], "open_ns": [1100]}, [(0, 1000, 1000, 0, 1000)]),
+        ({"stop_ns": [2000], "open_ns": [2000]}, [(0, 1900, 100, 0, 1000)]),
+        ({"stop_ns": [2000], "open_ns": [2001]}, [(0, 1900, 100, 0, 1000)]),
         # What no time can be is not said.
-        ({"stop_ns": [1 << 62], "start_ns": [-1]}, [(0, 2900, 100, 0)]),
-        ({"stop_ns": ["2000"], "start_ns": 5, "rows": 2}, [(0, 2900, 100, 0)]),
+        ({"stop_ns": [1 << 62], "start_ns": [-1]}, [(0, 2900, 100, 0, 0)]),
+        ({"stop_ns": ["2000"], "start_ns": 5, "rows": 2}, [(0, 2900, 100, 0, 0)]),
     ],
 )
 def test_what_the_summary_says_of_each_vcpu(tmp_path, summary, expected):
@@ -144,15 +144,15 @@ def test_what_the_summary_says_of_each_vcpu(tmp_path, summary, expected):
 def test_the_stop_that_is_said_counts_for_a_vcpu_that_halted(tmp_path):
     halted = exit_(1000, 1100, reason="hlt", device=None, flags=FLAGS["LAST"])
     summary = {"duration_ns": 3000, "stop_ns": [1500]}
-    assert parts(traced(tmp_path / "boot.arrow", [[halted]], summary)) == [(0, 1400, 100, 1500)]
+    assert parts(traced(tmp_path / "boot.arrow", [[halted]], summary)) == [(0, 1400, 100, 0, 1500)]
 
 
 def test_all_of_a_vcpu_s_life(tmp_path):
     summary = {"duration_ns": 3000, "start_ns": [100, 200], "stop_ns": [2500, 2600], "open_ns": [2000, None]}
     summary |= {"stats": {"start": [{"halt_wait_ns": 0}] * 2, "end": [{"halt_wait_ns": 1}, {"halt_wait_ns": 9999}]}}
     first, second = account(traced(tmp_path / "boot.arrow", [HANG, []], summary)).vcpus.values()
-    assert first == Life(0, 1, 600, start=100, entered=1100, open=2000, stop=2500, end=3000, halted_ns=1)
-    assert second == Life(1, 0, 0, start=200, entered=200, open=None, stop=2600, end=3000, halted_ns=2400)
+    assert first == Life(0, 1, 600, 0, start=100, entered=1100, open=2000, stop=2500, end=3000, halted_ns=1)
+    assert second == Life(1, 0, 0, 0, start=200, entered=200, open=None, stop=2600, end=3000, halted_ns=2400)
 
 
 @pytest.mark.parametrize(("spec", "vcpus"), [({"vm": {"vcpus": 2}}, 2), ({"vm": {}}, 0), ({"vm": 3}, 0), ({}, 0)])
