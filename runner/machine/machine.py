@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from runner.devices.device import Device, DeviceError, raised
 from runner.devices.services import Services
@@ -16,8 +16,6 @@ from runner.kvm.stats import Stats
 from runner.loop import Latch, Loop
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
-from runner.machine.exits import ending_of
-from runner.machine.guesttime import GuestTime
 from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
 from runner.machine.interrupts import Interrupts
 from runner.machine.lifecycle import Barrier, Lifecycle, LifecycleError, State
@@ -30,6 +28,9 @@ from vmspec.host.threads import Worker
 from vmspec.plan import calls
 from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.trace.ends import DEVICE_ENDS, KINDS, DeviceEnd
+
+if TYPE_CHECKING:
+    from runner.machine.guesttime import GuestTime
 
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
 PATIENCE = 10.0  # seconds that a device model may take to return once the run has ended, or before a pause
@@ -63,7 +64,6 @@ class Machine:
         self._threads: list[VcpuThread] = []
         self._deliverer: Worker | None = None
         self._rings: Rings
-        self._time: GuestTime
         with ExitStack() as stack:
             self.stopping = Latch()  # set to end the run
             stack.callback(self.stopping.close)
@@ -140,8 +140,6 @@ class Machine:
             for index, vcpu in enumerate(self.vcpus)
         ]
         self._running = len(self._threads)
-        pit = any(isinstance(call, calls.CreatePit2) for call in self.plan.calls)
-        self._time = GuestTime(self.system, self.vm, self.vcpus, pit=pit)
         deliverer = self._deliverer = Worker("devices", self._deliver)
         tsc_khz = self.host_tsc_khz()
         try:
@@ -273,6 +271,13 @@ class Machine:
         if late is not None:
             raise TimeoutError(self._stuck(late))
 
+    @cached_property
+    def _time(self) -> "GuestTime":
+        from runner.machine.guesttime import GuestTime  # late: few runs are paused
+
+        pit = any(isinstance(call, calls.CreatePit2) for call in self.plan.calls)
+        return GuestTime(self.system, self.vm, self.vcpus, pit=pit)
+
     def _pause(self) -> None:
         with self._lock:
             if self.state is State.RUNNING:
@@ -356,6 +361,8 @@ class Machine:
 
     def _vcpu_ended(self, thread: VcpuThread) -> None:
         """The last call of a vCPU's thread."""
+        from runner.machine.exits import ending_of  # late: the guest has run
+
         with self._lock:
             self._running -= 1
             ending = ending_of(thread, last=self._running == 0)
