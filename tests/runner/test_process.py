@@ -273,7 +273,10 @@ def test_a_disk_that_fills_while_recording(write_spec, tmp_path):
     )
     done = small_disk(tmp_path / "disk", "3m", sys.executable, "-c", code)
     assert done.stdout == "6 True guest.arrows guest.ring\n", done.stderr
-    assert f"vmrun: cannot write {tmp_path}/disk/guest.arrows: No space left on device; what was written" in done.stderr
+    assert (
+        f"vmrun: cannot write {tmp_path}/disk/guest.arrows: No space left on device; the rows written so far"
+        in done.stderr
+    )
 
 
 def test_a_disk_without_room_for_the_rings(write_spec, tmp_path):
