@@ -58,7 +58,10 @@ class Worker(threading.Thread):
         """Wait for its end, at most ``timeout`` seconds; return whether it has ended, or was never started."""
         if self.running:
             self._done.wait(timeout)
-        return not self.running
+        if self.running:
+            return False
+        self._leave()
+        return True
 
     def outlast(self) -> None:
         """Wait for its end through every KeyboardInterrupt; raise the last of them then."""
@@ -68,8 +71,14 @@ class Worker(threading.Thread):
                 self._done.wait()
             except KeyboardInterrupt as error:  # a second Ctrl-C does not make a thread end
                 interrupt = error
+        self._leave()
         if interrupt is not None:
             raise interrupt
+
+    def _leave(self) -> None:
+        """Let the host have its stack back, which it keeps from Python 3.13 on until the thread is joined."""
+        if self._done.is_set() and threading.current_thread() is not self:
+            self.join()
 
 
 def _make_hooks() -> None:
