@@ -35,18 +35,19 @@ class GuestTime:
         self._has_offsets = system.check_extension("KVM_CAP_VCPU_ATTRIBUTES") != 0
         self._has_control = system.check_extension("KVM_CAP_KVMCLOCK_CTRL") != 0
         self._tsc = self._clock = 0
+        self._offsets: list[int] = []  # of the vCPUs' TSCs at the stop: setting the clocks again changes nothing
 
     def stop(self) -> None:
         """Note the time; no vCPU runs. Raises KvmError."""
         self._tsc = lib.tsc_now()
+        self._offsets = [vcpu.tsc_offset() for vcpu in self._vcpus] if self._has_offsets else []
         if self._has_clock:
             self._clock = self._vm.clock()
 
     def go_on(self) -> None:
         """Set the clocks to the time that was noted; no vCPU runs yet. Raises KvmError."""
-        offsets = [vcpu.tsc_offset() for vcpu in self._vcpus] if self._has_offsets else []
         behind = lib.tsc_now() - self._tsc
-        for vcpu, offset in zip(self._vcpus, offsets, strict=False):
+        for vcpu, offset in zip(self._vcpus, self._offsets, strict=False):
             vcpu.set_tsc_offset(offset - behind)
         if self._has_clock:
             self._vm.set_clock(self._clock)

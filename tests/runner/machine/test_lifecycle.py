@@ -1,5 +1,6 @@
 """A machine's states, and the gate at which vCPUs stand still, without KVM."""
 
+import os
 import threading
 
 import pytest
@@ -234,6 +235,21 @@ def test_the_guests_clocks_go_on_where_they_were():
     time.go_on()
     moved = {old - new for old, new in zip(before, kvm.offsets, strict=True)}
     assert (len(moved), moved.pop() > 0) == (1, True)
+    assert kvm.calls == [("clock", 7_000), "pit", ("was stopped", 0), ("was stopped", 1)]
+
+
+def test_a_resume_that_failed_is_asked_for_again(monkeypatch):
+    """The TSC moves once, however often: by no more ticks than passed since the stop."""
+    time = GuestTime(kvm := Clocks(), kvm, kvm.vcpus, pit=True)
+    before = list(kvm.offsets)
+    begin = lib.tsc_now()
+    time.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(Clocks, "set_clock", lambda *_: os.close(-1))
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            time.go_on()
+    time.go_on()
+    assert 0 < before[0] - kvm.offsets[0] <= lib.tsc_now() - begin
     assert kvm.calls == [("clock", 7_000), "pit", ("was stopped", 0), ("was stopped", 1)]
 
 
