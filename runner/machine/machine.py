@@ -323,17 +323,20 @@ class Machine:
 
     def _end(self, ending: Ending) -> None:
         with self._lock:
-            if self.ending is None:
-                self._ends_with(ending)
+            self._ends_with(ending)
 
-    def _ends_with(self, ending: Ending) -> None:
-        """The lock is held. vCPUs leave the guest at once, so the same guest always ends at the same exit."""
+    def _ends_with(self, ending: Ending) -> bool:
+        """The lock is held. Returns False where the machine has ended before, or stops as an error of the host is on
+        its way. vCPUs leave the guest at once, so the same guest always ends at the same exit."""
+        if self.state is State.ENDED:
+            return False
         self.ending = ending
         self._life.enter(State.ENDED)
         self.stopping.set()
         self.loop.wake()
         for thread in self._threads:
             thread.stop()
+        return True
 
     def _device_ends(self, device: str, kind: DeviceEnd, status: int | None = None) -> None:
         if kind not in DEVICE_ENDS:
@@ -347,16 +350,15 @@ class Machine:
             vcpu = f"vCPU {thread.index}: " if thread is not None else ""
             detail = f"{vcpu}the guest reported a crash of its own to {device}" + (f"; {detail}" if detail else "")
         with self._lock:
-            if self.ending is None:
+            if self._ends_with(Ending(kind, status, detail)):
                 # A queued write does not say which vCPU made it: take any of them.
                 self.last = thread or next(iter(self._threads), None)
-                self._ends_with(Ending(kind, status, detail))
 
     def _device_failed(self, error: DeviceError) -> None:
         with self._lock:
-            if self.ending is None:
-                self._ends_with(Ending("device-error", detail=str(error)))
-            elif str(error) != self.ending.detail:
+            if self._ends_with(Ending("device-error", detail=str(error))):
+                return
+            if self.ending is None or str(error) != self.ending.detail:
                 self.failures.append(str(error))
 
     def _vcpu_ended(self, thread: VcpuThread) -> None:
@@ -366,10 +368,8 @@ class Machine:
         with self._lock:
             self._running -= 1
             ending = ending_of(thread, last=self._running == 0)
-            if ending is None or self.ending is not None:
-                return
-            self.last = thread
-            self._ends_with(ending)
+            if ending is not None and self._ends_with(ending):
+                self.last = thread
 
     def counts(self) -> list[list[int]]:
         """Exits by KVM_EXIT_* number, for each vCPU."""

@@ -9,6 +9,8 @@ import pytest
 import tracer
 from runner.devices.device import Device, DeviceError
 from runner.kvm.errors import HostError
+from runner.machine import lifecycle
+from runner.machine.machine import Machine
 from runner.machine.vcpu import VcpuThread
 from runner.x86.state import Segment, State
 from tracer.format.errors import TraceError
@@ -566,6 +568,28 @@ def test_a_host_that_starts_no_more_threads(run_guest, monkeypatch, tmp_path, de
     with pytest.raises(HostError, match="starts no more threads; allow more with ulimit -u"):
         run_guest(HLT, devices=[SERIAL | {"input": "input"}], files={"input": ""}, vm={"vcpus": 2})
     assert ({path.name for path in tmp_path.iterdir()}, descriptors()) == ({"guest.toml", "input"}, before)
+
+
+def test_a_guest_that_ends_while_an_error_of_the_host_stops_it(run_guest, monkeypatch):
+    enter, ended, stops = lifecycle.Lifecycle.enter, Machine._vcpu_ended, threading.Event()
+
+    def entered(life, state):
+        enter(life, state)
+        if state is lifecycle.State.ENDED:
+            stops.set()
+
+    def ended_late(machine, thread):
+        stops.wait(10)
+        ended(machine, thread)
+
+    def failing(*_):
+        raise HostError("the terminal is gone")
+
+    monkeypatch.setattr(lifecycle.Lifecycle, "enter", entered)
+    monkeypatch.setattr(Machine, "_vcpu_ended", ended_late)
+    monkeypatch.setattr(Machine, "_wait", failing)
+    with pytest.raises(HostError, match="the terminal is gone"):  # and no error of the vCPU's thread, which pytest sees
+        run_guest(HLT)
 
 
 def test_a_link_for_a_trace_that_leads_nowhere(run_guest, tmp_path):
