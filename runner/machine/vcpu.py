@@ -34,15 +34,15 @@ class Gate:
     machine is paused. It starts closed."""
 
     def __init__(self) -> None:
-        self.words = ffi.new("struct vcpu_gate *", {"turn": 1})
+        self.words = ffi.new("struct gate *", {"turn": 1})
 
     def close(self) -> None:
         """Make threads wait here from now on. Kick those that are in the guest afterwards."""
-        lib.vcpu_close_gate(self.words)
+        lib.gate_close(self.words)
 
     def open(self) -> None:
         """Let the threads go."""
-        lib.vcpu_open_gate(self.words)
+        lib.gate_open(self.words)
 
 
 class VcpuThread(Worker):

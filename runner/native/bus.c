@@ -78,8 +78,9 @@ void bus_free(struct bus *bus)
  * other one is what is used, and what the store protects.
  *
  * A vCPU is a reader from bus_enter() to bus_leave(), never in the guest nor while Python answers; and a region is
- * never freed before the bus. So at most one replaced map a vCPU waits to be freed, however often a guest moves one. The
- * reader's full barrier costs some 9 ns a look-up; a lock that vCPUs share would cost more the more of them there are. */
+ * never freed before the bus. So at most one replaced map a vCPU waits to be freed, however often a guest moves one.
+ * The reader's full barrier costs some 9 ns a look-up; a lock that vCPUs share would cost more the more of them there
+ * are. */
 const struct bus_map *bus_enter(struct bus *bus, uint32_t reader)
 {
     const struct bus_map *map;

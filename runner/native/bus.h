@@ -87,7 +87,7 @@ void bus_free(struct bus *bus);
  * old map or the new one, whole. One thread at a time. False when there is no memory: nothing has changed. */
 bool bus_remap(struct bus *bus, const struct bus_range *ranges, uint32_t n_ports, uint32_t n_mmio);
 
-/* Take the current map as vCPU `reader`, a number below BUS_READERS, one per vCPU. The map is kept until bus_leave(). */
+/* Take the current map as vCPU `reader`: a number below BUS_READERS, one per vCPU. bus_leave() lets the map go. */
 const struct bus_map *bus_enter(struct bus *bus, uint32_t reader);
 void bus_leave(struct bus *bus, uint32_t reader);
 
@@ -102,7 +102,7 @@ struct bus_register *bus_register(struct bus *bus, uint32_t region, uint64_t off
 bool bus_shadow(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, bool read, uint64_t value);
 bool bus_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint8_t how);
 
-/* Writes that set no bit outside `mask` are coalesced, and stored in the shadow for later reads; others go to Python. */
+/* Coalesce writes that set no bit outside `mask`, and store them in the shadow for later reads; others go to Python. */
 bool bus_shadow_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t mask);
 
 /* Queue bytes for a region's device; false if there is no room now. The register `shadowed`, if any, stores them. */
@@ -113,8 +113,8 @@ void bus_await_room(struct bus *bus, uint32_t takes);
 /* Take everything queued, oldest first: pieces (BUS_PIECES) and their bytes (BUS_QUEUE); returns the number of pieces.
  * The caller sets `flushed` as each piece is given to its device. */
 uint32_t bus_take(struct bus *bus, struct bus_piece *pieces, uint8_t *bytes);
-/* Wait until something is queued, then, unless a device wants a flush at once, `linger` ms for more; `timeout` ns at most for
- * each, -1 without limit. */
+/* Wait until something is queued, then, unless a device wants a flush at once, `linger` ms for more; `timeout` ns at
+ * most for each, -1 without limit. */
 void bus_wait(struct bus *bus, int linger, int64_t timeout);
 
 #endif

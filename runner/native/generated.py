@@ -70,7 +70,9 @@ def _structs(*, comments: bool) -> Iterator[str]:
 def _struct(name: str, fields: Iterable[Field], comments: bool) -> Iterator[str]:
     yield f"struct {name} {{"
     for field in fields:
-        yield f"    {field.ctype} {field.name};" + (f" /* {field.doc} */" if comments else "")
+        if comments:
+            yield f"    /* {field.doc} */"
+        yield f"    {field.ctype} {field.name};"
     yield "};"
 
 

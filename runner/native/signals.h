@@ -33,8 +33,8 @@ void signals_release(int number);
 /* A file to remove if a signal ends the process, NULL: none. False if the name is too long. */
 bool signals_leave(const char *path);
 
-/* Guard the mapping of a file that others may truncate. If a thread then touches a missing page, zeros replace the whole
- * mapping and `*lost` is set. False if too many are guarded, or if the signal has a handler. */
+/* Guard the mapping of a file that others may truncate. If a thread then touches a missing page, zeros replace the
+ * whole mapping and `*lost` is set. False if too many are guarded, or if the signal has a handler. */
 bool memory_guard(void *start, uint64_t size, uint32_t *lost);
 void memory_unguard(void *start);
 

@@ -2,7 +2,6 @@
 #include "vcpu.h"
 
 #include "atomic.h"
-#include "futex.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -219,8 +218,8 @@ static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
     return answer(vcpu);
 }
 
-/* Keep the registers for a crash report: at a shutdown kvm_amd shows those of a reset vCPU. The general ones cost a copy.
- * The system registers cost KVM 1-2 us, so they are requested every few milliseconds at most. */
+/* Keep the registers for a crash report: at a shutdown kvm_amd shows those of a reset vCPU. The general ones cost a
+ * copy. The system registers cost KVM 1-2 us, so they are requested every few milliseconds at most. */
 static void keep(struct vcpu *vcpu, uint64_t tsc)
 {
     struct kvm_run *run = vcpu->run;
@@ -280,76 +279,30 @@ static void begin(struct ring_control *control)
     STORE(control->start, tsc_now());
 }
 
-static bool is_closed(const struct vcpu *vcpu)
-{
-    return vcpu->gate && LOAD(vcpu->gate->turn) & 1;
-}
-
-static void say_where(struct vcpu *vcpu, uint32_t turn)
-{
-    STORE(vcpu->standing, turn);
-    futex_wake(&vcpu->standing, INT_MAX);
-}
-
-/* Stand still until the gate opens. It may be closed again by the time that this returns. */
-static void stand(struct vcpu *vcpu)
-{
-    uint32_t turn = vcpu->gate ? LOAD(vcpu->gate->turn) : 0;
-
-    if (!(turn & 1))
-        return;
-    say_where(vcpu, turn);
-    while (LOAD(vcpu->gate->turn) == turn)
-        futex_wait(&vcpu->gate->turn, turn);
-    STORE(vcpu->standing, 0);
-}
-
 /* After KVM_RUN was interrupted: stand still where the gate is closed, then let KVM_RUN be entered again. Whoever kicks
  * the thread says why before, so that what came in between is found by the second look. */
 static void pause_if_asked(struct vcpu *vcpu)
 {
     struct ring_control *control = vcpu->ring->control;
 
-    if (is_closed(vcpu)) {
+    if (gate_is_closed(vcpu->gate)) {
         STORE(control->paused, control->paused - tsc_now());
-        stand(vcpu);
+        gate_stand(vcpu->gate, &vcpu->standing);
         STORE(control->paused, control->paused + tsc_now());
     }
     __atomic_exchange_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-    if (LOAD(vcpu->stopping) || is_closed(vcpu))
+    if (LOAD(vcpu->stopping) || gate_is_closed(vcpu->gate))
         STORE(vcpu->run->immediate_exit, 1);
-}
-
-void vcpu_close_gate(struct vcpu_gate *gate)
-{
-    STORE(gate->turn, (gate->turn + 1) | 1);
-}
-
-void vcpu_open_gate(struct vcpu_gate *gate)
-{
-    STORE(gate->turn, (gate->turn + 1) & ~1u);
-    futex_wake(&gate->turn, INT_MAX);
-}
-
-static bool stands(const struct vcpu *vcpu)
-{
-    uint32_t standing = LOAD(vcpu->standing);
-
-    return standing == LOAD(vcpu->gate->turn) || standing == VCPU_GONE;
 }
 
 bool vcpu_stands(struct vcpu *vcpu)
 {
-    uint32_t standing = LOAD(vcpu->standing);
-
-    if (!stands(vcpu))
-        futex_wait(&vcpu->standing, standing);
-    return stands(vcpu);
+    return gate_stands(vcpu->gate, &vcpu->standing);
 }
 
 void vcpu_leave(struct vcpu *vcpu)
 {
-    say_where(vcpu, VCPU_GONE);
+    gate_leave(&vcpu->standing);
 }
 
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
@@ -358,7 +311,7 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
     enum vcpu_outcome outcome;
 
     if (!control->start) {
-        stand(vcpu);
+        gate_stand(vcpu->gate, &vcpu->standing);
         begin(control);
     }
     if (vcpu->answered && !answer(vcpu))

@@ -5,6 +5,7 @@
 #include <linux/kvm.h>
 
 #include "bus.h"
+#include "gate.h"
 #include "ring.h"
 
 enum vcpu_outcome {
@@ -23,8 +24,8 @@ struct vcpu_transfer {
     bool mmio, write;
 };
 
-/* A part of a transfer, within one region. A transfer that crosses the end of a region has several. The size of its items
- * is a power of two, as on a bus. */
+/* A part of a transfer, within one region. A transfer that crosses the end of a region has several. The size of its
+ * items is a power of two, as on a bus. */
 struct vcpu_access {
     uint8_t *data; /* count items of size bytes */
     uint64_t offset;
@@ -40,22 +41,12 @@ struct vcpu_kept {
     uint64_t tsc_regs, tsc_sregs; /* 0: none yet */
 };
 
-/* Where a machine's vCPU threads stand still: before they enter the guest, and while the machine is paused. They wait in
- * C: to leave a gate in Python each would need the interpreter, whose holder gets no processor while the vCPUs that have
- * left keep them all busy. */
-struct vcpu_gate {
-    uint32_t turn; /* odd: closed. Each closing and opening adds one, so a thread that is leaving an earlier turn is
-                    * not taken to stand at this one. */
-};
-
-#define VCPU_GONE UINT32_MAX /* the turn of a thread that has ended: it stands still for good */
-
 struct vcpu {
     int fd;
     struct kvm_run *run;
     struct bus *bus;
     uint32_t reader; /* its number on the bus */
-    struct vcpu_gate *gate; /* or NULL */
+    struct gate *gate; /* or NULL */
     struct ring *ring;
     struct record *record; /* the exit being handled, NULL if it is not recorded */
     struct vcpu_transfer transfer;
@@ -76,13 +67,11 @@ bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome);
 void vcpu_finish(struct vcpu *vcpu);
 /* The thread's last act: it stands still for good. */
 void vcpu_leave(struct vcpu *vcpu);
-/* Make the vCPU's thread (a kernel thread id) leave KVM_RUN now or at its next entry: no wake-up can be lost between the
- * two. It stands still if the gate is closed, and otherwise goes on. */
+/* Make the vCPU's thread (a kernel thread id) leave KVM_RUN now or at its next entry: no wake-up can be lost between
+ * the two. It stands still if the gate is closed, and otherwise goes on. */
 void vcpu_kick(struct vcpu *vcpu, int thread, int signal);
 /* The same, and the thread ends. */
 void vcpu_stop(struct vcpu *vcpu, int thread, int signal);
-void vcpu_close_gate(struct vcpu_gate *gate);
-void vcpu_open_gate(struct vcpu_gate *gate);
 /* Whether the thread stands still at its closed gate, or has ended; waits a tenth of a second for that. A thread stands
  * still between two calls of KVM_RUN, with the exit before complete, as KVM_GET_REGS and its like want it. */
 bool vcpu_stands(struct vcpu *vcpu);
