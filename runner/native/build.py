@@ -56,9 +56,10 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 # The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow. Builds
 # for coverage and sanitizers say otherwise (see the Makefile).
 OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
+SOURCES = ("ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory")
 HEADERS = (
-    "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h", "signals.h",
-    "record.h",
+    "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h",
+    "signals.h", "record.h",
 )  # fmt: skip
 
 ffibuilder = FFI()
@@ -70,7 +71,7 @@ ffibuilder.cdef((HERE / "native.cdef").read_text())
 ffibuilder.set_source(
     "runner.native._native",
     GLUE,
-    sources=[f"runner/native/{name}.c" for name in ("ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory")],
+    sources=[f"runner/native/{name}.c" for name in SOURCES],
     include_dirs=["runner/native"],
     depends=[f"runner/native/{name}" for name in (*HEADERS, "native.cdef")],
     extra_compile_args=[*OPTIMISE, "-fvisibility=hidden", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter"],
