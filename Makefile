@@ -12,7 +12,7 @@ BUILD_TOOLS := cc:gcc+libc6-dev
 TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf jq:jq
 BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86 trace-cmd:trace-cmd
 
-.PHONY: demo check test soak sanitised bench coverage mutants lint docs dist install setup dev clean
+.PHONY: demo check test soak sanitised bench coverage mutants lint docs stub dist install setup dev clean
 
 # Install the packages of those programs that are missing.
 define need
@@ -74,6 +74,10 @@ mutants: dev
 # The lists in the documents, from the code.
 docs: dev
 	$(BIN)/python -m tests.docs.reference
+
+# What mypy knows of the C extension, from the extension.
+stub: setup
+	$(BIN)/python -m tests.runner.native.stub
 
 # The sdist and a wheel, built alone, of documents that have all that is new.
 dist: dev

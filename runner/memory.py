@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runner.native._native import ffi, lib
+from runner.native import _native
 from vmspec.plan.calls import Slot
 from vmspec.plan.settings import PlannedMemory
 from vmspec.schema.units import format_size
+
+ffi = _native.ffi
+lib = _native.lib
 
 MAP_NORESERVE = 0x4000  # Linux x86; the mmap module has no name for these
 MAP_HUGETLB = 0x40000
@@ -65,7 +68,7 @@ class GuestMemory:
         self.regions: list[MemoryRegion] = []
         self.table = ffi.new("struct memory *")  # the table that C reads
         self._size = sum(slot.size for slot in slots)
-        self._mapped: list[tuple[Any, int]] = []
+        self._mapped: list[tuple[_native.Pointer[Any], int]] = []
         self._descriptors: list[int] = []
         self._views: list[weakref.ref[memoryview]] = []
         try:
@@ -76,7 +79,7 @@ class GuestMemory:
             self.close()
             raise
 
-    def _map_ram(self) -> tuple[int, Any]:
+    def _map_ram(self) -> tuple[int, "_native.Pointer[Any]"]:
         """RAM is committed as the guest touches it. Huge pages of a pool are committed now."""
         pooled = self.how.pages == "hugetlbfs"
         fd, flags = -1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (MAP_HUGETLB if pooled else MAP_NORESERVE)
@@ -99,7 +102,7 @@ class GuestMemory:
                 f"the host cannot map {size} of guest RAM: {error.strerror}; lower vm.memory, or raise ulimit -v"
             ) from error
 
-    def _map(self, size: int, fd: int, protection: int, flags: int) -> Any:
+    def _map(self, size: int, fd: int, protection: int, flags: int) -> "_native.Pointer[Any]":
         start = lib.memory_map(size, HUGE, fd, protection, flags)
         if start == ffi.NULL:
             raise OSError(ffi.errno, os.strerror(ffi.errno))

@@ -38,7 +38,7 @@ def catch_all() -> None:
 
 
 @contextmanager
-def caught(uses: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+def caught(uses: "Iterable[tuple[int, _native.SignalsUse]]") -> Iterator[list[int]]:
     """Catch signals, each for a use, during the block; yield those that were not caught yet."""
     numbers = [number for number, use in uses if lib.signals_catch(number, use)]
     try:

@@ -9,7 +9,7 @@ ffi = _native.ffi
 lib = _native.lib
 
 
-def call(fd: int, ioctl: str, argument: Any = 0) -> int:
+def call(fd: int, ioctl: str, argument: "int | _native.Pointer[Any]" = 0) -> int:
     """Make the ioctl of that name; ``argument`` is a number or a cffi pointer. Raises :class:`KvmError`."""
     request = getattr(lib, ioctl)
     if isinstance(argument, int):

@@ -81,7 +81,7 @@ class System:
 
 def host_cpuid(function: int) -> tuple[int, int, int, int]:
     """EAX, EBX, ECX and EDX of the host's own CPUID leaf."""
-    registers = ffi.new("uint32_t[4]")
+    registers = ffi.new("uint32_t[]", 4)
     lib.host_cpuid(function, registers)
     eax, ebx, ecx, edx = registers
     return eax, ebx, ecx, edx

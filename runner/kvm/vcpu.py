@@ -4,11 +4,12 @@ import errno
 import mmap
 import os
 from struct import Struct
-from typing import Any, NamedTuple, assert_never
+from typing import NamedTuple, assert_never
 
 from runner.kvm.errors import KvmError
 from runner.kvm.ioctl import call, ffi, lib
 from runner.kvm.stats import Stats
+from runner.native import _native
 from runner.x86.cpuid import CpuidEntry
 from runner.x86.state import Segment, State, Table
 from vmspec.plan.calls import SetLapic, VcpuCall
@@ -37,7 +38,7 @@ class Registers(NamedTuple):
     cr2: int
 
 
-def as_registers(regs: Any, sregs: Any) -> Registers:
+def as_registers(regs: "_native.KvmRegsFields", sregs: "_native.KvmSregsFields") -> Registers:
     """The contents of ``struct kvm_regs`` and ``struct kvm_sregs``."""
     general = {name: int(getattr(regs, name)) for name in REGISTERS}
     segments = {}
@@ -151,7 +152,7 @@ class VCPU:
         """The same, for what the guest reads from now on."""
         self._attribute("KVM_SET_DEVICE_ATTR", ffi.new("uint64_t *", offset % (1 << 64)))
 
-    def _attribute(self, ioctl: str, value: Any) -> None:
+    def _attribute(self, ioctl: str, value: "_native.Pointer[_native.Uint64]") -> None:
         address = int(ffi.cast("uintptr_t", value))
         call(self.fd, ioctl, ffi.from_buffer(ATTRIBUTE.pack(0, 0, 0, address)))
 
@@ -174,7 +175,7 @@ class VCPU:
 
     def close(self) -> None:
         """Unmap kvm_run and close the descriptor."""
-        self.run = None
+        del self.run
         ffi.release(self._buffer)
         self._mapping.close()
         os.close(self.fd)

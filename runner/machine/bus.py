@@ -4,7 +4,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from runner.devices.device import Device, DeviceError, raised
 from runner.devices.services import Clock
@@ -149,7 +148,7 @@ class Buses:
         """The device with that index, as the source of its input sees it."""
         return Guest(self, index)
 
-    def answer(self, access: Any) -> None:
+    def answer(self, access: "_native.VcpuAccess") -> None:
         """Let a device answer an access; called by the vCPU's thread. Queued writes of any device are handed over
         first: both devices may print to the same place."""
         self.flush()

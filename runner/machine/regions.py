@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from runner.devices.device import MapError
-from runner.native._native import ffi, lib
+from runner.native import _native
 from vmspec.devices.regions import SPACES, Region
 from vmspec.plan.plan import PlannedDevice
+
+ffi = _native.ffi
+lib = _native.lib
 
 
 class Place(NamedTuple):
@@ -29,7 +32,7 @@ class Regions:
     or all as after it.
     """
 
-    def __init__(self, bus: Any, planned: Sequence[PlannedDevice], taken: Sequence[Region]) -> None:
+    def __init__(self, bus: "_native.BusPointer", planned: Sequence[PlannedDevice], taken: Sequence[Region]) -> None:
         self._bus = bus
         self._names = [device.name for device in planned]
         self._places = places(planned)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from runner.kvm.errors import KvmError
 from runner.kvm.vcpu import VCPU, Registers, as_registers
@@ -53,7 +53,7 @@ class VcpuThread(Worker):
         index: int,
         vcpu: VCPU,
         buses: Buses,
-        ring: Any,
+        ring: "_native.RingPointer",
         sync_regs: bool,
         ended: Callable[["VcpuThread"], None],
         gate: Gate,
@@ -148,7 +148,7 @@ class VcpuThread(Worker):
 
     def suberror(self) -> tuple[int, list[int]]:
         """KVM_EXIT_INTERNAL_ERROR: the suberror and the data words."""
-        data = ffi.new("uint64_t[16]")
+        data = ffi.new("uint64_t[]", 16)
         count = lib.run_internal_data(self._loop.run, data)
         return int(lib.run_suberror(self._loop.run)), [int(word) for word in data[0:count]]
 

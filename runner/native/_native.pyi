@@ -1,34 +1,715 @@
-"""The C extension, made by build.py; native.cdef says what it has, and a test that this is the same."""
+"""The C extension's types. ``make stub`` writes them; do not edit."""
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, Literal, TypeVar, overload
 
-CData = Any  # a pointer or structure of C
+T = TypeVar("T")
 
-ffi: Any
+class CType:
+    kind: str
+    cname: str
+    fields: list[tuple[str, CField]]
+    item: CType
 
-class _Lib:
+class CField:
+    type: CType
+    offset: int
+
+class CData: ...
+
+class Number(CData):
+    def __int__(self) -> int: ...
+
+class Pointer(CData, Generic[T]):
+    @overload
+    def __getitem__(self, index: int, /) -> T: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Array[T]: ...
+    def __add__(self, items: int, /) -> Pointer[T]: ...
+
+class Array(Pointer[T]):
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[T]: ...
+
+class Buffer:
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int | slice, /) -> bytes: ...
+    def __setitem__(self, index: int | slice, value: bytes, /) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Char(bytes): ...
+class SignalsUse(int): ...
+class VcpuOutcome(int): ...
+class Int(int): ...
+class Int16(int): ...
+class Int32(int): ...
+class Int64(int): ...
+class Int8(int): ...
+
+class BusFields:
+    hurry: int
+    replaced: BusMapPointer
+    regions: BusRegionPointer
+    devices: BusDevicePointer
+    flushed: int
+
+class Bus(BusFields, CData): ...
+class BusPointer(BusFields, Pointer[Bus]): ...
+
+class BusDeviceFields:
+    flush_at_once: int
+
+class BusDevice(BusDeviceFields, CData): ...
+class BusDevicePointer(BusDeviceFields, Pointer[BusDevice]): ...
+
+class BusMapFields:
+    next: BusMapPointer
+
+class BusMap(BusMapFields, CData): ...
+class BusMapPointer(BusMapFields, Pointer[BusMap]): ...
+
+class BusPieceFields:
+    number: int
+    offset: int
+    size: int
+    length: int
+    region: int
+
+class BusPiece(BusPieceFields, CData): ...
+class BusPiecePointer(BusPieceFields, Pointer[BusPiece]): ...
+
+class BusRangeFields:
+    start: int
+    end: int
+    region: int
+
+class BusRange(BusRangeFields, CData): ...
+class BusRangePointer(BusRangeFields, Pointer[BusRange]): ...
+
+class BusRegionFields:
+    device: int
+    number: int
+
+class BusRegion(BusRegionFields, CData): ...
+class BusRegionPointer(BusRegionFields, Pointer[BusRegion]): ...
+
+class ExitsColumnsFields:
+    seq: Pointer[Uint64]
+    vcpu: Pointer[Uint16]
+    t_exit: Pointer[Int64]
+    t_entry: Pointer[Int64]
+    reason: Pointer[Int8]
+    rip: Pointer[Uint64]
+    addr: Pointer[Uint64]
+    size: Pointer[Uint8]
+    count: Pointer[Uint32]
+    direction: Pointer[Int8]
+    data: Pointer[Uint64]
+    payload: Pointer[Int32]
+    device: Pointer[Int16]
+    region: Pointer[Uint8]
+    flags: Pointer[Uint16]
+    bytes: Pointer[Uint8]
+    bytes_capacity: int
+    rows: int
+
+class ExitsColumns(ExitsColumnsFields, CData): ...
+class ExitsColumnsPointer(ExitsColumnsFields, Pointer[ExitsColumns]): ...
+
+class GateFields:
+    turn: int
+
+class Gate(GateFields, CData): ...
+class GatePointer(GateFields, Pointer[Gate]): ...
+
+class KvmCpuid2Fields:
+    nent: int
+    padding: int
+    entries: Array[KvmCpuidEntry2]
+
+class KvmCpuid2(KvmCpuid2Fields, CData): ...
+class KvmCpuid2Pointer(KvmCpuid2Fields, Pointer[KvmCpuid2]): ...
+
+class KvmCpuidEntry2Fields:
+    function: int
+    index: int
+    flags: int
+    eax: int
+    ebx: int
+    ecx: int
+    edx: int
+
+class KvmCpuidEntry2(KvmCpuidEntry2Fields, CData): ...
+class KvmCpuidEntry2Pointer(KvmCpuidEntry2Fields, Pointer[KvmCpuidEntry2]): ...
+
+class KvmDtableFields:
+    base: int
+    limit: int
+
+class KvmDtable(KvmDtableFields, CData): ...
+class KvmDtablePointer(KvmDtableFields, Pointer[KvmDtable]): ...
+
+class KvmIrqLevelFields:
+    irq: int
+    level: int
+
+class KvmIrqLevel(KvmIrqLevelFields, CData): ...
+class KvmIrqLevelPointer(KvmIrqLevelFields, Pointer[KvmIrqLevel]): ...
+
+class KvmLapicStateFields:
+    regs: Array[Char]
+
+class KvmLapicState(KvmLapicStateFields, CData): ...
+class KvmLapicStatePointer(KvmLapicStateFields, Pointer[KvmLapicState]): ...
+
+class KvmPitConfigFields:
+    flags: int
+
+class KvmPitConfig(KvmPitConfigFields, CData): ...
+class KvmPitConfigPointer(KvmPitConfigFields, Pointer[KvmPitConfig]): ...
+
+class KvmRegsFields:
+    rax: int
+    rbx: int
+    rcx: int
+    rdx: int
+    rsi: int
+    rdi: int
+    rsp: int
+    rbp: int
+    r8: int
+    r9: int
+    r10: int
+    r11: int
+    r12: int
+    r13: int
+    r14: int
+    r15: int
+    rip: int
+    rflags: int
+
+class KvmRegs(KvmRegsFields, CData): ...
+class KvmRegsPointer(KvmRegsFields, Pointer[KvmRegs]): ...
+
+class KvmRunFields:
+    immediate_exit: int
+    exit_reason: int
+    kvm_valid_regs: int
+
+class KvmRun(KvmRunFields, CData): ...
+class KvmRunPointer(KvmRunFields, Pointer[KvmRun]): ...
+
+class KvmSegmentFields:
+    base: int
+    limit: int
+    selector: int
+    type: int
+    present: int
+    dpl: int
+    db: int
+    s: int
+    l: int
+    g: int
+    avl: int
+    unusable: int
+
+class KvmSegment(KvmSegmentFields, CData): ...
+class KvmSegmentPointer(KvmSegmentFields, Pointer[KvmSegment]): ...
+
+class KvmSregsFields:
+    cs: KvmSegment
+    ds: KvmSegment
+    es: KvmSegment
+    fs: KvmSegment
+    gs: KvmSegment
+    ss: KvmSegment
+    tr: KvmSegment
+    ldt: KvmSegment
+    gdt: KvmDtable
+    idt: KvmDtable
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    cr8: int
+    efer: int
+    apic_base: int
+
+class KvmSregs(KvmSregsFields, CData): ...
+class KvmSregsPointer(KvmSregsFields, Pointer[KvmSregs]): ...
+
+class KvmTranslationFields:
+    linear_address: int
+    physical_address: int
+    valid: int
+
+class KvmTranslation(KvmTranslationFields, CData): ...
+class KvmTranslationPointer(KvmTranslationFields, Pointer[KvmTranslation]): ...
+
+class KvmUserspaceMemoryRegionFields:
+    slot: int
+    flags: int
+    guest_phys_addr: int
+    memory_size: int
+    userspace_addr: int
+
+class KvmUserspaceMemoryRegion(KvmUserspaceMemoryRegionFields, CData): ...
+class KvmUserspaceMemoryRegionPointer(KvmUserspaceMemoryRegionFields, Pointer[KvmUserspaceMemoryRegion]): ...
+
+class MemoryFields:
+    n: int
+    regions: Array[MemoryRegion]
+
+class Memory(MemoryFields, CData): ...
+class MemoryPointer(MemoryFields, Pointer[Memory]): ...
+
+class MemoryRegionFields:
+    start: int
+    size: int
+    host: Pointer[Uint8]
+    read_only: bool
+
+class MemoryRegion(MemoryRegionFields, CData): ...
+class MemoryRegionPointer(MemoryRegionFields, Pointer[MemoryRegion]): ...
+
+class PerfClockFields:
+    raw: Array[Int64]
+    t: Array[Int64]
+
+class PerfClock(PerfClockFields, CData): ...
+class PerfClockPointer(PerfClockFields, Pointer[PerfClock]): ...
+
+class PerfFieldFields:
+    offset: int
+    size: int
+    is_signed: int
+    slot: int
+    shift: int
+    negate: int
+
+class PerfField(PerfFieldFields, CData): ...
+class PerfFieldPointer(PerfFieldFields, Pointer[PerfField]): ...
+
+class PerfFormatFields:
+    id: int
+    code: int
+    names: int
+    n_fields: int
+    fields: Array[PerfField]
+
+class PerfFormat(PerfFormatFields, CData): ...
+class PerfFormatPointer(PerfFormatFields, Pointer[PerfFormat]): ...
+
+class PerfNamesFields:
+    vmx: Pointer[Int16]
+    svm: Pointer[Int16]
+    user: Pointer[Int16]
+    n_vmx: int
+    n_svm: int
+    n_user: int
+    svm_err: int
+    unknown: int
+    isa: int
+
+class PerfNames(PerfNamesFields, CData): ...
+class PerfNamesPointer(PerfNamesFields, Pointer[PerfNames]): ...
+
+class PerfRingFields:
+    samples: int
+    unknown: int
+    vcpu: int
+
+class PerfRing(PerfRingFields, CData): ...
+class PerfRingPointer(PerfRingFields, Pointer[PerfRing]): ...
+
+class RecordFields:
+    tsc_exit: int
+    tsc_entry: int
+    rip: int
+    addr: int
+    data: int
+    payload: int
+    count: int
+    length: int
+    device: int
+    flags: int
+    reason: int
+    size: int
+    direction: int
+    region: int
+
+class Record(RecordFields, CData): ...
+class RecordPointer(RecordFields, Pointer[Record]): ...
+
+class RingFields:
+    control: RingControlPointer
+    slots: RecordPointer
+    mask: int
+    cursor: int
+    policy: int
+    closed: int
+
+class Ring(RingFields, CData): ...
+class RingPointer(RingFields, Pointer[Ring]): ...
+
+class RingControlFields:
+    head: int
+    payload_head: int
+    open: int
+    dropped: int
+    interrupted: int
+    waits: int
+    start: int
+    stop: int
+    tail: int
+    payload_tail: int
+    thread: int
+    waiting: int
+    paused: int
+
+class RingControl(RingControlFields, CData): ...
+class RingControlPointer(RingControlFields, Pointer[RingControl]): ...
+
+class SignalsFields:
+    asked: int
+    insisted: int
+    impatient: int
+    event: int
+
+class Signals(SignalsFields, CData): ...
+class SignalsPointer(SignalsFields, Pointer[Signals]): ...
+
+class TracepointsColumnsFields:
+    vcpu: Pointer[Uint16]
+    t: Pointer[Int64]
+    event: Pointer[Int8]
+    host_cpu: Pointer[Uint16]
+    reason: Pointer[Uint64]
+    exit: Pointer[Int16]
+    rip: Pointer[Uint64]
+    info1: Pointer[Uint64]
+    info2: Pointer[Uint64]
+    a: Pointer[Uint64]
+    b: Pointer[Uint64]
+    rows: int
+
+class TracepointsColumns(TracepointsColumnsFields, CData): ...
+class TracepointsColumnsPointer(TracepointsColumnsFields, Pointer[TracepointsColumns]): ...
+
+class VcpuFields:
+    fd: int
+    run: KvmRunPointer
+    bus: BusPointer
+    reader: int
+    gate: GatePointer
+    ring: RingPointer
+    record: RecordPointer
+    access: VcpuAccess
+    standing: int
+    stopping: int
+    sync_regs: int
+    error: int
+    counts: Array[Uint64]
+    kept: VcpuKept
+
+class Vcpu(VcpuFields, CData): ...
+class VcpuPointer(VcpuFields, Pointer[Vcpu]): ...
+
+class VcpuAccessFields:
+    data: Pointer[Uint8]
+    offset: int
+    count: int
+    region: int
+    size: int
+    write: int
+
+class VcpuAccess(VcpuAccessFields, CData): ...
+class VcpuAccessPointer(VcpuAccessFields, Pointer[VcpuAccess]): ...
+
+class VcpuKeptFields:
+    regs: KvmRegs
+    sregs: KvmSregs
+    tsc_regs: int
+    tsc_sregs: int
+
+class VcpuKept(VcpuKeptFields, CData): ...
+class VcpuKeptPointer(VcpuKeptFields, Pointer[VcpuKept]): ...
+class Uint16(int): ...
+class Uint32(int): ...
+class Uint64(int): ...
+class Uint8(int): ...
+
+class FFI:
+    errno: int
+    NULL: Any  # a pointer of every type
+    def typeof(self, cdecl: str | CData, /) -> CType: ...
+    def sizeof(self, cdecl: str | CData | CType, /) -> int: ...
+    def buffer(self, cdata: CData, size: int = -1, /) -> Buffer: ...
+    def from_buffer(self, buffer: Any, /) -> Array[Char]: ...
+    def release(self, cdata: CData, /) -> None: ...
+    @overload
+    def cast(self, cdecl: CType, value: CData | int, /) -> Pointer[Any]: ...
+    @overload
+    def cast(self, cdecl: Literal["uintptr_t"], value: CData, /) -> Number: ...
+    @overload
+    def cast(self, cdecl: Literal["char *"], value: CData | int, /) -> Pointer[Char]: ...
+    @overload
+    def cast(self, cdecl: Literal["struct kvm_run *"], value: CData | int, /) -> KvmRunPointer: ...
+    @overload
+    def cast(self, cdecl: Literal["uint8_t *"], value: CData | int, /) -> Pointer[Uint8]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["char *[]"], value: int | Sequence[Pointer[Char] | bytes], /
+    ) -> Array[Pointer[Char]]: ...
+    @overload
+    def new(self, cdecl: Literal["char[]"], value: int | bytes, /) -> Array[Char]: ...
+    @overload
+    def new(self, cdecl: Literal["int16_t[]"], value: int | Sequence[int], /) -> Array[Int16]: ...
+    @overload
+    def new(self, cdecl: Literal["int[]"], value: int | Sequence[int], /) -> Array[Int]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct bus_piece[]"], value: int | Sequence[tuple[int, ...]], /
+    ) -> Array[BusPiece]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct bus_range[]"], value: int | Sequence[tuple[int, ...]], /
+    ) -> Array[BusRange]: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct exits_columns *"],
+        value: Mapping[
+            Literal[
+                "seq",
+                "vcpu",
+                "t_exit",
+                "t_entry",
+                "reason",
+                "rip",
+                "addr",
+                "size",
+                "count",
+                "direction",
+                "data",
+                "payload",
+                "device",
+                "region",
+                "flags",
+                "bytes",
+                "bytes_capacity",
+                "rows",
+            ],
+            Any,
+        ] = ...,
+        /,
+    ) -> ExitsColumnsPointer: ...
+    @overload
+    def new(self, cdecl: Literal["struct gate *"], value: Mapping[Literal["turn"], Any] = ..., /) -> GatePointer: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct kvm_cpuid2 *"], value: Mapping[Literal["nent", "padding", "entries"], Any] = ..., /
+    ) -> KvmCpuid2Pointer: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct kvm_irq_level *"], value: Mapping[Literal["irq", "level"], Any] = ..., /
+    ) -> KvmIrqLevelPointer: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct kvm_lapic_state *"], value: Mapping[Literal["regs"], Any] = ..., /
+    ) -> KvmLapicStatePointer: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct kvm_pit_config *"], value: Mapping[Literal["flags"], Any] = ..., /
+    ) -> KvmPitConfigPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct kvm_regs *"],
+        value: Mapping[
+            Literal[
+                "rax",
+                "rbx",
+                "rcx",
+                "rdx",
+                "rsi",
+                "rdi",
+                "rsp",
+                "rbp",
+                "r8",
+                "r9",
+                "r10",
+                "r11",
+                "r12",
+                "r13",
+                "r14",
+                "r15",
+                "rip",
+                "rflags",
+            ],
+            Any,
+        ] = ...,
+        /,
+    ) -> KvmRegsPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct kvm_sregs *"],
+        value: Mapping[
+            Literal[
+                "cs",
+                "ds",
+                "es",
+                "fs",
+                "gs",
+                "ss",
+                "tr",
+                "ldt",
+                "gdt",
+                "idt",
+                "cr0",
+                "cr2",
+                "cr3",
+                "cr4",
+                "cr8",
+                "efer",
+                "apic_base",
+            ],
+            Any,
+        ] = ...,
+        /,
+    ) -> KvmSregsPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct kvm_translation *"],
+        value: Mapping[Literal["linear_address", "physical_address", "valid"], Any] = ...,
+        /,
+    ) -> KvmTranslationPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct kvm_userspace_memory_region *"],
+        value: Mapping[Literal["slot", "flags", "guest_phys_addr", "memory_size", "userspace_addr"], Any] = ...,
+        /,
+    ) -> KvmUserspaceMemoryRegionPointer: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct memory *"], value: Mapping[Literal["n", "regions"], Any] = ..., /
+    ) -> MemoryPointer: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct perf_clock *"], value: Mapping[Literal["raw", "t"], Any] = ..., /
+    ) -> PerfClockPointer: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct perf_format[]"], value: int | Sequence[tuple[int, ...]], /
+    ) -> Array[PerfFormat]: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct perf_names *"],
+        value: Mapping[
+            Literal["vmx", "svm", "user", "n_vmx", "n_svm", "n_user", "svm_err", "unknown", "isa"], Any
+        ] = ...,
+        /,
+    ) -> PerfNamesPointer: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct perf_ring[]"], value: int | Sequence[tuple[int, ...]], /
+    ) -> Array[PerfRing]: ...
+    @overload
+    def new(self, cdecl: Literal["struct ring[]"], value: int | Sequence[tuple[int, ...]], /) -> Array[Ring]: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct tracepoints_columns *"],
+        value: Mapping[
+            Literal["vcpu", "t", "event", "host_cpu", "reason", "exit", "rip", "info1", "info2", "a", "b", "rows"], Any
+        ] = ...,
+        /,
+    ) -> TracepointsColumnsPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct vcpu *"],
+        value: Mapping[
+            Literal[
+                "fd",
+                "run",
+                "bus",
+                "reader",
+                "gate",
+                "ring",
+                "record",
+                "access",
+                "standing",
+                "stopping",
+                "sync_regs",
+                "error",
+                "counts",
+                "kept",
+            ],
+            Any,
+        ] = ...,
+        /,
+    ) -> VcpuPointer: ...
+    @overload
+    def new(self, cdecl: Literal["uint32_t *"], value: int = ..., /) -> Pointer[Uint32]: ...
+    @overload
+    def new(self, cdecl: Literal["uint32_t[]"], value: int | Sequence[int], /) -> Array[Uint32]: ...
+    @overload
+    def new(self, cdecl: Literal["uint64_t *"], value: int = ..., /) -> Pointer[Uint64]: ...
+    @overload
+    def new(self, cdecl: Literal["uint64_t[]"], value: int | Sequence[int], /) -> Array[Uint64]: ...
+    @overload
+    def new(self, cdecl: Literal["uint8_t[]"], value: int | bytes, /) -> Array[Uint8]: ...
+    @overload
+    def addressof(self, items: Array[BusPiece], index: int, /) -> BusPiecePointer: ...
+    @overload
+    def addressof(self, items: Array[BusRange], index: int, /) -> BusRangePointer: ...
+    @overload
+    def addressof(self, items: Array[PerfFormat], index: int, /) -> PerfFormatPointer: ...
+    @overload
+    def addressof(self, items: Array[PerfRing], index: int, /) -> PerfRingPointer: ...
+    @overload
+    def addressof(self, items: Array[Ring], index: int, /) -> RingPointer: ...
+
+class Lib:
     BUS_PIECES: int
     BUS_QUEUE: int
     BUS_READERS: int
     BUS_REGISTERS: int
     KVM_CAP_ADJUST_CLOCK: int
     KVM_CAP_BINARY_STATS_FD: int
+    KVM_CAP_EXT_CPUID: int
     KVM_CAP_GET_TSC_KHZ: int
+    KVM_CAP_IMMEDIATE_EXIT: int
+    KVM_CAP_IRQCHIP: int
     KVM_CAP_IRQFD: int
     KVM_CAP_IRQ_ROUTING: int
     KVM_CAP_KVMCLOCK_CTRL: int
     KVM_CAP_MAX_VCPUS: int
     KVM_CAP_NR_MEMSLOTS: int
     KVM_CAP_NR_VCPUS: int
+    KVM_CAP_PIT2: int
+    KVM_CAP_SET_IDENTITY_MAP_ADDR: int
+    KVM_CAP_SET_TSS_ADDR: int
     KVM_CAP_SYNC_REGS: int
     KVM_CAP_TSC_DEADLINE_TIMER: int
+    KVM_CAP_USER_MEMORY: int
     KVM_CAP_VCPU_ATTRIBUTES: int
     KVM_CHECK_EXTENSION: int
+    KVM_CREATE_IRQCHIP: int
+    KVM_CREATE_PIT2: int
+    KVM_CREATE_VCPU: int
+    KVM_CREATE_VM: int
     KVM_EXIT_FAIL_ENTRY: int
     KVM_EXIT_HLT: int
     KVM_EXIT_INTERNAL_ERROR: int
     KVM_EXIT_SHUTDOWN: int
     KVM_EXIT_SYSTEM_EVENT: int
+    KVM_GET_API_VERSION: int
     KVM_GET_CLOCK: int
     KVM_GET_DEVICE_ATTR: int
     KVM_GET_LAPIC: int
@@ -36,14 +717,24 @@ class _Lib:
     KVM_GET_REGS: int
     KVM_GET_SREGS: int
     KVM_GET_STATS_FD: int
+    KVM_GET_SUPPORTED_CPUID: int
     KVM_GET_TSC_KHZ: int
+    KVM_GET_VCPU_MMAP_SIZE: int
     KVM_IRQFD: int
     KVM_IRQ_LINE: int
     KVM_KVMCLOCK_CTRL: int
+    KVM_RUN: int
     KVM_SET_CLOCK: int
+    KVM_SET_CPUID2: int
     KVM_SET_DEVICE_ATTR: int
     KVM_SET_GSI_ROUTING: int
+    KVM_SET_IDENTITY_MAP_ADDR: int
+    KVM_SET_LAPIC: int
     KVM_SET_PIT2: int
+    KVM_SET_REGS: int
+    KVM_SET_SREGS: int
+    KVM_SET_TSS_ADDR: int
+    KVM_SET_USER_MEMORY_REGION: int
     KVM_SYNC_X86_REGS: int
     KVM_SYNC_X86_SREGS: int
     KVM_SYSTEM_EVENT_CRASH: int
@@ -55,79 +746,96 @@ class _Lib:
     RING_DROP: int
     RING_OVERWRITE: int
     RING_WAIT: int
-    SIGNAL_ASKS: int
-    SIGNAL_ENDS: int
-    SIGNAL_GOES_ON: int
-    SIGNAL_STOPS: int
+    SIGNAL_ASKS: SignalsUse
+    SIGNAL_ENDS: SignalsUse
+    SIGNAL_GOES_ON: SignalsUse
+    SIGNAL_STOPS: SignalsUse
     SLOTS: int
-    VCPU_ACCESS: int
-    VCPU_EXIT: int
-    VCPU_FAILED: int
-    VCPU_STOPPED: int
+    VCPU_ACCESS: VcpuOutcome
+    VCPU_EXIT: VcpuOutcome
+    VCPU_FAILED: VcpuOutcome
+    VCPU_STOPPED: VcpuOutcome
     WRITE_COALESCED: int
     WRITE_IGNORED: int
     WRITE_PYTHON: int
-    signals: CData
-    def bus_free(self, bus: CData, /) -> None: ...
-    def bus_new(self, n_regions: int, n_devices: int, event: int, /) -> CData: ...
-    def bus_remap(self, bus: CData, ranges: CData, n_ports: int, n_mmio: int, /) -> bool: ...
-    def bus_shadow(self, bus: CData, region: int, offset: int, size: int, read: bool, value: int, /) -> bool: ...
-    def bus_shadow_writes(self, bus: CData, region: int, offset: int, size: int, mask: int, /) -> bool: ...
-    def bus_take(self, bus: CData, pieces: CData, bytes: CData | bytes, /) -> int: ...
-    def bus_wait(self, bus: CData, linger: int, timeout: int, /) -> None: ...
-    def bus_writes(self, bus: CData, region: int, offset: int, size: int, how: int, /) -> bool: ...
-    def call_pointer(self, fd: int, request: int, argument: CData | bytes, /) -> int: ...
+    def bus_free(self, bus: Pointer[Bus], /) -> None: ...
+    def bus_new(self, n_regions: int, n_devices: int, event: int, /) -> BusPointer: ...
+    def bus_remap(self, bus: Pointer[Bus], ranges: Pointer[BusRange], n_ports: int, n_mmio: int, /) -> bool: ...
+    def bus_shadow(self, bus: Pointer[Bus], region: int, offset: int, size: int, read: bool, value: int, /) -> bool: ...
+    def bus_shadow_writes(self, bus: Pointer[Bus], region: int, offset: int, size: int, mask: int, /) -> bool: ...
+    def bus_take(self, bus: Pointer[Bus], pieces: Pointer[BusPiece], bytes: Pointer[Uint8] | bytes, /) -> int: ...
+    def bus_wait(self, bus: Pointer[Bus], linger: int, timeout: int, /) -> None: ...
+    def bus_writes(self, bus: Pointer[Bus], region: int, offset: int, size: int, how: int, /) -> bool: ...
+    def call_pointer(self, fd: int, request: int, argument: Pointer[Any] | bytes, /) -> int: ...
     def call_value(self, fd: int, request: int, argument: int, /) -> int: ...
-    def gate_close(self, gate: CData, /) -> None: ...
-    def gate_open(self, gate: CData, /) -> None: ...
-    def host_cpuid(self, function: int, registers: CData, /) -> None: ...
-    def memory_advise(self, start: CData | bytes, size: int, huge: bool, /) -> int: ...
-    def memory_at(self, memory: CData, address: int, size: int, write: bool, /) -> CData: ...
-    def memory_guard(self, start: CData | bytes, size: int, lost: CData, /) -> bool: ...
-    def memory_lock(self, start: CData | bytes, size: int, /) -> int: ...
-    def memory_map(self, size: int, alignment: int, fd: int, protection: int, flags: int, /) -> CData: ...
-    def memory_populate(self, start: CData | bytes, size: int, /) -> int: ...
-    def memory_unguard(self, start: CData | bytes, /) -> None: ...
-    def memory_unmap(self, start: CData | bytes, size: int, /) -> None: ...
-    def perf_clock_read(self, clock: CData, tsc_start: int, tsc_khz: int, /) -> None: ...
+    def gate_close(self, gate: Pointer[Gate], /) -> None: ...
+    def gate_open(self, gate: Pointer[Gate], /) -> None: ...
+    def host_cpuid(self, function: int, registers: Pointer[Uint32], /) -> None: ...
+    def memory_advise(self, start: Pointer[Any] | bytes, size: int, huge: bool, /) -> int: ...
+    def memory_at(self, memory: Pointer[Memory], address: int, size: int, write: bool, /) -> Pointer[Any]: ...
+    def memory_guard(self, start: Pointer[Any] | bytes, size: int, lost: Pointer[Uint32], /) -> bool: ...
+    def memory_lock(self, start: Pointer[Any] | bytes, size: int, /) -> int: ...
+    def memory_map(self, size: int, alignment: int, fd: int, protection: int, flags: int, /) -> Pointer[Any]: ...
+    def memory_populate(self, start: Pointer[Any] | bytes, size: int, /) -> int: ...
+    def memory_unguard(self, start: Pointer[Any] | bytes, /) -> None: ...
+    def memory_unmap(self, start: Pointer[Any] | bytes, size: int, /) -> None: ...
+    def perf_clock_read(self, clock: Pointer[PerfClock], tsc_start: int, tsc_khz: int, /) -> None: ...
     def perf_drain(
-        self, rings: CData, n: int, formats: CData, n_formats: int, clock: CData, names: CData, columns: CData, /
+        self,
+        rings: Pointer[PerfRing],
+        n: int,
+        formats: Pointer[PerfFormat],
+        n_formats: int,
+        clock: Pointer[PerfClock],
+        names: Pointer[PerfNames],
+        columns: Pointer[TracepointsColumns],
+        /,
     ) -> int: ...
-    def perf_map(self, ring: CData, fd: int, size: int, vcpu: int, /) -> bool: ...
+    def perf_map(self, ring: Pointer[PerfRing], fd: int, size: int, vcpu: int, /) -> bool: ...
     def perf_open(self, id: int, thread: int, output: int, watermark: int, /) -> int: ...
-    def perf_ring_init(self, ring: CData, page: CData | bytes, size: int, vcpu: int, /) -> None: ...
-    def perf_unmap(self, ring: CData, /) -> None: ...
-    def perf_wait(self, fds: CData, n: int, event: int, milliseconds: int, /) -> None: ...
-    def populate(self, start: CData | bytes, size: int, /) -> None: ...
+    def perf_ring_init(self, ring: Pointer[PerfRing], page: Pointer[Any] | bytes, size: int, vcpu: int, /) -> None: ...
+    def perf_unmap(self, ring: Pointer[PerfRing], /) -> None: ...
+    def perf_wait(self, fds: Pointer[Int], n: int, event: int, milliseconds: int, /) -> None: ...
+    def populate(self, start: Pointer[Any] | bytes, size: int, /) -> None: ...
     def process_spawn(
-        self, program: CData | bytes, arguments: CData, environment: CData, streams: int, channel: int, /
+        self,
+        program: Pointer[Char] | bytes,
+        arguments: Pointer[Pointer[Char]],
+        environment: Pointer[Pointer[Char]],
+        streams: int,
+        channel: int,
+        /,
     ) -> int: ...
-    def ring_benchmark(self, ring: CData, samples: CData, n: int, /) -> None: ...
-    def ring_close(self, ring: CData, /) -> None: ...
+    def ring_benchmark(self, ring: Pointer[Ring], samples: Pointer[Uint32], n: int, /) -> None: ...
+    def ring_close(self, ring: Pointer[Ring], /) -> None: ...
     def ring_init(
-        self, ring: CData, base: CData | bytes, slots: int, payload_size: int, policy: int, event: int, /
+        self, ring: Pointer[Ring], base: Pointer[Any] | bytes, slots: int, payload_size: int, policy: int, event: int, /
     ) -> None: ...
-    def rings_commit(self, rings: CData, n: int, /) -> None: ...
-    def rings_drain(self, rings: CData, n: int, tsc_start: int, tsc_khz: int, now: int, columns: CData, /) -> int: ...
+    def rings_commit(self, rings: Pointer[Ring], n: int, /) -> None: ...
+    def rings_drain(
+        self, rings: Pointer[Ring], n: int, tsc_start: int, tsc_khz: int, now: int, columns: Pointer[ExitsColumns], /
+    ) -> int: ...
     def rings_wait(self, event: int, milliseconds: int, /) -> None: ...
-    def run_hardware_reason(self, run: CData, /) -> int: ...
-    def run_internal_data(self, run: CData, data: CData, /) -> int: ...
-    def run_suberror(self, run: CData, /) -> int: ...
-    def run_system_event(self, run: CData, /) -> int: ...
-    def signals_catch(self, number: int, use: int, /) -> bool: ...
-    def signals_leave(self, path: CData | bytes, /) -> bool: ...
+    def run_hardware_reason(self, run: Pointer[KvmRun], /) -> int: ...
+    def run_internal_data(self, run: Pointer[KvmRun], data: Pointer[Uint64], /) -> int: ...
+    def run_suberror(self, run: Pointer[KvmRun], /) -> int: ...
+    def run_system_event(self, run: Pointer[KvmRun], /) -> int: ...
+    signals: Signals
+    def signals_catch(self, number: int, use: SignalsUse, /) -> bool: ...
+    def signals_leave(self, path: Pointer[Char] | bytes, /) -> bool: ...
     def signals_release(self, number: int, /) -> None: ...
     def terminal_close(self, /) -> None: ...
     def terminal_open(self, fd: int, /) -> bool: ...
     def terminal_take(self, /) -> bool: ...
     def tsc_now(self, /) -> int: ...
-    def vcpu_finish(self, vcpu: CData, /) -> None: ...
-    def vcpu_handle(self, vcpu: CData, outcome: CData, /) -> bool: ...
+    def vcpu_finish(self, vcpu: Pointer[Vcpu], /) -> None: ...
+    def vcpu_handle(self, vcpu: Pointer[Vcpu], outcome: Pointer[VcpuOutcome], /) -> bool: ...
     def vcpu_handle_signal(self, signal: int, /) -> bool: ...
-    def vcpu_kick(self, vcpu: CData, thread: int, signal: int, /) -> None: ...
-    def vcpu_leave(self, vcpu: CData, /) -> None: ...
-    def vcpu_run(self, vcpu: CData, /) -> int: ...
-    def vcpu_stands(self, vcpu: CData, /) -> bool: ...
-    def vcpu_stop(self, vcpu: CData, thread: int, signal: int, /) -> None: ...
+    def vcpu_kick(self, vcpu: Pointer[Vcpu], thread: int, signal: int, /) -> None: ...
+    def vcpu_leave(self, vcpu: Pointer[Vcpu], /) -> None: ...
+    def vcpu_run(self, vcpu: Pointer[Vcpu], /) -> VcpuOutcome: ...
+    def vcpu_stands(self, vcpu: Pointer[Vcpu], /) -> bool: ...
+    def vcpu_stop(self, vcpu: Pointer[Vcpu], thread: int, signal: int, /) -> None: ...
 
-lib: _Lib
+ffi: FFI
+lib: Lib

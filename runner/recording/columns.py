@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 from runner.native import _native
 
@@ -23,26 +23,32 @@ class Buffers(Protocol):
     def payload(self) -> bytearray: ...
 
 
-class Columns:
-    """The columns of a table that C fills, by the table's name."""
+Struct = TypeVar("Struct", bound="_native.ExitsColumnsPointer | _native.TracepointsColumnsPointer")
 
-    def __init__(self, table: str) -> None:
-        self._c = ffi.new(f"struct {table}_columns *")
-        self._pointers = {name: field.type for name, field in ffi.typeof(f"struct {table}_columns").fields}
+
+class Columns(Generic[Struct]):
+    """The columns of a table that C fills: a new C struct of pointers to them."""
+
+    def __init__(self, columns: Struct) -> None:
+        self._c = columns
+        self._types = {name: field.type for name, field in ffi.typeof(columns).item.fields}
 
     @contextmanager
-    def of(self, buffers: Buffers) -> Iterator[Any]:
+    def of(self, buffers: Buffers) -> Iterator[Struct]:
         """The C struct over buffers, which must not move meanwhile."""
         targets = dict(buffers.columns)
-        if "bytes" in self._pointers:
+        if "bytes" in self._types:
             targets["bytes"] = buffers.payload
-            self._c.bytes_capacity = buffers.payload_capacity
-        self._c.rows = buffers.rows
+            self._set("bytes_capacity", buffers.payload_capacity)
+        self._set("rows", buffers.rows)
         views = [ffi.from_buffer(buffer) for buffer in targets.values()]
         try:
             for name, view in zip(targets, views, strict=True):
-                setattr(self._c, name, ffi.cast(self._pointers[name], view))
+                self._set(name, ffi.cast(self._types[name], view))
             yield self._c
         finally:
             for view in views:
                 ffi.release(view)
+
+    def _set(self, field: str, value: "_native.CData | int") -> None:
+        setattr(self._c, field, value)

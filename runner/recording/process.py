@@ -127,7 +127,7 @@ def _environment() -> list[str]:
     return [f"{key}={value}" for key, value in values.items()]
 
 
-def _strings(texts: Sequence[str]) -> tuple[Any, list[Any]]:
+def _strings(texts: Sequence[str]) -> tuple["_native.Array[_native.Pointer[_native.Char]]", Sequence[object]]:
     """A NULL-terminated array of C strings, and the objects that keep them alive."""
     kept = [ffi.new("char[]", os.fsencode(text)) for text in texts]
     return ffi.new("char *[]", [*kept, ffi.NULL]), kept

@@ -47,7 +47,7 @@ class RingView:
         """Whether somebody has truncated the file."""
         return bool(self._lost[0])
 
-    def ring(self, index: int) -> Any:
+    def ring(self, index: int) -> "_native.RingPointer":
         """The C ring of a vCPU."""
         return ffi.addressof(self._rings, index)
 

@@ -6,9 +6,9 @@ import struct
 from pathlib import Path
 
 from runner.recording.columns import Buffers, Columns
-from runner.recording.rings import FIELDS, RingView, lib
+from runner.recording.rings import FIELDS, RingView, ffi, lib
 from vmspec.trace.files import RingLostError
-from vmspec.trace.record import EXITS, PAGE
+from vmspec.trace.record import PAGE
 
 
 def begun(file: int) -> bool:
@@ -36,7 +36,7 @@ class RingSource(RingView):
             raise self._cut_short() from None
         super().__init__(mapping, header, lib.RING_WAIT, event, guarded=True)
         self._ended = False
-        self._columns = Columns(EXITS.name)
+        self._columns = Columns(ffi.new("struct exits_columns *"))
 
     def _cut_short(self) -> RingLostError:
         return RingLostError(f"{self._path} was truncated while the guest ran, and its records are lost")

@@ -61,16 +61,17 @@ def test_the_examples_of_the_document_pass_strict_checks(checked, tmp_path):
 
 
 @pytest.mark.long
-def test_mistakes_are_reported(checked, tmp_path):
-    text = (HERE / "misuse.py").read_text()
-    (tmp_path / "misuse.py").write_text(text)
+@pytest.mark.parametrize("name", ["misuse.py", "nativemisuse.py"])
+def test_mistakes_are_reported(checked, tmp_path, name):
+    text = (HERE / name).read_text()
+    (tmp_path / name).write_text(text)
     marked = {
         (number, code)
         for number, line in enumerate(text.splitlines(), 1)
         if (found := MARKED.search(line))
         for code in found[1].split(", ")
     }
-    status, printed = checked(tmp_path, "misuse.py")
+    status, printed = checked(tmp_path, name)
     assert (status, {(int(line), code) for _, line, code in REPORTED.findall(printed)}) == (1, marked), printed
 
 

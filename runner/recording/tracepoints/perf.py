@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from runner.kvm.errors import HostError
 from runner.native import _native
@@ -41,7 +41,7 @@ class Tracepoints:
     def __init__(self) -> None:
         self.formats: dict[str, Format] = formats.read(EVENTS)
         self.descriptors: list[int] = []  # all events of each vCPU; the first has the ring
-        self._rings: Any = None
+        self._rings: _native.Array[_native.PerfRing]
         self._size = 0
         self._vcpus = 0
 

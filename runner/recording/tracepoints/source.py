@@ -11,7 +11,7 @@ from runner.recording.columns import Buffers, Columns
 from runner.recording.tracepoints.perf import Opened
 from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX, SVM, VMX
 from vmspec.trace.record import REASONS
-from vmspec.trace.tracepoints import EVENTS, EXIT_NAMES, SLOTS, TRACEPOINTS, UNKNOWN
+from vmspec.trace.tracepoints import EVENTS, EXIT_NAMES, SLOTS, UNKNOWN
 
 ffi = _native.ffi
 lib = _native.lib
@@ -33,8 +33,8 @@ class TracepointRings:
         self._start = clock["tsc_start"], clock["tsc_khz"]
         # The clocks are read a second time before anything is drained.
         self._clock = ffi.new("struct perf_clock *", {"raw": [0, opened.clock[0]], "t": [0, opened.clock[1]]})
-        self._columns = Columns(TRACEPOINTS.name)
-        self._keep: list[Any] = []
+        self._columns = Columns(ffi.new("struct tracepoints_columns *"))
+        self._keep: list[_native.Array[_native.Int16]] = []
         self._formats = self._compile()
         self._names = self._name()
         self._rings = ffi.new("struct perf_ring[]", opened.vcpus)
@@ -48,7 +48,7 @@ class TracepointRings:
                 raise OSError(number, os.strerror(number))
             self._vcpus = vcpu + 1
 
-    def _compile(self) -> Any:
+    def _compile(self) -> "_native.Array[_native.PerfFormat]":
         compiled = ffi.new("struct perf_format[]", len(self.formats))
         for code, (name, form) in enumerate(self.formats.items()):
             compiled[code].id = form.id
@@ -61,7 +61,7 @@ class TracepointRings:
                 to.slot, to.shift, to.negate = SLOTS.index(into.slot), into.shift, into.negate
         return compiled
 
-    def _name(self) -> Any:
+    def _name(self) -> "_native.PerfNamesPointer":
         code = {name: number for number, name in enumerate(EXIT_NAMES)}
         names = ffi.new("struct perf_names *")
         names.unknown = code[UNKNOWN]

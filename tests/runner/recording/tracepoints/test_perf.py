@@ -83,7 +83,7 @@ class Kernel:
 
     def drain(self, rows=64):
         buffers = Buffers(TRACEPOINTS, rows)
-        with Columns(TRACEPOINTS.name).of(buffers) as columns:
+        with Columns(ffi.new("struct tracepoints_columns *")).of(buffers) as columns:
             count = lib.perf_drain(self.rings, len(self.pages), self.formats, 2, self.clock, self.names, columns)
             names = [EXIT_NAMES[columns.exit[n]] for n in range(count)]
             taken = [getattr(columns, name)[0:count] for name in Row._fields if name != "exit"]
