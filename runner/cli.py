@@ -18,14 +18,14 @@ from vmspec.host.streams import abandon, held, open_streams
 STATUSES = """exit status:
     0  the guest ended as the spec expects
     1  an expectation was not met
-    2  the spec or the command line is wrong
-    3  the host cannot run it
-    4  the guest crashed
-    5  the guest did not end in time
-    6  the trace or the console was not written
-  130  a signal ended the run, or nobody reads the console
+    2  the spec or the command line is wrong, or a device model failed
+    3  the host cannot run the machine, or KVM_RUN failed
+    4  the guest crashed, or KVM could not continue
+    5  the guest did not end within vm.timeout
+    6  the trace or the console could not be written
+  130  a signal or Ctrl-A x ended the run, or the console's reader closed it
 
-A guest that ends through debug-exit chooses its own status: the written value times two, plus one."""
+With the debug-exit device the guest chooses the status: the value that it writes times two, plus one."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """``vmtrace``: read, recover and analyse traces.
 
-Exit status 0; 1 if ``diff`` found a difference; 2 for a wrong trace or call, and if a result cannot be written; 130 if
-interrupted.
+Exit status 0; 1 if ``diff`` found a difference; 2 for a bad trace or command line, and if a result cannot be written;
+130 if interrupted.
 """
 
 import argparse
@@ -26,18 +26,18 @@ COMMANDS = {
     "summary": "exits by reason, device and address; time by vCPU",
     "timeline": "the boot by console lines: phases and longest gaps",
     "hot": "the guest's instructions and functions with the most exits",
-    "report": "one HTML page with timeline, console and tables; works offline",
+    "report": "one HTML page with timeline, console and tables; opens offline",
     "diff": "compare two traces, or two sets of runs",
-    "events": "list exits, named and explained; can follow a running machine",
+    "events": "exits one by one, decoded; can follow a running machine",
     "top": "exits of a running machine, live",
     "tracepoints": "exits that KVM handled, beside those that reached userspace",
-    "inputs": "inputs from outside the machine, and before which exit they came",
-    "sql": "SQL statements over a trace, answered by DuckDB",
-    "columns": "names, units and meanings of the columns that commands print",
+    "inputs": "inputs from outside the machine, each with the exit that it preceded",
+    "sql": "run SQL statements on a trace with DuckDB",
+    "columns": "names, units and meanings of all columns",
     "console": "the guest's console output, byte for byte",
-    "info": "what ran, where, and whether the trace is complete",
+    "info": "the machine, the host, and whether the trace is complete",
     "export": "export to Perfetto, Chrome, flame graphs, Parquet, CSV, Wireshark",
-    "merge": "several traces as one, in the order of the host's time",
+    "merge": "join traces of several machines, in the order of the host's time",
     "convert": "convert a trace to .arrow, .arrows, .parquet or .csv",
     "recover": "make a trace from the files of a killed run",
 }
@@ -91,7 +91,7 @@ def _no_command(word: str) -> str:
     """The message for a first word that is no command."""
     commands = ", ".join(COMMANDS)
     if exists(Path(word)):
-        return f"say what of {word}: vmtrace summary {word} (commands: {commands})"
+        return f"{word} is a file, and a command comes first, as in vmtrace summary {word} (commands: {commands})"
     near = get_close_matches(word, COMMANDS, n=1)
     return f"there is no command {word!r}; " + (f"did you mean {near[0]}?" if near else f"there are {commands}")
 
@@ -110,8 +110,8 @@ def _newer(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def _parser(first: str = "") -> argparse.ArgumentParser:
-    """The parser of a command line. If its first word is a command, the parser knows that one only: all eighteen take
-    longer to build than the analysis of a small trace."""
+    """The parser of a command line. If its first word is a command, the parser has only that one: building all of them
+    takes longer than analysing a small trace."""
     parser = Parser(prog=PROGRAM, description="Read, recover and analyse traces of vmrun.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -1,6 +1,6 @@
 """The ``vmspec`` command: check, show and plan specs, and list their keys.
 
-Exit status 0; 2 if a spec or the call is wrong, or a result cannot be written; 130 if interrupted.
+Exit status 0; 2 if a spec or the command line is wrong, or a result cannot be written; 130 if interrupted.
 """
 
 import argparse
@@ -51,16 +51,16 @@ def _parser() -> argparse.ArgumentParser:
         help="override a key of the spec, as in vm.memory=1GiB; may be repeated",
     )
 
-    check = commands.add_parser("check", parents=[override], help="report every problem of specs and their images")
-    check.add_argument("specs", nargs="+", metavar="SPEC")
+    check = commands.add_parser("check", parents=[override], help="report every problem in specs and their images")
+    check.add_argument("specs", nargs="+", metavar="SPEC", help="the spec, a TOML file")
     check.set_defaults(run=_check)
 
     show = commands.add_parser("show", parents=[override], help="print the resolved spec as TOML")
-    show.add_argument("spec", metavar="SPEC")
+    show.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
     show.set_defaults(run=_show)
 
     plan = commands.add_parser("plan", parents=[override], help="print the plan: memory map, devices, KVM calls")
-    plan.add_argument("spec", metavar="SPEC")
+    plan.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     plan.set_defaults(run=_plan)
 

@@ -125,7 +125,7 @@ def _agreement(kind: Instruction, counted: int, rows: int) -> list[str]:
         return [f"This host's KVM does not count {kind.name} exits ({kind.counter} is 0); {rows:,} reached vmrun."]
     what = f"KVM counted {counted:,} {kind.name} exits ({kind.counter}) and {rows:,} reached vmrun"
     if counted > rows:
-        return [f"{what}: {kind.more}, {counted - rows:,} exits."]
+        return [f"{what}: {counted - rows:,} more, because {kind.more}."]
     if counted < rows:
         return [f"{what}: {kind.fewer}."]
     return [f"{what}: KVM answered none itself."] if counted else []

@@ -307,25 +307,25 @@ def notes(trace: Trace, counts: Any, times: Any) -> list[str]:
         found.append("The tracepoints are not complete: the run continues, or was killed.")
     if lost := sum(row["lost"] for row in vcpus):
         found.append(
-            f"{lost:,} events were lost because their rings were full: counts are too low, spans may be missing."
+            f"{lost:,} events were lost because their rings were full: counts are too low, times may be missing."
         )
     if unknown := (table.summary or {}).get("unknown"):
-        found.append(f"{unknown} records did not match the kernel's formats, and are left out.")
+        found.append(f"{unknown} records did not match the kernel's formats and are left out.")
     exits, counted = sum(row["kvm_exit"] for row in vcpus), [row["exits"] for row in vcpus]
     returns, rows = sum(row["returns"] for row in vcpus), sum(row["rows"] for row in vcpus)
     if not exits and rows:
-        found.append("There is no kvm_exit: this host's KVM runs the guest without the processor's help (emulation).")
+        found.append("There are no kvm_exit events: this host's KVM interprets the guest.")
     if all(isinstance(number, int) for number in counted):
         kvm = sum(counted)
         same = "the same" if kvm == exits else f"{exits - kvm:+,}"
-        found.append(f"kvm_exit came {exits:,} times; KVM's own counter of exits says {kvm:,}: {same}.")
+        found.append(f"{exits:,} kvm_exit events, {kvm:,} exits by KVM's own counter: {same}.")
     ends = _counted(times, (OPEN, LOST))
     if ends[OPEN]:
         found.append(
-            f"{ends[OPEN]:,} kvm_exit that KVM handled had no kvm_entry after it: it lasts until the vCPU's stop."
+            f"Exits that KVM handled without a kvm_entry after them: {ends[OPEN]:,}; their time ends at the stop."
         )
     if ends[LOST]:
-        found.append(f"{ends[LOST]:,} kvm_exit lost the kvm_entry after it: the true time is longer.")
+        found.append(f"Exits whose kvm_entry was lost: {ends[LOST]:,}; their true time is longer.")
     same = "the same" if returns == rows else f"{returns - rows:+,}"
-    found.append(f"KVM_RUN returned to userspace {returns:,} times; the trace has {rows:,} rows: {same}.")
+    found.append(f"{returns:,} kvm_userspace_exit events, {rows:,} rows in the trace: {same}.")
     return found

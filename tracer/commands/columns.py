@@ -21,9 +21,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = (
         "Names are the same in headings, JSON, CSV, Parquet, --columns, --where and SQL. A heading leaves out the unit "
-        "that each cell shows: handling stands above 12.3 us and is handling_ns; share% is the share in per cent."
+        "that each cell shows: handling above 12.3 us is the column handling_ns, and exits% is exits_share."
     )
-    parser.add_argument("command_", metavar="COMMAND", nargs="?", help="only of this command; default: of all")
+    parser.add_argument("command_", metavar="COMMAND", nargs="?", help="print only the columns of this command")
     add_formats(parser)
 
 

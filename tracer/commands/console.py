@@ -13,7 +13,7 @@ from vmspec.host.printable import printable
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
     parser.add_argument(
         "--device", help="one serial or debug port; default: the first, with others that print to the same place"
     )

@@ -20,11 +20,12 @@ PAIR = ("context", "resync", "mask_numbers")
 SEVERAL = ("against", "line", "threshold", "noise", "only")
 
 EPILOG = """
-With two traces: each vCPU's exits are compared in their order, without regard to time. Status 0: equal; 1: different;
-2: a file or the call is wrong. Metadata that differs is shown but does not count.
+With two traces: each vCPU's exits are compared in their order, without regard to time. Exit status 0: equal;
+1: different; 2: a file or the command line is wrong. Metadata that differs is shown but does not count.
 
 With --stat: the files are runs of one side, those after --against of the other. A quantity differs when its medians are
-further apart than --threshold and than --noise times the sum of both sides' spreads. Status 1: one does.
+further apart than --threshold and than --noise times the sum of both sides' spreads. Exit status 1: at
+least one differs.
 """
 
 
@@ -36,22 +37,23 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     pair.add_argument("--ignore", metavar="COLUMNS", help=f"columns that may differ, of {','.join(COMPARED)}")
     pair.add_argument("--context", type=_count, metavar="N", help="equal exits to show around a difference (3)")
     pair.add_argument(
-        "--resync", type=_count, metavar="N", help="searches for where a vCPU's exits meet again (10,000)"
+        "--resync",
+        type=_count,
+        metavar="N",
+        help="searches per vCPU for the place where exits are equal again (10,000)",
     )
     pair.add_argument(
         "--mask-numbers", action="store_true", help="compare the console as lines in which numbers may differ"
     )
     several = parser.add_argument_group("several runs")
-    several.add_argument("--stat", action="store_true", help="compare distributions over runs")
+    several.add_argument("--stat", action="store_true", help="compare two sets of runs")
     several.add_argument("--against", type=Path, nargs="+", default=[], metavar="FILE", help="the runs of side B")
     several.add_argument(
         "--line", action="append", default=[], metavar="TEXT", help="also compare the time to this console line"
     )
     several.add_argument("--threshold", type=_share, metavar="SHARE", help="smallest change that counts (5%%)")
-    several.add_argument("--noise", type=_factor, metavar="K", help="spreads that a change must exceed (3)")
-    several.add_argument(
-        "--only", metavar="PATTERN", help="only these quantities, for instance boot or 'exits device *'"
-    )
+    several.add_argument("--noise", type=_factor, metavar="K", help="how many spreads a change must exceed (3)")
+    several.add_argument("--only", metavar="PATTERN", help="only these quantities, such as boot or 'exits device *'")
     add_formats(parser)
 
 

@@ -22,7 +22,7 @@ from vmspec.trace.files import TRACE
 EPILOG = (
     f"--where compares columns ({', '.join(where.NAMES)}) with numbers (0x3f8), texts in quotes and times with a unit "
     "(100ns, 5us, 1.5ms, 2s), by == != < <= > >= in, not in, and, or, not. Names in capitals are flags, true or false: "
-    "UNCLAIMED are accesses that no device claims, PYTHON those that a device answered in Python. "
+    "UNCLAIMED is true if no device claims the access, PYTHON if a device answered in Python. "
     "`vmtrace columns events` explains the columns."
 )
 
@@ -30,15 +30,17 @@ EPILOG = (
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EPILOG
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
     parser.add_argument(
-        "--where", metavar="EXPR", help="only matching exits, such as: device == 'serial0' and size > 1"
+        "--where", metavar="EXPR", help="print only exits that match, as in: device == 'serial0' and size > 1"
     )
     others = ", ".join(column.name for column in EXIT if column.name not in READABLE)
-    parser.add_argument("--columns", metavar="NAMES", help=f"comma-separated columns: {', '.join(READABLE)}; {others}")
+    parser.add_argument(
+        "--columns", metavar="NAMES", help=f"comma-separated columns. Default: {', '.join(READABLE)}; also: {others}"
+    )
     some = parser.add_mutually_exclusive_group()
     some.add_argument("--limit", metavar="N", type=_count, help="stop after N exits")
-    some.add_argument("--last", metavar="N", type=_count, help="only the last N exits")
+    some.add_argument("--last", metavar="N", type=_count, help="print only the last N exits")
     parser.add_argument("-f", "--follow", action="store_true", help="follow the run until it ends")
     parser.add_argument(
         "--json",

@@ -28,7 +28,7 @@ OF_ONE_TABLE = ("parquet", "csv", "json")
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
     formats = parser.add_mutually_exclusive_group(required=True)
     for name, (_, text) in FORMATS.items():
         formats.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=text)

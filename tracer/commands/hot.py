@@ -15,13 +15,16 @@ SORTS = {"exits": "exits", "time": "handling_ns"}
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
     parser.add_argument(
-        "--symbols", metavar="FILE", type=Path, help="System.map, vmlinux or bzImage; default: the spec's own"
+        "--symbols",
+        metavar="FILE",
+        type=Path,
+        help="System.map, vmlinux or bzImage; default: the files that the trace's spec names",
     )
     parser.add_argument("--kaslr", metavar="OFFSET", help="KASLR offset of the kernel; default: detected")
-    parser.add_argument("--by", metavar="KEY,...", help=f"divide further by any of {', '.join(BY)}; default: device")
-    parser.add_argument("--sort", choices=SORTS, default="exits", help="order, and weight of --collapsed")
+    parser.add_argument("--by", metavar="KEY,...", help=f"also group by any of {', '.join(BY)}; default: device")
+    parser.add_argument("--sort", choices=SORTS, default="exits", help="order of the rows, and weight of --collapsed")
     parser.add_argument("--collapsed", action="store_true", help="folded stacks for flame graphs: device;reason;symbol")
     add_formats(parser)
 

@@ -15,7 +15,7 @@ from vmspec.trace import keys
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
     parser.add_argument("--json", action="store_true", help="everything, as JSON; times in ns")
 
 

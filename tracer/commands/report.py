@@ -16,7 +16,7 @@ from vmspec.host.printable import printable
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
     parser.add_argument("-o", "--output", type=Path, metavar="HTML", help="default: FILE with .html for its suffix")
 
 

@@ -11,7 +11,7 @@ from tracer.show.output import add_formats, show
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", metavar="FILE", type=Path)
+    parser.add_argument("file", metavar="FILE", type=Path, help="the trace: an .arrow or .arrows file")
     parser.add_argument(
         "statement",
         metavar="SQL",

@@ -23,7 +23,7 @@ SHOWN = {
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
     parser.add_argument("--sort", choices=SORTS, default="exits", help="order of the exits (default: exits)")
     add_formats(parser)
 

@@ -12,16 +12,15 @@ from tracer.show.output import add_formats, duration, show
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
     parser.add_argument("--device", help="the serial or debug port to use; default: the first")
-    parser.add_argument(
-        "--in-order", action="store_true", help="lines in the order of time instead of longest gaps first"
-    )
+    parser.add_argument("--in-order", action="store_true", help="sort lines by time; default: longest gaps first")
     parser.add_argument(
         "--phase",
         metavar="NAME=REGEX",
         action="append",
-        help="a phase begins with the first line that matches; repeatable; replaces the phases of a Linux boot",
+        help="the phase NAME begins with the first line that matches REGEX; may be repeated; default: the phases of a "
+        "Linux boot",
     )
     add_formats(parser)
 
@@ -71,4 +70,4 @@ def _head(found: Timeline) -> str:
     head = f"{found.count:,} {'line' if found.count == 1 else 'lines'} of {found.device} in {duration(end)}"
     if found.count and silent == slowest_first(found.lines)["gap_ns"][0].as_py():
         head += f", nothing printed for the last {duration(silent)}"
-    return f"{head}; gap: host time since the line before, kernel: the guest kernel's"
+    return f"{head}; gap: host time since the previous line; kernel: guest kernel's time"

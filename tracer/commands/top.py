@@ -29,7 +29,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE|NAME",
-        help="the trace that is recorded, or a machine's name (vm.name), looked for in the *.arrows of this directory",
+        help="the trace that is being recorded, or the vm.name of a machine that records into this directory",
     )
     parser.add_argument(
         "--interval", metavar="S", type=_seconds, default=1.0, help="seconds between updates; default 1"

@@ -30,7 +30,7 @@ COLUMNS = (
     Column("t", "int64", "ns", "when, since the machine started, on the clock of t_exit and t_entry"),
     Column("vcpu", "uint16", "", "index of the vCPU whose exits seq counts: the first one"),
     Column("seq", "uint64", "number", "exits that the vCPU had completed: the input came before exit seq was complete"),
-    Column("kind", "int8", "", "what came: bytes, timer, interrupt, end, pause or resume", Names(KINDS)),
+    Column("kind", "int8", "", "bytes, timer, interrupt, pause, resume or end", Names(KINDS)),
     Column(
         "device", "int16", "", "device that received the input, or that interrupts", Names((NO_DEVICE,), keys.DEVICES)
     ),

@@ -14,7 +14,7 @@ RECORD = (
     Field("tsc_exit", "uint64_t", "host's TSC when KVM_RUN returned"),
     Field("tsc_entry", "uint64_t", "host's TSC just before KVM_RUN was called again, or when the vCPU thread stopped"),
     Field("rip", "uint64_t", "guest RIP at the exit, valid if flags has RIP"),
-    Field("addr", "uint64_t", "port, guest-physical address, MSR index or hypercall number"),
+    Field("addr", "uint64_t", "port (io), guest-physical address (mmio), KVM's exit number (unknown)"),
     Field("data", "uint64_t", "first eight data bytes, little-endian, the rest zero"),
     Field("payload", "uint64_t", "running offset of the payload in the ring's payload bytes, if flags has PAYLOAD"),
     Field("count", "uint32_t", "number of items: 1, or more for string I/O, or 0 if no data moves"),

@@ -85,7 +85,7 @@ def test_rows_without_any_kvm_exit_are_no_spans(make):
     trace = make([ROWS], [event(210, "userspace_exit")])
     assert (
         told(trace),
-        [note for note in notes(trace, by_vcpu(trace), by_handling(summed(trace))) if "emulation" in note] != [],
+        [note for note in notes(trace, by_vcpu(trace), by_handling(summed(trace))) if "interprets" in note] != [],
     ) == ([], True)
 
 
