@@ -44,14 +44,15 @@ class ACPI(ISADevice):
             case _ if offset < R.PM1_ENABLE:
                 self._status[offset - R.PM1_STATUS] &= ~value
             case _ if offset < R.PM1_CONTROL:
-                self._enable[offset - R.PM1_ENABLE] = value
+                at = offset - R.PM1_ENABLE
+                self._enable[at] = value & R.PM1_ENABLES >> 8 * at
             case R.PM1_CONTROL:
                 # SCI_EN is always on: there is no SMI command to turn it on. GBL_RLS is write-only, for firmware.
                 self._control[0] = value & ~R.GBL_RLS | R.SCI_EN
             case R.RESET if value == R.RESET_VALUE:
                 self.end("reset", None)
             case _ if offset < R.RESET:
-                self._control[1] = value & ~(R.SLP_EN >> 8)
+                self._control[1] = value & ~((R.SLP_EN | R.PM1_CONTROL_ZERO) >> 8)
                 if value & R.SLP_EN >> 8:
                     self._sleep((value << 8 & R.SLP_TYP) // (R.SLP_TYP & -R.SLP_TYP))
 

@@ -228,7 +228,7 @@ PCI_HEADER = {
     0x3D: "interrupt pin",
 }
 
-_PM1 = (
+_PM1_STATUS = (
     Bit(acpi.TMR_STS, "TMR"),
     Bit(acpi.BM_STS, "BM"),
     Bit(acpi.GBL_STS, "GBL"),
@@ -237,6 +237,14 @@ _PM1 = (
     Bit(acpi.RTC_STS, "RTC"),
     Bit(acpi.PCIEXP_WAKE_STS, "PCIEXP_WAKE"),
     Bit(acpi.WAK_STS, "WAK"),
+)
+_PM1_ENABLE = (
+    Bit(acpi.TMR_EN, "TMR"),
+    Bit(acpi.GBL_EN, "GBL"),
+    Bit(acpi.PWRBTN_EN, "PWRBTN"),
+    Bit(acpi.SLPBTN_EN, "SLPBTN"),
+    Bit(acpi.RTC_EN, "RTC"),
+    Bit(acpi.PCIEXP_WAKE_DIS, "PCIEXP_WAKE_DIS"),
 )
 _PM1_CONTROL = (
     Bit(acpi.SCI_EN, "SCI_EN"),
@@ -364,8 +372,8 @@ PORTS: Mapping[int, Register] = {
     0x4D1: Register("ELCR2", bits=_SLAVE_IRQS),
     0x510: Register("fw_cfg select", size=2),  # QEMU, docs/specs/fw_cfg
     0x511: Register("fw_cfg data"),
-    layout.ACPI_PORTS + acpi.PM1_STATUS: Register("ACPI PM1 status", size=2, bits=_PM1),
-    layout.ACPI_PORTS + acpi.PM1_ENABLE: Register("ACPI PM1 enable", size=2, bits=_PM1),
+    layout.ACPI_PORTS + acpi.PM1_STATUS: Register("ACPI PM1 status", size=2, bits=_PM1_STATUS),
+    layout.ACPI_PORTS + acpi.PM1_ENABLE: Register("ACPI PM1 enable", size=2, bits=_PM1_ENABLE),
     layout.ACPI_PORTS + acpi.PM1_CONTROL: Register("ACPI PM1 control", size=2, bits=_PM1_CONTROL),
     **{
         layout.ACPI_PORTS + offset + 1: Register(f"ACPI PM1 {name}, high")

@@ -47,6 +47,18 @@ def test_enable_bits_read_back(acpi):
     assert (acpi.read(PM1_ENABLE, size=2), acpi.level) == (0x0120, False)
 
 
+def test_enable_bits_that_are_reserved_read_as_zero(acpi):
+    """ACPI 6.5, table 4.12: TMR, GBL, PWRBTN, SLPBTN, RTC and PCIEXP_WAKE_DIS are all that there is."""
+    acpi.write(PM1_ENABLE, 0xFFFF, size=2)
+    assert acpi.read(PM1_ENABLE, size=2) == 0x4721
+
+
+def test_control_bits_that_are_reserved_read_as_zero(acpi):
+    """ACPI 6.5, table 4.13: 15:14 always return zero."""
+    acpi.write(PM1_CONTROL, 0xC000, size=2)
+    assert acpi.read(PM1_CONTROL, size=2) == 1
+
+
 def test_acpi_mode_cannot_be_left(acpi):
     acpi.write(PM1_CONTROL, 0, size=2)
     assert acpi.read(PM1_CONTROL, size=2) == 1
@@ -67,6 +79,6 @@ def test_control_when_the_power_comes_on_is_acpi_mode(acpi):
 
 
 def test_control_bits_read_back_but_for_those_that_are_only_written(acpi):
-    """ACPI 6.5, table 4.17: BM_RLD is read and written, GBL_RLS is written only."""
+    """ACPI 6.5, table 4.13: BM_RLD is read and written, GBL_RLS is written only."""
     acpi.write(PM1_CONTROL, 0x0006)
     assert acpi.read(PM1_CONTROL, size=2) == 0x0003

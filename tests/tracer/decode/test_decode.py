@@ -86,6 +86,7 @@ def test_names(access, expected):
         (("io", 0xCF8, 0x8000F804, 4, "write"), "00:1f.0+04"),
         (("io", 0xCF8, 0, 4, "write"), "00:00.0+00, disabled"),
         (("io", layout.ACPI_PORTS + acpi.PM1_CONTROL, 0x3401, 2, "write"), "SCI_EN|SLP_TYP=5|SLP_EN"),
+        (("io", layout.ACPI_PORTS + acpi.PM1_ENABLE, 0x4120, 2, "write"), "GBL|PWRBTN|PCIEXP_WAKE_DIS"),
         (("io", layout.ACPI_PORTS + acpi.RESET, 1, 1, "write"), "reset"),
         (("io", 0xF4, 0x10, 4, "write", "debug-exit0"), "status 33"),
         (("io", 0x3FC, 0x0B, 2, "write"), ""),  # also the LSR's byte: not the MCR's value
