@@ -1,4 +1,4 @@
-"""The PC's clock and its CMOS memory: Motorola MC146818 (data sheet, "Registers"), with 128 bytes and a century byte.
+"""The PC's clock and its CMOS memory: Motorola MC146818A (data sheet, "Registers"), with 128 bytes and a century byte.
 
 The clock follows the machine's and needs no thread: registers are computed when they are read. An enabled interrupt
 requests a tick at the time of the next event.
@@ -23,7 +23,7 @@ TIME = (*CLOCK, R.WEEKDAY, R.DAY, R.MONTH, R.YEAR, R.CENTURY)
 
 SECOND = 1_000_000_000  # in ns
 DAY_SECONDS = 86400
-# UIP rises 244 us before an update, which takes 1984 us with a 32.768 kHz time base (data sheet, table 5). The new time
+# UIP rises 244 us before an update, which takes 1984 us with a 32.768 kHz time base (data sheet, table 6). The new time
 # is there when it falls, so a guest that sees UIP clear has 2.2 ms to read a consistent time.
 UPDATE = 2_228_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -289,7 +289,7 @@ class RTC(ISADevice):
         return alarm & R.DONT_CARE == R.DONT_CARE or alarm == value
 
     def _cycles(self) -> int:
-        """The periodic interrupt's period in cycles of 32.768 kHz, 0: none (data sheet, table 4)."""
+        """The periodic interrupt's period in cycles of 32.768 kHz, 0: none (data sheet, register A, RS3 to RS0)."""
         rate = self._memory[R.A] & R.RATE
         return 0 if rate == 0 else 1 << (rate + 6 if rate <= 2 else rate - 1)
 

@@ -1,4 +1,4 @@
-"""The PC's clock and its CMOS memory: Motorola's MC146818 data sheet, "Registers"; above 0x0d what the IBM AT keeps."""
+"""The PC's clock and its CMOS memory: the data sheet of Motorola's MC146818A; above 0x0d, what an IBM AT keeps."""
 
 INDEX_PORT = 0x70
 DATA_PORT = 0x71

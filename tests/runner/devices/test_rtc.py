@@ -1,4 +1,4 @@
-"""The clock against the MC146818's data sheet, on a clock that the test advances."""
+"""The clock against the MC146818A's data sheet, on a clock that the test advances."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,6 +93,14 @@ def mc146818_set_time(rtc, moment):
 
 def test_starts_at_the_given_time(rtc):
     assert mach_get_cmos_time(rtc) == START
+
+
+def test_starts_within_a_second(plug, clock):
+    rtc = plug(RTC(START.replace(microsecond=999_999)), clock=clock)
+    shown = []
+    for clock.now in (999, 1000):
+        shown.append(get(rtc, SECONDS))
+    assert shown == [0x30, 0x31]
 
 
 def test_is_made_of_the_time_and_the_memory_of_its_spec(plug, clock):
@@ -346,6 +354,26 @@ def test_update_in_progress_shows_before_the_second_ends(rtc, clock):
     assert (near, get(rtc, A) & UIP) == (UIP, 0)
 
 
+def test_update_in_progress_rises_244_us_before_an_update_of_1984_us(rtc, clock):
+    """Table 6, with a time base of 32.768 kHz."""
+    shown = []
+    for clock.now in (SECOND - 2_228_001, SECOND - 2_228_000, SECOND - 1, SECOND):
+        shown.append(get(rtc, A))
+    assert shown == [0x26, 0x26 | UIP, 0x26 | UIP, 0x26]
+
+
+def test_setting_the_time_ends_the_update(rtc, clock):
+    """Register B, SET: it inhibits any update cycle, and clears UIP."""
+    put(rtc, B, HOUR_24 | SET)
+    clock.now = SECOND - 1
+    assert get(rtc, A) == 0x26
+
+
+def test_update_in_progress_cannot_be_written(rtc):
+    put(rtc, A, 0xA6)
+    assert get(rtc, A) == 0x26
+
+
 def test_memory_keeps_what_is_written_and_is_read_without_python(rtc):
     put(rtc, 0x0F, 0xA5)
     calls = rtc.calls
@@ -480,6 +508,42 @@ def test_alarm_bytes_may_match_everything(rtc, clock):
 def test_alarm_that_never_matches(rtc, clock):
     alarm(rtc, 0x00, 0x00, 0x7F)
     assert seconds_to_interrupt(rtc, clock) is None
+
+
+@pytest.mark.parametrize(
+    ("hour", "control", "alarmed"),
+    [
+        (23, AIE, (0x12, 0x00, 0x05)),
+        (11, AIE, (0x92, 0x00, 0x05)),
+        (0, AIE, (0x01, 0x00, 0x05)),
+        (12, AIE, (0x81, 0x00, 0x05)),
+        (9, HOUR_24 | AIE, (0x10, 0x00, 0x05)),
+        (9, HOUR_24 | DM | AIE, (10, 0, 5)),
+        (20, DM | AIE, (0x80 | 9, 0, 5)),
+    ],
+)
+def test_alarm_has_the_format_of_the_time(plug, clock, hour, control, alarmed):
+    """Register B: BCD or binary, 12 or 24 hours; PM is the high bit of the hours."""
+    rtc = plug(RTC(START.replace(hour=hour)), clock=clock)
+    for index, value in zip((HOURS_ALARM, MINUTES_ALARM, SECONDS_ALARM), alarmed, strict=True):
+        put(rtc, index, value)
+    put(rtc, B, control)
+    assert seconds_to_interrupt(rtc, clock) == 35
+
+
+def test_no_update_ends_and_no_alarm_comes_while_the_time_is_set(rtc, clock):
+    alarm(rtc, 0xFF, 0xFF, 0xFF)
+    put(rtc, B, HOUR_24 | AIE | SET)
+    clock.now += 10 * SECOND
+    assert (rtc.wait, get(rtc, C) & 0x30, rtc.level) == (None, 0, False)
+
+
+@pytest.mark.parametrize("minute", [0x00, 0x58])
+def test_a_time_that_is_set_ends_no_update(rtc, minute):
+    """Neither forward nor back."""
+    alarm(rtc, 0xFF, 0xFF, 0xFF)
+    put(rtc, MINUTES, minute)
+    assert (get(rtc, C) & 0x30, rtc.level) == (0, False)
 
 
 @pytest.mark.parametrize("time", [(0x01, 0x00, 0x00), (0x01, 0x01, 0x00), (0x23, 0x59, 0x29)])
