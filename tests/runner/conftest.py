@@ -1,13 +1,14 @@
 """A vCPU loop without a vCPU: exits are described in a kvm_run page of the test's own, and no ioctl is made. And a
 host that lacks what it has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from runner.kvm.system import System
 from runner.native import _native
+from runner.recording.rings import Rings
 
 ffi, lib = _native.ffi, _native.lib
 
@@ -67,6 +68,18 @@ class Loop:
 def make_loop() -> Callable[[Any, Any], Loop]:
     """Makes a :class:`Loop` from a C bus and a C ring."""
     return Loop
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """The loop of a machine with no device; ``loop.rings`` are the rings that it records into, of which it has one."""
+    bus, rings = lib.bus_new(0, 0, -1), Rings(1, 64, "wait", None)
+    rings.start(1_000_000)
+    made = Loop(bus, rings.ring(0))
+    made.rings = rings
+    yield made
+    lib.bus_free(bus)
+    rings.close()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 
 import tracer
 from runner.native import _native
-from runner.recording.rings import Rings
 from tests.fakes.processes import children, eventually
 from tracer.analysis.account import account
 from tracer.analysis.summary import summarise
@@ -165,33 +164,23 @@ def _seen(ring):
         return 0
 
 
-def test_the_stamps_of_a_vcpu(make_loop):
-    lib = _native.lib
-    rings, bus = Rings(1, 64, "wait", None), lib.bus_new(0, 0, -1)
-    loop = make_loop(bus, rings.ring(0))
-    rings.start(1_000_000)
+def test_the_stamps_of_a_vcpu(loop):
+    rings = loop.rings
     assert [rings.stamps(name) for name in ("start", "stop", "open")] == [[None], [None], [None]]
     loop.go_on()  # KVM_RUN fails: the thread stops there
     assert rings.counters("thread") == [os.getpid()]
     [start], [stop] = rings.stamps("start"), rings.stamps("stop")
     assert 0 <= start <= stop == rings.length()
-    lib.vcpu_finish(loop.vcpu)
+    _native.lib.vcpu_finish(loop.vcpu)
     assert rings.stamps("stop") == [stop]
-    lib.bus_free(bus)
-    rings.close()
 
 
-def test_an_exit_that_is_being_handled_is_open(make_loop):
-    lib = _native.lib
-    rings, bus = Rings(1, 64, "wait", None), lib.bus_new(0, 0, -1)
-    loop = make_loop(bus, rings.ring(0))
-    rings.start(1_000_000)
+def test_an_exit_that_is_being_handled_is_open(loop):
+    rings = loop.rings
     loop.exit(5)
     [opened], stop = rings.stamps("open"), rings.stamps("stop")
     assert (opened is None, stop) == (False, [None])
     assert rings.length() >= opened
-    lib.vcpu_finish(loop.vcpu)
+    _native.lib.vcpu_finish(loop.vcpu)
     assert rings.stamps("open") == [None]
     assert rings.length() == rings.stamps("stop")[0] >= opened
-    lib.bus_free(bus)
-    rings.close()

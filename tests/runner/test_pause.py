@@ -17,6 +17,7 @@ from runner.machine.loading import Loader
 from runner.machine.machine import Machine
 from runner.native import _native
 from tests.fakes.processes import children, eventually
+from tests.guests import uart
 from tracer.analysis.account import account
 from tracer.analysis.summary import summarise
 from tracer.read.recovery import recover
@@ -354,23 +355,10 @@ def test_the_timers_of_devices_stand_still(start):
         eventually(lambda ticks=ticks: device.ticks > ticks, "no tick")
 
 
-# Prints what comes to the serial port.
-ECHO = """
-1:  mov $0x3fd, %dx
-    in %dx, %al
-    test $1, %al
-    jz 1b
-    mov $0x3f8, %dx
-    in %dx, %al
-    out %al, $0xe9
-    jmp 1b
-"""
-
-
 def test_input_waits_for_the_guest_to_go_on(write_spec, assemble):
     theirs, ours = os.pipe()
     devices = [{"kind": "debug-port"}, {"kind": "serial", "output": "none"}]
-    with runner.start(write_spec(assemble(ECHO), devices=devices), input=theirs) as run:
+    with runner.start(write_spec(assemble(uart.PRINT), devices=devices), input=theirs) as run:
         assert run.pause()
         os.write(ours, b"abc")
         time.sleep(0.1)

@@ -13,6 +13,7 @@ from resource import RLIMIT_AS, RLIMIT_NOFILE, setrlimit
 import pytest
 
 import tracer
+from tests.guests import uart
 
 pytestmark = pytest.mark.kvm
 
@@ -216,10 +217,7 @@ def test_json_that_nobody_reads(start, write_spec):
 
 
 def test_input_from_a_pipe(start, write_spec, assemble):
-    code = assemble("""
-    1:  mov $0x3fd, %dx; in %dx, %al; test $1, %al; jz 1b
-        mov $0x3f8, %dx; in %dx, %al; out %al, %dx; cmp $'q', %al; jne 1b; hlt""")
-    process, _ = start(write_spec(code, devices=[{"kind": "serial"}]), stdin=subprocess.PIPE)
+    process, _ = start(write_spec(assemble(uart.ECHO), devices=[{"kind": "serial"}]), stdin=subprocess.PIPE)
     assert process.communicate(b"piped q", timeout=60)[0] == b"piped q"
 
 

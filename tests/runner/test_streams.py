@@ -8,6 +8,7 @@ import pytest
 
 import tracer
 from runner.devices.device import DeviceError
+from tests.guests import uart
 
 pytestmark = pytest.mark.kvm
 
@@ -66,30 +67,15 @@ def test_output_to_nowhere_is_still_the_console(run_guest):
     assert run_guest(f"b0 41 e6 e9 {HLT}", devices=[DEBUG | {"output": "none"}]).console == b"A"
 
 
-# Echo what comes until a q.
-ECHO = """
-1:  mov $0x3fd, %dx
-2:  in %dx, %al
-    test $1, %al
-    jz 2b
-    mov $0x3f8, %dx
-    in %dx, %al
-    out %al, %dx
-    cmp $'q', %al
-    jne 1b
-    hlt
-"""
-
-
 def test_input_from_a_pipe(run_guest, assemble, pipe):
     os.write(pipe[1], b"typed\nq")
-    assert run_guest(assemble(ECHO), devices=[{"kind": "serial"}], input=pipe[0]).console == b"typed\nq"
+    assert run_guest(assemble(uart.ECHO), devices=[{"kind": "serial"}], input=pipe[0]).console == b"typed\nq"
 
 
 def test_input_that_comes_late(run_guest, assemble, pipe):
     timer = threading.Timer(0.3, os.write, (pipe[1], b"late q"))
     timer.start()
-    result = run_guest(assemble(ECHO), devices=[{"kind": "serial"}], input=pipe[0])
+    result = run_guest(assemble(uart.ECHO), devices=[{"kind": "serial"}], input=pipe[0])
     timer.join()
     assert result.console == b"late q"
 
@@ -97,21 +83,21 @@ def test_input_that_comes_late(run_guest, assemble, pipe):
 def test_more_input_than_the_uart_holds(run_guest, assemble, tmp_path):
     text = b"0123456789abcdef" * 500 + b"q"
     (tmp_path / "input").write_bytes(text)
-    assert run_guest(assemble(ECHO), devices=[{"kind": "serial", "input": "input"}]).console == text
+    assert run_guest(assemble(uart.ECHO), devices=[{"kind": "serial", "input": "input"}]).console == text
 
 
 def test_input_from_a_named_pipe_whose_writer_comes_late(run_guest, assemble, tmp_path):
     os.mkfifo(tmp_path / "input")
     timer = threading.Timer(0.3, (tmp_path / "input").write_bytes, (b"late q",))
     timer.start()
-    result = run_guest(assemble(ECHO), devices=[{"kind": "serial", "input": "input"}])
+    result = run_guest(assemble(uart.ECHO), devices=[{"kind": "serial", "input": "input"}])
     timer.join()
     assert result.console == b"late q"
 
 
 def test_the_end_of_the_input_does_not_end_the_guest(run_guest, assemble, tmp_path):
     (tmp_path / "input").write_bytes(b"no more")
-    result = run_guest(assemble(ECHO), devices=[{"kind": "serial", "input": "input"}], vm={"timeout": "500ms"})
+    result = run_guest(assemble(uart.ECHO), devices=[{"kind": "serial", "input": "input"}], vm={"timeout": "500ms"})
     assert (result.kind, result.console) == ("timeout", b"no more")
 
 

@@ -13,6 +13,7 @@ from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
 from runner.recording.rings import Rings
+from tests.guests import uart
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
 from vmspec.trace.files import table_path, table_stream_path
@@ -144,15 +145,10 @@ def test_the_hosts_bytes_and_timers_pass_the_door(inputs, kept):
 
 # With the host's KVM, and recorded
 
-# Polls the UART for three bytes and prints each, then waits for ever.
-POLL = """
+# Prints three bytes from the UART, then waits for ever.
+POLL = f"""
     mov $3, %cx
-1:  mov $0x3fd, %dx
-    in %dx, %al
-    test $1, %al
-    jz 1b
-    mov $0x3f8, %dx
-    in %dx, %al
+1:  {uart.RECEIVE}
     out %al, $0xe9
     loop 1b
     mov $0x300, %dx

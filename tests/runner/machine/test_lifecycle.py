@@ -14,7 +14,6 @@ from runner.machine.guesttime import GuestTime
 from runner.machine.inputs import Inputs
 from runner.machine.lifecycle import Barrier, Lifecycle, LifecycleError, State
 from runner.native import _native
-from runner.recording.rings import Rings
 from vmspec.host.threads import Worker
 
 lib = _native.lib
@@ -109,18 +108,6 @@ def test_one_that_comes_too_late_does_not_stop(stopping, buses):
 
 
 # The C side, with a vCPU whose KVM_RUN fails
-
-
-@pytest.fixture
-def loop(make_loop):
-    bus = lib.bus_new(0, 0, -1)
-    rings = Rings(1, 64, "wait", None)
-    rings.start(1_000_000)
-    made = make_loop(bus, rings.ring(0))
-    made.rings = rings
-    yield made
-    lib.bus_free(bus)
-    rings.close()
 
 
 def test_a_vcpu_stands_before_the_guest_until_the_gate_opens_and_again_once_it_has_ended(loop, stopping):

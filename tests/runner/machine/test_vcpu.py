@@ -3,29 +3,24 @@
 import pytest
 
 from runner.native import _native
-from runner.recording.rings import Rings
 from vmspec.trace.record import FLAGS, REASONS
 
 ffi, lib = _native.ffi, _native.lib
 KVM_EXIT_HLT, KVM_EXIT_INTR, KVM_EXIT_MEMORY_FAULT, UNKNOWN_TO_US = 5, 10, 39, 60
 
 
-@pytest.fixture
-def loop(make_loop):
-    bus = lib.bus_new(0, 0, -1)
-    rings = Rings(1, 64, "wait", None)
-    rings.start(1_000_000)
-    made = make_loop(bus, rings.ring(0))
-    made.last = lambda: rings.last(0, 1)[0]
-    made.rings = rings
-    yield made
-    lib.bus_free(bus)
-    rings.close()
+def last(loop):
+    """What was recorded last."""
+    return loop.rings.last(0, 1)[0]
 
 
 def test_string_output_of_4000_bytes_is_one_record(loop):
     loop.io(0x3F8, 1, bytes(range(250)) * 16, write=True)
-    assert (loop.rings.counters("head"), loop.last()["count"], loop.last()["size"]) == ([1], 4000, 1)
+    assert (loop.rings.counters("head"), last(loop)["count"], last(loop)["size"]) == (
+        [1],
+        4000,
+        1,
+    )
 
 
 def test_its_payload_is_whole(loop):
@@ -37,28 +32,28 @@ def test_its_payload_is_whole(loop):
 
 def test_eight_bytes_need_no_payload(loop):
     loop.io(0x3F8, 4, b"abcdefgh", write=True)
-    last = loop.last()
-    assert (last["flags"] & FLAGS["PAYLOAD"], last["data"]) == (0, int.from_bytes(b"abcdefgh", "little"))
+    record = last(loop)
+    assert (record["flags"] & FLAGS["PAYLOAD"], record["data"]) == (0, int.from_bytes(b"abcdefgh", "little"))
 
 
 def test_the_rest_of_the_data_is_zero(loop):
     loop.io(0x3F8, 4, b"abcdefgh", write=True)
     loop.io(0x3F8, 1, b"a", write=True)
-    assert loop.last()["data"] == ord("a")
+    assert last(loop)["data"] == ord("a")
 
 
 @pytest.mark.parametrize("reason", [KVM_EXIT_HLT, KVM_EXIT_MEMORY_FAULT])
 def test_an_exit_that_ends_the_run_is_recorded_as_the_last(loop, reason):
     loop.exit(reason)
     lib.vcpu_finish(loop.vcpu)
-    last = loop.last()
-    assert (last["reason"], last["count"], last["flags"]) == (reason, 0, FLAGS["LAST"])
+    record = last(loop)
+    assert (record["reason"], record["count"], record["flags"]) == (reason, 0, FLAGS["LAST"])
 
 
 def test_a_reason_that_we_do_not_know_is_recorded_by_its_number(loop):
     loop.exit(UNKNOWN_TO_US)
     lib.vcpu_finish(loop.vcpu)
-    assert (REASONS[loop.last()["reason"]], loop.last()["addr"]) == ("unknown", UNKNOWN_TO_US)
+    assert (REASONS[last(loop)["reason"]], last(loop)["addr"]) == ("unknown", UNKNOWN_TO_US)
 
 
 def test_exits_are_counted_by_reason(loop):

@@ -6,7 +6,6 @@ import zlib
 import pytest
 
 from runner.native import _native
-from runner.recording.rings import Rings
 from tracer.format.schema import STORED
 from vmspec.trace.record import DIRECTIONS, EXITS, FLAGS, HEADER, REASONS, RECORD, RECORD_SIZE, RING, RING_VERSION
 from vmspec.trace.tracepoints import TRACEPOINTS
@@ -56,15 +55,10 @@ def test_the_columns_that_c_fills():
         assert widths == {column.name: STORED[column.type][1] for column in table.columns}
 
 
-def test_a_record_as_the_table_reads_it(make_loop):
-    rings = Rings(1, 64, "wait", None)
-    bus = _native.lib.bus_new(0, 0, -1)
-    loop = make_loop(bus, rings.ring(0))
+def test_a_record_as_the_table_reads_it(loop):
     loop.io(0x1234, 2, b"abcdefghijkl", write=True)
-    raw = bytes(ffi.buffer(rings.ring(0).slots, RECORD_SIZE))
+    raw = bytes(ffi.buffer(loop.rings.ring(0).slots, RECORD_SIZE))
     record = dict(zip((field.name for field in RECORD), LAYOUT.unpack(raw), strict=True))
-    _native.lib.bus_free(bus)
-    rings.close()
     assert record.pop("tsc_exit") <= record.pop("tsc_entry")
     assert {name: value for name, value in record.items() if value} == {
         "addr": 0x1234, "data": int.from_bytes(b"abcdefgh", "little"), "count": 6, "length": 12,

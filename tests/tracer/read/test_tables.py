@@ -1,12 +1,11 @@
 """Any table beside the exits: its definition is enough for writing, reading and recovering it."""
 
-import json
-
 import pyarrow as pa
 import pytest
 
 import tracer
-from tests.fakes.tracefakes import METADATA, exit_, record_all
+from tests.fakes.tablefakes import OTHER, known, rows_of, said
+from tests.fakes.tracefakes import DEVICES, exit_, record_all
 from tracer.format import paths
 from tracer.format.closing import KINDS
 from tracer.format.errors import TraceError
@@ -16,37 +15,16 @@ from tracer.read.tablefile import TableFile
 from tracer.record.writer import TableWriter
 from vmspec.trace import files, keys
 from vmspec.trace.record import EXITS
-from vmspec.trace.table import TIME, VCPU, Column, Names, Table
+from vmspec.trace.table import TIME, VCPU
 from vmspec.trace.tables import TABLES
 
-OTHER = Table(
-    "other",
-    what="other things",
-    format="other-1",
-    time="at",
-    columns=(
-        Column("at", "int64", "ns", "when"),
-        Column("kind", "int8", "", "what", Names(("none", "byte"))),
-        Column("device", "int16", "", "whose", Names(("-",), "vmrun.devices")),
-        Column("moved", "binary", "bytes", "all bytes"),
-        Column("size", "uint32", "bytes", "how many"),
-    ),
-    metadata={keys.CLOCK: "object"},
-    summary={"rows": "count", "lost": "counts"},
-    switch="trace.other",
-)
-SAID = {keys.CLOCK: METADATA[keys.CLOCK], "vmrun.devices": json.dumps(["serial0", "rtc0"])}
-ROWS = [
-    {"at": 5, "kind": "byte", "device": "rtc0", "moved": b"abc", "size": 3},
-    {"at": 2, "kind": "none", "device": "-", "moved": b"", "size": 0},
-    {"at": 9, "kind": "byte", "device": "serial0", "moved": b"\0" * 9, "size": 9},
-]
+SAID = said(OTHER)
+ROWS = rows_of(OTHER, 3)
 
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch):
-    monkeypatch.setitem(TABLES, "other", OTHER)
-    monkeypatch.setitem(files.BESIDE, "other", ())
+    known(monkeypatch)
 
 
 @pytest.fixture
@@ -56,8 +34,9 @@ def path(tmp_path):
 
 
 def write(path, metadata=SAID):
+    """The table beside a trace, not yet closed; the rows come last first."""
     writer = TableWriter(path, OTHER, metadata)
-    for row in ROWS:
+    for row in reversed(ROWS):
         writer.append([row])
     return writer
 
@@ -86,9 +65,9 @@ def test_a_table_comes_back_in_the_order_of_time(path):
     writer = write(path)
     assert writer.finish({"rows": writer.rows, "lost": [0, 2]}) == path.with_name("boot.other.arrow")
     table = tracer.load(path).tables["other"]
-    assert table.table.to_pylist() == sorted(ROWS, key=lambda row: row["at"])
+    assert table.table.to_pylist() == ROWS
     assert (table.complete, table.summary["rows"], table.lost) == (True, 3, [0, 2])
-    assert table.names == {"kind": ("none", "byte"), "device": ("-", "serial0", "rtc0")}
+    assert table.names == {"kind": ("none", "byte"), "device": ("-", *DEVICES)}
     assert not writer.stream.exists()
 
 
@@ -98,9 +77,9 @@ def test_what_is_left_out_of_a_row_is_zero_or_empty(path):
     writer.finish({})
     rows = tracer.load(path).tables["other"].table.to_pylist()
     assert [tuple(row.values()) for row in rows] == [
-        (0, "none", "-", b"xy", 0),
-        (0, "none", "-", b"", 0),
-        (1, "none", "-", b"", 0),
+        (0, "none", "-", 0, b"xy", 0, 0),
+        (0, "none", "-", 0, b"", 0, 0),
+        (1, "none", "-", 0, b"", 0, 0),
     ]
 
 
@@ -129,7 +108,7 @@ def test_the_stream_of_a_killed_run_is_read_and_recovered(path, tmp_path):
     tracer.recover(path, tmp_path / "saved.arrow")
     saved = tracer.load(tmp_path / "saved.arrow").tables["other"]
     assert (saved.kind, saved.complete, saved.summary) == ("file", False, {"complete": False})
-    assert saved.table.to_pylist() == sorted(ROWS, key=lambda row: row["at"])
+    assert saved.table.to_pylist() == ROWS
 
 
 def test_what_a_killed_run_left_is_set_aside(path):
@@ -147,7 +126,7 @@ def test_each_reader_refuses_the_tables_of_others(path):
         TableFile(path, OTHER)
 
 
-@pytest.mark.parametrize(("key", "text"), [("vmrun.devices", "[1]"), ("vmrun.devices", "x"), (keys.CLOCK, "[]")])
+@pytest.mark.parametrize(("key", "text"), [(keys.DEVICES, "[1]"), (keys.DEVICES, "x"), (keys.CLOCK, "[]")])
 def test_metadata_that_is_damaged_is_told(path, tmp_path, key, text):
     write(path).finish({})
     table = tracer.load(path).tables["other"].table
