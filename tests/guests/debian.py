@@ -11,6 +11,7 @@ network and no apt, until `--update` asks for newer ones. The cache may be delet
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import functools
 import lzma
@@ -143,9 +144,10 @@ def programs(packages: Mapping[str, str]) -> None:
     if os.geteuid() != 0:
         absent = [name for name, package in packages.items() if package in missing]
         raise DebianError(f"{', '.join(absent)} missing: run apt-get install {' '.join(missing)} as root")
-    _say(f"installing {' '.join(missing)}")
     install = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *missing]
-    _or_after_update(lambda: _run(install))
+    with _locked():
+        _say(f"installing {' '.join(missing)}")
+        _or_after_update(lambda: _run(install))
     for name, package in packages.items():
         if shutil.which(name) is None and not _file(name):
             raise DebianError(f"{package} is installed, and there is no {name}")
@@ -157,16 +159,23 @@ def _file(name: str) -> bool:
 
 def _package(alias: str, find: Callable[[], str], *, update: bool) -> Path:
     """The unpacked tree that the cache's symbolic link `alias` names; the link is made at the first use."""
-    cache = _cache()
-    link = cache / alias
+    link = _cache() / alias
     if link.exists() and not update:
         return link.resolve()
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked():
         if update or not link.exists():
             _fetch(link, find)
     return link.resolve()
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """One process at a time has apt fetch something: two that update its lists fail."""
+    cache = _cache()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _fetch(link: Path, find: Callable[[], str]) -> None:
