@@ -27,6 +27,9 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 -n1 | while read
 cd $(1) && rm -f runner/native/_native*.so && VMRUN_NATIVE_FLAGS="$(2)" $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace --force
 endef
 
+# Tests on all cores. Those that share a stay in the lab are one group, and the groups, which take longest, begin first.
+SPREAD := -n auto --dist loadgroup --no-loadscope-reorder
+
 # What needs neither KVM nor anything else of the host's.
 PURE := not kvm and not lab and not browser and not soak
 
@@ -35,11 +38,11 @@ demo: install
 
 # Before each commit: what needs no KVM, no lab and no long time.
 check: dev lint
-	$(BIN)/python -m pytest -q -n auto -m "$(PURE) and not long"
+	$(BIN)/python -m pytest -q $(SPREAD) -m "$(PURE) and not long"
 
 test: setup lint
 	$(call need,$(TEST_TOOLS))
-	VMRUN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m "not soak"
+	VMRUN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest $(SPREAD) -m "not soak"
 
 # The long runs: the whole boot matrix, 100,000 mutated inputs of each kind and 200,000 mutated files, many runs in one
 # process, and the C code under sanitizers.

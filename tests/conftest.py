@@ -60,15 +60,51 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+def runs_everything(config: pytest.Config) -> bool:
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.getoption("lf", False)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """What a worker of pytest-xdist cannot see for itself: it is always given paths."""
+    node.workerinput["everything"] = runs_everything(node.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With --dist loadgroup the tests of a group stay together, and so do those of a file, for its fixtures' sake."""
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class Files(LoadGroupScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            group: str = super()._split_scope(nodeid)
+            return group.partition("::")[0]
+
+    return Files(config, log)
+
+
+class Silent(pytest.Item):
+    """Fails for a test file that gave no test: such a file would pass for ever."""
+
+    def runtest(self) -> None:
+        pytest.fail("no test was collected from this file", pytrace=False)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A run of everything fails when a test file gave no tests: such a file would pass for ever."""
-    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.getoption("lf", False):
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let a worker begin with the groups, which take longest. Let a run of everything miss no test file."""
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is not None:
+        items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    if not (runs_everything(config) if worker is None else worker["everything"]):
         return
     collected = {item.path for item in items}
-    silent = [str(path) for path in sorted(Path(__file__).parent.rglob("test_*.py")) if path not in collected]
-    if silent:
-        raise pytest.UsageError(f"no test was collected from {', '.join(silent)}")
+    for path in sorted(Path(__file__).parent.rglob("test_*.py")):
+        if path not in collected:
+            nodeid = f"{path.relative_to(config.rootpath)}::silent"
+            items.append(Silent.from_parent(session, name="silent", nodeid=nodeid))
 
 
 @pytest.fixture
