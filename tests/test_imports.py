@@ -103,6 +103,12 @@ def test_every_module_has_a_layer():
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+def test_every_layer_has_its_modules_once(package):
+    declared = sorted(name for members in LAYERS[package] for name in members)
+    assert declared == sorted({folder(module) for module in MODULES if module.startswith(f"{package}.")})
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_import_leads_upward(package):
     def fits(module: str, to: str) -> bool:
         return package in (module, to) or folder(module) == folder(to) or layer(module) < layer(to)

@@ -8,16 +8,10 @@ import struct
 from runner.x86.state import Segment, State, Table
 from vmspec import layout
 from vmspec.plan.plan import Entry
+from vmspec.registers.system import CR0_ET, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME
 
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
            "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
-
-CR0_PE = 1 << 0  # protected mode
-CR0_ET = 1 << 4  # always one
-CR0_PG = 1 << 31  # paging
-CR4_PAE = 1 << 5  # 64-bit page table entries
-EFER_LME = 1 << 8  # long mode enabled
-EFER_LMA = 1 << 10  # long mode active
 
 PTE_PRESENT = 1 << 0
 PTE_WRITABLE = 1 << 1

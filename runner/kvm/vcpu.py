@@ -13,18 +13,13 @@ from runner.native import _native
 from runner.x86.cpuid import CpuidEntry
 from runner.x86.state import Segment, State, Table
 from vmspec.plan.calls import SetLapic, VcpuCall
+from vmspec.registers import lapic
 
 REGISTERS = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags",
 )  # fmt: skip
 SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
-
-# Local vector table entries of the local APIC page (Intel SDM volume 3, 11.5.1).
-APIC_LVT_LINT0 = 0x350
-APIC_LVT_LINT1 = 0x360
-APIC_MODE_NMI = 0x400
-APIC_MODE_EXTINT = 0x700
 
 # linux/kvm.h: struct kvm_device_attr. asm/kvm.h: KVM_VCPU_TSC_CTRL and KVM_VCPU_TSC_OFFSET are both 0.
 ATTRIBUTE = Struct("<2I2Q")  # flags, group, attr, addr
@@ -94,14 +89,13 @@ class VCPU:
 
     def _set_virtual_wire(self) -> None:
         """KVM_SET_LAPIC: LINT0 takes the PIC's interrupts, LINT1 is NMI, as firmware leaves them (MP spec 3.6.2.2)."""
-        lapic = ffi.new("struct kvm_lapic_state *")
-        call(self.fd, "KVM_GET_LAPIC", lapic)
-        registers = ffi.buffer(lapic.regs)
-        for at, mode in ((APIC_LVT_LINT0, APIC_MODE_EXTINT), (APIC_LVT_LINT1, APIC_MODE_NMI)):
+        state = ffi.new("struct kvm_lapic_state *")
+        call(self.fd, "KVM_GET_LAPIC", state)
+        registers = ffi.buffer(state.regs)
+        for at, mode in ((lapic.LVT_LINT0, lapic.MODE_EXTINT), (lapic.LVT_LINT1, lapic.MODE_NMI)):
             old = int.from_bytes(registers[at : at + 4], "little")
-            # Delivery mode is bits 8-10, bit 16 masks the entry.
-            registers[at : at + 4] = ((old & ~0x10700) | mode).to_bytes(4, "little")
-        call(self.fd, "KVM_SET_LAPIC", lapic)
+            registers[at : at + 4] = (old & ~(lapic.MODE | lapic.MASKED) | mode).to_bytes(4, "little")
+        call(self.fd, "KVM_SET_LAPIC", state)
 
     def set_sregs(self, state: State) -> None:
         """KVM_GET_SREGS, then KVM_SET_SREGS with the state's segments, tables and control registers."""

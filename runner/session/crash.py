@@ -10,8 +10,9 @@ from runner.machine.machine import Machine
 from runner.machine.vcpu import Kept, VcpuThread
 from runner.recording.rings import Rings
 from runner.session.symbols import symbol_at
-from runner.x86.state import is_reset
+from runner.x86.state import State, is_reset
 from vmspec.plan.calls import Run
+from vmspec.registers import system as R
 from vmspec.trace.record import DIRECTIONS, FLAGS, REASONS
 
 BYTES = 16  # an x86 instruction has at most 15
@@ -22,14 +23,19 @@ def mode(registers: Registers) -> str:
     """The processor mode that the registers describe (Intel SDM volume 3, 2.2)."""
     state = registers.state
     cs = state.segments["cs"]
-    if not state.cr0 & 1:
+    if not state.cr0 & R.CR0_PE:
         return "real mode, 16-bit"
-    if registers.general["rflags"] & (1 << 17):
+    if registers.general["rflags"] & R.RFLAGS_VM:
         return "virtual-8086 mode, 16-bit"
-    bits = 64 if cs.long and state.efer & (1 << 10) else 32 if cs.db else 16
-    paging = "paging on" if state.cr0 & (1 << 31) else "paging off"
-    kind = "long mode" if state.efer & (1 << 10) else "protected mode"
-    return f"{kind}, {bits}-bit code, {paging}, CPL {cs.selector & 3}"
+    paging = "paging on" if state.cr0 & R.CR0_PG else "paging off"
+    kind = "long mode" if state.efer & R.EFER_LMA else "protected mode"
+    return f"{kind}, {_width(state)}-bit code, {paging}, CPL {cs.selector & 3}"
+
+
+def _width(state: State) -> int:
+    """Bits of the code's operands and addresses (Intel SDM volume 3, 3.4.5, the L and D/B flags)."""
+    cs = state.segments["cs"]
+    return 64 if cs.long and state.efer & R.EFER_LMA else 32 if cs.db else 16
 
 
 def code_at(machine: Machine, thread: VcpuThread, address: int, length: int = BYTES) -> bytes:
@@ -101,8 +107,7 @@ def code_lines(machine: Machine, thread: VcpuThread, registers: Registers) -> It
     yield mode(registers)
     code = code_at(machine, thread, address)
     if code:
-        bits = 64 if cs.long and registers.state.efer & (1 << 10) else 32 if cs.db else 16
-        instruction = disassemble(code, bits, general["rip"])
+        instruction = disassemble(code, _width(registers.state), general["rip"])
         yield f"at {address:#x}: {code.hex(' ')}" + (f"   {instruction}" if instruction else "")
     else:
         yield f"at {address:#x}: no mapped RAM"

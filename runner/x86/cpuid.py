@@ -9,23 +9,23 @@ from typing import NamedTuple
 
 from vmspec.plan.features import FEATURES
 from vmspec.plan.settings import PlannedCPU
+from vmspec.registers import cpuid as R
 
 SIGNIFICANT_INDEX = 1 << 0  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX: the entry is for its index only
 AMD = (0x68747541, 0x6F677948)  # EBX of leaf 0: "Auth", "Hygo"
 
-TSC_DEADLINE = 1 << 24  # leaf 1 ECX
-HYPERVISOR = 1 << 31  # leaf 1 ECX
-HTT = 1 << 28  # leaf 1 EDX: the package has more than one logical processor
-CMP_LEGACY = 1 << 1  # leaf 0x80000001 ECX, AMD: they are cores, not threads
+TSC_DEADLINE = 1 << FEATURES["tsc_deadline_timer"].bit  # ECX of VERSION
+HYPERVISOR = 1 << FEATURES["hypervisor"].bit  # the same
+# Bits that KVM leaves to the VMM, and no spec removes
+HTT = 1 << 28  # EDX of VERSION: the package has more than one logical processor
+CMP_LEGACY = 1 << 1  # ECX of EXTENDED_FEATURES, AMD: they are cores, not threads
 
-# Leaves that list the levels of the topology. AMD's own form (0x80000026) is left out in favour of the common one.
-TOPOLOGY = (0xB, 0x1F)
-AMD_TOPOLOGY = 0x80000026
+# Leaves that list the levels of the topology. AMD's own form, AMD_TOPOLOGY_V2, is left out in favour of the common one.
+TOPOLOGY = (R.TOPOLOGY, R.TOPOLOGY_V2)
 LEVEL_THREAD, LEVEL_CORE = 1, 2
 
-EXTENDED = 0x80000000  # EAX: the highest leaf of these
-BRAND = (0x80000002, 0x80000003, 0x80000004)  # the processor's name
-CACHES = (0x80000005, 0x80000006)  # AMD: L1, L2 and L3; Intel: L2. KVM supplies the newer forms, 4 and 0x8000001d
+# What a guest shows of its processor, if no newer leaf describes its caches: KVM supplies CACHES and AMD_CACHES.
+DESCRIPTIVE = (R.BRAND_1, R.BRAND_2, R.BRAND_3, R.AMD_L1, R.L2)
 
 
 class CpuidEntry(NamedTuple):
@@ -46,8 +46,8 @@ def completed(supported: list[CpuidEntry], host: Callable[[int], tuple[int, int,
     Without them a guest's processor has no name and, if no other leaf describes them, no caches.
     """
     entries = list(supported)
-    highest = max((entry.eax for entry in supported if entry.function == EXTENDED), default=0)
-    for function in (*BRAND, *CACHES):
+    highest = max((entry.eax for entry in supported if entry.function == R.EXTENDED), default=0)
+    for function in DESCRIPTIVE:
         place = next((at for at, entry in enumerate(entries) if entry.function == function), len(entries))
         if function <= highest and not any(any(entry[3:]) for entry in entries[place : place + 1]):
             entries[place : place + 1] = [CpuidEntry(function, 0, 0, *host(function))]
@@ -58,13 +58,13 @@ def for_vcpu(
     supported: list[CpuidEntry], vcpu: int, vcpus: int, cpu: PlannedCPU, *, tsc_deadline: bool
 ) -> list[CpuidEntry]:
     """The entries for vCPU ``vcpu`` of ``vcpus``; ``tsc_deadline``: the host has KVM_CAP_TSC_DEADLINE_TIMER."""
-    leaf0 = next((entry for entry in supported if entry.function == 0), None)
+    leaf0 = next((entry for entry in supported if entry.function == R.VENDOR), None)
     highest = leaf0.eax if leaf0 else 0
     amd = leaf0 is not None and leaf0.ebx in AMD
     entries = [
         _disabled(_placed(entry, vcpu, vcpus, amd, tsc_deadline), cpu.disable)
         for entry in supported
-        if entry.function not in (*TOPOLOGY, AMD_TOPOLOGY)
+        if entry.function not in (*TOPOLOGY, R.AMD_TOPOLOGY_V2)
     ]
     for function in TOPOLOGY:
         if function <= highest:
@@ -77,23 +77,23 @@ def _placed(entry: CpuidEntry, vcpu: int, vcpus: int, amd: bool, tsc_deadline: b
     bits = (vcpus - 1).bit_length()  # bits of the APIC id that distinguish cores
     many = vcpus > 1
     match entry.function:
-        case 0x1:
+        case R.VERSION:
             # EBX: initial APIC id, ids in the package (a power of two).
             ebx = entry.ebx & 0xFFFF | vcpu << 24 | min(1 << bits, 255) << 16
             ecx = entry.ecx & ~TSC_DEADLINE | HYPERVISOR | (TSC_DEADLINE if tsc_deadline else 0)
             return entry._replace(ebx=ebx, ecx=ecx, edx=entry.edx & ~HTT | (HTT if many else 0))
-        case 0x4 if entry.eax & 0x1F:
+        case R.CACHES if entry.eax & 0x1F:
             # EAX: 31-26 cores in the package less 1, 25-14 ids that share the cache less 1.
             cores = min((1 << bits) - 1, 63)
             return entry._replace(eax=entry.eax & 0x3FFF | cores << 26 | _sharing(entry, bits) << 14)
-        case 0x8000001D if entry.eax & 0x1F:
+        case R.AMD_CACHES if entry.eax & 0x1F:
             return entry._replace(eax=entry.eax & ~(0xFFF << 14) | _sharing(entry, bits) << 14)
-        case 0x80000001 if amd:
+        case R.EXTENDED_FEATURES if amd:
             return entry._replace(ecx=entry.ecx & ~CMP_LEGACY | (CMP_LEGACY if many else 0))
-        case 0x80000008 if amd:
+        case R.ADDRESS_SIZES if amd:
             # ECX: 15-12 bits of the APIC id for the core, 7-0 cores less 1.
             return entry._replace(ecx=entry.ecx & ~0xF0FF | bits << 12 | vcpus - 1)
-        case 0x8000001E if amd:
+        case R.AMD_TOPOLOGY if amd:
             # APIC id; core id, one thread in each; node 0, one node.
             return entry._replace(eax=vcpu, ebx=vcpu, ecx=0, edx=0)
         case _:

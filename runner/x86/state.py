@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from vmspec.registers.system import CR0_CD, CR0_ET, CR0_NW
+
 
 class Segment(NamedTuple):
     """A segment register with its hidden part (Intel SDM volume 3, 3.4.5); ``type`` is the 4-bit type field."""
@@ -40,7 +42,6 @@ class State(NamedTuple):
     efer: int = 0
 
 
-CR0_ET, CR0_NW, CR0_CD = 1 << 4, 1 << 29, 1 << 30
 RESET_RIP = 0xFFF0
 
 

@@ -17,9 +17,13 @@ from runner.machine.result import CRASHED, INTERRUPTED, OK, TIMED_OUT, UNRECORDE
 from tracer.analysis.tracepoint_details import DETAILS, WITHOUT_DETAIL
 from tracer.cli import COMMANDS
 from tracer.decode import named
+from tracer.decode.cpuid import LEAVES
+from tracer.decode.mmio import LAPIC
 from tracer.decode.msr import BITS, MSRS
 from vmspec.devices import models
+from vmspec.plan.features import FEATURES
 from vmspec.plan.settings import PlannedExpect
+from vmspec.registers import cpuid, lapic, system
 from vmspec.trace import keys
 from vmspec.trace.ends import CRASHES, DEVICE_ENDS, ENDS, KINDS, EndKind
 from vmspec.trace.record import FLAG_DOCS, FLAGS, REASONS
@@ -206,4 +210,29 @@ def test_every_kvm_exit_has_its_decoder():
 
 
 def test_bits_of_msrs_are_those_of_msrs_that_have_a_name():
-    assert missing(MSRS, BITS) == []
+    assert missing(set(MSRS.values()), BITS) == []
+
+
+def numbers(module):
+    """The names and values of a module of registers."""
+    return {name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, int)}
+
+
+def test_every_cpuid_leaf_that_a_spec_or_the_runner_changes_has_its_decoder():
+    assert [name for name, leaf in numbers(cpuid).items() if leaf not in LEAVES] == []
+
+
+def test_features_are_in_leaves_that_have_a_name():
+    leaves = {*numbers(cpuid).values()}
+    assert [f"{name}: leaf {bit.function:#x}" for name, bit in FEATURES.items() if bit.function not in leaves] == []
+
+
+def test_every_bit_of_efer_has_its_decoder():
+    named_bits = {bit.mask for bit in BITS["IA32_EFER"]}
+    bits = {name: bit for name, bit in numbers(system).items() if name.startswith("EFER_")}
+    assert ([name for name, bit in bits.items() if bit not in named_bits], len(bits)) == ([], len(named_bits))
+
+
+def test_every_entry_of_the_local_apic_that_the_runner_sets_has_its_decoder():
+    entries = {name: at for name, at in numbers(lapic).items() if name.startswith("LVT_")}
+    assert {name: LAPIC[at].name for name, at in entries.items()} == {name: name.replace("_", " ") for name in entries}

@@ -88,7 +88,8 @@ class Decoder:
             case "mmio":
                 return self._memory(addr, size, direction, device)
             case "rdmsr" | "wrmsr":
-                return msr.msr_name(addr), _spelling(msr.BITS.get(addr, ()))
+                name = msr.msr_name(addr)
+                return name, _spelling(msr.BITS.get(name, ()))
             case "hypercall":
                 return HYPERCALLS.get(addr, f"hypercall {addr}"), None
         return REASONS.get(reason, ""), None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from tracer.decode.register import Bit, Field, Register
 from vmspec import layout
+from vmspec.registers import lapic
 
 HPET = 0xFED00000
 HPET_SIZE = 0x400
@@ -15,12 +16,14 @@ PAGE = 0x1000
 VIRTIO_CONFIG = 0x100
 VIRTIO_WINDOW = 0x200
 
-_DELIVERY = Field(0x700, "mode", {0: "fixed", 1: "lowest", 2: "SMI", 4: "NMI", 5: "INIT", 6: "startup", 7: "ExtINT"})
-_LVT = (Field(0xFF, "vector"), _DELIVERY, Bit(0x1000, "pending"), Bit(0x10000, "masked"))
+_DELIVERY = Field(
+    lapic.MODE, "mode", {0: "fixed", 1: "lowest", 2: "SMI", 4: "NMI", 5: "INIT", 6: "startup", 7: "ExtINT"}
+)
+_LVT = (Field(lapic.VECTOR, "vector"), _DELIVERY, Bit(0x1000, "pending"), Bit(lapic.MASKED, "masked"))
 _LVT_TIMER = (
-    Field(0xFF, "vector"),
+    Field(lapic.VECTOR, "vector"),
     Bit(0x1000, "pending"),
-    Bit(0x10000, "masked"),
+    Bit(lapic.MASKED, "masked"),
     Field(0x60000, "timer", {0: "one-shot", 1: "periodic", 2: "TSC-deadline"}),
 )
 _ICR = (  # SDM volume 3, 11.6.1
@@ -55,8 +58,8 @@ LAPIC: Mapping[int, Register] = {
     0x320: Register("LVT timer", size=4, bits=_LVT_TIMER),
     0x330: Register("LVT thermal", size=4, bits=_LVT),
     0x340: Register("LVT performance", size=4, bits=_LVT),
-    0x350: Register("LVT LINT0", size=4, bits=_LVT),
-    0x360: Register("LVT LINT1", size=4, bits=_LVT),
+    lapic.LVT_LINT0: Register("LVT LINT0", size=4, bits=_LVT),
+    lapic.LVT_LINT1: Register("LVT LINT1", size=4, bits=_LVT),
     0x370: Register("LVT error", size=4, bits=_LVT),
     0x380: Register("timer initial count", size=4),
     0x390: Register("timer current count", size=4),

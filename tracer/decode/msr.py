@@ -8,6 +8,7 @@ appendix A) and the processor programming references'. 0x4b564dxx are KVM's (Lin
 from collections.abc import Mapping
 
 from tracer.decode.register import Bit, Bits, Field
+from vmspec.registers import system as R
 
 MSRS: Mapping[int, str] = {
     0x000: "IA32_P5_MC_ADDR",
@@ -253,28 +254,35 @@ MSRS: Mapping[int, str] = {
 
 _APIC_BASE = (Bit(1 << 8, "BSP"), Bit(1 << 10, "x2APIC"), Bit(1 << 11, "enabled"), Field(0xFFFFFFFFFF000, "page"))
 _EFER = (
-    Bit(1 << 0, "SCE"),
-    Bit(1 << 8, "LME"),
-    Bit(1 << 10, "LMA"),
-    Bit(1 << 11, "NXE"),
-    Bit(1 << 12, "SVME"),
-    Bit(1 << 13, "LMSLE"),
-    Bit(1 << 14, "FFXSR"),
-    Bit(1 << 15, "TCE"),
+    Bit(R.EFER_SCE, "SCE"),
+    Bit(R.EFER_LME, "LME"),
+    Bit(R.EFER_LMA, "LMA"),
+    Bit(R.EFER_NXE, "NXE"),
+    Bit(R.EFER_SVME, "SVME"),
+    Bit(R.EFER_LMSLE, "LMSLE"),
+    Bit(R.EFER_FFXSR, "FFXSR"),
+    Bit(R.EFER_TCE, "TCE"),
 )
-BITS: Mapping[int, Bits] = {
-    0x01B: _APIC_BASE,  # SDM volume 3, 11.4.4
-    0x03A: (Bit(1, "locked"), Bit(2, "VMX in SMX"), Bit(4, "VMX"), Bit(1 << 17, "SGX LC"), Bit(1 << 18, "SGX")),
-    0x048: (Bit(1, "IBRS"), Bit(2, "STIBP"), Bit(4, "SSBD")),
-    0x049: (Bit(1, "IBPB"),),
-    0x10B: (Bit(1, "L1D flush"),),
-    0x1D9: (Bit(1, "LBR"), Bit(2, "BTF"), Bit(1 << 6, "TR"), Bit(1 << 7, "BTS"), Bit(1 << 8, "BTINT")),
-    0x2FF: (  # SDM volume 3, 12.11.2.1
+# By the registers' names.
+BITS: Mapping[str, Bits] = {
+    "IA32_APIC_BASE": _APIC_BASE,  # SDM volume 3, 11.4.4
+    "IA32_FEATURE_CONTROL": (
+        Bit(1, "locked"),
+        Bit(2, "VMX in SMX"),
+        Bit(4, "VMX"),
+        Bit(1 << 17, "SGX LC"),
+        Bit(1 << 18, "SGX"),
+    ),
+    "IA32_SPEC_CTRL": (Bit(1, "IBRS"), Bit(2, "STIBP"), Bit(4, "SSBD")),
+    "IA32_PRED_CMD": (Bit(1, "IBPB"),),
+    "IA32_FLUSH_CMD": (Bit(1, "L1D flush"),),
+    "IA32_DEBUGCTL": (Bit(1, "LBR"), Bit(2, "BTF"), Bit(1 << 6, "TR"), Bit(1 << 7, "BTS"), Bit(1 << 8, "BTINT")),
+    "IA32_MTRR_DEF_TYPE": (  # SDM volume 3, 12.11.2.1
         Field(0xFF, "type", {0: "UC", 1: "WC", 4: "WT", 5: "WP", 6: "WB"}),
         Bit(1 << 10, "fixed"),
         Bit(1 << 11, "enabled"),
     ),
-    0xC0000080: _EFER,  # AMD64 APM volume 2, 3.1.7
+    "IA32_EFER": _EFER,  # AMD64 APM volume 2, 3.1.7
 }
 
 
