@@ -66,8 +66,8 @@ class VM:
                 assert_never(made)
 
     def restart_pit(self) -> None:
-        """KVM_GET_PIT2, KVM_SET_PIT2: a periodic channel 0 begins its period anew, and forgets the ticks that the guest
-        has not had yet. One that is not periodic stays as it is: it would interrupt a second time."""
+        """KVM_GET_PIT2, KVM_SET_PIT2: restart the period of a periodic channel 0, and discard the ticks that KVM has
+        not delivered yet. A channel that is not periodic is left alone: it would interrupt a second time."""
         state = ffi.new("char[]", PIT.size)
         call(self.fd, "KVM_GET_PIT2", state)
         if PIT.unpack(ffi.buffer(state))[0] in PERIODIC:

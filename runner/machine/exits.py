@@ -10,7 +10,7 @@ SYSTEM_EVENTS = {4: "WAKEUP", 5: "SUSPEND", 6: "SEV_TERM", 7: "TDX_FATAL"}
 
 
 def ending_of(thread: VcpuThread, *, last: bool) -> Ending | None:
-    """What the end of a vCPU's thread means for the machine, None: it goes on; ``last``: no other one is left."""
+    """How the end of a vCPU's thread ends the machine; None: the machine continues. ``last``: no other vCPU runs."""
     if thread.failure is not None:
         return Ending("device-error", detail=f"vCPU {thread.index}: {thread.failure!r}")
     if thread.outcome == lib.VCPU_STOPPED:

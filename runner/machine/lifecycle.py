@@ -1,4 +1,4 @@
-"""The states of a machine, and where all that acts on its guest stands still while it is paused."""
+"""The states of a machine, and the barrier at which its vCPUs and device thread wait while it is paused."""
 
 import threading
 import time
@@ -10,11 +10,11 @@ from runner.machine.bus import Buses
 from runner.machine.vcpu import Gate, VcpuThread
 from vmspec.host.threads import Worker
 
-LOOK = 0.1  # seconds after which a wait looks again whether the run has ended
+LOOK = 0.1  # seconds after which a wait checks again whether the run has ended
 
 
 class State(StrEnum):
-    """What a machine is. Each state leads to ``ENDED``, and that one to none."""
+    """Any state can be followed by ``ENDED``, which is final."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -31,11 +31,11 @@ NEXT = {
 
 
 class LifecycleError(RuntimeError):
-    """What was asked of a machine is not possible in its state."""
+    """The machine's state does not allow the request."""
 
 
 class Lifecycle:
-    """The state of a machine. Whoever changes it holds ``lock``, and does under it what belongs to the change."""
+    """The state of a machine. A caller holds ``lock`` for the change and for everything that belongs to it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -49,8 +49,8 @@ class Lifecycle:
 
 
 class Barrier:
-    """Where a machine's vCPUs and device thread stand still. It is closed at first, for vCPUs that have yet to enter
-    the guest. Waits end early where ``stopping`` is set."""
+    """The barrier at which a machine's vCPUs and device thread wait. It is closed at first: vCPUs wait there before
+    they enter the guest. If ``stopping`` is set, waits end early."""
 
     def __init__(self, stopping: Latch) -> None:
         self.gate = Gate()
@@ -58,19 +58,19 @@ class Barrier:
         self._go_on = threading.Event()  # for the device thread
 
     def close(self, vcpus: Sequence[VcpuThread]) -> None:
-        """Make the vCPUs leave the guest and stand still."""
+        """Make the vCPUs leave the guest and wait."""
         self._go_on = threading.Event()
         self.gate.close()
         for thread in vcpus:
             thread.kick()
 
     def open(self) -> None:
-        """Let all go on."""
+        """Release all threads."""
         self._go_on.set()
         self.gate.open()
 
     def vcpus(self, vcpus: Sequence[VcpuThread], latest: float) -> VcpuThread | None:
-        """Wait until they stand still; returns one that does not by the time ``latest``."""
+        """Wait until all of them wait at the gate; returns one that does not by the time ``latest``."""
         for thread in vcpus:
             while not thread.stands() and not self._stopping.is_set():
                 if time.monotonic() > latest:
@@ -78,8 +78,8 @@ class Barrier:
         return None
 
     def devices(self, buses: Buses, thread: Worker, latest: float) -> Worker | None:
-        """Make the device ``thread`` hand over what is queued and stand still, and wait for it; returns it where it
-        does not by the time ``latest``. The vCPUs stand still by now: one may have waited for it in a device."""
+        """Make the device ``thread`` flush its queue and wait; returns the thread if it does not by ``latest``. The
+        vCPUs have stopped before, because one of them may have waited for this thread in a device."""
         stood, go_on = threading.Event(), self._go_on
 
         def stand() -> None:

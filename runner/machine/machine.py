@@ -237,16 +237,16 @@ class Machine:
         return self.state is State.PAUSED
 
     def pause(self, timeout: float = PATIENCE) -> bool:
-        """Let the guest stand still until :meth:`resume`. Returns True once all vCPUs and the device thread stand
-        still, at once where they do already; False where the run has ended.
+        """Pause the guest until :meth:`resume`. Returns True once all vCPUs and the device thread have stopped, or if
+        the guest is paused already; False if the run has ended.
 
         Each vCPU has left KVM_RUN with its last exit complete, so KVM can report its whole state. The guest's clocks
-        and the devices' timers stand still too (:class:`runner.machine.guesttime.GuestTime`,
-        :class:`runner.machine.clock.HostClock`), and the time does not count for the run's timeout. Input from the host
-        waits. All that ends a running machine ends a paused one.
+        and the devices' timers stop too (:class:`runner.machine.guesttime.GuestTime`,
+        :class:`runner.machine.clock.HostClock`), and the pause does not count towards the run's timeout. Input from
+        the host waits. Anything that ends a running machine also ends a paused one.
 
-        Raises TimeoutError where a device keeps the guest from standing still for ``timeout`` seconds; it runs on then.
-        Raises LifecycleError where it does not run yet, and where a vCPU or a device calls this, which would wait for
+        Raises TimeoutError if a device call does not return within ``timeout`` seconds; the guest then continues.
+        Raises LifecycleError before the guest runs, and if a vCPU or a device calls this, because it would wait for
         itself. Raises KvmError.
         """
         self._unless_inside()
@@ -254,14 +254,14 @@ class Machine:
             try:
                 with self._lock:
                     if self.state is State.CREATED:
-                        raise LifecycleError("the machine does not run yet: it can be paused once it does")
+                        raise LifecycleError("the machine does not run yet: pause it once the guest runs")
                     if self.state is not State.RUNNING:
                         return self.paused
                     self._barrier.close(self._threads)
                 self._stand_still(time.monotonic() + timeout)
                 self.inputs.admit("pause", self._pause)
             finally:
-                if self.state is State.RUNNING:  # it did not come to a pause
+                if self.state is State.RUNNING:  # the pause failed
                     self._barrier.open()
             return self.paused
 
@@ -287,13 +287,13 @@ class Machine:
                 self._life.enter(State.PAUSED)
 
     def resume(self) -> bool:
-        """Let a paused guest go on. Returns True where it runs now, as it also does if it was not paused; False where
-        the run has ended. Raises LifecycleError as :meth:`pause` does, and KvmError: the machine is still paused then.
+        """Resume a paused guest. Returns True if the guest runs now, also if it was not paused; False if the run has
+        ended. Raises LifecycleError as :meth:`pause` does. Raises KvmError; the machine is then still paused.
         """
         self._unless_inside()
         with self._changing:
             if self.state is State.CREATED:
-                raise LifecycleError("the machine does not run yet: it cannot go on")
+                raise LifecycleError("the machine does not run yet: there is nothing to resume")
             if self.state is State.PAUSED:
                 self.inputs.admit("resume", self._resume)
             return self.state is State.RUNNING

@@ -119,7 +119,7 @@ class VcpuThread(Worker):
         lib.vcpu_stop(self._loop, self.native_id or 0, KICK)  # 0 stands for no thread, which is no error
 
     def kick(self) -> None:
-        """Make the thread leave KVM_RUN, or not enter it: it waits where the gate is closed, or goes on."""
+        """Make the thread leave KVM_RUN, or not enter it. It then waits at the gate if that is closed."""
         lib.vcpu_kick(self._loop, self.native_id or 0, KICK)
 
     def stands(self) -> bool:

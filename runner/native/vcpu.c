@@ -279,8 +279,8 @@ static void begin(struct ring_control *control)
     STORE(control->start, tsc_now());
 }
 
-/* After KVM_RUN was interrupted: stand still where the gate is closed, then let KVM_RUN be entered again. Whoever kicks
- * the thread says why before, so that what came in between is found by the second look. */
+/* After KVM_RUN was interrupted: wait if the gate is closed, then let KVM_RUN be entered again. Whoever kicks the
+ * thread stores the reason first, so the second check finds a reason that came in between. */
 static void pause_if_asked(struct vcpu *vcpu)
 {
     struct ring_control *control = vcpu->ring->control;

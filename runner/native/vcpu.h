@@ -52,7 +52,7 @@ struct vcpu {
     struct vcpu_transfer transfer;
     struct vcpu_access access; /* the current part */
     uint32_t answered;  /* Python has answered the part */
-    uint32_t standing;  /* the gate's turn at which the thread stands still, 0: it does not */
+    uint32_t standing;  /* the gate's turn at which the thread waits, 0: it does not wait */
     uint32_t stopping;  /* set by vcpu_stop */
     uint32_t sync_regs; /* KVM fills in the registers at each exit */
     int error;
@@ -65,15 +65,15 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu);
 bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome);
 /* Publish the last record: the thread stops here. */
 void vcpu_finish(struct vcpu *vcpu);
-/* The thread's last act: it stands still for good. */
+/* The thread's last act: it counts as waiting from now on. */
 void vcpu_leave(struct vcpu *vcpu);
 /* Make the vCPU's thread (a kernel thread id) leave KVM_RUN now or at its next entry: no wake-up can be lost between
- * the two. It stands still if the gate is closed, and otherwise goes on. */
+ * the two. It waits if the gate is closed, and continues otherwise. */
 void vcpu_kick(struct vcpu *vcpu, int thread, int signal);
 /* The same, and the thread ends. */
 void vcpu_stop(struct vcpu *vcpu, int thread, int signal);
-/* Whether the thread stands still at its closed gate, or has ended; waits a tenth of a second for that. A thread stands
- * still between two calls of KVM_RUN, with the exit before complete, as KVM_GET_REGS and its like want it. */
+/* Whether the thread waits at its closed gate, or has ended; waits up to a tenth of a second for that. A thread waits
+ * between two calls of KVM_RUN, with the last exit complete, as KVM_GET_REGS and similar calls require. */
 bool vcpu_stands(struct vcpu *vcpu);
 /* Install an empty handler for the signal that interrupts KVM_RUN; false, with errno, if that fails. */
 bool vcpu_handle_signal(int signal);

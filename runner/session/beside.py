@@ -68,22 +68,22 @@ class Run:
         self._session.stop()
 
     def pause(self, timeout: float = 10.0) -> bool:
-        """Let the guest stand still until :meth:`resume`, or until the run is ended; returns once it does. False: the
-        run has ended by itself. While it is paused the guest's clocks stand still, its input waits, and the time does
-        not count for ``vm.timeout``; the trace accounts for it as paused.
+        """Pause the guest until :meth:`resume` or the end of the run. Returns True once it has stopped, False if the
+        run has ended. In a pause the guest's clocks stop, its input waits, and the time does not count towards
+        ``vm.timeout``; the trace accounts for it as paused.
 
-        Raises TimeoutError where a device does not let the guest stand still within ``timeout`` seconds; the guest runs
-        on then. See :meth:`runner.machine.machine.Machine.pause`.
+        Raises TimeoutError if a device call does not return within ``timeout`` seconds; the guest then continues. See
+        :meth:`runner.machine.machine.Machine.pause`.
         """
         return self._session.machine.pause(timeout)
 
     def resume(self) -> bool:
-        """Let the guest go on after :meth:`pause`, or do nothing where it runs. False: the run has ended."""
+        """Resume the guest after :meth:`pause`; does nothing if it runs. Returns False if the run has ended."""
         return self._session.machine.resume()
 
     @property
     def paused(self) -> bool:
-        """Whether the guest stands still after :meth:`pause`."""
+        """Whether the guest is paused."""
         return self._session.machine.paused
 
     def result(self, timeout: float | None = None) -> Result:

@@ -7,7 +7,7 @@ from vmspec.trace.record import NO_DEVICE
 from vmspec.trace.table import Column, Names, Table
 
 # bytes: of the host, to a device; timer: the time that a device requested; interrupt: raised or lowered by a thread
-# that runs no vCPU; end: somebody outside requests the end of the run; pause, resume: the guest stands still between.
+# that runs no vCPU; end: a request from outside to end the run; pause, resume: the machine was paused or resumed.
 Kind = Literal["bytes", "timer", "interrupt", "end", "pause", "resume"]
 KINDS = get_args(Kind)
 NOBODY = -1  # no device
