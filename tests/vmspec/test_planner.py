@@ -42,6 +42,10 @@ def linux(kernel: Path, memory: int = 64 << 20, vcpus: int = 1, devices: tuple =
     return Spec(vm=vm, boot=Boot(kernel=kernel, **boot), devices=devices)
 
 
+def python(**where: object) -> Python:
+    return Python(cls="module:Class", **where)
+
+
 def problems(spec: Spec) -> dict[str, str]:
     """The problems of a spec that cannot be planned, by path."""
     with pytest.raises(SpecError) as error:
@@ -256,10 +260,6 @@ def test_memory_map_of_linux_over_the_hole(files: Path) -> None:
 def test_names_count_within_a_kind() -> None:
     planned = plan(attrs.evolve(flat(), devices=(Serial(), RTC(), Serial(com=2))))
     assert [device.name for device in planned.devices] == ["serial0", "rtc0", "serial1"]
-
-
-def python(**where: object) -> Python:
-    return Python(cls="module:Class", **where)
 
 
 @pytest.mark.parametrize(
