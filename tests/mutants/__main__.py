@@ -41,6 +41,9 @@ SAME: tuple[tuple[re.Pattern[str], Callable[[str], Sequence[str]], str], ...] = 
 # A mutant that survives runs all the tests that reach it: the long ones, with all their generated inputs, would make a
 # group take hours and kill next to nothing that the others do not.
 QUICK = "not soak and not lab and not long"
+# A mutant that loops for ever costs this many times what its tests take. On a busy machine a mutant can take that long
+# because it waits for the processor, so what seemed to loop is tried once more with more patience.
+LIMIT, PATIENT_LIMIT = 8.0, 64.0
 COMMENT = re.compile(r"  # .*")
 MUTMUT = [sys.executable, "-m", "mutmut"]
 
@@ -61,10 +64,13 @@ def passes(name: str, group: dict[str, list[str]], again: bool) -> bool:
     copy = COPIES / name
     if not again:
         shutil.rmtree(copy, ignore_errors=True)
-    copy_checkout(copy, group)
+    copy_checkout(copy, group, PATIENT_LIMIT if again else LIMIT)
     print(f"{name}: {', '.join(group['modules'])}", flush=True)
     with (copy / "mutmut.log").open("w") as log:
         run(copy, log)
+        if not again and "timeout" in states(copy).values():
+            write_settings(copy, group, PATIENT_LIMIT)  # mutmut then forgets which mutants took too long
+            run(copy, log)
         if again and (lived := [mutant for mutant, state in states(copy).items() if state not in KILLED]):
             run(copy, log, *lived)
     found = states(copy)
@@ -95,8 +101,16 @@ def states(copy: Path) -> dict[str, str]:
     return dict(re.findall(r"^\s*(\S+): (.+)$", done.stdout, re.MULTILINE))
 
 
-def copy_checkout(copy: Path, group: dict[str, list[str]]) -> None:
+def copy_checkout(copy: Path, group: dict[str, list[str]], limit: float) -> None:
     """The checkout as it is, with the built extension, and mutmut's settings."""
+    for name in checkout():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    write_settings(copy, group, limit)
+
+
+def checkout() -> list[str]:
+    """The files of the checkout and the built extension."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -104,23 +118,24 @@ def copy_checkout(copy: Path, group: dict[str, list[str]]) -> None:
         check=True,
     )
     built = [str(path.relative_to(ROOT)) for path in (ROOT / "runner" / "native").glob("*.so")]
-    names = [name for name in [*os.fsdecode(listed.stdout).split("\0"), *built] if (ROOT / name).is_file()]
-    for name in names:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, copy / name)
+    return [name for name in [*os.fsdecode(listed.stdout).split("\0"), *built] if (ROOT / name).is_file()]
+
+
+def write_settings(copy: Path, group: dict[str, list[str]], limit: float) -> None:
+    """Write mutmut's settings behind the checkout's own."""
     # What is not among the packages is copied by mutmut, so that tests find all of it.
-    others = sorted({Path(name).parts[0] for name in names} - {"vmspec", "runner", "tracer"})
+    others = sorted({Path(name).parts[0] for name in checkout()} - {"vmspec", "runner", "tracer"})
     settings = {
         "source_paths": ["vmspec", "runner", "tracer"],
         "only_mutate": group["modules"],
         "also_copy": others,
         "pytest_add_cli_args": ["-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-m", QUICK],
         "pytest_add_cli_args_test_selection": group["tests"],
-        "timeout_multiplier": 8.0,  # a mutant that loops for ever costs this many times what its tests take
+        "timeout_multiplier": limit,
     }
     lines = [f"{key} = {value!r}" for key, value in settings.items()]
-    with (copy / "pyproject.toml").open("a") as file:
-        file.write("\n[tool.mutmut]\n" + "\n".join(lines) + "\n")
+    own = (ROOT / "pyproject.toml").read_text()
+    (copy / "pyproject.toml").write_text(own + "\n[tool.mutmut]\n" + "\n".join(lines) + "\n")
 
 
 def environment() -> dict[str, str]:
