@@ -88,6 +88,100 @@ def test_any_split_gives_what_a_plain_computation_gives(rows, cuts, chunk):
     assert groups == {}
 
 
+FEW = [
+    ("io", "serial0", 0x3F8, 1, 0, 100, 3),
+    ("io", "serial0", 0x3F8, 1, 0, 300, 1),
+    ("io", "serial0", 0x3F9, 4, 1, 300, 2),
+    ("hlt", "-", 0, 2, 1, 1700, 1),
+]
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [1, 2, 3]])
+def test_every_column_of_a_group(cuts):
+    assert exits.by(in_batches(FEW, cuts), "reason", "device").to_pylist() == [
+        {
+            "reason": "io", "device": "serial0", "exits": 3, "exits_share": 0.75, "handling_share": 700 / 2400,
+            "min_ns": 100, "max_ns": 300, "mean_ns": 700 / 3, "median_ns": 300, "p99_ns": 300, "handling_ns": 700,
+            "bytes": 12,
+        },
+        {
+            "reason": "hlt", "device": "-", "exits": 1, "exits_share": 0.25, "handling_share": 1700 / 2400,
+            "min_ns": 1700, "max_ns": 1700, "mean_ns": 1700.0, "median_ns": 1700, "p99_ns": 1700, "handling_ns": 1700,
+            "bytes": 2,
+        },
+    ]  # fmt: skip
+
+
+def test_all_exits_are_one_group_without_keys():
+    [whole] = exits.by(in_batches(FEW, [2])).to_pylist()
+    assert whole == {
+        "exits": 4, "exits_share": 1.0, "handling_share": 1.0, "min_ns": 100, "max_ns": 1700, "mean_ns": 600.0,
+        "median_ns": 300, "p99_ns": 1700, "handling_ns": 2400, "bytes": 14,
+    }  # fmt: skip
+
+
+def test_exits_that_took_no_time_have_no_share_of_it():
+    [whole] = exits.by(in_batches([("io", "-", 0, 1, 0, 0, 1)], []), "vcpu").to_pylist()
+    assert (whole["vcpu"], whole["handling_share"], whole["mean_ns"], whole["exits_share"]) == (0, 0.0, 0.0, 1.0)
+
+
+def test_a_part_of_a_tally_has_its_share_of_all():
+    tally = exits.Tally.of(scan.scan(in_batches(FEW, []), exits.grouping(("reason",)))[0])
+    [part] = tally.where(pa.compute.equal(tally.groups["reason"], "hlt")).table(["reason"]).to_pylist()
+    assert (part["reason"], part["exits"], part["exits_share"], part["handling_share"]) == ("hlt", 1, 0.25, 1700 / 2400)
+
+
+def test_a_key_of_ones_own_divides_the_groups():
+    tally = exits.Tally.of(scan.scan(in_batches(FEW, []), exits.grouping(("vcpu",)))[0])
+    names = pa.array([f"cpu {vcpu}" for vcpu in tally.groups["vcpu"].to_pylist()])
+    found = tally.with_key("symbol", names).table(["symbol"], "handling_ns").to_pylist()
+    assert [(row["symbol"], row["exits"], row["handling_ns"]) for row in found] == [
+        ("cpu 1", 2, 2000),
+        ("cpu 0", 2, 400),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("histogram", "fraction", "value"),
+    [
+        ([(1, 7, 7)], (1, 2), 7),
+        ([(1, 7, 9)], (0, 1), 7),
+        ([(2, 10, 20), (2, 30, 40)], (1, 4), 10),
+        ([(2, 10, 20), (2, 30, 40)], (1, 2), 20),
+        ([(2, 10, 20), (2, 30, 40)], (51, 100), 30),
+        ([(2, 10, 20), (2, 30, 40)], (99, 100), 40),
+        ([(3, 10, 21)], (1, 2), 15),
+        ([(1, 5, 5), (3, 10, 21)], (3, 4), 15),
+        ([(99, 1, 1), (1, 50, 50)], (99, 100), 1),
+        ([(99, 1, 1), (2, 50, 60)], (99, 100), 50),
+    ],
+)
+def test_a_quantile_is_the_value_at_its_rank(histogram, fraction, value):
+    """The rank is that fraction of all exits, rounded up; within a bucket only the two ends are known."""
+    assert exits.quantile(histogram, fraction) == value
+
+
+def test_a_quantile_of_nothing():
+    with pytest.raises(ValueError, match=r"^a quantile of nothing$"):
+        exits.quantile([], exits.MEDIAN)
+
+
+def test_times_within_a_128th_of_a_power_of_two_share_a_bucket():
+    """Of 512 to 1023, that is 4 ns: the second of 1000 to 1003 is told as their middle, the one of 1004 exactly."""
+    for times, median in (((1000, 1001, 1002, 1003), 1001), ((1000, 1002, 1003), 1001), ((999, 1000, 1004), 1000)):
+        [row] = exits.by(in_batches([("io", "-", 0, 1, 0, time, 1) for time in times], []), "reason").to_pylist()
+        assert row["median_ns"] == median
+
+
+def test_a_narrow_terminal_leaves_out_and_keeps_what_the_schema_says():
+    found = exits.schema(["place", "rip", "reason"])
+    assert [field.name for field in found if b"detail" in field.metadata] == ["rip", "exits_share", "min_ns", "bytes"]
+    assert [field.name for field in found if b"keep" in field.metadata] == ["exits", "handling_share", "handling_ns"]
+    assert {field.metadata.get(b"detail", field.metadata.get(b"keep", b"1")) for field in found} == {b"1"}
+    assert b"detail" not in exits.schema(["rip"]).field("rip").metadata
+    assert found.field("mean_ns").metadata == {b"unit": b"ns", b"doc": b"mean handling time"}
+
+
 def test_quantiles_of_few_exits_are_exact():
     rows = [("io", "-", 0, 1, 0, time, 1) for time in (5, 1000, 1_000_001)]
     [row] = exits.by(in_batches(rows, []), "reason").to_pylist()

@@ -120,6 +120,25 @@ def test_the_specs_own_file_serves_while_it_is_the_same(tmp_path, monkeypatch, s
     assert same or f"is not the {name} of the run" in found.source
 
 
+def test_ranks_are_by_what_was_asked_for(tmp_path, system_map):
+    records = [exit_(0, 500, rip=READ, flags=FLAGS["RIP"])]
+    records += [exit_(1000 * at, rip=OUT, flags=FLAGS["RIP"]) for at in (1, 2)]
+    record_all(tmp_path / "boot.arrow", [records])
+    ranked = []
+    for sort in ("exits", "handling_ns"):
+        found = hot(tracer.load(tmp_path / "boot.arrow"), (), symbols=system_map, sort=sort)
+        ranked.append((found.symbols["symbol"].to_pylist(), found.rips["place"].to_pylist()))
+    assert ranked == [
+        (["serial_out", "rtc_read"], ["serial_out+0x4", "rtc_read+0x8"]),
+        (["rtc_read", "serial_out"], ["rtc_read+0x8", "serial_out+0x4"]),
+    ]
+
+
+def test_ranks_are_divided_by_device_unless_one_asks_for_other_keys(tmp_path, system_map):
+    found = hot(trace(tmp_path, [OUT]), symbols=system_map)
+    assert {"symbols": found.symbols.schema, "rips": found.rips.schema} == schemas(("device",)) == schemas()
+
+
 def test_folded_stacks(tmp_path, system_map):
     found = hot(trace(tmp_path, [OUT, OUT, READ]), ("device", "reason"), symbols=system_map)
     assert list(collapsed(found.tally, ("device", "reason"))) == ["serial0;io;serial_out 2", "serial0;io;rtc_read 1"]
