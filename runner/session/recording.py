@@ -89,7 +89,7 @@ class Recording:
         from runner.recording.tracepoints.perf import Tracepoints
 
         try:
-            self._tracepoints = Tracepoints()
+            self._tracepoints = Tracepoints(self._spec.events)
         except HostError as error:
             self._no_tracepoints(error)
 

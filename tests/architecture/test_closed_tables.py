@@ -26,9 +26,9 @@ from vmspec.plan.settings import PlannedExpect
 from vmspec.registers import cpuid, lapic, system
 from vmspec.trace import keys
 from vmspec.trace.ends import CRASHES, DEVICE_ENDS, ENDS, KINDS, EndKind
+from vmspec.trace.events import EVENTS
 from vmspec.trace.record import FLAG_DOCS, FLAGS, REASONS
 from vmspec.trace.tables import TABLES
-from vmspec.trace.tracepoints import EVENTS
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,8 @@ import struct
 from tests.fakes.tracefakes import METADATA, exit_
 from tracer.format.schema import STORED
 from tracer.record.tracepointrecorder import TracepointRecorder
-from vmspec.trace.tracepoints import COLUMNS, EVENTS, EXIT_NAMES
+from vmspec.trace.events import EVENTS
+from vmspec.trace.tracepoints import COLUMNS, EXIT_NAMES
 
 NAMES = list(EVENTS)
 

@@ -8,6 +8,7 @@ import pytest
 import vmspec
 from vmspec.document import LARGEST, Document
 from vmspec.schema.problems import Problem, SpecError, SpecWarning
+from vmspec.trace.events import EVENTS, NEEDED, chosen
 
 GOOD = """\
 [vm]
@@ -106,6 +107,23 @@ def test_a_key_by_its_former_name():
     assert problems(GOOD + "[trace]\nkernel = 7") == [
         "x.toml:8:10: trace.kernel: is not one of the choices (here: 7); allowed: false, true, required"
     ]
+
+
+@pytest.mark.parametrize(
+    ("named", "recorded"),
+    [
+        ('["kvm_pio", "kvm_exit"]', ("kvm_entry", "kvm_exit", "kvm_userspace_exit", "kvm_pio")),
+        ('"kvm_exit"', NEEDED),
+        ("[]", tuple(EVENTS)),
+    ],
+)
+def test_the_tracepoints_of_a_trace(named, recorded):
+    assert chosen(loads(GOOD, f"trace.events={named}").trace.events) == recorded
+
+
+def test_a_tracepoint_that_vmrun_does_not_know():
+    said = problems(GOOD + '[trace]\nevents = ["kvm_msr", "kvm_exits"]')
+    assert ["8:22: trace.events[1]" in said[0], "kvm_exit" in said[0]] == [True, True], said
 
 
 @pytest.mark.parametrize(

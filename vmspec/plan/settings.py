@@ -37,6 +37,7 @@ class PlannedTrace(NamedTuple):
     rip: bool = True
     full: str = "wait"
     tracepoints: bool | str = False
+    events: tuple[str, ...] = ()
     inputs: bool = False
     ring: int = 65536
 

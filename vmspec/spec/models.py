@@ -22,6 +22,7 @@ from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer,
 from vmspec.spec import fileuse
 from vmspec.spec.fileuse import Named
 from vmspec.trace.ends import ENDS
+from vmspec.trace.events import EVENTS, NEEDED
 
 ADDRESS = Address((1 << 64) - 1)
 # A NUL would end it early; a line end is not part of one.
@@ -140,6 +141,13 @@ class Trace(Model):
             Choice(False, True, "required"),
             "also record KVM's tracepoints, beside the trace (boot.tracepoints.arrow), if the host provides them; "
             "required: do not run without them",
+        ),
+    )
+    events: tuple[str, ...] = field(
+        default=(),
+        metadata=key(
+            Many(Choice(*EVENTS)),
+            f"the tracepoints to record, beside {', '.join(NEEDED[:-1])} and {NEEDED[-1]}; not given: all",
         ),
     )
     inputs: bool = field(

@@ -5,12 +5,12 @@ sign. A kernel's format is data: only the names of fields are known in advance.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from runner.kvm.errors import HostError
-from vmspec.trace.tracepoints import NEEDED, Into
+from vmspec.trace.events import NEEDED, Into
 
 PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 WIDTHS = (1, 2, 4, 8)
@@ -64,7 +64,7 @@ def parse(text: str) -> Format:
     return Format(int(number[1]), fields)
 
 
-def read(wanted: Mapping[str, object], places: Sequence[Path] = PLACES) -> dict[str, Format]:
+def read(wanted: Iterable[str], places: Sequence[Path] = PLACES) -> dict[str, Format]:
     """The formats of the ``wanted`` KVM events that this kernel has, by name.
 
     Raises HostError, which says what to do, if tracefs cannot be read or lacks an event that is essential.

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from runner.kvm.errors import HostError
 from runner.native import _native
 from runner.recording.tracepoints import formats
 from runner.recording.tracepoints.formats import RIGHTS, Format
-from vmspec.trace.tracepoints import EVENTS
+from vmspec.trace.events import EVENTS, chosen
 
 ffi = _native.ffi
 lib = _native.lib
@@ -35,11 +35,12 @@ class Tracepoints:
     """The events of some threads, from :meth:`open` to :meth:`close`. :class:`.source.TracepointRings` drains them.
 
     Nothing global is enabled. The kernel removes its probes with the last descriptor, this process's and the
-    recorder's. Raises HostError if this host cannot provide them.
+    recorder's. ``names`` are the events to record beside the essential ones; none: all. Raises HostError if this host
+    cannot provide them.
     """
 
-    def __init__(self) -> None:
-        self.formats: dict[str, Format] = formats.read(EVENTS)
+    def __init__(self, names: Collection[str] = ()) -> None:
+        self.formats: dict[str, Format] = formats.read(chosen(names))
         self.descriptors: list[int] = []  # all events of each vCPU; the first has the ring
         self._rings: _native.Array[_native.PerfRing]
         self._size = 0

@@ -9,9 +9,10 @@ from typing import Any
 from runner.native import _native
 from runner.recording.columns import Buffers, Columns
 from runner.recording.tracepoints.perf import Opened
+from vmspec.trace.events import EVENTS
 from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX, SVM, VMX
 from vmspec.trace.record import REASONS
-from vmspec.trace.tracepoints import EVENTS, EXIT_NAMES, SLOTS, UNKNOWN
+from vmspec.trace.tracepoints import EXIT_NAMES, SLOTS, UNKNOWN
 
 ffi = _native.ffi
 lib = _native.lib

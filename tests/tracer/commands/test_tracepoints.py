@@ -20,8 +20,9 @@ from tracer.commands.columns import schemas
 from tracer.format.errors import TraceError
 from tracer.read.tablefile import TableFile
 from tracer.record.tracepointrecorder import TracepointRecorder
+from vmspec.trace.events import EVENTS
 from vmspec.trace.record import FLAGS
-from vmspec.trace.tracepoints import COLUMNS, EVENTS, TRACEPOINTS
+from vmspec.trace.tracepoints import COLUMNS, TRACEPOINTS
 
 
 @pytest.fixture

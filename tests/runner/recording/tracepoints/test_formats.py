@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runner.kvm.errors import HostError
 from runner.recording.tracepoints import formats
 from runner.recording.tracepoints.formats import Field, parse
-from vmspec.trace.tracepoints import EVENTS, NEEDED, Into
+from vmspec.trace.events import EVENTS, NEEDED, Into
 
 # As Linux 6.1 writes it.
 EXIT = """name: kvm_exit

@@ -16,7 +16,8 @@ from runner.recording.tracepoints import formats, perf
 from runner.recording.tracepoints.perf import Tracepoints
 from runner.session.session import run
 from tests.fakes.processes import eventually
-from vmspec.trace.tracepoints import EVENTS
+from tracer.analysis.tracepoints import by_vcpu
+from vmspec.trace.events import EVENTS
 
 pytestmark = pytest.mark.kvm
 
@@ -99,6 +100,14 @@ class TestGiven:
         events = trace.tracepoints.table.to_pylist()
         each = [reasons([row for row in events if row["vcpu"] == vcpu]) for vcpu in range(3)]
         assert each == [["io", "io", "io", "hlt"]] * 3
+
+    def test_only_the_events_that_the_spec_names(self, run_guest):
+        """The essential ones too, so that vmtrace can still join events and rows."""
+        trace = tracer.load(run_guest(THREE, trace={"tracepoints": "required", "events": "kvm_pio"}).trace)
+        names = {row["event"] for row in trace.tracepoints.table.to_pylist()}
+        events = trace.tracepoints.table.column("event").combine_chunks().dictionary.to_pylist()
+        assert (names <= set(events), events) == (True, ["kvm_entry", "kvm_exit", "kvm_userspace_exit", "kvm_pio"])
+        assert [row["lost"] for row in by_vcpu(trace).to_pylist()] == [0]
 
     def test_nothing_is_left(self, run_guest, descriptors, tmp_path):
         run_guest(THREE, trace={"tracepoints": True})  # imports open what stays open
