@@ -24,17 +24,26 @@ def measure() -> list[Figure]:
         subprocess.run([*lab, *command], check=True, stdin=subprocess.DEVNULL, cwd=ROOT)
         measured = json.loads(out.read_text())
     medians = {name: statistics.median(values) for name, values in measured["seconds"].items()}
+    own = {name: statistics.median(values) for name, values in measured["own"].items()}
     figures = [Figure(f"Linux to userspace in the lab: {name}", value, "s") for name, value in medians.items()]
     ratio = medians["vmrun"] / medians["QEMU microvm"]
-    without = medians["vmrun, not recording"]
+    without, quiet = medians["vmrun, not recording"], own["vmrun, not recording"]
     return [
         *figures,
         Figure("Linux to userspace: vmrun / QEMU microvm", ratio, "ratio", 1),
         Figure("Linux to userspace: recording / not recording", medians["vmrun"] / without, "ratio"),
         Figure(
-            "Linux to userspace: recording the kernel too / not recording",
-            medians["vmrun, recording the kernel too"] / without,
+            "Linux to userspace: recording tracepoints too / not recording",
+            medians["vmrun, recording tracepoints too"] / without,
             "ratio",
+        ),
+        *(
+            Figure(f"the guest's own time to userspace: {what} / not recording", own[name] / quiet, "ratio", limit)
+            for what, name, limit in (
+                ("recording", "vmrun", 1.10),
+                ("recording the essential tracepoints too", "vmrun, recording the essential tracepoints too", None),
+                ("recording tracepoints too", "vmrun, recording tracepoints too", 1.35),
+            )
         ),
         *(
             Figure(f"{event} of a boot in the lab: {name}", count, "")
