@@ -193,6 +193,29 @@ def test_it_is_merged(tmp_path, capsys, table):
     assert main(["info", str(tmp_path / "both.arrow")]) == 0
 
 
+@each_beside
+@pytest.mark.parametrize("command", ["merge", "convert"])
+def test_it_is_not_of_the_trace_that_another_one_replaces(tmp_path, table, command):
+    """Both merged traces have the clock of the earlier machine, and only the first has tables."""
+    both, source = merged(tmp_path), tmp_path / "sources"
+    source.mkdir()
+    other = both if command == "merge" else source / "other.arrow"
+    bare = [str(recorded(source / f"{name}.arrow", tables=())) for name in ("one", "three")]
+    assert main(["merge", *bare, "-o", str(other)]) == 0
+    if command == "convert":
+        assert main(["convert", str(other), str(both)]) == 0
+    assert table.name not in tracer.load(both).tables
+    assert files.table_path(both, table.name).exists() == (command == "convert")
+
+
+def test_merging_leaves_what_a_run_may_still_write_or_a_killed_one_has_left(tmp_path):
+    bare = [str(recorded(tmp_path / f"{name}.arrow", tables=())) for name in ("one", "three")]
+    stream = files.table_stream_path(tmp_path / "both.arrow", "inputs")
+    stream.write_bytes(b"a stream")
+    assert main(["merge", *bare, "-o", str(tmp_path / "both.arrow")]) == 0
+    assert stream.read_bytes() == b"a stream"
+
+
 def moved(column, value, machine):
     """A value of a source as the merged table has it; the second source's times are 1,999 ns later, rounded down."""
     if column.names is not None and column.names.key == keys.DEVICES and value != "-":

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from attrs import frozen
 
@@ -155,13 +156,14 @@ def _metadata(sources: Sequence[Source], parts: Sequence[Part], table: Table) ->
     the exits says of each machine stands in ``vmrun.merged``."""
     metadata = [part.metadata for _, part in parts]
     alike = {key: text for key, text in metadata[0].items() if all(one.get(key) == text for one in metadata)}
+    merged = _merged(sources)
     if table is EXITS:
-        alike = {key: alike[key] for key in (keys.HOST,) if key in alike} | {keys.MERGED: _merged(sources)}
-    clock = min(sources, key=lambda source: source.shift).trace.metadata.get(keys.CLOCK)
-    alike = {key: text for key, text in alike.items() if key != keys.CLOCK} | (
-        {} if clock is None else {keys.CLOCK: clock}
-    )
-    return alike | {key: json.dumps(list(dict.fromkeys(_listed(parts, key)))) for key in table.keys}
+        alike = {key: alike[key] for key in (keys.HOST,) if key in alike} | {keys.MERGED: merged}
+    # Readers take a table beside a trace for the trace's if their clocks are the same, and other traces that were
+    # merged with the earliest source have that source's clock, too.
+    clock = min(sources, key=lambda source: source.shift).trace.clock | {"merged": crc32(merged.encode())}
+    names = {key: json.dumps(list(dict.fromkeys(_listed(parts, key)))) for key in table.keys}
+    return alike | {keys.CLOCK: json.dumps(clock)} | names
 
 
 def _listed(parts: Sequence[Part], key: str) -> Iterator[str]:

@@ -38,7 +38,7 @@ class Key(NamedTuple):
 EVERY = ("exits", "tracepoints", "inputs")
 KEYS: Mapping[str, Key] = {
     FORMAT: Key("text", "the format of the table", EVERY),
-    CLOCK: Key("object", "the host's TSC at time 0 and its rate: the same in all tables of a run", EVERY),
+    CLOCK: Key("object", "the host's TSC at time 0 and its rate: the same in all tables of a trace", EVERY),
     DEVICES: Key("names", "the plan's devices", ("exits", "inputs")),
     REGIONS: Key("object", "the devices' regions, by the devices' names"),
     SPEC: Key("toml", "the resolved spec"),
