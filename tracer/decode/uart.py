@@ -11,7 +11,9 @@ def _line(value: int, direction: str) -> str:
     """The LCR: "8n1", and further settings."""
     # EPS and stick parity count with PEN only.
     parity = ("n", "o", "n", "e", "n", "1", "n", "0")[(value & R.PARITY) >> 3]
-    parts = [f"{5 + (value & R.WLS)}{parity}{2 if value & R.STB else 1}"]
+    bits = 5 + (value & R.WLS)
+    stop = "1" if not value & R.STB else "1.5" if bits == 5 else "2"
+    parts = [f"{bits}{parity}{stop}"]
     parts += [name for mask, name in ((R.BREAK, "BREAK"), (R.DLAB, "DLAB")) if value & mask]
     return " ".join(parts)
 

@@ -17,7 +17,7 @@ SCR = 7  # scratch
 
 # Line control register (8.1)
 WLS = 0x03  # word length select: 5 to 8 bits
-STB = 0x04  # two stop bits
+STB = 0x04  # two stop bits; one and a half with 5 data bits
 PARITY = 0x38  # parity enable, even parity select, stick parity
 BREAK = 0x40
 DLAB = 0x80  # divisor latch access
