@@ -289,7 +289,7 @@ class RTC(ISADevice):
         return alarm & R.DONT_CARE == R.DONT_CARE or alarm == value
 
     def _cycles(self) -> int:
-        """The periodic interrupt's period in cycles of 32.768 kHz, 0: none (data sheet, register A, RS3 to RS0)."""
+        """The periodic interrupt's period in cycles of 32.768 kHz, 0: none (data sheet, table 5)."""
         rate = self._memory[R.A] & R.RATE
         return 0 if rate == 0 else 1 << (rate + 6 if rate <= 2 else rate - 1)
 
