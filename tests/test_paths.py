@@ -53,7 +53,7 @@ COMMANDS = [
     ["vmtrace", "merge", "--by-start", b"-o-merged\xff.arrow", "--", TRACE, b"-set\xff.arrow"],
     ["vmtrace", "diff", "--", TRACE, b"-merged\xff.arrow"],
 ]
-# Runs them in one process, and tells their statuses and what the trace says of paths.
+# Runs them in one process, and prints their statuses and the trace's paths.
 PROGRAM = """
 import ast, json, os, sys
 from pathlib import Path

@@ -51,23 +51,27 @@ def _parser() -> argparse.ArgumentParser:
         help="override a key of the spec, as in vm.memory=1GiB; may be repeated",
     )
 
-    check = commands.add_parser("check", parents=[override], help="report every problem in specs and their images")
+    def command(name: str, what: str, *parents: Parser) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(name, parents=parents, help=what, description=what)
+        return added
+
+    check = command("check", "report every problem in specs and their images", override)
     check.add_argument("specs", nargs="+", metavar="SPEC", help="the spec, a TOML file")
     check.set_defaults(run=_check)
 
-    show = commands.add_parser("show", parents=[override], help="print the resolved spec as TOML")
+    show = command("show", "print the resolved spec as TOML", override)
     show.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
     show.set_defaults(run=_show)
 
-    plan = commands.add_parser("plan", parents=[override], help="print the plan: memory map, devices, KVM calls")
+    plan = command("plan", "print the plan: memory map, devices, KVM calls", override)
     plan.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     plan.set_defaults(run=_plan)
 
-    keys = commands.add_parser("keys", help="list every table and key of a spec")
+    keys = command("keys", "list every table and key of a spec")
     keys.set_defaults(run=_keys)
 
-    schema = commands.add_parser("schema", help="print the JSON Schema of specs, for editors")
+    schema = command("schema", "print the JSON Schema of specs, for editors")
     schema.set_defaults(run=_schema)
     return parser
 

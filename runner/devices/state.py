@@ -148,7 +148,7 @@ class State:
     def again(cls, state: "State") -> "State":
         """The same state in this class, from a state whose class has the same name and fields. Raises StateError."""
         if type(state).__qualname__ != cls.__qualname__ or type(state).rules().keys() != cls.rules().keys():
-            raise StateError(f"what was saved is a {type(state).__name__}, not the {cls.__name__} of this device")
+            raise StateError(f"the saved state is a {type(state).__name__}, not the {cls.__name__} of this device")
         return cls(version=state.version, **{name: getattr(state, name) for name in cls.rules()})
 
     @classmethod

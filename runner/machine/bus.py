@@ -77,7 +77,7 @@ class DeviceBus:
 
     def _took(self, taken: bool) -> None:
         if not taken:
-            raise DeviceError(f"a device has at most {lib.BUS_REGISTERS} shadow registers of a region")
+            raise DeviceError(f"a region has at most {lib.BUS_REGISTERS} shadow registers")
 
 
 class Guest:

@@ -1,6 +1,6 @@
 /* The gate at which a machine's vCPU threads wait before they enter the guest, and while the machine is paused. It is
- * in C because each thread would need the interpreter lock to leave a gate in Python. The lock's holder gets no processor
- * while the vCPUs that have left the gate keep all of them busy. */
+ * in C because each thread would need the interpreter lock to leave a gate in Python. The lock's holder gets no
+ * processor while the vCPUs that have left the gate keep all of them busy. */
 #ifndef VMRUN_GATE_H
 #define VMRUN_GATE_H
 

@@ -107,7 +107,7 @@ static int64_t trace_time(const struct perf_clock *clock, uint64_t raw)
     return clock->t[0] + (int64_t)((__int128)since * (clock->t[1] - clock->t[0]) / span);
 }
 
-/* Bytes of the ring from a running offset on; they may go round its end. */
+/* Bytes of the ring from a running offset on; they may wrap around its end. */
 static void copy(const struct perf_ring *ring, uint64_t at, void *to, uint64_t length)
 {
     uint64_t start = at & (ring->size - 1), first = ring->size - start;
@@ -169,7 +169,7 @@ static bool fits(const struct perf_format *format, uint64_t length)
     return true;
 }
 
-/* Go past what is no sample to the next one; its time becomes `next`, NOTHING where there is none before `head`. */
+/* Skip to the next sample; its time becomes `next`, NOTHING if there is none before `head`. */
 static void advance(struct perf_ring *ring, uint64_t head)
 {
     struct perf_event_header header;

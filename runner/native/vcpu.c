@@ -34,7 +34,7 @@ void vcpu_stop(struct vcpu *vcpu, int thread, int signal)
 void vcpu_kick(struct vcpu *vcpu, int thread, int signal)
 {
     STORE(vcpu->run->immediate_exit, 1);
-    /* By kernel id: a thread that has ended meanwhile is no error, which pthread_kill does not promise. */
+    /* By kernel id: signalling a thread that has ended is then no error; pthread_kill does not promise that. */
     syscall(SYS_tgkill, getpid(), thread, signal);
 }
 

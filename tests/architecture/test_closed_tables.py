@@ -90,7 +90,7 @@ NEWER = {
 
 
 def header() -> dict[str, int]:
-    """KVM_EXIT_* of linux/kvm.h, lower case and without what tells of an exit's details (KVM_EXIT_IO_IN)."""
+    """KVM_EXIT_* of linux/kvm.h, in lower case, without the constants of an exit's details (KVM_EXIT_IO_IN)."""
     text = Path("/usr/include/linux/kvm.h").read_text()
     found = {name.lower(): int(number) for name, number in re.findall(r"#define KVM_EXIT_(\w+)\s+(\d+)\b", text)}
     details = {name for name in found if any(name.startswith(f"{other}_") for other in found)}

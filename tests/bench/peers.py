@@ -49,7 +49,7 @@ def measure() -> list[Figure]:
 
 
 def record(folder: Path) -> None:
-    """Have perf and trace-cmd record the flood, in a lab of which the folder is a share."""
+    """Record the flood with perf and trace-cmd, in a lab with the folder as its share."""
     code, options = KINDS["debug-port"]
     spec = folder / "flood.toml"
     spec.write_text(FLOOD.format(inner=EXITS[0], outer=EXITS[1], port=code, kind="debug-port", options=options))

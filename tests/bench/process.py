@@ -96,7 +96,7 @@ class Register(Device):
     def close(self):
         print("longest", self.longest, file=sys.stderr)
 """
-# Runs vmrun's command, and tells what it and its recorder have used: user seconds and peak resident MiB of each.
+# Runs vmrun's command, and prints user seconds and peak resident MiB of the command and of its recorder.
 TOLD = """
 import json, os, sys
 from pathlib import Path

@@ -33,7 +33,7 @@ def on_terminal(main, arguments, environment, width):
         finally:
             os._exit(status)
     data = b""
-    with contextlib.suppress(OSError):  # how a terminal tells that all have closed it
+    with contextlib.suppress(OSError):  # how a terminal reports that all have closed it
         while piece := os.read(terminal, 1 << 16):
             data += piece
     os.close(terminal)

@@ -131,13 +131,13 @@ def unsigned(module: bytes) -> bytes:
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program, whose package is installed if it is missing and we may."""
+    """The path of a program. If it is missing and this is root, its package is installed."""
     programs({name: package})
     return str(shutil.which(name))
 
 
 def programs(packages: Mapping[str, str]) -> None:
-    """Install the packages of those programs (or files, by their paths) that are missing, all at once, if we may."""
+    """Install the packages of missing programs (or files, by their paths) at once, if this is root."""
     missing = sorted({package for name, package in packages.items() if shutil.which(name) is None and not _file(name)})
     if not missing:
         return

@@ -117,7 +117,7 @@ def kills(number: int) -> list[Job]:
 
 
 def options(group: str, runs: int) -> list[str | Path]:
-    """The lab's options for a stay with so many runs; what is not in the checkout is to be taken to the Intel host."""
+    """The lab's options for this number of runs; ``--take`` names files outside the checkout for the Intel host."""
     if group != "intel":
         return ["--timeout", f"{180 + 60 * runs}s"]
     kernels = {debian.vmlinux(debian.kernel(boot.kernel)) for boot in INTEL}

@@ -13,7 +13,7 @@ BOOTS = [
     *(pytest.param(("intel", boot), id=f"intel-{boot.name}", marks=pytest.mark.soak) for boot in INTEL),
     *(pytest.param((boot.kernel, boot), id=f"matrix-{boot.name}", marks=pytest.mark.soak) for boot in MATRIX),
 ]
-# Below 1 MiB, what is not RAM for the guest: the first page, which Linux itself keeps, and 0x9f000 to 1 MiB.
+# Below 1 MiB, not RAM for the guest: the first page, which Linux itself reserves, and 0x9f000 to 1 MiB.
 LOW = 4 + (0x100000 - 0x9F000) // 1024  # KiB
 
 SUSPICIOUS = re.compile(

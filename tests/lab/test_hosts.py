@@ -49,7 +49,7 @@ def test_each_host_has_the_virtualisation_of_its_name(lab, host, isa):
 
 def test_a_guest_ends_alike(both):
     name, amd, intel = both
-    if name == "out-of-ram":  # KVM tells the processor's own numbers
+    if name == "out-of-ram":  # KVM reports the processor's own numbers
         for run in (amd, intel):
             run.result["detail"] = run.result["detail"].partition(" 0x")[0]
     assert amd.result == intel.result

@@ -61,7 +61,7 @@ def test_the_reasons_of_the_returns_are_the_rows(run):
 
 
 def test_every_row_lies_in_the_exit_that_brought_it(run, isa):
-    """Port exits are I/O exits of the processor, memory-mapped ones page faults; each row is in just one span."""
+    """Port exits are I/O exits of the processor, memory-mapped ones page faults; each row is in exactly one span."""
     handled = by_handling(summed(run.trace)).to_pylist()
     came = {row["exit"]: row["exits"] for row in handled if row["handled"] == "userspace"}
     reasons = Counter(run.trace.table["reason"].to_pylist())

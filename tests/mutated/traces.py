@@ -204,7 +204,7 @@ def plain(text: str) -> str:
 
 
 def odd_rows(rng: random.Random, batch: Any) -> Any:
-    """A batch of which some columns have other values."""
+    """A batch with other values in some columns."""
     for _ in range(rng.choice((1, 1, 2, 4))):
         index = rng.randrange(batch.num_columns)
         field = batch.schema.field(index)

@@ -30,7 +30,7 @@ STATUSES = {0, 1, 2, 3, 4, 5}  # all but those of a trace that fails and of an i
 
 
 class Registers(Device):
-    """A plain register model, of which bytes are published, queued and latched: past its end is an IndexError."""
+    """A plain register model with shadow registers and coalesced writes. An access past its end raises IndexError."""
 
     def __init__(self, regions):
         self.data = {region.name: bytearray(region.size) for region in regions}

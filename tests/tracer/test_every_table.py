@@ -169,7 +169,7 @@ def test_its_columns_are_listed(capsys, table):
 
 
 def merged(tmp_path):
-    """Two traces with every table, of machines of which the second started 2 us later, as one."""
+    """Two traces with every table, merged; the second machine started 2 us later."""
     clock = json.loads(METADATA[keys.CLOCK])
     later = json.dumps(clock | {"tsc_start": clock["tsc_start"] + 2 * clock["tsc_khz"] // 1000})
     one, two = recorded(tmp_path / "one.arrow"), recorded(tmp_path / "two.arrow", later)

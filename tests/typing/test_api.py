@@ -144,7 +144,7 @@ def outputs(module: str) -> str:
 
 
 def shown(module: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What the example of a module prints."""
+    """The output of a module's example."""
     (code,) = EXAMPLES[module]
     exec(compile(code, f"docs/api.md, {module}", "exec"), {"__name__": "example"})
     return capsys.readouterr().out

@@ -101,7 +101,7 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def models(draw: st.DrawFn, model: type[Model]) -> Model:
-    """Any instance of a model; of the keys of which one is given, one is."""
+    """Any instance of a model. Of the keys that exclude each other, one is given."""
     attributes = keys(model).values()
     chosen = draw(st.sampled_from(model.ONE_OF)) if model.ONE_OF else None
     values = {}

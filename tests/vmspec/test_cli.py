@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,14 @@ def test_a_former_name_is_a_line_on_standard_error(tmp_path, capsys):
     assert (main(["show", str(path)]), "tracepoints = true" in capsys.readouterr().out) == (0, True)
     assert main(["check", str(path)]) == 0
     assert capsys.readouterr().err == f"vmspec: {path}:7:1: trace.kernel: is now called tracepoints\n"
+
+
+def test_the_help_of_a_command_says_what_it_does(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.findall(r"^    (\w+) +(.+)$", capsys.readouterr().out, re.MULTILINE)
+    assert len(commands) == 5
+    for name, what in commands:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        assert f"\n\n{what}\n\n" in capsys.readouterr().out

@@ -32,7 +32,7 @@ def places(value, path=()):
 
 @st.composite
 def mutated_tables(draw) -> str:
-    """A valid spec of which keys and values were changed, as TOML."""
+    """A valid spec with some keys and values changed, as TOML."""
     data = tomllib.loads(dumps(draw(specs)))
     for _ in range(draw(st.integers(1, 4))):
         paths = list(places(data))

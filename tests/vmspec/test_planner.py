@@ -399,7 +399,7 @@ def test_any_spec_gives_a_plan_or_problems(spec: Spec) -> None:
     assert all(problem.path and problem.message for problem in found)
 
 
-# What is printed stays as it is. `VMRUN_GOLDEN=write` writes the files anew.
+# The printed plan does not change unnoticed. `VMRUN_GOLDEN=write` rewrites the files.
 
 
 def golden(planned: Plan, directory: Path) -> str:

@@ -27,7 +27,7 @@ class Fitting:
         for field in self.schema:
             if field.name in self._stored:
                 if not stored.field(self._stored[field.name]).equals(field):
-                    raise UnfitError(f"its column {field.name} is not as it should be")
+                    raise UnfitError(f"its column {field.name} has the wrong type")
             elif field.name not in later:
                 raise UnfitError(f"it has no column {field.name}")
         self._same = list(self._stored) == self.schema.names

@@ -186,9 +186,9 @@ class Seals:
         if self.sealed is None:
             self.sealed = value is not None
         if (value is not None) != self.sealed:
-            raise DamageError(message.offset, f"some batches have {keys.SEAL}, and one has not")
+            raise DamageError(message.offset, f"some batches have {keys.SEAL}, and one does not")
         if value is not None and seal(raw, value, before) != raw[value]:
-            raise DamageError(message.offset, f"a batch is not as it was written (its {keys.SEAL} differs)")
+            raise DamageError(message.offset, f"a batch has changed since it was written (its {keys.SEAL} differs)")
 
 
 def footer_blocks(raw: bytes, offset: int) -> list[tuple[int, int, int]]:

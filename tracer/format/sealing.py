@@ -33,7 +33,7 @@ class SealedWriter:
         try:
             self._put(_sealed(self._held.take()))
         except DamageError as error:
-            raise OSError(errno.EFBIG, f"it has more than readers accept: {error}") from error
+            raise OSError(errno.EFBIG, f"it exceeds what readers accept: {error}") from error
 
     def close(self) -> None:
         """End the file or stream."""

@@ -79,7 +79,7 @@ def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:
     runs = load if image.relocatable else max(load, image.pref_address)
     end = max(load + image.kernel_size, runs + image.init_size)
     if end > 1 << 32:
-        raise ImageError(f"wants to be loaded at {load:#x}, beyond 32-bit addresses")
+        raise ImageError(f"must be loaded at {load:#x}, beyond 32-bit addresses")
     size = image.kernel_size
     placement = Placement("kernel", load, size, boot.kernel, image.setup_size, end - load - size)
     if image.entry64:
@@ -127,7 +127,7 @@ def _fits(kernel: Kernel, slots: tuple[Slot, ...], problems: list[Problem]) -> N
         message = f"reaches up to {kernel.end:#x}; RAM for a kernel ends at {layout.HOLE_START:#x}"
         problems.append(Problem("boot.kernel", message))
         return
-    need = f"the kernel needs {_mib(kernel.end)} MiB: it starts up in memory below {kernel.end:#x}"
+    need = f"the kernel needs {_mib(kernel.end)} MiB: while it starts it uses memory up to {kernel.end:#x}"
     problems.append(Problem("vm.memory", need, f"{_mib(slots[0].size)} MiB"))
 
 

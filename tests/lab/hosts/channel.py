@@ -134,7 +134,7 @@ def write(fd: int, data: bytes) -> None:
 
 @contextlib.contextmanager
 def raw_terminal() -> Iterator[None]:
-    """Our own terminal passes every key on."""
+    """This process' terminal passes every key on."""
     saved = termios.tcgetattr(0)
     tty.setraw(0)
     try:

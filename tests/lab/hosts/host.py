@@ -18,7 +18,7 @@ from tests.lab.hosts.job import TIMED_OUT, Job, LabError, NeverBegan
 
 STOP = b"\x1d"  # Ctrl-], typed on the terminal, ends the lab
 GRACE = 10  # seconds between our time limit and the emulated host's own
-STARTS = 3  # times that an emulated host may stand still before its command began
+STARTS = 3  # times that an emulated host may hang before its command began
 
 
 class StoodStill(Exception):
@@ -58,7 +58,7 @@ class Host(ABC):
 
     @abstractmethod
     def alive(self, *progress: int) -> None:
-        """A sign of life; ``progress`` is the bytes that the command has written to each stream, if the host tells."""
+        """A sign of life; ``progress`` is the bytes that the command has written to each stream, if it is known."""
 
     @abstractmethod
     def complete(self, *written: int) -> None:
@@ -120,7 +120,7 @@ def messages(host: Host) -> Iterator[list[str]]:
     while silence < host.silence:
         ready, _, _ = select.select([host.control.ours], [], [], 1)
         if not ready:
-            silence += 1  # counted, as the machine that we are on may stand still itself
+            silence += 1  # counted, not timed, because this machine may be suspended itself
             if host.process.poll() is not None:
                 return
             continue

@@ -114,7 +114,7 @@ class Intel(Host):
         )  # fmt: skip
         if self._terminal:
             text += f"com3: enabled=1, mode=term, dev={self._terminal.path}\n"
-        # Debian's Bochs is a debugger, whose first command lets the emulated machine go on.
+        # Debian's Bochs is a debugger, whose first command starts the emulated machine.
         files = [memory_file(content.encode()) for content in (text, "c\n")]
         screen, theirs = pty.openpty()
         threading.Thread(target=discard, args=(screen,), daemon=True).start()

@@ -41,7 +41,7 @@ UNCOUNTED = re.compile(r"Dropped: (\d+)")
 
 @contextmanager
 def returns_counted() -> Iterator[Callable[[], list[tuple[int, ...]]]]:
-    """Count kvm:kvm_userspace_exit from here on; gives the function that tells the counts."""
+    """Count kvm:kvm_userspace_exit from here on; returns a function that returns the counts."""
     INSTANCE.mkdir()
     try:
         (EVENT / "trigger").write_text(COUNT)
@@ -148,7 +148,7 @@ def main() -> None:
             HERE.mkdir()
             result = run(job["arguments"], job["kill"], job["perf"])
         (HERE / "result.json").write_text(json.dumps(result))
-        # Under its name only when whole: the emulated host may stand still at any moment.
+        # Under its name only when whole: the emulated host may hang at any moment.
         shutil.copytree(HERE, out / "partial")
         (out / "partial").rename(out / job["name"])
         shutil.rmtree(HERE)

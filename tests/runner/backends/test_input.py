@@ -254,7 +254,7 @@ def test_what_has_no_input_at_all(reading):
 
 
 def test_a_reader_that_was_quicker_does_not_keep_the_loop(reading):
-    """Another process may read the same terminal, between our waiting for it and our reading."""
+    """Another process may read the same terminal, after the loop's wait and before its read."""
     user, program = pty.openpty()
     reading.fds += (user, program)
     guest = Guest()

@@ -251,7 +251,7 @@ def test_a_stopped_run_gives_the_terminal_back_and_takes_it_again(shell, command
 
 
 def test_a_run_that_was_stopped_for_good_measure(shell, command):
-    """SIGSTOP, of which a process is told nothing."""
+    """SIGSTOP, which a process cannot notice."""
     shell.line(command)
     shell.await_(lambda: b"ready\r\n" in shell.seen)
     os.kill(shell.child(), signal.SIGSTOP)

@@ -114,7 +114,7 @@ def dump(data: bytes) -> str:
 
 @pytest.mark.parametrize("name", ["acpi", "mptable"])
 def test_golden(name: str, pc: Plan) -> None:
-    """`VMRUN_GOLDEN=write` writes the files anew."""
+    """`VMRUN_GOLDEN=write` rewrites the files."""
     match name:
         case "acpi":
             text = dump(acpi.build(layout.ACPI, pc))

@@ -1,4 +1,4 @@
-"""What devices answer, as the decoder of traces tells it: no register, bit or command of a model may lack its name."""
+"""The decoder names every register, bit and command of the device models."""
 
 import re
 

@@ -212,7 +212,7 @@ def ask(kbc, number, *parameters):
 
 
 def linux_probe(kbc):
-    """i8042_controller_check(), _init(), i8042_check_aux() and i8042_enable_kbd_port(); tells if there is a mouse."""
+    """i8042_controller_check(), _init(), i8042_check_aux() and i8042_enable_kbd_port(); returns if there is a mouse."""
     assert not kbc.read(STATUS) & OUTPUT_FULL
     initial = ask(kbc, 0x20)
     assert ask(kbc, 0x20) == initial  # "Unable to get stable CTR read"

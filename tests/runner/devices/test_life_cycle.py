@@ -304,7 +304,7 @@ def test_a_field_is_neither_left_out_nor_added(fields):
 
 
 def test_the_state_of_another_device_is_rejected(kind):
-    with pytest.raises(StateError, match=r"what was saved is a Two, not the \w+State of this device"):
+    with pytest.raises(StateError, match=r"the saved state is a Two, not the \w+State of this device"):
         kind.new().device.load(Two(**GOOD))
 
 

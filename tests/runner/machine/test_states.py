@@ -181,7 +181,7 @@ def test_the_states_of_another_machine_are_rejected(build):
 def test_a_state_of_another_device_is_rejected_with_the_devices_name(build):
     machine = build()
     states = machine.buses.save()
-    with pytest.raises(StateError, match="device serial0: what was saved is a RTCState, not the SerialState"):
+    with pytest.raises(StateError, match="device serial0: the saved state is a RTCState, not the SerialState"):
         machine.buses.load(states | {"serial0": states["rtc0"]})
 
 

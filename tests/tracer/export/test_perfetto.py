@@ -17,7 +17,7 @@ def parsed(path):
     data = path.read_bytes()
     trace = protos.Trace()
     trace.ParseFromString(data)
-    # Perfetto's reader does not merge: what is serialised anew must be as long.
+    # Perfetto's reader does not merge fields, so a message that is serialised again must be as long.
     assert trace.ByteSize() == len(data)
     return trace.packet
 

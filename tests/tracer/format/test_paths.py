@@ -62,7 +62,7 @@ def test_what_is_no_file_was_left_by_no_run(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-# Takes the lock and dies; what it has started has the lock as well, until it is told to close the file.
+# Takes the lock and dies; its child holds the lock too, until it is asked to close the file.
 KILLED = """
 import fcntl, os, sys
 ring = os.open(sys.argv[1], os.O_RDWR)

@@ -70,7 +70,7 @@ class Page:
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.prefer(scheme)
         driver.get(address)
-        assert self.errors == []  # the script has run by now; without it the chart would be waited for in vain
+        assert self.errors == []  # the script has run by now; without it, waiting for the chart would time out
         self.wait("return document.querySelectorAll('#chart .heatmaplayer image').length > 0")
 
     def run(self, script, *arguments):
@@ -107,7 +107,7 @@ class Page:
         return self.run("return document.getElementById('chart').layout.xaxis.range")
 
     def point(self, share):
-        """Move the pointer over the chart, so far from its left to its right; returns the chain to go on."""
+        """Move the pointer over the chart, at this fraction of its width; returns the chain of actions to continue."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         area = self.find("#chart .xy .nsewdrag, #chart .nsewdrag[data-subplot=xy]")

@@ -78,7 +78,9 @@ def test_any_state_of_the_rings_is_recovered_exactly(tmp_path, states, slots):
     rows, result = recovered_rows(path)
     spans = [(rings.get(vcpu, "tail"), rings.get(vcpu, "head")) for vcpu in range(len(states))]
     assert rows == in_time(r for vcpu, (tail, head) in enumerate(spans) for r in expected_rows(vcpu, range(tail, head)))
-    assert len(result.problems) == sum(tail > 0 for tail, _ in spans)  # what only a stream would have is told as lost
+    assert len(result.problems) == sum(
+        tail > 0 for tail, _ in spans
+    )  # rows that only a stream would have are reported as lost
 
 
 def record_part(path, in_stream, in_ring):

@@ -32,7 +32,7 @@ class Trace(NamedTuple):
 
 @pytest.fixture
 def path(tmp_path):
-    """A guest that sets its UART up, prints, reads the clock, asks for what is not there."""
+    """A guest that sets up its UART, prints, reads the clock, and accesses a port that no device claims."""
     io = {"device": "serial0"}
     records = [
         exit_(1_000, addr=0x3FB, data=b"\x83", **io),
