@@ -33,6 +33,11 @@ SAME: tuple[tuple[re.Pattern[str], Callable[[str], Sequence[str]], str], ...] = 
         "a struct format with signs packs the same bytes for numbers that are in its range; others it rejects",
     ),
     (
+        re.compile(r'(?<=code\()"[^"]+"'),
+        lambda found: (found.upper(),),
+        "Python knows an encoding by its name in capitals too",
+    ),
+    (
         re.compile(r"\bstrict=True\)"),
         lambda found: ("strict=None)", "strict=False)", ")"),
         "the sequences are of one length, whatever is read; strict=True says so to the reader",

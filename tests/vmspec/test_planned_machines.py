@@ -10,7 +10,8 @@ from tests.vmspec.test_planner import HLT, PC, flat, linux, placed, problems, py
 from vmspec.devices.models import RTC, Serial
 from vmspec.planner import plan
 from vmspec.schema.problems import SpecError
-from vmspec.spec.models import VM, Boot, Expect, Memory, Spec
+from vmspec.schema.tables import write_model
+from vmspec.spec.models import CPU, VM, Boot, Expect, Memory, Spec, Trace
 
 
 def refused(spec: Spec) -> str | None:
@@ -118,6 +119,35 @@ def test_a_python_device_may_end_a_halted_machine() -> None:
     message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
     assert problems(attrs.evolve(spec, devices=(Serial(),))) == {"expect.exit": message}
     plan(attrs.evolve(spec, devices=(Serial(), python(port=(0x100, 1)))))
+
+
+def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
+    vm = VM(name="all", memory=2 << 20, vcpus=3, timeout=5_000_000_000)
+    memory = Memory(backing="memfd", pages="small", locked=True, prefault=True)
+    cpu = CPU(disable=("avx", "avx2"))
+    trace = Trace(path=tmp_path / "t.arrow", rip=False, full="drop", tracepoints="try", events=("kvm:kvm_pio",),
+                  inputs=True, ring=128)  # fmt: skip
+    expect = Expect(console=("ok",), absent=("panic",), exit=("debug-exit", "halt"), status=33)
+    boot = Boot(code=HLT, mode="real", load=0x2000)
+    path = tmp_path / "spec.toml"
+    spec = Spec(vm=vm, boot=boot, memory=memory, cpu=cpu, trace=trace, expect=expect, path=path,
+                overrides=("vm.vcpus=3",))  # fmt: skip
+    planned = plan(spec)
+    assert planned.vm == ("all", 2 << 20, 3, 5_000_000_000)
+    assert planned.memory == ("memfd", "small", True, True)
+    assert planned.cpu == ("host", ("avx", "avx2"))
+    assert planned.trace == (tmp_path / "t.arrow", False, "drop", "try", ("kvm:kvm_pio",), True, 128)
+    assert planned.expect == (("ok",), ("panic",), ("debug-exit", "halt"), 33)
+    assert (planned.code, planned.path, planned.overrides) == (HLT, path, ("vm.vcpus=3",))
+    assert (planned.image, planned.protocol, planned.cmdline, planned.notes) == ("flat", "flat", "", ())
+    assert planned.e820 == (), "only Linux reads a memory map"
+    assert planned.names == tuple(spec.names())
+    assert planned.spec == write_model(spec)
+
+
+def test_the_plan_of_linux_has_its_command_line(tmp_path: Path) -> None:
+    (tmp_path / "vmlinux").write_bytes(images.elf())
+    assert plan(linux(tmp_path / "vmlinux", cmdline="console=ttyS0")).cmdline == "console=ttyS0"
 
 
 def test_the_plan_names_the_files_that_it_was_made_from(tmp_path: Path) -> None:
