@@ -572,3 +572,43 @@ def test_setting_the_time_turns_the_update_interrupt_off(rtc):
     put(rtc, B, HOUR_24 | UIE)
     put(rtc, B, HOUR_24 | UIE | SET)
     assert get(rtc, B) == HOUR_24 | SET
+
+
+# Saved and loaded
+
+
+def test_a_saved_clock_goes_on_by_another_clock(rtc, clock, plug):
+    put(rtc, WEEKDAY, 7)
+    put(rtc, MONTH, 0x13)
+    put(rtc, 0x40, 0x5A)
+    clock.now = SECOND * 8 // 10
+    state = rtc.device.save()
+    assert state.time == int(START.timestamp()) * SECOND + clock.now
+    other = plug(RTC(START.replace(year=1999)), clock=FakeClock(now=77 * SECOND + 5))
+    other.device.load(state)
+    shown = [get(other, index) for index in (SECONDS, MONTH, WEEKDAY, 0x40)]
+    other.clock.now += SECOND // 5
+    assert (shown, get(other, SECONDS)) == ([0x30, 0x13, 7, 0x5A], 0x31)
+
+
+@pytest.mark.parametrize(("tenths", "flags"), [(5, 0x40), (13, 0x50)])
+def test_what_has_happened_since_the_flags_were_read_is_not_lost(rtc, clock, plug, tenths, flags):
+    clock.now = SECOND * 3 // 10
+    get(rtc, C)
+    clock.now = SECOND * tenths // 10
+    state = rtc.device.save()
+    assert state.behind == clock.now - SECOND * 3 // 10
+    other = plug(RTC(START), clock=FakeClock(now=99 * SECOND))
+    other.device.load(state)
+    assert get(other, C) == flags
+
+
+def test_a_clock_that_follows_the_date_keeps_its_distance(plug, clock):
+    rtc = plug(RTC(), clock=clock)
+    before = mach_get_cmos_time(rtc)
+    mc146818_set_time(rtc, before + timedelta(hours=5))
+    state = rtc.device.save()
+    assert state.time == 5 * 3600 * SECOND
+    other = plug(RTC(), clock=FakeClock(date=clock.date + 60 * SECOND))
+    other.device.load(state)
+    assert mach_get_cmos_time(other) == before + timedelta(hours=5, minutes=1)

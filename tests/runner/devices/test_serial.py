@@ -608,3 +608,41 @@ def test_loopback_shuts_the_interrupt_gate(uart):
     uart.write(IER, ETBEI)
     uart.write(MCR, OUT2 | LOOP)
     assert not uart.level
+
+
+# Saved and loaded
+
+
+def test_a_character_on_its_way_arrives_after_a_load(uart, plug):
+    listening(uart)
+    uart.receive(b"ab")
+    uart.let_pass(CHARACTER * 4 // 10)
+    state = uart.device.save()
+    assert (state.arrives_in, state.host, state.fifo) == (CHARACTER * 6 // 10, b"ab", b"")
+    other = plug(Serial(), clock=type(uart.clock)(now=5))
+    other.device.load(state)
+    assert other.wait == CHARACTER * 6 // 10
+    other.let_pass(CHARACTER * 6 // 10 - 1)
+    before = other.level
+    other.let_pass(1)
+    assert (before, other.level, take(other)) == (False, True, b"ab")
+
+
+def test_a_character_that_is_late_arrives_at_once(uart):
+    listening(uart)
+    uart.receive(b"a")
+    uart.clock.now += 2 * CHARACTER
+    assert uart.device.save().arrives_in == 0
+
+
+def test_all_of_a_port_s_state_is_loaded(uart, plug):
+    state = SerialState(
+        divisor=0x1234, ier=ERBFI | EDSSI, fcr=FIFO_ENABLE | 0x80, lcr=0x03, mcr=RTS | OUT2, scr=0x5A, modem=0xB0,
+        delta=0x01, overrun=True, thr_emptied=True, flow_control=True, fifo=b"abc", looped=1, host=b"de", gap=1,
+        arrives_in=None,
+    )  # fmt: skip
+    uart.device.load(state)
+    assert uart.device.save() == state
+    assert (uart.read(IIR), uart.read(LSR), uart.read(MSR)) == (0xCC, THRE | TEMT | OE | DR, 0xB1)
+    assert [uart.read(register) for register in (IER, LCR, MCR, SCR)] == [ERBFI | EDSSI, 0x03, RTS | OUT2, 0x5A]
+    assert take(uart) == b"abcde"
