@@ -126,7 +126,7 @@
     Plotly.react(chart, traces, layout, { displayModeBar: false, doubleClick: false });
     document.getElementById("scale").textContent =
       `Top: all exits. Strip: phases (grey) and the longest waits for a console line (amber). Below: by ${density.title}; ` +
-      `the darker${isDark() ? " (here: brighter)" : ""} the more, on a logarithmic scale, up to ${amount(highest)} in ` +
+      `${isDark() ? "brighter" : "darker"} means more, on a logarithmic scale, up to ${amount(highest)} in ` +
       `a column of ${duration(width)}.`;
   }
 
