@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.devices.device import Board
-from runner.devices.rtc import RTC, SECOND
+from runner.devices.rtc import RTC, SECOND, RTCState
 from tests.fakes.fakeclock import FakeClock
 from vmspec.plan.memory_map import slots
 from vmspec.registers.rtc import (
@@ -93,6 +93,20 @@ def mc146818_set_time(rtc, moment):
 
 def test_starts_at_the_given_time(rtc):
     assert mach_get_cmos_time(rtc) == START
+
+
+def test_starts_at_the_given_time_by_a_clock_that_has_run(plug):
+    assert mach_get_cmos_time(plug(RTC(START), clock=FakeClock(now=77 * SECOND))) == START
+
+
+def test_state_when_the_power_comes_on(rtc):
+    memory = bytearray(128)
+    memory[A], memory[B], memory[D] = 0x26, HOUR_24, 0x80
+    assert rtc.device.save() == RTCState(
+        index=0, memory=bytes(memory), follows=False, time=int(START.timestamp()) * SECOND, behind=0, standing=None,
+        weekday=0, weekday_written=False, flags=0,
+    )  # fmt: skip
+    assert rtc.read(DATA) == 0x30, "the index is that of the seconds"
 
 
 def test_starts_within_a_second(plug, clock):
