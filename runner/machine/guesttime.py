@@ -17,8 +17,13 @@ class GuestTime:
       that uses kvmclock, so that its watchdogs do not fire.
     - TSC: the attribute KVM_VCPU_TSC_OFFSET (Linux 5.16, KVM_CAP_VCPU_ATTRIBUTES;
       Documentation/virt/kvm/devices/vcpu.rst, 4). The offsets of all vCPUs are lowered by the same ticks, so the TSCs
-      stay synchronised. Without the attribute the TSC keeps counting in a pause: KVM treats a write of the MSR that is
-      less than a second off as an attempt to synchronise vCPUs, and ignores the value (x86.c, kvm_synchronize_tsc).
+      stay synchronised: KVM gives all vCPUs one offset, unless the guest writes its TSC. If the host's own TSC is
+      unstable, KVM computes a new offset for a vCPU at each of its ioctls, also at the one that reads it, and lets the
+      TSC catch up with the host's clock (x86.c, kvm_arch_vcpu_load). Then the offsets differ, with and without pauses.
+      Without the attribute the TSC keeps counting in a pause: KVM treats a write of the MSR that is less than a second
+      off as an attempt to synchronise vCPUs, and ignores the value (x86.c, kvm_synchronize_tsc).
+
+    The two clocks are read one right after the other, as vcpu.rst asks, so many pauses do not move them apart.
 
     Pausing and resuming take microseconds between a vCPU's last instruction and the reading of the clocks; the guest
     sees these pass. KVM's timers (local APIC, PIT) keep running. A timer that expires in a pause interrupts as soon as
@@ -40,17 +45,17 @@ class GuestTime:
     def stop(self) -> None:
         """Save the time; no vCPU runs. Raises KvmError."""
         self._tsc = lib.tsc_now()
-        self._offsets = [vcpu.tsc_offset() for vcpu in self._vcpus] if self._has_offsets else []
         if self._has_clock:
             self._clock = self._vm.clock()
+        self._offsets = [vcpu.tsc_offset() for vcpu in self._vcpus] if self._has_offsets else []
 
     def go_on(self) -> None:
         """Set the clocks to the saved time; no vCPU runs yet. Raises KvmError."""
         behind = lib.tsc_now() - self._tsc
-        for vcpu, offset in zip(self._vcpus, self._offsets, strict=False):
-            vcpu.set_tsc_offset(offset - behind)
         if self._has_clock:
             self._vm.set_clock(self._clock)
+        for vcpu, offset in zip(self._vcpus, self._offsets, strict=False):
+            vcpu.set_tsc_offset(offset - behind)
         if self._has_pit:
             self._vm.restart_pit()
         for vcpu in self._vcpus if self._has_control else ():

@@ -22,7 +22,7 @@ CTYPES = {
     "binary": "int32_t",  # offsets into the bytes
 }
 TABLES = (record.EXITS, tracepoints.TRACEPOINTS)  # the tables whose rows come from C
-STRUCTS = {"record": record.RECORD, "ring_control": record.RING}
+STRUCTS = {"record": record.RECORD, "ring_control": record.RING, "ring_pause": record.PAUSE}
 
 
 def header() -> str:
@@ -38,6 +38,8 @@ def header() -> str:
             *(f"#define DIRECTION_{name.upper()} {code}" for code, name in enumerate(record.DIRECTIONS)),
             f"#define REASONS {len(record.REASONS)}",
             f"#define VMRUN_PAGE {record.PAGE}",
+            f"#define PAUSES_AT {record.PAUSES_AT}",
+            f"#define PAUSES {record.PAUSES}",
             f'_Static_assert(sizeof(struct record) == {record.RECORD_SIZE}, "the size of a record");',
             f"enum perf_slot {{ {', '.join(_slot(name) for name in tracepoints.SLOTS)}, SLOTS }};",
             *_exits_put(),

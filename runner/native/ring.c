@@ -15,6 +15,7 @@ void ring_init(struct ring *ring, void *base, uint64_t slots, uint64_t payload_s
 
     memset(ring, 0, sizeof *ring);
     ring->control = (struct ring_control *)at;
+    ring->pauses = (struct ring_pause *)(at + PAUSES_AT);
     ring->slots = (struct record *)(at + VMRUN_PAGE);
     ring->payload = at + VMRUN_PAGE + slots * sizeof(struct record);
     ring->mask = slots - 1;
@@ -96,6 +97,10 @@ struct record *ring_open(struct ring *ring, uint64_t tsc)
         record->flags |= FLAG_GAP;
         ring->gap = 0;
     }
+    if (ring->paused) {
+        record->flags |= FLAG_PAUSED;
+        ring->paused = 0;
+    }
     return record;
 }
 
@@ -136,6 +141,28 @@ void ring_cancel(struct ring *ring)
     ring->control->dropped++;
     ring->gap = 1;
     STORE(ring->control->open, 0);
+}
+
+void ring_pause(struct ring *ring, uint64_t tsc)
+{
+    struct ring_control *control = ring->control;
+    struct ring_pause *pause = &ring->pauses[control->pauses % PAUSES];
+
+    STORE(pause->end, 0);
+    STORE(pause->begin, tsc);
+    STORE(control->paused, control->paused - tsc);
+    STORE(control->pauses, control->pauses + 1);
+    ring->paused = 1;
+}
+
+void ring_resume(struct ring *ring, uint64_t tsc)
+{
+    struct ring_control *control = ring->control;
+
+    STORE(control->paused, control->paused + tsc);
+    STORE(ring->pauses[(control->pauses - 1) % PAUSES].end, tsc);
+    if (control->pauses % (PAUSES / 4) == 0)
+        signal_consumer(ring);
 }
 
 /* The ring whose next record left KVM_RUN first, among those before `limit`; n where there is none. */

@@ -16,6 +16,7 @@ enum ring_policy {
 /* One ring in the mapping, as its producer and its consumer see it. */
 struct ring {
     struct ring_control *control;
+    struct ring_pause *pauses;
     struct record *slots;
     uint8_t *payload;
     uint64_t mask;         /* slots - 1 */
@@ -25,6 +26,7 @@ struct ring {
     uint32_t closed;       /* the recorder has failed: do not wait for it, drop */
     int event;             /* eventfd: a quarter of the ring is full */
     uint32_t gap;          /* producer: exits were dropped since the last record */
+    uint32_t paused;       /* producer: the machine was paused since the last record */
 };
 
 void ring_init(struct ring *ring, void *base, uint64_t slots, uint64_t payload_size, uint32_t policy, int event);
@@ -35,6 +37,9 @@ struct record *ring_open(struct ring *ring, uint64_t tsc);
 bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes, uint32_t length);
 void ring_publish(struct ring *ring, struct record *record, uint64_t tsc);
 void ring_cancel(struct ring *ring);
+/* The vCPU thread stands still from `tsc` on, and until `tsc`. */
+void ring_pause(struct ring *ring, uint64_t tsc);
+void ring_resume(struct ring *ring, uint64_t tsc);
 /* The recorder has failed: stop waiting for room, now and later. */
 void ring_close(struct ring *ring);
 

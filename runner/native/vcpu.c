@@ -280,19 +280,27 @@ static void begin(struct ring_control *control)
 }
 
 /* After KVM_RUN was interrupted: wait if the gate is closed, then let KVM_RUN be entered again. Whoever kicks the
- * thread stores the reason first, so the second check finds a reason that came in between. */
-static void pause_if_asked(struct vcpu *vcpu)
+ * thread stores the reason first, so the second check finds a reason that came in between. False: the run has ended; if
+ * it ended in a pause, the vCPU stopped when the pause ended. */
+static bool goes_on(struct vcpu *vcpu)
 {
     struct ring_control *control = vcpu->ring->control;
+    uint64_t tsc = tsc_now();
 
-    if (gate_is_closed(vcpu->gate)) {
-        STORE(control->paused, control->paused - tsc_now());
+    if (!LOAD(vcpu->stopping) && gate_is_closed(vcpu->gate)) {
+        ring_pause(vcpu->ring, tsc);
         gate_stand(vcpu->gate, &vcpu->standing);
-        STORE(control->paused, control->paused + tsc_now());
+        tsc = tsc_now();
+        ring_resume(vcpu->ring, tsc);
+    }
+    if (LOAD(vcpu->stopping)) {
+        STORE(control->stop, tsc);
+        return false;
     }
     __atomic_exchange_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     if (LOAD(vcpu->stopping) || gate_is_closed(vcpu->gate))
         STORE(vcpu->run->immediate_exit, 1);
+    return true;
 }
 
 bool vcpu_stands(struct vcpu *vcpu)
@@ -327,11 +335,8 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
                 return VCPU_FAILED;
             }
             control->interrupted++;
-            if (LOAD(vcpu->stopping)) {
-                STORE(control->stop, tsc_now());
+            if (!goes_on(vcpu))
                 return VCPU_STOPPED;
-            }
-            pause_if_asked(vcpu);
             continue;
         }
         if (!vcpu_handle(vcpu, &outcome))

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.native import _native
-from vmspec.trace.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION, paused
+from runner.recording.pauses import Pauses
+from vmspec.trace.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION, pauses
 
 ffi = _native.ffi
 lib = _native.lib
@@ -37,6 +38,7 @@ class RingView:
         for index in range(self.vcpus):
             at = self._base + header["first_ring"] + index * header["ring_size"]
             lib.ring_init(self.ring(index), at, header["slots"], header["payload_size"], policy, event)
+        self.pauses = Pauses([self.ring(index) for index in range(self.vcpus)])
         self._lost = ffi.new("uint32_t *")
         self._guarded = guarded
         if guarded:
@@ -86,11 +88,6 @@ class RingView:
         a vCPU without one."""
         return [self._nanoseconds(tsc) if tsc else None for tsc in self.counters(name)]
 
-    def paused(self) -> list[int]:
-        """How long each vCPU was paused until now, in ns."""
-        khz, now = self._header["tsc_khz"], lib.tsc_now()
-        return [paused(word, now) * 1_000_000 // khz if khz else 0 for word in self.counters("paused")]
-
     def length(self) -> int:
         """The length of the run in ns: until its last vCPU stopped, or until now if one has not."""
         stops = self.stamps("stop")
@@ -99,12 +96,16 @@ class RingView:
 
     def account(self) -> dict[str, Any]:
         """The closing summary's values for each vCPU; see docs/trace-format.md."""
+        now, start, khz = lib.tsc_now(), self._header["tsc_start"], self._header["tsc_khz"] or 1
+        words, known = self.counters("paused"), self.pauses.look()
+        paused = [pauses(word, now, spans, start, khz) for word, spans in zip(words, known, strict=True)]
         return {
             "rows": self.counters("head"),
             "dropped": self.counters("dropped"),
             "interrupted": self.counters("interrupted"),
             **{f"{name}_ns": self.stamps(name) for name in ("start", "stop", "open")},
-            "paused_ns": self.paused(),
+            "paused_ns": [ns for ns, _ in paused],
+            "pauses_ns": [times for _, times in paused],
         }
 
     def close(self) -> None:

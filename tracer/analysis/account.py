@@ -6,16 +6,19 @@ once and KVM_RUN is what the other parts leave:
 - *start*: from time 0 to its first KVM_RUN;
 - *KVM_RUN*: from there to its stop, without handling and pauses: in the guest, or in KVM, for example halted;
 - *handling*: in vmrun: t_entry - t_exit of its rows, and an exit that was still being handled at the end;
-- *paused*: while the machine was paused: between two rows, outside KVM_RUN;
+- *paused*: while the machine was paused: between a row's t_entry and the next row's t_exit, outside KVM_RUN;
 - *stopped*: from its stop to the run's end, when the last vCPU stopped.
 
-The rows say when KVM_RUN was left and entered. The closing summary has the rest: ``start_ns``, ``stop_ns``, ``open_ns``
-and ``paused_ns`` of each vCPU, and ``duration_ns``. Older traces, and runs that continue or were killed, lack these
-values. Then a vCPU's first KVM_RUN was at time 0; it stopped with its row that has the flag LAST, or else at the run's
-end; it was never paused; and the run's end is the latest time in the trace.
+The rows say when KVM_RUN was left and entered. The closing summary has the rest: ``start_ns``, ``stop_ns``,
+``open_ns``, ``paused_ns`` and ``pauses_ns`` of each vCPU, and ``duration_ns``. Older traces, and runs that continue or
+were killed, lack these values. Then a vCPU's first KVM_RUN was at time 0; it stopped with its row that has the flag
+LAST, or else at the run's end; it was never paused; and the run's end is the latest time in the trace.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from attrs import frozen
@@ -29,6 +32,8 @@ from vmspec.trace.record import FLAGS
 LATEST = 1 << 62  # ns; a trace with larger times is damaged
 VCPUS = 1 << 16  # the column vcpu has 16 bits
 
+Span = tuple[int, int]  # a start and an end, in ns since time 0
+
 
 @frozen
 class Life:
@@ -36,7 +41,8 @@ class Life:
 
     ``start`` is its first KVM_RUN, ``entered`` its last, ``stop`` when it stopped. ``open`` is when it last left
     KVM_RUN without a row, None if it did not. ``halted_ns`` is the part of ``kvm_run_ns`` that KVM counted as halted,
-    None if it does not count it.
+    None if it does not count it. ``pauses`` are starts and ends, in order. ``paused_ns`` is their sum, and more if not
+    all of them are known.
     """
 
     vcpu: int
@@ -49,6 +55,7 @@ class Life:
     stop: int
     end: int
     halted_ns: int | None
+    pauses: tuple[Span, ...] = ()
 
     @property
     def start_ns(self) -> int:
@@ -128,6 +135,56 @@ def run_end(trace: Trace, last: int = 0, vcpus: Iterable[int] | None = None) -> 
     return said.end(last, range(said.vcpus) if vcpus is None else vcpus, whole=vcpus is None)
 
 
+def pauses(trace: Trace, vcpus: Iterable[int] | None = None) -> list[Span]:
+    """When a machine stood still, in order: its vCPUs were paused, or had not begun or had stopped. ``vcpus`` are those
+    of one machine of a merged trace. No row is read."""
+    lives = balance(trace.summary, trace.spec, {}).vcpus
+    return _common([lives[vcpu] for vcpu in (lives if vcpus is None else vcpus) if vcpu in lives])
+
+
+def _common(lives: Sequence[Life]) -> list[Span]:
+    """The times in which at least one vCPU was paused and none ran."""
+    changes: Counter[int] = Counter()  # of how many run
+    paused: Counter[int] = Counter()  # of how many are paused
+    for life in lives:
+        changes[life.start] += 1
+        changes[life.stop] -= 1
+        for start, end in life.pauses:
+            changes[start] -= 1
+            changes[end] += 1
+            paused[start] += 1
+            paused[end] -= 1
+    found: list[Span] = []
+    running = still = 0
+    since: int | None = None
+    for t in sorted({*changes, *paused}):
+        running, still = running + changes[t], still + paused[t]
+        stands = still > 0 and running == 0
+        if since is not None and not stands:
+            found.append((since, t))
+        since = (t if since is None else since) if stands else None
+    return found
+
+
+def divided(start: int, end: int, spans: Sequence[Span]) -> Iterator[tuple[int, int, bool]]:
+    """A time divided by ordered spans, such as pauses: the start and end of each part, and whether it is in a span."""
+    at = start
+    for begin, stop in islice(spans, bisect_right(spans, start, key=lambda span: span[1]), None):
+        if begin >= end:
+            break
+        if at < begin:
+            yield at, begin, False
+        yield max(at, begin), min(stop, end), True
+        at = min(stop, end)
+    if at < end:
+        yield at, end, False
+
+
+def within(start: int, end: int, spans: Sequence[Span]) -> int:
+    """The ns of a time that are in ordered spans."""
+    return sum(stop - begin for begin, stop, inside in divided(start, end, spans) if inside)
+
+
 def balance(summary: Mapping[str, Any] | None, spec: Mapping[str, Any], rows: Mapping[int, Rows]) -> Account:
     """The account, from a trace's closing summary, its spec, and the rows of each vCPU."""
     said = _Said(summary, spec)
@@ -144,6 +201,8 @@ class _Said:
         closing = summary or {}
         self._start, self._stop, self._open = (_times(closing.get(key)) for key in ("start_ns", "stop_ns", "open_ns"))
         self._paused = _times(closing.get("paused_ns"))
+        spans = closing.get("pauses_ns")
+        self._pauses = spans if isinstance(spans, list) else []
         self._duration = next(iter(_times([closing.get("duration_ns")])), None) or 0
         rows = closing.get("rows")
         listed = max(len(self._start), len(self._stop), len(rows) if isinstance(rows, list) else 0)
@@ -171,7 +230,9 @@ class _Said:
             opened = None
         handling = rows.handling_ns + (0 if opened is None else stop - opened)
         kvm_run = stop - start - handling
-        paused = min(_of(self._paused, vcpu) or 0, kvm_run)  # ticks of many pauses, rounded once
+        pauses = _in_order(self._pauses[vcpu], start, stop) if vcpu < len(self._pauses) else ()
+        # Of an older trace only the sum is known, as ticks rounded once.
+        paused = min(max(_of(self._paused, vcpu) or 0, sum(end - begin for begin, end in pauses)), kvm_run)
         kvm_run -= paused
         return Life(
             vcpu=vcpu,
@@ -185,7 +246,18 @@ class _Said:
             end=end,
             # Two clocks measure the two times. This only cuts off the variation of their rates within the run.
             halted_ns=None if halted is None else max(min(halted, kvm_run), 0),
+            pauses=pauses,
         )
+
+
+def _in_order(spans: object, start: int, stop: int) -> tuple[Span, ...]:
+    """The spans within a vCPU's time in which it ran; what is out of order is damage."""
+    found: list[Span] = []
+    for span in spans if isinstance(spans, list) else ():
+        begin, end = max(span[0], found[-1][1] if found else start), min(span[1], stop)
+        if begin < end:
+            found.append((begin, end))
+    return tuple(found)
 
 
 def _times(values: object) -> Sequence[int | None]:

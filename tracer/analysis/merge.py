@@ -209,6 +209,13 @@ def _summary(sources: Sequence[Source]) -> dict[str, Any]:
         for source in sources
         for vcpu in range(source.vcpus)
     ]
+    summary["pauses_ns"] = [
+        [[start + source.shift, end + source.shift] for start, end in source.account.vcpus[vcpu].pauses]
+        if vcpu in source.account.vcpus
+        else []
+        for source in sources
+        for vcpu in range(source.vcpus)
+    ]
     for key in ("rows", "dropped", "interrupted"):
         lists: list[Any] = [one.get(key) for one in closing]
         if all(isinstance(values, list) and len(values) == s.vcpus for values, s in zip(lists, sources, strict=True)):

@@ -116,7 +116,7 @@ def summarise(trace: Trace, sort: str = "exits") -> Summary:
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["exits"].to_pylist(), strict=True))
-    notes = (*reconcile(rows, closing), *_tracepoint_notes(trace))
+    notes = (*reconcile(rows, closing), *_tracepoint_notes(trace), *_pause_notes(trace, times))
     result = closing.get("result")
     result = result if isinstance(result, dict) else {}
     whole = {"rows": sum(rows.values()), "complete": trace.complete, "duration_ns": times.end} | {
@@ -142,6 +142,13 @@ def _tracepoint_notes(trace: Trace) -> tuple[str, ...]:
     if TRACEPOINTS.name not in there(trace.path):
         return ()
     return (f"What KVM handled itself was recorded too: vmtrace tracepoints {trace.path}",)
+
+
+def _pause_notes(trace: Trace, times: Account) -> tuple[str, ...]:
+    count = max((len(life.pauses) for life in times.vcpus.values()), default=0)
+    if not count:
+        return ()
+    return (f"The machine was paused {'once' if count == 1 else f'{count:,} times'}: vmtrace timeline {trace.path}",)
 
 
 def _lost(batch: Any) -> Any:

@@ -2,6 +2,7 @@
 
 Two clocks are shown side by side: the host's, at which a line's first byte was written, and the guest kernel's, which
 printk puts before a line. They differ if lines were kept until the kernel had a console, and if the vCPU did not run.
+Both stand still while the machine is paused.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
-from tracer.analysis.account import run_end
+from tracer.analysis.account import Span, pauses, run_end, within
 from tracer.analysis.merge import machines
 from tracer.analysis.tables import schema, table
 from tracer.format.errors import TraceError
@@ -40,7 +41,13 @@ _SPAN = (
 )
 _LINES = (
     ("t_ns", "int64", "ns", "when the line's first byte was written, since the machine started"),
-    ("gap_ns", "int64", "ns", "host time since the first byte of the previous line, or since the start"),
+    (
+        "gap_ns",
+        "int64",
+        "ns",
+        "host time since the first byte of the previous line, or since the start, without pauses",
+    ),
+    ("paused_ns", "int64", "ns", "time since then in which the machine was paused"),
     (
         "kernel_ns",
         "int64",
@@ -53,23 +60,28 @@ _LINES = (
 _PHASES = (
     ("phase", "utf8", "", "what the guest is doing"),
     ("t_ns", "int64", "ns", "when it began, since the machine started"),
-    ("time_ns", "int64", "ns", "its length by the host's clock"),
-    ("share", "float64", "share", "time_ns as a share of the length of the run"),
+    ("time_ns", "int64", "ns", "its length by the host's clock, without pauses"),
+    ("paused_ns", "int64", "ns", "time in it in which the machine was paused"),
+    ("share", "float64", "share", "time_ns as a share of the length of the run without pauses"),
     ("kernel_ns", "int64", "ns", "its length by the guest kernel's clock; null: unknown"),
     *_SPAN,
     ("lines", "int64", "", "number of console lines in it"),
+)
+_PAUSES = (
+    ("t_ns", "int64", "ns", "when all vCPUs of the machine had come to stand still, since it started"),
+    ("time_ns", "int64", "ns", "how long they stood still"),
 )
 
 
 def schemas() -> dict[str, Any]:
     """The schemas of :class:`Timeline`'s tables."""
-    return {"phases": schema(_PHASES), "lines": schema(_LINES)}
+    return {"phases": schema(_PHASES), "lines": schema(_LINES), "pauses": schema(_PAUSES)}
 
 
 @frozen
 class Timeline:
-    """``phases`` and ``lines``, each with the gap before it, by time; ``device`` is the device that prints the console,
-    None: there is no console.
+    """``phases``, ``lines``, each with the gap before it, and ``pauses`` of the machine, by time; ``device`` is the
+    device that prints the console, None: there is no console.
 
     The last row of ``lines`` is the end of the run. ``count`` is the number of lines printed. If there are more than
     are kept, the row ``at`` of ``lines`` stands for those ``left_out``.
@@ -78,6 +90,7 @@ class Timeline:
     device: str | None
     phases: Any
     lines: Any
+    pauses: Any
     count: int
     left_out: int
     at: int | None
@@ -101,8 +114,11 @@ def timeline(trace: Trace, device: str | None = None, phases: Mapping[str, str] 
     spans = list(pairwise([(0, 0, 0), *zip([line.t for line in lines], *marks, strict=True), end]))
     times = [*map(kernel_time, (line.text for line in lines)), None]
     count = len(lines) if at is None else len(lines) - 1 + left_out
-    cut = _phases(lines, spans, times, patterns, left_out, at)
-    return Timeline(", ".join(console.devices) or None, cut, _lines(lines, spans, times), count, left_out, at)
+    still = pauses(trace, vcpus)
+    cut = _phases(lines, spans, times, still, patterns, left_out, at)
+    stood = table(_PAUSES, [(start, stop - start) for start, stop in still])
+    device = ", ".join(console.devices) or None
+    return Timeline(device, cut, _lines(lines, spans, times, still), stood, count, left_out, at)
 
 
 def kernel_time(text: str) -> int | None:
@@ -176,13 +192,17 @@ def _before(rows: Sequence[int], first: int) -> Callable[[Any, int], list[int]]:
     return sums
 
 
-def _lines(lines: Sequence[Line], spans: Sequence[tuple[Mark, Mark]], times: Sequence[int | None]) -> Any:
+def _lines(
+    lines: Sequence[Line], spans: Sequence[tuple[Mark, Mark]], times: Sequence[int | None], still: Sequence[Span]
+) -> Any:
     found: list[tuple[Any, ...]] = []
     clock: int | None = None
     for (start, stop), time, text in zip(spans, times, [*(line.text for line in lines), None], strict=True):
         kernel = None if time is None else time - (clock or 0)
         clock = clock if time is None else time
-        found.append((stop[0], stop[0] - start[0], kernel, stop[1] - start[1], stop[2] - start[2], text))
+        paused = within(start[0], stop[0], still)
+        gap = stop[0] - start[0] - paused
+        found.append((stop[0], gap, paused, kernel, stop[1] - start[1], stop[2] - start[2], text))
     return table(_LINES, found)
 
 
@@ -190,6 +210,7 @@ def _phases(
     lines: Sequence[Line],
     spans: Sequence[tuple[Mark, Mark]],
     times: Sequence[int | None],
+    still: Sequence[Span],
     patterns: Mapping[str, re.Pattern[str]],
     left_out: int,
     at: int | None,
@@ -200,19 +221,20 @@ def _phases(
         if first is not None:
             begins.setdefault(first, name)
     cuts = sorted(begins)
-    whole = spans[-1][1][0]
+    whole = spans[-1][1][0] - within(0, spans[-1][1][0], still)
     found: list[tuple[Any, ...]] = []
     # Line n ends span n, so the phase that it begins starts with span n + 1.
     for start, stop in pairwise([-1, *cuts, len(lines)]):
         begin, end = spans[start + 1][0], spans[stop][1]
         known = [time for time in times[max(start, 0) : stop + 1] if time is not None]
         kernel = known[-1] - known[0] if start >= 0 and len(known) > 1 else None
-        time = end[0] - begin[0]
+        paused = within(begin[0], end[0], still)
+        time = end[0] - begin[0] - paused
         before = WHOLE if not cuts else BEFORE if cuts[0] == 0 else f"before {begins[cuts[0]]}"
         name = begins.get(start, before)
         share = time / whole if whole else None
         count = stop - max(start, 0) + (left_out - 1 if at is not None and start <= at < stop else 0)
-        found.append((name, begin[0], time, share, kernel, end[1] - begin[1], end[2] - begin[2], count))
+        found.append((name, begin[0], time, paused, share, kernel, end[1] - begin[1], end[2] - begin[2], count))
     return table(_PHASES, found)
 
 

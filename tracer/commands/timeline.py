@@ -7,7 +7,7 @@ from typing import Any
 from tracer.analysis.timeline import LINUX, Timeline, schemas, slowest_first, timeline
 from tracer.format.errors import TraceError
 from tracer.read.reader import load
-from tracer.show.output import add_formats, duration, show
+from tracer.show.output import add_formats, duration, show, times
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +42,35 @@ def run(options: argparse.Namespace) -> int:
     trace = load(options.file)
     found = timeline(trace, options.device, phases or LINUX)
     lines = found.lines if options.in_order else slowest_first(found.lines)
+    tables = {"phases": found.phases, "lines": lines, "pauses": found.pauses}
     if not (options.json or options.csv or options.parquet):
-        lines = _with_end(lines)
-    show({"phases": found.phases, "lines": lines}, options, _head(found))
+        tables = _for_people(tables, options.in_order)
+    show(tables, options, _head(found))
     return 0
+
+
+def _for_people(tables: dict[str, Any], in_order: bool) -> dict[str, Any]:
+    """The tables with texts for the end of the run and, in the order of time, for pauses; without a word of pauses if
+    there were none."""
+    pauses = tables["pauses"]
+    tables["lines"] = _with_end(tables["lines"])
+    if not pauses.num_rows:
+        del tables["pauses"]
+        return {name: table.drop_columns("paused_ns") for name, table in tables.items()}
+    if in_order:
+        tables["lines"] = _with_pauses(tables["lines"], pauses)
+    return tables
+
+
+def _with_pauses(lines: Any, pauses: Any) -> Any:
+    """The lines, with one for each pause."""
+    import pyarrow as pa
+
+    texts = [f"(paused for {duration(ns)})" for ns in pauses["time_ns"].to_pylist()]
+    columns = {"t_ns": pauses["t_ns"], "line": pa.array(texts, pa.utf8())}
+    nothing = {field.name: pa.nulls(pauses.num_rows, field.type) for field in lines.schema}
+    rows = pa.table(nothing | columns, schema=lines.schema)
+    return pa.concat_tables([lines, rows]).sort_by("t_ns")
 
 
 def _with_end(lines: Any) -> Any:
@@ -70,4 +95,8 @@ def _head(found: Timeline) -> str:
     head = f"{found.count:,} {'line' if found.count == 1 else 'lines'} of {found.device} in {duration(end)}"
     if found.count and silent == slowest_first(found.lines)["gap_ns"][0].as_py():
         head += f", nothing printed for the last {duration(silent)}"
-    return f"{head}; gap: host time since the previous line; kernel: guest kernel's time"
+    head += "; gap: host time since the previous line; kernel: guest kernel's time"
+    if found.pauses.num_rows:
+        length = sum(found.pauses["time_ns"].to_pylist())
+        head += f"\npaused {times(found.pauses.num_rows)}, {duration(length)} in all, which is in no other time"
+    return head

@@ -23,7 +23,7 @@ PIECE = 4096  # events written at a time
 
 
 def write(trace: Trace, out: BinaryIO) -> None:
-    """Write all exits, the time in KVM_RUN between them and to the run's end, and the console's lines."""
+    """Write all exits, the time in KVM_RUN and in pauses between them and to the run's end, and the console's lines."""
     head = {"displayTimeUnit": "ns", "otherData": {"clock": "ns since the machine started", **_other(trace)}}
     out.write(json.dumps(head)[:-1].encode() + b', "traceEvents": [\n')
     pieces: list[str] = []

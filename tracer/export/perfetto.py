@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from tracer.export import tracepoints
-from tracer.export.rows import Exit, Stay, flag_text, stays, title
+from tracer.export.rows import KVM_RUN, PAUSED, Exit, Stay, flag_text, stays, title
 from tracer.format.errors import TraceError
 from tracer.read.console import Console
 from tracer.read.reader import Trace
@@ -28,8 +28,8 @@ KNOWN = 1 << 16  # serialised beginnings of events that are cached
 
 
 def write(trace: Trace, out: BinaryIO) -> None:
-    """Write tracks: one per vCPU (in KVM_RUN, handling an exit), one per device and vCPU that used it, one for the
-    console's lines, and one per vCPU with its tracepoints, if they were recorded."""
+    """Write tracks: one per vCPU (in KVM_RUN, paused, handling an exit), one per device and vCPU that used it, one for
+    the console's lines, and one per vCPU with its tracepoints, if they were recorded."""
     try:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2
     except ImportError:
@@ -142,7 +142,9 @@ class _Writer:
             type=self._protos.TrackEvent.TYPE_SLICE_BEGIN,
             track_uuid=track,
             name_iid=self._named("event_names", name),
-            category_iids=[self._named("event_categories", "exit" if facts else "KVM_RUN")],
+            category_iids=[
+                self._named("event_categories", "exit" if facts else name if name in (KVM_RUN, PAUSED) else KVM_RUN)
+            ],
         )
         if facts:
             addr, size, count, flags = facts

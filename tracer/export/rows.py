@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from tracer.analysis.account import account
+from tracer.analysis.account import Life, account, divided
 from tracer.format.rowfile import tuples
 from tracer.format.schema import flag_names
 from tracer.read.reader import Trace
 from vmspec.trace.record import NO_DEVICE
 
-KVM_RUN, UNFINISHED = "KVM_RUN", "an exit that was not answered"
+KVM_RUN, PAUSED, UNFINISHED = "KVM_RUN", "paused", "an exit that was not answered"
 
 
 class Exit(NamedTuple):
@@ -34,7 +34,7 @@ class Exit(NamedTuple):
 
 
 class Stay(NamedTuple):
-    """A time of a vCPU without a row: in KVM_RUN, or handling an exit until the run's end."""
+    """A time of a vCPU without a row: in KVM_RUN, paused, or handling an exit until the run's end."""
 
     vcpu: int
     name: str
@@ -49,20 +49,28 @@ def exits(trace: Trace) -> Iterator[Exit]:
 
 
 def stays(trace: Trace) -> Iterator[Exit | Stay]:
-    """All rows, each after its vCPU's stay in KVM_RUN before it; then each vCPU's stays until its stop. Together they
-    are the account of time, without the time before the first KVM_RUN and after the stop. A trace says how long its
-    vCPUs were paused, and not when: a stay in KVM_RUN may have a pause in it."""
+    """All rows, each after its vCPU's stays in KVM_RUN and in pauses before it; then each vCPU's stays until its stop.
+    Together they are the account of time, without the time before the first KVM_RUN and after the stop."""
     lives = account(trace).vcpus
     entered = {vcpu: life.start for vcpu, life in lives.items()}
     for row in exits(trace):
-        yield Stay(row.vcpu, KVM_RUN, entered.get(row.vcpu, row.t_exit), row.t_exit)
+        yield from _between(row.vcpu, entered.get(row.vcpu, row.t_exit), row.t_exit, lives.get(row.vcpu))
         entered[row.vcpu] = row.t_entry
         yield row
     for vcpu, life in lives.items():
         left = life.stop if life.open is None else life.open
-        yield Stay(vcpu, KVM_RUN, entered[vcpu], max(left, entered[vcpu]))
+        yield from _between(vcpu, entered[vcpu], max(left, entered[vcpu]), life)
         if life.open is not None:
             yield Stay(vcpu, UNFINISHED, left, life.stop)
+
+
+def _between(vcpu: int, entered: int, left: int, life: Life | None) -> Iterator[Stay]:
+    """A stay in KVM_RUN, divided where the vCPU was paused."""
+    if life is None or not life.pauses:
+        yield Stay(vcpu, KVM_RUN, entered, left)
+        return
+    for start, stop, paused in divided(entered, left, life.pauses):
+        yield Stay(vcpu, PAUSED if paused else KVM_RUN, start, stop)
 
 
 @lru_cache(1 << 12)

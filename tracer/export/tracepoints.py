@@ -1,11 +1,12 @@
 """Tracepoints for timeline formats: what each vCPU did in KVM_RUN, with the events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from tracer.analysis.account import account
+from tracer.analysis.account import Span, account, divided
 from tracer.analysis.tracepoint_details import DETAILS
 from tracer.analysis.tracepoint_spans import ENTRY, EXIT, START, USERSPACE, spans
+from tracer.export.rows import PAUSED
 from tracer.format.rowfile import dicts
 from tracer.read.reader import Trace
 
@@ -14,7 +15,7 @@ OWN = ("reason", "rip", "info1", "info2", "a", "b")  # an event's own numbers
 
 
 class Slice(NamedTuple):
-    """A time of a vCPU in the guest, or in KVM for an exit of the guest, which gives the name."""
+    """A time of a vCPU in the guest, paused, or in KVM for an exit of the guest, which gives the name."""
 
     vcpu: int
     name: str
@@ -41,15 +42,28 @@ def slices(trace: Trace) -> Iterator[Slice]:
     for piece in spans(trace, times):
         for row in piece.to_pylist():
             vcpu, t, stop = row["vcpu"], row["t"], row["t_entry"]
+            pauses = times.vcpus[vcpu].pauses if vcpu in times.vcpus else ()
             if entered.get(vcpu, t) < t:
-                yield Slice(vcpu, GUEST, entered[vcpu], t, {})
+                yield from _divided(Slice(vcpu, GUEST, entered[vcpu], t, {}), pauses)
             facts = {} if row["handled"] == START else {name: row[name] for name in ("rip", "handled", "rows")}
-            yield Slice(vcpu, WAITING if row["handled"] == START else row["exit"], t, max(stop, t), facts)
+            name = WAITING if row["handled"] == START else row["exit"]
+            yield from _divided(Slice(vcpu, name, t, max(stop, t), facts), pauses)
             entered[vcpu] = stop
     for vcpu, t in entered.items():
         life = times.vcpus.get(vcpu)
         if life is not None and t < life.stop:
-            yield Slice(vcpu, GUEST, t, life.stop, {})
+            yield from _divided(Slice(vcpu, GUEST, t, life.stop, {}), life.pauses)
+
+
+def _divided(whole: Slice, pauses: Sequence[Span]) -> Iterator[Slice]:
+    """A slice without the pauses in it, and those."""
+    parts = list(divided(whole.start, whole.stop, pauses))
+    if not any(paused for *_, paused in parts):
+        yield whole
+        return
+    for start, stop, paused in parts:
+        part = whole._replace(start=start, stop=stop)
+        yield part._replace(name=PAUSED, facts={}) if paused else part
 
 
 def moments(trace: Trace) -> Iterator[Moment]:

@@ -42,6 +42,10 @@ def _time_or_none(value: Any) -> Any:
     return None if value is None else _time(value)
 
 
+def _span(value: Any) -> Any:
+    return _wanted(isinstance(value, list) and len(value) == 2 and _time(value[0]) <= _time(value[1]), value)
+
+
 def _scalar(value: Any) -> Any:
     return value if isinstance(value, str | bool | None) else _integer(value)
 
@@ -63,6 +67,7 @@ KINDS: Mapping[SummaryKind, Kind] = {
     "time": _time,
     "counts": _list(_count),
     "times": _list(_time_or_none),
+    "spans": _list(_list(_span)),
     "scalars": _each(_scalar),
     "integers": _each(_integer),
     "counters": _each(_list(_each(_integer))),

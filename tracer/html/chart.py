@@ -6,6 +6,7 @@ from typing import Any
 from tracer.analysis.density import Binned
 from tracer.analysis.summary import MOVING
 from tracer.html.data import Findings, Wait
+from tracer.show.output import duration
 from vmspec.host.printable import printable
 from vmspec.trace.record import NO_DEVICE
 
@@ -24,11 +25,26 @@ def chart_data(findings: Findings) -> dict[str, Any]:
         ],
         "lines": [line.t for line in findings.console.lines],
         "phases": [
-            [row["t_ns"], row["time_ns"], f"{printable(row['phase'])}, {_counted(row['lines'])}", False]
+            _bar(
+                row["t_ns"],
+                row["time_ns"],
+                row["paused_ns"],
+                f"{printable(row['phase'])}, {_counted(row['lines'])}",
+                "busy",
+            )
             for row in findings.phases.to_pylist()
         ]
-        + [[wait.start, wait.length, f"nothing printed until {_line(wait)}", True] for wait in findings.waits],
+        + [
+            _bar(wait.start, wait.length, wait.paused, f"nothing printed until {_line(wait)}", "wait")
+            for wait in findings.waits
+        ]
+        + [_bar(row["t_ns"], row["time_ns"], 0, "paused", "pause") for row in findings.pauses.to_pylist()],
     }
+
+
+def _bar(start: int, length: int, paused: int, text: str, kind: str) -> list[Any]:
+    """A time of the strip, with its pauses: its start, its end, its length without them, what it is, its kind."""
+    return [start, start + length + paused, length, text + (f", paused for {duration(paused)}" if paused else ""), kind]
 
 
 def _counted(lines: int) -> str:

@@ -20,11 +20,12 @@ WAITS = 12  # the longest of them are shown
 
 @frozen
 class Wait:
-    """A time in which nothing was printed: ``start`` and ``length`` in ns, ``exits`` in it, and the line that ended it;
-    None: the end of the run."""
+    """A time in which nothing was printed: ``start`` and ``length`` in ns, without the time ``paused`` in it, ``exits``
+    in it, and the line that ended it; None: the end of the run."""
 
     start: int
     length: int
+    paused: int
     exits: int
     handling: int
     line: str | None
@@ -36,7 +37,8 @@ class Findings:
 
     ``tables`` are those of :func:`tracer.analysis.summary.summarise`, ``rips`` the exits by RIP, device and reason
     (:func:`tracer.analysis.exits.schema`). ``densities`` are by device and reason, and by vCPU if there are several.
-    ``phases``, ``waits`` (longest first) and ``console`` come from :func:`tracer.analysis.timeline.timeline`.
+    ``phases``, ``waits`` (longest first), ``pauses`` and ``console`` come from
+    :func:`tracer.analysis.timeline.timeline`.
     ``tracepoints`` are tables of :mod:`tracer.analysis.tracepoints` by name, empty if they were not recorded. ``notes``
     are sentences on what the trace has and lacks.
     """
@@ -50,6 +52,7 @@ class Findings:
     console: Text
     phases: Any
     waits: tuple[Wait, ...]
+    pauses: Any
     tracepoints: Mapping[str, Any]
 
 
@@ -78,8 +81,9 @@ def gather(trace: Any) -> Findings:
         phases=boot.phases,
         waits=tuple(
             Wait(
-                row["t_ns"] - row["gap_ns"],
+                row["t_ns"] - row["gap_ns"] - row["paused_ns"],
                 row["gap_ns"],
+                row["paused_ns"],
                 row["exits"],
                 row["handling_ns"],
                 None if row["line"] is None else readable(row["line"]),
@@ -87,6 +91,7 @@ def gather(trace: Any) -> Findings:
             for row in slowest_first(boot.lines).slice(0, WAITS).to_pylist()
             if row["gap_ns"] > 0
         ),
+        pauses=boot.pauses,
         tracepoints=_tracepoints(trace),
     )
 

@@ -11,6 +11,8 @@
   const touch = matchMedia("(pointer: coarse)").matches;
   const state = { from: 0, to: data.end, mark: null, line: -1, hovered: -1 };
 
+  const paused = data.phases.some(([, , , , kind]) => kind === "pause");
+
   // Running sums over all bins, so that any column of any zoom is one subtraction.
   const densities = data.densities.map(({ title, width, rows }) => {
     const bins = Math.ceil(data.end / width) + 1;
@@ -88,13 +90,13 @@
       },
       {
         type: "bar", orientation: "h", yaxis: "y3", y: data.phases.map(() => 0),
-        width: data.phases.map(([, , , wait]) => (wait ? 0.55 : 1)), showlegend: false,
-        base: data.phases.map(([start]) => start / 1e9), x: data.phases.map(([, length]) => length / 1e9),
+        width: data.phases.map(([, , , , kind]) => (kind === "wait" ? 0.55 : 1)), showlegend: false,
+        base: data.phases.map(([start]) => start / 1e9), x: data.phases.map(([start, end]) => (end - start) / 1e9),
         marker: {
-          color: data.phases.map(([, , , wait]) => colour(wait ? "wait" : "busy")),
+          color: data.phases.map(([, , , , kind]) => colour(kind)),
           line: { width: 0.5, color: colour("page") },
         },
-        text: data.phases.map(([, length, text]) => `${duration(length)}: ${plain(cut(text, 70))}`),
+        text: data.phases.map(([, , length, text]) => `${duration(length)}: ${plain(cut(text, 70))}`),
         textposition: "none", hovertemplate: "%{text}<extra></extra>",
       },
     ];
@@ -125,7 +127,7 @@
     };
     Plotly.react(chart, traces, layout, { displayModeBar: false, doubleClick: false });
     document.getElementById("scale").textContent =
-      `Top: all exits. Strip: phases (grey) and the longest waits for a console line (amber). Below: by ${density.title}; ` +
+      `Top: all exits. Strip: phases (grey)${paused ? ", pauses (violet)" : ""} and the longest waits for a console line (amber). Below: by ${density.title}; ` +
       `${isDark() ? "brighter" : "darker"} means more, on a logarithmic scale, up to ${amount(highest)} in ` +
       `a column of ${duration(width)}.`;
   }

@@ -7,7 +7,7 @@ their hashes and forbids loading anything.
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -16,7 +16,7 @@ from tracer.html.chart import chart_data
 from tracer.html.data import Findings
 from tracer.html.tables import Symbols, described
 from tracer.read.metadata import read_json
-from tracer.show.output import duration
+from tracer.show.output import duration, times
 from vmspec.host.printable import printable
 from vmspec.trace import keys
 from vmspec.trace.ends import CRASHES
@@ -98,7 +98,7 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
     facts = {
         "Started": trace.metadata.get(keys.STARTED, "not said").partition(".")[0].replace("T", " "),
         "Ended": ", ".join(ended) or "not said",
-        "Length": duration(findings.end),
+        "Length": duration(findings.end) + _paused(findings.pauses["time_ns"].to_pylist()),
         "Exits": f"{findings.rows:,}",
         "vCPUs": str(vm.get("vcpus", findings.tables["vcpu"].num_rows)),
         "Memory": str(vm.get("memory", "not said")),
@@ -127,6 +127,12 @@ def _head(trace: Any, findings: Findings) -> dict[str, Any]:
         "more": {name: value for name, value in more.items() if value},
         "file": trace.path.name,
     }
+
+
+def _paused(lengths: Sequence[int]) -> str:
+    if not lengths:
+        return ""
+    return f", paused {times(len(lengths))} for {duration(sum(lengths))}"
 
 
 def _tables(findings: Findings, symbols: Symbols) -> dict[str, Any]:

@@ -150,7 +150,8 @@ class Salvage:
             found = {ring.vcpu: self._rings.nanoseconds(ring.control[name]) for ring in self._rings.rings}
             times[f"{name}_ns"] = [found.get(vcpu) for vcpu in range(count)]
         spent = {ring.vcpu: self._rings.paused(ring) for ring in self._rings.rings}
-        times["paused_ns"] = [spent.get(vcpu) for vcpu in range(count)]
+        times["paused_ns"] = [spent[vcpu][0] if vcpu in spent else None for vcpu in range(count)]
+        times["pauses_ns"] = [spent[vcpu][1] if vcpu in spent else [] for vcpu in range(count)]
         seen = self._rings.nanoseconds(self._rings.tsc_seen)
         return times | ({} if seen is None else {"duration_ns": seen})
 

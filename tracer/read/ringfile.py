@@ -10,7 +10,20 @@ from attrs import frozen
 
 from tracer.format.errors import TraceError
 from vmspec.trace import keys
-from vmspec.trace.record import HEADER, NO_DEVICE, PAGE, RECORD, RECORD_SIZE, RING, RING_MAGIC, RING_VERSION, paused
+from vmspec.trace.record import (
+    HEADER,
+    NO_DEVICE,
+    PAGE,
+    PAUSE,
+    PAUSES,
+    PAUSES_AT,
+    RECORD,
+    RECORD_SIZE,
+    RING,
+    RING_MAGIC,
+    RING_VERSION,
+    pauses,
+)
 from vmspec.trace.table import Field
 
 WIDTHS = {"int16_t": ("h", 2), "uint8_t": ("B", 1), "uint16_t": ("H", 2), "uint32_t": ("I", 4), "uint64_t": ("Q", 8)}
@@ -23,10 +36,12 @@ CHUNK = 65536  # records read at a time
 
 @frozen
 class Ring:
-    """One vCPU's ring: ``control`` is its control block, fields by name; offsets are bytes in the file."""
+    """One vCPU's ring: ``control`` is its control block, fields by name; ``pauses`` are the newest, as TSCs; offsets
+    are bytes in the file."""
 
     vcpu: int
     control: dict[str, int]
+    pauses: tuple[tuple[int, int], ...]
     slots_at: int
     payload_at: int
 
@@ -91,9 +106,10 @@ class RingFile:
         """A stamp as the trace's time, in ns since time 0; None if it was not set."""
         return max(tsc - self.tsc_start, 0) * 1_000_000 // self.tsc_khz if tsc else None
 
-    def paused(self, ring: Ring) -> int:
-        """How long a vCPU was paused, in ns: until now as far as the recorder knows."""
-        return paused(ring.control["paused"], self.tsc_seen) * 1_000_000 // self.tsc_khz
+    def paused(self, ring: Ring) -> tuple[int, list[list[int]]]:
+        """How long a vCPU was paused, in ns, and when, in ns since time 0: until now as far as the recorder knows, and
+        of the pauses the newest (:func:`vmspec.trace.record.pauses`)."""
+        return pauses(ring.control["paused"], self.tsc_seen, ring.pauses, self.tsc_start, self.tsc_khz)
 
     def _read_header(self) -> None:
         size = os.fstat(self._file).st_size
@@ -132,11 +148,14 @@ class RingFile:
             if start + PAGE > size:
                 self.problems.append(f"the file ends before the ring of vCPU {vcpu}")
                 break
-            control = unpack(RING, self._read(start, PAGE))
+            page = self._read(start, PAGE)
+            control = unpack(RING, page)
             if control is None or not self._consistent(control):
                 self.problems.append(f"vCPU {vcpu}: the ring's control block is damaged")
                 continue
-            self.rings.append(Ring(vcpu, control, start + PAGE, start + PAGE + slots_bytes))
+            self.rings.append(
+                Ring(vcpu, control, _pauses(control["pauses"], page), start + PAGE, start + PAGE + slots_bytes)
+            )
 
     def _consistent(self, control: dict[str, int]) -> bool:
         return (
@@ -166,6 +185,17 @@ class RingFile:
         """Bytes of the file; fewer at its end."""
         size = os.fstat(self._file).st_size
         return os.pread(self._file, min(length, max(size - offset, 0)), min(offset, size))
+
+
+def _pauses(begun: int, page: bytes) -> tuple[tuple[int, int], ...]:
+    """The newest pauses in a control block's page, in order; of a damaged one those that can be."""
+    found: list[tuple[int, int]] = []
+    size = sum(WIDTHS[field.ctype][1] for field in PAUSE)
+    for number in range(max(begun - PAUSES, 0), begun):
+        entry = unpack(PAUSE, page[PAUSES_AT + number % PAUSES * size :])
+        if entry is not None and (not found or found[-1][1] <= entry["begin"]):
+            found.append((entry["begin"], entry["end"]))
+    return tuple(found)
 
 
 def unpack(fields: tuple[Field, ...], raw: bytes) -> dict[str, int] | None:

@@ -6,6 +6,8 @@ beside it. ``runner/native/build.py`` writes ``struct record`` and its constants
 with :data:`RECORD` and the header tables.
 """
 
+from collections.abc import Iterable
+
 from vmspec.trace import keys
 from vmspec.trace.table import Column, Field, Names, Table
 
@@ -89,6 +91,7 @@ FLAGS = {
     "GAP": 1 << 6,
     "LAST": 1 << 7,
     "SPLIT": 1 << 8,
+    "PAUSED": 1 << 9,
 }
 FLAG_DOCS = {
     "UNCLAIMED": "no device claims any byte: reads returned all ones, writes had no effect",
@@ -100,6 +103,7 @@ FLAG_DOCS = {
     "GAP": "exits before this one were dropped because the ring was full",
     "LAST": "the vCPU's last exit: t_entry is when its thread stopped",
     "SPLIT": "answered in parts: the access crosses the end of a region, or has 3, 5, 6 or 7 bytes",
+    "PAUSED": "the machine was paused since the vCPU's exit before this one",
 }
 
 # The trace's columns. There are no nulls; a column that does not apply to a reason is zero or empty.
@@ -170,6 +174,7 @@ EXITS = Table(
         "stop_ns": "times",
         "open_ns": "times",
         "paused_ns": "times",
+        "pauses_ns": "spans",
         "duration_ns": "time",
         "stats": "counters",
         "clocks": "integers",
@@ -181,7 +186,7 @@ EXITS = Table(
 # bytes. Every part starts on a page. The file outlives a killed process; `vmtrace recover` reads it.
 PAGE = 4096
 RING_MAGIC = 0x31474E4952_4D56  # "VMRING1\0" read as little-endian begins with these bytes
-RING_VERSION = 3
+RING_VERSION = 4
 HEADER = (
     Field("magic", "uint64_t", "RING_MAGIC"),
     Field("version", "uint64_t", "RING_VERSION"),
@@ -214,13 +219,36 @@ RING = (
         "uint64_t",
         "ticks of the host's TSC in pauses; during a pause, less the host's TSC at which it began, modulo 2**64",
     ),
+    Field("pauses", "uint64_t", "pauses that the vCPU thread has begun"),
 )
+# The newest pauses of the vCPU, in the rest of the control block's page: number n is entry n % PAUSES.
+PAUSE = (
+    Field("begin", "uint64_t", "host's TSC when the vCPU thread began to stand still"),
+    Field("end", "uint64_t", "host's TSC when it went on, 0 before that"),
+)
+PAUSES_AT = 512
+PAUSES = (PAGE - PAUSES_AT) // 16
 
 
 def paused(word: int, tsc: int) -> int:
     """The ticks that a vCPU was paused for until ``tsc``, by :data:`RING`'s ``paused``.
 
     That is one word, so that it is right at any moment at which a run is killed. A pause under way makes it negative:
-    the TSC is more than all pauses together.
+    the TSC is more than all pauses together. Whoever looked last before that pause knows of none (0).
     """
-    return (word + tsc) % (1 << 64) if word >> 63 else word
+    ticks = (word + tsc) % (1 << 64) if word >> 63 else word
+    return 0 if ticks >> 63 else ticks
+
+
+def pauses(word: int, tsc: int, known: Iterable[tuple[int, int]], start: int, khz: int) -> tuple[int, list[list[int]]]:
+    """How long a vCPU was paused until ``tsc``, in ns, and when: starts and ends in ns since the TSC ``start``.
+
+    ``word`` is :data:`RING`'s ``paused``, ``known`` are entries of :data:`PAUSE`, in order. Each time is rounded once,
+    and the known pauses add up to the whole, plus those that are not known any more.
+    """
+    spans = [(begin, end or max(tsc, begin)) for begin, end in known]
+    spans = [(begin, end) for begin, end in spans if begin <= end]
+    ticks = paused(word, max([tsc, *(end for _, end in spans[-1:])]))
+    unknown = max(ticks - sum(end - begin for begin, end in spans), 0)
+    times = [[max(tsc - start, 0) * 1_000_000 // khz for tsc in span] for span in spans]
+    return sum(end - begin for begin, end in times) + unknown * 1_000_000 // khz, times

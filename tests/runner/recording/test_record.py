@@ -7,13 +7,28 @@ import pytest
 
 from runner.native import _native
 from tracer.format.schema import STORED
-from vmspec.trace.record import DIRECTIONS, EXITS, FLAGS, HEADER, REASONS, RECORD, RECORD_SIZE, RING, RING_VERSION
+from vmspec.trace.record import (
+    DIRECTIONS,
+    EXITS,
+    FLAGS,
+    HEADER,
+    PAUSE,
+    REASONS,
+    RECORD,
+    RECORD_SIZE,
+    RING,
+    RING_VERSION,
+    pauses,
+)
 from vmspec.trace.tracepoints import TRACEPOINTS
 
 ffi = _native.ffi
 WIDTHS = {"int16_t": 2, "uint8_t": 1, "uint16_t": 2, "uint32_t": 4, "uint64_t": 8}
 CODES = {"int16_t": "h", "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint64_t": "Q"}
 LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in RECORD))
+
+
+LAYOUTS = [("struct record", RECORD), ("struct ring_control", RING), ("struct ring_pause", PAUSE)]
 
 
 def offsets(fields):
@@ -32,15 +47,15 @@ def test_the_fields_fill_the_record():
     assert LAYOUT.size == RECORD_SIZE == ffi.sizeof("struct record")
 
 
-@pytest.mark.parametrize(("name", "fields"), [("struct record", RECORD), ("struct ring_control", RING)])
+@pytest.mark.parametrize(("name", "fields"), LAYOUTS)
 def test_the_c_structs(name, fields):
     assert c_offsets(name) == offsets(fields)
 
 
 def test_another_layout_of_the_ring_file_has_another_version():
     """Whoever changes a table of the ring file raises RING_VERSION, and writes down here what it is then."""
-    layout = " ".join(f"{field.ctype} {field.name}" for field in (*HEADER, *RING, *RECORD))
-    assert (RING_VERSION, zlib.crc32(layout.encode())) == (3, 4091461805)
+    layout = " ".join(f"{field.ctype} {field.name}" for field in (*HEADER, *RING, *PAUSE, *RECORD))
+    assert (RING_VERSION, zlib.crc32(layout.encode())) == (4, 2659517492)
 
 
 def test_the_control_blocks_writers_have_cache_lines_of_their_own():
@@ -65,6 +80,25 @@ def test_a_record_as_the_table_reads_it(loop):
         "device": -1, "flags": FLAGS["UNCLAIMED"] | FLAGS["PAYLOAD"], "reason": REASONS.index("io"), "size": 2,
         "direction": DIRECTIONS.index("write"),
     }  # fmt: skip
+
+
+SECOND = 1_000_000_000  # ticks, and ns
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "expected"),
+    [
+        (0, [], (0, [])),
+        (2 * SECOND, [(3 * SECOND, 5 * SECOND)], (2 * SECOND, [[2 * SECOND, 4 * SECOND]])),
+        (-6 * SECOND, [(6 * SECOND, 0)], (4 * SECOND, [[5 * SECOND, 9 * SECOND]])),  # under way
+        (-11 * SECOND, [(11 * SECOND, 0)], (0, [[10 * SECOND, 10 * SECOND]])),  # begun after the last look
+        (-5 * SECOND, [(6 * SECOND, 0)], (5 * SECOND, [[5 * SECOND, 9 * SECOND]])),  # and one of a second that is lost
+        (SECOND, [(7 * SECOND, 6 * SECOND)], (SECOND, [])),  # damage
+    ],
+)
+def test_the_pauses_of_a_ring(word, known, expected):
+    """Looked at ten seconds after the TSC began, which was one second before time 0."""
+    assert pauses(word % (1 << 64), 10 * SECOND, known, SECOND, 1_000_000) == expected
 
 
 def test_flags_are_single_bits():

@@ -1,4 +1,5 @@
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from runner.recording.source import RingSource
 from tracer.format.schema import STORED
 from tracer.read.ringfile import RingFile, columns
 from tracer.record.buffers import Buffers
-from vmspec.trace.record import COLUMNS, EXITS, FLAGS, PAGE
+from vmspec.trace.record import COLUMNS, EXITS, FLAGS, PAGE, PAUSES
 
 ffi, lib = _native.ffi, _native.lib
 SLOTS = 64  # the smallest ring; its payload ring is one page
@@ -453,3 +454,63 @@ def test_no_room_for_the_ring_file(tmp_path):
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
     assert (done.stdout, done.stderr) == ("no room\n", "")
+
+
+def stand(rings, count, vcpu=0):
+    """Pauses of one tick each, at even ticks from 1000 on."""
+    for tick in range(1000, 1000 + 2 * count, 2):
+        lib.ring_pause(rings.ring(vcpu), tick)
+        lib.ring_resume(rings.ring(vcpu), tick + 1)
+
+
+def test_the_first_exit_after_a_pause_says_so(open_rings):
+    rings = open_rings()
+    record(rings.ring(0), 1)
+    stand(rings, 2)
+    record(rings.ring(0), 2)
+    assert [bool(row["flags"] & FLAGS["PAUSED"]) for row in drain(rings)] == [False, True, False]
+
+
+def test_every_pause_is_kept_that_the_recorder_has_looked_at(open_rings):
+    """However many, and of each vCPU."""
+    rings = open_rings(2)
+    for _ in range(3):
+        stand(rings, PAUSES - 1, vcpu=1)
+        assert drain(rings) == []
+    account = rings.source.account()
+    assert [len(spans) for spans in account["pauses_ns"]] == [0, 3 * (PAUSES - 1)]
+    assert rings.source.pauses.look()[1][:2] == [(1000, 1001), (1002, 1003)]
+
+
+def test_pauses_beyond_the_room_count_as_time(open_rings):
+    rings = open_rings()
+    stand(rings, PAUSES + 100)
+    assert len(rings.source.pauses.look()[0]) == PAUSES
+    assert rings.source.pauses.look()[0][0] == (1200, 1201)
+    assert rings.counters("paused") == [PAUSES + 100]
+
+
+def test_very_many_pauses_are_counted_but_not_kept(open_rings, monkeypatch):
+    monkeypatch.setattr("runner.recording.pauses.KEPT", 10)
+    rings = open_rings(2)
+    stand(rings, 100)
+    assert [len(spans) for spans in rings.source.pauses.look()] == [5, 0]
+
+
+def test_a_pause_under_way_has_no_end(open_rings):
+    rings = open_rings()
+    stand(rings, 1)
+    lib.ring_pause(rings.ring(0), 5000)
+    assert rings.pauses.look() == rings.source.pauses.look() == [[(1000, 1001), (5000, 0)]]
+    lib.ring_resume(rings.ring(0), 6000)
+    assert rings.pauses.look() == [[(1000, 1001), (5000, 6000)]]
+
+
+def test_a_recorder_is_woken_before_pauses_are_lost(open_rings):
+    rings = open_rings()
+    woken = select.poll()
+    woken.register(rings.descriptors[1], select.POLLIN)
+    stand(rings, PAUSES // 4 - 1)
+    assert woken.poll(0) == []
+    stand(rings, 1)
+    assert woken.poll(0) != []

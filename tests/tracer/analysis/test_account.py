@@ -1,5 +1,7 @@
 """The account of each vCPU's time: its parts add up to the run's length."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 import tracer
 from tests.fakes.tracefakes import exit_, record_all
 from tracer.analysis.account import Life, Rows, account, account_of, balance, run_end
+from tracer.export.rows import Stay, stays
 from vmspec.trace.record import FLAGS
 
 PARTS = ("start_ns", "kvm_run_ns", "handling_ns", "paused_ns", "stopped_ns")
@@ -56,8 +59,11 @@ def test_each_part_is_what_it_says(tmp_path_factory, run):
 
 
 anything = st.one_of(st.none(), st.integers(-5, 1 << 65), st.text(max_size=3), st.booleans())
-damaged = st.one_of(anything, st.lists(anything, max_size=4))
-KEYS = ("duration_ns", "start_ns", "stop_ns", "open_ns", "paused_ns", "rows", "clocks", "stats")
+spans = st.lists(
+    st.lists(st.lists(st.integers(-5, 20_000), min_size=2, max_size=2).map(sorted), max_size=4), max_size=4
+)
+damaged = st.one_of(anything, st.lists(anything, max_size=4), spans)
+KEYS = ("duration_ns", "start_ns", "stop_ns", "open_ns", "paused_ns", "pauses_ns", "rows", "clocks", "stats")
 
 
 @pytest.mark.long
@@ -69,6 +75,40 @@ def test_the_parts_are_the_whole_whatever_the_summary_says(tmp_path_factory, run
     for life in account(trace).vcpus.values():
         assert sum(getattr(life, part) for part in PARTS) == whole
         assert min(getattr(life, part) for part in PARTS) >= 0
+
+
+@st.composite
+def divided_runs(draw):
+    """A run of one vCPU as consecutive pieces of its time, in KVM_RUN, paused or handling an exit, and both ends."""
+    pieces = draw(
+        st.lists(st.tuples(st.sampled_from(("KVM_RUN", "paused", "exit")), st.integers(1, 1000)), max_size=12)
+    )
+    return pieces, draw(st.integers(0, 1000)), draw(st.integers(0, 1000))
+
+
+@pytest.mark.long
+@given(divided_runs())
+def test_pauses_anywhere(tmp_path_factory, run):
+    """At the start, between two exits, at the end, one after the other: the account and what is exported agree."""
+    pieces, start, stopped = run
+    t, spent = start, {"KVM_RUN": 0, "paused": 0, "exit": 0}
+    records, pauses = [], []
+    for kind, length in pieces:
+        spent[kind] += length
+        if kind == "exit":
+            records.append(exit_(t, t + length))
+        elif kind == "paused":
+            pauses.append([t, t + length])
+        t += length
+    summary = {"duration_ns": t + stopped, "start_ns": [start], "stop_ns": [t], "open_ns": [None]}
+    summary |= {"paused_ns": [spent["paused"]], "pauses_ns": [pauses]}
+    trace = traced(tmp_path_factory.mktemp("account") / "boot.arrow", [records], summary)
+    assert parts(trace) == [(start, spent["KVM_RUN"], spent["exit"], spent["paused"], stopped)]
+    exported = Counter()
+    for stay in stays(trace):
+        if isinstance(stay, Stay):
+            exported[stay.name] += stay.stop - stay.start
+    assert (exported["KVM_RUN"], exported["paused"]) == (spent["KVM_RUN"], spent["paused"])
 
 
 @pytest.mark.long
@@ -199,6 +239,27 @@ def test_the_paused_time_is_not_in_kvm_run(tmp_path):
 def test_ticks_of_many_pauses_may_be_a_rounding_more_than_the_run(tmp_path):
     summary = {"duration_ns": 3000, "start_ns": [100], "stop_ns": [3000], "open_ns": [None], "paused_ns": [2801]}
     assert parts(traced(tmp_path / "boot.arrow", [HANG], summary)) == [(100, 0, 100, 2800, 0)]
+
+
+def test_pauses_that_are_not_known_one_by_one_count(tmp_path):
+    summary = {"duration_ns": 3000, "start_ns": [100], "stop_ns": [3000], "open_ns": [None], "paused_ns": [1500]}
+    trace = traced(tmp_path / "boot.arrow", [HANG], summary | {"pauses_ns": [[[200, 300], [2000, 2100]]]})
+    assert parts(trace) == [(100, 1300, 100, 1500, 0)]
+    assert account(trace).vcpus[0].pauses == ((200, 300), (2000, 2100))
+
+
+@pytest.mark.parametrize(
+    ("spans", "shown"),
+    [
+        ([[50, 150], [2900, 9000]], [(100, 150), (2900, 3000)]),  # beyond the vCPU's own time
+        ([[200, 400], [300, 500], [450, 460]], [(200, 400), (400, 500)]),  # one in the other
+        ([[200, 200]], []),
+        ([[300, 200]], []),
+    ],
+)
+def test_pauses_that_cannot_be(tmp_path, spans, shown):
+    summary = {"duration_ns": 3000, "start_ns": [100], "stop_ns": [3000], "open_ns": [None], "pauses_ns": [spans]}
+    assert list(account(traced(tmp_path / "boot.arrow", [HANG], summary)).vcpus[0].pauses) == shown
 
 
 def test_a_vcpu_that_halted_for_good_has_stopped(tmp_path):

@@ -29,10 +29,10 @@ def boot(tmp_path):
 
 def test_lines_have_what_came_before_them(boot):
     assert [tuple(row.values()) for row in timeline(boot).lines.to_pylist()] == [
-        (1000, 1000, 0, 0, 0, "[    0.000000] Linux version 6"),
-        (6000, 5000, 4000, 3, 1300, "[    0.000004] Run /init as init process"),
-        (10_000, 4000, None, 1, 100, "hello"),
-        (11_500, 1500, None, 2, 600, None),
+        (1000, 1000, 0, 0, 0, 0, "[    0.000000] Linux version 6"),
+        (6000, 5000, 0, 4000, 3, 1300, "[    0.000004] Run /init as init process"),
+        (10_000, 4000, 0, None, 1, 100, "hello"),
+        (11_500, 1500, 0, None, 2, 600, None),
     ]
 
 
@@ -93,7 +93,7 @@ def test_a_machine_that_was_itself_merged_is_one(merged):
 
 def test_tables_have_the_schemas_that_are_told(boot):
     found = timeline(boot)
-    assert {"phases": found.phases.schema, "lines": found.lines.schema} == schemas()
+    assert {name: getattr(found, name).schema for name in schemas()} == schemas()
     assert found.device == "serial0"
 
 
@@ -162,7 +162,7 @@ def test_of_equal_gaps_the_earlier_comes_first(tmp_path):
 def test_a_machine_without_lines(tmp_path):
     record_all(tmp_path / "boot.arrow", [[exit_(1000, 1200, addr=0x70, device="rtc0")]])
     found = timeline(tracer.load(tmp_path / "boot.arrow"))
-    assert [tuple(row.values()) for row in found.lines.to_pylist()] == [(1200, 1200, None, 1, 200, None)]
+    assert [tuple(row.values()) for row in found.lines.to_pylist()] == [(1200, 1200, 0, None, 1, 200, None)]
     assert found.phases["time_ns"].to_pylist() == [1200]
 
 
@@ -184,7 +184,8 @@ def test_it_goes_to_the_run_s_end(tmp_path):
     record_all(tmp_path / "boot.arrow", [[exit_(1000, data=b"a\n")]], summary={"duration_ns": 3_000_000})
     found = timeline(tracer.load(tmp_path / "boot.arrow"))
     assert slowest_first(found.lines).to_pylist()[0] == {
-        "t_ns": 3_000_000, "gap_ns": 2_999_000, "kernel_ns": None, "exits": 1, "handling_ns": 100, "line": None,
+        "t_ns": 3_000_000, "gap_ns": 2_999_000, "paused_ns": 0, "kernel_ns": None, "exits": 1,
+        "handling_ns": 100, "line": None,
     }  # fmt: skip
     assert found.phases["time_ns"].to_pylist() == [3_000_000]
 
@@ -209,3 +210,47 @@ def test_of_very_many_lines_the_first_and_the_last_are_told_apart(tmp_path):
         ("first", 1000, 7),
         ("last", 8000, 2),
     ]
+
+
+@pytest.fixture
+def paused(tmp_path):
+    """Two lines of vCPU 0, with a pause before the first, one between them and one after the second; vCPU 1 stopped
+    before the last. Both vCPUs stand still for a part of each pause."""
+    lines = [exit_(3000, data=b"a\n"), exit_(8000, data=b"b\n")]
+    summary = {
+        "duration_ns": 12_000,
+        "start_ns": [100, 1500],
+        "stop_ns": [12_000, 9000],
+        "pauses_ns": [[[1000, 2000], [5000, 7500], [10_000, 11_500]], [[1900, 2100], [4800, 7000]]],
+    }
+    record_all(tmp_path / "boot.arrow", [lines, []], summary=summary)
+    return tracer.load(tmp_path / "boot.arrow")
+
+
+def test_a_pause_is_when_no_vcpu_runs(paused):
+    stood = [tuple(row.values()) for row in timeline(paused).pauses.to_pylist()]
+    assert stood == [(1000, 500), (1900, 100), (5000, 2000), (10_000, 1500)]
+
+
+def test_pauses_are_in_no_gap_and_no_phase(paused):
+    found = timeline(paused, phases={"mine": "a"})
+    assert found.lines.select(["t_ns", "gap_ns", "paused_ns"]).to_pylist() == [
+        {"t_ns": 3000, "gap_ns": 2400, "paused_ns": 600},
+        {"t_ns": 8000, "gap_ns": 3000, "paused_ns": 2000},
+        {"t_ns": 12_000, "gap_ns": 2500, "paused_ns": 1500},
+    ]
+    assert found.phases.select(["t_ns", "time_ns", "paused_ns"]).to_pylist() == [
+        {"t_ns": 0, "time_ns": 2400, "paused_ns": 600},
+        {"t_ns": 3000, "time_ns": 5500, "paused_ns": 3500},
+    ]
+    assert sum(found.phases["share"].to_pylist()) == pytest.approx(1)
+
+
+def test_a_console_s_machine_has_its_own_pauses(tmp_path):
+    for name in ("a", "b"):
+        pauses = [[[200, 500]]] if name == "a" else [[]]
+        summary = {"duration_ns": 1000, "start_ns": [0], "stop_ns": [1000], "paused_ns": [0], "pauses_ns": pauses}
+        record_all(tmp_path / f"{name}.arrow", [[exit_(700, data=b"x\n")]], summary=summary)
+    merge([tracer.load(tmp_path / f"{name}.arrow") for name in "ab"], tmp_path / "both.arrow", by_start=True)
+    both = tracer.load(tmp_path / "both.arrow")
+    assert [timeline(both, f"{name}/serial0").lines["paused_ns"].to_pylist() for name in "ab"] == [[300, 0], [0, 0]]
