@@ -68,8 +68,8 @@ _PHASES = (
     ("lines", "int64", "", "number of console lines in it"),
 )
 _PAUSES = (
-    ("t_ns", "int64", "ns", "when all vCPUs of the machine had come to stand still, since it started"),
-    ("time_ns", "int64", "ns", "how long they stood still"),
+    ("t_ns", "int64", "ns", "when all vCPUs had stopped, since the machine started"),
+    ("time_ns", "int64", "ns", "length of the pause"),
 )
 
 
