@@ -54,7 +54,7 @@ soak: setup sanitised
 # The C code under ASan and UBSan: the tests on this host's KVM and those of the rings, in a checkout of their own with
 # such an extension. CPython leaks at its end, as it always has.
 SANITISE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-SANITISED_TESTS := tests/runner/machine tests/runner/recording tests/runner/devices tests/runner/test_run.py \
+SANITISED_TESTS := tests/runner/machine tests/runner/native tests/runner/recording tests/runner/devices tests/runner/test_run.py \
     tests/runner/test_streams.py tests/runner/test_memory.py tests/runner/test_account.py tests/runner/test_many.py
 sanitised: setup
 	$(call checkout,build/sanitised,$(SANITISE))
