@@ -70,6 +70,11 @@ IOAPIC = 0xFEC00000
 LAPIC = 0xFEE00000
 IOAPIC_PINS = 24
 
+# Registers of virtio devices, in the hole: a page for each, so that a guest can give one away by itself. Their
+# interrupts are the I/O APIC's inputs that no ISA interrupt has, then the ISA ones that PCs leave to cards.
+VIRTIO_MMIO = 0xD0000000
+VIRTIO_IRQS = (*range(16, IOAPIC_PINS), 5, 10, 11, 15, 14, 7, 6, 13)
+
 # Linux's own limit for an initrd if its image has no header with one (boot protocol, initrd_addr_max).
 INITRD_ADDR_MAX = 0x7FFFFFFF
 # Linux's COMMAND_LINE_SIZE on x86 is 2048, the NUL included.

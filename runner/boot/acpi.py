@@ -6,6 +6,7 @@ from runner.boot import aml
 from vmspec import layout
 from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.registers import acpi as R
+from vmspec.registers import virtio
 from vmspec.registers.rtc import CENTURY
 
 PORTS = layout.ACPI_PORTS
@@ -147,6 +148,8 @@ def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
         if device.kind in PNP_IDS:
             counts[device.kind] = counts.get(device.kind, 0) + 1
             found.append(_device(device, counts[device.kind]))
+        elif device.transport == "mmio":
+            found.append(_virtio(device, sum(other.transport == "mmio" for other in devices[: devices.index(device)])))
     terms.append(aml.scope("_SB", *found))
     # Revision 2: integers have 64 bits.
     return table(b"DSDT", 2, b"".join(terms))
@@ -161,4 +164,18 @@ def _device(device: PlannedDevice, number: int) -> bytes:
         aml.named("_HID", aml.eisa_id(PNP_IDS[device.kind])),
         aml.named("_UID", aml.integer(number)),
         aml.named("_CRS", aml.resources(*claims)),
+    )
+
+
+def _virtio(device: PlannedDevice, number: int) -> bytes:
+    """A virtio device with registers in memory; its writes and reads of RAM are cache-coherent (_CCA, 6.2.17)."""
+    assert device.irq is not None
+    (region,) = device.regions
+    assert region.start is not None
+    return aml.device(
+        f"VR{number:02X}",
+        aml.named("_HID", aml.string(virtio.HID)),
+        aml.named("_UID", aml.integer(number)),
+        aml.named("_CCA", aml.integer(1)),
+        aml.named("_CRS", aml.resources(aml.memory(region.start, region.size), aml.interrupt(device.irq))),
     )

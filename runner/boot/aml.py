@@ -28,6 +28,11 @@ def eisa_id(text: str) -> bytes:
     return b"\x0c" + packed.to_bytes(2, "big") + number.to_bytes(2, "big")
 
 
+def string(text: str) -> bytes:
+    """A string of ASCII."""
+    return b"\x0d" + text.encode("ascii") + b"\0"
+
+
 def package_length(size: int) -> bytes:
     """PkgLength before ``size`` bytes; it counts its own bytes too (ACPI 6.5, 20.2.4)."""
     if size + 1 < 1 << 6:
@@ -76,6 +81,16 @@ def io(start: int, size: int) -> bytes:
 def irq(number: int) -> bytes:
     """Resource: an ISA interrupt, edge-triggered, active high."""
     return b"\x22" + (1 << number).to_bytes(2, "little")
+
+
+def memory(start: int, size: int) -> bytes:
+    """Resource: fixed memory with a 32-bit address, read and written (Memory32Fixed)."""
+    return b"\x86\x09\x00\x01" + start.to_bytes(4, "little") + size.to_bytes(4, "little")
+
+
+def interrupt(number: int) -> bytes:
+    """Resource: a GSI of any number for a device that consumes it: edge-triggered, active high, exclusive (6.4.3.6)."""
+    return b"\x89\x06\x00\x03\x01" + number.to_bytes(4, "little")
 
 
 def resources(*descriptors: bytes) -> bytes:

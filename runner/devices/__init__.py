@@ -40,6 +40,7 @@ TABLE = {
     "post-port": ("debug", "PostPort"),
     "debug-exit": ("debug", "DebugExit"),
     "python": ("own", "Own"),
+    "virtio-rng": ("virtio.rng", "Rng"),
 }
 
 
@@ -47,5 +48,9 @@ def make(planned: PlannedDevice, board: Board) -> Device:
     """Make the model of a planned device. Raises DeviceError."""
     module, name = TABLE[planned.kind]
     cls: Any = getattr(import_module(f"runner.devices.{module}"), name)
-    device: Device = cls.make(planned.options, board)
-    return device
+    device: Any = cls.make(planned.options, board)
+    if planned.transport is not None:
+        transport = import_module(f"runner.devices.virtio.{planned.transport}")
+        device = transport.connected(cls)(device, lambda text: board.notice(f"{planned.name}: {text}"))
+    made: Device = device
+    return made

@@ -1,7 +1,7 @@
 """The services that a machine provides to its devices."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vmspec.trace.ends import DeviceEnd
 
@@ -53,6 +53,77 @@ class Memory(Protocol):
         """Copy bytes into RAM."""
 
 
+class Chain(Protocol):
+    """A request of a virtio driver: bytes that the device reads, then room for those that it writes. Each is one piece,
+    however the driver has scattered it.
+    """
+
+    readable: int
+    writable: int
+
+    def read(self, size: int, at: int = 0) -> bytes:
+        """Copy up to ``size`` bytes out of what the device reads, from byte ``at`` on. The numbers are the device's
+        own; a device bounds how much of a guest's data it copies at once."""
+
+    def write(self, data: bytes, at: int = 0) -> int:
+        """Copy bytes into what the device writes, from byte ``at`` on; return how many there was room for."""
+
+
+class Virtqueue(Protocol):
+    """A split virtqueue, the device's side (virtio 1.2, 2.7). Calls are made under the device's lock.
+
+    A driver that breaks the rules gives a queue a fault, and no chain is taken from it until it is started again.
+    Chains that were taken before the queue was stopped are not put back.
+    """
+
+    def start(self, size: int, descriptors: int, driver: int, device: int, features: int) -> str | None:
+        """Start the queue where the driver has put its areas; return what is wrong with it, None if nothing is."""
+
+    def resume(self, taken: int, put: int) -> None:
+        """Go on after so many chains, as :meth:`progress` has reported them."""
+
+    def stop(self) -> None:
+        """Leave the guest's memory alone until the queue is started again."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped since."""
+
+    @property
+    def size(self) -> int:
+        """How long it is, 0 if it does not run."""
+
+    @property
+    def fault(self) -> str | None:
+        """What the driver has done wrong, None if nothing."""
+
+    def progress(self) -> tuple[int, int]:
+        """How many chains were taken and how many put back, modulo 65536."""
+
+    def take(self) -> Chain | None:
+        """Take the next chain; None: there is none, or the queue has a fault."""
+
+    def untake(self, chain: Any) -> None:
+        """Take the newest chain back: it will be taken again."""
+
+    def put(self, chain: Any, written: int) -> None:
+        """Give a chain back to the driver, with so many bytes written."""
+
+    def interrupts(self) -> bool:
+        """Whether the driver wants an interrupt for what was put back since the last call."""
+
+    def wait(self) -> bool:
+        """Ask the driver for a notification of the next chain; True: there is one already, which it may not tell."""
+
+    def busy(self) -> None:
+        """Ask the driver for no notifications."""
+
+
+def no_virtqueue() -> Virtqueue:
+    """The queue of a machine that has none."""
+    raise NotImplementedError
+
+
 class Bus(Protocol):
     """A device's bus: where its regions lie, and which of its registers the vCPU loop answers without Python.
 
@@ -96,3 +167,4 @@ class Services(NamedTuple):
     # Request a tick in so many nanoseconds, replacing an earlier request; None cancels it. The default is a machine
     # without timers.
     after: Callable[[int | None], None] = lambda delay: None
+    virtqueue: Callable[[], Virtqueue] = no_virtqueue  # makes a queue of a virtio device

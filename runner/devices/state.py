@@ -92,7 +92,39 @@ class Octets:
         return f"{self.most} bytes" if self.least == self.most else f"{self.least} to {self.most} bytes"
 
 
-Rule = Number | Bits | OneOf | Flag | Octets
+class Part:
+    """A state of another class."""
+
+    __match_args__ = ("cls",)
+
+    def __init__(self, cls: "type[State]") -> None:
+        self.cls = cls
+
+    def fits(self, value: object) -> bool:
+        """Whether the rule accepts the value."""
+        return type(value) is self.cls
+
+    def __str__(self) -> str:
+        return f"a {self.cls.__name__}"
+
+
+class Parts:
+    """Up to ``most`` states of another class, as a tuple."""
+
+    __match_args__ = ("cls", "most")
+
+    def __init__(self, cls: "type[State]", most: int) -> None:
+        self.cls, self.most = cls, most
+
+    def fits(self, value: object) -> bool:
+        """Whether the rule accepts the value."""
+        return isinstance(value, tuple) and len(value) <= self.most and all(type(one) is self.cls for one in value)
+
+    def __str__(self) -> str:
+        return f"up to {self.most} of {self.cls.__name__}"
+
+
+Rule = Number | Bits | OneOf | Flag | Octets | Part | Parts
 
 
 def number(low: int, high: int) -> Any:
@@ -125,8 +157,20 @@ def octets(most: int, least: int = 0) -> Any:
     return Octets(least, most)
 
 
+def part(cls: "type[State]") -> Any:
+    """A field with a state of another class."""
+    return Part(cls)
+
+
+def parts(cls: "type[State]", most: int) -> Any:
+    """A field with a tuple of up to ``most`` states of another class."""
+    return Parts(cls, most)
+
+
 @dataclass_transform(
-    kw_only_default=True, frozen_default=True, field_specifiers=(number, number_or_none, bits, one_of, flag, octets)
+    kw_only_default=True,
+    frozen_default=True,
+    field_specifiers=(number, number_or_none, bits, one_of, flag, octets, part, parts),
 )
 class State:
     """Base of the state classes: each field's default is its rule, and every field must be given.

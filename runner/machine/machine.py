@@ -23,6 +23,7 @@ from runner.machine.loading import Loader
 from runner.machine.realised import Realised
 from runner.machine.result import Ending
 from runner.machine.vcpu import VcpuThread, handle_kicks
+from runner.machine.virtqueue import Queue
 from runner.recording.rings import Rings
 from vmspec.host.threads import Worker
 from vmspec.plan import calls
@@ -92,6 +93,7 @@ class Machine:
                 end=partial(self._device_ends, planned.name),
                 clock=self.clock,
                 after=partial(self.buses.after, index),
+                virtqueue=partial(Queue, self.memory),
             )
             try:
                 device.attach(services)

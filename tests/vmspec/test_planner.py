@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.vmspec import specs
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, Python, Serial
+from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, Python, Serial, VirtioRng
 from vmspec.plan.plan import Plan
 from vmspec.plan.serial import tree
 from vmspec.planner import plan
@@ -291,6 +291,39 @@ def test_collisions(devices: tuple, irqchip: str, path: str, names: tuple[str, .
 def test_without_the_interrupt_controller_its_place_is_free() -> None:
     devices = (python(mmio=(layout.IOAPIC, 4096)), python(port=(0x20, 2)))
     assert len(plan(attrs.evolve(flat(), devices=devices)).devices) == 2
+
+
+def virtio(planned: Plan) -> list[tuple]:
+    found = [device for device in planned.devices if device.transport == "mmio"]
+    return [(device.name, device.irq, device.regions[0].start, device.regions[0].size) for device in found]
+
+
+def test_virtio_devices_get_places_and_interrupts_in_turn(files: Path) -> None:
+    planned = plan(linux(files / "vmlinux", devices=(VirtioRng(), *PC, VirtioRng())))
+    assert virtio(planned) == [("virtio-rng0", 16, 0xD0000000, 0x200), ("virtio-rng1", 17, 0xD0001000, 0x200)]
+
+
+def test_a_virtio_device_gets_no_interrupt_that_another_device_has(files: Path) -> None:
+    cards = [python(port=(0x300 + 8 * number, 8), irq=irq) for number, irq in enumerate((16, 5, 18))]
+    planned = plan(linux(files / "vmlinux", devices=(*(VirtioRng() for _ in range(7)), *cards, *PC)))
+    assert [device[1] for device in virtio(planned)] == [17, 19, 20, 21, 22, 23, 10]
+
+
+def test_there_are_no_more_virtio_devices_than_interrupts(files: Path) -> None:
+    assert len(virtio(plan(linux(files / "vmlinux", devices=(*PC, *(VirtioRng() for _ in range(16))))))) == 16
+    found = problems(linux(files / "vmlinux", devices=(*PC, *(VirtioRng() for _ in range(18)))))
+    assert found == {
+        f"device[{number + 4}]": f"no interrupt is left for virtio-rng{number}: leave out a device"
+        for number in (16, 17)
+    }
+
+
+def test_a_card_where_a_virtio_device_is(files: Path) -> None:
+    found = problems(linux(files / "vmlinux", devices=(VirtioRng(), python(mmio=(0xD0000100, 4)))))
+    assert found == {
+        "device[1].mmio": "python0 claims addresses 0xd0000100-0xd0000103, which virtio-rng0 has "
+        "(addresses 0xd0000000-0xd00001ff)"
+    }
 
 
 # The calls

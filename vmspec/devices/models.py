@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices.regions import Region
-from vmspec.registers import debug, i8042, rtc, serial
+from vmspec.registers import debug, i8042, rtc, serial, virtio
 from vmspec.schema.guest_values import ClassName, Options, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import Model, key
@@ -171,7 +171,26 @@ class Python(DeviceModel):
             yield (), "one key is missing: port, mmio or regions"
 
 
-Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python
+class VirtioModel(DeviceModel):
+    """Base of the virtio devices. The planner places their registers and chooses their interrupts."""
+
+    __slots__ = ()
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("registers", "mmio", virtio.SIZE),)
+
+
+@frozen(eq=False, repr=False)
+class VirtioRng(VirtioModel):
+    """Virtio entropy: random bytes for the guest."""
+
+    seed: int | None = field(
+        default=None,
+        metadata=key(Integer(0, (1 << 64) - 1), "the same bytes at each run; not given: the host's random bytes"),
+    )
+
+
+Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python | VirtioRng
 
 KINDS: dict[str, type[Device]] = {
     "serial": Serial,
@@ -182,4 +201,5 @@ KINDS: dict[str, type[Device]] = {
     "post-port": PostPort,
     "debug-exit": DebugExit,
     "python": Python,
+    "virtio-rng": VirtioRng,
 }

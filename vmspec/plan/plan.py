@@ -60,6 +60,7 @@ class PlannedDevice(NamedTuple):
     options: Mapping[str, Any]
     regions: tuple[Region, ...] = ()  # a region's index here is its number in the trace
     irq: int | None = None  # ISA IRQ = GSI
+    transport: str | None = None  # of a virtio device: "mmio"
 
 
 class Entry(NamedTuple):

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from vmspec import layout
-from vmspec.devices.models import KINDS, Device
+from vmspec.devices.models import KINDS, Device, VirtioModel
 from vmspec.devices.regions import SPACES, Region
 from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
@@ -41,7 +41,8 @@ def devices(
 ) -> tuple[PlannedDevice, ...]:
     """The spec's devices, named by kind and number within it: serial0, serial1, i8042-0."""
     counts: dict[str, int] = {}
-    planned = []
+    planned: list[PlannedDevice] = []
+    irqs = _free_irqs(spec)
     claims = _machine(slots, irqchip, pit)
     for index, model in enumerate(spec.devices):
         kind = NAMES[type(model)]
@@ -49,6 +50,8 @@ def devices(
         counts[kind] += 1
         dash = "-" if kind[-1].isdigit() else ""
         device = PlannedDevice(f"{kind}{dash}{number}", kind, options(model), model.regions(), model.irq)
+        if isinstance(model, VirtioModel):
+            device = _virtio(device, irqs, f"device[{index}]", problems)
         planned.append(device)
         for claim in _claims(device, f"device[{index}]"):
             if problem := _outside(claim):
@@ -57,6 +60,24 @@ def devices(
                 claims.append(claim)
     problems += _collisions(claims)
     return tuple(planned)
+
+
+def _free_irqs(spec: Spec) -> list[int]:
+    """The interrupts for virtio devices that no other device of the spec has."""
+    taken = {model.irq for model in spec.devices}
+    return [irq for irq in layout.VIRTIO_IRQS if irq not in taken]
+
+
+def _virtio(device: PlannedDevice, irqs: list[int], path: str, problems: list[Problem]) -> PlannedDevice:
+    """Place a virtio device: the next of the free interrupts, and the page of registers that goes with it. A machine
+    without interrupt controllers does not use the interrupt."""
+    if not irqs:
+        problems.append(Problem(path, f"no interrupt is left for {device.name}: leave out a device"))
+        return device
+    irq = irqs.pop(0)
+    start = layout.VIRTIO_MMIO + layout.PAGE * layout.VIRTIO_IRQS.index(irq)
+    regions = tuple(region._replace(start=start) for region in device.regions)
+    return device._replace(irq=irq, regions=regions, transport="mmio")
 
 
 def options(model: Device) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from tests.vmspec.image import images
-from vmspec.devices.models import ACPI, I8042, RTC, Device, Serial
+from vmspec.devices.models import ACPI, I8042, RTC, Device, Serial, VirtioRng
 from vmspec.plan.plan import Plan
 from vmspec.planner import plan
 from vmspec.spec.models import VM, Boot, Spec
 
-PC: tuple[Device, ...] = (Serial(), Serial(com=2), I8042(), RTC(), ACPI())
+PC: tuple[Device, ...] = (Serial(), Serial(com=2), I8042(), RTC(), ACPI(), VirtioRng(), VirtioRng())
 
 
 def linux(

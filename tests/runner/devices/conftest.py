@@ -6,6 +6,8 @@ import pytest
 
 from runner.devices.device import Device
 from runner.devices.services import Services
+from runner.machine.virtqueue import Queue
+from runner.memory import GuestMemory
 from tests.fakes.fakeclock import FakeClock
 
 
@@ -17,7 +19,12 @@ class Guest:
     """
 
     def __init__(
-        self, device: Device, alone: bool = False, clock: FakeClock | None = None, region: str = "registers"
+        self,
+        device: Device,
+        alone: bool = False,
+        clock: FakeClock | None = None,
+        region: str = "registers",
+        memory: GuestMemory | None = None,
     ) -> None:
         self.firsts: Mapping[str, int] = getattr(device, "regions", {region: 0})
         self.device = device
@@ -35,7 +42,21 @@ class Guest:
         self.ends: list[tuple[str, int | None]] = []
         self._due: int | None = None
         self.calls = 0
-        device.attach(Services(self, self, lambda: self, self, self._output, self._end, self.clock, self._after))
+        self.memory = memory or self
+        self.notices: list[str] = []
+        device.attach(
+            Services(
+                bus=self,
+                irq=self,
+                msi=lambda: self,
+                memory=self.memory,
+                output=self._output,
+                end=self._end,
+                clock=self.clock,
+                after=self._after,
+                virtqueue=lambda: Queue(memory),
+            )
+        )
 
     # The machine's side of the services
 
@@ -79,6 +100,10 @@ class Guest:
             self.edges += 1
             self.seen_at_edge = dict(self.published)
         self.level = level
+
+    def pulse(self) -> None:
+        self.edges += 1
+        self.seen_at_edge = dict(self.published)
 
     def _output(self, data: bytes) -> None:
         self.text += data

@@ -1,0 +1,298 @@
+"""What a virtio device is by any transport: status, features, queues, configuration (virtio 1.2, 2 and 3)."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from runner.devices.services import Chain, Services, Virtqueue
+from runner.devices.state import State, StateError, bits, flag, number, parts
+from runner.devices.virtio.device import Host, VirtioDevice
+from vmspec.registers import virtio as R
+
+OFFERED = R.VERSION_1 | R.INDIRECT_DESC | R.EVENT_IDX  # to the driver of every device
+STATUS = R.ACKNOWLEDGE | R.DRIVER | R.DRIVER_OK | R.FEATURES_OK | R.FAILED  # bits that the driver sets
+WORD = (1 << 32) - 1
+
+
+class QueueState(State):
+    """A queue as the driver has set it up, and how many of its chains have been taken and put back."""
+
+    size: int = number(0, WORD)
+    ready: bool = flag()
+    descriptors: int = bits((1 << 64) - 1)
+    driver: int = bits((1 << 64) - 1)
+    device: int = bits((1 << 64) - 1)
+    taken: int = bits(0xFFFF)
+    put: int = bits(0xFFFF)
+
+
+class CommonState(State):
+    """Status, features, selectors and queues."""
+
+    status: int = bits(STATUS | R.NEEDS_RESET)
+    driver_features: int = bits((1 << 64) - 1)
+    device_features_select: int = number(0, WORD)
+    driver_features_select: int = number(0, WORD)
+    queue_select: int = number(0, WORD)
+    generation: int = bits(0xFF)
+    unserved: int = bits((1 << 64) - 1)  # by bit: queues that have more to serve
+    queues: tuple[QueueState, ...] = parts(QueueState, 64)
+
+
+class Setup:
+    """A queue as the driver sets it up."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.size, self.ready = longest, False
+        self.descriptors = self.driver = self.device = 0
+
+
+class Transport(Protocol):
+    """How the driver is interrupted."""
+
+    def used(self, queue: int) -> None:
+        """Chains were put back into a queue."""
+
+    def configured(self) -> None:
+        """The configuration or the status has changed."""
+
+
+class Common:
+    """A device's state that is the same by any transport. Its registers' names are the transport's business.
+
+    A driver that breaks a queue stops its device: the status says NEEDS_RESET (2.1.2), and no chain is taken until the
+    driver resets the device. The user is told why once a reset.
+    """
+
+    def __init__(
+        self, device: VirtioDevice, services: Services, transport: Transport, notice: Callable[[str], None]
+    ) -> None:
+        self.device = device
+        self._clock, self._after = services.clock, services.after
+        self._transport = transport
+        self._notice = notice
+        self.offered = OFFERED | device.features
+        self.queues = [services.virtqueue() for _ in device.queue_sizes]
+        self._again: list[int] = []  # queues that have more chains than one call serves
+        self._due: int | None = None  # when the device wants a tick
+        self._clear()
+        device.connect(
+            Host(
+                queues=self.queues,
+                memory=services.memory,
+                clock=services.clock,
+                after=self._request_tick,
+                output=services.output,
+                serve=self._serve,
+                interrupt=self._interrupt,
+                reconfigured=self._reconfigured,
+            )
+        )
+
+    def _clear(self) -> None:
+        self.status = 0
+        self.driver_features = 0
+        self.device_features_select = self.driver_features_select = self.queue_select = 0
+        self.setups = [Setup(size) for size in self.device.queue_sizes]
+        self.generation = 0
+
+    # Status and features
+
+    def reset(self) -> None:
+        """The driver, or the machine, resets the device. No chain that was taken before is answered after."""
+        for queue in self.queues:
+            queue.stop()
+        self._again.clear()
+        self._request_tick(None)
+        self._clear()
+        self.device.reset()
+
+    def set_status(self, value: int) -> None:
+        """The driver writes the status: 0 resets the device, all else adds bits (2.1.1)."""
+        if value == 0:
+            self.reset()
+            return
+        added = value & STATUS & ~self.status
+        if added & R.FEATURES_OK and (self.driver_features & ~self.offered or not self.driver_features & R.VERSION_1):
+            added &= ~R.FEATURES_OK  # the driver reads back that this set does not work (2.2.2, 3.1.1)
+        if added & R.DRIVER_OK and not (self.status | added) & R.FEATURES_OK:
+            added &= ~R.DRIVER_OK
+        self.status |= added
+        if added & R.DRIVER_OK:
+            self.device.begin(self.driver_features)
+            for index, setup in enumerate(self.setups):
+                if setup.ready:
+                    self._start(index)
+            for index in range(len(self.queues)):
+                self.notify(index)  # it may have told of chains before it was ready
+
+    def device_features(self) -> int:
+        """The selected half of what is offered."""
+        return _half(self.offered, self.device_features_select)
+
+    def set_driver_features(self, value: int) -> None:
+        """The driver accepts features of the selected half; none once they are settled (3.1.1)."""
+        if self.driver_features_select < 2 and not self.status & R.FEATURES_OK:
+            shift = 32 * self.driver_features_select
+            self.driver_features = self.driver_features & ~(WORD << shift) | value << shift
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a driver, and nothing is broken."""
+        return self.status & (R.DRIVER_OK | R.NEEDS_RESET | R.FAILED) == R.DRIVER_OK
+
+    def _broken(self, why: str) -> None:
+        if not self.status & R.NEEDS_RESET:
+            self.status |= R.NEEDS_RESET
+            self._notice(f"the guest's driver must reset it: {why}")
+            if self.status & R.DRIVER_OK:
+                self._transport.configured()
+
+    # Queues
+
+    @property
+    def selected(self) -> Setup | None:
+        """The queue that the driver has selected, None: there is no such queue."""
+        return self.setups[self.queue_select] if self.queue_select < len(self.setups) else None
+
+    def set_ready(self, ready: bool) -> None:
+        """The driver has set up the selected queue, or takes it back."""
+        setup = self.selected
+        if setup is None or setup.ready == ready:
+            return
+        setup.ready = ready
+        if not ready:
+            self.queues[self.queue_select].stop()
+        elif self.running:
+            self._start(self.queue_select)
+            self.notify(self.queue_select)
+
+    def _start(self, index: int) -> bool:
+        setup = self.setups[index]
+        if setup.size > setup.longest:
+            why: str | None = f"its size is more than {setup.longest}"
+        else:
+            areas = setup.descriptors, setup.driver, setup.device
+            why = self.queues[index].start(setup.size, *areas, self.driver_features)
+        if why is not None:
+            self._broken(f"queue {index}: {why}")
+        return why is None
+
+    def notify(self, index: int) -> None:
+        """The driver has made chains available, or may have."""
+        if self.running and index < len(self.queues) and self.queues[index].running:
+            self.device.notified(index)
+            self._check()
+
+    def _check(self) -> None:
+        for index, queue in enumerate(self.queues):
+            if (why := queue.fault) is not None:
+                self._broken(f"queue {index}: {why}")
+
+    def _serve(self, index: int, answer: Callable[[Chain], int]) -> None:
+        """Answer as many chains as the queue is long. A driver that always adds more keeps no other device waiting."""
+        queue = self.queues[index]
+        queue.busy()
+        for _ in range(queue.size):
+            if (chain := queue.take()) is None:
+                break
+            queue.put(chain, answer(chain))
+        if queue.wait():
+            self._again.append(index)
+            self._after(0)
+        self._interrupt(index)
+
+    def _interrupt(self, index: int) -> None:
+        if self.queues[index].interrupts():
+            self._transport.used(index)
+
+    # Time and configuration
+
+    def _request_tick(self, delay: int | None) -> None:
+        self._due = None if delay is None else self._clock.monotonic() + max(0, delay)
+        self._after(0 if self._again else delay)
+
+    def tick(self) -> None:
+        """Serve what is left to serve, and pass on a tick that the device has requested."""
+        again, self._again = self._again, []
+        for index in again:
+            self.notify(index)
+        if self._due is None:
+            return
+        if (left := self._due - self._clock.monotonic()) <= 0:
+            self._due = None
+            self.device.tick()
+            self._check()
+        elif not self._again:
+            self._after(left)
+
+    def read_configuration(self, offset: int, size: int) -> int:
+        """Bytes of the configuration space; those beyond its end are 0."""
+        return int.from_bytes(self.device.configuration()[offset : offset + size], "little")
+
+    def write_configuration(self, offset: int, size: int, value: int) -> None:
+        """The driver writes to the configuration space; an access that leaves it has no effect."""
+        if self.status & R.DRIVER and offset + size <= len(self.device.configuration()):
+            self.device.configure(offset, value.to_bytes(size, "little"))
+            self._check()
+
+    def _reconfigured(self) -> None:
+        self.generation = self.generation + 1 & 0xFF
+        if self.status & R.DRIVER_OK:
+            self._transport.configured()
+
+    # Saving
+
+    def save(self) -> CommonState:
+        """The state of what is common; the device's own state is beside it."""
+        return CommonState(
+            status=self.status,
+            driver_features=self.driver_features,
+            device_features_select=self.device_features_select,
+            driver_features_select=self.driver_features_select,
+            queue_select=self.queue_select,
+            generation=self.generation,
+            unserved=sum(1 << index for index in {*self._again}),
+            queues=tuple(_saved(setup, queue) for setup, queue in zip(self.setups, self.queues, strict=True)),
+        )
+
+    def load(self, state: CommonState) -> None:
+        """Continue from a saved state, after the device has loaded its own. Raises StateError."""
+        if len(state.queues) != len(self.queues):
+            raise StateError(f"what was saved has {len(state.queues)} queues; this device has {len(self.queues)}")
+        self.status, self.driver_features = state.status, state.driver_features
+        self.device_features_select = state.device_features_select
+        self.driver_features_select = state.driver_features_select
+        self.queue_select, self.generation = state.queue_select, state.generation
+        for index, saved in enumerate(state.queues):
+            setup = self.setups[index]
+            setup.size, setup.ready = saved.size, saved.ready
+            setup.descriptors, setup.driver, setup.device = saved.descriptors, saved.driver, saved.device
+            self.queues[index].stop()
+        if not self.running:
+            return
+        self.device.begin(self.driver_features)
+        for index, saved in enumerate(state.queues):
+            if saved.ready and self._start(index):
+                self.queues[index].resume(saved.taken, saved.put)
+        self._again = [index for index in range(len(self.queues)) if state.unserved >> index & 1]
+        if self._again:
+            self._after(0)
+
+
+def _saved(setup: Setup, queue: Virtqueue) -> QueueState:
+    taken, put = queue.progress()
+    return QueueState(
+        size=setup.size,
+        ready=setup.ready,
+        descriptors=setup.descriptors,
+        driver=setup.driver,
+        device=setup.device,
+        taken=taken,
+        put=put,
+    )
+
+
+def _half(value: int, select: int) -> int:
+    """The lower (0) or upper (1) half of 64 bits; others are 0."""
+    return value >> 32 * select & WORD if select < 2 else 0

@@ -1,0 +1,89 @@
+"""The base class of virtio devices, whatever transport connects them (virtio 1.2, 2 and 3)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from runner.devices.device import Board
+from runner.devices.services import Chain, Clock, Memory, Virtqueue
+from runner.devices.state import State
+
+
+class NoState(State):
+    """The state of a device that has none beside its queues."""
+
+
+class Host(NamedTuple):
+    """What a virtio device may use of its machine, and of the transport."""
+
+    queues: Sequence[Virtqueue]
+    memory: Memory
+    clock: Clock
+    after: Callable[[int | None], None]  # request a tick in so many nanoseconds; None: cancel
+    output: Callable[[bytes], None]
+    serve: Callable[[int, Callable[[Chain], int]], None]  # let a function answer each chain of a queue, put it back
+    interrupt: Callable[[int], None]  # tell the driver what was put back into a queue, if it wants to know
+    reconfigured: Callable[[], None]  # tell the driver that the configuration has changed
+
+
+class VirtioDevice:
+    """Base class of virtio devices. The transport holds the device's lock during each call.
+
+    From :meth:`begin` to :meth:`reset` there is a driver, and the queues that it has set up run.
+    """
+
+    number: ClassVar[int]  # the device's number (5)
+    queue_sizes: ClassVar[tuple[int, ...]]  # the longest that each queue may be
+    features: int = 0  # what the device offers, beside the features of all devices
+    state_class: ClassVar[type[State]] = NoState
+
+    host: Host
+
+    @classmethod
+    def make(cls, options: Mapping[str, Any], board: Board) -> "VirtioDevice":
+        """Make the device from the options of its table in the spec."""
+        return cls()
+
+    def connect(self, host: Host) -> None:
+        """Receive what the device may use; called once, before the guest starts."""
+        self.host = host
+
+    def configuration(self) -> bytes:
+        """The device's configuration space: "device configuration layout" in the section of each device."""
+        return b""
+
+    def configure(self, offset: int, data: bytes) -> None:
+        """The driver writes to the configuration space. By default, no field can be written."""
+
+    def begin(self, features: int) -> None:
+        """The driver is ready. It has accepted these features of those that were offered."""
+
+    def notified(self, queue: int) -> None:
+        """The driver may have made chains available in a queue that runs. By default, :meth:`request` answers each."""
+        self.host.serve(queue, lambda chain: self.request(queue, chain))
+
+    def request(self, queue: int, chain: Chain) -> int:
+        """Answer a chain; return how many bytes were written to it, from the first on."""
+        return 0
+
+    def tick(self) -> None:
+        """The time that was requested by ``host.after`` has come."""
+
+    def room(self) -> int:
+        """How many bytes of host input the device takes now."""
+        return 0
+
+    def receive(self, data: bytes) -> None:
+        """Take input from the host, at most :meth:`room` bytes."""
+
+    def reset(self) -> None:
+        """Return to the state after power-on. The queues have stopped."""
+
+    def save(self) -> State:
+        """The device's own state, without its queues and features."""
+        return self.state_class()
+
+    def load(self, state: State) -> None:
+        """Continue from a state that :meth:`save` returned. The queues do not run yet."""
+
+    def close(self) -> None:
+        """Release what the device holds."""

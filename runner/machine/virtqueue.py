@@ -1,0 +1,119 @@
+"""Split virtqueues for devices in Python, over the walker in C."""
+
+from typing import Any
+
+from runner.memory import GuestMemory
+from runner.native._native import ffi, lib
+
+# What a driver did wrong, by enum virtqueue_fault.
+FAULTS = {
+    lib.VIRTQUEUE_BAD_SIZE: "its size is no power of two from 1 to 1024",
+    lib.VIRTQUEUE_MISALIGNED: "its descriptors, available ring or used ring are not at a multiple of 16, 2 and 4",
+    lib.VIRTQUEUE_NO_RAM: "its descriptors, available ring or used ring are not in RAM",
+    lib.VIRTQUEUE_AHEAD: "more chains are available than it has descriptors",
+    lib.VIRTQUEUE_BAD_HEAD: "a chain begins with a descriptor beyond the queue",
+    lib.VIRTQUEUE_BAD_NEXT: "a chain goes on with a descriptor beyond its table",
+    lib.VIRTQUEUE_TOO_LONG: "a chain loops, or has more than 1024 descriptors",
+    lib.VIRTQUEUE_EMPTY: "a descriptor has no bytes",
+    lib.VIRTQUEUE_TOO_LARGE: "a chain has 4 GiB or more",
+    lib.VIRTQUEUE_NO_BUFFER: "a buffer is not in RAM, or is in memory that cannot be written",
+    lib.VIRTQUEUE_ORDER: "a chain has a buffer to be read after one to be written",
+    lib.VIRTQUEUE_NOT_OFFERED: "a chain has an indirect table, which the driver has not negotiated",
+    lib.VIRTQUEUE_NESTED: "an indirect table is in another one",
+    lib.VIRTQUEUE_NOT_LAST: "a chain goes on after its indirect table",
+    lib.VIRTQUEUE_BAD_TABLE: "an indirect table is not in RAM, or its length is no number of descriptors",
+}
+
+
+class Chain:
+    """A request: bytes that the device reads, and room for those that it writes, as one piece each."""
+
+    def __init__(self, chain: Any, life: int) -> None:
+        self.chain, self.life = chain, life
+        self.readable = int(chain.readable)
+        self.writable = int(chain.writable)
+
+    def read(self, size: int, at: int = 0) -> bytes:
+        """Copy up to ``size`` bytes out, from byte ``at`` on."""
+        size = max(0, min(size, self.readable - at))
+        data = ffi.new("uint8_t[]", size)
+        return bytes(ffi.buffer(data, lib.chain_read(self.chain, at, data, size)))
+
+    def write(self, data: bytes, at: int = 0) -> int:
+        """Copy bytes in, from byte ``at`` on; return how many there was room for."""
+        return int(lib.chain_write(self.chain, at, data, len(data)))
+
+
+class Queue:
+    """A queue of the machine's, in its memory; see :class:`runner.devices.services.Virtqueue`."""
+
+    def __init__(self, memory: GuestMemory) -> None:
+        self._memory = memory
+        self._queue = ffi.new("struct virtqueue *")
+        self._chains: list[Any] = []  # free ones
+        self._life = 0  # counts starts: a chain of an earlier one is not put back
+
+    def start(self, size: int, descriptors: int, driver: int, device: int, features: int) -> str | None:
+        """Start it; returns what is wrong with it, None if nothing is."""
+        self._life += 1
+        lib.virtqueue_start(self._queue, self._memory.table, size, descriptors, driver, device, features)
+        return self.fault
+
+    def resume(self, taken: int, put: int) -> None:
+        """Go on after so many chains."""
+        lib.virtqueue_resume(self._queue, taken, put)
+
+    def stop(self) -> None:
+        """Leave the guest's memory alone."""
+        lib.virtqueue_stop(self._queue)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return bool(self._queue.size)
+
+    @property
+    def size(self) -> int:
+        """How long it is."""
+        return int(self._queue.size)
+
+    @property
+    def fault(self) -> str | None:
+        """What the driver has done wrong, None: nothing."""
+        return FAULTS[self._queue.fault] if self._queue.fault else None
+
+    def progress(self) -> tuple[int, int]:
+        """How many chains were taken and put back, modulo 65536."""
+        return int(self._queue.taken), int(self._queue.put)
+
+    def take(self) -> Chain | None:
+        """The next chain, None: there is none, or the queue has a fault."""
+        chain = self._chains.pop() if self._chains else ffi.new("struct virtqueue_chain *")
+        if lib.virtqueue_take(self._queue, chain):
+            return Chain(chain, self._life)
+        self._chains.append(chain)
+        return None
+
+    def untake(self, chain: Chain) -> None:
+        """Take the newest chain back: it will be taken again."""
+        if chain.life == self._life:
+            lib.virtqueue_untake(self._queue)
+        self._chains.append(chain.chain)
+
+    def put(self, chain: Chain, written: int) -> None:
+        """Give a chain back to the driver, with so many bytes written."""
+        if chain.life == self._life:
+            lib.virtqueue_put(self._queue, chain.chain.head, written)
+        self._chains.append(chain.chain)
+
+    def interrupts(self) -> bool:
+        """Whether the driver wants an interrupt for what was put back since the last call."""
+        return bool(lib.virtqueue_interrupts(self._queue))
+
+    def wait(self) -> bool:
+        """Ask for a notification of the next chain; True: there is one already."""
+        return bool(lib.virtqueue_wait(self._queue))
+
+    def busy(self) -> None:
+        """Ask for no notifications."""
+        lib.virtqueue_busy(self._queue)

@@ -1,0 +1,55 @@
+"""Virtio (virtio 1.2): device numbers, status, feature bits, and the registers of the MMIO transport."""
+
+# Device numbers (5)
+NET, BLOCK, CONSOLE, ENTROPY, BALLOON, SOCKET, FS, PMEM = 1, 2, 3, 4, 5, 19, 26, 27
+
+# Device status (2.1)
+ACKNOWLEDGE = 1
+DRIVER = 2
+DRIVER_OK = 4
+FEATURES_OK = 8
+NEEDS_RESET = 64
+FAILED = 128
+
+# Feature bits of all devices (6)
+INDIRECT_DESC = 1 << 28
+EVENT_IDX = 1 << 29
+VERSION_1 = 1 << 32
+
+# Interrupt status, by either transport (4.2.2, 4.1.4.5)
+USED_BUFFER = 1
+CONFIGURATION = 2
+
+# The MMIO transport (4.2.2): offsets
+MAGIC = 0x000
+VERSION = 0x004
+DEVICE_ID = 0x008
+VENDOR_ID = 0x00C
+DEVICE_FEATURES = 0x010
+DEVICE_FEATURES_SEL = 0x014
+DRIVER_FEATURES = 0x020
+DRIVER_FEATURES_SEL = 0x024
+QUEUE_SEL = 0x030
+QUEUE_NUM_MAX = 0x034
+QUEUE_NUM = 0x038
+QUEUE_READY = 0x044
+QUEUE_NOTIFY = 0x050
+INTERRUPT_STATUS = 0x060
+INTERRUPT_ACK = 0x064
+STATUS = 0x070
+QUEUE_DESC = 0x080  # each of these three: the low half, then the high half
+QUEUE_DRIVER = 0x090
+QUEUE_DEVICE = 0x0A0
+SHM_SEL = 0x0AC
+SHM_LEN = 0x0B0
+SHM_BASE = 0x0B8
+CONFIG_GENERATION = 0x0FC
+CONFIG = 0x100
+
+# Their values
+MAGIC_VALUE = 0x74726976  # "virt"
+VERSION_VALUE = 2
+VENDOR = 0x4E524D56  # "VMRN": any will do, as Linux takes every vendor
+SIZE = 0x200  # of the region: 256 bytes of configuration
+NO_SHARED_MEMORY = 0xFFFFFFFF  # each half of the length of a region that there is not (4.2.2)
+HID = "LNRO0005"  # the ACPI id that Linux's driver binds to (drivers/virtio/virtio_mmio.c)
