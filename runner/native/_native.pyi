@@ -351,6 +351,7 @@ class RecordPointer(RecordFields, Pointer[Record]): ...
 
 class RingFields:
     control: RingControlPointer
+    pauses: RingPausePointer
     slots: RecordPointer
     mask: int
     cursor: int
@@ -374,9 +375,17 @@ class RingControlFields:
     thread: int
     waiting: int
     paused: int
+    pauses: int
 
 class RingControl(RingControlFields, CData): ...
 class RingControlPointer(RingControlFields, Pointer[RingControl]): ...
+
+class RingPauseFields:
+    begin: int
+    end: int
+
+class RingPause(RingPauseFields, CData): ...
+class RingPausePointer(RingPauseFields, Pointer[RingPause]): ...
 
 class SignalsFields:
     asked: int
@@ -875,6 +884,8 @@ class Lib:
     def ring_init(
         self, ring: Pointer[Ring], base: Pointer[Any] | bytes, slots: int, payload_size: int, policy: int, event: int, /
     ) -> None: ...
+    def ring_pause(self, ring: Pointer[Ring], tsc: int, /) -> None: ...
+    def ring_resume(self, ring: Pointer[Ring], tsc: int, /) -> None: ...
     def rings_commit(self, rings: Pointer[Ring], n: int, /) -> None: ...
     def rings_drain(
         self, rings: Pointer[Ring], n: int, tsc_start: int, tsc_khz: int, now: int, columns: Pointer[ExitsColumns], /
