@@ -1,6 +1,6 @@
 /* Split virtqueues, the device's side (virtio 1.2, 2.7). virtqueue_take() is the only reader of descriptors: it copies
- * each once, checks all, and gives a bounded list of host ranges. Everything in the rings is the guest's, and may change
- * at any moment. */
+ * each once, checks all, and gives a bounded list of host ranges. Everything in the rings is the guest's, and may
+ * change at any moment. */
 #ifndef VMRUN_VIRTQUEUE_H
 #define VMRUN_VIRTQUEUE_H
 
