@@ -173,8 +173,9 @@ def conclude(result: Result, recordable: bool) -> None:
         recorded = "not recorded"
     count = "1 exit" if exits == 1 else f"{exits:,} exits"
     complain(f"{result.kind} after {result.seconds:.2f} s; {count}, {recorded}", 0)
-    if result.counters["dropped"]:
-        complain(f"{result.counters['dropped']} exits were not recorded: the ring was full (trace.full)", 0)
+    if lost := result.counters["dropped"]:
+        count = "1 exit was" if lost == 1 else f"{lost:,} exits were"
+        complain(f"{count} not recorded: the ring was full (trace.full)", 0)
 
 
 def print_json(result: Result) -> int:

@@ -1,6 +1,8 @@
 """Runs of vmrun in the lab (by inside/watched.py) and what each left behind, checked from outside."""
 
+import gzip
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tracer
-from tests.guests import debian
+from tests.guests import debian, initrd
 from vmspec.document import Document
 from vmspec.trace.record import REASONS
 
@@ -88,6 +90,8 @@ MATRIX = tuple(
     for memory in (128, 512, 4096)
 )
 KILLS = {"sample": 3, "kills": 20}
+VIRTIO = "virtio"  # the run with virtio devices
+DRIVERS = ("virtio_mmio", "virtio_rng")
 
 
 def jobs(group: str) -> list[Job]:
@@ -95,7 +99,7 @@ def jobs(group: str) -> list[Job]:
     match group:
         case "sample":
             flood = Job("flood", [str(HERE / "flood.toml")])
-            return [*(boot.job() for boot in SAMPLE), tracepoints_traced(), flood, *kills(KILLS[group])]
+            return [*(boot.job() for boot in SAMPLE), tracepoints_traced(), flood, virtio(), *kills(KILLS[group])]
         case "kills":
             return kills(KILLS[group])
         case "intel":
@@ -114,6 +118,28 @@ def kills(number: int) -> list[Job]:
     """Boots killed at random moments; the guest halts at its end, so that vmrun does not end by itself before."""
     boot = Boot("6.1-cloud", "bzimage", 2, 256, "halt")
     return [boot.job(random.uniform(0, 10), f"kill-{index}") for index in range(number)]
+
+
+def virtio() -> Job:
+    """A guest that tries its virtio devices with Debian's own drivers."""
+    kernel = debian.kernel("6.1-cloud")
+    spec, sets = HERE / "virtio.toml", (f"boot.kernel={kernel.bzimage}", f"boot.initrd={_virtio_initrd(kernel)}")
+    Document.open(spec, sets).plan()  # unpacks the kernel into the cache, where the lab finds it
+    return Job(VIRTIO, [str(spec), *(word for each in sets for word in ("--set", each))])
+
+
+def _virtio_initrd(kernel: debian.Kernel) -> Path:
+    """Busybox, the drivers in the order in which to load them, and an init that uses them; kept beside the kernel."""
+    modules = debian.modules(kernel, DRIVERS)
+    entries = initrd.busybox((HERE / "virtio-init").read_bytes())
+    entries["modules/list"] = initrd.regular(" ".join(modules).encode())
+    for name, image in modules.items():
+        entries[f"modules/{name}.ko"] = initrd.regular(debian.unsigned(image))
+    path = kernel.bzimage.with_name("virtio-initrd.img")
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_bytes(gzip.compress(initrd.archive(entries), mtime=0))
+    part.replace(path)
+    return path
 
 
 def options(group: str, runs: int) -> list[str | Path]:

@@ -1,0 +1,54 @@
+"""Debian's own virtio drivers and vmrun's devices, in the lab."""
+
+import re
+from hashlib import blake2b
+
+import pytest
+
+from tests.lab.labruns import VIRTIO
+from tests.lab.test_boot import EXPECTED, SUSPICIOUS
+from vmspec.registers import virtio as R
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("linux")]
+
+UNSIGNED = ("module verification failed", "the tests load modules without their signatures")
+
+
+@pytest.fixture
+def run(lab):
+    return lab.run("sample", VIRTIO)
+
+
+def said(run, what):
+    """What the guest's init printed of a device, by its lines' first words."""
+    lines = re.findall(rb"^" + what.encode() + rb": (\S+) ?(.*?)\r?$", run.console, re.MULTILINE)
+    return {word.decode(): rest.decode() for word, rest in lines}
+
+
+def test_the_guest_ends_as_its_spec_expects(run):
+    assert run.status == 0, run.log
+
+
+def test_no_driver_complains(run):
+    text = run.console.decode(errors="replace").partition("vmrun: userspace")[2]
+    lines = [line for line in text.splitlines() if SUSPICIOUS.search(line)]
+    assert [line for line in lines if not any(known in line for known, _ in (*EXPECTED, UNSIGNED))] == []
+    assert "must reset it" not in run.log
+
+
+def test_the_driver_reads_the_seeds_bytes_and_again_after_it_was_bound_anew(run):
+    expected = blake2b((0).to_bytes(8, "little"), key=(7).to_bytes(8, "little")).digest()[:32].hex()
+    found = said(run, "rng")
+    assert "virtio_rng.0" in found
+    assert (found["bytes"], found["again"], found["status"]) == (expected, expected, "0x0000000f")
+
+
+def test_the_trace_has_every_notification(run):
+    rows = [row for row in run.trace.table.to_pylist() if row["device"] == "virtio-rng0"]
+    resets = [
+        row for row in rows if row["addr"] & 0xFFF == R.STATUS and row["direction"] == "write" and not row["data"]
+    ]
+    kicks = [row for row in rows if row["addr"] & 0xFFF == R.QUEUE_NOTIFY]
+    assert len(resets) >= 11  # the first driver and ten more
+    assert kicks
+    assert {*kicks} == {0}
