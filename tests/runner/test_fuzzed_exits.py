@@ -14,6 +14,8 @@ from runner.devices.services import Services
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.machine.inputs import Inputs
+from runner.machine.virtqueue import Queue
+from runner.memory import GuestMemory
 from runner.recording.rings import Rings
 from vmspec.devices import models
 from vmspec.devices.regions import Region
@@ -22,7 +24,8 @@ from vmspec.plan.plan import PlannedDevice
 from vmspec.plan.resources import options
 
 KINDS = {kind: model for kind, model in models.KINDS.items() if kind != "python"}
-MEMORY = 0xD0000000
+MEMORY, VIRTIO = 0xD0000000, 0xE0000000
+RAM = 1 << 20  # bytes of the guest's RAM, in which virtio devices look for queues
 LIMIT = 1 << 20  # KiB of memory that the process may have
 # Registers and values that mean something, so that noise gets somewhere.
 TELLING = bytes.fromhex("00 01 02 03 05 07 08 0a 0b 0c 0d 10 13 1b 20 60 80 aa c0 d0 d1 d2 d4 ed f0 f2 fa ff")
@@ -55,7 +58,13 @@ def planned_devices():
     made = [models.Serial(com=com) for com in (1, 2, 3, 4)]
     made += [kind() for name, kind in KINDS.items() if name != "serial"]
     names = {kind: name for name, kind in KINDS.items()}
-    devices = [PlannedDevice(f"d{n}", names[type(m)], options(m), m.regions(), m.irq) for n, m in enumerate(made)]
+    devices = []
+    for number, model in enumerate(made):
+        device = PlannedDevice(f"d{number}", names[type(model)], options(model), model.regions(), model.irq)
+        if isinstance(model, models.VirtioModel):
+            region = device.regions[0]._replace(start=VIRTIO + 0x1000 * number)
+            device = device._replace(regions=(region,), transport="mmio")
+        devices.append(device)
     for regions in (
         (Region("low", "port", 5, 0x300),),
         (Region("low", "port", 4, 0x305),),
@@ -70,6 +79,9 @@ class Line:
     def set(self, level):
         assert isinstance(level, bool)
 
+    def pulse(self):
+        pass
+
 
 @contextlib.contextmanager
 def machine(tmp_path, failures):
@@ -77,12 +89,15 @@ def machine(tmp_path, failures):
     planned = planned_devices()
     buses = Buses(planned, HostClock(), Inputs(), failures.append)
     board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),))
+    memory = GuestMemory((Slot(0, 0, RAM, 0),))
+    memory.write(0, random.Random(RAM).randbytes(RAM))
     for index, device in enumerate(planned):
         made = make(device, board) if device.kind in KINDS else Registers(device.regions)
         buses.devices.append(made)
         made.attach(Services(
-            bus=buses.end_of(index), irq=Line(), msi=Line, memory=None, output=len, clock=HostClock(),
+            bus=buses.end_of(index), irq=Line(), msi=Line, memory=memory, output=len, clock=HostClock(),
             end=lambda kind, status: None, after=lambda delay, index=index: buses.after(index, delay),
+            virtqueue=lambda: Queue(memory),
         ))  # fmt: skip
     done = threading.Event()
 
@@ -100,6 +115,7 @@ def machine(tmp_path, failures):
         thread.join()
         buses.flush()
         buses.close()
+        memory.close()
 
 
 @pytest.mark.long

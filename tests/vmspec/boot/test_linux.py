@@ -121,7 +121,7 @@ def test_a_kernel_ends_within_32_bits(tmp_path: Path, size: int, within: bool) -
     expected = (
         "boot.kernel: reaches up to 0x100000000; RAM for a kernel ends at 0xc0000000"
         if within
-        else f"boot.kernel: wants to be loaded at 0xffe00000, beyond 32-bit addresses (here: {tmp_path / 'k'})"
+        else f"boot.kernel: must be loaded at 0xffe00000, beyond 32-bit addresses (here: {tmp_path / 'k'})"
     )
     assert problem == expected
 
@@ -145,7 +145,7 @@ def test_the_32_bit_entry_of_a_kernel_that_is_not_relocatable_lies_in_it(
 @pytest.mark.parametrize(("memory", "fits"), [(24 * MIB, True), (24 * MIB - 4096, False)])
 def test_ram_that_a_kernel_needs(tmp_path: Path, memory: int, fits: bool) -> None:
     _, problems = planned(tmp_path / "k", images.bzimage(), memory)
-    need = "vm.memory: the kernel needs 24 MiB: it starts up in memory below 0x1800000 (here: 24 MiB)"
+    need = "vm.memory: the kernel needs 24 MiB: while it starts it uses memory up to 0x1800000 (here: 24 MiB)"
     assert problems == ([] if fits else [need])
 
 

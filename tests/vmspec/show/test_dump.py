@@ -55,6 +55,7 @@ def test_a_spec_is_shown_as_people_write_it():
         "rip = true",
         'full = "wait"',
         "tracepoints = false",
+        "events = []",
         "inputs = false",
         "ring = 65536",
         "",
