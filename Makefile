@@ -27,8 +27,9 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 -n1 | while read
 cd $(1) && rm -f runner/native/_native*.so && VMRUN_NATIVE_FLAGS="$(2)" $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace --force
 endef
 
-# Tests on all cores. Those that share a stay in the lab are one group, and the groups, which take longest, begin first.
-SPREAD := -n auto --dist loadgroup --no-loadscope-reorder
+# Tests on all cores. A worker has whole files, or all that share a stay in the lab. The stays take longest and begin
+# first.
+SPREAD := -n auto --dist loadscope --no-loadscope-reorder
 
 # What needs neither KVM nor anything else of the host's.
 PURE := not kvm and not lab and not browser and not soak

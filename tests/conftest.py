@@ -1,9 +1,11 @@
 """Shared by all tests: the meaning of the markers, the Hypothesis profiles, and small flat guests."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +54,17 @@ NEEDS = {"kvm": (missing_kvm, "VMRUN_REQUIRE_KVM"), "browser": (missing_browser,
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "lab" in getattr(item, "fixturenames", ()) and item.get_closest_marker("stay") is None:
+        pytest.fail("a file that uses the fixture lab must name its stay: pytest.mark.stay(name)", pytrace=False)
     for marker, (missing, demand) in NEEDS.items():
         if item.get_closest_marker(marker) is None or (reason := missing()) is None:
             continue
         if os.environ.get(demand) == "1":
             pytest.fail(f"{reason}, and {demand}=1 demands it", pytrace=False)
         pytest.skip(reason)
+
+
+STAY = re.compile(r'^pytestmark = .*pytest\.mark\.stay\("(\w+)"\)', re.MULTILINE)
 
 
 def runs_everything(config: pytest.Config) -> bool:
@@ -72,17 +79,22 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With --dist loadgroup the tests of a group stay together, and so do those of a file, for its fixtures' sake."""
-    if config.getoption("dist") != "loadgroup":
+    """With --dist loadscope the tests of a file stay together, for its fixtures' sake, and those of a stay do."""
+    if config.getoption("dist") != "loadscope":
         return None
-    from xdist.scheduler import LoadGroupScheduling
+    from xdist.scheduler import LoadScopeScheduling
 
-    class Files(LoadGroupScheduling):  # type: ignore[misc]
+    @cache
+    def unit(path: str) -> str:
+        # Only the workers import the file.
+        stay = STAY.search((config.rootpath / path).read_text())
+        return stay[1] if stay else path
+
+    class Units(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            group: str = super()._split_scope(nodeid)
-            return group.partition("::")[0]
+            return unit(nodeid.partition("::")[0])
 
-    return Files(config, log)
+    return Units(config, log)
 
 
 class Silent(pytest.Item):
@@ -94,10 +106,10 @@ class Silent(pytest.Item):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let a worker begin with the groups, which take longest. Let a run of everything miss no test file."""
+    """Let a worker begin with the stays, which take longest. Let a run of everything miss no test file."""
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is not None:
-        items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+        items.sort(key=lambda item: item.get_closest_marker("stay") is None)
     if not (runs_everything(config) if worker is None else worker["everything"]):
         return
     collected = {item.path for item in items}

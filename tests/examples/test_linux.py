@@ -8,7 +8,7 @@ import pytest
 
 import tracer
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("linux")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 LINUX = Path(__file__).parents[2] / "examples" / "linux"
 

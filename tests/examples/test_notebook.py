@@ -6,7 +6,7 @@ import nbclient
 import nbformat
 import pytest
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("linux")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook" / "boot.ipynb"
 

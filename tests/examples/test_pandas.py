@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("linux")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "pandas" / "questions.py"

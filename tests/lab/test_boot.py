@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.labruns import INTEL, MATRIX, SAMPLE
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("linux")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 BOOTS = [
     *(pytest.param(("sample", boot), id=boot.name) for boot in SAMPLE),

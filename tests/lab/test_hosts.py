@@ -12,7 +12,7 @@ from tracer.show.events import described
 from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX
 from vmspec.trace.record import FLAGS
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("flat")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("flat")]
 
 CRASHES = [name for name in GUESTS if name.startswith("triple-fault")]
 # What an exit to user space is called by each processor. The first access to a page of MMIO comes as another exit than

@@ -5,7 +5,7 @@ import pytest
 
 from tests.lab.labruns import KILLS
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("linux")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 CASES = [
     pytest.param((group, number), id=f"{group}-{number}", marks=[pytest.mark.soak] if group == "kills" else [])

@@ -17,7 +17,7 @@ from tracer.analysis.account import pauses, within
 from tracer.analysis.timeline import kernel_time, timeline
 from vmspec.document import Document
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.stay("paused")]
 
 VCPUS = 4
 PAUSES, LENGTH = 8, 1_200_000_000  # of inside/paused.py; ns

@@ -10,7 +10,7 @@ import pytest
 from tests.lab.labruns import SAMPLE
 from tracer.analysis.summary import summarise
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("linux")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 RUNS = ["flood", *(boot.name for boot in SAMPLE)]
 FLOOD_OUT = b"." * 20_000 + bytes((ord(".") + n) & 0xFF for n in range(4000)) + b"\xff" * 4000

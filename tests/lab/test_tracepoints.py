@@ -9,7 +9,7 @@ from tracer.analysis.account import account
 from tracer.analysis.tracepoints import by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("linux")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 
 # By the processor's virtualisation: what port and memory-mapped accesses come by, what Linux does that KVM handles.

@@ -9,7 +9,7 @@ from tests.lab.labruns import VIRTIO
 from tests.lab.test_boot import EXPECTED, SUSPICIOUS
 from vmspec.registers import virtio as R
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("linux")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 UNSIGNED = ("module verification failed", "the tests load modules without their signatures")
 
