@@ -10,7 +10,7 @@ FAULTS = {
     lib.VIRTQUEUE_BAD_SIZE: "its size is no power of two from 1 to 1024",
     lib.VIRTQUEUE_MISALIGNED: "its descriptors, available ring or used ring are not at a multiple of 16, 2 and 4",
     lib.VIRTQUEUE_NO_RAM: "its descriptors, available ring or used ring are not in RAM",
-    lib.VIRTQUEUE_AHEAD: "more chains are available than it has descriptors",
+    lib.VIRTQUEUE_AHEAD: "it has more chains than descriptors",
     lib.VIRTQUEUE_BAD_HEAD: "a chain begins with a descriptor beyond the queue",
     lib.VIRTQUEUE_BAD_NEXT: "a chain goes on with a descriptor beyond its table",
     lib.VIRTQUEUE_TOO_LONG: "a chain loops, or has more than 1024 descriptors",
@@ -26,22 +26,33 @@ FAULTS = {
 
 
 class Chain:
-    """A request: bytes that the device reads, and room for those that it writes, as one piece each."""
+    """A request: bytes that the device reads, and room for those that it writes, as one piece each.
 
-    def __init__(self, chain: Any, life: int) -> None:
-        self.chain, self.life = chain, life
+    It is held until it is put back or its queue stops. Then it has neither bytes nor room: the memory is the driver's.
+    """
+
+    def __init__(self, queue: "Queue", chain: Any, life: int) -> None:
+        self._queue, self._life = queue, life
+        self.chain: Any = chain  # None once it was put back
         self.readable = int(chain.readable)
         self.writable = int(chain.writable)
 
+    @property
+    def held(self) -> bool:
+        """Whether it is still the device's."""
+        return self.chain is not None and self._life == self._queue.life
+
     def read(self, size: int, at: int = 0) -> bytes:
         """Copy up to ``size`` bytes out, from byte ``at`` on."""
+        if not self.held:
+            return b""
         size = max(0, min(size, self.readable - at))
         data = ffi.new("uint8_t[]", size)
         return bytes(ffi.buffer(data, lib.chain_read(self.chain, at, data, size)))
 
     def write(self, data: bytes, at: int = 0) -> int:
         """Copy bytes in, from byte ``at`` on; return how many there was room for."""
-        return int(lib.chain_write(self.chain, at, data, len(data)))
+        return int(lib.chain_write(self.chain, at, data, len(data))) if self.held else 0
 
 
 class Queue:
@@ -51,11 +62,11 @@ class Queue:
         self._memory = memory
         self._queue = ffi.new("struct virtqueue *")
         self._chains: list[Any] = []  # free ones
-        self._life = 0  # counts starts: a chain of an earlier one is not put back
+        self.life = 0  # counts starts and stops
 
     def start(self, size: int, descriptors: int, driver: int, device: int, features: int) -> str | None:
         """Start it; returns what is wrong with it, None if nothing is."""
-        self._life += 1
+        self.life += 1
         lib.virtqueue_start(self._queue, self._memory.table, size, descriptors, driver, device, features)
         return self.fault
 
@@ -65,6 +76,7 @@ class Queue:
 
     def stop(self) -> None:
         """Leave the guest's memory alone."""
+        self.life += 1
         lib.virtqueue_stop(self._queue)
 
     @property
@@ -90,21 +102,26 @@ class Queue:
         """The next chain, None: there is none, or the queue has a fault."""
         chain = self._chains.pop() if self._chains else ffi.new("struct virtqueue_chain *")
         if lib.virtqueue_take(self._queue, chain):
-            return Chain(chain, self._life)
+            return Chain(self, chain, self.life)
         self._chains.append(chain)
         return None
 
     def untake(self, chain: Chain) -> None:
         """Take the newest chain back: it will be taken again."""
-        if chain.life == self._life:
+        if chain.held:
             lib.virtqueue_untake(self._queue)
-        self._chains.append(chain.chain)
+        self._take_back(chain)
 
     def put(self, chain: Chain, written: int) -> None:
         """Give a chain back to the driver, with so many bytes written."""
-        if chain.life == self._life:
+        if chain.held:
             lib.virtqueue_put(self._queue, chain.chain.head, written)
-        self._chains.append(chain.chain)
+        self._take_back(chain)
+
+    def _take_back(self, chain: Chain) -> None:
+        if chain.chain is not None:
+            self._chains.append(chain.chain)
+            chain.chain = None
 
     def interrupts(self) -> bool:
         """Whether the driver wants an interrupt for what was put back since the last call."""

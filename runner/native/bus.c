@@ -216,7 +216,7 @@ bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, 
 {
     struct bus_piece *last;
     uint64_t one = 1;
-    bool queued = false, tell;
+    bool queued = false, hurried, tell;
 
     lock(&bus->lock);
     last = bus->n_pieces ? &bus->pieces[bus->n_pieces - 1] : NULL;
@@ -237,8 +237,10 @@ bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, 
         }
         queued = true;
     }
+    hurried = queued && LOAD(bus->devices[bus->regions[region].device].flush_at_once) &&
+              !__atomic_exchange_n(&bus->hurry, 1, __ATOMIC_ACQ_REL);
     /* The first bytes wake the device thread; so does a queue that fills while that thread lingers. */
-    tell = !queued || !used || (bus->used >= BUS_QUEUE / 2 && used < BUS_QUEUE / 2) ||
+    tell = !queued || !used || hurried || (bus->used >= BUS_QUEUE / 2 && used < BUS_QUEUE / 2) ||
            (bus->n_pieces >= BUS_PIECES / 2 && pieces < BUS_PIECES / 2);
     unlock(&bus->lock);
     if (tell && write(bus->event, &one, sizeof one) < 0)
@@ -284,9 +286,6 @@ void bus_wait(struct bus *bus, int linger, int64_t timeout)
 {
     if (!consume(bus, timeout))
         return;
-    for (uint32_t i = 0; i < bus->n_devices; i++)
-        if (LOAD(bus->devices[i].flush_at_once))
-            return;
     if (__atomic_exchange_n(&bus->hurry, 0, __ATOMIC_ACQ_REL))
         return;
     consume(bus, timeout >= 0 && timeout < (int64_t)linger * 1000000 ? timeout : (int64_t)linger * 1000000);

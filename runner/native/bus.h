@@ -66,7 +66,7 @@ struct bus {
     struct bus_region *regions;
     struct bus_device *devices;
     uint32_t n_regions, n_devices;
-    uint32_t hurry; /* a timer was set: the next wait does not linger */
+    uint32_t hurry; /* a timer was set, or a device wants its writes at once: the next wait does not linger */
     int event; /* eventfd: the queue has something */
     uint64_t flushed; /* number of the newest piece that its device has been given */
     uint32_t takes;  /* times that the queue was taken: a futex of those that wait for room */

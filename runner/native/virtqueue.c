@@ -117,7 +117,7 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
     ahead = LOAD(queue->available->idx) - queue->taken;
     if (!ahead)
         return false;
-    if (ahead > queue->size)
+    if (ahead > queue->size || (uint16_t)(queue->taken - queue->put) >= queue->size)
         return fail(queue, VIRTQUEUE_AHEAD), false;
     chain->head = LOAD(queue->available->ring[queue->taken % queue->size]);
     chain->n_readable = chain->n_writable = 0;

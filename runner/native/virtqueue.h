@@ -19,12 +19,12 @@ enum virtqueue_fault {
     VIRTQUEUE_BAD_SIZE, /* of the queue: 0, no power of two, too large */
     VIRTQUEUE_MISALIGNED, /* an area of the queue (2.7, table of alignments) */
     VIRTQUEUE_NO_RAM, /* an area of the queue is not in RAM */
-    VIRTQUEUE_AHEAD, /* more chains are available than the queue is long */
+    VIRTQUEUE_AHEAD, /* more chains are available, or held by the device, than it is long */
     VIRTQUEUE_BAD_HEAD, /* no such descriptor */
     VIRTQUEUE_BAD_NEXT, /* no such descriptor */
     VIRTQUEUE_TOO_LONG, /* the chain: it loops */
     VIRTQUEUE_EMPTY, /* a descriptor without bytes */
-    VIRTQUEUE_TOO_LARGE, /* the chain's bytes: 2**32 or more (2.7.5) */
+    VIRTQUEUE_TOO_LARGE, /* the chain's bytes: 2**32 or more, one less than a driver may (2.7.5.2) */
     VIRTQUEUE_NO_BUFFER, /* a buffer is not in RAM, or is to be written and in memory that is read-only */
     VIRTQUEUE_ORDER, /* a buffer to be read after one to be written (2.7.4.2) */
     VIRTQUEUE_NOT_OFFERED, /* an indirect table without VIRTIO_F_INDIRECT_DESC (2.7.5.3.1) */

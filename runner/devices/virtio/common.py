@@ -61,7 +61,7 @@ class Common:
     """A device's state that is the same by any transport. Its registers' names are the transport's business.
 
     A driver that breaks a queue stops its device: the status says NEEDS_RESET (2.1.2), and no chain is taken until the
-    driver resets the device. The user is told why once a reset.
+    driver resets the device. ``notice`` tells the user why.
     """
 
     def __init__(
@@ -198,7 +198,8 @@ class Common:
                 break
             queue.put(chain, answer(chain))
         if queue.wait():
-            self._again.append(index)
+            if index not in self._again:
+                self._again.append(index)
             self._after(0)
         self._interrupt(index)
 
@@ -260,6 +261,11 @@ class Common:
         """Continue from a saved state, after the device has loaded its own. Raises StateError."""
         if len(state.queues) != len(self.queues):
             raise StateError(f"what was saved has {len(state.queues)} queues; this device has {len(self.queues)}")
+        settled, ready = state.status & R.FEATURES_OK, state.status & R.DRIVER_OK
+        if settled and (unknown := state.driver_features & ~self.offered):
+            raise StateError(f"what was saved has the features {unknown:#x}, which this device does not offer")
+        if (settled and not state.driver_features & R.VERSION_1) or (ready and not settled):
+            raise StateError(f"what was saved has the status {state.status:#x} without its features")
         self.status, self.driver_features = state.status, state.driver_features
         self.device_features_select = state.device_features_select
         self.driver_features_select = state.driver_features_select

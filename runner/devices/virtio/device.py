@@ -58,7 +58,8 @@ class VirtioDevice:
         """The driver is ready. It has accepted these features of those that were offered."""
 
     def notified(self, queue: int) -> None:
-        """The driver may have made chains available in a queue that runs. By default, :meth:`request` answers each."""
+        """The driver may have made chains available in a queue that runs. By default, :meth:`request` answers each. A
+        device that takes chains itself ends with the queue's ``wait()``, or the driver may not tell of the next one."""
         self.host.serve(queue, lambda chain: self.request(queue, chain))
 
     def request(self, queue: int, chain: Chain) -> int:

@@ -48,7 +48,7 @@ class Rng(VirtioDevice):
 
         first, skip = divmod(self._given, BLOCK)
         last = (self._given + size + BLOCK - 1) // BLOCK
-        self._given += size
+        self._given = self._given + size & (1 << 64) - 1
         blocks = (blake2b(at.to_bytes(8, "little"), key=self._key).digest() for at in range(first, last))
         return b"".join(blocks)[skip : skip + size]
 

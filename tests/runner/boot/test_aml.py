@@ -82,3 +82,17 @@ def test_package_that_is_too_long() -> None:
 
 def test_resources_end_with_a_tag() -> None:
     assert aml.resources(aml.io(0x3F8, 8), aml.irq(4)).hex(" ") == "11 10 0a 0d 47 01 f8 03 f8 03 01 08 22 10 00 79 00"
+
+
+def test_string_ends_with_nul() -> None:
+    assert aml.string("LNRO0005").hex() == "0d4c4e524f3030303500"
+
+
+def test_memory_below_4_gib() -> None:
+    # Memory32Fixed (ReadWrite, 0xD0000000, 0x200) (ACPI 6.5, 6.4.3.4)
+    assert aml.memory(0xD0000000, 0x200).hex() == "86090001000000d000020000"
+
+
+def test_interrupt_of_any_number() -> None:
+    # Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) {16} (ACPI 6.5, 6.4.3.6)
+    assert aml.interrupt(16).hex() == "890600030110000000"

@@ -1,10 +1,11 @@
 """The MMIO transport and what is common to all: registers, negotiation, queues, broken drivers, reset."""
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.devices.state import State, bits
+from runner.devices.state import State, StateError, bits
 from runner.devices.virtio.device import VirtioDevice
 from runner.devices.virtio.mmio import connected
 from runner.memory import GuestMemory
@@ -79,6 +80,12 @@ class Echo(VirtioDevice):
 @pytest.fixture
 def echo(drive):
     return drive(Echo())
+
+
+@pytest.fixture(params=[0, EVENT_IDX], ids=["flags", "event-index"])
+def features(request):
+    """What a driver negotiates: how it tells which interrupts it wants."""
+    return VERSION_1 | INDIRECT_DESC | request.param
 
 
 def ask(driver, data=b"hello", room=16, at=DATA, queue=0, notify=True):
@@ -193,8 +200,8 @@ def test_a_driver_does_not_say_that_the_device_needs_a_reset(echo):
 # Requests
 
 
-def test_a_request_is_answered(echo):
-    echo.start()
+def test_a_request_is_answered(echo, features):
+    echo.start(features=features)
     head = ask(echo)
     assert echo.queues[0].done() == [(head, 5)]
     assert echo.memory.read(DATA + 0x100, 6) == b"HELLO\0"
@@ -207,8 +214,8 @@ def test_the_cause_is_shown_before_the_interrupt(echo):
     assert echo.guest.seen_at_edge[R.INTERRUPT_STATUS, 4] == R.USED_BUFFER
 
 
-def test_one_notification_for_many_requests(echo):
-    echo.start()
+def test_one_notification_for_many_requests(echo, features):
+    echo.start(features=features)
     heads = [ask(echo, at=DATA + 0x200 * number, notify=False) for number in range(4)]
     assert echo.queues[0].done() == []
     for _ in range(3):
@@ -287,6 +294,26 @@ def test_a_driver_that_never_stops_asking_keeps_nobody_waiting(echo):
     assert echo.guest.wait == 0
     echo.guest.let_pass(0)
     assert (asked, device.ticks) == (10, 0)
+
+
+def test_a_queue_that_is_never_empty_is_served_once_a_tick_however_often_it_is_notified(echo):
+    echo.start(size=4)
+    device, queue = echo.guest.device._device, echo.queues[0]
+    asked = []
+
+    def request(index, chain):
+        asked.append(chain)
+        queue.free.append(0)
+        queue.add([Buffer(DATA, 1)])
+        return 0
+
+    device.request = request
+    queue.add([Buffer(DATA, 1)])
+    for _ in range(100):
+        echo.notify(0)
+    asked.clear()
+    echo.guest.device.tick()
+    assert len(asked) == 4
 
 
 def test_a_tick_that_the_device_wants_comes_at_its_time(echo):
@@ -372,12 +399,37 @@ def test_what_was_asked_before_a_reset_is_not_answered_after(echo):
     echo.write(R.STATUS, 0)
     before = echo.memory.read(0, 1 << 20)
     device.held = held  # a device that forgets to drop them
+    assert held[0].read(64) == b""
     device.release()
-    assert echo.memory.read(0, 1 << 20)[: DATA + 0x100] == before[: DATA + 0x100]
+    assert echo.memory.read(0, 1 << 20) == before
     echo.start(queues=2, size=4)
     device.held = held
     device.release()
     assert echo.queues[1].done() == []
+
+
+def test_a_chain_is_put_back_once(echo):
+    echo.start(queues=2, size=4)
+    ask(echo, queue=1)
+    device = echo.guest.device._device
+    (chain,) = device.held
+    device.release()
+    assert (chain.write(b"later"), chain.read(64)) == (0, b"")
+    device.held = [chain]
+    device.release()
+    device.host.queues[1].untake(chain)
+    assert device.host.queues[1].progress() == (1, 1)
+    assert echo.memory.read(DATA + 0x100, 5) == b"late\0"
+
+
+def test_a_driver_has_no_more_chains_than_descriptors_in_the_devices_hands(echo):
+    echo.start(queues=2, size=4)
+    echo.queues[1].describe(0, DATA, 4)
+    for _ in range(5):
+        echo.queues[1].offer(0)
+        echo.notify(1)
+    assert len(echo.guest.device._device.held) == 4
+    assert echo.guest.notices == ["the guest's driver must reset it: queue 1: it has more chains than descriptors"]
 
 
 def test_a_reset_device_is_as_it_was(echo):
@@ -458,3 +510,28 @@ def test_a_saved_device_serves_what_was_left_to_serve(plug, memory, drive):
     assert guest.device.save().device.count == 4
     guest.let_pass(0)
     assert guest.device.save().device.count == 5
+
+
+def test_with_event_indices_a_driver_is_interrupted_when_it_asks_and_asked_to_notify(echo):
+    echo.start(features=VERSION_1 | EVENT_IDX)
+    echo.queues[0].interrupt_after(1)  # with the second answer
+    ask(echo)
+    assert (echo.guest.edges, echo.queues[0].asked()) == (0, (0, 1))
+    ask(echo, at=DATA + 0x200)
+    assert (echo.guest.edges, echo.queues[0].asked()) == (1, (0, 2))
+
+
+@pytest.mark.parametrize(
+    ("status", "features", "why"),
+    [
+        (15, (1 << 64) - 1, "which this device does not offer"),
+        (11, VERSION_1 | 1 << 34, "the features 0x400000000, which this device does not offer"),
+        (15, INDIRECT_DESC, "the status 0xf without its features"),
+        (7, VERSION_1, "the status 0x7 without its features"),
+    ],
+)
+def test_a_state_that_no_driver_can_reach_is_rejected(echo, status, features, why):
+    state = echo.guest.device.save()
+    common = attrs.evolve(state.common, status=status, driver_features=features)
+    with pytest.raises(StateError, match=why):
+        echo.guest.device.load(attrs.evolve(state, common=common))

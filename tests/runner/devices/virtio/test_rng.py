@@ -2,7 +2,7 @@ from hashlib import blake2b
 
 import pytest
 
-from runner.devices.virtio.rng import Rng
+from runner.devices.virtio.rng import Rng, RngState
 from tests.fakes.virtqueuefake import Buffer
 from vmspec.registers import virtio as R
 
@@ -32,6 +32,14 @@ def test_the_hosts_random_bytes(drive):
 def test_a_seed_gives_the_same_bytes_in_whatever_pieces(drive):
     expected = b"".join(blake2b(n.to_bytes(8, "little"), key=(7).to_bytes(8, "little")).digest() for n in range(4))
     assert b"".join(bytes_of(drive(Rng(7)).start(), 1, 63, 64, 70, 58)) == expected
+
+
+def test_the_count_of_given_bytes_wraps(drive):
+    device = Rng(7)
+    driver = drive(device).start()
+    device.load(RngState(given=(1 << 64) - 64))
+    assert len(bytes_of(driver, 100)[0]) == 100
+    assert device.save() == RngState(given=36)
 
 
 def test_another_seed_gives_other_bytes(drive):
