@@ -8,13 +8,11 @@ from collections.abc import Mapping
 
 from tracer.decode.register import Bit, Field, Register
 from vmspec import layout
-from vmspec.registers import lapic
+from vmspec.registers import lapic, virtio
 
 HPET = 0xFED00000
 HPET_SIZE = 0x400
 PAGE = 0x1000
-VIRTIO_CONFIG = 0x100
-VIRTIO_WINDOW = 0x200
 
 _DELIVERY = Field(
     lapic.MODE, "mode", {0: "fixed", 1: "lowest", 2: "SMI", 4: "NMI", 5: "INIT", 6: "startup", 7: "ExtINT"}
@@ -116,67 +114,66 @@ def hpet(offset: int) -> Register:
 
 
 _STATUS = (  # virtio 1.2, 2.1
-    Bit(1, "ACKNOWLEDGE"),
-    Bit(2, "DRIVER"),
-    Bit(4, "DRIVER_OK"),
-    Bit(8, "FEATURES_OK"),
-    Bit(64, "NEEDS_RESET"),
-    Bit(128, "FAILED"),
+    Bit(virtio.ACKNOWLEDGE, "ACKNOWLEDGE"),
+    Bit(virtio.DRIVER, "DRIVER"),
+    Bit(virtio.DRIVER_OK, "DRIVER_OK"),
+    Bit(virtio.FEATURES_OK, "FEATURES_OK"),
+    Bit(virtio.NEEDS_RESET, "NEEDS_RESET"),
+    Bit(virtio.FAILED, "FAILED"),
 )
 # virtio 1.2, 5.
 _DEVICES = {
     0: "none",
-    1: "network",
-    2: "block",
-    3: "console",
-    4: "entropy",
-    5: "balloon",
+    virtio.NET: "network",
+    virtio.BLOCK: "block",
+    virtio.CONSOLE: "console",
+    virtio.ENTROPY: "entropy",
+    virtio.BALLOON: "balloon",
     8: "SCSI host",
     9: "9P",
     16: "GPU",
     18: "input",
-    19: "socket",
+    virtio.SOCKET: "socket",
     20: "crypto",
     24: "memory",
     25: "sound",
-    26: "file system",
-    27: "PMEM",
+    virtio.FS: "file system",
+    virtio.PMEM: "PMEM",
 }
-_ISR = (Bit(1, "used buffer"), Bit(2, "configuration change"))
-_MAGIC = 0x74726976
+_ISR = (Bit(virtio.USED_BUFFER, "used buffer"), Bit(virtio.CONFIGURATION, "configuration change"))
 VIRTIO: Mapping[int, Register] = {
-    0x000: Register("MagicValue", size=4, bits=(Field(0xFFFFFFFF, "magic", {_MAGIC: "'virt'"}),)),
-    0x004: Register("Version", size=4),
-    0x008: Register("DeviceID", size=4, bits=(Field(0xFFFFFFFF, "device", _DEVICES),)),
-    0x00C: Register("VendorID", size=4),
-    0x010: Register("DeviceFeatures", size=4),
-    0x014: Register("DeviceFeaturesSel", size=4),
-    0x020: Register("DriverFeatures", size=4),
-    0x024: Register("DriverFeaturesSel", size=4),
+    virtio.MAGIC: Register("MagicValue", size=4, bits=(Field(0xFFFFFFFF, "magic", {virtio.MAGIC_VALUE: "'virt'"}),)),
+    virtio.VERSION: Register("Version", size=4),
+    virtio.DEVICE_ID: Register("DeviceID", size=4, bits=(Field(0xFFFFFFFF, "device", _DEVICES),)),
+    virtio.VENDOR_ID: Register("VendorID", size=4),
+    virtio.DEVICE_FEATURES: Register("DeviceFeatures", size=4),
+    virtio.DEVICE_FEATURES_SEL: Register("DeviceFeaturesSel", size=4),
+    virtio.DRIVER_FEATURES: Register("DriverFeatures", size=4),
+    virtio.DRIVER_FEATURES_SEL: Register("DriverFeaturesSel", size=4),
     0x028: Register("GuestPageSize", size=4),  # legacy, 4.2.4
-    0x030: Register("QueueSel", size=4),
-    0x034: Register("QueueNumMax", size=4),
-    0x038: Register("QueueNum", size=4),
+    virtio.QUEUE_SEL: Register("QueueSel", size=4),
+    virtio.QUEUE_NUM_MAX: Register("QueueNumMax", size=4),
+    virtio.QUEUE_NUM: Register("QueueNum", size=4),
     0x03C: Register("QueueAlign", size=4),  # legacy, 4.2.4
     0x040: Register("QueuePFN", size=4),  # legacy, 4.2.4
-    0x044: Register("QueueReady", size=4),
-    0x050: Register("QueueNotify", size=4, meaning=lambda value, direction: f"queue {value & 0xFFFF}"),
-    0x060: Register("InterruptStatus", size=4, bits=_ISR),
-    0x064: Register("InterruptACK", size=4, bits=_ISR),
-    0x070: Register("Status", size=4, bits=_STATUS),
-    0x080: Register("QueueDescLow", size=4),
-    0x084: Register("QueueDescHigh", size=4),
-    0x090: Register("QueueDriverLow", size=4),
-    0x094: Register("QueueDriverHigh", size=4),
-    0x0A0: Register("QueueDeviceLow", size=4),
-    0x0A4: Register("QueueDeviceHigh", size=4),
-    0x0AC: Register("SHMSel", size=4),
-    0x0B0: Register("SHMLenLow", size=4),
-    0x0B4: Register("SHMLenHigh", size=4),
-    0x0B8: Register("SHMBaseLow", size=4),
-    0x0BC: Register("SHMBaseHigh", size=4),
+    virtio.QUEUE_READY: Register("QueueReady", size=4),
+    virtio.QUEUE_NOTIFY: Register("QueueNotify", size=4, meaning=lambda value, direction: f"queue {value & 0xFFFF}"),
+    virtio.INTERRUPT_STATUS: Register("InterruptStatus", size=4, bits=_ISR),
+    virtio.INTERRUPT_ACK: Register("InterruptACK", size=4, bits=_ISR),
+    virtio.STATUS: Register("Status", size=4, bits=_STATUS),
+    virtio.QUEUE_DESC: Register("QueueDescLow", size=4),
+    virtio.QUEUE_DESC + 4: Register("QueueDescHigh", size=4),
+    virtio.QUEUE_DRIVER: Register("QueueDriverLow", size=4),
+    virtio.QUEUE_DRIVER + 4: Register("QueueDriverHigh", size=4),
+    virtio.QUEUE_DEVICE: Register("QueueDeviceLow", size=4),
+    virtio.QUEUE_DEVICE + 4: Register("QueueDeviceHigh", size=4),
+    virtio.SHM_SEL: Register("SHMSel", size=4),
+    virtio.SHM_LEN: Register("SHMLenLow", size=4),
+    virtio.SHM_LEN + 4: Register("SHMLenHigh", size=4),
+    virtio.SHM_BASE: Register("SHMBaseLow", size=4),
+    virtio.SHM_BASE + 4: Register("SHMBaseHigh", size=4),
     0x0C0: Register("QueueReset", size=4),
-    0x0FC: Register("ConfigGeneration", size=4),
+    virtio.CONFIG_GENERATION: Register("ConfigGeneration", size=4),
 }
 
 
@@ -187,8 +184,8 @@ def register(addr: int, device: str) -> tuple[str, Register] | None:
     512.
     """
     if device.rpartition("/")[2].startswith("virtio"):
-        offset = addr % VIRTIO_WINDOW
-        fallback = f"config +{offset - VIRTIO_CONFIG:#x}" if offset >= VIRTIO_CONFIG else f"+{offset:#x}"
+        offset = addr % virtio.SIZE
+        fallback = f"config +{offset - virtio.CONFIG:#x}" if offset >= virtio.CONFIG else f"+{offset:#x}"
         return "virtio", VIRTIO.get(offset, Register(fallback))
     if layout.LAPIC <= addr < layout.LAPIC + PAGE:
         return "LAPIC", LAPIC.get(addr - layout.LAPIC, Register(f"+{addr - layout.LAPIC:#x}"))
