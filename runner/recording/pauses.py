@@ -18,9 +18,14 @@ class Pauses:
         self._seen = [0] * len(rings)
         self._lock = threading.Lock()
 
-    def look(self) -> list[list[tuple[int, int]]]:
-        """Keep the pauses that have ended since the last look. Returns all of each vCPU: when each began and ended, as
-        the host's TSC; 0 is the end of one under way."""
+    def keep(self) -> None:
+        """Keep the pauses that have ended since the last call."""
+        with self._lock:
+            for index in range(len(self._rings)):
+                self._keep(index)
+
+    def known(self) -> list[list[tuple[int, int]]]:
+        """All pauses of each vCPU: when each began and ended, as the host's TSC; 0 is the end of one under way."""
         with self._lock:
             under_way = [self._keep(index) for index in range(len(self._rings))]
             return [[*kept, *last] for kept, last in zip(self._kept, under_way, strict=True)]

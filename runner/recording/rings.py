@@ -97,7 +97,7 @@ class RingView:
     def account(self) -> dict[str, Any]:
         """The closing summary's values for each vCPU; see docs/trace-format.md."""
         now, start, khz = lib.tsc_now(), self._header["tsc_start"], self._header["tsc_khz"] or 1
-        words, known = self.counters("paused"), self.pauses.look()
+        words, known = self.counters("paused"), self.pauses.known()
         paused = [pauses(word, now, spans, start, khz) for word, spans in zip(words, known, strict=True)]
         return {
             "rows": self.counters("head"),

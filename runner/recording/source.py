@@ -66,7 +66,7 @@ class RingSource(RingView):
         start, khz = self._header["tsc_start"], self._header["tsc_khz"]
         seen = int(lib.tsc_now())
         self._set("tsc_seen", seen)
-        self.pauses.look()
+        self.pauses.keep()
         with self._columns.of(buffers) as columns:
             rows = lib.rings_drain(self._rings, self.vcpus, start, khz, (1 << 64) - 1 if self._ended else seen, columns)
         if self.lost:

@@ -10,9 +10,8 @@ from typing import Literal, NamedTuple
 from vmspec.trace.keys import MetadataKind
 
 # Kinds of values in the closing summary: true or false; a number from 0; a number that is a code; a time in ns; a list
-# with one for each vCPU (times may be null); such a list of lists of starts
-# and ends in ns; an object of single values; an object of whole numbers; an object of lists
-# of such objects.
+# with one for each vCPU (times may be null); such a list of lists of starts and ends in ns; an object of single values;
+# an object of whole numbers; an object of lists of such objects.
 SummaryKind = Literal["flag", "count", "code", "time", "counts", "times", "spans", "scalars", "integers", "counters"]
 
 # In all tables, so that traces can be merged: the column of this name is the index of a vCPU, and columns of this type

@@ -479,14 +479,14 @@ def test_every_pause_is_kept_that_the_recorder_has_looked_at(open_rings):
         assert drain(rings) == []
     account = rings.source.account()
     assert [len(spans) for spans in account["pauses_ns"]] == [0, 3 * (PAUSES - 1)]
-    assert rings.source.pauses.look()[1][:2] == [(1000, 1001), (1002, 1003)]
+    assert rings.source.pauses.known()[1][:2] == [(1000, 1001), (1002, 1003)]
 
 
 def test_pauses_beyond_the_room_count_as_time(open_rings):
     rings = open_rings()
     stand(rings, PAUSES + 100)
-    assert len(rings.source.pauses.look()[0]) == PAUSES
-    assert rings.source.pauses.look()[0][0] == (1200, 1201)
+    assert len(rings.source.pauses.known()[0]) == PAUSES
+    assert rings.source.pauses.known()[0][0] == (1200, 1201)
     assert rings.counters("paused") == [PAUSES + 100]
 
 
@@ -494,16 +494,16 @@ def test_very_many_pauses_are_counted_but_not_kept(open_rings, monkeypatch):
     monkeypatch.setattr("runner.recording.pauses.KEPT", 10)
     rings = open_rings(2)
     stand(rings, 100)
-    assert [len(spans) for spans in rings.source.pauses.look()] == [5, 0]
+    assert [len(spans) for spans in rings.source.pauses.known()] == [5, 0]
 
 
 def test_a_pause_under_way_has_no_end(open_rings):
     rings = open_rings()
     stand(rings, 1)
     lib.ring_pause(rings.ring(0), 5000)
-    assert rings.pauses.look() == rings.source.pauses.look() == [[(1000, 1001), (5000, 0)]]
+    assert rings.pauses.known() == rings.source.pauses.known() == [[(1000, 1001), (5000, 0)]]
     lib.ring_resume(rings.ring(0), 6000)
-    assert rings.pauses.look() == [[(1000, 1001), (5000, 6000)]]
+    assert rings.pauses.known() == [[(1000, 1001), (5000, 6000)]]
 
 
 def test_a_recorder_is_woken_before_pauses_are_lost(open_rings):
