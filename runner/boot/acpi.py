@@ -145,11 +145,14 @@ def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
     counts: dict[str, int] = {}
     found = []
     for device in devices:
-        if device.kind in PNP_IDS:
-            counts[device.kind] = counts.get(device.kind, 0) + 1
-            found.append(_device(device, counts[device.kind]))
-        elif device.transport == "mmio":
-            found.append(_virtio(device, sum(other.transport == "mmio" for other in devices[: devices.index(device)])))
+        if device.transport == "mmio":
+            counted, describe = virtio.HID, _virtio
+        elif device.kind in PNP_IDS:
+            counted, describe = device.kind, _device
+        else:
+            continue
+        counts[counted] = counts.get(counted, 0) + 1
+        found.append(describe(device, counts[counted]))
     terms.append(aml.scope("_SB", *found))
     # Revision 2: integers have 64 bits.
     return table(b"DSDT", 2, b"".join(terms))

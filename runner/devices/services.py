@@ -103,9 +103,6 @@ class Virtqueue(Protocol):
     def take(self) -> Chain | None:
         """Take the next chain; None: there is none, or the queue has a fault."""
 
-    def untake(self, chain: Any) -> None:
-        """Take the newest chain back: it will be taken again."""
-
     def put(self, chain: Any, written: int) -> None:
         """Give a chain back to the driver, with so many bytes written."""
 

@@ -1,4 +1,5 @@
-"""All inputs of a machine pass here. Everything else that a guest sees follows from the guest itself.
+"""All inputs of a machine pass here, but the host's random bytes that virtio-rng gives without a seed. Everything else
+that a guest sees follows from the guest itself.
 
 Inputs are the host's bytes, timers, and what a thread does that runs no vCPU. Each is stamped with its place in the
 guest's run. Its effect happens there.

@@ -328,8 +328,9 @@ class Machine:
             self._ends_with(ending)
 
     def _ends_with(self, ending: Ending) -> bool:
-        """The lock is held. Returns False where the machine has ended before, or stops as an error of the host is on
-        its way. vCPUs leave the guest at once, so the same guest always ends at the same exit."""
+        """The lock is held. Returns False if the machine has ended already, or stops because the host failed.
+
+        vCPUs leave the guest at once, so the same guest always ends at the same exit."""
         if self.state is State.ENDED:
             return False
         self.ending = ending

@@ -31,8 +31,8 @@ class Chain:
     It is held until it is put back or its queue stops. Then it has neither bytes nor room: the memory is the driver's.
     """
 
-    def __init__(self, queue: "Queue", chain: Any, life: int) -> None:
-        self._queue, self._life = queue, life
+    def __init__(self, queue: "Queue", chain: Any) -> None:
+        self._queue, self._life = queue, queue.life
         self.chain: Any = chain  # None once it was put back
         self.readable = int(chain.readable)
         self.writable = int(chain.writable)
@@ -102,23 +102,14 @@ class Queue:
         """The next chain, None: there is none, or the queue has a fault."""
         chain = self._chains.pop() if self._chains else ffi.new("struct virtqueue_chain *")
         if lib.virtqueue_take(self._queue, chain):
-            return Chain(self, chain, self.life)
+            return Chain(self, chain)
         self._chains.append(chain)
         return None
-
-    def untake(self, chain: Chain) -> None:
-        """Take the newest chain back: it will be taken again."""
-        if chain.held:
-            lib.virtqueue_untake(self._queue)
-        self._take_back(chain)
 
     def put(self, chain: Chain, written: int) -> None:
         """Give a chain back to the driver, with so many bytes written."""
         if chain.held:
             lib.virtqueue_put(self._queue, chain.chain.head, written)
-        self._take_back(chain)
-
-    def _take_back(self, chain: Chain) -> None:
         if chain.chain is not None:
             self._chains.append(chain.chain)
             chain.chain = None

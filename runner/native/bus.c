@@ -39,7 +39,6 @@ struct bus *bus_new(uint32_t n_regions, uint32_t n_devices, int event)
     bus->regions = calloc(n_regions + 1, sizeof *bus->regions);
     bus->devices = calloc(n_devices + 1, sizeof *bus->devices);
     bus->n_regions = n_regions;
-    bus->n_devices = n_devices;
     bus->event = event;
     bus->pieces = malloc(BUS_PIECES * sizeof *bus->pieces);
     bus->bytes = malloc(BUS_QUEUE);

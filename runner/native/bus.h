@@ -65,7 +65,7 @@ struct bus {
     struct bus_reader readers[BUS_READERS];
     struct bus_region *regions;
     struct bus_device *devices;
-    uint32_t n_regions, n_devices;
+    uint32_t n_regions;
     uint32_t hurry; /* a timer was set, or a device wants its writes at once: the next wait does not linger */
     int event; /* eventfd: the queue has something */
     uint64_t flushed; /* number of the newest piece that its device has been given */
@@ -113,7 +113,7 @@ void bus_await_room(struct bus *bus, uint32_t takes);
 /* Take everything queued, oldest first: pieces (BUS_PIECES) and their bytes (BUS_QUEUE); returns the number of pieces.
  * The caller sets `flushed` as each piece is given to its device. */
 uint32_t bus_take(struct bus *bus, struct bus_piece *pieces, uint8_t *bytes);
-/* Wait until something is queued, then, unless a device wants a flush at once, `linger` ms for more; `timeout` ns at
+/* Wait until something is queued, then, unless its device wants a flush at once, `linger` ms for more; `timeout` ns at
  * most for each, -1 without limit. */
 void bus_wait(struct bus *bus, int linger, int64_t timeout);
 

@@ -128,11 +128,6 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
     return true;
 }
 
-void virtqueue_untake(struct virtqueue *queue)
-{
-    queue->taken--;
-}
-
 void virtqueue_put(struct virtqueue *queue, uint16_t head, uint32_t written)
 {
     if (!queue->size)

@@ -66,8 +66,6 @@ void virtqueue_stop(struct virtqueue *queue);
 
 /* Take the next chain; false: there is none, or the queue has a fault. */
 bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain);
-/* Take the newest chain back: it will be taken again. No other was taken after it. */
-void virtqueue_untake(struct virtqueue *queue);
 /* Give a chain back to the driver, with `written` bytes in the ranges that the device writes. */
 void virtqueue_put(struct virtqueue *queue, uint16_t head, uint32_t written);
 

@@ -59,7 +59,7 @@ class PlannedDevice(NamedTuple):
     kind: str
     options: Mapping[str, Any]
     regions: tuple[Region, ...] = ()  # a region's index here is its number in the trace
-    irq: int | None = None  # ISA IRQ = GSI
+    irq: int | None = None  # the GSI; below 16 that is the ISA interrupt
     transport: str | None = None  # of a virtio device: "mmio"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from runner.devices.services import Chain, Services, Virtqueue
+from runner.devices.services import Chain, Services
 from runner.devices.state import State, StateError, bits, flag, number, parts
 from runner.devices.virtio.device import Host, VirtioDevice
 from vmspec.registers import virtio as R
@@ -108,10 +108,7 @@ class Common:
         self.device.reset()
 
     def set_status(self, value: int) -> None:
-        """The driver writes the status: 0 resets the device, all else adds bits (2.1.1)."""
-        if value == 0:
-            self.reset()
-            return
+        """The driver adds bits to the status (2.1.1). A transport makes a reset of 0."""
         added = value & STATUS & ~self.status
         if added & R.FEATURES_OK and (self.driver_features & ~self.offered or not self.driver_features & R.VERSION_1):
             added &= ~R.FEATURES_OK  # the driver reads back that this set does not work (2.2.2, 3.1.1)
@@ -245,7 +242,9 @@ class Common:
     # Saving
 
     def save(self) -> CommonState:
-        """The state of what is common; the device's own state is beside it."""
+        """The state of what is common; the device's own state is beside it. A queue that does not run has no progress:
+        it begins anew once the driver has reset the device."""
+        running = self.running
         return CommonState(
             status=self.status,
             driver_features=self.driver_features,
@@ -253,8 +252,11 @@ class Common:
             driver_features_select=self.driver_features_select,
             queue_select=self.queue_select,
             generation=self.generation,
-            unserved=sum(1 << index for index in {*self._again}),
-            queues=tuple(_saved(setup, queue) for setup, queue in zip(self.setups, self.queues, strict=True)),
+            unserved=sum(1 << index for index in self._again) if running else 0,
+            queues=tuple(
+                _saved(setup, queue.progress() if running else (0, 0))
+                for setup, queue in zip(self.setups, self.queues, strict=True)
+            ),
         )
 
     def load(self, state: CommonState) -> None:
@@ -286,8 +288,8 @@ class Common:
             self._after(0)
 
 
-def _saved(setup: Setup, queue: Virtqueue) -> QueueState:
-    taken, put = queue.progress()
+def _saved(setup: Setup, progress: tuple[int, int]) -> QueueState:
+    taken, put = progress
     return QueueState(
         size=setup.size,
         ready=setup.ready,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 from runner.devices.device import Device
 from runner.devices.services import Services
@@ -28,8 +28,6 @@ class MMIO(Device):
     driver acknowledged them. Reads of that register and of the constant ones are answered in C. A notification is a
     coalesced write that is flushed at once, so the vCPU goes on while the device thread serves the queue.
     """
-
-    device_class: ClassVar[type[VirtioDevice]]
 
     def __init__(self, device: VirtioDevice, notice: Callable[[str], None]) -> None:
         self._device = device
@@ -188,4 +186,4 @@ def _set_half(value: int, offset: int, half: int) -> int:
 def connected(device: type[VirtioDevice]) -> type[MMIO]:
     """The class of a kind of device by this transport."""
     state = type(f"MMIO{device.__name__}State", (MMIOState,), {"device": part(device.state_class)})
-    return type(f"MMIO{device.__name__}", (MMIO,), {"device_class": device, "state_class": state})
+    return type(f"MMIO{device.__name__}", (MMIO,), {"state_class": state})

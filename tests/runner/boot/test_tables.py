@@ -149,6 +149,6 @@ def test_virtio_devices_are_in_the_dsdt(pc: Plan) -> None:
     """Each with the id that Linux's driver binds to, its registers and its interrupt (drivers/virtio/virtio_mmio.c)."""
     dsdt = tables(pc)["DSDT"]
     assert dsdt.count(b"_HID\x0dLNRO0005\0") == 2
-    for name, address, irq in ((b"VR00", "000000d0", "10"), (b"VR01", "001000d0", "11")):
+    for name, address, irq in ((b"VR01", "000000d0", "10"), (b"VR02", "001000d0", "11")):
         device = dsdt[dsdt.index(name) :]
         assert bytes.fromhex(f"86090001{address}00020000 8906000301{irq}000000") in device[:120]

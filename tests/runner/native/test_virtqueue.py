@@ -71,15 +71,6 @@ def test_chains_are_taken_in_order_and_put_back(memory):
     assert driver.done() == [(second, 0), (first, 4097)]
 
 
-def test_a_chain_that_was_taken_back_is_taken_again(memory):
-    driver = DriverQueue(memory, 4)
-    device = DeviceQueue(memory, driver)
-    driver.add([Buffer(DATA, 1)])
-    again = device.take()
-    lib.virtqueue_untake(device.queue)
-    assert (device.take(), device.take()) == (again, None)
-
-
 def test_bytes_are_copied_across_ranges(memory):
     driver = DriverQueue(memory, 8)
     device = DeviceQueue(memory, driver)

@@ -11,12 +11,19 @@ from runner.devices.virtio.mmio import connected
 from runner.memory import GuestMemory
 from tests.fakes.virtiodriver import Driver
 from tests.fakes.virtqueuefake import EVENT_IDX, INDIRECT_DESC, NEXT, NO_INTERRUPT, VERSION_1, Buffer
+from tracer.decode import mmio
 from vmspec.plan.calls import Slot
 from vmspec.registers import virtio as R
 
 DATA = 0x80000
+# The registers of 32 bits, and of 64 bits in halves.
+NARROW = (
+    *(R.MAGIC, R.VERSION, R.DEVICE_ID, R.VENDOR_ID, R.STATUS, R.INTERRUPT_STATUS, R.INTERRUPT_ACK, R.CONFIG_GENERATION),
+    *(R.DEVICE_FEATURES, R.DEVICE_FEATURES_SEL, R.DRIVER_FEATURES, R.DRIVER_FEATURES_SEL, R.SHM_SEL),
+    *(R.QUEUE_SEL, R.QUEUE_NUM_MAX, R.QUEUE_NUM, R.QUEUE_READY, R.QUEUE_NOTIFY),
+)
+WIDE = (R.QUEUE_DESC, R.QUEUE_DRIVER, R.QUEUE_DEVICE, R.SHM_LEN, R.SHM_BASE)
 OWN = 1 << 5  # a feature of the device's own
-LAST = 0x1FC
 
 
 class EchoState(State):
@@ -417,7 +424,6 @@ def test_a_chain_is_put_back_once(echo):
     assert (chain.write(b"later"), chain.read(64)) == (0, b"")
     device.held = [chain]
     device.release()
-    device.host.queues[1].untake(chain)
     assert device.host.queues[1].progress() == (1, 1)
     assert echo.memory.read(DATA + 0x100, 5) == b"late\0"
 
@@ -490,6 +496,14 @@ def test_no_access_makes_a_device_fail(plug, prepared, accesses, rings):
     memory.close()
 
 
+def test_a_broken_device_is_saved_as_it_is_loaded(plug, memory, echo):
+    broken(echo)
+    state = echo.guest.device.save()
+    other = plug(connected(Echo)(Echo(), print), memory=memory)
+    other.device.load(state)
+    assert other.device.save() == state
+
+
 def test_a_saved_device_serves_what_was_left_to_serve(plug, memory, drive):
     driver = drive(Echo()).start(size=4)
     queue, device = driver.queues[0], driver.guest.device._device
@@ -535,3 +549,11 @@ def test_a_state_that_no_driver_can_reach_is_rejected(echo, status, features, wh
     common = attrs.evolve(state.common, status=status, driver_features=features)
     with pytest.raises(StateError, match=why):
         echo.guest.device.load(attrs.evolve(state, common=common))
+
+
+def test_the_decoder_names_every_register_of_the_transport():
+    """No two by one name."""
+    offsets = [*NARROW, *(at + half for at in WIDE for half in (0, 4))]
+    names = [mmio.register(0xD0000000 + offset, "virtio-rng0")[1].name for offset in offsets]
+    assert [name for name in names if name.startswith("+")] == []
+    assert len({*names}) == len(offsets)
