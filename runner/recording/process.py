@@ -1,4 +1,4 @@
-"""The recorder process: one for all runs of this VMM process. It starts after the first guest and ends with the VMM.
+"""The recorder process: one for all runs of this VMM process. It starts before the first guest and ends with the VMM.
 
 It is a process because importing and running pyarrow would keep the interpreter from the vCPUs. It also outlives a VMM
 that is killed: it writes what was published, and closes the trace. Its program is :mod:`runner.recording.recorder`.

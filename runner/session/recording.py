@@ -94,22 +94,24 @@ class Recording:
             self._no_tracepoints(error)
 
     def watch(self, threads: list[int]) -> None:
-        """Open the tracepoints on the vCPUs' threads, which wait before the guest.
+        """Open the tracepoints on the vCPUs' threads, which wait before the guest. Hand the run over: if it is killed
+        at any moment from its first exit on, the recorder completes the trace.
 
-        Raises HostError if the spec requires them and they cannot be opened.
+        Raises HostError if the spec requires tracepoints and they cannot be opened.
         """
         self._watched = True
         signals.leave(None)
-        if self._tracepoints is None:
+        if self._spec.path is None:
             return
-        try:
-            self._tracepoints.open(threads)
-        except HostError as error:
-            self._close_tracepoints()
-            self._no_tracepoints(error)
-            return
-        self._hand_over(early=True)
-        if self._link is not None:
+        if self._tracepoints is not None:
+            try:
+                self._tracepoints.open(threads)
+            except HostError as error:
+                self._close_tracepoints()
+                self._no_tracepoints(error)
+        early = self._tracepoints is not None
+        self._hand_over(early=early)
+        if early and self._link is not None:
             self._link.ready()  # otherwise the events' rings would overflow before it is ready
 
     def _no_tracepoints(self, error: HostError) -> None:
@@ -123,8 +125,6 @@ class Recording:
         if self._spec.path is None or self._failure is not None:
             return
         if self._link is None:
-            self._hand_over(early=False)
-        if self._link is None:
             return
         self._inputs.open(self._link)
         if self._tracepoints is not None:
@@ -133,7 +133,7 @@ class Recording:
         self._follower.start()
 
     def _hand_over(self, *, early: bool) -> None:
-        from runner.recording.link import Link  # the guest need not wait for sockets and pickles
+        from runner.recording.link import Link  # late: a run that is not recorded needs neither sockets nor pickles
 
         path, folder = self._spec.path, self._folder
         assert path is not None

@@ -151,6 +151,9 @@ class Session:
         from runner.machine.machine import Machine
         from runner.session.recording import Recording
 
+        if self.plan.trace.path is not None:
+            from runner.recording import link  # noqa: F401
+
         stack.callback(self.files.close)
         with signals.impatient():  # a file system that does not answer
             self.machine = Machine(self.plan, loader)

@@ -97,6 +97,33 @@ def test_a_killed_vmrun_leaves_a_closed_trace(running, tmp_path, kills):
         (tmp_path / "guest.arrow").unlink()
 
 
+FIRST = """
+import os, signal, sys
+from runner.machine.machine import Machine
+from runner.cli import main
+
+def killed(machine, timeout):
+    begin(machine, timeout)
+    while not machine.counts()[0][2]:  # KVM_EXIT_IO
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+begin, Machine._begin = Machine._begin, killed
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_killed_at_its_first_exits_leaves_a_closed_trace(write_spec, tmp_path):
+    """The main thread, which has just opened the gate for the guest, kills the process."""
+    spec = write_spec(COUNTING, devices=[DEBUG], trace={"ring": 1024})
+    done = subprocess.run([sys.executable, "-c", FIRST, spec], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    eventually(lambda: files(tmp_path) == {"guest.toml", "guest.arrow"}, f"{files(tmp_path)}")
+    trace = tracer.load(tmp_path / "guest.arrow")
+    assert (trace.complete, trace.summary["result"]) == (True, {"kind": "killed", "status": None})
+    check(tmp_path / "guest.arrow", trace.table.num_rows)
+
+
 def test_what_a_killed_run_left_says_so(running, tmp_path, capsys):
     process, _ = running()
     recorder_of(process)
