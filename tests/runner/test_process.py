@@ -302,11 +302,13 @@ def test_a_folder_that_is_deleted_while_recording(start, write_spec, tmp_path):
 
 
 def test_a_folder_that_is_not_to_be_written(write_spec):
-    """In a child that gives up its rights, as root may write everywhere."""
+    """In a child that gives up its rights, as root may write everywhere. It imports what it needs before: root's own
+    Python may be closed to others."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     code = (
-        "import os, sys; from runner.cli import main; main(['spec.toml', '--no-trace']); sys.stderr.flush()\n"
+        "import os, sys; from runner.cli import main; from runner.recording import link\n"
+        "main(['spec.toml', '--no-trace']); sys.stderr.flush()\n"
         "os.setgroups([os.stat('/dev/kvm').st_gid]); os.setgid(65534); os.setuid(65534)\n"
         "print('now', file=sys.stderr)\n"
         "sys.exit(main(['spec.toml', '--trace', 'guest.arrow']))"
