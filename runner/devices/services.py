@@ -1,6 +1,7 @@
 """The services that a machine provides to its devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from vmspec.trace.ends import DeviceEnd
@@ -121,6 +122,50 @@ def no_virtqueue() -> Virtqueue:
     raise NotImplementedError
 
 
+class Native(NamedTuple):
+    """How C serves the queues of a kind of device: a ``const struct worker_device *``, and the ``void *`` of the device
+    that it works on. Both are kept while the machine lives."""
+
+    device: Any
+    state: Any
+
+
+class DataPath(Protocol):
+    """The thread that serves a device's queues without Python. It is held at first. Python changes neither a queue nor
+    what C works on unless it is held."""
+
+    @property
+    def bell(self) -> Any:
+        """What a write of a queue's number rings."""
+
+    def ring(self, queue: int) -> None:
+        """Serve a queue, as if its driver had told."""
+
+    def interrupt(self, queue: int, event: int | None, status: Any = ..., cause: int = 0) -> None:
+        """Interrupt for a queue by this eventfd, None: not at all; after setting ``cause`` in ``status``, the bits of a
+        shadow register."""
+
+    def mask(self, queue: int, masked: bool) -> None:
+        """Keep a queue's interrupt pending; False: send it now, and from now on. The path may run."""
+
+    def pending(self, queue: int) -> bool:
+        """Whether an interrupt is kept."""
+
+    def hold(self) -> None:
+        """Return once nothing is in flight and the guest's memory is left alone; each call needs a release."""
+
+    def release(self) -> None:
+        """Undo one hold."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold it meanwhile."""
+
+
+def no_data_path(native: Native, queues: Sequence[Any]) -> DataPath:
+    """The data path of a machine that has none."""
+    raise NotImplementedError
+
+
 class Bus(Protocol):
     """A device's bus: where its regions lie, and which of its registers the vCPU loop answers without Python.
 
@@ -138,6 +183,18 @@ class Bus(Protocol):
     def shadow_writes(self, region: str, offset: int, mask: int | None, size: int = 1) -> None:
         """For a register without side effects of writing: C stores values that set no bit outside ``mask`` in the
         shadow, for later reads, and coalesces the writes for the device. None: writes go to Python."""
+
+    def bits(self, region: str, offset: int, size: int = 1) -> Any:
+        """The shadow of a register, a ``uint64_t *`` whose bits several threads change by ``bits_change``."""
+
+    def change(self, region: str, offset: int, set: int = 0, clear: int = 0, size: int = 1) -> int:
+        """Clear and set bits of a shadow in one step, and return what it is then."""
+
+    def clears(self, region: str, offset: int, of: int, size: int = 1) -> None:
+        """Writes of the register clear the bits that they set in the shadow of the one at ``of``, in C."""
+
+    def rings(self, region: str, offset: int, path: DataPath, size: int = 1) -> None:
+        """Writes of the register tell a data path of the queue whose number they write, in C."""
 
     def map(self, region: str, start: int) -> None:
         """Map a region without a fixed place, or move it, in one step: a vCPU finds it in its old or its new place. An
@@ -165,3 +222,4 @@ class Services(NamedTuple):
     # without timers.
     after: Callable[[int | None], None] = lambda delay: None
     virtqueue: Callable[[], Virtqueue] = no_virtqueue  # makes a queue of a virtio device
+    data_path: Callable[[Native, Sequence[Any]], DataPath] = no_data_path  # makes one for queues of the device

@@ -4,11 +4,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from runner.devices.device import Device, DeviceError, raised
-from runner.devices.services import Clock
+from runner.devices.services import Clock, DataPath, Native
 from runner.devices.state import State, StateError
 from runner.machine.inputs import Inputs
+from runner.machine.queueworker import QueueWorker
 from runner.machine.regions import Regions, places
 from runner.native import _native
 from vmspec.devices.regions import Region
@@ -49,6 +52,25 @@ class DeviceBus:
             self.writes(region, offset, None, size)
         else:
             self._took(lib.bus_shadow_writes(self._bus, self._register(region, offset, size), offset, size, mask))
+
+    def bits(self, region: str, offset: int, size: int = 1) -> Any:
+        """The shadow of a register. Raises DeviceError if it has none."""
+        bits = lib.bus_bits(self._bus, self._register(region, offset, size), offset, size)
+        if bits == ffi.NULL:
+            raise DeviceError(f"region {region!r} has no shadow of {size} bytes at offset {offset:#x}")
+        return bits
+
+    def change(self, region: str, offset: int, set: int = 0, clear: int = 0, size: int = 1) -> int:
+        """Clear and set bits of a shadow in one step, and return what it is then."""
+        return int(lib.bits_change(self.bits(region, offset, size), set, clear))
+
+    def clears(self, region: str, offset: int, of: int, size: int = 1) -> None:
+        """Let C clear bits of the register at ``of`` on writes."""
+        self._took(lib.bus_clears(self._bus, self._register(region, offset, size), offset, size, of))
+
+    def rings(self, region: str, offset: int, path: DataPath, size: int = 1) -> None:
+        """Let writes ring the bell of a data path."""
+        self._took(lib.bus_rings(self._bus, self._register(region, offset, size), offset, size, path.bell))
 
     def map(self, region: str, start: int) -> None:
         """Map a region, or move it. Raises MapError."""
@@ -116,6 +138,7 @@ class Buses:
         self._clock = clock
         self._inputs = inputs
         self.devices: list[Device] = []
+        self._workers: list[QueueWorker] = []
         self._closed = 0  # the number of bytes
         self._failed = failed
         self._locks = [threading.RLock() for _ in planned]
@@ -147,6 +170,33 @@ class Buses:
     def guest(self, index: int) -> Guest:
         """The device with that index, as the source of its input sees it."""
         return Guest(self, index)
+
+    def data_path(
+        self, index: int, watch: Callable[[int, Callable[[], None]], None], native: Native, queues: Sequence[Any]
+    ) -> QueueWorker:
+        """A data path of a device. ``watch`` makes a loop call a function whenever a descriptor is readable."""
+        worker = QueueWorker(native, queues, lambda fd: watch(fd, partial(self._troubled, index, fd)))
+        self._workers.append(worker)
+        return worker
+
+    def _troubled(self, index: int, event: int) -> None:
+        """A queue has a fault: the device finds it in its tick."""
+        os.eventfd_read(event)
+        self.call(partial(self._tick_now, index))
+
+    def _tick_now(self, index: int) -> None:
+        with self._locks[index]:
+            self.after(index, 0)
+
+    def hold(self) -> None:
+        """Let every data path rest until :meth:`release`."""
+        for worker in self._workers:
+            worker.hold()
+
+    def release(self) -> None:
+        """Undo :meth:`hold`."""
+        for worker in self._workers:
+            worker.release()
 
     def answer(self, access: "_native.VcpuAccess") -> None:
         """Let a device answer an access; called by the vCPU's thread. Queued writes of any device are handed over
@@ -321,6 +371,8 @@ class Buses:
 
     def close_devices(self) -> None:
         """Close each device once; no vCPU may run any more. Errors of devices are reported as at any other time."""
+        while self._workers:
+            self._workers.pop().end()
         while self._closed < len(self.devices):
             index, self._closed = self._closed, self._closed + 1
             try:

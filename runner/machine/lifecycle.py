@@ -84,8 +84,10 @@ class Barrier:
 
         def stand() -> None:
             buses.flush()
+            buses.hold()
             stood.set()
             go_on.wait()
+            buses.release()
 
         buses.call(stand)
         while not stood.wait(LOOK) and not self._stopping.is_set():

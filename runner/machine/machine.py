@@ -94,6 +94,7 @@ class Machine:
                 clock=self.clock,
                 after=partial(self.buses.after, index),
                 virtqueue=partial(Queue, self.memory),
+                data_path=partial(self.buses.data_path, index, self.loop.watch),
             )
             try:
                 device.attach(services)

@@ -60,48 +60,48 @@ class Queue:
 
     def __init__(self, memory: GuestMemory) -> None:
         self._memory = memory
-        self._queue = ffi.new("struct virtqueue *")
+        self.native = ffi.new("struct virtqueue *")
         self._chains: list[Any] = []  # free ones
         self.life = 0  # counts starts and stops
 
     def start(self, size: int, descriptors: int, driver: int, device: int, features: int) -> str | None:
         """Start it; returns what is wrong with it, None if nothing is."""
         self.life += 1
-        lib.virtqueue_start(self._queue, self._memory.table, size, descriptors, driver, device, features)
+        lib.virtqueue_start(self.native, self._memory.table, size, descriptors, driver, device, features)
         return self.fault
 
     def resume(self, taken: int, put: int) -> None:
         """Go on after so many chains."""
-        lib.virtqueue_resume(self._queue, taken, put)
+        lib.virtqueue_resume(self.native, taken, put)
 
     def stop(self) -> None:
         """Leave the guest's memory alone."""
         self.life += 1
-        lib.virtqueue_stop(self._queue)
+        lib.virtqueue_stop(self.native)
 
     @property
     def running(self) -> bool:
         """Whether it was started and not stopped since."""
-        return bool(self._queue.size)
+        return bool(self.native.size)
 
     @property
     def size(self) -> int:
         """How long it is."""
-        return int(self._queue.size)
+        return int(self.native.size)
 
     @property
     def fault(self) -> str | None:
         """What the driver has done wrong, None: nothing."""
-        return FAULTS[self._queue.fault] if self._queue.fault else None
+        return FAULTS[self.native.fault] if self.native.fault else None
 
     def progress(self) -> tuple[int, int]:
         """How many chains were taken and put back, modulo 65536."""
-        return int(self._queue.taken), int(self._queue.put)
+        return int(self.native.taken), int(self.native.put)
 
     def take(self) -> Chain | None:
         """The next chain, None: there is none, or the queue has a fault."""
         chain = self._chains.pop() if self._chains else ffi.new("struct virtqueue_chain *")
-        if lib.virtqueue_take(self._queue, chain):
+        if lib.virtqueue_take(self.native, chain):
             return Chain(self, chain)
         self._chains.append(chain)
         return None
@@ -109,19 +109,19 @@ class Queue:
     def put(self, chain: Chain, written: int) -> None:
         """Give a chain back to the driver, with so many bytes written."""
         if chain.held:
-            lib.virtqueue_put(self._queue, chain.chain.head, written)
+            lib.virtqueue_put(self.native, chain.chain.head, written)
         if chain.chain is not None:
             self._chains.append(chain.chain)
             chain.chain = None
 
     def interrupts(self) -> bool:
         """Whether the driver wants an interrupt for what was put back since the last call."""
-        return bool(lib.virtqueue_interrupts(self._queue))
+        return bool(lib.virtqueue_interrupts(self.native))
 
     def wait(self) -> bool:
         """Ask for a notification of the next chain; True: there is one already."""
-        return bool(lib.virtqueue_wait(self._queue))
+        return bool(lib.virtqueue_wait(self.native))
 
     def busy(self) -> None:
         """Ask for no notifications."""
-        lib.virtqueue_busy(self._queue)
+        lib.virtqueue_busy(self.native)

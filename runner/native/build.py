@@ -28,6 +28,7 @@ GLUE = r"""
 #include "signals.h"
 #include "vcpu.h"
 #include "virtqueue.h"
+#include "worker.h"
 
 static void host_cpuid(uint32_t function, uint32_t *registers)
 {
@@ -57,10 +58,10 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 # The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow. Builds
 # for coverage and sanitizers say otherwise (see the Makefile).
 OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
-SOURCES = ("ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue")
+SOURCES = ("ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue", "worker")
 HEADERS = (
     "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h",
-    "signals.h", "record.h", "virtqueue.h",
+    "signals.h", "record.h", "virtqueue.h", "worker.h",
 )  # fmt: skip
 
 ffibuilder = FFI()

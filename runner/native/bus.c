@@ -210,6 +210,58 @@ bool bus_shadow_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_
     return true;
 }
 
+bool bus_clears(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t of)
+{
+    struct bus_register *cleared = obtain(bus, region, of, size), *entry = obtain(bus, region, offset, size);
+
+    if (!cleared || !entry)
+        return false;
+    entry->cleared = cleared;
+    STORE(entry->write, WRITE_CLEARS);
+    return true;
+}
+
+bool bus_rings(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, struct bus_bell *bell)
+{
+    struct bus_register *entry = obtain(bus, region, offset, size);
+
+    if (!entry)
+        return false;
+    entry->bell = bell;
+    STORE(entry->write, WRITE_RINGS);
+    return true;
+}
+
+void bus_ring(struct bus_bell *bell, uint64_t number, uint64_t tsc)
+{
+    uint64_t never = 0, one = 1;
+
+    if (number >= BUS_DOORS)
+        return;
+    __atomic_compare_exchange_n(&bell->when[number], &never, tsc, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    /* The thread reads its event first, then takes the bits. So whoever finds none set must write, and nobody else. */
+    if (!__atomic_fetch_or(&bell->rung, UINT64_C(1) << number, __ATOMIC_SEQ_CST) &&
+        write(bell->event, &one, sizeof one) < 0)
+        return; /* a full counter: it is woken already */
+}
+
+uint64_t *bus_bits(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size)
+{
+    struct bus_register *entry = bus_register(bus, region, offset, size);
+
+    return entry ? &entry->value : NULL;
+}
+
+uint64_t bits_change(uint64_t *bits, uint64_t set, uint64_t clear)
+{
+    uint64_t before = LOAD(*bits);
+
+    while (!__atomic_compare_exchange_n(bits, &before, (before & ~clear) | set, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST))
+        ;
+    return (before & ~clear) | set;
+}
+
 bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,
                struct bus_register *shadowed)
 {

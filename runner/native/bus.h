@@ -6,15 +6,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { BUS_REGISTERS = 64, BUS_READERS = 256, BUS_QUEUE = 65536, BUS_PIECES = 2048 };
+enum { BUS_REGISTERS = 64, BUS_READERS = 256, BUS_QUEUE = 65536, BUS_PIECES = 2048, BUS_DOORS = 64 };
 
-enum bus_write { WRITE_PYTHON, WRITE_COALESCED, WRITE_IGNORED, WRITE_SHADOWED };
+enum bus_write { WRITE_PYTHON, WRITE_COALESCED, WRITE_IGNORED, WRITE_SHADOWED, WRITE_CLEARS, WRITE_RINGS };
+
+/* What vCPUs ring by writing a number to a register, for a thread that serves a device without Python. */
+struct bus_bell {
+    uint64_t rung; /* by bit: the numbers that were written since the thread took them */
+    uint64_t when[BUS_DOORS]; /* the host's TSC when each was rung first since then, 0: it was not */
+    int event; /* eventfd: some were rung */
+};
 
 /* One register of a region that C answers for, its shadow. */
 struct bus_register {
     uint64_t value, offset;
     uint64_t mask; /* bits that a shadowed write may set */
     uint64_t shadowed; /* number of the piece with the newest shadowed write, 0: none */
+    struct bus_register *cleared; /* whose bits a write clears */
+    struct bus_bell *bell; /* that a write rings */
     uint8_t size;
     uint8_t read;  /* reads are answered with value */
     uint8_t write; /* enum bus_write */
@@ -104,6 +113,15 @@ bool bus_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size,
 
 /* Coalesce writes that set no bit outside `mask`, and store them in the shadow for later reads; others go to Python. */
 bool bus_shadow_writes(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t mask);
+
+/* Writes clear the bits that they set in the shadow at `of`, of the same size. */
+bool bus_clears(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, uint64_t of);
+/* Writes of a number below BUS_DOORS ring the bell; those of others are ignored. */
+bool bus_rings(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, struct bus_bell *bell);
+void bus_ring(struct bus_bell *bell, uint64_t number, uint64_t tsc);
+/* Set and clear bits of a shadow that other threads change too; NULL: there is none. bus_shadow() made it. */
+uint64_t *bus_bits(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size);
+uint64_t bits_change(uint64_t *bits, uint64_t set, uint64_t clear);
 
 /* Queue bytes for a region's device; false if there is no room now. The register `shadowed`, if any, stores them. */
 bool bus_queue(struct bus *bus, uint32_t region, uint64_t offset, uint8_t size, const uint8_t *bytes, uint32_t length,

@@ -129,6 +129,19 @@ static bool next_part(struct vcpu *vcpu, const struct bus_map *map)
     return true;
 }
 
+/* Let each item that was written clear bits, or ring a bell. */
+static void act(const struct vcpu *vcpu, const struct vcpu_access *access, const struct bus_register *entry)
+{
+    for (uint32_t i = 0; i < access->count; i++) {
+        uint64_t value = 0;
+        memcpy(&value, access->data + (uint64_t)i * access->size, access->size);
+        if (entry->write == WRITE_CLEARS)
+            bits_change(&entry->cleared->value, 0, value);
+        else
+            bus_ring(entry->bell, value, vcpu->record ? vcpu->record->tsc_exit : tsc_now());
+    }
+}
+
 /* Answer the current part in C if it has a shadow register; false: Python must. */
 static bool answer_part(struct vcpu *vcpu)
 {
@@ -140,6 +153,9 @@ static bool answer_part(struct vcpu *vcpu)
     } else if (entry && access->write && LOAD(entry->write) == WRITE_SHADOWED && is_shadowed(access, entry) &&
                queue(vcpu, access, entry)) {
         flag(vcpu, FLAG_QUEUED);
+    } else if (entry && access->write && LOAD(entry->write) >= WRITE_CLEARS) {
+        act(vcpu, access, entry);
+        flag(vcpu, entry->write == WRITE_CLEARS ? FLAG_PUBLISHED : FLAG_QUEUED);
     } else if (entry && access->write && LOAD(entry->write) == WRITE_IGNORED) {
         flag(vcpu, FLAG_PUBLISHED);
     } else if (entry && !access->write && LOAD(entry->read)) {

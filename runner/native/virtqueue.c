@@ -1,6 +1,7 @@
 #include "virtqueue.h"
 
 #include "atomic.h"
+#include "tsc.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -39,6 +40,7 @@ void virtqueue_resume(struct virtqueue *queue, uint16_t taken, uint16_t put)
 {
     queue->taken = taken;
     queue->put = queue->signalled = put;
+    queue->known = taken;
 }
 
 void virtqueue_stop(struct virtqueue *queue)
@@ -108,13 +110,32 @@ static enum virtqueue_fault follow(const struct virtqueue *queue, struct virtque
     }
 }
 
+void virtqueue_tell(struct virtqueue *queue, uint64_t tsc)
+{
+    if (!queue->told)
+        queue->told = tsc;
+}
+
+/* Stamp the chain that is to be taken. All that `index` counts is known from now on. */
+static void know(struct virtqueue *queue, struct virtqueue_chain *chain, uint16_t index)
+{
+    chain->t_taken = tsc_now();
+    if (queue->known == queue->taken) {
+        queue->known = index;
+        queue->known_at = queue->told ? queue->told : chain->t_taken;
+        queue->told = 0;
+    }
+    chain->t_available = queue->known_at;
+}
+
 bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
 {
-    uint16_t ahead;
+    uint16_t index, ahead;
 
     if (!queue->size || queue->fault)
         return false;
-    ahead = LOAD(queue->available->idx) - queue->taken;
+    index = LOAD(queue->available->idx);
+    ahead = index - queue->taken;
     if (!ahead)
         return false;
     if (ahead > queue->size || (uint16_t)(queue->taken - queue->put) >= queue->size)
@@ -122,6 +143,9 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
     chain->head = LOAD(queue->available->ring[queue->taken % queue->size]);
     chain->n_readable = chain->n_writable = 0;
     chain->readable = chain->writable = 0;
+    chain->kind = chain->status = 0;
+    chain->position = 0;
+    know(queue, chain, index);
     if (fail(queue, follow(queue, chain)))
         return false;
     queue->taken++;

@@ -44,12 +44,18 @@ struct virtqueue {
     uint16_t signalled; /* `put` when an interrupt was last considered */
     bool unsignalled; /* so many were put back since that `signalled` says nothing */
     bool indirect, event_index; /* negotiated features */
+    uint16_t known; /* chains that the device knows of, modulo 2**16 */
+    uint64_t known_at; /* the host's TSC when it first knew of them */
+    uint64_t told; /* when the driver told of chains that it does not know of yet, 0: it did not */
     enum virtqueue_fault fault;
 };
 
 /* A request: what the device reads, then what it writes. */
 struct virtqueue_chain {
+    uint64_t t_available, t_taken; /* host's TSC when the device first knew of it, and when it was taken */
+    uint64_t position; /* for the record of the request, as its kind counts: a sector */
     uint16_t head;
+    uint8_t kind, status; /* for the record, set by the device */
     uint16_t n_readable, n_writable; /* ranges that the device reads; that it writes, after them */
     uint32_t readable, writable; /* their bytes */
     struct iovec ranges[VIRTQUEUE_SIZE];
@@ -64,6 +70,8 @@ void virtqueue_resume(struct virtqueue *queue, uint16_t taken, uint16_t put);
 /* Never touch the guest's memory again until it is started. */
 void virtqueue_stop(struct virtqueue *queue);
 
+/* The driver has told of chains, at that time. */
+void virtqueue_tell(struct virtqueue *queue, uint64_t tsc);
 /* Take the next chain; false: there is none, or the queue has a fault. */
 bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain);
 /* Give a chain back to the driver, with `written` bytes in the ranges that the device writes. */

@@ -1,6 +1,7 @@
 """What a virtio device is by any transport: status, features, queues, configuration (virtio 1.2, 2 and 3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from runner.devices.services import Chain, Services
@@ -86,8 +87,12 @@ class Common:
                 serve=self._serve,
                 interrupt=self._interrupt,
                 reconfigured=self._reconfigured,
+                held=self._held,
             )
         )
+        native = device.native()
+        self.data_path = services.data_path(native, self.queues) if native is not None else None
+        self._rests = True
 
     def _clear(self) -> None:
         self.status = 0
@@ -98,14 +103,33 @@ class Common:
 
     # Status and features
 
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The data path rests meanwhile. It rests whenever there is no driver, or something is broken."""
+        if self.data_path is not None and not self._rests:
+            self.data_path.hold()
+            self._rests = True
+            try:
+                yield
+            finally:
+                self._go_on()
+        else:
+            yield
+
+    def _go_on(self) -> None:
+        if self.data_path is not None and self._rests and self.running:
+            self._rests = False
+            self.data_path.release()
+
     def reset(self) -> None:
         """The driver, or the machine, resets the device. No chain that was taken before is answered after."""
-        for queue in self.queues:
-            queue.stop()
-        self._again.clear()
-        self._request_tick(None)
-        self._clear()
-        self.device.reset()
+        with self._held():
+            for queue in self.queues:
+                queue.stop()
+            self._again.clear()
+            self._request_tick(None)
+            self._clear()
+            self.device.reset()
 
     def set_status(self, value: int) -> None:
         """The driver adds bits to the status (2.1.1). A transport makes a reset of 0."""
@@ -122,6 +146,7 @@ class Common:
                     self._start(index)
             for index in range(len(self.queues)):
                 self.notify(index)  # it may have told of chains before it was ready
+            self._go_on()
 
     def device_features(self) -> int:
         """The selected half of what is offered."""
@@ -140,7 +165,8 @@ class Common:
 
     def _broken(self, why: str) -> None:
         if not self.status & R.NEEDS_RESET:
-            self.status |= R.NEEDS_RESET
+            with self._held():
+                self.status |= R.NEEDS_RESET
             self._notice(f"the guest's driver must reset it: {why}")
             if self.status & R.DRIVER_OK:
                 self._transport.configured()
@@ -158,11 +184,12 @@ class Common:
         if setup is None or setup.ready == ready:
             return
         setup.ready = ready
-        if not ready:
-            self.queues[self.queue_select].stop()
-        elif self.running:
-            self._start(self.queue_select)
-            self.notify(self.queue_select)
+        with self._held():
+            if not ready:
+                self.queues[self.queue_select].stop()
+            elif self.running:
+                self._start(self.queue_select)
+                self.notify(self.queue_select)
 
     def _start(self, index: int) -> bool:
         setup = self.setups[index]
@@ -178,8 +205,11 @@ class Common:
     def notify(self, index: int) -> None:
         """The driver has made chains available, or may have."""
         if self.running and index < len(self.queues) and self.queues[index].running:
-            self.device.notified(index)
-            self._check()
+            if self.data_path is not None:
+                self.data_path.ring(index)
+            else:
+                self.device.notified(index)
+                self._check()
 
     def _check(self) -> None:
         for index, queue in enumerate(self.queues):
@@ -212,6 +242,7 @@ class Common:
 
     def tick(self) -> None:
         """Serve what is left to serve, and pass on a tick that the device has requested."""
+        self._check()  # the data path may have met a fault
         again, self._again = self._again, []
         for index in again:
             self.notify(index)
@@ -244,6 +275,10 @@ class Common:
     def save(self) -> CommonState:
         """The state of what is common; the device's own state is beside it. A queue that does not run has no progress:
         it begins anew once the driver has reset the device."""
+        with self._held():
+            return self._saved()
+
+    def _saved(self) -> CommonState:
         running = self.running
         return CommonState(
             status=self.status,
@@ -283,9 +318,12 @@ class Common:
         for index, saved in enumerate(state.queues):
             if saved.ready and self._start(index):
                 self.queues[index].resume(saved.taken, saved.put)
+                if self.data_path is not None:
+                    self.data_path.ring(index)  # it serves whatever is there
         self._again = [index for index in range(len(self.queues)) if state.unserved >> index & 1]
         if self._again:
             self._after(0)
+        self._go_on()
 
 
 def _saved(setup: Setup, progress: tuple[int, int]) -> QueueState:

@@ -1,10 +1,11 @@
 """The base class of virtio devices, whatever transport connects them (virtio 1.2, 2 and 3)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
 from runner.devices.device import Board
-from runner.devices.services import Chain, Clock, Memory, Virtqueue
+from runner.devices.services import Chain, Clock, Memory, Native, Virtqueue
 from runner.devices.state import State
 
 
@@ -23,12 +24,13 @@ class Host(NamedTuple):
     serve: Callable[[int, Callable[[Chain], int]], None]  # let a function answer each chain of a queue, put it back
     interrupt: Callable[[int], None]  # tell the driver what was put back into a queue, if it wants to know
     reconfigured: Callable[[], None]  # tell the driver that the configuration has changed
+    held: Callable[[], AbstractContextManager[None]]  # C rests meanwhile, so that Python may change what it works on
 
 
 class VirtioDevice:
     """Base class of virtio devices. The transport holds the device's lock during each call.
 
-    From :meth:`begin` to :meth:`reset` there is a driver, and the queues that it has set up run.
+    From :meth:`begin` to :meth:`reset` there is a driver, and the queues that it has set up run. C rests in both calls.
     """
 
     number: ClassVar[int]  # the device's number (5)
@@ -53,6 +55,11 @@ class VirtioDevice:
 
     def configure(self, offset: int, data: bytes) -> None:
         """The driver writes to the configuration space. By default, no field can be written."""
+
+    def native(self) -> Native | None:
+        """How C serves the queues, in a thread of its own; None: :meth:`notified` does. Called once, after
+        :meth:`connect`."""
+        return None
 
     def begin(self, features: int) -> None:
         """The driver is ready. It has accepted these features of those that were offered."""

@@ -25,8 +25,9 @@ class MMIO(Device):
     """A virtio device on the memory bus. :func:`connected` makes the class for a kind of device.
 
     The interrupt is edge-triggered: each event is a pulse, and the status register says which kinds came since the
-    driver acknowledged them. Reads of that register and of the constant ones are answered in C. A notification is a
-    coalesced write that is flushed at once, so the vCPU goes on while the device thread serves the queue.
+    driver acknowledged them. C answers reads of that register and of the constant ones, and acknowledges. A
+    notification is a coalesced write that is flushed at once, or rings the data path. So the vCPU goes on while a
+    thread serves the queue.
     """
 
     def __init__(self, device: VirtioDevice, notice: Callable[[str], None]) -> None:
@@ -38,7 +39,6 @@ class MMIO(Device):
         super().attach(services)
 
     def start(self) -> None:
-        self._interrupt = 0
         constants = {
             R.MAGIC: R.MAGIC_VALUE,
             R.VERSION: R.VERSION_VALUE,
@@ -48,8 +48,15 @@ class MMIO(Device):
         }
         for offset, value in constants.items():
             self.bus.shadow(REGION, offset, value, 4)
-        self.bus.writes(REGION, R.QUEUE_NOTIFY, "coalesced", 4)
-        self.bus.flush_at_once(True)
+        self.bus.clears(REGION, R.INTERRUPT_ACK, R.INTERRUPT_STATUS, 4)
+        if (path := self._common.data_path) is None:
+            self.bus.writes(REGION, R.QUEUE_NOTIFY, "coalesced", 4)
+            self.bus.flush_at_once(True)
+            return
+        self.bus.rings(REGION, R.QUEUE_NOTIFY, path, 4)
+        status = self.bus.bits(REGION, R.INTERRUPT_STATUS, 4)
+        for queue in range(len(self._device.queue_sizes)):
+            path.interrupt(queue, self.irq.eventfd(), status, R.USED_BUFFER)
 
     # The transport's side of what is common
 
@@ -62,13 +69,12 @@ class MMIO(Device):
         self._raise(R.CONFIGURATION)
 
     def _raise(self, cause: int) -> None:
-        self._show(self._interrupt | cause)
+        self._interrupt(set=cause)
         self.irq.pulse()
 
-    def _show(self, interrupt: int) -> None:
-        if interrupt != self._interrupt:
-            self._interrupt = interrupt
-            self.bus.shadow(REGION, R.INTERRUPT_STATUS, interrupt, 4)
+    def _interrupt(self, set: int = 0, clear: int = 0) -> int:
+        """Change the interrupt status; C changes it too."""
+        return self.bus.change(REGION, R.INTERRUPT_STATUS, set, clear, 4)
 
     # The driver's side
 
@@ -95,7 +101,7 @@ class MMIO(Device):
             case R.QUEUE_READY:
                 return int(queue.ready) if queue else 0
             case R.INTERRUPT_STATUS:
-                return self._interrupt
+                return self._interrupt()
             case R.STATUS:
                 return common.status
             case R.CONFIG_GENERATION:
@@ -127,7 +133,7 @@ class MMIO(Device):
             case R.QUEUE_NOTIFY:
                 common.notify(value)
             case R.INTERRUPT_ACK:
-                self._show(self._interrupt & ~value)
+                self._interrupt(clear=value)
             case R.STATUS if value == 0:
                 self.reset()
             case R.STATUS:
@@ -159,17 +165,17 @@ class MMIO(Device):
 
     def reset(self) -> None:
         self._common.reset()
-        self._show(0)
+        self._interrupt(clear=R.USED_BUFFER | R.CONFIGURATION)
 
     def save(self) -> State:
         assert self.state_class is not None
-        return self.state_class(interrupt=self._interrupt, common=self._common.save(), device=self._device.save())
+        return self.state_class(interrupt=self._interrupt(), common=self._common.save(), device=self._device.save())
 
     def load(self, state: State) -> None:
         assert self.state_class is not None
         saved: Any = state if type(state) is self.state_class else self.state_class.again(state)
         self.reset()
-        self._show(saved.interrupt)
+        self._interrupt(set=saved.interrupt)
         self._device.load(saved.device)
         self._common.load(saved.common)
 

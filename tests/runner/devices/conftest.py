@@ -1,14 +1,25 @@
 """A machine for one device: bus, line and outputs, with no KVM."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from select import select
+from typing import Any
+from weakref import finalize
 
 import pytest
 
 from runner.devices.device import Device
-from runner.devices.services import Services
+from runner.devices.services import DataPath, Native, Services
+from runner.machine.queueworker import QueueWorker
 from runner.machine.virtqueue import Queue
 from runner.memory import GuestMemory
+from runner.native._native import ffi, lib
 from tests.fakes.fakeclock import FakeClock
+
+
+def ready(eventfd: int) -> bool:
+    """Whether it was written since it was read."""
+    return bool(select([eventfd], [], [], 0)[0])
 
 
 class Guest:
@@ -35,8 +46,13 @@ class Guest:
         self.masks: dict[tuple[int, int], int] = {}
         self.hurry = False
         self.queue: list[tuple[int, int, bytes]] = []
+        self.cells: dict[tuple[int, int], Any] = {}  # shadows that several threads change
+        self.cleared: dict[tuple[int, int], tuple[int, int]] = {}  # the shadow in which a write clears bits
+        self.paths: list[QueueWorker] = []
+        self.bells: dict[tuple[int, int], DataPath] = {}
+        self._eventfd: int | None = None
         self.level = False
-        self.edges = 0
+        self._edges = 0
         self.seen_at_edge: dict[tuple[int, int], int] = {}  # what was published when the line last rose
         self.text = b""
         self.ends: list[tuple[str, int | None]] = []
@@ -55,6 +71,7 @@ class Guest:
                 clock=self.clock,
                 after=self._after,
                 virtqueue=lambda: Queue(memory),
+                data_path=self._data_path,
             )
         )
 
@@ -66,6 +83,44 @@ class Guest:
             self.published.pop((offset, size), None)
         else:
             self.published[offset, size] = value
+
+    def bits(self, region: str, offset: int, size: int = 1) -> Any:
+        at = offset + self.firsts[region], size
+        return self.cells.setdefault(at, ffi.new("uint64_t *", self.published.pop(at, 0)))
+
+    def change(self, region: str, offset: int, set: int = 0, clear: int = 0, size: int = 1) -> int:
+        return int(lib.bits_change(self.bits(region, offset, size), set, clear))
+
+    def clears(self, region: str, offset: int, of: int, size: int = 1) -> None:
+        first = self.firsts[region]
+        self.bits(region, of, size)
+        self.cleared[first + offset, size] = first + of, size
+
+    def rings(self, region: str, offset: int, path: DataPath, size: int = 1) -> None:
+        self.bells[offset + self.firsts[region], size] = path
+
+    def _data_path(self, native: Native, queues: Sequence[Any]) -> DataPath:
+        path = QueueWorker(native, queues, lambda fd: None)
+        finalize(self, path.end)
+        self.paths.append(path)
+        return path
+
+    def troubled(self) -> bool:
+        """Whether a data path has met a fault since the last call; the device's tick looks into it then."""
+        return any(os.eventfd_read(path.worker.trouble) for path in self.paths if ready(path.worker.trouble))
+
+    def eventfd(self) -> int:
+        if self._eventfd is None:
+            self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            finalize(self, os.close, self._eventfd)
+        return self._eventfd
+
+    @property
+    def edges(self) -> int:
+        """How often the line has risen."""
+        if self._eventfd is not None and ready(self._eventfd):
+            self._edges += os.eventfd_read(self._eventfd)
+        return self._edges
 
     def writes(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
         offset += self.firsts[region]
@@ -97,13 +152,13 @@ class Guest:
     def set(self, level: bool) -> None:
         assert level != self.level  # each telling is a call of the kernel's
         if level:
-            self.edges += 1
-            self.seen_at_edge = dict(self.published)
+            self._edges += 1
+            self.seen_at_edge = self.published | {at: int(cell[0]) for at, cell in self.cells.items()}
         self.level = level
 
     def pulse(self) -> None:
-        self.edges += 1
-        self.seen_at_edge = dict(self.published)
+        self._edges += 1
+        self.seen_at_edge = self.published | {at: int(cell[0]) for at, cell in self.cells.items()}
 
     def _output(self, data: bytes) -> None:
         self.text += data
@@ -124,11 +179,19 @@ class Guest:
     def read(self, offset: int, size: int = 1) -> int:
         if not self.alone and (offset, size) in self.published:
             return self.published[offset, size]
+        if not self.alone and (offset, size) in self.cells:
+            return int(self.cells[offset, size][0])
         self.flush()
         self.calls += 1
         return self.device.read(*self.place(offset), size)
 
     def write(self, offset: int, value: int, size: int = 1) -> None:
+        if not self.alone and (offset, size) in self.cleared:
+            lib.bits_change(self.cells[self.cleared[offset, size]], 0, value)
+            return
+        if (path := self.bells.get((offset, size))) is not None:
+            path.ring(value)
+            return
         mask = None if self.alone else self.masks.get((offset, size))
         if mask is not None and not value & ~mask:
             self.published[offset, size] = value

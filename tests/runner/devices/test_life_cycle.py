@@ -175,7 +175,8 @@ def planned(name, model, board):
 
 def seen(guest):
     """What a device shows of itself without being asked: all but the number of edges, which counts from its start."""
-    return guest.level, guest.published, guest.delivery, guest.masks, guest.hurry, guest.wait
+    cells = {at: int(cell[0]) for at, cell in guest.cells.items()}
+    return guest.level, guest.published, cells, guest.delivery, guest.masks, guest.hurry, guest.wait
 
 
 def saved(guest):

@@ -1,5 +1,6 @@
 """The bus: which device answers, what C answers for it, and the order in which accesses reach Python."""
 
+import os
 import threading
 import time
 from unittest.mock import Mock
@@ -839,3 +840,38 @@ def test_a_timer_is_not_lingered_over():
     waiting.join(30)  # an hour's linger would outlast this
     assert not waiting.is_alive()
     buses.close()
+
+
+# Bits that several threads change, and bells
+
+
+def test_writes_clear_bits_of_another_register(board):
+    bus = board.buses.end_of(0)
+    bus.shadow("io", 4, 0b1111, 4)
+    bus.clears("io", 8, 4, 4)
+    board.out(BASE + 8, b"\x05\0\0\0")
+    assert (board.into(BASE + 4, 4), calls(board)) == (b"\x0a\0\0\0", [])
+    assert board.flags() == FLAGS["PUBLISHED"]
+    assert bus.change("io", 4, set=0x10, clear=0x2, size=4) == 0x18
+    assert board.into(BASE + 4, 4) == b"\x18\0\0\0"
+    board.out(BASE + 8, b"\xff")  # no write of the register
+    assert calls(board) == [("write", 8, 1, 0xFF)]
+
+
+def test_there_are_no_bits_without_a_shadow(board):
+    with pytest.raises(DeviceError, match="'io' has no shadow of 4 bytes at offset 0x4"):
+        board.buses.end_of(0).change("io", 4, set=1, size=4)
+
+
+def test_a_write_rings_a_bell(board):
+    path = Mock()
+    path.bell = ffi.new("struct bus_bell *", {"event": os.eventfd(0, os.EFD_NONBLOCK)})
+    board.buses.end_of(0).rings("io", 0, path, 4)
+    for number in (3, 0, 3, 63, 64, 0xFFFFFFFF):
+        board.out(BASE, number.to_bytes(4, "little"))
+        assert board.flags() == FLAGS["QUEUED"]
+    assert (path.bell.rung, calls(board)) == (1 << 63 | 1 << 3 | 1, [])
+    assert os.eventfd_read(path.bell.event) == 1  # the first write alone wakes the thread
+    board.out(BASE, b"\x05\0\0\0\x06\0\0\0", size=4)
+    assert path.bell.rung == 1 << 63 | 1 << 6 | 1 << 5 | 1 << 3 | 1
+    os.close(path.bell.event)

@@ -49,6 +49,7 @@ class Pointer(CData, Generic[T]):
     def __getitem__(self, index: int, /) -> T: ...
     @overload
     def __getitem__(self, index: slice, /) -> Array[T]: ...
+    def __setitem__(self, index: int, value: T, /) -> None: ...
     def __add__(self, items: int, /) -> Pointer[T]: ...
 
 class Array(Pointer[T]):
@@ -93,7 +94,7 @@ def classes() -> Iterator[str]:
                 yield f"class {camel(ctype)}({'bytes' if ctype.cname == 'char' else 'int'}): ..."
             case "struct":
                 name = camel(ctype)
-                yield f"class {name}Fields:"
+                yield f"class {name}Fields:{'' if ctype.fields else ' ...'}"
                 yield from (f"    {field}: {read(one.type)}" for field, one in ctype.fields)
                 yield f"class {name}({name}Fields, CData): ..."
                 yield f"class {name}Pointer({name}Fields, Pointer[{name}]): ..."
@@ -113,6 +114,7 @@ def overloads() -> Iterator[str]:
         if cdecl.startswith("struct ") and cdecl.endswith("[]"):
             item = ffi.typeof(cdecl).item
             yield from _overload("addressof", f"items: Array[{camel(item)}], index: int", f"{camel(item)}Pointer")
+    yield from _overload("addressof", "structure: CData, field: str", "Any")
 
 
 def initial(ctype: Any) -> str:

@@ -1,0 +1,83 @@
+"""The data paths of virtio devices in C: a thread each, which serves the device's queues without Python."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from runner.devices.services import Native
+from runner.kvm.errors import HostError
+from runner.machine.virtqueue import Queue
+from runner.native._native import ffi, lib
+
+
+class QueueWorker:
+    """One device's worker; see :class:`runner.devices.services.DataPath`."""
+
+    def __init__(self, native: Native, queues: Sequence[Queue], watch: Callable[[int], None]) -> None:
+        """Start the thread, held. ``watch`` is called with an eventfd that is written when a queue gets a fault.
+        Raises HostError."""
+        assert len(queues) <= lib.WORKER_QUEUES
+        self.worker = ffi.new("struct worker *")
+        self._kept = native, queues  # what C points to
+        worker = self.worker
+        worker.device, worker.state, worker.n_queues, worker.timeout = native.device, native.state, len(queues), -1
+        for index, queue in enumerate(queues):
+            worker.queues[index] = queue.native
+            worker.interrupts[index].event = -1
+        worker.bell.event, worker.trouble = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
+        if error := lib.worker_start(worker):
+            self.end()
+            raise HostError(f"cannot start a thread for a device: {os.strerror(error)}")
+        watch(worker.trouble)
+
+    @property
+    def bell(self) -> Any:
+        """What a write of a queue's number rings."""
+        return ffi.addressof(self.worker, "bell")
+
+    def ring(self, queue: int) -> None:
+        """Serve a queue, as if its driver had told."""
+        lib.bus_ring(self.bell, queue, 0)
+
+    def interrupt(self, queue: int, event: int | None, status: Any = ffi.NULL, cause: int = 0) -> None:
+        """Interrupt for a queue by this eventfd, None: not at all, after ``cause`` is set in ``status``. The path is
+        held."""
+        interrupt = self.worker.interrupts[queue]
+        interrupt.status, interrupt.cause, interrupt.event = status, cause, -1 if event is None else event
+
+    def mask(self, queue: int, masked: bool) -> None:
+        """Keep a queue's interrupt pending; False: send it now, and from now on."""
+        lib.worker_mask(self.worker, queue, masked)
+
+    def pending(self, queue: int) -> bool:
+        """Whether an interrupt is kept."""
+        return bool(self.worker.interrupts[queue].pending)
+
+    def hold(self) -> None:
+        """Return once the thread rests; each call needs a :meth:`release`."""
+        if self.worker.started:
+            lib.worker_hold(self.worker)
+
+    def release(self) -> None:
+        """Undo one :meth:`hold`."""
+        if self.worker.started:
+            lib.worker_release(self.worker)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The thread rests meanwhile."""
+        self.hold()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def end(self) -> None:
+        """End the thread. A second call does nothing."""
+        lib.worker_end(self.worker)
+        worker = self.worker
+        events, worker.bell.event, worker.trouble = (worker.bell.event, worker.trouble), -1, -1
+        for event in events:
+            if event >= 0:
+                os.close(event)

@@ -1,0 +1,226 @@
+#define _GNU_SOURCE /* pthread_setname_np */
+#include "worker.h"
+
+#include "atomic.h"
+#include "signals.h"
+#include "tsc.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+enum { BATCH = 16 }; /* chains between two looks whether the driver wants an interrupt */
+
+static void drain(int event)
+{
+    uint64_t count;
+
+    if (read(event, &count, sizeof count) < 0)
+        return; /* another look was quicker */
+}
+
+static void ring(int event)
+{
+    uint64_t one = 1;
+
+    if (write(event, &one, sizeof one) < 0)
+        return; /* a full counter: whoever waits for it is woken already */
+}
+
+/* The queues of which the driver has told. */
+static uint64_t told(struct worker *worker)
+{
+    uint64_t bits = __atomic_exchange_n(&worker->bell.rung, 0, __ATOMIC_SEQ_CST);
+
+    for (uint32_t i = 0; i < worker->n_queues; i++)
+        if (bits >> i & 1)
+            virtqueue_tell(worker->queues[i], __atomic_exchange_n(&worker->bell.when[i], 0, __ATOMIC_RELAXED));
+    return bits;
+}
+
+/* Rest while the worker is held; false: it is to end. */
+static bool goes_on(struct worker *worker)
+{
+    bool ending;
+
+    if (!LOAD(worker->holds) && !LOAD(worker->ending))
+        return true;
+    if (worker->device->rest)
+        worker->device->rest(worker);
+    pthread_mutex_lock(&worker->lock);
+    worker->resting = true;
+    pthread_cond_broadcast(&worker->changed);
+    while (worker->holds && !worker->ending)
+        pthread_cond_wait(&worker->changed, &worker->lock);
+    ending = worker->ending;
+    worker->resting = ending; /* one that has ended rests for ever */
+    pthread_mutex_unlock(&worker->lock);
+    worker->troubled = 0;
+    return !ending;
+}
+
+static void *run(void *argument)
+{
+    struct worker *worker = argument;
+    struct pollfd fds[1 + WORKER_FDS];
+
+    while (goes_on(worker)) {
+        uint32_t n = worker->n_fds;
+        uint64_t again = worker->again;
+
+        fds[0] = (struct pollfd){.fd = worker->bell.event, .events = POLLIN};
+        for (uint32_t i = 0; i < n; i++)
+            fds[1 + i] = worker->fds[i];
+        if (poll(fds, 1 + n, again ? 0 : worker->timeout) < 0)
+            continue; /* only signals and want of memory end it so */
+        if (fds[0].revents)
+            drain(worker->bell.event); /* before told(): see bus_ring() */
+        if (LOAD(worker->holds))
+            continue;
+        for (uint32_t i = 0; i < n; i++)
+            worker->fds[i].revents = fds[1 + i].revents;
+        worker->again = 0;
+        worker->device->serve(worker, told(worker) | again);
+    }
+    return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+    sigset_t blocked = signals_blockable(), before;
+    int error;
+
+    pthread_mutex_init(&worker->lock, NULL);
+    pthread_cond_init(&worker->changed, NULL);
+    worker->holds = 1;
+    worker->resting = worker->ending = false;
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    error = pthread_create(&worker->thread, NULL, run, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    worker->started = !error;
+    if (!error)
+        pthread_setname_np(worker->thread, "virtio");
+    return error;
+}
+
+void worker_hold(struct worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    STORE(worker->holds, worker->holds + 1);
+    ring(worker->bell.event);
+    while (!worker->resting)
+        pthread_cond_wait(&worker->changed, &worker->lock);
+    pthread_mutex_unlock(&worker->lock);
+}
+
+void worker_release(struct worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    STORE(worker->holds, worker->holds - 1);
+    pthread_cond_broadcast(&worker->changed);
+    pthread_mutex_unlock(&worker->lock);
+    ring(worker->bell.event); /* the driver may have told of chains meanwhile */
+}
+
+void worker_end(struct worker *worker)
+{
+    if (!worker->started)
+        return;
+    pthread_mutex_lock(&worker->lock);
+    STORE(worker->ending, true);
+    pthread_cond_broadcast(&worker->changed);
+    pthread_mutex_unlock(&worker->lock);
+    ring(worker->bell.event);
+    pthread_join(worker->thread, NULL);
+    worker->started = false;
+}
+
+bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain)
+{
+    struct virtqueue *from = worker->queues[queue];
+
+    if (virtqueue_take(from, chain))
+        return true;
+    if (from->fault && !(worker->troubled >> queue & 1)) {
+        worker->troubled |= UINT64_C(1) << queue;
+        ring(worker->trouble);
+    }
+    return false;
+}
+
+void worker_put(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain, uint32_t written)
+{
+    virtqueue_put(worker->queues[queue], chain->head, written);
+}
+
+/* Send what is pending, unless it is masked: whoever takes it sends it. */
+static void deliver(struct worker_interrupt *interrupt)
+{
+    if (!__atomic_load_n(&interrupt->masked, __ATOMIC_SEQ_CST) &&
+        __atomic_exchange_n(&interrupt->pending, 0, __ATOMIC_SEQ_CST) && interrupt->event >= 0)
+        ring(interrupt->event);
+}
+
+void worker_tell(struct worker *worker, uint32_t queue)
+{
+    struct worker_interrupt *interrupt = &worker->interrupts[queue];
+
+    if (!virtqueue_interrupts(worker->queues[queue]))
+        return;
+    if (interrupt->status)
+        bits_change(interrupt->status, interrupt->cause, 0);
+    __atomic_store_n(&interrupt->pending, 1, __ATOMIC_SEQ_CST);
+    deliver(interrupt);
+}
+
+void worker_mask(struct worker *worker, uint32_t queue, bool masked)
+{
+    struct worker_interrupt *interrupt = &worker->interrupts[queue];
+
+    __atomic_store_n(&interrupt->masked, masked, __ATOMIC_SEQ_CST);
+    deliver(interrupt);
+}
+
+bool worker_wait(struct worker *worker, uint32_t queue)
+{
+    return virtqueue_wait(worker->queues[queue]);
+}
+
+void worker_answer(struct worker *worker, uint32_t queue,
+                   uint32_t (*answer)(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain))
+{
+    struct virtqueue *from = worker->queues[queue];
+    uint32_t n = from->size;
+
+    virtqueue_busy(from);
+    while (n && worker_take(worker, queue, &worker->chain)) {
+        worker_put(worker, queue, &worker->chain, answer(worker, queue, &worker->chain));
+        if (--n % BATCH == 0)
+            worker_tell(worker, queue);
+        if (LOAD(worker->holds))
+            break;
+    }
+    if (worker_wait(worker, queue))
+        worker->again |= UINT64_C(1) << queue;
+    worker_tell(worker, queue);
+}
+
+static uint32_t echo(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain)
+{
+    uint32_t at = 0;
+    uint8_t piece[4096];
+
+    while (at < chain->writable && at < chain->readable) {
+        uint32_t n = chain_read(chain, at, piece, sizeof piece);
+        at += chain_write(chain, at, piece, n);
+    }
+    return at;
+}
+
+static void echo_all(struct worker *worker, uint64_t told)
+{
+    for (uint32_t i = 0; i < worker->n_queues; i++)
+        if (told >> i & 1)
+            worker_answer(worker, i, echo);
+}
+
+struct worker_device worker_echo = {.serve = echo_all};
