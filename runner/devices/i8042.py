@@ -16,7 +16,8 @@ from vmspec.registers import i8042 as R
 # Of the status, INPUT_FULL is always 0: the controller takes every byte at once. Of the output port, A20 is stored
 # without effect: the guest's address line 20 is always on.
 
-# Of the output port: the keyboard's clock and data lines, and two unused pins. High from the start, as in QEMU.
+# Of the output port: the clock and data lines of the keyboard and of the auxiliary device. High from the start, as in
+# QEMU.
 HIGH = 0xCC
 INPUT_PORT = 0x80  # the keyboard is not locked
 
@@ -90,6 +91,7 @@ class I8042(ISADevice):
                 self._keyboard_command(value)
             case R.WRITE_COMMAND_BYTE:
                 self._command_byte = value
+                self._status = self._status & ~R.SYSTEM_FLAG | value & R.SYSTEM_FLAG
             case R.WRITE_OUTPUT_PORT:
                 self._output_port = value & ~R.OUTPUT_FULL_PIN
                 if not value & R.NOT_RESET:

@@ -15,7 +15,7 @@ STATUS = COMMAND = 4  # status (read), command (write): port 0x64
 # Status register
 OUTPUT_FULL = 0x01  # a byte waits at DATA
 INPUT_FULL = 0x02  # a byte waits for the controller
-SYSTEM_FLAG = 0x04  # the self-test has passed
+SYSTEM_FLAG = 0x04  # the self-test has passed; writing the command byte sets it too
 COMMAND_LAST = 0x08  # the last write went to COMMAND, not DATA
 NOT_INHIBITED = 0x10  # the keyboard is not locked
 AUXILIARY_FULL = 0x20  # the byte at DATA is the auxiliary device's

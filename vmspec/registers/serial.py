@@ -61,7 +61,7 @@ DTR = 0x01
 RTS = 0x02
 OUT1 = 0x04
 OUT2 = 0x08  # on a PC it enables the interrupt
-LOOP = 0x10  # transmitter connected to receiver, modem outputs to modem inputs; all output pins inactive
+LOOP = 0x10  # transmitter connected to receiver, modem outputs to modem inputs; their pins inactive
 
 # Modem status register (8.9): the low half says which inputs changed; reading clears it
 DCTS = 0x01

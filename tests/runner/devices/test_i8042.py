@@ -57,6 +57,15 @@ def test_self_test_sets_the_system_flag_and_no_other_bit(kbc):
     assert kbc.read(STATUS) == OUTPUT_FULL | 0x04 | 0x08 | KEYLOCK
 
 
+def test_the_command_byte_sets_the_system_flag_until_the_next_self_test(kbc):
+    shown = []
+    for byte in (0x61, 0x65, 0x61):
+        command(kbc, 0x60, byte)
+        shown.append(kbc.read(STATUS) & 0x04)
+    command(kbc, 0xAA)
+    assert (shown, kbc.read(STATUS) & 0x04) == ([0, 0x04, 0], 0x04)
+
+
 def test_output_port_shows_a_full_output_buffer(kbc):
     kbc.write(DATA, 0xEE)
     kbc.write(COMMAND, 0xD0)
