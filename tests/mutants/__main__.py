@@ -1,24 +1,27 @@
-"""Mutation testing: ``python -m tests.mutants [--again] [GROUP...]``, as ``make mutants`` runs it.
+"""Mutation testing: ``python -m tests.mutants [GROUP...]``, as ``make mutants`` runs it.
 
 mutmut changes the bodies of functions, one place at a time, and runs the tests that reach them: a change that no test
 notices survives. Each group of groups.toml is run in a copy of the checkout under build/mutants, as mutmut makes files
 beside what it mutates. survivors.toml has the survivors that change nothing that anybody could notice, each with why.
 With ``--again`` a group that was run before goes on: only what survived, and the functions that have changed since, are
-tried against the tests as they are now.
+tried against the tests as they are now. ``--sample`` tries that many mutants of each group, the same ones each time as
+long as the modules do not change.
 
 The exit status is 1 where a group has less than 90 % killed, or a survivor that is not explained.
 """
 
+import argparse
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -49,22 +52,41 @@ QUICK = "not soak and not lab and not long"
 # A mutant that loops for ever costs this many times what its tests take. On a busy machine a mutant can take that long
 # because it waits for the processor, so what seemed to loop is tried once more with more patience.
 LIMIT, PATIENT_LIMIT = 8.0, 64.0
+SEED = 9  # of the samples
+NONE = "none of them"  # mutmut makes the mutants and times the tests, and only then finds that no mutant has the name
 COMMENT = re.compile(r"  # .*")
 MUTMUT = [sys.executable, "-m", "mutmut"]
 
 
 def main() -> int:
     groups = tomllib.loads((HERE / "groups.toml").read_text())
-    again = "--again" in sys.argv[1:]
-    names = [name for name in sys.argv[1:] if name != "--again"] or list(groups)
-    if unknown := [name for name in names if name not in groups]:
-        print(f"no such group: {', '.join(unknown)}; there are {', '.join(groups)}", file=sys.stderr)
-        return 2
-    failed = [name for name in names if not passes(name, groups[name], again)]
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants")
+    parser.add_argument("group", nargs="*", help=f"all by default: {', '.join(groups)}")
+    parser.add_argument("--again", action="store_true", help="try only what survived the last run")
+    parser.add_argument("--sample", type=int, metavar="N", help="try N mutants of each group, taken at random")
+    parser.add_argument("--workers", type=int, metavar="N", help="try N at a time, one per processor by default")
+    given = parser.parse_args()
+    if unknown := [name for name in given.group if name not in groups]:
+        parser.error(f"no such group: {', '.join(unknown)}; there are {', '.join(groups)}")
+    run = Run(given.workers)
+    names = given.group or list(groups)
+    failed = [name for name in names if not passes(name, groups[name], run, given.again, given.sample)]
     return 1 if failed else 0
 
 
-def passes(name: str, group: dict[str, list[str]], again: bool) -> bool:
+class Run(NamedTuple):
+    """How mutants are tried: so many at a time, as many as there are processors by default."""
+
+    workers: int | None
+
+    def __call__(self, copy: Path, log: IO[str], *mutants: str) -> None:
+        """Try what has no result yet, or these mutants."""
+        options = [] if self.workers is None else ["--max-children", str(self.workers)]
+        command = [*MUTMUT, "run", *options, *mutants]
+        subprocess.run(command, cwd=copy, env=environment(), stdout=log, stderr=log, check=False)
+
+
+def passes(name: str, group: dict[str, list[str]], run: Run, again: bool, sample: int | None) -> bool:
     """Run a group; print what survived."""
     copy = COPIES / name
     if not again:
@@ -72,13 +94,22 @@ def passes(name: str, group: dict[str, list[str]], again: bool) -> bool:
     copy_checkout(copy, group, PATIENT_LIMIT if again else LIMIT)
     print(f"{name}: {', '.join(group['modules'])}", flush=True)
     with (copy / "mutmut.log").open("w") as log:
-        run(copy, log)
-        if not again and "timeout" in states(copy).values():
-            write_settings(copy, group, PATIENT_LIMIT)  # mutmut then forgets which mutants took too long
-            run(copy, log)
-        if again and (lived := [mutant for mutant, state in states(copy).items() if state not in KILLED]):
+        chosen: list[str] = []
+        if sample is not None:
+            run(copy, log, NONE)
+            every = sorted(states(copy))
+            chosen = random.Random(SEED).sample(every, min(sample, len(every)))
+            print(f"  {len(chosen)} of {len(every)} mutants, taken at random")
+        lived = [mutant for mutant in chosen if states(copy)[mutant] not in KILLED]
+        if lived or sample is None:
             run(copy, log, *lived)
-    found = states(copy)
+        found = states(copy, chosen)
+        if not again and (late := [mutant for mutant, state in found.items() if state == "timeout"]):
+            write_settings(copy, group, PATIENT_LIMIT)
+            run(copy, log, *late)
+        if again and sample is None and (lived := [name for name, state in found.items() if state not in KILLED]):
+            run(copy, log, *lived)
+    found = states(copy, chosen)
     if not found or "not checked" in found.values():
         print(f"  mutmut failed, see {copy / 'mutmut.log'}")
         return False
@@ -95,15 +126,11 @@ def passes(name: str, group: dict[str, list[str]], again: bool) -> bool:
     return killed >= LEAST * len(found) and not unexplained
 
 
-def run(copy: Path, log: IO[str], *mutants: str) -> None:
-    """Try what has no result yet, or these mutants."""
-    subprocess.run([*MUTMUT, "run", *mutants], cwd=copy, env=environment(), stdout=log, stderr=log, check=False)
-
-
-def states(copy: Path) -> dict[str, str]:
-    """What became of each mutant."""
+def states(copy: Path, chosen: Collection[str] = ()) -> dict[str, str]:
+    """What became of each mutant, or of the chosen ones."""
     done = subprocess.run([*MUTMUT, "results", "--all", "true"], cwd=copy, capture_output=True, text=True, check=True)
-    return dict(re.findall(r"^\s*(\S+): (.+)$", done.stdout, re.MULTILINE))
+    found = re.findall(r"^\s*(\S+): (.+)$", done.stdout, re.MULTILINE)
+    return {mutant: state for mutant, state in found if not chosen or mutant in chosen}
 
 
 def copy_checkout(copy: Path, group: dict[str, list[str]], limit: float) -> None:
