@@ -190,13 +190,11 @@ def _transmitted(moved: bytes, size: int, text: int) -> bytes:
 
 
 def _bytes_of(column: Any) -> memoryview:
-    """The values of an 8-byte-wide column in memory; a copy if the column has several chunks."""
-    chunks = [
-        memoryview(chunk.buffers()[1]).cast("B")[chunk.offset * 8 : (chunk.offset + len(chunk)) * 8]
-        for chunk in column.chunks
-        if len(chunk)
-    ]
-    return chunks[0] if len(chunks) == 1 else memoryview(b"".join(chunks))
+    """The values of an 8-byte-wide column of at most one chunk, in memory."""
+    if not len(column):
+        return memoryview(b"")
+    chunk = column.chunk(0)
+    return memoryview(chunk.buffers()[1]).cast("B")[chunk.offset * 8 : (chunk.offset + len(chunk)) * 8]
 
 
 def _int64(column: Any) -> memoryview:

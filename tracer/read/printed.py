@@ -178,12 +178,12 @@ def items(rows: Any) -> Iterator[bytes]:
 
 
 def _of_machine(column: Any, name: str) -> Any:
-    """The rows of a dictionary column of one chunk whose device is of the same machine, in a merged trace, as
+    """The rows of a table's dictionary column of one chunk whose device is of the same machine, in a merged trace, as
     another."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    array = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    array = column.chunk(0)
     of = [code for code, known in enumerate(array.dictionary.to_pylist()) if _machine(known) == _machine(name)]
     return pc.is_in(array.indices, pa.array(of, array.indices.type))
 

@@ -1,5 +1,6 @@
 """The console, rebuilt from the guest's writes to its ports."""
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -7,7 +8,7 @@ import tracer
 from tests.fakes.tracefakes import DEVICES, exit_, record_all
 from tracer.analysis.merge import merge
 from tracer.format.errors import TraceError
-from tracer.read.console import Console, Line
+from tracer.read.console import COLUMNS, Console, Line
 from vmspec.trace.record import FLAGS
 
 
@@ -64,14 +65,43 @@ def test_a_wide_write_is_one_to_each_register_it_covers(console):
     assert console(*exits).text == b"ABC"
 
 
+def test_text_after_the_divisor_latch_is_text_until_it_returns(console):
+    latch, data = {"addr": 0x3FB, "data": b"\x83"}, {"addr": 0x3FB, "data": b"\x03"}
+    assert console(*out(b"a"), data, *out(b"b"), latch, *out(b"x"), data, *out(b"c")).text == b"abc"
+
+
+def test_the_highest_bit_of_modem_control_is_not_the_divisor_latch(console):
+    assert console({"addr": 0x3FC, "data": b"\x8b"}, *out(b"a")).text == b"a"
+
+
+def test_text_between_strings(console):
+    assert console({"data": b"yy"}, *out(b"ab"), {"data": b"zz"}).text == b"yyabzz"
+
+
+def test_a_console_without_text_has_no_lines(console):
+    assert console({"addr": 0x3F9}).lines() == []
+
+
+@pytest.mark.parametrize(("spec", "text"), [("", b"xy"), ('[[device]]\nkind = "serial"\n', b"y")])
+def test_an_address_beyond_all_ports_is_no_text_where_the_spec_says_the_port(tmp_path, spec, text):
+    exits = [exit_(1000, addr=(1 << 64) - 0x10), exit_(2000, data=b"y")]
+    record_all(tmp_path / "boot.arrow", [exits], metadata={"vmrun.spec": spec})
+    assert Console(tracer.load(tmp_path / "boot.arrow"), DEVICES).text == text
+
+
 def test_another_console_can_be_named(console):
     exits = [*out(b"a"), *out(b"debug", addr=0xE9, device="debug-port0")]
-    assert console(*exits, device="debug-port0").text == b"debug"
+    made = console(*exits, device="debug-port0")
+    assert (made.text, made.device, made.devices) == (b"debug", "debug-port0", ("debug-port0",))
+    assert console(*exits).device == "serial0"
 
 
-def test_a_device_that_is_no_console(console):
-    with pytest.raises(TraceError, match="serial0, debug-port0"):
-        console(device="rtc0")
+@pytest.mark.parametrize(("devices", "consoles"), [(DEVICES, "serial0, debug-port0"), (["rtc0"], "-")])
+def test_a_device_that_is_no_console(tmp_path, devices, consoles):
+    record_all(tmp_path / "boot.arrow", [[]])
+    with pytest.raises(TraceError) as raised:
+        Console(tracer.load(tmp_path / "boot.arrow"), devices, "rtc0")
+    assert str(raised.value) == f"'rtc0' is not a console of this machine; its consoles: {consoles}"
 
 
 def test_lines_have_the_time_of_their_first_byte_and_what_came_before(console):
@@ -83,6 +113,31 @@ def test_lines_have_the_time_of_their_first_byte_and_what_came_before(console):
         Line(t=7000, gap=0, row=6, text=""),
         Line(t=7000, gap=0, row=6, text="x"),
     ]
+
+
+def test_a_line_may_begin_anywhere_in_what_was_written_at_once(console):
+    assert console(*out(b"\nb")).lines() == [Line(1000, 1000, 0, ""), Line(2000, 1000, 1, "b")]
+
+
+def test_a_line_ends_before_its_carriage_returns(console):
+    assert [line.text for line in console(*out(b"a \t\r\r\nX\r\n\xff\n")).lines()] == ["a \t", "X", "\ufffd"]
+
+
+def test_rows_are_those_of_the_trace_in_any_batches(tmp_path):
+    record_all(
+        tmp_path / "boot.arrow", [[exit_(1000 * at, data=bytes([byte])) for at, byte in enumerate(b"a\nb\ncd\ne")]]
+    )
+    table = tracer.load(tmp_path / "boot.arrow").table
+    cut = pa.concat_tables([table.slice(0, 3), table.slice(3, 1), table.slice(4)])
+    assert [line.row for line in Console(cut, DEVICES).lines()] == [0, 2, 4, 7]
+
+
+def test_only_the_console_s_columns_are_read(console, monkeypatch):
+    made, asked, batches = console(*out(b"a")), [], tracer.Trace.batches
+    monkeypatch.setattr(
+        tracer.Trace, "batches", lambda trace, columns: asked.append(columns) or batches(trace, columns)
+    )
+    assert (made.text, [set(columns) for columns in asked]) == (b"a", [set(COLUMNS)])
 
 
 def test_a_table_has_the_same_console(tmp_path):
@@ -112,6 +167,7 @@ def test_the_first_and_the_last_lines(console, keep, expected):
     found = console(*out(b"a\nb\nc\nd\ne\nf")).abridged(keep)
     assert ([line.text for line in found.lines], found.left_out, found.at) == expected
     assert sum(line.gap for line in found.lines[:3]) == found.lines[2].t
+    assert [line.row for line in found.lines[:3]] == [0, 2, 4]
 
 
 def test_no_text_has_no_lines(console):
@@ -119,7 +175,7 @@ def test_no_text_has_no_lines(console):
 
 
 def test_a_machine_without_consoles_has_no_text(tmp_path):
-    record_all(tmp_path / "boot.arrow", [[exit_(1)]])
+    record_all(tmp_path / "boot.arrow", [[exit_(1, size=2, data=b"xy", device="rtc0", **SPLIT)]])
     console = Console(tracer.load(tmp_path / "boot.arrow").table, ["rtc0"])
     assert (console.device, console.text) == (None, b"")
 
@@ -164,6 +220,13 @@ def test_what_several_devices_print_to_one_place_is_one_text_in_the_guests_order
     assert [line.text for line in Console(trace, trace.devices).lines()] == ["A1BC23"]
 
 
+def test_more_lines_of_several_devices_than_there_is_room_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("tracer.read.console.LINES_MAX", 1)
+    trace = two(tmp_path, *out(b"A\nB\n"))
+    with pytest.raises(TraceError, match=r"^serial0, debug-port0 has more than 1 lines: vmtrace console prints them$"):
+        Console(trace, trace.devices).lines()
+
+
 @pytest.mark.parametrize("sink", ['"none"', '"debug.txt"'])
 def test_what_others_print_elsewhere_is_not_in_it(tmp_path, sink):
     trace = two(tmp_path, *out(b"A"), *out(b"1", **DEBUG), spec=f"{SPEC}output = {sink}\n")
@@ -179,6 +242,7 @@ def test_the_part_of_a_split_access_that_reaches_the_data_register_is_text(tmp_p
         {"addr": 0x3F7, "data": b"3C4D", "size": 2, "device": "debug-port0", **SPLIT},  # string I/O
         {"addr": 0x3F6, "data": b".5", "size": 2, "device": "debug-port0", **SPLIT},
         {"addr": 0x3FF, "data": b"xy", "size": 2, **SPLIT},
+        {"addr": 0x3F8, "data": b"z", "device": "rtc0"},
         {"addr": 0x3F7, "data": b"zz", "size": 2, "device": "rtc0", "reason": "mmio", **SPLIT},
         {"addr": 0x3F7, "data": b"zz", "size": 2, "direction": "read", "device": "debug-port0", **SPLIT},
     )

@@ -70,6 +70,7 @@ def test_machines_of_a_merged_trace_have_their_own():
         Port("a/serial0", "serial", 0x3F8, ("a", "stdout")),
         Port("b/serial0", "serial", 0x2F8, ("b", "stdout")),
     ]
+    assert ports({keys.MERGED: merged}, ["c/serial0"]) == [Port("c/serial0", "serial", None, ("c/serial0",))]
 
 
 def row(addr, size=1, device="serial0", flags=0, reason="io"):
