@@ -87,8 +87,8 @@ def _payloads(
         pieces.append(piece)
         at = offset + length
     lengths = pc.if_else(has, values["length"].slice(0, rows), pa.scalar(0, pa.uint32()))
-    ends = pc.cumulative_sum(lengths.cast(pa.int32())) if rows else lengths
-    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])
+    ends = pc.cumulative_sum(lengths.cast(pa.int32()))
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
     return offsets.buffers()[1].to_pybytes(), b"".join(pieces), at, rows
 
 

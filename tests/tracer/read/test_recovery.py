@@ -33,7 +33,7 @@ from tracer.format.closing import TIME_END
 from tracer.format.errors import TraceError
 from tracer.read.ringfile import RingFile
 from tracer.record.recorder import Recorder
-from vmspec.trace.record import DIRECTIONS, PAGE, RING_VERSION
+from vmspec.trace.record import DIRECTIONS, HEADER, PAGE, PAUSES, PAUSES_AT, RING_VERSION
 
 ROOT = Path(__file__).parents[3]
 
@@ -251,12 +251,59 @@ def test_a_record_is_believed_within_its_limits(tmp_path, fields, good):
     assert rows[0]["payload"] == b"y" * 20
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_payload_that_cannot_be_ends_its_ring_after_those_before(tmp_path, at):
+    """However short it is: payloads before it are whole, and of those behind it none is taken for another's."""
+    rings = Rings(1, file=tmp_path / "boot.ring")
+    for number in range(3):
+        values, payload = exit_(1000 * number, data=bytes([number]) * 9)
+        damage = {"payload": 1000, "length": 3} if number == at else {}
+        rings.produce(0, (values | damage, payload))
+    rows, result = recovered_rows(tmp_path / "boot.ring")
+    assert [row["payload"] for row in rows] == [bytes([number]) * 9 for number in range(at)]
+    assert len(result.problems) == 1
+
+
+def ring_of_pauses(path, pauses, *, begun, seen):
+    """A ring file of a vCPU that has begun so many pauses; the newest are in its ring, in ms since the start."""
+    rings = Rings(1, file=path)
+    ticks = sum(end - begin for begin, end in pauses if end)
+    under_way = sum(begin * TSC_KHZ + TSC_START for begin, end in pauses if not end)
+    rings.set(0, pauses=begun, paused=(ticks * TSC_KHZ - under_way) % (1 << 64))
+    for number, span in enumerate(pauses, begun - len(pauses)):
+        stamps = (ms and TSC_START + ms * TSC_KHZ for ms in span)
+        struct.pack_into("<QQ", rings.memory, rings.first_ring + PAUSES_AT + number % PAUSES * 16, *stamps)
+    struct.pack_into("<Q", rings.memory, 8 * (len(HEADER) - 1), TSC_START + seen * TSC_KHZ)
+
+
+MANY = [(2 * number + 1, 2 * number + 2) for number in range(PAUSES)]
+
+
+@pytest.mark.parametrize(
+    ("pauses", "begun", "paused", "known"),
+    [
+        ([], 0, 0, []),
+        ([(1, 3), (5, 9)], 2, 6, [(1, 3), (5, 9)]),
+        ([(1, 3), (5, 0)], 2, 12, [(1, 3), (5, 15)]),  # under way, until the recorder last looked
+        (MANY, PAUSES + 5, PAUSES, MANY),  # the first five were written over
+        ([(5, 9), (6, 8), (9, 10)], 3, 7, [(5, 9), (9, 10)]),  # the second cannot be
+    ],
+)
+def test_the_pauses_of_a_ring(tmp_path, pauses, begun, paused, known):
+    ring_of_pauses(tmp_path / "boot.ring", pauses, begun=begun, seen=15)
+    with RingFile(tmp_path / "boot.ring") as rings:
+        ns, spans = rings.paused(rings.rings[0])
+    assert (ns, spans) == (paused * 10**6, [[begin * 10**6, end * 10**6] for begin, end in known])
+
+
 def test_stamps_are_nanoseconds_since_the_start(tmp_path):
     fill(tmp_path / "boot.ring", [0], [20])
     with RingFile(tmp_path / "boot.ring") as rings:
         stamps = (0, TSC_START - 5, TSC_START + TSC_KHZ, TSC_START + 1000 * TSC_KHZ + 1)
         assert [rings.nanoseconds(stamp) for stamp in stamps] == [None, 0, 1_000_000, 1_000_000_000]
         assert rings.path == tmp_path / "boot.ring"
+        rings.tsc_khz = 1  # a tick is 1 ms
+        assert rings.nanoseconds(TSC_START - 1) == rings.nanoseconds(TSC_START) == 0
 
 
 def test_what_cannot_be_read_as_a_ring_file_is_told(tmp_path):
