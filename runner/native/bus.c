@@ -256,8 +256,8 @@ uint64_t bits_change(uint64_t *bits, uint64_t set, uint64_t clear)
 {
     uint64_t before = LOAD(*bits);
 
-    while (!__atomic_compare_exchange_n(bits, &before, (before & ~clear) | set, false, __ATOMIC_SEQ_CST,
-                                        __ATOMIC_SEQ_CST))
+    while (
+        !__atomic_compare_exchange_n(bits, &before, (before & ~clear) | set, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
         ;
     return (before & ~clear) | set;
 }
