@@ -5,14 +5,15 @@ BIN := $(VENV)/bin
 # The extension is rebuilt when any of these changes; Python files are used from the checkout.
 NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py runner/native/generated.py $(wildcard vmspec/trace/*.py) vmspec/plan/calls.py
 
-FORMATTED := $(filter-out runner/native/record.h,$(wildcard runner/native/*.c runner/native/*.h)) tests/bench/bare.c
+FORMATTED := $(filter-out runner/native/record.h,$(wildcard runner/native/*.c runner/native/*.h)) tests/bench/bare.c $(wildcard tests/fuzz/*.[ch])
 
 # Programs of Debian's that the build, tests and measurements use, each with its packages.
 BUILD_TOOLS := cc:gcc+libc6-dev
 TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf jq:jq
+FUZZ_TOOLS := clang:clang+libclang-rt-dev
 BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86 trace-cmd:trace-cmd
 
-.PHONY: demo check test soak sanitised bench coverage mutants lint docs stub dist install setup dev clean
+.PHONY: demo check test soak sanitised fuzz bench coverage mutants lint docs stub dist install setup dev clean
 
 # Install the packages of those programs that are missing.
 define need
@@ -46,8 +47,8 @@ test: setup lint
 	VMRUN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest $(SPREAD) -m "not soak"
 
 # The long runs: the whole boot matrix, 100,000 mutated inputs of each kind and 200,000 mutated files, many runs in one
-# process, and the C code under sanitizers.
-soak: setup sanitised
+# process, and the C code under sanitizers and fuzzed.
+soak: setup sanitised fuzz
 	$(call need,$(TEST_TOOLS))
 	$(BIN)/python -m pytest -m soak
 	VMRUN_MUTATIONS=100000 VMRUN_MUTATED_FILES=200000 $(BIN)/python -m pytest -k mutated
@@ -62,6 +63,21 @@ sanitised: setup
 	cd build/sanitised && PYTHONPATH=$(CURDIR)/build/sanitised ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0 PYTHONMALLOC=malloc \
 	    LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    $(CURDIR)/$(BIN)/python -m pytest -q -m "not soak and not lab" $(SANITISED_TESTS)
+
+# What reads a hostile guest's queues, fuzzed by coverage under ASan and UBSan: so many inputs for each of tests/fuzz. What
+# has reached new code is kept in build/fuzz, and so is an input that fails.
+FUZZ_RUNS ?= 1000000
+FUZZED := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZ_SOURCES := $(filter-out runner/native/_native.c,$(wildcard runner/native/*.c))
+fuzz: setup
+	$(call need,$(FUZZ_TOOLS))
+	for name in $(FUZZED); do \
+	    mkdir -p build/fuzz/$$name && clang -std=gnu11 -O1 -g -Wall -Wextra -Wno-unused-parameter -pthread -Irunner/native \
+	        -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined tests/fuzz/$$name.c $(FUZZ_SOURCES) \
+	        -o build/fuzz/$$name.run && \
+	    build/fuzz/$$name.run -runs=$(FUZZ_RUNS) -max_len=1024 -len_control=10 -timeout=10 -rss_limit_mb=1024 -verbosity=0 \
+	        -print_final_stats=1 -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name || exit 1; \
+	done
 
 # How much of Python, by lines and branches, and of C, by lines, the pure tests and those on this host's KVM reach.
 COVERED_TESTS ?= tests

@@ -76,6 +76,7 @@ static enum virtqueue_fault follow(const struct virtqueue *queue, struct virtque
 {
     const struct vring_desc *table = queue->descriptors;
     uint32_t n = queue->size, budget = n, at = chain->head;
+    bool indirect = false; /* not by the table's address, which may be the queue's own */
     enum virtqueue_fault fault;
 
     if (at >= n)
@@ -90,13 +91,14 @@ static enum virtqueue_fault follow(const struct virtqueue *queue, struct virtque
         if (descriptor.flags & VRING_DESC_F_INDIRECT) { /* its WRITE flag says nothing (2.7.5.3.2) */
             if (!queue->indirect)
                 return VIRTQUEUE_NOT_OFFERED;
-            if (table != queue->descriptors)
+            if (indirect)
                 return VIRTQUEUE_NESTED;
             if (descriptor.flags & VRING_DESC_F_NEXT)
                 return VIRTQUEUE_NOT_LAST;
             table = memory_at(queue->memory, descriptor.addr, descriptor.len, false);
             if (!table || !descriptor.len || descriptor.len % sizeof descriptor)
                 return VIRTQUEUE_BAD_TABLE;
+            indirect = true;
             budget = n = descriptor.len / sizeof descriptor;
             at = 0;
             continue;

@@ -240,6 +240,7 @@ BROKEN = {
     "a read-only buffer to be written": (only(ROM, flags=WRITE), "NO_BUFFER"),
     "read after written": (chained((DATA, 4, NEXT | WRITE, 1), (DATA, 4)), "ORDER"),
     "a table in a table": (table((TABLE, 16, INDIRECT)), "NESTED"),
+    "the queue's own table as a table": (only(0x1000, 16, INDIRECT), "NESTED"),
     "a table with a next descriptor": (table((DATA, 4), flags=INDIRECT | NEXT, following=1), "NOT_LAST"),
     "a table of no bytes": (table(length=0), "BAD_TABLE"),
     "a table of half a descriptor": (table((DATA, 4), length=8), "BAD_TABLE"),

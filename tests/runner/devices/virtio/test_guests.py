@@ -37,9 +37,10 @@ def show_register(offset):
     return b"\xa1" + struct.pack("<I", HERE + offset) + b"\xe6\xe9\xc1\xe8\x08" * 4
 
 
-def start(queue=QUEUE, size=8):
-    """What a driver does before it uses the device."""
+def start(queue=QUEUE, size=8, features=0):
+    """What a driver does before it uses the device; ``features`` below 32 beside VERSION_1."""
     steps = [(R.STATUS, 0), (R.STATUS, 1), (R.STATUS, 3)]
+    steps += [(R.DRIVER_FEATURES_SEL, 0), (R.DRIVER_FEATURES, features)]
     steps += [(R.DRIVER_FEATURES_SEL, 1), (R.DRIVER_FEATURES, 1), (R.STATUS, 11)]
     steps += [(R.QUEUE_SEL, 0), (R.QUEUE_NUM, size), (R.QUEUE_DESC, queue)]
     steps += [(R.QUEUE_DRIVER, AVAILABLE), (R.QUEUE_DEVICE, USED), (R.QUEUE_READY, 1), (R.STATUS, 15)]
@@ -94,6 +95,7 @@ BROKEN = {
     "a buffer whose end wraps": describe(0, 0xFFFFFFFFFFFFFFF0, 64, 2) + offer(0, 0),
     "no bytes": describe(0, DATA, 0, 2) + offer(0, 0),
     "an indirect table without the feature": describe(0, DATA, 16, 4) + offer(0, 0),
+    "the queue's own table as an indirect one": describe(0, QUEUE, 16, 4) + offer(0, 0),
     "read after written": describe(0, DATA, 4, 3, 1) + describe(1, DATA, 4, 0) + offer(0, 0),
     "more chains than the queue is long": store(AVAILABLE, 9 << 16) + store(HERE + R.QUEUE_NOTIFY, 0),
 }
@@ -106,8 +108,10 @@ def await_reset_needed():
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_hostile_driver_harms_its_own_device_alone_until_it_resets_it(drive, case):
+    features = R.INDIRECT_DESC if "the queue's own table" in case else 0
     recovery = store(AVAILABLE, 0) + store(USED, 0) + start() + describe(0, DATA, 32, 2) + offer(0, 0)
-    result = drive(start() + BROKEN[case] + await_reset_needed() + recovery + await_word(USED + 2, 1) + show(DATA, 32))
+    first = start(features=features) + BROKEN[case] + await_reset_needed()
+    result = drive(first + recovery + await_word(USED + 2, 1) + show(DATA, 32))
     assert (result.kind, result.console) == ("halt", FIRST[:32])
 
 
