@@ -64,19 +64,25 @@ sanitised: setup
 	    LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    $(CURDIR)/$(BIN)/python -m pytest -q -m "not soak and not lab" $(SANITISED_TESTS)
 
-# What reads a hostile guest's queues, fuzzed by coverage under ASan and UBSan: so many inputs for each of tests/fuzz. What
-# has reached new code is kept in build/fuzz, and so is an input that fails.
+# What reads a hostile guest's queues and registers, fuzzed by coverage, C under ASan and UBSan: so many inputs for each of
+# tests/fuzz and for each kind of device in Python. What has reached new code is kept in build/fuzz, and so is an input
+# that fails.
 FUZZ_RUNS ?= 1000000
 FUZZED := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZED_KINDS := virtio-rng
+FUZZ_OPTIONS = -runs=$(FUZZ_RUNS) -max_len=1024 -len_control=10 -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
 FUZZ_SOURCES := $(filter-out runner/native/_native.c,$(wildcard runner/native/*.c))
-fuzz: setup
+fuzz: dev
 	$(call need,$(FUZZ_TOOLS))
 	for name in $(FUZZED); do \
 	    mkdir -p build/fuzz/$$name && clang -std=gnu11 -O1 -g -Wall -Wextra -Wno-unused-parameter -pthread -Irunner/native \
 	        -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined tests/fuzz/$$name.c $(FUZZ_SOURCES) \
 	        -o build/fuzz/$$name.run && \
-	    build/fuzz/$$name.run -runs=$(FUZZ_RUNS) -max_len=1024 -len_control=10 -timeout=10 -rss_limit_mb=1024 -verbosity=0 \
-	        -print_final_stats=1 -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name || exit 1; \
+	    build/fuzz/$$name.run $(FUZZ_OPTIONS) -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name || exit 1; \
+	done
+	for kind in $(FUZZED_KINDS); do \
+	    mkdir -p build/fuzz/$$kind && $(BIN)/python -m tests.fuzz.registers $$kind $(FUZZ_OPTIONS) \
+	        -artifact_prefix=build/fuzz/$$kind- build/fuzz/$$kind || exit 1; \
 	done
 
 # How much of Python, by lines and branches, and of C, by lines, the pure tests and those on this host's KVM reach.

@@ -1,0 +1,101 @@
+"""Fuzzes virtio devices in Python by coverage (atheris): a hostile driver of their registers, queues and input.
+
+``python -m tests.fuzz.registers KIND [libFuzzer's options]``; an exception of any kind is a fault.
+"""
+
+import contextlib
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["runner.devices", "runner.machine.virtqueue"]):
+    from runner.devices.device import Board
+    from runner.devices.virtio.mmio import connected
+    from runner.memory import GuestMemory
+    from tests.fakes.virtiodriver import Driver
+    from tests.runner.devices.conftest import Guest
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from runner.devices import TABLE
+from vmspec.devices.models import KINDS
+from vmspec.plan.calls import Slot
+from vmspec.plan.resources import options
+from vmspec.registers import virtio as R
+
+RAM = 0x40000
+STEPS = 200  # of one input
+OPTIONS: dict[str, dict[str, Any]] = {"virtio-rng": {"seed": 7}}
+
+
+class Machine:
+    """A fresh device of a kind, and its driver."""
+
+    def __init__(self, kind: str, memory: GuestMemory) -> None:
+        module, name = TABLE[kind]
+        cls = getattr(import_module(f"runner.devices.{module}"), name)
+        model = KINDS[kind](**OPTIONS.get(kind, {}))
+        device = cls.make(options(model), Board(Path(), ()))
+        self.guest = Guest(connected(cls)(device, lambda text: None), memory=memory)
+        self.driver = Driver(self.guest, memory)
+        self.queues = len(device.queue_sizes)
+
+
+def run(kind: str, memory: GuestMemory, data: bytes) -> None:
+    """One input."""
+    give = atheris.FuzzedDataProvider(data)
+    memory.write(0, bytes(RAM))
+    machine = Machine(kind, memory)
+    driver = machine.driver
+    if give.ConsumeBool():
+        driver.start(queues=min(machine.queues, 4))
+    for _ in range(STEPS):
+        if not give.remaining_bytes():
+            break
+        queue = driver.queues[give.ConsumeIntInRange(0, 3) % len(driver.queues)] if driver.queues else None
+        match give.ConsumeIntInRange(0, 9):
+            case 0:  # any access
+                machine.guest.write(
+                    give.ConsumeIntInRange(0, 0x1FF), give.ConsumeUInt(8), 1 << give.ConsumeIntInRange(0, 3)
+                )
+            case 1:
+                machine.guest.read(give.ConsumeIntInRange(0, 0x1FF), 1 << give.ConsumeIntInRange(0, 3))
+            case 2:  # a register of 32 bits
+                register = give.PickValueInList([R.STATUS, R.QUEUE_SEL, R.QUEUE_NUM, R.QUEUE_READY, R.QUEUE_NOTIFY])
+                driver.write(register, give.ConsumeUInt(1))
+            case 3 if queue is not None:  # a descriptor
+                flags, following = give.ConsumeIntInRange(0, 7), give.ConsumeIntInRange(0, 9)
+                queue.describe(give.ConsumeIntInRange(0, 7), give.ConsumeUInt(3), give.ConsumeUInt(2), flags, following)
+            case 4 if queue is not None:
+                queue.offer(give.ConsumeUInt(1))
+                driver.notify(driver.queues.index(queue))
+            case 5:  # bytes in buffers
+                with contextlib.suppress(ValueError):
+                    memory.write(give.ConsumeUInt(3), give.ConsumeBytes(32))
+            case 6:
+                machine.guest.elapse()
+            case 7 if (room := machine.guest.device.room()) > 0:
+                machine.guest.receive(give.ConsumeBytes(min(room, 64)))
+            case 8:
+                driver.start(queues=min(machine.queues, 4))
+            case 9:  # what a broken guest has left can be saved, and goes on
+                other = Machine(kind, memory)
+                other.guest.device.load(machine.guest.device.save())
+                other.driver.queues = driver.queues
+                machine, driver = other, other.driver
+            case _:
+                pass
+
+
+def main() -> None:
+    """Fuzz the kind that the first argument names."""
+    kind = sys.argv.pop(1)
+    memory = GuestMemory((Slot(0, 0, RAM, 0),))
+    atheris.Setup(sys.argv, lambda data: run(kind, memory, data))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
