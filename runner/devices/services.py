@@ -101,6 +101,9 @@ class Virtqueue(Protocol):
     def progress(self) -> tuple[int, int]:
         """How many chains were taken and how many put back, modulo 65536."""
 
+    def tell(self) -> None:
+        """The driver has told of chains: the device knows of them from now on."""
+
     def take(self) -> Chain | None:
         """Take the next chain; None: there is none, or the queue has a fault."""
 
@@ -117,7 +120,7 @@ class Virtqueue(Protocol):
         """Ask the driver for no notifications."""
 
 
-def no_virtqueue() -> Virtqueue:
+def no_virtqueue(number: int, kind: str) -> Virtqueue:
     """The queue of a machine that has none."""
     raise NotImplementedError
 
@@ -221,5 +224,6 @@ class Services(NamedTuple):
     # Request a tick in so many nanoseconds, replacing an earlier request; None cancels it. The default is a machine
     # without timers.
     after: Callable[[int | None], None] = lambda delay: None
-    virtqueue: Callable[[], Virtqueue] = no_virtqueue  # makes a queue of a virtio device
+    # Makes a queue of a virtio device, by its number and the kind of its requests (vmspec.trace.requests).
+    virtqueue: Callable[[int, str], Virtqueue] = no_virtqueue
     data_path: Callable[[Native, Sequence[Any]], DataPath] = no_data_path  # makes one for queues of the device

@@ -24,6 +24,7 @@ from runner.machine.realised import Realised
 from runner.machine.result import Ending
 from runner.machine.vcpu import VcpuThread, handle_kicks
 from runner.machine.virtqueue import Queue
+from runner.recording.requests import Requests
 from runner.recording.rings import Rings
 from vmspec.host.threads import Worker
 from vmspec.plan import calls
@@ -50,6 +51,7 @@ class Machine:
         self.loader = loader
         self.clock = HostClock()  # of the devices
         self.inputs = Inputs()
+        self.requests = Requests()
         self.buses: Buses
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU that ended the run
@@ -93,7 +95,7 @@ class Machine:
                 end=partial(self._device_ends, planned.name),
                 clock=self.clock,
                 after=partial(self.buses.after, index),
-                virtqueue=partial(Queue, self.memory),
+                virtqueue=partial(Queue, self.memory, self.requests, index),
                 data_path=partial(self.buses.data_path, index, self.loop.watch),
             )
             try:
@@ -150,6 +152,7 @@ class Machine:
                 thread.start()
             deliverer.start()
             self.inputs.begin(rings, self._threads)
+            rings.record(self.requests)
             watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
             self._begin(timeout)
@@ -209,6 +212,8 @@ class Machine:
         full, latest = now + FULL, now + PATIENCE
         # A vCPU that waits for room in its ring must not keep the others waiting when nothing records yet or any more.
         if any(not thread.wait(max(0.0, full - time.monotonic())) and not thread.answering for thread in self._threads):
+            self._rings.abandon()
+        if not deliverer.wait(max(0.0, full - time.monotonic())) and self._rings.requests_wait:
             self._rings.abandon()
         for waited in (*self._threads, deliverer):
             if waited.wait(max(0.0, latest - time.monotonic())):

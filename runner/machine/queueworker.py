@@ -24,7 +24,9 @@ class QueueWorker:
         worker.device, worker.state, worker.n_queues, worker.timeout = native.device, native.state, len(queues), -1
         for index, queue in enumerate(queues):
             worker.queues[index] = queue.native
+            worker.requests, worker.index = queue.requests.native, queue.device
             worker.interrupts[index].event = -1
+        ffi.buffer(worker.kinds)[: len(queues)] = bytes(queue.kind for queue in queues)
         worker.bell.event, worker.trouble = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
         if error := lib.worker_start(worker):
             self.end()

@@ -4,6 +4,10 @@ from typing import Any
 
 from runner.memory import GuestMemory
 from runner.native._native import ffi, lib
+from runner.recording.requests import Requests
+from vmspec.trace.requests import KINDS
+
+CODES = {kind: code for code, kind in enumerate(KINDS)}
 
 # What a driver did wrong, by enum virtqueue_fault.
 FAULTS = {
@@ -56,10 +60,12 @@ class Chain:
 
 
 class Queue:
-    """A queue of the machine's, in its memory; see :class:`runner.devices.services.Virtqueue`."""
+    """A queue of the machine's, in its memory; see :class:`runner.devices.services.Virtqueue`. What it gives back is
+    recorded as a request to a device, in the queue of this number, of this kind."""
 
-    def __init__(self, memory: GuestMemory) -> None:
+    def __init__(self, memory: GuestMemory, requests: Requests, device: int, number: int, kind: str) -> None:
         self._memory = memory
+        self.requests, self.device, self._number, self.kind = requests, device, number, CODES[kind]
         self.native = ffi.new("struct virtqueue *")
         self._chains: list[Any] = []  # free ones
         self.life = 0  # counts starts and stops
@@ -98,10 +104,15 @@ class Queue:
         """How many chains were taken and put back, modulo 65536."""
         return int(self.native.taken), int(self.native.put)
 
+    def tell(self) -> None:
+        """The driver has told of chains, now."""
+        lib.virtqueue_tell(self.native, lib.tsc_now())
+
     def take(self) -> Chain | None:
         """The next chain, None: there is none, or the queue has a fault."""
         chain = self._chains.pop() if self._chains else ffi.new("struct virtqueue_chain *")
         if lib.virtqueue_take(self.native, chain):
+            chain.kind = self.kind
             return Chain(self, chain)
         self._chains.append(chain)
         return None
@@ -109,6 +120,8 @@ class Queue:
     def put(self, chain: Chain, written: int) -> None:
         """Give a chain back to the driver, with so many bytes written."""
         if chain.held:
+            at = self.device, self._number
+            lib.requests_record(self.requests.native, chain.chain, *at, written, lib.tsc_now())
             lib.virtqueue_put(self.native, chain.chain.head, written)
         if chain.chain is not None:
             self._chains.append(chain.chain)

@@ -357,6 +357,52 @@ class RecordFields:
 class Record(RecordFields, CData): ...
 class RecordPointer(RecordFields, Pointer[Record]): ...
 
+class RequestFields:
+    tsc_available: int
+    tsc_taken: int
+    tsc_done: int
+    position: int
+    length: int
+    bytes_out: int
+    bytes_in: int
+    room: int
+    buffers: int
+    device: int
+    queue: int
+    head: int
+    kind: int
+    status: int
+
+class Request(RequestFields, CData): ...
+class RequestPointer(RequestFields, Pointer[Request]): ...
+
+class RequestsFields:
+    ring: Ring
+
+class Requests(RequestsFields, CData): ...
+class RequestsPointer(RequestsFields, Pointer[Requests]): ...
+
+class RequestsColumnsFields:
+    seq: Pointer[Uint64]
+    device: Pointer[Int16]
+    queue: Pointer[Uint16]
+    head: Pointer[Uint16]
+    kind: Pointer[Int8]
+    position: Pointer[Uint64]
+    length: Pointer[Uint64]
+    bytes_out: Pointer[Uint32]
+    bytes_in: Pointer[Uint32]
+    room: Pointer[Uint32]
+    buffers: Pointer[Uint32]
+    status: Pointer[Int8]
+    t_available: Pointer[Int64]
+    t_taken: Pointer[Int64]
+    t_done: Pointer[Int64]
+    rows: int
+
+class RequestsColumns(RequestsColumnsFields, CData): ...
+class RequestsColumnsPointer(RequestsColumnsFields, Pointer[RequestsColumns]): ...
+
 class RingFields:
     control: RingControlPointer
     pauses: RingPausePointer
@@ -474,11 +520,12 @@ class VirtqueueChainFields:
     t_available: int
     t_taken: int
     position: int
-    kind: int
-    status: int
+    length: int
     head: int
     n_readable: int
     n_writable: int
+    kind: int
+    status: int
     readable: int
     writable: int
     ranges: Array[Iovec]
@@ -493,6 +540,9 @@ class WorkerFields:
     n_queues: int
     queues: Array[VirtqueuePointer]
     interrupts: Array[WorkerInterrupt]
+    requests: RequestsPointer
+    index: int
+    kinds: Array[Uint8]
     timeout: int
     trouble: int
     started: bool
@@ -697,6 +747,44 @@ class FFI:
         self, cdecl: Literal["struct perf_ring[]"], value: int | Sequence[tuple[int, ...]], /
     ) -> Array[PerfRing]: ...
     @overload
+    def new(
+        self, cdecl: Literal["struct requests *"], value: Mapping[Literal["ring"], Any] = ..., /
+    ) -> RequestsPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct requests_columns *"],
+        value: Mapping[
+            Literal[
+                "seq",
+                "device",
+                "queue",
+                "head",
+                "kind",
+                "position",
+                "length",
+                "bytes_out",
+                "bytes_in",
+                "room",
+                "buffers",
+                "status",
+                "t_available",
+                "t_taken",
+                "t_done",
+                "rows",
+            ],
+            Any,
+        ] = ...,
+        /,
+    ) -> RequestsColumnsPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct ring *"],
+        value: Mapping[Literal["control", "pauses", "slots", "mask", "cursor", "policy", "closed"], Any] = ...,
+        /,
+    ) -> RingPointer: ...
+    @overload
     def new(self, cdecl: Literal["struct ring[]"], value: int | Sequence[tuple[int, ...]], /) -> Array[Ring]: ...
     @overload
     def new(
@@ -748,11 +836,12 @@ class FFI:
                 "t_available",
                 "t_taken",
                 "position",
-                "kind",
-                "status",
+                "length",
                 "head",
                 "n_readable",
                 "n_writable",
+                "kind",
+                "status",
                 "readable",
                 "writable",
                 "ranges",
@@ -766,7 +855,21 @@ class FFI:
         self,
         cdecl: Literal["struct worker *"],
         value: Mapping[
-            Literal["bell", "device", "state", "n_queues", "queues", "interrupts", "timeout", "trouble", "started"], Any
+            Literal[
+                "bell",
+                "device",
+                "state",
+                "n_queues",
+                "queues",
+                "interrupts",
+                "requests",
+                "index",
+                "kinds",
+                "timeout",
+                "trouble",
+                "started",
+            ],
+            Any,
         ] = ...,
         /,
     ) -> WorkerPointer: ...
@@ -862,6 +965,27 @@ class Lib:
     KVM_TRANSLATE: int
     MEMORY_REGIONS: int
     PERF_FIELDS: int
+    REQUEST_CONSOLE_IN: int
+    REQUEST_CONSOLE_OUT: int
+    REQUEST_CONTROL: int
+    REQUEST_DEFLATE: int
+    REQUEST_DISCARD: int
+    REQUEST_ENTROPY: int
+    REQUEST_ERROR: int
+    REQUEST_EVENT: int
+    REQUEST_FLUSH: int
+    REQUEST_FREE_PAGES: int
+    REQUEST_GET_ID: int
+    REQUEST_INFLATE: int
+    REQUEST_OK: int
+    REQUEST_OTHER: int
+    REQUEST_READ: int
+    REQUEST_RECEIVE: int
+    REQUEST_STATISTICS: int
+    REQUEST_TRANSMIT: int
+    REQUEST_UNSUPPORTED: int
+    REQUEST_WRITE: int
+    REQUEST_WRITE_ZEROES: int
     RING_DROP: int
     RING_OVERWRITE: int
     RING_WAIT: int
@@ -881,6 +1005,7 @@ class Lib:
     VIRTQUEUE_BAD_TABLE: VirtqueueFault
     VIRTQUEUE_EMPTY: VirtqueueFault
     VIRTQUEUE_MISALIGNED: VirtqueueFault
+    VIRTQUEUE_MOVED: int
     VIRTQUEUE_NESTED: VirtqueueFault
     VIRTQUEUE_NOT_LAST: VirtqueueFault
     VIRTQUEUE_NOT_OFFERED: VirtqueueFault
@@ -952,6 +1077,26 @@ class Lib:
         channel: int,
         /,
     ) -> int: ...
+    def requests_benchmark(
+        self, requests: Pointer[Requests], chain: Pointer[VirtqueueChain], samples: Pointer[Uint32], n: int, /
+    ) -> None: ...
+    def requests_close(self, requests: Pointer[Requests], /) -> None: ...
+    def requests_drain(
+        self, ring: Pointer[Ring], tsc_start: int, tsc_khz: int, columns: Pointer[RequestsColumns], /
+    ) -> int: ...
+    def requests_init(
+        self, requests: Pointer[Requests], base: Pointer[Any] | bytes, slots: int, policy: int, event: int, /
+    ) -> None: ...
+    def requests_record(
+        self,
+        requests: Pointer[Requests],
+        chain: Pointer[VirtqueueChain],
+        device: int,
+        queue: int,
+        written: int,
+        tsc_done: int,
+        /,
+    ) -> None: ...
     def ring_benchmark(self, ring: Pointer[Ring], samples: Pointer[Uint32], n: int, /) -> None: ...
     def ring_close(self, ring: Pointer[Ring], /) -> None: ...
     def ring_init(

@@ -3,31 +3,12 @@
 
 #include "atomic.h"
 #include "futex.h"
+#include "lock.h"
 
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { FREE, HELD, WANTED }; /* WANTED: held, and a thread may sleep for it */
-
-/* Cheaper than a mutex: every byte of a console pays for it. A waiter sleeps, so a preempted holder with a lower
- * real-time priority can continue. */
-static void lock(uint32_t *word)
-{
-    uint32_t state = FREE;
-
-    if (__atomic_compare_exchange_n(word, &state, HELD, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-        return;
-    while (__atomic_exchange_n(word, WANTED, __ATOMIC_ACQUIRE) != FREE)
-        futex_wait(word, WANTED);
-}
-
-static void unlock(uint32_t *word)
-{
-    if (__atomic_exchange_n(word, FREE, __ATOMIC_RELEASE) == WANTED)
-        futex_wake(word, 1);
-}
 
 struct bus *bus_new(uint32_t n_regions, uint32_t n_devices, int event)
 {

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from vmspec.plan.calls import Call
-from vmspec.trace import record, tracepoints
-from vmspec.trace.table import Column, Field, Table
+from vmspec.trace import record, requests, tracepoints
+from vmspec.trace.table import Column, Field, Records, Table
 
 CTYPES = {
     "int8": "int8_t",
@@ -21,8 +21,13 @@ CTYPES = {
     "int64": "int64_t",
     "binary": "int32_t",  # offsets into the bytes
 }
-TABLES = (record.EXITS, tracepoints.TRACEPOINTS)  # the tables whose rows come from C
-STRUCTS = {"record": record.RECORD, "ring_control": record.RING, "ring_pause": record.PAUSE}
+TABLES = (record.EXITS, tracepoints.TRACEPOINTS, requests.REQUESTS)  # the tables whose rows come from C
+RECORDED = tuple((table, table.records) for table in TABLES if table.records is not None)
+STRUCTS = {
+    **{records.name: records.fields for _, records in RECORDED},
+    "ring_control": record.RING,
+    "ring_pause": record.PAUSE,
+}
 
 
 def header() -> str:
@@ -40,11 +45,17 @@ def header() -> str:
             f"#define VMRUN_PAGE {record.PAGE}",
             f"#define PAUSES_AT {record.PAUSES_AT}",
             f"#define PAUSES {record.PAUSES}",
-            f'_Static_assert(sizeof(struct record) == {record.RECORD_SIZE}, "the size of a record");',
+            *(
+                f'_Static_assert(sizeof(struct {records.name}) == {record.RECORD_SIZE}, "the size of a record");'
+                for _, records in RECORDED
+            ),
+            *_enum("request_kind", requests.KINDS),
+            *_enum("request_status", requests.STATUSES),
             f"enum perf_slot {{ {', '.join(_slot(name) for name in tracepoints.SLOTS)}, SLOTS }};",
-            *_exits_put(),
+            *(line for table, records in RECORDED for line in _put(table, records)),
             *_tracepoints_put(),
             *_swap(tracepoints.TRACEPOINTS),
+            *_swap(requests.REQUESTS),
             "#endif",
             "",
         )
@@ -53,7 +64,8 @@ def header() -> str:
 
 def declarations() -> str:
     """The same structs for cffi, and the constants that a plan's calls name."""
-    return "\n".join((*(f"#define {name} ..." for name in kvm_names()), *_structs(comments=False)))
+    names = (*kvm_names(), *_codes(requests.KINDS), *_codes(requests.STATUSES))
+    return "\n".join((*(f"#define {name} ..." for name in names), *_structs(comments=False)))
 
 
 def kvm_names() -> list[str]:
@@ -88,26 +100,42 @@ def _pointers(table: Table) -> Iterator[Field]:
     yield Field("rows", "uint64_t", "room for so many rows")
 
 
-def _exits_put() -> Iterator[str]:
+def _codes(names: Iterable[str]) -> list[str]:
+    """The constants of some names' codes."""
+    return [f"REQUEST_{name.upper().replace('-', '_')}" for name in names]
+
+
+def _enum(name: str, names: Iterable[str]) -> Iterator[str]:
+    """The codes of a column of names."""
+    yield f"enum {name} {{"
+    yield from (f"    {code}," for code in _codes(names))
+    yield f"    {name.upper()}_END"
+    yield "};"
+
+
+def _put(table: Table, records: Records) -> Iterator[str]:
     """Write a record as a row; the caller fills the column of bytes."""
-    yield "static inline void exits_put(const struct exits_columns *to, uint64_t row, const struct record *record,"
-    yield "                             uint64_t number, uint32_t ring, uint64_t tsc_start, uint64_t tsc_khz)"
+    yield f"static inline void {table.name}_put(const struct {table.name}_columns *to, uint64_t row,"
+    yield f"                                    const struct {records.name} *record, uint64_t number, uint32_t ring,"
+    yield "                                    uint64_t tsc_start, uint64_t tsc_khz)"
     yield "{"
-    for column in record.COLUMNS:
+    for column in table.columns:
         if column.type != "binary":
-            yield f"    to->{column.name}[row] = ({CTYPES[column.type]})({_of_record(column)});"
+            yield f"    to->{column.name}[row] = ({CTYPES[column.type]})({_of_record(column, records)});"
     yield "}"
 
 
-def _of_record(column: Column) -> str:
-    """The expression for a column of the exits."""
-    if column.name == record.NUMBER:
-        return "number"
-    if column.name == record.RING_NUMBER:
-        return "ring"
-    if column.name in record.TIMES:
-        return f"nanoseconds(record->{record.TIMES[column.name]}, tsc_start, tsc_khz)"
-    return f"record->{column.name}" + (f" + {column.fixed_codes}" if column.fixed_codes else "")
+def _of_record(column: Column, records: Records) -> str:
+    """The expression for a column."""
+    match column.name:
+        case records.number:
+            return "number"
+        case records.ring:
+            return "ring"
+        case name if name in records.times:
+            return f"nanoseconds(record->{records.times[name]}, tsc_start, tsc_khz)"
+        case name:
+            return f"record->{name}" + (f" + {column.fixed_codes}" if column.fixed_codes else "")
 
 
 def _slot(name: str) -> str:

@@ -41,8 +41,7 @@ static bool has_room(const struct ring *ring, uint64_t records, uint64_t bytes)
            control->payload_head + bytes - LOAD(control->payload_tail) <= ring->payload_mask + 1;
 }
 
-/* True when the ring has room for `records` and `bytes` more; waits for it if that is the policy. */
-static bool room(struct ring *ring, uint64_t records, uint64_t bytes)
+bool ring_room(struct ring *ring, uint64_t records, uint64_t bytes)
 {
     struct ring_control *control = ring->control;
     bool found;
@@ -78,12 +77,23 @@ void ring_close(struct ring *ring)
     wake_producer(ring);
 }
 
+void ring_advance(struct ring *ring)
+{
+    STORE(ring->control->head, ring->control->head + 1);
+}
+
+void ring_advanced(const struct ring *ring)
+{
+    if (ring->control->head - LOAD(ring->control->tail) == (ring->mask + 1) / 4)
+        signal_consumer(ring);
+}
+
 struct record *ring_open(struct ring *ring, uint64_t tsc)
 {
     struct record *record;
 
     STORE(ring->control->open, tsc);
-    if (!room(ring, 1, 0)) {
+    if (!ring_room(ring, 1, 0)) {
         ring->control->dropped++;
         ring->gap = 1;
         STORE(ring->control->open, 0);
@@ -108,7 +118,7 @@ bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes
 {
     uint64_t at, first;
 
-    if (length > ring->payload_mask + 1 || !room(ring, 1, length))
+    if (length > ring->payload_mask + 1 || !ring_room(ring, 1, length))
         return false;
     at = ring->control->payload_head & ring->payload_mask;
     first = ring->payload_mask + 1 - at;
@@ -125,15 +135,13 @@ bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes
 void ring_publish(struct ring *ring, struct record *record, uint64_t tsc)
 {
     struct ring_control *control = ring->control;
-    uint64_t head = control->head + 1;
 
     record->tsc_entry = tsc;
     if (record->length)
         STORE(control->payload_head, record->payload + record->length);
-    STORE(control->head, head);
+    ring_advance(ring);
     STORE(control->open, 0);
-    if (head - LOAD(control->tail) == (ring->mask + 1) / 4)
-        signal_consumer(ring);
+    ring_advanced(ring);
 }
 
 void ring_cancel(struct ring *ring)

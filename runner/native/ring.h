@@ -31,8 +31,15 @@ struct ring {
 
 void ring_init(struct ring *ring, void *base, uint64_t slots, uint64_t payload_size, uint32_t policy, int event);
 
-/* Producer. ring_open gives the slot of the exit at hand, or NULL where it had to be dropped; ring_payload keeps data
- * longer than eight bytes (false: no room, drop the exit by ring_cancel); ring_publish makes the record visible. */
+/* Producer of any records. Whether there is room for so many more; it waits if that is the policy. */
+bool ring_room(struct ring *ring, uint64_t records, uint64_t bytes);
+/* Make the record at head visible; then wake the consumer if that is due. */
+void ring_advance(struct ring *ring);
+void ring_advanced(const struct ring *ring);
+
+/* Producer of exits. ring_open gives the slot of the exit at hand, or NULL where it had to be dropped; ring_payload
+ * keeps data longer than eight bytes (false: no room, drop the exit by ring_cancel); ring_publish makes the record
+ * visible. */
 struct record *ring_open(struct ring *ring, uint64_t tsc);
 bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes, uint32_t length);
 void ring_publish(struct ring *ring, struct record *record, uint64_t tsc);

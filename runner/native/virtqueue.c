@@ -138,8 +138,10 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
         return false;
     index = LOAD(queue->available->idx);
     ahead = index - queue->taken;
-    if (!ahead)
+    if (!ahead) {
+        queue->told = 0; /* it was of chains that were found before */
         return false;
+    }
     if (ahead > queue->size || (uint16_t)(queue->taken - queue->put) >= queue->size)
         return fail(queue, VIRTQUEUE_AHEAD), false;
     chain->head = LOAD(queue->available->ring[queue->taken % queue->size]);
@@ -147,6 +149,7 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
     chain->readable = chain->writable = 0;
     chain->kind = chain->status = 0;
     chain->position = 0;
+    chain->length = VIRTQUEUE_MOVED;
     know(queue, chain, index);
     if (fail(queue, follow(queue, chain)))
         return false;

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 enum { VIRTQUEUE_SIZE = 1024 }; /* the longest queue, and the longest chain: IOV_MAX */
+#define VIRTQUEUE_MOVED UINT64_MAX /* the length of a request that is about all bytes that it moves */
 
 /* What a driver did wrong. A queue with a fault gives no more chains until it is started again. */
 enum virtqueue_fault {
@@ -53,9 +54,10 @@ struct virtqueue {
 /* A request: what the device reads, then what it writes. */
 struct virtqueue_chain {
     uint64_t t_available, t_taken; /* host's TSC when the device first knew of it, and when it was taken */
-    uint64_t position; /* for the record of the request, as its kind counts: a sector */
+    uint64_t position; /* for the record of the request, set by the device: the first sector */
+    uint64_t length; /* likewise: the bytes that it is about, VIRTQUEUE_MOVED at first */
     uint16_t head;
-    uint8_t kind, status; /* for the record, set by the device */
+    uint8_t kind, status; /* likewise: enum request_kind, enum request_status; 0 at first */
     uint16_t n_readable, n_writable; /* ranges that the device reads; that it writes, after them */
     uint32_t readable, writable; /* their bytes */
     struct iovec ranges[VIRTQUEUE_SIZE];
@@ -70,7 +72,7 @@ void virtqueue_resume(struct virtqueue *queue, uint16_t taken, uint16_t put);
 /* Never touch the guest's memory again until it is started. */
 void virtqueue_stop(struct virtqueue *queue);
 
-/* The driver has told of chains, at that time. */
+/* The driver has told of chains, at that time (host's TSC). */
 void virtqueue_tell(struct virtqueue *queue, uint64_t tsc);
 /* Take the next chain; false: there is none, or the queue has a fault. */
 bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain);

@@ -138,8 +138,10 @@ bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *
 {
     struct virtqueue *from = worker->queues[queue];
 
-    if (virtqueue_take(from, chain))
+    if (virtqueue_take(from, chain)) {
+        chain->kind = worker->kinds[queue];
         return true;
+    }
     if (from->fault && !(worker->troubled >> queue & 1)) {
         worker->troubled |= UINT64_C(1) << queue;
         ring(worker->trouble);
@@ -149,6 +151,7 @@ bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *
 
 void worker_put(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain, uint32_t written)
 {
+    requests_record(worker->requests, chain, worker->index, queue, written, tsc_now());
     virtqueue_put(worker->queues[queue], chain->head, written);
 }
 

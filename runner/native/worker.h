@@ -6,6 +6,7 @@
 #define VMRUN_WORKER_H
 
 #include "bus.h"
+#include "requests.h"
 #include "virtqueue.h"
 
 #include <poll.h>
@@ -40,6 +41,9 @@ struct worker {
     uint32_t n_queues;
     struct virtqueue *queues[WORKER_QUEUES];
     struct worker_interrupt interrupts[WORKER_QUEUES];
+    struct requests *requests; /* where chains are recorded that are given back */
+    uint32_t index; /* of the device in the plan */
+    uint8_t kinds[WORKER_QUEUES]; /* of each queue's requests, enum request_kind, unless the device sets another one */
     uint32_t n_fds;
     struct pollfd fds[WORKER_FDS]; /* the device's own */
     int timeout; /* ms until the device is to be served anyway, -1: never */
@@ -65,7 +69,7 @@ void worker_end(struct worker *worker);
 
 /* For `serve`. Take the next chain: false, there is none, or the queue does not run or has a fault. */
 bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain);
-/* Give it back to the driver with `written` bytes. */
+/* Record the request, and give the chain back to the driver with `written` bytes. */
 void worker_put(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain, uint32_t written);
 /* Interrupt the driver if it wants to know of what was put back since the last call. */
 void worker_tell(struct worker *worker, uint32_t queue);

@@ -23,7 +23,9 @@ class Buffers(Protocol):
     def payload(self) -> bytearray: ...
 
 
-Struct = TypeVar("Struct", bound="_native.ExitsColumnsPointer | _native.TracepointsColumnsPointer")
+Struct = TypeVar(
+    "Struct", bound="_native.ExitsColumnsPointer | _native.TracepointsColumnsPointer | _native.RequestsColumnsPointer"
+)
 
 
 class Columns(Generic[Struct]):

@@ -9,7 +9,7 @@ from runner.recording import process
 
 
 class Link:
-    """A run that was handed over to the recorder, with the ring file, its eventfd and the trace's folder as
+    """A run that was handed over to the recorder, with the ring file, its eventfds and the trace's folder as
     ``descriptors``.
 
     Raises OSError if the recorder cannot be started. Only :meth:`listen` reports that it has gone since.

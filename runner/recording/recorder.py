@@ -28,6 +28,7 @@ from tracer.format.closing import KILLED
 from tracer.format.errors import TraceError
 from tracer.record.inputrecorder import InputRecorder
 from tracer.record.recorder import Recorder
+from tracer.record.requestrecorder import RequestRecorder
 from tracer.record.tracepointrecorder import TracepointRecorder
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
@@ -41,7 +42,7 @@ class Run(Worker):
 
     def __init__(self, values: dict[str, Any], descriptors: list[int]) -> None:
         super().__init__("run")
-        end, self._ring, self._event, folder = descriptors
+        end, self._ring, self._event, *self._requests_event, folder = descriptors
         self._descriptors = descriptors[1:]
         self._channel = Channel(socket.socket(fileno=end))
         self._early: bool = values["early"]
@@ -52,6 +53,7 @@ class Run(Worker):
         self._events: tuple[TracepointRings, TracepointRecorder] | None = None
         self._first: list[Input] = []  # inputs that came before their writer was made
         self._inputs: InputRecorder | None = None
+        self._requests: RequestRecorder | None = None
 
     def work(self) -> None:
         """Record, and report the result. The report is always sent, so the VMM never waits for nothing."""
@@ -114,6 +116,8 @@ class Run(Worker):
         recorder.start()
         if self._with_inputs:
             self._record_inputs(source, devices, stack)
+        if self._requests_event:
+            self._record_requests(source, devices, stack)
         if self._about is not None:
             message = self._receive()
         source.ended()
@@ -124,6 +128,8 @@ class Run(Worker):
         recorder.finish(killed(source) if message is None else message.values["summary"] | source.account())
         if self._inputs is not None:
             self._inputs.finish()
+        if self._requests is not None:
+            self._requests.finish()
         return {"path": str(self._folder.now(self._given)), **notes}
 
     def _trace_points(self, message: Message, source: RingSource, stack: ExitStack) -> None:
@@ -145,6 +151,13 @@ class Run(Worker):
         self._keep(self._first)
         stack.callback(self._inputs.stop)
         self._inputs.start()
+
+    def _record_requests(self, source: RingSource, devices: list[str], stack: ExitStack) -> None:
+        metadata = {keys.CLOCK: json.dumps(source.clock()), keys.DEVICES: json.dumps(devices)}
+        requests = source.requests(*self._requests_event)
+        self._requests = RequestRecorder(self._folder.way(self._given), requests, metadata, self._failed)
+        stack.callback(self._requests.stop)
+        self._requests.start()
 
     def _finish_tracepoints(self) -> dict[str, Any]:
         """Finish the second table, whether or not the trace itself failed."""

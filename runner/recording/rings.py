@@ -10,6 +10,7 @@ from typing import Any
 
 from runner.native import _native
 from runner.recording.pauses import Pauses
+from runner.recording.requests import Requests
 from vmspec.trace.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION, pauses
 
 ffi = _native.ffi
@@ -122,31 +123,37 @@ class Rings(RingView):
     If ``path`` is None, nobody consumes: each ring keeps its newest records. Raises ``OSError`` (ENOSPC: no room).
     """
 
-    def __init__(self, vcpus: int, slots: int, full: str, path: Path | None) -> None:
+    def __init__(self, vcpus: int, slots: int, full: str, path: Path | None, *, requests: bool = False) -> None:
+        """``requests``: the file has a ring of requests, too."""
         self.path = path
         slots = slots if path else FLIGHT_SLOTS
         payload = max(slots * 16, PAGE)  # a quarter of the records' own size
         ring_size = PAGE + slots * RECORD_SIZE + payload
+        first = PAGE + (METADATA_SIZE if path else 0)
+        end = first + vcpus * ring_size
         header = dict.fromkeys(FIELDS, 0) | {
             "magic": RING_MAGIC,
             "version": RING_VERSION,
             "rings": vcpus,
             "slots": slots,
             "payload_size": payload,
-            "first_ring": PAGE + (METADATA_SIZE if path else 0),
+            "first_ring": first,
             "ring_size": ring_size,
+            "requests": end if requests else 0,
         }
         self._file = -1
         self._monotonic = 0  # CLOCK_MONOTONIC at time 0, in ns
-        event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._events: list[int] = []
+        self._policy = POLICIES[full] if path else lib.RING_OVERWRITE
+        self._requests: Requests | None = None  # that are recorded
         try:
-            mapping = self._map(path, header["first_ring"] + vcpus * ring_size)
+            for _ in range(1 + requests):
+                self._events.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+            mapping = self._map(path, end + (PAGE + slots * RECORD_SIZE if requests else 0))
         except BaseException:
-            os.close(event)
-            if self._file >= 0:
-                os.close(self._file)
+            self._release()
             raise
-        super().__init__(mapping, header, POLICIES[full] if path else lib.RING_OVERWRITE, event, path is not None)
+        super().__init__(mapping, header, self._policy, self._events[0], path is not None)
 
     def _map(self, path: Path | None, size: int) -> mmap.mmap:
         if path is None:
@@ -163,9 +170,16 @@ class Rings(RingView):
             raise
 
     @property
-    def descriptors(self) -> tuple[int, int]:
-        """The descriptors for the recorder: the locked file, and the eventfd that signals a filling ring."""
-        return self._file, self._event
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptors for the recorder: the locked file, the eventfd that signals a filling ring of exits, and that
+        of the ring of requests, if there is one."""
+        return self._file, *self._events
+
+    def record(self, requests: Requests) -> None:
+        """Have requests recorded, if the file has a ring for them."""
+        if at := self._header["requests"]:
+            requests.begin(self._base + at, self._header["slots"], self._policy, self._events[1])
+            self._requests = requests
 
     def start(self, tsc_khz: int) -> None:
         """Set time 0 to now."""
@@ -184,9 +198,16 @@ class Rings(RingView):
         lib.populate(self._base + first, len(self._mapping) - first)
 
     def abandon(self) -> None:
-        """The recorder has failed: vCPUs no longer wait for it; further exits are dropped and counted."""
+        """The recorder has failed: no thread waits for it any longer; what comes is dropped and counted."""
         for index in range(self.vcpus):
             lib.ring_close(self.ring(index))
+        if self._requests is not None:
+            self._requests.abandon()
+
+    @property
+    def requests_wait(self) -> bool:
+        """Whether a thread waits for room in the ring of requests."""
+        return self._requests is not None and self._requests.waiting
 
     def last(self, index: int, count: int) -> list[dict[str, int]]:
         """The newest records of a vCPU, oldest first, times in ns since the start."""
@@ -205,6 +226,9 @@ class Rings(RingView):
     def close(self) -> None:
         """Unmap and close. The file stays; the recorder removes it."""
         super().close()
-        os.close(self._event)
-        if self._file >= 0:
-            os.close(self._file)
+        self._release()
+
+    def _release(self) -> None:
+        for descriptor in (*self._events, self._file):
+            if descriptor >= 0:
+                os.close(descriptor)

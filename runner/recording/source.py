@@ -6,9 +6,10 @@ import struct
 from pathlib import Path
 
 from runner.recording.columns import Buffers, Columns
+from runner.recording.requests import RequestSource
 from runner.recording.rings import FIELDS, RingView, ffi, lib
 from vmspec.trace.files import RingLostError
-from vmspec.trace.record import PAGE
+from vmspec.trace.record import PAGE, RECORD_SIZE
 
 
 def begun(file: int) -> bool:
@@ -31,12 +32,22 @@ class RingSource(RingView):
         header = dict(zip(FIELDS, struct.unpack(f"<{len(FIELDS)}Q", raw.ljust(8 * len(FIELDS), b"\0")), strict=True))
         try:
             size = header["first_ring"] + header["rings"] * header["ring_size"]
+            size += PAGE + header["slots"] * RECORD_SIZE if header["requests"] else 0
             mapping = mmap.mmap(file, size or 1, mmap.MAP_SHARED)
         except ValueError:
             raise self._cut_short() from None
         super().__init__(mapping, header, lib.RING_WAIT, event, guarded=True)
         self._ended = False
         self._columns = Columns(ffi.new("struct exits_columns *"))
+
+    def requests(self, event: int) -> RequestSource:
+        """The source of the requests, if the file has a ring for them; ``event`` is its eventfd."""
+        at = self._base + self._header["requests"]
+        return RequestSource(at, self._header["slots"], event, self.clock(), self._unless_lost)
+
+    def _unless_lost(self) -> None:
+        if self.lost:
+            raise self._cut_short()
 
     def _cut_short(self) -> RingLostError:
         return RingLostError(f"{self._path} was truncated while the guest ran, and its records are lost")
@@ -69,8 +80,7 @@ class RingSource(RingView):
         self.pauses.keep()
         with self._columns.of(buffers) as columns:
             rows = lib.rings_drain(self._rings, self.vcpus, start, khz, (1 << 64) - 1 if self._ended else seen, columns)
-        if self.lost:
-            raise self._cut_short()
+        self._unless_lost()
         return int(rows)
 
     def commit(self) -> None:

@@ -48,12 +48,14 @@ class Recording:
         self._folder: Folder | None = None
         self._tracepoints: Tracepoints | None = None
         self._watched = False
-        self.rings = self._open_rings(plan.vm.vcpus)
+        # Other devices have no requests.
+        requests = self._spec.requests and any(device.transport is not None for device in plan.devices)
+        self.rings = self._open_rings(plan.vm.vcpus, requests=requests)
         self._inputs = InputSender()
         if self._spec.path is not None and self._spec.inputs:
             machine.inputs.keep = self._inputs.put
 
-    def _open_rings(self, vcpus: int) -> Rings:
+    def _open_rings(self, vcpus: int, *, requests: bool) -> Rings:
         trace = self._spec
         if trace.path is None:
             return Rings(vcpus, trace.ring, trace.full, None)
@@ -62,7 +64,7 @@ class Recording:
             self._notice(f"an earlier run was killed; to read its trace: vmtrace recover {killed}")
         ring = ring_path(trace.path)
         try:
-            rings = Rings(vcpus, trace.ring, trace.full, ring)
+            rings = Rings(vcpus, trace.ring, trace.full, ring, requests=requests)
         except OSError as error:
             match error.errno:
                 case errno.ENOSPC:

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedMemory, PlannedTrace, PlannedVM
 from vmspec.schema.tables import Table
 from vmspec.schema.value import keys
 from vmspec.spec.models import Spec
-from vmspec.trace.record import COLUMNS, RECORD, TIMES
+from vmspec.trace.record import COLUMNS
+from vmspec.trace.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,15 +20,28 @@ def missing(table, wanted):
     return sorted(set(wanted) - set(table))
 
 
-def test_every_field_of_the_record_goes_into_a_column():
+RECORDED = [table for table in TABLES.values() if table.records is not None]
+each = pytest.mark.parametrize("table", RECORDED, ids=lambda table: table.name)
+
+
+@each
+def test_every_field_of_a_record_goes_into_a_column(table):
     """Payload and length say where the bytes of the column payload are."""
-    columns = [TIMES.get(column.name, column.name) for column in COLUMNS]
-    assert missing([*columns, "length"], [field.name for field in RECORD]) == []
+    columns = [table.records.times.get(column.name, column.name) for column in table.columns]
+    assert missing([*columns, "length"], [field.name for field in table.records.fields]) == []
 
 
-def test_every_field_of_the_record_is_written_by_c():
+@each
+def test_every_field_of_a_record_is_written_by_c(table):
+    """Through a pointer, or in the one initialiser of a request."""
     text = "".join(path.read_text() for path in (ROOT / "runner" / "native").glob("*.c"))
-    assert missing(re.findall(r"\brecord->(\w+)", text), [field.name for field in RECORD]) == []
+    written = re.findall(rf"\b{table.records.name}->(\w+)", text)
+    written += [
+        field
+        for made in re.findall(rf"\(struct {table.records.name}\){{(.*?)}};", text, re.DOTALL)
+        for field in re.findall(r"\.(\w+) =", made)
+    ]
+    assert missing(written, [field.name for field in table.records.fields]) == []
 
 
 def test_a_column_that_the_first_traces_lack_says_so():

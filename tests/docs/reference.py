@@ -17,6 +17,9 @@ from vmspec.plan.settings import PlannedExpect
 from vmspec.show.reference import text
 from vmspec.trace.ends import ENDS, KINDS, EndKind
 from vmspec.trace.record import COLUMNS, FLAG_DOCS, FLAGS, HEADER, RECORD, RING
+from vmspec.trace.requests import KINDS as KINDS_OF_REQUESTS
+from vmspec.trace.requests import REQUEST, REQUESTS, STATUSES
+from vmspec.trace.table import Column, Field
 
 DOCS = Path(__file__).parents[2] / "docs"
 PART = re.compile(r"(<!-- make docs: ([^\n]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
@@ -35,20 +38,32 @@ def parts() -> dict[str, dict[str, str]]:
             **{f"vmtrace {command}": _command(command, commands) for command in commands},
         },
         "trace-format.md": {
-            "columns": _table(
-                ("column", "type", "unit", "meaning"),
-                ((f"`{c.name}`", "dictionary" if c.names else c.type, c.unit, c.doc) for c in COLUMNS),
-            ),
+            "columns": _columns(COLUMNS),
             "flags": _table(
                 ("bit", "name", "meaning"), ((str(FLAGS[name]), name, doc) for name, doc in FLAG_DOCS.items())
             ),
             "ring header": _fields(HEADER),
             "ring control block": _fields(RING),
-            "ring record": _table(
-                ("field", "type", "meaning"), ((f"`{f.name}`", f.ctype.removesuffix("_t"), f.doc) for f in RECORD)
-            ),
+            "ring record": _record(RECORD),
+            "ring request": _record(REQUEST),
+        },
+        "requests.md": {
+            "columns": _columns(REQUESTS.columns),
+            "kinds": _table(("kind", "request"), ((f"`{kind}`", doc) for kind, doc in KINDS_OF_REQUESTS.items())),
+            "statuses": _table(("status", "meaning"), ((f"`{status}`", doc) for status, doc in STATUSES.items())),
         },
     }
+
+
+def _columns(columns: Iterable[Column]) -> str:
+    """The columns of a table of a trace."""
+    rows = ((f"`{c.name}`", "dictionary" if c.names else c.type, c.unit, c.doc) for c in columns)
+    return _table(("column", "type", "unit", "meaning"), rows)
+
+
+def _record(fields: Iterable[Field]) -> str:
+    """The fields of a record of a ring."""
+    return _table(("field", "type", "meaning"), ((f"`{f.name}`", f.ctype.removesuffix("_t"), f.doc) for f in fields))
 
 
 def written(page: str, wanted: dict[str, str]) -> str:

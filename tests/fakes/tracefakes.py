@@ -12,21 +12,21 @@ from tracer.format.schema import STORED
 from vmspec.trace.record import (
     COLUMNS,
     DIRECTIONS,
+    EXITS,
     FLAGS,
     HEADER,
-    NUMBER,
     PAGE,
     REASONS,
     RECORD,
     RING,
     RING_MAGIC,
-    RING_NUMBER,
     RING_VERSION,
-    TIMES,
 )
+from vmspec.trace.requests import REQUEST
 
 CODES = {"int16_t": "h", "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint64_t": "Q"}
 LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in RECORD))
+REQUEST_LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in REQUEST))
 MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "300"))
 TSC_START, TSC_KHZ = 5_000_000_000_000, 2_999_999
 DEVICES = ["serial0", "debug-port0", "rtc0"]
@@ -85,8 +85,8 @@ def numbered(vcpu, number):
 def row(vcpu, seq, record):
     """The row of the trace that a record becomes."""
     fields, payload = record
-    found = {NUMBER: seq, RING_NUMBER: vcpu, "payload": payload}
-    found |= {name: (fields[field] - TSC_START) * 1_000_000 // TSC_KHZ for name, field in TIMES.items()}
+    found = {"seq": seq, "vcpu": vcpu, "payload": payload}
+    found |= {name: (fields[field] - TSC_START) * 1_000_000 // TSC_KHZ for name, field in EXITS.records.times.items()}
     return {column.name: found.get(column.name, _told(column, fields.get(column.name, 0))) for column in COLUMNS}
 
 
@@ -108,12 +108,16 @@ def in_time(rows):
 class Rings:
     """Rings in a file or in memory: a producer's side (``produce``) and the recorder's ``Source``."""
 
-    def __init__(self, vcpus=1, *, slots=64, payload_size=4096, file=None, merge=True, first=0, payload_first=0):
+    def __init__(
+        self, vcpus=1, *, slots=64, payload_size=4096, file=None, merge=True, first=0, payload_first=0, requests=None
+    ):
+        """``requests``: records for a ring of them, by field, None: there is none."""
         text = json.dumps({"metadata": METADATA, "devices": DEVICES}).encode()
         self.vcpus, self.slots, self.payload_size, self.merge = vcpus, slots, payload_size, merge
         self.first_ring = 2 * PAGE
         self.ring_size = PAGE + slots * 64 + payload_size
-        size = self.first_ring + vcpus * self.ring_size
+        self.requests_at = self.first_ring + vcpus * self.ring_size if requests is not None else 0
+        size = self.first_ring + vcpus * self.ring_size + (PAGE + slots * 64 if self.requests_at else 0)
         if file is None:
             self.memory = mmap.mmap(-1, size)
         else:
@@ -121,12 +125,21 @@ class Rings:
                 os.posix_fallocate(handle.fileno(), 0, size)  # as the real rings: a page that cannot be had is a SIGBUS
                 self.memory = mmap.mmap(handle.fileno(), size)
         header = (RING_MAGIC, RING_VERSION, vcpus, slots, payload_size, len(text), self.first_ring, self.ring_size)
-        struct.pack_into(f"<{len(HEADER)}Q", self.memory, 0, *header, TSC_START, TSC_KHZ, 0)
+        struct.pack_into(f"<{len(HEADER)}Q", self.memory, 0, *header, TSC_START, TSC_KHZ, 0, self.requests_at)
         self.memory[PAGE : PAGE + len(text)] = text
         self.cursor, self.payload_cursor = [first] * vcpus, [payload_first] * vcpus
         for vcpu in range(vcpus):
             self.set(vcpu, head=first, tail=first, payload_head=payload_first, payload_tail=payload_first)
         self.woken = threading.Event()
+        for record in requests or ():
+            self.request(record)
+
+    def request(self, record):
+        """Publish a record of a request."""
+        head = struct.unpack_from("<Q", self.memory, self.requests_at)[0]
+        values = (record.get(field.name, 0) for field in REQUEST)
+        REQUEST_LAYOUT.pack_into(self.memory, self.requests_at + PAGE + head % self.slots * 64, *values)
+        struct.pack_into("<Q", self.memory, self.requests_at, head + 1)
 
     def set(self, vcpu, **fields):
         """Set fields of a control block."""
@@ -195,8 +208,10 @@ class Rings:
                 at = base + (values["payload"] + index) % self.payload_size
                 buffers.payload[used + index] = self.memory[at]
             used += values["length"]
-            values |= {NUMBER: number, RING_NUMBER: vcpu}
-            values |= {name: (values[field] - TSC_START) * 1_000_000 // TSC_KHZ for name, field in TIMES.items()}
+            values |= {"seq": number, "vcpu": vcpu}
+            values |= {
+                name: (values[field] - TSC_START) * 1_000_000 // TSC_KHZ for name, field in EXITS.records.times.items()
+            }
             for column in COLUMNS:
                 if column.type != "binary":
                     code, width = STORED[column.type]

@@ -4,6 +4,7 @@ import contextlib
 import random
 import resource
 import threading
+from functools import partial
 
 import pytest
 
@@ -16,6 +17,7 @@ from runner.machine.clock import HostClock
 from runner.machine.inputs import Inputs
 from runner.machine.virtqueue import Queue
 from runner.memory import GuestMemory
+from runner.recording.requests import Requests
 from runner.recording.rings import Rings
 from vmspec.devices import models
 from vmspec.devices.regions import Region
@@ -97,7 +99,7 @@ def machine(tmp_path, failures):
         made.attach(Services(
             bus=buses.end_of(index), irq=Line(), msi=Line, memory=memory, output=len, clock=HostClock(),
             end=lambda kind, status: None, after=lambda delay, index=index: buses.after(index, delay),
-            virtqueue=lambda: Queue(memory),
+            virtqueue=partial(Queue, memory, Requests(), 0),
         ))  # fmt: skip
     done = threading.Event()
 

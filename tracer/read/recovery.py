@@ -13,11 +13,11 @@ from attrs import frozen
 from tracer.format.errors import TraceError, TraceWarning
 from tracer.format.paths import keep, lock
 from tracer.format.schema import schema_names, schema_of
+from tracer.read.lefttable import STREAM, finish
 from tracer.read.metadata import unreadable
 from tracer.read.reader import Trace, load
 from tracer.read.ringfile import Ring, RingFile
 from tracer.read.ringrows import ring_rows
-from tracer.read.tablefile import TableFile
 from tracer.record.rewrite import write_file
 from vmspec.trace.files import (
     BESIDE,
@@ -25,16 +25,12 @@ from vmspec.trace.files import (
     exists,
     ring_path,
     stream_path,
-    table_files,
     table_path,
     trace_path,
     unfinished,
 )
 from vmspec.trace.record import EXITS
-from vmspec.trace.table import Table
 from vmspec.trace.tables import TABLES
-
-STREAM = ".arrows"
 
 
 @frozen
@@ -71,24 +67,15 @@ def recover(path: str | os.PathLike[str], output: str | os.PathLike[str] | None 
         tables: dict[str, int] = {}
         for name in BESIDE:
             try:
-                rows = _finish_stream(given, target, TABLES[name])
+                rows, missing = finish(given, target, TABLES[name], salvage.rings)
             except (TraceError, pa.ArrowException, OSError) as error:
                 salvage.problems.append(f"{TABLES[name].what} could not be recovered: {error}")
             else:
                 tables |= {} if rows is None else {name: rows}
+                salvage.problems += missing
         return Recovered(
             target, salvage.from_stream, salvage.from_ring, tuple(salvage.problems), salvage.stream_complete, tables
         )
-
-
-def _finish_stream(trace: Path, target: Path, table: Table) -> int | None:
-    """Write the finished file of a table beside the exits, if a killed run left its stream; return its rows."""
-    streams = (file for file in table_files(trace, table.name) if file.suffix == STREAM)
-    stream = next((file for file in streams if exists(file) and file.stat().st_size), None)
-    if stream is None:
-        return None
-    left = TableFile(stream, table)
-    return write_file(table_path(target, table.name), left.batches, left.schema, left.summary or {"complete": False})
 
 
 class Salvage:
@@ -98,7 +85,7 @@ class Salvage:
         self.problems: list[str] = []
         self.from_stream = self.from_ring = 0
         self._stream: Trace | None = None
-        self._rings: RingFile | None = None
+        self.rings: RingFile | None = None
         self._wanted: list[tuple[Ring, range]] = []  # of each ring, which records
         self._next: dict[int, int] = {}  # number of the first record that is not in the stream, by vCPU
         with ExitStack() as stack:
@@ -106,8 +93,8 @@ class Salvage:
             self._same_run()
             self._read_stream()
             if not self.stream_complete:
-                if self._rings is not None:
-                    self._choose(self._rings)
+                if self.rings is not None:
+                    self._choose(self.rings)
                 elif not exists(ring_path(path)):
                     self.problems.append(
                         f"there is no {ring_path(path)}: records that were not in the stream yet are lost"
@@ -129,7 +116,7 @@ class Salvage:
         """The closing summary: the run's own if it ended, else what is known, marked as incomplete."""
         if self._stream is not None and self._stream.summary is not None:
             return self._stream.summary
-        controls = [ring.control for ring in self._rings.rings] if self._rings is not None else []
+        controls = [ring.control for ring in self.rings.rings] if self.rings is not None else []
         return {
             **self._times(),
             "complete": False,
@@ -142,26 +129,26 @@ class Salvage:
     def _times(self) -> dict[str, Any]:
         """The run's times from the rings: of each vCPU, and when the recorder was last seen alive, at most a second
         before it was killed."""
-        if self._rings is None:
+        if self.rings is None:
             return {}
-        count = 1 + max((ring.vcpu for ring in self._rings.rings), default=-1)
+        count = 1 + max((ring.vcpu for ring in self.rings.rings), default=-1)
         times: dict[str, Any] = {}
         for name in ("start", "stop", "open"):
-            found = {ring.vcpu: self._rings.nanoseconds(ring.control[name]) for ring in self._rings.rings}
+            found = {ring.vcpu: self.rings.nanoseconds(ring.control[name]) for ring in self.rings.rings}
             times[f"{name}_ns"] = [found.get(vcpu) for vcpu in range(count)]
-        spent = {ring.vcpu: self._rings.paused(ring) for ring in self._rings.rings}
+        spent = {ring.vcpu: self.rings.paused(ring) for ring in self.rings.rings}
         times["paused_ns"] = [spent[vcpu][0] if vcpu in spent else None for vcpu in range(count)]
         times["pauses_ns"] = [spent[vcpu][1] if vcpu in spent else [] for vcpu in range(count)]
-        seen = self._rings.nanoseconds(self._rings.tsc_seen)
+        seen = self.rings.nanoseconds(self.rings.tsc_seen)
         return times | ({} if seen is None else {"duration_ns": seen})
 
     def batches(self) -> Iterator[Any]:
         """All rows: the stream's batches, then the rows that only the rings have."""
         if self._stream is not None:
             yield from self._stream.batches()
-        if self._rings is not None:
+        if self.rings is not None:
             for ring, wanted in self._wanted:
-                yield from ring_rows(self._rings, ring, wanted, self.schema, self._names)
+                yield from ring_rows(self.rings, ring, wanted, self.schema, self._names)
 
     def _open(self, stream: Path, ring: Path, stack: ExitStack) -> None:
         if not exists(stream) and not exists(ring):
@@ -177,12 +164,12 @@ class Salvage:
             raise TraceError(f"nothing to recover: the recorder has closed {trace_path(ring)}, though vmrun was killed")
         if exists(ring):
             try:
-                self._rings = stack.enter_context(RingFile(ring))
-                self.problems += self._rings.problems
-                for key in unreadable(ring, self._rings.metadata, EXITS):
-                    del self._rings.metadata[key]
+                self.rings = stack.enter_context(RingFile(ring))
+                self.problems += self.rings.problems
+                for key in unreadable(ring, self.rings.metadata, EXITS):
+                    del self.rings.metadata[key]
                     self.problems.append(f"{ring}: {key} in the metadata is damaged, and left out")
-                self.schema = schema_of(EXITS, self._rings.metadata)
+                self.schema = schema_of(EXITS, self.rings.metadata)
             except TraceError as error:
                 if not exists(stream):
                     raise
@@ -194,7 +181,7 @@ class Salvage:
                     self._stream = load(stream)
                 self.schema = self._stream.schema
             except TraceError as error:
-                if self._rings is None:
+                if self.rings is None:
                     raise
                 if stream.stat().st_size:  # a run that was killed early leaves an empty one
                     self.problems.append(str(error))
@@ -212,7 +199,7 @@ class Salvage:
                 self._next[vcpu] = max(self._next.get(vcpu, 0), seq + 1)
 
     def _same_run(self) -> None:
-        rings, clock = self._rings, self._stream.clock if self._stream is not None else {}
+        rings, clock = self.rings, self._stream.clock if self._stream is not None else {}
         if rings is not None and clock and clock != {"tsc_start": rings.tsc_start, "tsc_khz": rings.tsc_khz}:
             raise TraceError(
                 f"{stream_path(rings.path)} and {rings.path} are of different runs; "

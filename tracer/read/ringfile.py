@@ -11,20 +11,21 @@ from attrs import frozen
 from tracer.format.errors import TraceError
 from vmspec.trace import keys
 from vmspec.trace.record import (
+    EXITS,
     HEADER,
     NO_DEVICE,
     PAGE,
     PAUSE,
     PAUSES,
     PAUSES_AT,
-    RECORD,
     RECORD_SIZE,
     RING,
     RING_MAGIC,
     RING_VERSION,
     pauses,
 )
-from vmspec.trace.table import Field
+from vmspec.trace.requests import REQUESTS
+from vmspec.trace.table import Field, Table
 
 WIDTHS = {"int16_t": ("h", 2), "uint8_t": ("B", 1), "uint16_t": ("H", 2), "uint32_t": ("I", 4), "uint64_t": ("Q", 8)}
 
@@ -36,18 +37,25 @@ CHUNK = 65536  # records read at a time
 
 @frozen
 class Ring:
-    """One vCPU's ring: ``control`` is its control block, fields by name; ``pauses`` are the newest, as TSCs; offsets
-    are bytes in the file."""
+    """A ring of records of ``table``: one vCPU's exits, or the requests (``vcpu`` -1). ``control`` is its control
+    block, fields by name; ``pauses`` are the vCPU's newest, as TSCs; offsets are bytes in the file."""
 
+    table: Table
     vcpu: int
     control: dict[str, int]
     pauses: tuple[tuple[int, int], ...]
     slots_at: int
     payload_at: int
 
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"vCPU {self.vcpu}" if self.vcpu >= 0 else self.table.name
+
 
 class RingFile:
-    """An opened ring file: header, metadata with the devices' names, and the rings that can be read.
+    """An opened ring file: header, metadata with the devices' names, and the rings that can be read: ``rings`` of the
+    vCPUs, and ``requests``, None where none are recorded or that ring is damaged.
 
     ``problems`` says, one sentence each, what is wrong with parts that were left out. Raises TraceError when it is
     not a ring file at all, or its header makes no sense.
@@ -128,7 +136,6 @@ class RingFile:
         self.tsc_start = header["tsc_start"]
         self.tsc_khz = header["tsc_khz"]
         self.tsc_seen = header["tsc_seen"]
-        slots_bytes = self.slots * RECORD_SIZE
         sane = (
             _power_of_two(self.slots)
             and _power_of_two(self.payload_size)
@@ -137,7 +144,7 @@ class RingFile:
             and 0 < header["rings"] <= 65536
             and PAGE + header["metadata_size"] <= header["first_ring"]
             and header["metadata_size"] <= METADATA_LIMIT
-            and PAGE + slots_bytes + self.payload_size <= header["ring_size"]
+            and PAGE + self.slots * RECORD_SIZE + self.payload_size <= header["ring_size"]
         )
         if not sane:
             raise TraceError(f"{self.path}: the header of the ring file is damaged")
@@ -148,14 +155,29 @@ class RingFile:
             if start + PAGE > size:
                 self.problems.append(f"the file ends before the ring of vCPU {vcpu}")
                 break
-            page = self._read(start, PAGE)
-            control = unpack(RING, page)
-            if control is None or not self._consistent(control):
-                self.problems.append(f"vCPU {vcpu}: the ring's control block is damaged")
-                continue
-            self.rings.append(
-                Ring(vcpu, control, _pauses(control["pauses"], page), start + PAGE, start + PAGE + slots_bytes)
-            )
+            if (ring := self._ring(EXITS, vcpu, start)) is not None:
+                self.rings.append(ring)
+        at = header["requests"]
+        self.requests = self._ring(REQUESTS, -1, at) if at and at + PAGE <= size else None
+        if at and at + PAGE > size:
+            self.problems.append("the file ends before the ring of the requests")
+
+    def _ring(self, table: Table, vcpu: int, start: int) -> Ring | None:
+        page = self._read(start, PAGE)
+        control = unpack(RING, page)
+        slots_at = start + PAGE
+        made = Ring(
+            table,
+            vcpu,
+            control or {},
+            _pauses(control["pauses"], page) if control is not None else (),
+            slots_at,
+            slots_at + self.slots * RECORD_SIZE,
+        )
+        if control is not None and self._consistent(control):
+            return made
+        self.problems.append(f"{made.name}: the ring's control block is damaged")
+        return None
 
     def _consistent(self, control: dict[str, int]) -> bool:
         return (
@@ -211,11 +233,11 @@ def unpack(fields: tuple[Field, ...], raw: bytes) -> dict[str, int] | None:
     return values
 
 
-def columns(raw: memoryview) -> dict[str, memoryview]:
-    """Whole raw records as one strided view per field of RECORD."""
+def columns(fields: tuple[Field, ...], raw: memoryview) -> dict[str, memoryview]:
+    """Whole raw records as one strided view per field."""
     views = {}
     at = 0
-    for field in RECORD:
+    for field in fields:
         code, width = WIDTHS[field.ctype]
         views[field.name] = raw.cast(code)[at // width :: RECORD_SIZE // width]  # type: ignore[call-overload]
         at += width

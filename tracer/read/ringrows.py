@@ -6,57 +6,65 @@ from typing import Any
 from tracer.format.closing import TIME_END
 from tracer.read.ringfile import WIDTHS, Ring, RingFile, columns
 from tracer.record.buffers import wrap
-from vmspec.trace import record
-from vmspec.trace.record import COLUMNS, FLAGS, RECORD, RECORD_SIZE, TIMES
-from vmspec.trace.table import Column
+from vmspec.trace.record import FLAGS, RECORD_SIZE
+from vmspec.trace.table import Column, Records
 
 NS_LIMIT = TIME_END - 1
 
 
 def ring_rows(rings: RingFile, ring: Ring, wanted: range, schema: Any, names: Mapping[str, Any]) -> Iterator[Any]:
-    """The wanted records of a ring, by number, as record batches, each ordered by t_exit. Ends before the first damaged
-    record."""
+    """The wanted records of a ring, by number, as record batches, each ordered by the table's time. Ends before the
+    first damaged record."""
     import pyarrow.compute as pc
 
     payload_at = ring.control["payload_tail"]
     for number, raw in rings.records(ring, wanted.start, wanted.stop):
-        values = _arrays(raw)
-        good = _good(rings, values, names)
-        offsets, payload, payload_at, good = _payloads(rings, ring, values, good, payload_at)
+        values = _arrays(ring, raw)
+        good = _good(rings, ring, values, names)
+        offsets, payload = b"", b""
+        if ring.table.binary is not None:
+            offsets, payload, payload_at, good = _payloads(rings, ring, values, good, payload_at)
         if good:
             values = {name: column.slice(0, good) for name, column in values.items()}
             batch = wrap(good, _stored(rings, ring, number, values, offsets), payload, schema, names)
-            # One thread's TSC runs forward. If a host's does not, the rows are still delivered in order.
-            yield batch.take(pc.sort_indices(batch["t_exit"]))
+            # One thread's TSC runs forward. If a host's does not, the rows are still delivered in order; so are those
+            # of several threads.
+            yield batch.take(pc.sort_indices(batch[ring.table.time]))
         if good < len(raw) // RECORD_SIZE:
             return
 
 
-def _arrays(raw: memoryview) -> dict[str, Any]:
+def _records(ring: Ring) -> Records:
+    assert ring.table.records is not None
+    return ring.table.records
+
+
+def _arrays(ring: Ring, raw: memoryview) -> dict[str, Any]:
     import pyarrow as pa
 
     types = {"h": pa.int16(), "B": pa.uint8(), "H": pa.uint16(), "I": pa.uint32(), "Q": pa.uint64()}
-    views = columns(raw)
+    fields = _records(ring).fields
+    views = columns(fields, raw)
     return {
         field.name: pa.Array.from_buffers(
             types[WIDTHS[field.ctype][0]], len(views[field.name]), [None, pa.py_buffer(views[field.name].tobytes())]
         )
-        for field in RECORD
+        for field in fields
     }
 
 
-def _good(rings: RingFile, values: Mapping[str, Any], names: Mapping[str, Any]) -> int:
+def _good(rings: RingFile, ring: Ring, values: Mapping[str, Any], names: Mapping[str, Any]) -> int:
     """The number of records from the first on that have only possible values."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     latest = pa.scalar(min(rings.tsc_start + NS_LIMIT * rings.tsc_khz // 1_000_000, (1 << 64) - 1), pa.uint64())
     earliest = pa.scalar(max(rings.tsc_start, 1), pa.uint64())  # 0 is a slot that was never written
-    limits = [(field, earliest, latest) for field in TIMES.values()]
-    for column in COLUMNS:
+    limits = [(field, earliest, latest) for field in _records(ring).times.values()]
+    for column in ring.table.columns:
         if column.names is not None:
             limits.append((column.name, -column.fixed_codes, len(names[column.name]) - column.fixed_codes - 1))
-    good = pa.repeat(pa.scalar(True), len(values["reason"]))
+    good = pa.repeat(pa.scalar(True), len(next(iter(values.values()))))
     for field, least, most in limits:
         inside = pc.and_(pc.greater_equal(values[field], least), pc.less_equal(values[field], most))
         good = pc.and_(good, inside)
@@ -94,8 +102,8 @@ def _payloads(
 
 def _stored(rings: RingFile, ring: Ring, first: int, values: Mapping[str, Any], offsets: bytes) -> dict[str, bytes]:
     """Column buffers like those of :class:`tracer.record.buffers.Buffers`, from the fields of records."""
-    numbers = range(first, first + len(values["reason"]))
-    return {column.name: _buffer(rings, ring, numbers, values, offsets, column) for column in COLUMNS}
+    numbers = range(first, first + len(next(iter(values.values()))))
+    return {column.name: _buffer(rings, ring, numbers, values, offsets, column) for column in ring.table.columns}
 
 
 def _buffer(
@@ -104,16 +112,16 @@ def _buffer(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    type_ = pa.type_for_alias(column.type)
+    type_, records = pa.type_for_alias(column.type), _records(ring)
     match column.name:
         case _ if column.type == "binary":
             return offsets
-        case record.NUMBER:
+        case records.number:
             return _bytes(pa.array(numbers, type_))
-        case record.RING_NUMBER:
+        case records.ring:
             return _bytes(pa.repeat(pa.scalar(ring.vcpu, type_), len(numbers)))
-        case name if name in TIMES:
-            return _bytes(_nanoseconds(rings, values[TIMES[name]]))
+        case name if name in records.times:
+            return _bytes(_nanoseconds(rings, values[records.times[name]]))
         case name:
             codes = values[name].cast(type_)
             return _bytes(pc.add(codes, pa.scalar(column.fixed_codes, type_)) if column.fixed_codes else codes)

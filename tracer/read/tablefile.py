@@ -94,10 +94,10 @@ class Tables(Mapping[str, TableFile]):
         """A table that there has to be. Raises TraceError where it was not recorded."""
         found = self.get(name)
         if found is None:
-            what, switch = TABLES[name].what, TABLES[name].switch
+            what, switch, where = TABLES[name].what, TABLES[name].switch, TABLES[name].where
             raise TraceError(
                 f"there are no {what} beside {self._exits.path}: record them with {switch} = true "
-                f"(vmrun --set {switch}=true)"
+                f"(vmrun --set {switch}=true)" + (f", {where}" if where else "")
             )
         return found
 

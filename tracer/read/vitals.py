@@ -9,6 +9,7 @@ from attrs import frozen
 
 from tracer.format.errors import TraceError
 from tracer.read.ringfile import Ring, RingFile, columns
+from vmspec.trace.record import RECORD
 
 # What a vCPU does: its thread runs or sleeps in KVM_RUN; one of the two; vmrun handles an exit; the machine is paused;
 # it has ended.
@@ -64,5 +65,5 @@ def _last_exit(rings: RingFile, ring: Ring) -> int | None:
     head = ring.control["head"]
     tsc = ring.control["open"]
     for _, raw in rings.records(ring, max(head - 1, 0), head) if not tsc else ():
-        tsc = columns(raw)["tsc_exit"][0]
+        tsc = columns(RECORD, raw)["tsc_exit"][0]
     return rings.nanoseconds(tsc)

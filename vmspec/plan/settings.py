@@ -39,6 +39,7 @@ class PlannedTrace(NamedTuple):
     tracepoints: bool | str = False
     events: tuple[str, ...] = ()
     inputs: bool = False
+    requests: bool = True
     ring: int = 65536
 
 

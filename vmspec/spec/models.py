@@ -133,7 +133,7 @@ class Trace(Model):
         default=True, metadata=key(Flag(), "record the guest's RIP with each exit, if the host's KVM provides it")
     )
     full: str = field(
-        default="wait", metadata=key(Choice("wait", "drop"), "if a vCPU's ring is full: wait for room, or drop exits")
+        default="wait", metadata=key(Choice("wait", "drop"), "if a ring is full: wait for room, or drop what comes")
     )
     tracepoints: bool | str = field(
         default=False,
@@ -158,7 +158,15 @@ class Trace(Model):
             "timers, interrupts, requests to end the run",
         ),
     )
-    ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each vCPU's ring"))
+    requests: bool = field(
+        default=True,
+        metadata=key(
+            Flag(),
+            "also record each request to a virtio device, beside the trace (boot.requests.arrow), if there is such a "
+            "device",
+        ),
+    )
+    ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each ring"))
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         if self.path is not None and self.path.suffix in (".csv", ".parquet"):

@@ -9,7 +9,7 @@ with :data:`RECORD` and the header tables.
 from collections.abc import Iterable
 
 from vmspec.trace import keys
-from vmspec.trace.table import Column, Field, Names, Table
+from vmspec.trace.table import Column, Field, Names, Records, Table
 
 # struct record, in memory order, no padding: the fields add up to 64 bytes.
 RECORD = (
@@ -153,10 +153,6 @@ COLUMNS = (
     ),
     Column("flags", "uint16", "flags", "how the exit was answered: bits of FLAGS"),
 )
-# The source of a column, if it is not the record's field of the same name: the record's place in its ring, the ring,
-# and TSCs, which become ns since time 0. Bytes are `length` bytes from `payload` on.
-NUMBER, RING_NUMBER = "seq", "vcpu"
-TIMES = {"t_exit": "tsc_exit", "t_entry": "tsc_entry"}
 EXITS = Table(
     "exits",
     what="exits",
@@ -180,13 +176,15 @@ EXITS = Table(
         "clocks": "integers",
     },
     switch="trace.path",
+    records=Records("record", RECORD, number="seq", ring="vcpu", times={"t_exit": "tsc_exit", "t_entry": "tsc_entry"}),
 )
 
 # The ring file: one header, the metadata (JSON, UTF-8), then for each vCPU a control block, its slots, its payload
-# bytes. Every part starts on a page. The file outlives a killed process; `vmtrace recover` reads it.
+# bytes, then for the requests a control block and slots. Every part starts on a page. The file outlives a killed
+# process; `vmtrace recover` reads it.
 PAGE = 4096
 RING_MAGIC = 0x31474E4952_4D56  # "VMRING1\0" read as little-endian begins with these bytes
-RING_VERSION = 4
+RING_VERSION = 5
 HEADER = (
     Field("magic", "uint64_t", "RING_MAGIC"),
     Field("version", "uint64_t", "RING_VERSION"),
@@ -199,6 +197,7 @@ HEADER = (
     Field("tsc_start", "uint64_t", "host's TSC at time 0"),
     Field("tsc_khz", "uint64_t", "rate of the host's TSC in kHz"),
     Field("tsc_seen", "uint64_t", "host's TSC when the recorder last looked into the rings, 0 before that"),
+    Field("requests", "uint64_t", "offset of the ring of requests, 0: they are not recorded"),
 )
 # The control block of one ring; each group of fields with one writer has a cache line of its own.
 RING = (

@@ -54,6 +54,21 @@ class Column(NamedTuple):
         return len(self.names.fixed) if self.names is not None and self.names.key else 0
 
 
+class Records(NamedTuple):
+    """How the rows of a table come from C: as records of the size :data:`vmspec.trace.record.RECORD_SIZE` in a ring.
+
+    ``fields`` are those of the C struct ``name``. A column has the value of the field of its name, but for these:
+    ``number`` is the record's place in its ring, ``ring`` the number of the ring, ``times`` are host TSCs, which become
+    ns since time 0. A column of bytes is ``length`` bytes from ``payload`` on in the ring's payload bytes.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    number: str
+    times: Mapping[str, str]
+    ring: str | None = None
+
+
 class Former(NamedTuple):
     """The previous release's ``format`` of a table, and its metadata keys that were renamed. Rows are the same."""
 
@@ -68,7 +83,8 @@ class Table(NamedTuple):
     ``format`` is the value of ``vmrun.format``; it is incremented when an older reader would misread the table. Rows
     are ordered by the column ``time``. ``metadata`` and ``summary`` have the kinds of the values of the schema's
     metadata and of the closing summary that readers use; there may be others. ``switch`` is the key of the spec that
-    turns recording on. Readers also accept ``former``.
+    turns recording on; ``where`` says what else there must be. Readers also accept ``former``. ``records``: the rows
+    come through rings of the ring file.
     """
 
     name: str
@@ -80,6 +96,13 @@ class Table(NamedTuple):
     summary: Mapping[str, SummaryKind]
     switch: str
     former: Former | None = None
+    where: str = ""
+    records: Records | None = None
+
+    @property
+    def binary(self) -> Column | None:
+        """The column of bytes; a table has one at most."""
+        return next((column for column in self.columns if column.type == "binary"), None)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from vmspec.trace.inputs import INPUTS
 from vmspec.trace.record import EXITS
+from vmspec.trace.requests import REQUESTS
 from vmspec.trace.tracepoints import TRACEPOINTS
 
-TABLES = {table.name: table for table in (EXITS, TRACEPOINTS, INPUTS)}
+TABLES = {table.name: table for table in (EXITS, TRACEPOINTS, INPUTS, REQUESTS)}

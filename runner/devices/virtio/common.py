@@ -73,7 +73,8 @@ class Common:
         self._transport = transport
         self._notice = notice
         self.offered = OFFERED | device.features
-        self.queues = [services.virtqueue() for _ in device.queue_sizes]
+        kinds = dict(enumerate(device.queue_kinds))
+        self.queues = [services.virtqueue(n, kinds.get(n, "other")) for n in range(len(device.queue_sizes))]
         self._again: list[int] = []  # queues that have more chains than one call serves
         self._due: int | None = None  # when the device wants a tick
         self._clear()
@@ -208,6 +209,7 @@ class Common:
             if self.data_path is not None:
                 self.data_path.ring(index)
             else:
+                self.queues[index].tell()
                 self.device.notified(index)
                 self._check()
 

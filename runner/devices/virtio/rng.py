@@ -28,6 +28,7 @@ class Rng(VirtioDevice):
 
     number = R.ENTROPY
     queue_sizes = (64,)
+    queue_kinds = ("entropy",)
     state_class = RngState
 
     def __init__(self, seed: int | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from select import select
 from typing import Any
 from weakref import finalize
@@ -14,6 +15,7 @@ from runner.machine.queueworker import QueueWorker
 from runner.machine.virtqueue import Queue
 from runner.memory import GuestMemory
 from runner.native._native import ffi, lib
+from runner.recording.requests import Requests
 from tests.fakes.fakeclock import FakeClock
 
 
@@ -70,7 +72,7 @@ class Guest:
                 end=self._end,
                 clock=self.clock,
                 after=self._after,
-                virtqueue=lambda: Queue(memory),
+                virtqueue=partial(Queue, memory, Requests(), 0),
                 data_path=self._data_path,
             )
         )

@@ -20,6 +20,7 @@ from vmspec.trace.record import (
     RING_VERSION,
     pauses,
 )
+from vmspec.trace.requests import REQUEST, REQUESTS
 from vmspec.trace.tracepoints import TRACEPOINTS
 
 ffi = _native.ffi
@@ -28,7 +29,12 @@ CODES = {"int16_t": "h", "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint
 LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in RECORD))
 
 
-LAYOUTS = [("struct record", RECORD), ("struct ring_control", RING), ("struct ring_pause", PAUSE)]
+LAYOUTS = [
+    ("struct record", RECORD),
+    ("struct request", REQUEST),
+    ("struct ring_control", RING),
+    ("struct ring_pause", PAUSE),
+]
 
 
 def offsets(fields):
@@ -54,8 +60,8 @@ def test_the_c_structs(name, fields):
 
 def test_another_layout_of_the_ring_file_has_another_version():
     """Whoever changes a table of the ring file raises RING_VERSION, and writes down here what it is then."""
-    layout = " ".join(f"{field.ctype} {field.name}" for field in (*HEADER, *RING, *PAUSE, *RECORD))
-    assert (RING_VERSION, zlib.crc32(layout.encode())) == (4, 2659517492)
+    layout = " ".join(f"{field.ctype} {field.name}" for field in (*HEADER, *RING, *PAUSE, *RECORD, *REQUEST))
+    assert (RING_VERSION, zlib.crc32(layout.encode())) == (5, 596217267)
 
 
 def test_the_control_blocks_writers_have_cache_lines_of_their_own():
@@ -63,7 +69,7 @@ def test_the_control_blocks_writers_have_cache_lines_of_their_own():
 
 
 def test_the_columns_that_c_fills():
-    for table in (EXITS, TRACEPOINTS):
+    for table in (EXITS, TRACEPOINTS, REQUESTS):
         found = dict(ffi.typeof(f"struct {table.name}_columns").fields)
         widths = {name: ffi.sizeof(field.type.item) for name, field in found.items() if field.type.kind == "pointer"}
         widths.pop("bytes", None)  # of the column of bytes, which is offsets into them

@@ -16,7 +16,7 @@ from runner.recording.source import RingSource
 from tracer.format.schema import STORED
 from tracer.read.ringfile import RingFile, columns
 from tracer.record.buffers import Buffers
-from vmspec.trace.record import COLUMNS, EXITS, FLAGS, PAGE, PAUSES
+from vmspec.trace.record import COLUMNS, EXITS, FLAGS, PAGE, PAUSES, RECORD
 
 ffi, lib = _native.ffi, _native.lib
 SLOTS = 64  # the smallest ring; its payload ring is one page
@@ -404,7 +404,7 @@ def test_the_ring_file_as_its_reader_sees_it(open_rings, make_loop, tmp_path):
     with RingFile(tmp_path / "test.ring") as file:
         heads = [ring.control["head"] for ring in file.rings]
         [(_, raw)] = file.records(file.rings[1], 0, 1)
-        record_1 = {name: view[0] for name, view in columns(raw).items()}
+        record_1 = {name: view[0] for name, view in columns(RECORD, raw).items()}
         text = file.payload(file.rings[1], record_1["payload"], record_1["length"])
         found = (file.metadata, file.problems, heads, text)
     metadata = {"vmrun.host": "{}", "vmrun.devices": '["serial0"]'}

@@ -90,7 +90,7 @@ def test_every_unit_is_explained_and_every_number_of_64_bits_has_one():
                 assert unit(field) in ("", *UNITS), (command, name, field.name)
                 assert field.metadata.get(b"doc"), (command, name, field.name)
                 if pa.types.is_uint64(field.type):
-                    assert unit(field) in (*HEXADECIMAL, "number"), (command, name, field.name)
+                    assert unit(field) in (*HEXADECIMAL, "number", "bytes"), (command, name, field.name)
                 if pa.types.is_integer(field.type) and unit(field) == "ns":
                     assert field.name.endswith("_ns") or field.name in TIMES, (command, name)
 

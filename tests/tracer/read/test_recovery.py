@@ -33,7 +33,10 @@ from tracer.format.closing import TIME_END
 from tracer.format.errors import TraceError
 from tracer.read.ringfile import RingFile
 from tracer.record.recorder import Recorder
+from tracer.record.writer import TableWriter
+from vmspec.trace import files
 from vmspec.trace.record import DIRECTIONS, HEADER, PAGE, PAUSES, PAUSES_AT, RING_VERSION
+from vmspec.trace.requests import KINDS, REQUESTS, STATUSES
 
 ROOT = Path(__file__).parents[3]
 
@@ -273,7 +276,8 @@ def ring_of_pauses(path, pauses, *, begun, seen):
     for number, span in enumerate(pauses, begun - len(pauses)):
         stamps = (ms and TSC_START + ms * TSC_KHZ for ms in span)
         struct.pack_into("<QQ", rings.memory, rings.first_ring + PAUSES_AT + number % PAUSES * 16, *stamps)
-    struct.pack_into("<Q", rings.memory, 8 * (len(HEADER) - 1), TSC_START + seen * TSC_KHZ)
+    at = 8 * [field.name for field in HEADER].index("tsc_seen")
+    struct.pack_into("<Q", rings.memory, at, TSC_START + seen * TSC_KHZ)
 
 
 MANY = [(2 * number + 1, 2 * number + 2) for number in range(PAUSES)]
@@ -445,3 +449,114 @@ def test_after_a_kill_every_committed_record_is_recovered(tmp_path, seconds):
     assert rows == in_time(r for vcpu, head in enumerate(heads) for r in expected_rows(vcpu, range(head)))
     assert result.problems == ()
     assert json.loads(json.dumps(tracer.load(path).summary))["rows"] == heads
+
+
+# The requests, a table with a ring of its own
+
+
+def request(number, **fields):
+    """A record of a request whose every field follows from its number."""
+    at = TSC_START + 1000 * TSC_KHZ // 1_000_000 * number
+    values = {
+        "tsc_available": at + 100,
+        "tsc_taken": at + 200 + number % 7,
+        "tsc_done": at + 300 + number % 50,
+        "position": number << 20,
+        "length": number * 512,
+        "bytes_out": number,
+        "bytes_in": number * 3,
+        "room": number * 5,
+        "buffers": 1 + number % 4,
+        "device": number % len(DEVICES),
+        "queue": number % 5,
+        "head": number % 64,
+        "kind": number % len(KINDS),
+        "status": number % len(STATUSES),
+    }
+    return values | fields
+
+
+def request_row(number, **fields):
+    values = request(number, **fields)
+    found = {"seq": number, "device": DEVICES[values["device"]]}
+    found |= {"kind": [*KINDS][values["kind"]], "status": [*STATUSES][values["status"]]}
+    found |= {
+        name: (values[field] - TSC_START) * 1_000_000 // TSC_KHZ for name, field in REQUESTS.records.times.items()
+    }
+    return {column.name: found.get(column.name, values.get(column.name)) for column in REQUESTS.columns}
+
+
+def left(folder, in_stream, in_ring, first=None, **damage):
+    """What a run leaves that is killed with so many requests in the stream, and the ring from ``first`` on. The record
+    ``damage["at"]`` has other values."""
+    path = folder / "boot.arrow"
+    total = in_stream + in_ring
+    at = damage.pop("at", None)
+    records = [request(number, **(damage if number == at else {})) for number in range(total)]
+    rings = Rings(1, file=path.with_suffix(".ring"), requests=records)
+    struct.pack_into("<Q", rings.memory, rings.requests_at + 64, in_stream if first is None else first)  # tail
+    struct.pack_into("<Q", rings.memory, rings.requests_at + 24, 2)  # dropped
+    if in_stream:
+        metadata = {"vmrun.clock": METADATA["vmrun.clock"], "vmrun.devices": json.dumps(DEVICES)}
+        writer = TableWriter(path, REQUESTS, metadata)
+        for start in range(0, in_stream, 7):
+            writer.append([request_row(number) for number in range(start, min(start + 7, in_stream))])
+        writer.cut()
+    return path
+
+
+def recovered_requests(path):
+    result = tracer.recover(path)
+    table = tracer.load(result.path).tables["requests"]
+    return sorted(table.table.to_pylist(), key=lambda row: row["seq"]), table, result
+
+
+@settings(deadline=None, max_examples=30)
+@given(in_stream=st.integers(0, 30), in_ring=st.integers(0, 54), both=st.integers(0, 10))
+def test_requests_of_stream_and_ring_are_joined(tmp_path_factory, in_stream, in_ring, both):
+    """Some of the stream's may be in the ring still: the recorder was killed before it freed their room."""
+    path = left(tmp_path_factory.mktemp("run"), in_stream, in_ring, first=max(0, in_stream - both))
+    rows, table, result = recovered_requests(path)
+    assert rows == [request_row(number) for number in range(in_stream + in_ring)]
+    times = table.table["t_done"].to_pylist()
+    assert times == sorted(times)
+    assert (table.complete, table.summary["dropped"], result.problems) == (False, 2, ())
+    assert result.tables == {"requests": in_stream + in_ring}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"device": 3}, {"device": -2}, {"kind": 99}, {"status": 3}, {"tsc_taken": 0}, {"tsc_done": TSC_START - 1}],
+)
+def test_requests_before_a_damaged_one_are_recovered(tmp_path, damage):
+    rows, _, result = recovered_requests(left(tmp_path, 3, 9, at=8, **damage))
+    assert rows == [request_row(number) for number in range(8)]
+    assert result.problems == ("number 8 of the requests in the ring is damaged or cut off; 4 requests are left out",)
+
+
+def test_requests_that_neither_has_are_told(tmp_path):
+    rows, _, result = recovered_requests(left(tmp_path, 3, 9, first=5))
+    assert [row["seq"] for row in rows] == [0, 1, 2, *range(5, 12)]
+    assert result.problems == ("the 2 requests before number 5 are lost",)
+
+
+def test_a_damaged_ring_of_requests_is_no_concern_of_the_exits(tmp_path):
+    path = left(tmp_path, 4, 3)
+    with path.with_suffix(".ring").open("r+b") as file:
+        at = file.seek(-PAGE - 64 * 64, os.SEEK_END)
+        file.write(b"\xff" * 8)
+    rows, _, result = recovered_requests(path)
+    assert (len(rows), at > 0) == (4, True)
+    assert result.problems == ("requests: the ring's control block is damaged",)
+
+
+def test_requests_of_another_run_are_not_joined(tmp_path):
+    path = left(tmp_path, 4, 3)
+    stream = files.table_stream_path(path, "requests")
+    writer = TableWriter(path, REQUESTS, {"vmrun.clock": '{"tsc_start": 1}', "vmrun.devices": json.dumps(DEVICES)})
+    writer.append([request_row(0)])
+    writer.cut()
+    result = tracer.recover(path)
+    assert result.problems == (
+        f"requests could not be recovered: {stream} and {path.with_suffix('.ring')} are of different runs",
+    )

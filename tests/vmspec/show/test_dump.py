@@ -57,6 +57,7 @@ def test_a_spec_is_shown_as_people_write_it():
         "tracepoints = false",
         "events = []",
         "inputs = false",
+        "requests = true",
         "ring = 65536",
         "",
         "[expect]",

@@ -1,12 +1,19 @@
 """Small flat guests that drive virtio devices through real exits."""
 
+import os
+import signal
 import struct
+import subprocess
+import sys
 from hashlib import blake2b
 
 import pytest
 
 import tracer
+from tests.fakes.processes import children, eventually
+from tracer.cli import main
 from vmspec.registers import virtio as R
+from vmspec.trace.files import table_path, table_stream_path
 
 pytestmark = pytest.mark.kvm
 
@@ -63,13 +70,14 @@ def offer(index, *heads):
 def drive(run_guest):
     """Runs a guest in 32-bit mode with one device, and returns the result."""
 
-    def run(code, device=None, **spec):
+    def run(code, device=None, trace=None, **spec):
         device = device or {"kind": "virtio-rng", "seed": 7}
         return run_guest(
             code + HLT,
             boot={"mode": "protected"},
             devices=[device, {"kind": "debug-port"}],
             vm={"timeout": "20s"} | spec,
+            trace=trace or {},
         )
 
     return run
@@ -122,3 +130,83 @@ def test_a_hostile_driver_harms_its_own_device_alone_until_it_resets_it(drive, c
 def test_a_queue_that_cannot_be(drive, queue, size):
     result = drive(start(queue, size) + show_register(R.STATUS))
     assert result.console == bytes([R.NEEDS_RESET | 15, 0, 0, 0])
+
+
+def requests_of(result):
+    return tracer.load(result.trace).tables["requests"].table.to_pylist()
+
+
+def kicks_of(result):
+    """The rows of notifications."""
+    rows = tracer.load(result.trace).table.to_pylist()
+    return [row for row in rows if row["reason"] == "mmio" and row["addr"] == HERE + R.QUEUE_NOTIFY]
+
+
+def test_every_request_is_a_row_beside_the_exits(drive):
+    steps = describe(0, DATA, 100, 2) + describe(1, DATA, 3, 3, 2) + describe(2, DATA, 40, 2)
+    steps += offer(0, 0, 1) + await_word(USED + 2, 2) + offer(2, 0) + await_word(USED + 2, 3)
+    result = drive(start() + steps)
+    rows, kicks = requests_of(result), kicks_of(result)
+    told = [(row["seq"], row["head"], row["room"], row["buffers"], row["bytes_in"], row["length"]) for row in rows]
+    assert told == [(0, 0, 100, 1, 100, 100), (1, 1, 43, 2, 43, 43), (2, 0, 100, 1, 100, 100)]
+    same = {"device": "virtio-rng0", "queue": 0, "kind": "entropy", "status": "ok", "position": 0, "bytes_out": 0}
+    assert all(row[name] == value for row in rows for name, value in same.items())
+    assert all(row["t_available"] <= row["t_taken"] <= row["t_done"] for row in rows)
+    # The first two came with one notification, the third with the next.
+    assert rows[0]["t_available"] == rows[1]["t_available"]
+    first, second = (kick["t_exit"] for kick in kicks)
+    assert first <= rows[0]["t_available"] <= rows[1]["t_done"] <= second <= rows[2]["t_available"]
+
+
+def test_a_spec_may_leave_requests_out(drive):
+    guest = start() + describe(0, DATA, 16, 2) + offer(0, 0) + await_word(USED + 2, 1)
+    result = drive(guest, trace={"requests": False})
+    assert "requests" not in tracer.load(result.trace).tables
+    assert (result.kind, result.notes) == ("halt", ())
+
+
+def test_a_machine_without_virtio_devices_has_no_table_of_them(run_guest):
+    result = run_guest("f4")
+    assert not table_path(result.trace, "requests").exists()
+    with pytest.raises(tracer.TraceError, match=r"there are no requests beside .*, in a machine with a virtio device"):
+        tracer.load(result.trace).tables.need("requests")
+
+
+def test_requests_that_cannot_be_written_end_the_run(drive, tmp_path):
+    (tmp_path / "guest.requests.arrow" / "in the way").mkdir(parents=True)
+    result = drive(start() + describe(0, DATA, 16, 2) + offer(0, 0) + await_word(USED + 2, 1))
+    assert (result.kind, result.status) == ("trace-failed", 6)
+    assert f"cannot write the requests, {tmp_path}/guest.requests.arrow: " in result.detail
+
+
+def ask_for_ever():
+    """Request after request, each with its notification: inc word [index]; wait until it is answered."""
+    again = b"\x66\xff\x05" + struct.pack("<I", AVAILABLE + 2) + store(HERE + R.QUEUE_NOTIFY, 0)
+    again += b"\x66\xa1" + struct.pack("<I", AVAILABLE + 2)  # mov ax, [index]
+    again += b"\x66\x39\x05" + struct.pack("<I", USED + 2) + b"\x75\xf7"  # cmp [used index], ax; jne
+    return again + b"\xe9" + struct.pack("<i", -len(again) - 5)
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["vmrun", "vmrun and the recorder"])
+def test_a_run_that_is_killed_leaves_every_request(write_spec, tmp_path, both):
+    code = start() + describe(0, DATA, 16, 2) + store(AVAILABLE + 4, 0) + ask_for_ever()
+    devices = [{"kind": "virtio-rng", "seed": 7}, {"kind": "debug-port"}]
+    spec = write_spec(code, boot={"mode": "protected"}, devices=devices)
+    trace, stream = tmp_path / "guest.arrow", table_stream_path(tmp_path / "guest.arrow", "requests")
+    with subprocess.Popen([sys.executable, "-m", "runner.cli", str(spec)], stdin=subprocess.DEVNULL) as vmrun:
+        eventually(lambda: stream.exists() and stream.stat().st_size > 20_000, "no requests were recorded")
+        if both:
+            vmrun.send_signal(signal.SIGSTOP)
+            [recorder] = children(vmrun.pid)
+            os.kill(recorder, signal.SIGKILL)
+        vmrun.kill()
+    if both:
+        assert main(["recover", str(trace)]) == 0
+    eventually(lambda: trace.exists() and table_path(trace, "requests").exists(), "the trace was not closed")
+    found = tracer.load(trace)
+    rows = found.tables["requests"].table.to_pylist()
+    assert sorted(row["seq"] for row in rows) == list(range(len(rows)))
+    assert found.tables["requests"].complete is not both
+    # Each but the last notification was answered before the guest could send the next.
+    kicks = [row for row in found.table.to_pylist() if row["addr"] == HERE + R.QUEUE_NOTIFY]
+    assert len(kicks) - 1 <= len(rows) <= len(kicks) + 1
