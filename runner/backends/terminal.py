@@ -60,6 +60,7 @@ class Raw:
         if self.active:
             ends = [(number, lib.SIGNAL_ENDS) for number in (*FATAL, *ENDING)]
             jobs = [(signal.SIGTSTP, lib.SIGNAL_STOPS), (signal.SIGCONT, lib.SIGNAL_GOES_ON)]
+            jobs.append((signal.SIGWINCH, lib.SIGNAL_TELLS))
             self._stack.enter_context(caught([*ends, *jobs]))
             self._stack.callback(lib.terminal_close)
             self.take()
@@ -84,3 +85,12 @@ def anew(fd: int, flags: int) -> int | None:
         return os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return None
+
+
+def terminal_size(fd: int | None) -> tuple[int, int] | None:
+    """Columns and rows of the terminal behind a descriptor; None: it is no terminal, or has no size."""
+    try:
+        columns, rows = os.get_terminal_size(-1 if fd is None else fd)
+    except OSError:
+        return None
+    return (columns, rows) if columns and rows else None

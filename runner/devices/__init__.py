@@ -41,6 +41,7 @@ TABLE = {
     "debug-exit": ("debug", "DebugExit"),
     "python": ("own", "Own"),
     "virtio-rng": ("virtio.rng", "Rng"),
+    "virtio-console": ("virtio.console", "Console"),
 }
 
 

@@ -3,10 +3,10 @@ services."""
 
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from runner.devices.services import Bus, Clock, Interrupt, Memory, MessageInterrupt, Services
 from runner.devices.state import State, StateError
@@ -24,6 +24,16 @@ class MapError(DeviceError):
 
     A device whose guest chooses the address must catch this. If it does not, the run ends, as with any other error.
     """
+
+
+class End(Protocol):
+    """What takes input from the host; see :meth:`Device.room` and :meth:`Device.receive`."""
+
+    def room(self) -> int:
+        """How many bytes it takes now."""
+
+    def receive(self, data: bytes) -> None:
+        """Take so many at most."""
 
 
 class Board(NamedTuple):
@@ -103,6 +113,13 @@ class Device:
 
     def receive(self, data: bytes) -> None:
         """Take input from the host (a terminal, a pipe, a file); at most :meth:`room` bytes."""
+
+    def ends(self) -> "Sequence[End]":
+        """What takes input from the host: the device itself, or each of its ports."""
+        return (self,)
+
+    def resized(self, columns: int, rows: int) -> None:
+        """The terminal of the device's console has this size, at the start and whenever it changes."""
 
     def tick(self) -> None:
         """The time requested with ``self.after(nanoseconds)`` has come; called by the device thread."""

@@ -1,5 +1,6 @@
 """The services that a machine provides to its devices."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
@@ -226,4 +227,6 @@ class Services(NamedTuple):
     after: Callable[[int | None], None] = lambda delay: None
     # Makes a queue of a virtio device, by its number and the kind of its requests (vmspec.trace.requests).
     virtqueue: Callable[[int, str], Virtqueue] = no_virtqueue
+    port_output: Callable[[int, bytes], None] = lambda port, data: None  # takes what a port of the device sends
+    random: Callable[[int], bytes] = os.urandom  # so many random bytes of the host's
     data_path: Callable[[Native, Sequence[Any]], DataPath] = no_data_path  # makes one for queues of the device

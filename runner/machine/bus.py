@@ -24,6 +24,7 @@ lib = _native.lib
 # Bulk output may wait longer, unnoticed: a guest that floods its console then needs a fifth of the wake-ups.
 LINGER, BULK_LINGER = 20, 100
 BULK = 512  # bytes of one flush
+ROUNDS = 1024  # ticks at the end of a run: each serves a queue's length of chains
 WRITES = {None: lib.WRITE_PYTHON, "coalesced": lib.WRITE_COALESCED, "ignored": lib.WRITE_IGNORED}
 
 
@@ -103,11 +104,11 @@ class DeviceBus:
 
 
 class Guest:
-    """A device that takes input, as its source sees it (:class:`runner.backends.input.Guest`)."""
+    """A device's port that takes input, as its source sees it (:class:`runner.backends.input.Guest`)."""
 
-    def __init__(self, buses: "Buses", index: int) -> None:
+    def __init__(self, buses: "Buses", index: int, port: int) -> None:
         self._buses = buses
-        self._index = index
+        self._index, self._port = index, port
 
     def call(self, errand: Callable[[], None]) -> None:
         """Make the device thread call ``errand``."""
@@ -115,11 +116,11 @@ class Guest:
 
     def room(self, later: Callable[[], None]) -> int:
         """See :meth:`Buses.room`."""
-        return self._buses.room(self._index, later)
+        return self._buses.room(self._index, later, self._port)
 
     def receive(self, data: bytes) -> None:
         """Give the device input."""
-        self._buses.receive(self._index, data)
+        self._buses.receive(self._index, data, self._port)
 
 
 class Buses:
@@ -161,15 +162,15 @@ class Buses:
         self.giving: int | None = None  # the device that is being given its queued writes
         self._bulk = False  # the last flush was large
         self._errands: deque[Callable[[], None]] = deque()
-        self._hungry: dict[int, Callable[[], None]] = {}  # by device without room for input
+        self._hungry: dict[tuple[int, int], Callable[[], None]] = {}  # by device and port without room for input
 
     def end_of(self, index: int) -> DeviceBus:
         """The bus of the device with that index."""
         return DeviceBus(self, index)
 
-    def guest(self, index: int) -> Guest:
-        """The device with that index, as the source of its input sees it."""
-        return Guest(self, index)
+    def guest(self, index: int, port: int = 0) -> Guest:
+        """The device with that index, or a port of it, as the source of its input sees it."""
+        return Guest(self, index, port)
 
     def data_path(
         self, index: int, watch: Callable[[int, Callable[[], None]], None], native: Native, queues: Sequence[Any]
@@ -223,39 +224,46 @@ class Buses:
         if self._hungry:
             self._feed()
 
-    def receive(self, index: int, data: bytes) -> None:
-        """Give a device input from the host."""
-        self._inputs.admit("bytes", lambda: self._receive(index, data), index, data=data)
+    def receive(self, index: int, data: bytes, port: int = 0) -> None:
+        """Give a device, or a port of it, input from the host."""
+        self._inputs.admit(
+            "bytes", lambda: self.do(index, lambda device: device.ends()[port].receive(data)), index, port, data
+        )
 
-    def _receive(self, index: int, data: bytes) -> None:
+    def do(self, index: int, what: Callable[[Any], None]) -> None:
+        """Do something to a device, in the guest's order."""
         self.flush()
         try:
             with self._locks[index]:
-                self.devices[index].receive(data)
+                what(self.devices[index])
         except BaseException as error:  # a device of the user's own may raise anything
             self._fail(index, error)
 
-    def room(self, index: int, later: Callable[[], None]) -> int:
+    def command(self, index: int, text: str, what: Callable[[Any], None]) -> None:
+        """Do to a device what the host has asked for, in words. While the guest runs, the device thread calls this."""
+        self._inputs.admit("command", lambda: self.do(index, what), index, data=text.encode())
+
+    def room(self, index: int, later: Callable[[], None], port: int = 0) -> int:
         """Bytes of input that a device takes now. If it takes none, the device thread calls ``later`` once it does. It
         checks after whatever may have made room: each access that Python answers, each flush of queued writes, each
         tick."""
-        self._hungry[index] = later  # before the check: room made from now on counts
+        self._hungry[index, port] = later  # before the check: room made from now on counts
         try:
             with self._locks[index]:
-                room = self.devices[index].room()
+                room = self.devices[index].ends()[port].room()
         except BaseException as error:
             self._fail(index, error)
             room = 0
         else:
             if not room:
                 return 0
-        self._hungry.pop(index, None)
+        self._hungry.pop((index, port), None)
         return room
 
     def _feed(self) -> None:
         """Call those that wait for room, if there is some now."""
-        for index, later in tuple(self._hungry.items()):
-            if self.room(index, later):
+        for (index, port), later in tuple(self._hungry.items()):
+            if self.room(index, later, port):
                 self.call(later)
 
     def after(self, index: int, delay: int | None) -> None:
@@ -281,10 +289,10 @@ class Buses:
         while self._errands:
             self._errands.popleft()()
 
-    def _tick(self) -> None:
+    def _tick(self, which: Callable[[int], bool] = lambda index: True) -> None:
         now = self._clock.monotonic()
         for index, device in enumerate(self.devices):
-            if not self._due(index, now):
+            if not self._due(index, now) or not which(index):
                 continue
             try:
                 with self._locks[index]:
@@ -307,6 +315,16 @@ class Buses:
             self._next, self._taken, self._at = 0, lib.bus_take(self.bus, self._pieces, self._bytes), 0
             self._hand_over()
             return total + self._at
+
+    def drain(self) -> None:
+        """Hand over everything that is queued, and let virtio devices serve what their drivers have told of. No vCPU
+        runs any more."""
+        for _ in range(ROUNDS):
+            self.flush()
+            now = self._clock.monotonic()
+            if not any(each.transport and self._due(index, now) for index, each in enumerate(self.planned)):
+                return
+            self._tick(lambda index: self.planned[index].transport is not None)
 
     def wake(self) -> None:
         """Make :meth:`deliver` return."""

@@ -1,10 +1,10 @@
-"""All inputs of a machine pass here, but the host's random bytes that virtio-rng gives without a seed. Everything else
-that a guest sees follows from the guest itself.
+"""All inputs of a machine pass here. Everything else that a guest sees follows from the guest itself.
 
-Inputs are the host's bytes, timers, and what a thread does that runs no vCPU. Each is stamped with its place in the
-guest's run. Its effect happens there.
+Inputs are the host's bytes (its random ones too), timers, commands to devices, and what a thread does that runs no
+vCPU. Each is stamped with its place in the guest's run. Its effect happens there.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 
@@ -37,11 +37,18 @@ class Inputs:
         """Stamp an input, then let it have its effect.
 
         An interrupt or an end that comes from a vCPU's own thread follows from what the guest did, so it is no input.
+        The host's bytes are one whoever asks for them.
         """
-        if self.keep is not None and threading.get_ident() not in self._vcpus:
+        if self.keep is not None and (kind == "bytes" or threading.get_ident() not in self._vcpus):
             with self._lock:
                 self.keep(Input(*self._place(), kind, device, value, data))
         effect()
+
+    def random(self, device: int, size: int) -> bytes:
+        """So many random bytes of the host's, for a device."""
+        data = os.urandom(size)
+        self.admit("bytes", lambda: None, device, data=data)
+        return data
 
     def _place(self) -> tuple[int, int, int]:
         """Time, vCPU and exits now; before time 0 all are 0."""

@@ -3,10 +3,10 @@
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runner.devices.device import Device, DeviceError, raised
 from runner.devices.services import Services
@@ -77,8 +77,11 @@ class Machine:
         self.system, self.vm, self.vcpus, self.cpuid = kvm.system, kvm.vm, kvm.vcpus, kvm.cpuid
         self._barrier = Barrier(self.stopping)
 
-    def attach(self, make: Callable[[PlannedDevice], Device], output: Callable[[int], Any]) -> None:
-        """Make the plan's devices and connect them; ``output`` returns what each, by its index, prints to."""
+    def attach(
+        self, make: Callable[[PlannedDevice], Device], output: Callable[[int, int], Callable[[bytes], None]]
+    ) -> None:
+        """Make the plan's devices and connect them; ``output`` returns what each port of each, by their indexes, prints
+        to. Port 0 is the device itself."""
         self.buses = Buses(self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken)
         self._resources.callback(self.buses.close)
         interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
@@ -86,12 +89,15 @@ class Machine:
         for index, planned in enumerate(self.plan.devices):
             device = make(planned)
             self.buses.devices.append(device)
+            outputs = [output(index, port) for port in range(len(planned.ends))]
             services = Services(
                 bus=self.buses.end_of(index),
                 irq=AdmittedInterrupt(interrupts.line(planned.irq), self.inputs, index),
                 msi=partial(self._message, interrupts, index),
                 memory=self.memory,
-                output=output(index),
+                output=outputs[0],
+                port_output=partial(_print, outputs),
+                random=partial(self.inputs.random, index),
                 end=partial(self._device_ends, planned.name),
                 clock=self.clock,
                 after=partial(self.buses.after, index),
@@ -220,7 +226,7 @@ class Machine:
                 continue
             self.ending = Ending("device-error", detail=self._stuck(waited))
             return
-        self.buses.flush()
+        self.buses.drain()
         self.buses.close_devices()
 
     def _stuck(self, thread: Worker) -> str:
@@ -391,3 +397,7 @@ class Machine:
     def close(self) -> None:
         """Close every descriptor and unmap the guest's memory."""
         self._resources.close()
+
+
+def _print(outputs: Sequence[Callable[[bytes], None]], port: int, data: bytes) -> None:
+    outputs[port](data)

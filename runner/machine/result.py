@@ -1,6 +1,8 @@
 """How a run ended, and the exit status that follows."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, assert_never
 
 from vmspec.plan.settings import PlannedExpect
@@ -26,7 +28,8 @@ class Result(NamedTuple):
     4 MiB; ``trace`` the trace file, None if nothing was recorded. ``counters`` are exits by reason name, with
     ``dropped``, those that were not recorded. ``seconds`` is the time from the first KVM_RUN until the last thread had
     ended. ``unmet`` are the expectations that failed, ``notes`` what else went wrong, one sentence each. ``report`` is
-    the crash report's text, or "", and ``report_path`` where it was saved, or None.
+    the crash report's text, or "", and ``report_path`` where it was saved, or None. ``ports`` is what the guest wrote
+    to each named port of its virtio consoles that does not print to "stdout", the newest 4 MiB of each.
     """
 
     kind: EndKind
@@ -40,6 +43,7 @@ class Result(NamedTuple):
     report: str = ""
     report_path: Path | None = None
     notes: tuple[str, ...] = ()
+    ports: Mapping[str, bytes] = MappingProxyType({})
 
 
 def unmet(expect: PlannedExpect, ending: Ending, missing: list[str], unwanted: list[str]) -> tuple[str, ...]:

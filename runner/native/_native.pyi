@@ -993,6 +993,7 @@ class Lib:
     SIGNAL_ENDS: SignalsUse
     SIGNAL_GOES_ON: SignalsUse
     SIGNAL_STOPS: SignalsUse
+    SIGNAL_TELLS: SignalsUse
     SLOTS: int
     VCPU_ACCESS: VcpuOutcome
     VCPU_EXIT: VcpuOutcome

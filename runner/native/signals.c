@@ -209,6 +209,9 @@ static void caught(int number)
     case SIGNAL_GOES_ON:
         go_on();
         break;
+    case SIGNAL_TELLS:
+        tell();
+        break;
     }
     errno = error;
 }

@@ -13,6 +13,7 @@ enum signals_use {
     SIGNAL_ENDS,  /* restores the terminal and ends the process as if uncaught */
     SIGNAL_STOPS, /* the same for a stop; takes the terminal again when the process continues */
     SIGNAL_GOES_ON,
+    SIGNAL_TELLS, /* wakes whoever waits */
 };
 
 struct signals {

@@ -2,10 +2,10 @@
 
 Each run is a thread. The VMM hands a run over by a message with descriptors on the channel of the process. Further
 messages come on the run's own channel, each with one value: ``tracepoints`` (with the events' descriptors) if they are
-recorded; ``about``, the facts for the trace's metadata (with the images' descriptors); ``inputs``, as they come in;
-last ``summary``, the closing one, or ``discard`` if there was no run after all. If the channel ends before that, the
-VMM was killed and its vCPUs are dead. What they had published is drained, and the trace is closed with the end
-"killed".
+recorded; ``about``, the facts for the trace's metadata (with the images' descriptors); ``rows`` of a table that Python
+makes, inputs or outputs, as they come; last ``summary``, the closing one, or ``discard`` if there was no run after all.
+If the channel ends before that, the VMM was killed and its vCPUs are dead. What they had published is drained, and the
+trace is closed with the end "killed".
 
 The recorder sends the VMM ``ready`` if asked, ``failed`` as soon as nothing more can be recorded, and last ``done``:
 the trace's ``path`` or why it ``failed``, ``notes``, and the errors of the ``tracepoints``.
@@ -14,7 +14,7 @@ the trace's ``path`` or why it ``failed``, ``notes``, and the errors of the ``tr
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,15 @@ from runner.recording.source import RingSource, begun
 from runner.recording.tracepoints.source import TracepointRings
 from tracer.format.closing import KILLED
 from tracer.format.errors import TraceError
-from tracer.record.inputrecorder import InputRecorder
 from tracer.record.recorder import Recorder
 from tracer.record.requestrecorder import RequestRecorder
+from tracer.record.rowrecorder import RowRecorder
 from tracer.record.tracepointrecorder import TracepointRecorder
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
 from vmspec.trace import keys
 from vmspec.trace.files import RingLostError, ring_path, unfinished
-from vmspec.trace.inputs import Input
+from vmspec.trace.tables import TABLES
 
 
 class Run(Worker):
@@ -46,13 +46,14 @@ class Run(Worker):
         self._descriptors = descriptors[1:]
         self._channel = Channel(socket.socket(fileno=end))
         self._early: bool = values["early"]
-        self._with_inputs: bool = values["inputs"]
+        self._with_rows: tuple[str, ...] = values["rows"]
         self._given = Path(values["path"])
         self._folder = Folder(self._given, folder)
         self._about: Message | None = None
         self._events: tuple[TracepointRings, TracepointRecorder] | None = None
-        self._first: list[Input] = []  # inputs that came before their writer was made
-        self._inputs: InputRecorder | None = None
+        self._first: list[tuple[str, Iterable[Any]]] = []  # rows that came before writers can be made
+        self._rows: dict[str, RowRecorder] = {}  # by table
+        self._make: Callable[[str], RowRecorder] | None = None
         self._requests: RequestRecorder | None = None
 
     def work(self) -> None:
@@ -78,20 +79,22 @@ class Run(Worker):
             self._channel.send(values)
 
     def _receive(self) -> Message | None:
-        """Return the next message that is not of inputs; inputs are kept."""
+        """Return the next message that is not of rows; rows are kept."""
         while (message := self._channel.receive()) is not None:
             self._descriptors += message.descriptors
-            if "inputs" not in message.values:
+            if "rows" not in message.values:
                 return message
-            self._keep(message.values["inputs"])
+            self._keep(*message.values["rows"])
         return None
 
-    def _keep(self, rows: Iterable[Input]) -> None:
-        if self._inputs is None:
-            self._first += rows
+    def _keep(self, table: str, rows: Iterable[Any]) -> None:
+        if self._make is None:
+            self._first.append((table, rows))
             return
+        if table not in self._rows:
+            self._rows[table] = self._make(table)
         for row in rows:
-            self._inputs.put(row)
+            self._rows[table].put(row)
 
     def _record(self, stack: ExitStack) -> dict[str, Any]:
         if self._early:
@@ -114,8 +117,7 @@ class Run(Worker):
         )
         stack.callback(recorder.stop)
         recorder.start()
-        if self._with_inputs:
-            self._record_inputs(source, devices, stack)
+        self._record_rows(source, devices, stack)
         if self._requests_event:
             self._record_requests(source, devices, stack)
         if self._about is not None:
@@ -126,8 +128,8 @@ class Run(Worker):
             return self._discard()
         notes = self._finish_tracepoints()
         recorder.finish(killed(source) if message is None else message.values["summary"] | source.account())
-        if self._inputs is not None:
-            self._inputs.finish()
+        for each in self._rows.values():
+            each.finish()
         if self._requests is not None:
             self._requests.finish()
         return {"path": str(self._folder.now(self._given)), **notes}
@@ -145,12 +147,17 @@ class Run(Worker):
         recorder.start()
         self._events = rings, recorder
 
-    def _record_inputs(self, source: RingSource, devices: list[str], stack: ExitStack) -> None:
-        clock = {keys.CLOCK: json.dumps(source.clock())}
-        self._inputs = InputRecorder(self._folder.way(self._given), devices, clock, self._failed)
-        self._keep(self._first)
-        stack.callback(self._inputs.stop)
-        self._inputs.start()
+    def _record_rows(self, source: RingSource, devices: list[str], stack: ExitStack) -> None:
+        def make(table: str) -> RowRecorder:
+            clock = {keys.CLOCK: json.dumps(source.clock())}
+            recorder = RowRecorder(self._folder.way(self._given), TABLES[table], devices, clock, self._failed)
+            stack.callback(recorder.stop)
+            recorder.start()
+            return recorder
+
+        self._make = make
+        for table, rows in (*((table, ()) for table in self._with_rows), *self._first):
+            self._keep(table, rows)
 
     def _record_requests(self, source: RingSource, devices: list[str], stack: ExitStack) -> None:
         metadata = {keys.CLOCK: json.dumps(source.clock()), keys.DEVICES: json.dumps(devices)}

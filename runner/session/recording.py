@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from runner import signals
 from runner.kvm.errors import HostError
-from runner.recording.inputs import InputSender
 from runner.recording.rings import Rings
+from runner.recording.rows import RowSender
 from tracer.format.errors import TraceError, reason
 from tracer.format.paths import set_aside
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
 from vmspec.plan.plan import Plan
 from vmspec.trace.files import ring_path, stream_path, unfinished
+from vmspec.trace.outputs import IN_EXITS, Output
 
 if TYPE_CHECKING:
     from runner.machine.machine import Machine
@@ -51,7 +52,7 @@ class Recording:
         # Other devices have no requests.
         requests = self._spec.requests and any(device.transport is not None for device in plan.devices)
         self.rings = self._open_rings(plan.vm.vcpus, requests=requests)
-        self._inputs = InputSender()
+        self._inputs, self._outputs = RowSender("inputs"), RowSender("outputs")
         if self._spec.path is not None and self._spec.inputs:
             machine.inputs.keep = self._inputs.put
 
@@ -95,6 +96,17 @@ class Recording:
         except HostError as error:
             self._no_tracepoints(error)
 
+    def printer(self, device: int, port: int, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """What a device calls with its text: ``write``, and before it the table of outputs if no exit has the text."""
+        if self._spec.path is None or not self._spec.outputs or self._machine.plan.devices[device].kind in IN_EXITS:
+            return write
+
+        def recorded(data: bytes) -> None:
+            self._outputs.put(Output(self.rings.elapsed(), device, port, data))
+            write(data)
+
+        return recorded
+
     def watch(self, threads: list[int]) -> None:
         """Open the tracepoints on the vCPUs' threads, which wait before the guest. Hand the run over: if it is killed
         at any moment from its first exit on, the recorder completes the trace.
@@ -129,6 +141,7 @@ class Recording:
         if self._link is None:
             return
         self._inputs.open(self._link)
+        self._outputs.open(self._link)
         if self._tracepoints is not None:
             opened = self._tracepoints.opened(self.rings.clock())
             self._link.tell(self._tracepoints.descriptors, tracepoints=opened)
@@ -142,7 +155,7 @@ class Recording:
         assert folder is not None
         try:
             descriptors = (*self.rings.descriptors, folder.descriptor)
-            self._link = Link(path, descriptors, inputs=self._spec.inputs, early=early)
+            self._link = Link(path, descriptors, rows=("inputs",) if self._spec.inputs else (), early=early)
         except ThreadError:
             raise
         except OSError as error:

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from runner import signals
 from runner.backends.input import Input
-from runner.backends.terminal import HELP, Raw
+from runner.backends.terminal import HELP, Raw, terminal_size
 from runner.devices import Board, DeviceError, make
 from runner.kvm.errors import HostError
 from runner.machine.files import Files
@@ -22,7 +23,7 @@ from runner.session.console import Console, ConsoleClosed, Output, Watch
 from tracer.format.errors import TraceError
 from vmspec import kept
 from vmspec.host.threads import ThreadError
-from vmspec.plan.plan import Plan
+from vmspec.plan.plan import HostEnd, Plan
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.spec import fileuse
 from vmspec.trace.ends import CRASHES, ENDS
@@ -101,6 +102,8 @@ class Session:
         self.recording: Recording
         expect = plan.expect
         self.console = Console(Watch(expect.console, expect.absent), self._console_failed)
+        self._sizes: dict[int, tuple[int, int]] = {}  # of the devices' terminals: columns and rows
+        self.ports: dict[str, Console] = {}  # of named ports, what they print
         self.inputs: list[Input] = []
         self.outputs: list[Output] = []
         self.standard: Output | None = None  # the descriptor of "stdout"
@@ -167,10 +170,12 @@ class Session:
         with signals.impatient(), insisting():  # code of a device's author may raise anything
             self.machine.attach(
                 lambda planned: make(planned, board),
-                lambda index: self.console.printer(self._sink(index)),
+                self._printer,
             )
         stats = self.machine.stats()
         raw = self._open_inputs(stack)
+        self._resize()
+        self.machine.loop.each_wake(lambda: self.machine.buses.call(self._resize))  # SIGWINCH wakes it
         self._unless_asked()
         with raw:
             try:
@@ -208,8 +213,21 @@ class Session:
         for output in self.outputs:
             output.close()
 
-    def _sink(self, index: int) -> Output | None:
-        match self.plan.devices[index].options.get("output", "stdout"):
+    def _printer(self, index: int, port: int) -> Callable[[bytes], None]:
+        """What a port of a device prints to."""
+        end = self.plan.devices[index].ends[port]
+        console = self._console(index, port) if end.name else self.console
+        return self.recording.printer(index, port, console.printer(self._sink(index, end)))
+
+    def _console(self, index: int, port: int) -> Console:
+        """What keeps the text of a named port; what is printed to standard output is text of the console too."""
+        end = self.plan.devices[index].ends[port]
+        if end.output == "stdout":
+            return self.console
+        return self.ports.setdefault(end.name, Console(Watch((), ()), self._console_failed))
+
+    def _sink(self, index: int, end: HostEnd) -> Output | None:
+        match end.output:
             case "stdout":
                 if self.output is not None:
                     self.files.standard("standard output", self.output, writes=True)
@@ -217,13 +235,18 @@ class Session:
             case "none":
                 return None
             case path:
-                return self._output(self.files.open(f"device[{index}].output", Path(path), writes=True))
+                return self._output(self.files.open(f"device[{index}]{end.key}.output", Path(path), writes=True))
 
     def _open_inputs(self, stack: ExitStack) -> Raw:
         raw = Raw(-1)
-        for index, planned in enumerate(self.plan.devices):
+        ends = [
+            (index, port, planned.name, end)
+            for index, planned in enumerate(self.plan.devices)
+            for port, end in enumerate(planned.ends)
+        ]
+        for index, port, name, end in ends:
             fd: int | None
-            match planned.options.get("input", "none"):
+            match end.input:
                 case "none":
                     continue
                 case "stdin":
@@ -231,8 +254,8 @@ class Session:
                     if fd is not None:
                         self.files.standard("standard input", fd, writes=False)
                 case path:
-                    fd = self.files.open(f"device[{index}].input", Path(path), writes=False)
-                    self.machine.loader.images.keep(f"{planned.name}/input", Path(path), fd)
+                    fd = self.files.open(f"device[{index}]{end.key}.input", Path(path), writes=False)
+                    self.machine.loader.images.keep(f"{name}{f'.{end.name}' * bool(end.name)}/input", Path(path), fd)
             if fd is None:
                 continue
             if fd == self.input:
@@ -240,10 +263,22 @@ class Session:
                 if os.isatty(fd) and not raw.active:
                     continue  # another session's terminal
             terminal = raw if fd == self.input and raw.active else None
-            guest = self.machine.buses.guest(index)
+            guest = self.machine.buses.guest(index, port)
             self.inputs.append(Input(fd, terminal, guest, self._command, self.machine.loop))
             stack.callback(self.inputs[-1].stop)
         return raw
+
+    def _resize(self) -> None:
+        """Tell each virtio console the size of its terminal, if that has changed."""
+        buses = self.machine.buses
+        for index, planned in enumerate(self.plan.devices):
+            ends = planned.ends[0]
+            named = ((ends.output, "stdout", self.output), (ends.input, "stdin", self.input))
+            size = next((size for name, word, fd in named if name == word and (size := terminal_size(fd))), None)
+            if planned.transport and size and size != self._sizes.get(index):
+                self._sizes[index] = size
+                columns, rows = size
+                buses.command(index, f"size {columns}x{rows}", methodcaller("resized", columns, rows))
 
     def _started(self) -> None:
         """The guest runs: do now what it need not wait for."""
@@ -308,6 +343,7 @@ class Session:
             report=report,
             report_path=report_path,
             notes=(*self.notes, *self.recording.notes),
+            ports={name: port.text() for name, port in self.ports.items()},
         )
 
     def _report(self, ending: Ending) -> tuple[str, Path | None]:

@@ -8,8 +8,8 @@ from attrs import NOTHING
 from hypothesis import strategies as st
 
 from vmspec.devices.models import KINDS
-from vmspec.schema.guest_values import REGISTERS, ClassName, Code, Options, Registers, Windows
-from vmspec.schema.tables import Kinds, Table
+from vmspec.schema.guest_values import REGISTERS, ClassName, Code, Options, PortName, Registers, Windows
+from vmspec.schema.tables import Kinds, Table, Tables
 from vmspec.schema.value import Model, Value, keys
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Moment, Size, Span, Text
 from vmspec.spec.models import Spec
@@ -86,6 +86,11 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
             return st.dictionaries(st.sampled_from(REGISTERS), st.integers(0, WORD))
         case ClassName():
             return st.builds("{}:{}".format, identifiers, identifiers)
+        case PortName():
+            return st.from_regex(value.PATTERN, fullmatch=True)
+        case Tables():
+            made = st.lists(valid(value.model), max_size=3, unique_by=lambda one: getattr(one, value.unique))
+            return made.map(tuple)
         case Windows():
             names = st.from_regex(value.NAME, fullmatch=True).filter(lambda name: name not in value.SPACES)
             return st.dictionaries(names, st.one_of(*(windows(*space) for space in value.SPACES.items())), max_size=2)

@@ -15,7 +15,7 @@ def kinds_schema() -> Any:
     """The schema of :func:`by_kind`."""
     return schema(
         (
-            ("kind", "string", "", "bytes, timer, interrupt, pause, resume or end"),
+            ("kind", "string", "", "bytes, timer, interrupt, pause, resume, command or end"),
             ("device", "string", "", "device that received the input, or that interrupts"),
             ("inputs", "int64", "", "number of inputs"),
             ("bytes", "int64", "bytes", "number of host bytes"),
@@ -37,10 +37,15 @@ def inputs_schema() -> Any:
                 "number",
                 "exits that the vCPU had completed: the input came before exit seq was complete",
             ),
-            ("kind", "string", "", "bytes, timer, interrupt, pause, resume or end"),
+            ("kind", "string", "", "bytes, timer, interrupt, pause, resume, command or end"),
             ("device", "string", "", "device that received the input, or that interrupts"),
-            ("value", "uint8", "", "interrupt: 1 the line rises, 0 it falls, 2 an edge or a message; else 0"),
-            ("data", "binary", "bytes", "the host's bytes; for an end its kind"),
+            (
+                "value",
+                "uint8",
+                "",
+                "interrupt: 1 rises, 0 falls, 2 an edge or a message; bytes: the device's port; else 0",
+            ),
+            ("data", "binary", "bytes", "the host's bytes; for an end its kind, for a command its words"),
             ("text", "string", "text", "data as text, with escapes for bytes that are not UTF-8"),
         )
     )

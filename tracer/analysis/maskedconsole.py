@@ -1,8 +1,8 @@
 """A trace whose console is lines with masked numbers, to compare boots whose texts differ in numbers only.
 
 Each row of the console's devices is replaced or left out. The row that wrote a line's first byte gets the whole line as
-its payload, each number in it as ``#``. All others (the line's further bytes, the polling between them, the registers)
-are left out, because their number depends on the length of the line.
+its payload, each number in it as ``#``; one row may write several lines. All others (the line's further bytes, the
+polling between them, the registers) are left out, because their number depends on the length of the line.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from tracer.read.console import Console, Line
+from tracer.read.console import Console
 from tracer.read.reader import Trace
 
 # printk pads its times with blanks; hexadecimal numbers have 0x, or a digit among at least four.
@@ -33,8 +33,12 @@ class MaskedConsole:
         return getattr(self.trace, name)
 
     @cached_property
-    def _lines(self) -> dict[int, Line]:
-        return {line.row: line for line in self._console.lines()}
+    def _lines(self) -> dict[int, str]:
+        """The masked lines that each row begins."""
+        begun: dict[int, list[str]] = {}
+        for line in self._console.lines():
+            begun.setdefault(line.row, []).append(masked(line.text))
+        return {row: "\n".join(texts) for row, texts in begun.items()}
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """As :meth:`tracer.Trace.batches`; all columns include one more, ``line``: the masked line or null."""
@@ -50,7 +54,7 @@ class MaskedConsole:
             first += batch.num_rows
             begins = pc.is_in(rows, value_set=pa.array(self._lines, pa.int64()))
             if pc.any(own).as_py() or pc.any(begins).as_py():
-                texts = [masked(self._lines[row].text) for row in rows.filter(begins).to_pylist()]
+                texts = [self._lines[row] for row in rows.filter(begins).to_pylist()]
                 wanted = pc.or_(begins, pc.invert(own))
                 batch = _with_lines(batch, begins, texts, columns is None).filter(wanted)  # noqa: PLW2901
             yield batch.select(columns or batch.schema.names)

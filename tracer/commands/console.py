@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tracer.read.console import LINE_MAX, Console, Piece
+from tracer.read.console import LINE_MAX, Console
 from tracer.read.reader import load
+from tracer.read.sent import Piece
 from vmspec.host.printable import printable
 
 

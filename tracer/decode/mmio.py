@@ -6,7 +6,9 @@ virtio-mmio: virtio 1.2, 4.2.2.
 
 from collections.abc import Mapping
 
+from tracer.decode import virtioconfig
 from tracer.decode.register import Bit, Field, Register
+from tracer.format.devicenames import kind_of
 from vmspec import layout
 from vmspec.registers import lapic, virtio
 
@@ -185,8 +187,10 @@ def register(addr: int, device: str) -> tuple[str, Register] | None:
     """
     if device.rpartition("/")[2].startswith("virtio"):
         offset = addr % virtio.SIZE
-        fallback = f"config +{offset - virtio.CONFIG:#x}" if offset >= virtio.CONFIG else f"+{offset:#x}"
-        return "virtio", VIRTIO.get(offset, Register(fallback))
+        if offset >= virtio.CONFIG:
+            field = virtioconfig.field(kind_of(device), offset - virtio.CONFIG)
+            return "virtio", field._replace(name=f"config {field.name}")
+        return "virtio", VIRTIO.get(offset, Register(f"+{offset:#x}"))
     if layout.LAPIC <= addr < layout.LAPIC + PAGE:
         return "LAPIC", LAPIC.get(addr - layout.LAPIC, Register(f"+{addr - layout.LAPIC:#x}"))
     if layout.IOAPIC <= addr < layout.IOAPIC + PAGE:

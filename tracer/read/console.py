@@ -1,4 +1,5 @@
-"""The guest's output, rebuilt from the exits: the bytes, and its lines with the time of their first byte."""
+"""The guest's output, rebuilt from the exits and the table of outputs: the bytes, and its lines with the time of their
+first byte."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,8 @@ from attrs import frozen
 from tracer.format.errors import TraceError
 from tracer.read import printed
 from tracer.read.printed import Transmitter
+from tracer.read.sent import Piece, Sent, in_order, senders
+from vmspec.trace.outputs import OUTPUTS
 
 COLUMNS = ("t_exit", "reason", "addr", "size", "count", "direction", "data", "payload", "device", "flags")
 LINES_MAX = 1_000_000
@@ -36,29 +39,22 @@ class Abridged(NamedTuple):
     at: int | None
 
 
-class Piece(NamedTuple):
-    """Consecutive bytes: byte n was written at time ``times[n]`` by row ``rows[n]``, or all of them at once if these
-    have one element."""
-
-    data: bytes
-    times: Sequence[int]
-    rows: Sequence[int]
-
-
 class Console:
-    """The console of a trace. ``devices`` are the serial and debug ports that print it, ``device`` the first of them,
-    None if the machine has no console.
+    """The console of a trace. ``devices`` are those that print it, ``device`` the first of them, None if the machine
+    has no console.
 
     ``rows`` is a :class:`tracer.Trace`, whose console rows are read batch by batch each time, or a ``pyarrow.Table`` of
-    a trace. A machine's console is the output of its first serial port, or else its first debug port, and of other
-    ports that print to the same place, in the guest's order. With a name, it is the output of that port alone. Offset 0
-    of a serial port is text unless the guest has selected the divisor latch or loopback.
+    a trace, which is without outputs. A machine's console is the output of its first serial port, or else its first
+    virtio console, or else its first debug port, and of others that print to the same place. With a name, it is the
+    output of that port alone. Offset 0 of a serial port is text unless the guest has selected the divisor latch or
+    loopback. The row of an output is its device's last write before it: the guest's notification.
 
-    Raises TraceError for a name that is not a serial or debug port of the machine.
+    Raises TraceError for a name that is not a console of the machine.
     """
 
     def __init__(self, rows: Any, devices: Sequence[str], device: str | None = None) -> None:
-        ports = printed.ports(_metadata(rows), devices)
+        self._outputs = None if _is_table(rows) else rows.tables.get(OUTPUTS.name)
+        ports = printed.ports(_metadata(rows), devices, senders(self._outputs))
         if device is not None and device not in [port.name for port in ports]:
             names = ", ".join(port.name for port in ports) or "-"
             raise TraceError(f"{device!r} is not a console of this machine; its consoles: {names}")
@@ -129,34 +125,44 @@ class Console:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        transmitters = [Transmitter(port) for port in self._ports]
-        first = 0
-        for batch in self._batches() if transmitters else ():
-            mask = pc.and_(printed.reaching(batch, self.devices), printed.is_(batch["direction"], "write"))
-            found = pc.indices_nonzero(mask)
-            if len(found):
+        own = [port for port in self._ports if port.number is None]
+        sent = Sent(self._outputs, [port for port in self._ports if port.number is not None])
+        transmitters = [Transmitter(port) for port in own]
+        first = low = 0
+        for batch in self._batches() if self._ports else ():
+            written = printed.is_(batch["direction"], "write")
+            found = pc.indices_nonzero(pc.and_(printed.reaching(batch, [port.name for port in own]), written))
+            pieces: Iterator[Piece] = iter(())
+            if len(found) and transmitters:
                 rows = pa.Table.from_batches([batch]).take(found).combine_chunks()
                 text = transmitters[0].text(rows)
                 for transmitter in transmitters[1:]:
                     text = pc.bit_wise_or(text, transmitter.text(rows))
                 numbers = pc.add(found.cast(pa.int64()), pa.scalar(first, pa.int64()))
                 rows = rows.append_column("row", pa.chunked_array([numbers])).append_column("text", text)
-                yield from _pieces(rows.filter(pc.not_equal(text, 0)))
+                pieces = _pieces(rows.filter(pc.not_equal(text, 0)))
+            for piece in in_order(pieces, sent.during(batch, written, first)):
+                yield piece._replace(rows=(low,)) if piece.rows[0] < low else piece  # rows never fall
+                low = max(low, piece.rows[-1])
             first += batch.num_rows
+        for piece in sent.rest():
+            yield piece._replace(rows=(max(low, piece.rows[0]),))
 
     def _batches(self) -> Iterator[Any]:
-        import pyarrow as pa
-
-        if isinstance(self._rows, pa.Table):
+        if _is_table(self._rows):
             return iter(self._rows.select(list(COLUMNS)).to_batches())
         batches: Iterator[Any] = self._rows.batches(COLUMNS)
         return batches
 
 
-def _metadata(rows: Any) -> Mapping[str, str]:
+def _is_table(rows: Any) -> bool:
     import pyarrow as pa
 
-    if isinstance(rows, pa.Table):
+    return isinstance(rows, pa.Table)
+
+
+def _metadata(rows: Any) -> Mapping[str, str]:
+    if _is_table(rows):
         return {key.decode(): value.decode() for key, value in (rows.schema.metadata or {}).items()}
     metadata: Mapping[str, str] = rows.metadata
     return metadata

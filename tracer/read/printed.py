@@ -1,6 +1,6 @@
-"""Which of the guest's writes are text: the bytes that serial and debug ports transmit."""
+"""Which devices print, and which of the guest's writes are text: the bytes that serial and debug ports transmit."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attrs import fields
@@ -11,17 +11,21 @@ from vmspec.devices.models import PORTS, DebugPort
 from vmspec.registers.serial import COMS, DLAB, LCR, LOOP, MCR, THR, WIDTH
 from vmspec.trace.record import FLAGS
 
-SERIAL, DEBUG = "serial", "debug-port"
+SERIAL, VIRTIO, DEBUG = "serial", "virtio-console", "debug-port"
+ORDER = (SERIAL, VIRTIO, DEBUG)  # the machine's console is the first of these
 
 
 class Port(NamedTuple):
-    """A device that prints. ``base`` is its first port, None if the trace has no spec with it. ``sink`` is where its
-    text goes: ports with the same one print to one place."""
+    """A device that prints, or a port of a virtio console. ``base`` is the first I/O port of a serial or debug port,
+    None if the trace has no spec with it. ``sink`` is where its text goes: ports with the same one print to one place.
+    ``number`` is the port's in the table of outputs, None if its text is in the exits."""
 
     name: str
     kind: str
     base: int | None
     sink: tuple[str, ...]
+    device: str = ""
+    number: int | None = None
 
     @property
     def width(self) -> int:
@@ -40,21 +44,22 @@ class Port(NamedTuple):
         return offset if row["device"] == self.name or (split and over) else None
 
 
-def ports(metadata: Mapping[str, str], devices: Sequence[str]) -> list[Port]:
-    """The serial ports, then the debug ports, each kind in the order of the spec."""
+def ports(metadata: Mapping[str, str], devices: Sequence[str], outputs: Collection[str] = ()) -> list[Port]:
+    """The ports that print: of each kind in the order of the spec. ``outputs`` are devices in the table of outputs."""
     specs = machine_specs(metadata)
-    found = []
+    found: list[Port] = []
     numbers: dict[tuple[str, str], int] = {}
     for name in devices:
         machine, kind = _machine(name), kind_of(name)
-        if kind not in (SERIAL, DEBUG):
+        if kind not in ORDER and name not in outputs:
             continue
         number = numbers[machine, kind] = numbers.get((machine, kind), -1) + 1
         tables = specs.get(machine, {}).get("device")
         listed = tables if isinstance(tables, list) else []
         same = [table for table in listed if isinstance(table, dict) and table.get("kind") == kind]
-        found.append(_port(name, kind, machine, same[number] if number < len(same) else None))
-    return sorted(found, key=lambda port: port.kind != SERIAL)
+        table = same[number] if number < len(same) else None
+        found += [_port(name, kind, machine, table)] if kind in (SERIAL, DEBUG) else _others(name, kind, machine, table)
+    return sorted(found, key=lambda port: ORDER.index(port.kind) if port.kind in ORDER else len(ORDER))
 
 
 def _port(name: str, kind: str, machine: str, table: Mapping[str, Any] | None) -> Port:
@@ -69,6 +74,18 @@ def _port(name: str, kind: str, machine: str, table: Mapping[str, Any] | None) -
     except ValueError:
         return Port(name, kind, None, sink)
     return Port(name, kind, base if 0 <= base < PORTS else None, sink)
+
+
+def _others(name: str, kind: str, machine: str, table: Mapping[str, Any] | None) -> Iterator[Port]:
+    """The ports of a device whose text is in the table of outputs: its console, and those with names."""
+    table = table or {}
+    yield Port(name, kind, None, (machine, str(table.get("output", "stdout"))), name, 0)
+    listed = table.get("ports", ())
+    for number, port in enumerate(listed if isinstance(listed, list) else (), 1):
+        if isinstance(port, dict):
+            own = f"{name}.{port.get('name', number)}"
+            output = str(port.get("output", "none"))
+            yield Port(own, kind, None, (machine, own if output == "none" else output), name, number)
 
 
 class Transmitter:

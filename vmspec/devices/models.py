@@ -12,9 +12,10 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices.regions import Region
-from vmspec.registers import debug, i8042, rtc, serial, virtio
-from vmspec.schema.guest_values import ClassName, Options, Windows
+from vmspec.registers import debug, i8042, rtc, serial, virtio, virtio_console
+from vmspec.schema.guest_values import ClassName, Options, PortName, Windows
 from vmspec.schema.keypath import KeyPath
+from vmspec.schema.tables import Tables
 from vmspec.schema.value import Model, key
 from vmspec.schema.values import Address, Choice, File, Integer, Moment, Span
 
@@ -190,7 +191,40 @@ class VirtioRng(VirtioModel):
     )
 
 
-Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python | VirtioRng
+@frozen(eq=False, repr=False)
+class ConsolePort(Model):
+    """A named port of a virtio console."""
+
+    name: str = field(metadata=key(PortName(), "the name by which the guest finds it"))
+    input: str | Path = field(
+        default="none", metadata=key(File("stdin", "none"), "where the bytes that the guest receives come from")
+    )
+    output: str | Path = field(
+        default="none", metadata=key(File("stdout", "none"), "where the bytes that the guest sends go")
+    )
+
+
+@frozen(eq=False, repr=False)
+class VirtioConsole(VirtioModel):
+    """Virtio console: a console, and ports with names for programs in the guest."""
+
+    input: str | Path = field(
+        default="stdin", metadata=key(File("stdin", "none"), "where the bytes that the guest receives come from")
+    )
+    output: str | Path = field(
+        default="stdout", metadata=key(File("stdout", "none"), "where the bytes that the guest sends go")
+    )
+    ports: tuple[ConsolePort, ...] = field(
+        default=(),
+        metadata=key(
+            Tables(ConsolePort, virtio_console.PORTS_MAX - 1, "name"),
+            "named ports: the name, and input and output as above, none if they are not given; what the guest writes "
+            "to a port is in the run's result too",
+        ),
+    )
+
+
+Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python | VirtioRng | VirtioConsole
 
 KINDS: dict[str, type[Device]] = {
     "serial": Serial,
@@ -202,4 +236,5 @@ KINDS: dict[str, type[Device]] = {
     "debug-exit": DebugExit,
     "python": Python,
     "virtio-rng": VirtioRng,
+    "virtio-console": VirtioConsole,
 }

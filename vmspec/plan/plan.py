@@ -51,6 +51,16 @@ class Placement(NamedTuple):
     zero: int = 0
 
 
+class HostEnd(NamedTuple):
+    """Where a device or a port of it gets its input from and sends its output to: "stdin", "stdout", "none" or a path.
+    ``key`` is what follows the device in the spec's keys, ``name`` the port's."""
+
+    key: str
+    name: str
+    input: str | Path
+    output: str | Path
+
+
 class PlannedDevice(NamedTuple):
     """A device with its regions. Its index in ``Plan.devices`` is its code in the trace. ``options`` are the other keys
     of its table, with their defaults; paths are absolute, arrays lists."""
@@ -61,6 +71,18 @@ class PlannedDevice(NamedTuple):
     regions: tuple[Region, ...] = ()  # a region's index here is its number in the trace
     irq: int | None = None  # the GSI; below 16 that is the ISA interrupt
     transport: str | None = None  # of a virtio device: "mmio"
+
+    @property
+    def ends(self) -> "tuple[HostEnd, ...]":
+        """Its ends on the host: the device's own, then those of its ports."""
+        tables = (self.options, *self.options.get("ports", ()))
+        keys = ("", *(f".ports[{index}]" for index in range(len(tables) - 1)))
+        return tuple(
+            HostEnd(
+                key, table.get("name", ""), table.get("input", "none"), table.get("output", "none" if key else "stdout")
+            )
+            for key, table in zip(keys, tables, strict=True)
+        )
 
 
 class Entry(NamedTuple):

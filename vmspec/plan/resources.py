@@ -3,13 +3,13 @@
 from typing import Any, NamedTuple
 
 from vmspec import layout
-from vmspec.devices.models import KINDS, Device, VirtioModel
+from vmspec.devices.models import KINDS, VirtioModel
 from vmspec.devices.regions import SPACES, Region
 from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
 from vmspec.schema.problems import Problem
-from vmspec.schema.value import keys
+from vmspec.schema.value import Model, keys
 from vmspec.spec.models import Spec
 
 NAMES = {model: kind for kind, model in KINDS.items()}
@@ -80,14 +80,16 @@ def _virtio(device: PlannedDevice, irqs: list[int], path: str, problems: list[Pr
     return device._replace(irq=irq, regions=regions, transport="mmio")
 
 
-def options(model: Device) -> dict[str, Any]:
+def options(model: Model) -> dict[str, Any]:
     """The keys of a device's table and their values, with those that place it on the buses."""
     return {name: plain(getattr(model, field.name)) for name, field in keys(type(model)).items()}
 
 
 def plain(value: Any) -> Any:
-    """A value without tuples."""
-    return [plain(part) for part in value] if isinstance(value, tuple) else value
+    """A value without tuples and models."""
+    if isinstance(value, tuple):
+        return [plain(part) for part in value]
+    return options(value) if isinstance(value, Model) else value
 
 
 def taken(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> tuple[Region, ...]:

@@ -40,6 +40,7 @@ class PlannedTrace(NamedTuple):
     events: tuple[str, ...] = ()
     inputs: bool = False
     requests: bool = True
+    outputs: bool = True
     ring: int = 65536
 
 

@@ -86,6 +86,22 @@ class ClassName(Value):
         return {"type": "string", "pattern": f"^{self.PATTERN}$"}
 
 
+class PortName(Value):
+    """A port's name, which Linux shows in /sys/class/virtio-ports."""
+
+    PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+    allowed = "up to 64 letters, digits, dots, _ and -, the first a letter or digit"
+
+    def read(self, value: object, here: Here) -> Any:
+        if isinstance(value, str) and re.fullmatch(self.PATTERN, value):
+            return value
+        return here.wrong("is not a port's name", value, self.allowed)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": f"^{self.PATTERN}$"}
+
+
 class Windows(Value):
     """Regions that a device maps itself, by their names: the bus and the size of each."""
 

@@ -30,6 +30,35 @@ class Table(Value):
         return model_schema(self.model)
 
 
+class Tables(Value):
+    """An array of tables for one model; a tuple in the model above. Each has another value of the key ``unique``."""
+
+    def __init__(self, model: type[Model], most: int, unique: str) -> None:
+        self.model, self.most, self.unique = model, most, unique
+
+    @property
+    def allowed(self) -> str:
+        return f"an array of up to {self.most} tables, each with {' and '.join(keys(self.model))}"
+
+    def read(self, value: object, here: Here) -> Any:
+        if not isinstance(value, list):
+            return here.wrong("must be an array of tables", value, self.allowed)
+        if len(value) > self.most:
+            return here.wrong(f"are {len(value):,}", None, f"up to {self.most}")
+        read = [Table(self.model).read(item, here.at(index)) for index, item in enumerate(value)]
+        names = [None if item is None else getattr(item, self.unique) for item in read]
+        for index, name in enumerate(names):
+            if name is not None and name in names[:index]:
+                here.at(index, self.unique).wrong("is taken already", name)
+        return tuple(read)
+
+    def write(self, value: Any) -> Any:
+        return [write_model(item) for item in value]
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": model_schema(self.model), "maxItems": self.most}
+
+
 class Kinds(Value):
     """An array of tables whose ``kind`` names the model; a tuple in the model above."""
 

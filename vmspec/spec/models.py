@@ -13,9 +13,9 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices import own
-from vmspec.devices.models import KINDS, Device, Python, Serial
+from vmspec.devices.models import KINDS, Device, Python
 from vmspec.schema.guest_values import Code, Registers
-from vmspec.schema.keypath import KeyPath, split
+from vmspec.schema.keypath import KeyPath, join, split
 from vmspec.schema.tables import Kinds, Table
 from vmspec.schema.value import Model, key
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Size, Text
@@ -166,6 +166,14 @@ class Trace(Model):
             "device",
         ),
     )
+    outputs: bool = field(
+        default=True,
+        metadata=key(
+            Flag(),
+            "also record what virtio consoles and Python devices print, beside the trace (boot.outputs.arrow): the "
+            "exits do not have it",
+        ),
+    )
     ring: int = field(default=65536, metadata=key(Integer(64, 1 << 24, power=True), "records in each ring"))
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
@@ -214,9 +222,9 @@ class Spec(Model):
     overrides: tuple[str, ...] = field(default=(), eq=False)
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
-        readers = [n for n, device in enumerate(self.devices) if isinstance(device, Serial) and device.input == "stdin"]
-        for n in readers[1:]:
-            yield ("device", n, "input"), f'stdin is read by device[{readers[0]}] already; give "none" or a file'
+        readers = [(n, path) for n, path, end in self._ends() if getattr(end, "input", None) == "stdin"]
+        for _, path in readers[1:]:
+            yield (*path, "input"), f'stdin is read by device[{readers[0][0]}] already; give "none" or a file'
         for where, message in fileuse.conflicts(fileuse.uses(self.names())):
             yield split(where), message
 
@@ -230,8 +238,16 @@ class Spec(Model):
         for n, device in enumerate(self.devices):
             if isinstance(device, Python) and self.path is not None:
                 yield Named(f"device[{n}].class", own.module(device.cls, self.path.parent))
+        for _, path, end in self._ends():
             for name, writes in (("input", False), ("output", True)):
-                if isinstance(file := getattr(device, name, None), Path):
-                    yield Named(f"device[{n}].{name}", file, writes)
+                if isinstance(file := getattr(end, name, None), Path):
+                    yield Named(join((*path, name)), file, writes)
         if self.trace.path is not None:
             yield Named("trace.path", self.trace.path, True, recording=True)
+
+    def _ends(self) -> Iterator[tuple[int, KeyPath, Model]]:
+        """Each device and each port of a device: the device's index, the table's path, the table."""
+        for n, device in enumerate(self.devices):
+            yield n, ("device", n), device
+            for k, port in enumerate(getattr(device, "ports", ())):
+                yield n, ("device", n, "ports", k), port

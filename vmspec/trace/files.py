@@ -11,7 +11,7 @@ from pathlib import Path
 TRACE = "exits"  # the table that is the trace itself
 # The other names of vmspec.trace.tables, which is not imported for them as that takes a while: the tables that may
 # stand beside the exits. Each with its former names: readers open the files with these names too.
-BESIDE: dict[str, tuple[str, ...]] = {"tracepoints": ("kernel",), "inputs": (), "requests": ()}
+BESIDE: dict[str, tuple[str, ...]] = {"tracepoints": ("kernel",), "inputs": (), "requests": (), "outputs": ()}
 
 
 class RingLostError(Exception):

@@ -75,7 +75,7 @@ class Common:
         self.offered = OFFERED | device.features
         kinds = dict(enumerate(device.queue_kinds))
         self.queues = [services.virtqueue(n, kinds.get(n, "other")) for n in range(len(device.queue_sizes))]
-        self._again: list[int] = []  # queues that have more chains than one call serves
+        self._again: list[int] = []  # queues to serve in the next tick
         self._due: int | None = None  # when the device wants a tick
         self._clear()
         device.connect(
@@ -85,8 +85,11 @@ class Common:
                 clock=services.clock,
                 after=self._request_tick,
                 output=services.output,
+                port_output=services.port_output,
+                random=services.random,
                 serve=self._serve,
                 interrupt=self._interrupt,
+                broken=self._broken,
                 reconfigured=self._reconfigured,
                 held=self._held,
             )
@@ -143,10 +146,10 @@ class Common:
         if added & R.DRIVER_OK:
             self.device.begin(self.driver_features)
             for index, setup in enumerate(self.setups):
-                if setup.ready:
+                if setup.ready and self.running:
                     self._start(index)
             for index in range(len(self.queues)):
-                self.notify(index)  # it may have told of chains before it was ready
+                self._look(index)  # it may have told of chains before it was ready
             self._go_on()
 
     def device_features(self) -> int:
@@ -168,6 +171,8 @@ class Common:
         if not self.status & R.NEEDS_RESET:
             with self._held():
                 self.status |= R.NEEDS_RESET
+                for queue in self.queues:  # what the device holds is not put back
+                    queue.stop()
             self._notice(f"the guest's driver must reset it: {why}")
             if self.status & R.DRIVER_OK:
                 self._transport.configured()
@@ -190,7 +195,7 @@ class Common:
                 self.queues[self.queue_select].stop()
             elif self.running:
                 self._start(self.queue_select)
-                self.notify(self.queue_select)
+                self._look(self.queue_select)
 
     def _start(self, index: int) -> bool:
         setup = self.setups[index]
@@ -203,38 +208,54 @@ class Common:
             self._broken(f"queue {index}: {why}")
         return why is None
 
-    def notify(self, index: int) -> None:
-        """The driver has made chains available, or may have."""
-        if self.running and index < len(self.queues) and self.queues[index].running:
+    def kicked(self, index: int) -> None:
+        """The driver tells of chains in a queue."""
+        if index < len(self.queues) and self.queues[index].running:
+            if self.data_path is None:
+                self.queues[index].tell()
+            self._look(index)
+
+    def _look(self, index: int) -> None:
+        """The driver may have made chains available. C serves the queue, or the device thread does in a tick: whoever
+        hands over the notification may be a vCPU, and hands over those of all devices."""
+        if self.running and self.queues[index].running:
             if self.data_path is not None:
                 self.data_path.ring(index)
             else:
-                self.queues[index].tell()
-                self.device.notified(index)
-                self._check()
+                self._serve_later(index)
+
+    def _serve_later(self, index: int) -> None:
+        if index not in self._again:
+            self._again.append(index)
+        self._after(0)
+
+    def _notify(self, index: int) -> None:
+        if self.running and self.queues[index].running:
+            self.device.notified(index)
+            self._check()
 
     def _check(self) -> None:
         for index, queue in enumerate(self.queues):
             if (why := queue.fault) is not None:
                 self._broken(f"queue {index}: {why}")
 
-    def _serve(self, index: int, answer: Callable[[Chain], int]) -> None:
-        """Answer as many chains as the queue is long. A driver that always adds more keeps no other device waiting."""
+    def _serve(self, index: int, answer: Callable[[Chain], int], more: Callable[[], bool] = lambda: True, /) -> None:
+        """Answer as many chains as the queue is long. A driver that always adds more keeps no other device waiting.
+        While there is no more to answer with, the driver need not tell of chains."""
         queue = self.queues[index]
         queue.busy()
         for _ in range(queue.size):
-            if (chain := queue.take()) is None:
+            if not more() or (chain := queue.take()) is None:
                 break
             queue.put(chain, answer(chain))
-        if queue.wait():
-            if index not in self._again:
-                self._again.append(index)
-            self._after(0)
+        if more() and queue.wait():
+            self._serve_later(index)
         self._interrupt(index)
 
     def _interrupt(self, index: int) -> None:
         if self.queues[index].interrupts():
             self._transport.used(index)
+        self._check()
 
     # Time and configuration
 
@@ -247,7 +268,7 @@ class Common:
         self._check()  # the data path may have met a fault
         again, self._again = self._again, []
         for index in again:
-            self.notify(index)
+            self._notify(index)
         if self._due is None:
             return
         if (left := self._due - self._clock.monotonic()) <= 0:
@@ -296,8 +317,8 @@ class Common:
             ),
         )
 
-    def load(self, state: CommonState) -> None:
-        """Continue from a saved state, after the device has loaded its own. Raises StateError."""
+    def load(self, state: CommonState, device: State) -> None:
+        """Continue from a saved state, and the state of the device. Raises StateError."""
         if len(state.queues) != len(self.queues):
             raise StateError(f"what was saved has {len(state.queues)} queues; this device has {len(self.queues)}")
         settled, ready = state.status & R.FEATURES_OK, state.status & R.DRIVER_OK
@@ -314,9 +335,11 @@ class Common:
             setup.size, setup.ready = saved.size, saved.ready
             setup.descriptors, setup.driver, setup.device = saved.descriptors, saved.driver, saved.device
             self.queues[index].stop()
+        if self.running:
+            self.device.begin(self.driver_features)
+        self.device.load(device)
         if not self.running:
             return
-        self.device.begin(self.driver_features)
         for index, saved in enumerate(state.queues):
             if saved.ready and self._start(index):
                 self.queues[index].resume(saved.taken, saved.put)

@@ -2,15 +2,23 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
-from runner.devices.device import Board
+from runner.devices.device import Board, End
 from runner.devices.services import Chain, Clock, Memory, Native, Virtqueue
 from runner.devices.state import State
 
 
 class NoState(State):
     """The state of a device that has none beside its queues."""
+
+
+class Serve(Protocol):
+    """See :class:`Host`."""
+
+    def __call__(
+        self, queue: int, answer: Callable[[Chain], int], more: Callable[[], bool] = lambda: True, /
+    ) -> None: ...
 
 
 class Host(NamedTuple):
@@ -21,8 +29,12 @@ class Host(NamedTuple):
     clock: Clock
     after: Callable[[int | None], None]  # request a tick in so many nanoseconds; None: cancel
     output: Callable[[bytes], None]
-    serve: Callable[[int, Callable[[Chain], int]], None]  # let a function answer each chain of a queue, put it back
+    port_output: Callable[[int, bytes], None]  # the same of a port, by its number
+    random: Callable[[int], bytes]  # the host's random bytes
+    # Let a function answer each chain of a queue, and put it back; while there is more to answer with.
+    serve: "Serve"
     interrupt: Callable[[int], None]  # tell the driver what was put back into a queue, if it wants to know
+    broken: Callable[[str], None]  # the driver has broken the device's rules, and must reset it
     reconfigured: Callable[[], None]  # tell the driver that the configuration has changed
     held: Callable[[], AbstractContextManager[None]]  # C rests meanwhile, so that Python may change what it works on
 
@@ -34,7 +46,7 @@ class VirtioDevice:
     """
 
     number: ClassVar[int]  # the device's number (5)
-    queue_sizes: ClassVar[tuple[int, ...]]  # the longest that each queue may be
+    queue_sizes: tuple[int, ...]  # the longest that each queue may be
     # What the requests of each queue are for, a kind of vmspec.trace.requests; those without one are "other".
     queue_kinds: ClassVar[tuple[str, ...]] = ()
     features: int = 0  # what the device offers, beside the features of all devices
@@ -64,7 +76,8 @@ class VirtioDevice:
         return None
 
     def begin(self, features: int) -> None:
-        """The driver is ready. It has accepted these features of those that were offered."""
+        """The driver is ready. It has accepted these features of those that were offered. A saved state is loaded
+        after this call, before the queues run."""
 
     def notified(self, queue: int) -> None:
         """The driver may have made chains available in a queue that runs. By default, :meth:`request` answers each. A
@@ -85,6 +98,13 @@ class VirtioDevice:
     def receive(self, data: bytes) -> None:
         """Take input from the host, at most :meth:`room` bytes."""
 
+    def ends(self) -> Sequence[End]:
+        """What takes input from the host: the device itself, or each of its ports."""
+        return (self,)
+
+    def resized(self, columns: int, rows: int) -> None:
+        """The terminal of the device's console has this size."""
+
     def reset(self) -> None:
         """Return to the state after power-on. The queues have stopped."""
 
@@ -93,7 +113,8 @@ class VirtioDevice:
         return self.state_class()
 
     def load(self, state: State) -> None:
-        """Continue from a state that :meth:`save` returned. The queues do not run yet."""
+        """Continue from a state that :meth:`save` returned, after :meth:`begin` if there was a driver. The queues do
+        not run yet. Raises StateError."""
 
     def close(self) -> None:
         """Release what the device holds."""

@@ -1,10 +1,10 @@
 """The MMIO transport (virtio 1.2, 4.2): a device with registers in memory and one interrupt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from runner.devices.device import Device
+from runner.devices.device import Device, End
 from runner.devices.services import Services
 from runner.devices.state import State, bits, part
 from runner.devices.virtio.common import Common, CommonState
@@ -131,7 +131,7 @@ class MMIO(Device):
             case R.QUEUE_READY:
                 common.set_ready(bool(value & 1))
             case R.QUEUE_NOTIFY:
-                common.notify(value)
+                common.kicked(value)
             case R.INTERRUPT_ACK:
                 self._interrupt(clear=value)
             case R.STATUS if value == 0:
@@ -152,13 +152,13 @@ class MMIO(Device):
     def written(self, region: str, offset: int, size: int, data: bytes) -> None:
         """Notifications: one of each queue is enough."""
         for queue in {data[at : at + 4] for at in range(0, len(data), 4)}:
-            self._common.notify(int.from_bytes(queue, "little"))
+            self._common.kicked(int.from_bytes(queue, "little"))
 
-    def room(self) -> int:
-        return self._device.room()
+    def ends(self) -> Sequence[End]:
+        return self._device.ends()
 
-    def receive(self, data: bytes) -> None:
-        self._device.receive(data)
+    def resized(self, columns: int, rows: int) -> None:
+        self._device.resized(columns, rows)
 
     def tick(self) -> None:
         self._common.tick()
@@ -176,8 +176,7 @@ class MMIO(Device):
         saved: Any = state if type(state) is self.state_class else self.state_class.again(state)
         self.reset()
         self._interrupt(set=saved.interrupt)
-        self._device.load(saved.device)
-        self._common.load(saved.common)
+        self._common.load(saved.common, saved.device)
 
     def close(self) -> None:
         self._device.close()

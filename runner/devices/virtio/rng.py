@@ -1,6 +1,5 @@
 """The entropy device (virtio 1.2, 5.4)."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +43,7 @@ class Rng(VirtioDevice):
 
     def _bytes(self, size: int) -> bytes:
         if self._key is None:
-            return os.urandom(size)
+            return self.host.random(size)
         from hashlib import blake2b  # late: few guests have a seed
 
         first, skip = divmod(self._given, BLOCK)

@@ -11,6 +11,7 @@ import pytest
 
 from runner.devices.device import Device
 from runner.devices.services import DataPath, Native, Services
+from runner.devices.virtio.mmio import MMIO
 from runner.machine.queueworker import QueueWorker
 from runner.machine.virtqueue import Queue
 from runner.memory import GuestMemory
@@ -57,6 +58,7 @@ class Guest:
         self._edges = 0
         self.seen_at_edge: dict[tuple[int, int], int] = {}  # what was published when the line last rose
         self.text = b""
+        self.port_text: dict[int, bytes] = {}
         self.ends: list[tuple[str, int | None]] = []
         self._due: int | None = None
         self.calls = 0
@@ -74,6 +76,7 @@ class Guest:
                 after=self._after,
                 virtqueue=partial(Queue, memory, Requests(), 0),
                 data_path=self._data_path,
+                port_output=self._port_output,
             )
         )
 
@@ -165,6 +168,9 @@ class Guest:
     def _output(self, data: bytes) -> None:
         self.text += data
 
+    def _port_output(self, port: int, data: bytes) -> None:
+        self.port_text[port] = self.port_text.get(port, b"") + data
+
     def _end(self, kind: str, status: int | None) -> None:
         self.ends.append((kind, status))
 
@@ -212,6 +218,7 @@ class Guest:
                 self.flush()
                 self.calls += 1
                 self.device.write(*self.place(offset), size, value)
+                self._serve()
 
     def receive(self, data: bytes) -> None:
         self.flush()
@@ -237,6 +244,14 @@ class Guest:
         queue, self.queue = self.queue, []
         for offset, size, data in queue:
             self.device.written(*self.place(offset), size, data)
+        if queue:
+            self._serve()
+
+    def _serve(self) -> None:
+        """The device thread serves the queues of a virtio device at once."""
+        if isinstance(self.device, MMIO) and self._due is not None and self._due <= self.clock.now:
+            self._due = None
+            self.device.tick()
 
     def place(self, register: int) -> tuple[str, int]:
         """Region and offset of a register."""

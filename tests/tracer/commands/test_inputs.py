@@ -9,10 +9,10 @@ from tests.fakes.tracefakes import DEVICES, METADATA, exit_, record_all
 from tracer.analysis.inputs import by_kind, listed
 from tracer.cli import main
 from tracer.format.errors import TraceError
-from tracer.record.inputrecorder import InputRecorder
+from tracer.record.rowrecorder import RowRecorder
 from vmspec.trace import keys
 from vmspec.trace.files import table_path
-from vmspec.trace.inputs import Input
+from vmspec.trace.inputs import INPUTS, Input
 
 ROWS = [
     Input(100, 0, 1, "bytes", 0, 0, b"ab\x1b"),
@@ -27,7 +27,7 @@ ROWS = [
 def path(tmp_path):
     path = tmp_path / "boot.arrow"
     record_all(path, [[exit_(1)]])
-    recorder = InputRecorder(path, DEVICES, {keys.CLOCK: METADATA[keys.CLOCK]}, pytest.fail)
+    recorder = RowRecorder(path, INPUTS, DEVICES, {keys.CLOCK: METADATA[keys.CLOCK]}, pytest.fail)
     for row in ROWS:
         recorder.put(row)
     recorder.start()
@@ -92,8 +92,8 @@ def test_info_says_of_a_damaged_table_what_is_wrong_with_it(path, capsys):
 
 def test_inputs_that_cannot_be_written_are_told_at_once_and_at_the_end(tmp_path):
     failures = []
-    recorder = InputRecorder(
-        tmp_path / "no" / "boot.arrow", DEVICES, {keys.CLOCK: METADATA[keys.CLOCK]}, failures.append
+    recorder = RowRecorder(
+        tmp_path / "no" / "boot.arrow", INPUTS, DEVICES, {keys.CLOCK: METADATA[keys.CLOCK]}, failures.append
     )
     recorder.start()
     with pytest.raises(TraceError, match=r"cannot write the inputs, .*No such file or directory; they are lost"):

@@ -1,20 +1,23 @@
-"""The recorder of inputs, a table beside the exits."""
+"""The recorder of a table of rows that come one by one, beside the exits: inputs, outputs."""
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tracer.format.errors import TraceError
 from tracer.record.tablerecorder import INTERVAL, TableRecorder
 from tracer.record.writer import TableWriter
 from vmspec.trace import keys
-from vmspec.trace.inputs import INPUTS, Input
 from vmspec.trace.record import NO_DEVICE
+from vmspec.trace.table import Table
+
+BATCH_BYTES = 4 << 20  # of data; readers reject larger batches
 
 
-class InputRecorder(TableRecorder):
-    """Writes the inputs every half a second.
+class RowRecorder(TableRecorder):
+    """Writes the rows every half a second: named tuples with the table's columns, a device by its index.
 
     ``failed`` is called, in the recorder's thread, when they can no longer be written.
     """
@@ -22,16 +25,17 @@ class InputRecorder(TableRecorder):
     def __init__(
         self,
         trace: Path,
+        table: Table,
         devices: Sequence[str],
         metadata: Mapping[str, str],
         failed: Callable[[TraceError], None],
     ) -> None:
-        super().__init__(trace, INPUTS)
+        super().__init__(trace, table)
         self._devices = list(devices)
         self._given, self._told = metadata, failed
-        self._waiting: deque[Input] = deque()
+        self._waiting: deque[Any] = deque()
 
-    def put(self, row: Input) -> None:
+    def put(self, row: Any) -> None:
         """Have a row written; returns at once."""
         self._waiting.append(row)
 
@@ -42,13 +46,25 @@ class InputRecorder(TableRecorder):
         stopping = False
         while not stopping:
             stopping = self._stopping.wait(INTERVAL)
-            rows = [self._named(self._waiting.popleft()) for _ in range(len(self._waiting))]
-            if rows:
+            for rows in self._batches():
                 writer.append(rows)
 
     def failed(self, error: TraceError) -> None:
         self._told(error)
 
-    def _named(self, row: Input) -> dict[str, int | str | bytes]:
+    def _batches(self) -> Iterator[list[dict[str, Any]]]:
+        """What waits now, in batches."""
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for _ in range(len(self._waiting)):
+            rows.append(self._named(self._waiting.popleft()))
+            size += len(rows[-1]["data"])
+            if size >= BATCH_BYTES:
+                yield rows
+                rows, size = [], 0
+        if rows:
+            yield rows
+
+    def _named(self, row: Any) -> dict[str, Any]:
         device = self._devices[row.device] if row.device >= 0 else NO_DEVICE
         return {**row._asdict(), "device": device}
