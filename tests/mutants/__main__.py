@@ -47,9 +47,9 @@ SAME: tuple[tuple[re.Pattern[str], Callable[[str], Sequence[str]], str], ...] = 
     ),
     (
         # uint64 is not among them: numbers of 2**63 and more have no type in common with those that have a sign.
-        re.compile(r"(?<=, )(?:pa\.(?:u?int(?:8|16|32)|int64)\(\)|\w+\.indices\.type)(?=\))"),
+        re.compile(r"(?<=, )(?:pa\.(?:u?int(?:8|16|32)|int64|utf8)\(\)|\w+\.indices\.type)(?=\))"),
         lambda found: ("None", ""),
-        "pyarrow converts numbers to a type that all fit in; naming it saves the conversion",
+        "pyarrow knows text by itself, and converts numbers to a type that all fit in; naming it saves that",
     ),
 )
 # A mutant that survives runs all the tests that reach it: the long ones, with all their generated inputs, would make a
@@ -101,12 +101,13 @@ def passes(name: str, group: dict[str, list[str]], run: Run, again: bool, sample
     print(f"{name}: {', '.join(group['modules'])}", flush=True)
     with (copy / "mutmut.log").open("w") as log:
         chosen: list[str] = []
+        lived: list[str] = []
         if sample is not None:
             run(copy, log, NONE)
-            every = sorted(states(copy))
-            chosen = random.Random(SEED).sample(every, min(sample, len(every)))
-            print(f"  {len(chosen)} of {len(every)} mutants, taken at random")
-        lived = [mutant for mutant in chosen if states(copy)[mutant] not in KILLED]
+            every = states(copy)
+            chosen = random.Random(SEED).sample(sorted(every), min(sample, len(every)))
+            lived = [mutant for mutant in chosen if every[mutant] not in KILLED]
+            print(f"  {len(chosen)} of {len(every)} mutants, taken at random", flush=True)
         if lived or sample is None:
             run(copy, log, *lived)
         found = states(copy, chosen)

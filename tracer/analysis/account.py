@@ -201,8 +201,7 @@ class _Said:
         closing = summary or {}
         self._start, self._stop, self._open = (_times(closing.get(key)) for key in ("start_ns", "stop_ns", "open_ns"))
         self._paused = _times(closing.get("paused_ns"))
-        spans = closing.get("pauses_ns")
-        self._pauses = spans if isinstance(spans, list) else []
+        self._pauses: Sequence[Sequence[Sequence[int]]] = closing.get("pauses_ns", ())
         self._duration = next(iter(_times([closing.get("duration_ns")])), None) or 0
         rows = closing.get("rows")
         listed = max(len(self._start), len(self._stop), len(rows) if isinstance(rows, list) else 0)
@@ -250,10 +249,10 @@ class _Said:
         )
 
 
-def _in_order(spans: object, start: int, stop: int) -> tuple[Span, ...]:
+def _in_order(spans: Iterable[Sequence[int]], start: int, stop: int) -> tuple[Span, ...]:
     """The spans within a vCPU's time in which it ran; what is out of order is damage."""
     found: list[Span] = []
-    for span in spans if isinstance(spans, list) else ():
+    for span in spans:
         begin, end = max(span[0], found[-1][1] if found else start), min(span[1], stop)
         if begin < end:
             found.append((begin, end))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tracer
 from tests.fakes.tracefakes import exit_, record_all
-from tracer.analysis.account import Life, Rows, account, account_of, balance, run_end
+from tracer.analysis.account import Life, Rows, account, account_of, balance, divided, pauses, run_end, within
 from tracer.export.rows import Stay, stays
 from vmspec.trace.record import FLAGS
 
@@ -130,6 +130,7 @@ def long_run(tmp_path, monkeypatch):
     expected, batches, read = account(trace), type(trace).batches, []
 
     def single(trace, columns, which=slice(None)):
+        assert set(columns) == {"vcpu", "t_exit", "t_entry", "flags"}, "no more is read than is needed"
         [batch] = batches(trace, columns)
         for at in range(batch.num_rows)[which]:
             read.append(at)
@@ -260,6 +261,39 @@ def test_pauses_that_are_not_known_one_by_one_count(tmp_path):
 def test_pauses_that_cannot_be(tmp_path, spans, shown):
     summary = {"duration_ns": 3000, "start_ns": [100], "stop_ns": [3000], "open_ns": [None], "pauses_ns": [spans]}
     assert list(account(traced(tmp_path / "boot.arrow", [HANG], summary)).vcpus[0].pauses) == shown
+
+
+@pytest.mark.parametrize(
+    ("lives", "stood"),
+    [
+        # The first has stopped and the second not begun: nothing ran, but nobody paused the machine.
+        ([(0, 500, [[100, 200]]), (700, 1000, [])], [(100, 200)]),
+        # One that stops while it is paused: the machine still stands.
+        ([(0, 1000, [[100, 500]]), (0, 300, [[100, 300]])], [(100, 500)]),
+        ([(0, 1000, [[100, 500]]), (0, 1000, [[200, 600]])], [(200, 500)]),
+        ([(0, 1000, [[100, 500]]), (0, 1000, [])], []),
+    ],
+)
+def test_a_machine_is_paused_while_a_vcpu_is_and_none_runs(tmp_path, lives, stood):
+    summary = {"duration_ns": 1000, "rows": [0] * len(lives)}
+    summary |= {"start_ns": [start for start, *_ in lives], "stop_ns": [stop for _, stop, _ in lives]}
+    summary |= {"pauses_ns": [spans for *_, spans in lives]}
+    assert pauses(traced(tmp_path / "boot.arrow", [[] for _ in lives], summary)) == stood
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "spans", "parts"),
+    [
+        (0, 10, [], [(0, 10, False)]),
+        (0, 10, [(2, 4), (20, 30)], [(0, 2, False), (2, 4, True), (4, 10, False)]),
+        (2, 10, [(2, 4), (4, 6)], [(2, 4, True), (4, 6, True), (6, 10, False)]),
+        (3, 5, [(0, 1), (2, 9)], [(3, 5, True)]),
+        (3, 5, [(1, 3), (5, 7)], [(3, 5, False)]),
+    ],
+)
+def test_a_time_is_divided_at_spans(start, end, spans, parts):
+    assert list(divided(start, end, spans)) == parts
+    assert within(start, end, spans) == sum(stop - begin for begin, stop, inside in parts if inside)
 
 
 def test_a_vcpu_that_halted_for_good_has_stopped(tmp_path):

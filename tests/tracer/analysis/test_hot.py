@@ -167,6 +167,12 @@ def test_tables_have_the_schemas_that_are_told(tmp_path, system_map):
     assert schemas(("reason",))["rips"].names[:3] == ["place", "rip", "reason"]
 
 
+def test_without_exits_there_is_nothing_to_rank(tmp_path, system_map):
+    found = hot(trace(tmp_path, []), symbols=system_map)
+    assert (found.symbols.num_rows, found.rips.num_rows, list(collapsed(found.tally, ("device",)))) == (0, 0, [])
+    assert {"symbols": found.symbols.schema, "rips": found.rips.schema} == schemas()
+
+
 def test_a_file_without_symbols_is_refused(tmp_path):
     (tmp_path / "x").write_bytes(b"\x7fELF")
     with pytest.raises(TraceError, match=r"no symbols|truncated"):
