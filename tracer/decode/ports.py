@@ -9,7 +9,7 @@ are in the Intel open-source PRM, volume "VGA registers".
 
 from collections.abc import Mapping
 
-from tracer.decode.register import WRITE, Bit, Field, Register, character
+from tracer.decode.register import WRITE, Bit, Field, Register, character, spelled
 from vmspec import layout
 from vmspec.registers import acpi, debug, i8042, rtc
 
@@ -56,9 +56,10 @@ def _pit_control(value: int, direction: str) -> str:
         counters = " ".join(str(counter) for counter in range(3) if value & 2 << counter)
         what = [name for mask, name in ((0x20, "count"), (0x10, "status")) if not value & mask]
         return f"read back {' and '.join(what) or 'nothing'} of {counters or 'none'}"
-    access = ("latch", "low byte", "high byte", "low, high byte")[value >> 4 & 3]
-    if value >> 4 & 3 == 0:
+    halves = value >> 4 & 3
+    if halves == 0:
         return f"counter {value >> 6} latch"
+    access = ("low byte", "high byte", "low, high byte")[halves - 1]
     mode = value >> 1 & 7
     mode -= 4 if mode > 5 else 0  # bit 2 of modes 2 and 3 does not count
     return f"counter {value >> 6}, {access}, mode {mode}" + (", BCD" if value & 1 else "")
@@ -137,7 +138,7 @@ def i8042_command(value: int, direction: str) -> str:
     """Port 0x64: commands when written, the status when read."""
     if direction == WRITE:
         return _I8042.get(value, "")
-    return Register("", bits=_I8042_STATUS).means(value, direction)
+    return spelled(value, _I8042_STATUS)
 
 
 CMOS = {

@@ -44,12 +44,6 @@ class Register(NamedTuple):
             return self.name
         return self.write if direction == WRITE else f"{self.name}/{self.write}"
 
-    def means(self, value: int, direction: str) -> str:
-        """The meaning of a value, "" if it is just a number."""
-        if self.meaning is not None:
-            return self.meaning(value, direction)
-        return spelled(value, (self.read_bits if direction == READ else self.write_bits) or self.bits)
-
 
 def spelled(value: int, bits: Bits) -> str:
     """A value by its bits: "THRE|TEMT", with the bits of no field in hexadecimal; "" if none is set."""

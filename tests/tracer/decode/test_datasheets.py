@@ -117,6 +117,7 @@ def test_what_the_words_say(base, data, meaning):
         (0x40, "counter 1 latch"),
         (0x8F, "counter 2 latch"),
         (0xC2, "read back count and status of 0"),
+        (0xC3, "read back count and status of 0"),
         (0xD4, "read back count of 1"),
         (0xE8, "read back status of 2"),
         (0xCE, "read back count and status of 0 1 2"),

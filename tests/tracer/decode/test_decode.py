@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.decode import Decoder, leaf_name, msr_name, name, value
+from tracer.decode import Decoder, decoded, leaf_name, msr_name, name, named, value
 from tracer.decode.decoder import STATE_PORTS
 from tracer.decode.mmio import VIRTIO
 from tracer.decode.msr import MSRS
@@ -202,3 +202,40 @@ def test_cpuid_and_msr_names():
     assert msr_name(0x401) == "IA32_MC0_STATUS"
     assert msr_name(0x26F) == "IA32_MTRR_FIX4K_F8000"
     assert len(MSRS) >= 150
+
+
+def test_an_access_without_a_name_has_a_place():
+    accesses = [
+        (("io", 0x3FD), "COM1 LSR"),
+        (("io", 0x3F8, 1, "write"), "COM1 THR"),
+        (("io", 0x402, 1, "write", "debug-port0"), "debug port"),
+        (("io", 0x511, 1, "write", "python0"), "python0 port 0x511"),
+        (("io", 0x1234), "port 0x1234"),
+        (("io", 0x1234, 1, "read", "-"), "port 0x1234"),
+        (("mmio", 0xD0000104, 4, "read", "python0"), "python0 0xd0000104"),
+        (("mmio", 0xD0000070, 2, "write", "virtio-blk0"), "virtio Status"),
+        (("unknown", 77), "KVM exit 77"),
+        (("other", 77), ""),
+    ]
+    assert [named(*access) for access, _ in accesses] == [text for _, text in accesses]
+
+
+def test_rows_are_decoded_in_their_order():
+    """The first item of each: of string I/O the rest of the data is none of its value."""
+    keys = ("reason", "addr", "size", "direction", "data", "device")
+    rows = [
+        ("io", 0x3FB, 1, "write", 0x4183, "serial0"),
+        ("io", 0x3F8, 1, "write", 0x420C, "serial0"),
+        ("io", 0x3F8, 1, "write", 0x4341, "python0"),
+        ("io", 0xCF8, 4, "write", 0x41_80000804, ""),
+        ("wrmsr", 0xC0000080, 0, "write", 0x500, ""),
+        ("wrmsr", 0xC0000080, 8, "write", 0x500, ""),
+    ]
+    assert decoded(dict(zip(keys, row, strict=True)) for row in rows) == [
+        ("COM1 LCR", "8n1 DLAB"),
+        ("COM1 DLL", "9600 baud if DLM is 0"),
+        ("", ""),
+        ("PCI config address", "00:01.0+04"),
+        ("IA32_EFER", "LME|LMA"),
+        ("IA32_EFER", "LME|LMA"),
+    ]
