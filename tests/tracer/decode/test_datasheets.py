@@ -232,9 +232,12 @@ def test_the_high_half_of_a_redirection_is_a_number():
         (0xFED00158, "HPET +0x158"),
         (0xFED003FF, "HPET +0x3ff"),
         (0xFED00400, ""),
+        (0xFEE00000, "LAPIC +0x0"),
         (0xFEE00FFF, "LAPIC +0xfff"),
         (0xFEE01000, ""),
+        (0xFEC00000, "IOAPIC index"),
         (0xFEC00FFF, "IOAPIC +0xfff"),
+        (0xFEC01000, ""),
         (0xFEBFFFFF, ""),
     ],
 )

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tracer.decode import ports
+from tracer.decode import Decoder, name, ports
+from tracer.decode.msr import MSRS
+from tracer.decode.names import listed, possible
 from tracer.decode.register import READ, WRITE, spelled
 from tracer.decode.uart import COMS, register
+from vmspec.trace.record import REASONS
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -41,3 +44,43 @@ def test_every_port_has_the_name_of_its_data_sheet():
 @pytest.mark.parametrize("port", [0x177, 0x376, 0x1F7, 0x3F6])
 def test_a_disk_s_status_is_in_words(port):
     assert spelled(0xE9, made_anew()[port].read_bits) == "ERR|DRQ|DF|DRDY|BSY"
+
+
+def selected(index, selections, data):
+    """Names of reads and writes of a register after each of some selections by another."""
+    for selection in selections:
+        for direction in (READ, WRITE):
+            decoder = Decoder()
+            decoder.follow(*index, WRITE, selection)
+            yield decoder.register(*data, direction)[0]
+
+
+def names_of_exits():
+    """Of every port, every register in memory, and of what other exits select."""
+    for direction in (READ, WRITE):
+        yield from (name("io", port, 4 if port == 0xCF8 else 1, direction) for port in range(1 << 16))
+        pages = ((0xFEE00000, 4096, ""), (0xFEC00000, 4096, ""), (0xFED00000, 1024, ""), (0xD0000000, 512, "virtio0"))
+        for start, size, device in pages:
+            yield from (name("mmio", start + at, 4, direction, device) for at in range(size))
+    for base in COMS:
+        yield from (found for at in (0, 1) for found in selected(("io", base + 3, 1), [0x80], ("io", base + at, 1)))
+    yield from selected(("io", 0x70, 1), range(128), ("io", 0x71, 1))
+    yield from selected(("io", 0x64, 1), range(256), ("io", 0x60, 1))
+    yield from selected(("mmio", 0xFEC00000, 4), range(256), ("mmio", 0xFEC00010, 4))
+    for command in (0x20, 0xA0):
+        decoder = Decoder()
+        decoder.decode("io", command, 1, WRITE, 0x11)
+        yield from (decoder.decode("io", command + 1, 1, WRITE, 0)[0] for _ in range(4))
+    yield from (name("rdmsr", msr) for msr in MSRS)
+    yield from (name("hypercall", number) for number in range(100))
+    yield from (name(reason, 0) for reason in REASONS)
+    yield from (name("io", 0, 1, WRITE, device) for device in ("debug-port0", "debug-exit0"))
+
+
+def test_the_list_has_the_names_that_exits_have():
+    """Filters reject a name that no exit can have."""
+    listed.cache_clear()
+    found = set(names_of_exits())
+    assert [one for one in found if not possible(one)] == []
+    assert listed() - found == set()
+    assert not possible("no such name")
