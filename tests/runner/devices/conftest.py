@@ -175,6 +175,7 @@ class Guest:
         self.ends.append((kind, status))
 
     def _after(self, delay: int | None) -> None:
+        assert delay is None or delay >= 0, "a tick in the past: who winds the clock to it would do so for ever"
         self._due = None if delay is None else self.clock.now + delay
 
     @property

@@ -1,6 +1,6 @@
 """The clock against the MC146818A's data sheet, on a clock that the test advances."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -97,6 +97,19 @@ def test_starts_at_the_given_time(rtc):
 
 def test_starts_at_the_given_time_by_a_clock_that_has_run(plug):
     assert mach_get_cmos_time(plug(RTC(START), clock=FakeClock(now=77 * SECOND))) == START
+
+
+def test_a_start_elsewhere_than_in_greenwich_is_shown_in_utc(plug):
+    there = START.astimezone(timezone(timedelta(hours=2)))
+    assert mach_get_cmos_time(plug(RTC(there), clock=FakeClock())) == START
+
+
+def test_without_a_start_it_is_the_machine_s_date_to_the_nanosecond(plug):
+    clock = FakeClock(date=int(START.timestamp()) * SECOND - 1)
+    rtc = plug(RTC(), clock=clock)
+    before = get(rtc, SECONDS)
+    clock.now = 1
+    assert (before, get(rtc, SECONDS)) == (0x29, 0x30)
 
 
 def test_state_when_the_power_comes_on(rtc):
