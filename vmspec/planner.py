@@ -4,7 +4,8 @@ from typing import TypeVar
 
 from vmspec import layout
 from vmspec.boot import flat, linux
-from vmspec.image import BzImage, Elf, ImageError, identify, opened
+from vmspec.devices.models import VirtioBlk
+from vmspec.image import BzImage, Elf, ImageError, disk, identify, opened
 from vmspec.plan import calls, features, memory_map
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
@@ -40,6 +41,7 @@ def plan(spec: Spec) -> Plan:
     devices = buses.devices(spec, slots, irqchip, pit and irqchip, problems)
     features.check(spec.cpu.disable, problems)
     symbols = _symbols(spec, problems)
+    _disks(spec, problems)
     if irqchip and set(spec.expect.exit) == {"halt"} and not any(device.kind == "python" for device in devices):
         message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
@@ -130,6 +132,13 @@ def _symbols(spec: Spec, problems: list[Problem]) -> tuple[PlannedFile, ...]:
     except ImageError as error:
         problems.append(Problem("boot.symbols", str(error), str(spec.boot.symbols)))
         return ()
+
+
+def _disks(spec: Spec, problems: list[Problem]) -> None:
+    """Look at the images before there is a machine; whether one is in use is seen when it is opened for the run."""
+    for index, device in enumerate(spec.devices):
+        if isinstance(device, VirtioBlk) and (why := disk.problem(device.path, device.mode == "rw")) is not None:
+            problems.append(Problem(f"device[{index}].path", why, str(device.path)))
 
 
 def _tables(irqchip: bool, acpi: bool) -> tuple[Placement, ...]:

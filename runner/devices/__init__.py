@@ -42,6 +42,7 @@ TABLE = {
     "python": ("own", "Own"),
     "virtio-rng": ("virtio.rng", "Rng"),
     "virtio-console": ("virtio.console", "Console"),
+    "virtio-blk": ("virtio.blk", "Blk"),
 }
 
 

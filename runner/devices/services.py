@@ -170,6 +170,26 @@ def no_data_path(native: Native, queues: Sequence[Any]) -> DataPath:
     raise NotImplementedError
 
 
+class Disk(Protocol):
+    """A disk image of the host's, which C reads and writes for the guest."""
+
+    sectors: int  # of 512 bytes
+    read_only: bool
+    block: int  # bytes of a logical block
+    physical_block: int  # bytes that its storage works with at once
+    discard_limits: tuple[int, int]  # sectors of a range, ranges of a request
+    zero_limits: tuple[int, int]
+
+    def native(self, identification: bytes) -> Native:
+        """How C serves the disk's queues; up to 20 bytes identify it to the guest."""
+
+    def set_stable(self, stable: bool) -> None:
+        """Whether each write is durable before it is answered."""
+
+    def failure(self) -> str | None:
+        """What the host could not do since the last call, None: nothing."""
+
+
 class Bus(Protocol):
     """A device's bus: where its regions lie, and which of its registers the vCPU loop answers without Python.
 

@@ -7,7 +7,10 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from runner.backends.filelock import locked
 from runner.devices import DeviceError
+from vmspec.image import disk
+from vmspec.image.source import ImageError
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.spec import fileuse
 from vmspec.spec.fileuse import Named, Use
@@ -39,6 +42,37 @@ class Files:
         except OSError as error:
             why = "the pipe has no reader" if error.errno == errno.ENXIO else error.strerror
             raise DeviceError(f"{where}: cannot open {path}: {why}") from error
+        return fd
+
+    def disk(self, where: str, path: Path, writes: bool, direct: bool) -> tuple[int, int]:
+        """Open a disk image for the key ``where``: its descriptor, which :meth:`close` closes, and its size in bytes.
+        Raises as :meth:`open`."""
+        flags = os.O_DIRECT if direct else 0
+        if writes and path.is_block_device():
+            flags |= os.O_EXCL  # fails while the host has mounted it
+        try:
+            fd, size = disk.opened(path, writes, flags)
+        except ImageError as error:
+            raise DeviceError(f"{where}: {path} {error}") from error
+        self._open.append(fd)
+        self._claim(Use(where, path, fileuse.opened(fd), writes))
+        if (holder := locked(fd, writes)) is not None:
+            raise DeviceError(f"{where}: {path} is in use by {holder}")
+        return fd, size
+
+    def temporary(self, where: str, size: int) -> int:
+        """A new file of so many bytes, all 0, without a name, in ``$TMPDIR`` or /var/tmp; :meth:`close` closes it.
+        Raises DeviceError."""
+        directory = os.environ.get("TMPDIR") or "/var/tmp"
+        try:
+            fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._open.append(fd)
+            os.ftruncate(fd, size)
+        except OSError as error:
+            raise DeviceError(
+                f"{where}: cannot make a temporary file of {size} bytes in {directory}: {error.strerror}"
+                "; TMPDIR names another place"
+            ) from error
         return fd
 
     def standard(self, name: str, fd: int, writes: bool) -> None:

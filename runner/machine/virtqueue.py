@@ -26,6 +26,7 @@ FAULTS = {
     lib.VIRTQUEUE_NESTED: "an indirect table is in another one",
     lib.VIRTQUEUE_NOT_LAST: "a chain goes on after its indirect table",
     lib.VIRTQUEUE_BAD_TABLE: "an indirect table is not in RAM, or its length is no number of descriptors",
+    lib.VIRTQUEUE_MALFORMED: "a chain is no request: it has no header, or no room for the answer",
 }
 
 

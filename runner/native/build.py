@@ -22,6 +22,7 @@ GLUE = r"""
 #include <cpuid.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "blk.h"
 #include "memory.h"
 #include "perf.h"
 #include "process.h"
@@ -59,10 +60,13 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 # The loop, the ring and the bus are three files and one hot path: inlined across them, which hidden names allow. Builds
 # for coverage and sanitizers say otherwise (see the Makefile).
 OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
-SOURCES = ("ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue", "requests", "worker")
+SOURCES = (
+    "ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue", "requests", "worker", "disk",
+    "blk",
+)  # fmt: skip
 HEADERS = (
     "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h",
-    "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h",
+    "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h", "disk.h", "blk.h",
 )  # fmt: skip
 
 ffibuilder = FFI()

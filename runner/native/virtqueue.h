@@ -32,6 +32,7 @@ enum virtqueue_fault {
     VIRTQUEUE_NESTED, /* an indirect table in an indirect table (2.7.5.3.1) */
     VIRTQUEUE_NOT_LAST, /* an indirect table with a next descriptor (2.7.5.3.1) */
     VIRTQUEUE_BAD_TABLE, /* an indirect table that is empty, in part a descriptor, or not in RAM */
+    VIRTQUEUE_MALFORMED, /* the device has found no request in a chain */
 };
 
 struct virtqueue {

@@ -134,6 +134,11 @@ void worker_end(struct worker *worker)
     worker->started = false;
 }
 
+void worker_trouble(struct worker *worker)
+{
+    ring(worker->trouble);
+}
+
 bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain)
 {
     struct virtqueue *from = worker->queues[queue];
@@ -144,7 +149,7 @@ bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *
     }
     if (from->fault && !(worker->troubled >> queue & 1)) {
         worker->troubled |= UINT64_C(1) << queue;
-        ring(worker->trouble);
+        worker_trouble(worker);
     }
     return false;
 }

@@ -48,7 +48,7 @@ struct worker {
     struct pollfd fds[WORKER_FDS]; /* the device's own */
     int timeout; /* ms until the device is to be served anyway, -1: never */
     uint64_t again; /* bits: queues to serve again at once, though the driver has not told */
-    int trouble; /* eventfd: a queue has a fault */
+    int trouble; /* eventfd: a queue has a fault, or the device has something to tell Python */
     struct virtqueue_chain chain; /* for a device that answers one after the other */
     /* What follows is the worker's own. */
     uint64_t troubled; /* bits: queues whose fault was told */
@@ -75,6 +75,9 @@ void worker_put(struct worker *worker, uint32_t queue, struct virtqueue_chain *c
 void worker_tell(struct worker *worker, uint32_t queue);
 /* Ask the driver to tell of the next chain; true: there is one, which it may not tell of. */
 bool worker_wait(struct worker *worker, uint32_t queue);
+
+/* Have Python look at the device. */
+void worker_trouble(struct worker *worker);
 
 /* Answer each chain of a queue: as many as it is long at most, then the other queues have their turn. `answer` returns
  * the bytes that it has written to the chain. */

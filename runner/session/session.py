@@ -4,9 +4,9 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +23,8 @@ from runner.session.console import Console, ConsoleClosed, Output, Watch
 from tracer.format.errors import TraceError
 from vmspec import kept
 from vmspec.host.threads import ThreadError
-from vmspec.plan.plan import HostEnd, Plan
+from vmspec.image.source import ImageError
+from vmspec.plan.plan import HostEnd, Plan, PlannedDevice
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.spec import fileuse
 from vmspec.trace.ends import CRASHES, ENDS
@@ -31,6 +32,7 @@ from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
 
 if TYPE_CHECKING:
+    from runner.devices.services import Disk as AnyDisk
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
     from vmspec.spec.models import Spec
@@ -169,7 +171,7 @@ class Session:
         board = Board(self.plan.directory, self.plan.slots, cache(self.notice))  # once, for any number of devices
         with signals.impatient(), insisting():  # code of a device's author may raise anything
             self.machine.attach(
-                lambda planned: make(planned, board),
+                lambda planned: make(planned, board._replace(disk=partial(self._disk, planned))),
                 self._printer,
             )
         stats = self.machine.stats()
@@ -236,6 +238,20 @@ class Session:
                 return None
             case path:
                 return self._output(self.files.open(f"device[{index}]{end.key}.output", Path(path), writes=True))
+
+    def _disk(self, planned: PlannedDevice, options: Mapping[str, Any]) -> "AnyDisk":
+        from runner.backends.disk import Disk  # late: few guests have one
+
+        where, path = f"device[{self.plan.devices.index(planned)}]", Path(options["path"])
+        mode, direct = options["mode"], options["direct"]
+        fd, size = self.files.disk(f"{where}.path", path, mode == "rw", direct)
+        if mode != "rw":
+            self.machine.loader.images.keep(f"{planned.name}/path", path, fd)
+        overlay = self.files.temporary(f"{where}.mode", size) if mode == "overlay" else None
+        try:
+            return Disk(fd, size, options["block-size"], mode == "rw", direct, overlay)
+        except ImageError as error:
+            raise DeviceError(f"{where}.block-size: {path} {error}") from error
 
     def _open_inputs(self, stack: ExitStack) -> Raw:
         raw = Raw(-1)

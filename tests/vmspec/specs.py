@@ -8,7 +8,7 @@ from attrs import NOTHING
 from hypothesis import strategies as st
 
 from vmspec.devices.models import KINDS
-from vmspec.schema.guest_values import REGISTERS, ClassName, Code, Options, PortName, Registers, Windows
+from vmspec.schema.guest_values import REGISTERS, Ascii, ClassName, Code, Options, PortName, Registers, Windows
 from vmspec.schema.tables import Kinds, Table, Tables
 from vmspec.schema.value import Model, Value, keys
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Moment, Size, Span, Text
@@ -67,6 +67,8 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
             return st.integers(value.low, value.high)
         case Choice():
             return st.sampled_from(value.among)
+        case Ascii():
+            return st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=value.most)
         case Many():
             return st.lists(of(value.one, name)).map(tuple)
         case Size():

@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 
 from tracer.decode.register import Register, character
-from vmspec.registers import virtio_console
+from vmspec.registers import virtio, virtio_console
+
+_DISK = {offset: Register(name, size=size) for offset, (size, name) in virtio.BLK_CONFIG.items()}
+# Drivers read what is longer than 4 bytes in halves (4.2.2.2).
+_DISK |= {
+    offset + 4: Register(f"{name} high", size=4) for offset, (size, name) in virtio.BLK_CONFIG.items() if size == 8
+}
 
 CONFIGURATIONS: Mapping[str, Mapping[int, Register]] = {
+    "virtio-blk": _DISK,
     "virtio-console": {
         virtio_console.COLS: Register("cols", size=2),
         virtio_console.ROWS: Register("rows", size=2),

@@ -13,11 +13,11 @@ from attrs import field, frozen
 from vmspec import layout
 from vmspec.devices.regions import Region
 from vmspec.registers import debug, i8042, rtc, serial, virtio, virtio_console
-from vmspec.schema.guest_values import ClassName, Options, PortName, Windows
+from vmspec.schema.guest_values import Ascii, ClassName, Options, PortName, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.tables import Tables
 from vmspec.schema.value import Model, key
-from vmspec.schema.values import Address, Choice, File, Integer, Moment, Span
+from vmspec.schema.values import Address, Choice, File, Flag, Integer, Moment, Span
 
 PORTS = 0x10000
 # Guest-physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4).
@@ -224,7 +224,48 @@ class VirtioConsole(VirtioModel):
     )
 
 
-Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python | VirtioRng | VirtioConsole
+@frozen(eq=False, repr=False)
+class VirtioBlk(VirtioModel):
+    """Virtio block: a disk, from a raw image file or a block device of the host."""
+
+    path: Path = field(metadata=key(File(), "the raw image or the block device"))
+    mode: str = field(
+        default="rw",
+        metadata=key(
+            Choice("ro", "rw", "overlay"),
+            "whether the guest can write: ro: no; rw: to the image; overlay: to a temporary file that ends with the "
+            "run, while the image stays as it is",
+        ),
+    )
+    cache: str = field(
+        default="writeback",
+        metadata=key(
+            Choice("writeback", "writethrough"),
+            "when writes are durable: once the guest flushes them, or each before it is answered. The guest can choose",
+        ),
+    )
+    direct: bool = field(
+        default=False, metadata=key(Flag(), "bypass the host's page cache (O_DIRECT); not in the mode overlay")
+    )
+    serial: str = field(
+        default="", metadata=key(Ascii(virtio.ID_BYTES), "the serial number that the guest can ask for")
+    )
+    queues: int = field(default=1, metadata=key(Integer(1, 16), "number of request queues, at most one for each vCPU"))
+    block_size: int | None = field(
+        default=None,
+        metadata=key(
+            Choice(512, 1024, 2048, 4096),
+            "bytes of a logical block; not given: 512, or what the host's device needs",
+            name="block-size",
+        ),
+    )
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.direct and self.mode == "overlay":
+            yield ("direct",), "an overlay is in the page cache: give another mode"
+
+
+Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python | VirtioRng | VirtioConsole | VirtioBlk
 
 KINDS: dict[str, type[Device]] = {
     "serial": Serial,
@@ -237,4 +278,5 @@ KINDS: dict[str, type[Device]] = {
     "python": Python,
     "virtio-rng": VirtioRng,
     "virtio-console": VirtioConsole,
+    "virtio-blk": VirtioBlk,
 }

@@ -19,13 +19,15 @@ FLAT = "a flat image (objcopy -O binary) with boot.mode and boot.load"
 
 class Format(NamedTuple):
     """A format with ``magic`` at ``offset``. ``advice`` says what to do if it was given as a kernel; None: give a
-    kernel. As an initrd it is rejected unless Linux could use it as one (``disk``: as an old-style RAM disk)."""
+    kernel. As an initrd it is rejected unless Linux could use it as one (``disk``: as an old-style RAM disk). A
+    ``container`` holds a disk in a format of its own."""
 
     offset: int
     magic: bytes
     name: str
     advice: str | None = None
     disk: bool = False
+    container: bool = False
 
 
 FORMATS = (
@@ -40,12 +42,12 @@ FORMATS = (
     Format(0, b"\xed\xab\xee\xdb", "an RPM package", "unpack it: rpm2cpio PACKAGE | cpio -id"),
     Format(0, b"PK\x03\x04", "a zip archive", "unpack it"),
     Format(257, b"ustar", "a tar archive", "unpack it; an initrd is a cpio archive"),
-    Format(0, b"QFI\xfb", "a qcow2 disk image"),
-    Format(0, b"KDMV", "a VMDK disk image"),
-    Format(0, b"# Disk DescriptorFile", "a VMDK disk image"),
-    Format(0x40, b"\x7f\x10\xda\xbe", "a VDI disk image"),
-    Format(0, b"conectix", "a VHD disk image"),
-    Format(0, b"vhdxfile", "a VHDX disk image"),
+    Format(0, b"QFI\xfb", "a qcow2 disk image", container=True),
+    Format(0, b"KDMV", "a VMDK disk image", container=True),
+    Format(0, b"# Disk DescriptorFile", "a VMDK disk image", container=True),
+    Format(0x40, b"\x7f\x10\xda\xbe", "a VDI disk image", container=True),
+    Format(0, b"conectix", "a VHD disk image", container=True),
+    Format(0, b"vhdxfile", "a VHDX disk image", container=True),
     Format(0x8001, b"CD001", "an ISO 9660 disk image", "mount it: kernel and initrd are in /boot, /live or /isolinux"),
     Format(512, b"EFI PART", "a disk image with a GPT"),
     Format(4096, b"EFI PART", "a disk image with a GPT"),
@@ -87,6 +89,14 @@ def kernel(source: Source) -> str | None:
         return multiboot_image(header)
     found = found or _text(head) or _boot_sector(head, source.size)
     return f"{found[0]}: {found[1]}" if found is not None else None
+
+
+def disk(head: bytes) -> str | None:
+    """What a file with these first bytes is that was given as a raw disk; None: it may be one."""
+    for found in FORMATS:
+        if found.container and head[found.offset : found.offset + len(found.magic)] == found.magic:
+            return f"is {found.name}: make it a raw one with qemu-img convert -O raw IMAGE NEW"
+    return None
 
 
 def initrd(source: Source) -> str | None:

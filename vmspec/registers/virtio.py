@@ -16,6 +16,42 @@ INDIRECT_DESC = 1 << 28
 EVENT_IDX = 1 << 29
 VERSION_1 = 1 << 32
 
+# The block device (5.2): feature bits, the length of its identification, and its configuration by offset and size
+BLK_SEG_MAX = 1 << 2
+BLK_RO = 1 << 5
+BLK_BLK_SIZE = 1 << 6
+BLK_FLUSH = 1 << 9
+BLK_TOPOLOGY = 1 << 10
+BLK_CONFIG_WCE = 1 << 11
+BLK_MQ = 1 << 12
+BLK_DISCARD = 1 << 13
+BLK_WRITE_ZEROES = 1 << 14
+ID_BYTES = 20
+BLK_CONFIG = {
+    0x00: (8, "capacity"),
+    0x08: (4, "size_max"),
+    0x0C: (4, "seg_max"),
+    0x10: (2, "cylinders"),
+    0x12: (1, "heads"),
+    0x13: (1, "sectors"),
+    0x14: (4, "blk_size"),
+    0x18: (1, "physical_block_exp"),
+    0x19: (1, "alignment_offset"),
+    0x1A: (2, "min_io_size"),
+    0x1C: (4, "opt_io_size"),
+    0x20: (1, "writeback"),
+    0x21: (1, "unused0"),
+    0x22: (2, "num_queues"),
+    0x24: (4, "max_discard_sectors"),
+    0x28: (4, "max_discard_seg"),
+    0x2C: (4, "discard_sector_alignment"),
+    0x30: (4, "max_write_zeroes_sectors"),
+    0x34: (4, "max_write_zeroes_seg"),
+    0x38: (1, "write_zeroes_may_unmap"),
+    0x39: (3, "unused1"),
+}
+BLK_WRITEBACK = 0x20
+
 # Interrupt status, by either transport (4.2.2, 4.1.4.5)
 USED_BUFFER = 1
 CONFIGURATION = 2

@@ -102,6 +102,25 @@ class PortName(Value):
         return {"type": "string", "pattern": f"^{self.PATTERN}$"}
 
 
+class Ascii(Value):
+    """Up to ``most`` printable ASCII characters."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    @property
+    def allowed(self) -> str:
+        return f"up to {self.most} printable ASCII characters"
+
+    def read(self, value: object, here: Here) -> Any:
+        if isinstance(value, str) and len(value) <= self.most and value.isascii() and value.isprintable():
+            return value
+        return here.wrong("is not such a text", value, self.allowed)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": f"^[ -~]{{0,{self.most}}}$"}
+
+
 class Windows(Value):
     """Regions that a device maps itself, by their names: the bus and the size of each."""
 

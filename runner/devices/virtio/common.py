@@ -91,6 +91,7 @@ class Common:
                 interrupt=self._interrupt,
                 broken=self._broken,
                 reconfigured=self._reconfigured,
+                notice=notice,
                 held=self._held,
             )
         )
@@ -143,6 +144,8 @@ class Common:
         if added & R.DRIVER_OK and not (self.status | added) & R.FEATURES_OK:
             added &= ~R.DRIVER_OK
         self.status |= added
+        if added & R.FEATURES_OK:
+            self.device.negotiated(self.driver_features)
         if added & R.DRIVER_OK:
             self.device.begin(self.driver_features)
             for index, setup in enumerate(self.setups):
@@ -265,7 +268,9 @@ class Common:
 
     def tick(self) -> None:
         """Serve what is left to serve, and pass on a tick that the device has requested."""
-        self._check()  # the data path may have met a fault
+        if self.data_path is not None:
+            self._check()
+            self.device.troubled()
         again, self._again = self._again, []
         for index in again:
             self._notify(index)
@@ -335,6 +340,8 @@ class Common:
             setup.size, setup.ready = saved.size, saved.ready
             setup.descriptors, setup.driver, setup.device = saved.descriptors, saved.driver, saved.device
             self.queues[index].stop()
+        if settled:
+            self.device.negotiated(self.driver_features)
         if self.running:
             self.device.begin(self.driver_features)
         self.device.load(device)

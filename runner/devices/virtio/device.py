@@ -36,6 +36,7 @@ class Host(NamedTuple):
     interrupt: Callable[[int], None]  # tell the driver what was put back into a queue, if it wants to know
     broken: Callable[[str], None]  # the driver has broken the device's rules, and must reset it
     reconfigured: Callable[[], None]  # tell the driver that the configuration has changed
+    notice: Callable[[str], None]  # show the user a message about the device
     held: Callable[[], AbstractContextManager[None]]  # C rests meanwhile, so that Python may change what it works on
 
 
@@ -74,6 +75,12 @@ class VirtioDevice:
         """How C serves the queues, in a thread of its own; None: :meth:`notified` does. Called once, after
         :meth:`connect`."""
         return None
+
+    def troubled(self) -> None:
+        """C has something to tell, beside the faults of queues: it has called worker_trouble()."""
+
+    def negotiated(self, features: int) -> None:
+        """The driver has accepted these features, and cannot change them until :meth:`reset`."""
 
     def begin(self, features: int) -> None:
         """The driver is ready. It has accepted these features of those that were offered. A saved state is loaded

@@ -114,7 +114,7 @@ def overloads() -> Iterator[str]:
         if cdecl.startswith("struct ") and cdecl.endswith("[]"):
             item = ffi.typeof(cdecl).item
             yield from _overload("addressof", f"items: Array[{camel(item)}], index: int", f"{camel(item)}Pointer")
-    yield from _overload("addressof", "structure: CData, field: str", "Any")
+    yield from _overload("addressof", "structure: CData | Lib, field: str", "Any")
 
 
 def initial(ctype: Any) -> str:

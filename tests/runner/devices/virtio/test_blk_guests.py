@@ -1,0 +1,180 @@
+"""Small flat guests that drive a disk through real exits."""
+
+import hashlib
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tracer
+from tests.runner.devices.virtio.test_blk import contents
+from tests.runner.devices.virtio.test_guests import (
+    AVAILABLE,
+    DATA,
+    HERE,
+    HLT,
+    USED,
+    await_reset_needed,
+    await_word,
+    describe,
+    drive,  # noqa: F401 - a fixture
+    put,
+    show,
+    start,
+    store,
+)
+from vmspec.registers import virtio as R
+
+pytestmark = pytest.mark.kvm
+
+HEADER, STATUS = 0x30000, 0x30100
+FEATURES = R.BLK_FLUSH
+
+
+def request(number, kind, sector, size=0, write=False):
+    """The guest's next request, awaited: header, ``size`` bytes at DATA, status. Descriptors 0 to 2."""
+    middle = describe(1, DATA, size, 1 | (2 if write else 0), 2) if size else b""
+    code = put(HEADER, struct.pack("<IIQ", kind, 0, sector)) + store(STATUS, 0xEE)
+    code += describe(0, HEADER, 16, 1, 1 if size else 2) + middle + describe(2, STATUS, 1, 2)
+    return code + at(number) + await_word(USED + 2, number + 1) + show(STATUS, 1)
+
+
+def at(number):
+    """Offer descriptor 0 as the chain of that number (of at most 8)."""
+    word = AVAILABLE + 4 + 2 * number
+    code = b"\x66\xc7\x05" + struct.pack("<IH", word, 0)  # mov word [ring], 0
+    return code + b"\x66\xc7\x05" + struct.pack("<IH", AVAILABLE + 2, number + 1) + store(HERE + R.QUEUE_NOTIFY, 0)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    path = tmp_path / "disk.img"
+    path.write_bytes(contents())
+    return path
+
+
+def device(path, mode, **keys):
+    return {"kind": "virtio-blk", "path": str(path), "mode": mode, **keys}
+
+
+def program():
+    """Read sector 3, write it to sector 5 with other first bytes, flush, read sectors 5 and 6."""
+    code = start(features=FEATURES) + request(0, 0, 3, 512, write=True) + store(DATA, 0x21212121)
+    code += request(1, 1, 5, 512) + request(2, 4, 0) + request(3, 0, 5, 1024, write=True) + show(DATA, 1024)
+    return code
+
+
+@pytest.mark.parametrize("mode", ["rw", "overlay"])
+def test_a_guest_reads_and_writes(drive, disk, mode):  # noqa: F811
+    result = drive(program(), device(disk, mode))
+    new = b"!!!!" + contents()[3 * 512 + 4 : 4 * 512]
+    assert (result.kind, result.console[:4]) == ("halt", bytes(4))
+    assert result.console[4:] == new + contents()[6 * 512 : 7 * 512]
+    changed = contents()[: 5 * 512] + new + contents()[6 * 512 :]
+    assert disk.read_bytes() == (changed if mode == "rw" else contents())
+
+
+def test_requests_are_rows(drive, disk):  # noqa: F811
+    result = drive(program(), device(disk, "rw"))
+    rows = tracer.load(result.trace).tables["requests"].table.to_pylist()
+    found = [(row["kind"], row["position"], row["length"], row["status"], row["bytes_in"]) for row in rows]
+    assert found == [
+        ("read", 3, 512, "ok", 513), ("write", 5, 512, "ok", 1), ("flush", 0, 0, "ok", 1),
+        ("read", 5, 1024, "ok", 1025),
+    ]  # fmt: skip
+
+
+HOSTILE = {
+    "a sector beyond the end": (request(0, 0, 64, 512, write=True), 1),
+    "a sector whose byte wraps": (request(0, 1, (1 << 55) + 1, 512), 1),
+    "the last sector and one more": (request(0, 1, 63, 1024), 1),
+    "half a sector": (request(0, 1, 0, 256), 1),
+    "an unknown kind": (request(0, 99, 0, 512), 2),
+    "a discard beyond the end": (
+        put(DATA, struct.pack("<QII", (1 << 64) - 1, 2, 0)) + request(0, 11, 0, 16), 1,
+    ),
+    "zeroes with unknown flags": (put(DATA, struct.pack("<QII", 0, 1, 6)) + request(0, 13, 0, 16), 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_request_gets_an_error_and_changes_nothing(drive, disk, case):  # noqa: F811
+    code, status = HOSTILE[case]
+    result = drive(start() + code + request(1, 0, 0, 512, write=True) + show(DATA, 512), device(disk, "rw"))
+    assert (result.kind, result.console) == ("halt", bytes([status, 0]) + contents()[:512])
+    assert disk.read_bytes() == contents()
+
+
+NO_REQUEST = {
+    "no status": describe(0, HEADER, 16, 0),
+    "a status that is read-only": describe(0, HEADER, 16, 1, 1) + describe(1, STATUS, 1, 0),
+    "no header": describe(0, STATUS, 1, 2),
+    "a header cut short": describe(0, HEADER, 8, 1, 1) + describe(1, STATUS, 1, 2),
+}
+
+
+@pytest.mark.parametrize("case", NO_REQUEST)
+def test_what_is_no_request_stops_the_disk_until_a_reset(drive, disk, case):  # noqa: F811
+    code = start() + NO_REQUEST[case] + at(0) + await_reset_needed()
+    code += store(AVAILABLE, 0) + store(USED, 0) + start() + request(0, 0, 1, 512, write=True) + show(DATA, 512)
+    result = drive(code, device(disk, "rw"))
+    assert (result.kind, result.console) == ("halt", bytes(1) + contents()[512:1024])
+
+
+def test_a_disk_is_read_only_without_the_drivers_consent(drive, disk):  # noqa: F811
+    before = hashlib.sha256(disk.read_bytes()).digest()
+    result = drive(start() + request(0, 1, 0, 512), device(disk, "ro"))
+    assert (result.kind, result.console) == ("halt", b"\x01")
+    assert hashlib.sha256(disk.read_bytes()).digest() == before
+
+
+def test_what_a_flush_has_acknowledged_outlives_vmrun(write_spec, disk):
+    code = start(features=FEATURES) + store(DATA, 0x44454D4D) + request(0, 1, 7, 512) + request(1, 4, 0)
+    spec = write_spec(
+        code + b"\xeb\xfe", boot={"mode": "protected"}, devices=[device(disk, "rw"), {"kind": "debug-port"}], trace=None
+    )
+    with subprocess.Popen([sys.executable, "-m", "runner.cli", spec], stdout=subprocess.PIPE) as run:
+        assert os.read(run.stdout.fileno(), 1) + os.read(run.stdout.fileno(), 1) == bytes(2)
+        run.send_signal(signal.SIGKILL)
+    assert disk.read_bytes()[7 * 512 : 7 * 512 + 4] == b"MMED"
+
+
+def test_a_disk_in_use_is_refused_by_the_name_of_its_user(write_spec, run_guest, disk):
+    from runner.devices import DeviceError
+
+    code = show(DATA, 1) + b"\xeb\xfe"
+    devices = [device(disk, "rw"), {"kind": "debug-port"}]
+    spec = write_spec(code, boot={"mode": "protected"}, devices=devices, trace=None)
+    with subprocess.Popen([sys.executable, "-m", "runner.cli", spec], stdout=subprocess.PIPE) as run:
+        run.stdout.read(1)
+        comm = Path(f"/proc/{run.pid}/comm").read_text().strip()
+        for mode in ("rw", "ro", "overlay"):
+            with pytest.raises(DeviceError) as caught:
+                run_guest(HLT, devices=[device(disk, mode)])
+            assert str(caught.value) == f"device[0].path: {disk} is in use by {comm}, pid {run.pid}"
+        run.terminate()
+    assert run_guest(HLT, devices=[device(disk, "ro")]).kind == "halt"
+
+
+@pytest.mark.parametrize(("keys", "said"), [
+    ({"block-size": 4096}, "device[0].block-size: {} has 6656 bytes, which are not whole blocks of 4096"),
+])  # fmt: skip
+def test_what_the_host_cannot_give(run_guest, disk, keys, said):
+    from runner.devices import DeviceError
+
+    disk.write_bytes(bytes(13 * 512))
+    with pytest.raises(DeviceError) as caught:
+        run_guest(HLT, devices=[device(disk, "rw", **keys)])
+    assert str(caught.value) == said.format(disk)
+
+
+def test_no_place_for_an_overlay(run_guest, disk, monkeypatch):
+    from runner.devices import DeviceError
+
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    with pytest.raises(DeviceError, match=r"device\[0\].mode: .* in /nowhere: No such file or directory; TMPDIR"):
+        run_guest(HLT, devices=[device(disk, "overlay")])
