@@ -229,7 +229,7 @@ class Rings:
             self.set(vcpu, tail=self.cursor[vcpu], payload_tail=self.payload_cursor[vcpu])
 
 
-def record_all(path, records, *, summary=None, merge=True, metadata=None):
+def record_all(path, records, *, summary=None, merge=True, metadata=None, devices=None):
     """Record lists of records, one per vCPU, into a finished trace; returns the rows that it must have."""
     from tracer.record.recorder import Recorder
 
@@ -239,7 +239,7 @@ def record_all(path, records, *, summary=None, merge=True, metadata=None):
     for vcpu, list_ in enumerate(records):
         for record in list_:
             rings.produce(vcpu, record)
-    recorder = Recorder(path, rings, lambda: METADATA | (metadata or {}), DEVICES, pytest_fail)
+    recorder = Recorder(path, rings, lambda: METADATA | (metadata or {}), devices or DEVICES, pytest_fail)
     recorder.start()
     assert recorder.finish(summary if summary is not None else {}) == path
     return in_time(row(vcpu, seq, record) for vcpu, list_ in enumerate(records) for seq, record in enumerate(list_))

@@ -8,6 +8,8 @@ from attrs import frozen
 from tracer.analysis.alignment import Alignment, align
 from tracer.analysis.hunks import BOTH, ONLY_A, ONLY_B, Line, hunks, rows_schema, rows_table
 from tracer.analysis.maskedconsole import MaskedConsole
+from tracer.analysis.requestchanges import changes as request_changes
+from tracer.analysis.requestchanges import changes_schema as request_changes_schema
 from tracer.analysis.runs import metadata, metadata_schema
 from tracer.analysis.tables import field, named_schema, with_names
 from tracer.analysis.timeline import timeline
@@ -24,8 +26,8 @@ COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payl
 class Difference:
     """The result of a comparison. ``same``: every compared column of every row is equal. ``columns`` are those
     compared. ``hunks`` are the rows around each vCPU's first difference, ``printed`` the console's lines there in A and
-    B. ``tables``: ``vcpus``, ``differences``, ``phases``, ``reasons``, ``devices``, ``addresses``, ``metadata`` and
-    ``rows``. ``notes`` are sentences."""
+    B. ``tables``: ``vcpus``, ``differences``, ``phases``, ``reasons``, ``devices``, ``addresses``, ``requests``,
+    ``metadata`` and ``rows``. ``notes`` are sentences."""
 
     same: bool
     columns: tuple[str, ...]
@@ -62,6 +64,7 @@ def compare(
     tables["reasons"] = changes(ours, theirs, ["reason"], every=True)
     tables["devices"] = changes(ours, theirs, ["device"], every=True)
     tables["addresses"] = with_names(changes(ours, theirs, ADDRESS))
+    tables["requests"] = request_changes(a, b)
     tables |= {"metadata": metadata(a, b), "rows": rows_table(around)}
     return Difference(same, columns, alignments, around, printed, tables, tuple(notes))
 
@@ -90,6 +93,7 @@ def schemas() -> dict[str, Any]:
         "reasons": changes_schema(["reason"]),
         "devices": changes_schema(["device"]),
         "addresses": named_schema(changes_schema(ADDRESS)),
+        "requests": request_changes_schema(),
         "metadata": metadata_schema(),
         "rows": rows_schema(),
     }

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from tracer.analysis.requests import by_phases, phases_schema
 from tracer.analysis.timeline import LINUX, Timeline, schemas, slowest_first, timeline
 from tracer.format.errors import TraceError
 from tracer.read.reader import load
@@ -27,7 +28,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def tables() -> dict[str, Any]:
     """The schemas of the tables, for ``vmtrace columns``."""
-    return {"timeline": schemas()}
+    return {"timeline": {**schemas(), "requests": phases_schema()}}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     found = timeline(trace, options.device, phases or LINUX)
     lines = found.lines if options.in_order else slowest_first(found.lines)
     tables = {"phases": found.phases, "lines": lines, "pauses": found.pauses}
+    tables["requests"] = by_phases(trace, found.phases, found.device)
     if not (options.json or options.csv or options.parquet):
         tables = _for_people(tables, options.in_order)
     show(tables, options, _head(found))
@@ -50,13 +52,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _for_people(tables: dict[str, Any], in_order: bool) -> dict[str, Any]:
-    """The tables with texts for the end of the run and, in the order of time, for pauses; without a word of pauses if
-    there were none."""
-    pauses = tables["pauses"]
+    """The tables with texts for the end of the run and, in the order of time, for pauses; without a word of pauses, or
+    of requests, if there were none."""
+    pauses, requests = tables["pauses"], tables.pop("requests")
     tables["lines"] = _with_end(tables["lines"])
     if not pauses.num_rows:
         del tables["pauses"]
-        return {name: table.drop_columns("paused_ns") for name, table in tables.items()}
+        tables = {name: table.drop_columns("paused_ns") for name, table in tables.items()}
+    if requests.num_rows:
+        tables = {"phases": tables.pop("phases"), "requests": requests, **tables}
+    if not pauses.num_rows:
+        return tables
     if in_order:
         tables["lines"] = _with_pauses(tables["lines"], pauses)
     return tables

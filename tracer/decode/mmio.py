@@ -179,6 +179,12 @@ VIRTIO: Mapping[int, Register] = {
 }
 
 
+def notified_queue(addr: int, data: int) -> int | None:
+    """The queue of which a driver tells a virtio device by writing ``data`` at an address of the device; None: the
+    write is no notification."""
+    return data & 0xFFFF if addr % virtio.SIZE == virtio.QUEUE_NOTIFY else None
+
+
 def register(addr: int, device: str) -> tuple[str, Register] | None:
     """The device's name and its register, None if the address is unknown.
 

@@ -3,7 +3,7 @@
 "Trace Event Format" (Google, 2016): an object with ``traceEvents``. "X" are complete events with ``ts`` and ``dur`` in
 microseconds, "i" instants, "M" metadata that names processes and threads. Process 1 has a thread for each vCPU. Process
 2 has one for each device and vCPU that used it, and one for the console's lines. Process 3 has one for each vCPU with
-its tracepoints, if they were recorded.
+its tracepoints, process 4 one for each virtio queue, or several where requests overlap; if they were recorded.
 """
 
 import json
@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from tracer.export import tracepoints
+from tracer.export import requests, tracepoints
 from tracer.export.rows import Exit, Stay, flag_text, stays, title
 from tracer.read.console import Console
 from tracer.read.reader import Trace
 from vmspec.trace import keys
 from vmspec.trace.record import NO_DEVICE
 
-VM, DEVICES, KVM = 1, 2, 3  # processes
+VM, DEVICES, KVM, REQUESTS = 1, 2, 3, 4  # processes
 PIECE = 4096  # events written at a time
 
 
@@ -71,6 +71,20 @@ def _events(trace: Trace) -> Iterator[str]:
         event = {"name": line.text or " ", "cat": "console", "ph": "i", "s": "t", "pid": DEVICES, "tid": thread}
         yield json.dumps(event | {"ts": line.t / 1000})
     yield from _tracepoints(trace)
+    yield from _requests(trace)
+
+
+def _requests(trace: Trace) -> Iterator[str]:
+    """The requests of each queue."""
+    threads: dict[tuple[str, int, int], int] = {}
+    for one in requests.slices(trace):
+        place = one.device, one.queue, one.lane
+        if place not in threads:
+            if not threads:
+                yield _name("process_name", REQUESTS, 0, "requests")
+            threads[place] = len(threads) + 1
+            yield _name("thread_name", REQUESTS, threads[place], f"{one.device}, queue {one.queue}")
+        yield _slice(one.name, REQUESTS, threads[place], one.start, one.stop, _facts(one.facts), "request")
 
 
 def _tracepoints(trace: Trace) -> Iterator[str]:
@@ -97,9 +111,9 @@ def _facts(facts: Mapping[str, int | str]) -> str:
 _text = lru_cache(1 << 12)(json.dumps)
 
 
-def _slice(name: str, process: int, thread: int, start: int, end: int, arguments: str) -> str:
+def _slice(name: str, process: int, thread: int, start: int, end: int, arguments: str, category: str = "exit") -> str:
     return (
-        f'{{"name": {_text(name)}, "cat": "exit", "ph": "X", "pid": {process}, "tid": {thread}, '
+        f'{{"name": {_text(name)}, "cat": "{category}", "ph": "X", "pid": {process}, "tid": {thread}, '
         f'"ts": {start / 1000}, "dur": {max(end - start, 0) / 1000}, "args": {arguments}}}'
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from tracer.export import tracepoints
+from tracer.export import requests, tracepoints
 from tracer.export.rows import KVM_RUN, PAUSED, Exit, Stay, flag_text, stays, title
 from tracer.format.errors import TraceError
 from tracer.read.console import Console
@@ -23,13 +23,15 @@ VCPU = 1 << 32  # uuids of the vCPUs' tracks: this, and the vCPU's index
 DEVICE = 2 << 32  # of the tracks of a device and a vCPU: this, and a number
 CONSOLE = 3 << 32
 KVM = 4 << 32  # of the tracks of a vCPU in the tracepoints: this, and the vCPU's index
+REQUESTS = 5 << 32  # of the lanes of the queues: this, and a number
 SEQUENCE = 1  # the only sequence of packets, within which names are interned
 KNOWN = 1 << 16  # serialised beginnings of events that are cached
 
 
 def write(trace: Trace, out: BinaryIO) -> None:
     """Write tracks: one per vCPU (in KVM_RUN, paused, handling an exit), one per device and vCPU that used it, one for
-    the console's lines, and one per vCPU with its tracepoints, if they were recorded."""
+    the console's lines, one per vCPU with its tracepoints and one per virtio queue with its requests, if they were
+    recorded."""
     try:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2
     except ImportError:
@@ -75,6 +77,7 @@ class _Writer:
                 self._slice(track, self._begin(track, name, *facts), arguments, row.t_exit, row.t_entry)
         self._console(trace)
         self._tracepoints(trace)
+        self._requests(trace)
 
     def _head(self, trace: Trace) -> None:
         protos = self._protos
@@ -122,6 +125,22 @@ class _Writer:
             self._annotate(event, moment.facts)
             self._timed(moment.t, event.SerializeToString())
 
+    def _requests(self, trace: Trace) -> None:
+        """A track per queue. Slices of one track must not overlap, so it has one per lane, all of one name, which
+        Perfetto shows as one."""
+        tracks: dict[tuple[str, int, int], int] = {}
+        for one in requests.slices(trace):
+            place = one.device, one.queue, one.lane
+            track = tracks.get(place)
+            if track is None:
+                track = tracks[place] = REQUESTS + len(tracks)
+                self._track(uuid=track, parent_uuid=PROCESS, name=f"{one.device}, queue {one.queue}")
+            event = self._protos.TrackEvent()
+            for name, value in one.facts.items():
+                kind = {"string_value": value} if isinstance(value, str) else {"uint_value": value}
+                event.debug_annotations.add(name_iid=self._annotation(name), **kind)
+            self._slice(track, self._begin(track, one.name), event.SerializeToString(), one.start, one.stop)
+
     def _annotate(self, event: Any, facts: Mapping[str, int | str]) -> None:
         for name, value in facts.items():
             kind = {"string_value": value} if isinstance(value, str) else {"pointer_value": value}
@@ -142,9 +161,7 @@ class _Writer:
             type=self._protos.TrackEvent.TYPE_SLICE_BEGIN,
             track_uuid=track,
             name_iid=self._named("event_names", name),
-            category_iids=[
-                self._named("event_categories", "exit" if facts else name if name in (KVM_RUN, PAUSED) else KVM_RUN)
-            ],
+            category_iids=[self._named("event_categories", _category(track, name, bool(facts)))],
         )
         if facts:
             addr, size, count, flags = facts
@@ -194,6 +211,13 @@ class _Writer:
     def _put(self, packet: bytes) -> None:
         """Trace's field packet (1)."""
         self._out.write(b"\x0a" + _varint(len(packet)) + packet)
+
+
+def _category(track: int, name: str, exits: bool) -> str:
+    """The category of a slice."""
+    if track >= REQUESTS:
+        return "request"
+    return "exit" if exits else name if name in (KVM_RUN, PAUSED) else KVM_RUN
 
 
 def _varint(value: int) -> bytes:

@@ -9,11 +9,13 @@ from tracer.analysis import exits
 from tracer.analysis.account import account
 from tracer.analysis.chunks import chunks
 from tracer.analysis.density import Binned, Density
+from tracer.analysis.requests import by_phases, summarised
 from tracer.analysis.summary import summarise
-from tracer.analysis.timeline import slowest_first, timeline
+from tracer.analysis.timeline import Timeline, slowest_first, timeline
 from tracer.analysis.tracepoint_details import by_detail
 from tracer.analysis.tracepoints import by_event, by_handling, by_reason, summed, time_by_vcpu
 from tracer.html.consoletext import LINES, Text, console_text, readable
+from vmspec.trace.requests import REQUESTS
 
 WAITS = 12  # the longest of them are shown
 
@@ -39,8 +41,9 @@ class Findings:
     (:func:`tracer.analysis.exits.schema`). ``densities`` are by device and reason, and by vCPU if there are several.
     ``phases``, ``waits`` (longest first), ``pauses`` and ``console`` come from
     :func:`tracer.analysis.timeline.timeline`.
-    ``tracepoints`` are tables of :mod:`tracer.analysis.tracepoints` by name, empty if they were not recorded. ``notes``
-    are sentences on what the trace has and lacks.
+    ``tracepoints`` are tables of :mod:`tracer.analysis.tracepoints` by name, ``requests`` those of
+    :mod:`tracer.analysis.requests`; empty if they were not recorded. ``notes`` are sentences on what the trace has and
+    lacks.
     """
 
     rows: int
@@ -54,6 +57,7 @@ class Findings:
     waits: tuple[Wait, ...]
     pauses: Any
     tracepoints: Mapping[str, Any]
+    requests: Mapping[str, Any]
 
 
 def gather(trace: Any) -> Findings:
@@ -93,7 +97,15 @@ def gather(trace: Any) -> Findings:
         ),
         pauses=boot.pauses,
         tracepoints=_tracepoints(trace),
+        requests=_requests(trace, boot),
     )
+
+
+def _requests(trace: Any, boot: Timeline) -> dict[str, Any]:
+    """The tables of ``vmtrace io``, and the requests by phase, if there are any."""
+    if REQUESTS.name not in trace.tables:
+        return {}
+    return {**summarised(trace), "phases": by_phases(trace, boot.phases, boot.device)}
 
 
 def _tracepoints(trace: Any) -> dict[str, Any]:

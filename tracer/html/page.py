@@ -68,6 +68,7 @@ def render(trace: Any, findings: Findings, symbols: Symbols = no_symbols) -> str
         spec=trace.metadata.get(keys.SPEC, "").splitlines(),
         facts=_facts(trace),
         gaps=_gaps(findings),
+        depths=_depths(findings),
     )
 
 
@@ -140,7 +141,24 @@ def _tables(findings: Findings, symbols: Symbols) -> dict[str, Any]:
     names = {"reasons": "reason", "devices": "device", "addresses": "address", "unclaimed": "unclaimed"}
     cells = {name: described(findings.tables[table], symbols) for name, table in names.items()}
     tracepoints = {f"tracepoints_{name}": described(table) for name, table in findings.tracepoints.items()}
-    return cells | {"rips": described(findings.rips, symbols)} | tracepoints
+    requests = {f"requests_{name}": described(table) for name, table in findings.requests.items() if name != "depth"}
+    return cells | {"rips": described(findings.rips, symbols)} | tracepoints | requests
+
+
+def _depths(findings: Findings) -> dict[str, dict[str, Any]]:
+    """The requests in flight of each device: the mean of each part of the run in per cent of the greatest, with its
+    text."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in findings.requests["depth"].to_pylist() if findings.requests else ():
+        found.setdefault(row["device"], {"parts": [], "most": 0})
+        found[row["device"]]["parts"].append(row)
+        found[row["device"]]["most"] = max(found[row["device"]]["most"], row["max_depth"])
+    for device in found.values():
+        greatest = max(row["depth"] for row in device["parts"]) or 1
+        device["parts"] = [
+            {**row, "percent": 100 * row["depth"] / greatest, "text": f"{row['depth']:.2f}"} for row in device["parts"]
+        ]
+    return found
 
 
 def _facts(trace: Any) -> dict[str, list[tuple[str, str]]]:

@@ -30,6 +30,8 @@ KINDS: Mapping[str, str] = {
     "statistics": "the guest's statistics of its memory",
     "free-pages": "pages that the guest does not use for now",
 }
+# Kinds of buffers that a driver gives to a device before there is something to fill them with.
+FILLED = ("receive", "event", "console-in")
 # How the device has answered: its code in C, REQUEST_*; a device with other codes maps them to these.
 STATUSES: Mapping[str, str] = {
     "ok": "done",

@@ -9,6 +9,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.requestfakes import request, write_requests
 from tests.fakes.smallboot import exits_of_a_boot
 from tests.fakes.tracefakes import exit_
 from tests.fakes.tracepointfakes import RAN, ROWS, STORY
@@ -176,3 +177,13 @@ def test_the_page_of_a_small_trace_is_mostly_the_library(boot, page):
     from plotly.offline import get_plotlyjs
 
     assert len(page(boot)) < len(get_plotlyjs()) + 60_000
+
+
+def test_requests_are_shown_if_there_are_any(record, page):
+    path = record([[exit_(1)]])
+    assert "Requests to virtio devices" not in Reader(page(path)).text
+    write_requests(path, [request(0, 100, 1_000 + number, position=number) for number in range(3)])
+    made = Reader(page(path))
+    for expected in ("Requests to virtio devices", "In flight over the run serial0 at most 3 at once", "Slowest, each"):
+        assert expected in made.text
+    assert len([value for _, name, value in made.attributes if name == "title" and "in flight, at most" in value]) == 60
