@@ -6,12 +6,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.bench import compare, linux, page, peers, process, record, rows, scale, startup
+from tests.bench import compare, linux, page, peers, process, record, requests, rows, scale, startup
 from tests.bench.figure import Figure
 
 OUT = Path("build/bench.json")
 PARTS = {
     "record": record.measure,
+    "requests": requests.measure,
     "process": process.measure,
     "startup": startup.measure,
     "linux": linux.measure,
