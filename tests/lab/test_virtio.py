@@ -7,6 +7,7 @@ import pytest
 
 from tests.lab.labruns import VIRTIO
 from tests.lab.test_boot import EXPECTED, SUSPICIOUS
+from tracer.analysis.kicks import Kicks
 from vmspec.registers import virtio as R
 
 pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
@@ -52,3 +53,20 @@ def test_the_trace_has_every_notification(run):
     assert written.count((R.STATUS, 0)) >= 11  # the first driver and ten more
     assert kicks
     assert {*kicks} == {0}
+
+
+def test_the_trace_has_every_request_with_its_notification(run):
+    """Linux tells of each request to this device: its driver sends one at a time (drivers/char/hw_random)."""
+    requests = run.trace.tables["requests"]
+    rows, kicks = requests.table.to_pylist(), Kicks(run.trace)
+    assert requests.complete
+    assert rows
+    assert {(row["device"], row["queue"], row["kind"], row["status"]) for row in rows} == {
+        ("virtio-rng0", 0, "entropy", "ok")
+    }
+    assert all(0 < row["bytes_in"] == row["length"] <= row["room"] for row in rows)
+    assert all(row["t_available"] <= row["t_taken"] <= row["t_done"] for row in rows)
+    told = [kicks.before(row["device"], row["queue"], row["t_available"]) for row in rows]
+    assert None not in told
+    assert len({(kick.vcpu, kick.seq) for kick in told}) == len(rows)  # each has one of its own
+    assert all(kick.rip >> 47 == (1 << 17) - 1 for kick in told)  # the kernel's code

@@ -4,16 +4,21 @@ import random
 import struct
 from pathlib import Path
 
+from tests.fakes.requestfakes import record_of
 from tests.fakes.tracefakes import Rings, numbered
 from tests.mutated import bytesmutation
 from tests.mutated.watch import statuses
+from vmspec.trace.files import table_path
 from vmspec.trace.record import HEADER, PAGE, RING
 
+REQUESTS_AT = 2 * PAGE + 2 * (PAGE + 64 * 64 + 4096)
 PLACES = (
     *range(0, 8 * len(HEADER), 8),
     *(2 * PAGE + vcpu * (PAGE + 64 * 64 + 4096) + 8 * field for vcpu in range(2) for field in range(len(RING))),
     *(3 * PAGE + 8 * word for word in range(160)),
     *range(PAGE, PAGE + 300, 7),
+    *(REQUESTS_AT + 8 * field for field in range(len(RING))),
+    *(REQUESTS_AT + PAGE + 8 * word for word in range(80)),
 )
 
 
@@ -26,7 +31,7 @@ class RingFiles:
 
         self.folder = folder
         self.ring, self.stream, self.trace = (folder / f"x.{suffix}" for suffix in ("ring", "arrows", "arrow"))
-        rings = Rings(2, file=folder / "good.ring")
+        rings = Rings(2, file=folder / "good.ring", requests=[record_of(number) for number in range(30)])
         recorder = Recorder(folder / "good.arrow", rings, lambda: METADATA, DEVICES, pytest_fail)
         recorder.start()
         for number in range(40):
@@ -44,7 +49,7 @@ class RingFiles:
 
     def mutate(self, rng: random.Random) -> str:
         """Write a mutated ring file, and in some cases a stream beside it; returns what was done."""
-        for path in (self.ring, self.stream, self.trace):
+        for path in (self.ring, self.stream, self.trace, table_path(self.trace, "requests")):
             path.unlink(missing_ok=True)
         data = bytesmutation.mutated(rng, self.rings, PLACES)
         if rng.random() < 0.02:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tracer
+from tests.fakes.requestfakes import record_of, row_of
 from tests.fakes.tracefakes import (
     DEVICES,
     METADATA,
@@ -36,7 +37,7 @@ from tracer.record.recorder import Recorder
 from tracer.record.writer import TableWriter
 from vmspec.trace import files
 from vmspec.trace.record import DIRECTIONS, HEADER, PAGE, PAUSES, PAUSES_AT, RING_VERSION
-from vmspec.trace.requests import KINDS, REQUESTS, STATUSES
+from vmspec.trace.requests import REQUESTS
 
 ROOT = Path(__file__).parents[3]
 
@@ -454,45 +455,13 @@ def test_after_a_kill_every_committed_record_is_recovered(tmp_path, seconds):
 # The requests, a table with a ring of its own
 
 
-def request(number, **fields):
-    """A record of a request whose every field follows from its number."""
-    at = TSC_START + 1000 * TSC_KHZ // 1_000_000 * number
-    values = {
-        "tsc_available": at + 100,
-        "tsc_taken": at + 200 + number % 7,
-        "tsc_done": at + 300 + number % 50,
-        "position": number << 20,
-        "length": number * 512,
-        "bytes_out": number,
-        "bytes_in": number * 3,
-        "room": number * 5,
-        "buffers": 1 + number % 4,
-        "device": number % len(DEVICES),
-        "queue": number % 5,
-        "head": number % 64,
-        "kind": number % len(KINDS),
-        "status": number % len(STATUSES),
-    }
-    return values | fields
-
-
-def request_row(number, **fields):
-    values = request(number, **fields)
-    found = {"seq": number, "device": DEVICES[values["device"]]}
-    found |= {"kind": [*KINDS][values["kind"]], "status": [*STATUSES][values["status"]]}
-    found |= {
-        name: (values[field] - TSC_START) * 1_000_000 // TSC_KHZ for name, field in REQUESTS.records.times.items()
-    }
-    return {column.name: found.get(column.name, values.get(column.name)) for column in REQUESTS.columns}
-
-
 def left(folder, in_stream, in_ring, first=None, **damage):
     """What a run leaves that is killed with so many requests in the stream, and the ring from ``first`` on. The record
     ``damage["at"]`` has other values."""
     path = folder / "boot.arrow"
     total = in_stream + in_ring
     at = damage.pop("at", None)
-    records = [request(number, **(damage if number == at else {})) for number in range(total)]
+    records = [record_of(number, **(damage if number == at else {})) for number in range(total)]
     rings = Rings(1, file=path.with_suffix(".ring"), requests=records)
     struct.pack_into("<Q", rings.memory, rings.requests_at + 64, in_stream if first is None else first)  # tail
     struct.pack_into("<Q", rings.memory, rings.requests_at + 24, 2)  # dropped
@@ -500,7 +469,7 @@ def left(folder, in_stream, in_ring, first=None, **damage):
         metadata = {"vmrun.clock": METADATA["vmrun.clock"], "vmrun.devices": json.dumps(DEVICES)}
         writer = TableWriter(path, REQUESTS, metadata)
         for start in range(0, in_stream, 7):
-            writer.append([request_row(number) for number in range(start, min(start + 7, in_stream))])
+            writer.append([row_of(number) for number in range(start, min(start + 7, in_stream))])
         writer.cut()
     return path
 
@@ -517,7 +486,7 @@ def test_requests_of_stream_and_ring_are_joined(tmp_path_factory, in_stream, in_
     """Some of the stream's may be in the ring still: the recorder was killed before it freed their room."""
     path = left(tmp_path_factory.mktemp("run"), in_stream, in_ring, first=max(0, in_stream - both))
     rows, table, result = recovered_requests(path)
-    assert rows == [request_row(number) for number in range(in_stream + in_ring)]
+    assert rows == [row_of(number) for number in range(in_stream + in_ring)]
     times = table.table["t_done"].to_pylist()
     assert times == sorted(times)
     assert (table.complete, table.summary["dropped"], result.problems) == (False, 2, ())
@@ -530,7 +499,7 @@ def test_requests_of_stream_and_ring_are_joined(tmp_path_factory, in_stream, in_
 )
 def test_requests_before_a_damaged_one_are_recovered(tmp_path, damage):
     rows, _, result = recovered_requests(left(tmp_path, 3, 9, at=8, **damage))
-    assert rows == [request_row(number) for number in range(8)]
+    assert rows == [row_of(number) for number in range(8)]
     assert result.problems == ("number 8 of the requests in the ring is damaged or cut off; 4 requests are left out",)
 
 
@@ -554,7 +523,7 @@ def test_requests_of_another_run_are_not_joined(tmp_path):
     path = left(tmp_path, 4, 3)
     stream = files.table_stream_path(path, "requests")
     writer = TableWriter(path, REQUESTS, {"vmrun.clock": '{"tsc_start": 1}', "vmrun.devices": json.dumps(DEVICES)})
-    writer.append([request_row(0)])
+    writer.append([row_of(0)])
     writer.cut()
     result = tracer.recover(path)
     assert result.problems == (
