@@ -75,6 +75,18 @@ IOAPIC_PINS = 24
 VIRTIO_MMIO = 0xD0000000
 VIRTIO_IRQS = (*range(16, IOAPIC_PINS), 5, 10, 11, 15, 14, 7, 6, 13)
 
+# PCI, in the hole: where base address registers may lie, a power of two and a multiple of it; and configuration space
+# as PCI Express maps it (ECAM), 1 MiB for the one bus. Ports as on PCs: above all that have a fixed place.
+PCI_MEMORY = 0xE0000000
+PCI_MEMORY_SIZE = 0x10000000
+PCI_ECAM = 0xF0000000
+PCI_ECAM_SIZE = MIB
+PCI_IO = 0xC000
+PCI_IO_SIZE = 0x4000
+PCI_WINDOWS = (("mmio", PCI_MEMORY, PCI_MEMORY_SIZE), ("port", PCI_IO, PCI_IO_SIZE))
+# Interrupts of INTA pins, one each. First those that PCs leave to PCI, which the 8259s have too.
+PCI_IRQS = (10, 11, 5, *range(16, IOAPIC_PINS), 15, 14, 7, 6, 13)
+
 # Linux's own limit for an initrd if its image has no header with one (boot protocol, initrd_addr_max).
 INITRD_ADDR_MAX = 0x7FFFFFFF
 # Linux's COMMAND_LINE_SIZE on x86 is 2048, the NUL included.

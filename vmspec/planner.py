@@ -58,7 +58,7 @@ def plan(spec: Spec) -> Plan:
         slots=slots,
         taken=buses.taken(slots, irqchip, pit),
         areas=memory_map.areas(slots, is_linux, irqchip, devices),
-        e820=memory_map.e820(slots) if is_linux else (),
+        e820=memory_map.e820(slots, any(device.kind == "pci-host" for device in devices)) if is_linux else (),
         placements=placements,
         devices=devices,
         entry=start.entry,

@@ -1,4 +1,5 @@
-"""ACPI tables for Linux: RSDP, RSDT, XSDT, FADT, FACS, MADT, DSDT (ACPI 6.5, chapter 5)."""
+"""ACPI tables for Linux: RSDP, RSDT, XSDT, FADT, FACS, MADT, DSDT (ACPI 6.5, chapter 5); MCFG (PCI Firmware 3.2,
+4.1.2)."""
 
 import struct
 
@@ -6,7 +7,7 @@ from runner.boot import aml
 from vmspec import layout
 from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.registers import acpi as R
-from vmspec.registers import virtio
+from vmspec.registers import pci, virtio
 from vmspec.registers.rtc import CENTURY
 
 PORTS = layout.ACPI_PORTS
@@ -58,6 +59,8 @@ def build(address: int, plan: Plan) -> bytes:
     tables = [add(fadt(plan, facs_at, dsdt_at))]
     if plan.irqchip:
         tables.append(add(madt(plan.vm.vcpus)))
+    if plan.device("pci-host"):
+        tables.append(add(mcfg()))
     # Two tables with the same contents: small kernels read the older one, which has 32-bit addresses (5.2.7, 5.2.8).
     rsdt_at = add(table(b"RSDT", 1, struct.pack(f"<{len(tables)}I", *tables)))
     xsdt_at = add(table(b"XSDT", 1, struct.pack(f"<{len(tables)}Q", *tables)))
@@ -138,6 +141,11 @@ def madt(vcpus: int) -> bytes:
     return table(b"APIC", 5, struct.pack("<II", layout.LAPIC, PCAT_COMPAT) + b"".join(entries))
 
 
+def mcfg() -> bytes:
+    """Where configuration space lies in memory: segment 0, bus 0 alone."""
+    return table(b"MCFG", 1, struct.pack("<8xQHBB4x", layout.PCI_ECAM, 0, 0, 0))
+
+
 def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
     """The power-off state, and the devices that Linux finds by their plug and play ids."""
     s5 = aml.integer(R.S5)
@@ -145,6 +153,9 @@ def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
     counts: dict[str, int] = {}
     found = []
     for device in devices:
+        if device.kind == "pci-host":
+            found += [_host_bridge(devices), _motherboard()]
+            continue
         if device.transport == "mmio":
             counted, describe = virtio.HID, _virtio
         elif device.kind in PNP_IDS:
@@ -181,4 +192,45 @@ def _virtio(device: PlannedDevice, number: int) -> bytes:
         aml.named("_UID", aml.integer(number)),
         aml.named("_CCA", aml.integer(1)),
         aml.named("_CRS", aml.resources(aml.memory(region.start, region.size), aml.interrupt(device.irq))),
+    )
+
+
+def _host_bridge(devices: tuple[PlannedDevice, ...]) -> bytes:
+    """The PCI host bridge with one bus, its windows, and the interrupts of the INTA pins (_PRT, 6.2.13). No firmware
+    here keeps a feature for itself, so _OSC grants all that is asked for (6.2.11)."""
+    pins = [
+        aml.package(aml.integer(region.start << 1 | 0xFFFF), aml.integer(0), aml.integer(0), aml.integer(device.irq))
+        for device in devices
+        for region in device.regions
+        if region.space == "pci" and region.start is not None and device.irq is not None
+    ]
+    return aml.device(
+        "PCI0",
+        aml.named("_HID", aml.eisa_id("PNP0A08")),
+        aml.named("_CID", aml.eisa_id("PNP0A03")),
+        aml.named("_UID", aml.integer(0)),
+        aml.named("_SEG", aml.integer(0)),
+        aml.named("_BBN", aml.integer(0)),
+        aml.named("_CCA", aml.integer(1)),
+        aml.named(
+            "_CRS",
+            aml.resources(
+                aml.window(aml.BUS, 0, 1),
+                aml.io(pci.ADDRESS_PORT, 2 * pci.PORTS),
+                aml.window(aml.IO, layout.PCI_IO, layout.PCI_IO_SIZE),
+                aml.window(aml.MEMORY, layout.PCI_MEMORY, layout.PCI_MEMORY_SIZE, 4),
+            ),
+        ),
+        aml.named("_PRT", aml.package(*pins)),
+        aml.method_that_returns_its_argument("_OSC", 4, 3),
+    )
+
+
+def _motherboard() -> bytes:
+    """Configuration space in memory, reserved as PCI Firmware 3.2, 4.1.2 wants it."""
+    return aml.device(
+        "MB01",
+        aml.named("_HID", aml.eisa_id("PNP0C02")),
+        aml.named("_UID", aml.integer(0)),
+        aml.named("_CRS", aml.resources(aml.memory(layout.PCI_ECAM, layout.PCI_ECAM_SIZE))),
     )

@@ -93,6 +93,24 @@ def interrupt(number: int) -> bytes:
     return b"\x89\x06\x00\x03\x01" + number.to_bytes(4, "little")
 
 
+# Address ranges that a bus passes on to its devices (6.4.3.5): the kind of resource, and flags of that kind.
+MEMORY, IO, BUS = 0, 1, 2
+_KIND_FLAGS = {MEMORY: 0x01, IO: 0x03, BUS: 0}  # not cacheable, read and written; the entire range; none
+_FIXED = 0x0C  # decoded positively, both ends are fixed
+
+
+def window(kind: int, start: int, size: int, width: int = 2) -> bytes:
+    """Resource: a range of a bus, by numbers of ``width`` bytes, 2 or 4 (WordBusNumber, WordIO, DWordMemory)."""
+    numbers = b"".join(number.to_bytes(width, "little") for number in (0, start, start + size - 1, 0, size))
+    head = bytes((kind, _FIXED, _KIND_FLAGS[kind]))
+    return bytes([0x88 if width == 2 else 0x87]) + (len(head) + len(numbers)).to_bytes(2, "little") + head + numbers
+
+
+def method_that_returns_its_argument(segment: str, arguments: int, which: int) -> bytes:
+    """``Method (segment, arguments) { Return (Arg<which>) }``."""
+    return _packaged(b"\x14", name(segment) + bytes((arguments, 0xA4, 0x68 + which)))
+
+
 def resources(*descriptors: bytes) -> bytes:
     """``ResourceTemplate () { descriptors }``; the end tag's checksum 0 means "no checksum"."""
     return buffer(b"".join(descriptors) + b"\x79\x00")

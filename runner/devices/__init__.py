@@ -40,6 +40,7 @@ TABLE = {
     "post-port": ("debug", "PostPort"),
     "debug-exit": ("debug", "DebugExit"),
     "python": ("own", "Own"),
+    "pci-host": ("pci.host", "HostBridge"),
     "virtio-rng": ("virtio.rng", "Rng"),
     "virtio-console": ("virtio.console", "Console"),
     "virtio-blk": ("virtio.blk", "Blk"),
@@ -53,6 +54,6 @@ def make(planned: PlannedDevice, board: Board) -> Device:
     device: Any = cls.make(planned.options, board)
     if planned.transport is not None:
         transport = import_module(f"runner.devices.virtio.{planned.transport}")
-        device = transport.connected(cls)(device, lambda text: board.notice(f"{planned.name}: {text}"))
+        device = transport.connect(device, planned, lambda text: board.notice(f"{planned.name}: {text}"))
     made: Device = device
     return made

@@ -142,6 +142,10 @@ class DataPath(Protocol):
     def bell(self) -> Any:
         """What a write of a queue's number rings."""
 
+    @property
+    def attention(self) -> int:
+        """An eventfd: a write to it makes the device tick soon."""
+
     def ring(self, queue: int) -> None:
         """Serve a queue, as if its driver had told."""
 
@@ -232,6 +236,28 @@ class Bus(Protocol):
         """Flush coalesced writes at once (True), or within 20 ms, in larger pieces (False, the default)."""
 
 
+class Configuration(Protocol):
+    """The configuration space of the machine's PCI functions, by address (:mod:`vmspec.registers.pci`). A function has
+    it as a region in the space "pci". Where there is no function, reads are all ones and writes have no effect."""
+
+    def read(self, address: int, size: int) -> int:
+        """Read ``size`` bytes."""
+
+    def write(self, address: int, size: int, value: int) -> None:
+        """Write ``size`` bytes."""
+
+
+class NoFunctions:
+    """The configuration space of a machine without PCI."""
+
+    def read(self, address: int, size: int) -> int:
+        """All ones."""
+        return (1 << 8 * size) - 1
+
+    def write(self, address: int, size: int, value: int) -> None:
+        """Do nothing."""
+
+
 class Services(NamedTuple):
     """The services of one device."""
 
@@ -250,3 +276,4 @@ class Services(NamedTuple):
     port_output: Callable[[int, bytes], None] = lambda port, data: None  # takes what a port of the device sends
     random: Callable[[int], bytes] = os.urandom  # so many random bytes of the host's
     data_path: Callable[[Native, Sequence[Any]], DataPath] = no_data_path  # makes one for queues of the device
+    configuration: Configuration = NoFunctions()

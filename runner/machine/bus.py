@@ -3,7 +3,8 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -163,6 +164,12 @@ class Buses:
         self._bulk = False  # the last flush was large
         self._errands: deque[Callable[[], None]] = deque()
         self._hungry: dict[tuple[int, int], Callable[[], None]] = {}  # by device and port without room for input
+
+    @contextmanager
+    def holding(self, index: int) -> Iterator[Device]:
+        """The device with that index, with its lock held."""
+        with self._locks[index]:
+            yield self.devices[index]
 
     def end_of(self, index: int) -> DeviceBus:
         """The bus of the device with that index."""

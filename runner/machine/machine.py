@@ -16,6 +16,7 @@ from runner.kvm.stats import Stats
 from runner.loop import Latch, Loop
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
+from runner.machine.configuration import ConfigurationSpace
 from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
 from runner.machine.interrupts import Interrupts
 from runner.machine.lifecycle import Barrier, Lifecycle, LifecycleError, State
@@ -86,6 +87,7 @@ class Machine:
         self._resources.callback(self.buses.close)
         interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
         self._resources.callback(interrupts.close)
+        configuration = ConfigurationSpace(self.buses)
         for index, planned in enumerate(self.plan.devices):
             device = make(planned)
             self.buses.devices.append(device)
@@ -103,6 +105,7 @@ class Machine:
                 after=partial(self.buses.after, index),
                 virtqueue=partial(Queue, self.memory, self.requests, index),
                 data_path=partial(self.buses.data_path, index, self.loop.watch),
+                configuration=configuration,
             )
             try:
                 device.attach(services)

@@ -38,6 +38,11 @@ class QueueWorker:
         """What a write of a queue's number rings."""
         return ffi.addressof(self.worker, "bell")
 
+    @property
+    def attention(self) -> int:
+        """What is written for a fault."""
+        return int(self.worker.trouble)
+
     def ring(self, queue: int) -> None:
         """Serve a queue, as if its driver had told."""
         lib.bus_ring(self.bell, queue, 0)

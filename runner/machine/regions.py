@@ -78,7 +78,7 @@ class Regions:
         for number, (place, start) in enumerate(zip(self._places, starts, strict=True)):
             if start is not None:
                 spaces[place.region.space].append((start, start + place.region.size, number))
-        ports, mmio = sorted(spaces["port"]), sorted(spaces["mmio"])
+        ports, mmio = sorted(spaces["port"]), sorted(spaces["mmio"])  # no exit is an access to the space "pci"
         ranges = ffi.new("struct bus_range[]", [*ports, *mmio])
         if not lib.bus_remap(self._bus, ranges, len(ports), len(mmio)):
             raise MemoryError

@@ -90,8 +90,8 @@ MATRIX = tuple(
     for memory in (128, 512, 4096)
 )
 KILLS = {"sample": 3, "kills": 20}
-VIRTIO = "virtio"  # the run with virtio devices
-DRIVERS = ("virtio_mmio", "virtio_rng")
+TRANSPORTS = ("mmio", "pci")
+DRIVERS = ("virtio_mmio", "virtio_pci", "virtio_rng")
 
 
 def jobs(group: str) -> list[Job]:
@@ -99,7 +99,13 @@ def jobs(group: str) -> list[Job]:
     match group:
         case "sample":
             flood = Job("flood", [str(HERE / "flood.toml")])
-            return [*(boot.job() for boot in SAMPLE), tracepoints_traced(), flood, virtio(), *kills(KILLS[group])]
+            return [
+                *(boot.job() for boot in SAMPLE),
+                tracepoints_traced(),
+                flood,
+                *map(virtio, TRANSPORTS),
+                *kills(KILLS[group]),
+            ]
         case "kills":
             return kills(KILLS[group])
         case "intel":
@@ -120,12 +126,17 @@ def kills(number: int) -> list[Job]:
     return [boot.job(random.uniform(0, 10), f"kill-{index}") for index in range(number)]
 
 
-def virtio() -> Job:
-    """A guest that tries its virtio devices with Debian's own drivers."""
+def virtio(transport: str) -> Job:
+    """A guest that tries its virtio devices with Debian's own drivers, by a transport."""
     kernel = debian.kernel("6.1-cloud")
-    spec, sets = HERE / "virtio.toml", (f"boot.kernel={kernel.bzimage}", f"boot.initrd={_virtio_initrd(kernel)}")
+    sets = (
+        f"boot.kernel={kernel.bzimage}",
+        f"boot.initrd={_virtio_initrd(kernel)}",
+        f"vm.transport={transport}",
+    )
+    spec = HERE / "virtio.toml"
     Document.open(spec, sets).plan()  # unpacks the kernel into the cache, where the lab finds it
-    return Job(VIRTIO, [str(spec), *(word for each in sets for word in ("--set", each))])
+    return Job(f"virtio-{transport}", [str(spec), *(word for each in sets for word in ("--set", each))])
 
 
 def _virtio_initrd(kernel: debian.Kernel) -> Path:

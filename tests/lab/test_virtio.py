@@ -5,19 +5,25 @@ from hashlib import blake2b
 
 import pytest
 
-from tests.lab.labruns import VIRTIO
+from tests.lab.labruns import TRANSPORTS
 from tests.lab.test_boot import EXPECTED, SUSPICIOUS
 from tracer.analysis.kicks import Kicks
 from vmspec.registers import virtio as R
+from vmspec.registers import virtiopci as V
 
 pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 UNSIGNED = ("module verification failed", "the tests load modules without their signatures")
 
 
+@pytest.fixture(params=TRANSPORTS)
+def transport(request):
+    return request.param
+
+
 @pytest.fixture
-def run(lab):
-    return lab.run("sample", VIRTIO)
+def run(lab, transport):
+    return lab.run("sample", f"virtio-{transport}")
 
 
 def said(run, what):
@@ -46,11 +52,12 @@ def test_the_driver_reads_the_seeds_bytes_and_the_same_after_it_was_bound_anew(r
     assert (found["again"], found["status"]) == (found["bytes"], "0x0000000f")
 
 
-def test_the_trace_has_every_notification(run):
+def test_the_trace_has_every_notification(run, transport):
     rows = [row for row in run.trace.table.to_pylist() if row["device"] == "virtio-rng0"]
-    written = [(row["addr"] & 0xFFF, row["data"]) for row in rows if row["direction"] == "write"]
-    kicks = [value for offset, value in written if offset == R.QUEUE_NOTIFY]
-    assert written.count((R.STATUS, 0)) >= 11  # the first driver and ten more
+    written = [(row["addr"] & 0x3FFF, row["data"]) for row in rows if row["direction"] == "write"]
+    status, notify = (R.STATUS, R.QUEUE_NOTIFY) if transport == "mmio" else (V.DEVICE_STATUS, V.NOTIFY)
+    kicks = [value for offset, value in written if offset == notify]
+    assert written.count((status, 0)) >= 11  # the first driver and ten more
     assert kicks
     assert {*kicks} == {0}
 
@@ -70,3 +77,9 @@ def test_the_trace_has_every_request_with_its_notification(run):
     assert None not in told
     assert len({(kick.vcpu, kick.seq) for kick in told}) == len(rows)  # each has one of its own
     assert all(kick.rip >> 47 == (1 << 17) - 1 for kick in told)  # the kernel's code
+
+
+def test_a_driver_has_the_transport_that_the_spec_says(run, transport):
+    found = said(run, "rng")
+    assert found["transport"] == {"mmio": "virtio-mmio", "pci": "virtio-pci"}[transport]
+    assert int(found["interrupts"]) > 0

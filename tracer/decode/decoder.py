@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
-from tracer.decode import mmio, msr, ports, uart
+from tracer.decode import mmio, msr, pci, ports, uart
 from tracer.decode.register import READ, WRITE, Bits, Register, character, spelled
 from tracer.format.devicenames import kind_of
 from vmspec import layout
 from vmspec.registers import i8042, rtc, serial
 from vmspec.registers.debug import exit_status
+from vmspec.registers.pci import ADDRESS_PORT as PCI_ADDRESS
+from vmspec.registers.pci import DATA_PORT as PCI_DATA
 from vmspec.trace.record import NO_DEVICE
 
-PCI_ADDRESS, PCI_DATA = 0xCF8, 0xCFC
 PIC_COMMANDS = (0x20, 0xA0)
 ICW1 = 0x10  # the bit of a command that makes it the first set-up word
 # Addresses whose writes change the decoding of later exits.
@@ -137,7 +138,8 @@ class Decoder:
             # Probes for what was there before mechanism 1, and the upper bytes of its address.
             return ports.PORTS[addr].name, None
         if PCI_DATA <= addr < PCI_DATA + 4 and state.pci is not None:
-            return _pci_data(state.pci, addr - PCI_DATA), None
+            register = pci.configuration(pci.selected(state.pci) + addr - PCI_DATA)
+            return f"PCI {register.name}", _meaning(register, size, direction)
         if addr in (0x21, 0xA1) and direction == WRITE and (words := state.icw2 if addr == 0xA1 else state.icw1):
             return f"PIC{1 + (addr == 0xA1)} {words[0]}", partial(_icw_meaning, words[0], addr == 0xA1)
         register_ = ports.PORTS.get(addr)
@@ -235,12 +237,6 @@ def _spelling(bits: Bits) -> Meaning | None:
 def _set_up_words(icw1: int) -> tuple[str, ...]:
     """The words that follow ICW1 (8259A: ICW3 in cascade mode, ICW4 if it says so)."""
     return ("ICW2", *(() if icw1 & 2 else ("ICW3",)), *(("ICW4",) if icw1 & 1 else ()))
-
-
-def _pci_data(address: int, offset: int) -> str:
-    where = ports.pci_address(address).partition("+")[0]
-    at = (address & 0xFC) + offset
-    return f"PCI {where} {ports.PCI_HEADER.get(at, f'+{at:#04x}')}"
 
 
 def _i8042_data(command: int | None, direction: str) -> tuple[str, Meaning | None]:

@@ -1,4 +1,5 @@
-"""Memory-mapped registers with a known place: local APIC, I/O APIC, HPET; and virtio-mmio's by offset.
+"""Memory-mapped registers with a known place: local APIC, I/O APIC, HPET, PCI's configuration space; and virtio's by
+offset.
 
 Local APIC: Intel SDM volume 3, table 11-1. I/O APIC: 82093AA data sheet, 3.1. HPET: IA-PC HPET specification 1.0a, 2.3.
 virtio-mmio: virtio 1.2, 4.2.2.
@@ -6,7 +7,7 @@ virtio-mmio: virtio 1.2, 4.2.2.
 
 from collections.abc import Mapping
 
-from tracer.decode import virtioconfig
+from tracer.decode import pci, virtioconfig
 from tracer.decode.register import Bit, Field, Register
 from tracer.format.devicenames import kind_of
 from vmspec import layout
@@ -178,6 +179,8 @@ VIRTIO: Mapping[int, Register] = {
     virtio.CONFIG_GENERATION: Register("ConfigGeneration", size=4),
 }
 
+VIRTIO_PCI = pci.Virtio(_STATUS, _ISR)
+
 
 def notified_queue(addr: int, data: int) -> int | None:
     """The queue of which a driver tells a virtio device by writing ``data`` at an address of the device; None: the
@@ -189,18 +192,26 @@ def register(addr: int, device: str) -> tuple[str, Register] | None:
     """The device's name and its register, None if the address is unknown.
 
     virtio devices are recognised by the beginning of their name; their windows are assumed to start at a multiple of
-    512.
+    their size.
     """
     if device.rpartition("/")[2].startswith("virtio"):
-        offset = addr % virtio.SIZE
-        if offset >= virtio.CONFIG:
-            field = virtioconfig.field(kind_of(device), offset - virtio.CONFIG)
-            return "virtio", field._replace(name=f"config {field.name}")
-        return "virtio", VIRTIO.get(offset, Register(f"+{offset:#x}"))
+        if pci.is_virtio(addr):
+            at = VIRTIO_PCI.field(addr)
+            register = VIRTIO_PCI.register(addr)
+        else:
+            offset = addr % virtio.SIZE
+            at = offset - virtio.CONFIG if offset >= virtio.CONFIG else None
+            register = VIRTIO.get(offset, Register(f"+{offset:#x}"))
+        if at is not None:
+            field = virtioconfig.field(kind_of(device), at)
+            register = field._replace(name=f"config {field.name}")
+        return "virtio", register
     if layout.LAPIC <= addr < layout.LAPIC + PAGE:
         return "LAPIC", LAPIC.get(addr - layout.LAPIC, Register(f"+{addr - layout.LAPIC:#x}"))
     if layout.IOAPIC <= addr < layout.IOAPIC + PAGE:
         return "IOAPIC", IOAPIC.get(addr - layout.IOAPIC, Register(f"+{addr - layout.IOAPIC:#x}"))
+    if kind_of(device) == "pci-host":
+        return "PCI", pci.configuration(addr - layout.PCI_ECAM)
     if HPET <= addr < HPET + HPET_SIZE:
         return "HPET", hpet(addr - HPET)
     return None

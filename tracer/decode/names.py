@@ -1,7 +1,7 @@
 """Every name that an exit can have: those in tables, and the patterns of those that contain numbers."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from tracer.decode import mmio, msr, ports, uart
@@ -12,6 +12,7 @@ from tracer.decode.register import Register
 _SHAPES = re.compile(
     r"PCI [0-9a-f]{2}:[0-9a-f]{2}\.[0-7] .+|MSR 0x[0-9a-f]+|CMOS 0x[0-9a-f]{2}|hypercall \d+|KVM exit \d+"
     r"|(LAPIC|IOAPIC|HPET|virtio) (config )?\+0x[0-9a-f]+|IOAPIC (register 0x[0-9a-f]+|redirection \d+ (low|high))"
+    r"|virtio MSI-X (vector \d+ (address(, high)?|data|control)|pending bits)"
     r"|HPET timer \d+ (configuration|comparator|FSB route)|(.+ )?(port )?0x[0-9a-f]+"
 )
 
@@ -33,8 +34,15 @@ def _listed() -> Iterator[str]:
     for com in uart.COMS.values():
         for register in (*uart.REGISTERS.values(), *uart.DIVISOR.values()):
             yield from (f"{com} {name}" for name in _both(register))
-    for chip, registers in (("LAPIC", mmio.LAPIC), ("IOAPIC", mmio.IOAPIC), ("virtio", mmio.VIRTIO)):
-        for register in registers.values():
+    pci = mmio.VIRTIO_PCI
+    chips: tuple[tuple[str, Iterable[Register]], ...] = (
+        ("LAPIC", mmio.LAPIC.values()),
+        ("IOAPIC", mmio.IOAPIC.values()),
+        ("virtio", mmio.VIRTIO.values()),
+        ("virtio", (*pci.common.values(), pci.isr, pci.notify)),
+    )
+    for chip, registers in chips:
+        for register in registers:
             yield from (f"{chip} {name}" for name in _both(register))
     yield from (f"HPET {mmio.hpet(offset).name}" for offset in range(0, mmio.HPET_SIZE, 8))
     yield from (f"IOAPIC {mmio.ioapic_index(index)}" for index in range(3))

@@ -9,9 +9,11 @@ are in the Intel open-source PRM, volume "VGA registers".
 
 from collections.abc import Mapping
 
+from tracer.decode import pci
 from tracer.decode.register import WRITE, Bit, Field, Register, character, spelled
 from vmspec import layout
 from vmspec.registers import acpi, debug, i8042, rtc
+from vmspec.registers.pci import ADDRESS_PORT, DATA_PORT
 
 _IRQS = tuple(Bit(1 << line, f"IRQ{line}") for line in range(8))
 _SLAVE_IRQS = tuple(Bit(1 << line, f"IRQ{8 + line}") for line in range(8))
@@ -200,35 +202,6 @@ def _cmos_index(value: int, direction: str) -> str:
     return CMOS.get(address, f"CMOS {address:#04x}") + (", NMI off" if value & rtc.NMI_OFF else "")
 
 
-def pci_address(value: int, direction: str = "") -> str:
-    """CONFIG_ADDRESS (PCI 3.0, 3.2.2.3.2): bus:device.function and the register's offset."""
-    where = f"{value >> 16 & 0xFF:02x}:{value >> 11 & 0x1F:02x}.{value >> 8 & 7}+{value & 0xFC:02x}"
-    return where + ("" if value & 1 << 31 else ", disabled")
-
-
-# Of a PCI function's header (PCI 3.0, 6.1), by offset.
-PCI_HEADER = {
-    0x00: "vendor ID",
-    0x02: "device ID",
-    0x04: "command",
-    0x06: "status",
-    0x08: "revision ID",
-    0x09: "class code",
-    0x0A: "class code",
-    0x0B: "class code",
-    0x0C: "cache line size",
-    0x0D: "latency timer",
-    0x0E: "header type",
-    0x0F: "BIST",
-    **{0x10 + 4 * index: f"BAR{index}" for index in range(6)},
-    0x2C: "subsystem vendor ID",
-    0x2E: "subsystem ID",
-    0x30: "expansion ROM",
-    0x34: "capabilities",
-    0x3C: "interrupt line",
-    0x3D: "interrupt pin",
-}
-
 _PM1_STATUS = (
     Bit(acpi.TMR_STS, "TMR"),
     Bit(acpi.BM_STS, "BM"),
@@ -383,10 +356,10 @@ PORTS: Mapping[int, Register] = {
     layout.ACPI_PORTS + acpi.RESET: Register(
         "ACPI reset", write_bits=(Field(0xFF, "value", {acpi.RESET_VALUE: "reset"}),)
     ),
-    0xCF8: Register("PCI config address", size=4, meaning=pci_address),
+    ADDRESS_PORT: Register("PCI config address", size=4, meaning=pci.config_address),
     0xCF9: Register("reset control", bits=(Bit(0x02, "SYS_RST"), Bit(0x04, "RST_CPU"), Bit(0x08, "FULL_RST"))),
     0xCFA: Register("PCI mechanism 2 forward"),  # PCI 2.1, 3.7.4.2, where Linux probes for it
     0xCFB: Register("PCI mechanism test"),
-    **{0xCFC + offset: Register("PCI config data", size=4) for offset in range(4)},
+    **{DATA_PORT + offset: Register("PCI config data", size=4) for offset in range(4)},
     0x5658: Register("VMware backdoor", size=4),
 }

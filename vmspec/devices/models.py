@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices.regions import Region
-from vmspec.registers import debug, i8042, rtc, serial, virtio, virtio_console
+from vmspec.registers import debug, i8042, pci, rtc, serial, virtio, virtio_console, virtiopci
 from vmspec.schema.guest_values import Ascii, ClassName, Options, PortName, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.tables import Tables
@@ -172,13 +172,35 @@ class Python(DeviceModel):
             yield (), "one key is missing: port, mmio or regions"
 
 
+@frozen(eq=False, repr=False)
+class PCIHost(DeviceModel):
+    """The PCI host bridge. A machine with a device on PCI has one without this."""
+
+    def regions(self) -> tuple[Region, ...]:
+        return (
+            Region("address", "port", pci.PORTS, pci.ADDRESS_PORT),
+            Region("data", "port", pci.PORTS, pci.DATA_PORT),
+            Region("ecam", "mmio", layout.PCI_ECAM_SIZE, layout.PCI_ECAM),
+            Region("configuration", "pci", pci.CONFIGURATION_SIZE, 0),
+        )
+
+
+@frozen(eq=False, repr=False)
 class VirtioModel(DeviceModel):
     """Base of the virtio devices. The planner places their registers and chooses their interrupts."""
 
-    __slots__ = ()
+    transport: str | None = field(
+        default=None,
+        kw_only=True,
+        metadata=key(Choice("mmio", "pci"), "how the guest reaches it; not given: vm.transport"),
+    )
 
     def regions(self) -> tuple[Region, ...]:
         return (Region("registers", "mmio", virtio.SIZE),)
+
+    def pci_regions(self) -> tuple[Region, ...]:
+        """The windows as a PCI function, but for the one in configuration space."""
+        return (Region("registers", "mmio", virtiopci.SIZE),)
 
 
 @frozen(eq=False, repr=False)
@@ -265,7 +287,20 @@ class VirtioBlk(VirtioModel):
             yield ("direct",), "an overlay is in the page cache: give another mode"
 
 
-Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python | VirtioRng | VirtioConsole | VirtioBlk
+Device = (
+    Serial
+    | I8042
+    | RTC
+    | ACPI
+    | DebugPort
+    | PostPort
+    | DebugExit
+    | Python
+    | PCIHost
+    | VirtioRng
+    | VirtioConsole
+    | VirtioBlk
+)
 
 KINDS: dict[str, type[Device]] = {
     "serial": Serial,
@@ -276,6 +311,7 @@ KINDS: dict[str, type[Device]] = {
     "post-port": PostPort,
     "debug-exit": DebugExit,
     "python": Python,
+    "pci-host": PCIHost,
     "virtio-rng": VirtioRng,
     "virtio-console": VirtioConsole,
     "virtio-blk": VirtioBlk,

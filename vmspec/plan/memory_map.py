@@ -19,14 +19,16 @@ def is_ram(slots: tuple[Slot, ...], address: int, size: int) -> bool:
     return any(slot.start <= address and address + size <= slot.start + slot.size for slot in slots)
 
 
-def e820(slots: tuple[Slot, ...]) -> tuple[E820, ...]:
-    """The PC's map: base memory, the BIOS's places, RAM from 1 MiB to the hole and from 4 GiB on."""
+def e820(slots: tuple[Slot, ...], pci: bool = False) -> tuple[E820, ...]:
+    """The PC's map: base memory, the BIOS's places, RAM from 1 MiB to the hole and from 4 GiB on; with ``pci`` the
+    configuration space in memory, which Linux uses only if it is reserved (arch/x86/pci/mmconfig-shared.c)."""
     low, *high = slots
     entries = [
         E820(0, layout.EBDA, USABLE),
         E820(layout.EBDA, layout.BASE_MEMORY_END - layout.EBDA, RESERVED),
         E820(layout.BIOS, layout.HIGH_MEMORY - layout.BIOS, RESERVED),
         E820(layout.HIGH_MEMORY, low.size - layout.HIGH_MEMORY, USABLE),
+        *((E820(layout.PCI_ECAM, layout.PCI_ECAM_SIZE, RESERVED),) if pci else ()),
         # Not RAM, but Linux must not assign these addresses to a device either.
         E820(layout.KVM_IDENTITY_MAP, layout.KVM_TSS + layout.KVM_TSS_SIZE - layout.KVM_IDENTITY_MAP, RESERVED),
     ]
@@ -69,6 +71,8 @@ def areas(slots: tuple[Slot, ...], linux: bool, irqchip: bool, devices: tuple[Pl
         for region in device.regions
         if region.space == "mmio" and region.start is not None
     ]
+    if any(device.kind == "pci-host" for device in devices):
+        known.append(Area("pci memory", "mmio", layout.PCI_MEMORY, layout.PCI_MEMORY_SIZE))
     known.sort(key=lambda area: area.start)
     end = 0
     whole: list[Area] = []

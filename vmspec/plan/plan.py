@@ -70,7 +70,8 @@ class PlannedDevice(NamedTuple):
     options: Mapping[str, Any]
     regions: tuple[Region, ...] = ()  # a region's index here is its number in the trace
     irq: int | None = None  # the GSI; below 16 that is the ISA interrupt
-    transport: str | None = None  # of a virtio device: "mmio"
+    transport: str | None = None  # of a virtio device: "mmio" or "pci"
+    bars: tuple[int, ...] = ()  # of a PCI function: where the regions that it maps lie at power-on, in their order
 
     @property
     def ends(self) -> "tuple[HostEnd, ...]":

@@ -3,11 +3,12 @@
 from typing import Any, NamedTuple
 
 from vmspec import layout
-from vmspec.devices.models import KINDS, VirtioModel
+from vmspec.devices.models import KINDS, Device, PCIHost, VirtioModel
 from vmspec.devices.regions import SPACES, Region
 from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
+from vmspec.registers import pci
 from vmspec.schema.problems import Problem
 from vmspec.schema.value import Model, keys
 from vmspec.spec.models import Spec
@@ -39,45 +40,89 @@ class Claim(NamedTuple):
 def devices(
     spec: Spec, slots: tuple[Slot, ...], irqchip: bool, pit: bool, problems: list[Problem]
 ) -> tuple[PlannedDevice, ...]:
-    """The spec's devices, named by kind and number within it: serial0, serial1, i8042-0."""
+    """The spec's devices, named by kind and number within it: serial0, serial1, i8042-0. If one is on PCI and the spec
+    has no host bridge, that is the last device."""
     counts: dict[str, int] = {}
     planned: list[PlannedDevice] = []
-    irqs = _free_irqs(spec)
+    placing = _Placing(spec)
     claims = _machine(slots, irqchip, pit)
     for index, model in enumerate(spec.devices):
-        kind = NAMES[type(model)]
-        number = counts.setdefault(kind, 0)
-        counts[kind] += 1
-        dash = "-" if kind[-1].isdigit() else ""
-        device = PlannedDevice(f"{kind}{dash}{number}", kind, options(model), model.regions(), model.irq)
-        if isinstance(model, VirtioModel):
-            device = _virtio(device, irqs, f"device[{index}]", problems)
+        path = f"device[{index}]"
+        device = placing.place(named(model, counts), model, path, problems)
         planned.append(device)
-        for claim in _claims(device, f"device[{index}]"):
+        for claim in _claims(device, path):
             if problem := _outside(claim):
                 problems.append(problem)
             else:
                 claims.append(claim)
+    if placing.functions and not counts.get("pci-host"):
+        planned.append(named(PCIHost(), counts))
+        claims += _claims(planned[-1], None)
     problems += _collisions(claims)
     return tuple(planned)
 
 
-def _free_irqs(spec: Spec) -> list[int]:
-    """The interrupts for virtio devices that no other device of the spec has."""
-    taken = {model.irq for model in spec.devices}
-    return [irq for irq in layout.VIRTIO_IRQS if irq not in taken]
+def named(model: Device, counts: dict[str, int]) -> PlannedDevice:
+    """A model's device, with a name of its own among those that ``counts`` has counted by kind."""
+    kind = NAMES[type(model)]
+    number = counts.setdefault(kind, 0)
+    counts[kind] += 1
+    dash = "-" if kind[-1].isdigit() else ""
+    return PlannedDevice(f"{kind}{dash}{number}", kind, options(model), model.regions(), model.irq)
 
 
-def _virtio(device: PlannedDevice, irqs: list[int], path: str, problems: list[Problem]) -> PlannedDevice:
-    """Place a virtio device: the next of the free interrupts, and the page of registers that goes with it. A machine
-    without interrupt controllers does not use the interrupt."""
-    if not irqs:
-        problems.append(Problem(path, f"no interrupt is left for {device.name}: leave out a device"))
-        return device
-    irq = irqs.pop(0)
-    start = layout.VIRTIO_MMIO + layout.PAGE * layout.VIRTIO_IRQS.index(irq)
-    regions = tuple(region._replace(start=start) for region in device.regions)
-    return device._replace(irq=irq, regions=regions, transport="mmio")
+class _Placing:
+    """Gives virtio devices their transport, places and interrupts, in the order of the file."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._default = spec.vm.transport
+        self._taken = {model.irq for model in spec.devices}  # interrupts
+        self._next = layout.PCI_MEMORY  # the first address that is free for a base address register
+        self.functions = 0  # on the PCI bus, beside the host bridge
+
+    def place(self, device: PlannedDevice, model: Device, path: str, problems: list[Problem]) -> PlannedDevice:
+        """Place a device, if that is not the spec's choice."""
+        if not isinstance(model, VirtioModel):
+            return device
+        transport = model.transport or self._default
+        device = device._replace(
+            transport=transport, options={name: value for name, value in device.options.items() if name != "transport"}
+        )
+        return self._mmio(device, path, problems) if transport == "mmio" else self._pci(device, model, path, problems)
+
+    def _irq(self, choice: tuple[int, ...]) -> int | None:
+        """The first interrupt that is free, None if none is."""
+        irq = next((irq for irq in choice if irq not in self._taken), None)
+        self._taken.add(irq)
+        return irq
+
+    def _mmio(self, device: PlannedDevice, path: str, problems: list[Problem]) -> PlannedDevice:
+        """The next of the free interrupts, and the page of registers that goes with it. A machine without interrupt
+        controllers does not use the interrupt."""
+        irq = self._irq(layout.VIRTIO_IRQS)
+        if irq is None:
+            message = f"no interrupt is left for {device.name}: leave out a device, or connect it by pci"
+            problems.append(Problem(path, message))
+            return device
+        start = layout.VIRTIO_MMIO + layout.PAGE * layout.VIRTIO_IRQS.index(irq)
+        regions = tuple(region._replace(start=start) for region in device.regions)
+        return device._replace(irq=irq, regions=regions)
+
+    def _pci(self, device: PlannedDevice, model: VirtioModel, path: str, problems: list[Problem]) -> PlannedDevice:
+        """The next device number on the bus, places at power-on, and an interrupt for INTA while there is one."""
+        self.functions += 1
+        if self.functions >= pci.DEVICES:
+            message = f"the PCI bus has no place left for {device.name}: leave out a device"
+            problems.append(Problem(path, message))
+            return device._replace(regions=())
+        bars = []
+        for region in model.pci_regions():
+            start = -(-self._next // region.size) * region.size
+            self._next = start + region.size
+            bars.append(start)
+        configuration = Region("configuration", "pci", pci.CONFIGURATION_SIZE, self.functions << pci.DEVICE)
+        regions = (*model.pci_regions(), configuration)
+        return device._replace(irq=self._irq(layout.PCI_IRQS), regions=regions, bars=tuple(bars))
 
 
 def options(model: Model) -> dict[str, Any]:
@@ -113,14 +158,17 @@ def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
     return claims
 
 
-def _claims(device: PlannedDevice, path: str) -> list[Claim]:
-    claims = [
-        Claim(device.name, region.space, region.start, region.size, path + _key(device, region.space))
-        for region in device.regions
-        if region.start is not None
-    ]
+def _claims(device: PlannedDevice, path: str | None) -> list[Claim]:
+    """What a device claims. ``path`` is its table in the spec, None: the planner has added it."""
+
+    def claim(space: str, start: int, size: int) -> Claim:
+        return Claim(device.name, space, start, size, None if path is None else path + _key(device, space))
+
+    claims = [claim(at.space, at.start, at.size) for at in device.regions if at.start is not None]
     if device.irq is not None:
-        claims.append(Claim(device.name, "irq", device.irq, 1, path + _key(device, "irq")))
+        claims.append(claim("irq", device.irq, 1))
+    if device.kind == "pci-host":
+        claims += [claim(*window) for window in layout.PCI_WINDOWS]
     return claims
 
 

@@ -10,6 +10,7 @@ from vmspec.host.wrapping import USUAL, wrapped
 from vmspec.plan import calls
 from vmspec.plan.calls import Call
 from vmspec.plan.plan import Plan, PlannedDevice
+from vmspec.registers import pci
 from vmspec.schema.units import format_size
 
 INDENT = 2  # of the lines below a title
@@ -115,12 +116,17 @@ def _devices(plan: Plan) -> list[str]:
 
 
 def _regions(device: PlannedDevice) -> str:
-    return ", ".join(map(_region, device.regions)) or "no region"
+    bars = iter(device.bars)
+    return ", ".join(_region(region, bars) for region in device.regions) or "no region"
 
 
-def _region(region: Region) -> str:
+def _region(region: Region, bars: Iterator[int]) -> str:
     if region.start is None:
+        if (start := next(bars, None)) is not None:
+            return f"BAR {_region(region._replace(start=start), bars)}"
         return f"{region.space} not mapped, {format_size(region.size)} ({region.name})"
+    if region.space == "pci":
+        return f"pci {region.start >> pci.BUS:02x}:{region.start >> pci.DEVICE & pci.DEVICES - 1:02x}.0"
     last = region.start + region.size - 1
     return f"{region.space} {region.start:#x}" + (f"-{last:#x}" if region.size > 1 else "")
 

@@ -49,6 +49,14 @@ class VM(Model):
     pit: bool | None = field(
         default=None, metadata=key(Flag(), "KVM's timer (i8254); not given: true if there are interrupt controllers")
     )
+    transport: str = field(
+        default="mmio",
+        metadata=key(
+            Choice("mmio", "pci"),
+            "how the guest reaches virtio devices that do not say it themselves: by registers in memory, or on a PCI "
+            "bus with MSI-X",
+        ),
+    )
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         if self.pit and self.irqchip == "none":

@@ -77,6 +77,7 @@ class Common:
         self.queues = [services.virtqueue(n, kinds.get(n, "other")) for n in range(len(device.queue_sizes))]
         self._again: list[int] = []  # queues to serve in the next tick
         self._due: int | None = None  # when the device wants a tick
+        self._reached = True
         self._clear()
         device.connect(
             Host(
@@ -110,10 +111,9 @@ class Common:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """The data path rests meanwhile. It rests whenever there is no driver, or something is broken."""
-        if self.data_path is not None and not self._rests:
-            self.data_path.hold()
-            self._rests = True
+        """The data path rests meanwhile. It rests whenever there is no driver, something is broken, or the device may
+        not access memory."""
+        if self._rest():
             try:
                 yield
             finally:
@@ -121,8 +121,16 @@ class Common:
         else:
             yield
 
+    def _rest(self) -> bool:
+        """Let the data path rest; True: it did not yet."""
+        if self.data_path is None or self._rests:
+            return False
+        self.data_path.hold()
+        self._rests = True
+        return True
+
     def _go_on(self) -> None:
-        if self.data_path is not None and self._rests and self.running:
+        if self.data_path is not None and self._rests and self.running and self._reached:
             self._rests = False
             self.data_path.release()
 
@@ -158,6 +166,10 @@ class Common:
     def device_features(self) -> int:
         """The selected half of what is offered."""
         return _half(self.offered, self.device_features_select)
+
+    def selected_driver_features(self) -> int:
+        """The selected half of what the driver has accepted."""
+        return _half(self.driver_features, self.driver_features_select)
 
     def set_driver_features(self, value: int) -> None:
         """The driver accepts features of the selected half; none once they are settled (3.1.1)."""
@@ -211,6 +223,16 @@ class Common:
             self._broken(f"queue {index}: {why}")
         return why is None
 
+    def reach(self, reached: bool) -> None:
+        """Whether the device may access memory now, which a transport can forbid. Notifications wait meanwhile."""
+        before, self._reached = self._reached, reached
+        if before and not reached:
+            self._rest()
+        elif reached and not before:
+            for index in range(len(self.queues)):
+                self.kicked(index)
+            self._go_on()
+
     def kicked(self, index: int) -> None:
         """The driver tells of chains in a queue."""
         if index < len(self.queues) and self.queues[index].running:
@@ -233,7 +255,7 @@ class Common:
         self._after(0)
 
     def _notify(self, index: int) -> None:
-        if self.running and self.queues[index].running:
+        if self.running and self._reached and self.queues[index].running:
             self.device.notified(index)
             self._check()
 

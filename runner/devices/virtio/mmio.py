@@ -9,6 +9,7 @@ from runner.devices.services import Services
 from runner.devices.state import State, bits, part
 from runner.devices.virtio.common import Common, CommonState
 from runner.devices.virtio.device import VirtioDevice
+from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import virtio as R
 
 REGION = "registers"
@@ -192,3 +193,9 @@ def connected(device: type[VirtioDevice]) -> type[MMIO]:
     """The class of a kind of device by this transport."""
     state = type(f"MMIO{device.__name__}State", (MMIOState,), {"device": part(device.state_class)})
     return type(f"MMIO{device.__name__}", (MMIO,), {"state_class": state})
+
+
+def connect(device: VirtioDevice, planned: PlannedDevice, notice: Callable[[str], None]) -> Device:
+    """The device as the plan has it."""
+    cls: Any = type(device)
+    return connected(cls)(device, notice)

@@ -9,9 +9,10 @@ from weakref import finalize
 
 import pytest
 
-from runner.devices.device import Device
-from runner.devices.services import DataPath, Native, Services
+from runner.devices.device import Device, MapError
+from runner.devices.services import Configuration, DataPath, Native, NoFunctions, Services
 from runner.devices.virtio.mmio import MMIO
+from runner.devices.virtio.pci import PCI
 from runner.machine.queueworker import QueueWorker
 from runner.machine.virtqueue import Queue
 from runner.memory import GuestMemory
@@ -25,11 +26,46 @@ def ready(eventfd: int) -> bool:
     return bool(select([eventfd], [], [], 0)[0])
 
 
+class Message:
+    """A message of the machine's: what it is routed to, and how often it was sent to where."""
+
+    def __init__(self, guest: "Guest") -> None:
+        self._guest = guest
+        self._eventfd: int | None = None
+        self.routed: tuple[int, int] | None = None
+        guest.sources.append(self)
+
+    def route(self, address: int, data: int) -> None:
+        assert (address, data) != self.routed  # each telling is a call of the kernel's
+        self.collect()
+        self.routed = (address, data)
+
+    def pulse(self) -> None:
+        assert self.routed is not None
+        self._guest.sent.append(self.routed)
+
+    def set(self, level: bool) -> None:
+        raise NotImplementedError
+
+    def eventfd(self) -> int | None:
+        if self._eventfd is None and self.routed is not None:
+            self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            finalize(self._guest, os.close, self._eventfd)
+        return self._eventfd
+
+    def collect(self) -> None:
+        """Send what was sent by the eventfd."""
+        if self._eventfd is not None and ready(self._eventfd):
+            for _ in range(os.eventfd_read(self._eventfd)):
+                self.pulse()
+
+
 class Guest:
     """Accesses a device as the vCPU loop does: published reads and queued writes need no Python.
 
     With ``alone`` every access goes to the device's Python side instead. :meth:`let_pass` winds the clock. A register
-    is named by its number; ``region`` is the only region of a device that does not say how its registers are numbered.
+    is named by its number; ``region`` is the only region of a device that does not say how its registers are numbered,
+    or ``firsts`` has the number of each region's first register.
     """
 
     def __init__(
@@ -39,8 +75,14 @@ class Guest:
         clock: FakeClock | None = None,
         region: str = "registers",
         memory: GuestMemory | None = None,
+        firsts: Mapping[str, int] | None = None,
+        configuration: Configuration = NoFunctions(),  # noqa: B008 (it has no state)
     ) -> None:
-        self.firsts: Mapping[str, int] = getattr(device, "regions", {region: 0})
+        self.firsts: Mapping[str, int] = firsts or getattr(device, "regions", {region: 0})
+        self.mapped: dict[str, int] = {}
+        self.occupied: set[int] = set()  # where a region of another device begins
+        self.sources: list[Message] = []
+        self.sent: list[tuple[int, int]] = []
         self.device = device
         self.clock = clock or FakeClock()
         self.alone = alone
@@ -68,7 +110,7 @@ class Guest:
             Services(
                 bus=self,
                 irq=self,
-                msi=lambda: self,
+                msi=lambda: Message(self),
                 memory=self.memory,
                 output=self._output,
                 end=self._end,
@@ -77,6 +119,7 @@ class Guest:
                 virtqueue=partial(Queue, memory, Requests(), 0),
                 data_path=self._data_path,
                 port_output=self._port_output,
+                configuration=configuration,
             )
         )
 
@@ -121,11 +164,18 @@ class Guest:
         return self._eventfd
 
     @property
+    def messages(self) -> list[tuple[int, int]]:
+        """The messages that were sent: address and data."""
+        for source in self.sources:
+            source.collect()
+        return self.sent
+
+    @property
     def edges(self) -> int:
-        """How often the line has risen."""
+        """How often the line has risen, or a message was sent."""
         if self._eventfd is not None and ready(self._eventfd):
             self._edges += os.eventfd_read(self._eventfd)
-        return self._edges
+        return self._edges + len(self.messages)
 
     def writes(self, region: str, offset: int, how: str | None, size: int = 1) -> None:
         offset += self.firsts[region]
@@ -145,10 +195,13 @@ class Guest:
             self.masks[offset, size] = mask
 
     def map(self, region: str, start: int) -> None:
-        raise NotImplementedError
+        assert start != self.mapped.get(region)
+        if start in self.occupied:
+            raise MapError(f"something is at {start:#x}")
+        self.mapped[region] = start
 
     def unmap(self, region: str) -> None:
-        raise NotImplementedError
+        del self.mapped[region]
 
     def flush_at_once(self, now: bool) -> None:
         assert now != self.hurry
@@ -250,7 +303,7 @@ class Guest:
 
     def _serve(self) -> None:
         """The device thread serves the queues of a virtio device at once."""
-        if isinstance(self.device, MMIO) and self._due is not None and self._due <= self.clock.now:
+        if isinstance(self.device, MMIO | PCI) and self._due is not None and self._due <= self.clock.now:
             self._due = None
             self.device.tick()
 

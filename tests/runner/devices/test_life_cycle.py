@@ -25,14 +25,17 @@ from runner.devices.state import (
     octets,
 )
 from runner.memory import GuestMemory
-from tests.fakes.virtiodriver import Driver
+from tests.fakes.virtiodriver import CONFIGURATION, REGIONS, Driver, PCIDriver
 from tests.fakes.virtqueuefake import Buffer
 from tests.runner.devices.virtio.test_datapath import until
+from vmspec import layout
 from vmspec.devices.models import KINDS
 from vmspec.plan.plan import PlannedDevice, Slot
 from vmspec.plan.resources import options
 from vmspec.registers import virtio as R
+from vmspec.registers import virtiopci as V
 
+TRANSPORTS = ("mmio", "pci")
 OWN = """
 from runner.devices import Device
 from runner.devices.state import State, bits, octets
@@ -107,12 +110,19 @@ def disk(tmp_path_factory):
     os.close(descriptor)
 
 
-@pytest.fixture(scope="module", params=list(TABLE))
+VIRTIO = [name for name in TABLE if name.startswith("virtio-")]
+# The kinds, those of virtio by each transport.
+KINDS_BY_TRANSPORT = [name for name in TABLE if name not in VIRTIO]
+KINDS_BY_TRANSPORT += [f"{name} {transport}" for name in VIRTIO for transport in TRANSPORTS]
+
+
+@pytest.fixture(scope="module", params=KINDS_BY_TRANSPORT)
 def kind(request, directory, disk, plug):
     """A kind of device: :meth:`new` gives a guest with a fresh one."""
+    name, _, transport = request.param.partition(" ")
 
     class Kind:
-        model = KINDS[request.param](**KEYS.get(request.param, {}))
+        model = KINDS[name](**KEYS.get(name, {}))
         board = Board(directory, (Slot(0, 0, 64 << 20, 0),), disk=disk)
 
         @property
@@ -121,9 +131,7 @@ def kind(request, directory, disk, plug):
 
         def new(self, clock=None, like=None):
             """A fresh one; where a device uses the guest's memory, with the memory of the guest ``like``."""
-            return plug(
-                planned(request.param, self.model, self.board), clock=clock, region=self.model.regions()[0].name
-            )
+            return plug(planned(name, self.model, self.board), clock=clock, region=self.model.regions()[0].name)
 
         def do(self, guest, event):
             """Let something happen, and give what the guest and the host see of it."""
@@ -148,8 +156,12 @@ def kind(request, directory, disk, plug):
             memory = GuestMemory((Slot(0, 0, 1 << 18, 0),))
             if like is not None:
                 memory.write(0, like.memory.read(0, 1 << 18))
-            guest = plug(planned(request.param, self.model, self.board), clock=clock, memory=memory)
-            guest.driver = like.driver.moved(guest, memory) if like is not None else Driver(guest, memory)
+            device = planned(name, self.model, self.board, transport)
+            guest = plug(device, clock=clock, memory=memory, firsts=REGIONS)
+            if like is not None:
+                guest.driver = like.driver.moved(guest, memory)
+            else:
+                guest.driver = (Driver if transport == "mmio" else PCIDriver)(guest, memory)
             return guest
 
         def do(self, guest, event):
@@ -158,9 +170,9 @@ def kind(request, directory, disk, plug):
                 case ("write", at, _) if at < 24:  # what a driver does
                     self.step(driver, at)
                 case ("write", at, value):
-                    guest.write(at * 4, value, 4)
+                    guest.write(self.place(at), value * 0x01010101, 4)
                 case ("read", at):
-                    shown = guest.read(at * 4, 4)
+                    shown = guest.read(self.place(at), 4)
                 case ("receive", data):
                     end = guest.device.ends()[0]
                     guest.flush()
@@ -169,6 +181,11 @@ def kind(request, directory, disk, plug):
                     guest.let_pass(ns)
             settle(guest)
             return shown, seen(guest), guest.memory.read(0, 1 << 18)
+
+        @staticmethod
+        def place(at):
+            """By PCI, also configuration space, the table of MSI-X and more."""
+            return at * 4 if transport == "mmio" else (0, CONFIGURATION, V.ISR, V.TABLE)[at % 4] + at // 4 * 4
 
         def step(self, driver, at):
             match at:
@@ -185,19 +202,54 @@ def kind(request, directory, disk, plug):
                     if at % 2 or driver.guest.paths:  # what C serves is served wholly when it goes on elsewhere
                         driver.notify(0)
 
-    return (VirtioKind if request.param.startswith("virtio-") else Kind)()
+    class HostKind(Kind):
+        """Its first function is its own; of memory, the first page is enough."""
+
+        def new(self, clock=None, like=None):
+            device = planned(name, self.model, self.board)
+            regions = {"address": 0, "data": 4, "ecam": 8, "configuration": CONFIGURATION}
+            functions = Functions(device)
+            return plug(device, clock=clock, firsts=regions, configuration=functions)
+
+        def do(self, guest, event):
+            match event:
+                case ("read", at):
+                    return guest.read(at - at % 4, 4), seen(guest)
+                case ("write", at, value):
+                    guest.write(at - at % 4, value * 0x01000401, 4)
+            return None, seen(guest)
+
+    return {"pci-host": HostKind, **dict.fromkeys(VIRTIO, VirtioKind)}.get(name, Kind)()
 
 
-def planned(name, model, board):
+class Functions:
+    """A configuration space with one function."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def read(self, address, size):
+        if address + size > 256:
+            return (1 << 8 * size) - 1
+        return self.function.read("configuration", address, size)
+
+    def write(self, address, size, value):
+        if address + size <= 256:
+            self.function.write("configuration", address, size, value)
+
+
+def planned(name, model, board, transport=None):
     """The device that a plan has for the model of a spec."""
-    transport = "mmio" if name.startswith("virtio-") else None
-    return make(PlannedDevice("d0", name, options(model), model.regions(), transport=transport), board)
+    device = PlannedDevice("d0", name, options(model), model.regions(), transport=transport)
+    if transport == "pci":
+        device = device._replace(irq=10, bars=(layout.PCI_MEMORY,))
+    return make(device, board)
 
 
 def seen(guest):
     """What a device shows of itself without being asked: all but the number of edges, which counts from its start."""
     cells = {at: int(cell[0]) for at, cell in guest.cells.items()}
-    return guest.level, guest.published, cells, guest.delivery, guest.masks, guest.hurry, guest.wait
+    return guest.level, guest.published, cells, guest.delivery, guest.masks, guest.hurry, guest.wait, guest.mapped
 
 
 def settle(guest):
@@ -259,21 +311,23 @@ def states(state_class):
 def test_every_device_has_a_frozen_attrs_state_class_of_its_own(directory, disk):
     board = Board(directory, (), disk=disk)
     models = {name: model(**KEYS.get(name, {})) for name, model in KINDS.items() if name != "python"}
-    classes = [planned(name, model, board).state_class for name, model in models.items()]
+    kinds = [(name, transport) for name in models for transport in (TRANSPORTS if name in VIRTIO else (None,))]
+    classes = [planned(name, models[name], board, transport).state_class for name, transport in kinds]
     assert len(set(classes)) == len(classes)
-    for name, state_class in zip(models, classes, strict=True):
-        state = plugged_state(models[name], name, board)
+    for (name, transport), state_class in zip(kinds, classes, strict=True):
+        state = plugged_state(models[name], name, board, transport)
         assert type(state) is state_class
         assert attrs.has(state_class)
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             state.version = 2
 
 
-def plugged_state(model, name, board):
+def plugged_state(model, name, board, transport):
     from tests.runner.devices.conftest import Guest
 
     memory = GuestMemory((Slot(0, 0, 4096, 0),))
-    return Guest(planned(name, model, board), region=model.regions()[0].name, memory=memory).device.save()
+    firsts = {region.name: 0 for region in model.regions()}
+    return Guest(planned(name, model, board, transport), firsts=firsts, memory=memory).device.save()
 
 
 @pytest.mark.long

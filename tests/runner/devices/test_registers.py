@@ -30,9 +30,9 @@ ACCESSES = st.one_of(
 )
 
 
-# All kinds but the user's own, whose model is the test's own too (test_life_cycle.py), and virtio's, whose registers
-# are the transport's (virtio/test_mmio.py).
-KINDS = [kind for kind in MODELS if kind != "python" and not kind.startswith("virtio-")]
+# All kinds but the user's own, whose model is the test's own too (test_life_cycle.py), virtio's, whose registers are
+# the transport's (virtio/test_mmio.py), and the host bridge, which passes accesses on (pci/test_host.py).
+KINDS = [kind for kind in MODELS if kind not in ("python", "pci-host") and not kind.startswith("virtio-")]
 
 
 def made(kind):

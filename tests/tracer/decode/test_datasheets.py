@@ -180,7 +180,7 @@ def test_pci_addresses(address, where):
 def test_pci_registers(address, port, named):
     decoder = Decoder()
     decoder.decode("io", 0xCF8, 4, "write", address)
-    assert decoder.register("io", port, 1, "read") == (named, None)
+    assert decoder.register("io", port, 1, "read")[0] == named
 
 
 def test_only_a_whole_word_selects_a_pci_function():

@@ -49,6 +49,16 @@ from vmspec.trace.record import DIRECTIONS, REASONS
         (("mmio", 0xD0000104, 4, "read", "virtio-blk7-0"), "virtio config +0x4"),
         (("mmio", 0xD0000102, 2, "read", "a/virtio-console0"), "virtio config rows"),
         (("mmio", 0xD0000070, 4, "write", "python0"), ""),
+        (("mmio", 0xE0008014, 1, "write", "virtio-blk0"), "virtio device_status"),
+        (("mmio", 0xE0009000, 1, "read", "a/virtio-blk0"), "virtio isr"),
+        (("mmio", 0xE000A004, 4, "read", "virtio-blk0"), "virtio config +0x4"),
+        (("mmio", 0xEFFFB008, 2, "write", "virtio-net1"), "virtio notify"),
+        (("mmio", 0xE000C014, 4, "write", "virtio-blk0"), "virtio MSI-X vector 1 address, high"),
+        (("mmio", 0xE000C01C, 4, "write", "virtio-blk0"), "virtio MSI-X vector 1 control"),
+        (("mmio", 0xE000D000, 8, "read", "virtio-blk0"), "virtio MSI-X pending bits"),
+        (("mmio", 0xE000003E, 2, "read", "virtio-blk0"), "virtio +0x3e"),
+        (("mmio", 0xF0008004, 2, "write", "pci-host0"), "PCI 00:01.0 command"),
+        (("mmio", 0xF0008050, 1, "read", "pci-host0"), "PCI 00:01.0 +0x50"),
         (("rdmsr", 0x1B), "IA32_APIC_BASE"),
         (("wrmsr", 0xC0000080), "IA32_EFER"),
         (("rdmsr", 0xC0010015), "HWCR"),
@@ -95,6 +105,14 @@ def test_names(access, expected):
         (("mmio", 0xD0000070, 0x0F, 4, "write", "virtio-blk0"), "ACKNOWLEDGE|DRIVER|DRIVER_OK|FEATURES_OK"),
         (("mmio", 0xD0000000, 0x74726976, 4, "read", "virtio-blk0"), "'virt'"),
         (("mmio", 0xD0000050, 1, 4, "write", "virtio-net0"), "queue 1"),
+        (("mmio", 0xE0008014, 0x0F, 1, "write", "virtio-blk0"), "ACKNOWLEDGE|DRIVER|DRIVER_OK|FEATURES_OK"),
+        (("mmio", 0xE0009000, 3, 1, "read", "virtio-blk0"), "used buffer|configuration change"),
+        (("mmio", 0xE000801A, 0xFFFF, 2, "read", "virtio-blk0"), "no vector"),
+        (("mmio", 0xE000801A, 1, 2, "write", "virtio-blk0"), "vector 1"),
+        (("mmio", 0xE000B004, 1, 2, "write", "virtio-blk0"), "queue 1"),
+        (("mmio", 0xE000C01C, 1, 4, "write", "virtio-blk0"), "masked"),
+        (("mmio", 0xF0008004, 0x406, 2, "write", "pci-host0"), "memory|bus master|INTx off"),
+        (("mmio", 0xF0008042, 0xC001, 2, "write", "pci-host0"), "last vector=1|masked|enabled"),
         (("wrmsr", 0xC0000080, 0xD01, 8, "write"), "SCE|LME|LMA|NXE"),
         (("rdmsr", 0x1B, 0xFEE00900, 8, "read"), "BSP|enabled|page=0xfee00"),
         (("rdmsr", 0x2FF, 0xC06, 8, "read"), "WB|fixed|enabled"),
@@ -129,6 +147,8 @@ def test_the_cmos_register_that_was_selected():
 def test_the_pci_function_that_was_selected():
     names = told(("io", 0xCF8, 4, "write", 0x80001808), ("io", 0xCFE, 2, "read", 0x0600))
     assert names[1][0] == "PCI 00:03.0 class code"
+    names = told(("io", 0xCF8, 4, "write", 0x80000804), ("io", 0xCFC, 2, "write", 6))
+    assert names[1] == ("PCI 00:01.0 command", "memory|bus master")
 
 
 def test_what_a_keyboard_controller_is_told():

@@ -1,16 +1,21 @@
-"""A machine for a virtio device, and a driver for it."""
+"""A machine for a virtio device, and a driver for it, by any transport."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from runner.devices.virtio import mmio, pci
 from runner.devices.virtio.device import VirtioDevice
-from runner.devices.virtio.mmio import connected
 from runner.memory import GuestMemory
-from tests.fakes.virtiodriver import Driver
+from tests.fakes.virtiodriver import REGIONS, Driver, PCIDriver
+from tests.fakes.virtqueuefake import Buffer
+from vmspec import layout
 from vmspec.plan.calls import Slot
 
 RAM = 1 << 20
+DATA = 0x80000  # where a test's buffers lie
+TRANSPORTS = ("mmio", "pci", "pci-inta")
 
 
 @pytest.fixture
@@ -21,13 +26,42 @@ def memory() -> Iterator[GuestMemory]:
 
 
 @pytest.fixture
-def drive(plug: Callable[..., object], memory: GuestMemory) -> Callable[[VirtioDevice], Driver]:
-    """A driver of a device that is connected by MMIO; ``driver.guest.notices`` is what the user was told."""
+def transport() -> str:
+    """How devices are connected; a module that tests more of them has this as a parameter."""
+    return "mmio"
+
+
+@pytest.fixture
+def connect(plug: Callable[..., Any], memory: GuestMemory, transport: str) -> Callable[..., Any]:
+    """Puts a device into a machine."""
+
+    def make(device: VirtioDevice, notice: Callable[[str], None] = print) -> Any:
+        cls: Any = type(device)
+        if transport == "mmio":
+            return plug(mmio.connected(cls)(device, notice), memory=memory)
+        made = pci.connected(cls)(device, notice, (layout.PCI_MEMORY,), 10)
+        return plug(made, memory=memory, firsts=REGIONS)
+
+    return make
+
+
+@pytest.fixture
+def drive(connect: Callable[..., Any], memory: GuestMemory, transport: str) -> Callable[[VirtioDevice], Driver]:
+    """A driver of a device; ``driver.guest.notices`` is what the user was told."""
 
     def make(device: VirtioDevice) -> Driver:
         notices: list[str] = []
-        guest = plug(connected(type(device))(device, notices.append), memory=memory)
+        guest = connect(device, notices.append)
         guest.notices = notices
-        return Driver(guest, memory)
+        return Driver(guest, memory) if transport == "mmio" else PCIDriver(guest, memory, msix=transport == "pci")
 
     return make
+
+
+def ask(driver, data=b"hello", room=16, at=DATA, queue=0, notify=True):
+    """Offer a request and notify the device."""
+    driver.memory.write(at, data.ljust(room, b"\0"))
+    head = driver.queues[queue].add([Buffer(at, len(data)), Buffer(at + 0x100, room, write=True)])
+    if notify:
+        driver.notify(queue)
+    return head

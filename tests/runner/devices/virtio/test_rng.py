@@ -7,6 +7,7 @@ from tests.fakes.virtqueuefake import Buffer
 from vmspec.registers import virtio as R
 
 DATA = 0x80000
+pytestmark = pytest.mark.parametrize("transport", ["mmio", "pci"])
 
 
 def bytes_of(driver, *sizes):
