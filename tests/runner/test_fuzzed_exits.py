@@ -14,11 +14,13 @@ from runner.devices.serial import HOST_BUFFER
 from runner.devices.services import Services
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
+from runner.machine.configuration import ConfigurationSpace
 from runner.machine.inputs import Inputs
 from runner.machine.virtqueue import Queue
 from runner.memory import GuestMemory
 from runner.recording.requests import Requests
 from runner.recording.rings import Rings
+from vmspec import layout
 from vmspec.devices import models
 from vmspec.devices.regions import Region
 from vmspec.plan.calls import Slot
@@ -26,7 +28,7 @@ from vmspec.plan.plan import PlannedDevice
 from vmspec.plan.resources import options
 
 KINDS = {kind: model for kind, model in models.KINDS.items() if kind != "python"}
-MEMORY, VIRTIO = 0xD0000000, 0xE0000000
+MEMORY, VIRTIO = 0xD0000000, 0xD8000000
 RAM = 1 << 20  # bytes of the guest's RAM, in which virtio devices look for queues
 LIMIT = 1 << 20  # KiB of memory that the process may have
 # Registers and values that mean something, so that noise gets somewhere.
@@ -65,7 +67,12 @@ def planned_devices():
         device = PlannedDevice(f"d{number}", names[type(model)], options(model), model.regions(), model.irq)
         if isinstance(model, models.VirtioModel):
             region = device.regions[0]._replace(start=VIRTIO + 0x1000 * number)
-            device = device._replace(regions=(region,), transport="mmio")
+            devices.append(device._replace(regions=(region,), transport="mmio"))
+            bar, configuration = model.pci_regions()[0], Region("configuration", "pci", 256, number << 15)
+            start = layout.PCI_MEMORY + bar.size * number
+            device = device._replace(
+                name=f"p{number}", regions=(bar, configuration), transport="pci", irq=5, bars=(start,)
+            )
         devices.append(device)
     for regions in (
         (Region("low", "port", 5, 0x300),),
@@ -77,12 +84,25 @@ def planned_devices():
     return devices
 
 
+def placed(device):
+    """Its regions; where a PCI function's lie at the start, and often stay."""
+    bars = iter(device.bars)
+    return [region if region.start is not None else region._replace(start=next(bars)) for region in device.regions]
+
+
 class Line:
     def set(self, level):
         assert isinstance(level, bool)
 
     def pulse(self):
         pass
+
+    def route(self, address, data):
+        assert 0 <= address < 1 << 64
+        assert 0 <= data < 1 << 32
+
+    def eventfd(self):
+        return None
 
 
 @contextlib.contextmanager
@@ -99,7 +119,7 @@ def machine(tmp_path, failures):
         made.attach(Services(
             bus=buses.end_of(index), irq=Line(), msi=Line, memory=memory, output=len, clock=HostClock(),
             end=lambda kind, status: None, after=lambda delay, index=index: buses.after(index, delay),
-            virtqueue=partial(Queue, memory, Requests(), 0),
+            virtqueue=partial(Queue, memory, Requests(), 0), configuration=ConfigurationSpace(buses),
         ))  # fmt: skip
     done = threading.Event()
 
@@ -131,7 +151,7 @@ def test_fuzzed_exits_over_all_devices(make_loop, tmp_path, exits):
     rings.start(1_000_000)
     with machine(tmp_path, failures) as (planned, buses):
         loop = make_loop(buses.bus, rings.ring(0))
-        claims = [claim for device in planned for claim in device.regions]
+        claims = [claim for device in planned for claim in placed(device) if claim.space != "pci"]
         serials = [index for index, device in enumerate(planned) if device.kind == "serial"]
         for _ in range(exits):
             claim = chance.choice(claims)
