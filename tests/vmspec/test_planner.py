@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tests.vmspec import specs
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, Python, Serial, VirtioRng
-from vmspec.plan.plan import Plan
+from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, PCIHost, Python, Serial, VirtioRng
+from vmspec.devices.regions import Region
+from vmspec.plan.plan import E820, Plan
 from vmspec.plan.serial import tree
 from vmspec.planner import plan
 from vmspec.schema.problems import Problem, SpecError
@@ -324,6 +325,78 @@ def test_a_card_where_a_virtio_device_is(files: Path) -> None:
         "device[1].mmio": "python0 claims addresses 0xd0000100-0xd0000103, which virtio-rng0 has "
         "(addresses 0xd0000000-0xd00001ff)"
     }
+
+
+# PCI
+
+
+def test_a_machine_without_pci_has_no_host_bridge(files: Path) -> None:
+    planned = plan(linux(files / "vmlinux", devices=(VirtioRng(), *PC)))
+    assert planned.device("pci-host") is None
+    assert layout.PCI_ECAM not in [entry.start for entry in planned.e820]
+
+
+def on_pci(planned: Plan) -> list[tuple]:
+    return [(device.name, device.irq, device.bars, device.regions) for device in planned.devices if device.bars]
+
+
+def test_a_transport_is_for_all_devices_or_for_one(files: Path) -> None:
+    rngs = VirtioRng(), VirtioRng(transport="mmio"), VirtioRng(transport="pci")
+    spec = linux(files / "vmlinux", devices=(*rngs, *PC))
+    assert [device.transport for device in plan(spec).devices[:3]] == ["mmio", "mmio", "pci"]
+    spec = attrs.evolve(spec, vm=attrs.evolve(spec.vm, transport="pci"))
+    planned = plan(spec)
+    assert [device.transport for device in planned.devices[:3]] == ["pci", "mmio", "pci"]
+    assert all("transport" not in device.options for device in planned.devices)
+
+
+def test_functions_get_numbers_places_and_interrupts_in_turn(files: Path) -> None:
+    planned = plan(linux(files / "vmlinux", devices=(VirtioRng(transport="pci"), *PC, VirtioRng(transport="pci"))))
+    assert on_pci(planned) == [
+        (
+            f"virtio-rng{number}",
+            irq,
+            (layout.PCI_MEMORY + 0x8000 * number,),
+            (Region("registers", "mmio", 0x8000), Region("configuration", "pci", 256, 1 + number << 15)),
+        )
+        for number, irq in ((0, 10), (1, 11))
+    ]
+    assert planned.devices[-1].name == "pci-host0"
+    assert E820(layout.PCI_ECAM, layout.PCI_ECAM_SIZE, 2) in planned.e820
+    assert [entry.start for entry in planned.e820] == sorted(entry.start for entry in planned.e820)
+    assert ("pci memory", layout.PCI_MEMORY) in [(area.name, area.start) for area in planned.areas]
+
+
+def test_there_are_at_most_31_functions_and_some_have_no_pin(files: Path) -> None:
+    planned = plan(linux(files / "vmlinux", devices=(*PC, *(VirtioRng(transport="pci") for _ in range(31)))))
+    assert [device[1] for device in on_pci(planned)].count(None) == 31 - len(layout.PCI_IRQS)
+    found = problems(linux(files / "vmlinux", devices=(*PC, *(VirtioRng(transport="pci") for _ in range(32)))))
+    assert found == {f"device[{31 + len(PC)}]": "the PCI bus has no place left for virtio-rng31: leave out a device"}
+
+
+def test_a_spec_may_have_an_empty_bus(files: Path) -> None:
+    planned = plan(linux(files / "vmlinux", devices=(PCIHost(), *PC, VirtioRng(transport="pci"))))
+    assert [device.name for device in planned.devices if device.kind == "pci-host"] == ["pci-host0"]
+    assert planned.devices[0].name == "pci-host0"
+    found = problems(linux(files / "vmlinux", devices=(PCIHost(), *PC, PCIHost())))
+    assert set(found) == {f"device[{1 + len(PC)}]"}
+
+
+@pytest.mark.parametrize(
+    ("card", "claim"),
+    [
+        ({"mmio": (0xE0000000, 4)}, "addresses 0xe0000000-0xe0000003"),
+        ({"mmio": (0xF0000000, 4)}, "addresses 0xf0000000-0xf0000003"),
+        ({"port": (0xCF8, 1)}, "port 0xcf8"),
+        ({"port": (0xC100, 8)}, "ports 0xc100-0xc107"),
+    ],
+)
+def test_a_card_where_pci_is(files: Path, card: dict, claim: str) -> None:
+    found = problems(linux(files / "vmlinux", devices=(python(**card), VirtioRng(transport="pci"))))
+    (key,) = card
+    assert list(found) == [f"device[0].{key}"]
+    assert found[f"device[0].{key}"].startswith(f"python0 claims {claim}, which pci-host0 has")
+    plan(linux(files / "vmlinux", devices=(python(**card), *PC, VirtioRng())))
 
 
 # The calls

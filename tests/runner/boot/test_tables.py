@@ -12,7 +12,7 @@ from runner.boot import acpi, mptable
 from tests.runner.boot import plans
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices.models import ACPI
+from vmspec.devices.models import ACPI, VirtioRng
 from vmspec.plan.plan import Plan
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,6 +39,12 @@ def tables(planned: Plan) -> dict[str, bytes]:
     found["DSDT"] = at(struct.unpack_from("<Q", fadt, 140)[0])
     found["FACS"] = at(struct.unpack_from("<I", fadt, 36)[0])
     return found
+
+
+@pytest.fixture
+def pci(tmp_path: Path) -> Plan:
+    """The same with one of the virtio devices on PCI."""
+    return plans.linux(tmp_path, images.elf(), devices=(*plans.PC, VirtioRng(transport="pci")))
 
 
 def test_there_are_all_tables(pc: Plan) -> None:
@@ -126,9 +132,9 @@ def test_golden(name: str, pc: Plan) -> None:
 
 
 @pytest.mark.skipif(shutil.which("iasl") is None, reason="needs iasl, of Debian's acpica-tools")
-@pytest.mark.parametrize("name", ["APIC", "DSDT", "FACP", "FACS", "RSDT", "XSDT"])
-def test_acpis_own_disassembler_has_nothing_to_say(name: str, pc: Plan, tmp_path: Path) -> None:
-    (tmp_path / "table.aml").write_bytes(tables(pc)[name])
+@pytest.mark.parametrize("name", ["APIC", "DSDT", "FACP", "FACS", "MCFG", "RSDT", "XSDT"])
+def test_acpis_own_disassembler_has_nothing_to_say(name: str, pci: Plan, tmp_path: Path) -> None:
+    (tmp_path / "table.aml").write_bytes(tables(pci)[name])
     done = subprocess.run(
         ["iasl", "-d", "table.aml"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )
@@ -137,12 +143,14 @@ def test_acpis_own_disassembler_has_nothing_to_say(name: str, pc: Plan, tmp_path
 
 
 @pytest.mark.skipif(shutil.which("iasl") is None, reason="needs iasl, of Debian's acpica-tools")
-def test_acpis_own_compiler_makes_the_same_dsdt(pc: Plan, tmp_path: Path) -> None:
-    (tmp_path / "dsdt.aml").write_bytes(tables(pc)["DSDT"])
+@pytest.mark.parametrize("machine", ["pc", "pci"])
+def test_acpis_own_compiler_makes_the_same_dsdt(machine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    dsdt = tables(request.getfixturevalue(machine))["DSDT"]
+    (tmp_path / "dsdt.aml").write_bytes(dsdt)
     for arguments in (["-d", "dsdt.aml"], ["-p", "again", "dsdt.dsl"]):
         subprocess.run(["iasl", *arguments], cwd=tmp_path, capture_output=True, check=True, timeout=60)
     # The header names the compiler; what follows is the code.
-    assert (tmp_path / "again.aml").read_bytes()[36:] == tables(pc)["DSDT"][36:]
+    assert (tmp_path / "again.aml").read_bytes()[36:] == dsdt[36:]
 
 
 def test_virtio_devices_are_in_the_dsdt(pc: Plan) -> None:
@@ -152,3 +160,32 @@ def test_virtio_devices_are_in_the_dsdt(pc: Plan) -> None:
     for name, address, irq in ((b"VR01", "000000d0", "10"), (b"VR02", "001000d0", "11")):
         device = dsdt[dsdt.index(name) :]
         assert bytes.fromhex(f"86090001{address}00020000 8906000301{irq}000000") in device[:120]
+
+
+def test_a_machine_with_pci_has_a_host_bridge_and_says_where_configuration_space_is(pc: Plan, pci: Plan) -> None:
+    assert "MCFG" not in tables(pc)
+    assert b"PCI0" not in tables(pc)["DSDT"]
+    found = tables(pci)
+    assert struct.unpack_from("<QHBB", found["MCFG"], 44) == (layout.PCI_ECAM, 0, 0, 0)
+    assert sum(found["MCFG"]) % 256 == 0
+    assert found["DSDT"].count(b"PCI0") == 1
+
+
+@pytest.mark.skipif(shutil.which("iasl") is None, reason="needs iasl, of Debian's acpica-tools")
+def test_acpis_own_disassembler_finds_the_bridges_windows_and_pins(pci: Plan, tmp_path: Path) -> None:
+    (tmp_path / "dsdt.aml").write_bytes(tables(pci)["DSDT"])
+    subprocess.run(["iasl", "-d", "dsdt.aml"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    text = " ".join((tmp_path / "dsdt.dsl").read_text().split())
+    bridge = text[text.index("Device (PCI0)") :]
+    assert 'Name (_HID, EisaId ("PNP0A08")' in bridge
+    for range_ in (
+        "WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0x0000, // Granularity 0x0000,",
+        "WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0x0000, // Granularity 0xC000,",
+        "DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite, 0x00000000, // "
+        "Granularity 0xE0000000, // Range Minimum 0xEFFFFFFF, // Range Maximum",
+    ):
+        assert range_ in bridge
+    pins = bridge[bridge.index("_PRT") :]
+    assert "Package (0x04) { 0x0001FFFF, Zero, Zero, 0x0A }" in pins
+    assert "Method (_OSC, 4, NotSerialized)" in pins
+    assert "Memory32Fixed (ReadWrite, 0xF0000000, // Address Base 0x00100000, // Address Length" in pins

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from vmspec.devices.models import RTC, PostPort, Python, Serial
+from vmspec.devices.regions import Region
 from vmspec.plan import calls
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import E820, Area, Entry, Placement, Plan, PlannedDevice
@@ -117,3 +118,10 @@ def test_no_line_is_wider_than_100_columns():
 
 def test_an_interrupt_without_a_controller_is_said():
     assert "IRQ 4, not connected" in render.text(PLAN._replace(irqchip=False))
+
+
+def test_a_pci_function_is_shown_by_its_number_and_its_place_at_power_on():
+    regions = (Region("registers", "mmio", 0x8000), Region("configuration", "pci", 256, 3 << 15))
+    device = PlannedDevice("virtio-rng0", "virtio-rng", {}, regions, 10, "pci", (0xE0008000,))
+    text = render.text(PLAN._replace(devices=(device,)))
+    assert "0  virtio-rng0  BAR mmio 0xe0008000-0xe000ffff, pci 00:03.0  IRQ 10, GSI 10" in text
