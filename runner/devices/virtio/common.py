@@ -230,7 +230,7 @@ class Common:
             self._rest()
         elif reached and not before:
             for index in range(len(self.queues)):
-                self.kicked(index)
+                self._look(index)
             self._go_on()
 
     def kicked(self, index: int) -> None:
