@@ -85,6 +85,17 @@ def test_the_export_of_another_says_that_it_is_there(path, capsys, table):
     assert f"the {table.what} are not included: --table {table.name} writes them" in capsys.readouterr().err
 
 
+@each_beside
+def test_one_of_another_run_is_not_told_of(path, tmp_path, capsys, table):
+    other = tmp_path / "other.arrow"
+    recorded(other, '{"tsc_start": 1, "tsc_khz": 1}', tables=())
+    files.table_path(path, table.name).rename(files.table_path(other, table.name))
+    assert main(["export", str(other), "--csv"]) == 0
+    assert "not included" not in capsys.readouterr().err
+    assert main(["summary", str(other)]) == 0
+    assert "vmtrace tracepoints" not in capsys.readouterr().out
+
+
 @each
 @pytest.mark.parametrize("suffix", [".arrow", ".arrows", ".parquet"])
 def test_it_is_converted_there_and_back(path, tmp_path, capsys, table, suffix):

@@ -2,7 +2,7 @@
 
 Views: ``exits``, the columns of :mod:`tracer.format.vocabulary` and ``unclaimed``; ``by_reason``, ``by_device``,
 ``by_port``, ``by_vcpu``, ``unclaimed``, with exits, bytes and handling times of each; ``console``, the lines that the
-guest printed with their times; and each table beside the exits by its name, with the columns that it has.
+guest printed with their times; ``pauses``; and each table beside the exits by its name, with the columns that it has.
 
 DuckDB reads all columns of a stream, and decompressing them all costs more than most statements. So DuckDB first plans
 the statement over an empty trace, and then gets only the columns of that plan.
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from tracer.analysis.account import pauses
 from tracer.analysis.merge import machines
-from tracer.analysis.tables import schema
+from tracer.analysis.tables import schema, table
 from tracer.decode.batches import Describer, pieces
 from tracer.format.errors import TraceError
 from tracer.format.jsonvalues import EXACT
@@ -58,6 +59,11 @@ _CONSOLE = (
     ("gap_ns", "int64", "ns", "time since the first byte of the previous line, or since the start"),
     ("exits", "int64", "", "exits in that time"),
     ("line", "utf8", "text", "text of the line"),
+)
+_PAUSES = (
+    ("machine", "utf8", "", "name of the machine in a merged trace, else empty"),
+    ("t_ns", "int64", "ns", "when all vCPUs had stopped, since the machine started"),
+    ("time_ns", "int64", "ns", "length of the pause"),
 )
 # In memory, without access to Python's variables, without extensions.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -109,8 +115,9 @@ def _answer(trace: Trace, text: str, wanted: Wanted) -> Any:
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
         try:
             _prepare(connection, rows)
+            _add(connection, "pauses", _pauses(trace))
             if "console" in text.lower():  # it needs the whole trace, so it is made only if the statement uses it
-                _add_console(connection, _console(trace))
+                _add(connection, "console", _console(trace))
             connection.execute(_LOCK)
             found = connection.sql(text)
             if found is None:
@@ -146,7 +153,8 @@ def _read_by(text: str) -> Wanted:
         return every()
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
         _prepare(connection, _views(every(), _no_batches, {}))
-        _add_console(connection, schema(_CONSOLE).empty_table())
+        for name, columns in (("console", _CONSOLE), ("pauses", _PAUSES)):
+            _add(connection, name, schema(columns).empty_table())
         connection.execute(_LOCK)
         rows = connection.execute(f"EXPLAIN (FORMAT json) {text}").fetchall()
         found = {name for row in rows for plan in json.loads(row[-1]) for name in _scanned(plan)}
@@ -181,9 +189,10 @@ def _unread(name: str, type_: Any) -> str:
     return f"error('{_UNREAD}')::{kind} AS \"{name}\""
 
 
-def _add_console(connection: Any, lines: Any) -> None:
-    connection.register("lines", lines)
-    connection.execute("CREATE VIEW console AS SELECT * FROM lines")
+def _add(connection: Any, name: str, rows: Any) -> None:
+    """Add a view of a table that is made before the statement runs."""
+    connection.register(f"made_{name}", rows)
+    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM made_{name}")
 
 
 class _Rows:
@@ -279,6 +288,15 @@ def _console(trace: Trace) -> Any:
     return pa.Table.from_pylist(rows, schema=schema(_CONSOLE))
 
 
+def _pauses(trace: Trace) -> Any:
+    """The pauses of the machine, or of each machine of a merged trace, by time."""
+    parts = machines(trace.metadata)
+    of = {name: [vcpu for vcpu, one in parts.items() if one == name] for name in dict.fromkeys(parts.values())}
+    spans = {name: pauses(trace, vcpus) for name, vcpus in of.items()} if of else {"": pauses(trace)}
+    rows = [(name, start, end - start) for name, found in spans.items() for start, end in found]
+    return table(_PAUSES, sorted(rows, key=lambda row: row[1]))
+
+
 def schemas() -> dict[str, Any]:
     """The schemas of the views."""
     import pyarrow as pa
@@ -295,7 +313,13 @@ def schemas() -> dict[str, Any]:
         name: pa.schema([*(known[key] for key in keys[name]), *(counts if name in whole else timed)]) for name in VIEWS
     }
     beside = {name: plain_schema(TABLES[name].columns) for name in BESIDE}
-    return {TRACE: pa.schema([known[name] for name in COLUMNS]), **beside, **views, "console": schema(_CONSOLE)}
+    return {
+        TRACE: pa.schema([known[name] for name in COLUMNS]),
+        **beside,
+        **views,
+        "console": schema(_CONSOLE),
+        "pauses": schema(_PAUSES),
+    }
 
 
 def _with_units(table: Any) -> Any:

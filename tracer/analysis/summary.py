@@ -11,8 +11,8 @@ from tracer.analysis.exits import Tally, grouping
 from tracer.analysis.exits import schema as exits_schema
 from tracer.analysis.scan import Grouping, scan
 from tracer.analysis.tables import named_schema, schema, table, with_names
+from tracer.format.words import times
 from tracer.read.reader import Trace
-from vmspec.trace.files import there
 from vmspec.trace.record import FLAGS
 from vmspec.trace.tracepoints import TRACEPOINTS
 
@@ -112,18 +112,18 @@ def summarise(trace: Trace, sort: str = "exits") -> Summary:
     groups, lost, *found = scan(trace, KINDS, LOST, *([SUMS] if trace.kind == "stream" else []))
     tally = Tally.of(groups)
     handled = {row["vcpu"]: (row["exits"], row["handling_ns"]) for row in tally.table(["vcpu"]).to_pylist()}
-    times = balance(trace.summary, trace.spec, rows_of(found[0])) if found else account_of(trace, handled)
+    spent = balance(trace.summary, trace.spec, rows_of(found[0])) if found else account_of(trace, handled)
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["exits"].to_pylist(), strict=True))
-    notes = (*reconcile(rows, closing), *_tracepoint_notes(trace), *_pause_notes(trace, times))
+    notes = (*reconcile(rows, closing), *_tracepoint_notes(trace), *_pause_notes(trace, spent))
     result = closing.get("result")
     result = result if isinstance(result, dict) else {}
-    whole = {"rows": sum(rows.values()), "complete": trace.complete, "duration_ns": times.end} | {
+    whole = {"rows": sum(rows.values()), "complete": trace.complete, "duration_ns": spent.end} | {
         "kind": result["kind"] if isinstance(result.get("kind"), str) else None,
         "status": result["status"] if isinstance(result.get("status"), int) else None,
     }
-    vcpus = _vcpus(tally, times)
+    vcpus = _vcpus(tally, spent)
     tables = {
         "reason": reasons,
         "device": tally.table(["device"], sort),
@@ -135,20 +135,20 @@ def summarise(trace: Trace, sort: str = "exits") -> Summary:
         "run": table(_RUN, [tuple(whole.values())]),
         "notes": table(_NOTES, [(note,) for note in notes]),
     }
-    return Summary(tally.exits, trace.complete, times.end, result, notes, tables)
+    return Summary(tally.exits, trace.complete, spent.end, result, notes, tables)
 
 
 def _tracepoint_notes(trace: Trace) -> tuple[str, ...]:
-    if TRACEPOINTS.name not in there(trace.path):
+    if TRACEPOINTS.name not in trace.tables.there():
         return ()
     return (f"What KVM handled itself was recorded too: vmtrace tracepoints {trace.path}",)
 
 
-def _pause_notes(trace: Trace, times: Account) -> tuple[str, ...]:
-    count = max((len(life.pauses) for life in times.vcpus.values()), default=0)
+def _pause_notes(trace: Trace, spent: Account) -> tuple[str, ...]:
+    count = max((len(life.pauses) for life in spent.vcpus.values()), default=0)
     if not count:
         return ()
-    return (f"The machine was paused {'once' if count == 1 else f'{count:,} times'}: vmtrace timeline {trace.path}",)
+    return (f"The machine was paused {times(count)}: vmtrace timeline {trace.path}",)
 
 
 def _lost(batch: Any) -> Any:
@@ -198,12 +198,12 @@ def _most(counts: Mapping[Any, int]) -> Any:
     return min(counts, key=lambda value: (-counts[value], value is None, value), default=None)
 
 
-def _vcpus(tally: Tally, times: Account) -> Any:
+def _vcpus(tally: Tally, spent: Account) -> Any:
     hlt = {
         row["vcpu"]: row["handling_ns"] for row in tally.table(["vcpu", "reason"]).to_pylist() if row["reason"] == "hlt"
     }
     rows = []
-    for vcpu, one in times.vcpus.items():
+    for vcpu, one in spent.vcpus.items():
         ran = one.kvm_run_ns + one.handling_ns
         share = one.kvm_run_ns / ran if ran else None
         parts = one.start_ns, one.kvm_run_ns, one.handling_ns, one.paused_ns, one.stopped_ns

@@ -10,7 +10,7 @@ from tracer.format.paths import keep, read_files
 from tracer.format.sink import sink
 from tracer.read.reader import Trace, load
 from vmspec.host.printable import printable
-from vmspec.trace.files import TRACE, table_name, there
+from vmspec.trace.files import TRACE, table_name
 from vmspec.trace.tables import TABLES
 
 # Each with the suffix of its files, and its use.
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         _write(trace, out, options)
     note = ""
     if options.format in OF_ONE_TABLE and options.table is None:
-        for name in there(options.file):
+        for name in trace.tables.there():
             note += f"; the {TABLES[name].what} are not included: --table {name} writes them"
     if str(output) != "-":
         print(printable(f"{output}: {output.stat().st_size:,} bytes{note}"), file=sys.stderr)

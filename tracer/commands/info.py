@@ -7,6 +7,7 @@ from typing import Any
 
 from tracer.analysis.facts import facts
 from tracer.format.jsonvalues import exact
+from tracer.format.words import times
 from tracer.read.reader import load
 from tracer.show.output import duration, pairs
 from vmspec.host.printable import printable
@@ -52,6 +53,8 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
         shown["time"] = f"{duration(file['first_ns'])} to {duration(file['last_ns'])}"
     if isinstance(run_["duration_ns"], int):
         shown["time"] = f"{shown.get('time', 'no exits')}, of {duration(run_['duration_ns'])}"
+    if pauses := run_["pauses"]:
+        shown["paused"] = f"{times(len(pauses))}, {duration(sum(pause['time_ns'] for pause in pauses))} in all"
     shown |= {name: run_[name] for name in ("started", "version") if run_[name]}
     shown["machine"] = run_["name"] or "-"
     if isinstance(run_["result"], dict):

@@ -7,8 +7,9 @@ from typing import Any
 from tracer.analysis.requests import by_phases, phases_schema
 from tracer.analysis.timeline import LINUX, Timeline, schemas, slowest_first, timeline
 from tracer.format.errors import TraceError
+from tracer.format.words import times
 from tracer.read.reader import load
-from tracer.show.output import add_formats, duration, show, times
+from tracer.show.output import add_formats, duration, show
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

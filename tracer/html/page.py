@@ -12,11 +12,12 @@ from importlib import resources
 from typing import Any
 
 from tracer.format.errors import TraceError
+from tracer.format.words import times
 from tracer.html.chart import chart_data
 from tracer.html.data import Findings
 from tracer.html.tables import Symbols, described
 from tracer.read.metadata import read_json
-from tracer.show.output import duration, times
+from tracer.show.output import duration
 from vmspec.host.printable import printable
 from vmspec.trace import keys
 from vmspec.trace.ends import CRASHES

@@ -11,7 +11,7 @@ from tracer.format.rowfile import RowFile
 from tracer.format.schema import names_of
 from tracer.read.metadata import read_definition, read_metadata, read_summary, read_value
 from vmspec.trace import keys
-from vmspec.trace.files import exists, table_files
+from vmspec.trace.files import BESIDE, exists, table_files
 from vmspec.trace.record import EXITS
 from vmspec.trace.table import Table
 from vmspec.trace.tables import TABLES
@@ -89,6 +89,16 @@ class Tables(Mapping[str, TableFile]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def there(self) -> list[str]:
+        """Names of the tables beside the exits that are of this run. A damaged one counts: reading it reports that."""
+        return [name for name in BESIDE if self._is_there(name)]
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            return name in self
+        except TraceError:
+            return True
 
     def need(self, name: str) -> TableFile:
         """A table that there has to be. Raises TraceError where it was not recorded."""

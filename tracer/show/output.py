@@ -246,11 +246,6 @@ def duration(ns: int) -> str:
     )
 
 
-def times(count: int) -> str:
-    """A number of times in words."""
-    return "once" if count == 1 else f"{count:,} times"
-
-
 def shown(line: str) -> str:
     """A line of text from a guest or a file for a terminal: tabs as spaces, escapes for what would act on it."""
     return printable(line.expandtabs())

@@ -66,11 +66,6 @@ def beside(path: Path) -> Iterator[Path]:
         yield from table_files(path, table)
 
 
-def there(path: Path) -> list[str]:
-    """Names of the tables that have a file beside the exits; it may be of another run."""
-    return [table for table in BESIDE if any(map(exists, table_files(path, table)))]
-
-
 def table_name(word: str) -> str:
     """The name of a table by its name or a former one."""
     return next((table for table, former in BESIDE.items() if word in former), word)

@@ -48,6 +48,25 @@ def test_the_console(path):
     ]
 
 
+PAUSED = {
+    "duration_ns": 50_000, "start_ns": [0, 0], "stop_ns": [50_000, 50_000], "rows": [11, 0],
+    "pauses_ns": [[[30_000, 35_000], [40_000, 41_000]], [[29_000, 34_000], [40_500, 41_000]]],
+}  # fmt: skip
+
+
+def test_the_pauses(tmp_path):
+    record_all(tmp_path / "boot.arrow", [[exit_(1000)], []], summary=PAUSED)
+    assert rows(tmp_path / "boot.arrow", "SELECT * FROM pauses") == [
+        {"machine": "", "t_ns": 30_000, "time_ns": 4000},
+        {"machine": "", "t_ns": 40_500, "time_ns": 500},
+    ]
+    assert rows(tmp_path / "boot.arrow", "SELECT sum(time_ns)::INT AS ns FROM pauses p, exits e") == [{"ns": 4500}]
+
+
+def test_a_run_without_pauses(path):
+    assert rows(path, "SELECT * FROM pauses") == []
+
+
 def test_times_and_addresses_have_their_units(path):
     schema = query(load(path), "SELECT addr, handling_ns, sum(size) AS total FROM exits GROUP BY ALL").schema
     assert [field.metadata[b"unit"] for field in schema] == [b"address", b"ns", b""]

@@ -1,6 +1,7 @@
 """The facts of a trace."""
 
 import json
+import re
 
 import pytest
 
@@ -48,6 +49,18 @@ def test_the_length_goes_to_the_run_s_end(tmp_path):
     closing = {"complete": False, "stop_ns": [None], "start_ns": [1000], "open_ns": [7000]}
     record_all(tmp_path / "boot.arrow", [[numbered(0, 0)]], summary=closing)
     assert facts(load(tmp_path / "boot.arrow"))["run"]["duration_ns"] == 7000
+
+
+def test_the_pauses(path, tmp_path, capsys):
+    assert facts(load(path))["run"]["pauses"] == []
+    assert main(["info", str(path)]) == 0
+    assert "paused" not in capsys.readouterr().out
+    closing = {"duration_ns": 90_000, "start_ns": [0], "stop_ns": [90_000], "pauses_ns": [[[7000, 8000], [9000, 9500]]]}
+    record_all(tmp_path / "paused.arrow", [[numbered(0, 0)]], summary=closing)
+    times = [{"t_ns": 7000, "time_ns": 1000}, {"t_ns": 9000, "time_ns": 500}]
+    assert facts(load(tmp_path / "paused.arrow"))["run"]["pauses"] == times
+    assert main(["info", str(tmp_path / "paused.arrow")]) == 0
+    assert re.search(r"^paused +2 times, 1\.50 us in all$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_no_exits(tmp_path, capsys):
