@@ -39,8 +39,16 @@ static void host_cpuid(uint32_t function, uint32_t *registers)
 
 static int call_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
 static int call_pointer(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
-/* Advice: a kernel before 5.14 does not know it, and pages then come as they are touched. */
-static void populate(void *start, size_t size) { madvise(start, size, MADV_POPULATE_WRITE); }
+/* Advice: a kernel before 5.14 does not know it, and pages then come as they are touched. In pieces: while the kernel
+ * maps pages, no thread can change the mappings of the process, and page faults queue behind one that wants to. */
+struct populating { uint32_t over; };
+static void populate(void *start, size_t size, const struct populating *run)
+{
+    const size_t piece = 64 << 10;
+
+    for (size_t at = 0; at < size && !__atomic_load_n(&run->over, __ATOMIC_RELAXED); at += piece)
+        madvise((char *)start + at, size - at < piece ? size - at : piece, MADV_POPULATE_WRITE);
+}
 static uint64_t run_hardware_reason(const struct kvm_run *run)
 {
     return run->fail_entry.hardware_entry_failure_reason;

@@ -5,6 +5,7 @@ import json
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def host(about: dict[str, Any]) -> dict[str, object]:
     }
 
 
+@cache
 def processor() -> str:
     """The processor's model name."""
     try:

@@ -146,6 +146,7 @@ class Rings(RingView):
         self._events: list[int] = []
         self._policy = POLICIES[full] if path else lib.RING_OVERWRITE
         self._requests: Requests | None = None  # that are recorded
+        self._ended = ffi.new("struct populating *")
         try:
             for _ in range(1 + requests):
                 self._events.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
@@ -195,7 +196,11 @@ class Rings(RingView):
     def populate(self) -> None:
         """Map the pages, so that the vCPU loop need not. It takes milliseconds, during which the guest runs already."""
         first = self._header["first_ring"]
-        lib.populate(self._base + first, len(self._mapping) - first)
+        lib.populate(self._base + first, len(self._mapping) - first, self._ended)
+
+    def ended(self) -> None:
+        """No vCPU runs any more: :meth:`populate` returns."""
+        self._ended.over = 1
 
     def abandon(self) -> None:
         """The recorder has failed: no thread waits for it any longer; what comes is dropped and counted."""

@@ -1,13 +1,14 @@
 """The VMM's facts of a run for its trace; :mod:`runner.recording.facts` turns them into metadata."""
 
 import time
+from functools import lru_cache
 from typing import Any
 
 from runner.kvm.system import System
 from runner.machine.machine import Machine
 from runner.native import _native
 from runner.recording.rings import Rings
-from runner.x86.cpuid import for_vcpu
+from runner.x86.cpuid import CpuidEntry, for_vcpu
 from vmspec import __version__
 from vmspec.host.pathtext import to_text
 from vmspec.plan.settings import PlannedCPU
@@ -48,7 +49,12 @@ def modules(machine: Machine) -> dict[str, tuple[str, str]]:
 def cpuid(machine: Machine) -> str:
     """The CPUID that KVM can give, as a single vCPU would get it. KVM's own answer contains the id of the processor
     that was asked."""
-    entries = for_vcpu(machine.cpuid, 0, 1, PlannedCPU(), tsc_deadline=True)
+    return _as_text(tuple(machine.cpuid))
+
+
+@lru_cache(maxsize=1)  # a host's stays the same
+def _as_text(supported: tuple[CpuidEntry, ...]) -> str:
+    entries = for_vcpu(list(supported), 0, 1, PlannedCPU(), tsc_deadline=True)
     return ";".join(",".join(f"{getattr(entry, name):x}" for name in CPUID_FIELDS) for entry in entries)
 
 

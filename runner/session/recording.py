@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from runner.recording.link import Link
     from runner.recording.tracepoints.perf import Tracepoints
 
+SHORT = 0.02  # seconds: mapping all pages of the rings takes longer than a shorter run is worth
+
 
 class Recording:
     """The rings, which every run has, and what the spec wants recorded.
@@ -42,6 +44,7 @@ class Recording:
         self._devices = [device.name for device in plan.devices]
         self._notice, self._failed = notice, failed
         self._link: Link | None = None  # once the run is handed over to the recorder
+        self._over = threading.Event()  # no vCPU runs any more
         self._told = threading.Event()  # the run's facts for the trace
         self._follower = Worker("recorder", self._follow)
         self._done: dict[str, Any] = {}  # the recorder's result
@@ -167,14 +170,19 @@ class Recording:
         from runner.session import facts
 
         assert self._link is not None
-        self.rings.populate()
         try:
             about, files = facts.about(self._machine, self.rings)
             self._link.tell(files, about=about)
         except Exception as error:  # any error: a guest must not run on unrecorded
             self._fail(f"cannot record: {reason(error)}")
         self._told.set()
+        if not self._over.wait(SHORT):
+            self.rings.populate()
         self._done = self._link.listen(self._fail)
+
+    def _end(self) -> None:
+        self._over.set()
+        self.rings.ended()
 
     def _fail(self, text: str) -> None:
         """Report the first failure only; it is the reason that there is no trace."""
@@ -191,6 +199,7 @@ class Recording:
             return
         if self._follower.ident is None:
             self.start()  # the run was interrupted as it began
+        self._end()
         if self._link is not None and self._follower.ident is not None:
             self._told.wait()
             self._link.tell(summary=dict(summary))
@@ -225,6 +234,7 @@ class Recording:
 
     def close(self) -> None:
         """Close everything, after any result."""
+        self._end()
         if self._link is not None:
             self._leave(self._link)
         self._close_tracepoints()
