@@ -15,6 +15,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from runner.devices.device import Board, Device, DeviceError, said
+from runner.devices.names import ChangedError, Interpreter, private
 from runner.devices.oneregion import adapter, is_old
 from vmspec.devices import own
 
@@ -31,11 +32,18 @@ class Own(Device):
 
 
 class Source(SourceFileLoader):
-    """Loads a module from its source, never from bytecode, and keeps the hash of the source that was run."""
+    """Loads a module from its source, never from bytecode, and keeps the hash of the source that was run. The module
+    has the given builtins."""
 
-    def __init__(self, name: str, path: str, hashes: dict[Path, str]) -> None:
+    def __init__(self, name: str, path: str, hashes: dict[Path, str], builtins: ModuleType) -> None:
         super().__init__(name, path)
         self._hashes = hashes
+        self._builtins = builtins
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module."""
+        module.__dict__["__builtins__"] = self._builtins.__dict__
+        super().exec_module(module)
 
     def get_code(self, fullname: str) -> CodeType:
         """The module's code."""
@@ -48,9 +56,10 @@ class Source(SourceFileLoader):
 class Neighbours(MetaPathFinder):
     """Finds what Python finds; modules in the directory are loaded by :class:`Source`."""
 
-    def __init__(self, directory: Path, hashes: dict[Path, str]) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, hashes: dict[Path, str], builtins: ModuleType) -> None:
+        self.directory = directory
         self._hashes = hashes
+        self._builtins = builtins
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -58,9 +67,9 @@ class Neighbours(MetaPathFinder):
         """The spec of a module, or None."""
         spec = PathFinder.find_spec(fullname, path, target)
         loader = None if spec is None else spec.loader
-        if isinstance(loader, SourceFileLoader) and Path(loader.path).is_relative_to(self._directory):
+        if isinstance(loader, SourceFileLoader) and Path(loader.path).is_relative_to(self.directory):
             assert spec is not None
-            spec.loader = Source(fullname, loader.path, self._hashes)
+            spec.loader = Source(fullname, loader.path, self._hashes, self._builtins)
         return spec
 
 
@@ -77,6 +86,8 @@ def load(name: str, options: Mapping[str, Any], board: Board, regions: Sequence[
         raise DeviceError(f"device class {name}: there is no file {path}")
     try:
         module = _run(path, hashes)
+    except ChangedError as error:
+        raise DeviceError(f"device class {name}: {path} {error}") from error
     except BaseException as error:
         raise DeviceError(f"device class {name}: {path} cannot be loaded: {said(error, str(path))}") from error
     cls = getattr(module, class_name, None)
@@ -87,7 +98,10 @@ def load(name: str, options: Mapping[str, Any], board: Board, regions: Sequence[
     cls.made_from = hashes
     make = _maker(cls, f"device class {name} ({path})", regions, board)
     try:
-        return make(**options)
+        with Interpreter():
+            return make(**options)
+    except ChangedError as error:
+        raise DeviceError(f"device class {name}: {class_name}() {error}") from error
     except BaseException as error:
         raise DeviceError(f"device class {name}: {class_name}() failed: {said(error, str(path))}") from error
 
@@ -113,15 +127,17 @@ def _maker(cls: type[Device], what: str, regions: Sequence[str], board: Board) -
 
 
 def _run(path: Path, hashes: dict[Path, str]) -> ModuleType:
-    with _importing, _neighbours(path.parent, hashes):
+    builtins = private()
+    with _importing, _neighbours(Neighbours(path.parent, hashes, builtins)):
         unique = f"{path.stem}@{path}#{sum(key.startswith(f'{path.stem}@{path}#') for key in sys.modules)}"
-        loader = Source(unique, str(path), hashes)
+        loader = Source(unique, str(path), hashes, builtins)
         spec = importlib.util.spec_from_loader(unique, loader)
         assert spec is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[unique] = module  # dataclasses, pickle and the like look a class's module up here
         try:
-            loader.exec_module(module)
+            with Interpreter():
+                loader.exec_module(module)
         except BaseException:
             del sys.modules[unique]
             raise
@@ -129,14 +145,13 @@ def _run(path: Path, hashes: dict[Path, str]) -> ModuleType:
 
 
 @contextmanager
-def _neighbours(directory: Path, hashes: dict[Path, str]) -> Iterator[None]:
-    """Let imports find the files in ``directory``. Afterwards the import path is as before, with no bytecode beside the
+def _neighbours(finder: Neighbours) -> Iterator[None]:
+    """Let imports find the finder's files. Afterwards the import path is as before, with no bytecode beside the
     user's files and no modules under names that another spec's files may have too."""
     before = set(sys.modules)
     path, bytecode = sys.path[:], sys.dont_write_bytecode
-    sys.path.insert(0, str(directory))
+    sys.path.insert(0, str(finder.directory))
     sys.dont_write_bytecode = True
-    finder = Neighbours(directory, hashes)
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -146,5 +161,5 @@ def _neighbours(directory: Path, hashes: dict[Path, str]) -> Iterator[None]:
         sys.dont_write_bytecode = bytecode
         for key in set(sys.modules) - before:
             file = getattr(sys.modules[key], "__file__", None)
-            if "@" not in key and file is not None and Path(file).is_relative_to(directory):
+            if "@" not in key and file is not None and Path(file).is_relative_to(finder.directory):
                 del sys.modules[key]

@@ -1,7 +1,9 @@
 """The Python side of the buses: where regions lie, which device answers an access, and the flush of queued writes."""
 
 import os
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,8 +11,10 @@ from functools import partial
 from typing import Any
 
 from runner.devices.device import Device, DeviceError, raised
+from runner.devices.names import ChangedError, Interpreter
 from runner.devices.services import Clock, DataPath, Native
 from runner.devices.state import State, StateError
+from runner.machine.asking import Asking
 from runner.machine.inputs import Inputs
 from runner.machine.queueworker import QueueWorker
 from runner.machine.regions import Regions, places
@@ -143,7 +147,13 @@ class Buses:
         self._workers: list[QueueWorker] = []
         self._closed = 0  # the number of bytes
         self._failed = failed
-        self._locks = [threading.RLock() for _ in planned]
+        self.own = [device.name for device in planned if "class" in device.options]  # the users' devices
+        # As it is before the devices are made.
+        self.interpreter = Interpreter(os, sys, threading, time, own=bool(self.own))
+        self._asking = [
+            Asking(partial(self._fail, index), self.interpreter if device.name in self.own else None)
+            for index, device in enumerate(planned)
+        ]
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.places = places(planned)
         self.bus = lib.bus_new(len(self.places), len(planned), self._event)
@@ -168,7 +178,7 @@ class Buses:
     @contextmanager
     def holding(self, index: int) -> Iterator[Device]:
         """The device with that index, with its lock held."""
-        with self._locks[index]:
+        with self._asking[index].lock:
             yield self.devices[index]
 
     def end_of(self, index: int) -> DeviceBus:
@@ -193,7 +203,7 @@ class Buses:
         self.call(partial(self._tick_now, index))
 
     def _tick_now(self, index: int) -> None:
-        with self._locks[index]:
+        with self._asking[index].lock:
             self.after(index, 0)
 
     def hold(self) -> None:
@@ -214,20 +224,19 @@ class Buses:
         size, offset = access.size, access.offset
         data = ffi.buffer(access.data, size * access.count)
         device = self.devices[index]
-        try:
-            with self._locks[index]:
-                for at in range(0, len(data), size):
-                    if access.write:
-                        device.write(region.name, offset, size, int.from_bytes(data[at : at + size], "little"))
-                    else:
-                        value = device.read(region.name, offset, size)
-                        if not isinstance(value, int):
-                            raise TypeError(f"read() returned {value!r}, not an int")
-                        data[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-        except BaseException as error:  # a device of the user's own may raise anything
-            if not access.write:
-                data[:] = b"\xff" * len(data)
-            self._fail(index, error)
+        answered = False
+        with self._asking[index]:
+            for at in range(0, len(data), size):
+                if access.write:
+                    device.write(region.name, offset, size, int.from_bytes(data[at : at + size], "little"))
+                else:
+                    value = device.read(region.name, offset, size)
+                    if not isinstance(value, int):
+                        raise TypeError(f"read() returned {value!r}, not an int")
+                    data[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+            answered = True
+        if not answered and not access.write:
+            data[:] = b"\xff" * len(data)
         if self._hungry:
             self._feed()
 
@@ -240,11 +249,8 @@ class Buses:
     def do(self, index: int, what: Callable[[Any], None]) -> None:
         """Do something to a device, in the guest's order."""
         self.flush()
-        try:
-            with self._locks[index]:
-                what(self.devices[index])
-        except BaseException as error:  # a device of the user's own may raise anything
-            self._fail(index, error)
+        with self._asking[index]:
+            what(self.devices[index])
 
     def command(self, index: int, text: str, what: Callable[[Any], None]) -> None:
         """Do to a device what the host has asked for, in words. While the guest runs, the device thread calls this."""
@@ -255,17 +261,13 @@ class Buses:
         checks after whatever may have made room: each access that Python answers, each flush of queued writes, each
         tick."""
         self._hungry[index, port] = later  # before the check: room made from now on counts
-        try:
-            with self._locks[index]:
-                room = self.devices[index].ends()[port].room()
-        except BaseException as error:
-            self._fail(index, error)
-            room = 0
-        else:
-            if not room:
-                return 0
+        room = -1  # it has failed, and is asked no more
+        with self._asking[index]:
+            room = self.devices[index].ends()[port].room()
+        if not room:
+            return 0
         self._hungry.pop((index, port), None)
-        return room
+        return max(room, 0)
 
     def _feed(self) -> None:
         """Call those that wait for room, if there is some now."""
@@ -301,13 +303,10 @@ class Buses:
         for index, device in enumerate(self.devices):
             if not self._due(index, now) or not which(index):
                 continue
-            try:
-                with self._locks[index]:
-                    if self._due(index, now):  # unless the device has requested another time since
-                        self._timers[index] = None
-                        self._inputs.admit("timer", device.tick, index)
-            except BaseException as error:  # a device of the user's own may raise anything
-                self._fail(index, error)
+            with self._asking[index]:
+                if self._due(index, now):  # unless the device has requested another time since
+                    self._timers[index] = None
+                    self._inputs.admit("timer", device.tick, index)
 
     def _due(self, index: int, now: int) -> bool:
         timer = self._timers[index]
@@ -349,16 +348,14 @@ class Buses:
             self._next += 1
             self._at += piece.length
             self.giving = index
-            try:
-                with self._locks[index]:
-                    self.devices[index].written(region.name, piece.offset, piece.size, data)
-            except BaseException as error:  # a device of the user's own may raise anything
-                self._fail(index, error)
+            with self._asking[index]:
+                self.devices[index].written(region.name, piece.offset, piece.size, data)
             self.giving = None
             self.bus.flushed = piece.number
 
     def _fail(self, index: int, error: BaseException) -> None:
-        failure = DeviceError(f"device {self.planned[index].name} raised {raised(error, self.devices[index])}")
+        what = str(error) if isinstance(error, ChangedError) else f"raised {raised(error, self.devices[index])}"
+        failure = DeviceError(f"device {self.planned[index].name} {what}")
         failure.__cause__ = error
         self._failed(failure)
 
@@ -367,16 +364,16 @@ class Buses:
     def reset(self) -> None:
         """Reset every device."""
         self.flush()
-        for lock, device in zip(self._locks, self.devices, strict=True):
-            with lock:
+        for asking, device in zip(self._asking, self.devices, strict=True):
+            with asking.lock, self.interpreter:
                 device.reset()
 
     def save(self) -> dict[str, State]:
         """The state of each device, by its name. Raises StateError if one cannot be saved."""
         self.flush()
         states = {}
-        for lock, planned, device in zip(self._locks, self.planned, self.devices, strict=True):
-            with lock:
+        for asking, planned, device in zip(self._asking, self.planned, self.devices, strict=True):
+            with asking.lock, self.interpreter:
                 states[planned.name] = device.save()
         return states
 
@@ -387,8 +384,8 @@ class Buses:
         names = [planned.name for planned in self.planned]
         if names != list(states):
             raise StateError(f"the saved devices are {', '.join(states)}; this machine's are {', '.join(names)}")
-        for lock, name, device in zip(self._locks, names, self.devices, strict=True):
-            with lock:
+        for asking, name, device in zip(self._asking, names, self.devices, strict=True):
+            with asking.lock, self.interpreter:
                 try:
                     device.load(states[name])
                 except StateError as error:
@@ -400,10 +397,8 @@ class Buses:
             self._workers.pop().end()
         while self._closed < len(self.devices):
             index, self._closed = self._closed, self._closed + 1
-            try:
+            with self._asking[index]:
                 self.devices[index].close()
-            except BaseException as error:  # a device of the user's own may raise anything
-                self._fail(index, error)
 
     def close(self) -> None:
         """Close the devices and free the C side."""

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from runner.devices.device import Device, DeviceError, raised
+from runner.devices.names import ChangedError
 from runner.devices.services import Services
 from runner.kvm.errors import HostError
 from runner.kvm.ioctl import lib
@@ -108,7 +109,10 @@ class Machine:
                 configuration=configuration,
             )
             try:
-                device.attach(services)
+                with self.buses.interpreter:
+                    device.attach(services)
+            except ChangedError as error:
+                raise DeviceError(f"device {planned.name} {error}") from error
             except (DeviceError, HostError):
                 raise
             except BaseException as error:
@@ -169,7 +173,13 @@ class Machine:
             self._wait(asked)
         except KeyboardInterrupt:  # a user's own program handles its signals itself
             self.end(Ending("interrupted"))
+        except Exception as error:
+            if not (changed := self.buses.interpreter.restore()):
+                raise
+            detail = f"device {' or '.join(self.buses.own)} changed {', '.join(changed)}, which vmrun needs: {error!r}"
+            self.end(Ending("device-error", detail=detail))
         finally:
+            self.buses.interpreter.restore()  # the rest of the program needs it too
             self.stopping.set()
             while True:
                 try:
@@ -231,6 +241,7 @@ class Machine:
             return
         self.buses.drain()
         self.buses.close_devices()
+        self.buses.interpreter.restore()
 
     def _stuck(self, thread: Worker) -> str:
         if (giving := self.buses.giving) is not None:  # all answers of Python wait for it
@@ -331,6 +342,7 @@ class Machine:
             while not self.stopping.is_set():
                 self.buses.deliver()
         except BaseException as error:  # otherwise vCPUs would wait forever for room in the queue
+            self.buses.interpreter.restore()
             self.end(Ending("device-error", detail=f"the device thread failed: {error!r}"))
 
     def end(self, ending: Ending) -> None:
@@ -381,6 +393,7 @@ class Machine:
 
     def _vcpu_ended(self, thread: VcpuThread) -> None:
         """The last call of a vCPU's thread."""
+        self.buses.interpreter.restore()
         from runner.machine.exits import ending_of  # late: the guest has run
 
         with self._lock:

@@ -62,7 +62,7 @@ def test_the_functions_lock_is_held(machine):
     entered = []
 
     def read(region, offset, size):
-        other = threading.Thread(target=lambda: entered.append(machine._locks[1].acquire(blocking=False)))
+        other = threading.Thread(target=lambda: entered.append(machine._asking[1].lock.acquire(blocking=False)))
         other.start()
         other.join()
         return 0

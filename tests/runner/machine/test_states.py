@@ -156,17 +156,17 @@ def test_a_timer_that_was_put_off_meanwhile_does_not_expire(build):
     machine.buses.after(0, 5)
     machine.clock.now = 5
 
-    class Lock:
+    class PutOff:
         def __enter__(self):
             machine.buses.after(0, 100)
 
         def __exit__(self, *_):
             pass
 
-    machine.buses._locks[0] = Lock()
+    asking, machine.buses._asking[0] = machine.buses._asking[0], PutOff()
     machine.buses._tick()
     assert machine.buses.devices[0].ticks == 0
-    machine.buses._locks[0] = machine.buses._handing
+    machine.buses._asking[0] = asking
     machine.clock.now = 105
     machine.buses._tick()
     assert machine.buses.devices[0].ticks == 1

@@ -1,0 +1,39 @@
+"""Calls into a device's model, which may be a user's own: one at a time, and nothing that it does gets out."""
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from runner.devices.names import Interpreter
+
+
+class Asking:
+    """A context manager around a call of one device's method. It holds the device's lock.
+
+    ``failed`` is called with whatever the block raises, and the block counts as done: a user's device may raise
+    anything, also SystemExit. ``interpreter``, for a user's device: builtins that it has deleted are restored, and that
+    is an error; if it fails, all that it has changed is restored.
+    """
+
+    __slots__ = ("_failed", "_interpreter", "lock")
+
+    def __init__(self, failed: Callable[[BaseException], None], interpreter: Interpreter | None) -> None:
+        self.lock = threading.RLock()
+        self._failed = failed
+        self._interpreter = interpreter
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
+        if self._interpreter is not None:
+            changed = self._interpreter.lacking() if error is None else self._interpreter.error()
+            if changed is not None:
+                changed.__cause__ = error
+                error = changed
+            if error is not None:
+                self._interpreter.restore()
+        self.lock.release()
+        if error is not None:
+            self._failed(error)
+        return True
