@@ -342,6 +342,7 @@ GIB = 1 << 30
         (64 << 20, (640, 63 << 10, 48 << 4, 0)),
         (3 * GIB, (640, 0xFFFF, 0xBF00, 0)),
         (5 * GIB, (640, 0xFFFF, 0xBF00, 2 << 14)),
+        (2048 * GIB, (640, 0xFFFF, 0xBF00, 0xFFFFFF)),  # the most that there is room for
     ],
 )
 def test_cmos_memory_has_the_sizes_of_ram(plug, memory, sizes):
@@ -351,6 +352,7 @@ def test_cmos_memory_has_the_sizes_of_ram(plug, memory, sizes):
         return sum(get(rtc, index + at) << 8 * at for at in range(length))
 
     assert (size(0x15), size(0x17), size(0x30), size(0x34), size(0x5B, 3)) == (*sizes[:2], *sizes[1:])
+    assert get(rtc, 0x5E) == 0
 
 
 def test_checksum_of_the_cmos_memory(plug):

@@ -245,7 +245,7 @@ def test_rows_are_decoded_in_their_order():
     keys = ("reason", "addr", "size", "direction", "data", "device")
     rows = [
         ("io", 0x3FB, 1, "write", 0x4183, "serial0"),
-        ("io", 0x3F8, 1, "write", 0x420C, "serial0"),
+        ("io", 0x3F8, 1, "write", 0x430C, "serial0"),
         ("io", 0x3F8, 1, "write", 0x4341, "python0"),
         ("io", 0xCF8, 4, "write", 0x41_80000804, ""),
         ("wrmsr", 0xC0000080, 0, "write", 0x500, ""),
