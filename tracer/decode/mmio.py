@@ -185,6 +185,8 @@ VIRTIO_PCI = pci.Virtio(_STATUS, _ISR)
 def notified_queue(addr: int, data: int) -> int | None:
     """The queue of which a driver tells a virtio device by writing ``data`` at an address of the device; None: the
     write is no notification."""
+    if pci.is_virtio(addr):
+        return VIRTIO_PCI.queue(addr)
     return data & 0xFFFF if addr % virtio.SIZE == virtio.QUEUE_NOTIFY else None
 
 

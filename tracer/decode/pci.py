@@ -157,6 +157,13 @@ class Virtio:
         offset = address % virtiopci.SIZE - virtiopci.CONFIG
         return offset if 0 <= offset < virtiopci.PAGE else None
 
+    @staticmethod
+    def queue(address: int) -> int | None:
+        """The queue of a notification register, None if the address is another one's."""
+        offset = address % virtiopci.SIZE - virtiopci.NOTIFY
+        queue, rest = divmod(offset, virtiopci.NOTIFY_MULTIPLIER)
+        return queue if 0 <= offset < virtiopci.PAGE and not rest else None
+
     def register(self, address: int) -> Register:
         """The register at an address that is not in the device's configuration space."""
         offset = address % virtiopci.SIZE

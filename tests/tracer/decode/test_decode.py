@@ -51,7 +51,7 @@ from vmspec.trace.record import DIRECTIONS, REASONS
         (("mmio", 0xD0000070, 4, "write", "python0"), ""),
         (("mmio", 0xE0008014, 1, "write", "virtio-blk0"), "virtio device_status"),
         (("mmio", 0xE0009000, 1, "read", "a/virtio-blk0"), "virtio isr"),
-        (("mmio", 0xE000A004, 4, "read", "virtio-blk0"), "virtio config +0x4"),
+        (("mmio", 0xE000A004, 4, "read", "virtio-blk0"), "virtio config capacity high"),
         (("mmio", 0xEFFFB008, 2, "write", "virtio-net1"), "virtio notify"),
         (("mmio", 0xE000C014, 4, "write", "virtio-blk0"), "virtio MSI-X vector 1 address, high"),
         (("mmio", 0xE000C01C, 4, "write", "virtio-blk0"), "virtio MSI-X vector 1 control"),

@@ -6,6 +6,7 @@ from hashlib import blake2b
 import pytest
 
 import tracer
+from tracer.analysis.kicks import Kicks
 from tracer.decode import decoded
 
 pytestmark = pytest.mark.kvm
@@ -78,7 +79,7 @@ MOVE = """
     mov 0xf0010010, %eax            # the same register by ECAM
     show
 """
-# Vector 0x41 of the local APIC; a driver of the device at 0xe0100000, which is asked for 32 bytes.
+# Vector 0x41 of the local APIC; a driver of the device at 0xe0100000, whose answer's first 32 bytes are shown.
 DRIVE = """
     mov $handler, %eax
     mov %ax, idt + 0x41 * 8
@@ -111,9 +112,7 @@ DRIVE = """
     movl $0x10200, 0xe0100030
     movw $1, 0xe010001c
     movb $15, 0xe0100014
-    movl $0x20000, 0x10000
-    movl $32, 0x10008
-    movw $2, 0x1000c
+    {request}
     movl $0x10000, 0x10100          # one chain, head 0
     movw $0, 0xe0103000
 1:  pause
@@ -152,6 +151,23 @@ INTA = """
     movl $0x26, 0xfec00000
     movl $0xa041, 0xfec00010
 """
+# Chains: room for 32 bytes; the header of a disk's request to read its first sector, room for that, and for the status.
+ENTROPY = """
+    movl $0x20000, 0x10000
+    movl $32, 0x10008
+    movw $2, 0x1000c
+"""
+READ = """
+    movl $0x30000, 0x10000
+    movl $16, 0x10008
+    movl $0x10001, 0x1000c
+    movl $0x20000, 0x10010
+    movl $512, 0x10018
+    movl $0x20003, 0x1001c
+    movl $0x21000, 0x10020
+    movl $1, 0x10028
+    movw $2, 0x1002c
+"""
 ACKNOWLEDGE = """
     mov 0xe0101000, %al
     out %al, $0xe9
@@ -185,7 +201,7 @@ def test_a_guest_sizes_and_moves_a_base_address_register(guest):
 
 
 def test_a_device_answers_and_sends_its_message(guest):
-    result = guest(DRIVE.format(interrupt=MSIX, acknowledge=""))
+    result = guest(DRIVE.format(request=ENTROPY, interrupt=MSIX, acknowledge=""))
     assert (result.kind, result.console) == ("debug-exit", BYTES), result.detail
     rows = [row for row in tracer.load(result.trace).table.to_pylist() if row["device"] == "virtio-rng1"]
     notified = next(row for row in rows if row["addr"] == 0xE0103000)
@@ -195,8 +211,23 @@ def test_a_device_answers_and_sends_its_message(guest):
 
 
 def test_a_device_without_msix_asserts_its_pin_until_its_status_is_read(guest):
-    result = guest(DRIVE.format(interrupt=INTA, acknowledge=ACKNOWLEDGE))
+    result = guest(DRIVE.format(request=ENTROPY, interrupt=INTA, acknowledge=ACKNOWLEDGE))
     assert (result.kind, result.console) == ("debug-exit", b"\1\0\0" + BYTES), result.detail
+
+
+@pytest.mark.parametrize(("interrupt", "acknowledge", "shown"), [(MSIX, "", b""), (INTA, ACKNOWLEDGE, b"\1\0\0")])
+def test_a_disk_answers_from_c(guest, tmp_path, interrupt, acknowledge, shown):
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(range(256)) * 16)
+    devices = [DEVICES[0], {"kind": "virtio-blk", "path": str(image)}, *DEVICES[2:]]
+    result = guest(DRIVE.format(request=READ, interrupt=interrupt, acknowledge=acknowledge), devices)
+    assert (result.kind, result.console) == ("debug-exit", shown + bytes(range(32))), result.detail
+    trace = tracer.load(result.trace)
+    (request,) = trace.tables["requests"].table.to_pylist()
+    assert (request["device"], request["kind"], request["status"]) == ("virtio-blk0", "read", "ok")
+    kick = Kicks(trace).before("virtio-blk0", 0, request["t_available"])
+    rows = trace.table.to_pylist()
+    assert rows[kick.seq]["addr"] == 0xE0103000
 
 
 def test_a_machine_without_pci_has_no_bridge(guest):
