@@ -55,6 +55,11 @@ class Image:
             os.close(self.overlay)
 
 
+@pytest.fixture(params=["mmio", "pci"])
+def transport(request):
+    return request.param
+
+
 @pytest.fixture
 def image(tmp_path):
     made = []
@@ -279,7 +284,7 @@ def configuration(driver):
     fields = {}
     for offset, (size, name) in R.BLK_CONFIG.items():
         if size in (1, 2, 4, 8):
-            halves = [driver.guest.read(R.CONFIG + offset + at, min(size, 4)) for at in range(0, size, 4)]
+            halves = [driver.read_configuration(offset + at, min(size, 4)) for at in range(0, size, 4)]
             fields[name] = sum(half << 32 * at for at, half in enumerate(halves))
     return fields
 
@@ -326,13 +331,13 @@ def test_there_is_a_write_cache_if_the_driver_can_flush_it(blk, features, writeb
 def test_a_driver_switches_the_write_cache(blk):
     driver = blk()
     for value in (0, 1, 0):
-        driver.guest.write(R.CONFIG + R.BLK_WRITEBACK, value, 1)
+        driver.write_configuration(R.BLK_WRITEBACK, value, 1)
         assert (configuration(driver)["writeback"], driver.image.disk.stable) == (value, not value)
         assert request(driver, OUT, 0, b"y" * 512)[0] == OK
     driver.start(features=ALL)
     assert configuration(driver)["writeback"] == 1
     driver.start(features=VERSION_1 | R.BLK_FLUSH)
-    driver.guest.write(R.CONFIG + R.BLK_WRITEBACK, 0, 1)
+    driver.write_configuration(R.BLK_WRITEBACK, 0, 1)
     assert (configuration(driver)["writeback"], driver.image.disk.stable) == (1, False)
 
 
@@ -408,7 +413,7 @@ def test_several_queues(blk):
 
 def test_a_saved_disk_goes_on_elsewhere(blk, image, drive):
     driver = blk("rw", queues=2)
-    driver.guest.write(R.CONFIG + R.BLK_WRITEBACK, 0, 1)
+    driver.write_configuration(R.BLK_WRITEBACK, 0, 1)
     request(driver, OUT, 1, b"a" * 512)
     driver.guest.paths[0].hold()
     driver.memory.write(HEADER, struct.pack("<IIQ", IN, 0, 1))

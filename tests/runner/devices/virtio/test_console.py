@@ -18,6 +18,11 @@ MULTI = VERSION_1 | INDIRECT_DESC | R.MULTIPORT
 NAMES = ("result", "org.example.agent")
 
 
+@pytest.fixture(params=["mmio", "pci"])
+def transport(request):
+    return request.param
+
+
 @pytest.fixture
 def console(drive):
     return drive(Console()).start(queues=2)
@@ -73,9 +78,9 @@ def test_a_driver_finds_a_console(drive):
     driver = drive(Console())
     assert driver.read(V.DEVICE_ID) == 3
     assert driver.offered() & 7 == R.SIZE | R.EMERG_WRITE
-    driver.guest.write(V.QUEUE_SEL, 2, 4)
+    driver.write(V.QUEUE_SEL, 2)
     assert driver.read(V.QUEUE_NUM_MAX) == 0
-    assert driver.guest.read(V.CONFIG + R.MAX_NR_PORTS, 4) == 1
+    assert driver.read_configuration(R.MAX_NR_PORTS, 4) == 1
 
 
 def test_text_goes_to_the_console(console):
@@ -142,11 +147,11 @@ def test_a_chain_of_more_than_a_mib_needs_a_reset(console):
 def test_the_size_of_the_terminal(console):
     console.guest.device.resized(80, 24)
     assert console.acknowledge() & V.CONFIGURATION
-    assert [console.guest.read(V.CONFIG + at, 2) for at in (R.COLS, R.ROWS)] == [80, 24]
+    assert [console.read_configuration(at, 2) for at in (R.COLS, R.ROWS)] == [80, 24]
 
 
 def test_an_emergency_write_prints_a_byte(console):
-    console.guest.write(V.CONFIG + R.EMERG_WR, ord("!"), 4)
+    console.write_configuration(R.EMERG_WR, ord("!"), 4)
     assert console.guest.text == b"!"
 
 
@@ -154,7 +159,7 @@ def test_an_emergency_write_prints_a_byte(console):
 
 
 def test_control_messages_tell_of_the_ports(ports):
-    assert ports.guest.read(V.CONFIG + R.MAX_NR_PORTS, 4) == 3
+    assert ports.read_configuration(R.MAX_NR_PORTS, 4) == 3
     tell(ports, 0xFFFFFFFF, R.DEVICE_READY)
     assert told(ports) == [(port, R.DEVICE_ADD, 0, b"") for port in range(3)]
     offer(ports, R.CONTROL_IN, 64, 64, 64)

@@ -9,6 +9,8 @@ from runner.memory import GuestMemory
 from tests.fakes.virtiodriver import Driver
 from tests.fakes.virtioecho import Echo
 from tests.runner.devices.virtio.conftest import ask
+from tests.runner.devices.virtio.test_datapath import Echo as NativeEcho
+from tests.runner.devices.virtio.test_datapath import answered, send
 from tracer.decode import mmio
 from vmspec.plan.calls import Slot
 from vmspec.registers import virtio as R
@@ -58,6 +60,19 @@ def test_a_queue_that_is_taken_back_stops(echo):
     echo.write(R.QUEUE_READY, 0)
     assert echo.read(R.QUEUE_READY) == 0
     ask(echo)
+    assert echo.queues[0].done() == []
+
+
+def test_a_queue_that_is_taken_back_is_left_alone(drive):
+    echo = drive(NativeEcho())
+    echo.start(queues=2)
+    echo.write(R.QUEUE_SEL, 0)
+    echo.write(R.QUEUE_READY, 0)
+    send(echo, b"nobody")
+    echo.notify(0)
+    send(echo, b"served", queue=1)
+    echo.notify(1)
+    assert len(answered(echo, 1)) == 1
     assert echo.queues[0].done() == []
 
 
