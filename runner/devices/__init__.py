@@ -44,6 +44,7 @@ TABLE = {
     "virtio-rng": ("virtio.rng", "Rng"),
     "virtio-console": ("virtio.console", "Console"),
     "virtio-blk": ("virtio.blk", "Blk"),
+    "virtio-net": ("virtio.net", "Net"),
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from runner.devices.services import Bus, Clock, Disk, Interrupt, Memory, MessageInterrupt, Services
+from runner.devices.services import Bus, Clock, Disk, Interrupt, Link, Memory, MessageInterrupt, Services
 from runner.devices.state import State, StateError
 from vmspec.host.printable import PrintableError
 from vmspec.plan.calls import Slot
@@ -41,14 +41,21 @@ def no_disk(options: Mapping[str, Any]) -> Disk:
     raise NotImplementedError
 
 
+def no_network(options: Mapping[str, Any]) -> Link:
+    """The network of a machine that has none."""
+    raise NotImplementedError
+
+
 class Board(NamedTuple):
     """What a device may know of its machine: the spec's directory, and RAM as the plan's slots. ``notice`` shows the
-    user a message about the device. ``disk`` opens the image of a device's options, and raises DeviceError."""
+    user a message about the device. ``disk`` opens the image of a device's options, ``network`` connects a device to
+    the host; both raise DeviceError."""
 
     directory: Path
     slots: tuple[Slot, ...]
     notice: Callable[[str], None] = lambda text: None
     disk: Callable[[Mapping[str, Any]], Disk] = no_disk
+    network: Callable[[Mapping[str, Any]], Link] = no_network
 
 
 class Device:

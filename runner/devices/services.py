@@ -194,6 +194,27 @@ class Disk(Protocol):
         """What the host could not do since the last call, None: nothing."""
 
 
+class Link(Protocol):
+    """What is behind a network device on the host. C serves the device's queues for it."""
+
+    native: Native
+    features: int  # that it adds: what it can do with checksums and segments (5.1.3)
+    pairs: int  # of queues that the driver uses
+
+    @property
+    def up(self) -> bool:
+        """Whether there is another side."""
+
+    def begin(self, features: int) -> None:
+        """The driver is ready, and has accepted these features."""
+
+    def reset(self) -> None:
+        """Forget the driver. Frames from outside that it has not received are dropped."""
+
+    def close(self) -> None:
+        """Leave the host as it was."""
+
+
 class Bus(Protocol):
     """A device's bus: where its regions lie, and which of its registers the vCPU loop answers without Python.
 

@@ -24,6 +24,7 @@ GLUE = r"""
 #include <unistd.h>
 #include "blk.h"
 #include "memory.h"
+#include "net.h"
 #include "perf.h"
 #include "process.h"
 #include "requests.h"
@@ -70,11 +71,11 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
 SOURCES = (
     "ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue", "requests", "worker", "disk",
-    "blk",
+    "blk", "net", "nettap",
 )  # fmt: skip
 HEADERS = (
     "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h",
-    "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h", "disk.h", "blk.h",
+    "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h", "disk.h", "blk.h", "net.h",
 )  # fmt: skip
 
 ffibuilder = FFI()

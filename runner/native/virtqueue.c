@@ -157,15 +157,38 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
     return true;
 }
 
+uint16_t virtqueue_ahead(const struct virtqueue *queue)
+{
+    return queue->size ? LOAD(queue->available->idx) - queue->taken : 0;
+}
+
+void virtqueue_untake(struct virtqueue *queue, uint16_t n)
+{
+    queue->taken -= n;
+}
+
 void virtqueue_put(struct virtqueue *queue, uint16_t head, uint32_t written)
 {
     if (!queue->size)
         return;
     queue->used->ring[queue->put % queue->size] = (vring_used_elem_t){head, written};
     queue->put++;
-    STORE(queue->used->idx, queue->put);
+    if (!queue->gathering)
+        STORE(queue->used->idx, queue->put);
     if (queue->put == queue->signalled)
         queue->unsignalled = true;
+}
+
+void virtqueue_gather(struct virtqueue *queue)
+{
+    queue->gathering = true;
+}
+
+void virtqueue_publish(struct virtqueue *queue)
+{
+    queue->gathering = false;
+    if (queue->size)
+        STORE(queue->used->idx, queue->put);
 }
 
 static uint16_t *driver_event(const struct virtqueue *queue) /* used_event */

@@ -45,6 +45,7 @@ struct virtqueue {
     uint16_t put; /* chains put back so far: the used ring's idx */
     uint16_t signalled; /* `put` when an interrupt was last considered */
     bool unsignalled; /* so many were put back since that `signalled` says nothing */
+    bool gathering; /* the driver is not to see what is put back until virtqueue_publish() */
     bool indirect, event_index; /* negotiated features */
     uint16_t known; /* chains that the device knows of, modulo 2**16 */
     uint64_t known_at; /* the host's TSC when it first knew of them */
@@ -77,8 +78,16 @@ void virtqueue_stop(struct virtqueue *queue);
 void virtqueue_tell(struct virtqueue *queue, uint64_t tsc);
 /* Take the next chain; false: there is none, or the queue has a fault. */
 bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain);
+/* How many chains are available that were not taken; more than the queue is long: the driver is at fault. */
+uint16_t virtqueue_ahead(const struct virtqueue *queue);
+/* Give up the last `n` chains that were taken: they are to be taken again. */
+void virtqueue_untake(struct virtqueue *queue, uint16_t n);
 /* Give a chain back to the driver, with `written` bytes in the ranges that the device writes. */
 void virtqueue_put(struct virtqueue *queue, uint16_t head, uint32_t written);
+
+/* Let the driver see what is put back from now on only when it is published, all at once. */
+void virtqueue_gather(struct virtqueue *queue);
+void virtqueue_publish(struct virtqueue *queue);
 
 /* Whether the driver wants an interrupt for what was put back since the last call (2.7.7.2). */
 bool virtqueue_interrupts(struct virtqueue *queue);

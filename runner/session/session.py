@@ -33,6 +33,7 @@ from vmspec.trace.record import REASONS
 
 if TYPE_CHECKING:
     from runner.devices.services import Disk as AnyDisk
+    from runner.devices.services import Link
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
     from vmspec.spec.models import Spec
@@ -82,6 +83,12 @@ def _plan(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str) -> t
     from vmspec.planner import plan
 
     return plan(spec), lambda: None
+
+
+def _network(options: Mapping[str, Any]) -> "Link":
+    from runner.backends import network  # late: few guests have one
+
+    return network.opened(options)
 
 
 class Session:
@@ -168,7 +175,8 @@ class Session:
         stack.callback(self.recording.close)
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
-        board = Board(self.plan.directory, self.plan.slots, cache(self.notice))  # once, for any number of devices
+        once = cache(self.notice)  # for any number of devices
+        board = Board(self.plan.directory, self.plan.slots, once, network=_network)
         with signals.impatient(), insisting():  # code of a device's author may raise anything
             self.machine.attach(
                 lambda planned: make(planned, board._replace(disk=partial(self._disk, planned))),

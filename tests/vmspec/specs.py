@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vmspec.devices.models import KINDS
 from vmspec.schema.guest_values import REGISTERS, Ascii, ClassName, Code, Options, PortName, Registers, Windows
+from vmspec.schema.network_values import MAC, Interface
 from vmspec.schema.tables import Kinds, Table, Tables
 from vmspec.schema.value import Model, Value, keys
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Moment, Size, Span, Text
@@ -98,6 +99,10 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
             return st.dictionaries(names, st.one_of(*(windows(*space) for space in value.SPACES.items())), max_size=2)
         case Options():
             return st.dictionaries(identifiers, toml_values, max_size=3)
+        case MAC():
+            return st.from_regex(value.PATTERN, fullmatch=True).map(str.lower).filter(lambda mac: mac.strip("0:"))
+        case Interface():
+            return st.from_regex(r"[a-z][a-z0-9]{0,10}(%d)?", fullmatch=True)
         case Table():
             return valid(value.model)
         case Kinds():

@@ -403,3 +403,37 @@ class TestMoreThanAnybodyReads:
     def test_devices(self):
         (problem,) = problems(GOOD + "[[device]]\nkind = 'serial'\n" * 30_000)
         assert problem.endswith("device: are 30,000; allowed: up to 1,024")
+
+
+NETWORK = 'kind = "virtio-net"\ntap = "tap0"\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('mac = "52:54:00:12:34"', "device[0].mac: is not an Ethernet address"),
+        ('mac = "53:54:00:12:34:56"', "device[0].mac: is the address of a group, not of an interface"),
+        ('mac = "00:00:00:00:00:00"', "device[0].mac: must not be all zero"),
+        ("mac = 5", "device[0].mac: must be a string"),
+        ("mtu = 67", "device[0].mtu: is out of range"),
+        ("queues = 17", "device[0].queues: is out of range"),
+    ],
+)
+def test_a_network_device_that_cannot_be(line, said):
+    [problem] = problems(with_device(NETWORK + line))
+    assert said in problem
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "x" * 16, ".", "..", "a:1", "a%s", "é" * 8, "a\tb"])
+def test_the_name_of_a_tap_that_cannot_be(name):
+    [problem] = problems(with_device(NETWORK.replace("tap0", name.replace("\t", "\\t"))))
+    assert "device[0].tap: is not the name of an interface" in problem
+
+
+@pytest.mark.parametrize("name", ["tap0", "vm%d", "x" * 15, "br-1.2"])
+def test_the_name_of_a_tap(name):
+    assert loads(with_device(NETWORK.replace("tap0", name))).devices[0].tap == name
+
+
+def test_an_address_is_kept_in_lower_case():
+    assert loads(with_device(NETWORK + 'mac = "52:54:00:AB:CD:EF"')).devices[0].mac == "52:54:00:ab:cd:ef"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.vmspec import specs
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, PCIHost, Python, Serial, VirtioRng
+from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, PCIHost, Python, Serial, VirtioNet, VirtioRng
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import E820, Plan
 from vmspec.plan.serial import tree
@@ -397,6 +397,26 @@ def test_a_card_where_pci_is(files: Path, card: dict, claim: str) -> None:
     assert list(found) == [f"device[0].{key}"]
     assert found[f"device[0].{key}"].startswith(f"python0 claims {claim}, which pci-host0 has")
     plan(linux(files / "vmlinux", devices=(python(**card), *PC, VirtioRng())))
+
+
+def addresses(planned: Plan) -> list[str]:
+    return [device.options["mac"] for device in planned.devices if device.kind == "virtio-net"]
+
+
+def test_a_network_device_has_the_same_address_in_each_run(files: Path) -> None:
+    cards = (VirtioNet(tap="a"), VirtioNet(tap="b", mac="52:54:00:12:34:56"), VirtioNet(tap="c"))
+    first, given, third = addresses(plan(linux(files / "vmlinux", devices=(*PC, *cards))))
+    assert (given, len({first, third})) == ("52:54:00:12:34:56", 2)
+    assert [int(mac[:2], 16) & 3 for mac in (first, third)] == [2, 2]  # local, of one interface
+    assert addresses(plan(linux(files / "vmlinux", devices=(VirtioRng(), *PC, *cards)))) == [first, given, third]
+    other = attrs.evolve(linux(files / "vmlinux", devices=cards), vm=VM(name="other"))
+    assert not {first, third} & set(addresses(plan(other)))
+
+
+def test_an_address_that_two_network_devices_have(files: Path) -> None:
+    [first] = addresses(plan(linux(files / "vmlinux", devices=(VirtioNet(tap="a"),))))
+    found = problems(linux(files / "vmlinux", devices=(VirtioNet(tap="a"), VirtioNet(tap="b", mac=first))))
+    assert found == {"device[1].mac": f"virtio-net0 has the address {first} too"}
 
 
 # The calls

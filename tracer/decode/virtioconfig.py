@@ -13,6 +13,10 @@ _DISK |= {
 
 CONFIGURATIONS: Mapping[str, Mapping[int, Register]] = {
     "virtio-blk": _DISK,
+    "virtio-net": {
+        **{offset: Register(f"mac[{offset}]", size=1) for offset in range(6)},
+        **{offset: Register(name, size=size) for offset, (size, name) in virtio.NET_CONFIG.items()},
+    },
     "virtio-console": {
         virtio_console.COLS: Register("cols", size=2),
         virtio_console.ROWS: Register("rows", size=2),

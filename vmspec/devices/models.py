@@ -15,6 +15,7 @@ from vmspec.devices.regions import Region
 from vmspec.registers import debug, i8042, pci, rtc, serial, virtio, virtio_console, virtiopci
 from vmspec.schema.guest_values import Ascii, ClassName, Options, PortName, Windows
 from vmspec.schema.keypath import KeyPath
+from vmspec.schema.network_values import MAC, Interface
 from vmspec.schema.tables import Tables
 from vmspec.schema.value import Model, key
 from vmspec.schema.values import Address, Choice, File, Flag, Integer, Moment, Span
@@ -287,6 +288,33 @@ class VirtioBlk(VirtioModel):
             yield ("direct",), "an overlay is in the page cache: give another mode"
 
 
+@frozen(eq=False, repr=False)
+class VirtioNet(VirtioModel):
+    """Virtio network: an Ethernet interface."""
+
+    tap: str | None = field(
+        default=None,
+        metadata=key(
+            Interface(), "the host's tap device behind it, by its name; one that there is not is made for the run"
+        ),
+    )
+    mac: str | None = field(
+        default=None,
+        metadata=key(MAC(), "its Ethernet address; not given: one made from the names of the VM and of the device"),
+    )
+    mtu: int | None = field(
+        default=None,
+        metadata=key(Integer(68, 65535), "the longest packet, in bytes, that the driver is told of; not given: none"),
+    )
+    queues: int = field(
+        default=1, metadata=key(Integer(1, 16), "pairs of queues, so that as many vCPUs can send and receive at once")
+    )
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.tap is None:
+            yield (), "one key is missing: tap"
+
+
 Device = (
     Serial
     | I8042
@@ -300,6 +328,7 @@ Device = (
     | VirtioRng
     | VirtioConsole
     | VirtioBlk
+    | VirtioNet
 )
 
 KINDS: dict[str, type[Device]] = {
@@ -315,4 +344,5 @@ KINDS: dict[str, type[Device]] = {
     "virtio-rng": VirtioRng,
     "virtio-console": VirtioConsole,
     "virtio-blk": VirtioBlk,
+    "virtio-net": VirtioNet,
 }

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from vmspec import layout
-from vmspec.devices.models import KINDS, Device, PCIHost, VirtioModel
+from vmspec.devices.models import KINDS, Device, PCIHost, VirtioModel, VirtioNet
 from vmspec.devices.regions import SPACES, Region
 from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
@@ -44,11 +44,17 @@ def devices(
     has no host bridge, that is the last device."""
     counts: dict[str, int] = {}
     planned: list[PlannedDevice] = []
+    macs: dict[str, str] = {}  # which device has it
     placing = _Placing(spec)
     claims = _machine(slots, irqchip, pit)
     for index, model in enumerate(spec.devices):
         path = f"device[{index}]"
         device = placing.place(named(model, counts), model, path, problems)
+        if isinstance(model, VirtioNet):
+            mac = model.mac or _mac(spec.vm.name, device.name)
+            device = device._replace(options={**device.options, "mac": mac})
+            if (other := macs.setdefault(mac, device.name)) != device.name:
+                problems.append(Problem(f"{path}.mac", f"{other} has the address {mac} too"))
         planned.append(device)
         for claim in _claims(device, path):
             if problem := _outside(claim):
@@ -123,6 +129,15 @@ class _Placing:
         configuration = Region("configuration", "pci", pci.CONFIGURATION_SIZE, self.functions << pci.DEVICE)
         regions = (*model.pci_regions(), configuration)
         return device._replace(irq=self._irq(layout.PCI_IRQS), regions=regions, bars=tuple(bars))
+
+
+def _mac(machine: str, device: str) -> str:
+    """An Ethernet address that is the same in each run: local, and of one interface (IEEE 802, 8.4)."""
+    from hashlib import blake2b  # late: few specs need it
+
+    found = bytearray(blake2b(f"{machine}\0{device}".encode(), digest_size=6).digest())
+    found[0] = found[0] & 0xFC | 2
+    return found.hex(":")
 
 
 def options(model: Model) -> dict[str, Any]:

@@ -52,6 +52,23 @@ BLK_CONFIG = {
 }
 BLK_WRITEBACK = 0x20
 
+# Feature bits of the network device (5.1.3)
+NET_CSUM = 1 << 0  # the driver may leave checksums to the device
+NET_GUEST_CSUM = 1 << 1  # and the device to the driver
+NET_MTU = 1 << 3
+NET_MAC = 1 << 5
+NET_GUEST_TSO4, NET_GUEST_TSO6, NET_GUEST_ECN = 1 << 7, 1 << 8, 1 << 9  # the driver takes segments that are to be cut
+NET_HOST_TSO4, NET_HOST_TSO6, NET_HOST_ECN = 1 << 11, 1 << 12, 1 << 13  # and so does the device
+NET_MRG_RXBUF = 1 << 15  # a frame to the driver may be in several buffers
+NET_STATUS = 1 << 16  # the configuration says whether the link is up
+NET_CTRL_VQ = 1 << 17  # there is a control queue
+NET_CTRL_RX = 1 << 18  # it takes which frames are to be received
+NET_MQ = 1 << 22  # there may be several pairs of queues
+
+NET_CONFIG = {6: (2, "status"), 8: (2, "max_virtqueue_pairs"), 10: (2, "mtu")}  # after the address, byte by byte
+# Status of the link (5.1.4)
+NET_LINK_UP = 1
+
 # Interrupt status, by either transport (4.2.2, 4.1.4.5)
 USED_BUFFER = 1
 CONFIGURATION = 2

@@ -49,7 +49,7 @@ class VirtioDevice:
     number: ClassVar[int]  # the device's number (5)
     queue_sizes: tuple[int, ...]  # the longest that each queue may be
     # What the requests of each queue are for, a kind of vmspec.trace.requests; those without one are "other".
-    queue_kinds: ClassVar[tuple[str, ...]] = ()
+    queue_kinds: tuple[str, ...] = ()
     features: int = 0  # what the device offers, beside the features of all devices
     state_class: ClassVar[type[State]] = NoState
 

@@ -1,0 +1,155 @@
+"""What is behind a network device on this host: a tap device."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from runner.devices.device import DeviceError
+from runner.devices.services import Native
+from runner.native._native import ffi, lib
+from vmspec.registers import virtio as R
+
+# linux/if_tun.h, linux/sockios.h, linux/if.h
+TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
+IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE, IFF_VNET_HDR = 0x0002, 0x1000, 0x0100, 0x4000
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFMTU = 0x8913, 0x8914, 0x8922
+IFF_UP = 1
+# What the kernel may leave to the guest, by the feature that the driver accepts for it.
+OFFLOADS = ((R.NET_GUEST_CSUM, 0x01), (R.NET_GUEST_TSO4, 0x02), (R.NET_GUEST_TSO6, 0x04), (R.NET_GUEST_ECN, 0x08))
+SEGMENTS = R.NET_HOST_TSO4 | R.NET_HOST_TSO6 | R.NET_HOST_ECN
+SEGMENTS |= R.NET_GUEST_TSO4 | R.NET_GUEST_TSO6 | R.NET_GUEST_ECN
+
+
+class Served:
+    """The queues that C serves for a device; see :class:`runner.devices.virtio.net.Link`."""
+
+    features = 0
+    up = True
+
+    def __init__(self, backend: Any, pairs: int) -> None:
+        """Raises DeviceError."""
+        net = lib.net_new(pairs, backend)
+        if not net:
+            raise DeviceError("virtio-net: no memory for its queues")
+        self.net = ffi.gc(net, lib.free)
+        self.native = Native(ffi.addressof(lib, "worker_net"), self.net)
+
+    @property
+    def pairs(self) -> int:
+        """Of queues that the driver uses."""
+        return int(self.net.pairs)
+
+    @pairs.setter
+    def pairs(self, pairs: int) -> None:
+        lib.net_use(self.net, pairs)
+
+    def begin(self, features: int) -> None:
+        """The driver is ready."""
+        lib.net_begin(self.net, features)
+
+    def reset(self) -> None:
+        """Forget the driver."""
+        lib.net_reset(self.net)
+
+    def close(self) -> None:
+        """Nothing is to be undone."""
+
+
+class Tap(Served):
+    """A tap device of the kernel's. It does checksums and segments for the guest (tuntap.rst, IFF_VNET_HDR).
+
+    One that is there already stays as it was. One that is not is made, if vmrun may, and brought up; it goes with the
+    last of its descriptors, however vmrun ends."""
+
+    features = R.NET_CSUM | R.NET_GUEST_CSUM | SEGMENTS
+
+    def __init__(self, name: str, queues: int, mtu: int | None) -> None:
+        """Raises DeviceError."""
+        super().__init__(ffi.addressof(lib, "net_tap"), queues)
+        self._fds: list[int] = []
+        made = not _there(name)
+        try:
+            for pair in range(queues):
+                name = self._open(name, queues > 1)
+                lib.net_attach(self.net, pair, self._fds[-1])
+            if made:
+                _bring_up(name, mtu)
+        except OSError as error:
+            self.close()
+            raise DeviceError(f"virtio-net: cannot use the tap {name}: {_why(error, name, made, queues)}") from error
+
+    def _open(self, name: str, several: bool) -> str:
+        """Open a queue of it; return its name, which the kernel completes where it has a %d."""
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fds.append(fd)
+        flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if several else 0)
+        done = fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", lib.NET_HEADER))
+        fcntl.ioctl(fd, TUNSETOFFLOAD, 0)
+        return done[:16].rstrip(b"\0").decode()
+
+    def begin(self, features: int) -> None:
+        offloads = sum(flag for feature, flag in OFFLOADS if features & feature)
+        with contextlib.suppress(OSError):  # it was deleted
+            for fd in self._fds[:1]:  # they belong to the device, not to the queue
+                fcntl.ioctl(fd, TUNSETOFFLOAD, offloads)
+        super().begin(features)
+
+    def close(self) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
+
+
+def _there(name: str) -> bool:
+    """Whether this network namespace has such an interface; /sys may show another one's."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
+
+
+def _bring_up(name: str, mtu: int | None) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        if mtu is not None:
+            fcntl.ioctl(control, SIOCSIFMTU, struct.pack("16si20x", name.encode(), mtu))
+        request = fcntl.ioctl(control, SIOCGIFFLAGS, struct.pack("16sH22x", name.encode(), 0))
+        (flags,) = struct.unpack_from("H", request, 16)
+        fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH22x", name.encode(), flags | IFF_UP))
+
+
+def _why(error: OSError, name: str, made: bool, queues: int) -> str:
+    """What to do where the kernel refuses."""
+    kind = " multi_queue" if queues > 1 else ""
+    match error.errno:
+        case errno.ENOENT | errno.ENODEV | errno.ENXIO if error.filename is not None:
+            return "this host has no /dev/net/tun: load the kernel's module tun (modprobe tun)"
+        case errno.EACCES if error.filename is not None:
+            return "/dev/net/tun cannot be opened: give this user read and write access to it"
+        case errno.EPERM if made:
+            return (
+                "there is none, and making one needs CAP_NET_ADMIN: "
+                f"make it for this user (sudo ip tuntap add {name} mode tap{kind} user $USER; "
+                f"sudo ip link set {name} up)"
+            )
+        case errno.EPERM:
+            return f"it belongs to another user: make it for this one (ip tuntap add {name} mode tap{kind} user $USER)"
+        case errno.EBUSY:
+            return "another program uses it: give each device a tap of its own"
+        case errno.EINVAL if not made:
+            return (
+                f"it is no tap device, or was not made for {queues} queue{'s' * (queues > 1)}: "
+                f"make it with: ip tuntap add NAME mode tap{kind}"
+            )
+        case _:
+            return os.strerror(error.errno or 0)
+
+
+def opened(options: Mapping[str, Any]) -> Served:
+    """The backend of a virtio-net device with these options. Raises DeviceError."""
+    return Tap(options["tap"], options["queues"], options["mtu"])

@@ -1,0 +1,65 @@
+"""The network device (virtio 1.2, 5.1). C serves its queues: runner/native/net.c."""
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from runner.devices.device import Board
+from runner.devices.services import Link, Native
+from runner.devices.state import State, number
+from runner.devices.virtio.device import VirtioDevice
+from vmspec.registers import virtio as R
+
+SIZE = 256  # of a queue for frames
+CONTROL = 64
+OFFERED = R.NET_MAC | R.NET_MRG_RXBUF | R.NET_STATUS | R.NET_CTRL_VQ | R.NET_CTRL_RX
+
+
+class NetState(State):
+    """How many pairs of queues the driver uses."""
+
+    pairs: int = number(1, 16)
+
+
+class Net(VirtioDevice):
+    """An Ethernet interface. ``queues`` is its number of pairs of queues: one for frames to the driver, one for those
+    from it; ``mtu`` None: not said to the driver."""
+
+    number = R.NET
+    state_class = NetState
+
+    def __init__(self, link: Link, mac: str, mtu: int | None = None, queues: int = 1) -> None:
+        self._link = link
+        self._mac, self._mtu, self._pairs = bytes.fromhex(mac.replace(":", "")), mtu, queues
+        self.queue_sizes = (SIZE,) * (2 * queues) + (CONTROL,)
+        self.queue_kinds = ("receive", "transmit") * queues + ("control",)
+        self.features = OFFERED | link.features
+        self.features |= R.NET_MQ if queues > 1 else 0
+        self.features |= R.NET_MTU if mtu is not None else 0
+
+    @classmethod
+    def make(cls, options: Mapping[str, Any], board: Board) -> "Net":
+        return cls(board.network(options), options["mac"], options["mtu"], options["queues"])
+
+    def configuration(self) -> bytes:
+        status = R.NET_LINK_UP if self._link.up else 0
+        return struct.pack("<6sHHH", self._mac, status, self._pairs, self._mtu or 0)
+
+    def native(self) -> Native:
+        return self._link.native
+
+    def begin(self, features: int) -> None:
+        self._link.begin(features)
+
+    def reset(self) -> None:
+        self._link.reset()
+
+    def save(self) -> State:
+        return NetState(pairs=self._link.pairs)
+
+    def load(self, state: State) -> None:
+        assert isinstance(state, NetState)
+        self._link.pairs = min(state.pairs, self._pairs)
+
+    def close(self) -> None:
+        self._link.close()
