@@ -30,6 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *program, size_t size)
 {
     static struct worker worker;
     static struct virtqueue queues[8];
+    static struct requests unrecorded;
     static int event = -1;
     struct guest guest;
 
@@ -40,6 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *program, size_t size)
     guest_open(&guest, program, size);
     worker.bell.event = worker.trouble = event;
     worker.timeout = -1;
+    worker.requests = &unrecorded;
     for (uint32_t i = 0; i < 8; i++) {
         worker.queues[i] = &queues[i];
         worker.interrupts[i].event = event;
