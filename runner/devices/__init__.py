@@ -45,6 +45,7 @@ TABLE = {
     "virtio-console": ("virtio.console", "Console"),
     "virtio-blk": ("virtio.blk", "Blk"),
     "virtio-net": ("virtio.net", "Net"),
+    "virtio-vsock": ("virtio.vsock", "Vsock"),
 }
 
 

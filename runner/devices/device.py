@@ -46,16 +46,22 @@ def no_network(options: Mapping[str, Any]) -> Link:
     raise NotImplementedError
 
 
+def no_sockets(options: Mapping[str, Any]) -> Any:
+    """The host's sockets of a machine that has none."""
+    raise NotImplementedError
+
+
 class Board(NamedTuple):
     """What a device may know of its machine: the spec's directory, and RAM as the plan's slots. ``notice`` shows the
     user a message about the device. ``disk`` opens the image of a device's options, ``network`` connects a device to
-    the host; both raise DeviceError."""
+    the host, ``sockets`` opens the host's side of its sockets; all raise DeviceError."""
 
     directory: Path
     slots: tuple[Slot, ...]
     notice: Callable[[str], None] = lambda text: None
     disk: Callable[[Mapping[str, Any]], Disk] = no_disk
     network: Callable[[Mapping[str, Any]], Link] = no_network
+    sockets: Callable[[Mapping[str, Any]], Any] = no_sockets
 
 
 class Device:

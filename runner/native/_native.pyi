@@ -590,6 +590,16 @@ class VirtqueueChainFields:
 class VirtqueueChain(VirtqueueChainFields, CData): ...
 class VirtqueueChainPointer(VirtqueueChainFields, Pointer[VirtqueueChain]): ...
 
+class VsockFields:
+    cid: int
+    listener: int
+    events: int
+    path: Array[Char]
+    announce: int
+
+class Vsock(VsockFields, CData): ...
+class VsockPointer(VsockFields, Pointer[Vsock]): ...
+
 class WorkerFields:
     bell: BusBell
     device: WorkerDevicePointer
@@ -922,6 +932,13 @@ class FFI:
     @overload
     def new(
         self,
+        cdecl: Literal["struct vsock *"],
+        value: Mapping[Literal["cid", "listener", "events", "path", "announce"], Any] = ...,
+        /,
+    ) -> VsockPointer: ...
+    @overload
+    def new(
+        self,
         cdecl: Literal["struct worker *"],
         value: Mapping[
             Literal[
@@ -1095,6 +1112,10 @@ class Lib:
     VIRTQUEUE_SOUND: VirtqueueFault
     VIRTQUEUE_TOO_LARGE: VirtqueueFault
     VIRTQUEUE_TOO_LONG: VirtqueueFault
+    VSOCK_BUFFER: int
+    VSOCK_CONNECTIONS: int
+    VSOCK_PATH: int
+    VSOCK_RESETS: int
     WORKER_QUEUES: int
     WRITE_COALESCED: int
     WRITE_IGNORED: int
@@ -1237,6 +1258,10 @@ class Lib:
     def virtqueue_take(self, queue: Pointer[Virtqueue], chain: Pointer[VirtqueueChain], /) -> bool: ...
     def virtqueue_tell(self, queue: Pointer[Virtqueue], tsc: int, /) -> None: ...
     def virtqueue_wait(self, queue: Pointer[Virtqueue], /) -> bool: ...
+    def vsock_close(self, vsock: Pointer[Vsock], /) -> None: ...
+    vsock_device: WorkerDevice
+    def vsock_open(self, vsock: Pointer[Vsock], /) -> int: ...
+    def vsock_reset(self, vsock: Pointer[Vsock], /) -> None: ...
     worker_echo: WorkerDevice
     def worker_end(self, worker: Pointer[Worker], /) -> None: ...
     def worker_hold(self, worker: Pointer[Worker], /) -> None: ...

@@ -31,6 +31,7 @@ GLUE = r"""
 #include "signals.h"
 #include "vcpu.h"
 #include "virtqueue.h"
+#include "vsock.h"
 #include "worker.h"
 
 static void host_cpuid(uint32_t function, uint32_t *registers)
@@ -71,11 +72,12 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
 SOURCES = (
     "ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue", "requests", "worker", "disk",
-    "blk", "net", "nettap",
+    "blk", "net", "nettap", "vsock",
 )  # fmt: skip
 HEADERS = (
     "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h",
     "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h", "disk.h", "blk.h", "net.h",
+    "vsock.h",
 )  # fmt: skip
 
 ffibuilder = FFI()

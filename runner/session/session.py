@@ -32,6 +32,7 @@ from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
 
 if TYPE_CHECKING:
+    from runner.backends.vsock import Sockets
     from runner.devices.services import Disk as AnyDisk
     from runner.devices.services import Link
     from runner.machine.machine import Machine
@@ -179,7 +180,7 @@ class Session:
         board = Board(self.plan.directory, self.plan.slots, once, network=_network)
         with signals.impatient(), insisting():  # code of a device's author may raise anything
             self.machine.attach(
-                lambda planned: make(planned, board._replace(disk=partial(self._disk, planned))),
+                lambda planned: make(planned, self._behind(planned, board)),
                 self._printer,
             )
         stats = self.machine.stats()
@@ -246,6 +247,18 @@ class Session:
                 return None
             case path:
                 return self._output(self.files.open(f"device[{index}]{end.key}.output", Path(path), writes=True))
+
+    def _behind(self, planned: PlannedDevice, board: Board) -> Board:
+        """What a device may know of the host too."""
+        return board._replace(disk=partial(self._disk, planned), sockets=partial(self._sockets, planned))
+
+    def _sockets(self, planned: PlannedDevice, options: Mapping[str, Any]) -> "Sockets":
+        from runner.backends.vsock import opened  # late: few guests have any
+
+        try:
+            return opened(options)
+        except DeviceError as error:
+            raise DeviceError(f"device[{self.plan.devices.index(planned)}].path: {error}") from error
 
     def _disk(self, planned: PlannedDevice, options: Mapping[str, Any]) -> "AnyDisk":
         from runner.backends.disk import Disk  # late: few guests have one

@@ -198,6 +198,15 @@ def test_a_tracepoint_that_vmrun_does_not_know():
         (with_device("kind = 'rtc'\ntime = 9999-12-31T23:59:59-10:00"), "device[0].time: is out of range"),
         (with_device("kind = 'debug-exit'\nport = 0xffff"), "x.toml:9:1: device[0].port: the last of 4 ports is past"),
         (with_device("kind = 'python'\nclass = 'm'\nport = [1, 1]"), "device[0].class: does not name a class"),
+        (with_device("kind = 'virtio-vsock'\npath = 'v'\ncid = 2"), "device[0].cid: is out of range (here: 2)"),
+        (
+            with_device(f"kind = 'virtio-vsock'\npath = '{76 * 's'}'"),
+            "device[0].path: the name of a socket has at most 75",
+        ),
+        (
+            with_device("kind = 'virtio-vsock'\npath = 'v'\n[[device]]\nkind = 'virtio-vsock'\npath = 'v'"),
+            "device[1].path: v is device[0].path too",
+        ),
         (with_device("kind = 'python'\nclass = 'm:C'"), "device[0]: one key is missing: port, mmio or regions"),
         (with_device("kind = 'python'\nclass = 'm:C'\nport = [1]"), "must be an array of two numbers"),
         (

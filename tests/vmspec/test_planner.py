@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from tests.vmspec import specs
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, PCIHost, Python, Serial, VirtioNet, VirtioRng
+from vmspec.devices.models import (
+    ACPI,
+    I8042,
+    RTC,
+    DebugExit,
+    PCIHost,
+    Python,
+    Serial,
+    VirtioNet,
+    VirtioRng,
+    VirtioVsock,
+)
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import E820, Plan
 from vmspec.plan.serial import tree
@@ -546,3 +557,16 @@ def test_golden_plans(name: str, files: Path) -> None:
     if os.environ.get("VMRUN_GOLDEN") == "write":
         path.write_text(text)
     assert text == path.read_text()
+
+
+def test_the_addresses_of_socket_devices(files):
+    """Those that are given, and the first free ones for the others."""
+    devices = [VirtioVsock(path=files / f"v{at}", cid=cid) for at, cid in enumerate((None, 4, None, 3, None))]
+    planned = plan(linux(files / "vmlinux", devices=(*PC, *devices)))
+    assert [device.options["cid"] for device in planned.devices[-5:]] == [5, 4, 6, 3, 7]
+
+
+def test_two_socket_devices_with_one_address(files):
+    devices = [VirtioVsock(path=files / f"v{at}", cid=9) for at in range(2)]
+    found = problems(linux(files / "vmlinux", devices=(*devices, *PC)))
+    assert found == {"device[1].cid": "virtio-vsock0 has the address 9 too"}

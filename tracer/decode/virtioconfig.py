@@ -23,6 +23,7 @@ CONFIGURATIONS: Mapping[str, Mapping[int, Register]] = {
         virtio_console.MAX_NR_PORTS: Register("max_nr_ports", size=4),
         virtio_console.EMERG_WR: Register("emerg_wr", size=4, meaning=character),
     },
+    "virtio-vsock": {0: Register("guest_cid", size=8), 4: Register("guest_cid high", size=4)},
 }
 
 

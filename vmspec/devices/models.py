@@ -4,6 +4,7 @@ A model has what the plan needs of a device: ``regions()``, its windows onto the
 or None. The runner has its behaviour. A new device is a class here and a row in :data:`KINDS`.
 """
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from vmspec.schema.values import Address, Choice, File, Flag, Integer, Moment, S
 PORTS = 0x10000
 # Guest-physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4).
 ADDRESSES = 1 << 52
+# A Unix address has 107 bytes, of which the number of a descriptor and that of a port take some.
+SOCKET_NAME = 75
 
 
 class DeviceModel(Model):
@@ -315,21 +318,32 @@ class VirtioNet(VirtioModel):
             yield (), "one key is missing: tap"
 
 
-Device = (
-    Serial
-    | I8042
-    | RTC
-    | ACPI
-    | DebugPort
-    | PostPort
-    | DebugExit
-    | Python
-    | PCIHost
-    | VirtioRng
-    | VirtioConsole
-    | VirtioBlk
-    | VirtioNet
-)
+@frozen(eq=False, repr=False)
+class VirtioVsock(VirtioModel):
+    """Virtio sockets: streams between programs of the guest (AF_VSOCK) and Unix sockets of the host."""
+
+    path: Path = field(
+        metadata=key(
+            File(),
+            "the socket at which the host connects, which vmrun makes: send CONNECT, the port and a line feed; a "
+            "connection of the guest's to a port of the host goes to the socket at this path, _ and the port",
+        )
+    )
+    cid: int | None = field(
+        default=None,
+        metadata=key(
+            Integer(virtio.CID_LEAST, virtio.CID_MOST),
+            "the guest's address; not given: the first one from 3 on that no other device of the spec has",
+        ),
+    )
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if (size := len(os.fsencode(self.path.name))) > SOCKET_NAME:
+            yield ("path",), f"the name of a socket has at most {SOCKET_NAME} bytes; this one has {size}"
+
+
+Virtio = VirtioRng | VirtioConsole | VirtioBlk | VirtioNet | VirtioVsock
+Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python | PCIHost | Virtio
 
 KINDS: dict[str, type[Device]] = {
     "serial": Serial,
@@ -345,4 +359,5 @@ KINDS: dict[str, type[Device]] = {
     "virtio-console": VirtioConsole,
     "virtio-blk": VirtioBlk,
     "virtio-net": VirtioNet,
+    "virtio-vsock": VirtioVsock,
 }

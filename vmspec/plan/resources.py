@@ -3,12 +3,12 @@
 from typing import Any, NamedTuple
 
 from vmspec import layout
-from vmspec.devices.models import KINDS, Device, PCIHost, VirtioModel, VirtioNet
+from vmspec.devices.models import KINDS, Device, PCIHost, VirtioModel, VirtioNet, VirtioVsock
 from vmspec.devices.regions import SPACES, Region
 from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
-from vmspec.registers import pci
+from vmspec.registers import pci, virtio
 from vmspec.schema.problems import Problem
 from vmspec.schema.value import Model, keys
 from vmspec.spec.models import Spec
@@ -46,6 +46,7 @@ def devices(
     planned: list[PlannedDevice] = []
     macs: dict[str, str] = {}  # which device has it
     placing = _Placing(spec)
+    cids: dict[int, str] = {}  # which device has it
     claims = _machine(slots, irqchip, pit)
     for index, model in enumerate(spec.devices):
         path = f"device[{index}]"
@@ -55,6 +56,11 @@ def devices(
             device = device._replace(options={**device.options, "mac": mac})
             if (other := macs.setdefault(mac, device.name)) != device.name:
                 problems.append(Problem(f"{path}.mac", f"{other} has the address {mac} too"))
+        if isinstance(model, VirtioVsock):
+            cid = _cid(spec, cids) if model.cid is None else model.cid
+            device = device._replace(options={**device.options, "cid": cid})
+            if (other := cids.setdefault(cid, device.name)) != device.name:
+                problems.append(Problem(f"{path}.cid", f"{other} has the address {cid} too"))
         planned.append(device)
         for claim in _claims(device, path):
             if problem := _outside(claim):
@@ -138,6 +144,12 @@ def _mac(machine: str, device: str) -> str:
     found = bytearray(blake2b(f"{machine}\0{device}".encode(), digest_size=6).digest())
     found[0] = found[0] & 0xFC | 2
     return found.hex(":")
+
+
+def _cid(spec: Spec, cids: dict[int, str]) -> int:
+    """The first address that no virtio-vsock device has, or is given later."""
+    given = {model.cid for model in spec.devices if isinstance(model, VirtioVsock)}
+    return next(cid for cid in range(virtio.CID_LEAST, virtio.CID_MOST) if cid not in given and cid not in cids)
 
 
 def options(model: Model) -> dict[str, Any]:

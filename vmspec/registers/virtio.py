@@ -69,6 +69,10 @@ NET_CONFIG = {6: (2, "status"), 8: (2, "max_virtqueue_pairs"), 10: (2, "mtu")}  
 # Status of the link (5.1.4)
 NET_LINK_UP = 1
 
+# The socket device (5.10): a feature bit, and the addresses that a guest can have (5.10.4)
+VSOCK_STREAM = 1 << 0
+CID_LEAST, CID_MOST = 3, (1 << 32) - 2
+
 # Interrupt status, by either transport (4.2.2, 4.1.4.5)
 USED_BUFFER = 1
 CONFIGURATION = 2

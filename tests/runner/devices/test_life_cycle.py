@@ -29,6 +29,7 @@ from runner.memory import GuestMemory
 from tests.fakes.netfakes import Wire
 from tests.fakes.virtiodriver import CONFIGURATION, REGIONS, Driver, PCIDriver
 from tests.fakes.virtqueuefake import Buffer
+from tests.fakes.vsockfakes import NoSockets
 from tests.runner.devices.virtio.test_datapath import until
 from vmspec import layout
 from vmspec.devices.models import KINDS
@@ -94,12 +95,18 @@ KEYS = {
     "virtio-rng": {"seed": 7},
     "virtio-blk": {"path": Path("/disk.img")},
     "virtio-net": {"mac": "52:54:00:12:34:56"},
+    "virtio-vsock": {"path": Path("/vm.vsock"), "cid": 3},
 }
 
 
 def network(options):
     """What a network device is connected to."""
     return Wire(options["queues"])
+
+
+def sockets(options):
+    """The host's side of a socket device."""
+    return NoSockets(options["cid"])
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +138,7 @@ def kind(request, directory, disk, plug):
 
     class Kind:
         model = KINDS[name](**KEYS.get(name, {}))
-        board = Board(directory, (Slot(0, 0, 64 << 20, 0),), disk=disk, network=network)
+        board = Board(directory, (Slot(0, 0, 64 << 20, 0),), disk=disk, network=network, sockets=sockets)
 
         @property
         def ports(self):
@@ -324,7 +331,7 @@ def states(state_class):
 
 
 def test_every_device_has_a_frozen_attrs_state_class_of_its_own(directory, disk):
-    board = Board(directory, (), disk=disk, network=network)
+    board = Board(directory, (), disk=disk, network=network, sockets=sockets)
     models = {name: model(**KEYS.get(name, {})) for name, model in KINDS.items() if name != "python"}
     kinds = [(name, transport) for name in models for transport in (TRANSPORTS if name in VIRTIO else (None,))]
     classes = [planned(name, models[name], board, transport).state_class for name, transport in kinds]
