@@ -5,7 +5,7 @@ import pytest
 import tracer
 from tests.fakes.tracefakes import exit_, record_all
 from tracer.decode import decoded
-from tracer.decode.batches import Describer
+from tracer.decode.batches import Describer, pieces
 from tracer.format.vocabulary import DERIVED
 from vmspec.trace.record import FLAGS
 
@@ -61,6 +61,31 @@ def test_each_column_can_be_made_alone(batch, name):
     alone = Describer().columns(whole, [name])
     assert list(alone) == [name]
     assert alone[name].to_pylist() == Describer().described(whole)[name].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sizes"),
+    [
+        ([1, 1, 1], [3]),
+        ([1, 1, 1, 1], [2, 2]),
+        ([1, 1, 1, 1, 1], [2, 3]),
+        ([1] * 7, [3, 2, 2]),
+        ([20, 20], [2]),  # as many bytes as there may be
+        ([20, 21], [1, 1]),
+        ([50, 1], [1, 1]),  # a row is not cut
+        ([9, 40], [1, 1]),
+    ],
+)
+def test_batches_are_cut_by_rows_and_by_payload(batch, monkeypatch, lengths, sizes):
+    """Of exits that move at most 8 bytes there is no payload."""
+    monkeypatch.setattr("tracer.decode.batches.ROWS", 3)
+    monkeypatch.setattr("tracer.decode.batches.PAYLOAD", 40)
+    whole = batch([exit_(1000 * at, data=b"x" * length) for at, length in enumerate(lengths)])
+    found = list(pieces(whole))
+    assert [piece.num_rows for piece in found] == sizes
+    assert [row for piece in found for row in piece.to_pylist()] == whole.to_pylist()
+    without = [piece.num_rows for piece in pieces(whole.select(["t_exit"]))]
+    assert without == (sizes if len(lengths) > 3 else [len(lengths)])
 
 
 def test_machines_select_for_themselves_alone(batch):
