@@ -10,9 +10,9 @@ import atheris
 
 with atheris.instrument_imports(include=["runner.devices", "runner.machine.virtqueue"]):
     from runner.devices.device import Board
-    from runner.devices.virtio.mmio import connected
+    from runner.devices.virtio import mmio, pci
     from runner.memory import GuestMemory
-    from tests.fakes.virtiodriver import Driver
+    from tests.fakes.virtiodriver import CONFIGURATION, REGIONS, Driver, PCIDriver
     from tests.runner.devices.conftest import Guest
 
 from importlib import import_module
@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from runner.devices import TABLE
+from vmspec import layout
 from vmspec.devices.models import KINDS
 from vmspec.plan.calls import Slot
 from vmspec.plan.resources import options
 from vmspec.registers import virtio as R
+from vmspec.registers import virtiopci as P
 
 RAM = 0x40000
 STEPS = 200  # of one input
@@ -31,15 +33,22 @@ OPTIONS: dict[str, dict[str, Any]] = {"virtio-rng": {"seed": 7}}
 
 
 class Machine:
-    """A fresh device of a kind, and its driver."""
+    """A fresh device of a kind, and its driver, by a transport."""
 
-    def __init__(self, kind: str, memory: GuestMemory) -> None:
+    def __init__(self, kind: str, memory: GuestMemory, on_pci: bool) -> None:
         module, name = TABLE[kind]
         cls = getattr(import_module(f"runner.devices.{module}"), name)
         model = KINDS[kind](**OPTIONS.get(kind, {}))
         device = cls.make(options(model), Board(Path(), ()))
-        self.guest = Guest(connected(cls)(device, lambda text: None), memory=memory)
-        self.driver = Driver(self.guest, memory)
+        if on_pci:
+            made = pci.connected(cls)(device, lambda text: None, (layout.PCI_MEMORY,), 10)
+            self.guest = Guest(made, memory=memory, firsts=REGIONS)
+            self.driver: Driver = PCIDriver(self.guest, memory)
+            self.places = [P.COMMON, P.ISR, P.CONFIG, P.NOTIFY, P.TABLE, P.PENDING, CONFIGURATION]
+        else:
+            self.guest = Guest(mmio.connected(cls)(device, lambda text: None), memory=memory)
+            self.driver = Driver(self.guest, memory)
+            self.places = [0, R.CONFIG]
         self.queues = len(device.queue_sizes)
 
 
@@ -47,7 +56,8 @@ def run(kind: str, memory: GuestMemory, data: bytes) -> None:
     """One input."""
     give = atheris.FuzzedDataProvider(data)
     memory.write(0, bytes(RAM))
-    machine = Machine(kind, memory)
+    on_pci = give.ConsumeBool()
+    machine = Machine(kind, memory, on_pci)
     driver = machine.driver
     if give.ConsumeBool():
         driver.start(queues=min(machine.queues, 4))
@@ -57,11 +67,12 @@ def run(kind: str, memory: GuestMemory, data: bytes) -> None:
         queue = driver.queues[give.ConsumeIntInRange(0, 3) % len(driver.queues)] if driver.queues else None
         match give.ConsumeIntInRange(0, 9):
             case 0:  # any access
-                machine.guest.write(
-                    give.ConsumeIntInRange(0, 0x1FF), give.ConsumeUInt(8), 1 << give.ConsumeIntInRange(0, 3)
-                )
+                size = 1 << give.ConsumeIntInRange(0, 3)
+                value = give.ConsumeUInt(8) & (1 << 8 * size) - 1
+                machine.guest.write(give.PickValueInList(machine.places) + give.ConsumeIntInRange(0, 0xF8), value, size)
             case 1:
-                machine.guest.read(give.ConsumeIntInRange(0, 0x1FF), 1 << give.ConsumeIntInRange(0, 3))
+                size = 1 << give.ConsumeIntInRange(0, 3)
+                machine.guest.read(give.PickValueInList(machine.places) + give.ConsumeIntInRange(0, 0xF8), size)
             case 2:  # a register of 32 bits
                 register = give.PickValueInList([R.STATUS, R.QUEUE_SEL, R.QUEUE_NUM, R.QUEUE_READY, R.QUEUE_NOTIFY])
                 driver.write(register, give.ConsumeUInt(1))
@@ -81,7 +92,7 @@ def run(kind: str, memory: GuestMemory, data: bytes) -> None:
             case 8:
                 driver.start(queues=min(machine.queues, 4))
             case 9:  # what a broken guest has left can be saved, and goes on
-                other = Machine(kind, memory)
+                other = Machine(kind, memory, on_pci)
                 other.guest.device.load(machine.guest.device.save())
                 other.driver.queues = driver.queues
                 machine, driver = other, other.driver

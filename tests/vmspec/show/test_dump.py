@@ -59,6 +59,7 @@ def test_a_spec_is_shown_as_people_write_it():
         "events = []",
         "inputs = false",
         "requests = true",
+        "outputs = true",
         "ring = 65536",
         "",
         "[expect]",
