@@ -15,7 +15,7 @@ from tracer.analysis.account import run_end
 from tracer.analysis.exits import MEDIAN, P99, grouping
 from tracer.analysis.kicks import Kicks
 from tracer.analysis.scan import scan
-from tracer.analysis.symbols import namer
+from tracer.analysis.symbols import Namer, namer
 from tracer.analysis.tables import schema, table
 from tracer.read.reader import Trace
 from vmspec.trace.requests import FILLED, REQUESTS
@@ -62,7 +62,12 @@ _SLOWEST = (
     ("seq", "int64", "", "number of that exit on its vCPU"),
     ("kick_ns", "int64", "ns", "t_exit of that exit"),
     ("rip", "uint64", "address", "guest RIP at that exit; 0 if unknown"),
-    ("symbol", "utf8", "", "symbol that contains the RIP, and the distance from it"),
+    (
+        "symbol",
+        "utf8",
+        "",
+        "symbol that contains the RIP, and the distance from it; in brackets the kind of a RIP without one",
+    ),
 )
 _PHASES = (
     ("phase", "utf8", "", "phase of the boot"),
@@ -79,7 +84,17 @@ _PHASES = (
 
 def schemas() -> dict[str, Any]:
     """The schemas of the tables of :func:`summarised`."""
-    return {"kinds": schema(_KINDS), "depth": schema(_DEPTH), "slowest": schema(_SLOWEST)}
+    return {"kinds": schema(_KINDS), "depth": schema(_DEPTH), "slowest": _slowest_schema()}
+
+
+def _slowest_schema() -> Any:
+    """On a narrow terminal the exit stays longest."""
+    import pyarrow as pa
+
+    kept = ("latency_ns", "vcpu", "seq", "rip")
+    fields = schema(_SLOWEST)
+    more = {name: {"keep": "1"} for name in kept}
+    return pa.schema([field.with_metadata({**field.metadata, **more.get(field.name, {})}) for field in fields])
 
 
 def phases_schema() -> Any:
@@ -221,7 +236,7 @@ def slowest(trace: Trace, rows: Any, most: int = SLOWEST) -> Any:
     order = pc.sort_indices(timed, [("latency", "descending"), ("start", "ascending")])
     chosen = timed.take(order.slice(0, most)).to_pylist()
     if not chosen:
-        return table(_SLOWEST, [])
+        return _slowest_schema().empty_table()
     kicks = Kicks(trace)
     told = [kicks.before(row["device"], row["queue"], row["start"]) for row in chosen]
     names = _names(trace) if any(kick is not None and kick.rip for kick in told) else None
@@ -229,20 +244,27 @@ def slowest(trace: Trace, rows: Any, most: int = SLOWEST) -> Any:
     for row, kick in zip(chosen, told, strict=True):
         where: tuple[int | str | None, ...] = (None,) * 5
         if kick is not None:
-            symbol = names.name(kick.rip)[1] if names is not None else ""
-            where = (kick.vcpu, kick.seq, kick.t_exit, kick.rip, symbol)
+            where = (kick.vcpu, kick.seq, kick.t_exit, kick.rip, _symbol(names, kick.rip))
         found.append((
             row["device"], row["queue"], row["kind"], row["position"], row["length"], row["status"], row["latency"],
             row["wait"], row["start"], *where,
         ))  # fmt: skip
-    return table(_SLOWEST, found)
+    return table(_SLOWEST, found).cast(_slowest_schema())
 
 
-def _names(trace: Trace) -> Any:
+def _names(trace: Trace) -> Namer:
     """Names for RIPs; those of port exits tell where the kernel is."""
     groups = scan(trace, grouping(("rip", "reason")))[0]
     pairs = zip(groups["rip"].to_pylist(), groups["reason"].to_pylist(), strict=True)
     return namer(trace, list({rip for rip, reason in pairs if rip and reason == "io"}))
+
+
+def _symbol(names: Namer | None, rip: int) -> str:
+    """The symbol of a RIP and the distance from it; else the kind of the RIP, such as [module]; "" without symbols."""
+    if names is None or names.symbols is None or not rip:
+        return ""
+    symbol, whole = names.name(rip)
+    return symbol if symbol.startswith("[") else whole
 
 
 def by_phases(trace: Trace, phases: Any, console: str | None) -> Any:

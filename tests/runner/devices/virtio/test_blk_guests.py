@@ -27,6 +27,7 @@ from tests.runner.devices.virtio.test_guests import (
     start,
     store,
 )
+from tracer.analysis.kicks import Kicks
 from vmspec.registers import virtio as R
 
 pytestmark = pytest.mark.kvm
@@ -178,3 +179,26 @@ def test_no_place_for_an_overlay(run_guest, disk, monkeypatch):
     monkeypatch.setenv("TMPDIR", "/nowhere")
     with pytest.raises(DeviceError, match=r"device\[0\].mode: .* in /nowhere: No such file or directory; TMPDIR"):
         run_guest(HLT, devices=[device(disk, "overlay")])
+
+
+def test_every_request_is_a_row_with_its_sector_and_the_exit_that_told_of_it(drive, disk):  # noqa: F811
+    """C takes the time of a notification from its exit. A request that the worker finds before that has its own."""
+    code = program() + request(4, 8, 0, 20, write=True) + request(5, 99, 7) + request(6, 0, 1 << 40, 512, write=True)
+    result = drive(code, device(disk, "rw"))
+    trace = tracer.load(result.trace)
+    rows, kicks = trace.tables["requests"].table.to_pylist(), Kicks(trace)
+    names = ("seq", "kind", "position", "length", "bytes_out", "bytes_in", "room", "status")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        (0, "read", 3, 512, 16, 513, 513, "ok"),
+        (1, "write", 5, 512, 528, 1, 1, "ok"),
+        (2, "flush", 0, 0, 16, 1, 1, "ok"),
+        (3, "read", 5, 1024, 16, 1025, 1025, "ok"),
+        (4, "get-id", 0, 20, 16, 21, 21, "ok"),
+        (5, "other", 7, 0, 16, 1, 1, "unsupported"),
+        (6, "read", 1 << 40, 512, 16, 0, 513, "error"),
+    ]
+    assert len(kicks) == len(rows)
+    for row in rows:
+        assert row["t_available"] <= row["t_taken"] <= row["t_done"]
+        kick = kicks.before("virtio-blk0", 0, row["t_available"])
+        assert row["t_available"] in (row["t_taken"], kick.t_exit if kick is not None else None)
