@@ -70,6 +70,8 @@ class Console(VirtioDevice):
         self._control = False  # MULTIPORT is negotiated
         self.features = R.SIZE | R.EMERG_WRITE | (R.MULTIPORT if names else 0)
         self.queue_sizes = (64,) * (2 * len(self._ports) + 2 if names else 2)
+        port = ("console-in", "console-out")
+        self.queue_kinds = port + (("event", "control") + port * len(names) if names else ())
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> "Console":

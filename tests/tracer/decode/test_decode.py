@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tracer.decode import Decoder, decoded, leaf_name, msr_name, name, named, value
 from tracer.decode.decoder import STATE_PORTS
-from tracer.decode.mmio import VIRTIO
+from tracer.decode.mmio import VIRTIO, notified_queue
 from tracer.decode.msr import MSRS
 from tracer.decode.ports import PORTS
 from vmspec import layout
@@ -259,3 +259,20 @@ def test_rows_are_decoded_in_their_order():
         ("IA32_EFER", "LME|LMA"),
         ("IA32_EFER", "LME|LMA"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("addr", "data", "queue"),
+    [
+        (0xD0000050, 3, 3),
+        (0xD0000250, 0x1_0002, 2),
+        (0xD0000054, 3, None),
+        (0xE0003000, 9, 0),
+        (0xE010B008, 9, 2),
+        (0xE0003002, 9, None),
+        (0xE0004000, 9, None),
+        (0xE0000050, 9, None),
+    ],
+)
+def test_a_notification_tells_of_a_queue_by_its_value_or_its_place(addr, data, queue):
+    assert notified_queue(addr, data) == queue

@@ -249,3 +249,12 @@ def test_a_reset_keeps_the_hosts_bytes(console):
     console.start(queues=2)
     offer(console, 0, 16)
     assert got(console, 0) == [b"waits"]
+
+
+@pytest.mark.parametrize("names", [(), NAMES])
+def test_each_queue_says_what_its_requests_are_for(names):
+    """In the order of 5.3.2: the first port, control messages, the others."""
+    made = Console(names)
+    pair = ["console-in", "console-out"]
+    assert [*made.queue_kinds] == ([*pair, "event", "control", *(pair * len(names))] if names else pair)
+    assert len(made.queue_kinds) == len(made.queue_sizes)
