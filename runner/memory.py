@@ -172,6 +172,15 @@ class GuestMemory:
         with self.view(address, size, write=False) as view:
             return bytes(view)
 
+    def discard(self, address: int, size: int) -> None:
+        """Return whole pages of RAM to the host. The guest finds zeros there from then on."""
+        region = self._find(address, size, True)
+        self.discard_host(ffi.cast("uint8_t *", region.host + address - region.start), size)
+
+    def discard_host(self, start: "_native.Pointer[Any]", size: int) -> None:
+        """The same where the range lies in this process. Locked pages and those of a pool stay (madvise(2))."""
+        lib.memory_discard(start, size, self.how.backing == "memfd")
+
     def _find(self, address: int, size: int, write: bool) -> MemoryRegion:
         region = find(self.regions, address, size, write)
         if region is None:

@@ -40,9 +40,13 @@ def plan(spec: Spec) -> Plan:
         problems.append(Problem("vm.pit", "KVM's timer needs its interrupt controller: vm.irqchip must be kernel"))
     devices = buses.devices(spec, slots, irqchip, pit and irqchip, problems)
     features.check(spec.cpu.disable, problems)
+    for index, device in enumerate(devices):
+        if device.kind == "virtio-balloon" and (spec.memory.locked or spec.memory.pages == "hugetlbfs"):
+            cannot = "memory.locked" if spec.memory.locked else 'memory.pages = "hugetlbfs"'
+            problems.append(Problem(f"device[{index}]", f"a balloon returns no memory with {cannot}"))
     symbols = _symbols(spec, problems)
     _disks(spec, problems)
-    if irqchip and set(spec.expect.exit) == {"halt"} and not any(device.kind == "python" for device in devices):
+    if irqchip and set(spec.expect.exit) == {"halt"} and not any("python" in device.kind for device in devices):
         message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
     if start is None or problems:

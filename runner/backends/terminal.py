@@ -13,6 +13,7 @@ lib = _native.lib
 
 HELP = (
     b"\r\nvmrun: Ctrl-A x  end the run\r\n"
+    b"       Ctrl-A p  press the power button\r\n"
     b"       Ctrl-A h  this help\r\n"
     b"       Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n"
 )
@@ -26,7 +27,7 @@ class Escapes:
         self._pending = False
 
     def filter(self, data: bytes) -> tuple[bytes, list[str]]:
-        """Return what goes to the guest, and the commands found ("x", "h") in order."""
+        """Return what goes to the guest, and the commands found ("x", "p", "h") in order."""
         rest = bytearray()
         commands = []
         for byte in data:
@@ -40,6 +41,8 @@ class Escapes:
                     rest.append(byte)
                 case True, (0x78 | 0x58):  # x, X
                     commands.append("x")
+                case True, (0x70 | 0x50):  # p, P
+                    commands.append("p")
                 case True, (0x68 | 0x48 | 0x3F):  # h, H, ?
                     commands.append("h")
                 case True, _:

@@ -7,7 +7,7 @@ from runner.boot import aml
 from vmspec import layout
 from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.registers import acpi as R
-from vmspec.registers import pci, virtio
+from vmspec.registers import pci, pvpanic, virtio
 from vmspec.registers.rtc import CENTURY
 
 PORTS = layout.ACPI_PORTS
@@ -19,7 +19,6 @@ CREATOR = b"VMRN"
 # FADT flags (5.2.9, table 5.10)
 WBINVD = 1 << 0
 PROC_C1 = 1 << 2  # HLT works on all processors
-PWR_BUTTON = 1 << 4  # no fixed-feature power button
 SLP_BUTTON = 1 << 5  # no fixed-feature sleep button
 FIX_RTC = 1 << 6  # the wake status is not in the fixed registers
 RESET_REG_SUP = 1 << 10
@@ -38,8 +37,8 @@ ALL = 0xFF
 IOAPIC_ID = 0  # KVM's own value of the register at reset
 
 # Plug and play ids of the devices that the DSDT describes, by kind
-PNP_IDS = {"serial": "PNP0501", "rtc": "PNP0B00", "i8042": "PNP0303"}
-NAMES = {"serial": "COM", "rtc": "RTC", "i8042": "KBD"}
+PNP_IDS = {"serial": "PNP0501", "rtc": "PNP0B00", "i8042": "PNP0303", "pvpanic": pvpanic.HID}
+NAMES = {"serial": "COM", "rtc": "RTC", "i8042": "KBD", "pvpanic": "PEV"}
 
 
 def build(address: int, plan: Plan) -> bytes:
@@ -101,8 +100,9 @@ def _register(port: int, bits: int, access: int) -> bytes:
 
 
 def fadt(plan: Plan, facs_at: int, dsdt_at: int) -> bytes:
-    """The fixed description table, revision 6.5: fixed hardware with PM1 event and control registers, no timer."""
-    flags = WBINVD | PROC_C1 | PWR_BUTTON | SLP_BUTTON | FIX_RTC | RESET_REG_SUP
+    """The fixed description table, revision 6.5: fixed hardware with PM1 event and control registers and a power
+    button, no timer."""
+    flags = WBINVD | PROC_C1 | SLP_BUTTON | FIX_RTC | RESET_REG_SUP
     arch = LEGACY_DEVICES | NO_VGA
     if plan.device("i8042"):
         arch |= HAS_8042
@@ -175,7 +175,7 @@ def _device(device: PlannedDevice, number: int) -> bytes:
         claims.append(aml.irq(device.irq))
     return aml.device(
         NAMES[device.kind] + str(number),
-        aml.named("_HID", aml.eisa_id(PNP_IDS[device.kind])),
+        aml.named("_HID", aml.identifier(PNP_IDS[device.kind])),
         aml.named("_UID", aml.integer(number)),
         aml.named("_CRS", aml.resources(*claims)),
     )

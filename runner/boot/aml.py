@@ -28,6 +28,11 @@ def eisa_id(text: str) -> bytes:
     return b"\x0c" + packed.to_bytes(2, "big") + number.to_bytes(2, "big")
 
 
+def identifier(text: str) -> bytes:
+    """The value of _HID: an integer for a PNP id, whose vendor has three letters, a string for an ACPI id (6.1.5)."""
+    return eisa_id(text) if len(text) == 7 else string(text)
+
+
 def string(text: str) -> bytes:
     """A string of ASCII."""
     return b"\x0d" + text.encode("ascii") + b"\0"

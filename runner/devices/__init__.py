@@ -39,6 +39,7 @@ TABLE = {
     "debug-port": ("debug", "DebugPort"),
     "post-port": ("debug", "PostPort"),
     "debug-exit": ("debug", "DebugExit"),
+    "pvpanic": ("pvpanic", "Pvpanic"),
     "python": ("own", "Own"),
     "pci-host": ("pci.host", "HostBridge"),
     "virtio-rng": ("virtio.rng", "Rng"),
@@ -46,6 +47,8 @@ TABLE = {
     "virtio-blk": ("virtio.blk", "Blk"),
     "virtio-net": ("virtio.net", "Net"),
     "virtio-vsock": ("virtio.vsock", "Vsock"),
+    "virtio-python": ("virtio.own", "Own"),
+    "virtio-balloon": ("virtio.balloon", "BalloonDevice"),
 }
 
 

@@ -1,6 +1,6 @@
 """The fixed ACPI registers (ACPI 6.5, 4.8.3): PM1 event and control blocks, and the reset register.
 
-No fixed event ever happens, so the SCI stays low. There is no power button and no PM timer.
+The only fixed event is the power button (4.8.2.2.1.1), which the host presses. There is no PM timer.
 """
 
 from runner.devices.isa import ISADevice
@@ -17,11 +17,27 @@ class ACPIState(State):
 
 
 class ACPI(ISADevice):
-    """Power-off and reset, as the FADT and the DSDT describe them."""
+    """Power-off, reset and the power button, as the FADT and the DSDT describe them."""
 
     registers = tuple(range(7))
 
     state_class = ACPIState
+
+    def __init__(self) -> None:
+        self._line = False
+
+    def press_power_button(self) -> None:
+        """The user presses it once."""
+        self._status[1] |= R.PWRBTN_STS >> 8
+        self.changed()
+
+    def drive(self) -> None:
+        # The SCI is level-triggered: it is high while an event has happened that is enabled (4.8.3.1.2).
+        events = int.from_bytes(self._status, "little") & int.from_bytes(self._enable, "little")
+        line = bool(events & R.PWRBTN_STS)
+        if line != self._line:
+            self._line = line
+            self.irq.set(line)
 
     def clear(self) -> None:
         self._status = bytearray(2)

@@ -133,6 +133,10 @@ class Device:
     def receive(self, data: bytes) -> None:
         """Take input from the host (a terminal, a pipe, a file); at most :meth:`room` bytes."""
 
+    def model(self) -> Any:
+        """The device itself, behind whatever connects it."""
+        return self
+
     def ends(self) -> "Sequence[End]":
         """What takes input from the host: the device itself, or each of its ports."""
         return (self,)

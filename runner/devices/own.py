@@ -76,6 +76,17 @@ class Neighbours(MetaPathFinder):
 def load(name: str, options: Mapping[str, Any], board: Board, regions: Sequence[str]) -> Device:
     """Make the device of the class ``name``, module:Class, with regions of the given names.
 
+    Raises DeviceError.
+    """
+    cls, path = found(name, board, Device, "runner.devices.Device")
+    make = _maker(cls, f"device class {name} ({path})", regions, board)
+    device: Device = made(name, path, make, options)
+    return device
+
+
+def found(name: str, board: Board, base: type[Any], called: str) -> tuple[Any, Path]:
+    """The class ``name``, module:Class, a subclass of ``base``; and its file.
+
     The file is run anew for each device, under a module name of its own, so specs in different directories may use the
     same names. It may import its neighbours while it is loaded. Raises DeviceError.
     """
@@ -93,10 +104,15 @@ def load(name: str, options: Mapping[str, Any], board: Board, regions: Sequence[
     cls = getattr(module, class_name, None)
     if cls is None:
         raise DeviceError(f"device class {name}: {path} has no {class_name}")
-    if not (isinstance(cls, type) and issubclass(cls, Device)):
-        raise DeviceError(f"device class {name}: {class_name} in {path} is not a subclass of runner.devices.Device")
-    cls.made_from = hashes
-    make = _maker(cls, f"device class {name} ({path})", regions, board)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise DeviceError(f"device class {name}: {class_name} in {path} is not a subclass of {called}")
+    cls.made_from = hashes  # type: ignore[attr-defined]
+    return cls, path
+
+
+def made(name: str, path: Path, make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """The device of a class. Raises DeviceError."""
+    class_name = name.partition(":")[2]
     try:
         with Interpreter():
             return make(**options)

@@ -54,6 +54,9 @@ class Memory(Protocol):
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Copy bytes into RAM."""
 
+    def discard(self, address: int, size: int) -> None:
+        """Return whole pages of RAM to the host; they are zeros from then on."""
+
 
 class Chain(Protocol):
     """A request of a virtio driver: bytes that the device reads, then room for those that it writes. Each is one piece,
@@ -69,6 +72,9 @@ class Chain(Protocol):
 
     def write(self, data: bytes, at: int = 0) -> int:
         """Copy bytes into what the device writes, from byte ``at`` on; return how many there was room for."""
+
+    def discard(self) -> None:
+        """Return the whole pages of what the device writes to the host; they are zeros from then on."""
 
 
 class Virtqueue(Protocol):

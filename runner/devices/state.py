@@ -193,13 +193,20 @@ class State:
         """The same state in this class, from a state whose class has the same name and fields. Raises StateError."""
         if type(state).__qualname__ != cls.__qualname__ or type(state).rules().keys() != cls.rules().keys():
             raise StateError(f"the saved state is a {type(state).__name__}, not the {cls.__name__} of this device")
-        return cls(version=state.version, **{name: getattr(state, name) for name in cls.rules()})
+        return cls(
+            version=state.version, **{name: _again(rule, getattr(state, name)) for name, rule in cls.rules().items()}
+        )
 
     @classmethod
     def rules(cls) -> dict[str, Rule]:
         """The rule of each field by its name, without the version's."""
         named = (vars(base) for base in reversed(cls.__mro__) if issubclass(base, State) and base is not State)
         return {name: rule for names in named for name, rule in names.items() if isinstance(rule, Rule)}
+
+
+def _again(rule: Rule, value: Any) -> Any:
+    """The value of a field; a part in the rule's class."""
+    return rule.cls.again(value) if isinstance(rule, Part) and type(value) is not rule.cls else value
 
 
 def _finish(cls: type[State]) -> None:

@@ -254,7 +254,8 @@ class Buses:
 
     def command(self, index: int, text: str, what: Callable[[Any], None]) -> None:
         """Do to a device what the host has asked for, in words. While the guest runs, the device thread calls this."""
-        self._inputs.admit("command", lambda: self.do(index, what), index, data=text.encode())
+        made = self.devices[index].model()
+        self._inputs.admit("command", lambda: self.do(index, lambda _: what(made)), index, data=text.encode())
 
     def room(self, index: int, later: Callable[[], None], port: int = 0) -> int:
         """Bytes of input that a device takes now. If it takes none, the device thread calls ``later`` once it does. It

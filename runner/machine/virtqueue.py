@@ -59,13 +59,20 @@ class Chain:
         """Copy bytes in, from byte ``at`` on; return how many there was room for."""
         return int(lib.chain_write(self.chain, at, data, len(data))) if self.held else 0
 
+    def discard(self) -> None:
+        """Return the whole pages that the device may write to the host."""
+        if self.held:
+            first, count = self.chain.n_readable, self.chain.n_writable
+            for each in self.chain.ranges[first : first + count]:
+                self._queue.memory.discard_host(each.iov_base, each.iov_len)
+
 
 class Queue:
     """A queue of the machine's, in its memory; see :class:`runner.devices.services.Virtqueue`. What it gives back is
     recorded as a request to a device, in the queue of this number, of this kind."""
 
     def __init__(self, memory: GuestMemory, requests: Requests, device: int, number: int, kind: str) -> None:
-        self._memory = memory
+        self.memory = memory
         self.requests, self.device, self._number, self.kind = requests, device, number, CODES[kind]
         self.native = ffi.new("struct virtqueue *")
         self._chains: list[Any] = []  # free ones
@@ -74,7 +81,7 @@ class Queue:
     def start(self, size: int, descriptors: int, driver: int, device: int, features: int) -> str | None:
         """Start it; returns what is wrong with it, None if nothing is."""
         self.life += 1
-        lib.virtqueue_start(self.native, self._memory.table, size, descriptors, driver, device, features)
+        lib.virtqueue_start(self.native, self.memory.table, size, descriptors, driver, device, features)
         return self.fault
 
     def resume(self, taken: int, put: int) -> None:

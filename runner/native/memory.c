@@ -84,3 +84,13 @@ int memory_advise(void *start, uint64_t size, bool huge)
 {
     return madvise(start, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0 ? 0 : errno;
 }
+
+int memory_discard(void *start, uint64_t size, bool shared)
+{
+    uintptr_t first = ((uintptr_t)start + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+    uintptr_t end = ((uintptr_t)start + size) & ~(uintptr_t)(PAGE - 1);
+
+    if (end <= first)
+        return 0;
+    return madvise((void *)first, end - first, shared ? MADV_REMOVE : MADV_DONTNEED) == 0 ? 0 : errno;
+}

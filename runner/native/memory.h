@@ -34,4 +34,8 @@ int memory_populate(void *start, uint64_t size);
 int memory_lock(void *start, uint64_t size);
 int memory_advise(void *start, uint64_t size, bool huge);
 
+/* Return the whole pages of a range to the host; they read as zeros from then on. `shared`: a mapping that others may
+ * have too, whose file gets a hole. 0 or an errno. */
+int memory_discard(void *start, uint64_t size, bool shared);
+
 #endif

@@ -11,6 +11,7 @@ from vmspec.host.threads import Worker
 from vmspec.plan.plan import Plan
 
 if TYPE_CHECKING:
+    from runner.devices.virtio.balloon import Balloon
     from vmspec.spec.models import Spec
 
 
@@ -80,6 +81,23 @@ class Run:
     def resume(self) -> bool:
         """Resume the guest after :meth:`pause`; does nothing if it runs. Returns False if the run has ended."""
         return self._session.machine.resume()
+
+    def power_button(self) -> bool:
+        """Press the machine's power button, so that the guest powers off in order if it likes: Linux tells its acpid or
+        systemd-logind. Returns False if the run has ended. Raises ``runner.machine.lifecycle.LifecycleError`` if the
+        spec has no device ``acpi``."""
+        return self._session.machine.power_button()
+
+    def set_balloon(self, size: int) -> bool:
+        """Ask the guest to return so much memory in all, in bytes, by its virtio balloon. Returns False if the run has
+        ended. Raises ValueError if the machine has less memory, ``runner.machine.lifecycle.LifecycleError`` if the spec
+        has no device ``virtio-balloon``."""
+        return self._session.machine.set_balloon(size)
+
+    def balloon(self) -> "Balloon":
+        """The balloon's ``target`` and ``actual`` size in bytes, and the guest's newest ``statistics`` by name. The
+        guest is asked for newer ones, which a later call returns. Raises as :meth:`set_balloon` does."""
+        return self._session.machine.balloon()
 
     @property
     def paused(self) -> bool:

@@ -329,6 +329,13 @@ class Session:
         match command:
             case "x":
                 self.machine.end(Ending("interrupted", detail="ended with Ctrl-A x"))
+            case "p":
+                from runner.machine.lifecycle import LifecycleError  # late: few runs need it
+
+                try:
+                    self.machine.power_button()
+                except LifecycleError as error:
+                    self.notice(str(error))
             case "h":
                 self.machine.buses.call(self._help)  # a reader that stalls must not hold up the loop
 

@@ -19,6 +19,7 @@ RUN = [
     ("modes", "long.toml", b"1", "halt", 0, None),
     ("mmio", "mmio.toml", b"8", "halt", 0, {"python0", "-"}),
     ("debug-exit", "debug-exit.toml", b"", "debug-exit", 33, None),
+    ("virtio-python", "virtio-python.toml", b"5143", "halt", 0, {"virtio-python0", "debug-port0", "-"}),
     ("own-device", "own-device.toml", b"9", "halt", 0, {"python0", "debug-port0", "-"}),
 ]
 

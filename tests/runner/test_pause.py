@@ -547,3 +547,24 @@ def paused_until(path):
             return rings.paused(rings.rings[0])[0] if rings.tsc_seen else 0
     except tracer.TraceError:
         return 0
+
+
+# Wait for PM1_STS to have PWRBTN_STS, then power off by S5.
+BUTTON = bytes.fromhex("ba 00 06  ed  f6 c4 01  74 fa  ba 04 06  b8 00 34  ef  f4")
+
+
+def test_the_power_button_reaches_the_guest(start):
+    run = start(BUTTON, devices=[{"kind": "acpi"}], trace={"inputs": True})
+    assert run.power_button()
+    result = run.result(60)
+    assert (result.kind, result.status) == ("poweroff", 0)
+    assert not run.power_button()
+    rows = tracer.load(result.trace).tables["inputs"].table.to_pylist()
+    assert [(row["kind"], row["device"], row["data"]) for row in rows] == [
+        ("command", "acpi0", b"press the power button")
+    ]
+
+
+def test_a_machine_without_acpi_has_no_power_button(count):
+    with pytest.raises(LifecycleError, match="no power button: its spec needs the device acpi"):
+        count().power_button()

@@ -212,6 +212,8 @@ def _claimed(device: str, direction: str) -> tuple[str, Meaning | None] | None:
             return "debug port", lambda data: character(data & 0xFF, direction)
         case "debug-exit":
             return "debug exit", (lambda data: f"status {exit_status(data)}") if direction == WRITE else None
+        case "pvpanic":
+            return "pvpanic events", lambda data: spelled(data & 0xFF, ports.PVPANIC)
         case "python":
             return "", None
     return None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from tracer.decode import pci
 from tracer.decode.register import WRITE, Bit, Field, Register, character, spelled
 from vmspec import layout
-from vmspec.registers import acpi, debug, i8042, rtc
+from vmspec.registers import acpi, debug, i8042, pvpanic, rtc
 from vmspec.registers.pci import ADDRESS_PORT, DATA_PORT
 
 _IRQS = tuple(Bit(1 << line, f"IRQ{line}") for line in range(8))
@@ -202,6 +202,11 @@ def _cmos_index(value: int, direction: str) -> str:
     return CMOS.get(address, f"CMOS {address:#04x}") + (", NMI off" if value & rtc.NMI_OFF else "")
 
 
+PVPANIC = (
+    Bit(pvpanic.PANICKED, "PANICKED"),
+    Bit(pvpanic.CRASHLOADED, "CRASHLOADED"),
+    Bit(pvpanic.SHUTDOWN, "SHUTDOWN"),
+)
 _PM1_STATUS = (
     Bit(acpi.TMR_STS, "TMR"),
     Bit(acpi.BM_STS, "BM"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tracer.decode.register import Register, character
-from vmspec.registers import virtio, virtio_console
+from vmspec.registers import virtio, virtio_balloon, virtio_console
 
 _DISK = {offset: Register(name, size=size) for offset, (size, name) in virtio.BLK_CONFIG.items()}
 # Drivers read what is longer than 4 bytes in halves (4.2.2.2).
@@ -16,6 +16,10 @@ CONFIGURATIONS: Mapping[str, Mapping[int, Register]] = {
     "virtio-net": {
         **{offset: Register(f"mac[{offset}]", size=1) for offset in range(6)},
         **{offset: Register(name, size=size) for offset, (size, name) in virtio.NET_CONFIG.items()},
+    },
+    "virtio-balloon": {
+        virtio_balloon.NUM_PAGES: Register("num_pages", size=4),
+        virtio_balloon.ACTUAL: Register("actual", size=4),
     },
     "virtio-console": {
         virtio_console.COLS: Register("cols", size=2),

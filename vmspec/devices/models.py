@@ -13,13 +13,13 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices.regions import Region
-from vmspec.registers import debug, i8042, pci, rtc, serial, virtio, virtio_console, virtiopci
+from vmspec.registers import debug, i8042, pci, pvpanic, rtc, serial, virtio, virtio_console, virtiopci
 from vmspec.schema.guest_values import Ascii, ClassName, Options, PortName, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.network_values import MAC, Interface
 from vmspec.schema.tables import Tables
 from vmspec.schema.value import Model, key
-from vmspec.schema.values import Address, Choice, File, Flag, Integer, Moment, Span
+from vmspec.schema.values import Address, Choice, File, Flag, Integer, Moment, Size, Span
 
 PORTS = 0x10000
 # Guest-physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4).
@@ -141,6 +141,16 @@ class DebugExit(DeviceModel):
 
     def regions(self) -> tuple[Region, ...]:
         return (Region("port", "port", self.size, self.port),)
+
+
+@frozen(eq=False, repr=False)
+class Pvpanic(DeviceModel):
+    """QEMU's pvpanic: the guest reports its own crash."""
+
+    port: int = field(default=pvpanic.PORT, metadata=key(Address(PORTS - 1), "the port"))
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("port", "port", 1, self.port),)
 
 
 @frozen(eq=False, repr=False)
@@ -342,8 +352,29 @@ class VirtioVsock(VirtioModel):
             yield ("path",), f"the name of a socket has at most {SOCKET_NAME} bytes; this one has {size}"
 
 
-Virtio = VirtioRng | VirtioConsole | VirtioBlk | VirtioNet | VirtioVsock
-Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Python | PCIHost | Virtio
+@frozen(eq=False, repr=False)
+class VirtioPython(VirtioModel):
+    """A virtio device class in Python, from a module beside the spec."""
+
+    cls: str = field(metadata=key(ClassName(), "the class, as module:Class", name="class"))
+    options: dict[str, object] = field(factory=dict, metadata=key(Options(), "keyword arguments of the class"))
+
+
+@frozen(eq=False, repr=False)
+class VirtioBalloon(VirtioModel):
+    """Virtio memory balloon: the guest returns memory to the host, and reports free pages."""
+
+    size: int | None = field(
+        default=None,
+        metadata=key(
+            Size(layout.PAGE, 1 << 44, layout.PAGE),
+            "how much memory the guest is asked to return from the start; not given: none",
+        ),
+    )
+
+
+Virtio = VirtioRng | VirtioConsole | VirtioBlk | VirtioNet | VirtioVsock | VirtioPython | VirtioBalloon
+Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Pvpanic | Python | PCIHost | Virtio
 
 KINDS: dict[str, type[Device]] = {
     "serial": Serial,
@@ -353,6 +384,7 @@ KINDS: dict[str, type[Device]] = {
     "debug-port": DebugPort,
     "post-port": PostPort,
     "debug-exit": DebugExit,
+    "pvpanic": Pvpanic,
     "python": Python,
     "pci-host": PCIHost,
     "virtio-rng": VirtioRng,
@@ -360,4 +392,6 @@ KINDS: dict[str, type[Device]] = {
     "virtio-blk": VirtioBlk,
     "virtio-net": VirtioNet,
     "virtio-vsock": VirtioVsock,
+    "virtio-python": VirtioPython,
+    "virtio-balloon": VirtioBalloon,
 }

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices import own
-from vmspec.devices.models import KINDS, Device, Python, VirtioBlk, VirtioVsock
+from vmspec.devices.models import KINDS, Device, Python, VirtioBlk, VirtioPython, VirtioVsock
 from vmspec.schema.guest_values import Code, Registers
 from vmspec.schema.keypath import KeyPath, join, split
 from vmspec.schema.tables import Kinds, Table
@@ -244,7 +244,7 @@ class Spec(Model):
             if (file := getattr(self.boot, name)) is not None:
                 yield Named(f"boot.{name}", file)
         for n, device in enumerate(self.devices):
-            if isinstance(device, Python) and self.path is not None:
+            if isinstance(device, Python | VirtioPython) and self.path is not None:
                 yield Named(f"device[{n}].class", own.module(device.cls, self.path.parent))
             if isinstance(device, VirtioBlk):
                 yield Named(f"device[{n}].path", device.path, device.mode == "rw")

@@ -330,6 +330,8 @@ class Common:
 
     def _saved(self) -> CommonState:
         running = self.running
+        holds = self.device.holds  # what a device holds of these queues it takes again
+        unserved = {*self._again, *(n for n in holds if self.queues[n].progress()[0] != self.queues[n].progress()[1])}
         return CommonState(
             status=self.status,
             driver_features=self.driver_features,
@@ -337,12 +339,15 @@ class Common:
             driver_features_select=self.driver_features_select,
             queue_select=self.queue_select,
             generation=self.generation,
-            unserved=sum(1 << index for index in self._again) if running else 0,
+            unserved=sum(1 << index for index in unserved) if running else 0,
             queues=tuple(
-                _saved(setup, queue.progress() if running else (0, 0))
-                for setup, queue in zip(self.setups, self.queues, strict=True)
+                _saved(setup, self._progress(index) if running else (0, 0)) for index, setup in enumerate(self.setups)
             ),
         )
+
+    def _progress(self, index: int) -> tuple[int, int]:
+        taken, put = self.queues[index].progress()
+        return (put, put) if index in self.device.holds else (taken, put)
 
     def load(self, state: CommonState, device: State) -> None:
         """Continue from a saved state, and the state of the device. Raises StateError."""

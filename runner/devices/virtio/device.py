@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from runner.devices.device import Board, End
@@ -47,11 +49,13 @@ class VirtioDevice:
     """
 
     number: ClassVar[int]  # the device's number (5)
+    holds: ClassVar[tuple[int, ...]] = ()  # queues of which it holds chains until later, and puts them back in order
     queue_sizes: tuple[int, ...]  # the longest that each queue may be
     # What the requests of each queue are for, a kind of vmspec.trace.requests; those without one are "other".
     queue_kinds: tuple[str, ...] = ()
     features: int = 0  # what the device offers, beside the features of all devices
     state_class: ClassVar[type[State]] = NoState
+    made_from: Mapping[Path, str] = MappingProxyType({})  # SHA-256 of the user's files that the class was made from
 
     host: Host
 

@@ -155,6 +155,9 @@ class MMIO(Device):
         for queue in {data[at : at + 4] for at in range(0, len(data), 4)}:
             self._common.kicked(int.from_bytes(queue, "little"))
 
+    def model(self) -> VirtioDevice:
+        return self._device
+
     def ends(self) -> Sequence[End]:
         return self._device.ends()
 
@@ -192,7 +195,8 @@ def _set_half(value: int, offset: int, half: int) -> int:
 def connected(device: type[VirtioDevice]) -> type[MMIO]:
     """The class of a kind of device by this transport."""
     state = type(f"MMIO{device.__name__}State", (MMIOState,), {"device": part(device.state_class)})
-    return type(f"MMIO{device.__name__}", (MMIO,), {"state_class": state})
+    names = {"__module__": device.__module__, "made_from": device.made_from}  # errors are located by the device's file
+    return type(f"MMIO{device.__name__}", (MMIO,), {"state_class": state, **names})
 
 
 def connect(device: VirtioDevice, planned: PlannedDevice, notice: Callable[[str], None]) -> Device:

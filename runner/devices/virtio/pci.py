@@ -298,6 +298,9 @@ class PCI(Function):
 
     # Input and time
 
+    def model(self) -> VirtioDevice:
+        return self._device
+
     def ends(self) -> Sequence[End]:
         return self._device.ends()
 
@@ -360,7 +363,8 @@ def _set_half(value: int, at: int, half: int) -> int:
 def connected(device: type[VirtioDevice]) -> type[PCI]:
     """The class of a kind of device by this transport."""
     state = type(f"PCI{device.__name__}State", (PCIState,), {"device": part(device.state_class)})
-    return type(f"PCI{device.__name__}", (PCI,), {"state_class": state})
+    names = {"__module__": device.__module__, "made_from": device.made_from}  # errors are located by the device's file
+    return type(f"PCI{device.__name__}", (PCI,), {"state_class": state, **names})
 
 
 def connect(device: VirtioDevice, planned: PlannedDevice, notice: Callable[[str], None]) -> Device:

@@ -3,7 +3,7 @@
 import pytest
 
 from runner.devices.acpi import ACPI
-from vmspec.registers.acpi import PM1_CONTROL, PM1_ENABLE, PM1_STATUS, RESET, S5, SLP_EN, WAK_STS
+from vmspec.registers.acpi import PM1_CONTROL, PM1_ENABLE, PM1_STATUS, PWRBTN_EN, PWRBTN_STS, RESET, S5, SLP_EN, WAK_STS
 
 
 @pytest.fixture
@@ -82,3 +82,30 @@ def test_control_bits_read_back_but_for_those_that_are_only_written(acpi):
     """ACPI 6.5, table 4.13: BM_RLD is read and written, GBL_RLS is written only."""
     acpi.write(PM1_CONTROL, 0x0006)
     assert acpi.read(PM1_CONTROL, size=2) == 0x0003
+
+
+def test_the_power_button_interrupts_a_guest_that_has_enabled_it_until_it_is_acknowledged(acpi):
+    acpi.device.press_power_button()
+    assert (acpi.read(PM1_STATUS, size=2), acpi.level) == (PWRBTN_STS, False)
+    acpi.write(PM1_ENABLE, PWRBTN_EN, size=2)
+    assert acpi.level
+    acpi.device.press_power_button()
+    acpi.write(PM1_STATUS, PWRBTN_STS, size=2)
+    assert (acpi.read(PM1_STATUS, size=2), acpi.level) == (0, False)
+    acpi.device.press_power_button()
+    assert (acpi.level, acpi.edges) == (True, 2)
+    acpi.write(PM1_ENABLE, 0, size=2)
+    assert not acpi.level
+
+
+def test_the_cause_is_shown_before_the_interrupt(acpi):
+    acpi.write(PM1_ENABLE, PWRBTN_EN, size=2)
+    acpi.device.press_power_button()
+    assert acpi.seen_at_edge[PM1_STATUS + 1, 1] == PWRBTN_STS >> 8
+
+
+def test_a_reset_releases_the_button(acpi):
+    acpi.write(PM1_ENABLE, PWRBTN_EN, size=2)
+    acpi.device.press_power_button()
+    acpi.device.reset()
+    assert (acpi.read(PM1_STATUS, size=2), acpi.level) == (0, False)
