@@ -1,5 +1,6 @@
 """Processes from /proc."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +26,13 @@ def eventually(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < latest, what
         time.sleep(0.01)
+
+
+def recorder_of(process: subprocess.Popen[bytes]) -> int:
+    """The recorder of a vmrun, once it has one."""
+    eventually(lambda: children(process.pid), "there is no recorder")
+    [recorder] = children(process.pid)
+    return recorder
 
 
 def gone(process: int) -> bool:

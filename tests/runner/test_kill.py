@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import tracer
-from tests.fakes.processes import LATEST, children, eventually, gone
+from tests.fakes.processes import LATEST, eventually, gone, recorder_of
 from tracer.cli import main as vmtrace
 from vmspec.trace.record import HEADER, RING
 
@@ -61,12 +61,6 @@ def running(write_spec, tmp_path):
         if process.poll() is None:
             process.kill()
         process.communicate()
-
-
-def recorder_of(process: subprocess.Popen[bytes]) -> int:
-    eventually(lambda: children(process.pid), "there is no recorder")
-    [recorder] = children(process.pid)
-    return recorder
 
 
 def check(path: Path, head: int) -> tracer.Trace:

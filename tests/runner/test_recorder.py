@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tracer
-from tests.fakes.processes import children, eventually, gone
+from tests.fakes.processes import children, eventually, gone, recorder_of
 
 pytestmark = pytest.mark.kvm
 
@@ -42,12 +42,6 @@ def start():
     for process in started:
         process.kill()
         process.communicate()
-
-
-def recorder_of(process: subprocess.Popen[bytes]) -> int:
-    eventually(lambda: children(process.pid), "there is no recorder")
-    [recorder] = children(process.pid)
-    return recorder
 
 
 # One for all runs
