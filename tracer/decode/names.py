@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from tracer.decode import mmio, msr, ports, uart
+from tracer.decode import mmio, msr, ports, uart, virtioconfig
 from tracer.decode.decoder import HYPERCALLS, I8042_OPERANDS, REASONS
 from tracer.decode.register import Register
 
@@ -40,6 +40,7 @@ def _listed() -> Iterator[str]:
         ("IOAPIC", mmio.IOAPIC.values()),
         ("virtio", mmio.VIRTIO.values()),
         ("virtio", (*pci.common.values(), pci.isr, pci.notify)),
+        *(("virtio config", fields.values()) for fields in virtioconfig.CONFIGURATIONS.values()),
     )
     for chip, registers in chips:
         for register in registers:

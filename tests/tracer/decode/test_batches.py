@@ -55,6 +55,23 @@ def test_batches_are_decoded_as_rows_one_by_one(batch, cut):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("record", "meaning"),
+    [
+        (exit_(1000, data=b"ABC"), "'A'"),  # of a string its first item
+        (exit_(1000, addr=0x3FD, data=b"\x61", **READ), "DR|THRE|TEMT"),
+        (exit_(1000, addr=0x3FD, data=b"\xff", device=None, **READ), ""),  # nothing answered
+        (exit_(1000, addr=0x3FB, data=b"\x03", device=None), "8n1"),  # nothing took it
+        (
+            exit_(1000, addr=0xC0000080, data=bytes((1, 5)) + bytes(6), size=8, reason="wrmsr", device=None),
+            "SCE|LME|LMA",
+        ),
+    ],
+)
+def test_the_meaning_is_that_of_what_was_moved(batch, record, meaning):
+    assert Describer().described(batch([record]))["meaning"].to_pylist() == [meaning]
+
+
 @pytest.mark.parametrize("name", [column.name for column in DERIVED])
 def test_each_column_can_be_made_alone(batch, name):
     whole = batch(EXITS)

@@ -275,3 +275,7 @@ def test_the_nmi_mask_is_no_part_of_the_cmos_address(index, named):
     decoder = Decoder()
     decoder.decode("io", 0x70, 1, "write", index)
     assert decoder.register("io", 0x71, 1, "read")[0] == named
+
+
+def test_a_command_that_the_keyboard_controller_does_not_have_is_a_number():
+    assert written(0x64, 0x01) == ""

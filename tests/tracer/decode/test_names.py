@@ -10,6 +10,8 @@ from tracer.decode.msr import MSRS
 from tracer.decode.names import listed, possible
 from tracer.decode.register import READ, WRITE, spelled
 from tracer.decode.uart import COMS, register
+from tracer.decode.virtioconfig import CONFIGURATIONS
+from vmspec import layout
 from vmspec.trace.record import REASONS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -59,7 +61,10 @@ def names_of_exits():
     """Of every port, every register in memory, and of what other exits select."""
     for direction in (READ, WRITE):
         yield from (name("io", port, 4 if port == 0xCF8 else 1, direction) for port in range(1 << 16))
-        pages = ((0xFEE00000, 4096, ""), (0xFEC00000, 4096, ""), (0xFED00000, 1024, ""), (0xD0000000, 512, "virtio0"))
+        pages = [(0xFEE00000, 4096, ""), (0xFEC00000, 4096, ""), (0xFED00000, 1024, "")]
+        pages += [(0xD0000000, 512, f"{kind}0") for kind in CONFIGURATIONS]
+        pages += [(layout.PCI_MEMORY + 4096 * page, 256, f"{kind}0") for kind in CONFIGURATIONS for page in range(8)]
+        pages += [(layout.PCI_ECAM, 4096, "pci-host0")]
         for start, size, device in pages:
             yield from (name("mmio", start + at, 4, direction, device) for at in range(size))
     for base in COMS:
