@@ -45,6 +45,7 @@ class Disk:
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
             self._changed = mmap.mmap(-1, -(-self.sectors // 64) * 8, flags=flags)
             disk.overlay, disk.changed = overlay, ffi.cast("uint64_t *", ffi.from_buffer(self._changed))
+        lib.blk_init(self._blk)
         self.zero_limits = lib.BLK_ZERO_SECTORS, lib.BLK_ZERO_RANGES
         self.discard_limits = lib.BLK_DISCARD_SECTORS, lib.BLK_DISCARD_RANGES
 

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { WORD = 64, BOUNCE = 1 << 18, ZEROS = 1 << 16, ZERO_RANGES = 16, PAGE = 4096 };
@@ -14,7 +16,7 @@ enum { WORD = 64, BOUNCE = 1 << 18, ZEROS = 1 << 16, ZERO_RANGES = 16, PAGE = 40
 /* One transfer between a file and memory. */
 struct transfer {
     struct iovec *ranges; /* that are left */
-    int fd, flags; /* of pwritev2 */
+    int fd, flags; /* of preadv2 and pwritev2 */
     uint32_t alignment;
     bool write;
 };
@@ -39,7 +41,7 @@ static ssize_t call(const struct transfer *transfer, const struct iovec *ranges,
 
     do {
         done = transfer->write ? pwritev2(transfer->fd, ranges, n, (off_t)offset, transfer->flags)
-                               : preadv2(transfer->fd, ranges, n, (off_t)offset, 0);
+                               : preadv2(transfer->fd, ranges, n, (off_t)offset, transfer->flags);
     } while (done < 0 && errno == EINTR);
     return done;
 }
@@ -87,26 +89,46 @@ static int move_aligned(struct transfer *transfer, uint64_t offset, uint64_t byt
     return error;
 }
 
+/* How many ranges have so many bytes. `over` are left of the last one, `bits` is every bit of their places and lengths.
+ */
+static int count(const struct iovec *ranges, uint64_t bytes, uint64_t *over, uintptr_t *bits)
+{
+    uint64_t sum = 0;
+    int n = 0;
+
+    *bits = 0;
+    for (; sum < bytes; n++) {
+        *bits |= (uintptr_t)ranges[n].iov_base | ranges[n].iov_len;
+        sum += ranges[n].iov_len;
+    }
+    *over = sum - bytes;
+    return n;
+}
+
+/* One call for so many bytes; it may move fewer. */
+static ssize_t move_once(const struct transfer *transfer, int n, uint64_t over, uint64_t offset)
+{
+    struct iovec *last = transfer->ranges + n - 1;
+    ssize_t done;
+
+    last->iov_len -= over;
+    done = call(transfer, transfer->ranges, n, offset);
+    last->iov_len += over;
+    return done;
+}
+
 /* Move so many bytes, which may take several calls. */
 static int move(struct transfer *transfer, uint64_t offset, uint64_t bytes)
 {
     while (bytes) {
-        struct iovec *ranges = transfer->ranges;
-        uint64_t sum = 0, over;
-        uintptr_t bits = 0;
+        uint64_t over;
+        uintptr_t bits;
         ssize_t done;
-        int n = 0;
+        int n = count(transfer->ranges, bytes, &over, &bits);
 
-        for (; sum < bytes; n++) {
-            bits |= (uintptr_t)ranges[n].iov_base | ranges[n].iov_len;
-            sum += ranges[n].iov_len;
-        }
         if (bits & (transfer->alignment - 1))
             return move_aligned(transfer, offset, bytes);
-        over = sum - bytes; /* of the last range, for the next call */
-        ranges[n - 1].iov_len -= over;
-        done = call(transfer, ranges, n, offset);
-        ranges[n - 1].iov_len += over;
+        done = move_once(transfer, n, over, offset);
         if (done <= 0)
             return done < 0 ? errno : transfer->write ? EIO : ENODATA; /* the file has become shorter */
         advance(transfer, (uint64_t)done);
@@ -144,6 +166,47 @@ static void set_changed(const struct disk *disk, uint64_t sector, uint64_t n)
         sector += part;
         n -= part;
     }
+}
+
+/* tmpfs, and on it memfd and shared memory. */
+static bool lies_in_memory(int fd)
+{
+    struct statfs status;
+
+    return !fstatfs(fd, &status) && status.f_type == TMPFS_MAGIC;
+}
+
+void disk_init(struct disk *disk)
+{
+    disk->in_memory = lies_in_memory(disk->fd);
+    disk->overlay_in_memory = disk->overlay >= 0 && lies_in_memory(disk->overlay);
+}
+
+bool disk_read_now(const struct disk *disk, struct iovec *ranges, uint64_t sector, uint64_t bytes)
+{
+    struct transfer transfer = {.ranges = ranges, .fd = disk->fd, .alignment = disk->alignment};
+    bool in_memory = disk->in_memory, changed;
+    uint64_t over;
+    uintptr_t bits;
+    int n = count(ranges, bytes, &over, &bits);
+
+    if (disk->overlay >= 0) {
+        if (alike(disk, sector, bytes / SECTOR, &changed) < bytes / SECTOR)
+            return false;
+        if (changed) {
+            transfer.fd = disk->overlay;
+            in_memory = disk->overlay_in_memory;
+        }
+    }
+    if (disk->alignment > 1)
+        return false;
+    transfer.flags = in_memory ? 0 : RWF_NOWAIT;
+    return move_once(&transfer, n, over, sector * SECTOR) == (ssize_t)bytes;
+}
+
+bool disk_write_waits(const struct disk *disk)
+{
+    return disk->overlay < 0 && !disk->in_memory && (LOAD(disk->stable) || disk->alignment > 1);
 }
 
 int disk_read(const struct disk *disk, struct iovec *ranges, uint64_t sector, uint64_t bytes)
@@ -242,8 +305,12 @@ int disk_discard(const struct disk *disk, uint64_t sector, uint64_t n)
     return !error && LOAD(disk->stable) ? disk_flush(disk) : error;
 }
 
+bool disk_flush_waits(const struct disk *disk)
+{
+    return disk->overlay < 0 && disk->writable; /* nothing of an overlay outlives the run */
+}
+
 int disk_flush(const struct disk *disk)
 {
-    /* Nothing of an overlay outlives the run. */
-    return disk->overlay < 0 && disk->writable && fdatasync(disk->fd) < 0 ? errno : 0;
+    return disk_flush_waits(disk) && fdatasync(disk->fd) < 0 ? errno : 0;
 }

@@ -16,8 +16,17 @@ struct disk {
     uint64_t sectors;
     uint32_t alignment; /* with O_DIRECT: of memory, offsets and sizes; else 1 */
     bool writable;
+    bool in_memory, overlay_in_memory; /* their file systems never wait for a disk */
     uint32_t stable; /* what was written is durable before it is answered; may change at any moment */
 };
+
+/* Fill in what the files say. */
+void disk_init(struct disk *disk);
+/* Read as disk_read() does if that waits for nothing; false: it may, and nothing was used up. */
+bool disk_read_now(const struct disk *disk, struct iovec *ranges, uint64_t sector, uint64_t bytes);
+/* Whether disk_write(), disk_flush() wait for a disk. */
+bool disk_write_waits(const struct disk *disk);
+bool disk_flush_waits(const struct disk *disk);
 
 /* Read or write so many bytes, whole sectors that the disk has, from the beginning of these ranges of memory on. The
  * ranges are used up. */

@@ -84,21 +84,29 @@ static void *run(void *argument)
     return NULL;
 }
 
-int worker_start(struct worker *worker)
+int worker_thread(pthread_t *thread, void *(*function)(void *), void *argument)
 {
     sigset_t blocked = signals_blockable(), before;
+    int error;
+
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    error = pthread_create(thread, NULL, function, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!error)
+        pthread_setname_np(*thread, "virtio");
+    return error;
+}
+
+int worker_start(struct worker *worker)
+{
     int error;
 
     pthread_mutex_init(&worker->lock, NULL);
     pthread_cond_init(&worker->changed, NULL);
     worker->holds = 1;
     worker->resting = worker->ending = false;
-    pthread_sigmask(SIG_BLOCK, &blocked, &before);
-    error = pthread_create(&worker->thread, NULL, run, worker);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    error = worker_thread(&worker->thread, run, worker);
     worker->started = !error;
-    if (!error)
-        pthread_setname_np(worker->thread, "virtio");
     return error;
 }
 
@@ -132,6 +140,11 @@ void worker_end(struct worker *worker)
     ring(worker->bell.event);
     pthread_join(worker->thread, NULL);
     worker->started = false;
+}
+
+void worker_wake(struct worker *worker)
+{
+    ring(worker->bell.event);
 }
 
 void worker_trouble(struct worker *worker)

@@ -76,6 +76,10 @@ void worker_tell(struct worker *worker, uint32_t queue);
 /* Ask the driver to tell of the next chain; true: there is one, which it may not tell of. */
 bool worker_wait(struct worker *worker, uint32_t queue);
 
+/* Serve the device soon, though nothing was told; any thread calls it. */
+void worker_wake(struct worker *worker);
+/* Start a further thread for the device, with the worker's signals. Returns an errno. */
+int worker_thread(pthread_t *thread, void *(*function)(void *), void *argument);
 /* Have Python look at the device. */
 void worker_trouble(struct worker *worker);
 

@@ -36,6 +36,7 @@ static void device_open(struct worker *worker, uint8_t options)
                                 .writable = mode != READ_ONLY,
                                 .stable = options & 128},
                        .id = "fuzzed"};
+    blk_init(&blk);
     worker->device = &blk_device;
     worker->state = &blk;
     worker->n_queues = 1 + (options >> 4 & 1);

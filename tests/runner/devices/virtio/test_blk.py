@@ -1,5 +1,6 @@
 """The block device as a driver sees it: requests, what they do to the image, and requests that are wrong."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -409,6 +410,76 @@ def test_several_queues(blk):
     for queue in range(4):
         assert request(driver, OUT, queue, bytes([queue]) * 512, queue=queue)[0] == OK
     assert driver.image.path.read_bytes()[:2048] == b"".join(bytes([queue]) * 512 for queue in range(4))
+
+
+@pytest.mark.parametrize("kind", [IN, OUT, FLUSH])
+@pytest.mark.parametrize("mode", ["rw", "overlay"])
+def test_many_requests_in_flight_are_each_answered_once(blk, kind, mode):
+    """More at once than there are threads, and than are in flight at most; each write is durable."""
+    driver = blk(mode, writeback=False, size=256, features=VERSION_1 | INDIRECT_DESC | R.BLK_FLUSH)
+    queue, sent = driver.queues[0], []
+    for number in range(200):
+        at, sector = DATA + number * 640, number % SECTORS
+        data = bytes([sector]) * 512 if kind == OUT else bytes(512)
+        driver.memory.write(at, struct.pack("<IIQ", kind, 0, sector) + data + bytes([UNTOUCHED]))
+        middle = [] if kind == FLUSH else [Buffer(at + 16, 512, write=kind == IN)]
+        buffers = [Buffer(at, 16), *middle, Buffer(at + 528, 1, write=True)]
+        sent.append(queue.add(buffers, table=0xA0000 + number * 64))
+    driver.notify(0)
+    done = []
+    until(lambda: done.extend(queue.done()) or len(done) == len(sent))
+    assert sorted(head for head, _ in done) == sorted(sent)
+    for number in range(200):
+        at, sector = DATA + number * 640, number % SECTORS
+        assert driver.memory.read(at + 528, 1)[0] == OK
+        if kind == IN:
+            assert driver.memory.read(at + 16, 512) == contents()[sector * 512 :][:512]
+    if kind == OUT:
+        wanted = b"".join(bytes([sector]) * 512 for sector in range(SECTORS))
+        assert request(driver, IN, 0, room=SECTORS * 512) == (OK, wanted)
+        assert driver.image.path.read_bytes() == (wanted if mode == "rw" else contents())
+
+
+def test_a_save_waits_for_what_is_in_flight(blk):
+    driver = blk("rw")
+    driver.memory.write(HEADER, struct.pack("<IIQ", FLUSH, 0, 0))
+    for turn in range(30):
+        for _ in range(20):
+            driver.queues[0].add([Buffer(HEADER, 16), Buffer(STATUS, 1, write=True)])
+        driver.notify(0)
+        state = driver.guest.device.save()
+        (queue,) = state.common.queues
+        assert queue.taken == queue.put
+        done = []
+        until(lambda done=done: done.extend(driver.queues[0].done()) or len(done) == 20)
+        assert driver.queues[0].seen == 20 * (turn + 1)
+
+
+CACHESTAT = 451  # linux 6.5: range, result, flags
+
+
+def dirty(descriptor):
+    """Pages of a file that are not on its disk yet."""
+    span, result = struct.pack("<QQ", 0, 0), ctypes.create_string_buffer(40)
+    if ctypes.CDLL(None, use_errno=True).syscall(CACHESTAT, descriptor, span, result, 0):
+        pytest.skip("this kernel has no cachestat(2)")
+    _, pages, writeback, *_ = struct.unpack("<5Q", result.raw)
+    return pages + writeback
+
+
+@pytest.mark.parametrize("how", ["flush", "writethrough", "no flush", "zeroes"])
+def test_what_is_durable_is_on_the_hosts_disk(blk, how):
+    features = VERSION_1 | (0 if how == "no flush" else R.BLK_FLUSH)
+    driver = blk("rw", features=features, writeback=how == "flush")
+    os.fsync(driver.image.fd)
+    for sector in range(0, SECTORS, 8):
+        if how == "zeroes":
+            assert request(driver, WRITE_ZEROES, data=ranges((sector, 3, 0)))[0] == OK
+        else:
+            assert request(driver, OUT, sector, b"d" * 512)[0] == OK
+        if how == "flush":
+            assert request(driver, FLUSH)[0] == OK
+        assert dirty(driver.image.fd) == 0
 
 
 def test_a_saved_disk_goes_on_elsewhere(blk, image, drive):
