@@ -1,4 +1,4 @@
-"""What is behind a network device on this host: a tap device."""
+"""What is behind a network device on this host: a tap device, a Unix socket, or user-mode networking."""
 
 import contextlib
 import errno
@@ -6,7 +6,8 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from runner.devices.device import DeviceError
@@ -19,6 +20,7 @@ TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
 IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE, IFF_VNET_HDR = 0x0002, 0x1000, 0x0100, 0x4000
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFMTU = 0x8913, 0x8914, 0x8922
 IFF_UP = 1
+SLIRP_MTU = 65521  # libslirp's longest packet (IF_MTU_MAX)
 # What the kernel may leave to the guest, by the feature that the driver accepts for it.
 OFFLOADS = ((R.NET_GUEST_CSUM, 0x01), (R.NET_GUEST_TSO4, 0x02), (R.NET_GUEST_TSO6, 0x04), (R.NET_GUEST_ECN, 0x08))
 SEGMENTS = R.NET_HOST_TSO4 | R.NET_HOST_TSO6 | R.NET_HOST_ECN
@@ -29,7 +31,6 @@ class Served:
     """The queues that C serves for a device; see :class:`runner.devices.virtio.net.Link`."""
 
     features = 0
-    up = True
 
     def __init__(self, backend: Any, pairs: int) -> None:
         """Raises DeviceError."""
@@ -38,6 +39,11 @@ class Served:
             raise DeviceError("virtio-net: no memory for its queues")
         self.net = ffi.gc(net, lib.free)
         self.native = Native(ffi.addressof(lib, "worker_net"), self.net)
+
+    @property
+    def up(self) -> bool:
+        """Whether there is another side."""
+        return bool(self.net.up)
 
     @property
     def pairs(self) -> int:
@@ -150,6 +156,101 @@ def _why(error: OSError, name: str, made: bool, queues: int) -> str:
             return os.strerror(error.errno or 0)
 
 
+class Stream(Served):
+    """A Unix stream socket, on which each frame follows its length: connected to a program that listens, or ``listens``
+    for one after the other. Frames have no header there, so the guest does its checksums and segments itself."""
+
+    def __init__(self, path: Path, listens: bool) -> None:
+        """Raises DeviceError."""
+        super().__init__(ffi.addressof(lib, "net_stream"), 1)
+        self._made: tuple[Path, int] | None = None
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
+            try:
+                self._listen(end, path) if listens else end.connect(os.fspath(path))
+            except OSError as error:
+                raise DeviceError(f"virtio-net: {path}: {_why_not(error, listens)}") from error
+            end.setblocking(False)
+            if failed := lib.net_stream_open(self.net, end.fileno(), listens):
+                raise DeviceError(f"virtio-net: {path}: {os.strerror(failed)}")
+            end.detach()
+
+    def _listen(self, end: socket.socket, path: Path) -> None:
+        """Listen at a path. What a program that was killed has left there is replaced."""
+        try:
+            end.bind(os.fspath(path))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _abandoned(path):
+                raise
+            path.unlink()
+            end.bind(os.fspath(path))
+        self._made = path, path.stat().st_ino
+        end.listen()
+
+    def close(self) -> None:
+        lib.net_stream_close(self.net)
+        made, self._made = self._made, None
+        with contextlib.suppress(OSError):
+            if made is not None and made[0].stat().st_ino == made[1]:
+                made[0].unlink()
+
+
+def _abandoned(path: Path) -> bool:
+    """Whether it is a socket at which nobody listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
+        try:
+            end.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return path.is_socket()
+        except OSError:
+            return False
+    return False
+
+
+def _why_not(error: OSError, listens: bool) -> str:
+    match error.errno:
+        case errno.ECONNREFUSED | errno.ENOENT if not listens:
+            return "no program listens there: start the other side first, or use listen"
+        case errno.EADDRINUSE:
+            return "it is in use, or is no socket: choose another path"
+        case None:  # the path is too long
+            return f"{error}"
+        case number:
+            return os.strerror(number)
+
+
+class User(Served):
+    """User-mode networking by libslirp: the guest is 10.0.2.15, by DHCP, behind a router, 10.0.2.2, which is this host
+    too; 10.0.2.3 is its DNS server. No privilege is needed: what the guest sends leaves by sockets of this process."""
+
+    def __init__(self, forwards: Sequence[str], restricted: bool, mtu: int | None) -> None:
+        """``forwards`` as :class:`vmspec.schema.network_values.Forward` has them. Raises DeviceError."""
+        super().__init__(ffi.addressof(lib, "net_user"), 1)
+        error = lib.net_user_open(self.net, restricted, min(mtu or 0, SLIRP_MTU))
+        if error != ffi.NULL:
+            said = ffi.string(error).decode(errors="replace")
+            raise DeviceError(
+                f"virtio-net: user-mode networking needs libslirp (Debian: apt-get install libslirp0): {said}"
+            )
+        for forward in forwards:
+            protocol, address, port, guest_port = forward.split(":")
+            host = int.from_bytes(socket.inet_aton(address), "big")
+            failed = lib.net_user_forward(self.net, protocol == "udp", host, int(port), 0, int(guest_port))
+            if failed:
+                self.close()
+                raise DeviceError(f"virtio-net: cannot forward {forward}: {os.strerror(failed)}")
+
+    def close(self) -> None:
+        lib.net_user_close(self.net)
+
+
 def opened(options: Mapping[str, Any]) -> Served:
     """The backend of a virtio-net device with these options. Raises DeviceError."""
-    return Tap(options["tap"], options["queues"], options["mtu"])
+    match options:
+        case {"tap": str(name)}:
+            return Tap(name, options["queues"], options["mtu"])
+        case {"stream": str() | Path() as path}:
+            return Stream(Path(path), listens=False)
+        case {"listen": str() | Path() as path}:
+            return Stream(Path(path), listens=True)
+        case _:
+            return User(options["forward"], options["restrict"], options["mtu"])

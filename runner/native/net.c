@@ -19,6 +19,7 @@ struct net *net_new(uint32_t n_pairs, const struct net_backend *backend)
     net->backend = backend;
     net->n_pairs = n_pairs;
     net->pairs = 1;
+    net->up = true;
     for (uint32_t i = 0; i < n_pairs; i++)
         net->pair[i].fd = -1;
     return net;
@@ -49,6 +50,8 @@ void net_reset(struct net *net)
         net->pair[i].size = 0;
         net->pair[i].full = net->pair[i].buffers = false;
     }
+    if (net->backend->forget)
+        net->backend->forget(net);
     net_use(net, 1);
 }
 
@@ -270,6 +273,7 @@ static void serve(struct worker *worker, uint64_t told)
 {
     struct net *net = worker->state;
     uint32_t n = net->features & BIT(VIRTIO_NET_F_MQ) ? net->n_pairs : 1, last = 2 * n;
+    bool up = net->up;
 
     told |= net->backend->polled(net, worker);
     if (net->features & BIT(VIRTIO_NET_F_CTRL_VQ) && told >> last & 1)
@@ -284,6 +288,16 @@ static void serve(struct worker *worker, uint64_t told)
             worker->again |= BIT(2 * i);
     }
     net->backend->poll(net, worker);
+    if (net->up != up)
+        worker_trouble(worker); /* the configuration says so */
 }
 
-struct worker_device worker_net = {.serve = serve};
+static void rest(struct worker *worker)
+{
+    struct net *net = worker->state;
+
+    if (net->backend->rest)
+        net->backend->rest(net);
+}
+
+struct worker_device worker_net = {.serve = serve, .rest = rest};

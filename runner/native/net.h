@@ -30,6 +30,10 @@ struct net_backend {
     void (*poll)(struct net *net, struct worker *worker);
     /* So many pairs of queues are used from now on. NULL: it does not matter. */
     void (*use)(struct net *net, uint32_t pairs);
+    /* The worker rests. NULL: nothing is to be done. */
+    void (*rest)(struct net *net);
+    /* Drop the frames that wait for the driver. NULL: none do. */
+    void (*forget)(struct net *net);
 };
 
 /* A pair of queues: 2 * n for frames to the driver, 2 * n + 1 for those from it (5.1.2). */
@@ -46,6 +50,7 @@ struct net_counts {
     uint64_t received, sent; /* frames, from and to the backend */
     uint64_t malformed; /* of the driver's: dropped */
     uint64_t refused; /* of the driver's, by the backend: dropped */
+    uint64_t overlong; /* from the backend: it is given up */
     uint64_t unfit; /* for the driver: too long for its buffers, or as it has not agreed to: dropped */
 };
 
@@ -54,6 +59,8 @@ struct net {
     uint32_t n_pairs; /* that the driver may use */
     uint32_t pairs; /* that it uses (5.1.6.5.5) */
     uint64_t features; /* that the driver has accepted */
+    bool up; /* there is another side */
+    void *link; /* the backend's own */
     struct net_counts counts;
     uint8_t scratch[NET_FRAME]; /* a frame in one piece */
     struct net_pair pair[];

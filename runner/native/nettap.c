@@ -15,8 +15,10 @@ static uint32_t tap_receive(struct net *net, uint32_t pair, uint8_t *frame)
 {
     ssize_t size = read(net->pair[pair].fd, frame, NET_FRAME);
 
-    if (!size)
-        net->pair[pair].fd = -1; /* a socket whose other side is gone */
+    if (!size) { /* a socket whose other side is gone */
+        net->pair[pair].fd = -1;
+        net->up = false;
+    }
     return size > 0 ? (uint32_t)size : 0;
 }
 
@@ -28,8 +30,10 @@ static uint64_t tap_polled(struct net *net, struct worker *worker)
         struct net_pair *the = &net->pair[i];
         short found = worker->fds[i].revents;
         bool gone = found & (POLLERR | POLLHUP | POLLNVAL) && !(found & (POLLIN | POLLOUT));
-        if (gone)
-            the->fd = -1; /* the interface was deleted: poll(2) would not wait any more */
+        if (gone) { /* the interface was deleted: poll(2) would not wait any more */
+            the->fd = -1;
+            net->up = false;
+        }
         if (found & POLLIN)
             the->ready = true;
         if (the->full && (gone || found & POLLOUT)) {
@@ -59,4 +63,10 @@ static void tap_use(struct net *net, uint32_t pairs)
     }
 }
 
-struct net_backend net_tap = {tap_send, tap_receive, tap_polled, tap_poll, tap_use};
+struct net_backend net_tap = {
+    .send = tap_send,
+    .receive = tap_receive,
+    .polled = tap_polled,
+    .poll = tap_poll,
+    .use = tap_use,
+};

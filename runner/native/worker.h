@@ -12,7 +12,7 @@
 #include <poll.h>
 #include <pthread.h>
 
-enum { WORKER_QUEUES = BUS_DOORS, WORKER_FDS = 64 };
+enum { WORKER_QUEUES = BUS_DOORS, WORKER_FDS = 1024 };
 
 /* How the driver of a queue is told of what was put back, by whatever transport. */
 struct worker_interrupt {

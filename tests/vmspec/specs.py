@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vmspec.devices.models import KINDS
 from vmspec.schema.guest_values import REGISTERS, Ascii, ClassName, Code, Options, PortName, Registers, Windows
-from vmspec.schema.network_values import MAC, Interface
+from vmspec.schema.network_values import MAC, Forward, Interface
 from vmspec.schema.tables import Kinds, Table, Tables
 from vmspec.schema.value import Model, Value, keys
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Moment, Size, Span, Text
@@ -101,6 +101,9 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
             return st.dictionaries(identifiers, toml_values, max_size=3)
         case MAC():
             return st.from_regex(value.PATTERN, fullmatch=True).map(str.lower).filter(lambda mac: mac.strip("0:"))
+        case Forward():
+            ports = st.integers(1, 65535)
+            return st.builds("{}:127.0.0.1:{}:{}".format, st.sampled_from(["tcp", "udp"]), ports, ports)
         case Interface():
             return st.from_regex(r"[a-z][a-z0-9]{0,10}(%d)?", fullmatch=True)
         case Table():

@@ -16,10 +16,10 @@ from vmspec.devices.regions import Region
 from vmspec.registers import debug, i8042, pci, pvpanic, rtc, serial, virtio, virtio_console, virtiopci
 from vmspec.schema.guest_values import Ascii, ClassName, Options, PortName, Windows
 from vmspec.schema.keypath import KeyPath
-from vmspec.schema.network_values import MAC, Interface
+from vmspec.schema.network_values import MAC, Forward, Interface
 from vmspec.schema.tables import Tables
 from vmspec.schema.value import Model, key
-from vmspec.schema.values import Address, Choice, File, Flag, Integer, Moment, Size, Span
+from vmspec.schema.values import Address, Choice, File, Flag, Integer, Many, Moment, Size, Span
 
 PORTS = 0x10000
 # Guest-physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4).
@@ -303,13 +303,29 @@ class VirtioBlk(VirtioModel):
 
 @frozen(eq=False, repr=False)
 class VirtioNet(VirtioModel):
-    """Virtio network: an Ethernet interface."""
+    """Virtio network: an Ethernet interface; without tap, stream and listen, in user mode, by libslirp."""
 
     tap: str | None = field(
         default=None,
         metadata=key(
             Interface(), "the host's tap device behind it, by its name; one that there is not is made for the run"
         ),
+    )
+    stream: Path | None = field(
+        default=None,
+        metadata=key(
+            File(), "a Unix socket to connect to, for frames that each follow their length: QEMU, passt, another vmrun"
+        ),
+    )
+    listen: Path | None = field(
+        default=None, metadata=key(File(), "the same, as the side that listens; the link is up while one is connected")
+    )
+    forward: tuple[str, ...] = field(
+        default=(),
+        metadata=key(Many(Forward()), "without tap, stream and listen: ports of this host that lead to the guest's"),
+    )
+    restrict: bool = field(
+        default=False, metadata=key(Flag(), "likewise: the guest reaches nothing outside, only what forwards bring")
     )
     mac: str | None = field(
         default=None,
@@ -324,8 +340,14 @@ class VirtioNet(VirtioModel):
     )
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
-        if self.tap is None:
-            yield (), "one key is missing: tap"
+        others = [name for name in ("tap", "stream", "listen") if getattr(self, name) is not None]
+        for name in others[1:]:
+            yield (name,), f"a device is connected once, and {others[0]} is given too"
+        for name in ("forward", "restrict"):
+            if others and getattr(self, name):
+                yield (name,), f"only user-mode networking has it, and {others[0]} is given"
+        if self.queues > 1 and self.tap is None:
+            yield ("queues",), "only a tap has several"
 
 
 @frozen(eq=False, repr=False)

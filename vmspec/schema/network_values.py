@@ -30,6 +30,29 @@ class MAC(Value):
         return {"type": "string", "pattern": f"^{self.PATTERN}$"}
 
 
+class Forward(Value):
+    """A port of this host that leads to one of the guest's; the model has ``protocol:address:port:guest's port``."""
+
+    PATTERN = r"(tcp|udp):(\d{1,3}(\.\d{1,3}){3}:)?\d{1,5}:\d{1,5}"
+
+    allowed = '"tcp:ADDRESS:PORT:GUEST-PORT" or "udp:…"; without ADDRESS it is 127.0.0.1'
+
+    def read(self, value: object, here: Here) -> Any:
+        if not isinstance(value, str):
+            return here.wrong("must be a string", value, self.allowed)
+        if not re.fullmatch(self.PATTERN, value, re.ASCII):
+            return here.wrong("is no forward", value, self.allowed)
+        protocol, *address, port, guest_port = value.split(":")
+        if any(int(part) > 255 for part in ".".join(address).split(".") if part):
+            return here.wrong("has no IPv4 address of this host", value, self.allowed)
+        if not all(0 < int(number) < 1 << 16 for number in (port, guest_port)):
+            return here.wrong("has a port that is not from 1 to 65535", value, self.allowed)
+        return f"{protocol}:{address[0] if address else '127.0.0.1'}:{int(port)}:{int(guest_port)}"
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": f"^{self.PATTERN}$"}
+
+
 class Interface(Value):
     """The name of a network interface of the host; %d stands for the next number that is free."""
 

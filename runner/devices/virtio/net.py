@@ -29,7 +29,7 @@ class Net(VirtioDevice):
     state_class = NetState
 
     def __init__(self, link: Link, mac: str, mtu: int | None = None, queues: int = 1) -> None:
-        self._link = link
+        self._link, self._up = link, link.up
         self._mac, self._mtu, self._pairs = bytes.fromhex(mac.replace(":", "")), mtu, queues
         self.queue_sizes = (SIZE,) * (2 * queues) + (CONTROL,)
         self.queue_kinds = ("receive", "transmit") * queues + ("control",)
@@ -42,17 +42,23 @@ class Net(VirtioDevice):
         return cls(board.network(options), options["mac"], options["mtu"], options["queues"])
 
     def configuration(self) -> bytes:
-        status = R.NET_LINK_UP if self._link.up else 0
+        status = R.NET_LINK_UP if self._up else 0
         return struct.pack("<6sHHH", self._mac, status, self._pairs, self._mtu or 0)
 
     def native(self) -> Native:
         return self._link.native
+
+    def troubled(self) -> None:
+        if self._link.up != self._up:
+            self._up = not self._up
+            self.host.reconfigured()
 
     def begin(self, features: int) -> None:
         self._link.begin(features)
 
     def reset(self) -> None:
         self._link.reset()
+        self._up = self._link.up
 
     def save(self) -> State:
         return NetState(pairs=self._link.pairs)

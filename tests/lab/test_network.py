@@ -1,0 +1,83 @@
+"""Debian's own network driver and vmrun's device, in the lab: the example, through user mode and through a tap."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import tracer
+from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS
+
+pytestmark = [pytest.mark.lab, pytest.mark.stay("network")]
+
+EXAMPLE = ROOT / "examples" / "network"
+SCRIPT = """
+cd "$0"
+python3 -m http.server -d www 8000 >server 2>&1 &
+sleep 2
+for run in 1 2; do
+    "$1" user.toml >user.$run 2>&1; echo $? >user.$run.status
+done
+ip tuntap add tap0 mode tap; ip address add 10.9.0.1/24 dev tap0; ip link set tap0 up
+ip address show tap0 >before
+"$1" tap.toml >tap.1 2>&1; echo $? >tap.1.status
+ip address show tap0 >after
+kill $!
+"""
+VMRUN = Path(sys.executable).with_name("vmrun")
+RUNS = ("user.1", "user.2", "tap.1")
+
+
+@pytest.fixture(scope="module")
+def stay(tmp_path_factory):
+    out = tmp_path_factory.mktemp("network")
+    for file in EXAMPLE.iterdir():
+        if file.suffix in (".toml", ".py") or file.name in ("init", "udhcpc-script"):
+            shutil.copy(file, out)
+    code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(EXAMPLE)!r}]; "
+    code += f"import prepare; prepare.prepare(Path({str(out)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (out / "www").mkdir()
+    (out / "www" / "page").write_text("this host's page\n")
+    lab = [HERE / "lab", "--timeout", "10m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN]
+    for _ in range(STAYS):
+        done = subprocess.run(lab, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode != LAB_FAILED:
+            break
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return out
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_guest_gets_its_address_and_the_page(stay, run):
+    said = (stay / run).read_text()
+    assert (stay / f"{run}.status").read_text().strip() == "0", said
+    assert f"network: address {'10.0.2.15' if run.startswith('user') else '10.9.0.2'}/24" in said
+    assert "this host's page" in said
+    assert "virtio-net0" not in said  # vmrun has nothing to say of the device
+
+
+def test_the_ethernet_address_is_the_same_in_each_run_and_another_for_another_vm(stay):
+    macs = [re.search(r"network: mac (\S+)", (stay / run).read_text())[1] for run in RUNS]
+    assert macs[0] == macs[1] != macs[2]
+
+
+@pytest.mark.parametrize("spec", ["user", "tap"])
+def test_every_frame_is_a_request_in_the_trace(stay, spec):
+    requests = tracer.load(stay / f"{spec}.arrow").tables["requests"]
+    rows = requests.table.to_pylist()
+    assert requests.complete
+    kinds = Counter(row["kind"] for row in rows)
+    assert kinds["transmit"] > 3
+    assert kinds["receive"] > 3
+    assert {row["status"] for row in rows if row["kind"] != "control"} == {"ok"}
+    assert all(14 <= row["length"] <= 69632 for row in rows if row["kind"] in ("transmit", "receive"))
+
+
+def test_a_tap_that_was_there_stays_as_it_was(stay):
+    addresses = [re.search(r"inet \S+", (stay / name).read_text())[0] for name in ("before", "after")]
+    assert addresses == ["inet 10.9.0.1/24"] * 2

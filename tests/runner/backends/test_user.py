@@ -1,0 +1,159 @@
+"""User-mode networking: what libslirp answers a guest, and what reaches programs of this host."""
+
+import ctypes
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.backends.network import User
+from runner.devices.device import DeviceError
+from tests.runner.backends.test_stream import Machine
+
+try:
+    ctypes.CDLL("libslirp.so.0")
+    MISSING = None
+except OSError as error:
+    MISSING = str(error)
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=f"no libslirp: {MISSING}")
+
+MAC = bytes.fromhex("525400123456")
+GUEST, ROUTER = bytes([10, 0, 2, 15]), bytes([10, 0, 2, 2])
+
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def ip(source, target, payload, protocol=17):
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0, source, target)
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
+
+
+def udp(source_port, target_port, data):
+    return struct.pack("!HHHH", source_port, target_port, 8 + len(data), 0) + data
+
+
+def ethernet(payload, kind=0x0800, target=b"\xff" * 6):
+    return target + MAC + struct.pack("!H", kind) + payload
+
+
+def arp(operation, target=ROUTER):
+    return ethernet(
+        bytes.fromhex("000108000604") + struct.pack("!H", operation) + MAC + GUEST + bytes(6) + target, 0x806
+    )
+
+
+class Guest(Machine):
+    def awaited(self, wanted):
+        """The first frame that comes for which ``wanted`` is true; requests for the guest's address are answered."""
+        while True:
+            frame = self.got()
+            if frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\1" and frame[38:42] == GUEST:
+                self.send(arp(2))
+            elif wanted(frame):
+                return frame
+
+
+@pytest.fixture
+def connect():
+    made = []
+
+    def make(*forwards, restricted=False):
+        made.append(Guest(User(forwards, restricted, None)).start())
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def server():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        end.settimeout(20)
+        end.bind(("127.0.0.1", 0))
+        yield end
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        end.bind(("127.0.0.1", 0))
+        return end.getsockname()[1]
+
+
+def test_the_router_answers(connect):
+    guest = connect()
+    guest.send(arp(1))
+    answer = guest.awaited(lambda frame: frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2")
+    assert (answer[:6], answer[28:32]) == (MAC, ROUTER)
+
+
+def test_the_guest_gets_its_address_by_dhcp(connect):
+    guest = connect()
+    discover = struct.pack("!BBBBIHH", 1, 1, 6, 0, 0x1234, 0, 0) + bytes(16) + MAC + bytes(10 + 64 + 128)
+    discover += bytes.fromhex("63825363350101ff")
+    guest.send(ethernet(ip(bytes(4), b"\xff" * 4, udp(68, 67, discover))))
+    offer = guest.awaited(lambda frame: frame[23] == 17 and frame[34:38] == struct.pack("!HH", 67, 68))
+    assert offer[42 + 16 : 42 + 20] == GUEST
+
+
+def test_a_packet_reaches_this_host_and_the_answer_the_guest(connect, server):
+    guest = connect()
+    guest.send(arp(1))
+    port = server.getsockname()[1]
+    guest.send(ethernet(ip(GUEST, ROUTER, udp(4000, port, b"to the host!"))))
+    data, source = server.recvfrom(100)
+    assert data == b"to the host!"
+    server.sendto(b"to the guest", source)
+    frame = guest.awaited(lambda frame: frame[12:14] == b"\x08\0" and frame[23] == 17)
+    assert (frame[36:38], frame[42:]) == (struct.pack("!H", 4000), b"to the guest")
+
+
+def test_a_restricted_guest_reaches_nothing_but_what_a_forward_brings(connect, server):
+    port = free_port()
+    guest = connect(f"udp:127.0.0.1:{port}:4000", restricted=True)
+    guest.send(arp(1))
+    guest.send(ethernet(ip(GUEST, ROUTER, udp(4000, server.getsockname()[1], b"not to be heard"))))
+    server.sendto(b"by the forward", ("127.0.0.1", port))
+    frame = guest.awaited(lambda frame: frame[12:14] == b"\x08\0" and frame[23] == 17)
+    assert frame[36:38] + frame[42:] == struct.pack("!H", 4000) + b"by the forward"
+    server.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        server.recv(100)
+
+
+def test_any_bytes_from_the_guest_are_taken(connect):
+    guest = connect()
+    for size in (14, 15, 20, 33, 34, 42, 1514, 4000):
+        for kind in (0x0800, 0x0806, 0x86DD, 0x1234):
+            guest.send(ethernet(bytes(range(256)) * 16, kind)[:size])
+    guest.send(arp(1))
+    guest.awaited(lambda frame: frame[20:22] == b"\0\2")
+
+
+def test_a_port_that_is_taken(server):
+    port = server.getsockname()[1]
+    with pytest.raises(DeviceError, match=f"cannot forward udp:127.0.0.1:{port}:80: Address already in use"):
+        User([f"udp:127.0.0.1:{port}:80"], False, None)
+
+
+LIBRARY = Path("/usr/lib/x86_64-linux-gnu/libslirp.so.0")
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason="libslirp is elsewhere")
+def test_without_the_library_the_message_names_its_package():
+    code = "from runner.backends.network import User; User([], False, None)"
+    hidden = f'mount --bind /dev/null {LIBRARY} && exec "$0" -c "$1"'
+    command = ["unshare", "-rm", "sh", "-c", hidden, sys.executable, code]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no mount namespace: {done.stderr}")
+    said = "virtio-net: user-mode networking needs libslirp (Debian: apt-get install libslirp0): "
+    assert said in done.stderr.splitlines()[-1]
