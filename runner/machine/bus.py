@@ -398,7 +398,7 @@ class Buses:
             self._workers.pop().end()
         while self._closed < len(self.devices):
             index, self._closed = self._closed, self._closed + 1
-            with self._asking[index]:
+            with self._asking[index], self.interpreter:
                 self.devices[index].close()
 
     def close(self) -> None:

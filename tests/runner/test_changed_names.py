@@ -13,9 +13,6 @@ from runner.devices.names import Names
 
 pytestmark = pytest.mark.kvm
 
-SPIN = "eb fe"
-# What a guest does so that the method is called: reads, writes two bytes at once, queues a byte, waits.
-CALLS = {"read": f"e4 80 {SPIN}", "write": f"e7 80 {SPIN}", "written": "e6 80 f4", "tick": SPIN, "close": "f4"}
 DEVICE = """
 import builtins, sys
 everybodys = sys.modules["builtins"]
@@ -78,23 +75,24 @@ def test_a_device_misses_a_name_that_it_has_deleted(vmrun, tmp_path):
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_device_that_deletes_a_name_of_the_interpreters_builtins(vmrun, name):
-    status, said = vmrun(CALLS["read"], DEVICE.format(method="read", change=f"del everybodys.{name}"))
+    status, said = vmrun("f4", DEVICE.format(method="close", change=f"del everybodys.{name}"))
     assert said.startswith(f"vmrun: device python0 changed builtins.{name}")
     assert (status, "Traceback" in said) == (2, False)
 
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_device_that_replaces_a_name_of_the_interpreters_builtins(vmrun, name):
-    status, said = vmrun("e4 80 e4 80 f4", DEVICE.format(method="read", change=f"everybodys.{name} = None"))
+    status, said = vmrun("f4", DEVICE.format(method="close", change=f"everybodys.{name} = None"))
     assert (status in (0, 2), "Traceback" in said) == (True, False)
 
 
-@pytest.mark.parametrize("method", ["import", "__init__", "start", *CALLS])
+# While no other thread runs: one that needs a name meanwhile fails, and how is its matter.
+@pytest.mark.parametrize("method", ["import", "__init__", "start", "close"])
 def test_a_device_that_deletes_all_of_builtins(vmrun, method):
     source = DEVICE.format(method=method, change="vars(everybodys).clear()")
     if method == "import":
         source += "vars(everybodys).clear()\n"
-    status, said = vmrun(CALLS.get(method, "f4"), source)
+    status, said = vmrun("f4", source)
     assert (status, "changed builtins.__name__, " in said, "Traceback" in said) == (2, True, False)
     assert said.startswith("vmrun: device " + ("class keep:Keep: " if method in ("import", "__init__") else "python0 "))
 
@@ -120,10 +118,10 @@ def test_the_exit_status_is_vmruns_where_a_device_changes_how_programs_end(vmrun
 
 def test_a_run_leaves_builtins_as_they_were(run_guest):
     before = dict(vars(builtins))
-    for method in ("read", "start"):
+    for method in ("close", "start"):
         source = DEVICE.format(method=method, change="del everybodys.len; everybodys.print = None; everybodys.more = 3")
         try:
-            result = run_guest(CALLS["read"], devices=[KEEPER], files={"keep.py": source})
+            result = run_guest("f4", devices=[KEEPER], files={"keep.py": source})
             assert (result.kind, result.status) == ("device-error", 2)
         except DeviceError as error:
             assert str(error) == "device python0 changed builtins.print, builtins.len"  # noqa: PT017
