@@ -92,6 +92,7 @@ MATRIX = tuple(
 KILLS = {"sample": 3, "kills": 20}
 TRANSPORTS = ("mmio", "pci")
 DRIVERS = ("virtio_mmio", "virtio_pci", "virtio_rng")
+LATER = ("virtio_console", "virtio_balloon")  # once the first have been tried
 
 
 def jobs(group: str) -> list[Job]:
@@ -142,8 +143,11 @@ def virtio(transport: str) -> Job:
 def _virtio_initrd(kernel: debian.Kernel) -> Path:
     """Busybox, the drivers in the order in which to load them, and an init that uses them; kept beside the kernel."""
     modules = debian.modules(kernel, DRIVERS)
+    first = list(modules)
+    modules |= debian.modules(kernel, LATER)
     entries = initrd.busybox((HERE / "virtio-init").read_bytes())
-    entries["modules/list"] = initrd.regular(" ".join(modules).encode())
+    entries["modules/list"] = initrd.regular(" ".join(first).encode())
+    entries["modules/later"] = initrd.regular(" ".join(name for name in modules if name not in first).encode())
     for name, image in modules.items():
         entries[f"modules/{name}.ko"] = initrd.regular(debian.unsigned(image))
     path = kernel.bzimage.with_name("virtio-initrd.img")

@@ -84,3 +84,17 @@ def test_a_driver_has_the_transport_that_the_spec_says(run, transport):
     found = said(run, "rng")
     assert found["transport"] == {"mmio": "virtio-mmio", "pci": "virtio-pci"}[transport]
     assert int(found["interrupts"]) > 0
+
+
+def test_debians_console_has_text_and_a_result_on_a_named_port(run):
+    assert said(run, "console") == {"port": "result", "status": "0x0000000f"}
+    assert run.trace.console("virtio-console0") == b"text on hvc0\r\n"
+    assert run.trace.console("virtio-console0.result") == b"PASS\n"
+
+
+def test_debians_balloon_returns_memory(run):
+    found = said(run, "balloon")
+    assert found["status"] == "0x0000000f"
+    assert int(found["inflated"]) >= 2048  # pages, each time that it was bound
+    writes = [row for row in run.trace.table.to_pylist() if row["device"] == "virtio-balloon0"]
+    assert 2048 in [row["data"] for row in writes if row["direction"] == "write" and row["size"] == 4]
