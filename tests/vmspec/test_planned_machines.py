@@ -126,7 +126,7 @@ def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
     memory = Memory(backing="memfd", pages="small", locked=True, prefault=True)
     cpu = CPU(disable=("avx", "avx2"))
     trace = Trace(path=tmp_path / "t.arrow", rip=False, full="drop", tracepoints="try", events=("kvm:kvm_pio",),
-                  inputs=True, requests=False, ring=128)  # fmt: skip
+                  inputs=True, requests=False, outputs=False, ring=128)  # fmt: skip
     expect = Expect(console=("ok",), absent=("panic",), exit=("debug-exit", "halt"), status=33)
     boot = Boot(code=HLT, mode="real", load=0x2000)
     path = tmp_path / "spec.toml"
@@ -136,7 +136,7 @@ def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
     assert planned.vm == ("all", 2 << 20, 3, 5_000_000_000)
     assert planned.memory == ("memfd", "small", True, True)
     assert planned.cpu == ("host", ("avx", "avx2"))
-    assert planned.trace == (tmp_path / "t.arrow", False, "drop", "try", ("kvm:kvm_pio",), True, False, 128)
+    assert planned.trace == (tmp_path / "t.arrow", False, "drop", "try", ("kvm:kvm_pio",), True, False, False, 128)
     assert planned.expect == (("ok",), ("panic",), ("debug-exit", "halt"), 33)
     assert (planned.code, planned.path, planned.overrides) == (HLT, path, ("vm.vcpus=3",))
     assert (planned.image, planned.protocol, planned.cmdline, planned.notes) == ("flat", "flat", "", ())
