@@ -303,7 +303,7 @@ def seen(guest):
 def settle(guest):
     """Let C serve what it was told of."""
     for path in guest.paths:
-        until(lambda path=path: not guest.device._common.running or (idle(path) and served(guest)))
+        until(lambda path=path: guest.device._common._rests or (idle(path) and served(guest)))
         with path.held():
             pass
         if guest.troubled():
