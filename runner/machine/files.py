@@ -63,9 +63,13 @@ class Files:
     def temporary(self, where: str, size: int) -> int:
         """A new file of so many bytes, all 0, without a name, in ``$TMPDIR`` or /var/tmp; :meth:`close` closes it.
         Raises DeviceError."""
+        from tempfile import TemporaryFile  # late: few guests need it
+
         directory = os.environ.get("TMPDIR") or "/var/tmp"
         try:
-            fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            # It does without O_TMPFILE where a file system has none, as overlayfs before Linux 6.3.
+            with TemporaryFile(dir=directory, buffering=0) as file:
+                fd = os.dup(file.fileno())
             self._open.append(fd)
             os.ftruncate(fd, size)
         except OSError as error:

@@ -1,5 +1,6 @@
 """The open files of devices: no use overwrites the file of another."""
 
+import errno
 import os
 
 import pytest
@@ -92,3 +93,20 @@ def test_nothing_stays_open(files, folder, descriptors):
 def test_a_directory_gives_no_input(files, folder):
     with pytest.raises(DeviceError, match=r"device\[0\]\.input: cannot open .*: Is a directory"):
         files.open("device[0].input", folder, writes=False)
+
+
+@pytest.mark.parametrize("has", [True, False], ids=["with O_TMPFILE", "without"])
+def test_a_temporary_file_has_no_name(files, tmp_path, monkeypatch, has):
+    """A file system may lack O_TMPFILE: overlayfs does before Linux 6.3."""
+    place, real = tmp_path / "place", os.open
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+
+    def lacking(path, flags, *rest, **more):
+        if flags & os.O_TMPFILE == os.O_TMPFILE and not has:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", lacking)
+    fd = files.temporary("device[0].mode", 1 << 30)
+    assert (os.fstat(fd).st_nlink, os.fstat(fd).st_size, [*place.iterdir()]) == (0, 1 << 30, [])
