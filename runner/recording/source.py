@@ -15,8 +15,20 @@ from vmspec.trace.record import PAGE, RECORD_SIZE
 def begun(file: int) -> bool:
     """Whether the run of this ring file has set its time 0; before that the file has no records. :class:`RingSource`
     reports a truncated file."""
-    magic = os.pread(file, 8, 8 * FIELDS.index("magic"))
-    return magic != bytes(8)
+    return _header(file)["magic"] != 0
+
+
+def _header(file: int) -> dict[str, int]:
+    """The header of a ring file; all 0 if the file is shorter.
+
+    Mapped as the VMM has mapped it, not read: on some network file systems, 9p among them, read(2) shows late what is
+    stored in a mapping. The mapping is not guarded; the file would have to be truncated within these few lines.
+    """
+    raw = bytes(8 * len(FIELDS))
+    if os.fstat(file).st_size >= PAGE:
+        with mmap.mmap(file, PAGE, prot=mmap.PROT_READ) as mapping:
+            raw = mapping[: len(raw)]
+    return dict(zip(FIELDS, struct.unpack(f"<{len(FIELDS)}Q", raw), strict=True))
 
 
 class RingSource(RingView):
@@ -27,9 +39,7 @@ class RingSource(RingView):
 
     def __init__(self, file: int, event: int, path: Path) -> None:
         self._path = path
-        # Read, not mapped: the file may be truncated, and a mapping is not guarded yet.
-        raw = os.pread(file, 8 * len(FIELDS), 0)
-        header = dict(zip(FIELDS, struct.unpack(f"<{len(FIELDS)}Q", raw.ljust(8 * len(FIELDS), b"\0")), strict=True))
+        header = _header(file)
         try:
             size = header["first_ring"] + header["rings"] * header["ring_size"]
             size += PAGE + header["slots"] * RECORD_SIZE if header["requests"] else 0
