@@ -44,13 +44,16 @@ def test_neither_linux_nor_a_driver_complains(run):
     assert "must reset it" not in run.log
 
 
-def test_the_driver_reads_the_seeds_bytes_and_the_same_after_it_was_bound_anew(run):
-    """Not the first ones: Linux itself takes some when a source appears (drivers/char/hw_random/core.c)."""
+def test_the_driver_reads_the_seeds_bytes_from_the_start_again_after_it_was_bound_anew(run):
+    """Linux itself takes some, in a thread of its own, when a source appears (drivers/char/hw_random/core.c): which are
+    left differs. Ten bindings take 64 bytes each at the least, so bytes that far on would be of no new start."""
     blocks = (blake2b(at.to_bytes(8, "little"), key=(7).to_bytes(8, "little")).digest() for at in range(64))
     stream, found = b"".join(blocks), said(run, "rng")
     assert "virtio_rng.0" in found
-    assert (len(found["bytes"]), bytes.fromhex(found["bytes"]) in stream) == (64, True)
-    assert (found["again"], found["status"]) == (found["bytes"], "0x0000000f")
+    assert found["status"] == "0x0000000f"
+    for read in (found["bytes"], found["again"]):
+        assert len(read) == 64
+        assert 0 <= stream.find(bytes.fromhex(read)) < 10 * 64
 
 
 def test_the_trace_has_every_notification(run, transport):
@@ -66,7 +69,7 @@ def test_the_trace_has_every_notification(run, transport):
 def test_the_trace_has_every_request_with_its_notification(run):
     """Linux tells of each request to this device: its driver sends one at a time (drivers/char/hw_random)."""
     requests = run.trace.tables["requests"]
-    rows, kicks = requests.table.to_pylist(), Kicks(run.trace)
+    rows, kicks = [row for row in requests.table.to_pylist() if row["device"] == "virtio-rng0"], Kicks(run.trace)
     assert requests.complete
     assert rows
     assert {(row["device"], row["queue"], row["kind"], row["status"]) for row in rows} == {
