@@ -78,8 +78,10 @@ def test_the_trace_has_every_request_with_its_notification(run):
     assert all(0 < row["bytes_in"] == row["length"] <= row["room"] for row in rows)
     assert all(row["t_available"] <= row["t_taken"] <= row["t_done"] for row in rows)
     told = [kicks.before(row["device"], row["queue"], row["t_available"]) for row in rows]
+    # The first may be found as the driver starts the device, before its notification.
+    told = [kick for row, kick in zip(rows, told, strict=True) if kick is not None or row is not rows[0]]
     assert None not in told
-    assert len({(kick.vcpu, kick.seq) for kick in told}) == len(rows)  # each has one of its own
+    assert len({(kick.vcpu, kick.seq) for kick in told}) == len(told) >= len(rows) - 1  # each has one of its own
     assert all(kick.rip >> 47 == (1 << 17) - 1 for kick in told)  # the kernel's code
 
 
