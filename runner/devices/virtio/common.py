@@ -401,3 +401,9 @@ def _saved(setup: Setup, progress: tuple[int, int]) -> QueueState:
 def _half(value: int, select: int) -> int:
     """The lower (0) or upper (1) half of 64 bits; others are 0."""
     return value >> 32 * select & WORD if select < 2 else 0
+
+
+def set_half(value: int, offset: int, half: int) -> int:
+    """64 bits with the half replaced that lies at this offset of a register pair: the lower at 0, the upper at 4."""
+    shift = 32 if offset & 4 else 0
+    return value & ~(WORD << shift) | half << shift

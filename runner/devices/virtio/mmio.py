@@ -7,7 +7,7 @@ from typing import Any
 from runner.devices.device import Device, End
 from runner.devices.services import Services
 from runner.devices.state import State, bits, part
-from runner.devices.virtio.common import Common, CommonState
+from runner.devices.virtio.common import Common, CommonState, set_half
 from runner.devices.virtio.device import VirtioDevice
 from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import virtio as R
@@ -144,11 +144,11 @@ class MMIO(Device):
             case R.QUEUE_NUM:
                 queue.size = value
             case _ if offset & ~4 == R.QUEUE_DESC:
-                queue.descriptors = _set_half(queue.descriptors, offset, value)
+                queue.descriptors = set_half(queue.descriptors, offset, value)
             case _ if offset & ~4 == R.QUEUE_DRIVER:
-                queue.driver = _set_half(queue.driver, offset, value)
+                queue.driver = set_half(queue.driver, offset, value)
             case _ if offset & ~4 == R.QUEUE_DEVICE:
-                queue.device = _set_half(queue.device, offset, value)
+                queue.device = set_half(queue.device, offset, value)
 
     def written(self, region: str, offset: int, size: int, data: bytes) -> None:
         """Notifications: one of each queue is enough."""
@@ -184,11 +184,6 @@ class MMIO(Device):
 
     def close(self) -> None:
         self._device.close()
-
-
-def _set_half(value: int, offset: int, half: int) -> int:
-    shift = 32 if offset & 4 else 0
-    return value & ~(0xFFFFFFFF << shift) | half << shift
 
 
 @cache

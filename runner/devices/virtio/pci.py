@@ -8,7 +8,7 @@ from runner.devices.device import Device, End
 from runner.devices.pci.function import BAR, CONFIGURATION, Function, FunctionState, Identity
 from runner.devices.services import Services
 from runner.devices.state import State, StateError, bits, octets, part
-from runner.devices.virtio.common import Common, CommonState
+from runner.devices.virtio.common import Common, CommonState, set_half
 from runner.devices.virtio.device import VirtioDevice
 from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import pci, virtio
@@ -259,11 +259,11 @@ class PCI(Function):
             case R.QUEUE_SIZE:
                 queue.size = value
             case _ if at & ~4 == R.QUEUE_DESC:
-                queue.descriptors = _set_half(queue.descriptors, at, value)
+                queue.descriptors = set_half(queue.descriptors, at, value)
             case _ if at & ~4 == R.QUEUE_DRIVER:
-                queue.driver = _set_half(queue.driver, at, value)
+                queue.driver = set_half(queue.driver, at, value)
             case _ if at & ~4 == R.QUEUE_DEVICE:
-                queue.device = _set_half(queue.device, at, value)
+                queue.device = set_half(queue.device, at, value)
 
     def _choose(self, index: int, vector: int) -> None:
         """Take a vector if there is one of that number; the driver reads back whether there is (4.1.5.1.2)."""
@@ -352,11 +352,6 @@ class PCI(Function):
 
     def close(self) -> None:
         self._device.close()
-
-
-def _set_half(value: int, at: int, half: int) -> int:
-    shift = 32 if at & 4 else 0
-    return value & ~(0xFFFFFFFF << shift) | half << shift
 
 
 @cache
