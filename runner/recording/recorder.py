@@ -102,9 +102,10 @@ class Run(Worker):
 
             self._tell({"ready": True})
         message = self._receive()
-        if not begun(self._ring):
+        path = ring_path(self._given)
+        if not begun(self._ring, path):
             return self._discard()
-        source = RingSource(self._ring, self._event, ring_path(self._given))
+        source = RingSource(self._ring, self._event, path)
         stack.callback(source.close)
         if message is not None and "tracepoints" in message.values:
             self._trace_points(message, source, stack)

@@ -12,23 +12,29 @@ from vmspec.trace.files import RingLostError
 from vmspec.trace.record import PAGE, RECORD_SIZE
 
 
-def begun(file: int) -> bool:
-    """Whether the run of this ring file has set its time 0; before that the file has no records. :class:`RingSource`
-    reports a truncated file."""
-    return _header(file)["magic"] != 0
+def begun(file: int, path: Path) -> bool:
+    """Whether the run of this ring file has set its time 0; before that the file has no records.
+
+    The file has its full size before the recorder has its descriptor. Raises RingLostError if it is shorter now.
+    """
+    return _header(file, path)["magic"] != 0
 
 
-def _header(file: int) -> dict[str, int]:
-    """The header of a ring file; all 0 if the file is shorter.
+def _header(file: int, path: Path) -> dict[str, int]:
+    """The header of a ring file. Raises RingLostError if the file is shorter.
 
     Mapped as the VMM has mapped it, not read: on some network file systems, 9p among them, read(2) shows late what is
     stored in a mapping. The mapping is not guarded; the file would have to be truncated within these few lines.
     """
-    raw = bytes(8 * len(FIELDS))
-    if os.fstat(file).st_size >= PAGE:
-        with mmap.mmap(file, PAGE, prot=mmap.PROT_READ) as mapping:
-            raw = mapping[: len(raw)]
+    if os.fstat(file).st_size < PAGE:
+        raise _cut_short(path)
+    with mmap.mmap(file, PAGE, prot=mmap.PROT_READ) as mapping:
+        raw = mapping[: 8 * len(FIELDS)]
     return dict(zip(FIELDS, struct.unpack(f"<{len(FIELDS)}Q", raw), strict=True))
+
+
+def _cut_short(path: Path) -> RingLostError:
+    return RingLostError(f"{path} was truncated while the guest ran, and its records are lost")
 
 
 class RingSource(RingView):
@@ -39,13 +45,13 @@ class RingSource(RingView):
 
     def __init__(self, file: int, event: int, path: Path) -> None:
         self._path = path
-        header = _header(file)
+        header = _header(file, path)
         try:
             size = header["first_ring"] + header["rings"] * header["ring_size"]
             size += PAGE + header["slots"] * RECORD_SIZE if header["requests"] else 0
-            mapping = mmap.mmap(file, size or 1, mmap.MAP_SHARED)
+            mapping = mmap.mmap(file, size, mmap.MAP_SHARED)
         except ValueError:
-            raise self._cut_short() from None
+            raise _cut_short(self._path) from None
         super().__init__(mapping, header, lib.RING_WAIT, event, guarded=True)
         self._ended = False
         self._columns = Columns(ffi.new("struct exits_columns *"))
@@ -57,10 +63,7 @@ class RingSource(RingView):
 
     def _unless_lost(self) -> None:
         if self.lost:
-            raise self._cut_short()
-
-    def _cut_short(self) -> RingLostError:
-        return RingLostError(f"{self._path} was truncated while the guest ran, and its records are lost")
+            raise _cut_short(self._path)
 
     def description(self) -> bytes:
         """The file's description of the trace, as JSON; it has the devices' names from the start."""

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from runner.native import _native
 from runner.recording.rings import FLIGHT_SLOTS, Rings
-from runner.recording.source import RingSource
+from runner.recording.source import RingSource, begun
 from tracer.format.schema import STORED
 from tracer.read.ringfile import RingFile, columns
 from tracer.record.buffers import Buffers
+from vmspec.trace.files import RingLostError
 from vmspec.trace.record import COLUMNS, EXITS, FLAGS, PAGE, PAUSES, RECORD
 
 ffi, lib = _native.ffi, _native.lib
@@ -514,3 +515,26 @@ def test_a_recorder_is_woken_before_pauses_are_lost(open_rings):
     assert woken.poll(0) == []
     stand(rings, 1)
     assert woken.poll(0) != []
+
+
+def test_a_file_without_a_header_yet_has_not_begun(tmp_path):
+    path = tmp_path / "test.ring"
+    rings = Rings(1, SLOTS, "wait", path)
+    try:
+        assert not begun(rings.descriptors[0], path)
+        rings.start(1_000_000)
+        assert begun(rings.descriptors[0], path)
+    finally:
+        rings.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, PAGE - 1])
+def test_a_file_truncated_before_the_recorder_looks_is_lost(tmp_path, size):
+    path = tmp_path / "test.ring"
+    rings = Rings(1, SLOTS, "wait", path)
+    try:
+        os.truncate(path, size)
+        with pytest.raises(RingLostError, match="was truncated while the guest ran"):
+            begun(rings.descriptors[0], path)
+    finally:
+        rings.close()
