@@ -7,10 +7,10 @@ import os
 import stat
 from typing import Any
 
+from runner.backends.errors import BackendError
 from runner.devices.services import Native
 from runner.native._native import ffi, lib
 from vmspec.image.disk import SECTOR
-from vmspec.image.source import ImageError
 from vmspec.trace import requests
 
 BLKSSZGET, BLKPBSZGET = 0x1268, 0x127B  # linux/fs.h: the sizes of logical and physical blocks
@@ -22,7 +22,7 @@ KINDS = tuple(requests.KINDS)
 class Disk:
     """See :class:`runner.devices.services.Disk`. ``overlay`` is a file of the same size, all zeros, None: the guest
     writes to the image if it may. ``block`` is the size of a logical block, None: the
-    smallest. Raises ImageError if it cannot have such blocks."""
+    smallest. Raises BackendError if it cannot have such blocks."""
 
     def __init__(
         self, descriptor: int, size: int, block: int | None, writable: bool, direct: bool, overlay: int | None = None
@@ -32,9 +32,9 @@ class Disk:
         least, self.physical_block = blocks(descriptor, direct)
         self.block = block or least
         if self.block < least:
-            raise ImageError(f"needs blocks of {least} bytes at least, on this host")
+            raise BackendError("block-size", f"the image needs blocks of {least} bytes at least, on this host")
         if size % self.block:
-            raise ImageError(f"has {size} bytes, which are not whole blocks of {self.block}")
+            raise BackendError("block-size", f"the image has {size} bytes, which are not whole blocks of {self.block}")
         self._blk = ffi.new("struct blk *")
         disk = self._blk.disk
         disk.fd, disk.overlay, disk.sectors = descriptor, -1, self.sectors

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.devices.device import DeviceError
+from runner.backends.errors import BackendError
+from runner.backends.unixsocket import Listener, connected
 from runner.devices.services import Native
 from runner.native._native import ffi, lib
 from vmspec.registers import virtio as R
@@ -33,10 +34,10 @@ class Served:
     features = 0
 
     def __init__(self, backend: Any, pairs: int) -> None:
-        """Raises DeviceError."""
+        """Raises BackendError."""
         net = lib.net_new(pairs, backend)
         if not net:
-            raise DeviceError("virtio-net: no memory for its queues")
+            raise BackendError("", "no memory for its queues")
         self.net = ffi.gc(net, lib.free)
         self.native = Native(ffi.addressof(lib, "worker_net"), self.net)
 
@@ -75,7 +76,7 @@ class Tap(Served):
     features = R.NET_CSUM | R.NET_GUEST_CSUM | SEGMENTS
 
     def __init__(self, name: str, queues: int, mtu: int | None) -> None:
-        """Raises DeviceError."""
+        """Raises BackendError."""
         super().__init__(ffi.addressof(lib, "net_tap"), queues)
         self._fds: list[int] = []
         made = not _there(name)
@@ -87,7 +88,7 @@ class Tap(Served):
                 _bring_up(name, mtu)
         except OSError as error:
             self.close()
-            raise DeviceError(f"virtio-net: cannot use the tap {name}: {_why(error, name, made, queues)}") from error
+            raise BackendError("tap", f"cannot use the tap {name}: {_why(error, name, made, queues)}") from error
 
     def _open(self, name: str, several: bool) -> str:
         """Open a queue of it; return its name, which the kernel completes where it has a %d."""
@@ -161,61 +162,20 @@ class Stream(Served):
     for one after the other. Frames have no header there, so the guest does its checksums and segments itself."""
 
     def __init__(self, path: Path, listens: bool) -> None:
-        """Raises DeviceError."""
+        """Raises BackendError."""
         super().__init__(ffi.addressof(lib, "net_stream"), 1)
-        self._made: tuple[Path, int] | None = None
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
-            try:
-                self._listen(end, path) if listens else end.connect(os.fspath(path))
-            except OSError as error:
-                raise DeviceError(f"virtio-net: {path}: {_why_not(error, listens)}") from error
-            end.setblocking(False)
-            if failed := lib.net_stream_open(self.net, end.fileno(), listens):
-                raise DeviceError(f"virtio-net: {path}: {os.strerror(failed)}")
-            end.detach()
-
-    def _listen(self, end: socket.socket, path: Path) -> None:
-        """Listen at a path. What a program that was killed has left there is replaced."""
-        try:
-            end.bind(os.fspath(path))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not _abandoned(path):
-                raise
-            path.unlink()
-            end.bind(os.fspath(path))
-        self._made = path, path.stat().st_ino
-        end.listen()
+        self._listener = Listener(path, "listen") if listens else None
+        fd = os.dup(self._listener.fileno()) if self._listener else connected(path, "stream").detach()
+        os.set_blocking(fd, False)
+        if failed := lib.net_stream_open(self.net, fd, listens):
+            os.close(fd)
+            self.close()
+            raise BackendError("listen" if listens else "stream", f"{path}: {os.strerror(failed)}")
 
     def close(self) -> None:
         lib.net_stream_close(self.net)
-        made, self._made = self._made, None
-        with contextlib.suppress(OSError):
-            if made is not None and made[0].stat().st_ino == made[1]:
-                made[0].unlink()
-
-
-def _abandoned(path: Path) -> bool:
-    """Whether it is a socket at which nobody listens."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
-        try:
-            end.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            return path.is_socket()
-        except OSError:
-            return False
-    return False
-
-
-def _why_not(error: OSError, listens: bool) -> str:
-    match error.errno:
-        case errno.ECONNREFUSED | errno.ENOENT if not listens:
-            return "no program listens there: start the other side first, or use listen"
-        case errno.EADDRINUSE:
-            return "it is in use, or is no socket: choose another path"
-        case None:  # the path is too long
-            return f"{error}"
-        case number:
-            return os.strerror(number)
+        if self._listener is not None:
+            self._listener.close()
 
 
 class User(Served):
@@ -223,28 +183,26 @@ class User(Served):
     too; 10.0.2.3 is its DNS server. No privilege is needed: what the guest sends leaves by sockets of this process."""
 
     def __init__(self, forwards: Sequence[str], restricted: bool, mtu: int | None) -> None:
-        """``forwards`` as :class:`vmspec.schema.network_values.Forward` has them. Raises DeviceError."""
+        """``forwards`` as :class:`vmspec.schema.network_values.Forward` has them. Raises BackendError."""
         super().__init__(ffi.addressof(lib, "net_user"), 1)
         error = lib.net_user_open(self.net, restricted, min(mtu or 0, SLIRP_MTU))
         if error != ffi.NULL:
             said = ffi.string(error).decode(errors="replace")
-            raise DeviceError(
-                f"virtio-net: user-mode networking needs libslirp (Debian: apt-get install libslirp0): {said}"
-            )
+            raise BackendError("", f"user-mode networking needs libslirp (Debian: apt-get install libslirp0): {said}")
         for forward in forwards:
             protocol, address, port, guest_port = forward.split(":")
             host = int.from_bytes(socket.inet_aton(address), "big")
             failed = lib.net_user_forward(self.net, protocol == "udp", host, int(port), 0, int(guest_port))
             if failed:
                 self.close()
-                raise DeviceError(f"virtio-net: cannot forward {forward}: {os.strerror(failed)}")
+                raise BackendError("forward", f"cannot forward {forward}: {os.strerror(failed)}")
 
     def close(self) -> None:
         lib.net_user_close(self.net)
 
 
 def opened(options: Mapping[str, Any]) -> Served:
-    """The backend of a virtio-net device with these options. Raises DeviceError."""
+    """The backend of a virtio-net device with these options. Raises BackendError."""
     match options:
         case {"tap": str(name)}:
             return Tap(name, options["queues"], options["mtu"])

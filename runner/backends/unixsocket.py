@@ -6,24 +6,24 @@ import socket
 import stat
 from pathlib import Path
 
-from runner.devices.device import DeviceError
+from runner.backends.errors import BackendError
 
 BACKLOG = 128
+DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Listener:
     """A socket that listens at a path, and does not block. A socket that is there already, at which nobody listens, was
-    left behind and is replaced. Raises DeviceError."""
+    left behind and is replaced. Raises BackendError for the key that gives the path."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, key: str) -> None:
+        self._path, self._key = path, key
         self._bound: tuple[int, int] | None = None
         self._directory = -1
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            # An address has 107 bytes at most: the directory is named by its descriptor.
-            self._directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            self.address = f"/proc/self/fd/{self._directory}/{path.name}"
+            self._directory = os.open(path.parent, DIRECTORY)
+            self.address = within(self._directory, path)
             self._clear()
             self._socket.bind(self.address)
             self._bound = self._identity()
@@ -35,10 +35,13 @@ class Listener:
                     why = "another process has just made it: give another path"
                 case _:
                     why = error.strerror or str(error)
-            raise DeviceError(f"cannot listen at {path}: {why}") from error
+            raise self._unable(why) from error
         except BaseException:
             self.close()
             raise
+
+    def _unable(self, why: str) -> BackendError:
+        return BackendError(self._key, f"cannot listen at {self._path}: {why}")
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -51,7 +54,7 @@ class Listener:
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(mode):
-            raise DeviceError(f"cannot listen at {self._path}: it is no socket: remove it, or give another path")
+            raise self._unable("it is no socket: remove it, or give another path")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as caller:
             match caller.connect_ex(self.address):
                 case errno.ECONNREFUSED:
@@ -59,9 +62,7 @@ class Listener:
                 case errno.ENOENT:
                     pass
                 case 0 | errno.EAGAIN:
-                    raise DeviceError(
-                        f"cannot listen at {self._path}: another process does: end it, or give another path"
-                    )
+                    raise self._unable("another process does: end it, or give another path")
                 case error:
                     raise OSError(error, os.strerror(error))
 
@@ -81,3 +82,32 @@ class Listener:
             pass  # somebody removed it, or its directory
         os.close(self._directory)
         self._directory = -1
+
+
+def connected(path: Path, key: str) -> socket.socket:
+    """A socket that is connected to a program that listens at a path. Raises BackendError for the key that gives it."""
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory = -1
+    try:
+        directory = os.open(path.parent, DIRECTORY)
+        end.connect(within(directory, path))
+    except OSError as error:
+        end.close()
+        match error.errno:
+            case errno.ENOENT:
+                why = "there is no such socket: start the other side first"
+            case errno.ECONNREFUSED:
+                is_socket = path.is_socket()
+                why = "no program listens there: start the other side first" if is_socket else "it is no socket"
+            case _:
+                why = error.strerror or str(error)
+        raise BackendError(key, f"cannot connect to {path}: {why}") from error
+    finally:
+        if directory >= 0:
+            os.close(directory)
+    return end
+
+
+def within(directory: int, path: Path) -> str:
+    """The address of a path in an open directory. It is short, and an address has 107 bytes at most."""
+    return f"/proc/self/fd/{directory}/{path.name}"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runner.backends.errors import BackendError
 from runner.backends.unixsocket import Listener
-from runner.devices.device import DeviceError
 from runner.devices.services import Native
 from runner.native._native import ffi, lib
 
@@ -27,7 +27,7 @@ class Sockets:
         ffi.buffer(vsock.path)[: len(address)] = address
         if error := lib.vsock_open(vsock):
             self.close()
-            raise DeviceError(f"cannot wait for connections: {os.strerror(error)}")
+            raise BackendError("path", f"cannot wait for connections: {os.strerror(error)}")
         self.native = Native(ffi.addressof(lib, "vsock_device"), vsock)
 
     def reset(self, announce: bool = False) -> None:
@@ -42,5 +42,5 @@ class Sockets:
 
 
 def opened(options: Mapping[str, Any]) -> Sockets:
-    """Listen at the path of a device's options. Raises DeviceError, which does not say whose path it is."""
-    return Sockets(Listener(Path(options["path"])), options["cid"])
+    """Listen at the path of a device's options. Raises BackendError."""
+    return Sockets(Listener(Path(options["path"]), "path"), options["cid"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from runner.devices.services import Bus, Clock, Disk, Interrupt, Link, Memory, MessageInterrupt, Services
+from runner.devices.services import Bus, Clock, Interrupt, Memory, MessageInterrupt, Services
 from runner.devices.state import State, StateError
 from vmspec.host.printable import PrintableError
 from vmspec.plan.calls import Slot
@@ -36,32 +36,20 @@ class End(Protocol):
         """Take so many at most."""
 
 
-def no_disk(options: Mapping[str, Any]) -> Disk:
-    """The disk of a machine that has none."""
-    raise NotImplementedError
-
-
-def no_network(options: Mapping[str, Any]) -> Link:
-    """The network of a machine that has none."""
-    raise NotImplementedError
-
-
-def no_sockets(options: Mapping[str, Any]) -> Any:
-    """The host's sockets of a machine that has none."""
+def no_backend() -> Any:
+    """What is behind a device that has nothing of the host behind it."""
     raise NotImplementedError
 
 
 class Board(NamedTuple):
     """What a device may know of its machine: the spec's directory, and RAM as the plan's slots. ``notice`` shows the
-    user a message about the device. ``disk`` opens the image of a device's options, ``network`` connects a device to
-    the host, ``sockets`` opens the host's side of its sockets; all raise DeviceError."""
+    user a message about the device. ``backend`` opens what the device's table names of the host: an image, a network,
+    sockets. It raises DeviceError."""
 
     directory: Path
     slots: tuple[Slot, ...]
     notice: Callable[[str], None] = lambda text: None
-    disk: Callable[[Mapping[str, Any]], Disk] = no_disk
-    network: Callable[[Mapping[str, Any]], Link] = no_network
-    sockets: Callable[[Mapping[str, Any]], Any] = no_sockets
+    backend: Callable[[], Any] = no_backend
 
 
 class Device:

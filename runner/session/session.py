@@ -4,9 +4,9 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache, partial
+from functools import cache
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,11 +19,11 @@ from runner.kvm.errors import HostError
 from runner.machine.files import Files
 from runner.machine.loading import Loader
 from runner.machine.result import Ending, Result, status, unmet
+from runner.session import backends
 from runner.session.console import Console, ConsoleClosed, Output, Watch
 from tracer.format.errors import TraceError
 from vmspec import kept
 from vmspec.host.threads import ThreadError
-from vmspec.image.source import ImageError
 from vmspec.plan.plan import HostEnd, Plan, PlannedDevice
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.spec import fileuse
@@ -32,9 +32,6 @@ from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
 
 if TYPE_CHECKING:
-    from runner.backends.vsock import Sockets
-    from runner.devices.services import Disk as AnyDisk
-    from runner.devices.services import Link
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
     from vmspec.spec.models import Spec
@@ -84,12 +81,6 @@ def _plan(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str) -> t
     from vmspec.planner import plan
 
     return plan(spec), lambda: None
-
-
-def _network(options: Mapping[str, Any]) -> "Link":
-    from runner.backends import network  # late: few guests have one
-
-    return network.opened(options)
 
 
 class Session:
@@ -177,7 +168,7 @@ class Session:
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
         once = cache(self.notice)  # for any number of devices
-        board = Board(self.plan.directory, self.plan.slots, once, network=_network)
+        board = Board(self.plan.directory, self.plan.slots, once)
         with signals.impatient(), insisting():  # code of a device's author may raise anything
             self.machine.attach(
                 lambda planned: make(planned, self._behind(planned, board)),
@@ -250,29 +241,10 @@ class Session:
 
     def _behind(self, planned: PlannedDevice, board: Board) -> Board:
         """What a device may know of the host too."""
-        return board._replace(disk=partial(self._disk, planned), sockets=partial(self._sockets, planned))
-
-    def _sockets(self, planned: PlannedDevice, options: Mapping[str, Any]) -> "Sockets":
-        from runner.backends.vsock import opened  # late: few guests have any
-
-        try:
-            return opened(options)
-        except DeviceError as error:
-            raise DeviceError(f"device[{self.plan.devices.index(planned)}].path: {error}") from error
-
-    def _disk(self, planned: PlannedDevice, options: Mapping[str, Any]) -> "AnyDisk":
-        from runner.backends.disk import Disk  # late: few guests have one
-
-        where, path = f"device[{self.plan.devices.index(planned)}]", Path(options["path"])
-        mode, direct = options["mode"], options["direct"]
-        fd, size = self.files.disk(f"{where}.path", path, mode == "rw", direct)
-        if mode != "rw":
-            self.machine.loader.images.keep(f"{planned.name}/path", path, fd)
-        overlay = self.files.temporary(f"{where}.mode", size) if mode == "overlay" else None
-        try:
-            return Disk(fd, size, options["block-size"], mode == "rw", direct, overlay)
-        except ImageError as error:
-            raise DeviceError(f"{where}.block-size: {path} {error}") from error
+        where = f"device[{self.plan.devices.index(planned)}]"
+        return board._replace(
+            backend=lambda: backends.opened(planned, where, self.files, self.machine.loader.images),
+        )
 
     def _open_inputs(self, stack: ExitStack) -> Raw:
         raw = Raw(-1)

@@ -42,7 +42,7 @@ class Blk(VirtioDevice):
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> "Blk":
-        return cls(board.disk(options), options["queues"], options["serial"], options["cache"] == "writeback")
+        return cls(board.backend(), options["queues"], options["serial"], options["cache"] == "writeback")
 
     def native(self) -> Native:
         return self._disk.native(self._serial.encode())

@@ -39,7 +39,7 @@ class Net(VirtioDevice):
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> "Net":
-        return cls(board.network(options), options["mac"], options["mtu"], options["queues"])
+        return cls(board.backend(), options["mac"], options["mtu"], options["queues"])
 
     def configuration(self) -> bytes:
         status = R.NET_LINK_UP if self._up else 0

@@ -36,7 +36,7 @@ class Vsock(VirtioDevice):
 
     @classmethod
     def make(cls, options: Mapping[str, Any], board: Board) -> "Vsock":
-        return cls(board.sockets(options), options["cid"])
+        return cls(board.backend(), options["cid"])
 
     def native(self) -> Native:
         return self._sockets.native

@@ -97,7 +97,7 @@ print(refused("veth0", 1, None))
 held.close()
 print(refused("tap0", 4, None))
 """)
-    name = "virtio-net: cannot use the tap "
+    name = "tap: cannot use the tap "
     assert shown == [
         name + "tap0: another program uses it: give each device a tap of its own",
         name + "tun0: it is no tap device, or was not made for 1 queue: make it with: ip tuntap add NAME mode tap",
@@ -110,7 +110,7 @@ print(refused("tap0", 4, None))
 def test_without_the_privilege_the_message_says_how_to_make_one(inside):
     shown = inside('print(refused("tap0", 2, None))', "setpriv", "--bounding-set=-all", "--inh-caps=-all")
     assert shown == [
-        "virtio-net: cannot use the tap tap0: there is none, and making one needs CAP_NET_ADMIN: make it for this user "
+        "tap: cannot use the tap tap0: there is none, and making one needs CAP_NET_ADMIN: make it for this user "
         "(sudo ip tuntap add tap0 mode tap multi_queue user $USER; sudo ip link set tap0 up)"
     ]
 

@@ -168,7 +168,7 @@ def test_a_peer_that_does_not_read_holds_the_driver_back(listening, peer):
 
 
 def test_a_device_connects_and_says_if_nobody_listens(path):
-    with pytest.raises(DeviceError, match="no program listens there: start the other side first, or use listen"):
+    with pytest.raises(DeviceError, match=r"^stream: .* there is no such socket: start the other side first"):
         Stream(path, listens=False)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -188,17 +188,32 @@ def test_the_socket_is_gone_at_the_end_and_one_left_behind_is_replaced(path):
     assert not path.exists()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
+    with pytest.raises(DeviceError, match=r"^stream: .* no program listens there: start the other side first"):
+        Stream(path, listens=False)
     Stream(path, listens=True).close()
     assert not path.exists()
 
 
+def test_a_path_longer_than_an_address_may_be(path):
+    longer = path.parent / ("d" * 100) / ("s" * 60)
+    longer.parent.mkdir()
+    listening = Stream(longer, listens=True)
+    connected = Stream(longer, listens=False)
+    until(lambda: connected.up)
+    connected.close()
+    listening.close()
+    assert not longer.exists()
+
+
 def test_a_path_that_something_else_has(path):
     path.write_text("a file")
-    with pytest.raises(DeviceError, match="it is in use, or is no socket: choose another path"):
+    with pytest.raises(DeviceError, match=r"^listen: .* it is no socket: remove it, or give another path"):
         Stream(path, listens=True)
+    with pytest.raises(DeviceError, match=r"^stream: .* it is no socket"):
+        Stream(path, listens=False)
     assert path.read_text() == "a file"
     path.unlink()
     first = Stream(path, listens=True)
-    with pytest.raises(DeviceError, match="it is in use, or is no socket: choose another path"):
+    with pytest.raises(DeviceError, match=r"^listen: .* another process does: end it, or give another path"):
         Stream(path, listens=True)
     first.close()

@@ -155,5 +155,5 @@ def test_without_the_library_the_message_names_its_package():
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if "unshare:" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no mount namespace: {done.stderr}")
-    said = "virtio-net: user-mode networking needs libslirp (Debian: apt-get install libslirp0): "
-    assert said in done.stderr.splitlines()[-1]
+    said = "user-mode networking needs libslirp (Debian: apt-get install libslirp0): "
+    assert f"BackendError: {said}" in done.stderr.splitlines()[-1]

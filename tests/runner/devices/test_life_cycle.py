@@ -132,14 +132,7 @@ KEYS = {
 }
 
 
-def network(options):
-    """What a network device is connected to."""
-    return Wire(options["queues"])
-
-
-def sockets(options):
-    """The host's side of a socket device."""
-    return NoSockets(options["cid"])
+BEHIND = {"virtio-net": lambda: Wire(1), "virtio-vsock": lambda: NoSockets(3)}
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +147,7 @@ def disk(tmp_path_factory):
     path = tmp_path_factory.mktemp("disk") / "disk.img"
     path.write_bytes(bytes(1 << 15))
     descriptor = os.open(path, os.O_RDWR)
-    yield lambda options: Disk(descriptor, 1 << 15, None, writable=True, direct=False)
+    yield lambda: Disk(descriptor, 1 << 15, None, writable=True, direct=False)
     os.close(descriptor)
 
 
@@ -171,7 +164,7 @@ def kind(request, directory, disk, plug):
 
     class Kind:
         model = KINDS[name](**KEYS.get(name, {}))
-        board = Board(directory, (Slot(0, 0, 64 << 20, 0),), disk=disk, network=network, sockets=sockets)
+        board = Board(directory, (Slot(0, 0, 64 << 20, 0),), backend=BEHIND.get(name, disk))
 
         @property
         def ports(self):
@@ -364,13 +357,13 @@ def states(state_class):
 
 
 def test_every_device_has_a_frozen_attrs_state_class_of_its_own(directory, disk):
-    board = Board(directory, (), disk=disk, network=network, sockets=sockets)
     models = {name: model(**KEYS.get(name, {})) for name, model in KINDS.items() if "python" not in name}
     kinds = [(name, transport) for name in models for transport in (TRANSPORTS if name in VIRTIO else (None,))]
-    classes = [planned(name, models[name], board, transport).state_class for name, transport in kinds]
+    boards = {name: Board(directory, (), backend=BEHIND.get(name, disk)) for name in models}
+    classes = [planned(name, models[name], boards[name], transport).state_class for name, transport in kinds]
     assert len(set(classes)) == len(classes)
     for (name, transport), state_class in zip(kinds, classes, strict=True):
-        state = plugged_state(models[name], name, board, transport)
+        state = plugged_state(models[name], name, boards[name], transport)
         assert type(state) is state_class
         assert attrs.has(state_class)
         with pytest.raises(attrs.exceptions.FrozenInstanceError):

@@ -162,7 +162,7 @@ def test_a_disk_in_use_is_refused_by_the_name_of_its_user(write_spec, run_guest,
 
 
 @pytest.mark.parametrize(("keys", "said"), [
-    ({"block-size": 4096}, "device[0].block-size: {} has 6656 bytes, which are not whole blocks of 4096"),
+    ({"block-size": 4096}, "device[0].block-size: the image has 6656 bytes, which are not whole blocks of 4096"),
 ])  # fmt: skip
 def test_what_the_host_cannot_give(run_guest, disk, keys, said):
     from runner.devices import DeviceError
