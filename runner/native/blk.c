@@ -296,7 +296,7 @@ static void serve_queue(struct worker *worker, struct blk *blk, uint32_t queue)
             continue;
         }
         if (progress == BLK_MALFORMED) {
-            from->fault = VIRTQUEUE_MALFORMED;
+            worker_break(worker, queue, VIRTQUEUE_MALFORMED);
             request->chain.status = VIRTIO_BLK_S_IOERR;
         }
         worker_put(worker, queue, &request->chain, request->written);

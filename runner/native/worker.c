@@ -152,6 +152,21 @@ void worker_trouble(struct worker *worker)
     ring(worker->trouble);
 }
 
+/* Have Python look at a queue's fault, once. */
+static void report(struct worker *worker, uint32_t queue)
+{
+    if (worker->troubled >> queue & 1)
+        return;
+    worker->troubled |= UINT64_C(1) << queue;
+    worker_trouble(worker);
+}
+
+void worker_break(struct worker *worker, uint32_t queue, enum virtqueue_fault fault)
+{
+    worker->queues[queue]->fault = fault;
+    report(worker, queue);
+}
+
 bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain)
 {
     struct virtqueue *from = worker->queues[queue];
@@ -160,10 +175,8 @@ bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *
         chain->kind = worker->kinds[queue];
         return true;
     }
-    if (from->fault && !(worker->troubled >> queue & 1)) {
-        worker->troubled |= UINT64_C(1) << queue;
-        worker_trouble(worker);
-    }
+    if (from->fault)
+        report(worker, queue);
     return false;
 }
 

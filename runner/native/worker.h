@@ -80,6 +80,8 @@ bool worker_wait(struct worker *worker, uint32_t queue);
 void worker_wake(struct worker *worker);
 /* Start a further thread for the device, with the worker's signals. Returns an errno. */
 int worker_thread(pthread_t *thread, void *(*function)(void *), void *argument);
+/* Break a queue, whose device has found a fault in a chain that it took; no further one is taken. */
+void worker_break(struct worker *worker, uint32_t queue, enum virtqueue_fault fault);
 /* Have Python look at the device. */
 void worker_trouble(struct worker *worker);
 

@@ -207,11 +207,12 @@ MALFORMED = {
 }
 
 
+@pytest.mark.parametrize("size", [128, 1])  # with 1, the chain ends the queue's turn
 @pytest.mark.parametrize("case", MALFORMED)
-def test_a_chain_that_is_no_request_stops_the_device_until_a_reset(blk, case):
-    driver = blk()
+def test_a_chain_that_is_no_request_stops_the_device_until_a_reset(blk, case, size):
+    driver = blk(size=size)
     driver.memory.write(HEADER, bytes(16))
-    driver.queues[0].add(MALFORMED[case])
+    driver.queues[0].add(MALFORMED[case], table=0xA0000)
     driver.notify(0)
     until(driver.guest.troubled)
     driver.guest.device.tick()
