@@ -41,12 +41,12 @@ class Machine:
         model = KINDS[kind](**OPTIONS.get(kind, {}))
         device = cls.make(options(model), Board(Path(), ()))
         if on_pci:
-            made = pci.connected(cls)(device, lambda text: None, (layout.PCI_MEMORY,), 10)
+            made = pci.PCI.of(cls)(device, lambda text: None, (layout.PCI_MEMORY,), 10)
             self.guest = Guest(made, memory=memory, firsts=REGIONS)
             self.driver: Driver = PCIDriver(self.guest, memory)
             self.places = [P.COMMON, P.ISR, P.CONFIG, P.NOTIFY, P.TABLE, P.PENDING, CONFIGURATION]
         else:
-            self.guest = Guest(mmio.connected(cls)(device, lambda text: None), memory=memory)
+            self.guest = Guest(mmio.MMIO.of(cls)(device, lambda text: None), memory=memory)
             self.driver = Driver(self.guest, memory)
             self.places = [0, R.CONFIG]
         self.queues = len(device.queue_sizes)

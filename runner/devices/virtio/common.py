@@ -48,7 +48,7 @@ class Setup:
         self.descriptors = self.driver = self.device = 0
 
 
-class Transport(Protocol):
+class Interrupts(Protocol):
     """How the driver is interrupted."""
 
     def used(self, queue: int) -> None:
@@ -66,11 +66,11 @@ class Common:
     """
 
     def __init__(
-        self, device: VirtioDevice, services: Services, transport: Transport, notice: Callable[[str], None]
+        self, device: VirtioDevice, services: Services, interrupts: Interrupts, notice: Callable[[str], None]
     ) -> None:
         self.device = device
         self._clock, self._after = services.clock, services.after
-        self._transport = transport
+        self._interrupts = interrupts
         self._notice = notice
         self.offered = OFFERED | device.features
         kinds = dict(enumerate(device.queue_kinds))
@@ -190,7 +190,7 @@ class Common:
                     queue.stop()
             self._notice(f"the guest's driver must reset it: {why}")
             if self.status & R.DRIVER_OK:
-                self._transport.configured()
+                self._interrupts.configured()
 
     # Queues
 
@@ -279,7 +279,7 @@ class Common:
 
     def _interrupt(self, index: int) -> None:
         if self.queues[index].interrupts():
-            self._transport.used(index)
+            self._interrupts.used(index)
         self._check()
 
     # Time and configuration
@@ -318,7 +318,7 @@ class Common:
     def _reconfigured(self) -> None:
         self.generation = self.generation + 1 & 0xFF
         if self.status & R.DRIVER_OK:
-            self._transport.configured()
+            self._interrupts.configured()
 
     # Saving
 

@@ -1,14 +1,13 @@
 """The MMIO transport (virtio 1.2, 4.2): a device with registers in memory and one interrupt."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
-from runner.devices.device import Device, End
-from runner.devices.services import Services
+from runner.devices.device import Device
 from runner.devices.state import State, bits, part
-from runner.devices.virtio.common import Common, CommonState, set_half
+from runner.devices.virtio.common import CommonState, set_half
 from runner.devices.virtio.device import VirtioDevice
+from runner.devices.virtio.transport import Transport
 from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import virtio as R
 
@@ -22,8 +21,8 @@ class MMIOState(State):
     common: CommonState = part(CommonState)
 
 
-class MMIO(Device):
-    """A virtio device on the memory bus. :func:`connected` makes the class for a kind of device.
+class MMIO(Transport):
+    """A virtio device on the memory bus.
 
     The interrupt is edge-triggered: each event is a pulse, and the status register says which kinds came since the
     driver acknowledged them. C answers reads of that register and of the constant ones, and acknowledges. A
@@ -31,13 +30,7 @@ class MMIO(Device):
     thread serves the queue.
     """
 
-    def __init__(self, device: VirtioDevice, notice: Callable[[str], None]) -> None:
-        self._device = device
-        self._notice = notice
-
-    def attach(self, services: Services) -> None:
-        self._common = Common(self._device, services, self, self._notice)
-        super().attach(services)
+    own_state = MMIOState
 
     def start(self) -> None:
         constants = {
@@ -155,18 +148,6 @@ class MMIO(Device):
         for queue in {data[at : at + 4] for at in range(0, len(data), 4)}:
             self._common.kicked(int.from_bytes(queue, "little"))
 
-    def model(self) -> VirtioDevice:
-        return self._device
-
-    def ends(self) -> Sequence[End]:
-        return self._device.ends()
-
-    def resized(self, columns: int, rows: int) -> None:
-        self._device.resized(columns, rows)
-
-    def tick(self) -> None:
-        self._common.tick()
-
     def reset(self) -> None:
         self._common.reset()
         self._interrupt(clear=R.USED_BUFFER | R.CONFIGURATION)
@@ -182,19 +163,8 @@ class MMIO(Device):
         self._interrupt(set=saved.interrupt)
         self._common.load(saved.common, saved.device)
 
-    def close(self) -> None:
-        self._device.close()
-
-
-@cache
-def connected(device: type[VirtioDevice]) -> type[MMIO]:
-    """The class of a kind of device by this transport."""
-    state = type(f"MMIO{device.__name__}State", (MMIOState,), {"device": part(device.state_class)})
-    names = {"__module__": device.__module__, "made_from": device.made_from}  # errors are located by the device's file
-    return type(f"MMIO{device.__name__}", (MMIO,), {"state_class": state, **names})
-
 
 def connect(device: VirtioDevice, planned: PlannedDevice, notice: Callable[[str], None]) -> Device:
     """The device as the plan has it."""
-    cls: Any = type(device)
-    return connected(cls)(device, notice)
+    kind: Any = type(device)
+    return MMIO.of(kind)(device, notice)

@@ -1,15 +1,14 @@
 """The PCI transport (virtio 1.2, 4.1): a device whose registers lie in a base address register, with MSI-X."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
-from runner.devices.device import Device, End
+from runner.devices.device import Device
 from runner.devices.pci.function import BAR, CONFIGURATION, Function, FunctionState, Identity
-from runner.devices.services import Services
 from runner.devices.state import State, StateError, bits, octets, part
-from runner.devices.virtio.common import Common, CommonState, set_half
+from runner.devices.virtio.common import CommonState, set_half
 from runner.devices.virtio.device import VirtioDevice
+from runner.devices.virtio.transport import Transport
 from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import pci, virtio
 from vmspec.registers import virtiopci as R
@@ -35,13 +34,15 @@ class PCIState(State):
     common: CommonState = part(CommonState)
 
 
-class PCI(Function):
-    """A virtio device as a PCI function. :func:`connected` makes the class for a kind of device.
+class PCI(Transport, Function):
+    """A virtio device as a PCI function.
 
     There is a vector for the configuration and one for each queue, so that a driver can tell them apart. Without MSI-X
     the interrupt is INTA, until the driver reads the interrupt status. A notification is a coalesced write that is
     flushed at once, so the vCPU goes on while the device thread serves the queue.
     """
+
+    own_state = PCIState
 
     def __init__(
         self,
@@ -50,14 +51,9 @@ class PCI(Function):
         bars: tuple[int, ...] = (0,),
         line: int | None = None,
     ) -> None:
-        self._device = device
-        self._notice = notice
+        super().__init__(device, notice)
         self._start = bars[0]
         self._line = line
-
-    def attach(self, services: Services) -> None:
-        self._common = Common(self._device, services, self, self._notice)
-        super().attach(services)
 
     def start(self) -> None:
         number, queues = self._device.number, len(self._device.queue_sizes)
@@ -298,17 +294,8 @@ class PCI(Function):
 
     # Input and time
 
-    def model(self) -> VirtioDevice:
-        return self._device
-
-    def ends(self) -> Sequence[End]:
-        return self._device.ends()
-
-    def resized(self, columns: int, rows: int) -> None:
-        self._device.resized(columns, rows)
-
     def tick(self) -> None:
-        self._common.tick()
+        super().tick()
         if self._common.data_path is not None and self._common.running and not self.msix.enabled:
             self._show(self._interrupt | virtio.USED_BUFFER)
 
@@ -350,19 +337,8 @@ class PCI(Function):
         self._settle()
         self._common.load(saved.common, saved.device)
 
-    def close(self) -> None:
-        self._device.close()
-
-
-@cache
-def connected(device: type[VirtioDevice]) -> type[PCI]:
-    """The class of a kind of device by this transport."""
-    state = type(f"PCI{device.__name__}State", (PCIState,), {"device": part(device.state_class)})
-    names = {"__module__": device.__module__, "made_from": device.made_from}  # errors are located by the device's file
-    return type(f"PCI{device.__name__}", (PCI,), {"state_class": state, **names})
-
 
 def connect(device: VirtioDevice, planned: PlannedDevice, notice: Callable[[str], None]) -> Device:
     """The device as the plan has it."""
-    cls: Any = type(device)
-    return connected(cls)(device, notice, planned.bars, planned.irq)
+    kind: Any = type(device)
+    return PCI.of(kind)(device, notice, planned.bars, planned.irq)

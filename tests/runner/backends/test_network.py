@@ -123,7 +123,7 @@ from runner.memory import GuestMemory
 from tests.fakes.virtiodriver import Driver
 from tests.fakes.virtqueuefake import Buffer, EVENT_IDX, VERSION_1
 from tests.runner.devices.conftest import Guest
-from runner.devices.virtio.mmio import connected
+from runner.devices.virtio.mmio import MMIO
 from runner.devices.virtio.net import Net
 from vmspec.plan.calls import Slot
 
@@ -131,7 +131,7 @@ tap = Tap("tap0", 2, None)
 ip("address", "add", "10.0.0.1/24", "dev", "tap0")
 memory = GuestMemory((Slot(0, 0, 1 << 20, 0),))
 device = Net(tap, "52:54:00:12:34:56", None, 2)
-guest = Guest(connected(Net)(device, print), memory=memory)
+guest = Guest(MMIO.of(Net)(device, print), memory=memory)
 driver = Driver(guest, memory)
 
 def features():

@@ -7,7 +7,7 @@ import pytest
 
 from runner.backends.network import Stream
 from runner.devices.device import DeviceError
-from runner.devices.virtio.mmio import connected
+from runner.devices.virtio.mmio import MMIO
 from runner.devices.virtio.net import Net
 from runner.memory import GuestMemory
 from runner.native._native import lib
@@ -29,7 +29,7 @@ class Machine:
     def __init__(self, link):
         self.link = link
         self.memory = GuestMemory((Slot(0, 0, 1 << 20, 0),))
-        self.guest = Guest(connected(Net)(Net(link, "52:54:00:12:34:56"), print), memory=self.memory)
+        self.guest = Guest(MMIO.of(Net)(Net(link, "52:54:00:12:34:56"), print), memory=self.memory)
         self.driver = Driver(self.guest, self.memory)
         self.buffers = []
 

@@ -32,17 +32,23 @@ def transport() -> str:
 
 
 @pytest.fixture
-def connect(plug: Callable[..., Any], memory: GuestMemory, transport: str) -> Callable[..., Any]:
-    """Puts a device into a machine."""
+def connect(plug: Callable[..., Any], memory: GuestMemory, transport: str) -> Iterator[Callable[..., Any]]:
+    """Puts a device into a machine. Threads of its data path end before the memory that they use."""
+    guests: list[Any] = []
 
     def make(device: VirtioDevice, notice: Callable[[str], None] = print) -> Any:
         cls: Any = type(device)
         if transport == "mmio":
-            return plug(mmio.connected(cls)(device, notice), memory=memory)
-        made = pci.connected(cls)(device, notice, (layout.PCI_MEMORY,), 10)
-        return plug(made, memory=memory, firsts=REGIONS)
+            guests.append(plug(mmio.MMIO.of(cls)(device, notice), memory=memory))
+        else:
+            made = pci.PCI.of(cls)(device, notice, (layout.PCI_MEMORY,), 10)
+            guests.append(plug(made, memory=memory, firsts=REGIONS))
+        return guests[-1]
 
-    return make
+    yield make
+    for guest in guests:
+        for path in guest.paths:
+            path.end()
 
 
 @pytest.fixture

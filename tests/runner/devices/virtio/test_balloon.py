@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.devices.virtio.balloon import Balloon, BalloonDevice
-from runner.devices.virtio.mmio import connected
+from runner.devices.virtio.mmio import MMIO
 from runner.memory import GuestMemory
 from tests.fakes.virtiodriver import Driver
 from tests.fakes.virtqueuefake import INDIRECT_DESC, VERSION_1, Buffer
@@ -82,7 +82,7 @@ def test_a_chain_of_too_many_numbers_needs_a_reset(balloon):
 @given(data=st.binary(min_size=1, max_size=64))
 def test_whatever_numbers_a_driver_gives(plug, data):
     memory = GuestMemory((Slot(0, 0, 1 << 20, 0),))
-    driver = Driver(plug(connected(BalloonDevice)(BalloonDevice(), print), memory=memory), memory, at=0x4000)
+    driver = Driver(plug(MMIO.of(BalloonDevice)(BalloonDevice(), print), memory=memory), memory, at=0x4000)
     driver.start(queues=4, features=ALL)
     memory.write(DATA, data)
     driver.queues[R.INFLATE].add([Buffer(DATA, len(data))])
@@ -92,7 +92,7 @@ def test_whatever_numbers_a_driver_gives(plug, data):
 
 def test_a_memfd_gets_holes(plug):
     memory = GuestMemory((Slot(0, 0, 1 << 20, 0),), PlannedMemory(backing="memfd"))
-    driver = Driver(plug(connected(BalloonDevice)(BalloonDevice(), print), memory=memory), memory)
+    driver = Driver(plug(MMIO.of(BalloonDevice)(BalloonDevice(), print), memory=memory), memory)
     driver.start(queues=4, features=ALL)
     filled(driver, *range(0xA0, 0xC0))
     fd = memory.regions[0].fd
@@ -142,7 +142,7 @@ def test_statistics_are_asked_for_by_giving_the_buffer_back(balloon):
 def test_a_loaded_device_holds_the_buffer_again(plug, memory, balloon):
     fill(balloon, (4, 5))
     state = balloon.guest.device.save()
-    other = plug(connected(BalloonDevice)(BalloonDevice(), print), memory=memory)
+    other = plug(MMIO.of(BalloonDevice)(BalloonDevice(), print), memory=memory)
     other.device.load(state)
     other.let_pass(0)
     assert other.device.model().balloon().statistics == {"free_memory": 5}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runner.devices.state import StateError
 from runner.devices.virtio.console import HOST_BUFFER, MOST, Console, ConsoleState, PortState
-from runner.devices.virtio.mmio import connected
+from runner.devices.virtio.mmio import MMIO
 from tests.fakes.virtqueuefake import INDIRECT_DESC, VERSION_1, Buffer
 from vmspec.registers import virtio as V
 from vmspec.registers import virtio_console as R
@@ -118,7 +118,7 @@ def test_input_arrives_whole_however_it_and_the_buffers_come(plug, chunks, sizes
     from vmspec.plan.calls import Slot
 
     memory = GuestMemory((Slot(0, 0, 1 << 20, 0),))
-    driver = Driver(plug(connected(Console)(Console(), print), memory=memory), memory).start(queues=2)
+    driver = Driver(plug(MMIO.of(Console)(Console(), print), memory=memory), memory).start(queues=2)
     seen = b""
     for chunk in chunks:
         receive(driver, chunk)
@@ -219,7 +219,7 @@ def test_whatever_a_driver_says_and_never_hears_is_bounded(plug, messages):
 
     memory = GuestMemory((Slot(0, 0, 1 << 20, 0),))
     device = Console(NAMES)
-    driver = Driver(plug(connected(Console)(device, print), memory=memory), memory).start(queues=8, features=MULTI)
+    driver = Driver(plug(MMIO.of(Console)(device, print), memory=memory), memory).start(queues=8, features=MULTI)
     for message in messages:
         if message:
             assert send(driver, R.CONTROL_OUT, message) == [(0, 0)] or driver.queues[R.CONTROL_OUT].free

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.devices.virtio.mmio import connected
+from runner.devices.virtio.mmio import MMIO
 from runner.memory import GuestMemory
 from tests.fakes.virtiodriver import Driver
 from tests.fakes.virtioecho import Echo
@@ -128,7 +128,7 @@ VALUES = st.sampled_from((0, 1, 2, 3, 4, 8, 11, 15, 0x1000, 0x10000, 0x14000)) |
 )
 def test_no_access_makes_a_device_fail(plug, prepared, accesses, rings):
     memory = GuestMemory((Slot(0, 0, 1 << 20, 0),))
-    driver = Driver(plug(connected(Echo)(Echo(), lambda text: None), memory=memory), memory)
+    driver = Driver(plug(MMIO.of(Echo)(Echo(), lambda text: None), memory=memory), memory)
     if prepared:
         driver.start(queues=2, size=4)
     memory.write(0x10000, rings)

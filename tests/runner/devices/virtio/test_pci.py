@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runner.devices.services import Native
 from runner.devices.state import StateError
 from runner.devices.virtio.device import VirtioDevice
-from runner.devices.virtio.pci import connected
+from runner.devices.virtio.pci import PCI
 from runner.devices.virtio.rng import Rng
 from runner.memory import GuestMemory
 from runner.native._native import ffi, lib
@@ -362,7 +362,7 @@ VALUES = st.sampled_from((0, 1, 2, 4, 6, 8, 11, 15, 0x1000, 0x8000, 0x10000, 0xC
 )
 def test_no_access_makes_a_device_fail(plug, transport, prepared, accesses, rings):
     memory = GuestMemory((Slot(0, 0, 1 << 20, 0),))
-    made = connected(Echo)(Echo(), lambda text: None, (layout.PCI_MEMORY,), 10)
+    made = PCI.of(Echo)(Echo(), lambda text: None, (layout.PCI_MEMORY,), 10)
     driver = PCIDriver(plug(made, memory=memory, firsts=REGIONS), memory)
     if prepared:
         driver.start(queues=2, size=4)
