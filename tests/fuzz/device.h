@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *program, size_t size)
         guest_start(&guest, i, &queues[i], false);
     for (uint32_t i = 0; i < STEPS && guest.left; i++) {
         uint8_t step = (uint8_t)guest_next(&guest, 1);
-        uint32_t number = (step >> 6) % worker.n_queues;
+        uint32_t number = (step >> 6 | (step & 8) >> 1) % worker.n_queues;
         switch (step % 8) {
         case 4:
         case 5:

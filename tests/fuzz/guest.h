@@ -107,6 +107,15 @@ static inline void guest_start(struct guest *guest, uint32_t number, struct virt
                     guest_next(guest, 1) << VIRTIO_RING_F_INDIRECT_DESC);
 }
 
+/* A chain is available. */
+static inline void guest_offer(struct guest *guest, uint32_t number, uint16_t head)
+{
+    for (uint32_t size = 1; size <= 32; size *= 2) /* whatever the queue's length: the slot is free to be right */
+        guest_write(guest, guest_available(number) + 4 + guest->available[number] % size * 2, &head, 2);
+    guest->available[number]++;
+    guest_write(guest, guest_available(number) + 2, &guest->available[number], 2);
+}
+
 /* One step that touches memory alone; `step` says which. */
 static inline void guest_step(struct guest *guest, uint32_t number, uint8_t step)
 {
@@ -120,14 +129,9 @@ static inline void guest_step(struct guest *guest, uint32_t number, uint8_t step
         guest_write(guest, guest_descriptors(number) + at, &descriptor, sizeof descriptor);
         break;
     }
-    case 1: { /* a chain is available */
-        uint16_t head = (uint16_t)guest_next(guest, 1);
-        for (uint32_t size = 1; size <= 32; size *= 2) /* whatever the queue's length: the slot is free to be right */
-            guest_write(guest, guest_available(number) + 4 + guest->available[number] % size * 2, &head, 2);
-        guest->available[number]++;
-        guest_write(guest, guest_available(number) + 2, &guest->available[number], 2);
+    case 1:
+        guest_offer(guest, number, (uint16_t)guest_next(guest, 1));
         break;
-    }
     case 2: { /* a word anywhere */
         uint64_t address = guest_address(guest), value = guest_next(guest, 8);
         guest_write(guest, address, &value, 8);
