@@ -40,13 +40,15 @@ class Job(NamedTuple):
 
 
 class Boot(NamedTuple):
-    """One way to boot Linux. ``form``: "bzimage" (unpacked by vmrun), "bzimage-direct" (by itself), "vmlinux"."""
+    """One way to boot Linux. ``form``: "bzimage" (unpacked by vmrun), "bzimage-direct" (by itself), "vmlinux". With
+    ``tracepoints``, exits within the kernel are recorded too."""
 
     kernel: str  # as tests/guests/debian.py names it
     form: str
     vcpus: int
     memory: int  # MiB
     end: str = "reset"
+    tracepoints: bool = False
 
     @property
     def name(self) -> str:
@@ -66,21 +68,25 @@ class Boot(NamedTuple):
         ]
         if self.end not in ("reset", "poweroff"):
             sets.pop()
+        if self.tracepoints:
+            sets.append('trace.tracepoints="required"')
         Document.open(spec, tuple(sets)).plan()  # unpacks the kernel into the cache, where the lab finds it
         return Job(name or self.name, [str(spec), *(word for each in sets for word in ("--set", each))], kill)
 
 
 # Each kernel, form, number of vCPUs, size of memory (4 GiB: past the hole below 4 GiB) and end at least once.
 SAMPLE = (
-    Boot("6.1-cloud", "bzimage", 2, 256),
+    Boot("6.1-cloud", "bzimage", 2, 256, tracepoints=True),
     Boot("6.12-cloud", "vmlinux", 1, 128, "poweroff"),
     Boot("6.1-cloud", "bzimage-direct", 1, 512),
     Boot("6.1-generic", "bzimage", 4, 4096),
 )
-# The boot whose exits within the kernel are recorded too.
-TRACED = Boot("6.1-cloud", "bzimage", 2, 256)
 # Boots on the Intel host.
-INTEL = (Boot("6.1-cloud", "vmlinux", 1, 192), Boot("6.1-cloud", "vmlinux", 2, 192, "poweroff"))
+INTEL = (Boot("6.1-cloud", "vmlinux", 1, 192), Boot("6.1-cloud", "vmlinux", 2, 192, "poweroff", tracepoints=True))
+# The boot with tracepoints of each group.
+TRACED = {
+    group: next(boot for boot in boots if boot.tracepoints) for group, boots in (("sample", SAMPLE), ("intel", INTEL))
+}
 KERNELS = ("6.1-cloud", "6.12-cloud", "6.1-generic")
 MATRIX = tuple(
     Boot(kernel, form, vcpus, memory, "poweroff" if vcpus == 2 else "reset")
@@ -101,8 +107,7 @@ def jobs(group: str) -> list[Job]:
         case "sample":
             flood = Job("flood", [str(HERE / "flood.toml")])
             return [
-                *(boot.job() for boot in SAMPLE),
-                tracepoints_traced(),
+                *(boot.job()._replace(perf=boot.tracepoints) for boot in SAMPLE),
                 flood,
                 *map(virtio, TRANSPORTS),
                 *kills(KILLS[group]),
@@ -110,15 +115,9 @@ def jobs(group: str) -> list[Job]:
         case "kills":
             return kills(KILLS[group])
         case "intel":
-            return [*(boot.job() for boot in INTEL), tracepoints_traced(INTEL[1])._replace(perf=False)]
+            return [boot.job() for boot in INTEL]
         case kernel:
             return [boot.job() for boot in MATRIX if boot.kernel == kernel]
-
-
-def tracepoints_traced(boot: Boot = TRACED) -> Job:
-    """A boot with tracepoints beside the trace, and perf beside that."""
-    job = boot.job(name="tracepoints-traced")
-    return job._replace(arguments=[*job.arguments, "--set", 'trace.tracepoints="required"'], perf=True)
 
 
 def kills(number: int) -> list[Job]:

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from tests.lab.labruns import TRACED
 from tracer.analysis.account import account
 from tracer.analysis.tracepoints import by_handling, by_reason, by_vcpu, notes, summed, time_by_vcpu
 from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX
@@ -25,7 +26,7 @@ IN_KVM = {
 
 @pytest.fixture(scope="module", params=["sample", pytest.param("intel", marks=pytest.mark.soak)])
 def run(request, lab):
-    return lab.run(request.param, "tracepoints-traced")
+    return lab.run(request.param, TRACED[request.param].name)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ PERF = {"io": "ioio", "interrupt": "intr", "UD excp": "excp_ud", "hypercall": "v
 
 def test_perf_kvm_stat_counts_the_same(lab):
     """It counts an exit when the guest is entered again, so the last one of each vCPU may be missing."""
-    run = lab.run("sample", "tracepoints-traced")
+    run = lab.run("sample", TRACED["sample"].name)
     rows = re.findall(r"^ +(\S[\w ]*?) +(\d+) +[\d.]+% ", run.perf, re.MULTILINE)
     perf = {PERF.get(name, name): int(samples) for name, samples in rows}
     ours = {row["exit"]: row["exits"] for row in by_reason(by_handling(summed(run.trace))).to_pylist()}
