@@ -1,5 +1,6 @@
 """How runs end: halts, crashes, timeouts, devices that fail, interrupts, hosts that cannot."""
 
+import os
 import re
 import threading
 import time
@@ -13,6 +14,7 @@ from runner.machine import lifecycle
 from runner.machine.machine import Machine
 from runner.machine.vcpu import VcpuThread
 from runner.x86.state import Segment, State
+from tests.fakes.processes import eventually
 from tracer.format.errors import TraceError
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
@@ -354,21 +356,31 @@ def test_input_that_a_device_fails_to_take(method):
 @pytest.mark.parametrize(("method", "recorded"), [("write", []), ("written", [(0x80,)])])
 def test_a_device_that_does_not_come_back(run_guest, monkeypatch, method, recorded):
     monkeypatch.setattr("runner.machine.machine.PATIENCE", 0.2)
-    begin = time.monotonic()
+    before = threading.enumerate()
+    read, write = os.pipe()
     result = run_guest(
-        f"e6 80 {SPIN}", vm={"timeout": "300ms"}, devices=[KEEPER | {"port": [0x80, 1]}],
-        files={"keep.py": HANGING[method]},
-    )  # fmt: skip
-    took = time.monotonic() - begin
-    time.sleep(2.5 - took)  # the threads come back to a machine that is still there
-    assert (outcome(result), exits(result, "addr"), took < 2) == (("device-error", 2), recorded, True)
+        f"e6 80 {SPIN}", devices=[KEEPER | {"port": [0x80, 1]}], files={"keep.py": HANGING[method].format(read)}
+    )
+    assert (outcome(result), exits(result, "addr")) == (("device-error", 2), recorded)
     assert result.detail.startswith("device python0 does not return")
+    os.close(write)  # its thread comes back to a machine that is still there
+    eventually(lambda: set(threading.enumerate()) <= set(before), "a thread does not end")
+    os.close(read)
 
 
+# Devices that interrupt the run, and wait for the end of a pipe.
 HANGING = {
-    "write": FAILING.format("import time; time.sleep(2)"),
+    "write": """
+import os, signal
+from runner.devices import Device
+
+class Keep(Device):
+    def write(self, region, offset, size, value):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.read({}, 1)
+""",
     "written": """
-import time
+import os, signal
 from runner.devices import Device
 
 class Keep(Device):
@@ -376,7 +388,8 @@ class Keep(Device):
         self.bus.writes("port", 0, "coalesced")
 
     def written(self, region, offset, size, data):
-        time.sleep(2)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.read({}, 1)
 """,
 }
 
