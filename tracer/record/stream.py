@@ -18,7 +18,9 @@ class StreamWriter:
 
         self.path = path
         self._sink = pa.OSFile(os.fsencode(path), "wb")
-        self._file = path.stat()
+        self._file: os.stat_result | None = None
+        with suppress(FileNotFoundError):  # somebody has deleted it since, or its folder
+            self._file = path.stat()
         self._writer = SealedWriter(self._sink, schema, pa.ipc.new_stream)
 
     def write(self, batch: Any, custom: dict[str, str] | None = None) -> None:
@@ -41,7 +43,7 @@ class StreamWriter:
     def there(self) -> bool:
         """Whether the file is still where it was made: somebody may have deleted it, or its folder."""
         try:
-            return os.path.samestat(self._file, self.path.stat())
+            return self._file is not None and os.path.samestat(self._file, self.path.stat())
         except OSError:
             return False
 

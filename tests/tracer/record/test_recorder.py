@@ -257,3 +257,20 @@ def test_a_folder_that_was_deleted_meanwhile_is_not_said_to_hold_the_trace(tmp_p
         folder.mkdir()
     with pytest.raises(TraceError, match=r"boot\.arrows was deleted: the trace is lost$"):
         recorder.finish({})
+
+
+def test_a_folder_that_is_deleted_as_its_stream_is_made_is_not_said_to_hold_anything(tmp_path, monkeypatch):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    opened = pa.OSFile
+
+    def vanishing(path, mode):
+        file = opened(path, mode)
+        shutil.rmtree(folder)
+        return file
+
+    monkeypatch.setattr(pa, "OSFile", vanishing)
+    recorder = Recorder(folder / "boot.arrow", Rings(), lambda: METADATA, DEVICES, pytest.fail)
+    recorder.start()
+    with pytest.raises(TraceError, match=r"boot\.arrows was deleted: the trace is lost$"):
+        recorder.finish({})
