@@ -145,7 +145,8 @@ def _maker(cls: type[Device], what: str, regions: Sequence[str], board: Board) -
 def _run(path: Path, hashes: dict[Path, str]) -> ModuleType:
     builtins = private()
     with _importing, _neighbours(Neighbours(path.parent, hashes, builtins)):
-        unique = f"{path.stem}@{path}#{sum(key.startswith(f'{path.stem}@{path}#') for key in sys.modules)}"
+        name = f"{path.stem}@{path}#"
+        unique = f"{name}{sum(key.startswith(name) for key in sys.modules)}"
         loader = Source(unique, str(path), hashes, builtins)
         spec = importlib.util.spec_from_loader(unique, loader)
         assert spec is not None

@@ -1,6 +1,7 @@
 """The life of every device: started, reset, saved, loaded into another. A new kind is tested automatically."""
 
 import os
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.backends.disk import Disk
-from runner.devices import TABLE, Board, Device, make
+from runner.devices import TABLE, Board, Device, make, own
 from runner.devices.state import (
     Bits,
     Flag,
@@ -132,14 +133,23 @@ KEYS = {
 }
 
 
+FOUND = own.found
 BEHIND = {"virtio-net": lambda: Wire(1), "virtio-vsock": lambda: NoSockets(3)}
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
+    """Where the file of the user's own classes is; it is run once for all devices."""
     path = tmp_path_factory.mktemp("own")
     (path / "counter.py").write_text(OWN)
-    return path
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(own, "found", lambda name, board, *base: classes(name, board.directory, *base))
+        yield path
+
+
+@cache
+def classes(name, directory, *base):
+    return FOUND(name, Board(directory, ()), *base)
 
 
 @pytest.fixture(scope="module")
