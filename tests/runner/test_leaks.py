@@ -18,7 +18,7 @@ ALL = {
     "vm": {"vcpus": 2},
     "trace": {"ring": 1024},
 }
-MANY = pytest.mark.parametrize("runs", [pytest.param(20, id="20"), pytest.param(200, marks=pytest.mark.soak, id="200")])
+MANY = pytest.param(200, marks=pytest.mark.soak, id="200")
 
 
 def held():
@@ -34,7 +34,7 @@ def mappings():
     return len(Path("/proc/self/maps").read_text().splitlines())
 
 
-@MANY
+@pytest.mark.parametrize("runs", [20, MANY])
 def test_runs_in_one_process(write_spec, tmp_path, runs):
     from runner.session.session import run
 
@@ -65,7 +65,7 @@ def test_a_run_shows_in_what_is_held(write_spec, tmp_path):
     assert all(len(now) > len(then) for now, then in zip(seen[0], before, strict=True))
 
 
-@MANY
+@pytest.mark.parametrize("runs", [3, MANY])
 def test_runs_as_processes(write_spec, tmp_path, runs):
     (tmp_path / "input").write_bytes(b"")
     spec = write_spec(CODE, **ALL)

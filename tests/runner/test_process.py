@@ -84,7 +84,7 @@ def test_many_signals_end_the_run_once(start, write_spec, tmp_path):
 
 def test_a_signal_that_the_caller_ignores_is_ignored(start, write_spec):
     process, end = start(
-        write_spec(RUNNING, devices=[DEBUG], vm={"timeout": "1s"}),
+        write_spec(RUNNING, devices=[DEBUG], vm={"timeout": "1s"}, trace=None),
         preexec=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
     os.read(process.stdout.fileno(), 1)
@@ -127,7 +127,7 @@ TAKING = ["sys.{0}.close()", "sys.{0} = io.StringIO()", "sys.{0} = None", "del s
 @pytest.mark.parametrize("json", [False, True])
 def test_a_device_that_takes_a_standard_stream(start, write_spec, what, stream, json):
     spec = write_spec(
-        f"e6 80 {PRINT_A} {HLT}", files={"keep.py": REPLACING.format(what.format(stream))},
+        f"e6 80 {PRINT_A} {HLT}", files={"keep.py": REPLACING.format(what.format(stream))}, trace=None,
         devices=[DEBUG, {"kind": "python", "class": "keep:Keep", "port": [0x80, 1]}],
     )  # fmt: skip
     process, _ = start(*(["--json"] if json else []), spec)

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,6 +116,7 @@ def judge(guest: Guest, done: subprocess.CompletedProcess[str], files: set[str],
     return phase, wrong
 
 
+@cache
 def lines_of(guest: Guest) -> range:
     """The lines to send a signal at."""
     return range(1, inject(guest, 0, 0).line + 1)
