@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The extension is rebuilt when any of these changes; Python files are used from the checkout.
 NATIVE := $(wildcard runner/native/*.c runner/native/*.h) runner/native/native.cdef runner/native/build.py runner/native/generated.py $(wildcard vmspec/trace/*.py) vmspec/plan/calls.py
 
-FORMATTED := $(filter-out runner/native/record.h,$(wildcard runner/native/*.c runner/native/*.h)) tests/bench/bare.c $(wildcard tests/fuzz/*.[ch])
+FORMATTED := $(filter-out runner/native/record.h,$(wildcard runner/native/*.c runner/native/*.h)) $(wildcard tests/bench/*.c) $(wildcard tests/fuzz/*.[ch])
 
 # Programs of Debian's that the build, tests and measurements use, each with its packages.
 BUILD_TOOLS := cc:gcc+libc6-dev
