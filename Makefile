@@ -110,9 +110,16 @@ dist: dev
 	$(BIN)/python -m tests.docs.reference --check
 	$(BIN)/python -m build
 
+# All measurements, or some: `make bench virtio linux`.
+ifeq ($(firstword $(MAKECMDGOALS)),bench)
+MEASURED := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+.PHONY: $(MEASURED)
+$(MEASURED):
+	@:
+endif
 bench: setup
 	$(call need,$(BENCH_TOOLS))
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(MEASURED)
 
 lint: setup
 	$(BIN)/ruff check
