@@ -4,11 +4,12 @@ import os
 import select
 import subprocess
 import time
+import tty
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-PATIENCE = 60.0  # seconds for one answer of a guest's
+PATIENCE = 40.0  # seconds for one answer of a guest's
 
 
 class StoodStill(Exception):
@@ -28,18 +29,19 @@ class Sample(NamedTuple):
 
 
 class Monitor:
-    """A running monitor. Lines that its guest prints are on its standard output; lines to the guest go to its input."""
+    """A running monitor. Lines that its guest prints are on its standard output, lines to the guest go to its input.
+    Both are a terminal: without one kvmtool reads nothing."""
 
     def __init__(self, command: Sequence[str], cwd: Path | None = None) -> None:
         self.command = command
-        self._process = subprocess.Popen(
-            command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        self._terminal, theirs = os.openpty()
+        tty.setraw(theirs)
+        self._process = subprocess.Popen(command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=subprocess.STDOUT)
+        os.close(theirs)
         self._seen = b""
 
     def line(self, mark: bytes) -> bytes:
         """What follows a mark on its line, which ends with a line feed. Raises StoodStill."""
-        assert self._process.stdout is not None
         deadline = time.monotonic() + PATIENCE
         while True:
             before, found, after = self._seen.partition(mark)
@@ -47,8 +49,11 @@ class Monitor:
                 line, _, self._seen = after.partition(b"\n")
                 return line
             wait = deadline - time.monotonic()
-            ready = wait > 0 and select.select([self._process.stdout], [], [], wait)[0]
-            data = os.read(self._process.stdout.fileno(), 1 << 16) if ready else b""
+            ready = wait > 0 and select.select([self._terminal], [], [], wait)[0]
+            try:
+                data = os.read(self._terminal, 1 << 16) if ready else b""
+            except OSError:  # EIO: the monitor has ended
+                data = b""
             if not data:
                 told = (before + found + after)[-2000:].decode(errors="replace")
                 raise StoodStill(f"{' '.join(self.command)}: no {mark!r} in\n{told}")
@@ -56,9 +61,7 @@ class Monitor:
 
     def say(self, line: bytes) -> None:
         """Send the guest a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + b"\n")
-        self._process.stdin.flush()
+        os.write(self._terminal, line + b"\n")
 
     def sample(self) -> Sample:
         """The process alone: vmrun's recorder is another one."""
@@ -72,13 +75,10 @@ class Monitor:
 
     def end(self) -> None:
         """Until it has ended, whatever the guest does."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.terminate()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        os.close(self._terminal)

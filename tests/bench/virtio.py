@@ -17,7 +17,7 @@ from tests.guests import debian, initrd
 ROOT = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent
 DRIVERS = ("virtio_mmio", "virtio_pci", "virtio_blk", "virtio_net")
-ROUNDS = 5
+ROUNDS = 4
 
 
 def prepare(folder: Path) -> None:
@@ -56,7 +56,8 @@ def in_lab() -> list[Figure]:
 def compared(found: dict[str, dict[str, list[list[float]]]], transport: str, what: str) -> list[Figure]:
     """One measure by one transport: the rates, then the ratios."""
     figures = []
-    columns = {name: zip(*found[name][what], strict=True) for name in found if name.startswith(f"{transport}: ")}
+    rounds = {name: measures[what] for name, measures in found.items() if measures[what]}
+    columns = {name: zip(*each, strict=True) for name, each in rounds.items() if name.startswith(f"{transport}: ")}
     for name, (rates, bandwidths, cpu) in columns.items():
         small = what.startswith(("random", "round"))
         rate = statistics.median(rates) if small else statistics.median(bandwidths) / 1e6
@@ -64,8 +65,8 @@ def compared(found: dict[str, dict[str, list[list[float]]]], transport: str, wha
         figures.append(Figure(f"{what}, {name}: CPU", statistics.median(cpu) * 1e6, "us"))
     for variant in VARIANTS:
         for peer in ("QEMU", "kvmtool"):
-            ours, theirs = found[f"{transport}: {variant}"][what], found.get(f"{transport}: {peer}", {}).get(what)
-            if not theirs:
+            ours, theirs = rounds.get(f"{transport}: {variant}"), rounds.get(f"{transport}: {peer}")
+            if not ours or not theirs:
                 continue
             name = f"{what}, {transport}: {variant} / {peer}"
             times = [their[1] / our[1] for our, their in zip(ours, theirs, strict=False)]
