@@ -137,7 +137,7 @@ def one(folder: Path, command: tuple[str, ...], requests: int) -> Cost:
         after = monitor.sample()
     finally:
         monitor.end()
-    assert not status
+    assert not status.strip()
     cpu, threads = after.used(before)
     return Cost((after.t - before.t) / requests, cpu / requests, threads / requests)
 
