@@ -124,7 +124,7 @@ def prepare(number: int) -> None:
 def booted(name: str, command: list[str]) -> Monitor:
     """A monitor whose guest waits for lines. The emulated host lets a guest stand still now and then."""
     for _ in range(3):
-        monitor = Monitor(command, HERE)
+        monitor = Monitor(command, HERE, terminal=name.endswith("kvmtool"))
         try:
             monitor.line(b"traffic: ready")
         except StoodStill as problem:

@@ -29,15 +29,20 @@ class Sample(NamedTuple):
 
 
 class Monitor:
-    """A running monitor. Lines that its guest prints are on its standard output, lines to the guest go to its input.
-    Both are a terminal: without one kvmtool reads nothing."""
+    """A running monitor. Lines that its guest prints are on its standard output, lines to the guest go to its input:
+    pipes, or a terminal for kvmtool, which reads nothing without one."""
 
-    def __init__(self, command: Sequence[str], cwd: Path | None = None) -> None:
+    def __init__(self, command: Sequence[str], cwd: Path | None = None, *, terminal: bool = False) -> None:
         self.command = command
-        self._terminal, theirs = os.openpty()
-        tty.setraw(theirs)
-        self._process = subprocess.Popen(command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=subprocess.STDOUT)
-        os.close(theirs)
+        if terminal:
+            self._input, stdin = os.openpty()
+            tty.setraw(stdin)
+            self._output, stdout = os.dup(self._input), os.dup(stdin)
+        else:
+            (stdin, self._input), (self._output, stdout) = os.pipe(), os.pipe()
+        self._process = subprocess.Popen(command, cwd=cwd, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT)
+        os.close(stdin)
+        os.close(stdout)
         self._seen = b""
 
     def line(self, mark: bytes) -> bytes:
@@ -49,10 +54,10 @@ class Monitor:
                 line, _, self._seen = after.partition(b"\n")
                 return line
             wait = deadline - time.monotonic()
-            ready = wait > 0 and select.select([self._terminal], [], [], wait)[0]
+            ready = wait > 0 and select.select([self._output], [], [], wait)[0]
             try:
-                data = os.read(self._terminal, 1 << 16) if ready else b""
-            except OSError:  # EIO: the monitor has ended
+                data = os.read(self._output, 1 << 16) if ready else b""
+            except OSError:  # EIO of a terminal: the monitor has ended
                 data = b""
             if not data:
                 told = (before + found + after)[-2000:].decode(errors="replace")
@@ -61,7 +66,7 @@ class Monitor:
 
     def say(self, line: bytes) -> None:
         """Send the guest a line."""
-        os.write(self._terminal, line + b"\n")
+        os.write(self._input, line + b"\n")
 
     def sample(self) -> Sample:
         """The process alone: vmrun's recorder is another one."""
@@ -81,4 +86,5 @@ class Monitor:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        os.close(self._terminal)
+        os.close(self._input)
+        os.close(self._output)
