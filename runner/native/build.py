@@ -74,12 +74,12 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
 SOURCES = (
     "ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue", "requests", "worker", "disk",
-    "blk", "net", "nettap", "netstream", "netuser", "vsock",
+    "blk", "net", "nettap", "netstream", "netuser", "vsock", "vsockconnection", "vsocksocket",
 )  # fmt: skip
 HEADERS = (
     "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h",
     "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h", "disk.h", "blk.h", "net.h",
-    "netstream.h", "netuser.h", "vsock.h",
+    "netstream.h", "netuser.h", "vsock.h", "vsockconnection.h", "vsocksocket.h",
 )  # fmt: skip
 
 ffibuilder = FFI()
