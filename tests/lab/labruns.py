@@ -95,7 +95,7 @@ MATRIX = tuple(
     for vcpus in (1, 2, 4)
     for memory in (128, 512, 4096)
 )
-KILLS = {"sample": 3, "kills": 20}
+KILLS = {"sample": 1, "kills": 20}
 TRANSPORTS = ("mmio", "pci")
 DRIVERS = ("virtio_mmio", "virtio_pci", "virtio_rng")
 LATER = ("virtio_console", "virtio_balloon")  # once the first have been tried

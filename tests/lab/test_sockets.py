@@ -13,7 +13,7 @@ from tests.guests import debian, initrd
 from tests.lab.labruns import HERE, ROOT
 from vmspec.document import Document
 
-pytestmark = [pytest.mark.lab]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("sockets")]
 
 SIZE = 4 << 20
 BACK = bytes(range(256)) * 4096
