@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.backends.capture import Capture
 from runner.backends.errors import BackendError
 from runner.backends.unixsocket import Listener, connected
 from runner.devices.services import Native
@@ -32,6 +33,7 @@ class Served:
     """The queues that C serves for a device; see :class:`runner.devices.virtio.net.Link`."""
 
     features = 0
+    _capture: Capture | None = None
 
     def __init__(self, backend: Any, pairs: int) -> None:
         """Raises BackendError."""
@@ -63,8 +65,22 @@ class Served:
         """Forget the driver."""
         lib.net_reset(self.net)
 
+    def captured(self, capture: Capture) -> None:
+        """Capture each frame. C does not run yet."""
+        self._capture, self.net.capture = capture, capture.native
+
+    def look(self) -> None:
+        """Report what C has met."""
+        if self._capture is not None:
+            self._capture.look()
+
     def close(self) -> None:
-        """Nothing is to be undone."""
+        """Complete the capture. C rests."""
+        if self._capture is not None:
+            counts = self.net.counts
+            dropped = counts.malformed + counts.refused + counts.overlong + counts.unfit + counts.crowded
+            self._capture.close(counts.received + counts.sent, dropped)
+            self.net.capture, self._capture = ffi.NULL, None
 
 
 class Tap(Served):
@@ -108,6 +124,7 @@ class Tap(Served):
         super().begin(features)
 
     def close(self) -> None:
+        super().close()
         while self._fds:
             os.close(self._fds.pop())
 
@@ -173,6 +190,7 @@ class Stream(Served):
             raise BackendError("listen" if listens else "stream", f"{path}: {os.strerror(failed)}")
 
     def close(self) -> None:
+        super().close()
         lib.net_stream_close(self.net)
         if self._listener is not None:
             self._listener.close()
@@ -198,6 +216,7 @@ class User(Served):
                 raise BackendError("forward", f"cannot forward {forward}: {os.strerror(failed)}")
 
     def close(self) -> None:
+        super().close()
         lib.net_user_close(self.net)
 
 

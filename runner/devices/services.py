@@ -214,6 +214,9 @@ class Link(Protocol):
     def begin(self, features: int) -> None:
         """The driver is ready, and has accepted these features."""
 
+    def look(self) -> None:
+        """C has something to tell."""
+
     def reset(self) -> None:
         """Forget the driver. Frames from outside that it has not received are dropped."""
 

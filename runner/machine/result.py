@@ -62,7 +62,7 @@ def status(expect: PlannedExpect, ending: Ending, failures: tuple[str, ...]) -> 
     expected = ending.kind in expect.exit
     met = UNMET if failures else OK
     match ending.kind:
-        case "trace-failed" | "console-failed":
+        case "trace-failed" | "console-failed" | "capture-failed":
             return UNRECORDED
         case "kvm-error":
             return HOST

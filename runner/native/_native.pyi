@@ -109,6 +109,19 @@ class BusRegionFields:
 class BusRegion(BusRegionFields, CData): ...
 class BusRegionPointer(BusRegionFields, Pointer[BusRegion]): ...
 
+class CaptureFields:
+    fd: int
+    error: int
+    epoch: int
+    tsc_start: int
+    tsc_khz: int
+    frames: int
+    dropped: int
+    size: int
+
+class Capture(CaptureFields, CData): ...
+class CapturePointer(CaptureFields, Pointer[Capture]): ...
+
 class DiskFields:
     fd: int
     overlay: int
@@ -312,6 +325,7 @@ class NetFields:
     pairs: int
     features: int
     up: bool
+    capture: CapturePointer
     counts: NetCounts
     pair: Array[NetPair]
 
@@ -328,6 +342,7 @@ class NetCountsFields:
     refused: int
     overlong: int
     unfit: int
+    crowded: int
 
 class NetCounts(NetCountsFields, CData): ...
 class NetCountsPointer(NetCountsFields, Pointer[NetCounts]): ...
@@ -680,6 +695,13 @@ class FFI:
     def new(
         self, cdecl: Literal["struct bus_range[]"], value: int | Sequence[tuple[int, ...]], /
     ) -> Array[BusRange]: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct capture *"],
+        value: Mapping[Literal["fd", "error", "epoch", "tsc_start", "tsc_khz", "frames", "dropped", "size"], Any] = ...,
+        /,
+    ) -> CapturePointer: ...
     @overload
     def new(
         self,
@@ -1140,6 +1162,12 @@ class Lib:
     def bus_writes(self, bus: Pointer[Bus], region: int, offset: int, size: int, how: int, /) -> bool: ...
     def call_pointer(self, fd: int, request: int, argument: Pointer[Any] | bytes, /) -> int: ...
     def call_value(self, fd: int, request: int, argument: int, /) -> int: ...
+    def capture_begin(self, capture: Pointer[Capture], blocks: Pointer[Any] | bytes, size: int, /) -> int: ...
+    def capture_end(self, capture: Pointer[Capture], blocks: Pointer[Any] | bytes, size: int, /) -> None: ...
+    def capture_flush(self, capture: Pointer[Capture], /) -> None: ...
+    def capture_frame(
+        self, capture: Pointer[Capture], frame: Pointer[Any] | bytes, size: int, inward: bool, /
+    ) -> None: ...
     def chain_read(self, chain: Pointer[VirtqueueChain], at: int, bytes: Pointer[Any] | bytes, size: int, /) -> int: ...
     def chain_write(
         self, chain: Pointer[VirtqueueChain], at: int, bytes: Pointer[Any] | bytes, size: int, /

@@ -24,6 +24,7 @@ GLUE = r"""
 #include <unistd.h>
 #include "blk.h"
 #include "memory.h"
+#include "capture.h"
 #include "net.h"
 #include "netstream.h"
 #include "netuser.h"
@@ -74,11 +75,11 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
 SOURCES = (
     "ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue", "requests", "worker", "disk",
-    "blk", "net", "nettap", "netstream", "netuser", "vsock", "vsockconnection", "vsocksocket",
+    "blk", "capture", "net", "nettap", "netstream", "netuser", "vsock", "vsockconnection", "vsocksocket",
 )  # fmt: skip
 HEADERS = (
     "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h",
-    "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h", "disk.h", "blk.h", "net.h",
+    "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h", "disk.h", "blk.h", "capture.h", "net.h",
     "netstream.h", "netuser.h", "vsock.h", "vsockconnection.h", "vsocksocket.h",
 )  # fmt: skip
 

@@ -91,6 +91,7 @@ static int send_chain(struct net *net, uint32_t pair, const struct virtqueue_cha
     struct virtio_net_hdr_v1 header;
     struct iovec ranges[VIRTQUEUE_SIZE];
     uint32_t n = 0, skip = NET_HEADER;
+    int error;
 
     if (chain->readable < NET_HEADER + NET_ETHERNET || chain->readable > NET_FRAME)
         return EINVAL;
@@ -105,7 +106,8 @@ static int send_chain(struct net *net, uint32_t pair, const struct virtqueue_cha
         skip -= part;
         if (part == range.iov_len)
             continue;
-        if (n == VIRTQUEUE_SIZE) { /* one more than writev(2) takes */
+        /* One more than writev(2) takes; or what is captured must be what is sent, whatever the guest writes. */
+        if (n == VIRTQUEUE_SIZE || net->capture) {
             uint32_t size = chain_read(chain, NET_HEADER, net->scratch, sizeof net->scratch);
             ranges[1] = (struct iovec){net->scratch, size};
             n = 2;
@@ -113,7 +115,10 @@ static int send_chain(struct net *net, uint32_t pair, const struct virtqueue_cha
         }
         ranges[n++] = (struct iovec){(uint8_t *)range.iov_base + part, range.iov_len - part};
     }
-    return net->backend->send(net, pair, ranges, n);
+    error = net->backend->send(net, pair, ranges, n);
+    if (!error && net->capture)
+        capture_frame(net->capture, net->scratch, chain->readable - NET_HEADER, false);
+    return error;
 }
 
 static void from_driver(struct net *net, struct worker *worker, uint32_t pair)
@@ -223,6 +228,8 @@ static void to_driver(struct net *net, struct worker *worker, uint32_t pair)
             the->ready = the->size;
             if (!the->size)
                 break;
+            if (net->capture && the->size > NET_HEADER)
+                capture_frame(net->capture, the->frame + NET_HEADER, the->size - NET_HEADER, true);
             if (the->size < NET_HEADER + NET_ETHERNET || !agreed(net, header, the->size - NET_HEADER, false)) {
                 net->counts.unfit++;
                 the->size = 0;
@@ -273,6 +280,7 @@ static void serve(struct worker *worker, uint64_t told)
 {
     struct net *net = worker->state;
     uint32_t n = net->features & BIT(VIRTIO_NET_F_MQ) ? net->n_pairs : 1, last = 2 * n;
+    uint32_t failed = net->capture ? net->capture->error : 0;
     bool up = net->up;
 
     told |= net->backend->polled(net, worker);
@@ -288,8 +296,10 @@ static void serve(struct worker *worker, uint64_t told)
             worker->again |= BIT(2 * i);
     }
     net->backend->poll(net, worker);
-    if (net->up != up)
-        worker_trouble(worker); /* the configuration says so */
+    if (net->capture)
+        capture_flush(net->capture);
+    if (net->up != up || (net->capture && net->capture->error != failed))
+        worker_trouble(worker); /* the configuration says so; the run ends */
 }
 
 static void rest(struct worker *worker)

@@ -7,6 +7,7 @@
 #ifndef VMRUN_NET_H
 #define VMRUN_NET_H
 
+#include "capture.h"
 #include "worker.h"
 
 enum {
@@ -52,6 +53,7 @@ struct net_counts {
     uint64_t refused; /* of the driver's, by the backend: dropped */
     uint64_t overlong; /* from the backend: it is given up */
     uint64_t unfit; /* for the driver: too long for its buffers, or as it has not agreed to: dropped */
+    uint64_t crowded; /* for the driver: it had no buffers, and no more can wait: dropped */
 };
 
 struct net {
@@ -61,6 +63,7 @@ struct net {
     uint64_t features; /* that the driver has accepted */
     bool up; /* there is another side */
     void *link; /* the backend's own */
+    struct capture *capture; /* of the frames to and from the backend, NULL: none */
     struct net_counts counts;
     uint8_t scratch[NET_FRAME]; /* a frame in one piece */
     struct net_pair pair[];

@@ -90,7 +90,7 @@ static ssize_t send_packet(const void *frame, size_t size, void *opaque)
         user->first = 0;
     }
     if (user->end + sizeof n + n > WAITING) {
-        user->net->counts.unfit++;
+        user->net->counts.crowded++;
         return -1;
     }
     memcpy(user->waiting + user->end, &n, sizeof n);

@@ -1,5 +1,6 @@
 """What is behind a device on the host: an image, a network, sockets."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,21 @@ from runner.machine.files import Files
 from vmspec.plan.plan import PlannedDevice
 
 
-def opened(planned: PlannedDevice, where: str, files: Files, images: Images) -> Any:
+def opened(
+    planned: PlannedDevice, where: str, files: Files, images: Images, capture: Callable[[PlannedDevice, str], Any]
+) -> Any:
     """Open what is behind a device; ``where`` is its table in the spec. ``files`` are the run's, ``images`` keeps what
-    is hashed for the trace. Raises DeviceError."""
+    is hashed for the trace, ``capture`` begins a :class:`runner.backends.capture.Capture` of a network device. Raises
+    DeviceError."""
     try:
-        return _opened(planned, where, files, images)
+        return _opened(planned, where, files, images, capture)
     except BackendError as error:
         raise DeviceError(f"{where}.{error.key}: {error.why}" if error.key else f"{where}: {error.why}") from error
 
 
-def _opened(planned: PlannedDevice, where: str, files: Files, images: Images) -> Any:
+def _opened(
+    planned: PlannedDevice, where: str, files: Files, images: Images, capture: Callable[[PlannedDevice, str], Any]
+) -> Any:
     options = planned.options
     # Imported late: few guests have any of them.
     match planned.kind:
@@ -35,7 +41,14 @@ def _opened(planned: PlannedDevice, where: str, files: Files, images: Images) ->
         case "virtio-net":
             from runner.backends import network
 
-            return network.opened(options)
+            link = network.opened(options)
+            if options["capture"] is not None:
+                try:
+                    link.captured(capture(planned, where))
+                except BaseException:
+                    link.close()
+                    raise
+            return link
         case "virtio-vsock":
             from runner.backends import vsock
 

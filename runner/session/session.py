@@ -32,6 +32,7 @@ from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
 
 if TYPE_CHECKING:
+    from runner.backends.capture import Capture
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
     from vmspec.spec.models import Spec
@@ -109,6 +110,8 @@ class Session:
         self.outputs: list[Output] = []
         self.standard: Output | None = None  # the descriptor of "stdout"
         self.files = Files(plan.names)
+        self.captures: list[Capture] = []
+        self._uncaptured: Ending | None = None  # a capture that failed
         self._stopped = False
 
     @classmethod
@@ -243,8 +246,25 @@ class Session:
         """What a device may know of the host too."""
         where = f"device[{self.plan.devices.index(planned)}]"
         return board._replace(
-            backend=lambda: backends.opened(planned, where, self.files, self.machine.loader.images),
+            backend=lambda: backends.opened(planned, where, self.files, self.machine.loader.images, self._captured),
         )
+
+    def _captured(self, planned: PlannedDevice, where: str) -> "Capture":
+        """Begin to capture the frames of a network device."""
+        from runner.backends import capture  # late: few guests have one
+
+        def failed(error: int) -> None:
+            if (reason := capture.why(error)) is None:
+                self.notice(f"nobody reads {path} any more: the capture of {planned.name} has ended")
+                return
+            self._uncaptured = Ending("capture-failed", detail=f"cannot write {where}.capture, {path}: {reason}")
+            self.machine.end(self._uncaptured)
+
+        path = Path(planned.options["capture"])
+        fd = self.files.open(f"{where}.capture", path, writes=True)
+        made = capture.Capture(fd, planned.name, planned.options["mac"], self.machine.host_tsc_khz(), failed)
+        self.captures.append(made)
+        return made
 
     def _open_inputs(self, stack: ExitStack) -> Raw:
         raw = Raw(-1)
@@ -333,6 +353,10 @@ class Session:
         self.notes += dict.fromkeys(self.machine.failures)
         if self.console.failure is not None and ending.kind in ENDS and ending.kind not in CRASHES:
             ending = console_ending(self.console.failure)  # writing what was still queued failed
+        for capture in self.captures:
+            capture.look()
+        if self._uncaptured is not None and ending.kind in ENDS and ending.kind not in CRASHES:
+            ending = self._uncaptured
         report, report_path = self._report(ending)
         failures = unmet(self.plan.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
         code = status(self.plan.expect, ending, failures)

@@ -9,6 +9,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/virtio_net.h>
+#include <stddef.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -20,7 +22,8 @@ static const uint64_t segments = 1 << VIRTIO_NET_F_HOST_TSO4 | 1 << VIRTIO_NET_F
 static struct net *net;
 static uint64_t agreed; /* the features of all drivers of an input: frames may wait on the wire */
 static bool stream;
-static int listening = -1;
+static struct capture capture;
+static int listening = -1, captured = -1;
 static int near[PAIRS], far[PAIRS];
 static uint8_t frame[2 * NET_FRAME];
 
@@ -83,16 +86,39 @@ static void device_open(struct worker *worker, uint8_t options)
         net_attach(net, i, near[i]);
     }
     agreed = 0;
+    if (captured < 0)
+        captured = memfd_create("capture", 0);
+    check(!ftruncate(captured, 0) && !lseek(captured, 0, SEEK_SET));
+    memset(&capture, 0, offsetof(struct capture, buffer));
+    capture.fd = captured;
+    capture.tsc_khz = 1000000;
+    net->capture = options & 128 ? &capture : NULL;
     begin(options);
     worker->device = &worker_net;
     worker->state = net;
     worker->n_queues = 2 * pairs + 1;
 }
 
+/* The capture has whole blocks, one for each frame. */
+static void check_capture(void)
+{
+    off_t end = lseek(captured, 0, SEEK_END), at = 0;
+    uint32_t block[2], last;
+    uint64_t n = 0;
+
+    for (; at < end; at += block[1], n++) {
+        check(pread(captured, block, sizeof block, at) == sizeof block && block[0] == 6);
+        check(block[1] >= 44 && block[1] % 4 == 0 && block[1] <= 44 + NET_FRAME);
+        check(pread(captured, &last, sizeof last, at + block[1] - 4) == sizeof last && last == block[1]);
+    }
+    check(at == end && n == capture.frames && (!net->capture || n >= net->counts.sent));
+}
+
 static void device_close(struct worker *worker)
 {
     int fd;
 
+    check_capture();
     for (uint32_t i = 0; i < PAIRS; i++) {
         if (!stream && near[i] >= 0)
             close(near[i]);

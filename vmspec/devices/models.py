@@ -327,6 +327,9 @@ class VirtioNet(VirtioModel):
     restrict: bool = field(
         default=False, metadata=key(Flag(), "likewise: the guest reaches nothing outside, only what forwards bring")
     )
+    capture: Path | None = field(
+        default=None, metadata=key(File(), "capture the frames both ways into this file, as pcapng")
+    )
     mac: str | None = field(
         default=None,
         metadata=key(MAC(), "its Ethernet address; not given: one made from the names of the VM and of the device"),

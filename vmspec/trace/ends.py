@@ -17,6 +17,7 @@ EndKind = Literal[
     "interrupted",
     "console-closed",
     "console-failed",
+    "capture-failed",
     "trace-failed",
 ]
 
@@ -48,6 +49,7 @@ KINDS: Mapping[EndKind, End] = {
     "interrupted": End("a signal, Ctrl-A x or the caller ended the run"),
     "console-closed": End("the reader of the console has closed it"),
     "console-failed": End("the console could not be written"),
+    "capture-failed": End("a capture of a network could not be written"),
     "trace-failed": End("the trace could not be written"),
 }
 ENDS = tuple(kind for kind, end in KINDS.items() if end.expected)

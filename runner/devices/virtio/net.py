@@ -49,6 +49,7 @@ class Net(VirtioDevice):
         return self._link.native
 
     def troubled(self) -> None:
+        self._link.look()
         if self._link.up != self._up:
             self._up = not self._up
             self.host.reconfigured()

@@ -61,6 +61,9 @@ def problems(folder: Path, *overrides: str) -> list[str]:
             ('device=[{kind="python", class="m:C", port=[1, 1]}, {kind="serial", output="d/m.py"}]',),
             "device[0].class",
         ),
+        (('device=[{kind="virtio-net", capture="n"}, {kind="virtio-net", capture="d/n"}]',), "device[0].capture"),
+        (('device=[{kind="virtio-net", capture="later"}]', "trace.path=t.arrow"), "device[0].capture"),
+        (('device=[{kind="virtio-net", capture="d/kh"}]',), "boot.kernel"),
         (('device=[{kind="serial", output="d/new/x"}, {kind="debug-port", output="new/x"}]',), "device[0].output"),
     ],
 )  # fmt: skip

@@ -3,13 +3,16 @@ hostile."""
 
 import socket
 import struct
+import sys
 import threading
 from contextlib import closing
+from datetime import datetime
 
 import pytest
 
 import tracer
 from runner.native._native import lib
+from tests.fakes import pcapngfile
 from tests.runner.devices.virtio.test_guests import (
     AVAILABLE,
     DATA,
@@ -25,8 +28,10 @@ from tests.runner.devices.virtio.test_guests import (
     start,
     store,
 )
+from tests.runner.test_full_disk import on_small_disk
 from tracer.analysis.kicks import Kicks
 from vmspec.registers import virtio as R
+from vmspec.trace import keys as metadata
 
 pytestmark = pytest.mark.kvm
 
@@ -65,15 +70,13 @@ def framed(*frames):
 def drive(run_guest, tmp_path):
     """Runs a guest with a device and its peer; returns the result and what the peer has heard."""
 
-    def run(code, sends=b"", **spec):
+    def run(code, sends=b"", **keys):
         path = tmp_path / "wire"
         peer = Peer(path, sends)
         with closing(peer.server):
             peer.start()
-            devices = [{"kind": "virtio-net", "stream": str(path)}, {"kind": "debug-port"}]
-            result = run_guest(
-                code + HLT, boot={"mode": "protected"}, devices=devices, vm={"timeout": "20s"}, trace=spec
-            )
+            devices = [{"kind": "virtio-net", "stream": str(path), **keys}, {"kind": "debug-port"}]
+            result = run_guest(code + HLT, boot={"mode": "protected"}, devices=devices, vm={"timeout": "20s"})
             peer.join()
         return result, peer.heard
 
@@ -216,3 +219,67 @@ def test_a_peer_that_announces_too_much_is_given_up(drive):
     assert (result.kind, heard) == ("halt", b"")
     rows = tracer.load(result.trace).tables["requests"].table.to_pylist()
     assert [row["status"] for row in rows] == ["error"]
+
+
+def test_a_capture_has_what_goes_over_the_wire_both_ways(drive, tmp_path):
+    """What is no frame of the driver's is not sent. Its times are those of the requests."""
+    code = start(features=R.NET_MRG_RXBUF, index=1) + receiving((0x800, 2)) + await_word(RINGS + 0x202, 1)
+    code += describe(0, DATA, 12, 0) + send() + offer(0, 0, 7, queue=1) + await_word(USED + 2, 2)
+    result, _ = drive(code, framed(b"x", b"f" * 20), capture="net.pcapng")
+    captured = pcapngfile.read(tmp_path / "net.pcapng")
+    assert [packet[1:] for packet in captured.packets] == [("in", b"x"), ("in", b"f" * 20), ("out", FRAME)]
+    assert captured.interface[2] == b"virtio-net0"
+    assert captured.statistics == {4: 2, 5: 2, 7: 0}  # frames; without a whole Ethernet header both ways; unseen
+    trace = tracer.load(result.trace)
+    started = datetime.fromisoformat(trace.metadata[metadata.STARTED]).timestamp()
+    rows = [row for row in trace.tables["requests"].table.to_pylist() if row["status"] == "ok"]
+    offsets = [packet.time / 1e9 - started - row["t_done"] / 1e9 for packet, row in zip(
+        captured.packets[1:], rows, strict=True
+    )]  # fmt: skip
+    assert all(-0.1 < offset < 0.1 for offset in offsets)
+
+
+def endless():
+    """Send a frame again and again: inc word [index]; notify; wait until it is answered."""
+    fill = b"".join(store(AVAILABLE + 4 + 4 * at, 7 | 7 << 16) for at in range(4))
+    return start(index=1) + put(DATA, PLAIN) + describe(7, DATA, 12 + 0x1000, 0) + fill + again()
+
+
+def again():
+    turn = b"\x66\xff\x05" + struct.pack("<I", AVAILABLE + 2) + store(HERE + R.QUEUE_NOTIFY, 1)
+    turn += b"\x66\xa1" + struct.pack("<I", AVAILABLE + 2)  # mov ax, [index]
+    turn += b"\x66\x39\x05" + struct.pack("<I", USED + 2) + b"\x75\xf7"  # cmp [used index], ax; jne
+    return turn + b"\xe9" + struct.pack("<i", -len(turn) - 5)
+
+
+# Runs vmrun's command with a peer that hears everything; keeps what is on the small disk.
+HEARD = """
+import shutil, socket, sys, threading
+from pathlib import Path
+from runner.cli import main
+
+spec, wire, disk, out = sys.argv[1:]
+server = socket.socket(socket.AF_UNIX)
+server.bind(wire)
+server.listen()
+def hear():
+    end = server.accept()[0]
+    while end.recv(1 << 16):
+        pass
+threading.Thread(target=hear, daemon=True).start()
+status = main([spec])
+shutil.copy(Path(disk) / "net.pcapng", out)
+print(status)
+"""
+
+
+def test_a_capture_without_room_ends_the_run_and_is_whole(write_spec, tmp_path):
+    disk, out = tmp_path / "disk", tmp_path / "kept"
+    devices = [{"kind": "virtio-net", "stream": "wire", "capture": "disk/net.pcapng"}]
+    spec = write_spec(endless(), boot={"mode": "protected"}, devices=devices, trace=None)
+    done = on_small_disk(disk, 256 << 10, sys.executable, "-c", HEARD, spec, tmp_path / "wire", disk, out)
+    assert done.stdout.splitlines()[-1] == "6", done.stderr
+    assert f"device[0].capture, {disk}/net.pcapng: No space left on device" in done.stderr
+    captured = pcapngfile.read(out)
+    assert {packet[1:] for packet in captured.packets} == {("out", bytes(0x1000))}
+    assert len(captured.packets) > 40
