@@ -110,12 +110,15 @@ class GuestMemory:
         return start
 
     def add(self, start: int, size: int, fd: int, read_only: bool) -> MemoryRegion:
-        """Map the first ``size`` bytes of a file at a guest-physical address, in whole pages; the guest's writes stay
-        in this process. Raises ValueError if the range is taken, OSError if it cannot be mapped. Call it before KVM is
-        told of the memory."""
+        """Map the first ``size`` bytes of a file at a guest-physical address, in whole pages, and zeros where it has
+        fewer; the guest's writes stay in this process. Raises ValueError if the range is taken, OSError if it cannot be
+        mapped. Call it before KVM is told of the memory."""
         if any(start < other.start + other.size and other.start < start + size for other in self.regions):
             raise ValueError(f"{start:#x}..{start + size:#x} is the guest's memory already")
-        host = self._map(size, fd, READABLE if read_only else WRITABLE, mmap.MAP_PRIVATE)
+        protection = READABLE if read_only else WRITABLE
+        host = self._map(size, -1, protection, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+        if error := lib.memory_map_file(host, min(size, os.fstat(fd).st_size), fd, protection):
+            raise OSError(error, os.strerror(error))
         region = MemoryRegion(start, size, int(ffi.cast("uintptr_t", host)), fd, 0, read_only)
         self._put([*self.regions, region])
         return region

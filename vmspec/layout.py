@@ -87,6 +87,11 @@ PCI_WINDOWS = (("mmio", PCI_MEMORY, PCI_MEMORY_SIZE), ("port", PCI_IO, PCI_IO_SI
 # Interrupts of INTA pins, one each. First those that PCs leave to PCI, which the 8259s have too.
 PCI_IRQS = (10, 11, 5, *range(16, IOAPIC_PINS), 15, 14, 7, 6, 13)
 
+# Images in guest memory (virtio-pmem), above RAM. Linux adds memory in sections of 128 MiB; the ends of what it adds
+# are multiples of 2 MiB (mm/memory_hotplug.c, check_pfn_span; SECTION_SIZE_BITS, SUBSECTION_SHIFT).
+IMAGE_ALIGNMENT = 128 * MIB
+IMAGE_SIZE_ALIGNMENT = 2 * MIB
+
 # Linux's own limit for an initrd if its image has no header with one (boot protocol, initrd_addr_max).
 INITRD_ADDR_MAX = 0x7FFFFFFF
 # Linux's COMMAND_LINE_SIZE on x86 is 2048, the NUL included.

@@ -6,7 +6,7 @@ from vmspec import layout
 from vmspec.boot import flat, linux
 from vmspec.devices.models import VirtioBlk
 from vmspec.image import BzImage, Elf, ImageError, disk, identify, opened
-from vmspec.plan import calls, features, memory_map
+from vmspec.plan import calls, features, images, memory_map
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
@@ -39,6 +39,7 @@ def plan(spec: Spec) -> Plan:
     if pit and not irqchip:
         problems.append(Problem("vm.pit", "KVM's timer needs its interrupt controller: vm.irqchip must be kernel"))
     devices = buses.devices(spec, slots, irqchip, pit and irqchip, problems)
+    devices, mapped, mapped_files = images.placed(spec, slots, devices, problems)
     features.check(spec.cpu.disable, problems)
     for index, device in enumerate(devices):
         if device.kind == "virtio-balloon" and (spec.memory.locked or spec.memory.pages == "hugetlbfs"):
@@ -60,17 +61,18 @@ def plan(spec: Spec) -> Plan:
         protocol=start.protocol,
         cmdline=spec.boot.cmdline,
         slots=slots,
-        taken=buses.taken(slots, irqchip, pit),
-        areas=memory_map.areas(slots, is_linux, irqchip, devices),
+        taken=buses.taken((*slots, *mapped), irqchip, pit),
+        areas=memory_map.areas(slots, is_linux, irqchip, devices, mapped),
         e820=memory_map.e820(slots, any(device.kind == "pci-host" for device in devices)) if is_linux else (),
         placements=placements,
         devices=devices,
         entry=start.entry,
         irqchip=irqchip,
         pit=pit,
-        calls=_calls(slots, spec.vm.vcpus, irqchip, pit),
+        calls=_calls((*slots, *mapped), spec.vm.vcpus, irqchip, pit),
         notes=start.notes,
-        files=(*start.files, *symbols),
+        files=(*start.files, *symbols, *mapped_files),
+        mapped=mapped,
         names=tuple(spec.names()),
         code=spec.boot.code,
         memory=copied(PlannedMemory, spec.memory),

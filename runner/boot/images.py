@@ -58,8 +58,8 @@ class Images:
         return None if image is None else Path(f"/proc/self/fd/{image.descriptor}")
 
     def hashed(self) -> Iterator[tuple[str, Image]]:
-        """The files whose hashes go into a trace, by name."""
-        return ((name, image) for name, image in self._images.items() if name != "unpacked")
+        """The files whose hashes go into a trace, by name: those of a device have its name, a slash, and the key."""
+        return ((name, image) for name, image in self._images.items() if _is_hashed(name, image.version.size))
 
     def close(self) -> None:
         """Close the files."""
@@ -67,3 +67,8 @@ class Images:
             if image.descriptor >= 0:
                 os.close(image.descriptor)
             image.descriptor = -1
+
+
+def _is_hashed(name: str, size: int) -> bool:
+    """Whether a file is; not what was made from another one, and not a device's image that takes long to read."""
+    return name != "unpacked" and ("/" not in name or size <= KEPT_MAX)

@@ -47,6 +47,7 @@ TABLE = {
     "virtio-blk": ("virtio.blk", "Blk"),
     "virtio-net": ("virtio.net", "Net"),
     "virtio-vsock": ("virtio.vsock", "Vsock"),
+    "virtio-pmem": ("virtio.pmem", "Pmem"),
     "virtio-python": ("virtio.own", "Own"),
     "virtio-balloon": ("virtio.balloon", "BalloonDevice"),
 }

@@ -200,6 +200,14 @@ class Disk(Protocol):
         """What the host could not do since the last call, None: nothing."""
 
 
+class MappedImage(NamedTuple):
+    """An image in guest memory, which C serves: where it begins, and its bytes, zeros at its end included."""
+
+    start: int
+    size: int
+    native: Native
+
+
 class Link(Protocol):
     """What is behind a network device on the host. C serves the device's queues for it."""
 

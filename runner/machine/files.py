@@ -60,6 +60,12 @@ class Files:
             raise DeviceError(f"{where}: {path} is in use by {holder}")
         return fd, size
 
+    def mapped(self, where: str, path: Path, fd: int) -> None:
+        """Use an image that is open and mapped, for the key ``where``. Raises as :meth:`open`."""
+        self._claim(Use(where, path, fileuse.opened(fd), writes=False))
+        if (holder := locked(fd, writes=False)) is not None:
+            raise DeviceError(f"{where}: {path} is in use by {holder}")
+
     def temporary(self, where: str, size: int) -> int:
         """A new file of so many bytes, all 0, without a name, in ``$TMPDIR`` or /var/tmp; :meth:`close` closes it.
         Raises DeviceError."""

@@ -10,6 +10,7 @@ from runner.kvm.errors import HostError
 from runner.memory import GuestMemory, GuestMemoryError
 from runner.x86.state import State
 from vmspec.host.threads import Worker
+from vmspec.plan.calls import Slot
 from vmspec.plan.plan import Plan
 
 
@@ -24,6 +25,11 @@ class Loader(Worker):
         except GuestMemoryError as error:
             self.images.close()
             raise HostError(str(error)) from error
+        try:
+            self._map(plan.mapped)
+        except BaseException:
+            self.close()
+            raise
         self._plan = plan
         self._loaded = threading.Event()
         self._state: State | None = None
@@ -33,6 +39,14 @@ class Loader(Worker):
         except OSError:
             self.close()
             raise
+
+    def _map(self, files: tuple[Slot, ...]) -> None:
+        for slot in files:
+            assert slot.path is not None
+            try:
+                self.memory.add(slot.start, slot.size, self.images.descriptor(slot.path), read_only=False)
+            except OSError as error:
+                raise HostError(f"{slot.path} cannot be mapped into the guest's memory: {error.strerror}") from error
 
     def work(self) -> None:
         """Load; :meth:`state` raises an error that happened here."""

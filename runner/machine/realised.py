@@ -8,7 +8,7 @@ from runner.kvm.system import System
 from runner.kvm.vcpu import VCPU
 from runner.kvm.vm import VM
 from runner.machine.loading import Loader
-from runner.x86.cpuid import CpuidEntry, for_vcpu
+from runner.x86.cpuid import CpuidEntry, address_bits, for_vcpu
 from vmspec.plan import calls
 from vmspec.plan.calls import Call
 from vmspec.plan.plan import Plan
@@ -58,6 +58,7 @@ class Realised:
                 self._mmap_size = self.system.vcpu_mmap_size()
             case calls.GetSupportedCpuid():
                 self.cpuid = self.system.supported_cpuid()
+                self._check_addresses()
             case calls.CreateVcpu(vcpu):
                 self.vcpus.append(self.vm.create_vcpu(vcpu, self._mmap_size))
                 self._resources.callback(self.vcpus[-1].close)
@@ -73,6 +74,15 @@ class Realised:
                 pass  # the machine's threads
             case _:
                 assert_never(call)
+
+    def _check_addresses(self) -> None:
+        """A guest cannot reach memory past the addresses of its processors."""
+        bits = address_bits(self.cpuid)
+        last = max((*self._plan.slots, *self._plan.mapped), key=lambda slot: slot.start)
+        if bits is not None and last.start + last.size > 1 << bits:
+            what = f"{last.path} ends" if last.path else "RAM ends"
+            message = f"processors on this host have {bits} bits of physical addresses"
+            raise HostError(f"{message}: {what} at {last.start + last.size:#x}, past their end")
 
     def _cpuid(self, index: int) -> list[CpuidEntry]:
         deadline = self._plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0

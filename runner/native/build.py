@@ -29,6 +29,7 @@ GLUE = r"""
 #include "netstream.h"
 #include "netuser.h"
 #include "perf.h"
+#include "pmem.h"
 #include "process.h"
 #include "requests.h"
 #include "signals.h"
@@ -75,12 +76,12 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
 SOURCES = (
     "ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue", "requests", "worker", "disk",
-    "blk", "capture", "net", "nettap", "netstream", "netuser", "vsock", "vsockconnection", "vsocksocket",
+    "blk", "capture", "net", "nettap", "netstream", "netuser", "vsock", "vsockconnection", "vsocksocket", "pmem",
 )  # fmt: skip
 HEADERS = (
     "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h",
     "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h", "disk.h", "blk.h", "capture.h", "net.h",
-    "netstream.h", "netuser.h", "vsock.h", "vsockconnection.h", "vsocksocket.h",
+    "netstream.h", "netuser.h", "vsock.h", "vsockconnection.h", "vsocksocket.h", "pmem.h",
 )  # fmt: skip
 
 ffibuilder = FFI()

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MEMORY_REGIONS = 32 };
+enum { MEMORY_REGIONS = 64 };
 
 struct memory_region {
     uint64_t start, size; /* guest-physical */
@@ -27,6 +27,9 @@ void *memory_at(const struct memory *memory, uint64_t address, uint64_t size, bo
 /* Map `size` bytes at a multiple of `alignment`, a power of two: anonymous memory for fd -1, else the file from
  * its start. `flags` and `protection` are mmap's. NULL, with errno, if that fails. */
 void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int flags);
+/* Map the first `size` bytes of a file over part of such a mapping; what is written there stays in this process. Gives
+ * 0 or an errno. */
+int memory_map_file(void *start, uint64_t size, int fd, int protection);
 void memory_unmap(void *start, uint64_t size);
 
 /* Each returns 0 or an errno: make all pages ready for writing; lock them in RAM; enable or disable huge pages. */

@@ -53,5 +53,11 @@ def _opened(
             from runner.backends import vsock
 
             return vsock.opened(options)
+        case "virtio-pmem":
+            from runner.backends import pmem
+
+            path = Path(options["path"])
+            files.mapped(f"{where}.path", path, images.descriptor(path))
+            return pmem.mapped(options["start"], options["size"])
         case kind:
             raise ValueError(f"nothing of the host is behind a {kind}")

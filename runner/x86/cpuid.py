@@ -40,6 +40,11 @@ class CpuidEntry(NamedTuple):
     edx: int
 
 
+def address_bits(supported: list[CpuidEntry]) -> int | None:
+    """The width of physical addresses; None: CPUID does not say (Intel SDM volume 2, CPUID, leaf 80000008H)."""
+    return next((entry.eax & 0xFF for entry in supported if entry.function == R.ADDRESS_SIZES), None) or None
+
+
 def completed(supported: list[CpuidEntry], host: Callable[[int], tuple[int, int, int, int]]) -> list[CpuidEntry]:
     """KVM's supported entries plus the descriptive leaves that it leaves out; ``host`` is the host's CPUID.
 

@@ -123,6 +123,13 @@ def test_what_the_guest_writes_to_a_file_stays_in_its_memory(memory: GuestMemory
     assert (memory.read(32 * PAGE, 8), os.pread(rom, 8, 0)) == (b"Firmware", b"firmware")
 
 
+def test_zeros_that_can_be_written_follow_a_file_that_is_shorter(memory: GuestMemory, rom: int) -> None:
+    memory.add(32 * PAGE, 3 * PAGE, rom, read_only=False)
+    assert memory.read(33 * PAGE - 1, PAGE) == b"\xff" + bytes(PAGE - 1)
+    memory.write(35 * PAGE - 1, b"x")
+    assert (memory.read(35 * PAGE - 1, 1), os.fstat(rom).st_size) == (b"x", PAGE)
+
+
 @pytest.mark.parametrize("start", [0, PAGE, 16 * PAGE])
 def test_a_file_over_other_memory_is_rejected(memory: GuestMemory, rom: int, start: int) -> None:
     with pytest.raises(ValueError, match="is the guest's memory already"):

@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from tracer.decode.register import Register, character
 from vmspec.registers import virtio, virtio_balloon, virtio_console
 
-_DISK = {offset: Register(name, size=size) for offset, (size, name) in virtio.BLK_CONFIG.items()}
-# Drivers read what is longer than 4 bytes in halves (4.2.2.2).
-_DISK |= {
-    offset + 4: Register(f"{name} high", size=4) for offset, (size, name) in virtio.BLK_CONFIG.items() if size == 8
-}
+
+def _fields(layout: Mapping[int, tuple[int, str]]) -> dict[int, Register]:
+    """Fields by their offsets. Drivers read what is longer than 4 bytes in halves (4.2.2.2)."""
+    whole = {offset: Register(name, size=size) for offset, (size, name) in layout.items()}
+    return whole | {
+        offset + 4: Register(f"{name} high", size=4) for offset, (size, name) in layout.items() if size == 8
+    }
+
 
 CONFIGURATIONS: Mapping[str, Mapping[int, Register]] = {
-    "virtio-blk": _DISK,
+    "virtio-blk": _fields(virtio.BLK_CONFIG),
+    "virtio-pmem": _fields(virtio.PMEM_CONFIG),
     "virtio-net": {
         **{offset: Register(f"mac[{offset}]", size=1) for offset in range(6)},
         **{offset: Register(name, size=size) for offset, (size, name) in virtio.NET_CONFIG.items()},

@@ -378,6 +378,18 @@ class VirtioVsock(VirtioModel):
 
 
 @frozen(eq=False, repr=False)
+class VirtioPmem(VirtioModel):
+    """Virtio persistent memory: an image file in the guest's address space, which the guest need not copy."""
+
+    path: Path = field(
+        metadata=key(
+            File(),
+            "the image, which stays as it is: what the guest writes is in memory of its own, and ends with the run",
+        )
+    )
+
+
+@frozen(eq=False, repr=False)
 class VirtioPython(VirtioModel):
     """A virtio device class in Python, from a module beside the spec."""
 
@@ -398,7 +410,7 @@ class VirtioBalloon(VirtioModel):
     )
 
 
-Virtio = VirtioRng | VirtioConsole | VirtioBlk | VirtioNet | VirtioVsock | VirtioPython | VirtioBalloon
+Virtio = VirtioRng | VirtioConsole | VirtioBlk | VirtioNet | VirtioVsock | VirtioPmem | VirtioPython | VirtioBalloon
 Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Pvpanic | Python | PCIHost | Virtio
 
 KINDS: dict[str, type[Device]] = {
@@ -417,6 +429,7 @@ KINDS: dict[str, type[Device]] = {
     "virtio-blk": VirtioBlk,
     "virtio-net": VirtioNet,
     "virtio-vsock": VirtioVsock,
+    "virtio-pmem": VirtioPmem,
     "virtio-python": VirtioPython,
     "virtio-balloon": VirtioBalloon,
 }

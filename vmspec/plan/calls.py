@@ -9,16 +9,19 @@ The classes are named tuples of few shapes: all are created in every start of th
 as long as a class.
 """
 
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 
 class Slot(NamedTuple):
-    """A KVM memory slot: guest RAM ``[start, start + size)``, at ``offset`` in the one RAM mapping."""
+    """A KVM memory slot: guest memory ``[start, start + size)``. It is RAM, at ``offset`` in the one RAM mapping, or
+    the file at ``path``, followed by zeros."""
 
     slot: int
     start: int
     size: int
     offset: int
+    path: Path | None = None
 
 
 class Ioctl:
@@ -128,7 +131,7 @@ class CreatePit2(VmIoctl, _Flags):
 
 
 class SetUserMemoryRegion(Ioctl, _Slot):
-    """One slot of guest RAM."""
+    """One slot of guest memory."""
 
     __slots__ = ()
     ioctl = "KVM_SET_USER_MEMORY_REGION"

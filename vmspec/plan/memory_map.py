@@ -50,7 +50,13 @@ def fixed(irqchip: bool) -> tuple[Area, ...]:
     )
 
 
-def areas(slots: tuple[Slot, ...], linux: bool, irqchip: bool, devices: tuple[PlannedDevice, ...]) -> tuple[Area, ...]:
+def areas(
+    slots: tuple[Slot, ...],
+    linux: bool,
+    irqchip: bool,
+    devices: tuple[PlannedDevice, ...],
+    mapped: tuple[Slot, ...] = (),
+) -> tuple[Area, ...]:
     """The map by ascending address, without gaps up to 4 GiB and between the areas above it."""
     low, *high = slots
     if linux:
@@ -71,6 +77,7 @@ def areas(slots: tuple[Slot, ...], linux: bool, irqchip: bool, devices: tuple[Pl
         for region in device.regions
         if region.space == "mmio" and region.start is not None
     ]
+    known += [Area(slot.path.name if slot.path else "", "image", slot.start, slot.size) for slot in mapped]
     if any(device.kind == "pci-host" for device in devices):
         known.append(Area("pci memory", "mmio", layout.PCI_MEMORY, layout.PCI_MEMORY_SIZE))
     known.sort(key=lambda area: area.start)

@@ -19,7 +19,7 @@ from vmspec.spec.fileuse import Named
 
 
 class Area(NamedTuple):
-    """A named part of the guest-physical map, for people: kind is ram, reserved, mmio or hole."""
+    """A named part of the guest-physical map, for people: kind is ram, image, reserved, mmio or hole."""
 
     name: str
     kind: str
@@ -96,8 +96,9 @@ class Entry(NamedTuple):
 
 
 class PlannedFile(NamedTuple):
-    """A file that the plan was made from: kernel, initrd, symbols, unpacked (the kernel in a bzImage). ``version`` is
-    the one that was read; None: any version will do, because all have the same content."""
+    """A file that the plan was made from: kernel, initrd, symbols, unpacked (the kernel in a bzImage), or a device's
+    image (``virtio-pmem0/path``). ``version`` is the one that was read; None: any version will do, because all have the
+    same content."""
 
     name: str
     path: Path
@@ -134,6 +135,7 @@ class Plan(NamedTuple):
     calls: tuple[Call, ...]
     notes: tuple[str, ...] = ()  # decisions that the spec did not ask for, in sentences
     files: tuple[PlannedFile, ...] = ()
+    mapped: tuple[Slot, ...] = ()  # files in guest memory, which are not RAM
     names: tuple[Named, ...] = ()  # every file that a run uses
     code: bytes | None = None  # a flat guest's code, if the spec contains it
     memory: PlannedMemory = PlannedMemory()

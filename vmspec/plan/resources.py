@@ -166,7 +166,7 @@ def plain(value: Any) -> Any:
 
 def taken(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> tuple[Region, ...]:
     """The machine's own ranges on the buses."""
-    regions = [Region("RAM", "mmio", slot.size, slot.start) for slot in slots]
+    regions = [Region(slot.path.name if slot.path else "RAM", "mmio", slot.size, slot.start) for slot in slots]
     regions += [Region(area.name, "mmio", area.size, area.start) for area in memory_map.fixed(irqchip)]
     if irqchip:
         regions += [Region("the interrupt controller", "port", size, at) for at, size in layout.IRQCHIP_PORTS]

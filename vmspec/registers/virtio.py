@@ -73,6 +73,9 @@ NET_LINK_UP = 1
 VSOCK_STREAM = 1 << 0
 CID_LEAST, CID_MOST = 3, (1 << 32) - 2
 
+# The persistent memory device (5.19): its configuration by offset and size
+PMEM_CONFIG = {0: (8, "start"), 8: (8, "size")}
+
 # Interrupt status, by either transport (4.2.2, 4.1.4.5)
 USED_BUFFER = 1
 CONFIGURATION = 2

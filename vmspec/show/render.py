@@ -155,6 +155,7 @@ def _call(call: Call) -> tuple[str, ...]:
     match call:
         case calls.SetUserMemoryRegion(slot):
             what = f"slot {slot.slot}: {slot.start:#x}-{slot.start + slot.size - 1:#x}"
+            what += f" {slot.path.name}" if slot.path else ""
         case calls.CreateVcpu(vcpu):
             what = f"vCPU {vcpu}, {vcpu:#x}"
         case _:

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices import own
-from vmspec.devices.models import KINDS, Device, Python, VirtioBlk, VirtioNet, VirtioPython, VirtioVsock
+from vmspec.devices.models import KINDS, Device, Python, VirtioBlk, VirtioNet, VirtioPmem, VirtioPython, VirtioVsock
 from vmspec.schema.guest_values import Code, Registers
 from vmspec.schema.keypath import KeyPath, join, split
 from vmspec.schema.tables import Kinds, Table
@@ -250,6 +250,8 @@ class Spec(Model):
                 yield Named(f"device[{n}].path", device.path, device.mode == "rw")
             if isinstance(device, VirtioNet) and device.capture is not None:
                 yield Named(f"device[{n}].capture", device.capture, writes=True)
+            if isinstance(device, VirtioPmem):
+                yield Named(f"device[{n}].path", device.path)
             if isinstance(device, VirtioVsock):
                 yield Named(f"device[{n}].path", device.path, writes=True)
         for _, path, end in self._ends():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.backends import pmem
 from runner.backends.disk import Disk
 from runner.devices import TABLE, Board, Device, make, own
 from runner.devices.state import (
@@ -130,11 +131,16 @@ KEYS = {
     "virtio-blk": {"path": Path("/disk.img")},
     "virtio-net": {"mac": "52:54:00:12:34:56"},
     "virtio-vsock": {"path": Path("/vm.vsock"), "cid": 3},
+    "virtio-pmem": {"path": Path("/root.img")},
 }
 
 
 FOUND = own.found
-BEHIND = {"virtio-net": lambda: Wire(1), "virtio-vsock": lambda: NoSockets(3)}
+BEHIND = {
+    "virtio-net": lambda: Wire(1),
+    "virtio-vsock": lambda: NoSockets(3),
+    "virtio-pmem": lambda: pmem.mapped(1 << 32, 2 << 20),
+}
 
 
 @pytest.fixture(scope="module")
