@@ -44,7 +44,6 @@ class Run(Worker):
         super().__init__("run")
         end, self._ring, self._event, *self._requests_event, folder = descriptors
         self._descriptors = descriptors[1:]
-        self._events_descriptors: list[int] = []
         self._channel = Channel(socket.socket(fileno=end))
         self._early: bool = values["early"]
         self._with_rows: tuple[str, ...] = values["rows"]
@@ -74,10 +73,6 @@ class Run(Worker):
             os.close(descriptor)
         self._tell({"done": done})
         self._channel.close()
-        # After the message: with the last descriptor of an event the kernel removes its probe, and waits for all
-        # processors to have left it. That is tens of milliseconds for each event.
-        for descriptor in self._events_descriptors:
-            os.close(descriptor)
 
     def _tell(self, values: dict[str, Any]) -> None:
         with suppress(OSError):  # the VMM was killed
@@ -86,10 +81,7 @@ class Run(Worker):
     def _receive(self) -> Message | None:
         """Return the next message that is not of rows; rows are kept."""
         while (message := self._channel.receive()) is not None:
-            if "tracepoints" in message.values:
-                self._events_descriptors += message.descriptors
-            else:
-                self._descriptors += message.descriptors
+            self._descriptors += message.descriptors
             if "rows" not in message.values:
                 return message
             self._keep(*message.values["rows"])

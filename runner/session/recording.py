@@ -201,7 +201,6 @@ class Recording:
             self.start()  # the run was interrupted as it began
         self._end()
         if self._link is not None and self._follower.ident is not None:
-            self._close_tracepoints()  # the recorder has them too, and this run need not wait for their removal
             self._told.wait()
             self._link.tell(summary=dict(summary))
             self._follower.outlast()

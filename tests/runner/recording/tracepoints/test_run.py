@@ -43,7 +43,7 @@ def tracefs():
         subprocess.run(["umount", place], check=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def given_events(tracefs):
     """Skips where this host gives no tracepoints."""
     try:
