@@ -14,6 +14,7 @@ from vmspec.registers import virtiopci as V
 pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 UNSIGNED = ("module verification failed", "the tests load modules without their signatures")
+STARTS = 12  # of the driver of virtio-rng, at most: at boot, and as the device is bound again
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -78,10 +79,10 @@ def test_the_trace_has_every_request_with_its_notification(run):
     assert all(0 < row["bytes_in"] == row["length"] <= row["room"] for row in rows)
     assert all(row["t_available"] <= row["t_taken"] <= row["t_done"] for row in rows)
     told = [kicks.before(row["device"], row["queue"], row["t_available"]) for row in rows]
-    # The first may be found as the driver starts the device, before its notification.
+    # The first may be found as the driver starts the device, before its notification: it has none, or that before.
     told = [kick for row, kick in zip(rows, told, strict=True) if kick is not None or row is not rows[0]]
     assert None not in told
-    assert len({(kick.vcpu, kick.seq) for kick in told}) == len(told) >= len(rows) - 1  # each has one of its own
+    assert len({(kick.vcpu, kick.seq) for kick in told}) >= len(rows) - STARTS  # each other one has one of its own
     assert all(kick.rip >> 47 == (1 << 17) - 1 for kick in told)  # the kernel's code
 
 

@@ -43,7 +43,7 @@ def tracefs():
         subprocess.run(["umount", place], check=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def given_events(tracefs):
     """Skips where this host gives no tracepoints."""
     try:
