@@ -23,8 +23,8 @@ GLUE = r"""
 #include <sys/mman.h>
 #include <unistd.h>
 #include "blk.h"
-#include "memory.h"
 #include "capture.h"
+#include "memory.h"
 #include "net.h"
 #include "netstream.h"
 #include "netuser.h"
@@ -75,14 +75,29 @@ static uint32_t run_system_event(const struct kvm_run *run) { return run->system
 # for coverage and sanitizers say otherwise (see the Makefile).
 OPTIMISE = os.environ.get("VMRUN_NATIVE_FLAGS", "-O2 -flto").split()
 SOURCES = (
-    "ring", "bus", "gate", "vcpu", "perf", "process", "signals", "memory", "virtqueue", "requests", "worker", "disk",
-    "blk", "capture", "net", "nettap", "netstream", "netuser", "vsock", "vsockconnection", "vsocksocket", "pmem",
-)  # fmt: skip
-HEADERS = (
-    "atomic.h", "tsc.h", "futex.h", "ring.h", "bus.h", "gate.h", "vcpu.h", "perf.h", "process.h", "memory.h",
-    "signals.h", "record.h", "virtqueue.h", "requests.h", "lock.h", "worker.h", "disk.h", "blk.h", "capture.h", "net.h",
-    "netstream.h", "netuser.h", "vsock.h", "vsockconnection.h", "vsocksocket.h", "pmem.h",
-)  # fmt: skip
+    "ring",
+    "bus",
+    "gate",
+    "vcpu",
+    "perf",
+    "process",
+    "signals",
+    "memory",
+    "virtqueue",
+    "requests",
+    "worker",
+    "disk",
+    "blk",
+    "capture",
+    "net",
+    "nettap",
+    "netstream",
+    "netuser",
+    "vsock",
+    "vsockconnection",
+    "vsocksocket",
+    "pmem",
+)
 
 ffibuilder = FFI()
 ffibuilder.cdef(GENERATED["declarations"]())
@@ -95,7 +110,7 @@ ffibuilder.set_source(
     GLUE,
     sources=[f"runner/native/{name}.c" for name in SOURCES],
     include_dirs=["runner/native"],
-    depends=[f"runner/native/{name}" for name in (*HEADERS, "native.cdef")],
+    depends=[f"runner/native/{file.name}" for file in sorted((*HERE.glob("*.h"), HERE / "native.cdef"))],
     extra_compile_args=[*OPTIMISE, "-fvisibility=hidden", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter"],
     extra_link_args=OPTIMISE,
 )

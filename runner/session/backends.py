@@ -1,63 +1,94 @@
-"""What is behind a device on the host: an image, a network, sockets."""
+"""What is behind a run's devices on the host: images, networks, sockets."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.backends.errors import BackendError
-from runner.boot.images import Images
 from runner.devices.device import DeviceError
 from runner.machine.files import Files
-from vmspec.plan.plan import PlannedDevice
+from runner.machine.result import Ending
+from vmspec.plan.plan import Plan, PlannedDevice
+
+if TYPE_CHECKING:
+    from runner.backends.capture import Capture
+    from runner.machine.machine import Machine
 
 
-def opened(
-    planned: PlannedDevice, where: str, files: Files, images: Images, capture: Callable[[PlannedDevice, str], Any]
-) -> Any:
-    """Open what is behind a device; ``where`` is its table in the spec. ``files`` are the run's, ``images`` keeps what
-    is hashed for the trace, ``capture`` begins a :class:`runner.backends.capture.Capture` of a network device. Raises
-    DeviceError."""
-    try:
-        return _opened(planned, where, files, images, capture)
-    except BackendError as error:
-        raise DeviceError(f"{where}.{error.key}: {error.why}" if error.key else f"{where}: {error.why}") from error
+class Backends:
+    """Opens what is behind the devices of one run, and keeps the error that ends the run if one fails later.
 
+    ``files`` are the run's, ``notice`` shows the user a message."""
 
-def _opened(
-    planned: PlannedDevice, where: str, files: Files, images: Images, capture: Callable[[PlannedDevice, str], Any]
-) -> Any:
-    options = planned.options
-    # Imported late: few guests have any of them.
-    match planned.kind:
-        case "virtio-blk":
-            from runner.backends.disk import Disk
+    def __init__(self, plan: Plan, files: Files, machine: "Machine", notice: Callable[[str], None]) -> None:
+        self._plan, self._files, self._machine, self._notice = plan, files, machine, notice
+        self._captures: list[Capture] = []
+        self._failure: Ending | None = None
 
-            path, mode, direct = Path(options["path"]), options["mode"], options["direct"]
-            fd, size = files.disk(f"{where}.path", path, mode == "rw", direct)
-            if mode != "rw":
-                images.keep(f"{planned.name}/path", path, fd)
-            overlay = files.temporary(f"{where}.mode", size) if mode == "overlay" else None
-            return Disk(fd, size, options["block-size"], mode == "rw", direct, overlay)
-        case "virtio-net":
-            from runner.backends import network
+    def open(self, planned: PlannedDevice) -> Any:
+        """Open what is behind a device. Raises DeviceError, which names the key of the device's table."""
+        where = f"device[{self._plan.devices.index(planned)}]"
+        try:
+            return self._open(planned, where)
+        except BackendError as error:
+            raise DeviceError(f"{where}.{error.key}: {error.why}" if error.key else f"{where}: {error.why}") from error
 
-            link = network.opened(options)
-            if options["capture"] is not None:
-                try:
-                    link.captured(capture(planned, where))
-                except BaseException:
-                    link.close()
-                    raise
-            return link
-        case "virtio-vsock":
-            from runner.backends import vsock
+    def failure(self) -> Ending | None:
+        """How the run ends because of a back end that failed, once the guest has ended; None if none did."""
+        for capture in self._captures:
+            capture.look()
+        return self._failure
 
-            return vsock.opened(options)
-        case "virtio-pmem":
-            from runner.backends import pmem
+    def _open(self, planned: PlannedDevice, where: str) -> Any:
+        options, files, images = planned.options, self._files, self._machine.loader.images
+        # Imported late: few guests have any of them.
+        match planned.kind:
+            case "virtio-blk":
+                from runner.backends.disk import Disk
 
-            path = Path(options["path"])
-            files.mapped(f"{where}.path", path, images.descriptor(path))
-            return pmem.mapped(options["start"], options["size"])
-        case kind:
-            raise ValueError(f"nothing of the host is behind a {kind}")
+                path, mode, direct = Path(options["path"]), options["mode"], options["direct"]
+                fd, size = files.disk(f"{where}.path", path, mode == "rw", direct)
+                if mode != "rw":
+                    images.keep(f"{planned.name}/path", path, fd)
+                overlay = files.temporary(f"{where}.mode", size) if mode == "overlay" else None
+                return Disk(fd, size, options["block-size"], mode == "rw", direct, overlay)
+            case "virtio-net":
+                from runner.backends import network
+
+                link = network.opened(options)
+                if options["capture"] is not None:
+                    try:
+                        link.captured(self._captured(planned, where))
+                    except BaseException:
+                        link.close()
+                        raise
+                return link
+            case "virtio-vsock":
+                from runner.backends import vsock
+
+                return vsock.opened(options)
+            case "virtio-pmem":
+                from runner.backends import pmem
+
+                path = Path(options["path"])
+                files.mapped(f"{where}.path", path, images.descriptor(path))
+                return pmem.mapped(options["start"], options["size"])
+            case kind:
+                raise ValueError(f"nothing of the host is behind a {kind}")
+
+    def _captured(self, planned: PlannedDevice, where: str) -> "Capture":
+        """Begin to capture the frames of a network device."""
+        from runner.backends import capture
+
+        def failed(error: int) -> None:
+            if (reason := capture.why(error)) is None:
+                self._notice(f"nobody reads {path} any more: the capture of {planned.name} has ended")
+                return
+            self._failure = Ending("capture-failed", detail=f"cannot write {where}.capture, {path}: {reason}")
+            self._machine.end(self._failure)
+
+        path = Path(planned.options["capture"])
+        fd = self._files.open(f"{where}.capture", path, writes=True)
+        made = capture.Capture(fd, planned.name, planned.options["mac"], self._machine.host_tsc_khz(), failed)
+        self._captures.append(made)
+        return made

@@ -19,12 +19,12 @@ from runner.kvm.errors import HostError
 from runner.machine.files import Files
 from runner.machine.loading import Loader
 from runner.machine.result import Ending, Result, status, unmet
-from runner.session import backends
+from runner.session.backends import Backends
 from runner.session.console import Console, ConsoleClosed, Output, Watch
 from tracer.format.errors import TraceError
 from vmspec import kept
 from vmspec.host.threads import ThreadError
-from vmspec.plan.plan import HostEnd, Plan, PlannedDevice
+from vmspec.plan.plan import HostEnd, Plan
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.spec import fileuse
 from vmspec.trace.ends import CRASHES, ENDS
@@ -32,7 +32,6 @@ from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
 
 if TYPE_CHECKING:
-    from runner.backends.capture import Capture
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
     from vmspec.spec.models import Spec
@@ -102,6 +101,7 @@ class Session:
         self.notes: list[str] = []
         self.machine: Machine
         self.recording: Recording
+        self.backends: Backends
         expect = plan.expect
         self.console = Console(Watch(expect.console, expect.absent), self._console_failed)
         self._sizes: dict[int, tuple[int, int]] = {}  # of the devices' terminals: columns and rows
@@ -110,8 +110,6 @@ class Session:
         self.outputs: list[Output] = []
         self.standard: Output | None = None  # the descriptor of "stdout"
         self.files = Files(plan.names)
-        self.captures: list[Capture] = []
-        self._uncaptured: Ending | None = None  # a capture that failed
         self._stopped = False
 
     @classmethod
@@ -172,9 +170,10 @@ class Session:
         self.standard = self._output(self.output) if self.output is not None else None
         once = cache(self.notice)  # for any number of devices
         board = Board(self.plan.directory, self.plan.slots, once)
+        self.backends = Backends(self.plan, self.files, self.machine, self.notice)
         with signals.impatient(), insisting():  # code of a device's author may raise anything
             self.machine.attach(
-                lambda planned: make(planned, self._behind(planned, board)),
+                lambda planned: make(planned, board._replace(backend=lambda: self.backends.open(planned))),
                 self._printer,
             )
         stats = self.machine.stats()
@@ -241,30 +240,6 @@ class Session:
                 return None
             case path:
                 return self._output(self.files.open(f"device[{index}]{end.key}.output", Path(path), writes=True))
-
-    def _behind(self, planned: PlannedDevice, board: Board) -> Board:
-        """What a device may know of the host too."""
-        where = f"device[{self.plan.devices.index(planned)}]"
-        return board._replace(
-            backend=lambda: backends.opened(planned, where, self.files, self.machine.loader.images, self._captured),
-        )
-
-    def _captured(self, planned: PlannedDevice, where: str) -> "Capture":
-        """Begin to capture the frames of a network device."""
-        from runner.backends import capture  # late: few guests have one
-
-        def failed(error: int) -> None:
-            if (reason := capture.why(error)) is None:
-                self.notice(f"nobody reads {path} any more: the capture of {planned.name} has ended")
-                return
-            self._uncaptured = Ending("capture-failed", detail=f"cannot write {where}.capture, {path}: {reason}")
-            self.machine.end(self._uncaptured)
-
-        path = Path(planned.options["capture"])
-        fd = self.files.open(f"{where}.capture", path, writes=True)
-        made = capture.Capture(fd, planned.name, planned.options["mac"], self.machine.host_tsc_khz(), failed)
-        self.captures.append(made)
-        return made
 
     def _open_inputs(self, stack: ExitStack) -> Raw:
         raw = Raw(-1)
@@ -353,10 +328,8 @@ class Session:
         self.notes += dict.fromkeys(self.machine.failures)
         if self.console.failure is not None and ending.kind in ENDS and ending.kind not in CRASHES:
             ending = console_ending(self.console.failure)  # writing what was still queued failed
-        for capture in self.captures:
-            capture.look()
-        if self._uncaptured is not None and ending.kind in ENDS and ending.kind not in CRASHES:
-            ending = self._uncaptured
+        if (failure := self.backends.failure()) is not None and ending.kind in ENDS and ending.kind not in CRASHES:
+            ending = failure
         report, report_path = self._report(ending)
         failures = unmet(self.plan.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
         code = status(self.plan.expect, ending, failures)
