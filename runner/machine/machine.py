@@ -239,22 +239,28 @@ class Machine:
         for waited in (*self._threads, deliverer):
             if waited.wait(max(0.0, latest - time.monotonic())):
                 continue
-            self.ending = Ending("device-error", detail=self._stuck(waited))
+            self.ending = self._stuck(waited)
             return
         self.buses.drain()
         self.buses.close_devices()
         self.buses.interpreter.restore()
 
-    def _stuck(self, thread: Worker) -> str:
+    def _stuck(self, thread: Worker) -> Ending:
+        """How a run ends whose thread does not return."""
         if (giving := self.buses.giving) is not None:  # all answers of Python wait for it
-            return f"device {self.plan.devices[giving].name} does not return from its queued writes"
-        if isinstance(thread, VcpuThread) and self._rings.counters("waiting")[thread.index]:
-            return f"{thread.name} waits for room in its ring: the recorder does not keep up"
-        if not isinstance(thread, VcpuThread) or not thread.answering:
-            return f"a device call does not return in its thread, {thread.name}"
+            name = self.plan.devices[giving].name
+            return Ending("device-error", detail=f"device {name} does not return from its queued writes")
+        if not isinstance(thread, VcpuThread):
+            return Ending("device-error", detail=f"a device call does not return in its thread, {thread.name}")
+        if self._rings.counters("waiting")[thread.index]:
+            detail = f"{thread.name} waits for room in its ring: the recorder does not keep up"
+            return Ending("trace-failed", detail=detail)
+        if not thread.answering:
+            return Ending("kvm-error", detail=f"{thread.name} does not return from KVM_RUN")
         device, offset, write = thread.asked()
         what = f"{'write' if write else 'read'} of its register {offset:#x}"
-        return f"device {self.plan.devices[device].name} does not return: {thread.name} waits for a {what}"
+        detail = f"device {self.plan.devices[device].name} does not return: {thread.name} waits for a {what}"
+        return Ending("device-error", detail=detail)
 
     @property
     def state(self) -> State:
@@ -299,7 +305,7 @@ class Machine:
         assert self._deliverer is not None
         late = self._barrier.vcpus(self._threads, latest) or self._barrier.devices(self.buses, self._deliverer, latest)
         if late is not None:
-            raise TimeoutError(self._stuck(late))
+            raise TimeoutError(self._stuck(late).detail)
 
     @cached_property
     def _time(self) -> "GuestTime":

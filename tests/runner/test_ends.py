@@ -368,6 +368,21 @@ def test_a_device_that_does_not_come_back(run_guest, monkeypatch, method, record
     os.close(read)
 
 
+def test_a_vcpu_that_does_not_leave_kvm(run_guest, monkeypatch):
+    monkeypatch.setattr("runner.machine.machine.PATIENCE", 0.2)
+    before, stop = threading.enumerate(), VcpuThread.stop
+    stopped: set[VcpuThread] = set()
+
+    def ignore(thread):
+        stopped.add(thread)
+
+    monkeypatch.setattr(VcpuThread, "stop", ignore)
+    result = run_guest(SPIN, vm={"timeout": "100ms"})
+    assert (result.kind, result.detail) == ("kvm-error", "vcpu0 does not return from KVM_RUN")
+    stop(*stopped)
+    eventually(lambda: set(threading.enumerate()) <= set(before), "a thread does not end")
+
+
 # Devices that interrupt the run, and wait for the end of a pipe.
 HANGING = {
     "write": """

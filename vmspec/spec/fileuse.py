@@ -56,8 +56,9 @@ def identity(path: Path) -> Identity | None:
 
 
 def opened(descriptor: int) -> Identity | None:
-    """The same for an open file."""
-    return _identity(os.fstat(descriptor), [])
+    """The same for an open file. None for a socket too: what is written to it is not what is read from it."""
+    status = os.fstat(descriptor)
+    return None if stat.S_ISSOCK(status.st_mode) else _identity(status, [])
 
 
 def _identity(status: os.stat_result, names: list[str]) -> Identity | None:

@@ -44,7 +44,7 @@ KINDS: Mapping[EndKind, End] = {
     "internal-error": End("KVM could not continue (KVM_EXIT_INTERNAL_ERROR)", crash=True),
     "fail-entry": End("the processor could not enter the guest (KVM_EXIT_FAIL_ENTRY)", crash=True),
     "unexpected-exit": End("KVM_RUN returned an exit that vmrun does not handle", crash=True),
-    "kvm-error": End("KVM_RUN failed"),
+    "kvm-error": End("KVM_RUN failed, or did not return when the run ended"),
     "device-error": End("a device model failed"),
     "interrupted": End("a signal, Ctrl-A x or the caller ended the run"),
     "console-closed": End("the reader of the console has closed it"),

@@ -1,6 +1,7 @@
 """One file with two uses, under any names."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,13 @@ def test_a_terminal_takes_any_number_of_uses():
     finally:
         os.close(master)
         os.close(slave)
+
+
+def test_a_socket_is_read_and_written():
+    ends = socket.socketpair()
+    assert opened(ends[0].fileno()) is None
+    for end in ends:
+        end.close()
 
 
 @pytest.mark.parametrize("name", ["loop", "none/../x", "x.toml/under", "n" * 300, "\0"])
