@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
-from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runner.devices.device import Device, DeviceError, raised
 from runner.devices.names import ChangedError
@@ -18,6 +17,7 @@ from runner.kvm.stats import Stats
 from runner.loop import Latch, Loop
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
+from runner.machine.commands import Commands
 from runner.machine.configuration import ConfigurationSpace
 from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
 from runner.machine.interrupts import Interrupts
@@ -35,7 +35,6 @@ from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.trace.ends import DEVICE_ENDS, KINDS, DeviceEnd
 
 if TYPE_CHECKING:
-    from runner.devices.virtio.balloon import Balloon
     from runner.machine.guesttime import GuestTime
 
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
@@ -57,6 +56,7 @@ class Machine:
         self.inputs = Inputs()
         self.requests = Requests()
         self.buses: Buses
+        self.commands: Commands  # once the devices are attached
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU that ended the run
         self.failures: list[str] = []  # errors of devices after something else had ended the run
@@ -88,6 +88,7 @@ class Machine:
         to. Port 0 is the device itself."""
         self.buses = Buses(self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken)
         self._resources.callback(self.buses.close)
+        self.commands = Commands(self.plan, self.buses, self._life)
         interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
         self._resources.callback(interrupts.close)
         configuration = ConfigurationSpace(self.buses)
@@ -340,44 +341,6 @@ class Machine:
                 self._time.go_on()
                 self.clock.go_on()
                 self._go_on()
-
-    def power_button(self) -> bool:
-        """Press the power button: the guest is asked to power off, and does as it likes. Returns False if the run has
-        ended. A paused guest notices once it continues. Raises LifecycleError if the machine has no power button."""
-        index = next((n for n, planned in enumerate(self.plan.devices) if planned.kind == "acpi"), None)
-        if index is None:
-            raise LifecycleError("the machine has no power button: its spec needs the device acpi")
-        return self._command(index, "press the power button", methodcaller("press_power_button"))
-
-    def set_balloon(self, size: int) -> bool:
-        """Ask the guest to return so much memory in all, in bytes; whole pages count. Returns False if the run has
-        ended. Raises LifecycleError if the machine has no balloon, ValueError if it has less memory."""
-        index = self._balloon()
-        if not 0 <= size <= self.plan.vm.memory:
-            raise ValueError(f"a balloon of {size} bytes in a machine of {self.plan.vm.memory}")
-        return self._command(index, f"balloon {size}", methodcaller("set_target", size))
-
-    def balloon(self) -> "Balloon":
-        """The state of the balloon now; the guest is asked for new statistics, which a later call returns. Raises
-        LifecycleError if the machine has no balloon."""
-        index = self._balloon()
-        found: Balloon = self.buses.devices[index].model().balloon()
-        self._command(index, "balloon statistics", methodcaller("ask"))
-        return found
-
-    def _balloon(self) -> int:
-        index = next((n for n, planned in enumerate(self.plan.devices) if planned.kind == "virtio-balloon"), None)
-        if index is None:
-            raise LifecycleError("the machine has no balloon: its spec needs the device virtio-balloon")
-        return index
-
-    def _command(self, index: int, text: str, what: Callable[[Any], None]) -> bool:
-        """Have the device thread do something to a device; False: the run has ended."""
-        with self._lock:
-            if self.state is State.ENDED:
-                return False
-            self.buses.call(partial(self.buses.command, index, text, what))
-            return True
 
     def _unless_inside(self) -> None:
         if threading.current_thread() in (*self._threads, self._deliverer):

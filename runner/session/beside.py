@@ -86,18 +86,18 @@ class Run:
         """Press the machine's power button, so that the guest powers off in order if it likes: Linux tells its acpid or
         systemd-logind. Returns False if the run has ended. Raises ``runner.machine.lifecycle.LifecycleError`` if the
         spec has no device ``acpi``."""
-        return self._session.machine.power_button()
+        return self._session.machine.commands.power_button()
 
     def set_balloon(self, size: int) -> bool:
         """Ask the guest to return so much memory in all, in bytes, by its virtio balloon. Returns False if the run has
         ended. Raises ValueError if the machine has less memory, ``runner.machine.lifecycle.LifecycleError`` if the spec
         has no device ``virtio-balloon``."""
-        return self._session.machine.set_balloon(size)
+        return self._session.machine.commands.set_balloon(size)
 
     def balloon(self) -> "Balloon":
         """The balloon's ``target`` and ``actual`` size in bytes, and the guest's newest ``statistics`` by name. The
         guest is asked for newer ones, which a later call returns. Raises as :meth:`set_balloon` does."""
-        return self._session.machine.balloon()
+        return self._session.machine.commands.balloon()
 
     @property
     def paused(self) -> bool:

@@ -300,7 +300,7 @@ class Session:
                 from runner.machine.lifecycle import LifecycleError  # late: few runs need it
 
                 try:
-                    self.machine.power_button()
+                    self.machine.commands.power_button()
                 except LifecycleError as error:
                     self.notice(str(error))
             case "h":

@@ -1,0 +1,57 @@
+"""What the host may ask of a running machine's devices: the power button, the balloon."""
+
+from collections.abc import Callable
+from functools import partial
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any
+
+from runner.machine.bus import Buses
+from runner.machine.lifecycle import Lifecycle, LifecycleError, State
+from vmspec.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from runner.devices.virtio.balloon import Balloon
+
+
+class Commands:
+    """The commands of one machine. The device thread carries them out; a paused machine does so once it continues.
+
+    A command that the machine has no device for raises LifecycleError. One that comes after the end of the run returns
+    False."""
+
+    def __init__(self, plan: Plan, buses: Buses, life: Lifecycle) -> None:
+        self._plan, self._buses, self._life = plan, buses, life
+
+    def power_button(self) -> bool:
+        """Press the power button: the guest is asked to power off, and does as it likes."""
+        index = self._device("acpi", "power button")
+        return self._command(index, "press the power button", methodcaller("press_power_button"))
+
+    def set_balloon(self, size: int) -> bool:
+        """Ask the guest to return so much memory in all, in bytes; whole pages count. Raises ValueError if the machine
+        has less memory."""
+        index = self._device("virtio-balloon", "balloon")
+        if not 0 <= size <= self._plan.vm.memory:
+            raise ValueError(f"a balloon of {size} bytes in a machine of {self._plan.vm.memory}")
+        return self._command(index, f"balloon {size}", methodcaller("set_target", size))
+
+    def balloon(self) -> "Balloon":
+        """The state of the balloon now; the guest is asked for new statistics, which a later call returns."""
+        index = self._device("virtio-balloon", "balloon")
+        found: Balloon = self._buses.devices[index].model().balloon()
+        self._command(index, "balloon statistics", methodcaller("ask"))
+        return found
+
+    def _device(self, kind: str, what: str) -> int:
+        """The index of the first device of a kind."""
+        index = next((n for n, planned in enumerate(self._plan.devices) if planned.kind == kind), None)
+        if index is None:
+            raise LifecycleError(f"the machine has no {what}: its spec needs the device {kind}")
+        return index
+
+    def _command(self, index: int, text: str, what: Callable[[Any], None]) -> bool:
+        with self._life.lock:
+            if self._life.state is State.ENDED:
+                return False
+            self._buses.call(partial(self._buses.command, index, text, what))
+            return True
