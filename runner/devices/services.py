@@ -148,6 +148,9 @@ class DataPath(Protocol):
     def bell(self) -> Any:
         """What a write of a queue's number rings."""
 
+    def doorbell(self) -> int:
+        """An eventfd: a write to it says that the driver has told of some queue. The path is held."""
+
     @property
     def attention(self) -> int:
         """An eventfd: a write to it makes the device tick soon."""

@@ -11,6 +11,8 @@ from vmspec.plan.calls import CreateIrqchip, CreatePit2, SetIdentityMapAddr, Set
 
 # linux/kvm.h: struct kvm_irqfd; struct kvm_irq_routing, and its entries of the two kinds used here.
 IRQFD = Struct("<4I16x")  # fd, gsi, flags, resamplefd
+IOEVENTFD = Struct("<2Q3I36x")  # datamatch, addr, len, fd, flags
+DEASSIGN = 1 << 2
 ROUTING = Struct("<2I")  # nr, flags
 ROUTE_TO_IRQCHIP = Struct("<4I2I24x")  # gsi, type, flags, pad; irqchip, pin
 ROUTE_TO_MSI = Struct("<4I3I20x")  # the same; address_lo, address_hi, data
@@ -104,6 +106,12 @@ class VM:
     def irqfd(self, fd: int, gsi: int) -> None:
         """KVM_IRQFD: each write to an eventfd pulses a GSI."""
         call(self.fd, "KVM_IRQFD", ffi.from_buffer(IRQFD.pack(fd, gsi, 0, 0)))
+
+    def ioeventfd(self, fd: int, address: int, size: int, present: bool) -> None:
+        """KVM_IOEVENTFD: writes of ``size`` bytes at a guest-physical address write the eventfd, or no longer."""
+        call(
+            self.fd, "KVM_IOEVENTFD", ffi.from_buffer(IOEVENTFD.pack(0, address, size, fd, 0 if present else DEASSIGN))
+        )
 
     def set_gsi_routing(self, routes: Sequence[IrqchipRoute | MsiRoute]) -> None:
         """KVM_SET_GSI_ROUTING: replace the routes of all GSIs."""

@@ -17,7 +17,7 @@ from runner.devices.state import State, StateError
 from runner.machine.asking import Asking
 from runner.machine.inputs import Inputs
 from runner.machine.queueworker import QueueWorker
-from runner.machine.regions import Regions, places
+from runner.machine.regions import Doorbell, IOEventFD, Regions, no_ioeventfd, places
 from runner.native import _native
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
@@ -76,7 +76,10 @@ class DeviceBus:
 
     def rings(self, region: str, offset: int, path: DataPath, size: int = 1) -> None:
         """Let writes ring the bell of a data path."""
-        self._took(lib.bus_rings(self._bus, self._register(region, offset, size), offset, size, path.bell))
+        here = self._register(region, offset, size)
+        self._took(lib.bus_rings(self._bus, here, offset, size, path.bell))
+        if self._buses.planned[self._index].options.get("notify") == "ioeventfd":
+            self._buses.regions.add_doorbell(here, Doorbell(offset, size, path.doorbell()))
 
     def map(self, region: str, start: int) -> None:
         """Map a region, or move it. Raises MapError."""
@@ -129,7 +132,8 @@ class Guest:
 
 
 class Buses:
-    """The C bus of a plan and the devices on it; no region is mapped over ``taken``. ``clock`` drives the timers.
+    """The C bus of a plan and the devices on it; no region is mapped over ``taken``. ``ioeventfd`` makes KVM answer the
+    writes that tell a device of its queues, if the device's table says so. ``clock`` drives the timers.
     Timers and the host's bytes come in through ``inputs``. ``failed`` is called when a device raises."""
 
     def __init__(
@@ -139,6 +143,7 @@ class Buses:
         inputs: Inputs,
         failed: Callable[[DeviceError], None],
         taken: Sequence[Region] = (),
+        ioeventfd: IOEventFD = no_ioeventfd,
     ) -> None:
         self.planned = planned
         self._clock = clock
@@ -162,7 +167,7 @@ class Buses:
             raise MemoryError
         for to, place in zip(self.bus.regions[0 : len(self.places)], self.places, strict=True):
             to.device, to.number = place.device, planned[place.device].regions.index(place.region)
-        self.regions = Regions(self.bus, planned, taken)
+        self.regions = Regions(self.bus, planned, taken, ioeventfd)
         self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the clock's monotonic time
         # Writes taken from the queue but not yet handed over. The holder of the lock hands them over. This lock is
         # taken before a device's own lock, never while one is held.

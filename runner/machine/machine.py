@@ -86,7 +86,9 @@ class Machine:
     ) -> None:
         """Make the plan's devices and connect them; ``output`` returns what each port of each, by their indexes, prints
         to. Port 0 is the device itself."""
-        self.buses = Buses(self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken)
+        self.buses = Buses(
+            self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken, self._ioeventfd
+        )
         self._resources.callback(self.buses.close)
         self.commands = Commands(self.plan, self.buses, self._life)
         interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
@@ -120,6 +122,11 @@ class Machine:
                 raise
             except BaseException as error:
                 raise DeviceError(f"device {planned.name} failed to start: {raised(error, device)}") from error
+
+    def _ioeventfd(self, fd: int, address: int, size: int, present: bool) -> None:
+        if not self.system.check_extension("KVM_CAP_IOEVENTFD"):
+            raise HostError('this host\'s KVM lacks KVM_CAP_IOEVENTFD, which notify = "ioeventfd" needs')
+        self.vm.ioeventfd(fd, address, size, present)
 
     def _message(self, interrupts: Interrupts, device: int) -> AdmittedMessage:
         return AdmittedMessage(interrupts.message(), self.inputs, device)

@@ -43,6 +43,11 @@ class QueueWorker:
         """What is written for a fault."""
         return int(self.worker.trouble)
 
+    def doorbell(self) -> int:
+        """An eventfd that KVM may write for any of the queues. The path is held."""
+        self.worker.unnamed = True
+        return int(self.worker.bell.event)
+
     def ring(self, queue: int) -> None:
         """Serve a queue, as if its driver had told."""
         lib.bus_ring(self.bell, queue, 0)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from runner.devices.device import MapError
 from runner.native import _native
@@ -25,19 +25,47 @@ def places(planned: Sequence[PlannedDevice]) -> list[Place]:
     return [Place(index, region) for index, device in enumerate(planned) for region in device.regions]
 
 
+class Doorbell(NamedTuple):
+    """A register whose writes KVM answers: it writes an eventfd."""
+
+    offset: int
+    size: int
+    event: int
+
+
+class IOEventFD(Protocol):
+    """See :meth:`runner.kvm.vm.VM.ioeventfd`."""
+
+    def __call__(self, fd: int, address: int, size: int, present: bool) -> None: ...
+
+
+def no_ioeventfd(fd: int, address: int, size: int, present: bool) -> None:
+    """That of a machine without KVM."""
+    raise NotImplementedError
+
+
 class Regions:
-    """The map of the C bus: which region lies where. ``taken`` belongs to the machine itself.
+    """The map of the C bus: which region lies where. ``taken`` belongs to the machine itself. Doorbells move with their
+    region.
 
     Each change makes a new map, which replaces the old one in one step: an access sees all regions as before a change,
     or all as after it.
     """
 
-    def __init__(self, bus: "_native.BusPointer", planned: Sequence[PlannedDevice], taken: Sequence[Region]) -> None:
+    def __init__(
+        self,
+        bus: "_native.BusPointer",
+        planned: Sequence[PlannedDevice],
+        taken: Sequence[Region],
+        ioeventfd: IOEventFD = no_ioeventfd,
+    ) -> None:
         self._bus = bus
         self._names = [device.name for device in planned]
         self._places = places(planned)
         self._taken = taken
         self._starts = [place.region.start for place in self._places]  # None: not mapped
+        self._ioeventfd = ioeventfd
+        self._doorbells: dict[int, list[Doorbell]] = {}  # by region
         self._lock = threading.Lock()  # guards the above; no other lock is taken under it
         self._put(self._starts)
 
@@ -55,8 +83,24 @@ class Regions:
                 self._check(number, start)
             starts = list(self._starts)
             starts[number] = start
+            self._ring(number, self._starts[number], present=False)
             self._put(starts)
             self._starts = starts
+            self._ring(number, start, present=True)
+
+    def add_doorbell(self, number: int, doorbell: Doorbell) -> None:
+        """Let KVM answer writes of a register of a region in memory. Raises HostError or KvmError."""
+        with self._lock:
+            self._doorbells.setdefault(number, []).append(doorbell)
+            if (start := self._starts[number]) is not None:
+                self._ioeventfd(doorbell.event, start + doorbell.offset, doorbell.size, present=True)
+
+    def _ring(self, number: int, start: int | None, present: bool) -> None:
+        """Let KVM answer, or no longer, writes of a region's doorbells where the region is. Meanwhile they are exits,
+        which ring too."""
+        if start is not None:
+            for doorbell in self._doorbells.get(number, ()):
+                self._ioeventfd(doorbell.event, start + doorbell.offset, doorbell.size, present)
 
     def _check(self, number: int, start: int) -> None:
         region = self._places[number].region

@@ -630,6 +630,7 @@ class WorkerFields:
     again: int
     trouble: int
     started: bool
+    unnamed: bool
 
 class Worker(WorkerFields, CData): ...
 class WorkerPointer(WorkerFields, Pointer[Worker]): ...
@@ -979,6 +980,7 @@ class FFI:
                 "again",
                 "trouble",
                 "started",
+                "unnamed",
             ],
             Any,
         ] = ...,
@@ -1022,6 +1024,7 @@ class Lib:
     KVM_CAP_EXT_CPUID: int
     KVM_CAP_GET_TSC_KHZ: int
     KVM_CAP_IMMEDIATE_EXIT: int
+    KVM_CAP_IOEVENTFD: int
     KVM_CAP_IRQCHIP: int
     KVM_CAP_IRQFD: int
     KVM_CAP_IRQ_ROUTING: int
@@ -1057,6 +1060,7 @@ class Lib:
     KVM_GET_SUPPORTED_CPUID: int
     KVM_GET_TSC_KHZ: int
     KVM_GET_VCPU_MMAP_SIZE: int
+    KVM_IOEVENTFD: int
     KVM_IRQFD: int
     KVM_IRQ_LINE: int
     KVM_KVMCLOCK_CTRL: int

@@ -26,15 +26,15 @@ static void ring(int event)
         return; /* a full counter: whoever waits for it is woken already */
 }
 
-/* The queues of which the driver has told. */
-static uint64_t told(struct worker *worker)
+/* The queues of which the driver has told; all after KVM has `rung`, which does not say for which. */
+static uint64_t told(struct worker *worker, bool rung)
 {
     uint64_t bits = __atomic_exchange_n(&worker->bell.rung, 0, __ATOMIC_SEQ_CST);
 
     for (uint32_t i = 0; i < worker->n_queues; i++)
         if (bits >> i & 1)
             virtqueue_tell(worker->queues[i], __atomic_exchange_n(&worker->bell.when[i], 0, __ATOMIC_RELAXED));
-    return bits;
+    return rung && worker->unnamed ? UINT64_MAX >> (64 - worker->n_queues) : bits;
 }
 
 /* Rest while the worker is held; false: it is to end. */
@@ -74,12 +74,12 @@ static void *run(void *argument)
             continue; /* only signals and want of memory end it so */
         if (fds[0].revents)
             drain(worker->bell.event); /* before told(): see bus_ring() */
-        if (LOAD(worker->holds))
+        if (LOAD(worker->holds)) /* the release rings */
             continue;
         for (uint32_t i = 0; i < n; i++)
             worker->fds[i].revents = fds[1 + i].revents;
         worker->again = 0;
-        worker->device->serve(worker, told(worker) | again);
+        worker->device->serve(worker, told(worker, fds[0].revents) | again);
     }
     return NULL;
 }

@@ -48,6 +48,7 @@ struct worker {
     struct pollfd fds[WORKER_FDS]; /* the device's own */
     int timeout; /* ms until the device is to be served anyway, -1: never */
     uint64_t again; /* bits: queues to serve again at once, though the driver has not told */
+    bool unnamed; /* KVM rings the bell itself (KVM_IOEVENTFD), and does not say for which queue */
     int trouble; /* eventfd: a queue has a fault, or the device has something to tell Python */
     struct virtqueue_chain chain; /* for a device that answers one after the other */
     /* What follows is the worker's own. */

@@ -14,7 +14,11 @@ pytestmark = pytest.mark.kvm
 ROOT = Path(__file__).parents[2]
 CODE = "b0 41 e6 e9 e4 80 f4"
 ALL = {
-    "devices": [{"kind": "serial", "input": "input"}, {"kind": "debug-port"}, {"kind": "rtc"}],
+    "devices": [
+        *({"kind": "serial", "input": "input"}, {"kind": "debug-port"}, {"kind": "rtc"}),
+        {"kind": "virtio-blk", "path": "input", "mode": "ro", "notify": "ioeventfd"},
+        {"kind": "virtio-blk", "path": "input", "mode": "ro", "notify": "ioeventfd", "transport": "pci"},
+    ],
     "vm": {"vcpus": 2},
     "trace": {"ring": 1024},
 }
@@ -38,7 +42,7 @@ def mappings():
 def test_runs_in_one_process(write_spec, tmp_path, runs):
     from runner.session.session import run
 
-    (tmp_path / "input").write_bytes(b"")
+    (tmp_path / "input").write_bytes(bytes(512))
     spec = write_spec(CODE, **ALL)
     for _ in range(3):  # what is imported and allocated once
         run(spec)
@@ -54,7 +58,7 @@ def test_a_run_shows_in_what_is_held(write_spec, tmp_path):
     """The test above can fail: during a run there is more."""
     from runner.session.session import run
 
-    (tmp_path / "input").write_bytes(b"")
+    (tmp_path / "input").write_bytes(bytes(512))
     spec = write_spec("eb fe", **ALL | {"vm": {"timeout": "500ms"}})
     seen = []
     timer = threading.Timer(0.25, lambda: seen.append(held()))
@@ -67,7 +71,7 @@ def test_a_run_shows_in_what_is_held(write_spec, tmp_path):
 
 @pytest.mark.parametrize("runs", [3, MANY])
 def test_runs_as_processes(write_spec, tmp_path, runs):
-    (tmp_path / "input").write_bytes(b"")
+    (tmp_path / "input").write_bytes(bytes(512))
     spec = write_spec(CODE, **ALL)
     command = [sys.executable, "-m", "runner.cli", str(spec)]
     shared, temporary = set(Path("/dev/shm").iterdir()), None
@@ -77,6 +81,6 @@ def test_runs_as_processes(write_spec, tmp_path, runs):
         files = {path.name for path in tmp_path.iterdir()}
         assert files == (temporary or files)
         temporary = files
-    assert files == {"guest.toml", "guest.arrow", "input"}
+    assert files == {"guest.toml", "guest.arrow", "guest.requests.arrow", "input"}
     # What others have there for a moment is theirs.
     eventually(lambda: set(Path("/dev/shm").iterdir()) <= shared, "something was left in /dev/shm")

@@ -191,6 +191,10 @@ def test_a_tracepoint_that_vmrun_does_not_know():
             "x.toml:9:1: device[0].port: unknown key; allowed: kind, com, input",
         ),
         (
+            with_device("kind = 'virtio-rng'\nnotify = 'ioeventfd'"),
+            "x.toml:9:1: device[0].notify: unknown key: Python serves this device, and only devices that C serves have",
+        ),
+        (
             with_device("kind = 'serial'\ncom = 1.0"),
             "device[0].com: is not one of the choices (here: 1.0); allowed: 1, 2",
         ),

@@ -4,9 +4,10 @@ from collections import Counter
 from typing import Any
 
 from tracer.analysis.account import pauses, run_end
+from tracer.analysis.kicks import unrecorded
 from tracer.format.closing import KILLED
 from tracer.format.errors import TraceError
-from tracer.read.metadata import machine_name, read_json
+from tracer.read.metadata import machine_name, read_json, silent
 from tracer.read.reader import Trace
 from vmspec.host.pathtext import to_text
 from vmspec.trace import keys
@@ -19,7 +20,7 @@ def facts(trace: Trace) -> dict[str, Any]:
     """Facts about a trace, ready for JSON; times are ns, sizes bytes.
 
     ``trace``: path, kind, format, bytes, rows, bytes_per_exit, recorded_bytes, first_ns, last_ns.
-    ``complete``: complete, why, dropped, interrupted.
+    ``complete``: complete, why, dropped, interrupted, silent: the devices whose notifications have no rows.
     ``run``: name, result, duration_ns (up to now if the run continues), pauses (t_ns and time_ns of each), started (ISO
     8601, UTC), version (of vmrun), vcpus (rows of each), devices, images, overrides.
     ``tables``: for each table beside the exits its rows and whether it is complete, or its problem.
@@ -56,6 +57,7 @@ def facts(trace: Trace) -> dict[str, Any]:
             "why": _why(trace, total),
             "dropped": closing.get("dropped"),
             "interrupted": closing.get("interrupted"),
+            "silent": list(silent(trace.metadata)),
         },
         "run": {
             "name": machine_name(trace.spec) or None,
@@ -109,7 +111,8 @@ def _why(trace: Trace, rows: int) -> str:
         return f"the run recorded {sum(said):,} exits, the file has {rows:,}"
     if isinstance(dropped, list) and any(isinstance(count, int) and count for count in dropped):
         return f"{closed}, but exits were dropped because a ring was full"
-    return f"{closed}, nothing dropped"
+    lacks = unrecorded(trace.metadata)
+    return f"{closed}, nothing dropped" + (f"; {lacks}" if lacks else "")
 
 
 def _json(text: str | None) -> Any:

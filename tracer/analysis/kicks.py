@@ -2,12 +2,20 @@
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tracer.decode.mmio import notified_queue
+from tracer.read.metadata import silent
 from tracer.read.reader import Trace
 
 _READ = ("seq", "vcpu", "t_exit", "reason", "rip", "addr", "direction", "data", "device")
+
+
+def unrecorded(metadata: Mapping[str, str]) -> str:
+    """What a trace lacks because KVM answers it: a part of a sentence, "" if nothing."""
+    devices = silent(metadata)
+    return f'the notifications of {", ".join(devices)} are no exits (notify = "ioeventfd")' if devices else ""
 
 
 class Kick(NamedTuple):
@@ -20,9 +28,14 @@ class Kick(NamedTuple):
 
 
 class Kicks:
-    """All notifications of a trace, by device and queue. Some 32 bytes each."""
+    """All notifications of a trace, by device and queue. Some 32 bytes each.
+
+    There are none of a device whose notifications KVM answers: the few that are exits, while its registers move, would
+    be taken for those of other requests.
+    """
 
     def __init__(self, trace: Trace) -> None:
+        self._silent = {*silent(trace.metadata)}
         self._found: dict[tuple[str, int], tuple[array[int], ...]] = {}
         for batch in trace.batches(_READ):
             self._add(batch)
@@ -33,7 +46,8 @@ class Kicks:
 
         writes = pc.and_(pc.equal(batch["reason"], "mmio"), pc.equal(batch["direction"], "write"))
         device = batch["device"]
-        wanted = [name for name in device.dictionary.to_pylist() if name.rpartition("/")[2].startswith("virtio")]
+        named = {*device.dictionary.to_pylist()} - self._silent
+        wanted = [name for name in named if name.rpartition("/")[2].startswith("virtio")]
         if not wanted:
             return
         rows = batch.filter(pc.and_(writes, pc.is_in(device.cast(pa.utf8()), pa.array(wanted))))

@@ -9,6 +9,7 @@ from tracer.analysis.account import SUMS, Account, account_of, balance, rows_of
 from tracer.analysis.counters import Counters, counters, numbers, reconcile
 from tracer.analysis.exits import Tally, grouping
 from tracer.analysis.exits import schema as exits_schema
+from tracer.analysis.kicks import unrecorded
 from tracer.analysis.scan import Grouping, scan
 from tracer.analysis.tables import named_schema, schema, table, with_names
 from tracer.format.words import times
@@ -116,7 +117,7 @@ def summarise(trace: Trace, sort: str = "exits") -> Summary:
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["exits"].to_pylist(), strict=True))
-    notes = (*reconcile(rows, closing), *_tracepoint_notes(trace), *_pause_notes(trace, spent))
+    notes = (*reconcile(rows, closing), *_kick_notes(trace), *_tracepoint_notes(trace), *_pause_notes(trace, spent))
     result = closing.get("result")
     result = result if isinstance(result, dict) else {}
     whole = {"rows": sum(rows.values()), "complete": trace.complete, "duration_ns": spent.end} | {
@@ -142,6 +143,11 @@ def _tracepoint_notes(trace: Trace) -> tuple[str, ...]:
     if TRACEPOINTS.name not in trace.tables.there():
         return ()
     return (f"What KVM handled itself was recorded too: vmtrace tracepoints {trace.path}",)
+
+
+def _kick_notes(trace: Trace) -> tuple[str, ...]:
+    lacks = unrecorded(trace.metadata)
+    return (f"{lacks[0].upper()}{lacks[1:]}.",) if lacks else ()
 
 
 def _pause_notes(trace: Trace, spent: Account) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from attrs import field, frozen
 
@@ -203,6 +204,10 @@ class PCIHost(DeviceModel):
 class VirtioModel(DeviceModel):
     """Base of the virtio devices. The planner places their registers and chooses their interrupts."""
 
+    NOT_HERE: ClassVar[dict[str, str]] = {
+        "notify": "unknown key: Python serves this device, and only devices that C serves have it"
+    }
+
     transport: str | None = field(
         default=None,
         kw_only=True,
@@ -215,6 +220,21 @@ class VirtioModel(DeviceModel):
     def pci_regions(self) -> tuple[Region, ...]:
         """The windows as a PCI function, but for the one in configuration space."""
         return (Region("registers", "mmio", virtiopci.SIZE),)
+
+
+@frozen(eq=False, repr=False)
+class VirtioNative(VirtioModel):
+    """Base of the virtio devices whose queues C serves."""
+
+    notify: str = field(
+        default="exit",
+        kw_only=True,
+        metadata=key(
+            Choice("exit", "ioeventfd"),
+            "how the driver tells of its queues: exit: each time is an exit, which is recorded; ioeventfd: KVM wakes "
+            "the device, which is faster, and the trace lacks these exits",
+        ),
+    )
 
 
 @frozen(eq=False, repr=False)
@@ -261,7 +281,7 @@ class VirtioConsole(VirtioModel):
 
 
 @frozen(eq=False, repr=False)
-class VirtioBlk(VirtioModel):
+class VirtioBlk(VirtioNative):
     """Virtio block: a disk, from a raw image file or a block device of the host."""
 
     path: Path = field(metadata=key(File(), "the raw image or the block device"))
@@ -302,7 +322,7 @@ class VirtioBlk(VirtioModel):
 
 
 @frozen(eq=False, repr=False)
-class VirtioNet(VirtioModel):
+class VirtioNet(VirtioNative):
     """Virtio network: an Ethernet interface; without tap, stream and listen, in user mode, by libslirp."""
 
     tap: str | None = field(
@@ -354,7 +374,7 @@ class VirtioNet(VirtioModel):
 
 
 @frozen(eq=False, repr=False)
-class VirtioVsock(VirtioModel):
+class VirtioVsock(VirtioNative):
     """Virtio sockets: streams between programs of the guest (AF_VSOCK) and Unix sockets of the host."""
 
     path: Path = field(
@@ -378,7 +398,7 @@ class VirtioVsock(VirtioModel):
 
 
 @frozen(eq=False, repr=False)
-class VirtioPmem(VirtioModel):
+class VirtioPmem(VirtioNative):
     """Virtio persistent memory: an image file in the guest's address space, which the guest need not copy."""
 
     path: Path = field(

@@ -116,7 +116,9 @@ def read_model(model: type[Model], table: dict[str, object], here: Here, extra: 
     for name in table:
         if name not in known and name not in model.FORMER:
             names = [*extra, *known]
-            here.at(name).wrong("unknown key", None, ", ".join(names) or "no keys", nearest(name, names))
+            here.at(name).wrong(
+                model.NOT_HERE.get(name, "unknown key"), None, ", ".join(names) or "no keys", nearest(name, names)
+            )
     values = {}
     for name, attribute in known.items():
         value: Value = attribute.metadata["value"]

@@ -84,6 +84,7 @@ class Model:
 
     ONE_OF: ClassVar[tuple[str, ...]] = ()  # keys of which exactly one is given
     FORMER: ClassVar[dict[str, str]] = {}  # names of keys in the previous release: still read, with a warning
+    NOT_HERE: ClassVar[dict[str, str]] = {}  # keys of models like this one, and why it has none of that name
 
     def __eq__(self, other: object) -> bool:
         return other.__class__ is self.__class__ and all(

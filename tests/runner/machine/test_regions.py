@@ -11,6 +11,7 @@ from runner.devices.services import Services
 from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.machine.inputs import Inputs
+from runner.machine.regions import Doorbell
 from runner.native import _native
 from runner.recording.rings import Rings
 from vmspec.devices.regions import Region
@@ -191,6 +192,44 @@ def test_a_region_may_be_moved_onto_itself(card):
     card.devices[0].bus.map("frame", HERE)
     card.devices[0].bus.map("frame", HERE)
     assert card.load(HERE) == b"\x77"
+
+
+class IOEventFDs:
+    """What KVM has, by address; a second one at a place, or one that is not there, is an error, as in KVM."""
+
+    def __init__(self):
+        self.there = {}
+
+    def __call__(self, fd, address, size, present):
+        if present:
+            assert address not in self.there
+            self.there[address] = (fd, size)
+        else:
+            assert self.there.pop(address) == (fd, size)
+
+
+def test_doorbells_go_with_their_region(card):
+    kvm = card.buses.regions._ioeventfd = IOEventFDs()
+    regions, bus = card.buses.regions, card.devices[0].bus
+    frame, rom = 1, 2  # by their numbers in the plan
+    regions.add_doorbell(frame, Doorbell(0x50, 4, 7))
+    assert kvm.there == {}
+    bus.map("frame", HERE)
+    assert kvm.there == {HERE + 0x50: (7, 4)}
+    regions.add_doorbell(frame, Doorbell(0x54, 4, 7))
+    regions.add_doorbell(rom, Doorbell(0, 2, 8))
+    fixed = {THERE: (8, 2)}
+    assert kvm.there == {HERE + 0x50: (7, 4), HERE + 0x54: (7, 4)} | fixed
+    bus.map("frame", HERE)
+    assert kvm.there == {HERE + 0x50: (7, 4), HERE + 0x54: (7, 4)} | fixed
+    bus.map("frame", HERE + 0x1000)
+    assert kvm.there == {HERE + 0x1050: (7, 4), HERE + 0x1054: (7, 4)} | fixed
+    with pytest.raises(MapError):
+        bus.map("frame", THERE)
+    assert len(kvm.there) == 3
+    bus.unmap("frame")
+    bus.unmap("frame")
+    assert kvm.there == fixed
 
 
 def test_an_access_goes_on_in_the_region_that_it_found(card):

@@ -9,6 +9,8 @@ from tests.fakes.tracefakes import numbered, record_all
 from tracer import load
 from tracer.analysis.facts import facts
 from tracer.cli import main
+from tracer.read.metadata import silent
+from vmspec.trace import keys
 
 
 @pytest.fixture
@@ -43,6 +45,23 @@ def test_facts(path):
 def test_why_something_is_missing(tmp_path, summary, why):
     record_all(tmp_path / "boot.arrow", [[numbered(0, number) for number in range(4)]], summary=summary)
     assert why in facts(load(tmp_path / "boot.arrow"))["complete"]["why"]
+
+
+def spec_of(*devices):
+    return "".join(f'[[device]]\nkind = "{kind}"\nnotify = "{notify}"\n' for kind, notify in devices)
+
+
+@pytest.mark.parametrize(("metadata", "found"), [
+    ({}, ()),
+    ({keys.SPEC: "device = 1"}, ()),
+    ({keys.SPEC: "device = [{kind = 1, notify = 'ioeventfd'}, {notify = 'ioeventfd'}]"}, ()),
+    ({keys.SPEC: spec_of(("virtio-blk", "exit"), ("virtio-net", "ioeventfd"), ("virtio-blk", "ioeventfd"))},
+     ("virtio-net0", "virtio-blk1")),
+    ({keys.MERGED: json.dumps([{"name": name, "metadata": {keys.SPEC: spec_of(("virtio-blk", notify))}}
+                               for name, notify in (("a", "exit"), ("b", "ioeventfd"))])}, ("b/virtio-blk0",)),
+])  # fmt: skip
+def test_devices_whose_notifications_are_no_exits(metadata, found):
+    assert silent(metadata) == found
 
 
 def test_the_length_goes_to_the_run_s_end(tmp_path):

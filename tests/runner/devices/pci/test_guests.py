@@ -230,6 +230,21 @@ def test_a_disk_answers_from_c(guest, tmp_path, interrupt, acknowledge, shown):
     assert rows[kick.seq]["addr"] == 0xE0103000
 
 
+def test_notifications_that_kvm_answers_move_with_the_registers(guest, tmp_path):
+    """The guest moves the base address register before it drives the disk."""
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(range(256)) * 16)
+    disk = {"kind": "virtio-blk", "path": str(image), "notify": "ioeventfd"}
+    code = DRIVE.format(request=READ, interrupt=MSIX, acknowledge="")
+    result = guest(code, [DEVICES[0], disk, *DEVICES[2:]])
+    assert (result.kind, result.console) == ("debug-exit", bytes(range(32))), result.detail
+    trace = tracer.load(result.trace)
+    assert [row for row in trace.table.to_pylist() if row["addr"] == 0xE0103000] == []
+    (request,) = trace.tables["requests"].table.to_pylist()
+    assert (request["kind"], request["status"]) == ("read", "ok")
+    assert request["t_available"] == request["t_taken"]
+
+
 def test_a_machine_without_pci_has_no_bridge(guest):
     result = guest(ENUMERATE + END, transport="mmio")
     assert (result.kind, result.console) == ("debug-exit", b"")

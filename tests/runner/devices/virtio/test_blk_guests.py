@@ -1,6 +1,7 @@
 """Small flat guests that drive a disk through real exits."""
 
 import hashlib
+import json
 import os
 import signal
 import struct
@@ -27,7 +28,10 @@ from tests.runner.devices.virtio.test_guests import (
     start,
     store,
 )
+from tracer.analysis.facts import facts
 from tracer.analysis.kicks import Kicks
+from tracer.analysis.summary import summarise
+from tracer.cli import main
 from vmspec.registers import virtio as R
 
 pytestmark = pytest.mark.kvm
@@ -202,3 +206,38 @@ def test_every_request_is_a_row_with_its_sector_and_the_exit_that_told_of_it(dri
         assert row["t_available"] <= row["t_taken"] <= row["t_done"]
         kick = kicks.before("virtio-blk0", 0, row["t_available"])
         assert row["t_available"] in (row["t_taken"], kick.t_exit if kick is not None else None)
+
+
+def test_kvm_answers_the_notifications_and_the_trace_says_so(drive, disk, capsys):  # noqa: F811
+    result = drive(program(), device(disk, "rw", notify="ioeventfd"))
+    new = b"!!!!" + contents()[3 * 512 + 4 : 4 * 512]
+    assert (result.kind, result.console) == ("halt", bytes(4) + new + contents()[6 * 512 : 7 * 512])
+    trace = tracer.load(result.trace)
+    assert [row for row in trace.table.to_pylist() if row["addr"] == HERE + R.QUEUE_NOTIFY] == []
+    rows = trace.tables["requests"].table.to_pylist()
+    assert [row["kind"] for row in rows] == ["read", "write", "flush", "read"]
+    assert all(row["t_available"] == row["t_taken"] for row in rows)
+    assert len(Kicks(trace)) == 0
+    lacks = 'the notifications of virtio-blk0 are no exits (notify = "ioeventfd")'
+    complete = facts(trace)["complete"]
+    assert (complete["complete"], complete["silent"]) == (True, ["virtio-blk0"])
+    assert complete["why"] == f"closed by its run, nothing dropped; {lacks}"
+    assert f"T{lacks[1:]}." in summarise(trace).notes
+    assert main(["io", str(result.trace), "--table", "slowest", "--json"]) == 0
+    slowest = json.loads(capsys.readouterr().out)["slowest"]
+    assert [(row["vcpu"], row["seq"], row["kick_ns"], row["rip"]) for row in slowest] == [(None,) * 4] * 4
+
+
+def test_a_broken_queue_is_told_of_by_kvm_too(drive, disk):  # noqa: F811
+    code = start() + NO_REQUEST["no header"] + at(0) + await_reset_needed()
+    code += store(AVAILABLE, 0) + store(USED, 0) + start() + request(0, 0, 1, 512, write=True) + show(DATA, 512)
+    result = drive(code, device(disk, "rw", notify="ioeventfd"))
+    assert (result.kind, result.console) == ("halt", bytes(1) + contents()[512:1024])
+
+
+def test_a_host_whose_kvm_cannot_answer_notifications(run_guest, disk, lacking):
+    from runner import HostError
+
+    lacking("KVM_CAP_IOEVENTFD")
+    with pytest.raises(HostError, match=r"KVM_CAP_IOEVENTFD, which notify = \"ioeventfd\" needs"):
+        run_guest(HLT, devices=[device(disk, "rw", notify="ioeventfd")])

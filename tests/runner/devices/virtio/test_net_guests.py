@@ -104,10 +104,11 @@ def send(frame=FRAME, header=PLAIN, place=DATA + 0x1000):
     return put(place, header + frame) + describe(7, place, len(header + frame), 0)
 
 
-def test_a_guest_sends_and_receives(drive):
+@pytest.mark.parametrize("notify", ["exit", "ioeventfd"])
+def test_a_guest_sends_and_receives(drive, notify):
     code = start(features=R.NET_MRG_RXBUF, index=1) + receiving((0x800, 2)) + await_word(RINGS + 0x202, 1)
     code += send() + offer(0, 7, queue=1) + await_word(USED + 2, 1) + show(BUFFERS, 12 + 20)
-    result, heard = drive(code, framed(b"f" * 20))
+    result, heard = drive(code, framed(b"f" * 20), notify=notify)
     assert (result.kind, heard) == ("halt", framed(FRAME))
     assert result.console == bytes(10) + b"\1\0" + b"f" * 20
 

@@ -55,7 +55,8 @@ def receiving():
     return b"".join(store(address, value) for address, value in words)
 
 
-def test_a_guest_and_a_program_of_the_host_talk(drive, path):
+@pytest.mark.parametrize("notify", ["exit", "ioeventfd"])
+def test_a_guest_and_a_program_of_the_host_talk(drive, path, notify):
     heard = []
 
     def program():
@@ -77,7 +78,7 @@ def test_a_guest_and_a_program_of_the_host_talk(drive, path):
             code += put(DATA + 0x100 * at, data) + describe(at, DATA + 0x100 * at, len(data), 0)
         code += offer(0, 0, queue=1) + await_word(RINGS + 0x202, 1) + offer(0, 0, 1, queue=1)
         code += await_word(RINGS + 0x202, 2) + show(RINGS + 0x1200, HEADER.size + 6)
-        result = drive(code, cid=9)
+        result = drive(code, cid=9, notify=notify)
         thread.join()
     fields = HEADER.unpack(result.console[: HEADER.size])
     assert result.kind == "halt"
