@@ -16,7 +16,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
     parser.add_argument(
-        "--device", help="one serial or debug port; default: the first, with others that print to the same place"
+        "--device",
+        help="one serial port, debug port or port of a virtio console; default: the first, with others that print to "
+        "the same place",
     )
     parser.add_argument("--raw", action="store_true", help="print escape sequences unchanged, also on a terminal")
 

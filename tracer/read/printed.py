@@ -65,7 +65,7 @@ def ports(metadata: Mapping[str, str], devices: Sequence[str], outputs: Collecti
 def _port(name: str, kind: str, machine: str, table: Mapping[str, Any] | None) -> Port:
     if table is None:
         return Port(name, kind, None, (name,))
-    sink = machine, str(table.get("output", "stdout"))
+    sink = _sink(name, machine, str(table.get("output", "stdout")))
     if kind == SERIAL:
         com = table.get("com", 1)
         return Port(name, kind, COMS[com][0] if isinstance(com, int) and com in COMS else None, sink)
@@ -79,13 +79,17 @@ def _port(name: str, kind: str, machine: str, table: Mapping[str, Any] | None) -
 def _others(name: str, kind: str, machine: str, table: Mapping[str, Any] | None) -> Iterator[Port]:
     """The ports of a device whose text is in the table of outputs: its console, and those with names."""
     table = table or {}
-    yield Port(name, kind, None, (machine, str(table.get("output", "stdout"))), name, 0)
+    yield Port(name, kind, None, _sink(name, machine, str(table.get("output", "stdout"))), name, 0)
     listed = table.get("ports", ())
     for number, port in enumerate(listed if isinstance(listed, list) else (), 1):
         if isinstance(port, dict):
             own = f"{name}.{port.get('name', number)}"
-            output = str(port.get("output", "none"))
-            yield Port(own, kind, None, (machine, own if output == "none" else output), name, number)
+            yield Port(own, kind, None, _sink(own, machine, str(port.get("output", "none"))), name, number)
+
+
+def _sink(name: str, machine: str, output: str) -> tuple[str, ...]:
+    """Where a port's text goes; what goes nowhere is with no other port's."""
+    return (name,) if output == "none" else (machine, output)
 
 
 class Transmitter:

@@ -72,8 +72,8 @@ class Trace(TableFile):
         return found
 
     def console(self, device: str | None = None) -> bytes:
-        """What the guest printed on a serial or debug port, rebuilt from its writes (see
-        :mod:`tracer.read.console`). Raises TraceError for a device that is neither."""
+        """What the guest printed on its console, or on this serial port, debug port or port of a virtio console (see
+        :mod:`tracer.read.console`). Raises TraceError for a device that is none."""
         from tracer.read.console import Console
 
         return Console(self, self.devices, device).text

@@ -97,6 +97,12 @@ def test_loaders_fields(tmp_path: Path) -> None:
         assert number(memory, page + 0x070, 8) == layout.ACPI
 
 
+def test_a_32_bit_start_says_where_it_starts(tmp_path: Path) -> None:
+    """Not where the image's own header has it: the decompressor reads its destination there."""
+    with loaded(plans.linux(tmp_path, images.bzimage(xloadflags=0))) as (memory, _):
+        assert number(memory, layout.BOOT_PARAMS + 0x214, 4) == 0x1000000
+
+
 def test_elf_kernel_gets_a_header(tmp_path: Path) -> None:
     with loaded(plans.linux(tmp_path, images.elf())) as (memory, _):
         assert memory.read(layout.BOOT_PARAMS + 0x1FE, 2) == b"\x55\xaa"

@@ -91,8 +91,8 @@ def test_largest_machine_fits(tmp_path: Path) -> None:
 
 
 def test_fadt_says_what_is_not_there(tmp_path: Path) -> None:
-    (arch,) = struct.unpack_from("<H", tables(plans.linux(tmp_path, images.elf(), devices=(ACPI(),)))["FACP"], 109)
-    assert arch == acpi.LEGACY_DEVICES | acpi.NO_VGA | acpi.NO_CMOS_RTC
+    century, arch = struct.unpack_from("<BH", tables(plans.linux(tmp_path, images.elf(), devices=(ACPI(),)))["FACP"], 108)
+    assert (century, arch) == (0, acpi.LEGACY_DEVICES | acpi.NO_VGA | acpi.NO_CMOS_RTC)
 
 
 def test_mp_table(pc: Plan) -> None:
@@ -177,9 +177,18 @@ def test_acpis_own_disassembler_finds_the_bridges_windows_and_pins(pci: Plan, tm
     subprocess.run(["iasl", "-d", "dsdt.aml"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
     text = " ".join((tmp_path / "dsdt.dsl").read_text().split())
     bridge = text[text.index("Device (PCI0)") :]
-    assert 'Name (_HID, EisaId ("PNP0A08")' in bridge
+    for object_ in (
+        'Name (_HID, EisaId ("PNP0A08")', 'Name (_CID, EisaId ("PNP0A03")', "Name (_UID, Zero)", "Name (_SEG, Zero)",
+        "Name (_BBN, Zero)", "Name (_CCA, One)",
+    ):  # fmt: skip
+        assert object_ in bridge[: bridge.index("_CRS")]
+    board = bridge[bridge.index("Device (MB01)") :]
+    assert 'Name (_HID, EisaId ("PNP0C02")' in board
+    assert "Name (_UID, Zero)" in board
     for range_ in (
-        "WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0x0000, // Granularity 0x0000,",
+        "IO (Decode16, 0x0CF8, // Range Minimum 0x0CF8, // Range Maximum 0x01, // Alignment 0x08, // Length",
+        "WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0x0000, // Granularity 0x0000, // Range "
+        "Minimum 0x0000, // Range Maximum 0x0000, // Translation Offset 0x0001, // Length",
         "WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0x0000, // Granularity 0xC000,",
         "DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite, 0x00000000, // "
         "Granularity 0xE0000000, // Range Minimum 0xEFFFFFFF, // Range Maximum",
@@ -187,5 +196,5 @@ def test_acpis_own_disassembler_finds_the_bridges_windows_and_pins(pci: Plan, tm
         assert range_ in bridge
     pins = bridge[bridge.index("_PRT") :]
     assert "Package (0x04) { 0x0001FFFF, Zero, Zero, 0x0A }" in pins
-    assert "Method (_OSC, 4, NotSerialized)" in pins
+    assert "Method (_OSC, 4, NotSerialized) // _OSC: Operating System Capabilities { Return (Arg3) }" in pins
     assert "Memory32Fixed (ReadWrite, 0xF0000000, // Address Base 0x00100000, // Address Length" in pins

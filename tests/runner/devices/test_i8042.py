@@ -76,10 +76,10 @@ def test_byte_for_the_auxiliary_device_comes_back(kbc):
     assert command(kbc, 0xD3, 0x5A) == [0x5A]
 
 
-def test_data_is_read_without_python_while_nothing_waits(kbc):
+def test_status_and_data_are_read_without_python_while_nothing_waits(kbc):
     command(kbc, 0xAA)
     calls = kbc.calls
-    assert (kbc.read(DATA), kbc.calls) == (0x55, calls)
+    assert (kbc.read(DATA), kbc.read(STATUS), kbc.calls) == (0x55, 0x04 | 0x08 | KEYLOCK, calls)
 
 
 def test_a_new_command_drops_the_parameter_that_was_due(kbc):

@@ -1,14 +1,19 @@
 """The console, rebuilt from the guest's writes to its ports."""
 
+import json
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 import tracer
-from tests.fakes.tracefakes import DEVICES, exit_, record_all
+from tests.fakes.tablefakes import write_table
+from tests.fakes.tracefakes import DEVICES, METADATA, exit_, record_all
 from tracer.analysis.merge import merge
 from tracer.format.errors import TraceError
 from tracer.read.console import COLUMNS, Console, Line
+from vmspec.trace import keys
+from vmspec.trace.outputs import OUTPUTS
 from vmspec.trace.record import FLAGS
 
 
@@ -267,3 +272,72 @@ def test_a_split_access_of_another_machine_is_no_text(tmp_path):
     trace = tracer.load(tmp_path / "merged.arrow")
     assert (trace.console("first/serial0"), trace.console("two/serial0"), trace.console()) == (b"A", b"B", b"A")
     assert trace.console("two/debug-port0") == b"1"
+
+
+VIRTIO = """[[device]]
+kind = "serial"
+[[device]]
+kind = "virtio-console"
+[[device.ports]]
+name = "log"
+[[device.ports]]
+name = "both"
+output = "stdout"
+"""
+
+
+@pytest.fixture
+def sent(tmp_path, monkeypatch):
+    """A trace with exits and outputs, each at its time; it is read in batches of two rows."""
+
+    def make(exits, outputs):
+        names = ["serial0", "virtio-console0"]
+        path = tmp_path / "virtio.arrow"
+        made = [exit_(at, **{"data": b"x"} | fields) for at, fields in exits]
+        record_all(path, [made], metadata={keys.SPEC: VIRTIO}, devices=names)
+        rows = [{"t": at, "device": names[1], "port": port, "data": data} for at, port, data in outputs]
+        said = {keys.CLOCK: METADATA[keys.CLOCK], keys.DEVICES: json.dumps(names)}
+        write_table(path, OUTPUTS, rows, {"complete": True, "rows": len(rows)}, said)
+        return tracer.load(path)
+
+    whole = tracer.Trace.batches
+    monkeypatch.setattr(
+        tracer.Trace,
+        "batches",
+        lambda trace, columns: (
+            batch.slice(at, 2) for batch in whole(trace, columns) for at in range(0, batch.num_rows, 2)
+        ),
+    )
+    return make
+
+
+KICK = {"addr": 0xD0000050, "reason": "mmio", "device": "debug-port0"}  # the second device
+READ = {"addr": 0xD0000060, "reason": "mmio", "device": "debug-port0", "direction": "read"}
+
+
+def test_outputs_are_among_the_exits_by_their_times(sent):
+    """Their row is the notification: the device's last write before."""
+    exits = [(10, {"data": b"a"}), (20, KICK), (30, {"data": b"b"}), (40, READ), (50, KICK), (60, {"data": b"\n"})]
+    trace = sent(exits, [(5, 0, b"<"), (25, 0, b"1\n2"), (55, 0, b"3\n4"), (70, 0, b"5\n6")])
+    console = Console(trace, trace.devices)
+    assert console.devices == ("serial0", "virtio-console0", "virtio-console0.both")
+    assert console.text == b"<a1\n2b3\n4\n5\n6"
+    assert console.lines() == [
+        Line(5, 5, 0, "<a1"),
+        Line(25, 20, 1, "2b3"),
+        Line(55, 30, 4, "4"),
+        Line(70, 15, 5, "5"),
+        Line(70, 0, 5, "6"),
+    ]
+
+
+def test_each_port_of_a_virtio_console_has_its_text(sent):
+    trace = sent([(10, KICK), (20, {"data": b"s"})], [(11, 0, b"c"), (12, 1, b"l"), (13, 2, b"b"), (14, 1, b"m")])
+    names = ("serial0", "virtio-console0", "virtio-console0.log", "virtio-console0.both")
+    assert [trace.console(name) for name in names] == [b"s", b"c", b"lm", b"b"]
+    assert trace.console() == b"cbs"
+
+
+def test_outputs_of_a_trace_without_exits(sent):
+    trace = sent([], [(11, 0, b"c\n"), (12, 0, b"d")])
+    assert Console(trace, trace.devices).lines() == [Line(11, 11, 0, "c"), Line(12, 1, 0, "d")]

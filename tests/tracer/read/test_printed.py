@@ -30,6 +30,46 @@ def test_ports_with_one_output_print_to_one_place():
     assert first.sink == second.sink == ("", "a")
 
 
+def test_ports_whose_output_goes_nowhere_do_not_print_to_one_place():
+    tables = [f'kind = "{kind}"\noutput = "none"' for kind in ("serial", "debug-port", "virtio-console")]
+    sinks = {port.sink for port in found(["serial0", "debug-port0", "virtio-console0"], *tables)}
+    assert sinks == {("serial0",), ("debug-port0",), ("virtio-console0",)}
+
+
+CONSOLE = """kind = "virtio-console"
+[[device.ports]]
+name = "log"
+output = "log.txt"
+[[device.ports]]
+output = "stdout"
+[[device.ports]]
+name = "agent"
+"""
+
+
+def test_a_virtio_console_comes_between_and_has_its_named_ports():
+    """A port's number is the one in the table of outputs; one without an output prints to a place of its own."""
+    names = ["debug-port0", "virtio-console0", "serial0"]
+    assert found(names, 'kind = "debug-port"', CONSOLE, 'kind = "serial"')[1:-1] == [
+        Port("virtio-console0", "virtio-console", None, ("", "stdout"), "virtio-console0", 0),
+        Port("virtio-console0.log", "virtio-console", None, ("", "log.txt"), "virtio-console0", 1),
+        Port("virtio-console0.2", "virtio-console", None, ("", "stdout"), "virtio-console0", 2),
+        Port("virtio-console0.agent", "virtio-console", None, ("virtio-console0.agent",), "virtio-console0", 3),
+    ]
+
+
+@pytest.mark.parametrize("listed", ["", "ports = 1", "ports = [1]", 'ports = "log"'])
+def test_a_virtio_console_without_named_ports(listed):
+    [port] = found(["virtio-console0"], f'kind = "virtio-console"\noutput = "a"\n{listed}')
+    assert port == Port("virtio-console0", "virtio-console", None, ("", "a"), "virtio-console0", 0)
+
+
+def test_a_device_of_the_users_prints_if_it_is_in_the_table_of_outputs():
+    """Behind all others; the spec says nothing of it."""
+    assert found(["own0", "debug-port0"]) == [Port("debug-port0", "debug-port", None, ("debug-port0",))]
+    assert ports({}, ["own0", "debug-port0"], {"own0"})[1:] == [Port("own0", "own", None, ("", "stdout"), "own0", 0)]
+
+
 @pytest.mark.parametrize(
     ("com", "base"),
     [("1", 0x3F8), ("2", 0x2F8), ("3", 0x3E8), ("4", 0x2E8), ("0", None), ("5", None), ('"1"', None), ("[1]", None)],
