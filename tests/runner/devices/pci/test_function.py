@@ -11,26 +11,31 @@ from vmspec import layout
 from vmspec.registers import pci as R
 
 REGIONS = {"memory": 0, "ports": 0x1000, "configuration": 0x2000}
-TABLE, PENDING = 0x100, 0x200
+TABLE, PENDING = 0x100, 0x800
 MEMORY, PORTS = layout.PCI_MEMORY + 0x4000, layout.PCI_IO + 0x40
 IDENTITY = Identity(0x1234, 0x5678, 0x010802, 3, 0x9ABC, 0xDEF0)
 
 
 class Card(Function):
-    """A function with a base address register of each kind and three vectors."""
+    """A function with a base address register of each kind and, by default, three vectors."""
 
     state_class = FunctionState
 
+    def __init__(self, vectors=3):
+        self._vectors = vectors
+
     def start(self):
         self.begin(IDENTITY, (BAR("memory", 0x1000, MEMORY), BAR("ports", 0x20, PORTS, "port")), 11)
-        self.add_msix(3, TABLE, PENDING)
+        self.add_msix(self._vectors, TABLE, PENDING)
         self.capability(R.VENDOR_SPECIFIC, bytes(range(5)), bytes(4) + b"\x0f")
         self.power_on()
 
     def read(self, region, offset, size):
         if region == "configuration":
             return self.read_configuration(offset, size)
-        return self.msix.read_table(offset - TABLE, size) if offset < PENDING else self.msix.read_pending(0, size)
+        if offset < PENDING:
+            return self.msix.read_table(offset - TABLE, size)
+        return self.msix.read_pending(offset - PENDING, size)
 
     def write(self, region, offset, size, value):
         if region == "configuration":
@@ -187,7 +192,7 @@ def test_inta_follows_unless_it_is_off_or_there_is_msix(card):
     card.enable()
     assert not card.guest.level
     card.card.assert_inta(False)
-    assert card.read(R.STATUS, 2) & R.INTERRUPT_STATUS == 0
+    assert card.read(R.STATUS, 2) == R.CAPABILITIES_LIST
 
 
 # MSI-X
@@ -210,6 +215,16 @@ def test_a_message_is_what_the_table_says_at_that_moment(card):
     card.card.msix.interrupt(0)
     assert card.guest.messages[-1] == (0xFEE01000, 0x42)
     assert len(card.guest.messages) == 2
+
+
+def test_pending_bits_are_read_by_four_or_eight_bytes(plug):
+    card = Driver(plug(Card(70), firsts=REGIONS))
+    card.enable()
+    for vector in (0, 40, 69):
+        card.card.msix.interrupt(vector)
+    assert [card.guest.read(PENDING + at, 4) for at in (0, 4, 8, 12)] == [1, 1 << 8, 1 << 5, 0]
+    assert [card.guest.read(PENDING + at, 8) for at in (0, 8, 16)] == [1 | 1 << 40, 1 << 5, 0]
+    assert [card.guest.read(PENDING + at, size) for at, size in ((0, 1), (0, 2), (2, 4), (4, 8))] == [0] * 4
 
 
 def test_several_interrupts_are_one_while_they_are_pending(card):
