@@ -400,7 +400,7 @@ def _saved(setup: Setup, progress: tuple[int, int]) -> QueueState:
 
 def _half(value: int, select: int) -> int:
     """The lower (0) or upper (1) half of 64 bits; others are 0."""
-    return value >> 32 * select & WORD if select < 2 else 0
+    return value >> 32 * select & WORD
 
 
 def set_half(value: int, offset: int, half: int) -> int:

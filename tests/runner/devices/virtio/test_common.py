@@ -107,6 +107,21 @@ def test_a_driver_does_not_say_that_the_device_needs_a_reset(echo):
     assert echo.status(R.NEEDS_RESET) & R.NEEDS_RESET == 0
 
 
+# The device behind its transport
+
+
+def test_a_transport_passes_on_what_comes_from_the_host(echo):
+    transport, device = echo.guest.device, echo.guest.device._device
+    heard = []
+    device.resized = lambda columns, rows: heard.append((columns, rows))
+    device.close = lambda: heard.append("closed")
+    device.ends = lambda: ("an end",)
+    transport.resized(80, 25)
+    transport.close()
+    assert heard == [(80, 25), "closed"]
+    assert (transport.ends(), transport.model()) == (("an end",), device)
+
+
 # Requests
 
 
@@ -176,6 +191,7 @@ def test_a_driver_that_never_stops_asking_keeps_nobody_waiting(echo):
 
     def request(index, chain):
         nonlocal asked
+        assert index == 0
         asked += 1
         if asked < 10:
             queue.free.append(0)

@@ -54,6 +54,28 @@ def test_the_cause_is_shown_before_the_interrupt(echo):
     assert echo.guest.seen_at_edge[R.INTERRUPT_STATUS, 4] == R.USED_BUFFER
 
 
+def test_an_acknowledgement_needs_no_python(echo):
+    echo.start()
+    ask(echo)
+    calls = echo.guest.calls
+    assert (echo.acknowledge(), echo.acknowledge(), echo.guest.calls) == (R.USED_BUFFER, 0, calls)
+
+
+def test_what_is_no_register_reads_as_zero_and_takes_nothing(echo):
+    """A write that does not begin with a register has no effect on that register's neighbours either."""
+    echo.start(queues=2, size=4)
+    echo.write(R.QUEUE_SEL, 1)
+    echo.write(R.QUEUE_READY, 0)
+    before = echo.guest.device.save()
+    known = {*NARROW, *(at + half for at in WIDE for half in (0, 4))}
+    for offset in range(R.CONFIG - 3):
+        if offset not in known:
+            echo.guest.write(offset, 0x5A5A5A5A, 4)
+            read = echo.guest.read(offset, 4)
+            assert read == (0xFFFFFFFF if R.SHM_LEN <= offset < R.SHM_BASE + 8 else 0), offset
+    assert echo.guest.device.save() == before
+
+
 def test_a_queue_that_is_taken_back_stops(echo):
     echo.start()
     echo.write(R.QUEUE_SEL, 0)

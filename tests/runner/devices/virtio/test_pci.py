@@ -115,6 +115,9 @@ def test_a_driver_reads_back_what_it_has_written(echo):
     assert {register: common(echo, register) for register in written} == written
     common(echo, R.DRIVER_FEATURE_SELECT, 1)
     assert (common(echo, R.DRIVER_FEATURE), common(echo, R.QUEUE_NOTIFY_OFF)) == (1, 1)
+    common(echo, R.DEVICE_FEATURE_SELECT, 3)
+    selectors = (R.DEVICE_FEATURE_SELECT, R.DRIVER_FEATURE_SELECT, R.QUEUE_SELECT)
+    assert [common(echo, register) for register in selectors] == [3, 1, 1]
 
 
 def test_there_are_as_many_queues_as_the_device_has(echo):
@@ -242,6 +245,11 @@ def test_registers_are_reached_without_the_base_address_register(echo):
     assert by_configuration(echo, R.COMMON + R.DEVICE_STATUS, 1) & 0xFF == V.ACKNOWLEDGE
     assert by_configuration(echo, R.COMMON + R.NUM_QUEUES, 2) & 0xFFFF == 2
     assert by_configuration(echo, R.CONFIG, 4) == int.from_bytes(b"conf", "little")
+
+
+def test_the_last_bytes_of_the_base_address_register_are_reached(echo):
+    assert by_configuration(echo, R.CONFIG, 4)
+    assert by_configuration(echo, R.SIZE - 4, 4) == 0
 
 
 @pytest.mark.parametrize(
