@@ -91,7 +91,9 @@ def test_largest_machine_fits(tmp_path: Path) -> None:
 
 
 def test_fadt_says_what_is_not_there(tmp_path: Path) -> None:
-    century, arch = struct.unpack_from("<BH", tables(plans.linux(tmp_path, images.elf(), devices=(ACPI(),)))["FACP"], 108)
+    century, arch = struct.unpack_from(
+        "<BH", tables(plans.linux(tmp_path, images.elf(), devices=(ACPI(),)))["FACP"], 108
+    )
     assert (century, arch) == (0, acpi.LEGACY_DEVICES | acpi.NO_VGA | acpi.NO_CMOS_RTC)
 
 

@@ -91,6 +91,17 @@ def test_a_device_without_configuration_has_no_such_structure(drive):
     assert R.DEVICE_CFG not in drive(Rng()).places
 
 
+def test_a_driver_writes_nothing_else_of_configuration_space(echo):
+    before = [echo.configuration(at, 1) for at in range(256)]
+    for at in range(0, 256, 4):
+        echo.configure(at, 0xFFFFFFFF, 4)
+    changed = {at for at in range(256) if echo.configuration(at, 1) != before[at]}
+    window = echo.access + R.CFG_BAR, *range(echo.access + R.CFG_OFFSET, echo.access + R.CFG_DATA + 4)
+    assert changed - {*range(P.BAR, P.BAR + 4)} == {
+        P.COMMAND, P.COMMAND + 1, P.INTERRUPT_LINE, echo.control + 1, *window,
+    }  # fmt: skip
+
+
 # The common configuration
 
 
