@@ -32,7 +32,7 @@ COMMANDS = {
     "top": "exits of a running machine, live",
     "tracepoints": "exits that KVM handled, beside those that reached userspace",
     "inputs": "inputs from outside the machine, each with the exit that it preceded",
-    "io": "requests to virtio devices: latency, depth, the slowest with the exit that told of each",
+    "io": "requests to virtio devices: latency, number in flight, the slowest with their notifications",
     "sql": "run SQL statements on a trace with DuckDB",
     "columns": "names, units and meanings of all columns",
     "console": "the guest's console output, byte for byte",

@@ -11,7 +11,7 @@ CODES = {kind: code for code, kind in enumerate(KINDS)}
 
 # What a driver did wrong, by enum virtqueue_fault.
 FAULTS = {
-    lib.VIRTQUEUE_BAD_SIZE: "its size is no power of two from 1 to 1024",
+    lib.VIRTQUEUE_BAD_SIZE: "its size is not a power of two from 1 to 1024",
     lib.VIRTQUEUE_MISALIGNED: "its descriptors, available ring or used ring are not at a multiple of 16, 2 and 4",
     lib.VIRTQUEUE_NO_RAM: "its descriptors, available ring or used ring are not in RAM",
     lib.VIRTQUEUE_AHEAD: "it has more chains than descriptors",

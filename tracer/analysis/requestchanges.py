@@ -9,13 +9,13 @@ from vmspec.trace.requests import REQUESTS
 
 _COLUMNS = (
     ("device", "utf8", "", "the device"),
-    ("kind", "utf8", "", "what the requests were for"),
+    ("kind", "utf8", "", "kind of request"),
     ("requests_a", "int64", "", "number of requests in A; null: A has no requests recorded"),
     ("requests_b", "int64", "", "number of requests in B; null: B has no requests recorded"),
     ("failed_a", "int64", "", "number of those in A whose status is not ok"),
     ("failed_b", "int64", "", "number of those in B whose status is not ok"),
-    ("bytes_a", "int64", "bytes", "bytes that they were about in A"),
-    ("bytes_b", "int64", "bytes", "bytes that they were about in B"),
+    ("bytes_a", "int64", "bytes", "sum of their length in A"),
+    ("bytes_b", "int64", "bytes", "sum of their length in B"),
     ("median_a_ns", "int64", "ns", "median latency in A; null: there are none"),
     ("median_b_ns", "int64", "ns", "median latency in B; null: there are none"),
     ("p99_a_ns", "int64", "ns", "99th percentile of the latency in A"),

@@ -66,7 +66,7 @@ class Serial(DeviceModel):
 
 @frozen(eq=False, repr=False)
 class I8042(DeviceModel):
-    """The keyboard controller: the reset line, and answers for Linux's probe."""
+    """The keyboard controller: the reset line, and answers to Linux's probe."""
 
     @property
     def irq(self) -> int | None:
@@ -163,7 +163,8 @@ class Python(DeviceModel):
         default=None, metadata=key(Span(PORTS), "the ports that it occupies: first port, number of ports")
     )
     mmio: tuple[int, int] | None = field(
-        default=None, metadata=key(Span(ADDRESSES), "the memory that it occupies: guest-physical address, bytes")
+        default=None,
+        metadata=key(Span(ADDRESSES), "the memory that it occupies: guest-physical address, number of bytes"),
     )
     windows: dict[str, dict[str, int]] = field(
         factory=dict,
@@ -189,7 +190,7 @@ class Python(DeviceModel):
 
 @frozen(eq=False, repr=False)
 class PCIHost(DeviceModel):
-    """The PCI host bridge. A machine with a device on PCI has one without this."""
+    """The PCI host bridge. A machine with a device on PCI has one in any case."""
 
     def regions(self) -> tuple[Region, ...]:
         return (
@@ -231,8 +232,8 @@ class VirtioNative(VirtioModel):
         kw_only=True,
         metadata=key(
             Choice("exit", "ioeventfd"),
-            "how the driver tells of its queues: exit: each time is an exit, which is recorded; ioeventfd: KVM wakes "
-            "the device, which is faster, and the trace lacks these exits",
+            "how the driver notifies the device: exit: by an exit, which the trace has; ioeventfd: KVM wakes the "
+            "device, which is faster, and the trace lacks the notifications",
         ),
     )
 
@@ -243,7 +244,10 @@ class VirtioRng(VirtioModel):
 
     seed: int | None = field(
         default=None,
-        metadata=key(Integer(0, (1 << 64) - 1), "the same bytes at each run; not given: the host's random bytes"),
+        metadata=key(
+            Integer(0, (1 << 64) - 1),
+            "a seed that makes the bytes the same in each run; not given: the host's random bytes",
+        ),
     )
 
 
@@ -274,8 +278,8 @@ class VirtioConsole(VirtioModel):
         default=(),
         metadata=key(
             Tables(ConsolePort, virtio_console.PORTS_MAX - 1, "name"),
-            "named ports: the name, and input and output as above, none if they are not given; what the guest writes "
-            "to a port is in the run's result too",
+            'named ports: name, and input and output as above, by default "none"; the run\'s result also has what the '
+            "guest writes to each port",
         ),
     )
 
@@ -289,29 +293,28 @@ class VirtioBlk(VirtioNative):
         default="rw",
         metadata=key(
             Choice("ro", "rw", "overlay"),
-            "whether the guest can write: ro: no; rw: to the image; overlay: to a temporary file that ends with the "
-            "run, while the image stays as it is",
+            "where the guest's writes go: rw: to the image; overlay: to a temporary file that ends with the run; "
+            "ro: the guest cannot write",
         ),
     )
     cache: str = field(
         default="writeback",
         metadata=key(
             Choice("writeback", "writethrough"),
-            "when writes are durable: once the guest flushes them, or each before it is answered. The guest can choose",
+            "writeback: writes are durable once the guest flushes them; writethrough: each write, before it completes. "
+            "The guest can change it",
         ),
     )
     direct: bool = field(
-        default=False, metadata=key(Flag(), "bypass the host's page cache (O_DIRECT); not in the mode overlay")
+        default=False, metadata=key(Flag(), "bypass the host's page cache (O_DIRECT); not in mode overlay")
     )
-    serial: str = field(
-        default="", metadata=key(Ascii(virtio.ID_BYTES), "the serial number that the guest can ask for")
-    )
+    serial: str = field(default="", metadata=key(Ascii(virtio.ID_BYTES), "the serial number that the guest can read"))
     queues: int = field(default=1, metadata=key(Integer(1, 16), "number of request queues, at most one for each vCPU"))
     block_size: int | None = field(
         default=None,
         metadata=key(
             Choice(512, 1024, 2048, 4096),
-            "bytes of a logical block; not given: 512, or what the host's device needs",
+            "bytes of a logical block; not given: 512, or the least that the host's storage allows",
             name="block-size",
         ),
     )
@@ -323,40 +326,43 @@ class VirtioBlk(VirtioNative):
 
 @frozen(eq=False, repr=False)
 class VirtioNet(VirtioNative):
-    """Virtio network: an Ethernet interface; without tap, stream and listen, in user mode, by libslirp."""
+    """Virtio network: an Ethernet interface, by default on user-mode networking (libslirp)."""
 
     tap: str | None = field(
         default=None,
         metadata=key(
-            Interface(), "the host's tap device behind it, by its name; one that there is not is made for the run"
+            Interface(), "the name of the host's tap device behind it; if there is none, vmrun makes it for the run"
         ),
     )
     stream: Path | None = field(
         default=None,
         metadata=key(
-            File(), "a Unix socket to connect to, for frames that each follow their length: QEMU, passt, another vmrun"
+            File(), "a Unix socket to connect to, on which each frame follows its length: QEMU, passt, another vmrun"
         ),
     )
     listen: Path | None = field(
-        default=None, metadata=key(File(), "the same, as the side that listens; the link is up while one is connected")
+        default=None,
+        metadata=key(
+            File(), "a Unix socket to listen on, for the same frames; the link is up while a peer is connected"
+        ),
     )
     forward: tuple[str, ...] = field(
         default=(),
-        metadata=key(Many(Forward()), "without tap, stream and listen: ports of this host that lead to the guest's"),
+        metadata=key(Many(Forward()), "user mode: ports of this host that vmrun forwards to ports of the guest"),
     )
     restrict: bool = field(
-        default=False, metadata=key(Flag(), "likewise: the guest reaches nothing outside, only what forwards bring")
+        default=False, metadata=key(Flag(), "user mode: the guest reaches nothing outside; forwards work")
     )
     capture: Path | None = field(
-        default=None, metadata=key(File(), "capture the frames both ways into this file, as pcapng")
+        default=None, metadata=key(File(), "capture the frames in both directions into this file, as pcapng")
     )
     mac: str | None = field(
         default=None,
-        metadata=key(MAC(), "its Ethernet address; not given: one made from the names of the VM and of the device"),
+        metadata=key(MAC(), "its Ethernet address; not given: derived from the names of the VM and the device"),
     )
     mtu: int | None = field(
         default=None,
-        metadata=key(Integer(68, 65535), "the longest packet, in bytes, that the driver is told of; not given: none"),
+        metadata=key(Integer(68, 65535), "the MTU that the driver learns, in bytes; not given: none"),
     )
     queues: int = field(
         default=1, metadata=key(Integer(1, 16), "pairs of queues, so that as many vCPUs can send and receive at once")
@@ -380,15 +386,15 @@ class VirtioVsock(VirtioNative):
     path: Path = field(
         metadata=key(
             File(),
-            "the socket at which the host connects, which vmrun makes: send CONNECT, the port and a line feed; a "
-            "connection of the guest's to a port of the host goes to the socket at this path, _ and the port",
+            "the Unix socket that vmrun makes for connections from the host: send CONNECT, the port and a line feed. A "
+            "connection from the guest to a port of the host goes to the socket at this path, _ and the port",
         )
     )
     cid: int | None = field(
         default=None,
         metadata=key(
             Integer(virtio.CID_LEAST, virtio.CID_MOST),
-            "the guest's address; not given: the first one from 3 on that no other device of the spec has",
+            "the guest's address; not given: the first from 3 on that no other device of the spec has",
         ),
     )
 
@@ -399,12 +405,12 @@ class VirtioVsock(VirtioNative):
 
 @frozen(eq=False, repr=False)
 class VirtioPmem(VirtioNative):
-    """Virtio persistent memory: an image file in the guest's address space, which the guest need not copy."""
+    """Virtio persistent memory: an image file in the guest's address space, read without copies."""
 
     path: Path = field(
         metadata=key(
             File(),
-            "the image, which stays as it is: what the guest writes is in memory of its own, and ends with the run",
+            "the image, which does not change: the guest's writes go to private memory and end with the run",
         )
     )
 
@@ -425,7 +431,7 @@ class VirtioBalloon(VirtioModel):
         default=None,
         metadata=key(
             Size(layout.PAGE, 1 << 44, layout.PAGE),
-            "how much memory the guest is asked to return from the start; not given: none",
+            "how much memory vmrun asks the guest to return at the start; not given: none",
         ),
     )
 

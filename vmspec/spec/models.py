@@ -53,8 +53,8 @@ class VM(Model):
         default="mmio",
         metadata=key(
             Choice("mmio", "pci"),
-            "how the guest reaches virtio devices that do not say it themselves: by registers in memory, or on a PCI "
-            "bus with MSI-X",
+            "how the guest reaches virtio devices whose own transport is not given: mmio: by registers in memory; "
+            "pci: on a PCI bus with MSI-X",
         ),
     )
 
@@ -141,7 +141,7 @@ class Trace(Model):
         default=True, metadata=key(Flag(), "record the guest's RIP with each exit, if the host's KVM provides it")
     )
     full: str = field(
-        default="wait", metadata=key(Choice("wait", "drop"), "if a ring is full: wait for room, or drop what comes")
+        default="wait", metadata=key(Choice("wait", "drop"), "if a ring is full: wait for room, or drop new records")
     )
     tracepoints: bool | str = field(
         default=False,
@@ -178,7 +178,7 @@ class Trace(Model):
         default=True,
         metadata=key(
             Flag(),
-            "also record what virtio consoles and Python devices print, beside the trace (boot.outputs.arrow): the "
+            "also record what virtio consoles and Python devices print, beside the trace (boot.outputs.arrow); the "
             "exits do not have it",
         ),
     )

@@ -279,8 +279,8 @@ def test_a_reset_revives_a_device_with_a_broken_queue(echo):
     ("size", "at", "why"),
     [
         (16, 0x10000, "its size is more than 8"),
-        (0, 0x10000, "its size is no power of two from 1 to 1024"),
-        (3, 0x10000, "its size is no power of two from 1 to 1024"),
+        (0, 0x10000, "its size is not a power of two from 1 to 1024"),
+        (3, 0x10000, "its size is not a power of two from 1 to 1024"),
         (8, 1 << 40, "its descriptors, available ring or used ring are not in RAM"),
         (8, 0x10008, "its descriptors, available ring or used ring are not at a multiple of 16, 2 and 4"),
     ],
