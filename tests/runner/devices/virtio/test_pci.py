@@ -92,6 +92,7 @@ def test_a_device_without_configuration_has_no_such_structure(drive):
 
 
 def test_a_driver_writes_nothing_else_of_configuration_space(echo):
+    echo.configure(P.COMMAND, 0, 2)
     before = [echo.configuration(at, 1) for at in range(256)]
     for at in range(0, 256, 4):
         echo.configure(at, 0xFFFFFFFF, 4)
