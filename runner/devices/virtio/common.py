@@ -147,9 +147,9 @@ class Common:
     def set_status(self, value: int) -> None:
         """The driver adds bits to the status (2.1.1). A transport makes a reset of 0."""
         added = value & STATUS & ~self.status
-        if added & R.FEATURES_OK and (self.driver_features & ~self.offered or not self.driver_features & R.VERSION_1):
+        if self.driver_features & ~self.offered or not self.driver_features & R.VERSION_1:
             added &= ~R.FEATURES_OK  # the driver reads back that this set does not work (2.2.2, 3.1.1)
-        if added & R.DRIVER_OK and not (self.status | added) & R.FEATURES_OK:
+        if not (self.status | added) & R.FEATURES_OK:
             added &= ~R.DRIVER_OK
         self.status |= added
         if added & R.FEATURES_OK:

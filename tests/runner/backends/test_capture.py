@@ -3,9 +3,7 @@
 import errno
 import fcntl
 import os
-import resource
 import time
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -15,6 +13,7 @@ from runner.backends.capture import Capture, why
 from runner.backends.errors import BackendError
 from runner.native._native import lib
 from tests.fakes import pcapngfile
+from tests.fakes.filelimit import at_most
 
 MAC = "52:54:00:12:34:56"
 KHZ = 2_000_000
@@ -74,17 +73,6 @@ def test_a_file_is_whole_after_each_flush(file):
         made.flush()
         file.seek(0)
         assert len(pcapngfile.parsed(file.read()).packets) == at + 1
-
-
-@contextmanager
-def at_most(size):
-    """No file of this process becomes longer; a write beyond that gives EFBIG, after what there was room for."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @given(cases=FRAMES, room=st.integers(200, 100_000), each=st.booleans())

@@ -2,8 +2,6 @@
 
 import ctypes
 import os
-import resource
-import signal
 import struct
 import tempfile
 from pathlib import Path
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 from runner.backends.disk import Disk
 from runner.devices.state import StateError
 from runner.devices.virtio.blk import SEGMENTS, Blk
+from tests.fakes.filelimit import at_most
 from tests.fakes.virtqueuefake import EVENT_IDX, INDIRECT_DESC, VERSION_1, Buffer
 from tests.runner.devices.virtio.test_datapath import until
 from vmspec.registers import virtio as R
@@ -354,26 +353,12 @@ def test_an_image_that_becomes_shorter_is_an_error(blk):
     assert request(driver, IN, 0, room=512)[0] == OK
 
 
-@pytest.fixture
-def small_files():
-    """No file may become larger than 8 KiB."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("mode", ["rw", "overlay"])
-def test_what_cannot_be_written_is_an_error_and_no_more(blk, mode, small_files):
+def test_what_cannot_be_written_is_an_error_and_no_more(blk, mode):
     driver = blk(mode)
-    small_files()
-    assert request(driver, OUT, 15, b"z" * 512)[0] == OK
-    assert request(driver, OUT, 16, b"z" * 512)[0] == IOERR
+    with at_most(8192):
+        assert request(driver, OUT, 15, b"z" * 512)[0] == OK
+        assert request(driver, OUT, 16, b"z" * 512)[0] == IOERR
     assert told(driver) == ["write failed on the host: File too large"]
     assert request(driver, IN, 15, room=1024) == (OK, b"z" * 512 + contents()[16 * 512 : 17 * 512])
 

@@ -31,6 +31,7 @@ def test_what_a_driver_finds(echo):
     assert echo.offered() == VERSION_1 | EVENT_IDX | INDIRECT_DESC | OWN
     echo.write(R.DEVICE_FEATURES_SEL, 2)
     assert echo.read(R.DEVICE_FEATURES) == 0
+    assert echo.guest.device.save().common.driver_features == 0
 
 
 @pytest.mark.parametrize(("index", "longest"), [(0, 8), (1, 4), (2, 0), (0xFFFF, 0)])
