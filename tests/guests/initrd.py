@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import re
 import stat
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,6 +68,13 @@ def busybox(init: bytes) -> dict[str, Entry]:
         "dev/null": character_device(1, 3),
         "init": executable(init),
     }
+
+
+def program(path: str) -> dict[str, Entry]:
+    """A program of this machine, in /bin, and the libraries that it loads, where the program expects them."""
+    listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+    libraries = {file[1:]: executable(Path(file).read_bytes()) for file in re.findall(r"(/\S+) \(0x", listed)}
+    return {f"bin/{Path(path).name}": executable(Path(path).read_bytes()), **libraries}
 
 
 def write(out: Path, init: Path = INIT) -> None:

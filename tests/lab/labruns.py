@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -25,18 +25,20 @@ LINUX = ROOT / "examples" / "linux"
 
 
 HOSTS = ("amd", "intel")
+WATCHED = Path("/run/watched")  # where inside/watched.py has a run's files
 LAB_FAILED = 125  # the lab's exit status when the emulated host crashed or stood still
 STAYS = 2  # a stay that ended so is followed by another, for the runs that were not made
 
 
 class Job(NamedTuple):
     """One run: ``arguments`` of vmrun; ``kill`` is when it is killed, seconds after the guest's start; with
-    ``perf``, `perf kvm stat` counts beside."""
+    ``perf``, `perf kvm stat` counts beside. ``files`` are copied to :data:`WATCHED` before, by the names there."""
 
     name: str
     arguments: Sequence[str]
     kill: float | None = None
     perf: bool = False
+    files: Mapping[str, str | Path] = {}
 
 
 class Boot(NamedTuple):
@@ -98,7 +100,9 @@ MATRIX = tuple(
 KILLS = {"sample": 1, "kills": 20}
 TRANSPORTS = ("mmio", "pci")
 DRIVERS = ("virtio_mmio", "virtio_pci", "virtio_rng")
-LATER = ("virtio_console", "virtio_balloon")  # once the first have been tried
+LATER = ("virtio_console", "virtio_balloon", "virtio_blk", "crc32c_generic", "ext4")  # once the first have been tried
+DISKS = ("rw", "overlay", "ro")  # the disks of virtio.toml, by their modes
+DISK = random.Random(1).randbytes(4 << 20)  # what each has at first
 
 
 def jobs(group: str) -> list[Job]:
@@ -129,14 +133,20 @@ def kills(number: int) -> list[Job]:
 def virtio(transport: str) -> Job:
     """A guest that tries its virtio devices with Debian's own drivers, by a transport."""
     kernel = debian.kernel("6.1-cloud")
-    sets = (
+    files = {f"{mode}.img": kernel.bzimage.with_name(f"virtio-{mode}.img") for mode in DISKS}
+    for image in files.values():
+        _keep(image, DISK)
+    sets = [
         f"boot.kernel={kernel.bzimage}",
         f"boot.initrd={_virtio_initrd(kernel)}",
         f"vm.transport={transport}",
-    )
+    ]
     spec = HERE / "virtio.toml"
-    Document.open(spec, sets).plan()  # unpacks the kernel into the cache, where the lab finds it
-    return Job(f"virtio-{transport}", [str(spec), *(word for each in sets for word in ("--set", each))])
+    paths = [f"device[{number}].path=" for number in range(7, 7 + len(DISKS))]
+    here = (path + str(image) for path, image in zip(paths, files.values(), strict=True))
+    Document.open(spec, (*sets, *here)).plan()  # unpacks the kernel into the cache, where the lab finds it
+    sets += [path + str(WATCHED / name) for path, name in zip(paths, files, strict=True)]
+    return Job(f"virtio-{transport}", [str(spec), *(word for each in sets for word in ("--set", each))], files=files)
 
 
 def _virtio_initrd(kernel: debian.Kernel) -> Path:
@@ -149,11 +159,16 @@ def _virtio_initrd(kernel: debian.Kernel) -> Path:
     entries["modules/later"] = initrd.regular(" ".join(name for name in modules if name not in first).encode())
     for name, image in modules.items():
         entries[f"modules/{name}.ko"] = initrd.regular(debian.unsigned(image))
+    entries |= initrd.program(debian.program("mke2fs", "e2fsprogs"))
     path = kernel.bzimage.with_name("virtio-initrd.img")
-    part = path.with_suffix(f".{os.getpid()}")
-    part.write_bytes(gzip.compress(initrd.archive(entries), mtime=0))
-    part.replace(path)
+    _keep(path, gzip.compress(initrd.archive(entries), mtime=0))
     return path
+
+
+def _keep(path: Path, content: bytes) -> None:
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def options(group: str, runs: int) -> list[str | Path]:
@@ -252,7 +267,7 @@ class Lab:
         subprocess.run([sys.executable, LINUX / "prepare.py"], check=True, capture_output=True)
         todo = jobs(group)
         for _ in range(STAYS):
-            (out / "jobs.json").write_text(json.dumps([job._asdict() for job in todo]))
+            (out / "jobs.json").write_text(json.dumps([job._asdict() for job in todo], default=str))
             lab = [HERE / "lab", *options(group, len(todo)), "--share", out, "--"]
             command = [sys.executable, HERE / "inside" / "watched.py", out / "jobs.json", out]
             done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)

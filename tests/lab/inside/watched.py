@@ -2,11 +2,11 @@
 
     watched.py JOBS OUT
 
-JOBS is a JSON file, a list of {"name", "arguments" (of vmrun), "kill" (seconds after the guest's start, or null) and
-"perf" (whether `perf kvm stat` counts beside)}. Each run leaves in OUT/NAME what vmrun printed (console, log), its
-trace, and result.json: "status", "seconds", and "returns", a list of [thread, KVM exit
-reason, errno, number of returns from KVM_RUN]. A vmrun that does not end is aborted; the log then has its threads'
-stacks.
+JOBS is a JSON file, a list of {"name", "arguments" (of vmrun), "kill" (seconds after the guest's start, or null),
+"perf" (whether `perf kvm stat` counts beside) and "files" (what is copied to HERE before, by its name there)}. Each run
+leaves in OUT/NAME these files, what vmrun printed (console, log), its trace, and result.json: "status", "seconds", and
+"returns", a list of [thread, KVM exit reason, errno, number of returns from KVM_RUN]. A vmrun that does not end is
+aborted; the log then has its threads' stacks.
 """
 
 import json
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 # In memory: writing to the shared directory is slow, and would be what is measured.
@@ -83,13 +84,17 @@ def perf(wanted: bool) -> Iterator[None]:
     data.unlink(missing_ok=True)
 
 
-def run(arguments: list[str], kill: float | None, measured: bool) -> dict[str, object]:
+def run(job: dict[str, Any]) -> dict[str, object]:
     """One run; its files are left in HERE."""
-    command = [sys.executable, "-m", "runner.cli", *arguments, "--timeout", LIMIT]
+    HERE.mkdir()
+    for name, source in job["files"].items():
+        shutil.copyfile(source, HERE / name)
+    kill = job["kill"]
+    command = [sys.executable, "-m", "runner.cli", *job["arguments"], "--timeout", LIMIT]
     command += ["--trace", str(HERE / "trace.arrow")]
     environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
     with (
-        perf(measured),
+        perf(job["perf"]),
         returns_counted() as counts,
         (HERE / "console").open("wb") as console,
         (HERE / "log").open("wb") as log,
@@ -136,8 +141,7 @@ def main() -> None:
     jobs, out = Path(sys.argv[1]), Path(sys.argv[2])
     shutil.rmtree(out / "partial", ignore_errors=True)
     for job in json.loads(jobs.read_text()):
-        HERE.mkdir()
-        result = run(job["arguments"], job["kill"], job["perf"])
+        result = run(job)
         # About one boot in thirty stands still for ever, QEMU's own as a monitor in the lab too: QEMU 7.2 can translate
         # a page of kernel code while another processor patches it. Or the guest meets, long after, the breakpoint that
         # stood there while it was patched. One is said and tried again; two are a failure.
@@ -145,8 +149,7 @@ def main() -> None:
             print(f"{job['name']}: the guest met QEMU's fault, and is started once more", flush=True)
             shutil.copytree(HERE, out / f"{job['name']}-stuck", dirs_exist_ok=True)
             shutil.rmtree(HERE)
-            HERE.mkdir()
-            result = run(job["arguments"], job["kill"], job["perf"])
+            result = run(job)
         (HERE / "result.json").write_text(json.dumps(result))
         # Under its name only when whole: the emulated host may hang at any moment.
         shutil.copytree(HERE, out / "partial")
