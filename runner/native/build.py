@@ -21,6 +21,7 @@ GLUE = r"""
 #include <sys/ioctl.h>
 #include <cpuid.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 #include "blk.h"
 #include "capture.h"
@@ -46,14 +47,18 @@ static void host_cpuid(uint32_t function, uint32_t *registers)
 static int call_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
 static int call_pointer(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
 /* Advice: a kernel before 5.14 does not know it, and pages then come as they are touched. In pieces: while the kernel
- * maps pages, no thread can change the mappings of the process, and page faults queue behind one that wants to. */
+ * maps pages, no thread can change the mappings of the process, and page faults queue behind one that wants to. With
+ * rests between them: if a vCPU and the recorder use all processors, a vCPU would wait until all pages are mapped. */
 struct populating { uint32_t over; };
 static void populate(void *start, size_t size, const struct populating *run)
 {
-    const size_t piece = 64 << 10;
+    const size_t piece = 16 << 10;
+    const struct timespec rest = {.tv_nsec = 100000};
 
-    for (size_t at = 0; at < size && !__atomic_load_n(&run->over, __ATOMIC_RELAXED); at += piece)
+    for (size_t at = 0; at < size && !__atomic_load_n(&run->over, __ATOMIC_RELAXED); at += piece) {
         madvise((char *)start + at, size - at < piece ? size - at : piece, MADV_POPULATE_WRITE);
+        nanosleep(&rest, NULL);
+    }
 }
 static uint64_t run_hardware_reason(const struct kvm_run *run)
 {

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from runner.x86.cpuid import CpuidEntry, for_vcpu
 from vmspec.image.digest import digest
 from vmspec.image.source import Version
+from vmspec.plan.settings import PlannedCPU
 from vmspec.show.dump import toml
 from vmspec.trace import keys
 
@@ -47,8 +49,15 @@ def host(about: dict[str, Any]) -> dict[str, object]:
         "processor": processor(),
         "kvm": backends(),
         "capabilities": about["capabilities"],
-        "cpuid_sha256": hashlib.sha256(about["cpuid"].encode()).hexdigest(),
+        "cpuid_sha256": hashlib.sha256(cpuid(about["cpuid"]).encode()).hexdigest(),
     }
+
+
+def cpuid(supported: Iterable[Iterable[int]]) -> str:
+    """The CPUID that KVM can give, as text, as a single vCPU would get it. KVM's own answer contains the id of the
+    processor that was asked."""
+    entries = for_vcpu([CpuidEntry(*entry) for entry in supported], 0, 1, PlannedCPU(), tsc_deadline=True)
+    return ";".join(",".join(f"{value:x}" for value in entry) for entry in entries)
 
 
 @cache

@@ -14,6 +14,7 @@ the trace's ``path`` or why it ``failed``, ``notes``, and the errors of the ``tr
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -210,6 +211,9 @@ def killed(source: RingSource) -> dict[str, Any]:
 
 def main() -> None:
     """Take runs until the VMM has gone and the last run is done."""
+    # pyarrow imports numpy if it can, and needs it only to convert from and to numpy. That import costs twice as much
+    # as pyarrow's own, and starts threads that spin for 0.1 s: on a host with few processors, a vCPU waits for them.
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # documented: import raises ModuleNotFoundError
     os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
     channel = Channel(socket.socket(fileno=CHANNEL))
     runs: list[Run] = []

@@ -1,19 +1,18 @@
-"""The VMM's facts of a run for its trace; :mod:`runner.recording.facts` turns them into metadata."""
+"""The VMM's facts of a run for its trace; :mod:`runner.recording.facts` turns them into metadata, in the recorder.
+
+The guest runs already, and a vCPU that needs Python waits for what is done here.
+"""
 
 import time
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from runner.kvm.system import System
 from runner.machine.machine import Machine
 from runner.native import _native
 from runner.recording.rings import Rings
-from runner.x86.cpuid import CpuidEntry, for_vcpu
 from vmspec import __version__
 from vmspec.host.pathtext import to_text
-from vmspec.plan.settings import PlannedCPU
-
-CPUID_FIELDS = ("function", "subleaf", "flags", "eax", "ebx", "ecx", "edx")
 
 
 def about(machine: Machine, rings: Rings) -> tuple[dict[str, Any], list[int]]:
@@ -30,7 +29,7 @@ def about(machine: Machine, rings: Rings) -> tuple[dict[str, Any], list[int]]:
         "code": plan.code,
         "regions": {device.name: [region._asdict() for region in device.regions] for device in plan.devices},
         "capabilities": capabilities(machine.system),
-        "cpuid": cpuid(machine),
+        "cpuid": [tuple(entry) for entry in machine.cpuid],
     }
     return values, [image.descriptor for image in files.values()]
 
@@ -46,19 +45,12 @@ def modules(machine: Machine) -> dict[str, tuple[str, str]]:
     return found
 
 
-def cpuid(machine: Machine) -> str:
-    """The CPUID that KVM can give, as a single vCPU would get it. KVM's own answer contains the id of the processor
-    that was asked."""
-    return _as_text(tuple(machine.cpuid))
-
-
-@lru_cache(maxsize=1)  # a host's stays the same
-def _as_text(supported: tuple[CpuidEntry, ...]) -> str:
-    entries = for_vcpu(list(supported), 0, 1, PlannedCPU(), tsc_deadline=True)
-    return ";".join(",".join(f"{getattr(entry, name):x}" for name in CPUID_FIELDS) for entry in entries)
-
-
 def capabilities(system: System) -> dict[str, int]:
     """Every capability that vmrun knows, with the host's answer."""
-    names = sorted(name for name in dir(_native.lib) if name.startswith("KVM_CAP_"))
-    return {name: system.check_extension(name) for name in names}
+    return {name: system.check_extension(name) for name in known_capabilities()}
+
+
+@cache
+def known_capabilities() -> list[str]:
+    """Names of the capabilities that vmrun knows."""
+    return sorted(name for name in dir(_native.lib) if name.startswith("KVM_CAP_"))

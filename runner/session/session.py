@@ -158,6 +158,7 @@ class Session:
 
         if self.plan.trace.path is not None:
             from runner.recording import link  # noqa: F401
+            from runner.session import facts  # noqa: F401
 
         stack.callback(self.files.close)
         with signals.impatient():  # a file system that does not answer

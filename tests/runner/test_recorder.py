@@ -161,6 +161,15 @@ def test_it_holds_nothing_of_its_callers(start, write_spec):
     os.close(read)
 
 
+def test_it_loads_arrow_without_numpy(start, write_spec, tmp_path):
+    """numpy costs twice as much as all the rest, and its threads spin beside the guest."""
+    path = tmp_path / "run.arrow"
+    process = start(write_spec(RUNNING, devices=[DEBUG], trace={"path": str(path)}))
+    eventually(path.with_name("run.arrows").exists, "nothing is recorded")
+    loaded = Path(f"/proc/{recorder_of(process)}/maps").read_text()
+    assert ("/pyarrow/" in loaded, "/numpy" in loaded) == (True, False)
+
+
 # What is done to its files meanwhile
 
 
