@@ -16,6 +16,7 @@ from runner.backends.unixsocket import Listener, connected
 from runner.devices.services import Native
 from runner.native._native import ffi, lib
 from vmspec.registers import virtio as R
+from vmspec.trace.frames import COUNTS, DROPPED, MOVED
 
 # linux/if_tun.h, linux/sockios.h, linux/if.h
 TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
@@ -74,12 +75,15 @@ class Served:
         if self._capture is not None:
             self._capture.look()
 
+    def counts(self) -> dict[str, int]:
+        """What became of frames, as :mod:`vmspec.trace.frames` has it."""
+        return {name: getattr(self.net.counts, name) for name in COUNTS}
+
     def close(self) -> None:
         """Complete the capture. C rests."""
         if self._capture is not None:
-            counts = self.net.counts
-            dropped = counts.malformed + counts.refused + counts.overlong + counts.unfit + counts.crowded
-            self._capture.close(counts.received + counts.sent, dropped)
+            counts = self.counts()
+            self._capture.close(*(sum(counts[name] for name in names) for names in (MOVED, DROPPED)))
             self.net.capture, self._capture = ffi.NULL, None
 
 

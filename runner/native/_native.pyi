@@ -343,6 +343,7 @@ class NetCountsFields:
     overlong: int
     unfit: int
     crowded: int
+    forgotten: int
 
 class NetCounts(NetCountsFields, CData): ...
 class NetCountsPointer(NetCountsFields, Pointer[NetCounts]): ...

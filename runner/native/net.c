@@ -47,11 +47,12 @@ void net_reset(struct net *net)
 {
     net->features = 0;
     for (uint32_t i = 0; i < net->n_pairs; i++) {
+        net->counts.forgotten += net->pair[i].size > 0;
         net->pair[i].size = 0;
         net->pair[i].full = net->pair[i].buffers = false;
     }
     if (net->backend->forget)
-        net->backend->forget(net);
+        net->counts.forgotten += net->backend->forget(net);
     net_use(net, 1);
 }
 
@@ -170,6 +171,7 @@ static bool deliver(struct net *net, struct worker *worker, uint32_t pair)
 {
     struct net_pair *the = &net->pair[pair];
     uint32_t queue = 2 * pair, at = 0, n = 1;
+    bool first = true;
     struct virtqueue *to = worker->queues[queue];
     struct virtio_net_hdr_v1 *header = (void *)the->frame;
 
@@ -192,8 +194,8 @@ static bool deliver(struct net *net, struct worker *worker, uint32_t pair)
             worker_put(worker, queue, &worker->chain, 0);
             break;
         }
-        if (!at)
-            worker->chain.length = the->size - NET_HEADER; /* the further buffers of a frame count what they hold */
+        worker->chain.length = first ? the->size - NET_HEADER : 0; /* a frame's first buffer counts for all of it */
+        first = false;
         part = chain_write(&worker->chain, 0, the->frame + at, the->size - at);
         worker_put(worker, queue, &worker->chain, part);
         at += part;
@@ -230,12 +232,12 @@ static void to_driver(struct net *net, struct worker *worker, uint32_t pair)
                 break;
             if (net->capture && the->size > NET_HEADER)
                 capture_frame(net->capture, the->frame + NET_HEADER, the->size - NET_HEADER, true);
+            net->counts.received++;
             if (the->size < NET_HEADER + NET_ETHERNET || !agreed(net, header, the->size - NET_HEADER, false)) {
                 net->counts.unfit++;
                 the->size = 0;
                 continue;
             }
-            net->counts.received++;
         }
         if (!deliver(net, worker, pair))
             break; /* the driver tells of further buffers */

@@ -33,8 +33,8 @@ struct net_backend {
     void (*use)(struct net *net, uint32_t pairs);
     /* The worker rests. NULL: nothing is to be done. */
     void (*rest)(struct net *net);
-    /* Drop the frames that wait for the driver. NULL: none do. */
-    void (*forget)(struct net *net);
+    /* Drop the frames that wait for the driver, and return their number. NULL: none do. */
+    uint64_t (*forget)(struct net *net);
 };
 
 /* A pair of queues: 2 * n for frames to the driver, 2 * n + 1 for those from it (5.1.2). */
@@ -47,13 +47,17 @@ struct net_pair {
     uint8_t frame[NET_FRAME];
 };
 
+/* vmspec/trace/frames.py says what each is. */
 struct net_counts {
     uint64_t received, sent; /* frames, from and to the backend */
-    uint64_t malformed; /* of the driver's: dropped */
-    uint64_t refused; /* of the driver's, by the backend: dropped */
-    uint64_t overlong; /* from the backend: it is given up */
-    uint64_t unfit; /* for the driver: too long for its buffers, or as it has not agreed to: dropped */
-    uint64_t crowded; /* for the driver: it had no buffers, and no more can wait: dropped */
+    /* Frames that were dropped. Of the driver's: */
+    uint64_t malformed;
+    uint64_t refused; /* by the backend */
+    /* For the driver: */
+    uint64_t overlong; /* the backend is given up */
+    uint64_t unfit; /* too long for its buffers, or as it has not agreed to */
+    uint64_t crowded; /* it had no buffers, and no more can wait */
+    uint64_t forgotten; /* it was reset while they waited */
 };
 
 struct net {

@@ -64,7 +64,7 @@ struct user {
     int (*forward)(struct slirp *slirp, int udp, struct in_addr host, int host_port, struct in_addr guest, int port);
     struct timer timers[TIMERS];
     int64_t behind, rested; /* ns that its clock stood still; when it began to, 0: it goes */
-    bool filled;
+    bool filled, objected;
     uint32_t first, end; /* of the frames that wait for the driver, each after its size */
     uint8_t waiting[WAITING];
 };
@@ -82,8 +82,10 @@ static ssize_t send_packet(const void *frame, size_t size, void *opaque)
     struct user *user = opaque;
     uint32_t n = (uint32_t)size;
 
-    if (size > NET_FRAME - NET_HEADER)
+    if (size > NET_FRAME - NET_HEADER) {
+        user->net->counts.overlong++;
         return -1;
+    }
     if (user->end + sizeof n + n > WAITING) {
         memmove(user->waiting, user->waiting + user->first, user->end - user->first);
         user->end -= user->first;
@@ -104,7 +106,7 @@ static void guest_error(const char *message, void *opaque)
 {
     struct user *user = opaque;
 
-    user->net->counts.malformed++;
+    user->objected = true;
 }
 
 static int64_t clock_get_ns(void *opaque)
@@ -242,8 +244,9 @@ static int user_send(struct net *net, uint32_t pair, const struct iovec *ranges,
         memcpy(frame + size, ranges[i].iov_base, ranges[i].iov_len);
         size += (uint32_t)ranges[i].iov_len;
     }
+    user->objected = false;
     user->input(user->slirp, frame, (int)size);
-    return 0;
+    return user->objected ? EPROTO : 0;
 }
 
 static uint32_t user_receive(struct net *net, uint32_t pair, uint8_t *frame)
@@ -334,11 +337,18 @@ static void user_rest(struct net *net)
         user->rested = now();
 }
 
-static void user_forget(struct net *net)
+static uint64_t user_forget(struct net *net)
 {
     struct user *user = net->link;
+    uint64_t frames = 0;
+    uint32_t n;
 
+    for (; user->first < user->end; frames++) {
+        memcpy(&n, user->waiting + user->first, sizeof n);
+        user->first += sizeof n + n;
+    }
     user->first = user->end = 0;
+    return frames;
 }
 
 struct net_backend net_user = {

@@ -12,6 +12,7 @@ from vmspec.plan.plan import Plan, PlannedDevice
 
 if TYPE_CHECKING:
     from runner.backends.capture import Capture
+    from runner.backends.network import Served
     from runner.machine.machine import Machine
 
 
@@ -23,6 +24,7 @@ class Backends:
     def __init__(self, plan: Plan, files: Files, machine: "Machine", notice: Callable[[str], None]) -> None:
         self._plan, self._files, self._machine, self._notice = plan, files, machine, notice
         self._captures: list[Capture] = []
+        self._links: dict[str, Served] = {}  # by the names of network devices
         self._failure: Ending | None = None
 
     def open(self, planned: PlannedDevice) -> Any:
@@ -38,6 +40,10 @@ class Backends:
         for capture in self._captures:
             capture.look()
         return self._failure
+
+    def frames(self) -> dict[str, dict[str, int]]:
+        """What became of the frames of each network device (:mod:`vmspec.trace.frames`), once the guest has ended."""
+        return {name: link.counts() for name, link in self._links.items()}
 
     def _open(self, planned: PlannedDevice, where: str) -> Any:
         options, files, images = planned.options, self._files, self._machine.loader.images
@@ -62,6 +68,7 @@ class Backends:
                     except BaseException:
                         link.close()
                         raise
+                self._links[planned.name] = link
                 return link
             case "virtio-vsock":
                 from runner.backends import vsock

@@ -340,6 +340,8 @@ class Session:
             "duration_ns": self.machine.duration,
             "clocks": self.recording.rings.clocks(),
         }
+        if frames := self.backends.frames():
+            summary["frames"] = frames
         try:
             self.recording.finish(summary)
         except TraceError as error:

@@ -16,6 +16,7 @@ from tracer.format.vocabulary import UNITS, unit
 from vmspec.plan.settings import PlannedExpect
 from vmspec.show.reference import text
 from vmspec.trace.ends import ENDS, KINDS, EndKind
+from vmspec.trace.frames import COUNTS
 from vmspec.trace.record import COLUMNS, FLAG_DOCS, FLAGS, HEADER, RECORD, RING
 from vmspec.trace.requests import KINDS as KINDS_OF_REQUESTS
 from vmspec.trace.requests import REQUEST, REQUESTS, STATUSES
@@ -47,6 +48,7 @@ def parts() -> dict[str, dict[str, str]]:
             "ring record": _record(RECORD),
             "ring request": _record(REQUEST),
         },
+        "network.md": {"frames": _table(("count", "frames"), ((f"`{name}`", doc) for name, doc in COUNTS.items()))},
         "requests.md": {
             "columns": _columns(REQUESTS.columns),
             "kinds": _table(("kind", "request"), ((f"`{kind}`", doc) for kind, doc in KINDS_OF_REQUESTS.items())),

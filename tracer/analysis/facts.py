@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from tracer.analysis.account import pauses, run_end
+from tracer.analysis.frames import counted, dropped
 from tracer.analysis.kicks import unrecorded
 from tracer.format.closing import KILLED
 from tracer.format.errors import TraceError
@@ -21,7 +22,8 @@ def facts(trace: Trace) -> dict[str, Any]:
 
     ``trace``: path, kind, format, bytes, rows, bytes_per_exit, recorded_bytes, first_ns, last_ns.
     ``complete``: complete, why, dropped, interrupted, silent: the devices whose notifications have no rows.
-    ``run``: name, result, duration_ns (up to now if the run continues), pauses (t_ns and time_ns of each), started (ISO
+    ``run``: name, result, duration_ns (up to now if the run continues), frames (of each network
+    device, moved and dropped), pauses (t_ns and time_ns of each), started (ISO
     8601, UTC), version (of vmrun), vcpus (rows of each), devices, images, overrides.
     ``tables``: for each table beside the exits its rows and whether it is complete, or its problem.
     ``host``, ``clock`` and ``spec``: as recorded. ``other``: keys of the metadata that are none of these.
@@ -63,6 +65,7 @@ def facts(trace: Trace) -> dict[str, Any]:
             "name": machine_name(trace.spec) or None,
             "result": closing.get("result"),
             "duration_ns": run_end(trace, last),
+            "frames": {device: {**counts, "dropped": dropped(counts)} for device, counts in counted(trace).items()},
             "pauses": [{"t_ns": start, "time_ns": end - start} for start, end in pauses(trace)],
             "started": trace.metadata.get(keys.STARTED),
             "version": trace.metadata.get(keys.VERSION),

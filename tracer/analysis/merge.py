@@ -223,6 +223,11 @@ def _summary(sources: Sequence[Source]) -> dict[str, Any]:
     clocks = [one["clocks"] for one in closing if isinstance(one.get("clocks"), dict)]
     if len(clocks) == len(sources) and all(isinstance(one.get(name), int) for one in clocks for name in CLOCKS):
         summary["clocks"] = {name: sum(one[name] for one in clocks) for name in CLOCKS}  # their mean rate
+    summary["frames"] = {
+        f"{source.name}/{device}": counts
+        for source, one in zip(sources, closing, strict=True)
+        for device, counts in one.get("frames", {}).items()
+    }
     stats = [one["stats"] for one in closing if isinstance(one.get("stats"), dict)]
     for edge in ("start", "end"):
         lists = [one.get(edge) for one in stats]

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from tracer.analysis.account import run_end
 from tracer.analysis.exits import MEDIAN, P99, grouping
+from tracer.analysis.frames import FRAMES, by_device
 from tracer.analysis.kicks import Kicks
 from tracer.analysis.scan import scan
 from tracer.analysis.symbols import Namer, namer
@@ -89,7 +90,7 @@ _PHASES = (
 
 def schemas() -> dict[str, Any]:
     """The schemas of the tables of :func:`summarised`."""
-    return {"kinds": schema(_KINDS), "depth": schema(_DEPTH), "slowest": _slowest_schema()}
+    return {"kinds": schema(_KINDS), "frames": schema(FRAMES), "depth": schema(_DEPTH), "slowest": _slowest_schema()}
 
 
 def _slowest_schema() -> Any:
@@ -187,7 +188,12 @@ def summarised(trace: Trace) -> dict[str, Any]:
     """The tables of :func:`schemas`. Raises TraceError if no requests were recorded."""
     rows = loaded(trace)
     end = max([run_end(trace), *rows["end"].slice(max(rows.num_rows - 1, 0)).to_pylist()])
-    return {"kinds": by_kind(rows), "depth": depths(rows, end), "slowest": slowest(trace, rows)}
+    return {
+        "kinds": by_kind(rows),
+        "frames": by_device(trace),
+        "depth": depths(rows, end),
+        "slowest": slowest(trace, rows),
+    }
 
 
 def by_kind(rows: Any) -> Any:

@@ -9,6 +9,8 @@ from tracer.analysis.account import SUMS, Account, account_of, balance, rows_of
 from tracer.analysis.counters import Counters, counters, numbers, reconcile
 from tracer.analysis.exits import Tally, grouping
 from tracer.analysis.exits import schema as exits_schema
+from tracer.analysis.frames import FRAMES, by_device
+from tracer.analysis.frames import notes as frame_notes
 from tracer.analysis.kicks import unrecorded
 from tracer.analysis.scan import Grouping, scan
 from tracer.analysis.tables import named_schema, schema, table, with_names
@@ -76,7 +78,7 @@ _NOTES = (("note", "utf8", "", "how the rows compare with KVM's counters"),)
 
 def schemas() -> dict[str, Any]:
     """The schemas of :class:`Summary`'s tables."""
-    tables = {"vcpu": _VCPUS, "unseen": _UNSEEN, "counters": _COUNTERS, "run": _RUN, "notes": _NOTES}
+    tables = {"vcpu": _VCPUS, "unseen": _UNSEEN, "counters": _COUNTERS, "frames": FRAMES, "run": _RUN, "notes": _NOTES}
     return {
         "reason": exits_schema(["reason"]),
         "device": exits_schema(["device"]),
@@ -95,6 +97,7 @@ class Summary:
     - ``vcpu``: how each vCPU spent its time;
     - ``unseen``: what the trace lacks, by vCPU: drops, and exits that KVM handled;
     - ``counters``: KVM's own, those that changed;
+    - ``frames``: what network devices moved and dropped;
     - ``run``: one row about the whole; ``notes``: sentences on how all these counts agree.
     """
 
@@ -117,7 +120,13 @@ def summarise(trace: Trace, sort: str = "exits") -> Summary:
     counted = counters(closing)
     reasons = tally.table(["reason"], sort)
     rows = dict(zip(reasons["reason"].to_pylist(), reasons["exits"].to_pylist(), strict=True))
-    notes = (*reconcile(rows, closing), *_kick_notes(trace), *_tracepoint_notes(trace), *_pause_notes(trace, spent))
+    notes = (
+        *reconcile(rows, closing),
+        *_kick_notes(trace),
+        *_tracepoint_notes(trace),
+        *_pause_notes(trace, spent),
+        *frame_notes(trace),
+    )
     result = closing.get("result")
     result = result if isinstance(result, dict) else {}
     whole = {"rows": sum(rows.values()), "complete": trace.complete, "duration_ns": spent.end} | {
@@ -133,6 +142,7 @@ def summarise(trace: Trace, sort: str = "exits") -> Summary:
         "vcpu": vcpus,
         "unseen": _unseen(vcpus, closing, counted),
         "counters": table(_COUNTERS, [(c.vcpu, name, value) for c in counted for name, value in c.kvm.items()]),
+        "frames": by_device(trace),
         "run": table(_RUN, [tuple(whole.values())]),
         "notes": table(_NOTES, [(note,) for note in notes]),
     }

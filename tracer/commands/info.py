@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis.facts import facts
+from tracer.analysis.frames import told
 from tracer.format.jsonvalues import exact
 from tracer.format.words import times
 from tracer.read.reader import load
@@ -61,6 +62,7 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
         shown["end"] = " ".join(str(value) for value in run_["result"].values() if value is not None)
     shown["vCPUs"] = ", ".join(f"{vcpu}: {count:,} rows" for vcpu, count in run_["vcpus"].items()) or "-"
     shown["devices"] = ", ".join(run_["devices"]) or "-"
+    shown |= {f"frames {device}": told(counts) for device, counts in run_["frames"].items()}
     shown |= {name: _table(table) for name, table in found["tables"].items()}
     if isinstance(images := run_["images"], dict):
         for name, image in images.items():

@@ -1,4 +1,4 @@
-"""``vmtrace io``: the requests to virtio devices: how many, how long, how many at once; the slowest."""
+"""``vmtrace io``: the requests to virtio devices: how many, how long, how many at once; the slowest; and frames."""
 
 import argparse
 from pathlib import Path
@@ -26,12 +26,16 @@ def tables() -> dict[str, Any]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the tables. For people, the depths are bars in the head, unless they ask for their table."""
+    """Print the tables. For people, the depths are bars in the head, unless they ask for their table, and there are
+    frames only if there is a network device."""
     trace = load(options.file)
     tables = summarised(trace)
     head = _head(trace, sum(tables["kinds"]["requests"].to_pylist()), tables["depth"])
-    if options.table is None and not (options.all or options.json or options.csv or options.parquet):
-        del tables["depth"]
+    if options.table is None and not (options.json or options.csv or options.parquet):
+        if not options.all:
+            del tables["depth"]
+        if not tables["frames"].num_rows:
+            del tables["frames"]
     show(tables, options, head)
     return 0
 

@@ -71,6 +71,7 @@ KINDS: Mapping[SummaryKind, Kind] = {
     "scalars": _each(_scalar),
     "integers": _each(_integer),
     "counters": _each(_list(_each(_integer))),
+    "totals": _each(_each(_count)),
 }
 
 

@@ -174,6 +174,7 @@ EXITS = Table(
         "duration_ns": "time",
         "stats": "counters",
         "clocks": "integers",
+        "frames": "totals",
     },
     switch="trace.path",
     records=Records("record", RECORD, number="seq", ring="vcpu", times={"t_exit": "tsc_exit", "t_entry": "tsc_entry"}),

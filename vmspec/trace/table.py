@@ -11,8 +11,10 @@ from vmspec.trace.keys import MetadataKind
 
 # Kinds of values in the closing summary: true or false; a number from 0; a number that is a code; a time in ns; a list
 # with one for each vCPU (times may be null); such a list of lists of starts and ends in ns; an object of single values;
-# an object of whole numbers; an object of lists of such objects.
-SummaryKind = Literal["flag", "count", "code", "time", "counts", "times", "spans", "scalars", "integers", "counters"]
+# an object of whole numbers; an object of lists of such objects; an object of objects of numbers from 0.
+SummaryKind = Literal[
+    "flag", "count", "code", "time", "counts", "times", "spans", "scalars", "integers", "counters", "totals"
+]
 
 # In all tables, so that traces can be merged: the column of this name is the index of a vCPU, and columns of this type
 # are times since the machine started, in ns.

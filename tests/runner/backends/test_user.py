@@ -11,7 +11,9 @@ import pytest
 
 from runner.backends.network import User
 from runner.devices.device import DeviceError
-from tests.runner.backends.test_stream import Machine
+from tests.runner.backends.test_stream import FEATURES, Machine
+from vmspec.registers import virtio as R
+from vmspec.trace.frames import COUNTS
 
 try:
     ctypes.CDLL("libslirp.so.0")
@@ -136,6 +138,28 @@ def test_any_bytes_from_the_guest_are_taken(connect):
             guest.send(ethernet(bytes(range(256)) * 16, kind)[:size])
     guest.send(arp(1))
     guest.awaited(lambda frame: frame[20:22] == b"\0\2")
+
+
+def test_an_answer_that_waited_at_a_reset_is_forgotten(connect):
+    guest = connect()
+    guest.driver.start(2, 64, FEATURES)  # without buffers
+    guest.send(arp(1))
+    guest.driver.write(R.STATUS, 0)
+    assert guest.link.counts() == dict.fromkeys(COUNTS, 0) | {"sent": 1, "forgotten": 1}
+
+
+def test_a_packet_that_libslirp_objects_to_is_refused(connect):
+    """A router advertisement of the guest's (RFC 4861, 4.2): libslirp is the router."""
+    guest = connect()
+    source, target = bytes.fromhex("fe80" + "00" * 13 + "01"), bytes.fromhex("ff02" + "00" * 13 + "01")
+    message = bytes([134, 0, 0, 0]) + bytes(12)
+    summed = checksum(source + target + struct.pack("!II", len(message), 58) + message)
+    message = message[:2] + struct.pack("!H", summed) + message[4:]
+    packet = struct.pack("!IHBB", 6 << 28, len(message), 58, 255) + source + target + message
+    guest.send(ethernet(packet, 0x86DD, bytes.fromhex("333300000001")))
+    assert {name: count for name, count in guest.link.counts().items() if count and name != "received"} == {
+        "refused": 1
+    }
 
 
 def test_a_port_that_is_taken(server):

@@ -41,7 +41,7 @@ def test_the_tables_for_people(path, capsys):
 def test_one_table_and_all_of_them(path, capsys):
     assert main(["io", str(path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert {name: len(rows) for name, rows in found.items()} == {"kinds": 2, "depth": 60, "slowest": 20}
+    assert {name: len(rows) for name, rows in found.items()} == {"kinds": 2, "frames": 0, "depth": 60, "slowest": 20}
     assert found["slowest"][0] | {"kick_ns": 0} == {
         "device": "serial0", "queue": 0, "kind": "flush", "position": 0, "bytes": 0, "status": "error",
         "latency_ns": 40_000, "wait_ns": 1, "t_ns": 50_000, "vcpu": None, "seq": None, "kick_ns": 0, "rip": None,

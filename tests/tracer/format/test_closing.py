@@ -26,6 +26,7 @@ GOOD = {
     "duration_ns": 9,
     "stats": {"start": [{"exits": 1}], "end": [{}]},
     "clocks": {"trace_ns": 1, "monotonic_ns": 1},
+    "frames": {"virtio-net0": {"received": 3}, "virtio-net1": {}},
     "another": [{"of": ["a newer version"]}],
 }
 
@@ -51,7 +52,7 @@ def test_what_is_right_stays():
         ("rows", 3), ("rows", [-1]), ("rows", [True]), ("rows", ["1"]), ("rows", [1 << 63]), ("rows", {"0": 1}),
         ("start_ns", [1 << 62]), ("start_ns", [0.5]), ("duration_ns", None), ("duration_ns", 1 << 62),
         ("stats", []), ("stats", {"start": {}}), ("stats", {"start": [[]]}), ("stats", {"end": [{"exits": "1"}]}),
-        ("clocks", {"trace_ns": None}),
+        ("clocks", {"trace_ns": None}), ("frames", {"virtio-net0": 3}), ("frames", {"virtio-net0": {"sent": -1}}),
     ],
 )  # fmt: skip
 def test_what_is_wrong_counts_as_not_said(key, value):

@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.devices.virtio.net import Net
-from runner.native._native import lib
+from runner.native._native import ffi, lib
 from tests.fakes.netfakes import HEADER, Wire
 from tests.fakes.virtqueuefake import EVENT_IDX, INDIRECT_DESC, VERSION_1, Buffer
 from tests.runner.devices.virtio.test_datapath import until
 from vmspec.registers import virtio as R
+from vmspec.trace.frames import COUNTS
 
 MAC = "52:54:00:12:34:56"
 SENT, TABLE, ROOM = 0x40000, 0x78000, 0x80000  # in the guest's memory
@@ -38,8 +39,7 @@ class Pair:
     @property
     def counts(self):
         with self.guest.paths[0].held():
-            counts = self.wire.net.counts
-            return {name: getattr(counts, name) for name in ("received", "sent", "malformed", "refused", "unfit")}
+            return self.wire.counts()
 
     def send(self, frame, cuts=(), header=PLAIN, pair=0, table=TABLE):
         """Send a frame in pieces that are cut at these places."""
@@ -126,7 +126,7 @@ def test_a_frame_each_way(pair):
     pair.wire.far[0].send(PLAIN + frame)
     data, n = pair.got(places)
     assert (HEADER.unpack(data[:12]), data[12:], n) == ((0, 0, 0, 0, 0, 0, 1), frame, 1)
-    assert pair.counts == {"received": 1, "sent": 1, "malformed": 0, "refused": 0, "unfit": 0}
+    assert pair.counts == {**dict.fromkeys(COUNTS, 0), "received": 1, "sent": 1}
 
 
 @QUICK
@@ -366,6 +366,21 @@ def test_a_fault_in_a_queue_stops_the_device_until_a_reset(pair):
     pair.wire.far[0].send(PLAIN + b"a" * 60)
     data = pair.got(places)[0]
     assert data[12:] in (bytes(60), b"a" * 60)
+
+
+def test_a_frame_that_waited_at_a_reset_is_forgotten(pair):
+    pair.start(size=4)
+    pair.room(64, 64)
+    pair.wire.far[0].send(PLAIN + bytes(500))
+    until(lambda: pair.counts["received"] == 1)
+    pair.driver.write(R.STATUS, 0)
+    assert pair.counts == {**dict.fromkeys(COUNTS, 0), "received": 1, "forgotten": 1}
+    pair.driver.write(R.STATUS, 0)
+    assert pair.counts["forgotten"] == 1
+
+
+def test_the_counts_are_those_of_c():
+    assert [name for name, _ in ffi.typeof("struct net_counts").fields] == [*COUNTS]
 
 
 def test_the_constants():

@@ -29,6 +29,7 @@ from tests.runner.devices.virtio.test_guests import (
     store,
 )
 from tests.runner.test_full_disk import on_small_disk
+from tracer.analysis.frames import counted
 from tracer.analysis.kicks import Kicks
 from vmspec.registers import virtio as R
 from vmspec.trace import keys as metadata
@@ -81,6 +82,11 @@ def drive(run_guest, tmp_path):
         return result, peer.heard
 
     return run
+
+
+def frames(trace):
+    """What the trace says of the device's frames, without what there was none of."""
+    return {name: count for name, count in counted(trace)["virtio-net0"].items() if count}
 
 
 def receiving(*buffers):
@@ -146,8 +152,9 @@ def test_what_is_no_frame_is_dropped_and_the_next_one_goes(drive, case):
     code = start(index=1) + NO_FRAME[case] + send() + offer(0, 0, 7, queue=1) + await_word(USED + 2, 2)
     result, heard = drive(code)
     assert (result.kind, heard) == ("halt", framed(FRAME))
-    rows = tracer.load(result.trace).tables["requests"].table.to_pylist()
-    assert [row["status"] for row in rows] == ["error", "ok"]
+    trace = tracer.load(result.trace)
+    assert [row["status"] for row in trace.tables["requests"].table.to_pylist()] == ["error", "ok"]
+    assert frames(trace) == {"sent": 1, "malformed": 1}
 
 
 def test_a_buffer_to_be_written_in_a_frame_of_the_drivers_is_left_alone(drive):
@@ -170,6 +177,7 @@ def test_a_buffer_without_room_costs_a_frame_alone(drive, case):
     code = start(index=1) + receiving(NO_ROOM[case], (0x800, 2)) + await_word(RINGS + 0x202, 2)
     result, _ = drive(code + show(BUFFERS + 0x800, 12 + 30), framed(b"l" * 30, b"k" * 30))
     assert (result.kind, result.console) == ("halt", bytes(10) + b"\1\0" + b"k" * 30)
+    assert frames(tracer.load(result.trace)) == {"received": 2, "unfit": 1}
 
 
 @pytest.mark.parametrize("case", NO_ROOM)
@@ -179,6 +187,8 @@ def test_merged_buffers_may_be_as_small_as_they_like(drive, case):
     code += await_word(RINGS + 0x202, 2) + show(BUFFERS, room) * bool(room) + show(BUFFERS + 0x800, 12 + 30 - room)
     result, _ = drive(code, framed(b"m" * 30))
     assert (result.kind, result.console) == ("halt", bytes(10) + b"\2\0" + b"m" * 30)
+    rows = tracer.load(result.trace).tables["requests"].table.to_pylist()
+    assert [(row["length"], row["bytes_in"]) for row in rows] == [(30, room), (0, 12 + 30 - room)]
 
 
 BROKEN = {
@@ -210,6 +220,7 @@ def test_the_peers_frames_that_are_none_are_dropped(drive):
     code = start(index=1) + receiving((0x800, 2)) + await_word(RINGS + 0x202, 1) + show(BUFFERS + 12, 14)
     result, _ = drive(code, framed(b"", b"x", b"y" * 13, b"z" * 14))
     assert result.console == b"z" * 14
+    assert frames(tracer.load(result.trace)) == {"received": 4, "unfit": 3}
 
 
 def test_a_peer_that_announces_too_much_is_given_up(drive):
@@ -218,8 +229,9 @@ def test_a_peer_that_announces_too_much_is_given_up(drive):
     code = start(index=1) + receiving((0x800, 2)) + down + send() + offer(0, 7, queue=1) + await_word(USED + 2, 1)
     result, heard = drive(code, struct.pack(">I", LONGEST + 1) + bytes(100))
     assert (result.kind, heard) == ("halt", b"")
-    rows = tracer.load(result.trace).tables["requests"].table.to_pylist()
-    assert [row["status"] for row in rows] == ["error"]
+    trace = tracer.load(result.trace)
+    assert [row["status"] for row in trace.tables["requests"].table.to_pylist()] == ["error"]
+    assert frames(trace) == {"refused": 1, "overlong": 1}
 
 
 def test_a_capture_has_what_goes_over_the_wire_both_ways(drive, tmp_path):
@@ -230,7 +242,7 @@ def test_a_capture_has_what_goes_over_the_wire_both_ways(drive, tmp_path):
     captured = pcapngfile.read(tmp_path / "net.pcapng")
     assert [packet[1:] for packet in captured.packets] == [("in", b"x"), ("in", b"f" * 20), ("out", FRAME)]
     assert captured.interface[2] == b"virtio-net0"
-    assert captured.statistics == {4: 2, 5: 2, 7: 0}  # frames; without a whole Ethernet header both ways; unseen
+    assert captured.statistics == {4: 3, 5: 2, 7: 0}  # frames; without a whole Ethernet header both ways; unseen
     trace = tracer.load(result.trace)
     started = datetime.fromisoformat(trace.metadata[metadata.STARTED]).timestamp()
     rows = [row for row in trace.tables["requests"].table.to_pylist() if row["status"] == "ok"]
