@@ -22,7 +22,7 @@ STATUSES = """exit status:
     3  the host cannot run the machine, or KVM_RUN failed
     4  the guest crashed, or KVM could not continue
     5  the guest did not end within vm.timeout
-    6  the trace or the console could not be written
+    6  the trace, the console or a network capture could not be written
   130  a signal or Ctrl-A x ended the run, or the console's reader closed it
 
 With the debug-exit device the guest chooses the status: the value that it writes times two, plus one."""

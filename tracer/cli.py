@@ -43,6 +43,15 @@ COMMANDS = {
     "recover": "make a trace from the files of a killed run",
 }
 
+STATUSES = """exit status:
+    0  the result was written
+    1  diff found a difference
+    2  the trace or the command line is wrong, or the result could not be written
+  130  interrupted; what was found until then is printed
+  141  the reader of the output closed it
+
+vmtrace COMMAND --help explains the command."""
+
 FORMER = {"kernel": "tracepoints"}  # former names, accepted for one release
 
 
@@ -59,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _parser(*arguments[:1]).parse_args(arguments)
         for path in _newer(options):
-            complain(PROGRAM, f"{path} also exists: a later run continues, or was killed (vmtrace recover)")
+            complain(PROGRAM, f"{path} also exists: a later run is still recording, or was killed (vmtrace recover)")
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always", TraceWarning)
             try:
@@ -113,7 +122,7 @@ def _newer(options: argparse.Namespace) -> Iterator[Path]:
 def _parser(first: str = "") -> argparse.ArgumentParser:
     """The parser of a command line. If its first word is a command, the parser has only that one: building all of them
     takes longer than analysing a small trace."""
-    parser = Parser(prog=PROGRAM, description="Read, recover and analyse traces of vmrun.")
+    parser = Parser(prog=PROGRAM, description="Read, recover and analyse traces of vmrun.", epilog=STATUSES)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     if first in COMMANDS:

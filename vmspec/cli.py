@@ -14,6 +14,12 @@ from vmspec.host.printable import printable
 from vmspec.host.streams import BROKEN_PIPE, abandon, columns, open_streams
 from vmspec.schema.problems import SpecError
 
+STATUSES = """exit status:
+    0  the spec has no problem
+    2  the spec or the command line is wrong, or the result could not be written
+  130  interrupted
+  141  the reader of the output closed it"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status. Wrong arguments raise SystemExit(2)."""
@@ -39,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="vmspec", description="Check, show and plan the spec of a virtual machine.")
+    parser = Parser(prog="vmspec", description="Check, show and plan the spec of a virtual machine.", epilog=STATUSES)
     parser.add_argument("--version", action="version", version=f"vmspec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     override = Parser(add_help=False)
@@ -56,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     check = command("check", "report every problem in specs and their images", override)
-    check.add_argument("specs", nargs="+", metavar="SPEC", help="the spec, a TOML file")
+    check.add_argument("specs", nargs="+", metavar="SPEC", help="a spec, a TOML file")
     check.set_defaults(run=_check)
 
     show = command("show", "print the resolved spec as TOML", override)

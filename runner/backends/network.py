@@ -1,4 +1,4 @@
-"""What is behind a network device on this host: a tap device, a Unix socket, or user-mode networking."""
+"""The back ends of network devices on this host: a tap device, a Unix socket, or user-mode networking."""
 
 import contextlib
 import errno

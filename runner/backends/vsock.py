@@ -1,4 +1,4 @@
-"""The host's side of a virtio socket device: Unix sockets, by the convention that Firecracker made.
+"""The host's side of a virtio socket device: Unix sockets, as in Firecracker.
 
 The host connects to the socket at ``path``, sends ``CONNECT <port>\\n`` and gets ``OK <port>\\n``, or the connection
 ends. A connection of the guest's to a port of the host goes to the socket at ``<path>_<port>``.

@@ -35,6 +35,6 @@ class Pvpanic(Stateless):
         if value & R.PANICKED:
             self.end("guest-panic", None)
         elif value & R.CRASHLOADED:
-            self._notice("the guest has crashed, and goes on with its crash kernel (pvpanic)")
+            self._notice("the guest has crashed, and continues with its crash kernel (pvpanic)")
         elif value & R.SHUTDOWN:
             self.end("poweroff", None)

@@ -59,36 +59,36 @@ class Memory(Protocol):
 
 
 class Chain(Protocol):
-    """A request of a virtio driver: bytes that the device reads, then room for those that it writes. Each is one piece,
-    however the driver has scattered it.
+    """A request of a virtio driver: bytes that the device reads, then room for bytes that it writes. The driver may
+    scatter both; the device sees each as one piece.
     """
 
     readable: int
     writable: int
 
     def read(self, size: int, at: int = 0) -> bytes:
-        """Copy up to ``size`` bytes out of what the device reads, from byte ``at`` on. The numbers are the device's
-        own; a device bounds how much of a guest's data it copies at once."""
+        """Return up to ``size`` of the bytes that the device reads, from byte ``at`` on. The guest chooses how many
+        there are, so a device must bound ``size``."""
 
     def write(self, data: bytes, at: int = 0) -> int:
-        """Copy bytes into what the device writes, from byte ``at`` on; return how many there was room for."""
+        """Copy bytes into the room, from byte ``at`` on; return how many fitted."""
 
     def discard(self) -> None:
-        """Return the whole pages of what the device writes to the host; they are zeros from then on."""
+        """Return the whole pages of the room to the host; they are zeros from then on."""
 
 
 class Virtqueue(Protocol):
     """A split virtqueue, the device's side (virtio 1.2, 2.7). Calls are made under the device's lock.
 
-    A driver that breaks the rules gives a queue a fault, and no chain is taken from it until it is started again.
-    Chains that were taken before the queue was stopped are not put back.
+    If the driver breaks the rules, the queue has a fault, and :meth:`take` returns no chain until the queue is started
+    again. Chains that were taken before the queue was stopped are not put back.
     """
 
     def start(self, size: int, descriptors: int, driver: int, device: int, features: int) -> str | None:
         """Start the queue where the driver has put its areas; return what is wrong with it, None if nothing is."""
 
     def resume(self, taken: int, put: int) -> None:
-        """Go on after so many chains, as :meth:`progress` has reported them."""
+        """Continue after so many chains, as :meth:`progress` reported them."""
 
     def stop(self) -> None:
         """Leave the guest's memory alone until the queue is started again."""
@@ -99,7 +99,7 @@ class Virtqueue(Protocol):
 
     @property
     def size(self) -> int:
-        """How long it is, 0 if it does not run."""
+        """Its number of entries, 0 if it does not run."""
 
     @property
     def fault(self) -> str | None:
@@ -109,19 +109,19 @@ class Virtqueue(Protocol):
         """How many chains were taken and how many put back, modulo 65536."""
 
     def tell(self) -> None:
-        """The driver has told of chains: the device knows of them from now on."""
+        """The driver has notified the device: it knows of the chains from now on."""
 
     def take(self) -> Chain | None:
         """Take the next chain; None: there is none, or the queue has a fault."""
 
     def put(self, chain: Any, written: int) -> None:
-        """Give a chain back to the driver, with so many bytes written."""
+        """Put a chain into the used ring, with so many bytes written."""
 
     def interrupts(self) -> bool:
         """Whether the driver wants an interrupt for what was put back since the last call."""
 
     def wait(self) -> bool:
-        """Ask the driver for a notification of the next chain; True: there is one already, which it may not tell."""
+        """Ask the driver for a notification of the next chain. True: there is one already, without a notification."""
 
     def busy(self) -> None:
         """Ask the driver for no notifications."""
@@ -149,14 +149,14 @@ class DataPath(Protocol):
         """What a write of a queue's number rings."""
 
     def doorbell(self) -> int:
-        """An eventfd: a write to it says that the driver has told of some queue. The path is held."""
+        """An eventfd: a write to it says that the driver has notified some queue. The path is held."""
 
     @property
     def attention(self) -> int:
         """An eventfd: a write to it makes the device tick soon."""
 
     def ring(self, queue: int) -> None:
-        """Serve a queue, as if its driver had told."""
+        """Serve a queue, as after a notification."""
 
     def interrupt(self, queue: int, event: int | None, status: Any = ..., cause: int = 0) -> None:
         """Interrupt for a queue by this eventfd, None: not at all; after setting ``cause`` in ``status``, the bits of a
@@ -226,7 +226,7 @@ class Link(Protocol):
         """The driver is ready, and has accepted these features."""
 
     def look(self) -> None:
-        """C has something to tell."""
+        """C has something to report."""
 
     def reset(self) -> None:
         """Forget the driver. Frames from outside that it has not received are dropped."""
@@ -263,7 +263,7 @@ class Bus(Protocol):
         """Writes of the register clear the bits that they set in the shadow of the one at ``of``, in C."""
 
     def rings(self, region: str, offset: int, path: DataPath, size: int = 1) -> None:
-        """Writes of the register tell a data path of the queue whose number they write, in C."""
+        """Writes of the register notify a data path of the queue whose number they write, in C."""
 
     def map(self, region: str, start: int) -> None:
         """Map a region without a fixed place, or move it, in one step: a vCPU finds it in its old or its new place. An

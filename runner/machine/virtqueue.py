@@ -16,7 +16,7 @@ FAULTS = {
     lib.VIRTQUEUE_NO_RAM: "its descriptors, available ring or used ring are not in RAM",
     lib.VIRTQUEUE_AHEAD: "it has more chains than descriptors",
     lib.VIRTQUEUE_BAD_HEAD: "a chain begins with a descriptor beyond the queue",
-    lib.VIRTQUEUE_BAD_NEXT: "a chain goes on with a descriptor beyond its table",
+    lib.VIRTQUEUE_BAD_NEXT: "a chain continues with a descriptor beyond its table",
     lib.VIRTQUEUE_TOO_LONG: "a chain loops, or has more than 1024 descriptors",
     lib.VIRTQUEUE_EMPTY: "a descriptor has no bytes",
     lib.VIRTQUEUE_TOO_LARGE: "a chain has 4 GiB or more",
@@ -24,9 +24,9 @@ FAULTS = {
     lib.VIRTQUEUE_ORDER: "a chain has a buffer to be read after one to be written",
     lib.VIRTQUEUE_NOT_OFFERED: "a chain has an indirect table, which the driver has not negotiated",
     lib.VIRTQUEUE_NESTED: "an indirect table is in another one",
-    lib.VIRTQUEUE_NOT_LAST: "a chain goes on after its indirect table",
-    lib.VIRTQUEUE_BAD_TABLE: "an indirect table is not in RAM, or its length is no number of descriptors",
-    lib.VIRTQUEUE_MALFORMED: "a chain is no request: it has no header, or no room for the answer",
+    lib.VIRTQUEUE_NOT_LAST: "a chain continues after its indirect table",
+    lib.VIRTQUEUE_BAD_TABLE: "an indirect table is not in RAM, or its length is not a multiple of a descriptor's",
+    lib.VIRTQUEUE_MALFORMED: "a chain is not a request: it has no header, or no room for the answer",
 }
 
 
@@ -56,7 +56,7 @@ class Chain:
         return bytes(ffi.buffer(data, lib.chain_read(self.chain, at, data, size)))
 
     def write(self, data: bytes, at: int = 0) -> int:
-        """Copy bytes in, from byte ``at`` on; return how many there was room for."""
+        """Copy bytes in, from byte ``at`` on; return how many fitted."""
         return int(lib.chain_write(self.chain, at, data, len(data))) if self.held else 0
 
     def discard(self) -> None:
@@ -85,7 +85,7 @@ class Queue:
         return self.fault
 
     def resume(self, taken: int, put: int) -> None:
-        """Go on after so many chains."""
+        """Continue after so many chains."""
         lib.virtqueue_resume(self.native, taken, put)
 
     def stop(self) -> None:
@@ -100,7 +100,7 @@ class Queue:
 
     @property
     def size(self) -> int:
-        """How long it is."""
+        """Its number of entries."""
         return int(self.native.size)
 
     @property
@@ -113,7 +113,7 @@ class Queue:
         return int(self.native.taken), int(self.native.put)
 
     def tell(self) -> None:
-        """The driver has told of chains, now."""
+        """The driver has notified the device, now."""
         lib.virtqueue_tell(self.native, lib.tsc_now())
 
     def take(self) -> Chain | None:
@@ -126,7 +126,7 @@ class Queue:
         return None
 
     def put(self, chain: Chain, written: int) -> None:
-        """Give a chain back to the driver, with so many bytes written."""
+        """Put a chain into the used ring, with so many bytes written, and record the request."""
         if chain.held:
             at = self.device, self._number
             lib.requests_record(self.requests.native, chain.chain, *at, written, lib.tsc_now())

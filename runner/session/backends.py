@@ -1,4 +1,4 @@
-"""What is behind a run's devices on the host: images, networks, sockets."""
+"""The back ends of a run's devices on the host: images, networks, sockets."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -127,7 +127,7 @@ def test_a_former_name_is_a_line_on_standard_error(tmp_path, capsys):
 def test_the_help_of_a_command_says_what_it_does(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    commands = re.findall(r"^    (\w+) +(.+)$", capsys.readouterr().out, re.MULTILINE)
+    commands = re.findall(r"^    ([a-z]+) +(.+)$", capsys.readouterr().out, re.MULTILINE)
     assert len(commands) == 5
     for name, what in commands:
         with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Notifications of virtio drivers among the exits: which exit told a device of a request."""
+"""Notifications of virtio drivers among the exits: which exit notified a device of a request."""
 
 from array import array
 from bisect import bisect_right
@@ -19,7 +19,7 @@ def unrecorded(metadata: Mapping[str, str]) -> str:
 
 
 class Kick(NamedTuple):
-    """An exit by which a driver told of chains in a queue."""
+    """An exit by which a driver notified a device of chains in a queue."""
 
     vcpu: int
     seq: int

@@ -1,4 +1,4 @@
-"""The requests to virtio devices: how many, how long, how many at once, and which exit told of the slowest.
+"""The requests to virtio devices: how many, how long, how many at once, and the notifications of the slowest.
 
 The latency of a request is the time from ``t_available`` to ``t_done``: the guest waits for it. A driver gives a device
 buffers to fill long before there is something to fill them with. Their latency (:data:`FILLED`) begins with

@@ -15,7 +15,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "statement",
         metavar="SQL",
-        help=f"over the views {', '.join((*every(), *VIEWS, 'console'))}; times in ns",
+        help=f"over the views {', '.join((*every(), *VIEWS, 'console', 'pauses'))}; times in ns",
     )
     add_formats(parser)
 

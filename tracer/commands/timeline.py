@@ -15,7 +15,9 @@ from tracer.show.output import add_formats, duration, show
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
-    parser.add_argument("--device", help="the serial or debug port to use; default: the first")
+    parser.add_argument(
+        "--device", help="the serial port, debug port or port of a virtio console to use; default: the first"
+    )
     parser.add_argument("--in-order", action="store_true", help="sort lines by time; default: longest gaps first")
     parser.add_argument(
         "--phase",

@@ -321,7 +321,7 @@ class VirtioBlk(VirtioNative):
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         if self.direct and self.mode == "overlay":
-            yield ("direct",), "an overlay is in the page cache: give another mode"
+            yield ("direct",), "an overlay cannot bypass the page cache: give another mode"
 
 
 @frozen(eq=False, repr=False)
@@ -371,12 +371,12 @@ class VirtioNet(VirtioNative):
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         others = [name for name in ("tap", "stream", "listen") if getattr(self, name) is not None]
         for name in others[1:]:
-            yield (name,), f"a device is connected once, and {others[0]} is given too"
+            yield (name,), f"a device has one back end, and {others[0]} is given too"
         for name in ("forward", "restrict"):
             if others and getattr(self, name):
                 yield (name,), f"only user-mode networking has it, and {others[0]} is given"
         if self.queues > 1 and self.tap is None:
-            yield ("queues",), "only a tap has several"
+            yield ("queues",), "only a tap can have several pairs of queues"
 
 
 @frozen(eq=False, repr=False)

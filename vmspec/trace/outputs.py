@@ -1,5 +1,5 @@
 """The table of outputs: what devices send to the host that no exit has. A virtio console's text is in guest memory, and
-the exit only tells of it."""
+the exit is only its notification."""
 
 from typing import NamedTuple
 

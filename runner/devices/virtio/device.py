@@ -35,9 +35,9 @@ class Host(NamedTuple):
     random: Callable[[int], bytes]  # the host's random bytes
     # Let a function answer each chain of a queue, and put it back; while there is more to answer with.
     serve: "Serve"
-    interrupt: Callable[[int], None]  # tell the driver what was put back into a queue, if it wants to know
+    interrupt: Callable[[int], None]  # interrupt the driver for what was put back into a queue, if it wants that
     broken: Callable[[str], None]  # the driver has broken the device's rules, and must reset it
-    reconfigured: Callable[[], None]  # tell the driver that the configuration has changed
+    reconfigured: Callable[[], None]  # notify the driver that the configuration has changed
     notice: Callable[[str], None]  # show the user a message about the device
     held: Callable[[], AbstractContextManager[None]]  # C rests meanwhile, so that Python may change what it works on
 
@@ -81,7 +81,7 @@ class VirtioDevice:
         return None
 
     def troubled(self) -> None:
-        """C has something to tell, beside the faults of queues: it has called worker_trouble()."""
+        """C has something to report other than faults of queues: it has called worker_trouble()."""
 
     def negotiated(self, features: int) -> None:
         """The driver has accepted these features, and cannot change them until :meth:`reset`."""
@@ -92,7 +92,8 @@ class VirtioDevice:
 
     def notified(self, queue: int) -> None:
         """The driver may have made chains available in a queue that runs. By default, :meth:`request` answers each. A
-        device that takes chains itself ends with the queue's ``wait()``, or the driver may not tell of the next one."""
+        device that takes chains itself must call the queue's ``wait()`` last, or the driver may omit the notification
+        of the next one."""
         self.host.serve(queue, lambda chain: self.request(queue, chain))
 
     def request(self, queue: int, chain: Chain) -> int:
@@ -103,7 +104,7 @@ class VirtioDevice:
         """The time that was requested by ``host.after`` has come."""
 
     def room(self) -> int:
-        """How many bytes of host input the device takes now."""
+        """How many bytes of host input the device can take now."""
         return 0
 
     def receive(self, data: bytes) -> None:

@@ -5,7 +5,7 @@ import pytest
 from runner.devices.pvpanic import Pvpanic
 from vmspec.registers.pvpanic import CRASHLOADED, EVENTS, PANICKED, PORT, SHUTDOWN
 
-CRASHED = "the guest has crashed, and goes on with its crash kernel (pvpanic)"
+CRASHED = "the guest has crashed, and continues with its crash kernel (pvpanic)"
 
 
 @pytest.fixture

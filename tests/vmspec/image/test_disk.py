@@ -85,7 +85,11 @@ def test_a_file_without_permission(tmp_path, mode):
     [
         ("", "device[0].path", "cannot be opened: No such file or directory"),
         ('mode = "cow"', "device[0].mode", "is not one of the choices"),
-        ('mode = "overlay"\ndirect = true', "device[0].direct", "an overlay is in the page cache: give another mode"),
+        (
+            'mode = "overlay"\ndirect = true',
+            "device[0].direct",
+            "an overlay cannot bypass the page cache: give another mode",
+        ),
         ('serial = "123456789012345678901"', "device[0].serial", "is not such a text"),
         ('serial = "caf\u00e9"', "device[0].serial", "is not such a text"),
         ("queues = 0", "device[0].queues", "is out of range"),

@@ -213,7 +213,8 @@ def test_a_chain_that_is_no_request_stops_the_device_until_a_reset(blk, case, si
     driver.guest.device.tick()
     assert driver.read(R.STATUS) & R.NEEDS_RESET
     assert driver.guest.notices == [
-        "the guest's driver must reset it: queue 0: a chain is no request: it has no header, or no room for the answer"
+        "the guest's driver must reset it: queue 0: a chain is not a request: "
+        "it has no header, or no room for the answer"
     ]
     driver.start(features=ALL)
     assert request(driver, IN, 0, room=512)[0] == OK
