@@ -242,8 +242,8 @@ _ATA_STATUS = (  # ATA/ATAPI-6, 7.15
 
 
 def _ide(base: int, control: int, name: str) -> Mapping[int, Register]:
-    names = ("data", "error", "sector count", "LBA low", "LBA mid", "LBA high", "device", "status")
-    registers = {base + offset: Register(f"{name} {text}") for offset, text in enumerate(names)}
+    names = ("sector count", "LBA low", "LBA mid", "LBA high", "device")
+    registers = {base + offset: Register(f"{name} {text}") for offset, text in enumerate(names, 2)}
     registers[base] = Register(f"{name} data", size=2)
     registers[base + 1] = Register(f"{name} error", f"{name} features")
     registers[base + 7] = Register(f"{name} status", f"{name} command", read_bits=_ATA_STATUS)

@@ -5,22 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from tracer.decode import Decoder, name, ports
+from tracer.decode import Decoder, name, pci, ports, virtioconfig
 from tracer.decode.msr import MSRS
 from tracer.decode.names import listed, possible
-from tracer.decode.register import READ, WRITE, spelled
+from tracer.decode.register import READ, WRITE, Bit, Register, spelled
 from tracer.decode.uart import COMS, register
 from tracer.decode.virtioconfig import CONFIGURATIONS
 from vmspec import layout
+from vmspec.registers import virtiopci
 from vmspec.trace.record import REASONS
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def made_anew():
-    """The table of ports, which functions fill as the module is imported: made once more, it is that of changed ones
-    too (``make mutants``)."""
-    return runpy.run_path(ports.__file__, run_name=ports.__name__)["PORTS"]
+def made_anew(module=ports, table="PORTS"):
+    """A table that functions fill as the module is imported: made once more, it is that of changed ones too (``make
+    mutants``)."""
+    return runpy.run_path(module.__file__, run_name=module.__name__)[table]
 
 
 def lines():
@@ -46,6 +47,46 @@ def test_every_port_has_the_name_of_its_data_sheet():
 @pytest.mark.parametrize("port", [0x177, 0x376, 0x1F7, 0x3F6])
 def test_a_disk_s_status_is_in_words(port):
     assert spelled(0xE9, made_anew()[port].read_bits) == "ERR|DRQ|DF|DRDY|BSY"
+
+
+# The fields of struct virtio_pci_common_cfg (virtio 1.2, 4.1.4.3): offset, size, name.
+COMMON = (
+    (0x00, 4, "device_feature_select"), (0x04, 4, "device_feature"), (0x08, 4, "driver_feature_select"),
+    (0x0C, 4, "driver_feature"), (0x10, 2, "config_msix_vector"), (0x12, 2, "num_queues"), (0x14, 1, "device_status"),
+    (0x15, 1, "config_generation"), (0x16, 2, "queue_select"), (0x18, 2, "queue_size"), (0x1A, 2, "queue_msix_vector"),
+    (0x1C, 2, "queue_enable"), (0x1E, 2, "queue_notify_off"), (0x20, 4, "queue_desc, low"),
+    (0x24, 4, "queue_desc, high"), (0x28, 4, "queue_driver, low"), (0x2C, 4, "queue_driver, high"),
+    (0x30, 4, "queue_device, low"), (0x34, 4, "queue_device, high"), (0x38, 2, "queue_notify_data"),
+    (0x3A, 2, "queue_reset"),
+)  # fmt: skip
+
+
+def test_the_structures_of_a_virtio_function_have_the_names_of_the_specification():
+    status, isr = (Bit(1, "ACKNOWLEDGE"),), (Bit(1, "used buffer"),)
+    made = pci.Virtio(status, isr)
+    base = layout.PCI_MEMORY + virtiopci.SIZE
+    fields = {at: made.register(base + at) for at, _, _ in COMMON}
+    assert [(at, found.size, found.name) for at, found in fields.items()] == [*COMMON]
+    assert [at for at, found in fields.items() if found.bits] == [0x14]
+    assert (fields[0x14].bits, made.isr) == (status, Register("isr", bits=isr))
+    vectors = {at: found.meaning for at, found in fields.items() if found.meaning is not None}
+    assert {at: (said(0xFFFF, READ), said(3, READ)) for at, said in vectors.items()} == dict.fromkeys(
+        (0x10, 0x1A), ("no vector", "vector 3")
+    )
+    notify = made.register(base + virtiopci.NOTIFY)
+    assert (notify.name, notify.size, notify.meaning(3, WRITE)) == ("notify", 2, "queue 3")
+
+
+def test_a_field_of_eight_bytes_has_a_high_half():
+    """virtio 1.2, 4.2.2.2: a driver may read it in halves."""
+    made = made_anew(virtioconfig, "CONFIGURATIONS")
+    assert made["virtio-blk"][0] == Register("capacity", size=8)
+    assert made["virtio-blk"][4] == Register("capacity high", size=4)
+    assert made["virtio-blk"][8] == Register("size_max", size=4)
+    assert [at for at, found in made["virtio-blk"].items() if found.name.endswith("high")] == [4]
+    assert [(at, made["virtio-pmem"][at].name) for at in sorted(made["virtio-pmem"])] == [
+        (0, "start"), (4, "start high"), (8, "size"), (12, "size high"),
+    ]  # fmt: skip
 
 
 def selected(index, selections, data):
