@@ -38,6 +38,7 @@ from vmspec.trace.record import DIRECTIONS, REASONS
         (("io", layout.ACPI_PORTS + acpi.PM1_CONTROL, 2), "ACPI PM1 control"),
         (("io", layout.ACPI_PORTS + acpi.RESET), "ACPI reset"),
         (("io", 0x402, 1, "write", "debug-port0"), "debug port"),
+        (("io", 0x510, 1, "read", "pvpanic0"), "pvpanic events"),
         (("io", 0x3F8, 1, "write", "python0"), ""),
         (("io", 0x1234), ""),
         (("mmio", 0xFEE000B0, 4), "LAPIC EOI"),
@@ -100,6 +101,8 @@ def test_names(access, expected):
         (("io", layout.ACPI_PORTS + acpi.PM1_ENABLE, 0x4120, 2, "write"), "GBL|PWRBTN|PCIEXP_WAKE_DIS"),
         (("io", layout.ACPI_PORTS + acpi.RESET, 1, 1, "write"), "reset"),
         (("io", 0xF4, 0x10, 4, "write", "debug-exit0"), "status 33"),
+        (("io", 0x510, 0x03, 1, "write", "pvpanic0"), "PANICKED|CRASHLOADED"),  # at a port of the user's choice
+        (("io", 0x505, 0x07, 1, "read", "a/pvpanic0"), "PANICKED|CRASHLOADED|SHUTDOWN"),
         (("io", 0x3FC, 0x0B, 2, "write"), ""),  # also the LSR's byte: not the MCR's value
         (("mmio", 0xFEE00300, 0x000C4500, 4, "write"), "INIT|assert|all but self"),
         (("mmio", 0xD0000070, 0x0F, 4, "write", "virtio-blk0"), "ACKNOWLEDGE|DRIVER|DRIVER_OK|FEATURES_OK"),
