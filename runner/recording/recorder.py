@@ -45,6 +45,7 @@ class Run(Worker):
         super().__init__("run")
         end, self._ring, self._event, *self._requests_event, folder = descriptors
         self._descriptors = descriptors[1:]
+        self._probes: list[int] = []  # descriptors of the tracepoints
         self._channel = Channel(socket.socket(fileno=end))
         self._early: bool = values["early"]
         self._with_rows: tuple[str, ...] = values["rows"]
@@ -69,11 +70,20 @@ class Run(Worker):
         self.leave(done)
 
     def leave(self, done: dict[str, Any]) -> None:
-        """Send the run's last message."""
+        """Send the run's last message.
+
+        The tracepoints are closed after it, once the VMM has closed its own. With the last descriptor of an event the
+        kernel removes its probe and waits until all processors have left it, tens of milliseconds for each event: here
+        that keeps nobody waiting but the end of the VMM's process.
+        """
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._tell({"done": done})
+        while self._probes and self._channel.receive() is not None:
+            pass
         self._channel.close()
+        for descriptor in self._probes:
+            os.close(descriptor)
 
     def _tell(self, values: dict[str, Any]) -> None:
         with suppress(OSError):  # the VMM was killed
@@ -82,7 +92,8 @@ class Run(Worker):
     def _receive(self) -> Message | None:
         """Return the next message that is not of rows; rows are kept."""
         while (message := self._channel.receive()) is not None:
-            self._descriptors += message.descriptors
+            held = self._probes if "tracepoints" in message.values else self._descriptors
+            held += message.descriptors
             if "rows" not in message.values:
                 return message
             self._keep(*message.values["rows"])

@@ -204,6 +204,9 @@ class Recording:
             self._told.wait()
             self._link.tell(summary=dict(summary))
             self._follower.outlast()
+            # All events are drained, not only received: until the recorder has mapped the rings, these mappings may be
+            # the only ones, and an event without a ring is lost. The recorder closes its descriptors after these.
+            self._close_tracepoints()
         self.notes += self._done.get("notes", ())
         if "path" in self._done:
             self.trace = Path(self._done["path"])

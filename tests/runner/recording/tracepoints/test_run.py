@@ -6,12 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import tracer
 from runner.kvm.errors import HostError
+from runner.recording import process
+from runner.recording.link import Link
 from runner.recording.tracepoints import formats, perf
 from runner.recording.tracepoints.perf import Tracepoints
 from runner.session.session import run
@@ -30,6 +33,15 @@ EVENTS_ON = Path("/sys/kernel/tracing/events/kvm")
 
 def reasons(events):
     return [row["exit"] for row in events if row["event"] == "kvm_userspace_exit" and row["a"] == 0]
+
+
+def opened(number):
+    """How many events a process has open."""
+    count = 0
+    for path in Path(f"/proc/{number}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            count += "perf_event" in str(path.readlink())
+    return count
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +112,29 @@ class TestGiven:
         events = trace.tracepoints.table.to_pylist()
         each = [reasons([row for row in events if row["vcpu"] == vcpu]) for vcpu in range(3)]
         assert each == [["io", "io", "io", "hlt"]] * 3
+
+    def test_a_guest_that_ends_before_the_recorder_has_the_rings(self, run_guest, monkeypatch):
+        """Until then this process has the only mappings of them."""
+        tell = Link.tell
+
+        def late(self, descriptors=(), **values):
+            if "tracepoints" in values:
+                os.kill(process._process.pid, signal.SIGSTOP)
+            tell(self, descriptors, **values)
+            if "summary" in values:
+                os.kill(process._process.pid, signal.SIGCONT)
+
+        monkeypatch.setattr(Link, "tell", late)
+        trace = tracer.load(run_guest(THREE, trace={"tracepoints": "required"}).trace)
+        assert reasons(trace.tracepoints.table.to_pylist()) == ["io", "io", "io", "hlt"]
+
+    def test_nothing_is_left_open_after_a_run(self, run_guest):
+        """The recorder closes the events after its answer: that takes the kernel long."""
+        for _ in range(3):
+            trace = tracer.load(run_guest(THREE, trace={"tracepoints": "required"}).trace)
+            assert reasons(trace.tracepoints.table.to_pylist()) == ["io", "io", "io", "hlt"]
+        assert opened("self") == 0
+        eventually(lambda: opened(process._process.pid) == 0, "the recorder has events open")
 
     def test_only_the_events_that_the_spec_names(self, run_guest):
         """The essential ones too, so that vmtrace can still join events and rows."""
