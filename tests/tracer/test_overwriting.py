@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.tracefakes import METADATA, exit_, record_all
 from tracer.cli import main
-from tracer.format import atomic
+from vmspec.host import atomic
 from tracer.format.errors import TraceError
 from tracer.read.recovery import recover
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tracer.format.atomic import NAME_MAX
+from vmspec.host.atomic import NAME_MAX
 from tracer.format.errors import TraceError
 from vmspec.spec import fileuse
 from vmspec.trace.files import (

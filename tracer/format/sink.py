@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tracer.format.atomic import replaced
+from vmspec.host.atomic import replaced
 from tracer.format.errors import TraceError
 from tracer.format.outfile import OutFile
 

@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from tracer.format.atomic import replaced
+from vmspec.host.atomic import replaced
 from tracer.format.schema import schema_names, table_of
 from tracer.format.sealing import SealedWriter
 from tracer.record.buffers import Buffers
