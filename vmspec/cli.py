@@ -1,11 +1,13 @@
 """The ``vmspec`` command: check, show and plan specs, and list their keys.
 
-Exit status 0; 2 if a spec or the command line is wrong, or a result cannot be written; 130 if interrupted.
+Exit status 0; 1 if a lock differs (vmspec lock); 2 if a spec, a lock or the command line is wrong, or a result cannot
+be written; 3 if this host cannot tell what a lock needs; 130 if interrupted.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from vmspec import __version__
 from vmspec.document import Document
@@ -74,6 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     plan.set_defaults(run=_plan)
 
+    lock = command("lock", "write the lock of a spec: what a run depends on, by hash; or compare with it", override)
+    lock.add_argument("spec", metavar="SPEC", help="the spec, a TOML file; its lock is SPEC.lock")
+    what = lock.add_mutually_exclusive_group()
+    what.add_argument("--update", action="store_true", help="write the lock anew, whatever has changed")
+    what.add_argument(
+        "--check", action="store_true", help="say what has changed; exit status 1 if vmrun --locked would refuse it"
+    )
+    what.add_argument(
+        "--diff", action="store_true", help="print old and new of all that has changed; exit status 1 if anything has"
+    )
+    lock.set_defaults(run=_lock)
+
     keys = command("keys", "list every table and key of a spec")
     keys.set_defaults(run=_keys)
 
@@ -114,6 +128,16 @@ def _plan(arguments: argparse.Namespace) -> int:
 
         print(render.text(plan, columns()), end="")
     return 0
+
+
+def _lock(arguments: argparse.Namespace) -> int:
+    plan = Document.open(arguments.spec, arguments.set).plan()
+    from vmspec.lock import command
+
+    mode: command.Mode = "write"
+    for name in ("update", "check", "diff"):
+        mode = name if getattr(arguments, name) else mode
+    return command.run(plan, Path(arguments.spec), mode)
 
 
 def _keys(arguments: argparse.Namespace) -> int:

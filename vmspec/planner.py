@@ -10,7 +10,7 @@ from vmspec.plan import calls, features, images, memory_map
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
-from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedMemory, PlannedTrace, PlannedVM
+from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedLock, PlannedMemory, PlannedTrace, PlannedVM
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.schema.tables import write_model
 from vmspec.schema.value import Model
@@ -20,7 +20,7 @@ MEMORY_MAX = 1 << 52  # physical addresses have at most 52 bits (Intel SDM volum
 VCPUS_MAX = 254  # 8-bit APIC ids; 255 means all
 PIT_SPEAKER_DUMMY = 1  # KVM_CREATE_PIT2: KVM answers port 0x61 too, with which Linux reads the timer's output
 
-Settings = TypeVar("Settings", PlannedVM, PlannedMemory, PlannedCPU, PlannedTrace, PlannedExpect)
+Settings = TypeVar("Settings", PlannedVM, PlannedMemory, PlannedCPU, PlannedTrace, PlannedExpect, PlannedLock)
 
 
 def plan(spec: Spec) -> Plan:
@@ -79,6 +79,7 @@ def plan(spec: Spec) -> Plan:
         cpu=copied(PlannedCPU, spec.cpu),
         trace=copied(PlannedTrace, spec.trace),
         expect=copied(PlannedExpect, spec.expect),
+        lock=copied(PlannedLock, spec.lock),
         path=spec.path,
         overrides=spec.overrides,
         spec=write_model(spec),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedMemory, PlannedTrace, PlannedVM
+from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedLock, PlannedMemory, PlannedTrace, PlannedVM
 from vmspec.schema.tables import Table
 from vmspec.schema.value import keys
 from vmspec.spec.models import Spec
@@ -55,7 +55,7 @@ def test_every_key_of_a_spec_is_used_by_the_plan():
     sources = [ROOT / "vmspec" / "planner.py", *(ROOT / "vmspec" / "plan").glob("*.py")]
     sources += [*(ROOT / "vmspec" / "boot").glob("*.py")]
     used = set(re.findall(r"\.(\w+)", "".join(path.read_text() for path in sources)))
-    for planned in (PlannedVM, PlannedMemory, PlannedCPU, PlannedTrace, PlannedExpect):
+    for planned in (PlannedVM, PlannedMemory, PlannedCPU, PlannedTrace, PlannedExpect, PlannedLock):
         used |= {*planned._fields}
     named = [
         f"{table}.{attribute.name}"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from vmspec.devices.regions import Region
 from vmspec.image.source import Version
 from vmspec.plan.calls import Call, Slot
-from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedMemory, PlannedTrace, PlannedVM
+from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedLock, PlannedMemory, PlannedTrace, PlannedVM
 from vmspec.spec.fileuse import Named
 
 
@@ -142,6 +142,7 @@ class Plan(NamedTuple):
     cpu: PlannedCPU = PlannedCPU()
     trace: PlannedTrace = PlannedTrace()
     expect: PlannedExpect = PlannedExpect()
+    lock: PlannedLock = PlannedLock()
     path: Path | None = None  # the spec's file
     overrides: tuple[str, ...] = ()
     spec: Mapping[str, Any] = MappingProxyType({})  # the spec as a TOML table, for people only

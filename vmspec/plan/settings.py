@@ -44,6 +44,12 @@ class PlannedTrace(NamedTuple):
     ring: int = 65536
 
 
+class PlannedLock(NamedTuple):
+    """Whether a run must be the one that was locked."""
+
+    require: bool = False
+
+
 class PlannedExpect(NamedTuple):
     """The conditions for a successful run."""
 

@@ -10,16 +10,27 @@ from vmspec.trace import files as tracefiles
 
 Identity = tuple[int | str, ...]
 STREAM = "stream"
+SPEC, LOCK = "this spec", "this spec's lock"
 
 
 class Named(NamedTuple):
-    """A file that a spec names: ``where`` is how a person writes it (``boot.kernel``, ``this spec``). A ``recording``
-    stands for all of its files."""
+    """A file that a spec names: ``where`` is its key as a person writes it (``boot.kernel``), or :data:`SPEC` or
+    :data:`LOCK`. A ``recording`` stands for all of its files."""
 
     where: str
     path: Path
     writes: bool = False
     recording: bool = False
+
+    @property
+    def key(self) -> bool:
+        """Whether a key of the spec names it."""
+        return self.where not in (SPEC, LOCK)
+
+
+def lock_path(spec: Path) -> Path:
+    """The file of a spec's lock: ``boot.toml.lock`` beside ``boot.toml``."""
+    return spec.with_name(f"{spec.name}.lock")
 
 
 class Use(NamedTuple):

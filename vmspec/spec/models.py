@@ -20,7 +20,7 @@ from vmspec.schema.tables import Kinds, Table
 from vmspec.schema.value import Model, key
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Size, Text
 from vmspec.spec import fileuse
-from vmspec.spec.fileuse import Named
+from vmspec.spec.fileuse import LOCK, SPEC, Named, lock_path
 from vmspec.trace.ends import ENDS
 from vmspec.trace.events import EVENTS, NEEDED
 
@@ -215,6 +215,20 @@ class Expect(Model):
 
 
 @frozen(eq=False, repr=False)
+class LockPolicy(Model):
+    """What becomes of a run that differs from the spec's lock."""
+
+    require: bool = field(
+        default=False,
+        metadata=key(
+            Flag(),
+            "run only what the lock beside the spec says (vmspec lock writes it), as vmrun --locked does; else the run "
+            "ends before the guest does anything, and what differs is named",
+        ),
+    )
+
+
+@frozen(eq=False, repr=False)
 class Spec(Model):
     """A virtual machine. ``path`` is its file, ``overrides`` the --set expressions that were applied, in order. Specs
     are equal if they describe the same machine."""
@@ -226,6 +240,9 @@ class Spec(Model):
     devices: tuple[Device, ...] = field(default=(), metadata=key(Kinds(KINDS), "the devices", name="device"))
     trace: Trace = field(factory=Trace, metadata=key(Table(Trace), "where and how vmrun records exits"))
     expect: Expect = field(factory=Expect, metadata=key(Table(Expect), "what makes a run a success"))
+    lock: LockPolicy = field(
+        factory=LockPolicy, metadata=key(Table(LockPolicy), "whether a run must be the one that was locked")
+    )
     path: Path | None = field(default=None, eq=False)
     overrides: tuple[str, ...] = field(default=(), eq=False)
 
@@ -239,7 +256,9 @@ class Spec(Model):
     def names(self) -> Iterator[Named]:
         """Every file that a run of this spec uses, by its key."""
         if self.path is not None:
-            yield Named("this spec", self.path)
+            yield Named(SPEC, self.path)
+            if self.lock.require:
+                yield Named(LOCK, lock_path(self.path))
         for name in ("kernel", "initrd", "symbols"):
             if (file := getattr(self.boot, name)) is not None:
                 yield Named(f"boot.{name}", file)
