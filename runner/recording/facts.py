@@ -12,6 +12,7 @@ from typing import Any
 from runner.x86.cpuid import CpuidEntry, for_vcpu
 from vmspec.image.digest import digest
 from vmspec.image.source import Version
+from vmspec.plan.plan import Plan
 from vmspec.plan.settings import PlannedCPU
 from vmspec.show.dump import toml
 from vmspec.trace import keys
@@ -21,10 +22,10 @@ def metadata(about: dict[str, Any]) -> dict[str, str]:
     """The trace's schema metadata, without the images' hashes; see docs/trace-format.md. ``about`` is the result of
     :func:`runner.session.facts.about`."""
     return {
-        keys.SPEC: toml(about["spec"]),
+        keys.SPEC: toml(about["plan"].spec),
         keys.HOST: json.dumps(host(about)),
-        keys.REGIONS: json.dumps(about["regions"]),
-        keys.OVERRIDES: json.dumps(about["overrides"]),
+        keys.REGIONS: json.dumps(regions(about["plan"])),
+        keys.OVERRIDES: json.dumps(overrides(about["plan"])),
         keys.STARTED: datetime.fromtimestamp(about["started"], UTC).isoformat(timespec="milliseconds"),
         keys.VERSION: about["version"],
     }
@@ -33,10 +34,10 @@ def metadata(about: dict[str, Any]) -> dict[str, str]:
 def images(about: dict[str, Any], descriptors: Sequence[int]) -> dict[str, dict[str, str]]:
     """Path and SHA-256 of each file that the run read; ``descriptors`` are those of the files that are still to be
     hashed."""
-    found = {name: {"path": path, "sha256": sha256} for name, (path, sha256) in about["modules"].items()}
+    found = {name: {"path": path, "sha256": sha256} for name, (path, _, sha256) in about["modules"].items()}
     for (name, (path, version)), descriptor in zip(about["files"].items(), descriptors, strict=True):
         found[name] = {"path": path, "sha256": digest(descriptor, Version(*version))}
-    if (code := about["code"]) is not None:
+    if (code := about["plan"].code) is not None:
         found["code"] = {"path": "", "sha256": hashlib.sha256(code).hexdigest()}
     return found
 
@@ -44,7 +45,7 @@ def images(about: dict[str, Any], descriptors: Sequence[int]) -> dict[str, dict[
 def host(about: dict[str, Any]) -> dict[str, object]:
     """The host: kernel, processor, KVM's backend and capabilities, a hash of the CPUID that it can give."""
     return {
-        "kernel": platform.release(),
+        "kernel": kernel(),
         "machine": platform.machine(),
         "processor": processor(),
         "kvm": backends(),
@@ -58,6 +59,21 @@ def cpuid(supported: Iterable[Iterable[int]]) -> str:
     processor that was asked."""
     entries = for_vcpu([CpuidEntry(*entry) for entry in supported], 0, 1, PlannedCPU(), tsc_deadline=True)
     return ";".join(",".join(f"{value:x}" for value in entry) for entry in entries)
+
+
+def regions(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """The regions of each device."""
+    return {device.name: [region._asdict() for region in device.regions] for device in plan.devices}
+
+
+def overrides(plan: Plan) -> list[str]:
+    """The overrides of the run, but not where it was recorded."""
+    return [text for text in plan.overrides if not text.startswith("trace.path=")]
+
+
+def kernel() -> str:
+    """The kernel's release."""
+    return platform.release()
 
 
 @cache

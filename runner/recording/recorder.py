@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from runner.recording import facts
+from runner.recording import facts, lockfacts
 from runner.recording.channel import Channel, Message
 from runner.recording.process import CHANNEL
 from runner.recording.source import RingSource, begun
@@ -33,6 +33,7 @@ from tracer.record.rowrecorder import RowRecorder
 from tracer.record.tracepointrecorder import TracepointRecorder
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
+from vmspec.lock.text import dumps
 from vmspec.trace import keys
 from vmspec.trace.files import RingLostError, ring_path, unfinished
 from vmspec.trace.tables import TABLES
@@ -210,7 +211,11 @@ class Run(Worker):
         about = self._about.values["about"]
         metadata |= facts.metadata(about)
         source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
-        metadata[keys.IMAGES] = json.dumps(facts.images(about, self._about.descriptors))
+        images = facts.images(about, self._about.descriptors)
+        metadata[keys.IMAGES] = json.dumps(images)
+        path = about["plan"].path
+        name = about["plan"].vm.name if path is None else path.name
+        metadata[keys.LOCK] = dumps(lockfacts.lock(about, images, source.clock()["tsc_khz"]), name)
         source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
         return metadata
 

@@ -4,6 +4,7 @@ The guest runs already, and a vCPU that needs Python waits for what is done here
 """
 
 import time
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -12,36 +13,37 @@ from runner.machine.machine import Machine
 from runner.native import _native
 from runner.recording.rings import Rings
 from vmspec import __version__
+from vmspec.devices import own
 from vmspec.host.pathtext import to_text
 
+Hashed = tuple[str, int, str]  # of a file: its path, its size in bytes, its SHA-256
 
-def about(machine: Machine, rings: Rings) -> tuple[dict[str, Any], list[int]]:
-    """The facts as plain values, and the descriptors of ``files``, in order: the files that are still to be hashed."""
-    plan = machine.plan.unrecorded()  # a run of the recorded spec must not overwrite this trace
+
+def about(machine: Machine, rings: Rings, hashed: Mapping[str, Hashed]) -> tuple[dict[str, Any], list[int]]:
+    """The facts as plain values, and the descriptors of ``files``, in order: the files that are still to be hashed.
+    ``hashed`` are those that were hashed before the run."""
     files = dict(machine.loader.images.hashed())
     values = {
-        "spec": plan.spec,
-        "overrides": [text for text in plan.overrides if not text.startswith("trace.path=")],
+        # A run of the recorded spec must not overwrite this trace. The rest of the plan follows from the spec.
+        "plan": machine.plan.unrecorded()._replace(calls=(), placements=(), areas=(), e820=()),
         "started": time.time() - rings.elapsed() / 1e9,
         "version": __version__,
         "files": {name: (to_text(image.path), tuple(image.version)) for name, image in files.items()},
         "modules": modules(machine),
-        "code": plan.code,
-        "regions": {device.name: [region._asdict() for region in device.regions] for device in plan.devices},
+        "hashed": dict(hashed),
         "capabilities": capabilities(machine.system),
         "cpuid": [tuple(entry) for entry in machine.cpuid],
     }
     return values, [image.descriptor for image in files.values()]
 
 
-def modules(machine: Machine) -> dict[str, tuple[str, str]]:
-    """Path and SHA-256 of the modules that devices were made from, as loaded."""
+def modules(machine: Machine) -> dict[str, Hashed]:
+    """The modules that devices were made from, as loaded. One that has gone since has the size 0."""
     plan, found = machine.plan, {}
     for planned, device in zip(plan.devices, machine.buses.devices, strict=True):
         for path, sha256 in device.made_from.items():
-            within = plan.path is not None and path.is_relative_to(plan.directory)
-            name = path.relative_to(plan.directory) if within else path.name
-            found[f"{planned.name}/{name}"] = to_text(path), sha256
+            size = path.stat().st_size if path.exists() else 0
+            found[own.source(planned.name, path, plan.directory)] = to_text(path), size, sha256
     return found
 
 

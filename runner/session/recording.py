@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runner.machine.machine import Machine
     from runner.recording.link import Link
     from runner.recording.tracepoints.perf import Tracepoints
+    from runner.session.facts import Hashed
 
 SHORT = 0.02  # seconds: mapping all pages of the rings takes longer than a shorter run is worth
 
@@ -30,16 +31,23 @@ class Recording:
     """The rings, which every run has, and what the spec wants recorded.
 
     Order of the calls: made, ``open_tracepoints``, ``watch``, ``start``, ``finish``, ``close``. ``failed`` is called
-    when the trace can no longer be written, ``notice`` with messages for the user. Raises TraceError if the rings
+    when the trace can no longer be written, ``notice`` with messages for the user. ``hashed`` are the files that were
+    hashed before the run, by name. Raises TraceError if the rings
     cannot be made.
     """
 
     def __init__(
-        self, plan: Plan, machine: "Machine", notice: Callable[[str], None], failed: Callable[[TraceError], None]
+        self,
+        plan: Plan,
+        machine: "Machine",
+        notice: Callable[[str], None],
+        failed: Callable[[TraceError], None],
+        hashed: "Mapping[str, Hashed]",
     ) -> None:
         self.trace: Path | None = None  # once it is complete
         self.notes: list[str] = []
         self._spec = plan.trace
+        self._hashed = hashed
         self._machine = machine
         self._devices = [device.name for device in plan.devices]
         self._notice, self._failed = notice, failed
@@ -171,7 +179,7 @@ class Recording:
 
         assert self._link is not None
         try:
-            about, files = facts.about(self._machine, self.rings)
+            about, files = facts.about(self._machine, self.rings, self._hashed)
             self._link.tell(files, about=about)
         except Exception as error:  # any error: a guest must not run on unrecorded
             self._fail(f"cannot record: {reason(error)}")

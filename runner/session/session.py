@@ -49,23 +49,25 @@ def run(
     input: int | None = None,
     output: int | None = None,
     notice: Callable[[str], None] = lambda text: None,
+    locked: bool = False,
 ) -> Result:
     """Run a spec to the guest's end, and return the result. ``spec`` is a spec, the path of a spec file (with ``--set``
     style ``overrides``, one or several), or a plan from any source.
 
     ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets no
     input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
-    whatever the spec says. ``notice`` is called with messages for the user while the guest runs. :func:`runner.start`
-    runs a spec in another thread, so that the caller can stop it.
+    whatever the spec says. ``notice`` is called with messages for the user while the guest runs. ``locked``: run only
+    what the lock beside the spec's file says, as with ``lock.require`` in the spec. :func:`runner.start` runs a spec in
+    another thread, so that the caller can stop it.
 
     Ctrl-C in the main thread raises KeyboardInterrupt before the guest runs, if it would do so without vmrun. While the
     guest runs, it ends the run with the result "interrupted". Once the guest has ended, it changes nothing.
 
-    Raises ``vmspec.SpecError`` (the spec cannot be used), ``runner.HostError`` and ``runner.KvmError`` (the host cannot
-    run it), ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be
-    begun). The result has everything that happens once the guest runs.
+    Raises ``vmspec.SpecError`` (the spec cannot be used, or the run is not what was locked), ``runner.HostError`` and
+    ``runner.KvmError`` (the host cannot run it), ``runner.DeviceError`` (a device of the spec cannot be made) and
+    ``tracer.TraceError`` (the trace cannot be begun). The result has everything that happens once the guest runs.
     """
-    return Session.of(spec, overrides, record, input, output, notice).run()
+    return Session.of(spec, overrides, record, input, output, notice, locked).run()
 
 
 def _plan(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str) -> tuple[Plan, Callable[[], None]]:
@@ -93,8 +95,10 @@ class Session:
         output: int | None,
         notice: Callable[[str], None],
         keep: Callable[[], None] = lambda: None,
+        locked: bool = False,
     ) -> None:
         self.plan = plan
+        self._locked = locked or plan.lock.require
         self._keep = keep
         self.begun = threading.Event()  # the guest runs
         self.input, self.output, self.notice = input, output, notice
@@ -121,12 +125,13 @@ class Session:
         input: int | None,
         output: int | None,
         notice: Callable[[str], None],
+        locked: bool,
     ) -> Self:
         """The session of a run with the arguments of :func:`run`. Raises SpecError."""
         plan, keep = _plan(spec, overrides)
         if not record:
             plan = plan.unrecorded()
-        return cls(plan, input, output, notice, keep)
+        return cls(plan, input, output, notice, keep, locked)
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
@@ -149,6 +154,12 @@ class Session:
                 stack.close()
 
     def _run(self, stack: ExitStack) -> Result:
+        lock = None
+        if self._locked:
+            from runner.session.locking import Locked  # late: few runs are
+
+            with signals.impatient():  # large images
+                lock = Locked(self.plan, self.notice)
         loader = Loader(self.plan)
         stack.callback(loader.close)
         stack.callback(self._close_outputs)
@@ -165,7 +176,8 @@ class Session:
             self.machine = Machine(self.plan, loader)
         stack.callback(self.machine.close)
         self._unless_asked()
-        self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed)
+        hashed = {} if lock is None else lock.hashed
+        self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed, hashed)
         stack.callback(self.recording.close)
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
@@ -177,6 +189,8 @@ class Session:
                 lambda planned: make(planned, board._replace(backend=lambda: self.backends.open(planned))),
                 self._printer,
             )
+        if lock is not None:
+            lock.confirm(self.machine)
         stats = self.machine.stats()
         raw = self._open_inputs(stack)
         self._resize()

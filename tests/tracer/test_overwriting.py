@@ -10,9 +10,9 @@ import pytest
 
 from tests.fakes.tracefakes import METADATA, exit_, record_all
 from tracer.cli import main
-from vmspec.host import atomic
 from tracer.format.errors import TraceError
 from tracer.read.recovery import recover
+from vmspec.host import atomic
 
 ROOT = Path(__file__).parents[2]
 

@@ -41,7 +41,7 @@ def facts(trace: Trace) -> dict[str, Any]:
     size = trace.path.stat().st_size
     closing = trace.summary or {}
     known = {keys.FORMAT, keys.DEVICES, keys.SPEC, keys.HOST, keys.CLOCK, keys.IMAGES}
-    known |= {keys.REGIONS, keys.OVERRIDES, keys.STARTED, keys.VERSION}
+    known |= {keys.LOCK, keys.REGIONS, keys.OVERRIDES, keys.STARTED, keys.VERSION}
     return {
         "trace": {
             "path": to_text(trace.path),

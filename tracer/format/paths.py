@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from vmspec.host.atomic import NAME_MAX
 from tracer.format.errors import TraceError
+from vmspec.host.atomic import NAME_MAX
 from vmspec.spec import fileuse
 from vmspec.trace.files import (
     beside,

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from vmspec.host.atomic import replaced
 from tracer.format.errors import TraceError
 from tracer.format.outfile import OutFile
+from vmspec.host.atomic import replaced
 
 
 @contextmanager

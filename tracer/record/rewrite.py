@@ -9,10 +9,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from vmspec.host.atomic import replaced
 from tracer.format.schema import schema_names, table_of
 from tracer.format.sealing import SealedWriter
 from tracer.record.buffers import Buffers
+from vmspec.host.atomic import replaced
 from vmspec.trace import keys
 
 BATCH_ROWS = 65536  # each costs a reader as much as some ten thousand rows, and the recorder 10 MiB

@@ -15,6 +15,7 @@ SPEC = "vmrun.spec"
 OVERRIDES = "vmrun.overrides"
 IMAGES = "vmrun.images"
 HOST = "vmrun.host"
+LOCK = "vmrun.lock"
 CLOCK = "vmrun.clock"
 STARTED = "vmrun.started"
 VERSION = "vmrun.version"
@@ -45,6 +46,7 @@ KEYS: Mapping[str, Key] = {
     OVERRIDES: Key("names", "the --set expressions, in order"),
     IMAGES: Key("object", "path and SHA-256 of each file that the run read"),
     HOST: Key("object", "facts about the host"),
+    LOCK: Key("toml", "the lock of the run: what would be locked for it"),
     STARTED: Key("text", "the date and time of time 0"),
     VERSION: Key("text", "the version of vmrun that recorded the trace"),
     EVENTS: Key("names", "the tracepoints that were on", ("tracepoints",)),

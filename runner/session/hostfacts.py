@@ -1,0 +1,25 @@
+"""The host's facts of a lock; vmspec finds :func:`facts` by its entry point (pyproject.toml, group vmspec.host)."""
+
+from contextlib import ExitStack
+
+from runner.kvm.system import System
+from runner.recording import lockfacts
+from runner.session.facts import capabilities
+from vmspec.lock.model import Host
+from vmspec.plan.plan import Plan
+
+
+def facts(plan: Plan) -> Host:
+    """The facts of this host that a run of the plan depends on. Makes a machine with one vCPU, which runs nothing, and
+    closes it. Raises HostError or KvmError."""
+    with ExitStack() as stack:
+        system = System()
+        stack.callback(system.close)
+        system.check_api_version()
+        known = capabilities(system)
+        vm = system.create_vm()
+        stack.callback(vm.close)
+        vcpu = vm.create_vcpu(0, system.vcpu_mmap_size())
+        stack.callback(vcpu.close)
+        rate = vcpu.guest_tsc_khz() if known["KVM_CAP_GET_TSC_KHZ"] else 0
+        return lockfacts.host(plan, system.supported_cpuid(), known, rate)

@@ -1,0 +1,60 @@
+"""Comparing a run with its spec's lock, before the guest runs."""
+
+from collections.abc import Callable, Mapping
+
+from runner.machine.machine import Machine
+from runner.session import facts, hostfacts
+from vmspec.lock import taking
+from vmspec.lock.drift import compare
+from vmspec.lock.text import LockText
+from vmspec.plan.plan import Plan
+from vmspec.schema.keypath import join
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.spec.fileuse import lock_path
+
+LONG = 1 << 30  # bytes of images that take a second or so to hash
+
+
+class Locked:
+    """The lock of a plan's spec, which the run agrees with."""
+
+    def __init__(self, plan: Plan, notice: Callable[[str], None]) -> None:
+        """Hash the plan's files and compare all with the lock. ``notice`` is told what may change the boot. Raises
+        SpecError if something differs that must be the same, HostError or KvmError."""
+        if plan.path is None:
+            raise SpecError((Problem("", "a plan that was made from no file has no lock"),))
+        self._text = LockText.open(lock_path(plan.path))
+        size = sum(taking.size(path) for path in {image.path for image in taking.of(plan)})
+        if size >= LONG:
+            notice(f"hashes {size / (1 << 30):.1f} GiB of images before the guest runs, for the lock")
+        self._taken = taking.take(plan, hostfacts.facts(plan))
+        changes = compare(self._text.lock, self._taken.lock)
+        self._refuse([self._text.changed(change) for change in changes if change.weight == "must"])
+        for change in changes:
+            if change.weight == "may":
+                notice(f"may change the boot: {self._text.changed(change)}")
+
+    def confirm(self, machine: Machine) -> None:
+        """Check that the devices were made from what was hashed. Raises SpecError."""
+        problems = []
+        images = self._taken.lock.images
+        for name, (path, _, sha256) in facts.modules(machine).items():
+            if name not in images:
+                message = f"{path} was loaded, but no import statement names it, so no lock has it"
+                problems.append(Problem(join(("images", name)), message))
+            elif images[name].sha256 != sha256:
+                problems.append(Problem(join(("images", name)), f"{path} has changed since it was compared"))
+        problems += [Problem("images", f"{path} has changed since it was compared") for path in self._taken.changed()]
+        self._refuse([self._text.locate(problem) for problem in problems])
+
+    @property
+    def hashed(self) -> Mapping[str, facts.Hashed]:
+        """What was hashed, by name."""
+        images = self._taken.lock.images
+        return {name: (image.path, image.size, image.sha256) for name, image in images.items()}
+
+    def _refuse(self, problems: list[Problem]) -> None:
+        if problems:
+            file = self._text.file
+            hint = "the run is not what was locked; vmspec lock --diff shows all, --update locks what is now"
+            raise SpecError((*problems, Problem("", hint, file=file)))
