@@ -13,6 +13,7 @@ from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
 from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedLock, PlannedMemory, PlannedTrace, PlannedVM
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.schema.tables import write_model
+from vmspec.schema.units import format_size
 from vmspec.schema.value import Model
 from vmspec.spec.models import Spec
 
@@ -96,7 +97,7 @@ def _machine(spec: Spec, problems: list[Problem]) -> None:
     if memory <= 0 or memory % layout.PAGE or memory > MEMORY_MAX - layout.GIB:
         problems.append(Problem("vm.memory", "is not a valid memory size", str(memory), "whole 4 KiB pages"))
     elif spec.memory.pages == "hugetlbfs" and memory % layout.HUGE_PAGE:
-        problems.append(Problem("vm.memory", "must be whole huge pages", str(memory), "a multiple of 2MiB"))
+        problems.append(Problem("vm.memory", "must be whole huge pages", format_size(memory), "a multiple of 2MiB"))
     if not 1 <= vcpus <= VCPUS_MAX:
         problems.append(Problem("vm.vcpus", "is not a valid number of vCPUs", str(vcpus), f"1 to {VCPUS_MAX}"))
 

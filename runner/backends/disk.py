@@ -32,9 +32,9 @@ class Disk:
         least, self.physical_block = blocks(descriptor, direct)
         self.block = block or least
         if self.block < least:
-            raise BackendError("block-size", f"the image needs blocks of {least} bytes at least, on this host")
+            raise BackendError("block-size", f"on this host the image needs blocks of at least {least} bytes")
         if size % self.block:
-            raise BackendError("block-size", f"the image has {size} bytes, which are not whole blocks of {self.block}")
+            raise BackendError("block-size", f"the image has {size} bytes, which is not a multiple of {self.block}")
         self._blk = ffi.new("struct blk *")
         disk = self._blk.disk
         disk.fd, disk.overlay, disk.sectors = descriptor, -1, self.sectors

@@ -171,7 +171,7 @@ def _why(error: OSError, name: str, made: bool, queues: int) -> str:
             return "another program uses it: give each device a tap of its own"
         case errno.EINVAL if not made:
             return (
-                f"it is no tap device, or was not made for {queues} queue{'s' * (queues > 1)}: "
+                f"it is not a tap device, or was not made for {queues} queue{'s' * (queues > 1)}: "
                 f"make it with: ip tuntap add NAME mode tap{kind}"
             )
         case _:

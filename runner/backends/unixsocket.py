@@ -54,7 +54,7 @@ class Listener:
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(mode):
-            raise self._unable("it is no socket: remove it, or give another path")
+            raise self._unable("it is not a socket: remove it, or give another path")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as caller:
             match caller.connect_ex(self.address):
                 case errno.ECONNREFUSED:
@@ -98,7 +98,7 @@ def connected(path: Path, key: str) -> socket.socket:
                 why = "there is no such socket: start the other side first"
             case errno.ECONNREFUSED:
                 is_socket = path.is_socket()
-                why = "no program listens there: start the other side first" if is_socket else "it is no socket"
+                why = "no program listens there: start the other side first" if is_socket else "it is not a socket"
             case _:
                 why = error.strerror or str(error)
         raise BackendError(key, f"cannot connect to {path}: {why}") from error

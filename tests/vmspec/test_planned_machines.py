@@ -51,7 +51,7 @@ def test_sizes_of_machines(vm: dict[str, int], expected: str | None) -> None:
 @pytest.mark.parametrize(("memory", "whole"), [(2 << 20, True), (3 << 20, False)])
 def test_ram_in_huge_pages_is_whole_huge_pages(memory: int, whole: bool) -> None:
     spec = attrs.evolve(flat(memory=memory), memory=Memory(pages="hugetlbfs"))
-    message = "vm.memory: must be whole huge pages (here: 3145728); allowed: a multiple of 2MiB"
+    message = "vm.memory: must be whole huge pages (here: 3MiB); allowed: a multiple of 2MiB"
     assert refused(spec) == (None if whole else message)
 
 

@@ -1,4 +1,4 @@
-"""What network devices made of their frames, by the closing summary: how many they moved, and why they dropped others.
+"""The frames of network devices, from the closing summary: how many they moved, and why they dropped others.
 
 A run that continues or was killed has none of these counts. The table of requests has each frame that a driver got or
 gave, but none that was dropped on its way to the driver.
@@ -15,7 +15,7 @@ from vmspec.trace.frames import COUNTS, DROPPED, MOVED
 FRAMES = (
     ("device", "utf8", "", "the network device"),
     *((name, "int64", "", doc) for name, doc in MOVED.items()),
-    ("dropped", "int64", "", "frames that were dropped: the sum of what follows"),
+    ("dropped", "int64", "", "frames that the device dropped: the sum of the columns that follow"),
     *((name, "int64", "", f"dropped: {doc}") for name, doc in DROPPED.items()),
 )
 

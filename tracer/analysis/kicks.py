@@ -15,7 +15,7 @@ _READ = ("seq", "vcpu", "t_exit", "reason", "rip", "addr", "direction", "data", 
 def unrecorded(metadata: Mapping[str, str]) -> str:
     """What a trace lacks because KVM answers it: a part of a sentence, "" if nothing."""
     devices = silent(metadata)
-    return f'the notifications of {", ".join(devices)} are no exits (notify = "ioeventfd")' if devices else ""
+    return f'the notifications of {", ".join(devices)} are not in the trace (notify = "ioeventfd")' if devices else ""
 
 
 class Kick(NamedTuple):

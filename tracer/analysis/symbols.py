@@ -95,7 +95,7 @@ def _own(trace: Trace) -> tuple[Symbols | None, str]:
             return read(path), str(path)
         except ImageError as error:
             problems.append(f"{path} {error}")
-    return None, "; ".join(problems) or "none: give --symbols FILE"
+    return None, "; ".join(problems) or "none; use --symbols FILE"
 
 
 def symbol_files(trace: Trace) -> dict[str, Path]:

@@ -54,7 +54,7 @@ def _size(descriptor: int) -> int:
     if not size:
         raise ImageError("is empty: give it a size, as truncate -s 1G does")
     if size % SECTOR:
-        raise ImageError(f"has {size} bytes, which are not whole sectors of {SECTOR}")
+        raise ImageError(f"has {size} bytes, which is not a multiple of {SECTOR} (whole sectors)")
     return size
 
 

@@ -41,7 +41,7 @@ class Forward(Value):
         if not isinstance(value, str):
             return here.wrong("must be a string", value, self.allowed)
         if not re.fullmatch(self.PATTERN, value, re.ASCII):
-            return here.wrong("is no forward", value, self.allowed)
+            return here.wrong("is not a port forward", value, self.allowed)
         protocol, *address, port, guest_port = value.split(":")
         if any(int(part) > 255 for part in ".".join(address).split(".") if part):
             return here.wrong("has no IPv4 address of this host", value, self.allowed)

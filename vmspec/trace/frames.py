@@ -7,16 +7,16 @@ can read the definitions.
 from collections.abc import Mapping
 
 MOVED: Mapping[str, str] = {
-    "received": "frames that the device took from the other side",
-    "sent": "frames of the driver's that the other side got",
+    "received": "frames that the device took from the backend",
+    "sent": "frames from the driver that the backend took",
 }
 # Why a frame was dropped. New ones come last.
 DROPPED: Mapping[str, str] = {
-    "malformed": "of the driver's: too short, too long, or with a header that says what was not agreed on",
-    "refused": "of the driver's: the other side did not take it, or there was none",
-    "overlong": "from the other side: longer than any frame, which ends the connection",
-    "unfit": "for the driver: longer than all its buffers, or as it has not agreed to",
-    "crowded": "for the driver: it had no buffers, and no more could wait",
-    "forgotten": "for the driver: it was reset while they waited",
+    "malformed": "from the driver: too short, too long, or with a header for a feature that was not negotiated",
+    "refused": "from the driver: the backend did not take the frame, or there was no peer",
+    "overlong": "from the backend: longer than any frame, which ends the connection",
+    "unfit": "for the driver: longer than its buffers, or with an offload that was not negotiated",
+    "crowded": "for the driver: it had no buffers, and no more frames could wait",
+    "forgotten": "for the driver: the device was reset while they waited",
 }
 COUNTS: Mapping[str, str] = {**MOVED, **DROPPED}

@@ -100,9 +100,9 @@ print(refused("tap0", 4, None))
     name = "tap: cannot use the tap "
     assert shown == [
         name + "tap0: another program uses it: give each device a tap of its own",
-        name + "tun0: it is no tap device, or was not made for 1 queue: make it with: ip tuntap add NAME mode tap",
-        name + "veth0: it is no tap device, or was not made for 1 queue: make it with: ip tuntap add NAME mode tap",
-        name + "tap0: it is no tap device, or was not made for 4 queues: "
+        name + "tun0: it is not a tap device, or was not made for 1 queue: make it with: ip tuntap add NAME mode tap",
+        name + "veth0: it is not a tap device, or was not made for 1 queue: make it with: ip tuntap add NAME mode tap",
+        name + "tap0: it is not a tap device, or was not made for 4 queues: "
         "make it with: ip tuntap add NAME mode tap multi_queue",
     ]
 

@@ -207,9 +207,9 @@ def test_a_path_longer_than_an_address_may_be(path):
 
 def test_a_path_that_something_else_has(path):
     path.write_text("a file")
-    with pytest.raises(DeviceError, match=r"^listen: .* it is no socket: remove it, or give another path"):
+    with pytest.raises(DeviceError, match=r"^listen: .* it is not a socket: remove it, or give another path"):
         Stream(path, listens=True)
-    with pytest.raises(DeviceError, match=r"^stream: .* it is no socket"):
+    with pytest.raises(DeviceError, match=r"^stream: .* it is not a socket"):
         Stream(path, listens=False)
     assert path.read_text() == "a file"
     path.unlink()

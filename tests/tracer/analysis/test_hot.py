@@ -57,7 +57,7 @@ def test_what_has_no_symbol_says_what_is_known(tmp_path, system_map):
 
 def test_without_symbols_there_are_addresses(tmp_path):
     found = hot(trace(tmp_path, [OUT]))
-    assert (named(found), found.source) == ({f"{OUT:#x}": 1}, "none: give --symbols FILE")
+    assert (named(found), found.source) == ({f"{OUT:#x}": 1}, "none; use --symbols FILE")
 
 
 def test_a_given_offset_is_taken_off(tmp_path, system_map):

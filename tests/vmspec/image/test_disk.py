@@ -56,7 +56,7 @@ WRONG = {
     "socket": "is a socket, not a disk image",
     "device": "is a device, not a disk image",
     b"": "is empty: give it a size, as truncate -s 1G does",
-    bytes(513): "has 513 bytes, which are not whole sectors of 512",
+    bytes(513): "has 513 bytes, which is not a multiple of 512 (whole sectors)",
     b"QFI\xfb" + bytes(508): "is a qcow2 disk image: make it a raw one with qemu-img convert -O raw IMAGE NEW",
     b"vhdxfile" + bytes(504): "is a VHDX disk image: make it a raw one with qemu-img convert -O raw IMAGE NEW",
 }

@@ -166,7 +166,7 @@ def test_a_disk_in_use_is_refused_by_the_name_of_its_user(write_spec, run_guest,
 
 
 @pytest.mark.parametrize(("keys", "said"), [
-    ({"block-size": 4096}, "device[0].block-size: the image has 6656 bytes, which are not whole blocks of 4096"),
+    ({"block-size": 4096}, "device[0].block-size: the image has 6656 bytes, which is not a multiple of 4096"),
 ])  # fmt: skip
 def test_what_the_host_cannot_give(run_guest, disk, keys, said):
     from runner.devices import DeviceError
@@ -218,7 +218,7 @@ def test_kvm_answers_the_notifications_and_the_trace_says_so(drive, disk, capsys
     assert [row["kind"] for row in rows] == ["read", "write", "flush", "read"]
     assert all(row["t_available"] == row["t_taken"] for row in rows)
     assert len(Kicks(trace)) == 0
-    lacks = 'the notifications of virtio-blk0 are no exits (notify = "ioeventfd")'
+    lacks = 'the notifications of virtio-blk0 are not in the trace (notify = "ioeventfd")'
     complete = facts(trace)["complete"]
     assert (complete["complete"], complete["silent"]) == (True, ["virtio-blk0"])
     assert complete["why"] == f"closed by its run, nothing dropped; {lacks}"

@@ -591,7 +591,7 @@ def test_a_socket_that_another_listens_at_is_left_alone(device, path):
 
 def test_a_file_is_left_alone(path):
     path.write_text("precious")
-    with pytest.raises(DeviceError, match=r"it is no socket: remove it, or give another path"):
+    with pytest.raises(DeviceError, match=r"it is not a socket: remove it, or give another path"):
         opened({"path": path, "cid": CID})
     assert path.read_text() == "precious"
 

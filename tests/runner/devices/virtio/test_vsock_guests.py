@@ -105,5 +105,5 @@ def test_a_hostile_guest_gets_resets_and_the_machine_goes_on(drive):
 
 def test_a_path_that_is_taken_is_said_before_the_guest_runs(drive, path):
     path.write_text("")
-    with pytest.raises(DeviceError, match="it is no socket"):
+    with pytest.raises(DeviceError, match="it is not a socket"):
         drive(b"")
