@@ -252,8 +252,20 @@ static void to_driver(struct net *net, struct worker *worker, uint32_t pair)
     worker_tell(worker, queue);
 }
 
-/* The control queue (5.1.6.5). Which frames the driver wants to receive (5.1.6.5.1) is taken note of by nobody: it gets
- * all frames, as a device may do. */
+/* Whether two tables of addresses follow in the command, each after the number of its entries (5.1.6.5.2). */
+static bool has_tables(const struct virtqueue_chain *chain, uint64_t at)
+{
+    for (int i = 0; i < 2; i++) {
+        uint32_t entries;
+        if (at > chain->readable || chain_read(chain, (uint32_t)at, &entries, sizeof entries) < sizeof entries)
+            return false;
+        at += sizeof entries + 6 * (uint64_t)entries;
+    }
+    return at <= chain->readable;
+}
+
+/* The control queue (5.1.6.5). Which frames the driver wants to receive (5.1.6.5.1, 5.1.6.5.2) is taken note of by
+ * nobody: it gets all frames, as a device may do. */
 static uint32_t control(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain)
 {
     struct net *net = worker->state;
@@ -265,6 +277,9 @@ static uint32_t control(struct worker *worker, uint32_t queue, struct virtqueue_
     if (chain_read(chain, 0, &command, sizeof command) == sizeof command) {
         if (command.class == VIRTIO_NET_CTRL_RX && command.cmd <= VIRTIO_NET_CTRL_RX_ALLMULTI &&
             chain_read(chain, at, &flag, sizeof flag) == sizeof flag && flag <= 1)
+            answer = VIRTIO_NET_OK;
+        if (command.class == VIRTIO_NET_CTRL_MAC && command.cmd == VIRTIO_NET_CTRL_MAC_TABLE_SET &&
+            has_tables(chain, at))
             answer = VIRTIO_NET_OK;
         if (command.class == VIRTIO_NET_CTRL_MQ && command.cmd == VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET &&
             net->features & BIT(VIRTIO_NET_F_MQ) && chain_read(chain, at, &pairs, sizeof pairs) == sizeof pairs &&

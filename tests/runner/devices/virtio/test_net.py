@@ -300,6 +300,12 @@ def test_the_control_queue(pair, four):
     assert pair.command(4, 0, b"\1\0") == 1  # no several queues
     for wrong in ((0, 0, b""), (0, 0, b"\2"), (0, 9, b"\0"), (1, 0, bytes(6)), (2, 0, bytes(2)), (9, 0, b"")):
         assert pair.command(*wrong) == 1
+    two = struct.pack("<I12s", 2, bytes(12))
+    for tables in (bytes(8), two + bytes(4), two + two):  # of addresses: one of interfaces, one of groups
+        assert pair.command(1, 0, tables) == 0
+        assert pair.command(1, 0, tables[:-1]) == 1
+    for most in (b"\xff" * 4, b"\xab\xaa\xaa\x2a"):  # the second would end near 2^32
+        assert pair.command(1, 0, most + bytes(4)) == 1
     four.start(ALL | R.NET_MQ, queues=9)
     assert [four.command(4, 0, struct.pack("<H", n), queue=8) for n in (0, 1, 4, 5, 0xFFFF)] == [1, 0, 0, 1, 1]
     assert four.wire.pairs == 4
