@@ -217,11 +217,24 @@ class User(Served):
             failed = lib.net_user_forward(self.net, protocol == "udp", host, int(port), 0, int(guest_port))
             if failed:
                 self.close()
-                raise BackendError("forward", f"cannot forward {forward}: {os.strerror(failed)}")
+                raise BackendError("forward", f"cannot forward {forward}: {_why_not_forwarded(failed)}")
 
     def close(self) -> None:
         super().close()
         lib.net_user_close(self.net)
+
+
+def _why_not_forwarded(error: int) -> str:
+    """What to do where the kernel refuses the host's side of a forward."""
+    match error:
+        case errno.EADDRINUSE:
+            return "another program listens there: give another port of this host"
+        case errno.EADDRNOTAVAIL:
+            return "this host has no such address: give one of its own, or 0.0.0.0 for all"
+        case errno.EACCES:
+            return "the port is privileged (net.ipv4.ip_unprivileged_port_start): give a higher one"
+        case _:
+            return os.strerror(error)
 
 
 def opened(options: Mapping[str, Any]) -> Served:

@@ -430,6 +430,23 @@ def test_an_address_that_two_network_devices_have(files: Path) -> None:
     assert found == {"device[1].mac": f"virtio-net0 has the address {first} too"}
 
 
+def test_what_only_one_network_device_can_have(files: Path) -> None:
+    forwards = (
+        "tcp:127.0.0.1:80:80",
+        "udp:127.0.0.1:80:80",
+        "tcp:127.0.0.2:80:80",
+        "tcp:0.0.0.0:80:8",
+        "tcp:0.0.0.0:8:8",
+    )
+    cards = [VirtioNet(tap="a"), VirtioNet(tap="vm%d"), VirtioNet(tap="a"), VirtioNet(tap="vm%d")]
+    cards += [VirtioNet(forward=forwards), VirtioNet(forward=("tcp:127.0.0.1:8:8", "tcp:127.0.0.1:9:8"))]
+    assert problems(linux(files / "vmlinux", devices=(*cards, *PC))) == {
+        "device[2].tap": "virtio-net0 has the tap a too",
+        "device[4].forward[3]": "virtio-net4 forwards tcp port 80 of 127.0.0.1 already",
+        "device[5].forward[0]": "virtio-net4 forwards tcp port 8 of 0.0.0.0 already",
+    }
+
+
 # The calls
 
 

@@ -44,9 +44,9 @@ def devices(
     has no host bridge, that is the last device."""
     counts: dict[str, int] = {}
     planned: list[PlannedDevice] = []
-    macs: dict[str, str] = {}  # which device has it
     placing = _Placing(spec)
-    cids: dict[int, str] = {}  # which device has it
+    owners = _Owners(problems)
+    cids: set[int] = set()
     claims = _machine(slots, irqchip, pit)
     for index, model in enumerate(spec.devices):
         path = f"device[{index}]"
@@ -54,13 +54,16 @@ def devices(
         if isinstance(model, VirtioNet):
             mac = model.mac or _mac(spec.vm.name, device.name)
             device = device._replace(options={**device.options, "mac": mac})
-            if (other := macs.setdefault(mac, device.name)) != device.name:
-                problems.append(Problem(f"{path}.mac", f"{other} has the address {mac} too"))
+            owners.claim(("mac", mac), device.name, f"{path}.mac", f"has the address {mac}")
+            if model.tap is not None and "%d" not in model.tap:
+                owners.claim(("tap", model.tap), device.name, f"{path}.tap", f"has the tap {model.tap}")
+            for at, forward in enumerate(model.forward):
+                owners.forward(forward, device.name, f"{path}.forward[{at}]")
         if isinstance(model, VirtioVsock):
             cid = _cid(spec, cids) if model.cid is None else model.cid
             device = device._replace(options={**device.options, "cid": cid})
-            if (other := cids.setdefault(cid, device.name)) != device.name:
-                problems.append(Problem(f"{path}.cid", f"{other} has the address {cid} too"))
+            cids.add(cid)
+            owners.claim(("cid", cid), device.name, f"{path}.cid", f"has the address {cid}")
         planned.append(device)
         for claim in _claims(device, path):
             if problem := _outside(claim):
@@ -81,6 +84,30 @@ def named(model: Device, counts: dict[str, int]) -> PlannedDevice:
     counts[kind] += 1
     dash = "-" if kind[-1].isdigit() else ""
     return PlannedDevice(f"{kind}{dash}{number}", kind, options(model), model.regions(), model.irq)
+
+
+class _Owners:
+    """Which device has what only one can have: an address, a tap, a port of this host."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._owners: dict[tuple[str, str | int], str] = {}
+        self._ports: dict[tuple[str, str], list[tuple[str, str]]] = {}  # by protocol and port: address and device
+
+    def claim(self, what: tuple[str, str | int], device: str, path: str, words: str) -> None:
+        """Give it to a device, unless another has it."""
+        if (other := self._owners.setdefault(what, device)) != device:
+            self._problems.append(Problem(path, f"{other} {words} too"))
+
+    def forward(self, forward: str, device: str, path: str) -> None:
+        """Give a device the port that a forward listens at; 0.0.0.0 stands for all addresses."""
+        protocol, address, port, _ = forward.split(":")
+        taken = self._ports.setdefault((protocol, port), [])
+        for there, other in taken:
+            if address == there or "0.0.0.0" in (address, there):
+                self._problems.append(Problem(path, f"{other} forwards {protocol} port {port} of {there} already"))
+                break
+        taken.append((address, device))
 
 
 class _Placing:
@@ -146,7 +173,7 @@ def _mac(machine: str, device: str) -> str:
     return found.hex(":")
 
 
-def _cid(spec: Spec, cids: dict[int, str]) -> int:
+def _cid(spec: Spec, cids: set[int]) -> int:
     """The first address that no virtio-vsock device has, or is given later."""
     given = {model.cid for model in spec.devices if isinstance(model, VirtioVsock)}
     return next(cid for cid in range(virtio.CID_LEAST, virtio.CID_MOST) if cid not in given and cid not in cids)

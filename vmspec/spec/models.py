@@ -269,6 +269,8 @@ class Spec(Model):
                 yield Named(f"device[{n}].path", device.path, device.mode == "rw")
             if isinstance(device, VirtioNet) and device.capture is not None:
                 yield Named(f"device[{n}].capture", device.capture, writes=True)
+            if isinstance(device, VirtioNet) and device.listen is not None:
+                yield Named(f"device[{n}].listen", device.listen, writes=True)
             if isinstance(device, VirtioPmem):
                 yield Named(f"device[{n}].path", device.path)
             if isinstance(device, VirtioVsock):

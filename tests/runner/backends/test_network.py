@@ -1,5 +1,6 @@
 """Tap devices of the kernel's, in a network namespace of the test's own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,32 @@ def test_without_the_privilege_the_message_says_how_to_make_one(inside):
         "tap: cannot use the tap tap0: there is none, and making one needs CAP_NET_ADMIN: make it for this user "
         "(sudo ip tuntap add tap0 mode tap multi_queue user $USER; sudo ip link set tap0 up)"
     ]
+
+
+NO_PRIVILEGE = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+
+
+@pytest.mark.parametrize(("make", "why"), [
+    (":", "this host has no /dev/net/tun: load the kernel's module tun (modprobe tun)"),
+    ("touch /dev/net/tun && chmod 0 /dev/net/tun",
+     "/dev/net/tun cannot be opened: give this user read and write access to it"),
+])  # fmt: skip
+def test_without_the_device_of_taps_the_message_says_what_to_do(inside, make, why):
+    hide = f'mount -t tmpfs none /dev/net && {make} && exec "$@"'
+    shown = inside('print(refused("tap0", 1, None))', "unshare", "-m", "sh", "-c", hide, "sh", *NO_PRIVILEGE)
+    assert shown == [f"tap: cannot use the tap tap0: {why}"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a tap to another user")
+def test_a_tap_that_belongs_to_another_user():
+    code = HEAD + 'print(refused("tap0", 1, None))'
+    script = 'ip tuntap add tap0 mode tap user 1 && exec "$@"'
+    command = ["unshare", "-n", "sh", "-c", script, "sh", *NO_PRIVILEGE, sys.executable, "-c", code]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=HERE)
+    assert done.stdout.splitlines() == [
+        "tap: cannot use the tap tap0: it belongs to another user: make it for this one "
+        "(ip tuntap add tap0 mode tap user $USER)"
+    ], done.stderr
 
 
 def test_frames_offloads_and_queues_as_the_kernel_has_them(inside):

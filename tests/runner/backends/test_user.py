@@ -164,8 +164,24 @@ def test_a_packet_that_libslirp_objects_to_is_refused(connect):
 
 def test_a_port_that_is_taken(server):
     port = server.getsockname()[1]
-    with pytest.raises(DeviceError, match=f"cannot forward udp:127.0.0.1:{port}:80: Address already in use"):
+    said = f"cannot forward udp:127.0.0.1:{port}:80: another program listens there: give another port of this host"
+    with pytest.raises(DeviceError, match=said):
         User([f"udp:127.0.0.1:{port}:80"], False, None)
+
+
+def test_a_port_of_an_address_that_is_not_this_hosts():
+    with pytest.raises(DeviceError, match=r"cannot forward tcp:192\.0\.2\.1:80:80: this host has no such address"):
+        User(["tcp:192.0.2.1:80:80"], False, None)
+
+
+def test_a_privileged_port():
+    """In a network namespace of another user's, who has no privilege there."""
+    code = "from runner.backends.network import User; User(['tcp:127.0.0.1:80:80'], False, None)"
+    wrapped = ["unshare", "-rn", "setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", code]
+    done = subprocess.run(wrapped, check=False, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    if "unshare:" in done.stderr:
+        pytest.skip(f"no network namespace: {done.stderr.strip()}")
+    assert "the port is privileged (net.ipv4.ip_unprivileged_port_start): give a higher one" in done.stderr
 
 
 LIBRARY = Path("/usr/lib/x86_64-linux-gnu/libslirp.so.0")

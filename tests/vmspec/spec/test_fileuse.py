@@ -63,6 +63,7 @@ def problems(folder: Path, *overrides: str) -> list[str]:
             "device[0].class",
         ),
         (('device=[{kind="virtio-net", capture="n"}, {kind="virtio-net", capture="d/n"}]',), "device[0].capture"),
+        (('device=[{kind="virtio-vsock", path="wire"}, {kind="virtio-net", listen="d/wire"}]',), "device[0].path"),
         (('device=[{kind="virtio-net", capture="later"}]', "trace.path=t.arrow"), "device[0].capture"),
         (('device=[{kind="virtio-net", capture="d/kh"}]',), "boot.kernel"),
         (('device=[{kind="serial", output="d/new/x"}, {kind="debug-port", output="new/x"}]',), "device[0].output"),

@@ -11,6 +11,7 @@ from datetime import datetime
 import pytest
 
 import tracer
+from runner.devices.device import DeviceError
 from runner.native._native import lib
 from tests.fakes import pcapngfile
 from tests.runner.devices.virtio.test_guests import (
@@ -250,6 +251,14 @@ def test_a_capture_has_what_goes_over_the_wire_both_ways(drive, tmp_path):
         captured.packets[1:], rows, strict=True
     )]  # fmt: skip
     assert all(-0.1 < offset < 0.1 for offset in offsets)
+
+
+@pytest.mark.parametrize("path", ["none/net.pcapng", "."])
+def test_a_capture_that_cannot_be_written_is_told_before_the_guest_runs(run_guest, tmp_path, path):
+    devices = [{"kind": "virtio-net", "listen": str(tmp_path / "wire"), "capture": path}]
+    with pytest.raises(DeviceError, match=r"^device\[0\]\.capture: cannot open /.*: (No such file|Is a directory)"):
+        run_guest(HLT, boot={"mode": "protected"}, devices=devices)
+    assert not (tmp_path / "wire").exists()
 
 
 def endless():
