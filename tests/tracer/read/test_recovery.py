@@ -341,6 +341,17 @@ def test_impossible_counters_leave_out_only_their_ring(tmp_path):
     assert result.problems == ("vCPU 0: the ring's control block is damaged",)
 
 
+def test_a_ring_that_is_full_to_the_last_byte_is_recovered(tmp_path):
+    """As many records as it has slots, and as much payload as it has room for."""
+    records = [exit_(1000 * number, data=bytes([number]) * 256) for number in range(16)]
+    rings = Rings(slots=16, payload_size=4096, file=tmp_path / "boot.ring")
+    for record in records:
+        rings.produce(0, record)
+    assert not rings.room(0)
+    rows, result = recovered_rows(tmp_path / "boot.ring")
+    assert (rows, result.problems) == ([row(0, number, record) for number, record in enumerate(records)], ())
+
+
 def test_a_cut_ring_file_gives_what_it_has(tmp_path):
     rings = fill(tmp_path / "boot.ring", [0, 0], [20, 20])
     os.truncate(tmp_path / "boot.ring", rings.first_ring + PAGE + 10 * 64 + 5)
