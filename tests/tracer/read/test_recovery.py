@@ -361,6 +361,13 @@ def test_a_cut_ring_file_gives_what_it_has(tmp_path):
     assert len(result.problems) == 2
 
 
+def test_the_ring_before_which_a_file_ends_is_named(tmp_path):
+    rings = fill(tmp_path / "boot.ring", [0, 0], [20, 20])
+    os.truncate(tmp_path / "boot.ring", rings.first_ring + rings.ring_size)
+    rows, result = recovered_rows(tmp_path / "boot.ring")
+    assert (rows, result.problems) == (expected_rows(0, range(20)), ("the file ends before the ring of vCPU 1",))
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -375,6 +382,7 @@ def test_a_cut_ring_file_gives_what_it_has(tmp_path):
         (6, 5),
         (7, 1),
         (9, 0),
+        (9, 10**9),  # a TSC of 1 THz
     ],
 )
 def test_a_header_that_makes_no_sense_is_refused(tmp_path, field, value):
