@@ -477,6 +477,15 @@ def test_every_state_that_is_taken_gives_a_device_that_works(kind, data, events)
     guest.device.load(guest.device.save())
 
 
+def test_a_new_device_is_as_after_a_reset(kind):
+    """Beside its transport, which a driver has set up."""
+    guest = kind.new()
+    new = guest.device.save()
+    guest.device.reset()
+    state = guest.device.save()
+    assert getattr(state, "device", state) == getattr(new, "device", new)
+
+
 def test_what_the_host_has_sent_is_not_lost_by_a_reset(plug):
     from runner.devices.serial import Serial
 

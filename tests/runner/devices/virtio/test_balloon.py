@@ -64,6 +64,22 @@ def test_given_pages_are_returned_and_no_other(balloon):
     assert not empty(balloon, 0xA0)
 
 
+def test_a_page_between_two_that_are_given_stays(balloon):
+    filled(balloon, 0xA0, 0xA1, 0xA2)
+    give(balloon, 0xA0, 0xA2)
+    assert [empty(balloon, page) for page in (0xA0, 0xA1, 0xA2)] == [True, False, True]
+
+
+@pytest.mark.parametrize("features", [VERSION_1, VERSION_1 | R.STATS_VQ])
+def test_queues_of_features_that_were_not_accepted_do_nothing(drive, features):
+    driver = drive(BalloonDevice()).start(queues=4, features=features)
+    filled(driver, 0xA0)
+    for queue in (2, 3) if features == VERSION_1 else (3,):
+        driver.queues[queue].add([Buffer(0xA0 * PAGE, PAGE, write=True)])
+        driver.notify(queue)
+    assert not empty(driver, 0xA0)
+
+
 @pytest.mark.parametrize("pages", [(0xFFFFFFFF,), (0x100,), (0xFF, 0x100, 0x101), (0xD0000,), ()])
 def test_numbers_of_no_ram_are_ignored(balloon, pages):
     filled(balloon, 0xFF)
@@ -137,6 +153,17 @@ def test_statistics_are_asked_for_by_giving_the_buffer_back(balloon):
     assert len(balloon.queues[STATS].done()) == 1
     fill(balloon, (4, 5))
     assert device.balloon().statistics == {"free_memory": 5}
+
+
+def test_new_statistics_give_the_buffer_of_the_old_ones_back(balloon):
+    fill(balloon, (4, 1))
+    fill(balloon, (4, 2))
+    assert [written for _, written in balloon.queues[STATS].done()] == [0]
+    assert balloon.guest.device.model().balloon().statistics == {"free_memory": 2}
+
+
+def test_statistics_of_a_guest_without_a_driver_are_asked_for_in_vain(drive):
+    drive(BalloonDevice()).guest.device.model().ask()
 
 
 def test_a_loaded_device_holds_the_buffer_again(plug, memory, balloon):

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.backends.disk import Disk
+from runner.devices.device import Board
 from runner.devices.state import StateError
 from runner.devices.virtio.blk import SEGMENTS, Blk
 from tests.fakes.filelimit import at_most
@@ -270,6 +271,21 @@ def test_a_disk_is_read_only_whether_the_driver_has_accepted_that_or_not(blk, fe
     assert request(driver, WRITE_ZEROES, data=ranges((0, 8, 0)))[0] == IOERR
     assert request(driver, FLUSH)[0] == OK
     assert driver.image.path.read_bytes() == contents()
+
+
+@pytest.mark.parametrize("mode", ["rw", "overlay"])
+def test_a_disk_that_can_be_written_discards_and_writes_zeroes(blk, mode):
+    features = blk(mode).offered() & (R.BLK_RO | R.BLK_DISCARD | R.BLK_WRITE_ZEROES)
+    assert features == R.BLK_DISCARD | R.BLK_WRITE_ZEROES
+
+
+@pytest.mark.parametrize(("cache", "writeback"), [("writeback", 1), ("writethrough", 0)])
+def test_what_its_table_of_the_spec_says(image, drive, tmp_path, cache, writeback):
+    options = {"queues": 3, "serial": "disk-7", "cache": cache}
+    driver = drive(Blk.make(options, Board(tmp_path, (), backend=lambda: image().disk))).start(features=ALL)
+    shown = configuration(driver)
+    assert (shown["num_queues"], shown["writeback"]) == (3, writeback)
+    assert request(driver, GET_ID, room=20) == (OK, b"disk-7".ljust(20, b"\0"))
 
 
 @pytest.mark.parametrize(("room", "shown"), [(20, b"disk-7" + bytes(14)), (4, b"disk"), (30, b"disk-7" + bytes(14))])

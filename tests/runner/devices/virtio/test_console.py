@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.devices.state import StateError
-from runner.devices.virtio.console import HOST_BUFFER, MOST, Console, ConsoleState, PortState
+from runner.devices.virtio.console import HOST_BUFFER, MOST, PIECE, Console, ConsoleState, PortState
 from runner.devices.virtio.mmio import MMIO
 from tests.fakes.virtqueuefake import INDIRECT_DESC, VERSION_1, Buffer
 from vmspec.registers import virtio as V
@@ -133,6 +133,15 @@ def test_input_arrives_whole_however_it_and_the_buffers_come(plug, chunks, sizes
     memory.close()
 
 
+def test_text_longer_than_a_piece_goes_on_where_the_piece_ended(console):
+    """A chain may be longer than what is copied at once."""
+    text = bytes(at * 7 & 0xFF for at in range(PIECE + 100))
+    console.memory.write(0x40000, text)
+    console.queues[1].add([Buffer(0x40000, len(text))])
+    console.notify(1)
+    assert console.guest.port_text == {0: text}
+
+
 def test_a_chain_of_more_than_a_mib_needs_a_reset(console):
     count = MOST // 0x40000 + 1
     console.queues[1].add([Buffer(0x40000, 0x40000)] * count, table=DATA)
@@ -240,8 +249,16 @@ def test_whatever_a_driver_says_and_never_hears_is_bounded(plug, messages):
 )
 def test_a_state_of_another_console_is_rejected(changed, said):
     state = {"columns": 0, "rows": 0, "ports": (PortState(host=b"", open=False),), "messages": b""}
-    with pytest.raises(StateError, match=said):
+    with pytest.raises(StateError, match=f"^{said}$"):
         Console().load(ConsoleState(**state | changed))
+
+
+def test_a_new_console_is_as_after_a_reset(drive):
+    """No port is open."""
+    device = drive(Console(NAMES)).guest.device.model()
+    new = device.save()
+    device.reset()
+    assert device.save() == new
 
 
 def test_a_reset_keeps_the_hosts_bytes(console):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runner.devices.device import Board
 from runner.devices.virtio.net import Net
 from runner.native._native import ffi, lib
 from tests.fakes.netfakes import HEADER, Wire
@@ -114,6 +115,34 @@ def test_the_configuration(connect):
     made = connect(queues=4, mtu=1400)
     data = b"".join(made.driver.guest.read(R.CONFIG + at, 1).to_bytes(1, "little") for at in range(14))
     assert struct.unpack("<6sHHHH", data) == (bytes.fromhex(MAC.replace(":", "")), R.NET_LINK_UP, 4, 1400, 0)
+
+
+def test_what_its_table_of_the_spec_says(tmp_path):
+    wire = Wire(2)
+    made = Net.make({"mac": MAC, "mtu": 1400, "queues": 2}, Board(tmp_path, (), backend=lambda: wire))
+    assert made.configuration() == struct.pack("<6sHHH", bytes.fromhex(MAC.replace(":", "")), R.NET_LINK_UP, 2, 1400)
+    assert made.native() is wire.native
+    wire.close()
+
+
+def test_there_are_two_queues_for_each_pair_and_one_for_commands(connect):
+    driver = connect(queues=2).driver
+    sizes = []
+    for index in range(6):
+        driver.write(R.QUEUE_SEL, index)
+        sizes.append(driver.read(R.QUEUE_NUM_MAX))
+    assert sizes == [256] * 4 + [64, 0]
+
+
+def test_the_driver_is_told_once_when_the_link_changes(pair):
+    pair.start()
+    shown = []
+    for up in (1, 0, 0, 1):
+        pair.wire.net.up = up
+        pair.guest.device.tick()
+        generation = pair.driver.read(R.CONFIG_GENERATION)
+        shown.append((pair.driver.read_configuration(6, 2), generation, pair.driver.acknowledge() & R.CONFIGURATION))
+    assert shown == [(R.NET_LINK_UP, 0, 0), (0, 1, R.CONFIGURATION), (0, 1, 0), (R.NET_LINK_UP, 2, R.CONFIGURATION)]
 
 
 def test_a_frame_each_way(pair):

@@ -68,6 +68,11 @@ def test_the_trace_knows_the_file(own, tmp_path):
     assert list(own(UPPER).made_from) == [tmp_path / "upper.py"]
 
 
+@pytest.mark.parametrize("changed", [("(8, 4)", "(1024,) * 64"), ("features = 1", "features = 0"), ("42", "63")])
+def test_the_most_and_the_least_that_a_class_may_have(own, changed):
+    assert own(UPPER.replace(*changed))
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -76,6 +81,9 @@ def test_the_trace_knows_the_file(own, tmp_path):
         (("(8, 4)", "()"), r"queue_sizes is \(\), not the lengths of 1 to 64 queues"),
         (("(8, 4)", "(8, 5)"), r"queue_sizes is \(8, 5\), .* a power of two up to 1024"),
         (("(8, 4)", "8"), "queue_sizes is 8, not"),
+        (("queue_sizes = (8, 4)", ""), "queue_sizes is None, not"),
+        (("(8, 4)", "(8,) * 65"), "queue_sizes is .*, not the lengths of 1 to 64 queues"),
+        (("number = 42", "number = 64"), "number is 64, not"),
         (("(8, 4)", "(2048,)"), "queue_sizes is"),
         (("features = 1", "features = 1 << 28"), "features is 268435456, not bits 0 to 23 and 50 to 63"),
         (("features = 1", "features = -1"), "features is -1"),
