@@ -34,6 +34,15 @@ def test_what_a_driver_finds(echo):
     assert echo.guest.device.save().common.driver_features == 0
 
 
+def test_a_queue_that_is_set_up_is_ready(echo):
+    echo.start(queues=1)
+    ready = []
+    for index in (0, 1):
+        echo.write(R.QUEUE_SEL, index)
+        ready.append(echo.read(R.QUEUE_READY))
+    assert ready == [1, 0]
+
+
 @pytest.mark.parametrize(("index", "longest"), [(0, 8), (1, 4), (2, 0), (0xFFFF, 0)])
 def test_the_longest_queue(echo, index, longest):
     echo.write(R.QUEUE_SEL, index)
@@ -374,6 +383,31 @@ def test_a_broken_device_is_saved_as_it_is_loaded(connect, echo):
     other = connect(Echo())
     other.device.load(state)
     assert other.device.save() == state
+
+
+class Holder(Echo):
+    """It takes the chains of its second queue again after a load."""
+
+    holds = (1,)
+
+
+@pytest.mark.parametrize(("cls", "taken", "unserved"), [(Echo, 1, 0), (Holder, 0, 0b10)])
+def test_what_a_device_holds_is_saved_as_taken_or_as_to_be_taken_again(drive, cls, taken, unserved):
+    driver = drive(cls()).start(queues=2, size=4)
+    assert driver.guest.device.save().common.unserved == 0
+    ask(driver, queue=1)
+    saved = driver.guest.device.save().common
+    assert (saved.queues[1].taken, saved.queues[1].put, saved.unserved) == (taken, 0, unserved)
+
+
+def test_what_a_driver_has_told_of_is_saved_unless_the_device_is_broken(echo):
+    common = echo.guest.device._common
+    assert common.save().unserved == 0
+    echo.start()
+    common.kicked(0)
+    assert common.save().unserved == 1
+    common._broken("a test says so")
+    assert common.save().unserved == 0
 
 
 def test_a_saved_device_serves_what_was_left_to_serve(connect, drive):

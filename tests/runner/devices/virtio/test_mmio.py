@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.devices.virtio.mmio import MMIO
+from runner.devices.virtio.mmio import connect as connect_as_planned
 from runner.memory import GuestMemory
 from tests.fakes.virtiodriver import Driver
 from tests.fakes.virtioecho import Echo
@@ -13,6 +14,7 @@ from tests.runner.devices.virtio.test_datapath import Echo as NativeEcho
 from tests.runner.devices.virtio.test_datapath import answered, send
 from tracer.decode import mmio
 from vmspec.plan.calls import Slot
+from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import virtio as R
 
 # The registers of 32 bits, and of 64 bits in halves.
@@ -33,6 +35,24 @@ def test_what_a_driver_finds(echo):
     assert echo.read(R.MAGIC).to_bytes(4, "little") == b"virt"
     assert (echo.read(R.VERSION), echo.read(R.DEVICE_ID)) == (2, R.CONSOLE)
     assert echo.guest.calls == 0  # C has answered
+
+
+def test_python_answers_as_c_does(echo):
+    """Of a part of an access that crosses into the region, for example."""
+    echo.start()
+    ask(echo)
+    shown = echo.guest.published | {at: int(cell[0]) for at, cell in echo.guest.cells.items()}
+    assert len(shown) == 5
+    assert {at: echo.guest.device.read("registers", *at) for at in shown} == shown
+
+
+def test_the_user_is_told_what_the_driver_did_wrong(plug, memory):
+    notices = []
+    device = connect_as_planned(Echo(), PlannedDevice("d0", "virtio-rng", {}), notices.append)
+    driver = Driver(plug(device, memory=memory), memory).start()
+    driver.queues[0].offer(99)
+    driver.notify(0)
+    assert len(notices) == 1
 
 
 def test_there_is_no_shared_memory(echo):

@@ -11,6 +11,7 @@ from runner.devices.services import Native
 from runner.devices.state import StateError
 from runner.devices.virtio.device import VirtioDevice
 from runner.devices.virtio.pci import PCI
+from runner.devices.virtio.pci import connect as connect_as_planned
 from runner.devices.virtio.rng import Rng
 from runner.memory import GuestMemory
 from runner.native._native import ffi, lib
@@ -21,6 +22,7 @@ from tests.runner.devices.virtio.conftest import DATA, ask
 from tracer.decode import mmio
 from vmspec import layout
 from vmspec.plan.calls import Slot
+from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import pci as P
 from vmspec.registers import virtio as V
 from vmspec.registers import virtiopci as R
@@ -73,6 +75,22 @@ def test_the_function_says_which_virtio_device_it_is(echo):
     assert echo.configuration(P.SUBSYSTEM_ID, 2) >= 0x40  # not a transitional device (4.1.2.1)
 
 
+def test_the_registers_lie_where_the_plan_has_them(echo):
+    assert echo.guest.mapped == {"registers": layout.PCI_MEMORY}
+    assert echo.configuration(P.BAR, 4) == layout.PCI_MEMORY
+
+
+def test_the_user_is_told_what_the_driver_did_wrong(plug, memory, transport):
+    notices = []
+    planned = PlannedDevice("d0", "virtio-rng", {}, irq=10, bars=(layout.PCI_MEMORY,))
+    guest = plug(connect_as_planned(Echo(), planned, notices.append), memory=memory, firsts=REGIONS)
+    driver = PCIDriver(guest, memory, msix=False).start()
+    assert (driver.configuration(P.INTERRUPT_LINE, 1), guest.mapped["registers"]) == (10, layout.PCI_MEMORY)
+    driver.queues[0].offer(99)
+    driver.notify(0)
+    assert len(notices) == 1
+
+
 def test_every_structure_lies_in_the_base_address_register(echo):
     at, found = echo.configuration(P.CAPABILITIES, 1), {}
     while at:
@@ -121,7 +139,8 @@ def test_registers_have_one_width(echo):
 def test_a_driver_reads_back_what_it_has_written(echo):
     echo.negotiate()
     common(echo, R.QUEUE_SELECT, 1)
-    written = {R.QUEUE_SIZE: 2, R.QUEUE_DESC: 0x12340, R.QUEUE_DRIVER + 4: 5, R.QUEUE_DEVICE: 0x7000}
+    written = {R.QUEUE_SIZE: 2, R.QUEUE_DESC: 0x12340, R.QUEUE_DRIVER: 0x40000004, R.QUEUE_DEVICE: 0x7000}
+    written |= {R.QUEUE_DESC + 4: 0x80000009, R.QUEUE_DRIVER + 4: 5, R.QUEUE_DEVICE + 4: 0x400}
     for register, value in written.items():
         common(echo, register, value)
     assert {register: common(echo, register) for register in written} == written
