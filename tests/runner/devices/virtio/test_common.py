@@ -4,6 +4,7 @@ import attrs
 import pytest
 
 from runner.devices.state import StateError
+from runner.machine.virtqueue import CODES
 from tests.fakes.virtioecho import OWN, Echo
 from tests.fakes.virtqueuefake import EVENT_IDX, INDIRECT_DESC, NEXT, NO_INTERRUPT, VERSION_1, Buffer
 from tests.runner.devices.virtio.conftest import DATA, TRANSPORTS, ask
@@ -359,6 +360,26 @@ def test_a_reset_device_is_as_it_was(echo):
     ask(echo)
     assert echo.queues[0].done() != []  # those of before
     assert echo.guest.device._device.count == 0
+
+
+def test_what_a_driver_has_told_of_does_not_wait_for_a_tick_that_the_device_wants(echo):
+    echo.start()
+    echo.guest.device._common.kicked(0)
+    echo.guest.device._device.host.after(1000)
+    assert echo.guest.wait == 0
+    echo.guest.let_pass(0)
+    assert (echo.guest.wait, echo.guest.device._device.ticks) == (1000, 0)
+
+
+def test_each_queue_records_requests_of_its_kind(connect):
+    """By the number that its kind has in the table of requests; a queue without one has others."""
+
+    class Kinds(Echo):
+        queue_kinds = ("entropy",)
+
+    device = Kinds()
+    connect(device)
+    assert [queue.kind for queue in device.host.queues] == [CODES["entropy"], CODES["other"]]
 
 
 def test_a_saved_device_goes_on_in_another_machine(connect, echo):

@@ -328,6 +328,15 @@ def test_c_sends_the_queues_message(native):
     assert not native.guest.hurry  # Python's queue of writes is not used
 
 
+def test_a_notification_of_what_c_serves_needs_no_python(native):
+    native.start(queues=2)
+    calls = native.guest.calls
+    for queue in (0, 1):
+        ask(native, queue=queue, at=DATA + 0x400 * queue)
+        assert until(native.queues[queue].done)
+    assert native.guest.calls == calls
+
+
 def mask(driver, vector, masked):
     driver.guest.write(driver.table + 16 * vector + 12, int(masked), 4)
 
