@@ -18,7 +18,7 @@ from vmspec.host.streams import abandon, held, open_streams
 STATUSES = """exit status:
     0  the guest ended as the spec expects
     1  an expectation was not met
-    2  the spec or the command line is wrong, the run is not what was locked, or a device model failed
+    2  the spec or the command line is wrong, the run differs from its lock, or a device model failed
     3  the host cannot run the machine, or KVM_RUN failed
     4  the guest crashed, or KVM could not continue
     5  the guest did not end within vm.timeout
@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     commands.add_argument(
         "--locked", action="store_true",
-        help="run only what the lock beside the spec says; see vmspec lock, and lock.require in the spec",
+        help="run the spec only if it agrees with the lock beside it; see vmspec lock, and lock.require in the spec",
     )  # fmt: skip
     commands.add_argument("--timeout", metavar="DURATION", help="end the run after this time, as in 60s")
     commands.add_argument("--json", action="store_true", help="print the result as JSON; the console goes to stderr")

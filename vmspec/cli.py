@@ -18,7 +18,9 @@ from vmspec.schema.problems import SpecError
 
 STATUSES = """exit status:
     0  the spec has no problem
+    1  lock: the lock differs
     2  the spec or the command line is wrong, or the result could not be written
+    3  lock: the host cannot be queried
   130  interrupted
   141  the reader of the output closed it"""
 
@@ -79,12 +81,16 @@ def _parser() -> argparse.ArgumentParser:
     lock = command("lock", "write the lock of a spec: what a run depends on, by hash; or compare with it", override)
     lock.add_argument("spec", metavar="SPEC", help="the spec, a TOML file; its lock is SPEC.lock")
     what = lock.add_mutually_exclusive_group()
-    what.add_argument("--update", action="store_true", help="write the lock anew, whatever has changed")
+    what.add_argument("--update", action="store_true", help="replace the lock, whatever has changed")
     what.add_argument(
-        "--check", action="store_true", help="say what has changed; exit status 1 if vmrun --locked would refuse it"
-    )
+        "--check",
+        action="store_true",
+        help="print a line for each difference; exit status 1 if vmrun --locked would reject the run",
+    )  # fmt: skip
     what.add_argument(
-        "--diff", action="store_true", help="print old and new of all that has changed; exit status 1 if anything has"
+        "--diff",
+        action="store_true",
+        help="print the old and the new value of each difference; exit status 1 if there is one",
     )
     lock.set_defaults(run=_lock)
 

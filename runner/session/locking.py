@@ -56,5 +56,5 @@ class Locked:
     def _refuse(self, problems: list[Problem]) -> None:
         if problems:
             file = self._text.file
-            hint = "the run is not what was locked; vmspec lock --diff shows all, --update locks what is now"
+            hint = "the run differs from its lock; vmspec lock --diff shows all differences, --update replaces the lock"
             raise SpecError((*problems, Problem("", hint, file=file)))

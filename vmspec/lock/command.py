@@ -51,7 +51,7 @@ def run(plan: Plan, spec: Path, mode: Mode) -> int:
         print(printable(f"{path}: is up to date"))
         return 0
     _say(before, changes)
-    complain("vmspec", f"{path} stays as it is; to write it anew: vmspec lock --update {spec}")
+    complain("vmspec", f"{path} is unchanged; to replace it: vmspec lock --update {spec}")
     return CHANGED
 
 

@@ -222,8 +222,8 @@ class LockPolicy(Model):
         default=False,
         metadata=key(
             Flag(),
-            "run only what the lock beside the spec says (vmspec lock writes it), as vmrun --locked does; else the run "
-            "ends before the guest does anything, and what differs is named",
+            "run the spec only if it agrees with the lock beside it (vmspec lock writes it), as vmrun --locked does; "
+            "otherwise vmrun rejects the run and names each difference",
         ),
     )
 

@@ -52,7 +52,7 @@ def refused(path, **options):
     with pytest.raises(SpecError) as caught:
         run(path, locked=True, notice=notices.append, **options)
     assert before == {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
-    assert "the run is not what was locked" in caught.value.problems[-1].message
+    assert "the run differs from its lock" in caught.value.problems[-1].message
     return [problem.path for problem in caught.value.problems[:-1]], notices
 
 

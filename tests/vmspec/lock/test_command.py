@@ -68,7 +68,7 @@ def test_a_lock_that_differs_is_not_overwritten_but_with_update(spec, capsys):
     status, out, err = run(capsys, spec, "--set", "vm.memory=2MiB")
     assert (status, Path("x.toml.lock").read_bytes()) == (1, before)
     assert 'spec.vm.memory: was "1MiB", is "2MiB"; must be the same\n' in out
-    assert err == "vmspec: x.toml.lock stays as it is; to write it anew: vmspec lock --update x.toml\n"
+    assert err == "vmspec: x.toml.lock is unchanged; to replace it: vmspec lock --update x.toml\n"
     assert run(capsys, spec, "--set", "vm.memory=2MiB", "--update")[0] == 0
     assert run(capsys, spec, "--set", "vm.memory=2MiB", "--check")[0] == 0
     assert run(capsys, spec, "--check")[0] == 1
