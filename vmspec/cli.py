@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     plan.set_defaults(run=_plan)
 
-    lock = command("lock", "write the lock of a spec: what a run depends on, by hash; or compare with it", override)
+    lock = command("lock", "write the lock of a spec, or compare the run with it", override)
     lock.add_argument("spec", metavar="SPEC", help="the spec, a TOML file; its lock is SPEC.lock")
     what = lock.add_mutually_exclusive_group()
     what.add_argument("--update", action="store_true", help="replace the lock, whatever has changed")
