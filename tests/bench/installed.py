@@ -1,5 +1,6 @@
 """The product as a user installs it: in its own environment, with only its own dependencies."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ def vmrun() -> str:
     there, and an editable install, whose finder takes time.)"""
     if not (ENVIRONMENT / "bin" / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
+    # setuptools keeps what is newer than its source, and an older commit's sources are not new.
+    for built in (*ENVIRONMENT.parent.glob("lib.*"), *ENVIRONMENT.parent.glob("temp.*")):
+        shutil.rmtree(built)
     pip = [ENVIRONMENT / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", ROOT], check=True)
     subprocess.run([*pip, "install", "--force-reinstall", "--no-deps", ROOT], check=True)

@@ -12,6 +12,9 @@ from vmspec.host.printable import printable
 from vmspec.host.streams import USUAL, abandon, columns
 from vmspec.host.wrapping import wrapped
 
+# argparse looks for translations of its texts, of which there are none: 2 ms, a third of it for importing locale.
+argparse._ = str  # type: ignore[attr-defined]
+
 OURS = ("vmspec", "runner", "tracer")  # packages whose warnings are for the user of a command
 
 
