@@ -40,7 +40,7 @@ class Talked:
     @cached_property
     def facts(self) -> dict[str, str]:
         """What the guest's init said, by the first word after "disk:"."""
-        return dict(re.findall(r"^disk: (\S+?):? ?(.*?)\r?$", self.console, re.MULTILINE))
+        return dict(re.findall(r"^disk: (\w+):? ?(.*)$", self.console, re.MULTILINE))
 
 
 def stay(out: Path, images: Mapping[str, int | str], runs: Sequence[Talk], timeout: str) -> dict[str, Talked]:
