@@ -23,6 +23,7 @@ from tests.runner.devices.virtio.test_guests import (
     await_word,
     describe,
     drive,  # noqa: F401 - a fixture
+    offer,
     put,
     show,
     start,
@@ -241,3 +242,54 @@ def test_a_host_whose_kvm_cannot_answer_notifications(run_guest, disk, lacking):
     lacking("KVM_CAP_IOEVENTFD")
     with pytest.raises(HostError, match=r"KVM_CAP_IOEVENTFD, which notify = \"ioeventfd\" needs"):
         run_guest(HLT, devices=[device(disk, "rw", notify="ioeventfd")])
+
+
+def four(kind, size):
+    """Four requests at once; descriptors 2n and 2n + 1 are those of request n. With a read, data and status are one
+    buffer; with a write, header and data."""
+    code = b""
+    for number in range(4):
+        header = HEADER + 0x2000 * number
+        code += put(header, struct.pack("<IIQ", kind, 0, 8 * number) + b"!!!!")
+        if kind == 0:
+            code += describe(2 * number, header, 16, 1, 2 * number + 1)
+            code += describe(2 * number + 1, DATA + 0x2000 * number, size + 1, 2)
+        else:
+            code += describe(2 * number, header, 16 + size, 1, 2 * number + 1)
+            code += describe(2 * number + 1, STATUS, 1, 2)
+    return code + offer(0, 0, 2, 4, 6)
+
+
+def fill(address, size, byte):
+    """mov edi, address; mov ecx, size / 4; mov eax, bytes; rep stosd."""
+    return (
+        b"\xbf" + struct.pack("<I", address) + b"\xb9" + struct.pack("<I", size // 4) + b"\xb8" + byte * 4 + b"\xf3\xab"
+    )
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
+def test_a_system_that_starts_after_a_reset_finds_its_memory_alone(drive, disk, direct):  # noqa: F811
+    """The guest resets the disk while it reads, and uses the memory for something else: its next driver."""
+    code = (
+        start() + four(0, 0x1000) + store(HERE + R.STATUS, 0) + fill(DATA, 0x8000, b"*") + fill(AVAILABLE, 0x400, b"\0")
+    )
+    code += start(features=FEATURES) + b"".join(request(number, 4, 0) for number in range(4)) + show(DATA, 0x8000)
+    result = drive(code, device(disk, "rw", direct=direct))
+    assert (result.kind, result.console) == ("halt", bytes(4) + b"*" * 0x8000)
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
+def test_what_the_trace_has_of_a_run_that_ends_amid_requests_is_on_the_disk(run_guest, disk, direct):
+    before = disk.read_bytes()
+    reset = b"\xb0\xfe\xe6\x64" + HLT  # mov al, 0xfe; out 0x64, al
+    devices = [device(disk, "rw", direct=direct), {"kind": "i8042"}]
+    result = run_guest(start() + four(1, 0x1000) + reset, boot={"mode": "protected"}, devices=devices, trace={})
+    assert result.kind == "reset"
+    requests, after = tracer.load(result.trace).tables["requests"], disk.read_bytes()
+    assert requests.complete
+    done = {row["position"] for row in requests.table.to_pylist() if row["status"] == "ok"}
+    for sector in range(0, 32, 8):
+        found = after[sector * 512 :][:0x1000]
+        new = b"!!!!" + bytes(0xFFC)
+        assert found == new if sector in done else found in (new, before[sector * 512 :][:0x1000])
+    assert after[32 * 512 :] == before[32 * 512 :]
