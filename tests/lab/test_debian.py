@@ -1,19 +1,25 @@
-"""A Debian system boots from its disk to a login prompt, in each mode and by each transport: examples/disk."""
+"""A Debian system boots from its disk to a login prompt, in each mode, by each transport, with each kernel:
+examples/disk."""
 
 import hashlib
+import runpy
 import subprocess
 import sys
 
 import pytest
 
-from tests.lab.labruns import ROOT, TRANSPORTS
+from tests.guests import debian
+from tests.lab.labruns import KERNELS, ROOT, TRANSPORTS
 from tests.lab.talks import PLACE, Talk, settings, stay
+from vmspec.document import Document
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak, pytest.mark.stay("debian")]
 
 EXAMPLE = ROOT / "examples" / "disk"
 IMAGE = "device[5].path"
 MODES = ("overlay", "rw", "ro")  # in this order: the overlay leaves nothing for the next run, "rw" does
+# The other kernels and numbers of processors boot from an overlay.
+OTHERS = [(name, vcpus) for name in KERNELS for vcpus in (1, 4) if (name, vcpus) != ("6.1-cloud", 1)]
 STEPS = [
     ("debian login: ", "root\n"),
     ("# ", "cat /root/kept; grep ' / ' /proc/mounts\n"),
@@ -31,6 +37,21 @@ def runs(request, tmp_path_factory):
         arguments = settings(EXAMPLE / "disk.toml", (*sets, "vm.timeout=15min"))
         talks.append(Talk(mode, arguments, STEPS, ["sha256sum", "debian.img"] if mode == "overlay" else []))
     return stay(tmp_path_factory.mktemp("debian"), {"debian.img": str(EXAMPLE / "debian.img")}, talks, "1h")
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def others(request, tmp_path_factory):
+    made, out, talks = runpy.run_path(str(EXAMPLE / "prepare.py")), tmp_path_factory.mktemp("kernels"), []
+    spec = made["prepare"]()
+    for name, vcpus in OTHERS:
+        kernel, start = debian.kernel(name), out / f"{name}.initrd"
+        made["write_initrd"](kernel, start)
+        sets = [f"boot.kernel={kernel.bzimage}", f"boot.initrd={start}", f"vm.vcpus={vcpus}", "vm.timeout=15min"]
+        sets += [f"vm.transport={request.param}", f"device[5].queues={vcpus}"]
+        Document.open(spec, tuple(sets)).plan()  # unpacks the kernel into the cache, where the lab finds it
+        arguments = settings(spec, (*sets, f"{IMAGE}={PLACE / 'debian.img'}"))
+        talks.append(Talk(f"{name}-{vcpus}", arguments, [STEPS[0], ("# ", "uname -r; nproc\n"), STEPS[-1]]))
+    return stay(out, {"debian.img": str(EXAMPLE / "debian.img")}, talks, "1h")
 
 
 @pytest.fixture(params=MODES)
@@ -71,3 +92,12 @@ def test_its_requests_are_in_the_trace(run):
     assert {"read"} < kinds if mode != "ro" else {"read"} <= kinds
     assert ("write" in kinds) == (mode != "ro")
     assert {row["status"] for row in rows} == {"ok"}
+
+
+@pytest.mark.parametrize(("name", "vcpus"), OTHERS)
+def test_each_kernel_boots_it_with_one_and_four_processors(others, name, vcpus):
+    run = others[f"{name}-{vcpus}"]
+    assert (run.result["status"], run.result["steps"]) == (0, 3), run.console[-3000:] + run.log
+    assert f"\n{debian.kernel(name).release}\n{vcpus}\n" in run.console
+    assert "I/O error" not in run.console
+    assert "virtio-blk0" not in run.log
