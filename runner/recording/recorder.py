@@ -142,10 +142,13 @@ class Run(Worker):
             return self._discard()
         notes = self._finish_tracepoints()
         recorder.finish(killed(source) if message is None else message.values["summary"] | source.account())
-        for each in self._rows.values():
-            each.finish()
-        if self._requests is not None:
-            self._requests.finish()
+        try:
+            for each in self._rows.values():
+                each.finish()
+            if self._requests is not None:
+                self._requests.finish()
+        finally:  # last: without it, all is closed
+            ring_path(self._folder.way(self._given)).unlink(missing_ok=True)
         return {"path": str(self._folder.now(self._given)), **notes}
 
     def _trace_points(self, message: Message, source: RingSource, stack: ExitStack) -> None:

@@ -68,9 +68,8 @@ class Recorder:
     def finish(self, summary: dict[str, Any]) -> Path:
         """Drain the rest, close the stream with ``summary`` and write the finished file; return its path.
 
-        The vCPU threads have stopped. It may be called again after an interruption. The stream and the ring file are
-        deleted once the file is on disk. Raises TraceError, which says what was kept, if any of it could not be
-        written, now or earlier.
+        The vCPU threads have stopped. It may be called again after an interruption. The stream is deleted once the file
+        is on disk. Raises TraceError, which says what was kept, if any of it could not be written, now or earlier.
         """
         if self._thread.ident is None:
             self._thread.start()  # the run was interrupted before it had begun
@@ -86,7 +85,6 @@ class Recorder:
         try:
             assert self._written is not None
             self._written.finish(summary)
-            ring_path(self.path).unlink(missing_ok=True)
         except Exception as error:
             kept = f"{self.stream} was deleted: the trace is lost"
             if self._written is not None and self._written.there:

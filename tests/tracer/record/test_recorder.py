@@ -66,7 +66,6 @@ def test_a_run_without_exits_is_a_trace_without_rows(tmp_path):
 
 
 def test_the_end_leaves_only_the_trace(tmp_path):
-    (tmp_path / "boot.ring").touch()
     record_all(tmp_path / "boot.arrow", many(1, 10))
     assert [path.name for path in tmp_path.iterdir()] == ["boot.arrow"]
 

@@ -14,7 +14,7 @@ from tests.fakes.processes import children, eventually
 from tracer.cli import main
 from tracer.read.console import Console
 from vmspec.registers import virtio as R
-from vmspec.trace.files import table_path, table_stream_path
+from vmspec.trace.files import ring_path, table_path, table_stream_path
 
 pytestmark = pytest.mark.kvm
 
@@ -212,7 +212,10 @@ def test_a_run_that_is_killed_leaves_every_request(write_spec, tmp_path, both):
         vmrun.kill()
     if both:
         assert main(["recover", str(trace)]) == 0
-    eventually(lambda: trace.exists() and table_path(trace, "requests").exists(), "the trace was not closed")
+    else:  # the ring file goes when all is closed
+        eventually(lambda: not ring_path(trace).exists(), "the ring file is still there")
+        assert table_path(trace, "requests").exists()
+        assert not stream.exists()
     found = tracer.load(trace)
     rows = found.tables["requests"].table.to_pylist()
     assert sorted(row["seq"] for row in rows) == list(range(len(rows)))
