@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from runner.devices.services import Shared
 from runner.native import _native
 from vmspec.plan.calls import Slot
 from vmspec.plan.settings import PlannedMemory
@@ -183,6 +184,14 @@ class GuestMemory:
     def discard_host(self, start: "_native.Pointer[Any]", size: int) -> None:
         """The same where the range lies in this process. Locked pages and those of a pool stay (madvise(2))."""
         lib.memory_discard(start, size, self.how.backing == "memfd")
+
+    def shared(self) -> list[Shared]:
+        """RAM that other processes can map."""
+        return [
+            Shared(region.start, region.size, region.host, region.fd, region.offset)
+            for region in self.regions
+            if region.fd in self._descriptors
+        ]
 
     def _find(self, address: int, size: int, write: bool) -> MemoryRegion:
         region = find(self.regions, address, size, write)

@@ -57,6 +57,9 @@ class Memory(Protocol):
     def discard(self, address: int, size: int) -> None:
         """Return whole pages of RAM to the host; they are zeros from then on."""
 
+    def shared(self) -> "Sequence[Shared]":
+        """All RAM that other processes can map; none, unless it is a file."""
+
 
 class Chain(Protocol):
     """A request of a virtio driver: bytes that the device reads, then room for bytes that it writes. The driver may
@@ -105,6 +108,10 @@ class Virtqueue(Protocol):
     def fault(self) -> str | None:
         """What the driver has done wrong, None if nothing."""
 
+    @property
+    def areas(self) -> tuple[int, int, int]:
+        """Where its descriptors, available ring and used ring are."""
+
     def progress(self) -> tuple[int, int]:
         """How many chains were taken and how many put back, modulo 65536."""
 
@@ -132,12 +139,36 @@ def no_virtqueue(number: int, kind: str) -> Virtqueue:
     raise NotImplementedError
 
 
+class Elsewhere(Protocol):
+    """A process that serves a device's queues itself. Calls are made one at a time, and raise nothing: what fails is
+    told by the device's tick."""
+
+    doors: Any  # a ``const int *``, for each queue the eventfd that tells the process of chains
+
+    def rest(self, queues: Sequence[Any]) -> None:
+        """Have the process leave the guest's memory alone, and note how far it has come in each queue."""
+
+    def go_on(self, queues: Sequence[Any]) -> None:
+        """Have it serve those that run, from where they are."""
+
+
 class Native(NamedTuple):
     """How C serves the queues of a kind of device: a ``const struct worker_device *``, and the ``void *`` of the device
-    that it works on. Both are kept while the machine lives."""
+    that it works on. Both are kept while the machine lives. ``elsewhere``: C passes on what another process does."""
 
     device: Any
     state: Any
+    elsewhere: Elsewhere | None = None
+
+
+class Shared(NamedTuple):
+    """A range of the guest's RAM as another process can map it: ``host`` is where it begins in this process."""
+
+    start: int
+    size: int
+    host: int
+    fd: int
+    offset: int
 
 
 class DataPath(Protocol):

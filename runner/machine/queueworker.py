@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from runner.devices.services import Native
@@ -20,6 +21,8 @@ class QueueWorker:
         assert len(queues) <= lib.WORKER_QUEUES
         self.worker = ffi.new("struct worker *")
         self._kept = native, queues  # what C points to
+        self._elsewhere, self._queues = native.elsewhere, queues
+        self._lock, self._holds = Lock(), 1
         worker = self.worker
         worker.device, worker.state, worker.n_queues, worker.timeout = native.device, native.state, len(queues), -1
         for index, queue in enumerate(queues):
@@ -27,6 +30,8 @@ class QueueWorker:
             worker.requests, worker.index = queue.requests.native, queue.device
             worker.interrupts[index].event = -1
         ffi.buffer(worker.kinds)[: len(queues)] = bytes(queue.kind for queue in queues)
+        if native.elsewhere is not None:
+            worker.bell.doors, worker.bell.n_doors = native.elsewhere.doors, len(queues)
         worker.bell.event, worker.trouble = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
         if error := lib.worker_start(worker):
             self.end()
@@ -68,13 +73,29 @@ class QueueWorker:
 
     def hold(self) -> None:
         """Return once the thread rests; each call needs a :meth:`release`."""
-        if self.worker.started:
+        if not self.worker.started:
+            return
+        if self._elsewhere is None:
+            lib.worker_hold(self.worker)
+            return
+        with self._lock:
+            if not self._holds:
+                self._elsewhere.rest(self._queues)
+            self._holds += 1
             lib.worker_hold(self.worker)
 
     def release(self) -> None:
         """Undo one :meth:`hold`."""
-        if self.worker.started:
+        if not self.worker.started:
+            return
+        if self._elsewhere is None:
             lib.worker_release(self.worker)
+            return
+        with self._lock:
+            self._holds -= 1
+            lib.worker_release(self.worker)
+            if not self._holds:
+                self._elsewhere.go_on(self._queues)
 
     @contextmanager
     def held(self) -> Iterator[None]:

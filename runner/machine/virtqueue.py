@@ -77,10 +77,12 @@ class Queue:
         self.native = ffi.new("struct virtqueue *")
         self._chains: list[Any] = []  # free ones
         self.life = 0  # counts starts and stops
+        self.areas = 0, 0, 0
 
     def start(self, size: int, descriptors: int, driver: int, device: int, features: int) -> str | None:
         """Start it; returns what is wrong with it, None if nothing is."""
         self.life += 1
+        self.areas = descriptors, driver, device
         lib.virtqueue_start(self.native, self.memory.table, size, descriptors, driver, device, features)
         return self.fault
 

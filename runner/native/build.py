@@ -35,6 +35,7 @@ GLUE = r"""
 #include "requests.h"
 #include "signals.h"
 #include "vcpu.h"
+#include "vhost.h"
 #include "virtqueue.h"
 #include "vsock.h"
 #include "worker.h"
@@ -102,6 +103,7 @@ SOURCES = (
     "vsockconnection",
     "vsocksocket",
     "pmem",
+    "vhost",
 )
 
 ffibuilder = FFI()

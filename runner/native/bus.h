@@ -15,6 +15,8 @@ struct bus_bell {
     uint64_t rung; /* by bit: the numbers that were written since the thread took them */
     uint64_t when[BUS_DOORS]; /* the host's TSC when each was rung first since then, 0: it was not */
     int event; /* eventfd: some were rung */
+    const int *doors; /* eventfds, by number, that are written instead: another process serves; NULL: there are none */
+    uint32_t n_doors;
 };
 
 /* One register of a region that C answers for, its shadow. */
@@ -25,7 +27,7 @@ struct bus_register {
     struct bus_register *cleared; /* whose bits a write clears */
     struct bus_bell *bell; /* that a write rings */
     uint8_t size;
-    uint8_t read;  /* reads are answered with value */
+    uint8_t read; /* reads are answered with value */
     uint8_t write; /* enum bus_write */
 };
 
@@ -78,7 +80,7 @@ struct bus {
     uint32_t hurry; /* a timer was set, or a device wants its writes at once: the next wait does not linger */
     int event; /* eventfd: the queue has something */
     uint64_t flushed; /* number of the newest piece that its device has been given */
-    uint32_t takes;  /* times that the queue was taken: a futex of those that wait for room */
+    uint32_t takes; /* times that the queue was taken: a futex of those that wait for room */
     uint32_t waiting; /* a thread may sleep for it */
     /* The queue, of all devices: what they print comes out in the order in which the guest wrote it. */
     uint32_t lock; /* held for a copy of at most BUS_QUEUE bytes; guards what follows */

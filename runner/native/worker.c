@@ -194,16 +194,20 @@ static void deliver(struct worker_interrupt *interrupt)
         ring(interrupt->event);
 }
 
-void worker_tell(struct worker *worker, uint32_t queue)
+void worker_interrupt(struct worker *worker, uint32_t queue)
 {
     struct worker_interrupt *interrupt = &worker->interrupts[queue];
 
-    if (!virtqueue_interrupts(worker->queues[queue]))
-        return;
     if (interrupt->status)
         bits_change(interrupt->status, interrupt->cause, 0);
     __atomic_store_n(&interrupt->pending, 1, __ATOMIC_SEQ_CST);
     deliver(interrupt);
+}
+
+void worker_tell(struct worker *worker, uint32_t queue)
+{
+    if (virtqueue_interrupts(worker->queues[queue]))
+        worker_interrupt(worker, queue);
 }
 
 void worker_mask(struct worker *worker, uint32_t queue, bool masked)

@@ -74,6 +74,8 @@ bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *
 void worker_put(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain, uint32_t written);
 /* Interrupt the driver if it wants to know of what was put back since the last call. */
 void worker_tell(struct worker *worker, uint32_t queue);
+/* Interrupt the driver of a queue. */
+void worker_interrupt(struct worker *worker, uint32_t queue);
 /* Ask the driver to tell of the next chain; true: there is one, which it may not tell of. */
 bool worker_wait(struct worker *worker, uint32_t queue);
 

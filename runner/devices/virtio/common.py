@@ -9,7 +9,6 @@ from runner.devices.state import State, StateError, bits, flag, number, parts
 from runner.devices.virtio.device import Host, VirtioDevice
 from vmspec.registers import virtio as R
 
-OFFERED = R.VERSION_1 | R.INDIRECT_DESC | R.EVENT_IDX  # to the driver of every device
 STATUS = R.ACKNOWLEDGE | R.DRIVER | R.DRIVER_OK | R.FEATURES_OK | R.FAILED  # bits that the driver sets
 WORD = (1 << 32) - 1
 
@@ -72,7 +71,7 @@ class Common:
         self._clock, self._after = services.clock, services.after
         self._interrupts = interrupts
         self._notice = notice
-        self.offered = OFFERED | device.features
+        self.offered = R.VERSION_1 | device.ring_features | device.features
         kinds = dict(enumerate(device.queue_kinds))
         self.queues = [services.virtqueue(n, kinds.get(n, "other")) for n in range(len(device.queue_sizes))]
         self._again: list[int] = []  # queues to serve in the next tick

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from runner.devices.device import Board, End
 from runner.devices.services import Chain, Clock, Memory, Native, Virtqueue
 from runner.devices.state import State
+from vmspec.registers import virtio as R
 
 
 class NoState(State):
@@ -48,7 +49,9 @@ class VirtioDevice:
     From :meth:`begin` to :meth:`reset` there is a driver, and the queues that it has set up run. C rests in both calls.
     """
 
-    number: ClassVar[int]  # the device's number (5)
+    number: int  # the device's number (5)
+    # What the device's queues can have, of the features of all devices (6).
+    ring_features: int = R.INDIRECT_DESC | R.EVENT_IDX
     holds: ClassVar[tuple[int, ...]] = ()  # queues of which it holds chains until later, and puts them back in order
     queue_sizes: tuple[int, ...]  # the longest that each queue may be
     # What the requests of each queue are for, a kind of vmspec.trace.requests; those without one are "other".
