@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from vmspec import layout
 from vmspec.boot import flat, linux
-from vmspec.devices.models import VirtioBlk
+from vmspec.devices.models import ServedElsewhere, VirtioBlk, VirtioFS
 from vmspec.image import BzImage, Elf, ImageError, disk, identify, opened
 from vmspec.plan import calls, features, images, memory_map
 from vmspec.plan import resources as buses
@@ -47,7 +47,8 @@ def plan(spec: Spec) -> Plan:
             cannot = "memory.locked" if spec.memory.locked else 'memory.pages = "hugetlbfs"'
             problems.append(Problem(f"device[{index}]", f"a balloon returns no memory with {cannot}"))
     symbols = _symbols(spec, problems)
-    _disks(spec, problems)
+    _folders_and_disks(spec, problems)
+    backing = _backing(spec, problems)
     if irqchip and set(spec.expect.exit) == {"halt"} and not any("python" in device.kind for device in devices):
         message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
@@ -76,7 +77,7 @@ def plan(spec: Spec) -> Plan:
         mapped=mapped,
         names=tuple(spec.names()),
         code=spec.boot.code,
-        memory=copied(PlannedMemory, spec.memory),
+        memory=copied(PlannedMemory, spec.memory)._replace(backing=backing),
         cpu=copied(PlannedCPU, spec.cpu),
         trace=copied(PlannedTrace, spec.trace),
         expect=copied(PlannedExpect, spec.expect),
@@ -142,11 +143,31 @@ def _symbols(spec: Spec, problems: list[Problem]) -> tuple[PlannedFile, ...]:
         return ()
 
 
-def _disks(spec: Spec, problems: list[Problem]) -> None:
-    """Look at the images before there is a machine; whether one is in use is seen when it is opened for the run."""
+def _backing(spec: Spec, problems: list[Problem]) -> str:
+    """The host memory behind guest RAM: a process that serves a device must be able to map it."""
+    given = spec.memory.backing
+    elsewhere = (isinstance(each, ServedElsewhere) and each.elsewhere for each in spec.devices)
+    first = next((index for index, found in enumerate(elsewhere) if found), None)
+    if first is None:
+        return "anonymous" if given == "auto" else given
+    if given == "anonymous":
+        message = f'another process serves device[{first}] and must see guest RAM: give "memfd", or leave it out'
+        problems.append(Problem("memory.backing", message))
+    return "memfd"
+
+
+def _folders_and_disks(spec: Spec, problems: list[Problem]) -> None:
+    """Look at folders and images before there is a machine. Whether one is in use is seen as it is opened."""
     for index, device in enumerate(spec.devices):
-        if isinstance(device, VirtioBlk) and (why := disk.problem(device.path, device.mode == "rw")) is not None:
-            problems.append(Problem(f"device[{index}].path", why, str(device.path)))
+        match device:
+            case VirtioBlk(path=path):
+                why = disk.problem(path, device.mode == "rw", device.format)
+            case VirtioFS(path=path):
+                why = None if path.is_dir() else "is no folder of this host"
+            case _:
+                continue
+        if why is not None:
+            problems.append(Problem(f"device[{index}].path", why, str(path)))
 
 
 def _tables(irqchip: bool, acpi: bool) -> tuple[Placement, ...]:

@@ -50,6 +50,8 @@ TABLE = {
     "virtio-pmem": ("virtio.pmem", "Pmem"),
     "virtio-python": ("virtio.own", "Own"),
     "virtio-balloon": ("virtio.balloon", "BalloonDevice"),
+    "virtio-fs": ("virtio.vhostuser", "FS"),
+    "vhost-user": ("virtio.vhostuser", "VhostUser"),
 }
 
 

@@ -26,6 +26,10 @@ class MapError(DeviceError):
     """
 
 
+class LostError(DeviceError):
+    """What is behind a device on the host has gone while the guest runs; the message follows the device's name."""
+
+
 class End(Protocol):
     """What takes input from the host; see :meth:`Device.room` and :meth:`Device.receive`."""
 

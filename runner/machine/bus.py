@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from runner.devices.device import Device, DeviceError, raised
+from runner.devices.device import Device, DeviceError, LostError, raised
 from runner.devices.names import ChangedError, Interpreter
 from runner.devices.services import Clock, DataPath, Native
 from runner.devices.state import State, StateError
@@ -360,8 +360,10 @@ class Buses:
             self.bus.flushed = piece.number
 
     def _fail(self, index: int, error: BaseException) -> None:
-        what = str(error) if isinstance(error, ChangedError) else f"raised {raised(error, self.devices[index])}"
-        failure = DeviceError(f"device {self.planned[index].name} {what}")
+        told = isinstance(error, ChangedError | LostError)
+        what = str(error) if told else f"raised {raised(error, self.devices[index])}"
+        cls = LostError if isinstance(error, LostError) else DeviceError
+        failure = cls(f"device {self.planned[index].name} {what}")
         failure.__cause__ = error
         self._failed(failure)
 

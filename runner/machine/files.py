@@ -44,18 +44,25 @@ class Files:
             raise DeviceError(f"{where}: cannot open {path}: {why}") from error
         return fd
 
-    def disk(self, where: str, path: Path, writes: bool, direct: bool) -> tuple[int, int]:
-        """Open a disk image for the key ``where``: its descriptor, which :meth:`close` closes, and its size in bytes.
-        Raises as :meth:`open`."""
+    def image(
+        self, where: str, path: Path, writes: bool, direct: bool = False, sectors: bool = True
+    ) -> tuple[int, int]:
+        """The same for an image that another process locks and reads; it may have any size without ``sectors``."""
         flags = os.O_DIRECT if direct else 0
         if writes and path.is_block_device():
             flags |= os.O_EXCL  # fails while the host has mounted it
         try:
-            fd, size = disk.opened(path, writes, flags)
+            fd, size = disk.opened(path, writes, flags, sectors)
         except ImageError as error:
             raise DeviceError(f"{where}: {path} {error}") from error
         self._open.append(fd)
         self._claim(Use(where, path, fileuse.opened(fd), writes))
+        return fd, size
+
+    def disk(self, where: str, path: Path, writes: bool, direct: bool) -> tuple[int, int]:
+        """Open a disk image for the key ``where``: its descriptor, which :meth:`close` closes, and its size in bytes.
+        Raises as :meth:`open`."""
+        fd, size = self.image(where, path, writes, direct)
         if (holder := locked(fd, writes)) is not None:
             raise DeviceError(f"{where}: {path} is in use by {holder}")
         return fd, size

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from runner.devices.device import Device, DeviceError, raised
+from runner.devices.device import Device, DeviceError, LostError, raised
 from runner.devices.names import ChangedError
 from runner.devices.services import Services
 from runner.kvm.errors import HostError
@@ -59,7 +59,7 @@ class Machine:
         self.commands: Commands  # once the devices are attached
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU that ended the run
-        self.failures: list[str] = []  # errors of devices after something else had ended the run
+        self.failures: list[Ending] = []  # how devices failed after something else had ended the run
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
         self._life = Lifecycle()
         self._lock = self._life.lock
@@ -401,11 +401,12 @@ class Machine:
                 self.last = thread or next(iter(self._threads), None)
 
     def _device_failed(self, error: DeviceError) -> None:
+        ending = Ending("backend-lost" if isinstance(error, LostError) else "device-error", detail=str(error))
         with self._lock:
-            if self._ends_with(Ending("device-error", detail=str(error))):
+            if self._ends_with(ending):
                 return
-            if self.ending is None or str(error) != self.ending.detail:
-                self.failures.append(str(error))
+            if self.ending is None or ending.detail != self.ending.detail:
+                self.failures.append(ending)
 
     def _vcpu_ended(self, thread: VcpuThread) -> None:
         """The last call of a vCPU's thread."""

@@ -64,7 +64,7 @@ def status(expect: PlannedExpect, ending: Ending, failures: tuple[str, ...]) -> 
     match ending.kind:
         case "trace-failed" | "console-failed" | "capture-failed":
             return UNRECORDED
-        case "kvm-error":
+        case "kvm-error" | "backend-lost":
             return HOST
         case "device-error":
             return WRONG

@@ -1,4 +1,4 @@
-"""The back ends of a run's devices on the host: images, networks, sockets."""
+"""The back ends of a run's devices on the host: images, networks, sockets, other processes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +49,12 @@ class Backends:
         options, files, images = planned.options, self._files, self._machine.loader.images
         # Imported late: few guests have any of them.
         match planned.kind:
+            case "virtio-blk" if options["format"] != "raw":
+                from runner.backends.vhost import storage
+
+                image, _ = files.image(f"{where}.path", Path(options["path"]), options["mode"] == "rw", sectors=False)
+                overlay = files.temporary(f"{where}.mode", 0) if options["mode"] == "overlay" else None
+                return storage.opened(options, image, overlay)
             case "virtio-blk":
                 from runner.backends.disk import Disk
 
@@ -80,6 +86,14 @@ class Backends:
                 path = Path(options["path"])
                 files.mapped(f"{where}.path", path, images.descriptor(path))
                 return pmem.mapped(options["start"], options["size"])
+            case "virtio-fs":
+                from runner.backends.vhost import virtiofsd
+
+                return virtiofsd.opened(options)
+            case "vhost-user":
+                from runner.backends.vhost import start
+
+                return start.opened(options, self._plan.directory)
             case kind:
                 raise ValueError(f"nothing of the host is behind a {kind}")
 

@@ -339,8 +339,8 @@ class Session:
     def _finish(self, ending: Ending, stats: dict[str, Any]) -> Result:
         if self.machine.failures and ending.kind in ENDS and ending.kind not in CRASHES:
             # The guest may have ended well and its disk not: a device's last error counts no less.
-            ending = Ending("device-error", detail=self.machine.failures.pop(0))
-        self.notes += dict.fromkeys(self.machine.failures)
+            ending = self.machine.failures.pop(0)
+        self.notes += dict.fromkeys(failure.detail for failure in self.machine.failures)
         if self.console.failure is not None and ending.kind in ENDS and ending.kind not in CRASHES:
             ending = console_ending(self.console.failure)  # writing what was still queued failed
         if (failure := self.backends.failure()) is not None and ending.kind in ENDS and ending.kind not in CRASHES:

@@ -29,7 +29,8 @@ from vmspec.plan.plan import PlannedDevice
 from vmspec.plan.resources import options
 
 # Not those that need something of the host's: hostile drivers for what C serves are in tests/fuzz.
-HOSTS = ("python", "virtio-python", "virtio-blk", "virtio-net", "virtio-vsock", "virtio-pmem")
+HOSTS = ("python", "virtio-python", "virtio-blk", "virtio-net", "virtio-vsock", "virtio-pmem", "virtio-fs")
+HOSTS += ("vhost-user",)
 KINDS = {kind: model for kind, model in models.KINDS.items() if kind not in HOSTS}
 MEMORY, VIRTIO = 0xD0000000, 0xD8000000
 RAM = 1 << 20  # bytes of the guest's RAM, in which virtio devices look for queues

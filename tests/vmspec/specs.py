@@ -8,7 +8,7 @@ from attrs import NOTHING
 from hypothesis import strategies as st
 
 from vmspec.devices.models import KINDS
-from vmspec.schema.guest_values import REGISTERS, Ascii, ClassName, Code, Options, PortName, Registers, Windows
+from vmspec.schema.guest_values import REGISTERS, Ascii, ClassName, Code, Options, PortName, Registers, Tag, Windows
 from vmspec.schema.network_values import MAC, Forward, Interface
 from vmspec.schema.tables import Kinds, Table, Tables
 from vmspec.schema.value import Model, Value, keys
@@ -89,6 +89,8 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
             return st.dictionaries(st.sampled_from(REGISTERS), st.integers(0, WORD))
         case ClassName():
             return st.builds("{}:{}".format, identifiers, identifiers)
+        case Tag():
+            return st.text("abz-_09äé", min_size=1, max_size=value.MOST // 2)
         case PortName():
             return st.from_regex(value.PATTERN, fullmatch=True)
         case Tables():

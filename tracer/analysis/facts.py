@@ -8,7 +8,7 @@ from tracer.analysis.frames import counted, dropped
 from tracer.analysis.kicks import unrecorded
 from tracer.format.closing import KILLED
 from tracer.format.errors import TraceError
-from tracer.read.metadata import machine_name, read_json, silent
+from tracer.read.metadata import machine_name, read_json, silent, unseen
 from tracer.read.reader import Trace
 from vmspec.host.pathtext import to_text
 from vmspec.trace import keys
@@ -21,7 +21,8 @@ def facts(trace: Trace) -> dict[str, Any]:
     """Facts about a trace, ready for JSON; times are ns, sizes bytes.
 
     ``trace``: path, kind, format, bytes, rows, bytes_per_exit, recorded_bytes, first_ns, last_ns.
-    ``complete``: complete, why, dropped, interrupted, silent: the devices whose notifications have no rows.
+    ``complete``: complete, why, dropped, interrupted, silent: the devices whose notifications have no rows, unseen:
+    those whose requests have none.
     ``run``: name, result, duration_ns (up to now if the run continues), frames (of each network
     device, moved and dropped), pauses (t_ns and time_ns of each), started (ISO
     8601, UTC), version (of vmrun), vcpus (rows of each), devices, images, overrides.
@@ -60,6 +61,7 @@ def facts(trace: Trace) -> dict[str, Any]:
             "dropped": closing.get("dropped"),
             "interrupted": closing.get("interrupted"),
             "silent": list(silent(trace.metadata)),
+            "unseen": list(unseen(trace.metadata)),
         },
         "run": {
             "name": machine_name(trace.spec) or None,

@@ -5,17 +5,21 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tracer.decode.mmio import notified_queue
-from tracer.read.metadata import silent
+from tracer.decode.mmio import is_virtio, notified_queue
+from tracer.read.metadata import silent, unseen
 from tracer.read.reader import Trace
 
 _READ = ("seq", "vcpu", "t_exit", "reason", "rip", "addr", "direction", "data", "device")
 
 
 def unrecorded(metadata: Mapping[str, str]) -> str:
-    """What a trace lacks because KVM answers it: a part of a sentence, "" if nothing."""
-    devices = silent(metadata)
-    return f'the notifications of {", ".join(devices)} are not in the trace (notify = "ioeventfd")' if devices else ""
+    """What a trace lacks because KVM or another process answers it: a part of a sentence, "" if nothing."""
+    lacks = []
+    if devices := silent(metadata):
+        lacks.append(f'the notifications of {", ".join(devices)} are not in the trace (notify = "ioeventfd")')
+    if devices := unseen(metadata):
+        lacks.append(f"the requests to {', '.join(devices)} are not in the trace (another process serves them)")
+    return "; ".join(lacks)
 
 
 class Kick(NamedTuple):
@@ -47,7 +51,7 @@ class Kicks:
         writes = pc.and_(pc.equal(batch["reason"], "mmio"), pc.equal(batch["direction"], "write"))
         device = batch["device"]
         named = {*device.dictionary.to_pylist()} - self._silent
-        wanted = [name for name in named if name.rpartition("/")[2].startswith("virtio")]
+        wanted = [name for name in named if is_virtio(name)]
         if not wanted:
             return
         rows = batch.filter(pc.and_(writes, pc.is_in(device.cast(pa.utf8()), pa.array(wanted))))

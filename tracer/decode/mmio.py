@@ -182,6 +182,11 @@ VIRTIO: Mapping[int, Register] = {
 VIRTIO_PCI = pci.Virtio(_STATUS, _ISR)
 
 
+def is_virtio(device: str) -> bool:
+    """Whether a device is one of virtio, by the beginning of its name."""
+    return device.rpartition("/")[2].startswith(("virtio", "vhost"))
+
+
 def notified_queue(addr: int, data: int) -> int | None:
     """The queue of which a driver tells a virtio device by writing ``data`` at an address of the device; None: the
     write is no notification."""
@@ -196,7 +201,7 @@ def register(addr: int, device: str) -> tuple[str, Register] | None:
     virtio devices are recognised by the beginning of their name; their windows are assumed to start at a multiple of
     their size.
     """
-    if device.rpartition("/")[2].startswith("virtio"):
+    if is_virtio(device):
         if pci.is_virtio(addr):
             at = VIRTIO_PCI.field(addr)
             register = VIRTIO_PCI.register(addr)

@@ -16,6 +16,10 @@ def _fields(layout: Mapping[int, tuple[int, str]]) -> dict[int, Register]:
 
 CONFIGURATIONS: Mapping[str, Mapping[int, Register]] = {
     "virtio-blk": _fields(virtio.BLK_CONFIG),
+    "virtio-fs": {
+        **{offset: Register(f"tag[{offset}]", size=1, meaning=character) for offset in range(virtio.TAG_BYTES)},
+        virtio.FS_QUEUES: Register("num_request_queues", size=4),
+    },
     "virtio-pmem": _fields(virtio.PMEM_CONFIG),
     "virtio-net": {
         **{offset: Register(f"mac[{offset}]", size=1) for offset in range(6)},

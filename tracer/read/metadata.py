@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,22 @@ def machine_name(spec: Mapping[str, Any]) -> str:
 
 def silent(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """The devices of a trace whose drivers' notifications have no rows, because KVM answers them."""
+    return _named(metadata, lambda table: table.get("notify") == "ioeventfd")
+
+
+def unseen(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The devices of a trace whose requests have no rows, because another process serves them."""
+    return _named(
+        metadata,
+        lambda table: (
+            table["kind"] in ("virtio-fs", "vhost-user")
+            or (table["kind"] == "virtio-blk" and table.get("format", "raw") != "raw")
+        ),
+    )
+
+
+def _named(metadata: Mapping[str, str], wanted: Callable[[Mapping[str, Any]], bool]) -> tuple[str, ...]:
+    """The devices whose tables in the spec are wanted."""
     found = []
     for machine, spec in machine_specs(metadata).items():
         devices, seen = spec.get("device"), Counter[str]()
@@ -117,7 +133,7 @@ def silent(metadata: Mapping[str, str]) -> tuple[str, ...]:
             kind = table.get("kind") if isinstance(table, dict) else None
             if isinstance(kind, str):
                 name = f"{kind}{seen[kind]}"
-                if table.get("notify") == "ioeventfd":
+                if wanted(table):
                     found.append(f"{machine}/{name}" if machine else name)
                 seen[kind] += 1
     return tuple(found)

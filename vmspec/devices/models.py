@@ -14,17 +14,20 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices.regions import Region
+from vmspec.image.foreign import CONTAINERS as FORMATS
 from vmspec.registers import debug, i8042, pci, pvpanic, rtc, serial, virtio, virtio_console, virtiopci
-from vmspec.schema.guest_values import Ascii, ClassName, Options, PortName, Windows
+from vmspec.schema.guest_values import Ascii, ClassName, Options, PortName, Tag, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.network_values import MAC, Forward, Interface
 from vmspec.schema.tables import Tables
 from vmspec.schema.value import Model, key
-from vmspec.schema.values import Address, Choice, File, Flag, Integer, Many, Moment, Size, Span
+from vmspec.schema.values import Address, Choice, File, Flag, Integer, Many, Moment, Size, Span, Text
 
 PORTS = 0x10000
 # Guest-physical addresses have at most 52 bits (Intel SDM volume 3, 4.1.4).
 ADDRESSES = 1 << 52
+# What a command's words may have of the connection with vmrun.
+DESCRIPTORS = "{listener}", "{connection}", "{socket}"
 # A Unix address has 107 bytes, of which the number of a descriptor and that of a port take some.
 SOCKET_NAME = 75
 
@@ -284,11 +287,36 @@ class VirtioConsole(VirtioModel):
     )
 
 
-@frozen(eq=False, repr=False)
-class VirtioBlk(VirtioNative):
-    """Virtio block: a disk, from a raw image file or a block device of the host."""
+class ServedElsewhere(VirtioNative):
+    """Base of the devices whose queues another process may serve, by vhost-user."""
 
-    path: Path = field(metadata=key(File(), "the raw image or the block device"))
+    __slots__ = ()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether one does."""
+        return True
+
+
+LOST = key(
+    Choice("end", "reset"),
+    "what follows when the process that serves it ends too early: the run ends, with an error; or the driver must "
+    "reset the device, which starts or calls the process again",
+)
+
+
+@frozen(eq=False, repr=False)
+class VirtioBlk(ServedElsewhere):
+    """Virtio block: a disk, from an image file or a block device of the host."""
+
+    path: Path = field(metadata=key(File(), "the image or the block device"))
+    format: str = field(
+        default="raw",
+        metadata=key(
+            Choice("raw", *FORMATS),
+            "what the image is: raw: the disk's bytes; others are served by qemu-storage-daemon, which vmrun starts",
+        ),
+    )
     mode: str = field(
         default="rw",
         metadata=key(
@@ -318,10 +346,19 @@ class VirtioBlk(VirtioNative):
             name="block-size",
         ),
     )
+    lost: str = field(default="end", metadata=LOST)
+
+    @property
+    def elsewhere(self) -> bool:
+        return self.format != "raw"
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         if self.direct and self.mode == "overlay":
             yield ("direct",), "an overlay cannot bypass the page cache: give another mode"
+        if self.mode == "overlay" and self.format not in ("raw", "qcow2"):
+            yield ("mode",), f"an overlay is over a raw or a qcow2 image, not over {self.format}: give another mode"
+        if self.serial and self.elsewhere:
+            yield ("serial",), "qemu-storage-daemon has none: leave it out, or give a raw image"
 
 
 @frozen(eq=False, repr=False)
@@ -436,7 +473,70 @@ class VirtioBalloon(VirtioModel):
     )
 
 
-Virtio = VirtioRng | VirtioConsole | VirtioBlk | VirtioNet | VirtioVsock | VirtioPmem | VirtioPython | VirtioBalloon
+@frozen(eq=False, repr=False)
+class VirtioFS(ServedElsewhere):
+    """Virtio file system: a folder of the host, served by virtiofsd, which vmrun starts."""
+
+    path: Path = field(metadata=key(File(), "the folder"))
+    tag: str = field(metadata=key(Tag(), "the name by which the guest mounts it: mount -t virtiofs TAG /mnt"))
+    cache: str = field(
+        default="auto",
+        metadata=key(
+            Choice("auto", "always", "none"),
+            "what the guest may keep: auto: for a second; always: until it forgets, if nobody else changes the folder; "
+            "none: nothing",
+        ),
+    )
+    lost: str = field(default="end", metadata=LOST)
+
+
+@frozen(eq=False, repr=False)
+class VhostUser(ServedElsewhere):
+    """A virtio device of any kind, which another process serves by the vhost-user protocol."""
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ("socket", "command")
+
+    number: int = field(
+        metadata=key(
+            Integer(1, 63), "the number of its kind, which says what driver it has (2: block)", name="virtio-id"
+        )
+    )
+    socket: Path | None = field(default=None, metadata=key(File(), "the Unix socket at which the process listens"))
+    command: tuple[str, ...] | None = field(
+        default=None,
+        metadata=key(
+            Many(Text(line=True)),
+            "the program to start, and its words, in the spec's folder; {listener} in one stands for the number of a "
+            "descriptor that listens, {connection} for one that is connected, {socket} for a path to listen at",
+        ),
+    )
+    queues: int = field(default=1, metadata=key(Integer(1, 63), "number of queues"))
+    size: int = field(
+        default=256, metadata=key(Integer(1, 1024, power=True), "longest size of each queue", name="queue-size")
+    )
+    configuration: int = field(
+        default=0,
+        metadata=key(Integer(0, 256), "bytes of its configuration space, which the process has", name="config-size"),
+    )
+    lost: str = field(default="end", metadata=LOST)
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.command is not None and not any(name in word for word in self.command for name in DESCRIPTORS):
+            yield ("command",), f"no word says where the process is connected: give one with {', '.join(DESCRIPTORS)}"
+
+
+Virtio = (
+    VirtioRng
+    | VirtioConsole
+    | VirtioBlk
+    | VirtioNet
+    | VirtioVsock
+    | VirtioPmem
+    | VirtioPython
+    | VirtioBalloon
+    | VirtioFS
+    | VhostUser
+)
 Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Pvpanic | Python | PCIHost | Virtio
 
 KINDS: dict[str, type[Device]] = {
@@ -458,4 +558,6 @@ KINDS: dict[str, type[Device]] = {
     "virtio-pmem": VirtioPmem,
     "virtio-python": VirtioPython,
     "virtio-balloon": VirtioBalloon,
+    "virtio-fs": VirtioFS,
+    "vhost-user": VhostUser,
 }

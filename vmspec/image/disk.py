@@ -11,8 +11,9 @@ from vmspec.image.source import ImageError, kind
 SECTOR = 512  # what virtio counts disks in (virtio 1.2, 5.2.4)
 
 
-def opened(path: Path, writes: bool, flags: int = 0) -> tuple[int, int]:
-    """A descriptor of the raw image at ``path`` and its size in bytes, which are whole sectors. Raises ImageError."""
+def opened(path: Path, writes: bool, flags: int = 0, sectors: bool = True) -> tuple[int, int]:
+    """A descriptor of the image at ``path`` and its size in bytes, which are whole sectors if they must be, as those of
+    a raw image. Raises ImageError."""
     flags |= os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         _check(os.stat(path).st_mode)  # noqa: PTH116 - before opening a device does whatever it does
@@ -20,7 +21,7 @@ def opened(path: Path, writes: bool, flags: int = 0) -> tuple[int, int]:
     except (OSError, ValueError) as error:
         raise ImageError(_why(error, writes, flags)) from error
     try:
-        return descriptor, _size(descriptor)
+        return descriptor, _size(descriptor, sectors)
     except OSError as error:
         os.close(descriptor)
         raise ImageError(f"cannot be read: {error.strerror}") from error
@@ -48,24 +49,24 @@ def _check(mode: int) -> None:
         raise ImageError(f"is {kind(mode)}, not a disk image")
 
 
-def _size(descriptor: int) -> int:
+def _size(descriptor: int, sectors: bool) -> int:
     _check(os.fstat(descriptor).st_mode)
     size = os.lseek(descriptor, 0, os.SEEK_END)  # of a block device too
     if not size:
         raise ImageError("is empty: give it a size, as truncate -s 1G does")
-    if size % SECTOR:
+    if sectors and size % SECTOR:
         raise ImageError(f"has {size} bytes, which is not a multiple of {SECTOR} (whole sectors)")
     return size
 
 
-def problem(path: Path, writes: bool) -> str | None:
-    """Why the file at ``path`` cannot be a disk, in words that follow its name; None: it can."""
+def problem(path: Path, writes: bool, form: str = "raw") -> str | None:
+    """Why the file at ``path`` cannot be a disk of a format, in words that follow its name; None: it can."""
     try:
-        descriptor, _ = opened(path, writes)
+        descriptor, _ = opened(path, writes, sectors=form == "raw")
     except ImageError as error:
         return str(error)
     try:
-        return foreign.disk(os.pread(descriptor, SECTOR, 0))
+        return foreign.disk(os.pread(descriptor, SECTOR, 0), form)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     finally:

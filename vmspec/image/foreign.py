@@ -20,14 +20,14 @@ FLAT = "a flat image (objcopy -O binary) with boot.mode and boot.load"
 class Format(NamedTuple):
     """A format with ``magic`` at ``offset``. ``advice`` says what to do if it was given as a kernel; None: give a
     kernel. As an initrd it is rejected unless Linux could use it as one (``disk``: as an old-style RAM disk). A
-    ``container`` holds a disk in a format of its own."""
+    ``container`` holds a disk in a format of its own, which a spec calls so."""
 
     offset: int
     magic: bytes
     name: str
     advice: str | None = None
     disk: bool = False
-    container: bool = False
+    container: str | None = None
 
 
 FORMATS = (
@@ -42,12 +42,12 @@ FORMATS = (
     Format(0, b"\xed\xab\xee\xdb", "an RPM package", "unpack it: rpm2cpio PACKAGE | cpio -id"),
     Format(0, b"PK\x03\x04", "a zip archive", "unpack it"),
     Format(257, b"ustar", "a tar archive", "unpack it; an initrd is a cpio archive"),
-    Format(0, b"QFI\xfb", "a qcow2 disk image", container=True),
-    Format(0, b"KDMV", "a VMDK disk image", container=True),
-    Format(0, b"# Disk DescriptorFile", "a VMDK disk image", container=True),
-    Format(0x40, b"\x7f\x10\xda\xbe", "a VDI disk image", container=True),
-    Format(0, b"conectix", "a VHD disk image", container=True),
-    Format(0, b"vhdxfile", "a VHDX disk image", container=True),
+    Format(0, b"QFI\xfb", "a qcow2 disk image", container="qcow2"),
+    Format(0, b"KDMV", "a VMDK disk image", container="vmdk"),
+    Format(0, b"# Disk DescriptorFile", "a VMDK disk image", container="vmdk"),
+    Format(0x40, b"\x7f\x10\xda\xbe", "a VDI disk image", container="vdi"),
+    Format(0, b"conectix", "a VHD disk image", container="vpc"),
+    Format(0, b"vhdxfile", "a VHDX disk image", container="vhdx"),
     Format(0x8001, b"CD001", "an ISO 9660 disk image", "mount it: kernel and initrd are in /boot, /live or /isolinux"),
     Format(512, b"EFI PART", "a disk image with a GPT"),
     Format(4096, b"EFI PART", "a disk image with a GPT"),
@@ -65,6 +65,8 @@ FORMATS = (
     Format(0, b"070707", "a cpio archive of the old format", "make it again with cpio -o -H newc, for boot.initrd"),
     Format(0, b"\xc7\x71", "a cpio archive of the old format", "make it again with cpio -o -H newc, for boot.initrd"),
 )
+# Formats of disks, as QEMU calls them.
+CONTAINERS = tuple(dict.fromkeys(each.container for each in FORMATS if each.container is not None))
 # Kinds of text, by a pattern of the first line that is neither empty nor a comment.
 TEXTS = (
     (rb"(?i)<!doctype html|<html|<\?xml", "an HTML or XML page, perhaps from a failed download", NEED_KERNEL),
@@ -91,12 +93,17 @@ def kernel(source: Source) -> str | None:
     return f"{found[0]}: {found[1]}" if found is not None else None
 
 
-def disk(head: bytes) -> str | None:
-    """What a file with these first bytes is that was given as a raw disk; None: it may be one."""
+def disk(head: bytes, form: str | None = None) -> str | None:
+    """What a file with these first bytes is that was given as a disk of a format; None: it may be one. Without ``form``
+    it was given where only a raw one can be."""
     for found in FORMATS:
         if found.container and head[found.offset : found.offset + len(found.magic)] == found.magic:
-            return f"is {found.name}: make it a raw one with qemu-img convert -O raw IMAGE NEW"
-    return None
+            if found.container == form:
+                return None
+            raw = "make it a raw one with qemu-img convert -O raw IMAGE NEW"
+            return f"is {found.name}: {raw}" + (f', or give format = "{found.container}"' if form else "")
+    # A VHD of a fixed size has its mark at its end.
+    return None if form in (None, "raw", "vpc") else f'is no {form} image: give another format, or "raw"'
 
 
 def initrd(source: Source) -> str | None:

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from vmspec import layout
-from vmspec.devices.models import KINDS, Device, PCIHost, VirtioModel, VirtioNet, VirtioVsock
+from vmspec.devices.models import KINDS, Device, PCIHost, VirtioFS, VirtioModel, VirtioNet, VirtioVsock
 from vmspec.devices.regions import SPACES, Region
 from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
@@ -64,6 +64,8 @@ def devices(
             device = device._replace(options={**device.options, "cid": cid})
             cids.add(cid)
             owners.claim(("cid", cid), device.name, f"{path}.cid", f"has the address {cid}")
+        if isinstance(model, VirtioFS):
+            owners.claim(("tag", model.tag), device.name, f"{path}.tag", f"has the tag {model.tag}")
         planned.append(device)
         for claim in _claims(device, path):
             if problem := _outside(claim):

@@ -76,6 +76,10 @@ CID_LEAST, CID_MOST = 3, (1 << 32) - 2
 # The persistent memory device (5.19): its configuration by offset and size
 PMEM_CONFIG = {0: (8, "start"), 8: (8, "size")}
 
+# The file system device (5.11.4): its configuration begins with its tag
+TAG_BYTES = 36
+FS_QUEUES = TAG_BYTES
+
 # Interrupt status, by either transport (4.2.2, 4.1.4.5)
 USED_BUFFER = 1
 CONFIGURATION = 2

@@ -121,6 +121,25 @@ class Ascii(Value):
         return {"type": "string", "pattern": f"^[ -~]{{0,{self.most}}}$"}
 
 
+class Tag(Value):
+    """The name of a shared folder (virtio 1.2, 5.11.4)."""
+
+    MOST = 36  # bytes
+
+    allowed = f"up to {MOST} bytes of text, without spaces"
+
+    def _fits(self, value: str) -> bool:
+        return len(value.encode(errors="replace")) <= self.MOST
+
+    def read(self, value: object, here: Here) -> Any:
+        if isinstance(value, str) and value.isprintable() and re.fullmatch(r"\S+", value) and self._fits(value):
+            return value
+        return here.wrong("is not a tag", value, self.allowed)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": r"^\S+$", "maxLength": self.MOST}
+
+
 class Windows(Value):
     """Regions that a device maps itself, by their names: the bus and the size of each."""
 

@@ -13,7 +13,17 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices import own
-from vmspec.devices.models import KINDS, Device, Python, VirtioBlk, VirtioNet, VirtioPmem, VirtioPython, VirtioVsock
+from vmspec.devices.models import (
+    KINDS,
+    Device,
+    Python,
+    VhostUser,
+    VirtioBlk,
+    VirtioNet,
+    VirtioPmem,
+    VirtioPython,
+    VirtioVsock,
+)
 from vmspec.schema.guest_values import Code, Registers
 from vmspec.schema.keypath import KeyPath, join, split
 from vmspec.schema.tables import Kinds, Table
@@ -68,9 +78,11 @@ class Memory(Model):
     """The host memory behind guest RAM."""
 
     backing: str = field(
-        default="anonymous",
+        default="auto",
         metadata=key(
-            Choice("anonymous", "memfd"), "anonymous: private to vmrun; memfd: a file in memory that can be shared"
+            Choice("auto", "anonymous", "memfd"),
+            "anonymous: private to vmrun; memfd: a file in memory that can be shared; auto: memfd if another process "
+            "serves a device, else anonymous",
         ),
     )
     pages: str = field(
@@ -265,6 +277,8 @@ class Spec(Model):
         for n, device in enumerate(self.devices):
             if isinstance(device, Python | VirtioPython) and self.path is not None:
                 yield Named(f"device[{n}].class", own.module(device.cls, self.path.parent))
+            if isinstance(device, VhostUser) and device.socket is not None:
+                yield Named(f"device[{n}].socket", device.socket)
             if isinstance(device, VirtioBlk):
                 yield Named(f"device[{n}].path", device.path, device.mode == "rw")
             if isinstance(device, VirtioNet) and device.capture is not None:

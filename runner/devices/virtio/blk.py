@@ -41,7 +41,11 @@ class Blk(VirtioDevice):
         self.features |= R.BLK_RO if disk.read_only else R.BLK_DISCARD | R.BLK_WRITE_ZEROES
 
     @classmethod
-    def make(cls, options: Mapping[str, Any], board: Board) -> "Blk":
+    def make(cls, options: Mapping[str, Any], board: Board) -> VirtioDevice:
+        if options["format"] != "raw":
+            from runner.devices.virtio.vhostuser import StoredDisk  # late: few disks are images of a format
+
+            return StoredDisk.make(options, board)
         return cls(board.backend(), options["queues"], options["serial"], options["cache"] == "writeback")
 
     def native(self) -> Native:

@@ -1,6 +1,8 @@
 """The life of every device: started, reset, saved, loaded into another. A new kind is tested automatically."""
 
 import os
+import socket
+from collections import deque
 from contextlib import ExitStack
 from functools import cache
 from itertools import zip_longest
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 
 from runner.backends import pmem
 from runner.backends.disk import Disk
+from runner.backends.vhost.backend import BackEnd
+from runner.backends.vhost.session import Session
 from runner.devices import TABLE, Board, Device, make, own
 from runner.devices.state import (
     Bits,
@@ -30,14 +34,16 @@ from runner.devices.state import (
 )
 from runner.memory import GuestMemory
 from tests.fakes.netfakes import Wire
+from tests.fakes.vhostbackend import EVERYTHING, REPLY_ACK, FakeBackEnd
 from tests.fakes.virtiodriver import CONFIGURATION, REGIONS, Driver, PCIDriver
 from tests.fakes.virtqueuefake import Buffer
 from tests.fakes.vsockfakes import NoSockets
 from tests.runner.devices.virtio.test_datapath import until
 from vmspec import layout
-from vmspec.devices.models import KINDS
+from vmspec.devices.models import KINDS, VirtioModel
 from vmspec.plan.plan import PlannedDevice, Slot
 from vmspec.plan.resources import options
+from vmspec.plan.settings import PlannedMemory
 from vmspec.registers import virtio as R
 from vmspec.registers import virtiopci as V
 
@@ -133,7 +139,20 @@ KEYS = {
     "virtio-net": {"mac": "52:54:00:12:34:56"},
     "virtio-vsock": {"path": Path("/vm.vsock"), "cid": 3},
     "virtio-pmem": {"path": Path("/root.img")},
+    "virtio-fs": {"path": Path("/folder"), "tag": "folder", "lost": "reset"},
+    "vhost-user": {"number": 42, "socket": Path("/socket"), "configuration": 13, "lost": "reset"},
 }
+
+
+def elsewhere(queues, configuration):
+    """Another process's place, taken by a thread."""
+
+    def called():
+        ours, theirs = socket.socketpair()
+        FakeBackEnd(theirs, queues=queues, protocol=EVERYTHING & ~REPLY_ACK).start()  # fewer messages
+        return Session(ours, None)
+
+    return lambda: BackEnd(called, queues, configuration, "socket")
 
 
 FOUND = own.found
@@ -141,6 +160,8 @@ BEHIND = {
     "virtio-net": lambda: Wire(1),
     "virtio-vsock": lambda: NoSockets(3),
     "virtio-pmem": lambda: pmem.mapped(1 << 32, 2 << 20),
+    "virtio-fs": elsewhere(2, 0),
+    "vhost-user": elsewhere(1, 13),
 }
 
 
@@ -168,16 +189,20 @@ def disk(tmp_path_factory):
     os.close(descriptor)
 
 
-VIRTIO = [name for name in TABLE if name.startswith("virtio-")]
+VIRTIO = [name for name in TABLE if issubclass(KINDS[name], VirtioModel)]
 # The kinds, those of virtio by each transport.
 KINDS_BY_TRANSPORT = [name for name in TABLE if name not in VIRTIO]
 KINDS_BY_TRANSPORT += [f"{name} {transport}" for name in VIRTIO for transport in TRANSPORTS]
+# Both are one class, whose tests have each transport (virtio/test_vhostuser.py).
+KINDS_BY_TRANSPORT.remove("virtio-fs pci")
+KINDS_BY_TRANSPORT.remove("vhost-user mmio")
 
 
 @pytest.fixture(scope="module", params=KINDS_BY_TRANSPORT)
 def kind(request, directory, disk, plug):
     """A kind of device: :meth:`new` gives a guest with a fresh one."""
     name, _, transport = request.param.partition(" ")
+    made = deque()
 
     class Kind:
         model = KINDS[name](**KEYS.get(name, {}))
@@ -214,11 +239,15 @@ def kind(request, directory, disk, plug):
 
     class VirtioKind(Kind):
         def new(self, clock=None, like=None):
-            memory = GuestMemory((Slot(0, 0, 1 << 18, 0),))
+            memory = GuestMemory((Slot(0, 0, 1 << 18, 0),), PlannedMemory("memfd"))
             if like is not None:
                 memory.write(0, like.memory.read(0, 1 << 18))
-            device = planned(name, self.model, self.board, transport)
+            behind = []
+            device = planned(name, self.model, keeping(behind, self.board), transport)
             guest = plug(device, clock=clock, memory=memory, firsts=REGIONS)
+            made.append((guest, behind))
+            if len(made) > 2:  # no test has more at once
+                close(*made.popleft())
             if like is not None:
                 guest.driver = like.driver.moved(guest, memory)
             else:
@@ -283,7 +312,26 @@ def kind(request, directory, disk, plug):
                     guest.write(at - at % 4, value * 0x01000401, 4)
             return None, seen(guest)
 
-    return {"pci-host": HostKind, **dict.fromkeys(VIRTIO, VirtioKind)}.get(name, Kind)()
+    yield {"pci-host": HostKind, **dict.fromkeys(VIRTIO, VirtioKind)}.get(name, Kind)()
+    while made:
+        close(*made.popleft())
+
+
+def keeping(behind, board):
+    """The board, with a list to which what is behind a device is added."""
+    return board._replace(backend=lambda: behind.append(board.backend()) or behind[-1])
+
+
+def close(guest, behind):
+    """End the threads of a device, then the process that serves it, then the memory that they use. The guest is not
+    collected meanwhile: other threads collect too, and would do the same at the same time."""
+    for path in guest.paths if guest is not None else ():
+        path.end()
+    for each in behind:
+        if isinstance(each, BackEnd):
+            each.close()
+    if guest is not None:
+        guest.memory.close()
 
 
 class Functions:
@@ -382,7 +430,8 @@ def states(state_class):
 def test_every_device_has_a_frozen_attrs_state_class_of_its_own(directory, disk):
     models = {name: model(**KEYS.get(name, {})) for name, model in KINDS.items() if "python" not in name}
     kinds = [(name, transport) for name in models for transport in (TRANSPORTS if name in VIRTIO else (None,))]
-    boards = {name: Board(directory, (), backend=BEHIND.get(name, disk)) for name in models}
+    behind = []
+    boards = {name: keeping(behind, Board(directory, (), backend=BEHIND.get(name, disk))) for name in models}
     classes = [planned(name, models[name], boards[name], transport).state_class for name, transport in kinds]
     assert len(set(classes)) == len(classes)
     for (name, transport), state_class in zip(kinds, classes, strict=True):
@@ -391,6 +440,7 @@ def test_every_device_has_a_frozen_attrs_state_class_of_its_own(directory, disk)
         assert attrs.has(state_class)
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             state.version = 2
+    close(None, behind)
 
 
 def plugged_state(model, name, board, transport):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from runner.devices import Board, make
 from runner.devices.serial import LOOKS, Serial
 from vmspec.devices.models import KINDS as MODELS
+from vmspec.devices.models import VirtioModel
 from vmspec.plan.plan import PlannedDevice, Slot
 from vmspec.plan.resources import options
 
@@ -32,7 +33,9 @@ ACCESSES = st.one_of(
 
 # All kinds but the user's own, whose model is the test's own too (test_life_cycle.py), virtio's, whose registers are
 # the transport's (virtio/test_mmio.py), and the host bridge, which passes accesses on (pci/test_host.py).
-KINDS = [kind for kind in MODELS if kind not in ("python", "pci-host") and not kind.startswith("virtio-")]
+KINDS = [
+    kind for kind, model in MODELS.items() if kind not in ("python", "pci-host") and not issubclass(model, VirtioModel)
+]
 
 
 def made(kind):

@@ -15,7 +15,7 @@ def outcome(expect, ending, missing=(), unwanted=()):
     [
         ("reset", 0), ("poweroff", 0), ("halt", 0),
         ("triple-fault", 4), ("internal-error", 4), ("fail-entry", 4), ("unexpected-exit", 4),
-        ("timeout", 5), ("trace-failed", 6), ("kvm-error", 3), ("device-error", 2),
+        ("timeout", 5), ("trace-failed", 6), ("kvm-error", 3), ("device-error", 2), ("backend-lost", 3),
         ("interrupted", 130), ("console-closed", 130),
     ],
 )  # fmt: skip

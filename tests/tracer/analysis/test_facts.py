@@ -8,8 +8,9 @@ import pytest
 from tests.fakes.tracefakes import numbered, record_all
 from tracer import load
 from tracer.analysis.facts import facts
+from tracer.analysis.kicks import unrecorded
 from tracer.cli import main
-from tracer.read.metadata import silent
+from tracer.read.metadata import silent, unseen
 from vmspec.trace import keys
 
 
@@ -62,6 +63,21 @@ def spec_of(*devices):
 ])  # fmt: skip
 def test_devices_whose_notifications_are_no_exits(metadata, found):
     assert silent(metadata) == found
+
+
+SPEC = """
+device = [{kind = "virtio-blk", format = "raw"}, {kind = "virtio-fs"}, {kind = "virtio-blk", format = "qcow2"},
+          {kind = "vhost-user"}, {kind = "virtio-blk"}]
+"""
+
+
+def test_devices_whose_requests_have_no_rows(path, tmp_path):
+    assert unseen({keys.SPEC: SPEC}) == ("virtio-fs0", "virtio-blk1", "vhost-user0")
+    assert unseen({}) == unseen({keys.SPEC: spec_of(("virtio-blk", "exit"))}) == ()
+    said = "the requests to virtio-fs0, virtio-blk1, vhost-user0 are not in the trace (another process serves them)"
+    assert unrecorded({keys.SPEC: SPEC}) == said
+    both = unrecorded({keys.SPEC: SPEC.replace('"raw"', '"raw", notify = "ioeventfd"')})
+    assert both == f'the notifications of virtio-blk0 are not in the trace (notify = "ioeventfd"); {said}'
 
 
 def test_the_length_goes_to_the_run_s_end(tmp_path):

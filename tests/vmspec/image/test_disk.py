@@ -49,6 +49,7 @@ def make(path, what):
             path.write_bytes(what)
 
 
+RAW = "make it a raw one with qemu-img convert -O raw IMAGE NEW"
 WRONG = {
     "missing": "cannot be opened: No such file or directory",
     "directory": "is a directory, not a disk image",
@@ -57,8 +58,8 @@ WRONG = {
     "device": "is a device, not a disk image",
     b"": "is empty: give it a size, as truncate -s 1G does",
     bytes(513): "has 513 bytes, which is not a multiple of 512 (whole sectors)",
-    b"QFI\xfb" + bytes(508): "is a qcow2 disk image: make it a raw one with qemu-img convert -O raw IMAGE NEW",
-    b"vhdxfile" + bytes(504): "is a VHDX disk image: make it a raw one with qemu-img convert -O raw IMAGE NEW",
+    b"QFI\xfb" + bytes(508): f'is a qcow2 disk image: {RAW}, or give format = "qcow2"',
+    b"vhdxfile" + bytes(504): f'is a VHDX disk image: {RAW}, or give format = "vhdx"',
 }
 
 
@@ -68,6 +69,23 @@ def test_what_cannot_be_a_disk_is_named(tmp_path, what, writes):
     path = tmp_path / "disk.img"
     make(path, what)
     assert disk.problem(path, writes) == WRONG[what]
+
+
+@pytest.mark.parametrize(
+    ("form", "what", "why"),
+    [
+        ("qcow2", b"QFI\xfb" + bytes(7), None),
+        ("qcow2", bytes(512), 'is no qcow2 image: give another format, or "raw"'),
+        ("vmdk", b"QFI\xfb" + bytes(508), f'is a qcow2 disk image: {RAW}, or give format = "qcow2"'),
+        ("vdi", b"\0" * 0x40 + b"\x7f\x10\xda\xbe", None),
+        ("vpc", bytes(513), None),
+        ("qcow2", b"", "is empty: give it a size, as truncate -s 1G does"),
+    ],
+)
+def test_an_image_of_another_format_is_named(tmp_path, form, what, why):
+    path = tmp_path / "disk.img"
+    path.write_bytes(what)
+    assert disk.problem(path, True, form) == why
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may do all")

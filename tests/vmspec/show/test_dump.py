@@ -43,7 +43,7 @@ def test_a_spec_is_shown_as_people_write_it():
         'rax = "0x8000000000000000"',
         "",
         "[memory]",
-        'backing = "anonymous"',
+        'backing = "auto"',
         'pages = "transparent"',
         "locked = false",
         "prefault = false",

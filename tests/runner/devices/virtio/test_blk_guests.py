@@ -49,11 +49,11 @@ def request(number, kind, sector, size=0, write=False):
     return code + at(number) + await_word(USED + 2, number + 1) + show(STATUS, 1)
 
 
-def at(number):
+def at(number, queue=0):
     """Offer descriptor 0 as the chain of that number (of at most 8)."""
     word = AVAILABLE + 4 + 2 * number
     code = b"\x66\xc7\x05" + struct.pack("<IH", word, 0)  # mov word [ring], 0
-    return code + b"\x66\xc7\x05" + struct.pack("<IH", AVAILABLE + 2, number + 1) + store(HERE + R.QUEUE_NOTIFY, 0)
+    return code + b"\x66\xc7\x05" + struct.pack("<IH", AVAILABLE + 2, number + 1) + store(HERE + R.QUEUE_NOTIFY, queue)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The front end of vhost-user: other processes that serve a device's queues."""
