@@ -19,6 +19,7 @@ from vmspec.devices.models import (
     Python,
     VhostUser,
     VirtioBlk,
+    VirtioFS,
     VirtioNet,
     VirtioPmem,
     VirtioPython,
@@ -285,7 +286,7 @@ class Spec(Model):
                 yield Named(f"device[{n}].capture", device.capture, writes=True)
             if isinstance(device, VirtioNet) and device.listen is not None:
                 yield Named(f"device[{n}].listen", device.listen, writes=True)
-            if isinstance(device, VirtioPmem):
+            if isinstance(device, VirtioPmem | VirtioFS):
                 yield Named(f"device[{n}].path", device.path)
             if isinstance(device, VirtioVsock):
                 yield Named(f"device[{n}].path", device.path, writes=True)
