@@ -19,7 +19,7 @@ STATUSES = """exit status:
     0  the guest ended as the spec expects
     1  an expectation was not met
     2  the spec or the command line is wrong, the run differs from its lock, or a device model failed
-    3  the host cannot run the machine, or KVM_RUN failed
+    3  the host cannot run the machine, KVM_RUN failed, or the process of a device was lost
     4  the guest crashed, or KVM could not continue
     5  the guest did not end within vm.timeout
     6  the trace, the console or a network capture could not be written
