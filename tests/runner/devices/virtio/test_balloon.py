@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.devices.device import Board
 from runner.devices.virtio.balloon import Balloon, BalloonDevice
 from runner.devices.virtio.mmio import MMIO
 from runner.memory import GuestMemory
@@ -53,6 +54,18 @@ def test_a_driver_finds_what_is_wanted(balloon):
     assert balloon.guest.read(V.CONFIG + R.NUM_PAGES, 4) == 10
     balloon.guest.write(V.CONFIG + R.ACTUAL, 7, 4)
     assert balloon.guest.device.model().balloon() == Balloon(10 * PAGE, 7 * PAGE, {})
+
+
+@pytest.mark.parametrize(("size", "pages"), [(None, 0), (10 * PAGE, 10), (10 * PAGE + 1, 10)])
+def test_what_its_table_of_the_spec_says(tmp_path, size, pages):
+    made = BalloonDevice.make({"size": size}, Board(tmp_path, ()))
+    assert made.configuration() == struct.pack("<II", pages, 0)
+
+
+@pytest.mark.parametrize(("at", "size"), [(R.ACTUAL, 2), (R.NUM_PAGES, 4), (R.ACTUAL + 2, 2)])
+def test_a_driver_writes_what_it_has_given_as_a_whole(balloon, at, size):
+    balloon.guest.write(V.CONFIG + at, 7, size)
+    assert balloon.guest.device.model().balloon() == Balloon(3 * PAGE, 0, {})
 
 
 def test_given_pages_are_returned_and_no_other(balloon):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.devices.device import Board
 from runner.devices.state import StateError
 from runner.devices.virtio.console import HOST_BUFFER, MOST, PIECE, Console, ConsoleState, PortState
 from runner.devices.virtio.mmio import MMIO
@@ -165,6 +166,14 @@ def test_an_emergency_write_prints_a_byte(console):
 
 
 # Named ports
+
+
+def test_what_its_table_of_the_spec_says(tmp_path):
+    made = Console.make({"ports": [{"name": name} for name in NAMES]}, Board(tmp_path, ()))
+    assert [port.name for port in made.ends()] == ["", *NAMES]
+    assert made.features == R.SIZE | R.EMERG_WRITE | R.MULTIPORT
+    assert made.queue_sizes == (64,) * 8
+    assert Console.make({"ports": []}, Board(tmp_path, ())).queue_sizes == (64, 64)
 
 
 def test_control_messages_tell_of_the_ports(ports):

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from runner.backends.vsock import opened
 from runner.devices import DeviceError
+from runner.devices.device import Board
 from runner.devices.virtio.vsock import Vsock
 from runner.native._native import lib
 from tests.fakes.virtqueuefake import INDIRECT_DESC, VERSION_1, Buffer
+from tests.fakes.vsockfakes import NoSockets
 from tests.runner.devices.virtio.test_datapath import until
 from vmspec.registers import virtio as R
 
@@ -47,6 +49,12 @@ class Packet(NamedTuple):
         length = len(self.data) if self.length is None else self.length
         fields = (self.source, self.to, self.guest, self.host, length, self.kind, self.op, self.flags)
         return HEADER.pack(*fields, self.buffer, self.forwarded) + self.data
+
+
+def test_what_its_table_of_the_spec_says(tmp_path):
+    sockets = NoSockets(CID)
+    made = Vsock.make({"cid": CID}, Board(tmp_path, (), backend=lambda: sockets))
+    assert (made.configuration(), made.native()) == (CID.to_bytes(8, "little"), sockets.native)
 
 
 class Socket:
