@@ -171,7 +171,7 @@ def test_times_that_cannot_be_make_no_negative_latency(tmp_path):
 def test_a_table_without_requests(tmp_path):
     trace = trace_of(tmp_path, [])
     assert {name: table.schema for name, table in summarised(trace).items()} == schemas()
-    assert [table.num_rows for table in summarised(trace).values()] == [0, 0, 0]
+    assert not any(table.num_rows for table in summarised(trace).values())
 
 
 def test_more_bytes_than_can_be_are_damage(tmp_path):
