@@ -145,6 +145,9 @@ def copy_checkout(copy: Path, group: dict[str, list[str]], limit: float) -> None
     for name in checkout():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, copy / name)
+        # What mutmut has copied itself and does not mutate it never copies again: of the extension, an old build.
+        if (kept := copy / "mutants" / name).exists() and kept.suffix != ".py":
+            shutil.copy2(ROOT / name, kept)
     write_settings(copy, group, limit)
 
 
