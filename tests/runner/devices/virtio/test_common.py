@@ -278,6 +278,21 @@ def test_a_broken_queue_stops_its_device_and_says_why_once(echo):
     assert (echo.queues[0].done(), echo.guest.notices, echo.guest.edges) == ([], [why], edges)
 
 
+def test_a_device_that_breaks_without_a_driver_interrupts_nobody(echo):
+    assert echo.negotiate()
+    echo.guest.device._device.host.broken("it cannot go on")
+    assert echo.read(R.STATUS) & R.NEEDS_RESET
+    assert (echo.guest.edges, echo.acknowledge()) == (0, 0)
+    assert echo.guest.notices == ["the guest's driver must reset it: it cannot go on"]
+
+
+def test_a_state_of_other_queues_is_rejected(echo):
+    state = echo.guest.device.save()
+    common = attrs.evolve(state.common, queues=state.common.queues[:1])
+    with pytest.raises(StateError, match="^what was saved has 1 queues; this device has 2$"):
+        echo.guest.device.load(attrs.evolve(state, common=common))
+
+
 def test_a_reset_revives_a_device_with_a_broken_queue(echo):
     broken(echo)
     echo.acknowledge()

@@ -281,6 +281,8 @@ def test_registers_are_reached_without_the_base_address_register(echo):
 def test_the_last_bytes_of_the_base_address_register_are_reached(echo):
     assert by_configuration(echo, R.CONFIG, 4)
     assert by_configuration(echo, R.SIZE - 4, 4) == 0
+    by_configuration(echo, R.SIZE, 4, 0x12345678)
+    assert by_configuration(echo, R.SIZE, 4) == 0x12345678  # beyond it the data is a register without effect
 
 
 @pytest.mark.parametrize(
