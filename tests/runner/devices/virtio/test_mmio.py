@@ -46,6 +46,16 @@ def test_python_answers_as_c_does(echo):
     assert {at: echo.guest.device.read("registers", *at) for at in shown} == shown
 
 
+def test_python_takes_writes_as_c_does(echo):
+    echo.start()
+    ask(echo, notify=False)
+    echo.guest.device.write("registers", R.QUEUE_NOTIFY, 4, 0)
+    echo.guest.let_pass(0)
+    assert (len(echo.queues[0].done()), echo.read(R.INTERRUPT_STATUS)) == (1, R.USED_BUFFER)
+    echo.guest.device.write("registers", R.INTERRUPT_ACK, 4, R.USED_BUFFER)
+    assert echo.read(R.INTERRUPT_STATUS) == 0
+
+
 def test_the_user_is_told_what_the_driver_did_wrong(plug, memory):
     notices = []
     device = connect_as_planned(Echo(), PlannedDevice("d0", "virtio-rng", {}), notices.append)

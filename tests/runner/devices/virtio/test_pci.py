@@ -216,6 +216,7 @@ def test_a_queue_without_a_vector_interrupts_nobody(echo):
 def test_a_reset_of_the_device_forgets_the_vectors_and_not_the_table(echo):
     echo.start()
     table = [echo.guest.read(echo.table + at, 4) for at in range(0, 48, 4)]
+    assert table[:8] == [LOCAL_APIC, 0, FIRST_VECTOR, 0, LOCAL_APIC, 0, FIRST_VECTOR + 1, 0]
     ask(echo)
     common(echo, R.DEVICE_STATUS, 0)
     assert common(echo, R.CONFIG_MSIX_VECTOR) == common(echo, R.QUEUE_MSIX_VECTOR) == R.NO_VECTOR
@@ -272,8 +273,8 @@ def by_configuration(driver, offset, size, value=None, bar=0):
 def test_registers_are_reached_without_the_base_address_register(echo):
     echo.configure(P.COMMAND, 0, 2)
     assert echo.guest.mapped == {}
-    by_configuration(echo, R.COMMON + R.DEVICE_STATUS, 1, V.ACKNOWLEDGE)
-    assert by_configuration(echo, R.COMMON + R.DEVICE_STATUS, 1) & 0xFF == V.ACKNOWLEDGE
+    by_configuration(echo, R.COMMON + R.DEVICE_STATUS, 1, V.ACKNOWLEDGE | V.DRIVER)
+    assert by_configuration(echo, R.COMMON + R.DEVICE_STATUS, 1) & 0xFF == V.ACKNOWLEDGE | V.DRIVER
     assert by_configuration(echo, R.COMMON + R.NUM_QUEUES, 2) & 0xFFFF == 2
     assert by_configuration(echo, R.CONFIG, 4) == int.from_bytes(b"conf", "little")
 
