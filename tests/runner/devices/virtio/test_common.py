@@ -107,6 +107,19 @@ def test_features_are_settled_once(echo):
     assert echo.guest.device._device.began == [VERSION_1]
 
 
+def test_the_device_learns_the_features_once(echo):
+    learnt = []
+    echo.guest.device._device.negotiated = learnt.append
+    echo.start()
+    assert learnt == [VERSION_1 | INDIRECT_DESC]
+
+
+def test_there_are_no_features_beyond_64_bits(echo):
+    echo.write(R.DRIVER_FEATURES_SEL, 2)
+    echo.write(R.DRIVER_FEATURES, 1)
+    assert echo.guest.device.save().common.driver_features == 0
+
+
 def test_a_driver_takes_no_bit_of_the_status_back(echo):
     echo.start()
     echo.write(R.STATUS, R.ACKNOWLEDGE)
@@ -242,6 +255,7 @@ def test_a_tick_that_the_device_wants_comes_at_its_time(echo):
     echo.start(size=4)
     device = echo.guest.device._device
     device.host.after(1000)
+    assert (echo.guest.wait, device.host.clock) == (1000, echo.guest.clock)
     echo.guest.let_pass(999)
     assert device.ticks == 0
     echo.guest.let_pass(1)
