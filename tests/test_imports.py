@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("vmspec", "runner", "tracer")
+RECORDER = "runner.recording.recorder"  # another process' program
 COMPOSITION_ROOT = {"runner.cli", "runner.session.session", "runner.session.recording", "runner.recording.recorder"}
 
 # The layers of each package, the highest first. A module imports from layers below its own, or from its own folder.
@@ -153,6 +154,16 @@ def test_vmspec_check_loads_neither_pyarrow_nor_cffi():
     assert loaded(code) & {"pyarrow", "cffi", "_cffi_backend", "runner", "tracer"} == set()
 
 
+def test_a_run_that_need_not_be_locked_loads_nothing_of_locks():
+    of_the_vmm = {module for module in MODULES if in_package(module, "runner") and module != RECORDER}
+    with_locks = {module for module in of_the_vmm if any(in_package(to, "vmspec.lock") for to in GRAPH[module])}
+    assert with_locks == {"runner.recording.lockfacts", "runner.session.hostfacts", "runner.session.locking"}
+    importers = {module for module in of_the_vmm if GRAPH[module] & with_locks}
+    assert importers == {"runner.session.hostfacts", "runner.session.locking", "runner.session.session"}
+    code = "import sys, runner.session.session, runner.session.recording, runner.session.facts\n"
+    loaded(f"{code}assert 'vmspec.lock' not in sys.modules")
+
+
 def test_registers_are_plain_values_that_import_nothing():
     """Every start of a machine imports some of them, and both sides of a trace do."""
     for module, path in MODULES.items():
@@ -161,9 +172,6 @@ def test_registers_are_plain_values_that_import_nothing():
             assert [
                 node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef)
             ] == []
-
-
-RECORDER = "runner.recording.recorder"  # another process' program
 
 
 def test_a_vmm_loads_no_pyarrow():

@@ -113,6 +113,11 @@ def test_a_wrong_call_of_hot_is_refused(path, capsys, call):
     assert call[1] in capsys.readouterr().err
 
 
+def test_info_of_a_trace_without_a_lock(path, capsys):
+    assert main(["info", "--lock", str(path)]) == 2
+    assert "has no lock" in capsys.readouterr().err
+
+
 def test_info(path, capsys):
     assert main(["info", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()

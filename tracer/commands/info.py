@@ -7,6 +7,7 @@ from typing import Any
 
 from tracer.analysis.facts import facts
 from tracer.analysis.frames import told
+from tracer.format.errors import TraceError
 from tracer.format.jsonvalues import exact
 from tracer.format.words import times
 from tracer.read.reader import load
@@ -18,12 +19,19 @@ from vmspec.trace import keys
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", type=Path, help="the trace: an .arrow or .arrows file")
-    parser.add_argument("--json", action="store_true", help="everything, as JSON; times in ns")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--json", action="store_true", help="everything, as JSON; times in ns")
+    what.add_argument("--lock", action="store_true", help="only the lock of the run, as vmspec lock writes it")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the facts, and the spec in the trace."""
     trace = load(options.file)
+    if options.lock:
+        if (lock := trace.metadata.get(keys.LOCK)) is None:
+            raise TraceError(f"{options.file} has no lock: an earlier release wrote it, or the run was killed early")
+        print("\n".join(map(printable, lock.rstrip("\n").split("\n"))))
+        return 0
     found = facts(trace)
     if options.json:
         print(json.dumps(exact(found | {"clock": _exact_clock(found["clock"])}), indent=2))

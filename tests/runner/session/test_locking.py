@@ -12,6 +12,7 @@ from runner import run, start
 from runner.cli import main
 from runner.kvm.system import System
 from runner.session import hostfacts, locking
+from tracer.cli import main as vmtrace
 from vmspec import SpecError, kept
 from vmspec.lock import taking
 from vmspec.lock.drift import compare
@@ -272,3 +273,11 @@ def test_a_trace_of_a_guest_with_code_has_the_code_in_its_lock(run_guest):
     images = json.loads(metadata["vmrun.images"])
     assert lock_of(result.trace).images["code"].sha256 == images["code"]["sha256"]
     assert Path(result.trace).exists()
+
+
+def test_the_lock_of_a_trace_is_a_lock_of_its_spec(write_spec, capsys):
+    path = write_spec(HLT)
+    trace = run(path).trace
+    assert vmtrace(["info", "--lock", str(trace)]) == 0
+    path.with_name("guest.toml.lock").write_text(capsys.readouterr().out)
+    assert run(path, locked=True).kind == "halt"

@@ -2,6 +2,7 @@
 
 import errno
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,19 @@ def test_what_is_wrong_is_located(text, problem):
     with pytest.raises(SpecError) as caught:
         LockText(text)
     assert problem in str(caught.value)
+
+
+PIECES = st.text(max_size=8) | st.sampled_from(["[[", "{", '"', "0x", "]"])
+
+
+@given(st.integers(0, len(TEXT)), st.integers(0, 40), PIECES)
+def test_any_change_of_a_text_gives_a_lock_or_problems_with_places(at, length, new):
+    problems = ()
+    try:
+        LockText(TEXT[:at] + new + TEXT[at + length :], Path("x.lock"))
+    except SpecError as error:
+        problems = error.problems
+    assert [problem for problem in problems if problem.line is None] == []
 
 
 def test_every_problem_is_told():
