@@ -94,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     lock.set_defaults(run=_lock)
 
+    cpuid = command("cpuid", "write a CPU model: CPUID as it is on this host, or the greatest common one of several")
+    cpuid.add_argument("-o", "--output", metavar="FILE", type=Path, help="write into FILE, for cpu.model in a spec")
+    cpuid.add_argument(
+        "--common", nargs="+", metavar="FILE", type=Path, help="of these models, what all of their hosts have"
+    )
+    cpuid.set_defaults(run=_cpuid)
+
     keys = command("keys", "list every table and key of a spec")
     keys.set_defaults(run=_keys)
 
@@ -144,6 +151,12 @@ def _lock(arguments: argparse.Namespace) -> int:
     for name in ("update", "check", "diff"):
         mode = name if getattr(arguments, name) else mode
     return command.run(plan, Path(arguments.spec), mode)
+
+
+def _cpuid(arguments: argparse.Namespace) -> int:
+    from vmspec.lock import cpuid
+
+    return cpuid.run(arguments.common, arguments.output)
 
 
 def _keys(arguments: argparse.Namespace) -> int:

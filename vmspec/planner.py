@@ -1,5 +1,6 @@
 """From a spec to its plan: all decisions about a machine are made here."""
 
+from pathlib import Path
 from typing import TypeVar
 
 from vmspec import layout
@@ -10,7 +11,15 @@ from vmspec.plan import calls, features, images, memory_map
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
-from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedLock, PlannedMemory, PlannedTrace, PlannedVM
+from vmspec.plan.settings import (
+    PlannedCPU,
+    PlannedExpect,
+    PlannedLeaf,
+    PlannedLock,
+    PlannedMemory,
+    PlannedTrace,
+    PlannedVM,
+)
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.schema.tables import write_model
 from vmspec.schema.units import format_size
@@ -21,7 +30,7 @@ MEMORY_MAX = 1 << 52  # physical addresses have at most 52 bits (Intel SDM volum
 VCPUS_MAX = 254  # 8-bit APIC ids; 255 means all
 PIT_SPEAKER_DUMMY = 1  # KVM_CREATE_PIT2: KVM answers port 0x61 too, with which Linux reads the timer's output
 
-Settings = TypeVar("Settings", PlannedVM, PlannedMemory, PlannedCPU, PlannedTrace, PlannedExpect, PlannedLock)
+Settings = TypeVar("Settings", PlannedVM, PlannedMemory, PlannedTrace, PlannedExpect, PlannedLock)
 
 
 def plan(spec: Spec) -> Plan:
@@ -49,6 +58,7 @@ def plan(spec: Spec) -> Plan:
     symbols = _symbols(spec, problems)
     _folders_and_disks(spec, problems)
     backing = _backing(spec, problems)
+    leaves, model = _cpu_model(spec, problems)
     if irqchip and set(spec.expect.exit) == {"halt"} and not any("python" in device.kind for device in devices):
         message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
@@ -73,12 +83,12 @@ def plan(spec: Spec) -> Plan:
         pit=pit,
         calls=_calls((*slots, *mapped), spec.vm.vcpus, irqchip, pit),
         notes=start.notes,
-        files=(*start.files, *symbols, *mapped_files),
+        files=(*start.files, *symbols, *model, *mapped_files),
         mapped=mapped,
         names=tuple(spec.names()),
         code=spec.boot.code,
         memory=copied(PlannedMemory, spec.memory)._replace(backing=backing),
-        cpu=copied(PlannedCPU, spec.cpu),
+        cpu=PlannedCPU(spec.cpu.disable, leaves),
         trace=copied(PlannedTrace, spec.trace),
         expect=copied(PlannedExpect, spec.expect),
         lock=copied(PlannedLock, spec.lock),
@@ -141,6 +151,26 @@ def _symbols(spec: Spec, problems: list[Problem]) -> tuple[PlannedFile, ...]:
     except ImageError as error:
         problems.append(Problem("boot.symbols", str(error), str(spec.boot.symbols)))
         return ()
+
+
+def _cpu_model(spec: Spec, problems: list[Problem]) -> tuple[tuple[PlannedLeaf, ...], tuple[PlannedFile, ...]]:
+    """The leaves of the CPU's model, and its file."""
+    path = spec.cpu.model
+    if not isinstance(path, Path):
+        return (), ()
+    from vmspec.plan import cpu_model_file  # late: few specs have one
+
+    try:
+        with opened(path) as source:
+            file = PlannedFile("cpu", path, source.version)
+        leaves = cpu_model_file.load(path)
+    except ImageError as error:
+        problems.append(Problem("cpu.model", str(error), str(path)))
+    except SpecError as error:
+        problems += error.problems
+    else:
+        return tuple(PlannedLeaf(*leaf, *answer) for leaf, answer in leaves.items()), (file,)
+    return (), ()
 
 
 def _backing(spec: Spec, problems: list[Problem]) -> str:

@@ -13,6 +13,8 @@ from vmspec.plan import calls
 from vmspec.plan.calls import Call
 from vmspec.plan.plan import Plan
 
+SHOWN = 8  # features in a message
+
 
 class Realised:
     """What the calls of a plan have made; ``resources`` closes it."""
@@ -59,6 +61,8 @@ class Realised:
             case calls.GetSupportedCpuid():
                 self.cpuid = self.system.supported_cpuid()
                 self._check_addresses()
+                if self._plan.cpu.leaves:
+                    self._check_model()
             case calls.CreateVcpu(vcpu):
                 self.vcpus.append(self.vm.create_vcpu(vcpu, self._mmap_size))
                 self._resources.callback(self.vcpus[-1].close)
@@ -83,6 +87,14 @@ class Realised:
             what = f"{last.path} ends" if last.path else "RAM ends"
             message = f"processors on this host have {bits} bits of physical addresses"
             raise HostError(f"{message}: {what} at {last.start + last.size:#x}, past their end")
+
+    def _check_model(self) -> None:
+        """A guest must not be told of what the host lacks."""
+        from runner.x86.cpumodel import lacks  # late: few specs have a model
+
+        if missing := lacks(self._plan.cpu, self.cpuid):
+            shown = "; ".join(missing[:SHOWN]) + f"; and {len(missing) - SHOWN} more" * (len(missing) > SHOWN)
+            raise HostError(f"this host has not all of the processor that cpu.model describes; it lacks {shown}")
 
     def _cpuid(self, index: int) -> list[CpuidEntry]:
         deadline = self._plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0

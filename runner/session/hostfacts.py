@@ -6,12 +6,12 @@ from runner.kvm.system import System
 from runner.recording import lockfacts
 from runner.session.facts import capabilities
 from vmspec.lock.model import Host
-from vmspec.plan.plan import Plan
+from vmspec.plan.settings import PlannedCPU
 
 
-def facts(plan: Plan) -> Host:
-    """The facts of this host that a run of the plan depends on. Makes a machine with one vCPU, which runs nothing, and
-    closes it. Raises HostError or KvmError."""
+def facts(cpu: PlannedCPU) -> Host:
+    """The facts of this host that a run with this CPUID policy depends on. Makes a machine with one vCPU, which runs
+    nothing, and closes it. Raises HostError or KvmError."""
     with ExitStack() as stack:
         system = System()
         stack.callback(system.close)
@@ -22,4 +22,4 @@ def facts(plan: Plan) -> Host:
         vcpu = vm.create_vcpu(0, system.vcpu_mmap_size())
         stack.callback(vcpu.close)
         rate = vcpu.guest_tsc_khz() if known["KVM_CAP_GET_TSC_KHZ"] else 0
-        return lockfacts.host(plan, system.supported_cpuid(), known, rate)
+        return lockfacts.host(cpu, system.supported_cpuid(), known, rate)

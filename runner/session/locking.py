@@ -27,7 +27,7 @@ class Locked:
         size = sum(taking.size(path) for path in {image.path for image in taking.of(plan)})
         if size >= LONG:
             notice(f"hashes {size / (1 << 30):.1f} GiB of images before the guest runs, for the lock")
-        self._taken = taking.take(plan, hostfacts.facts(plan))
+        self._taken = taking.take(plan, hostfacts.facts(plan.cpu))
         changes = compare(self._text.lock, self._taken.lock)
         self._refuse([self._text.changed(change) for change in changes if change.weight == "must"])
         for change in changes:

@@ -1,4 +1,4 @@
-"""Each vCPU's CPUID: KVM's supported entries, minus what the spec removes, with a topology of its own.
+"""Each vCPU's CPUID: KVM's supported entries or a CPU model's, minus what the spec removes, with its own topology.
 
 All vCPUs are cores of one socket, one thread each, with APIC ids from 0 (Intel SDM volume 2, CPUID, and volume 3, 9.9;
 AMD APM volume 3, appendix E). Pure: no KVM here.
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vmspec.plan.features import FEATURES
-from vmspec.plan.settings import PlannedCPU
+from vmspec.plan.settings import PlannedCPU, PlannedLeaf
 from vmspec.registers import cpuid as R
 
 SIGNIFICANT_INDEX = 1 << 0  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX: the entry is for its index only
@@ -63,6 +63,8 @@ def for_vcpu(
     supported: list[CpuidEntry], vcpu: int, vcpus: int, cpu: PlannedCPU, *, tsc_deadline: bool
 ) -> list[CpuidEntry]:
     """The entries for vCPU ``vcpu`` of ``vcpus``; ``tsc_deadline``: the host has KVM_CAP_TSC_DEADLINE_TIMER."""
+    if cpu.leaves:
+        supported = [modelled(leaf) for leaf in cpu.leaves]
     leaf0 = next((entry for entry in supported if entry.function == R.VENDOR), None)
     highest = leaf0.eax if leaf0 else 0
     amd = leaf0 is not None and leaf0.ebx in AMD
@@ -75,6 +77,12 @@ def for_vcpu(
         if function <= highest:
             entries += _levels(function, vcpu, vcpus)
     return entries
+
+
+def modelled(leaf: PlannedLeaf) -> CpuidEntry:
+    """The entry for a leaf of a CPU model."""
+    function, subleaf, *registers = leaf
+    return CpuidEntry(function, subleaf or 0, 0 if subleaf is None else SIGNIFICANT_INDEX, *registers)
 
 
 def _placed(entry: CpuidEntry, vcpu: int, vcpus: int, amd: bool, tsc_deadline: bool) -> CpuidEntry:

@@ -135,7 +135,7 @@ def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
     planned = plan(spec)
     assert planned.vm == ("all", 2 << 20, 3, 5_000_000_000)
     assert planned.memory == ("memfd", "small", True, True)
-    assert planned.cpu == ("host", ("avx", "avx2"))
+    assert planned.cpu == (("avx", "avx2"), ())
     assert planned.trace == (tmp_path / "t.arrow", False, "drop", "try", ("kvm:kvm_pio",), True, False, False, 128)
     assert planned.expect == (("ok",), ("panic",), ("debug-exit", "halt"), 33)
     assert (planned.code, planned.path, planned.overrides) == (HLT, path, ("vm.vcpus=3",))

@@ -28,7 +28,7 @@ def run(plan: Plan, spec: Path, mode: Mode) -> int:
     path = lock_path(spec)
     before = LockText.open(path) if mode in ("check", "diff") or (mode == "write" and _exists(path)) else None
     try:
-        host = facts(plan)
+        host = facts(plan.cpu)
     except HostUnknownError as error:
         complain("vmspec", error)
         return UNKNOWN

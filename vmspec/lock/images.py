@@ -74,7 +74,8 @@ def _keys(plan: Plan) -> Iterator[tuple[KeyPath, Named]]:
 
 
 def _is_image(named: Named, path: KeyPath, plan: Plan) -> bool:
-    if path[-1] == "class" or (named.writes and _device(path, plan) != "virtio-blk"):
+    # The content of a CPU's model is the CPUID that the lock has.
+    if path[-1] == "class" or path[0] == "cpu" or (named.writes and _device(path, plan) != "virtio-blk"):
         return False
     try:
         mode = os.stat(named.path).st_mode  # noqa: PTH116

@@ -23,11 +23,22 @@ class PlannedMemory(NamedTuple):
     prefault: bool = False
 
 
-class PlannedCPU(NamedTuple):
-    """The CPUID policy."""
+class PlannedLeaf(NamedTuple):
+    """A leaf of CPUID, and what it answers; ``subleaf`` is None if it has none."""
 
-    model: str = "host"
+    function: int
+    subleaf: int | None
+    eax: int
+    ebx: int
+    ecx: int
+    edx: int
+
+
+class PlannedCPU(NamedTuple):
+    """The CPUID policy. ``leaves`` are those of a model; none: what the host supports."""
+
     disable: tuple[str, ...] = ()
+    leaves: tuple[PlannedLeaf, ...] = ()
 
 
 class PlannedTrace(NamedTuple):

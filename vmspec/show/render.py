@@ -140,7 +140,8 @@ def _interrupt(device: PlannedDevice, irqchip: bool) -> str:
 
 def _cpuid(plan: Plan) -> str:
     cpu = plan.cpu
-    policy = f"{cpu.model}: what KVM supports on the host"
+    model = next((file.path for file in plan.files if file.name == "cpu"), None)
+    policy = "host: what KVM supports on the host" if model is None else f"{model.name}: {len(cpu.leaves)} leaves"
     return f"{policy}, less {', '.join(cpu.disable)}" if cpu.disable else policy
 
 

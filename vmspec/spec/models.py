@@ -137,7 +137,14 @@ class Boot(Model):
 class CPU(Model):
     """The CPUID policy."""
 
-    model: str = field(default="host", metadata=key(Choice("host"), "host: what KVM supports on this host"))
+    model: str | Path = field(
+        default="host",
+        metadata=key(
+            File("host"),
+            "host: what KVM supports on this host; or a file with a table of CPUID (vmspec cpuid writes one), so that "
+            "the guest sees the same processor on every host that has all of it",
+        ),
+    )
     disable: tuple[str, ...] = field(
         default=(), metadata=key(Many(Text(line=True)), "features to remove, named as in /proc/cpuinfo")
     )
@@ -275,6 +282,8 @@ class Spec(Model):
         for name in ("kernel", "initrd", "symbols"):
             if (file := getattr(self.boot, name)) is not None:
                 yield Named(f"boot.{name}", file)
+        if isinstance(self.cpu.model, Path):
+            yield Named("cpu.model", self.cpu.model)
         for n, device in enumerate(self.devices):
             if isinstance(device, Python | VirtioPython) and self.path is not None:
                 yield Named(f"device[{n}].class", own.module(device.cls, self.path.parent))

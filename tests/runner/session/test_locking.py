@@ -30,7 +30,7 @@ FILES = {"square.py": SQUARE, "helper.py": "VALUE = 7\n"}
 def lock(path):
     """Write the lock of a spec, as vmspec lock does."""
     plan, _ = kept.plan(path, ())
-    write(path.with_name(f"{path.name}.lock"), take(plan, hostfacts.facts(plan)).lock, path.name)
+    write(path.with_name(f"{path.name}.lock"), take(plan, hostfacts.facts(plan.cpu)).lock, path.name)
     return path
 
 
@@ -261,9 +261,9 @@ def test_the_lock_of_a_trace_is_the_same_whichever_processor_it_was_read_on(imag
 
 def test_the_facts_leave_nothing_open(image, descriptors):
     plan, _ = kept.plan(image, ())
-    hostfacts.facts(plan)
+    hostfacts.facts(plan.cpu)
     before = descriptors()
-    facts = hostfacts.facts(plan)
+    facts = hostfacts.facts(plan.cpu)
     assert (descriptors(), facts.info.kernel, facts.may.tsc_khz > 0) == (before, os.uname().release, True)
 
 

@@ -17,11 +17,11 @@ HOST = LOCK.host
 GONE = "a gone host"
 
 
-def facts(plan):
+def facts(cpu):
     return HOST
 
 
-def failing(plan):
+def failing(cpu):
     raise OSError(2, "KVM is not there")
 
 
@@ -158,8 +158,8 @@ def test_a_host_that_cannot_be_asked_is_status_3(spec, capsys, provider, name, p
     assert not Path("x.toml.lock").exists()
 
 
-def repr_of(plan):
-    return repr(plan)
+def repr_of(cpu):
+    return repr(cpu)
 
 
 def test_the_spec_comes_first(spec, capsys, provider):
