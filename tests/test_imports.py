@@ -157,11 +157,15 @@ def test_vmspec_check_loads_neither_pyarrow_nor_cffi():
 def test_a_run_that_need_not_be_locked_loads_nothing_of_locks():
     of_the_vmm = {module for module in MODULES if in_package(module, "runner") and module != RECORDER}
     with_locks = {module for module in of_the_vmm if any(in_package(to, "vmspec.lock") for to in GRAPH[module])}
-    assert with_locks == {"runner.recording.lockfacts", "runner.session.hostfacts", "runner.session.locking"}
+    assert with_locks == {"runner.recording.lockfacts", "runner.session.locking"}
     importers = {module for module in of_the_vmm if GRAPH[module] & with_locks}
-    assert importers == {"runner.session.hostfacts", "runner.session.locking", "runner.session.session"}
+    assert importers == {"runner.session.hostfacts", "runner.session.session"}
     code = "import sys, runner.session.session, runner.session.recording, runner.session.facts\n"
     loaded(f"{code}assert 'vmspec.lock' not in sys.modules")
+
+
+def test_the_recorder_makes_the_lock_of_a_trace_without_the_models():
+    assert "attr" not in loaded("import runner.recording.recorder, runner.recording.lockfacts")
 
 
 def test_registers_are_plain_values_that_import_nothing():

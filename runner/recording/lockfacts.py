@@ -1,4 +1,5 @@
-"""What a run knows of its lock: the host's facts, and the files that were hashed."""
+"""What a run knows of its lock: the host's facts, and the files that were hashed. Plain tables: importing the models
+would cost the recorder as much as all else that it imports but pyarrow."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,13 +9,16 @@ from runner.x86.cpuid import CpuidEntry, for_vcpu
 from runner.x86.cpumodel import leaves
 from vmspec.host.pathtext import from_text
 from vmspec.image.source import Version
-from vmspec.lock import images, taking
-from vmspec.lock.model import Host, Info, Lock, LockedImage, May, Must
+from vmspec.lock import images
+from vmspec.lock.table import Hashed, made
 from vmspec.plan.plan import Plan
 from vmspec.plan.settings import PlannedCPU
+from vmspec.schema.cpuid_leaves import written
+
+Facts = dict[str, Any]  # the table host of a lock
 
 
-def host(cpu: PlannedCPU, supported: Iterable[Iterable[int]], capabilities: Mapping[str, int], tsc_khz: int) -> Host:
+def host(cpu: PlannedCPU, supported: Iterable[Iterable[int]], capabilities: Mapping[str, int], tsc_khz: int) -> Facts:
     """The host's facts for a CPUID policy, from what KVM says: its CPUID, its capabilities, the rate of a guest's TSC.
 
     The CPUID is that of a machine with one vCPU and interrupt controllers, without the features that the spec removes:
@@ -22,14 +26,14 @@ def host(cpu: PlannedCPU, supported: Iterable[Iterable[int]], capabilities: Mapp
     """
     deadline = capabilities["KVM_CAP_TSC_DEADLINE_TIMER"] != 0
     entries = for_vcpu([CpuidEntry(*entry) for entry in supported], 0, 1, cpu, tsc_deadline=deadline)
-    return Host(
-        must=Must(leaves(entries)),
-        may=May(tuple(backends()), tsc_khz, dict(capabilities)),
-        info=Info(kernel(), processor()),
-    )
+    return {
+        "must": {"cpuid": written(leaves(entries))},
+        "may": {"modules": backends(), "tsc_khz": tsc_khz, "capabilities": dict(capabilities)},
+        "info": {"kernel": kernel(), "processor": processor()},
+    }
 
 
-def lock(about: dict[str, Any], hashes: Mapping[str, Mapping[str, str]], tsc_khz: int) -> Lock:
+def lock(about: dict[str, Any], hashes: Mapping[str, Mapping[str, str]], tsc_khz: int) -> dict[str, Any]:
     """The lock of a run. ``about`` is the result of :func:`runner.session.facts.about`, ``hashes`` that of
     :func:`runner.recording.facts.images`. A large disk has no hash in it, unless the run was compared with its lock."""
     plan: Plan = about["plan"]
@@ -43,9 +47,9 @@ def lock(about: dict[str, Any], hashes: Mapping[str, Mapping[str, str]], tsc_khz
         if image.name in about["hashed"]:
             path, size, sha256 = about["hashed"][image.name]
         else:
-            path, size, sha256 = images.shown(image.path, plan), taking.size(image.path), ""
-        found[image.name] = LockedImage(path, size, sha256, image.written)
+            path, size, sha256 = images.shown(image.path, plan), images.size(image.path), ""
+        found[image.name] = Hashed(path, size, sha256, image.written)
     for name, (path, size) in known.items():
         if name in read:
-            found[name] = LockedImage(images.shown(from_text(path), plan), size, hashes[name]["sha256"])
-    return taking.made(plan, found, host(plan.cpu, about["cpuid"], about["capabilities"], tsc_khz))
+            found[name] = Hashed(images.shown(from_text(path), plan), size, hashes[name]["sha256"])
+    return made(plan, found, host(plan.cpu, about["cpuid"], about["capabilities"], tsc_khz))

@@ -33,7 +33,7 @@ from tracer.record.rowrecorder import RowRecorder
 from tracer.record.tracepointrecorder import TracepointRecorder
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
-from vmspec.lock.text import dumps
+from vmspec.lock.table import dumps
 from vmspec.trace import keys
 from vmspec.trace.files import RingLostError, ring_path, unfinished
 from vmspec.trace.tables import TABLES

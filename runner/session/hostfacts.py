@@ -5,11 +5,10 @@ from contextlib import ExitStack
 from runner.kvm.system import System
 from runner.recording import lockfacts
 from runner.session.facts import capabilities
-from vmspec.lock.model import Host
 from vmspec.plan.settings import PlannedCPU
 
 
-def facts(cpu: PlannedCPU) -> Host:
+def facts(cpu: PlannedCPU) -> lockfacts.Facts:
     """The facts of this host that a run with this CPUID policy depends on. Makes a machine with one vCPU, which runs
     nothing, and closes it. Raises HostError or KvmError."""
     with ExitStack() as stack:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from runner.machine.machine import Machine
 from runner.session import facts, hostfacts
-from vmspec.lock import taking
+from vmspec.lock import images, taking
 from vmspec.lock.drift import compare
 from vmspec.lock.text import LockText
 from vmspec.plan.plan import Plan
@@ -24,7 +24,7 @@ class Locked:
         if plan.path is None:
             raise SpecError((Problem("", "a plan that was made from no file has no lock"),))
         self._text = LockText.open(lock_path(plan.path))
-        size = sum(taking.size(path) for path in {image.path for image in taking.of(plan)})
+        size = sum(images.size(path) for path in {image.path for image in taking.of(plan)})
         if size >= LONG:
             notice(f"hashes {size / (1 << 30):.1f} GiB of images before the guest runs, for the lock")
         self._taken = taking.take(plan, hostfacts.facts(plan.cpu))

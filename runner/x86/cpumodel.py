@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from runner.x86.cpuid import SIGNIFICANT_INDEX, CpuidEntry
 from vmspec.plan import cpu_model
 from vmspec.plan.settings import PlannedCPU
-from vmspec.schema.cpuid_table import Answer, Leaf, Table, table
+from vmspec.schema.cpuid_leaves import Answer, Leaf, Table, table
 
 
 def leaves(entries: Iterable[CpuidEntry]) -> Table:

@@ -8,11 +8,12 @@ from typing import Literal
 
 from vmspec.host.commandline import complain
 from vmspec.host.printable import printable
-from vmspec.lock import taking
+from vmspec.lock import images, taking
 from vmspec.lock.drift import Change, compare
 from vmspec.lock.host import HostUnknownError, facts
 from vmspec.lock.text import LockText, write
 from vmspec.plan.plan import Plan
+from vmspec.schema.tables import write_model
 from vmspec.spec.fileuse import lock_path
 
 Mode = Literal["write", "update", "check", "diff"]
@@ -33,7 +34,7 @@ def run(plan: Plan, spec: Path, mode: Mode) -> int:
         complain("vmspec", error)
         return UNKNOWN
     with _progress(plan) as advance:
-        lock = taking.take(plan, host, advance).lock
+        lock = taking.take(plan, write_model(host), advance).lock
     if before is None:
         write(path, lock, spec.name)
         images = "1 image" if len(lock.images) == 1 else f"{len(lock.images)} images"
@@ -81,7 +82,7 @@ def _differ(changes: Sequence[Change]) -> None:
 @contextmanager
 def _progress(plan: Plan) -> Iterator[Callable[[int], None]]:
     """Show on a terminal how much of the images is hashed, if that takes a while."""
-    total = sum(taking.size(path) for path in {image.path for image in taking.of(plan)})
+    total = sum(images.size(path) for path in {image.path for image in taking.of(plan)})
     if total < LONG or not sys.stderr.isatty():
         yield lambda size: None
         return

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from vmspec.lock.model import Lock, LockedImage
 from vmspec.plan.features import FEATURES, Bit
-from vmspec.schema.cpuid_table import NOTHING, Answer, Leaf, Table
+from vmspec.schema.cpuid_leaves import NOTHING, Answer, Leaf, Table
 from vmspec.schema.keypath import KeyPath, join
 from vmspec.show.dump import toml
 

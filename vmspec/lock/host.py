@@ -1,11 +1,14 @@
 """The host's facts of a lock. They need KVM, so another package gives them, by an entry point of the group
-``vmspec.host``: a function from the CPUID policy of a plan to a :class:`vmspec.lock.model.Host`."""
+``vmspec.host``: a function from the CPUID policy of a plan to the table ``host`` of a lock."""
 
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from vmspec.host.printable import PrintableError
 from vmspec.lock.model import Host
 from vmspec.plan.settings import PlannedCPU
+from vmspec.schema.tables import Table
+from vmspec.schema.value import Here
 
 GROUP = "vmspec.host"
 
@@ -27,6 +30,9 @@ def facts(cpu: PlannedCPU) -> Host:
         found = point.load()(cpu)
     except Exception as error:  # of another package, whatever it is: not built, no KVM, no permission
         raise HostUnknownError(f"a lock has the CPUID and KVM of this host: {error}") from error
-    if not isinstance(found, Host):
-        raise HostUnknownError(f"{point.value} ({GROUP}) tells nothing that a lock has")
-    return found
+    here = Here(Path())
+    host = Table(Host).read(found, here)
+    if here.problems:
+        raise HostUnknownError(f"{point.value} ({GROUP}) tells what no lock has: {here.problems[0]}")
+    assert isinstance(host, Host)
+    return host

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,3 +112,25 @@ def _copied(value: Any) -> Any:
             return {name: _copied(part) for name, part in value.items()}
         case _:
             return value
+
+
+def size(path: Path) -> int:
+    """The size of a regular file or a block device in bytes; 0 if it cannot be opened."""
+    try:
+        with opened(path) as (_, length):
+            return length
+    except OSError:
+        return 0
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[int, int]]:
+    """The descriptor and the size of a regular file or a block device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+            raise OSError(0, "is no file any more: do it again")
+        yield descriptor, os.lseek(descriptor, 0, os.SEEK_END)
+    finally:
+        os.close(descriptor)

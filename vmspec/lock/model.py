@@ -5,14 +5,14 @@ from typing import Any
 
 from attrs import field, frozen
 
+from vmspec.lock.table import FORMAT
 from vmspec.lock.values import AnyTable, Named, Numbers, Sha256
+from vmspec.schema.cpuid_leaves import Table as Leaves
 from vmspec.schema.cpuid_table import CpuidTable
-from vmspec.schema.cpuid_table import Table as Leaves
 from vmspec.schema.tables import Table
 from vmspec.schema.value import Model, key
 from vmspec.schema.values import Flag, Integer, Many, Text
 
-FORMAT = 1  # incremented when an older release would misunderstand a lock
 SIZE_MAX = (1 << 63) - 1
 
 

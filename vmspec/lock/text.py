@@ -1,26 +1,21 @@
 """Locks as TOML files: read, with every problem located, and written."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 from vmspec.host.atomic import replaced
+from vmspec.lock import table
 from vmspec.lock.drift import Change
-from vmspec.lock.model import FORMAT, Lock
+from vmspec.lock.model import Lock
+from vmspec.lock.table import FORMAT
 from vmspec.schema.keypath import join
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.schema.tables import Table, write_model
 from vmspec.schema.toml_text import TomlText, contents
 from vmspec.schema.value import Here, TooManyProblemsError
-from vmspec.show.dump import toml
 
 LARGEST = 16 << 20  # bytes; a spec is at most 1 MiB, its defaults and the images of 1,024 devices come on top
-
-HEAD = """\
-# What a run of {spec} depends on. Written by vmspec lock, compared by vmrun --locked; see docs/lock.md of vmrun.
-# A leaf of cpuid has EAX, EBX, ECX and EDX in hexadecimal.
-"""
 
 
 class LockText(TomlText):
@@ -55,7 +50,7 @@ class LockText(TomlText):
             lock = None
         if lock is None or here.problems:
             raise SpecError(self._located(here.problems))
-        if lock.spec_sha256 != spec_digest(lock.spec):
+        if lock.spec_sha256 != table.spec_digest(lock.spec):
             message = "is not the hash of the table spec, which was changed by hand: write the lock anew"
             raise SpecError((self.locate(Problem("spec-sha256", message)),))
         return lock
@@ -63,26 +58,20 @@ class LockText(TomlText):
 
 def dumps(lock: Lock, spec: str, *, ascii: bool = False) -> str:
     """The lock as TOML; ``spec`` is the name of the spec's file for people."""
-    name = "".join(char if char.isprintable() else "?" for char in spec)
-    return HEAD.format(spec=name) + "\n" + toml(write_model(lock), ascii=ascii)
+    return table.dumps(write_model(lock), spec, ascii=ascii)
+
+
+def of_table(value: dict[str, Any]) -> Lock:
+    """The lock of a table that this release has made. Raises SpecError."""
+    here = Here(Path())
+    lock = Table(Lock).read(value, here)
+    if here.problems:
+        raise SpecError(tuple(here.problems))
+    assert isinstance(lock, Lock)
+    return lock
 
 
 def write(path: Path, lock: Lock, spec: str) -> None:
     """Write the lock's file, which appears whole. Raises OSError."""
     with replaced(path) as file:
         file.write(dumps(lock, spec).encode())
-
-
-def spec_digest(spec: dict[str, Any]) -> str:
-    """The hash of a resolved spec. The order of keys does not count."""
-    return hashlib.sha256(toml(_ordered(spec)).encode()).hexdigest()
-
-
-def _ordered(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _ordered(value[name]) for name in sorted(value)}
-        case list():
-            return [_ordered(part) for part in value]
-        case _:
-            return value

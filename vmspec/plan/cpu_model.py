@@ -11,7 +11,7 @@ from functools import reduce
 
 from vmspec.plan.features import FEATURES, Bit
 from vmspec.registers import cpuid as R
-from vmspec.schema.cpuid_table import NOTHING, Answer, Leaf, Table, table
+from vmspec.schema.cpuid_leaves import NOTHING, Answer, Leaf, Table, table
 
 _PERFORMANCE, _TRACE, _TILES, _TMUL = 0xA, 0x14, 0x1D, 0x1E
 _TILE_DATA = 18  # its component of XSAVE

@@ -5,8 +5,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from vmspec.schema.cpuid_leaves import Table as Leaves
 from vmspec.schema.cpuid_table import CpuidTable
-from vmspec.schema.cpuid_table import Table as Leaves
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.schema.tables import Table, write_model
 from vmspec.schema.toml_text import TomlText, contents

@@ -5,47 +5,14 @@ hexadecimal digits each. A leaf that is all zeros is left out: the processor ans
 """
 
 import re
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
+from vmspec.schema.cpuid_leaves import Answer, Leaf, table, written
 from vmspec.schema.value import Here, Schema, Value
 
 LEAVES_MAX = 4096  # KVM has at most 256 (KVM_MAX_CPUID_ENTRIES)
 LEAF = r"0x(?P<function>[0-9a-f]{8})(?:\.(?P<subleaf>0|[1-9][0-9]{0,3}))?"
 ANSWER = r"[0-9a-f]{8}(?: [0-9a-f]{8}){3}"
-
-
-class Leaf(NamedTuple):
-    """What CPUID is asked: EAX, and ECX if the leaf has subleaves."""
-
-    function: int
-    subleaf: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.function:#010x}" + ("" if self.subleaf is None else f".{self.subleaf}")
-
-
-class Answer(NamedTuple):
-    """What CPUID answers: 32 bits each."""
-
-    eax: int
-    ebx: int
-    ecx: int
-    edx: int
-
-    def __str__(self) -> str:
-        return " ".join(f"{register:08x}" for register in self)
-
-
-Table = dict[Leaf, Answer]
-NOTHING = Answer(0, 0, 0, 0)
-
-
-def table(entries: Iterable[tuple[Leaf, Answer]]) -> Table:
-    """The table of some leaves, in order, without those that are all zeros."""
-    # None comes before all subleaves.
-    known = sorted(entries, key=lambda entry: (entry[0].function, -1 if entry[0].subleaf is None else entry[0].subleaf))
-    return {leaf: answer for leaf, answer in known if any(answer)}
 
 
 class CpuidTable(Value):
@@ -73,7 +40,7 @@ class CpuidTable(Value):
         return table(entries)
 
     def write(self, value: Any) -> Any:
-        return {str(leaf): str(answer) for leaf, answer in value.items()}
+        return written(value)
 
     def schema(self) -> Schema:
         return {

@@ -14,7 +14,7 @@ from runner.kvm.system import System
 from runner.session import hostfacts, locking
 from tracer.cli import main as vmtrace
 from vmspec import SpecError, kept
-from vmspec.lock import taking
+from vmspec.lock import table
 from vmspec.lock.drift import compare
 from vmspec.lock.taking import take
 from vmspec.lock.text import LockText, write
@@ -72,7 +72,7 @@ def as_cpuid(change):
 
 
 def as_version(monkeypatch, folder):
-    monkeypatch.setattr(taking, "__version__", "9.9.9")
+    monkeypatch.setattr(table, "__version__", "9.9.9")
 
 
 def as_file(name, data):
@@ -264,7 +264,7 @@ def test_the_facts_leave_nothing_open(image, descriptors):
     hostfacts.facts(plan.cpu)
     before = descriptors()
     facts = hostfacts.facts(plan.cpu)
-    assert (descriptors(), facts.info.kernel, facts.may.tsc_khz > 0) == (before, os.uname().release, True)
+    assert (descriptors(), facts["info"]["kernel"], facts["may"]["tsc_khz"] > 0) == (before, os.uname().release, True)
 
 
 def test_a_trace_of_a_guest_with_code_has_the_code_in_its_lock(run_guest):

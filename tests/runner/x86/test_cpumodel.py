@@ -1,5 +1,7 @@
 """CPU models on a host: what a guest sees, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 import tracer
@@ -14,7 +16,9 @@ from vmspec.lock.taking import take
 from vmspec.lock.text import LockText, write
 from vmspec.plan.cpu_model_file import dumps
 from vmspec.plan.settings import PlannedCPU, PlannedLeaf
-from vmspec.schema.cpuid_table import Answer, Leaf
+from vmspec.schema.cpuid_leaves import Answer, Leaf
+from vmspec.schema.cpuid_table import CpuidTable
+from vmspec.schema.value import Here
 
 MODEL = PlannedCPU(leaves=(PlannedLeaf(0, None, 7, 1, 2, 3), PlannedLeaf(7, 0, 0, 0x20, 0, 0)))
 
@@ -52,7 +56,7 @@ def modelled(write_spec, assemble, tmp_path):
     changes."""
 
     def make(**changes):
-        host = hostfacts.facts(PlannedCPU()).must.cpuid
+        host = CpuidTable().read(hostfacts.facts(PlannedCPU())["must"]["cpuid"], Here(Path()))
         for name, answer in changes.items():
             host |= {Leaf(int(name[1:], 16)): answer(host[Leaf(int(name[1:], 16))])}
         (tmp_path / "m.toml").write_text(dumps(host))

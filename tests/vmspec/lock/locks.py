@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from tests.vmspec import specs
 from tests.vmspec.schema.test_cpuid_table import tables
-from vmspec.lock.model import FORMAT, Host, Info, Lock, LockedImage, May, Must
-from vmspec.lock.text import spec_digest
-from vmspec.schema.cpuid_table import Answer, Leaf, table
+from vmspec.lock.model import Host, Info, Lock, LockedImage, May, Must
+from vmspec.lock.table import FORMAT, spec_digest
+from vmspec.schema.cpuid_leaves import Answer, Leaf, table
 
 HASH, OTHER = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 SPEC = {

@@ -10,6 +10,7 @@ from attrs import evolve
 from tests.vmspec.lock.locks import LOCK
 from vmspec.cli import main
 from vmspec.lock import command, host
+from vmspec.schema.tables import write_model
 
 ROOT = Path(__file__).parents[3]
 SPEC = '[vm]\nname = "x"\nmemory = "1MiB"\n[boot]\nkernel = "k"\nmode = "real"\n'
@@ -18,7 +19,7 @@ GONE = "a gone host"
 
 
 def facts(cpu):
-    return HOST
+    return write_model(HOST)
 
 
 def failing(cpu):
@@ -148,7 +149,7 @@ def test_a_directory_in_its_place(spec, capsys):
         ("missing", "has no attribute 'missing'"),
         ("GONE", "'str' object is not callable"),
         ("str", "has no attribute 'str'"),
-        ("repr_of", "tells nothing that a lock has"),
+        ("repr_of", "tells what no lock has: must be a table"),
     ],
 )
 def test_a_host_that_cannot_be_asked_is_status_3(spec, capsys, provider, name, problem):

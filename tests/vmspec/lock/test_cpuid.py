@@ -8,7 +8,7 @@ from tests.vmspec.lock.locks import LOCK
 from tests.vmspec.lock.test_command import provider  # noqa: F401
 from vmspec.cli import main
 from vmspec.plan.cpu_model_file import CpuModelText, dumps, load
-from vmspec.schema.cpuid_table import Answer, Leaf
+from vmspec.schema.cpuid_leaves import Answer, Leaf
 
 
 @pytest.fixture

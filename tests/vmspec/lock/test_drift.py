@@ -9,7 +9,7 @@ from hypothesis import given
 from tests.vmspec.lock.locks import HASH, LOCK, OTHER, locks, with_spec
 from vmspec.lock.drift import compare
 from vmspec.lock.model import LockedImage, May
-from vmspec.schema.cpuid_table import Answer, Leaf
+from vmspec.schema.cpuid_leaves import Answer, Leaf
 
 
 def spec(**tables):

@@ -8,7 +8,6 @@ import pytest
 from vmspec.document import Document
 from vmspec.lock import images, taking
 from vmspec.lock.drift import compare
-from vmspec.lock.model import Host
 from vmspec.lock.taking import take
 from vmspec.schema.problems import SpecError
 
@@ -98,7 +97,7 @@ def plan(folder, *overrides):
 
 
 def lock(folder, *overrides):
-    return take(plan(folder, *overrides), Host()).lock
+    return take(plan(folder, *overrides), {}).lock
 
 
 def drift(before, after):
@@ -107,7 +106,7 @@ def drift(before, after):
 
 def test_every_file_that_the_run_reads_is_hashed(folder):
     done = []
-    taken = take(plan(folder), Host(), done.append)
+    taken = take(plan(folder), {}, done.append)
     found = {name: (image.path, image.size, image.sha256) for name, image in taken.lock.images.items()}
     assert found == {
         name: (path, len(FILES[path]), hashlib.sha256(FILES[path]).hexdigest()) for name, path in NAMES.items()
@@ -118,7 +117,7 @@ def test_every_file_that_the_run_reads_is_hashed(folder):
 
 def test_the_code_in_a_spec_is_an_image(folder):
     (folder / "code.toml").write_text('[vm]\nname = "x"\n[boot]\nmode = "real"\ncode = "90 f4"\n')
-    taken = take(Document.open(folder / "code.toml").plan(), Host()).lock
+    taken = take(Document.open(folder / "code.toml").plan(), {}).lock
     assert {name: image.sha256 for name, image in taken.images.items()} == {
         "code": hashlib.sha256(b"\x90\xf4").hexdigest()
     }
@@ -178,7 +177,7 @@ def test_where_a_run_is_recorded_and_that_it_must_be_locked_are_no_drift(folder)
     before = lock(folder)
     assert drift(before, lock(folder, "trace.path=other.arrow")) == []
     assert drift(before, lock(folder, "lock.require=true")) == []
-    assert drift(before, take(plan(folder).unrecorded(), Host()).lock) == []
+    assert drift(before, take(plan(folder).unrecorded(), {}).lock) == []
 
 
 def test_whitespace_comments_order_and_defaults_are_no_drift(folder):
@@ -212,14 +211,14 @@ def test_a_file_that_has_changed_since_the_plan_was_made(folder):
     made = plan(folder)
     (folder / "k").write_bytes(b"\xf4\xf4")
     with pytest.raises(SpecError, match=r"images.kernel: .*has changed since the plan was made"):
-        take(made, Host())
+        take(made, {})
 
 
 def test_a_file_that_is_written_to_while_it_is_hashed(folder, monkeypatch):
     made = plan(folder)
     monkeypatch.setattr(taking, "sha256", lambda *arguments: (folder / "ro.img").write_bytes(b"x") and "0" * 64)
     with pytest.raises(SpecError, match=r"virtio-blk0/path: .*was written to while it was hashed"):
-        take(made, Host())
+        take(made, {})
 
 
 def test_a_file_that_cannot_be_read_any_more(folder, monkeypatch):
@@ -230,7 +229,7 @@ def test_a_file_that_cannot_be_read_any_more(folder, monkeypatch):
     (folder / "over.img").unlink()
     (folder / "over.img").mkdir()
     with pytest.raises(SpecError) as caught:
-        take(made, Host())
+        take(made, {})
     assert [problem.message.partition(".img ")[2] for problem in caught.value.problems] == [
         "cannot be read: No such file or directory",
         "is no file any more: do it again",
@@ -238,7 +237,7 @@ def test_a_file_that_cannot_be_read_any_more(folder, monkeypatch):
 
 
 def test_what_was_hashed_is_watched(folder):
-    taken = take(plan(folder), Host())
+    taken = take(plan(folder), {})
     assert [*taken.changed()] == []
     (folder / "new").write_bytes(FILES["ro.img"])
     (folder / "new").rename(folder / "ro.img")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.vmspec.lock.locks import HASH, LOCK, locks, with_spec
 from vmspec.lock.drift import compare
-from vmspec.lock.text import LARGEST, LockText, dumps, spec_digest, write
+from vmspec.lock.table import spec_digest
+from vmspec.lock.text import LARGEST, LockText, dumps, write
 from vmspec.schema.problems import SpecError
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.vmspec.schema.test_cpuid_table import registers
 from vmspec.plan.cpu_model import common, lacking
 from vmspec.registers import cpuid as R
-from vmspec.schema.cpuid_table import Answer, Leaf, table
+from vmspec.schema.cpuid_leaves import Answer, Leaf, table
 
 VENDOR = {"ebx": 0x756E6547, "ecx": 0x6C65746E, "edx": 0x49656E69}
 HOST = {

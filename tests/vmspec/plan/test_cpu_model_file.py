@@ -7,7 +7,7 @@ from tests.vmspec.schema.test_cpuid_table import tables
 from vmspec.document import Document
 from vmspec.plan.cpu_model_file import LARGEST, CpuModelText, dumps, load
 from vmspec.plan.settings import PlannedLeaf
-from vmspec.schema.cpuid_table import Answer, Leaf, table
+from vmspec.schema.cpuid_leaves import Answer, Leaf, table
 from vmspec.schema.problems import SpecError
 
 LEAVES = {Leaf(0): Answer(1, 2, 3, 4), Leaf(7, 0): Answer(0, 5, 0, 0)}

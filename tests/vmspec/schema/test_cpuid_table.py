@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmspec.schema.cpuid_table import LEAVES_MAX, Answer, CpuidTable, Leaf, table
+from vmspec.schema.cpuid_leaves import Answer, Leaf, table
+from vmspec.schema.cpuid_table import LEAVES_MAX, CpuidTable
 from vmspec.schema.value import Here
 
 registers = st.integers(0, (1 << 32) - 1)
