@@ -99,6 +99,7 @@ SOURCES = (
     "nettap",
     "netstream",
     "netuser",
+    "fragments",
     "vsock",
     "vsockconnection",
     "vsocksocket",

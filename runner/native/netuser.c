@@ -3,6 +3,8 @@
  * (libslirp.h) is declared here, as it is stable and a build needs no header then. */
 #include "netuser.h"
 
+#include "fragments.h"
+
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -67,6 +69,9 @@ struct user {
     bool filled, objected;
     uint32_t first, end; /* of the frames that wait for the driver, each after its size */
     uint8_t waiting[WAITING];
+    /* libslirp 4.7 as Debian builds it breaks its own memory if the last fragment of a packet is the first that comes:
+     * ip_reass() breaks C's rules on aliasing. It gets no fragments. */
+    struct fragments fragments;
 };
 
 static int64_t now(void)
@@ -236,17 +241,17 @@ static int user_send(struct net *net, uint32_t pair, const struct iovec *ranges,
 {
     struct user *user = net->link;
     uint32_t size = 0;
-    uint8_t *frame = net->scratch;
+    const uint8_t *frame;
 
-    if (n == 2)
-        frame = ranges[1].iov_base, size = (uint32_t)ranges[1].iov_len;
-    for (uint32_t i = 1; n > 2 && i < n; i++) {
-        memcpy(frame + size, ranges[i].iov_base, ranges[i].iov_len);
+    for (uint32_t i = 1; i < n; i++) { /* once: the guest may change it meanwhile */
+        memcpy(net->scratch + size, ranges[i].iov_base, ranges[i].iov_len);
         size += (uint32_t)ranges[i].iov_len;
     }
     user->objected = false;
-    user->input(user->slirp, frame, (int)size);
-    return user->objected ? EPROTO : 0;
+    frame = fragments_join(&user->fragments, net->scratch, &size, clock_get_ns(user));
+    if (frame)
+        user->input(user->slirp, frame, (int)size);
+    return user->objected || (!frame && !size) ? EPROTO : 0;
 }
 
 static uint32_t user_receive(struct net *net, uint32_t pair, uint8_t *frame)
