@@ -657,6 +657,33 @@ def test_a_timer_can_be_taken_back(board):
     assert calls(board) == []
 
 
+class Serving(Notes):
+    """Serves what it was told of in ticks, one after the other."""
+
+    def written(self, region, offset, size, data):
+        super().written(region, offset, size, data)
+        self.left = len(data)
+        self.after(0)
+
+    def tick(self):
+        super().tick()
+        self.left -= 1
+        if self.left:
+            self.after(0)
+
+
+def test_the_end_of_a_run_serves_what_drivers_have_told_of(build):
+    """No vCPU runs any more, and the device thread has done nothing yet. Other timers do not matter then."""
+    board = build((Serving(), Region("io", "port", 1, BASE)), (Notes(), Region("io", "port", 1, BASE + 1)))
+    board.buses.planned[0] = board.buses.planned[0]._replace(transport="mmio")
+    board.devices[0].bus.writes("io", 0, "coalesced")
+    board.devices[1].after(0)
+    board.out(BASE, b"abc", size=1)
+    board.buses.drain()
+    assert board.devices[0].calls == [("written", 0, 1, b"abc"), *[("tick",)] * 3]
+    assert board.devices[1].calls == []
+
+
 # Across the end of a claim
 
 

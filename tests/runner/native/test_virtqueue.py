@@ -1,6 +1,7 @@
 """The walker of split virtqueues against a driver written from the specification, and against hostile ones."""
 
 import struct
+import threading
 
 import pytest
 from hypothesis import given
@@ -272,6 +273,34 @@ def test_a_broken_chain_stops_its_queue_until_it_is_started_again(memory, case):
     memory.write(driver.available + 2, bytes(2))
     driver.add([Buffer(DATA, 1)])
     assert device.take() == (0, [(DATA, 1)], [])
+
+
+def test_a_descriptor_is_read_once(memory):
+    """Another thread turns its buffer into one that is none, and back: the device gets the one or a fault."""
+    driver = DriverQueue(memory, 4)
+    good, bad = (packed(address, 4, flags) for address, flags in ((DATA, 0), (HOLE, WRITE)))
+    done = threading.Event()
+
+    def turn():
+        while not done.is_set():
+            memory.write(driver.descriptors, bad)
+            memory.write(driver.descriptors, good)
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        for _ in range(2000):
+            memory.write(driver.available + 2, bytes(2))
+            driver.index = 0
+            device = DeviceQueue(memory, driver)
+            driver.offer(0)
+            chain = device.take()
+            fault = lib.VIRTQUEUE_SOUND if chain else lib.VIRTQUEUE_NO_BUFFER
+            assert chain in (None, (0, [(DATA, 4)], []), (0, [], [(DATA, 4)]))  # a descriptor is written by parts
+            assert device.queue.fault == fault
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_a_table_that_was_not_negotiated(memory):

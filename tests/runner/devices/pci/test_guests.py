@@ -255,6 +255,29 @@ def test_an_empty_bus(guest):
     assert (result.kind, result.console) == ("debug-exit", b"\0\x36\x1b\x08\0")
 
 
+VECTORS = """
+    .irp vector, 0, 1, 2, 0x7ff, 0x800, 0xfffe
+    movw $\\vector, 0xe0008010
+    mov 0xe0008010, %ax
+    out %al, $0xe9
+    mov %ah, %al
+    out %al, $0xe9
+    movw $0, 0xe0008016
+    movw $\\vector, 0xe000801a
+    mov 0xe000801a, %ax
+    out %al, $0xe9
+    mov %ah, %al
+    out %al, $0xe9
+    .endr
+"""
+
+
+def test_a_vector_that_the_table_does_not_have_is_none(guest):
+    result = guest(VECTORS + END)
+    shown = struct.unpack("<12H", result.console)
+    assert (result.kind, shown) == ("debug-exit", (0, 0, 1, 1, *(0xFFFF,) * 8))
+
+
 def test_the_trace_names_what_was_accessed(guest):
     rows = tracer.load(guest(MOVE + END).trace).table.to_pylist()
     named = [name for name, _ in decoded(rows)]

@@ -26,6 +26,7 @@ from tests.runner.devices.virtio.test_guests import (
     offer,
     put,
     show,
+    show_register,
     start,
     store,
 )
@@ -228,8 +229,8 @@ def test_a_peer_that_announces_too_much_is_given_up(drive):
     """The link is down then: the guest sees it in the configuration (offset 6), and what it sends goes nowhere."""
     down = b"\xf7\x05" + struct.pack("<II", HERE + R.CONFIG + 4, R.NET_LINK_UP << 16) + b"\x75\xf4"  # test; jnz
     code = start(index=1) + receiving((0x800, 2)) + down + send() + offer(0, 7, queue=1) + await_word(USED + 2, 1)
-    result, heard = drive(code, struct.pack(">I", LONGEST + 1) + bytes(100))
-    assert (result.kind, heard) == ("halt", b"")
+    result, heard = drive(code + show_register(R.CONFIG_GENERATION), struct.pack(">I", LONGEST + 1) + bytes(100))
+    assert (result.kind, heard, result.console) == ("halt", b"", b"\1\0\0\0")
     trace = tracer.load(result.trace)
     assert [row["status"] for row in trace.tables["requests"].table.to_pylist()] == ["error"]
     assert frames(trace) == {"refused": 1, "overlong": 1}
