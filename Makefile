@@ -12,6 +12,7 @@ BUILD_TOOLS := cc:gcc+libc6-dev
 TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf jq:jq qemu-io:qemu-utils
 TEST_TOOLS += qemu-storage-daemon:qemu-system-common
 FUZZ_TOOLS := clang:clang+libclang-rt-dev
+FUZZ_LIBRARIES := libslirp0
 BENCH_TOOLS := perf:linux-perf qemu-system-x86_64:qemu-system-x86 trace-cmd:trace-cmd
 
 .PHONY: demo check test soak sanitised fuzz bench coverage mutants lint docs stub dist install setup dev clean
@@ -66,15 +67,16 @@ sanitised: setup
 	    $(CURDIR)/$(BIN)/python -m pytest -q -m "not soak and not lab" $(SANITISED_TESTS)
 
 # What reads a hostile guest's queues and registers, fuzzed by coverage, C under ASan and UBSan: so many inputs for each of
-# tests/fuzz and for each kind of device in Python. What has reached new code is kept in build/fuzz, and so is an input
-# that fails.
+# tests/fuzz, for each kind of device in Python, and for PCI's configuration space. What has reached new code is kept in
+# build/fuzz, and so is an input that fails. FUZZED and FUZZED_KINDS select, as `make fuzz FUZZED=blk FUZZED_KINDS=`.
 FUZZ_RUNS ?= 1000000
 FUZZED := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZED_KINDS := virtio-rng
-FUZZ_OPTIONS = -runs=$(FUZZ_RUNS) -max_len=1024 -len_control=10 -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
+FUZZED_KINDS := virtio-rng virtio-console virtio-balloon pci
+FUZZ_OPTIONS = -runs=$(FUZZ_RUNS) -max_len=1024 -len_control=10 -timeout=60 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
 FUZZ_SOURCES := $(filter-out runner/native/_native.c,$(wildcard runner/native/*.c))
 fuzz: dev
 	$(call need,$(FUZZ_TOOLS))
+	@dpkg -s $(FUZZ_LIBRARIES) >/dev/null || apt-get install -qy --no-install-recommends $(FUZZ_LIBRARIES)
 	for name in $(FUZZED); do \
 	    mkdir -p build/fuzz/$$name && clang -std=gnu11 -O1 -g -Wall -Wextra -Wno-unused-parameter -pthread -Irunner/native \
 	        -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined tests/fuzz/$$name.c $(FUZZ_SOURCES) \
@@ -82,7 +84,8 @@ fuzz: dev
 	    build/fuzz/$$name.run $(FUZZ_OPTIONS) -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name || exit 1; \
 	done
 	for kind in $(FUZZED_KINDS); do \
-	    mkdir -p build/fuzz/$$kind && $(BIN)/python -m tests.fuzz.registers $$kind $(FUZZ_OPTIONS) \
+	    if test $$kind = pci; then what=configuration; else what="registers $$kind"; fi; \
+	    mkdir -p build/fuzz/$$kind && $(BIN)/python -m tests.fuzz.$$what $(FUZZ_OPTIONS) \
 	        -artifact_prefix=build/fuzz/$$kind- build/fuzz/$$kind || exit 1; \
 	done
 

@@ -1,5 +1,5 @@
-/* Fuzzes virtio-net, with a hostile peer behind it: nothing leaves the device but frames, as they were agreed on. What
- * libslirp makes of the driver's packets is its own project's to fuzz. */
+/* Fuzzes virtio-net, with a hostile peer behind it: nothing leaves the device but frames, as they were agreed on.
+ * User-mode networking has a file of its own: netuser.c. */
 #define _GNU_SOURCE /* accept4 */
 #include "device.h"
 

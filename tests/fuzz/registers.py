@@ -11,8 +11,11 @@ import atheris
 with atheris.instrument_imports(include=["runner.devices", "runner.machine.virtqueue"]):
     from runner.devices.device import Board
     from runner.devices.virtio import mmio, pci
+    from runner.devices.virtio.balloon import BalloonDevice
+    from runner.devices.virtio.console import Console
     from runner.memory import GuestMemory
     from tests.fakes.virtiodriver import CONFIGURATION, REGIONS, Driver, PCIDriver
+    from tests.fakes.virtqueuefake import VERSION_1
     from tests.runner.devices.conftest import Guest
 
 from importlib import import_module
@@ -21,15 +24,22 @@ from typing import Any
 
 from runner.devices import TABLE
 from vmspec import layout
-from vmspec.devices.models import KINDS
+from vmspec.devices.models import KINDS, ConsolePort
 from vmspec.plan.calls import Slot
 from vmspec.plan.resources import options
 from vmspec.registers import virtio as R
+from vmspec.registers import virtio_balloon
 from vmspec.registers import virtiopci as P
 
 RAM = 0x40000
 STEPS = 200  # of one input
-OPTIONS: dict[str, dict[str, Any]] = {"virtio-rng": {"seed": 7}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "virtio-rng": {"seed": 7},
+    "virtio-console": {"ports": (ConsolePort("result"), ConsolePort("log"))},
+    "virtio-balloon": {"size": 16 << 12},
+}
+STATISTICS = len(virtio_balloon.STATISTICS)
+DRIVEN = 8  # queues that a driver sets up, at most
 
 
 class Machine:
@@ -49,7 +59,32 @@ class Machine:
             self.guest = Guest(mmio.MMIO.of(cls)(device, lambda text: None), memory=memory)
             self.driver = Driver(self.guest, memory)
             self.places = [0, R.CONFIG]
-        self.queues = len(device.queue_sizes)
+        self.device: Any = device
+        self.queues = min(len(device.queue_sizes), DRIVEN)
+
+    def start(self, refused: int) -> None:
+        """A driver that does as it should, and accepts what it does not refuse."""
+        self.driver.start(self.queues, features=VERSION_1 | self.driver.offered() & ~refused)
+
+    def outside(self, give: Any) -> None:
+        """Something comes from the host."""
+        match self.device:
+            case Console():
+                ends = self.device.ends()
+                end = ends[give.ConsumeIntInRange(0, len(ends) - 1)]
+                if end.room():
+                    end.receive(give.ConsumeBytes(min(end.room(), 64)))
+                else:
+                    self.device.resized(give.ConsumeUInt(2), give.ConsumeUInt(2))
+                if give.ConsumeBool():
+                    self.device.resized(give.ConsumeUInt(3), give.ConsumeUInt(1))
+            case BalloonDevice():
+                if give.ConsumeBool():
+                    self.device.ask()
+                else:
+                    self.device.set_target(give.ConsumeUInt(8))
+                found = self.device.balloon()
+                assert len(found.statistics) <= STATISTICS
 
 
 def run(kind: str, memory: GuestMemory, data: bytes) -> None:
@@ -60,11 +95,11 @@ def run(kind: str, memory: GuestMemory, data: bytes) -> None:
     machine = Machine(kind, memory, on_pci)
     driver = machine.driver
     if give.ConsumeBool():
-        driver.start(queues=min(machine.queues, 4))
+        machine.start(give.ConsumeUInt(1))
     for _ in range(STEPS):
         if not give.remaining_bytes():
             break
-        queue = driver.queues[give.ConsumeIntInRange(0, 3) % len(driver.queues)] if driver.queues else None
+        queue = driver.queues[give.ConsumeIntInRange(0, DRIVEN - 1) % len(driver.queues)] if driver.queues else None
         match give.ConsumeIntInRange(0, 9):
             case 0:  # any access
                 size = 1 << give.ConsumeIntInRange(0, 3)
@@ -87,13 +122,14 @@ def run(kind: str, memory: GuestMemory, data: bytes) -> None:
                     memory.write(give.ConsumeUInt(3), give.ConsumeBytes(32))
             case 6:
                 machine.guest.elapse()
-            case 7 if (room := machine.guest.device.room()) > 0:
-                machine.guest.receive(give.ConsumeBytes(min(room, 64)))
+            case 7:
+                machine.outside(give)
             case 8:
-                driver.start(queues=min(machine.queues, 4))
+                machine.start(give.ConsumeUInt(1))
             case 9:  # what a broken guest has left can be saved, and goes on
                 other = Machine(kind, memory, on_pci)
                 other.guest.device.load(machine.guest.device.save())
+                assert other.guest.device.save() == machine.guest.device.save()
                 other.driver.queues = driver.queues
                 machine, driver = other, other.driver
             case _:

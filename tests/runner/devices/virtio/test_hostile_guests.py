@@ -114,8 +114,8 @@ BATCHES = 8200
 
 
 def test_indices_wrap_and_no_interrupt_is_lost(drive, assemble):  # noqa: F811
-    """More than 65,536 requests, eight with each notification. The driver asks for an interrupt at the last of them, and
-    goes on only when its cause is shown."""
+    """More than 65,536 requests, eight with each notification. The driver asks for an interrupt at the last of them,
+    and goes on only when its cause is shown."""
     heads = b"".join(describe(at, DATA + at, 1, WRITE) for at in range(8))
     heads += put(AVAILABLE + 4, struct.pack("<8H", *range(8)))
     loop = assemble(
