@@ -10,8 +10,8 @@ from runner.kvm.errors import HostError
 from runner.memory import GuestMemory, GuestMemoryError
 from runner.x86.state import State
 from vmspec.host.threads import Worker
-from vmspec.plan.calls import Slot
 from vmspec.plan.plan import Plan
+from vmspec.schema.units import format_size
 
 
 class Loader(Worker):
@@ -26,7 +26,7 @@ class Loader(Worker):
             self.images.close()
             raise HostError(str(error)) from error
         try:
-            self._map(plan.mapped)
+            self._map(plan)
         except BaseException:
             self.close()
             raise
@@ -40,13 +40,15 @@ class Loader(Worker):
             self.close()
             raise
 
-    def _map(self, files: tuple[Slot, ...]) -> None:
-        for slot in files:
+    def _map(self, plan: Plan) -> None:
+        for slot in plan.mapped:
             assert slot.path is not None
             try:
                 self.memory.add(slot.start, slot.size, self.images.descriptor(slot.path), read_only=False)
             except OSError as error:
-                raise HostError(f"{slot.path} cannot be mapped into the guest's memory: {error.strerror}") from error
+                index = [device.options.get("start") for device in plan.devices].index(slot.start)
+                what = f"{slot.path} ({format_size(slot.size)}) cannot be mapped into the guest's memory"
+                raise HostError(f"device[{index}].path: {what}: {error.strerror}") from error
 
     def work(self) -> None:
         """Load; :meth:`state` raises an error that happened here."""

@@ -60,7 +60,7 @@ void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int 
 
 int memory_map_file(void *start, uint64_t size, int fd, int protection)
 {
-    return mmap(start, size, protection, MAP_PRIVATE | MAP_FIXED, fd, 0) == MAP_FAILED ? errno : 0;
+    return mmap(start, size, protection, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED ? errno : 0;
 }
 
 void memory_unmap(void *start, uint64_t size)

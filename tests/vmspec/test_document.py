@@ -191,6 +191,10 @@ def test_a_tracepoint_that_vmrun_does_not_know():
             "x.toml:9:1: device[0].port: unknown key; allowed: kind, com, input",
         ),
         (
+            with_device("kind = 'virtio-console'\nports = [{ name = 'a' }, { name = 'a' }]"),
+            'device[0].ports[1].name: is taken already (here: "a")',
+        ),
+        (
             with_device("kind = 'virtio-rng'\nnotify = 'ioeventfd'"),
             "x.toml:9:1: device[0].notify: unknown key: Python serves this device, and only devices that C serves have",
         ),

@@ -19,6 +19,7 @@ from vmspec.devices.models import (
     PCIHost,
     Python,
     Serial,
+    VirtioBalloon,
     VirtioNet,
     VirtioRng,
     VirtioVsock,
@@ -336,6 +337,13 @@ def test_a_card_where_a_virtio_device_is(files: Path) -> None:
         "device[1].mmio": "python0 claims addresses 0xd0000100-0xd0000103, which virtio-rng0 has "
         "(addresses 0xd0000000-0xd00001ff)"
     }
+
+
+def test_a_balloon_leaves_the_guest_some_memory(files: Path) -> None:
+    plan(linux(files / "vmlinux", devices=(*PC, VirtioBalloon(size=63 << 20))))
+    for size in (64 << 20, 1 << 40):
+        found = problems(linux(files / "vmlinux", devices=(*PC, VirtioBalloon(size=size))))
+        assert found == {f"device[{len(PC)}].size": "vm.memory is 64MiB, and the guest needs some of it"}
 
 
 # PCI

@@ -3,13 +3,14 @@
 from typing import Any, NamedTuple
 
 from vmspec import layout
-from vmspec.devices.models import KINDS, Device, PCIHost, VirtioFS, VirtioModel, VirtioNet, VirtioVsock
+from vmspec.devices.models import KINDS, Device, PCIHost, VirtioBalloon, VirtioFS, VirtioModel, VirtioNet, VirtioVsock
 from vmspec.devices.regions import SPACES, Region
 from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import pci, virtio
 from vmspec.schema.problems import Problem
+from vmspec.schema.units import format_size
 from vmspec.schema.value import Model, keys
 from vmspec.spec.models import Spec
 
@@ -66,6 +67,9 @@ def devices(
             owners.claim(("cid", cid), device.name, f"{path}.cid", f"has the address {cid}")
         if isinstance(model, VirtioFS):
             owners.claim(("tag", model.tag), device.name, f"{path}.tag", f"has the tag {model.tag}")
+        if isinstance(model, VirtioBalloon) and (model.size or 0) >= spec.vm.memory:
+            message = f"vm.memory is {format_size(spec.vm.memory)}, and the guest needs some of it"
+            problems.append(Problem(f"{path}.size", message, format_size(model.size or 0)))
         planned.append(device)
         for claim in _claims(device, path):
             if problem := _outside(claim):

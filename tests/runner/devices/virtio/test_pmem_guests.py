@@ -4,10 +4,11 @@ import json
 import os
 import struct
 from hashlib import sha256
+from tempfile import TemporaryFile
 
 import pytest
 
-from runner import DeviceError
+from runner import DeviceError, HostError
 from tests.runner.devices.virtio.test_guests import HERE, HLT
 from tracer import load
 from vmspec import SpecError, layout
@@ -112,6 +113,28 @@ def test_an_image_that_another_writes_is_refused(drive, image):
             drive(HLT)
     finally:
         os.close(descriptor)
+
+
+@pytest.fixture
+def long_image(image):
+    """An image of any length; tmpfs has the longest files."""
+    with TemporaryFile(dir="/dev/shm") as file:
+        image.unlink()
+        image.symlink_to(f"/proc/self/fd/{file.fileno()}")
+        yield file
+
+
+def test_an_image_may_be_longer_than_the_hosts_memory(drive, long_image):
+    """Its pages are there as they are read, and those that are written take memory then."""
+    long_image.truncate(4 << 40)
+    assert drive(show(IMAGE, 2)).console == bytes(2)
+
+
+def test_an_image_that_the_host_cannot_map_is_said_at_its_key(drive, long_image, image):
+    long_image.truncate(1 << 47)
+    said = rf"device\[0\]\.path: {image} \(128TiB\) cannot be mapped into the guest's memory: Cannot allocate memory"
+    with pytest.raises(HostError, match=said):
+        drive(HLT)
 
 
 def test_an_output_over_the_image_is_refused(drive, image):
