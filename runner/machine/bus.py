@@ -375,6 +375,7 @@ class Buses:
         for asking, device in zip(self._asking, self.devices, strict=True):
             with asking.lock, self.interpreter:
                 device.reset()
+        self._settle()
 
     def save(self) -> dict[str, State]:
         """The state of each device, by its name. Raises StateError if one cannot be saved."""
@@ -398,6 +399,15 @@ class Buses:
                     device.load(states[name])
                 except StateError as error:
                     raise StateError(f"device {name}: {error}") from error
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let PCI functions map what had no place while another one, which has moved since, was there: each write to
+        configuration space tries again, and the first register of a function cannot be written."""
+        for index, region in self.places:
+            if region.space == "pci":
+                with self.holding(index) as function:
+                    function.write(region.name, 0, 1, 0)
 
     def close_devices(self) -> None:
         """Close each device once; no vCPU may run any more. Errors of devices are reported as at any other time."""

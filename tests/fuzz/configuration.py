@@ -102,10 +102,10 @@ class Machine:
         self.functions: list[Any] = [device for device in self.buses.devices if isinstance(device, Function)]
 
     def reset(self) -> None:
-        """As after power-on. A place that another function had is free the second time."""
-        for _ in range(2):
-            for function in self.functions:
-                function.reset()
+        """As after power-on: all regions are where they began."""
+        self.buses.reset()
+        starts = [start for _, _, region, start in self.mapped() if region.start is None]
+        assert starts == [device.bars[0] for device in self.buses.planned[1:]]
 
     def mapped(self) -> Iterator[tuple[int, int, Region, int]]:
         """Regions that have a place: their device, number there, the region, its start."""

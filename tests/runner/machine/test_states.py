@@ -4,6 +4,7 @@ import attrs
 import pytest
 
 from runner.devices import Device, StateError
+from runner.devices.pci.function import BAR, Function, FunctionState, Identity
 from runner.devices.rtc import RTC
 from runner.devices.serial import Serial
 from runner.devices.services import Services
@@ -11,8 +12,10 @@ from runner.machine.bus import Buses
 from runner.machine.inputs import Inputs
 from runner.recording.rings import Rings
 from tests.fakes.fakeclock import FakeClock
+from vmspec import layout
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
+from vmspec.registers import pci
 from vmspec.registers.serial import IER, LCR, MCR, SCR, THR
 
 COM, CMOS = 0x3F8, 0x70
@@ -193,3 +196,52 @@ def test_states_survive_being_written_and_read(build):
     plain = {name: attrs.asdict(state) for name, state in states.items()}
     other.buses.load({name: type(states[name])(**values) for name, values in plain.items()})
     assert other.buses.save() == states
+
+
+class Card(Function):
+    """A PCI function with a region of a page."""
+
+    state_class = FunctionState
+
+    def __init__(self, start):
+        self._start = start
+
+    def start(self):
+        self.begin(Identity(0x1234, 0x5678, 0), (BAR("memory", 0x1000, self._start),))
+        self.power_on()
+
+    def write(self, region, offset, size, value):
+        self.write_configuration(offset, size, value)
+
+    def reset(self):
+        self.power_on()
+
+    def save(self):
+        return self.save_function()
+
+    def load(self, state):
+        self.load_function(state, asserted=False)
+
+
+def test_functions_that_exchange_their_places_are_all_mapped_after_a_reset_and_a_load(build):
+    places = [layout.PCI_MEMORY + 0x1000 * at for at in range(3)]
+    planned = [
+        PlannedDevice(
+            f"d{at}", "python", {}, (Region("memory", "mmio", 0x1000), Region("configuration", "pci", 256, at << 15))
+        )
+        for at in range(3)
+    ]
+    one, other = (build(planned=planned, devices=[Card(place) for place in places]) for _ in range(2))
+
+    def starts(machine):
+        return [machine.buses.regions.start(2 * at) for at in range(3)]
+
+    cards = one.buses.devices
+    for card, place in ((0, places[2] + 0x1000), (1, places[0]), (2, places[1]), (0, places[2])):
+        cards[card].write("configuration", pci.BAR, 4, place)
+    exchanged = [places[2], places[0], places[1]]
+    assert (starts(one), starts(other)) == (exchanged, places)
+    other.buses.load(one.buses.save())
+    assert starts(other) == exchanged
+    one.buses.reset()
+    assert starts(one) == places
