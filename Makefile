@@ -59,6 +59,7 @@ soak: setup sanitised fuzz
 # such an extension. CPython leaks at its end, as it always has.
 SANITISE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITISED_TESTS := tests/runner/machine tests/runner/native tests/runner/recording tests/runner/devices tests/runner/test_run.py \
+    $(filter-out %/test_terminal.py %/test_terminals.py,$(wildcard tests/runner/backends/test_*.py)) \
     tests/runner/test_streams.py tests/runner/test_memory.py tests/runner/test_account.py tests/runner/test_many.py
 sanitised: setup
 	$(call checkout,build/sanitised,$(SANITISE))
