@@ -49,7 +49,7 @@ static uint32_t compose(uint8_t *frame, const uint8_t *program)
     ip[10] = wrong >> 8;
     ip[11] = wrong & 0xff;
     if (program[0] & 8)
-        frame[12 + program[3] % 24] ^= 1 << program[2] % 8;
+        frame[12 + program[3] % 22] ^= 1 << program[2] % 8;
     return FRAGMENTS_ETHERNET + header + length;
 }
 
