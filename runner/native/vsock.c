@@ -66,7 +66,7 @@ static void packet(struct vsock *vsock, struct virtqueue_chain *chain)
     if (header.dst_cid == HOST)
         connection = vsock_find(vsock, header.src_port, header.dst_port);
     if (header.op == VIRTIO_VSOCK_OP_RST) {
-        chain->status = !connection;
+        chain->status = 0; /* also of one that both sides have just ended, whichever was first */
         if (connection)
             vsock_end(connection, false);
     } else if (connection && connection->state == ENDED) {

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+import tracer
 from runner import DeviceError
 from tests.runner.devices.virtio.test_guests import (
     DATA,
@@ -19,7 +20,7 @@ from tests.runner.devices.virtio.test_guests import (
     start,
     store,
 )
-from tests.runner.devices.virtio.test_vsock import HEADER, HOST, REQUEST, RW, Packet
+from tests.runner.devices.virtio.test_vsock import HEADER, HOST, REQUEST, RST, RW, Packet
 from vmspec.registers import virtio as R
 
 pytestmark = pytest.mark.kvm
@@ -101,6 +102,19 @@ def test_a_hostile_guest_gets_resets_and_the_machine_goes_on(drive):
         code += put(DATA + 0x100 * at, data) + describe(at, DATA + 0x100 * at, len(data), 0)
     code += offer(0, 0, 1, 2, 3, queue=1) + await_word(RINGS + 0x202, 4) + show(RINGS + 0x1000 + 30, 2)
     assert drive(code).console == b"\x03\0"
+
+
+def test_a_reset_of_what_has_ended_is_no_error(drive):
+    """Linux answers so as both sides end a connection, and the host's side may be the first to forget it. What else
+    there is no connection for is an error."""
+    packets = [Packet(op=RST, source=3), Packet(data=b"lost", source=3)]
+    code = start(index=1) + receiving()
+    for at, packet in enumerate(packets):
+        data = packet.bytes()
+        code += put(DATA + 0x100 * at, data) + describe(at, DATA + 0x100 * at, len(data), 0)
+    trace = tracer.load(drive(code + offer(0, 0, 1, queue=1) + await_word(RINGS + 0x202, 1)).trace)
+    rows = [row for row in trace.tables["requests"].table.to_pylist() if row["kind"] == "transmit"]
+    assert [row["status"] for row in rows] == ["ok", "error"]
 
 
 def test_a_path_that_is_taken_is_said_before_the_guest_runs(drive, path):
