@@ -18,6 +18,7 @@ from tracer.analysis.account import pauses
 from tracer.analysis.merge import machines
 from tracer.analysis.tables import schema, table
 from tracer.decode.batches import Describer, pieces
+from tracer.decode.regions import Regions
 from tracer.format.errors import TraceError
 from tracer.format.jsonvalues import EXACT
 from tracer.format.schema import column_type
@@ -111,7 +112,7 @@ def _answer(trace: Trace, text: str, wanted: Wanted) -> Any:
     """The result of a statement that reads these columns."""
     import duckdb
 
-    rows = _views(wanted, partial(_batches, trace), machines(trace.metadata))
+    rows = _views(wanted, partial(_batches, trace), machines(trace.metadata), Regions(trace.metadata))
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
         try:
             _prepare(connection, rows)
@@ -130,10 +131,10 @@ def _answer(trace: Trace, text: str, wanted: Wanted) -> Any:
             raise (failures or [TraceError(*f"SQL: {error}".expandtabs().splitlines())])[0] from error
 
 
-def _views(wanted: Wanted, batches: Batches, machines: Mapping[int, str]) -> dict[str, "_Rows"]:
+def _views(wanted: Wanted, batches: Batches, machines: Mapping[int, str], regions: Regions) -> dict[str, "_Rows"]:
     """The views of recorded rows. ``batches`` returns the batches of a table, by its name, with the given columns."""
     beside = {name: _Rows(TABLES[name], wanted[name], partial(batches, name)) for name in BESIDE}
-    return {TRACE: _Exits(wanted[TRACE], partial(batches, TRACE), machines), **beside}
+    return {TRACE: _Exits(wanted[TRACE], partial(batches, TRACE), machines, regions), **beside}
 
 
 def _batches(trace: Trace, name: str, columns: Sequence[str]) -> Iterator[Any]:
@@ -152,7 +153,7 @@ def _read_by(text: str) -> Wanted:
     if len(duckdb.extract_statements(text)) != 1:
         return every()
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
-        _prepare(connection, _views(every(), _no_batches, {}))
+        _prepare(connection, _views(every(), _no_batches, {}, Regions({})))
         for name, columns in (("console", _CONSOLE), ("pauses", _PAUSES)):
             _add(connection, name, schema(columns).empty_table())
         connection.execute(_LOCK)
@@ -237,13 +238,18 @@ class _Rows:
 
 
 class _Exits(_Rows):
-    """The exits, with the columns that are computed from theirs; ``machines`` is of a merged trace."""
+    """The exits, with the columns that are computed from theirs; ``machines`` is of a merged trace,
+    ``regions`` are the devices'."""
 
     def __init__(
-        self, wanted: Sequence[str], batches: Callable[[Sequence[str]], Iterator[Any]], machines: Mapping[int, str]
+        self,
+        wanted: Sequence[str],
+        batches: Callable[[Sequence[str]], Iterator[Any]],
+        machines: Mapping[int, str],
+        regions: Regions,
     ) -> None:
         super().__init__(EXITS, wanted, batches)
-        self._machines = machines
+        self._machines, self._regions = machines, regions
 
     def _types(self, table: Table) -> dict[str, Any]:
         import pyarrow as pa
@@ -257,7 +263,7 @@ class _Exits(_Rows):
 
         derived = [name for name in self.wanted if name in SOURCES]
         sources = {source for name in self.wanted for source in _SOURCES.get(name, (name,))}
-        describer = Describer(self._machines)
+        describer = Describer(self._machines, self._regions)
         for whole in self._batches([column.name for column in EXITS.columns if column.name in sources]):
             for batch in pieces(whole) if derived else (whole,):
                 made = describer.columns(batch, derived)

@@ -53,6 +53,7 @@ _KEY_COLUMNS = {
         "address",
         "port, guest-physical address or MSR; null: the rest, if there are too many addresses",
     ),
+    "region": ("uint8", "", "index of the device's region"),
     "direction": ("utf8", "", "read, write or none"),
     "size": ("uint8", "bytes", "size of one item"),
     "vcpu": ("uint16", "", "index of the vCPU"),

@@ -14,6 +14,7 @@ from tracer.analysis.frames import notes as frame_notes
 from tracer.analysis.kicks import unrecorded
 from tracer.analysis.scan import Grouping, scan
 from tracer.analysis.tables import named_schema, schema, table, with_names
+from tracer.decode.regions import Regions
 from tracer.format.words import times
 from tracer.read.reader import Trace
 from vmspec.trace.record import FLAGS
@@ -21,6 +22,7 @@ from vmspec.trace.tracepoints import TRACEPOINTS
 
 MOVING = ("io", "mmio", "rdmsr", "wrmsr")  # reasons whose addr is an address
 PLACE = ("device", "reason", "addr", "direction", "size")
+TARGET = (*PLACE, "region")  # a region that moves may lie where another one lay
 
 _VCPUS = (
     ("vcpu", "uint16", "", "index of the vCPU"),
@@ -137,7 +139,7 @@ def summarise(trace: Trace, sort: str = "exits") -> Summary:
     tables = {
         "reason": reasons,
         "device": tally.table(["device"], sort),
-        "address": with_names(_moving(tally).table(PLACE, sort)),
+        "address": with_names(_moving(tally).table(TARGET, sort), Regions(trace.metadata)),
         "unclaimed": _unclaimed(lost),
         "vcpu": vcpus,
         "unseen": _unseen(vcpus, closing, counted),
@@ -176,7 +178,7 @@ def _lost(batch: Any) -> Any:
     return batch.filter(unclaimed.cast(pa.bool_()))
 
 
-KINDS = grouping((*PLACE, "vcpu"))
+KINDS = grouping((*TARGET, "vcpu"))
 _WHAT = ("reason", "addr", "direction", "size")
 LOST = Grouping(
     ("flags", *_WHAT, "data", "rip"),

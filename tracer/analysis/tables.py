@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracer.decode import named
+from tracer.decode.regions import Regions
 from tracer.format.errors import TraceError
 
 Columns = Sequence[tuple[str, str, str, str]]
@@ -47,12 +48,20 @@ def named_schema(kinds: Any) -> Any:
     return kinds.set(at, reason).insert(kinds.get_field_index("addr") + 1, what)
 
 
-def with_names(rows: Any) -> Any:
-    """A table by reason, addr, direction and more, with the names of :func:`named_schema`."""
+def with_names(rows: Any, regions: Regions = Regions({})) -> Any:  # noqa: B008 (it never changes)
+    """A table by reason, addr, direction and more, with the names of :func:`named_schema`. A column ``region`` serves
+    only for these names."""
     import pyarrow as pa
 
-    keys = [name for name in ("reason", "addr", "size", "direction", "device") if name in rows.column_names]
-    names = [named(**row) if row["addr"] is not None else "" for row in rows.select(keys).to_pylist()]
+    keys = [name for name in ("reason", "addr", "size", "direction", "device", "region") if name in rows.column_names]
+    names = [_name(row, regions) if row["addr"] is not None else "" for row in rows.select(keys).to_pylist()]
+    if "region" in keys:
+        rows = rows.drop_columns(["region"])
     kinds = named_schema(rows.schema)
     columns = {**{name: rows[name] for name in rows.column_names}, "what": pa.array(names, pa.utf8())}
     return pa.table([columns[name] for name in kinds.names], schema=kinds)
+
+
+def _name(row: dict[str, Any], regions: Regions) -> str:
+    region = row.pop("region", None)
+    return named(**row, within="" if region is None else regions.place(row["device"], region, row["addr"]))

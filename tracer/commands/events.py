@@ -10,6 +10,7 @@ from typing import Any
 
 from tracer.analysis import where
 from tracer.analysis.merge import machines
+from tracer.decode.regions import Regions
 from tracer.format.errors import TraceError
 from tracer.format.rowfile import BACKWARDS
 from tracer.format.vocabulary import EXIT, plain_schema
@@ -79,7 +80,7 @@ def _print(trace: Trace | Follower, lines: Lines, options: argparse.Namespace) -
         print(lines.head())
     if options.limit == 0:
         return
-    shown = described(_batches(trace, options, chosen), chosen, machines(trace.metadata))
+    shown = described(_batches(trace, options, chosen), chosen, machines(trace.metadata), Regions(trace.metadata))
     found = 0
     for batch in _first(shown, options.limit) if options.last is None else _last(shown, options.last):
         found += batch.num_rows

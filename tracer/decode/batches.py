@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracer.decode.decoder import DEPENDENT, READ_ONCE, STATE_ADDRESSES, STATE_PORTS, Decoder, Meaning, State, place
+from tracer.decode.regions import Regions
 from tracer.format.rowfile import tuples
 from tracer.format.vocabulary import DERIVED
 from vmspec.trace.record import FLAGS
@@ -17,10 +18,11 @@ ROWS = 1 << 16  # rows of a batch that is decoded at a time
 PAYLOAD = 1 << 25  # bytes of payload of such a batch; its columns' texts must stay below 2 GiB
 BYTES_SHOWN = 16  # of a payload
 
-# Widths in bits of the numbers that make up a kind: a number within the batch; state, reason, device, direction, size,
-# silent, hidden.
+# Widths in bits of the numbers that make up a kind: a number within the batch; state, reason, target, direction, size,
+# silent, hidden. A target is a device and one of its regions.
 _PART = 17
-_SMALL = (_PART, 8, 16, 8, 8, 1, 1)
+_SMALL = (_PART, 8, _PART, 8, 8, 1, 1)
+_TARGET = (16, 8)
 _LETTER = {"read": "r", "write": "w"}
 _FOLLOWED = ["reason", "addr", "size", "direction", "data", "device"]  # the arguments of Decoder.follow
 _HEXADECIMAL = [f"0x%0{2 * min(size, 8)}x" for size in range(256)]  # an item, by its bytes
@@ -42,10 +44,12 @@ class Describer:
     """Adds columns to batches, given in the order of the trace.
 
     ``machines`` is the machine of each vCPU of a merged trace: each machine's registers have their own state.
+    ``regions`` are those of the trace's devices.
     """
 
-    def __init__(self, machines: Mapping[int, str] | None = None) -> None:
+    def __init__(self, machines: Mapping[int, str] | None = None, regions: Regions = Regions({})) -> None:  # noqa: B008
         self._machines = machines
+        self._regions = regions
         self._states: dict[str, State] = {}
 
     def described(self, batch: Any) -> Any:
@@ -87,18 +91,21 @@ class Describer:
             silent = pc.or_(_is(direction, "none"), pc.equal(batch["count"], pa.scalar(0, pa.uint32())))
             lost = pc.bit_wise_and(batch["flags"], pa.scalar(FLAGS["UNCLAIMED"], pa.uint16())).cast(pa.bool_())
             hidden = pc.and_(lost, _is(direction, "read"))  # all ones, because nothing answered
-        small = (numbers, reason.indices, device.indices, direction.indices, batch["size"], silent, hidden)
+        target = _packed((device.indices, batch["region"]), _TARGET).dictionary_encode()
+        small = (numbers, reason.indices, target.indices, direction.indices, batch["size"], silent, hidden)
         small, places = _packed(small, _SMALL).dictionary_encode(), batch["addr"].dictionary_encode()
         numbered = _packed((small.indices, places.indices), (_PART, _PART)).dictionary_encode()
         smalls, addresses = small.dictionary.to_pylist(), places.dictionary.to_pylist()
         reasons, devices, directions = (one.dictionary.to_pylist() for one in (reason, device, direction))
+        targets = [_unpacked(word, _TARGET) for word in target.dictionary.to_pylist()]
         kinds = []
         for number in numbered.dictionary.to_pylist():
             word, addr = smalls[number >> _PART], addresses[number & (1 << _PART) - 1]
             state, *codes, size, still, unknown = _unpacked(word, _SMALL)
-            place_ = reasons[codes[0]], addr, size, directions[codes[2]], devices[codes[1]]
+            number_, region = targets[codes[1]]
+            place_ = reasons[codes[0]], addr, size, directions[codes[2]], devices[number_]
             what, meaning = Decoder(states[state]).register(*place_)
-            what = what or place(place_[0], addr, place_[4])
+            what = what or self._regions.place(devices[number_], region, addr) or place(place_[0], addr, place_[4])
             kinds.append(Kind(what, None if unknown else meaning, size, bool(still)))
         return numbered.indices, kinds
 

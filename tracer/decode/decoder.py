@@ -172,9 +172,10 @@ def place(reason: str, addr: int, device: str = "") -> str:
     return where if device in ("", NO_DEVICE) else f"{device} {where}"
 
 
-def named(reason: str, addr: int, size: int = 1, direction: str = "", device: str = "") -> str:
-    """The target of an access: its :func:`name`, or without one its :func:`place`."""
-    return name(reason, addr, size, direction, device) or place(reason, addr, device)
+def named(reason: str, addr: int, size: int = 1, direction: str = "", device: str = "", within: str = "") -> str:
+    """The target of an access: its :func:`name`, or without one ``within``, its place in a region of the device
+    (:class:`tracer.decode.regions.Regions`), or without that its :func:`place`."""
+    return name(reason, addr, size, direction, device) or within or place(reason, addr, device)
 
 
 def name(reason: str, addr: int, size: int = 1, direction: str = "", device: str = "") -> str:

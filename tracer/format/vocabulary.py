@@ -19,7 +19,7 @@ DERIVED = (
     Column("meaning", "utf8", "", "the decoded value; empty if vmtrace cannot decode it"),
     Column("value", "utf8", "", "the value and its meaning; for several items their number, size and bytes"),
 )
-_DECODING = ("vcpu", "reason", "addr", "size", "direction", "data", "device")
+_DECODING = ("vcpu", "reason", "addr", "size", "direction", "data", "device", "region")
 # The columns of the trace from which each is computed.
 SOURCES = {
     "handling_ns": ("t_exit", "t_entry"),

@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from tracer.analysis.where import Filter
 from tracer.decode.batches import Describer, pieces, selects
+from tracer.decode.regions import Regions
 from tracer.format.errors import TraceError
 from tracer.format.jsonvalues import converter
 from tracer.format.schema import flag_names
@@ -90,17 +91,20 @@ class Cells(NamedTuple):
 
 
 def described(
-    batches: Iterable[Any], where: Filter | None = None, machines: Mapping[int, str] | None = None
+    batches: Iterable[Any],
+    where: Filter | None = None,
+    machines: Mapping[int, str] | None = None,
+    regions: Regions = Regions({}),  # noqa: B008 (it never changes)
 ) -> Iterator[Any]:
     """The rows of batches in a trace's order, with the columns of :data:`tracer.format.vocabulary.DERIVED`, as batches;
-    only rows that match a filter. ``machines``: see :class:`tracer.decode.batches.Describer`.
+    only rows that match a filter. ``machines``, ``regions``: see :class:`tracer.decode.batches.Describer`.
 
     Raises TraceError for times so far apart that their difference overflows.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    describer = Describer(machines)
+    describer = Describer(machines, regions)
     try:
         for batch in (piece for whole in batches for piece in pieces(whole)):
             if where is None or where.decoded:

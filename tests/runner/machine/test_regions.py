@@ -389,11 +389,22 @@ def test_a_region_that_moves_under_four_running_vcpus(run_guest, assemble):
     )  # fmt: skip
     assert (result.kind, result.detail) == ("debug-exit", "the guest chose status 0")
     import tracer
+    from tracer.analysis.summary import summarise
+    from tracer.decode.regions import Regions
+    from tracer.show.events import described
 
-    rows = tracer.load(result.trace).table.to_pylist()
+    trace = tracer.load(result.trace)
+    rows = trace.table.to_pylist()
     looks = [row for row in rows if row["reason"] == "mmio"]
     assert {(row["device"], row["region"], row["data"]) for row in looks} == {
         ("python0", 1, 0x12345678),
         ("-", 0, 0xFFFFFFFF),
     }
     assert len({row["vcpu"] for row in looks}) == 4
+    counted = summarise(trace).tables["address"].to_pylist()
+    places = {row["addr"]: row["what"] for row in counted if row["device"] != "-"}
+    named = ("python0 port+0x0", "python0 frame+0x0", "python0 frame+0x0")
+    assert places == dict(zip((0x300, 0xD0000000, 0xD0001000), named, strict=True))
+    shown = {row["what"] for batch in described(trace.batches(), None, None, Regions(trace.metadata))
+             for row in batch.to_pylist() if row["device"] != "-" and row["reason"] in ("io", "mmio")}  # fmt: skip
+    assert shown == set(named)
