@@ -61,6 +61,7 @@ VARIANTS = {
     "recording requests": (),
     "requests = false": ("--set", "trace.requests=false"),
     "no trace": ("--no-trace",),
+    "ioeventfd": ("--set", "device[4].notify=ioeventfd", "--set", "device[5].notify=ioeventfd"),
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import tracer
@@ -31,14 +32,16 @@ STAYS = 2  # a stay that ended so is followed by another, for the runs that were
 
 
 class Job(NamedTuple):
-    """One run: ``arguments`` of vmrun; ``kill`` is when it is killed, seconds after the guest's start; with
-    ``perf``, `perf kvm stat` counts beside. ``files`` are copied to :data:`WATCHED` before, by the names there."""
+    """One run: ``arguments`` of vmrun; ``kill`` is when it is killed, seconds after the guest's start; with ``perf``,
+    `perf kvm stat` counts beside. ``files`` are copied to :data:`WATCHED` before, by the names there. ``limit`` is the
+    guest's, in seconds."""
 
     name: str
     arguments: Sequence[str]
     kill: float | None = None
     perf: bool = False
     files: Mapping[str, str | Path] = {}
+    limit: int = 120
 
 
 class Boot(NamedTuple):
@@ -99,8 +102,11 @@ MATRIX = tuple(
 )
 KILLS = {"sample": 1, "kills": 20}
 TRANSPORTS = ("mmio", "pci")
+RESETS = 100  # as in resets.toml
 DRIVERS = ("virtio_mmio", "virtio_pci", "virtio_rng")
 LATER = ("virtio_console", "virtio_balloon", "virtio_blk", "crc32c_generic", "ext4")  # once the first have been tried
+PMEM = ("virtio_pmem", "nd_pmem", "crc32c_generic", "ext4")
+IMAGE_FILE = random.Random(11).randbytes(2_000_003)
 DISKS = ("rw", "overlay", "ro")  # the disks of virtio.toml, by their modes
 DISK = random.Random(1).randbytes(4 << 20)  # what each has at first
 
@@ -118,6 +124,8 @@ def jobs(group: str) -> list[Job]:
             ]
         case "kills":
             return kills(KILLS[group])
+        case "resets-mmio" | "resets-pci":
+            return [resets(group.removeprefix("resets-"))]
         case "intel":
             return [boot.job() for boot in INTEL]
         case kernel:
@@ -149,6 +157,41 @@ def virtio(transport: str) -> Job:
     return Job(f"virtio-{transport}", [str(spec), *(word for each in sets for word in ("--set", each))], files=files)
 
 
+def resets(transport: str) -> Job:
+    """A guest that mounts an image in its memory, then resets each virtio device in the middle of its traffic."""
+    kernel = debian.kernel("6.1-cloud")
+    modules = debian.modules(kernel, (*DRIVERS, "virtio_console", "virtio_balloon", *PMEM))
+    entries = initrd.busybox((HERE / "resets-init").read_bytes())
+    entries["modules/list"] = initrd.regular(" ".join(modules).encode())
+    for name, image in modules.items():
+        entries[f"modules/{name}.ko"] = initrd.regular(debian.unsigned(image))
+    archive = kernel.bzimage.with_name("resets-initrd.img")
+    _keep(archive, gzip.compress(initrd.archive(entries), mtime=0))
+    sets = [
+        f"boot.kernel={kernel.bzimage}",
+        f"boot.initrd={archive}",
+        f"device[7].path={_image(kernel)}",
+        f"vm.transport={transport}",
+    ]
+    spec = HERE / "resets.toml"
+    Document.open(spec, sets).plan()  # unpacks the kernel into the cache, where the lab finds it
+    return Job("resets", [str(spec), *(word for each in sets for word in ("--set", each))], limit=900)
+
+
+def _image(kernel: debian.Kernel) -> Path:
+    """An ext4 file system with a file, kept beside the kernel. Its size is no multiple of anything that Linux maps."""
+    path = kernel.bzimage.with_name("resets-image.img")
+    if path.exists():
+        return path
+    with TemporaryDirectory() as scratch:
+        Path(scratch, "file").write_bytes(IMAGE_FILE)
+        part = path.with_suffix(f".{os.getpid()}")
+        make = [debian.program("mke2fs", "e2fsprogs"), "-q", "-t", "ext4", "-b", "4096", "-d", scratch]
+        subprocess.run([*make, part, "4100"], check=True)
+    part.replace(path)
+    return path
+
+
 def _virtio_initrd(kernel: debian.Kernel) -> Path:
     """Busybox, the drivers in the order in which to load them, and an init that uses them; kept beside the kernel."""
     modules = debian.modules(kernel, DRIVERS)
@@ -171,10 +214,11 @@ def _keep(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def options(group: str, runs: int) -> list[str | Path]:
-    """The lab's options for this number of runs; ``--take`` names files outside the checkout for the Intel host."""
+def options(group: str, todo: list[Job]) -> list[str | Path]:
+    """The lab's options for these runs; ``--take`` names files outside the checkout for the Intel host."""
     if group != "intel":
-        return ["--timeout", f"{180 + 60 * runs}s"]
+        limits = [job.limit for job in todo]
+        return ["--timeout", f"{60 + max(limits) + sum(limits) // 2}s"]
     kernels = {debian.vmlinux(debian.kernel(boot.kernel)) for boot in INTEL}
     return ["--host", "intel", "--timeout", "1h", *(word for path in kernels for word in ("--take", path))]
 
@@ -268,7 +312,7 @@ class Lab:
         todo = jobs(group)
         for _ in range(STAYS):
             (out / "jobs.json").write_text(json.dumps([job._asdict() for job in todo], default=str))
-            lab = [HERE / "lab", *options(group, len(todo)), "--share", out, "--"]
+            lab = [HERE / "lab", *options(group, todo), "--share", out, "--"]
             command = [sys.executable, HERE / "inside" / "watched.py", out / "jobs.json", out]
             done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
             if not done.returncode:

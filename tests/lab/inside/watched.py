@@ -25,12 +25,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 # In memory: writing to the shared directory is slow, and would be what is measured.
 HERE = Path("/run/watched")
-LIMIT = "120s"  # for one guest
 STUCK = (5, -signal.SIGABRT)  # exit statuses: vmrun timed out, or did not even end
 BREAKPOINT = b"int3: 0000 [#1]"  # in a guest's oops
 KILLED = 60  # seconds for one that was killed to be gone
 LAB_FAILED = 125  # the lab's own exit status: the emulated host is of no more use, another may be
-PATIENCE = 180  # seconds for one vmrun
+PATIENCE = 60  # seconds that vmrun may take beside its guest
 
 INSTANCE = Path("/sys/kernel/tracing/instances/vmrun")
 EVENT = INSTANCE / "events" / "kvm" / "kvm_userspace_exit"
@@ -90,7 +89,7 @@ def run(job: dict[str, Any]) -> dict[str, object]:
     for name, source in job["files"].items():
         shutil.copyfile(source, HERE / name)
     kill = job["kill"]
-    command = [sys.executable, "-m", "runner.cli", *job["arguments"], "--timeout", LIMIT]
+    command = [sys.executable, "-m", "runner.cli", *job["arguments"], "--timeout", f"{job['limit']}s"]
     command += ["--trace", str(HERE / "trace.arrow")]
     environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
     with (
@@ -108,7 +107,7 @@ def run(job: dict[str, Any]) -> dict[str, object]:
             time.sleep(kill)
             process.kill()
         try:
-            status = process.wait(PATIENCE if kill is None else KILLED)
+            status = process.wait(job["limit"] + PATIENCE if kill is None else KILLED)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)
             try:

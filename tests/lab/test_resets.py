@@ -1,0 +1,54 @@
+"""Debian's own virtio drivers that are unbound and bound in the middle of their traffic, in the lab."""
+
+from hashlib import sha256
+
+import pytest
+
+from tests.lab.labruns import IMAGE_FILE, RESETS, TRANSPORTS
+from tests.lab.test_virtio import said, test_neither_linux_nor_a_driver_complains
+from vmspec.registers import virtio as R
+from vmspec.registers import virtiopci as V
+
+pytestmark = [pytest.mark.lab, pytest.mark.soak, pytest.mark.stay("linux")]
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request):
+    return request.param
+
+
+@pytest.fixture
+def run(lab, transport):
+    return lab.run(f"resets-{transport}", "resets")
+
+
+def test_the_guest_ends_well(run):
+    assert run.status == 0, run.log
+    test_neither_linux_nor_a_driver_complains(run)
+
+
+def test_an_image_in_memory_is_a_disk_without_a_page_cache(run):
+    found = said(run, "pmem")
+    assert found["status"] == "0x0000000f"
+    assert int(found["sectors"]) * 512 == 18 << 20  # 4100 blocks of 4 KiB, up to a multiple of 2 MiB
+    assert found["dax"] == "1"
+    assert {"ro", "dax=always"} <= {*found["options"].split(",")}
+    assert found["sum"] == sha256(IMAGE_FILE).hexdigest()
+
+
+def test_what_is_written_to_an_image_in_memory_is_flushed(run):
+    assert said(run, "pmem")["then"] == "a change"
+    rows = [row for row in run.trace.tables["requests"].table.to_pylist() if row["device"] == "virtio-pmem0"]
+    assert {(row["kind"], row["status"], row["bytes_out"], row["bytes_in"]) for row in rows if row["status"]} == {
+        ("flush", "ok", 4, 4)
+    }
+
+
+def test_each_device_works_after_its_resets(run, transport):
+    drivers = ("virtio_rng", "virtio_console", "virtio_balloon", "virtio_pmem")
+    assert said(run, "resets") == dict.fromkeys(drivers, "0x0000000f")
+    status = R.STATUS if transport == "mmio" else V.DEVICE_STATUS
+    rows = [row for row in run.trace.table.to_pylist() if row["direction"] == "write"]
+    for device in ("virtio-rng0", "virtio-console0", "virtio-balloon0", "virtio-pmem0"):
+        written = [(row["addr"] & 0x3FFF, row["data"]) for row in rows if row["device"] == device]
+        assert written.count((status, 0)) >= RESETS
