@@ -300,8 +300,8 @@ class ServedElsewhere(VirtioNative):
 
 LOST = key(
     Choice("end", "reset"),
-    "what follows when the process that serves it ends too early: the run ends, with an error; or the driver must "
-    "reset the device, which starts or calls the process again",
+    "what follows if the process that serves it ends too early: end: the run ends with an error; reset: the device "
+    "stops until the driver resets it, which starts the process or connects to it again",
 )
 
 
@@ -314,7 +314,8 @@ class VirtioBlk(ServedElsewhere):
         default="raw",
         metadata=key(
             Choice("raw", *FORMATS),
-            "what the image is: raw: the disk's bytes; others are served by qemu-storage-daemon, which vmrun starts",
+            "the format of the image: raw: the disk's bytes; the others are served by qemu-storage-daemon, which vmrun "
+            "starts",
         ),
     )
     mode: str = field(
@@ -483,8 +484,8 @@ class VirtioFS(ServedElsewhere):
         default="auto",
         metadata=key(
             Choice("auto", "always", "none"),
-            "what the guest may keep: auto: for a second; always: until it forgets, if nobody else changes the folder; "
-            "none: nothing",
+            "how long the guest keeps what it has read: auto: for a second; always: until it needs the memory, if "
+            "nobody else changes the folder; none: not at all",
         ),
     )
     lost: str = field(default="end", metadata=LOST)
@@ -498,16 +499,17 @@ class VhostUser(ServedElsewhere):
 
     number: int = field(
         metadata=key(
-            Integer(1, 63), "the number of its kind, which says what driver it has (2: block)", name="virtio-id"
+            Integer(1, 63), "the number of the device's kind, which selects the driver (2: block)", name="virtio-id"
         )
     )
-    socket: Path | None = field(default=None, metadata=key(File(), "the Unix socket at which the process listens"))
+    socket: Path | None = field(default=None, metadata=key(File(), "the Unix socket on which the process listens"))
     command: tuple[str, ...] | None = field(
         default=None,
         metadata=key(
             Many(Text(line=True)),
-            "the program to start, and its words, in the spec's folder; {listener} in one stands for the number of a "
-            "descriptor that listens, {connection} for one that is connected, {socket} for a path to listen at",
+            "the program and arguments that start the process, in the spec's folder. vmrun replaces {listener} by the "
+            "number of a descriptor that listens, {connection} by that of a connected one, {socket} by a path to "
+            "listen on",
         ),
     )
     queues: int = field(default=1, metadata=key(Integer(1, 63), "number of queues"))
@@ -516,7 +518,7 @@ class VhostUser(ServedElsewhere):
     )
     configuration: int = field(
         default=0,
-        metadata=key(Integer(0, 256), "bytes of its configuration space, which the process has", name="config-size"),
+        metadata=key(Integer(0, 256), "bytes of the configuration space that the process provides", name="config-size"),
     )
     lost: str = field(default="end", metadata=LOST)
 
