@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     lock.set_defaults(run=_lock)
 
-    cpuid = command("cpuid", "write a CPU model: CPUID as it is on this host, or the greatest common one of several")
+    cpuid = command("cpuid", "write a CPU model, a table of this host's CPUID")
     cpuid.add_argument("-o", "--output", metavar="FILE", type=Path, help="write into FILE, for cpu.model in a spec")
     cpuid.add_argument(
         "--common", nargs="+", metavar="FILE", type=Path, help="of these models, what all of their hosts have"

@@ -63,7 +63,7 @@ def test_every_pause_is_known(recorded):
         assert sum(getattr(life, part) for part in PARTS) == life.end == recorded.summary["duration_ns"]
         assert sum(end - start for start, end in life.pauses) == life.paused_ns
         assert PAUSED - 1 <= len(life.pauses) <= PAUSED  # a vCPU may not have begun at the first
-    assert PAUSED - 1 <= len(pauses(recorded)) <= PAUSED
+    assert PAUSED - 1 <= len(pauses(recorded)) <= PAUSED + 1  # one may begin in the midst of the first, and then stop
 
 
 def test_a_pause_is_between_two_rows_of_which_the_second_says_so(recorded):

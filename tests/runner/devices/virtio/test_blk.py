@@ -281,7 +281,7 @@ def test_a_disk_that_can_be_written_discards_and_writes_zeroes(blk, mode):
 
 @pytest.mark.parametrize(("cache", "writeback"), [("writeback", 1), ("writethrough", 0)])
 def test_what_its_table_of_the_spec_says(image, drive, tmp_path, cache, writeback):
-    options = {"queues": 3, "serial": "disk-7", "cache": cache}
+    options = {"format": "raw", "queues": 3, "serial": "disk-7", "cache": cache}
     driver = drive(Blk.make(options, Board(tmp_path, (), backend=lambda: image().disk))).start(features=ALL)
     shown = configuration(driver)
     assert (shown["num_queues"], shown["writeback"]) == (3, writeback)
