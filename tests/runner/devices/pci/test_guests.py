@@ -97,7 +97,6 @@ DRIVE = """
     mov $6, %ax                     # memory, bus master
     out %ax, %dx
     {interrupt}
-    sti
     movb $0, 0xe0100014
     movb $1, 0xe0100014
     movb $3, 0xe0100014
@@ -115,6 +114,7 @@ DRIVE = """
     {request}
     movl $0x10000, 0x10100          # one chain, head 0
     movw $0, 0xe0103000
+    sti                             # not before: the device may find the chain without being told
 1:  pause
     jmp 1b
 handler:
