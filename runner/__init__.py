@@ -10,6 +10,7 @@ from vmspec.host.exports import exports
 
 if TYPE_CHECKING:
     from runner.devices.device import DeviceError
+    from runner.expect.unmet import Unmet
     from runner.kvm.errors import HostError, KvmError
     from runner.machine.result import Result
     from runner.session.beside import Run, start
@@ -23,9 +24,10 @@ else:  # unknown to type checkers, for which every name would be there
             "KvmError": "runner.kvm.errors",
             "Result": "runner.machine.result",
             "Run": "runner.session.beside",
+            "Unmet": "runner.expect.unmet",
             "run": "runner.session.session",
             "start": "runner.session.beside",
         },
     )
 
-__all__ = ["DeviceError", "HostError", "KvmError", "Result", "Run", "run", "start"]
+__all__ = ["DeviceError", "HostError", "KvmError", "Result", "Run", "Unmet", "run", "start"]

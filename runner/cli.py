@@ -169,6 +169,8 @@ def conclude(result: Result, recordable: bool) -> None:
         complain(result.detail, 0)
     for failure in result.unmet:
         complain(f"expectation failed: {failure}", 0)
+        if failure.look:
+            complain(f"to see it: {failure.look}", 0)
     exits = sum(count for reason, count in result.counters.items() if reason != "dropped")
     if result.trace:
         recorded = f"recorded in {result.trace}"
@@ -189,6 +191,7 @@ def print_json(result: Result) -> int:
 
     values = result._asdict()
     values["detail"], values["notes"] = printable(result.detail), [printable(note) for note in result.notes]
+    values["unmet"] = [failure._asdict() for failure in result.unmet]
     values["console"] = result.console.decode("utf-8", "replace")
     try:
         print(json.dumps(values, default=to_text, indent=2), flush=True)

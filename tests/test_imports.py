@@ -21,7 +21,7 @@ LAYERS = {
         {"spec"}, {"devices"}, {"image", "schema"}, {"host", "layout", "trace"}, {"registers"},
     ),
     "runner": (
-        {"entry"}, {"cli"}, {"session"}, {"machine"}, {"backends", "boot", "recording"},
+        {"entry"}, {"cli"}, {"session"}, {"machine"}, {"backends", "boot", "expect", "recording"},
         {"kvm", "loop", "memory", "signals"}, {"devices", "native", "x86"},
     ),
     "tracer": (

@@ -1,10 +1,11 @@
 """How a run ended, and the exit status that follows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, assert_never
 
+from runner.expect.unmet import Unmet
 from vmspec.plan.settings import PlannedExpect
 from vmspec.trace.ends import EndKind
 
@@ -39,25 +40,14 @@ class Result(NamedTuple):
     trace: Path | None
     counters: dict[str, int]
     seconds: float
-    unmet: tuple[str, ...] = ()
+    unmet: tuple[Unmet, ...] = ()
     report: str = ""
     report_path: Path | None = None
     notes: tuple[str, ...] = ()
     ports: Mapping[str, bytes] = MappingProxyType({})
 
 
-def unmet(expect: PlannedExpect, ending: Ending, missing: list[str], unwanted: list[str]) -> tuple[str, ...]:
-    """The expectations that this end does not meet, each as a sentence."""
-    failures = [f"the console never printed {text!r}" for text in missing]
-    failures += [f"the console printed {text!r}" for text in unwanted]
-    if expect.exit and ending.kind not in expect.exit:
-        failures.append(f"the guest ended with {ending.kind}, not with {' or '.join(expect.exit)}")
-    if expect.status is not None and ending.status != expect.status:
-        failures.append(f"the debug-exit status is {ending.status}, not {expect.status}")
-    return tuple(failures)
-
-
-def status(expect: PlannedExpect, ending: Ending, failures: tuple[str, ...]) -> int:
+def status(expect: PlannedExpect, ending: Ending, failures: Sequence[Unmet]) -> int:
     """The exit status of a run that ended this way. Errors take precedence over expectations."""
     expected = ending.kind in expect.exit
     met = UNMET if failures else OK

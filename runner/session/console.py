@@ -5,9 +5,10 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from runner.backends.terminal import anew
+from runner.expect.texts import Watch
 from runner.loop import Latch
 
 KEPT = 4 << 20  # newest bytes of the console in a result, at most; the trace has all of them
@@ -70,47 +71,6 @@ class Output:
         if self._opened:
             os.close(self.fd)
             self._opened = False
-
-
-class Watch:
-    """Follows a stream and reports which expected texts have come, in their order, and which rejected ones.
-
-    Carriage returns are ignored on both sides, so that a text may span lines.
-    """
-
-    def __init__(self, console: Sequence[str], absent: Sequence[str]) -> None:
-        self._wanted = [text.encode().replace(b"\r", b"") for text in console]
-        self._unwanted = [text.encode().replace(b"\r", b"") for text in absent]
-        self._found = 0
-        self._seen: set[int] = set()
-        self._rest = b""  # the part of the stream in which an expected text may begin
-        self._tail = b""  # the same for the rejected ones
-        self._reach = max((len(text) for text in self._unwanted), default=1) - 1
-
-    def feed(self, data: bytes) -> None:
-        """The next bytes of the stream."""
-        data = data.replace(b"\r", b"")
-        rest = self._rest + data
-        while self._found < len(self._wanted):
-            text = self._wanted[self._found]
-            at = rest.find(text)
-            if at < 0:
-                rest = rest[max(0, len(rest) - len(text) + 1) :]
-                break
-            rest = rest[at + len(text) :]
-            self._found += 1
-        self._rest = rest if self._found < len(self._wanted) else b""
-        tail = self._tail + data
-        self._seen |= {number for number, text in enumerate(self._unwanted) if text and text in tail}
-        self._tail = tail[max(0, len(tail) - self._reach) :]
-
-    def missing(self) -> list[str]:
-        """The expected texts that have not come."""
-        return [text.decode() for text in self._wanted[self._found :]]
-
-    def unwanted(self) -> list[str]:
-        """The rejected texts that have come."""
-        return [self._unwanted[number].decode() for number in sorted(self._seen)]
 
 
 class Console:

@@ -15,12 +15,15 @@ from runner import signals
 from runner.backends.input import Input
 from runner.backends.terminal import HELP, Raw, terminal_size
 from runner.devices import Board, DeviceError, make
+from runner.expect import ending as endings
+from runner.expect.texts import Watch
+from runner.expect.unmet import Unmet, located
 from runner.kvm.errors import HostError
 from runner.machine.files import Files
 from runner.machine.loading import Loader
-from runner.machine.result import Ending, Result, status, unmet
+from runner.machine.result import Ending, Result, status
 from runner.session.backends import Backends
-from runner.session.console import Console, ConsoleClosed, Output, Watch
+from runner.session.console import Console, ConsoleClosed, Output
 from tracer.format.errors import TraceError
 from vmspec import kept
 from vmspec.host.threads import ThreadError
@@ -346,7 +349,7 @@ class Session:
         if (failure := self.backends.failure()) is not None and ending.kind in ENDS and ending.kind not in CRASHES:
             ending = failure
         report, report_path = self._report(ending)
-        failures = unmet(self.plan.expect, ending, self.console.watch.missing(), self.console.watch.unwanted())
+        failures = tuple(self._unmet(ending))
         code = status(self.plan.expect, ending, failures)
         summary = {
             "result": {"kind": ending.kind, "status": code},
@@ -369,12 +372,17 @@ class Session:
             trace=self.recording.trace,
             counters=self._counters(),
             seconds=self.machine.duration / 1e9,
-            unmet=failures,
+            unmet=tuple(located(failure, self.recording.trace) for failure in failures),
             report=report,
             report_path=report_path,
             notes=(*self.notes, *self.recording.notes),
             ports={name: port.text() for name, port in self.ports.items()},
         )
+
+    def _unmet(self, ending: Ending) -> Iterator[Unmet]:
+        """The expectations of the spec that the run has not met."""
+        yield from self.console.watch.unmet(self.console.text())
+        yield from endings.unmet(self.plan.expect, ending.kind, ending.status)
 
     def _report(self, ending: Ending) -> tuple[str, Path | None]:
         """The crash report and its path, if the guest crashed."""

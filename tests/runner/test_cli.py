@@ -146,11 +146,16 @@ def test_timeout(vmrun, write_spec):
     assert (status, "the guest did not end within 0.2 s" in error) == (5, True)
 
 
-def test_an_unmet_expectation(vmrun, write_spec):
+def test_an_unmet_expectation(vmrun, write_spec, tmp_path):
     status, _, error = vmrun(write_spec(HLT, devices=[DEBUG], expect={"console": ["login:"], "exit": ["reset"]}))
     assert status == 1
-    assert "vmrun: expectation failed: the console never printed 'login:'\n" in error
-    assert "vmrun: expectation failed: the guest ended with halt, not with reset\n" in error
+    trace = tmp_path / "guest.arrow"
+    assert (
+        "vmrun: expectation failed: expect.console[0]: expected 'login:' on the console; the console printed nothing\n"
+        f"vmrun: to see it: vmtrace console {trace}\n"
+        "vmrun: expectation failed: expect.exit: expected the end reset; the guest ended with halt\n"
+        f"vmrun: to see it: vmtrace events --last 10 {trace}\n"
+    ) in error
 
 
 def test_debug_exit(vmrun, write_spec):

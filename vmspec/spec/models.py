@@ -31,8 +31,8 @@ from vmspec.schema.tables import Kinds, Table
 from vmspec.schema.value import Model, key
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Size, Text
 from vmspec.spec import fileuse
+from vmspec.spec.expect import Expect
 from vmspec.spec.fileuse import LOCK, SPEC, Named, lock_path
-from vmspec.trace.ends import ENDS
 from vmspec.trace.events import EVENTS, NEEDED
 
 ADDRESS = Address((1 << 64) - 1)
@@ -210,28 +210,6 @@ class Trace(Model):
                 ("path",),
                 "a trace is always an Arrow file: use a name that ends in .arrow; vmtrace convert makes other formats",
             )
-
-
-@frozen(eq=False, repr=False)
-class Expect(Model):
-    """What makes a run a success."""
-
-    console: tuple[str, ...] = field(
-        default=(), metadata=key(Many(Text()), "texts that must appear on the console, in this order")
-    )
-    absent: tuple[str, ...] = field(default=(), metadata=key(Many(Text()), "texts that must not appear on the console"))
-    exit: tuple[str, ...] = field(
-        default=(),
-        metadata=key(
-            Many(Choice(*ENDS)),
-            "the ends that count as success; not given: reset, poweroff, halt, and debug-exit with status 0",
-        ),
-    )
-    status: int | None = field(default=None, metadata=key(Integer(0, 255), "the status that a debug-exit must have"))
-
-    def faults(self) -> Iterator[tuple[KeyPath, str]]:
-        if self.status is not None and self.exit and "debug-exit" not in self.exit:
-            yield ("status",), "only debug-exit has a status, and exit does not allow debug-exit"
 
 
 @frozen(eq=False, repr=False)

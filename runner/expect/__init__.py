@@ -1,0 +1,1 @@
+"""What a spec expects of a run (``[expect]``), compared with what came. Pure: no KVM, no machine."""

@@ -1,0 +1,24 @@
+"""An expectation that a run has not met."""
+
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Unmet(NamedTuple):
+    """``key`` is the expectation's key in the spec, as in ``expect.console[0]``, ``expected`` what it asks for, and
+    ``came`` what the run did instead, both in words. ``look`` is a command that shows the place in the trace, or "" if
+    there is no trace. As text it is a sentence, safe to print."""
+
+    key: str
+    expected: str
+    came: str
+    look: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.key}: expected {self.expected}; {self.came}"
+
+
+def located(failure: Unmet, trace: Path | None) -> Unmet:
+    """The same with the trace's path in its command, which had none."""
+    return failure._replace(look=f"{failure.look} {shlex.quote(str(trace))}" if failure.look and trace else "")
