@@ -10,6 +10,7 @@ from vmspec.host.exports import exports
 
 if TYPE_CHECKING:
     from runner.devices.device import DeviceError
+    from runner.expect.cases import Case
     from runner.expect.unmet import Unmet
     from runner.kvm.errors import HostError, KvmError
     from runner.machine.result import Result
@@ -19,6 +20,7 @@ else:  # unknown to type checkers, for which every name would be there
     __getattr__, __dir__ = exports(
         __name__,
         {
+            "Case": "runner.expect.cases",
             "DeviceError": "runner.devices.device",
             "HostError": "runner.kvm.errors",
             "KvmError": "runner.kvm.errors",
@@ -30,4 +32,4 @@ else:  # unknown to type checkers, for which every name would be there
         },
     )
 
-__all__ = ["DeviceError", "HostError", "KvmError", "Result", "Run", "Unmet", "run", "start"]
+__all__ = ["Case", "DeviceError", "HostError", "KvmError", "Result", "Run", "Unmet", "run", "start"]

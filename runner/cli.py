@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from runner.expect.cases import counted
 from runner.machine.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
 from vmspec import SpecError, __version__
 from vmspec.host import commandline
@@ -167,6 +168,8 @@ def conclude(result: Result, recordable: bool) -> None:
             complain(f"this report is in {result.report_path}", 0)
     elif result.detail:
         complain(result.detail, 0)
+    if result.cases:
+        complain(counted(result.cases), 0)
     for failure in result.unmet:
         complain(f"expectation failed: {failure}", 0)
         if failure.look:
@@ -192,6 +195,7 @@ def print_json(result: Result) -> int:
     values = result._asdict()
     values["detail"], values["notes"] = printable(result.detail), [printable(note) for note in result.notes]
     values["unmet"] = [failure._asdict() for failure in result.unmet]
+    values["cases"] = [case._asdict() for case in result.cases]
     values["console"] = result.console.decode("utf-8", "replace")
     try:
         print(json.dumps(values, default=to_text, indent=2), flush=True)

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from runner.expect.unmet import Unmet
+from runner.expect.unmet import SHOWN, Unmet
 
 LOOK = "vmtrace console"
 REACH = 4096  # bytes at the end of the console in which its last line is looked for
-SHOWN = 200  # characters of that line in a message, the newest
 
 
 class Watch:

@@ -4,6 +4,8 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+SHOWN = 200  # characters of a guest's line in a message, at most
+
 
 class Unmet(NamedTuple):
     """``key`` is the expectation's key in the spec, as in ``expect.console[0]``, ``expected`` what it asks for, and

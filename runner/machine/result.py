@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, assert_never
 
+from runner.expect.cases import Case
 from runner.expect.unmet import Unmet
 from vmspec.plan.settings import PlannedExpect
 from vmspec.trace.ends import EndKind
@@ -30,7 +31,8 @@ class Result(NamedTuple):
     ``dropped``, those that were not recorded. ``seconds`` is the time from the first KVM_RUN until the last thread had
     ended. ``unmet`` are the expectations that failed, ``notes`` what else went wrong, one sentence each. ``report`` is
     the crash report's text, or "", and ``report_path`` where it was saved, or None. ``ports`` is what the guest wrote
-    to each named port of its virtio consoles that does not print to "stdout", the newest 4 MiB of each.
+    to each named port of its virtio consoles that does not print to "stdout", the newest 4 MiB of each. ``cases``
+    are the test cases that it reported on the console, if the spec expects KTAP or TAP.
     """
 
     kind: EndKind
@@ -45,6 +47,7 @@ class Result(NamedTuple):
     report_path: Path | None = None
     notes: tuple[str, ...] = ()
     ports: Mapping[str, bytes] = MappingProxyType({})
+    cases: tuple[Case, ...] = ()
 
 
 def status(expect: PlannedExpect, ending: Ending, failures: Sequence[Unmet]) -> int:

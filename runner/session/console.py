@@ -1,4 +1,4 @@
-"""The console: all text that devices print. It is forwarded, kept, and compared with the spec's expectations."""
+"""The console: all text that devices print. It is forwarded, kept, and passed to what compares it."""
 
 import errno
 import os
@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 from runner.backends.terminal import anew
-from runner.expect.texts import Watch
 from runner.loop import Latch
 
 KEPT = 4 << 20  # newest bytes of the console in a result, at most; the trace has all of them
@@ -74,10 +73,10 @@ class Output:
 
 
 class Console:
-    """Keeps the text that devices print and feeds the watch; :meth:`printer` makes a device's output."""
+    """Keeps the text that devices print and passes it to ``watch``; :meth:`printer` makes a device's output."""
 
-    def __init__(self, watch: Watch, closed: Callable[[ConsoleClosed], None]) -> None:
-        self.watch = watch
+    def __init__(self, watch: Callable[[bytes], None] | None, closed: Callable[[ConsoleClosed], None]) -> None:
+        self._watch = watch
         self.failure: ConsoleClosed | None = None  # the error that ended the writing
         self._closed = closed
         self._kept = bytearray()
@@ -108,7 +107,8 @@ class Console:
             self._kept += data
             if len(self._kept) > 2 * KEPT:
                 del self._kept[:-KEPT]
-            self.watch.feed(data)
+            if self._watch is not None:
+                self._watch(data)
 
     def text(self) -> bytes:
         """The text printed, the newest 4 MiB of it."""

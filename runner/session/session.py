@@ -16,8 +16,8 @@ from runner.backends.input import Input
 from runner.backends.terminal import HELP, Raw, terminal_size
 from runner.devices import Board, DeviceError, make
 from runner.expect import ending as endings
-from runner.expect.texts import Watch
-from runner.expect.unmet import Unmet, located
+from runner.expect.console import Expected
+from runner.expect.unmet import located
 from runner.kvm.errors import HostError
 from runner.machine.files import Files
 from runner.machine.loading import Loader
@@ -109,8 +109,8 @@ class Session:
         self.machine: Machine
         self.recording: Recording
         self.backends: Backends
-        expect = plan.expect
-        self.console = Console(Watch(expect.console, expect.absent), self._console_failed)
+        self._expected = Expected(plan.expect)
+        self.console = Console(self._expected.feed, self._console_failed)
         self._sizes: dict[int, tuple[int, int]] = {}  # of the devices' terminals: columns and rows
         self.ports: dict[str, Console] = {}  # of named ports, what they print
         self.inputs: list[Input] = []
@@ -246,7 +246,7 @@ class Session:
         end = self.plan.devices[index].ends[port]
         if end.output == "stdout":
             return self.console
-        return self.ports.setdefault(end.name, Console(Watch((), ()), self._console_failed))
+        return self.ports.setdefault(end.name, Console(None, self._console_failed))
 
     def _sink(self, index: int, end: HostEnd) -> Output | None:
         match end.output:
@@ -349,7 +349,8 @@ class Session:
         if (failure := self.backends.failure()) is not None and ending.kind in ENDS and ending.kind not in CRASHES:
             ending = failure
         report, report_path = self._report(ending)
-        failures = tuple(self._unmet(ending))
+        console, cases = self._expected.end(self.console.text())
+        failures = (*console, *endings.unmet(self.plan.expect, ending.kind, ending.status))
         code = status(self.plan.expect, ending, failures)
         summary = {
             "result": {"kind": ending.kind, "status": code},
@@ -376,13 +377,9 @@ class Session:
             report=report,
             report_path=report_path,
             notes=(*self.notes, *self.recording.notes),
+            cases=cases,
             ports={name: port.text() for name, port in self.ports.items()},
         )
-
-    def _unmet(self, ending: Ending) -> Iterator[Unmet]:
-        """The expectations of the spec that the run has not met."""
-        yield from self.console.watch.unmet(self.console.text())
-        yield from endings.unmet(self.plan.expect, ending.kind, ending.status)
 
     def _report(self, ending: Ending) -> tuple[str, Path | None]:
         """The crash report and its path, if the guest crashed."""

@@ -1,5 +1,6 @@
 """Hypothesis strategies: whole valid specs, by what their models say of each key, and TOML values of any kind."""
 
+import re
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from vmspec.devices.models import KINDS
 from vmspec.schema.guest_values import REGISTERS, Ascii, ClassName, Code, Options, PortName, Registers, Tag, Windows
 from vmspec.schema.network_values import MAC, Forward, Interface
+from vmspec.schema.pattern import LONGEST, Pattern
 from vmspec.schema.tables import Kinds, Table, Tables
 from vmspec.schema.value import Model, Value, keys
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Moment, Size, Span, Text
@@ -60,6 +62,8 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
             return texts
         case Text():
             return lines if value.empty else lines.filter(bool)
+        case Pattern():
+            return texts.map(re.escape).filter(lambda text: 0 < len(text) <= LONGEST)
         case Flag():
             return st.booleans()
         case Integer(power=True):

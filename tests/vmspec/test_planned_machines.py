@@ -127,7 +127,8 @@ def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
     cpu = CPU(disable=("avx", "avx2"))
     trace = Trace(path=tmp_path / "t.arrow", rip=False, full="drop", tracepoints="try", events=("kvm:kvm_pio",),
                   inputs=True, requests=False, outputs=False, ring=128)  # fmt: skip
-    expect = Expect(console=("ok",), absent=("panic",), exit=("debug-exit", "halt"), status=33)
+    expect = Expect(console=("ok",), absent=("panic",), patterns=("o.",), forbidden=("no+",),
+                    exit=("debug-exit", "halt"), status=33, ktap=True)  # fmt: skip
     boot = Boot(code=HLT, mode="real", load=0x2000)
     path = tmp_path / "spec.toml"
     spec = Spec(vm=vm, boot=boot, memory=memory, cpu=cpu, trace=trace, expect=expect, path=path,
@@ -137,7 +138,7 @@ def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
     assert planned.memory == ("memfd", "small", True, True)
     assert planned.cpu == (("avx", "avx2"), ())
     assert planned.trace == (tmp_path / "t.arrow", False, "drop", "try", ("kvm:kvm_pio",), True, False, False, 128)
-    assert planned.expect == (("ok",), ("panic",), ("debug-exit", "halt"), 33)
+    assert planned.expect == (("ok",), ("panic",), ("o.",), ("no+",), ("debug-exit", "halt"), 33, True, False)
     assert (planned.code, planned.path, planned.overrides) == (HLT, path, ("vm.vcpus=3",))
     assert (planned.image, planned.protocol, planned.cmdline, planned.notes) == ("flat", "flat", "", ())
     assert planned.e820 == (), "only Linux reads a memory map"

@@ -66,5 +66,9 @@ class PlannedExpect(NamedTuple):
 
     console: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
     exit: tuple[str, ...] = ()
     status: int | None = None
+    ktap: bool = False
+    tap: bool = False

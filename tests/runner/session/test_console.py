@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from runner.expect.texts import Watch
 from runner.loop import Latch
 from runner.session.console import KEPT, Console, ConsoleClosed, Output
 
 
 def closed_console():
     ends = []
-    return Console(Watch(["done"], []), lambda error: ends.append(error.unread)), ends
+    return Console(None, lambda error: ends.append(error.unread)), ends
 
 
 def test_what_is_printed_is_kept_and_watched_without_an_output():
-    console, _ = closed_console()
+    watched = []
+    console = Console(watched.append, lambda _: None)
     console.printer(None)(b"do")
     console.printer(None)(b"ne")
-    assert (console.text(), console.watch.missing()) == (b"done", [])
+    assert (console.text(), watched) == (b"done", [b"do", b"ne"])
 
 
 def test_the_newest_text_is_kept():
