@@ -70,6 +70,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 output=error_output if arguments.json else output,
                 notice=notice,
                 locked=arguments.locked,
+                unlocked=arguments.unlocked,
             )
     except SpecError as error:
         return complain(error, WRONG)
@@ -96,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=STATUSES,
         allow_abbrev=False,
     )
-    commands.add_argument("spec", type=Path, help="the spec, a TOML file")
+    commands.add_argument("spec", type=Path, help="the spec, a TOML file, or a bundle of it, FILE.vmz")
     commands.add_argument("--version", action="version", version=f"vmrun {__version__}")
     trace = commands.add_mutually_exclusive_group()
     trace.add_argument("--trace", metavar="FILE", type=trace_file, help="record into FILE; overrides trace.path")
@@ -105,9 +106,14 @@ def parser() -> argparse.ArgumentParser:
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="sets",
         help="override a key of the spec, as in vm.memory=1GiB or device[0].com=2; may be repeated",
     )  # fmt: skip
-    commands.add_argument(
+    locks = commands.add_mutually_exclusive_group()
+    locks.add_argument(
         "--locked", action="store_true",
         help="run the spec only if it agrees with the lock beside it; see vmspec lock, and lock.require in the spec",
+    )  # fmt: skip
+    locks.add_argument(
+        "--unlocked", action="store_true",
+        help="run a bundle, or a spec with lock.require, even if it differs from its lock; print what differs",
     )  # fmt: skip
     commands.add_argument("--timeout", metavar="DURATION", help="end the run after this time, as in 60s")
     commands.add_argument("--json", action="store_true", help="print the result as JSON; the console goes to stderr")

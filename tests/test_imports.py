@@ -17,8 +17,8 @@ COMPOSITION_ROOT = {"runner.cli", "runner.session.session", "runner.session.reco
 # The layers of each package, the highest first. A module imports from layers below its own, or from its own folder.
 LAYERS = {
     "vmspec": (
-        {"entry"}, {"cli", "kept", "loading"}, {"document"}, {"planner"}, {"lock"}, {"boot", "show"}, {"plan"},
-        {"spec"}, {"devices"}, {"image", "schema"}, {"host", "layout", "trace"}, {"registers"},
+        {"entry"}, {"cli", "kept", "loading"}, {"bundle"}, {"document"}, {"planner"}, {"lock"}, {"boot", "show"},
+        {"plan"}, {"spec"}, {"devices"}, {"image", "schema"}, {"host", "layout", "trace"}, {"registers"},
     ),
     "runner": (
         {"entry"}, {"cli"}, {"session"}, {"machine"}, {"backends", "boot", "expect", "recording"},

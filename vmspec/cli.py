@@ -1,7 +1,7 @@
-"""The ``vmspec`` command: check, show and plan specs, and list their keys.
+"""The ``vmspec`` command: check, show, plan, lock and bundle specs, and list their keys.
 
-Exit status 0; 1 if a lock differs (vmspec lock); 2 if a spec, a lock or the command line is wrong, or a result cannot
-be written; 3 if this host cannot tell what a lock needs; 130 if interrupted.
+Exit status 0; 1 if a lock differs (vmspec lock, bundle); 2 if a spec, a lock, a bundle or the command line is wrong, or
+a result cannot be written; 3 if this host cannot tell what a lock needs; 130 if interrupted.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from vmspec.schema.problems import SpecError
 
 STATUSES = """exit status:
     0  the spec has no problem
-    1  lock: the lock differs
-    2  the spec or the command line is wrong, or the result could not be written
-    3  lock: the host cannot be queried
+    1  lock, bundle: the lock differs
+    2  the spec, the bundle or the command line is wrong, or the result could not be written
+    3  lock, bundle: the host cannot be queried
   130  interrupted
   141  the reader of the output closed it"""
 
@@ -94,6 +94,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     lock.set_defaults(run=_lock)
 
+    bundle = command("bundle", "pack a spec, its lock and every file that its run reads into one file", override)
+    bundle.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
+    bundle.add_argument("-o", "--output", metavar="FILE", type=Path, help="the bundle, FILE.vmz; default SPEC's name")
+    bundle.add_argument("--reference", metavar="TRACE", type=Path, help="pack a trace too, to compare runs with")
+    bundle.set_defaults(run=_bundle)
+
+    unbundle = command("unbundle", "open a bundle into a folder")
+    unbundle.add_argument("bundle", metavar="BUNDLE", type=Path, help="the bundle")
+    unbundle.add_argument("-o", "--output", metavar="DIR", type=Path, help="a new folder; default BUNDLE's name")
+    unbundle.set_defaults(run=_unbundle)
+
     cpuid = command("cpuid", "write a CPU model, a table of this host's CPUID")
     cpuid.add_argument("-o", "--output", metavar="FILE", type=Path, help="write into FILE, for cpu.model in a spec")
     cpuid.add_argument(
@@ -151,6 +162,19 @@ def _lock(arguments: argparse.Namespace) -> int:
     for name in ("update", "check", "diff"):
         mode = name if getattr(arguments, name) else mode
     return command.run(plan, Path(arguments.spec), mode)
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    document = Document.open(arguments.spec, arguments.set)
+    from vmspec.bundle import command
+
+    return command.write(document, arguments.output, arguments.reference)
+
+
+def _unbundle(arguments: argparse.Namespace) -> int:
+    from vmspec.bundle import command
+
+    return command.read(arguments.bundle, arguments.output)
 
 
 def _cpuid(arguments: argparse.Namespace) -> int:

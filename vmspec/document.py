@@ -32,11 +32,18 @@ class Document(TomlText):
     """
 
     def __init__(
-        self, text: str, directory: Path, overrides: Sequence[str] | str = (), file: Path | None = None
+        self,
+        text: str,
+        directory: Path,
+        overrides: Sequence[str] | str = (),
+        file: Path | None = None,
+        sources: Path | None = None,
     ) -> None:
-        """Raises SpecError if the text is not TOML. Relative paths begin at ``directory``."""
+        """Raises SpecError if the text is not TOML. Relative paths begin at ``directory``; ``sources`` is where the
+        classes of devices are, if not there."""
         super().__init__(text, file)
         self.directory = directory
+        self.sources = sources
         self.overrides = tuple(map(_text, texts(overrides)))
         self._sources: dict[KeyPath, str] = {}  # what an override has set, and which override
         self._problems: list[Problem] = []
@@ -62,7 +69,9 @@ class Document(TomlText):
             more = (Problem("", f"has more problems than these {len(here.problems)}").at(self.file, 1, 1),)
         if spec is None or self._problems or here.problems:
             raise SpecError((*self._located([*self._problems, *here.problems]), *more))
-        spec = evolve(spec, path=self.file and self.file.absolute(), overrides=self.overrides)
+        file = self.file and self.file.absolute()
+        base = None if file is not None and file.parent == self.directory else self.directory
+        spec = evolve(spec, path=file, overrides=self.overrides, base=base, sources=self.sources)
         for path, message in spec.faults():  # again, for problems of a spec that names its own file
             here.at(*path).wrong(message)
         if here.problems:

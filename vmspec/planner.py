@@ -94,6 +94,8 @@ def plan(spec: Spec) -> Plan:
         lock=copied(PlannedLock, spec.lock),
         path=spec.path,
         overrides=spec.overrides,
+        base=spec.base,
+        sources=spec.sources,
         spec=write_model(spec),
     )
 

@@ -24,6 +24,7 @@ def start(
     output: int | None = None,
     notice: Callable[[str], None] = lambda text: None,
     locked: bool = False,
+    unlocked: bool = False,
 ) -> "Run":
     """Run a spec in a thread of its own; return once the guest runs. It takes the arguments of :func:`runner.run`, and
     raises the errors that come before the guest runs.
@@ -31,7 +32,7 @@ def start(
     No signal ends such a run: Ctrl-C raises KeyboardInterrupt in the caller. If that happens in this function, the run
     is ended first.
     """
-    run = Run(Session.of(spec, overrides, record, input, output, notice, locked))
+    run = Run(Session.of(spec, overrides, record, input, output, notice, locked, unlocked))
     run._start()
     return run
 

@@ -43,7 +43,7 @@ def modules(machine: Machine) -> dict[str, Hashed]:
     for planned, device in zip(plan.devices, machine.buses.devices, strict=True):
         for path, sha256 in device.made_from.items():
             size = path.stat().st_size if path.exists() else 0
-            found[own.source(planned.name, path, plan.directory)] = to_text(path), size, sha256
+            found[own.source(planned.name, path, plan.classes)] = to_text(path), size, sha256
     return found
 
 

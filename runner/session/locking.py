@@ -18,12 +18,19 @@ LONG = 1 << 30  # bytes of images that take a second or so to hash
 class Locked:
     """The lock of a plan's spec, which the run agrees with."""
 
-    def __init__(self, plan: Plan, notice: Callable[[str], None]) -> None:
-        """Hash the plan's files and compare all with the lock. ``notice`` is told what may change the boot. Raises
-        SpecError if something differs that must be the same, HostError or KvmError."""
-        if plan.path is None:
-            raise SpecError((Problem("", "a plan that was made from no file has no lock"),))
-        self._text = LockText.open(lock_path(plan.path))
+    def __init__(self, plan: Plan, lock: LockText | None, unlocked: bool, notice: Callable[[str], None]) -> None:
+        """Hash the plan's files and compare all with the lock, which is that beside the spec's file if none is given.
+        ``notice`` is told what may change the boot, and with ``unlocked`` all differences. Raises SpecError if
+        something differs that must be the same, HostError or KvmError."""
+        self._unlocked, self._notice = unlocked, notice
+        if lock is None:
+            if plan.path is None:
+                raise SpecError((Problem("", "a plan that was made from no file has no lock"),))
+            lock = LockText.open(lock_path(plan.path))
+            self._hint = "vmspec lock --diff shows all differences, --update replaces the lock"
+        else:
+            self._hint = "--unlocked runs it all the same"
+        self._text = lock
         size = sum(images.size(path) for path in {image.path for image in taking.of(plan)})
         if size >= LONG:
             notice(f"hashes {size / (1 << 30):.1f} GiB of images before the guest runs, for the lock")
@@ -54,7 +61,10 @@ class Locked:
         return {name: (image.path, image.size, image.sha256) for name, image in images.items()}
 
     def _refuse(self, problems: list[Problem]) -> None:
-        if problems:
+        if self._unlocked:
+            for problem in problems:
+                self._notice(f"differs from the lock: {problem}")
+        elif problems:
             file = self._text.file
-            hint = "the run differs from its lock; vmspec lock --diff shows all differences, --update replaces the lock"
+            hint = f"the run differs from its lock; {self._hint}"
             raise SpecError((*problems, Problem("", hint, file=file)))

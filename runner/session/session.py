@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from runner import signals
 from runner.backends.input import Input
@@ -25,7 +25,7 @@ from runner.machine.result import Ending, Result, status
 from runner.session.backends import Backends
 from runner.session.console import Console, ConsoleClosed, Output
 from tracer.format.errors import TraceError
-from vmspec import kept
+from vmspec import bundle, kept
 from vmspec.host.threads import ThreadError
 from vmspec.plan.plan import HostEnd, Plan
 from vmspec.schema.problems import Problem, SpecError
@@ -37,6 +37,7 @@ from vmspec.trace.record import REASONS
 if TYPE_CHECKING:
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
+    from vmspec.lock.text import LockText
     from vmspec.spec.models import Spec
 SWITCH_INTERVAL = 0.0002  # seconds that a Python thread keeps the interpreter while another waits for it
 
@@ -53,15 +54,17 @@ def run(
     output: int | None = None,
     notice: Callable[[str], None] = lambda text: None,
     locked: bool = False,
+    unlocked: bool = False,
 ) -> Result:
-    """Run a spec to the guest's end, and return the result. ``spec`` is a spec, the path of a spec file (with ``--set``
-    style ``overrides``, one or several), or a plan from any source.
+    """Run a spec to the guest's end, and return the result. ``spec`` is a spec, the path of a spec file or of a
+    bundle (with ``--set`` style ``overrides``, one or several), or a plan from any source.
 
     ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets no
     input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
     whatever the spec says. ``notice`` is called with messages for the user while the guest runs. ``locked``: run only
-    what the lock beside the spec's file says, as with ``lock.require`` in the spec. :func:`runner.start` runs a spec in
-    another thread, so that the caller can stop it.
+    what the lock beside the spec's file says, as with ``lock.require`` in the spec and with a bundle. ``unlocked``: run
+    it even so, and tell ``notice`` what differs. :func:`runner.start` runs a spec in another thread, so that the caller
+    can stop it.
 
     Ctrl-C in the main thread raises KeyboardInterrupt before the guest runs, if it would do so without vmrun. While the
     guest runs, it ends the run with the result "interrupted". Once the guest has ended, it changes nothing.
@@ -70,22 +73,36 @@ def run(
     ``runner.KvmError`` (the host cannot run it), ``runner.DeviceError`` (a device of the spec cannot be made) and
     ``tracer.TraceError`` (the trace cannot be begun). The result has everything that happens once the guest runs.
     """
-    return Session.of(spec, overrides, record, input, output, notice, locked).run()
+    return Session.of(spec, overrides, record, input, output, notice, locked, unlocked).run()
 
 
-def _plan(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str) -> tuple[Plan, Callable[[], None]]:
-    """The plan, and the object that keeps it for the next run."""
+class Given(NamedTuple):
+    """What a run was given: its plan, a function that keeps it for the next run, the lock that came with it."""
+
+    plan: Plan
+    keep: Callable[[], None] = lambda: None
+    lock: "LockText | None" = None
+
+
+def _given(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str, notice: Callable[[str], None]) -> Given:
     if isinstance(spec, str | os.PathLike):
-        return kept.plan(Path(spec), overrides)
+        path = Path(spec)
+        if path.suffix == bundle.SUFFIX:
+            from vmspec.bundle.cached import prepare  # late: few runs are of bundles
+
+            with signals.impatient():  # large images
+                prepared = prepare(path, overrides, notice)
+            return Given(prepared.plan, lock=prepared.lock)
+        return Given(*kept.plan(path, overrides))
     if overrides:
         raise TypeError("overrides are for a spec's file: give its path, or change the Spec with attrs.evolve()")
     if isinstance(spec, Plan):
         for where, message in fileuse.conflicts(fileuse.uses(spec.names)):
             raise SpecError((Problem(where, message),))
-        return spec, lambda: None
+        return Given(spec)
     from vmspec.planner import plan
 
-    return plan(spec), lambda: None
+    return Given(plan(spec))
 
 
 class Session:
@@ -93,16 +110,18 @@ class Session:
 
     def __init__(
         self,
-        plan: Plan,
+        given: Given,
         input: int | None,
         output: int | None,
         notice: Callable[[str], None],
-        keep: Callable[[], None] = lambda: None,
         locked: bool = False,
+        unlocked: bool = False,
     ) -> None:
-        self.plan = plan
-        self._locked = locked or plan.lock.require
-        self._keep = keep
+        self.plan = plan = given.plan
+        self._lock = given.lock
+        self._locked = locked or plan.lock.require or given.lock is not None
+        self._unlocked = unlocked
+        self._keep = given.keep
         self.begun = threading.Event()  # the guest runs
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
@@ -129,12 +148,13 @@ class Session:
         output: int | None,
         notice: Callable[[str], None],
         locked: bool,
+        unlocked: bool,
     ) -> Self:
         """The session of a run with the arguments of :func:`run`. Raises SpecError."""
-        plan, keep = _plan(spec, overrides)
+        given = _given(spec, overrides, notice)
         if not record:
-            plan = plan.unrecorded()
-        return cls(plan, input, output, notice, keep, locked)
+            given = given._replace(plan=given.plan.unrecorded())
+        return cls(given, input, output, notice, locked, unlocked)
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
@@ -162,7 +182,7 @@ class Session:
             from runner.session.locking import Locked  # late: few runs are
 
             with signals.impatient():  # large images
-                lock = Locked(self.plan, self.notice)
+                lock = Locked(self.plan, self._lock, self._unlocked, self.notice)
         loader = Loader(self.plan)
         stack.callback(loader.close)
         stack.callback(self._close_outputs)
@@ -185,7 +205,7 @@ class Session:
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
         once = cache(self.notice)  # for any number of devices
-        board = Board(self.plan.directory, self.plan.slots, once)
+        board = Board(self.plan.classes, self.plan.slots, once)
         self.backends = Backends(self.plan, self.files, self.machine, self.notice)
         with signals.impatient(), insisting():  # code of a device's author may raise anything
             self.machine.attach(

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 SETTLED_NS = 2_000_000_000  # ns; a file that was changed more recently may change again within one clock tick
@@ -13,6 +14,15 @@ def home() -> Path | None:
     if not os.path.isabs(base):  # noqa: PTH117 - the XDG Base Directory Specification says to ignore relative paths
         base = os.path.expanduser("~/.cache")  # noqa: PTH111 - unlike Path's, it needs no home
     return Path(base) / "vmrun" if os.path.isabs(base) else None  # noqa: PTH117
+
+
+def places(name: str) -> Iterator[Path]:
+    """The possible directories of one part of the cache, in order of preference; :func:`make` makes them."""
+    if (directory := home()) is not None:
+        yield directory / name
+    import tempfile  # only if the cache is unusable
+
+    yield Path(tempfile.gettempdir()) / f"vmrun-{os.getuid()}" / name
 
 
 def make(directory: Path) -> None:

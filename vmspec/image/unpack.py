@@ -46,7 +46,7 @@ def unpacked(source: Source, image: BzImage) -> Path:
     if not 0 < size <= UNPACKED_MAX:
         raise ImageError(f"damaged: the compressed kernel says that it unpacks to {size} bytes")
     error: OSError | None = None
-    for directory in _directories():
+    for directory in cache.places("kernels"):
         try:
             return _cached(directory, source, image, size)
         except ImportError as missing:
@@ -54,15 +54,6 @@ def unpacked(source: Source, image: BzImage) -> Path:
         except OSError as failed:
             error = failed
     raise CannotUnpackError(f"there is no place for the unpacked kernel: {error}")
-
-
-def _directories() -> Iterator[Path]:
-    """The possible places of the cache, in order of preference; each exists and is the user's own."""
-    if (home := cache.home()) is not None:
-        yield home / "kernels"
-    import tempfile  # only if the cache is unusable
-
-    yield Path(tempfile.gettempdir()) / f"vmrun-{os.getuid()}" / "kernels"
 
 
 def _cached(directory: Path, source: Source, image: BzImage, size: int) -> Path:

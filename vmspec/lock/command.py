@@ -1,13 +1,12 @@
 """``vmspec lock``: write a spec's lock, or compare with it."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from vmspec.host.commandline import complain
 from vmspec.host.printable import printable
+from vmspec.host.progress import progress
 from vmspec.lock import images, taking
 from vmspec.lock.drift import Change, compare
 from vmspec.lock.host import HostUnknownError, facts
@@ -33,17 +32,18 @@ def run(plan: Plan, spec: Path, mode: Mode) -> int:
     except HostUnknownError as error:
         complain("vmspec", error)
         return UNKNOWN
-    with _progress(plan) as advance:
+    total = sum(images.size(path) for path in {image.path for image in taking.of(plan)})
+    with progress("hashing", total, LONG) as advance:
         lock = taking.take(plan, write_model(host), advance).lock
     if before is None:
         write(path, lock, spec.name)
-        images = "1 image" if len(lock.images) == 1 else f"{len(lock.images)} images"
-        print(printable(f"{path}: {images}, {len(host.must.cpuid)} leaves of CPUID"))
+        count = "1 image" if len(lock.images) == 1 else f"{len(lock.images)} images"
+        print(printable(f"{path}: {count}, {len(host.must.cpuid)} leaves of CPUID"))
         return 0
     changes = compare(before.lock, lock)
     match mode:
         case "check":
-            _say(before, changes)
+            say(before, changes)
             return CHANGED if any(change.weight == "must" for change in changes) else 0
         case "diff":
             _differ(changes)
@@ -51,7 +51,7 @@ def run(plan: Plan, spec: Path, mode: Mode) -> int:
     if not changes:
         print(printable(f"{path}: is up to date"))
         return 0
-    _say(before, changes)
+    say(before, changes)
     complain("vmspec", f"{path} is unchanged; to replace it: vmspec lock --update {spec}")
     return CHANGED
 
@@ -60,7 +60,7 @@ def _exists(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
 
-def _say(before: LockText, changes: Sequence[Change]) -> None:
+def say(before: LockText, changes: Sequence[Change]) -> None:
     """Print a line for each change, and how many there are."""
     for change in changes:
         print(f"{before.changed(change)}; {WEIGHTS[change.weight]}")
@@ -77,19 +77,3 @@ def _differ(changes: Sequence[Change]) -> None:
         for sign, text in (("-", change.old), ("+", change.new)):
             if text is not None:
                 print(printable(f"{sign} {text}"))
-
-
-@contextmanager
-def _progress(plan: Plan) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how much of the images is hashed, if that takes a while."""
-    total = sum(images.size(path) for path in {image.path for image in taking.of(plan)})
-    if total < LONG or not sys.stderr.isatty():
-        yield lambda size: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("hashing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda size: progress.advance(task, size)

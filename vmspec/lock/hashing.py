@@ -17,7 +17,7 @@ def sha256(descriptor: int, size: int, advance: Callable[[int], None]) -> str:
     read as. ``advance`` is called with each number of bytes that are done. Raises OSError, also for a file that has
     become shorter."""
     hashed = hashlib.sha256()
-    for start, end, is_data in _extents(descriptor, size):
+    for start, end, is_data in extents(descriptor, size):
         at = start
         while at < end:
             piece = os.pread(descriptor, min(CHUNK, end - at), at) if is_data else ZEROS[: end - at]
@@ -29,8 +29,8 @@ def sha256(descriptor: int, size: int, advance: Callable[[int], None]) -> str:
     return hashed.hexdigest()
 
 
-def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int, bool]]:
-    """The parts of a file: start, end, and whether it has data."""
+def extents(descriptor: int, size: int) -> Iterator[tuple[int, int, bool]]:
+    """The parts of a file: start, end, and whether it has data; a hole has none. Moves the file's position."""
     at = 0
     while at < size:
         try:

@@ -38,7 +38,7 @@ def modules(plan: Plan) -> Iterator[tuple[str, Path]]:
 
 def source(plan: Plan, device: str, file: Path) -> ImageFile:
     """A source file of a device."""
-    return ImageFile(own.source(device, file, plan.directory), file)
+    return ImageFile(own.source(device, file, plan.classes), file)
 
 
 def resolved(plan: Plan) -> dict[str, Any]:
@@ -55,8 +55,8 @@ def resolved(plan: Plan) -> dict[str, Any]:
         holder: Any = table
         for step in above:
             holder = holder[step]
-        if _is_image(named, path, plan):
-            del holder[last]
+        if path[0] == "cpu" or _is_image(named, path, plan):
+            del holder[last]  # of a CPU's model the lock has the CPUID
         else:
             holder[last] = shown(named.path, plan)
     return table
@@ -75,7 +75,6 @@ def _keys(plan: Plan) -> Iterator[tuple[KeyPath, Named]]:
 
 
 def _is_image(named: Named, path: KeyPath, plan: Plan) -> bool:
-    # The content of a CPU's model is the CPUID that the lock has.
     if path[-1] == "class" or path[0] == "cpu" or (named.writes and _device(path, plan) != "virtio-blk"):
         return False
     try:

@@ -146,11 +146,18 @@ class Plan(NamedTuple):
     path: Path | None = None  # the spec's file
     overrides: tuple[str, ...] = ()
     spec: Mapping[str, Any] = MappingProxyType({})  # the spec as a TOML table, for people only
+    base: Path | None = None  # where the spec's relative paths began, if not beside its file
+    sources: Path | None = None  # where the classes of its devices are, if not there
 
     @property
     def directory(self) -> Path:
-        """The directory of the files beside the spec."""
-        return self.path.parent if self.path else Path.cwd()
+        """Where the spec's relative paths began."""
+        return self.base or (self.path.parent if self.path else Path.cwd())
+
+    @property
+    def classes(self) -> Path:
+        """Where the classes of its devices are."""
+        return self.sources or self.directory
 
     def unrecorded(self) -> "Plan":
         """The plan of the same run without recording."""

@@ -228,8 +228,9 @@ class LockPolicy(Model):
 
 @frozen(eq=False, repr=False)
 class Spec(Model):
-    """A virtual machine. ``path`` is its file, ``overrides`` the --set expressions that were applied, in order. Specs
-    are equal if they describe the same machine."""
+    """A virtual machine. ``path`` is its file, ``overrides`` the --set expressions that were applied, in order.
+    ``base`` is where its relative paths began, if not beside the file; ``sources`` is where its devices' classes are,
+    if not there. Specs are equal if they describe the same machine."""
 
     vm: VM = field(metadata=key(Table(VM), "the machine as a whole"))
     boot: Boot = field(metadata=key(Table(Boot), "what is in memory at the start"))
@@ -243,6 +244,8 @@ class Spec(Model):
     )
     path: Path | None = field(default=None, eq=False)
     overrides: tuple[str, ...] = field(default=(), eq=False)
+    base: Path | None = field(default=None, eq=False)
+    sources: Path | None = field(default=None, eq=False)
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         readers = [(n, path) for n, path, end in self._ends() if getattr(end, "input", None) == "stdin"]
@@ -262,9 +265,10 @@ class Spec(Model):
                 yield Named(f"boot.{name}", file)
         if isinstance(self.cpu.model, Path):
             yield Named("cpu.model", self.cpu.model)
+        sources = self.sources or self.base or (self.path and self.path.parent)
         for n, device in enumerate(self.devices):
-            if isinstance(device, Python | VirtioPython) and self.path is not None:
-                yield Named(f"device[{n}].class", own.module(device.cls, self.path.parent))
+            if isinstance(device, Python | VirtioPython) and sources is not None:
+                yield Named(f"device[{n}].class", own.module(device.cls, sources))
             if isinstance(device, VhostUser) and device.socket is not None:
                 yield Named(f"device[{n}].socket", device.socket)
             if isinstance(device, VirtioBlk):

@@ -81,6 +81,6 @@ def test_an_error_of_the_disk_is_an_error(tmp_path, monkeypatch):
 
 def test_a_file_that_becomes_shorter_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "disk").write_bytes(b"\1" * 10)
-    monkeypatch.setattr(hashing, "_extents", lambda descriptor, size: [(0, size, True)])
+    monkeypatch.setattr(hashing, "extents", lambda descriptor, size: [(0, size, True)])
     with pytest.raises(OSError, match="shorter"):
         hashed(tmp_path / "disk", 20)

@@ -1,0 +1,3 @@
+"""Bundles: a spec with its lock and every file that its run reads, in one file that runs anywhere."""
+
+SUFFIX = ".vmz"  # by which vmrun knows a bundle

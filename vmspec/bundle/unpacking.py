@@ -1,0 +1,61 @@
+"""Opening a bundle into a folder, which appears whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+from vmspec.bundle.archive import Bundle
+from vmspec.bundle.inside import Inside, inside
+from vmspec.host.pathtext import from_text
+from vmspec.lock.text import LARGEST as LOCK_MAX
+from vmspec.lock.text import LockText
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.schema.toml_text import contents
+
+SPEC_MAX = 1 << 20  # bytes
+
+
+class Contents:
+    """What an unpacked bundle has: its spec, its lock, and the paths in the spec. Raises SpecError if they are wrong.
+    Problems name the files as below ``bundle``."""
+
+    def __init__(self, folder: Path, opened: Bundle) -> None:
+        manifest, path = opened.manifest, opened.path
+        self.text = _text(folder, path, manifest.spec, SPEC_MAX)
+        self.lock = LockText(_text(folder, path, manifest.lock, LOCK_MAX), path / from_text(manifest.lock))
+        self.inside: Inside = inside(self.text, manifest.files, path / from_text(manifest.spec))
+
+
+def unbundle(opened: Bundle, output: Path, advance: Callable[[int], None]) -> None:
+    """Open a bundle into the folder ``output``, which is new or empty. Raises SpecError, OSError."""
+    if output.is_symlink() or (output.exists() and not (output.is_dir() and not any(output.iterdir()))):
+        raise SpecError((Problem("", "exists, and is not an empty folder: give a new one", file=output),))
+    with unpacked(opened, output.parent, advance) as folder:
+        os.umask(mask := os.umask(0o077))
+        folder.chmod(0o777 & ~mask)
+        folder.rename(output)
+
+
+@contextmanager
+def unpacked(opened: Bundle, parent: Path, advance: Callable[[int], None] = lambda size: None) -> Iterator[Path]:
+    """A new folder with the files of a bundle, which was checked; the block moves it away, or it is removed. Raises
+    SpecError, OSError."""
+    folder = Path(mkdtemp(prefix=".vmz-", dir=parent))
+    try:
+        opened.unpack(folder, advance)
+        Contents(folder, opened)
+        yield folder
+    finally:
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def _text(folder: Path, bundle: Path, name: str, largest: int) -> str:
+    """A text of the bundle."""
+    try:
+        return contents(folder / from_text(name), largest, "its kind")
+    except SpecError as error:
+        raise SpecError(tuple(problem._replace(file=bundle / from_text(name)) for problem in error.problems)) from None
