@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     lock.set_defaults(run=_lock)
 
-    bundle = command("bundle", "pack a spec, its lock and every file that its run reads into one file", override)
+    bundle = command("bundle", "pack a spec and every file of its run into one", override)
     bundle.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
     bundle.add_argument("-o", "--output", metavar="FILE", type=Path, help="the bundle, FILE.vmz; default SPEC's name")
     bundle.add_argument("--reference", metavar="TRACE", type=Path, help="pack a trace too, to compare runs with")
