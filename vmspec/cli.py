@@ -124,8 +124,11 @@ def _check(arguments: argparse.Namespace) -> int:
     status = 0
     for path in arguments.specs:
         try:
-            Document.open(path, arguments.set).plan()
-            print(printable(f"{path}: ok"))
+            combinations = Document.open(path, arguments.set).combinations().values()
+            for document in combinations:
+                document.plan()
+            count = f" ({len(combinations):,} combinations of its matrix)" if len(combinations) > 1 else ""
+            print(printable(f"{path}: ok{count}"))
         except SpecError as error:
             print(error, file=sys.stderr)
             status = 2

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from vmspec.schema.problems import Problem, SpecError, SpecWarning
 from vmspec.schema.tables import Table
 from vmspec.schema.toml_text import TomlText, contents
 from vmspec.schema.value import Here, TooManyProblemsError
+from vmspec.spec.matrix import MATRIX, MatrixTable, combinations
 from vmspec.spec.models import Spec
 
 if TYPE_CHECKING:
@@ -90,6 +92,26 @@ class Document(TomlText):
             return plan(spec)
         except SpecError as error:
             raise SpecError(self._located(error.problems)) from None
+
+    def combinations(self) -> "dict[str, Document]":
+        """A document for each combination of the matrix, by its name, such as ``vm.vcpus=2``; the document itself, by
+        the name "", if there is no matrix. Raises SpecError if the matrix is wrong."""
+        here, axes = Here(self.directory, (MATRIX,)), {}
+        with suppress(TooManyProblemsError):
+            axes = MatrixTable().read(self.data.get(MATRIX, {}), here)
+        if here.problems:
+            raise SpecError(self._located(here.problems))
+        if not axes:
+            return {"": self}
+        return {",".join(overrides): self._with(overrides) for overrides in combinations(axes)}
+
+    def _with(self, overrides: Sequence[str]) -> "Document":
+        """The document with more overrides, which come from its matrix."""
+        changed = Document(self.text, self.directory, self.overrides, self.file)
+        for expression in overrides:
+            changed._override(expression, f"{self.file}: [{MATRIX}] {expression[:SHOWN]}")
+        changed.overrides += tuple(overrides)
+        return changed
 
     def _found(self, problem: Problem, path: KeyPath) -> Problem | None:
         if path in self._sources:

@@ -8,6 +8,7 @@ import pytest
 from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedLock, PlannedMemory, PlannedTrace, PlannedVM
 from vmspec.schema.tables import Table
 from vmspec.schema.value import keys
+from vmspec.spec.matrix import TEST
 from vmspec.spec.models import Spec
 from vmspec.trace.record import COLUMNS
 from vmspec.trace.tables import TABLES
@@ -51,7 +52,8 @@ def test_a_column_that_the_first_traces_lack_says_so():
 
 
 def test_every_key_of_a_spec_is_used_by_the_plan():
-    """As a setting for the runner, or where the plan is made."""
+    """As a setting for the runner, or where the plan is made. What vmrun test reads of a spec it reads before there is
+    a plan."""
     sources = [ROOT / "vmspec" / "planner.py", *(ROOT / "vmspec" / "plan").glob("*.py")]
     sources += [*(ROOT / "vmspec" / "boot").glob("*.py")]
     used = set(re.findall(r"\.(\w+)", "".join(path.read_text() for path in sources)))
@@ -60,7 +62,7 @@ def test_every_key_of_a_spec_is_used_by_the_plan():
     named = [
         f"{table}.{attribute.name}"
         for table, of_spec in keys(Spec).items()
-        if isinstance(value := of_spec.metadata["value"], Table)
+        if isinstance(value := of_spec.metadata["value"], Table) and table != TEST
         for attribute in keys(value.model).values()
         if attribute.name not in used
     ]

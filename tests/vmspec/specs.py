@@ -15,6 +15,7 @@ from vmspec.schema.pattern import LONGEST, Pattern
 from vmspec.schema.tables import Kinds, Table, Tables
 from vmspec.schema.value import Model, Value, keys
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Moment, Size, Span, Text
+from vmspec.spec.matrix import MatrixTable, text
 from vmspec.spec.models import Spec
 
 WORD = (1 << 64) - 1
@@ -103,6 +104,9 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
         case Windows():
             names = st.from_regex(value.NAME, fullmatch=True).filter(lambda name: name not in value.SPACES)
             return st.dictionaries(names, st.one_of(*(windows(*space) for space in value.SPACES.items())), max_size=2)
+        case MatrixTable():
+            values = st.lists(toml_values.filter(no_table), min_size=1, max_size=3, unique_by=text).map(tuple)
+            return st.dictionaries(st.sampled_from(["vm.vcpus", "boot.kernel", "device[0].path"]), values, max_size=2)
         case Options():
             return st.dictionaries(identifiers, toml_values, max_size=3)
         case MAC():
@@ -118,6 +122,11 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
             return st.lists(st.one_of(*map(valid, value.kinds.values())), max_size=4).map(tuple)
         case _:
             raise AssertionError(f"no strategy for {type(value).__name__}, which {name} takes")
+
+
+def no_table(value: object) -> bool:
+    """Whether a TOML value is no table, and has none in it."""
+    return not isinstance(value, dict) and (not isinstance(value, list) or all(map(no_table, value)))
 
 
 @st.composite

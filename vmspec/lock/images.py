@@ -43,9 +43,11 @@ def source(plan: Plan, device: str, file: Path) -> ImageFile:
 
 def resolved(plan: Plan) -> dict[str, Any]:
     """The spec with its defaults and overrides, without what does not make the machine: where it is recorded, its lock,
-    and the keys that name an image, whose content counts. Other paths are relative to the spec's directory."""
+    how it is tested, and the keys that name an image, whose content counts. Other paths are relative to the spec's
+    directory."""
     table: dict[str, Any] = _copied(plan.spec)
-    table.pop("lock", None)
+    for name in ("lock", "test", "matrix"):
+        table.pop(name, None)
     table.get("trace", {}).pop("path", None)
     table.get("boot", {}).pop("code", None)  # an image too
     for path, named in _keys(plan):

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vmspec.devices.regions import Region
+from vmspec.host.pathtext import to_text
 from vmspec.image.source import Version
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedLock, PlannedMemory, PlannedTrace, PlannedVM
@@ -164,6 +165,12 @@ class Plan(NamedTuple):
         spec = {**self.spec, "trace": {key: value for key, value in self.spec["trace"].items() if key != "path"}}
         names = tuple(name for name in self.names if not name.recording)
         return self._replace(spec=spec, names=names, trace=self.trace._replace(path=None))
+
+    def recorded(self, path: Path) -> "Plan":
+        """The plan of the same run, recorded into a file, which is absolute and not one that the run uses."""
+        spec = {**self.spec, "trace": {**self.spec.get("trace", {}), "path": to_text(path)}}
+        names = (*(name for name in self.names if not name.recording), Named("trace.path", path, True, recording=True))
+        return self._replace(spec=spec, names=names, trace=self.trace._replace(path=path))
 
     def placement(self, name: str) -> Placement | None:
         """The first placement of a name, or None."""

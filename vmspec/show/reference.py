@@ -27,6 +27,9 @@ def _sections(width: int) -> Iterator[str]:
             case Kinds(kinds=kinds):
                 for kind, model in kinds.items():
                     yield _section(f"[[{name}]]\nkind = {show(kind)}", (model.__doc__ or "").rstrip("."), model, width)
+            case value:  # a table whose keys are not known
+                lines = wrapped(attribute.metadata["doc"], width - 2)
+                yield "\n".join((*(f"# {line}" for line in lines), f"[{name}]", f"  {value.allowed}"))
 
 
 def _section(head: str, doc: str, model: type[Model], width: int) -> str:

@@ -7,7 +7,7 @@ device models are in :mod:`vmspec.devices.models`.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
@@ -33,6 +33,8 @@ from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer,
 from vmspec.spec import fileuse
 from vmspec.spec.expect import Expect
 from vmspec.spec.fileuse import LOCK, SPEC, Named, lock_path
+from vmspec.spec.matrix import MatrixTable
+from vmspec.spec.testing import Testing
 from vmspec.trace.events import EVENTS, NEEDED
 
 ADDRESS = Address((1 << 64) - 1)
@@ -241,6 +243,15 @@ class Spec(Model):
     expect: Expect = field(factory=Expect, metadata=key(Table(Expect), "what makes a run a success"))
     lock: LockPolicy = field(
         factory=LockPolicy, metadata=key(Table(LockPolicy), "whether a run must be the one that was locked")
+    )
+    test: Testing = field(factory=Testing, metadata=key(Table(Testing), "how vmrun test runs the spec"))
+    matrix: dict[str, tuple[Any, ...]] = field(
+        factory=dict,
+        metadata=key(
+            MatrixTable(),
+            'keys that vmrun test gives several values each, as in "vm.vcpus" = [1, 2, 4]; it runs every combination, '
+            "and vmrun SPEC the spec as it is",
+        ),
     )
     path: Path | None = field(default=None, eq=False)
     overrides: tuple[str, ...] = field(default=(), eq=False)
