@@ -47,7 +47,7 @@ def compare(
     columns = tuple(name for name in COMPARED if name not in set(ignore))
     named = (("A", a), ("B", b))
     notes = [f"{name} is not complete: rows may be missing at its end." for name, trace in named if not trace.complete]
-    if "rip" in columns and (blind := [name for name, trace in named if not _tells_rip(trace)]):
+    if "rip" in columns and (blind := [name for name, trace in named if not tells_rip(trace)]):
         columns = tuple(name for name in columns if name != "rip")
         notes.append(f"rip is not compared; recorded without it: {' and '.join(blind)}.")
     ours_seen: Any = MaskedConsole(a) if mask_numbers else a
@@ -189,7 +189,7 @@ def _phases(a: Any, b: Any) -> Any:
     return pa.Table.from_pylist(rows, schema=phases_schema())
 
 
-def _tells_rip(trace: Trace) -> bool:
+def tells_rip(trace: Trace) -> bool:
     """Whether any row has a rip; true for a trace without rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
