@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from runner.expect.cases import counted
-from runner.machine.result import HOST, INTERRUPTED, UNRECORDED, WRONG, Result
+from runner.machine.result import HOST, INTERRUPTED, Result
 from vmspec import SpecError, __version__
 from vmspec.host import commandline
 from vmspec.host.pathtext import to_text
@@ -29,23 +29,59 @@ STATUSES = """exit status:
 With the debug-exit device the guest chooses the status: the value that it writes times two, plus one."""
 
 
+# Words that, as the first argument, are a command and not a spec. Each is a module of runner.commands.
+VERBS = {
+    "test": "run specs as a test suite",
+}
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run a spec; return the exit status."""
+    """Run a spec, or a command of :data:`VERBS`; return the exit status."""
     open_streams()
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
     try:
         with commandline.warned("vmrun"):
-            return execute(arguments)
+            if words and words[0] in VERBS:
+                return command(words[0], words[1:])
+            return execute(parser().parse_args(words))
     except OSError as error:  # execute() reports all expected errors in detail
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
         hint = "; allow more of them with ulimit -n" if error.errno == errno.EMFILE else ""
         return complain(f"{what}{hint}", HOST)
 
 
+def command(verb: str, words: list[str]) -> int:
+    """Run a command of :data:`VERBS`, return the exit status."""
+    try:
+        options = verb_parser(verb).parse_args(words)
+    except ImportError as error:
+        if error.name != "runner.native._native":
+            raise
+        return complain(error, HOST)
+    gc.enable()  # see runner.entry
+    gc.freeze()
+    status: int = options.run(options)
+    return status
+
+
+def verb_parser(verb: str) -> argparse.ArgumentParser:
+    """The command line of a command of :data:`VERBS`."""
+    from importlib import import_module
+
+    module = import_module(f"runner.commands.{verb}")
+    made = commandline.Parser(
+        prog=f"vmrun {verb}", description=module.__doc__, epilog=module.STATUSES, allow_abbrev=False
+    )
+    module.prepare(made)
+    made.set_defaults(run=module.run)
+    return made
+
+
 def execute(arguments: argparse.Namespace) -> int:
     """Run the spec that the arguments name, report how it ended, return the exit status."""
     try:
         from runner import signals
+        from runner.session.failures import RAISED, exit_status
         from runner.session.session import run
     except ImportError as error:
         if error.name != "runner.native._native":
@@ -53,11 +89,6 @@ def execute(arguments: argparse.Namespace) -> int:
         return complain(error, HOST)
     gc.enable()  # see runner.entry
     gc.freeze()
-    from runner.devices.device import DeviceError
-    from runner.kvm.errors import HostError, KvmError
-    from tracer.format.errors import TraceError
-    from vmspec.image.source import ImageError
-
     signals.catch_all()
     try:
         with held() as (input, output, error_output):
@@ -72,14 +103,8 @@ def execute(arguments: argparse.Namespace) -> int:
                 locked=arguments.locked,
                 unlocked=arguments.unlocked,
             )
-    except SpecError as error:
-        return complain(error, WRONG)
-    except (DeviceError, ImageError) as error:
-        return complain(error, WRONG)
-    except (HostError, KvmError) as error:
-        return complain(error, HOST)
-    except TraceError as error:
-        return complain(error, UNRECORDED)
+    except RAISED as error:
+        return complain(error, exit_status(error))
     except KeyboardInterrupt:
         return complain("interrupted", INTERRUPTED)
     if arguments.json:
@@ -93,7 +118,8 @@ def parser() -> argparse.ArgumentParser:
     commands = commandline.Parser(
         prog="vmrun",
         description="Run the virtual machine that a TOML spec describes. Every exit is recorded into the\n"
-        "file that trace.path names in the spec, or --trace here.",
+        "file that trace.path names in the spec, or --trace here.\n\n"
+        + "\n".join(f"  vmrun {verb} --help    {what}" for verb, what in VERBS.items()),
         epilog=STATUSES,
         allow_abbrev=False,
     )

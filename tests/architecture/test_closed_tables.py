@@ -10,8 +10,10 @@ from typing import get_args
 
 import pytest
 
+import runner.commands
 import tracer
 import tracer.commands
+from runner.cli import VERBS
 from runner.devices import TABLE, Device
 from runner.devices.virtio.device import VirtioDevice
 from runner.machine.result import CRASHED, INTERRUPTED, OK, TIMED_OUT, UNRECORDED, Ending, status
@@ -114,9 +116,10 @@ def test_every_flag_is_documented():
 # Commands
 
 
-def test_every_module_of_a_command_is_a_command():
-    modules = {path.stem for path in Path(tracer.commands.__file__).parent.glob("*.py")} - {"__init__"}
-    assert (missing(COMMANDS, modules), missing(modules, COMMANDS)) == ([], [])
+@pytest.mark.parametrize(("package", "commands"), [(tracer.commands, COMMANDS), (runner.commands, VERBS)])
+def test_every_module_of_a_command_is_a_command(package, commands):
+    modules = {path.stem for path in Path(package.__file__).parent.glob("*.py")} - {"__init__"}
+    assert (missing(commands, modules), missing(modules, commands)) == ([], [])
 
 
 # Keys of the metadata

@@ -16,6 +16,7 @@ import attrs
 import pytest
 
 import vmspec
+from runner.cli import VERBS, verb_parser
 from runner.cli import parser as vmrun_parser
 from tracer.cli import COMMANDS
 from tracer.cli import _parser as vmtrace_parser
@@ -67,6 +68,8 @@ def ours(line: str) -> Iterator[list[str]]:
 
 def parser(words: list[str]) -> argparse.ArgumentParser:
     match words:
+        case ["vmrun", verb, *_] if verb in VERBS:
+            return verb_parser(verb)
         case ["vmrun", *_]:
             return vmrun_parser()
         case ["vmtrace", command, *_]:
@@ -115,7 +118,7 @@ def test_command_lines_parse(name):
     for line in command_lines(name):
         for words in ours(line):
             with redirect_stderr(StringIO()) as errors, suppress(SystemExit):
-                parser(words).parse_args(words[1 + (words[0] != "vmrun") :])
+                parser(words).parse_args(words[1 + (words[0] != "vmrun" or words[1] in VERBS) :])
             assert errors.getvalue() == "", words
 
 

@@ -1,0 +1,1 @@
+"""The commands of ``vmrun`` beside running a spec, a module each."""

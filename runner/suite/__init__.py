@@ -1,0 +1,1 @@
+"""Specs as a test suite: collected, run, judged, and reported."""
