@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,17 @@ def host(about: dict[str, Any]) -> dict[str, object]:
         "processor": processor(),
         "kvm": backends(),
         "capabilities": about["capabilities"],
-        "cpuid_sha256": hashlib.sha256(cpuid(about["cpuid"]).encode()).hexdigest(),
+        "cpuid_sha256": cpuid_digest(tuple(about["cpuid"])),
     }
 
 
-def cpuid(supported: Iterable[Iterable[int]]) -> str:
-    """The CPUID that KVM can give, as text, as a single vCPU would get it. KVM's own answer contains the id of the
+@lru_cache(1)  # the same for all runs of a process
+def cpuid_digest(supported: tuple[tuple[int, ...], ...]) -> str:
+    """The hash of the CPUID that KVM can give, as a single vCPU would get it. KVM's own answer contains the id of the
     processor that was asked."""
     entries = for_vcpu([CpuidEntry(*entry) for entry in supported], 0, 1, PlannedCPU(), tsc_deadline=True)
-    return ";".join(",".join(f"{value:x}" for value in entry) for entry in entries)
+    text = ";".join(",".join(f"{value:x}" for value in entry) for entry in entries)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def regions(plan: Plan) -> dict[str, list[dict[str, Any]]]:
@@ -91,4 +94,7 @@ def processor() -> str:
 
 def backends() -> list[str]:
     """The loaded KVM modules, such as kvm_amd; empty if KVM is built in."""
-    return sorted(path.name for path in Path("/sys/module").glob("kvm*"))
+    try:
+        return sorted(name for name in os.listdir("/sys/module") if name.startswith("kvm"))
+    except OSError:
+        return []  # a host without /sys

@@ -2,6 +2,7 @@
 would cost the recorder as much as all else that it imports but pyarrow."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from runner.recording.facts import backends, kernel, processor
@@ -18,6 +19,13 @@ from vmspec.schema.cpuid_leaves import written
 Facts = dict[str, Any]  # the table host of a lock
 
 
+@lru_cache(1)  # the same for all runs of a process, if their specs have the same policy
+def cpuid(cpu: PlannedCPU, supported: tuple[tuple[int, ...], ...], tsc_deadline: bool) -> dict[str, str]:
+    """A guest's CPUID as a lock has it, for a policy and what KVM supports."""
+    entries = for_vcpu([CpuidEntry(*entry) for entry in supported], 0, 1, cpu, tsc_deadline=tsc_deadline)
+    return written(leaves(entries))
+
+
 def host(cpu: PlannedCPU, supported: Iterable[Iterable[int]], capabilities: Mapping[str, int], tsc_khz: int) -> Facts:
     """The host's facts for a CPUID policy, from what KVM says: its CPUID, its capabilities, the rate of a guest's TSC.
 
@@ -25,9 +33,8 @@ def host(cpu: PlannedCPU, supported: Iterable[Iterable[int]], capabilities: Mapp
     what else the spec makes of it follows from the spec, which the lock has.
     """
     deadline = capabilities["KVM_CAP_TSC_DEADLINE_TIMER"] != 0
-    entries = for_vcpu([CpuidEntry(*entry) for entry in supported], 0, 1, cpu, tsc_deadline=deadline)
     return {
-        "must": {"cpuid": written(leaves(entries))},
+        "must": {"cpuid": dict(cpuid(cpu, tuple(map(tuple, supported)), deadline))},
         "may": {"modules": backends(), "tsc_khz": tsc_khz, "capabilities": dict(capabilities)},
         "info": {"kernel": kernel(), "processor": processor()},
     }

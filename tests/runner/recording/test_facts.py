@@ -1,6 +1,7 @@
 """A trace's facts about its host."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,13 @@ def test_a_host_that_does_not_tell_has_no_name(monkeypatch):
 
 
 def test_the_backends_are_the_modules_of_kvm_by_name(monkeypatch):
-    found = [Path("/sys/module/kvm_intel"), Path("/sys/module/kvm")]
-    monkeypatch.setattr(
-        Path, "glob", lambda path, pattern: found if (str(path), pattern) == ("/sys/module", "kvm*") else []
-    )
+    monkeypatch.setattr(os, "listdir", {"/sys/module": ["kvm_intel", "loop", "kvm", "mkvm"]}.__getitem__)
     assert facts.backends() == ["kvm", "kvm_intel"]
+
+
+def test_a_host_without_modules_has_no_backends(monkeypatch):
+    def missing(path):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "listdir", missing)
+    assert facts.backends() == []
