@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from vmspec import layout
 from vmspec.boot import flat, linux
-from vmspec.devices.models import ServedElsewhere, VirtioBlk, VirtioFS
+from vmspec.devices.storage import ServedElsewhere, VirtioBlk, VirtioFS
 from vmspec.image import BzImage, Elf, ImageError, disk, identify, opened
 from vmspec.plan import calls, features, images, memory_map
 from vmspec.plan import resources as buses

@@ -18,6 +18,8 @@ from vmspec.plan.settings import PlannedCPU
 from vmspec.show.dump import toml
 from vmspec.trace import keys
 
+MODULES = "/sys/module"  # the kernel's, a folder each
+
 
 def metadata(about: dict[str, Any]) -> dict[str, str]:
     """The trace's schema metadata, without the images' hashes; see docs/trace-format.md. ``about`` is the result of
@@ -95,6 +97,7 @@ def processor() -> str:
 def backends() -> list[str]:
     """The loaded KVM modules, such as kvm_amd; empty if KVM is built in."""
     try:
-        return sorted(name for name in os.listdir("/sys/module") if name.startswith("kvm"))
+        with os.scandir(MODULES) as found:
+            return sorted(module.name for module in found if module.name.startswith("kvm"))
     except OSError:
         return []  # a host without /sys

@@ -29,7 +29,8 @@ from runner.recording.requests import Requests
 from runner.recording.rings import Rings
 from tests.runner.conftest import Loop
 from vmspec import layout
-from vmspec.devices.models import KINDS, PCIHost
+from vmspec.devices.isa import PCIHost
+from vmspec.devices.models import KINDS
 from vmspec.devices.regions import Region
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice

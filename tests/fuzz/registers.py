@@ -24,7 +24,8 @@ from typing import Any
 
 from runner.devices import TABLE
 from vmspec import layout
-from vmspec.devices.models import KINDS, ConsolePort
+from vmspec.devices.models import KINDS
+from vmspec.devices.virtio import ConsolePort
 from vmspec.plan.calls import Slot
 from vmspec.plan.resources import options
 from vmspec.registers import virtio as R

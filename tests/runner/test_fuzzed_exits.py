@@ -22,7 +22,7 @@ from runner.memory import GuestMemory
 from runner.recording.requests import Requests
 from runner.recording.rings import Rings
 from vmspec import layout
-from vmspec.devices import models
+from vmspec.devices import isa, models, virtio
 from vmspec.devices.regions import Region
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
@@ -77,13 +77,13 @@ class Registers(Device):
 
 def planned_devices():
     """Every kind of device, the COM ports all, and models at odd places side by side."""
-    made = [models.Serial(com=com) for com in (1, 2, 3, 4)]
+    made = [isa.Serial(com=com) for com in (1, 2, 3, 4)]
     made += [kind() for name, kind in KINDS.items() if name != "serial"]
     names = {kind: name for name, kind in KINDS.items()}
     devices = []
     for number, model in enumerate(made):
         device = PlannedDevice(f"d{number}", names[type(model)], options(model), model.regions(), model.irq)
-        if isinstance(model, models.VirtioModel):
+        if isinstance(model, virtio.VirtioModel):
             region = device.regions[0]._replace(start=VIRTIO + 0x1000 * number)
             devices.append(device._replace(regions=(region,), transport="mmio"))
             bar, configuration = model.pci_regions()[0], Region("configuration", "pci", 256, number << 15)

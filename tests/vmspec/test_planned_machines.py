@@ -7,7 +7,7 @@ import pytest
 
 from tests.vmspec.image import images
 from tests.vmspec.test_planner import HLT, PC, flat, linux, placed, problems, python
-from vmspec.devices.models import RTC, Serial
+from vmspec.devices.isa import RTC, Serial
 from vmspec.planner import plan
 from vmspec.schema.problems import SpecError
 from vmspec.schema.tables import write_model

@@ -11,20 +11,10 @@ from hypothesis import strategies as st
 from tests.vmspec import specs
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices.models import (
-    ACPI,
-    I8042,
-    RTC,
-    DebugExit,
-    PCIHost,
-    Python,
-    Serial,
-    VirtioBalloon,
-    VirtioNet,
-    VirtioRng,
-    VirtioVsock,
-)
+from vmspec.devices.isa import ACPI, I8042, RTC, DebugExit, PCIHost, Python, Serial
+from vmspec.devices.net import VirtioNet
 from vmspec.devices.regions import Region
+from vmspec.devices.virtio import VirtioBalloon, VirtioRng, VirtioVsock
 from vmspec.plan.plan import E820, Plan
 from vmspec.plan.serial import tree
 from vmspec.planner import plan

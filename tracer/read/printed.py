@@ -7,7 +7,8 @@ from attrs import fields
 
 from tracer.format.devicenames import kind_of
 from tracer.read.metadata import machine_specs
-from vmspec.devices.models import PORTS, DebugPort
+from vmspec.devices.device import PORTS
+from vmspec.devices.isa import DebugPort
 from vmspec.registers.serial import COMS, DLAB, LCR, LOOP, MCR, THR, WIDTH
 from vmspec.trace.record import FLAGS
 

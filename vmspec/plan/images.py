@@ -1,7 +1,8 @@
 """Images in guest memory (virtio-pmem): where they lie."""
 
 from vmspec import layout
-from vmspec.devices.models import ADDRESSES, VirtioPmem
+from vmspec.devices.device import ADDRESSES
+from vmspec.devices.virtio import VirtioPmem
 from vmspec.image import foreign
 from vmspec.image.source import ImageError, opened
 from vmspec.plan.calls import Slot

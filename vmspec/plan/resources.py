@@ -3,8 +3,12 @@
 from typing import Any, NamedTuple
 
 from vmspec import layout
-from vmspec.devices.models import KINDS, Device, PCIHost, VirtioBalloon, VirtioFS, VirtioModel, VirtioNet, VirtioVsock
+from vmspec.devices.isa import PCIHost
+from vmspec.devices.models import KINDS, Device
+from vmspec.devices.net import VirtioNet
 from vmspec.devices.regions import SPACES, Region
+from vmspec.devices.storage import VirtioFS
+from vmspec.devices.virtio import VirtioBalloon, VirtioModel, VirtioVsock
 from vmspec.plan import memory_map
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice

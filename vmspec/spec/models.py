@@ -13,18 +13,11 @@ from attrs import field, frozen
 
 from vmspec import layout
 from vmspec.devices import own
-from vmspec.devices.models import (
-    KINDS,
-    Device,
-    Python,
-    VhostUser,
-    VirtioBlk,
-    VirtioFS,
-    VirtioNet,
-    VirtioPmem,
-    VirtioPython,
-    VirtioVsock,
-)
+from vmspec.devices.isa import Python
+from vmspec.devices.models import KINDS, Device
+from vmspec.devices.net import VirtioNet
+from vmspec.devices.storage import VhostUser, VirtioBlk, VirtioFS
+from vmspec.devices.virtio import VirtioPmem, VirtioPython, VirtioVsock
 from vmspec.schema.guest_values import Code, Registers
 from vmspec.schema.keypath import KeyPath, join, split
 from vmspec.schema.tables import Kinds, Table

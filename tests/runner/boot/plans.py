@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from tests.vmspec.image import images
-from vmspec.devices.models import ACPI, I8042, RTC, Device, Serial, VirtioRng
+from vmspec.devices.isa import ACPI, I8042, RTC, Serial
+from vmspec.devices.models import Device
+from vmspec.devices.virtio import VirtioRng
 from vmspec.plan.plan import Plan
 from vmspec.planner import plan
 from vmspec.spec.models import VM, Boot, Spec

@@ -12,7 +12,8 @@ from runner.boot import acpi, mptable
 from tests.runner.boot import plans
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices.models import ACPI, VirtioRng
+from vmspec.devices.isa import ACPI
+from vmspec.devices.virtio import VirtioRng
 from vmspec.plan.plan import Plan
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -40,7 +40,8 @@ from tests.fakes.virtqueuefake import Buffer
 from tests.fakes.vsockfakes import NoSockets
 from tests.runner.devices.virtio.test_datapath import until
 from vmspec import layout
-from vmspec.devices.models import KINDS, VirtioModel
+from vmspec.devices.models import KINDS
+from vmspec.devices.virtio import VirtioModel
 from vmspec.plan.plan import PlannedDevice, Slot
 from vmspec.plan.resources import options
 from vmspec.plan.settings import PlannedMemory

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runner.devices import Board, make
 from runner.devices.serial import LOOKS, Serial
 from vmspec.devices.models import KINDS as MODELS
-from vmspec.devices.models import VirtioModel
+from vmspec.devices.virtio import VirtioModel
 from vmspec.plan.plan import PlannedDevice, Slot
 from vmspec.plan.resources import options
 

@@ -1,7 +1,6 @@
 """A trace's facts about its host."""
 
 import io
-import os
 from pathlib import Path
 
 import pytest
@@ -37,14 +36,9 @@ def test_a_host_that_does_not_tell_has_no_name(monkeypatch):
     assert facts.processor.__wrapped__() == ""
 
 
-def test_the_backends_are_the_modules_of_kvm_by_name(monkeypatch):
-    monkeypatch.setattr(os, "listdir", {"/sys/module": ["kvm_intel", "loop", "kvm", "mkvm"]}.__getitem__)
-    assert facts.backends() == ["kvm", "kvm_intel"]
-
-
-def test_a_host_without_modules_has_no_backends(monkeypatch):
-    def missing(path):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(os, "listdir", missing)
+def test_the_backends_are_the_modules_of_kvm_by_name(monkeypatch, tmp_path):
+    monkeypatch.setattr(facts, "MODULES", tmp_path / "module")
     assert facts.backends() == []
+    for name in ("kvm_intel", "loop", "kvm", "mkvm"):
+        (tmp_path / "module" / name).mkdir(parents=True)
+    assert facts.backends() == ["kvm", "kvm_intel"]

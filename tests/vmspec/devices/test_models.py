@@ -1,6 +1,6 @@
 import pytest
 
-from vmspec.devices.models import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Python, Serial
+from vmspec.devices.isa import ACPI, I8042, RTC, DebugExit, DebugPort, PostPort, Python, Serial
 from vmspec.devices.regions import Region
 
 

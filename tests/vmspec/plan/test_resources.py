@@ -2,7 +2,8 @@
 
 import pytest
 
-from vmspec.devices.models import I8042, RTC, DebugExit, Device, Python, Serial
+from vmspec.devices.isa import I8042, RTC, DebugExit, Python, Serial
+from vmspec.devices.models import Device
 from vmspec.plan.memory_map import slots
 from vmspec.plan.resources import devices, plain, taken
 from vmspec.schema.problems import Problem

@@ -8,7 +8,7 @@ from hypothesis import given
 
 import vmspec
 from tests.vmspec.specs import specs
-from vmspec.devices.models import Python
+from vmspec.devices.isa import Python
 from vmspec.spec.models import VM, Boot, Spec
 
 

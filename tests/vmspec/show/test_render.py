@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from vmspec.devices.models import RTC, PostPort, Python, Serial
+from vmspec.devices.isa import RTC, PostPort, Python, Serial
 from vmspec.devices.regions import Region
 from vmspec.plan import calls
 from vmspec.plan.calls import Slot

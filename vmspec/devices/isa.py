@@ -1,0 +1,189 @@
+"""The models of devices at fixed ports, and of a user's own device."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from attrs import field, frozen
+
+from vmspec import layout
+from vmspec.devices.device import ADDRESSES, PORTS, DeviceModel
+from vmspec.devices.regions import Region
+from vmspec.registers import debug, i8042, pci, pvpanic, rtc, serial
+from vmspec.schema.guest_values import ClassName, Options, Windows
+from vmspec.schema.keypath import KeyPath
+from vmspec.schema.value import key
+from vmspec.schema.values import Address, Choice, File, Integer, Moment, Span
+
+
+@frozen(eq=False, repr=False)
+class Serial(DeviceModel):
+    """A 16550A UART at a PC's COM port."""
+
+    com: int = field(default=1, metadata=key(Choice(*serial.COMS), "which COM port: 1 to 4"))
+    input: str | Path = field(
+        default="stdin", metadata=key(File("stdin", "none"), "where the bytes that the guest receives come from")
+    )
+    output: str | Path = field(
+        default="stdout", metadata=key(File("stdout", "none"), "where the bytes that the guest sends go")
+    )
+
+    @property
+    def irq(self) -> int | None:
+        return serial.COMS[self.com][1]
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("registers", "port", serial.WIDTH, serial.COMS[self.com][0]),)
+
+
+@frozen(eq=False, repr=False)
+class I8042(DeviceModel):
+    """The keyboard controller: the reset line, and answers to Linux's probe."""
+
+    @property
+    def irq(self) -> int | None:
+        return i8042.IRQ
+
+    def regions(self) -> tuple[Region, ...]:
+        # Data, and command and status; 0x61 between them is the timer's.
+        return Region("data", "port", 1, i8042.DATA_PORT), Region("command", "port", 1, i8042.COMMAND_PORT)
+
+
+@frozen(eq=False, repr=False)
+class RTC(DeviceModel):
+    """An MC146818 clock with its CMOS memory."""
+
+    # A two-digit year: Linux reads 70 to 99 as 1970 to 1999.
+    time: datetime | None = field(
+        default=None,
+        metadata=key(
+            Moment(datetime(1970, 1, 1, tzinfo=UTC), datetime(2069, 12, 31, 23, 59, 59, tzinfo=UTC)),
+            "the time at the start, UTC; not given: the host's time",
+        ),
+    )
+
+    @property
+    def irq(self) -> int | None:
+        return rtc.IRQ
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("registers", "port", 2, rtc.INDEX_PORT),)
+
+
+@frozen(eq=False, repr=False)
+class ACPI(DeviceModel):
+    """ACPI's fixed registers (power off, reset) and the ACPI tables."""
+
+    @property
+    def irq(self) -> int | None:
+        return layout.SCI
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("registers", "port", layout.ACPI_PORTS_SIZE, layout.ACPI_PORTS),)
+
+
+@frozen(eq=False, repr=False)
+class DebugPort(DeviceModel):
+    """Bochs' debug port: each byte written is console text."""
+
+    port: int = field(default=debug.DEBUG_PORT, metadata=key(Address(PORTS - 1), "the port"))
+    output: str | Path = field(default="stdout", metadata=key(File("stdout", "none"), "where the text goes"))
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("port", "port", 1, self.port),)
+
+
+@frozen(eq=False, repr=False)
+class PostPort(DeviceModel):
+    """Port 0x80: power-on self-test codes, which the trace records and the device ignores."""
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("port", "port", 1, debug.POST_PORT),)
+
+
+@frozen(eq=False, repr=False)
+class DebugExit(DeviceModel):
+    """QEMU's isa-debug-exit: a write of N ends the run with status (N << 1) | 1."""
+
+    port: int = field(default=debug.EXIT_PORT, metadata=key(Address(PORTS - 1), "the first port"))
+    size: int = field(default=4, metadata=key(Choice(1, 2, 4), "number of ports"))
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.port + self.size > PORTS:
+            yield ("port",), f"the last of {self.size} ports is past 0xffff"
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("port", "port", self.size, self.port),)
+
+
+@frozen(eq=False, repr=False)
+class Pvpanic(DeviceModel):
+    """QEMU's pvpanic: the guest reports its own crash."""
+
+    port: int = field(default=pvpanic.PORT, metadata=key(Address(PORTS - 1), "the port"))
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("port", "port", 1, self.port),)
+
+
+@frozen(eq=False, repr=False)
+class Python(DeviceModel):
+    """A device class in Python, from a module beside the spec."""
+
+    cls: str = field(metadata=key(ClassName(), "the class, as module:Class", name="class"))
+    port: tuple[int, int] | None = field(
+        default=None, metadata=key(Span(PORTS), "the ports that it occupies: first port, number of ports")
+    )
+    mmio: tuple[int, int] | None = field(
+        default=None,
+        metadata=key(Span(ADDRESSES), "the memory that it occupies: guest-physical address, number of bytes"),
+    )
+    windows: dict[str, dict[str, int]] = field(
+        factory=dict,
+        metadata=key(
+            Windows(), "further regions, which the device maps while the guest runs: name, bus, size", name="regions"
+        ),
+    )
+    irq: int | None = field(
+        default=None, metadata=key(Integer(0, layout.IOAPIC_PINS - 1), "the interrupt line that it drives")
+    )
+    options: dict[str, object] = field(factory=dict, metadata=key(Options(), "keyword arguments of the class"))
+
+    def regions(self) -> tuple[Region, ...]:
+        named = (("port", self.port), ("mmio", self.mmio))
+        fixed = [Region(name, name, span[1], span[0]) for name, span in named if span is not None]
+        own = [Region(name, *window) for name, windows in self.windows.items() for window in windows.items()]
+        return (*fixed, *own)
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.port is None and self.mmio is None and not self.windows:
+            yield (), "one key is missing: port, mmio or regions"
+
+
+@frozen(eq=False, repr=False)
+class PCIHost(DeviceModel):
+    """The PCI host bridge. A machine with a device on PCI has one in any case."""
+
+    def regions(self) -> tuple[Region, ...]:
+        return (
+            Region("address", "port", pci.PORTS, pci.ADDRESS_PORT),
+            Region("data", "port", pci.PORTS, pci.DATA_PORT),
+            Region("ecam", "mmio", layout.PCI_ECAM_SIZE, layout.PCI_ECAM),
+            Region("configuration", "pci", pci.CONFIGURATION_SIZE, 0),
+        )
+
+
+Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Pvpanic | PCIHost | Python
+
+KINDS: dict[str, type[Device]] = {
+    "serial": Serial,
+    "i8042": I8042,
+    "rtc": RTC,
+    "acpi": ACPI,
+    "debug-port": DebugPort,
+    "post-port": PostPort,
+    "debug-exit": DebugExit,
+    "pvpanic": Pvpanic,
+    "pci-host": PCIHost,
+    "python": Python,
+}
