@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from vmspec.devices.models import VirtioBlk
+from vmspec.devices.storage import VirtioBlk
 from vmspec.document import Document
 from vmspec.host.pathtext import to_text
 from vmspec.schema.keypath import KeyPath, split
