@@ -16,6 +16,7 @@ COMPOSITION_ROOT = {
     "runner.session.session", "runner.session.recording", "runner.session.failures", "runner.recording.recorder",
     "runner.suite.parting",
 }  # fmt: skip
+RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec expects something of it
 
 # The layers of each package, the highest first. A module imports from layers below its own, or from its own folder.
 LAYERS = {
@@ -99,7 +100,7 @@ def test_tracer_imports_only_vmspec():
 
 def test_only_the_composition_root_of_the_runner_imports_tracer():
     importers = {module for module, to in edges("runner") if in_package(to, "tracer")}
-    assert importers == COMPOSITION_ROOT
+    assert {module for module in importers if not in_package(module, RECORDED)} == COMPOSITION_ROOT
 
 
 def test_every_module_has_a_layer():
@@ -183,6 +184,11 @@ def test_registers_are_plain_values_that_import_nothing():
 
 def test_a_vmm_loads_no_pyarrow():
     of_the_vmm = [module for module in MODULES if in_package(module, "runner") and module != RECORDER]
+    of_the_vmm = [module for module in of_the_vmm if not in_package(module, RECORDED)]
+    importers = {
+        module for module, to in edges("runner") if in_package(to, RECORDED) and not in_package(module, RECORDED)
+    }
+    assert importers == {"runner.session.session"}
     of_tracer = {to for module in of_the_vmm for to in GRAPH[module] if in_package(to, "tracer")}
     own = [module for module in of_the_vmm if module != "runner.native.build"]
     assert "pyarrow" not in loaded(f"import {', '.join(sorted({*own, *of_tracer}))}")

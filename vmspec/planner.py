@@ -7,13 +7,12 @@ from vmspec import layout
 from vmspec.boot import flat, linux
 from vmspec.devices.storage import ServedElsewhere, VirtioBlk, VirtioFS
 from vmspec.image import BzImage, Elf, ImageError, disk, identify, opened
-from vmspec.plan import calls, features, images, memory_map
+from vmspec.plan import calls, expectations, features, images, memory_map
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
 from vmspec.plan.settings import (
     PlannedCPU,
-    PlannedExpect,
     PlannedLeaf,
     PlannedLock,
     PlannedMemory,
@@ -30,7 +29,7 @@ MEMORY_MAX = 1 << 52  # physical addresses have at most 52 bits (Intel SDM volum
 VCPUS_MAX = 254  # 8-bit APIC ids; 255 means all
 PIT_SPEAKER_DUMMY = 1  # KVM_CREATE_PIT2: KVM answers port 0x61 too, with which Linux reads the timer's output
 
-Settings = TypeVar("Settings", PlannedVM, PlannedMemory, PlannedTrace, PlannedExpect, PlannedLock)
+Settings = TypeVar("Settings", PlannedVM, PlannedMemory, PlannedTrace, PlannedLock)
 
 
 def plan(spec: Spec) -> Plan:
@@ -62,6 +61,7 @@ def plan(spec: Spec) -> Plan:
     if irqchip and set(spec.expect.exit) == {"halt"} and not any("python" in device.kind for device in devices):
         message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
+    expect = expectations.planned(spec.expect, spec.trace, devices, problems)
     if start is None or problems:
         raise SpecError(tuple(problems))
     placements = start.placements
@@ -90,7 +90,7 @@ def plan(spec: Spec) -> Plan:
         memory=copied(PlannedMemory, spec.memory)._replace(backing=backing),
         cpu=PlannedCPU(spec.cpu.disable, leaves),
         trace=copied(PlannedTrace, spec.trace),
-        expect=copied(PlannedExpect, spec.expect),
+        expect=expect,
         lock=copied(PlannedLock, spec.lock),
         path=spec.path,
         overrides=spec.overrides,

@@ -15,9 +15,11 @@ from runner import signals
 from runner.backends.input import Input
 from runner.backends.terminal import HELP, Raw, terminal_size
 from runner.devices import Board, DeviceError, make
+from runner.expect import counts
 from runner.expect import ending as endings
+from runner.expect import ports as verdicts
 from runner.expect.console import Expected
-from runner.expect.unmet import located
+from runner.expect.unmet import Unmet, located
 from runner.kvm.errors import HostError
 from runner.machine.files import Files
 from runner.machine.loading import Loader
@@ -125,6 +127,7 @@ class Session:
         self.begun = threading.Event()  # the guest runs
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
+        self.reported: list[str] = []  # problems of devices
         self.machine: Machine
         self.recording: Recording
         self.backends: Backends
@@ -154,6 +157,10 @@ class Session:
         given = _given(spec, overrides, notice)
         if not record:
             given = given._replace(plan=given.plan.unrecorded())
+        plan = given.plan
+        if plan.trace.path is None and (keys := plan.expect.of_trace()):
+            message = "is checked in the trace, and this run records none: give trace.path, or vmrun --trace FILE"
+            raise SpecError(tuple(Problem(key, message, file=plan.path) for key in keys))
         return cls(given, input, output, notice, locked, unlocked)
 
     def run(self) -> Result:
@@ -204,7 +211,7 @@ class Session:
         stack.callback(self.recording.close)
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
-        once = cache(self.notice)  # for any number of devices
+        once = cache(self._report_of_device)  # for any number of devices
         board = Board(self.plan.classes, self.plan.slots, once)
         self.backends = Backends(self.plan, self.files, self.machine, self.notice)
         with signals.impatient(), insisting():  # code of a device's author may raise anything
@@ -212,6 +219,7 @@ class Session:
                 lambda planned: make(planned, board._replace(backend=lambda: self.backends.open(planned))),
                 self._printer,
             )
+        self.reported.clear()  # what comes now, a guest caused
         if lock is not None:
             lock.confirm(self.machine)
         stats = self.machine.stats()
@@ -352,6 +360,10 @@ class Session:
         except ConsoleClosed as error:
             self._console_failed(error)
 
+    def _report_of_device(self, text: str) -> None:
+        self.reported.append(text)
+        self.notice(text)
+
     def _console_failed(self, error: ConsoleClosed) -> None:
         self.machine.end(console_ending(error))
 
@@ -370,10 +382,16 @@ class Session:
             ending = failure
         report, report_path = self._report(ending)
         console, cases = self._expected.end(self.console.text())
-        failures = (*console, *endings.unmet(self.plan.expect, ending.kind, ending.status))
-        code = status(self.plan.expect, ending, failures)
+        expect, counters = self.plan.expect, self._counters()
+        ports = {name: port.text() for name, port in self.ports.items()}
+        failures = (
+            *console,
+            *endings.unmet(expect, ending.kind, ending.status),
+            *verdicts.unmet(expect.ports, ports),
+            *counts.unmet(expect.limits, counters),
+        )
         summary = {
-            "result": {"kind": ending.kind, "status": code},
+            "result": {"kind": ending.kind, "status": status(expect, ending, failures)},
             "stats": stats,
             "duration_ns": self.machine.duration,
             "clocks": self.recording.rings.clocks(),
@@ -384,22 +402,31 @@ class Session:
             self.recording.finish(summary)
         except TraceError as error:
             ending = Ending("trace-failed", detail=str(error))
-            code = status(self.plan.expect, ending, failures)
+        else:
+            failures += tuple(self._unmet_in_trace())
         return Result(
             kind=ending.kind,
-            status=code,
+            status=status(expect, ending, failures),
             detail=ending.detail,
             console=self.console.text(),
             trace=self.recording.trace,
-            counters=self._counters(),
+            counters=counters,
             seconds=self.machine.duration / 1e9,
             unmet=tuple(located(failure, self.recording.trace) for failure in failures),
             report=report,
             report_path=report_path,
             notes=(*self.notes, *self.recording.notes),
             cases=cases,
-            ports={name: port.text() for name, port in self.ports.items()},
+            ports=ports,
         )
+
+    def _unmet_in_trace(self) -> Iterator[Unmet]:
+        """The expectations that the finished trace shows to be unmet."""
+        trace = self.recording.trace
+        if self.plan.expect.of_trace() and trace is not None:
+            from runner.expect.recorded import checking  # late: it imports what reads traces
+
+            yield from checking.unmet(self.plan.expect, trace, self.reported)
 
     def _report(self, ending: Ending) -> tuple[str, Path | None]:
         """The crash report and its path, if the guest crashed."""

@@ -9,6 +9,7 @@ from attrs import NOTHING
 from hypothesis import strategies as st
 
 from vmspec.devices.models import KINDS
+from vmspec.schema.expected_values import ByName, Verdict
 from vmspec.schema.guest_values import REGISTERS, Ascii, ClassName, Code, Options, PortName, Registers, Tag, Windows
 from vmspec.schema.network_values import MAC, Forward, Interface
 from vmspec.schema.pattern import LONGEST, Pattern
@@ -38,6 +39,13 @@ toml_values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
+)
+
+
+json_values = st.recursive(
+    texts | st.integers(-(1 << 63), (1 << 63) - 1) | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=4,
 )
 
 
@@ -81,8 +89,13 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
             return st.integers(value.low // value.step, value.high // value.step).map(lambda n: n * value.step)
         case Duration():
             return st.integers(1, value.LONGEST)
-        case Span():
+        case Span():  # and Range
             return spans(value.end)
+        case ByName(among=among):
+            names = st.sampled_from(among) if among else texts.filter(bool)
+            return st.dictionaries(names, of(value.one, name), max_size=3)
+        case Verdict():
+            return lines.filter(bool) | st.dictionaries(texts, json_values, max_size=3)
         case Moment():
             low, high = (moment.replace(tzinfo=None) for moment in (value.low, value.high))
             return st.datetimes(low, high, timezones=st.just(UTC))

@@ -9,6 +9,7 @@ import vmspec
 from vmspec.document import LARGEST, Document
 from vmspec.schema.problems import Problem, SpecError, SpecWarning
 from vmspec.trace.events import EVENTS, NEEDED, chosen
+from vmspec.trace.record import COMPARED
 
 GOOD = """\
 [vm]
@@ -257,6 +258,25 @@ def test_a_tracepoint_that_vmrun_does_not_know():
         (with_key("expect", "patterns = ['ok', '(a']"), "x.toml:8:19: expect.patterns[1]: is not a regular expression"),
         (with_key("expect", "forbidden = ''"), "expect.forbidden: must not be empty"),
         (with_key("expect", f"forbidden = '{'x' * 1001}'"), "expect.forbidden: is too long"),
+        (with_key("expect", "ports = {a = 'x', b = 1}"), "expect.ports.b: must be a string or a table"),
+        (with_key("expect", "ports.a.b = [1, 2000-01-01]"), "expect.ports.a.b[1]: is not a value of JSON"),
+        (with_key("expect", 'ports.a = "x\\ny"'), "expect.ports.a: must be one line"),
+        (with_key("expect", f"ports.a.b = {'[' * 17}{']' * 17}"), "is nested too deep"),
+        (with_key("expect", "allow = [0x80]"), 'expect.allow: needs unclaimed = "none"'),
+        (with_key("expect", "unclaimed = 'none'\nallow = [[1, 0]]"), "expect.allow[0][1]: is out of range"),
+        (with_key("expect", "exits.reason = {oi = 1}"), "expect.exits.reason.oi: is not one of the names"),
+        (with_key("expect", "exits.all = -1"), "expect.exits.all: is out of range"),
+        (with_key("expect", "time.line = {'' = 1}"), "is not one of the names; allowed: a name"),
+        (with_key("expect", "time.guest = 0"), "expect.time.guest: is out of range"),
+        (with_key("expect", "differ = 'rip'"), "expect.differ: needs a reference"),
+        (
+            with_key("expect", "reference = 'a'\ndiffer = " + str([*COMPARED])),
+            "expect.differ: leaves nothing to compare",
+        ),
+        (
+            with_key("expect", "reference = 'a.arrow'") + "[trace]\npath = './a.arrow'",
+            "trace.path: a.arrow is expect.reference too, and would be overwritten",
+        ),
         (with_key("expect", "ktap = true\ntap = true"), "expect.tap: cannot be combined with ktap"),
         ("[vm]\nname = \n", "x.toml:2:8: is not TOML: Invalid value"),
         ("a = [", "x.toml:1:6: is not TOML:"),

@@ -1,6 +1,7 @@
 """What a machine has and what it may not have: sizes, timer, tables, and which files its plan was made from."""
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -8,10 +9,13 @@ import pytest
 from tests.vmspec.image import images
 from tests.vmspec.test_planner import HLT, PC, flat, linux, placed, problems, python
 from vmspec.devices.isa import RTC, Serial
+from vmspec.devices.virtio import ConsolePort, VirtioConsole
+from vmspec.plan.settings import PlannedExpect, PlannedLimit, PlannedPlace, PlannedVerdict
 from vmspec.planner import plan
 from vmspec.schema.problems import SpecError
 from vmspec.schema.tables import write_model
-from vmspec.spec.models import CPU, VM, Boot, Expect, Memory, Spec, Trace
+from vmspec.spec.expect import ExitLimits, Expect, TimeLimits
+from vmspec.spec.models import CPU, VM, Boot, Memory, Spec, Trace
 
 
 def refused(spec: Spec) -> str | None:
@@ -138,12 +142,72 @@ def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
     assert planned.memory == ("memfd", "small", True, True)
     assert planned.cpu == (("avx", "avx2"), ())
     assert planned.trace == (tmp_path / "t.arrow", False, "drop", "try", ("kvm:kvm_pio",), True, False, False, 128)
-    assert planned.expect == (("ok",), ("panic",), ("o.",), ("no+",), ("debug-exit", "halt"), 33, True, False)
+    assert planned.expect == PlannedExpect(
+        ("ok",), ("panic",), ("o.",), ("no+",), ("debug-exit", "halt"), 33, ktap=True
+    )  # fmt: skip
     assert (planned.code, planned.path, planned.overrides) == (HLT, path, ("vm.vcpus=3",))
     assert (planned.image, planned.protocol, planned.cmdline, planned.notes) == ("flat", "flat", "", ())
     assert planned.e820 == (), "only Linux reads a memory map"
     assert planned.names == tuple(spec.names())
     assert planned.spec == write_model(spec)
+
+
+def recorded(tmp_path: Path, expect: Expect, **trace: Any) -> Spec:
+    console = VirtioConsole(ports=(ConsolePort("result"), ConsolePort("log", output="stdout")))
+    return attrs.evolve(
+        flat(), expect=expect, devices=(Serial(), console), trace=Trace(path=tmp_path / "t.arrow", **trace)
+    )
+
+
+def test_the_plan_has_the_expectations_of_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "golden.arrow").touch()
+    expect = Expect(
+        ports={"result": {"ok": True}}, unclaimed="none", allow=((0x80, 1),), errors="none",
+        reference=tmp_path / "golden.arrow", differ=("rip", "numbers"),
+        exits=ExitLimits(all=5, reason={"io": 4}, device={"serial0": 3}),
+        time=TimeLimits(guest=1, handling=2, line={"login:": 3}),
+    )  # fmt: skip
+    assert plan(recorded(tmp_path, expect)).expect == PlannedExpect(
+        ports=(PlannedVerdict("expect.ports.result", "result", "virtio-console0.result", None, {"ok": True}),),
+        unclaimed="none", allow=(PlannedPlace(0x80, 1),), errors="none",
+        reference=tmp_path / "golden.arrow", differ=("rip", "numbers"),
+        limits=(
+            PlannedLimit("expect.exits.all", "exits", 5), PlannedLimit("expect.exits.reason.io", "reason", 4, "io"),
+            PlannedLimit("expect.exits.device.serial0", "device", 3, "serial0"),
+            PlannedLimit("expect.time.guest", "guest", 1), PlannedLimit("expect.time.handling", "handling", 2),
+            PlannedLimit('expect.time.line."login:"', "line", 3, "login:"),
+        ),
+    )  # fmt: skip
+
+
+def test_what_is_checked_in_a_trace_needs_a_whole_one(tmp_path: Path) -> None:
+    (tmp_path / "golden.arrow").touch()
+    limits = ExitLimits(all=1, reason={"io": 1}, device={"serial0": 1})
+    reference = tmp_path / "golden.arrow"
+    expect = Expect(unclaimed="none", errors="none", reference=reference, exits=limits, time=TimeLimits(guest=1))
+    keys = ("unclaimed", "errors", "reference", "exits.device.serial0", "time.guest")
+    message = 'needs every exit in the trace: trace.full must be "wait"'
+    assert problems(recorded(tmp_path, expect, full="drop")) == {f"expect.{key}": message for key in keys}
+    plan(recorded(tmp_path, expect))
+
+
+@pytest.mark.parametrize(
+    ("expect", "trace", "expected"),
+    [
+        (Expect(errors="none"), {"requests": False},
+         {"expect.errors": "needs the requests in the trace: trace.requests must be true"}),
+        (Expect(exits=ExitLimits(device={"serial1": 1})), {}, {"expect.exits.device.serial1": "is not a device"}),
+        (Expect(ports={"results": "ok"}), {}, {"expect.ports.results": "is not a port of a virtio-console"}),
+        (Expect(ports={"log": "ok"}), {},
+         {"expect.ports.log": 'prints to "stdout": what comes there is expected with expect.console'}),
+        (Expect(reference=Path("/nowhere.arrow")), {},
+         {"expect.reference": "there is no such file: run without this key, record a trace, and give its name here"}),
+    ],
+)  # fmt: skip
+def test_an_expectation_that_the_machine_cannot_meet(
+    tmp_path: Path, expect: Expect, trace: dict[str, Any], expected: dict[str, str]
+) -> None:
+    assert problems(recorded(tmp_path, expect, **trace)) == expected
 
 
 def test_the_plan_of_linux_has_its_command_line(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from vmspec.plan.plan import E820, Plan
 from vmspec.plan.serial import tree
 from vmspec.planner import plan
 from vmspec.schema.problems import Problem, SpecError
-from vmspec.spec.models import CPU, VM, Boot, Expect, Spec
+from vmspec.spec.expect import Expect
+from vmspec.spec.models import CPU, VM, Boot, Spec
 
 GOLDEN = Path(__file__).parent / "golden"
 HLT = b"\xf4"

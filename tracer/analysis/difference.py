@@ -16,10 +16,9 @@ from tracer.analysis.timeline import timeline
 from tracer.analysis.totals import changes, changes_schema, totals
 from tracer.read.console import Console
 from tracer.read.reader import Trace
-from vmspec.trace.record import FLAGS
+from vmspec.trace.record import COMPARED, FLAGS
 
 ADDRESS = ("device", "reason", "addr", "direction")
-COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payload", "device")
 
 
 @frozen

@@ -6,9 +6,10 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.alignment import align
-from tracer.analysis.difference import COMPARED, tells_rip
+from tracer.analysis.difference import tells_rip
 from tracer.analysis.hunks import rows_at
 from tracer.read.reader import Trace
+from vmspec.trace.record import COMPARED
 
 
 @frozen

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tracer.analysis import difference, distribution
-from tracer.analysis.difference import COMPARED, compare
+from tracer.analysis.difference import compare
 from tracer.format.errors import TraceError
 from tracer.read.reader import load
 from tracer.show.difftext import as_text
 from tracer.show.output import add_formats, show
+from vmspec.trace.record import COMPARED
 
 CELL = 80  # characters of a text in a table on a terminal
 TEXT = ("vcpus", "rows")  # tables that the text shows, or that are too wide for a terminal

@@ -1,8 +1,10 @@
 """The settings of a spec's tables for the runner. Each has those fields of its model that a run needs, with the same
 names and defaults; the planner copies them."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 
 class PlannedVM(NamedTuple):
@@ -61,6 +63,34 @@ class PlannedLock(NamedTuple):
     require: bool = False
 
 
+class PlannedLimit(NamedTuple):
+    """A number that a run may reach: ``most`` exits or ns. ``what`` is exits, reason, device, guest, handling or line;
+    ``name`` that of the reason or the device, or the line's text."""
+
+    key: str
+    what: str
+    most: int
+    name: str = ""
+
+
+class PlannedVerdict(NamedTuple):
+    """The last line that the guest must write to a port: ``text``, or a JSON object that has ``members``. ``console``
+    is the port's name in a trace."""
+
+    key: str
+    port: str
+    console: str
+    text: str | None = None
+    members: Mapping[str, Any] = MappingProxyType({})
+
+
+class PlannedPlace(NamedTuple):
+    """A range of ports or addresses."""
+
+    start: int
+    size: int
+
+
 class PlannedExpect(NamedTuple):
     """The conditions for a successful run."""
 
@@ -72,3 +102,17 @@ class PlannedExpect(NamedTuple):
     status: int | None = None
     ktap: bool = False
     tap: bool = False
+    ports: tuple[PlannedVerdict, ...] = ()
+    unclaimed: str = "any"
+    allow: tuple[PlannedPlace, ...] = ()
+    errors: str = "any"
+    reference: Path | None = None
+    differ: tuple[str, ...] = ()
+    limits: tuple[PlannedLimit, ...] = ()
+
+    def of_trace(self) -> tuple[str, ...]:
+        """The keys of those that are checked in the finished trace."""
+        keys = [f"expect.{name}" for name in ("unclaimed", "errors") if getattr(self, name) == "none"]
+        if self.reference is not None:
+            keys.append("expect.reference")
+        return (*keys, *(limit.key for limit in self.limits if limit.what not in ("exits", "reason")))

@@ -23,13 +23,21 @@ def _sections(width: int) -> Iterator[str]:
     for name, attribute in keys(Spec).items():
         match attribute.metadata["value"]:
             case Table(model=model):
-                yield _section(f"[{name}]", attribute.metadata["doc"], model, width)
+                yield from _table(name, attribute.metadata["doc"], model, width)
             case Kinds(kinds=kinds):
                 for kind, model in kinds.items():
                     yield _section(f"[[{name}]]\nkind = {show(kind)}", (model.__doc__ or "").rstrip("."), model, width)
             case value:  # a table whose keys are not known
                 lines = wrapped(attribute.metadata["doc"], width - 2)
                 yield "\n".join((*(f"# {line}" for line in lines), f"[{name}]", f"  {value.allowed}"))
+
+
+def _table(name: str, doc: str, model: type[Model], width: int) -> Iterator[str]:
+    """The section of a table, and those of the tables in it."""
+    yield _section(f"[{name}]", doc, model, width)
+    for inner, attribute in keys(model).items():
+        if isinstance(value := attribute.metadata["value"], Table):
+            yield from _table(f"{name}.{inner}", attribute.metadata["doc"], value.model, width)
 
 
 def _section(head: str, doc: str, model: type[Model], width: int) -> str:

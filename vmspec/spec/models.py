@@ -289,6 +289,8 @@ class Spec(Model):
             for name, writes in (("input", False), ("output", True)):
                 if isinstance(file := getattr(end, name, None), Path):
                     yield Named(join((*path, name)), file, writes)
+        if self.expect.reference is not None:
+            yield Named("expect.reference", self.expect.reference)
         if self.trace.path is not None:
             yield Named("trace.path", self.trace.path, True, recording=True)
 

@@ -153,6 +153,8 @@ COLUMNS = (
     ),
     Column("flags", "uint16", "flags", "how the exit was answered: bits of FLAGS"),
 )
+# The columns by which two runs are compared: those that do not depend on time.
+COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payload", "device")
 EXITS = Table(
     "exits",
     what="exits",

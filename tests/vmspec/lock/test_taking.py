@@ -173,6 +173,14 @@ def test_another_disk_is_named_by_its_content(folder):
     assert drift(before, lock(folder, 'device[2].path="over.img"')) == ['images."virtio-blk0/path"']
 
 
+def test_a_reference_trace_is_no_image(folder):
+    (folder / "golden.arrow").write_bytes(b"one run")
+    override = 'expect={reference="golden.arrow", console=["x"]}'
+    before = lock(folder, override, "trace.path=t.arrow")
+    (folder / "golden.arrow").write_bytes(b"another run")
+    assert drift(before, lock(folder, override, "trace.path=t.arrow")) == []
+
+
 def test_where_a_run_is_recorded_and_that_it_must_be_locked_are_no_drift(folder):
     before = lock(folder)
     assert drift(before, lock(folder, "trace.path=other.arrow")) == []

@@ -1,6 +1,7 @@
 from vmspec.devices.models import KINDS
 from vmspec.schema.value import keys
 from vmspec.show.reference import text
+from vmspec.spec.expect import ExitLimits, TimeLimits
 from vmspec.spec.models import Spec
 
 
@@ -14,6 +15,7 @@ def test_every_key_of_every_table_is_there():
     matrix = tables.pop("[matrix]")  # its keys are the others
     assert sections.pop("[matrix]")[-1] == f"  {matrix.allowed}"
     models = {head: table.model for head, table in tables.items()}
+    models |= {"[expect.exits]": ExitLimits, "[expect.time]": TimeLimits}
     models |= {f'[[device]]\nkind = "{kind}"': model for kind, model in KINDS.items()}
     assert sections.keys() == models.keys()
     for head, model in models.items():
