@@ -102,6 +102,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 notice=notice,
                 locked=arguments.locked,
                 unlocked=arguments.unlocked,
+                images=arguments.images,
             )
     except RAISED as error:
         return complain(error, exit_status(error))
@@ -123,7 +124,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=STATUSES,
         allow_abbrev=False,
     )
-    commands.add_argument("spec", type=Path, help="the spec, a TOML file, or a bundle of it, FILE.vmz")
+    commands.add_argument(
+        "spec", type=Path, help="the spec, a TOML file; or its bundle, or a trace of it"
+    )
     commands.add_argument("--version", action="version", version=f"vmrun {__version__}")
     trace = commands.add_mutually_exclusive_group()
     trace.add_argument("--trace", metavar="FILE", type=trace_file, help="record into FILE; overrides trace.path")
@@ -140,6 +143,10 @@ def parser() -> argparse.ArgumentParser:
     locks.add_argument(
         "--unlocked", action="store_true",
         help="run a bundle, or a spec with lock.require, even if it differs from its lock; print what differs",
+    )  # fmt: skip
+    commands.add_argument(
+        "--images", metavar="DIR", action="append", default=[], type=Path,
+        help="for a trace: look for its images in DIR too, by their hashes; may be repeated",
     )  # fmt: skip
     commands.add_argument("--timeout", metavar="DURATION", help="end the run after this time, as in 60s")
     commands.add_argument("--json", action="store_true", help="print the result as JSON; the console goes to stderr")

@@ -13,16 +13,16 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("vmspec", "runner", "tracer")
 RECORDER = "runner.recording.recorder"  # another process' program
 COMPOSITION_ROOT = {
-    "runner.session.session", "runner.session.recording", "runner.session.failures", "runner.recording.recorder",
-    "runner.suite.parting",
+    "runner.session.session", "runner.session.recording", "runner.session.failures", "runner.session.rerun",
+    "runner.recording.recorder", "runner.suite.parting",
 }  # fmt: skip
 RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec expects something of it
 
 # The layers of each package, the highest first. A module imports from layers below its own, or from its own folder.
 LAYERS = {
     "vmspec": (
-        {"entry"}, {"cli", "kept", "loading"}, {"bundle"}, {"document"}, {"planner"}, {"lock"}, {"boot", "show"},
-        {"plan"}, {"spec"}, {"devices"}, {"image", "schema"}, {"host", "layout", "trace"}, {"registers"},
+        {"entry"}, {"cli", "kept", "loading"}, {"rerun"}, {"bundle"}, {"document"}, {"planner"}, {"lock"},
+        {"boot", "show"}, {"plan"}, {"spec"}, {"devices"}, {"image", "schema"}, {"host", "layout", "trace"}, {"registers"},
     ),
     "runner": (
         {"entry"}, {"cli"}, {"commands"}, {"suite"}, {"workers"}, {"session"}, {"machine"},

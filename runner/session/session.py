@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from runner.session.recording import Recording
     from vmspec.lock.text import LockText
     from vmspec.spec.models import Spec
+TRACES = (".arrow", ".arrows")  # by which the file of a trace is known
 SWITCH_INTERVAL = 0.0002  # seconds that a Python thread keeps the interpreter while another waits for it
 
 # Runs whose threads never returned: the threads still use everything, so it is never freed.
@@ -57,16 +58,17 @@ def run(
     notice: Callable[[str], None] = lambda text: None,
     locked: bool = False,
     unlocked: bool = False,
+    images: Sequence[Path | str] = (),
 ) -> Result:
-    """Run a spec to the guest's end, and return the result. ``spec`` is a spec, the path of a spec file or of a
-    bundle (with ``--set`` style ``overrides``, one or several), or a plan from any source.
+    """Run a spec to the guest's end, and return the result. ``spec`` is a spec, the path of a spec file, of a bundle
+    or of a trace (with ``--set`` style ``overrides``, one or several), or a plan from any source.
 
     ``input`` and ``output`` are the descriptors that stand for the spec's "stdin" and "stdout"; None: the guest gets no
     input, its text is only in the result. A terminal as input is made raw for the run. ``record`` False: no trace,
     whatever the spec says. ``notice`` is called with messages for the user while the guest runs. ``locked``: run only
     what the lock beside the spec's file says, as with ``lock.require`` in the spec and with a bundle. ``unlocked``: run
-    it even so, and tell ``notice`` what differs. :func:`runner.start` runs a spec in another thread, so that the caller
-    can stop it.
+    it even so, and tell ``notice`` what differs. ``images``: the folders with the images of a trace's run, which are
+    found by their hashes. :func:`runner.start` runs a spec in another thread, so that the caller can stop it.
 
     Ctrl-C in the main thread raises KeyboardInterrupt before the guest runs, if it would do so without vmrun. While the
     guest runs, it ends the run with the result "interrupted". Once the guest has ended, it changes nothing.
@@ -75,26 +77,41 @@ def run(
     ``runner.KvmError`` (the host cannot run it), ``runner.DeviceError`` (a device of the spec cannot be made) and
     ``tracer.TraceError`` (the trace cannot be begun). The result has everything that happens once the guest runs.
     """
-    return Session.of(spec, overrides, record, input, output, notice, locked, unlocked).run()
+    return Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images).run()
 
 
 class Given(NamedTuple):
-    """What a run was given: its plan, a function that keeps it for the next run, the lock that came with it."""
+    """What a run was given: its plan, a function that keeps it for the next run, and the lock that came with it. With
+    ``lenient`` the run may differ from that."""
 
     plan: Plan
     keep: Callable[[], None] = lambda: None
     lock: "LockText | None" = None
+    lenient: bool = False
 
 
-def _given(spec: "Spec | Plan | Path | str", overrides: Sequence[str] | str, notice: Callable[[str], None]) -> Given:
+def _given(
+    spec: "Spec | Plan | Path | str",
+    overrides: Sequence[str] | str,
+    images: Sequence[Path | str],
+    notice: Callable[[str], None],
+) -> Given:
     if isinstance(spec, str | os.PathLike):
         path = Path(spec)
-        if path.suffix == bundle.SUFFIX:
-            from vmspec.bundle.cached import prepare  # late: few runs are of bundles
+        if path.suffix in TRACES:
+            from runner.session.rerun import prepared  # late: few runs are of traces or bundles
 
             with signals.impatient():  # large images
-                prepared = prepare(path, overrides, notice)
-            return Given(prepared.plan, lock=prepared.lock)
+                ready = prepared(path, tuple(map(Path, images)), overrides, notice)
+            return Given(ready.plan, lock=ready.lock, lenient=True)
+        if images:
+            raise TypeError("images are for a trace")
+        if path.suffix == bundle.SUFFIX:
+            from vmspec.bundle.cached import prepare
+
+            with signals.impatient():
+                ready = prepare(path, overrides, notice)
+            return Given(ready.plan, lock=ready.lock)
         return Given(*kept.plan(path, overrides))
     if overrides:
         raise TypeError("overrides are for a spec's file: give its path, or change the Spec with attrs.evolve()")
@@ -122,7 +139,7 @@ class Session:
         self.plan = plan = given.plan
         self._lock = given.lock
         self._locked = locked or plan.lock.require or given.lock is not None
-        self._unlocked = unlocked
+        self._unlocked = unlocked or (given.lenient and not locked)
         self._keep = given.keep
         self.begun = threading.Event()  # the guest runs
         self.input, self.output, self.notice = input, output, notice
@@ -152,9 +169,10 @@ class Session:
         notice: Callable[[str], None],
         locked: bool,
         unlocked: bool,
+        images: Sequence[Path | str],
     ) -> Self:
         """The session of a run with the arguments of :func:`run`. Raises SpecError."""
-        given = _given(spec, overrides, notice)
+        given = _given(spec, overrides, images, notice)
         if not record:
             given = given._replace(plan=given.plan.unrecorded())
         plan = given.plan

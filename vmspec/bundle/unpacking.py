@@ -1,14 +1,12 @@
 """Opening a bundle into a folder, which appears whole or not at all."""
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import mkdtemp
 
 from vmspec.bundle.archive import Bundle
 from vmspec.bundle.inside import Inside, inside
+from vmspec.bundle.store import fresh
 from vmspec.host.pathtext import from_text
 from vmspec.lock.text import LARGEST as LOCK_MAX
 from vmspec.lock.text import LockText
@@ -33,24 +31,12 @@ def unbundle(opened: Bundle, output: Path, advance: Callable[[int], None]) -> No
     """Open a bundle into the folder ``output``, which is new or empty. Raises SpecError, OSError."""
     if output.is_symlink() or (output.exists() and not (output.is_dir() and not any(output.iterdir()))):
         raise SpecError((Problem("", "exists, and is not an empty folder: give a new one", file=output),))
-    with unpacked(opened, output.parent, advance) as folder:
+    with fresh(output.parent) as folder:
+        opened.unpack(folder, advance)
+        Contents(folder, opened)
         os.umask(mask := os.umask(0o077))
         folder.chmod(0o777 & ~mask)
         folder.rename(output)
-
-
-@contextmanager
-def unpacked(opened: Bundle, parent: Path, advance: Callable[[int], None] = lambda size: None) -> Iterator[Path]:
-    """A new folder with the files of a bundle, which was checked; the block moves it away, or it is removed. Raises
-    SpecError, OSError."""
-    folder = Path(mkdtemp(prefix=".vmz-", dir=parent))
-    try:
-        opened.unpack(folder, advance)
-        Contents(folder, opened)
-        yield folder
-    finally:
-        if folder.exists():
-            shutil.rmtree(folder)
 
 
 def _text(folder: Path, bundle: Path, name: str, largest: int) -> str:

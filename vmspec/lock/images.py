@@ -2,14 +2,14 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vmspec.devices import own
 from vmspec.host.pathtext import to_text
-from vmspec.plan.plan import Plan
+from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.schema.keypath import KeyPath, split
 from vmspec.spec.fileuse import Named
 
@@ -26,7 +26,7 @@ def files(plan: Plan) -> Iterator[ImageFile]:
     """The images: regular files and block devices that the spec names and the run reads, without Python sources."""
     for path, named in _keys(plan):
         if _is_image(named, path, plan):
-            yield ImageFile(_name(path, plan), named.path, named.writes)
+            yield ImageFile(image_name(path, plan.devices), named.path, named.writes)
 
 
 def modules(plan: Plan) -> Iterator[tuple[str, Path]]:
@@ -92,15 +92,16 @@ def _device(path: KeyPath, plan: Plan) -> str:
     return plan.devices[int(path[1])].kind if path[0] == "device" else ""
 
 
-def _name(path: KeyPath, plan: Plan) -> str:
-    """The name of an image by its key: ``kernel``, ``virtio-blk0/path``, ``virtio-console0.result/input``."""
+def image_name(path: KeyPath, devices: Sequence[PlannedDevice]) -> str:
+    """The name of an image by its key, for a machine with these devices: ``kernel``, ``virtio-blk0/path``,
+    ``virtio-console0.result/input``."""
     match path:
         case ("boot", str(name)):
             return name
         case ("device", int(index), str(name)):
-            return f"{plan.devices[index].name}/{name}"
+            return f"{devices[index].name}/{name}"
         case ("device", int(index), "ports", int(port), str(name)):
-            return f"{plan.devices[index].name}.{plan.devices[index].ends[port + 1].name}/{name}"
+            return f"{devices[index].name}.{devices[index].ends[port + 1].name}/{name}"
         case _:
             raise ValueError(f"{path} names no image")
 

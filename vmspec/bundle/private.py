@@ -1,0 +1,83 @@
+"""Plans of runs whose files belong to nobody's spec: those of a bundle, and those that a trace names. No run writes to
+them. Relative paths begin in the folder that the caller runs in."""
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from attrs import evolve
+
+from vmspec.document import Document
+from vmspec.host.pathtext import to_text
+from vmspec.lock.model import Lock
+from vmspec.lock.table import spec_digest
+from vmspec.lock.text import LockText
+from vmspec.plan.plan import Plan
+from vmspec.schema.keypath import KeyPath
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.show.dump import toml
+
+# What becomes of a disk that the guest writes to, so that each run finds the same one.
+PRIVATE = {"mode": "overlay", "direct": False}
+
+
+class Prepared(NamedTuple):
+    """A plan, and the lock to compare its run with."""
+
+    plan: Plan
+    lock: LockText
+
+
+def prepared(
+    table: dict[str, Any],
+    files: Mapping[KeyPath, Path],
+    written: Sequence[KeyPath],
+    lock: LockText,
+    overrides: Sequence[str] | str,
+    path: Path,
+    sources: Path | None,
+) -> Prepared:
+    """The plan of a spec's table in which these keys name these files, of which the guest writes to some; ``sources``
+    is where its devices' classes are, ``path`` the file that the spec came in. Raises SpecError."""
+    for key, file in files.items():
+        holder(table, key)[key[-1]] = to_text(file)
+    for key in written:
+        holder(table, key).update(PRIVATE)
+    plan = Document(toml(table), Path.cwd(), overrides, path, sources).plan()
+    _check(plan, files.values(), sources)
+    lock.lock = _private(lock.lock, written)
+    return Prepared(plan, lock)
+
+
+def discarded(name: str) -> str:
+    """What the user must know of a disk that the guest writes to."""
+    return f"the guest's writes to {name} are discarded when the run ends"
+
+
+def holder(table: Any, key: KeyPath) -> Any:
+    """The table of a spec that has a key."""
+    for step in key[:-1]:
+        table = table[step]
+    return table
+
+
+def _check(plan: Plan, files: Collection[Path], sources: Path | None) -> None:
+    """Raise SpecError if the run would write to the files, as an override may have it do."""
+    for named in plan.names:
+        if named.writes and (named.path in files or (sources is not None and named.path.is_relative_to(sources))):
+            message = "is a file that runs only read; to write to it, copy it, or use vmspec unbundle"
+            raise SpecError((Problem(named.where, message, file=plan.path),))
+
+
+def _private(lock: Lock, disks: Sequence[KeyPath]) -> Lock:
+    """The lock of the run, which writes to none of the disks."""
+    spec = copy.deepcopy(lock.spec)
+    match spec:
+        case {"device": [*devices]}:
+            for disk in disks:
+                for device in devices[int(disk[1]) : int(disk[1]) + 1]:
+                    if isinstance(device, dict):
+                        device.update(PRIVATE)
+    images = {name: evolve(image, written=False) for name, image in lock.images.items()}
+    return evolve(lock, spec=spec, spec_sha256=spec_digest(spec), images=images)

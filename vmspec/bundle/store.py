@@ -1,0 +1,108 @@
+"""Folders in the user's cache, by a hash of their contents.
+
+The modification time of each file there is derived from its hash and set last, so that any later write shows, as for
+unpacked kernels (:mod:`vmspec.image.unpack`). A folder that is not whole is made anew.
+"""
+
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
+
+from vmspec.host import cache
+from vmspec.host.pathtext import from_text
+
+
+class Content(NamedTuple):
+    """The content of a file: its size in bytes, and its hash."""
+
+    size: int
+    sha256: str
+
+
+@contextmanager
+def fresh(parent: Path) -> Iterator[Path]:
+    """A new folder of the user's own; the block moves it away, or it is removed. Raises OSError."""
+    folder = Path(mkdtemp(prefix=".vmz-", dir=parent))
+    try:
+        yield folder
+    finally:
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def intact(folder: Path, files: Mapping[str, Content]) -> bool:
+    """Whether a folder has these files, as :func:`stored` left them."""
+    try:
+        cache.check(folder.lstat(), stat.S_IFDIR, folder)
+        for name, content in files.items():
+            status = (folder / from_text(name)).lstat()
+            if (status.st_size, status.st_mtime_ns) != (content.size, _seal(content.sha256) * 10**9):
+                return False
+            cache.check(status, stat.S_IFREG, folder)
+    except OSError:
+        return False
+    return True
+
+
+def place(part: str) -> Path:
+    """The directory of a part of the cache. Raises OSError if there is none."""
+    error: OSError | None = None
+    for home in cache.places(part):
+        try:
+            cache.make(home)
+        except OSError as failed:
+            error = failed
+        else:
+            return home
+    assert error is not None
+    raise error
+
+
+def stored(folder: Path, files: Mapping[str, Content], fill: Callable[[Path], None]) -> None:
+    """Make a folder of the cache that has these files, which ``fill`` writes into a new one. Raises what that raises,
+    OSError."""
+    with fresh(folder.parent) as new:
+        fill(new)
+        for name, content in files.items():
+            path = new / from_text(name)
+            path.chmod(0o600)  # whatever the umask
+            os.utime(path, (_seal(content.sha256), _seal(content.sha256)))
+        with _alone(folder.parent):
+            if not intact(folder, files):  # another run may have made it meanwhile
+                _replace(folder, new)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """No other run changes this part of the cache during the block."""
+    descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Put a new folder in the place of one that is not whole, if there is one."""
+    old = new.with_name(f"{new.name}-old")
+    try:
+        folder.rename(old)
+    except FileNotFoundError:
+        pass
+    try:
+        new.rename(folder)
+    finally:
+        if old.exists():
+            shutil.rmtree(old)
+
+
+def _seal(sha256: str) -> int:
+    """The modification time of a file, in seconds; long ago, so that no other write sets it."""
+    return int(sha256[:7], 16)

@@ -1,0 +1,1 @@
+"""Running again what a trace recorded: its spec, with images that are found by their hashes."""
