@@ -124,9 +124,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=STATUSES,
         allow_abbrev=False,
     )
-    commands.add_argument(
-        "spec", type=Path, help="the spec, a TOML file; or its bundle, or a trace of it"
-    )
+    commands.add_argument("spec", type=Path, help="the spec, a TOML file; or its bundle, or a trace of it")
     commands.add_argument("--version", action="version", version=f"vmrun {__version__}")
     trace = commands.add_mutually_exclusive_group()
     trace.add_argument("--trace", metavar="FILE", type=trace_file, help="record into FILE; overrides trace.path")

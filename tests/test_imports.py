@@ -22,7 +22,8 @@ RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec exp
 LAYERS = {
     "vmspec": (
         {"entry"}, {"cli", "kept", "loading"}, {"rerun"}, {"bundle"}, {"document"}, {"planner"}, {"lock"},
-        {"boot", "show"}, {"plan"}, {"spec"}, {"devices"}, {"image", "schema"}, {"host", "layout", "trace"}, {"registers"},
+        {"boot", "show"}, {"plan"}, {"spec"}, {"devices"}, {"image", "schema"}, {"host", "layout", "trace"},
+        {"registers"},
     ),
     "runner": (
         {"entry"}, {"cli"}, {"commands"}, {"suite"}, {"workers"}, {"session"}, {"machine"},

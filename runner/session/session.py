@@ -105,7 +105,7 @@ def _given(
                 ready = prepared(path, tuple(map(Path, images)), overrides, notice)
             return Given(ready.plan, lock=ready.lock, lenient=True)
         if images:
-            raise TypeError("images are for a trace")
+            raise SpecError((Problem("", "is no trace, and only a trace has images to look for", file=path),))
         if path.suffix == bundle.SUFFIX:
             from vmspec.bundle.cached import prepare
 

@@ -25,7 +25,7 @@ class Wanted(NamedTuple):
     @property
     def content(self) -> str:
         """The content, in words."""
-        size = "" if self.size is None else f"{self.size:,} bytes, "
+        size = "" if self.size is None else "1 byte, " if self.size == 1 else f"{self.size:,} bytes, "
         return f"{size}sha256 {self.sha256}" if self.sha256 else f"{size}not hashed"
 
 
