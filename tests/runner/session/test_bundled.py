@@ -82,7 +82,7 @@ def test_its_trace_has_the_lock_of_the_bundle(bundle):
 
 def test_the_second_run_finds_it_unpacked(bundle, monkeypatch):
     assert run(bundle).kind == "halt"
-    monkeypatch.setattr(cached, "unpacked", None)
+    monkeypatch.setattr(cached, "stored", None)
     assert run(bundle).kind == "halt"
 
 
@@ -138,7 +138,7 @@ def test_a_file_of_the_users_replaces_one_of_the_bundles(bundle):
 @pytest.mark.parametrize("override", ['device[2].mode="rw"', "trace.path={}/parts/x.arrow", "device[1].output={}/x"])
 def test_no_run_writes_to_the_unpacked_files(bundle, override):
     run(bundle)
-    with pytest.raises(SpecError, match="is a file of the bundle, which no run writes to: use vmspec unbundle"):
+    with pytest.raises(SpecError, match="is a file that runs only read; to write to it, copy it"):
         run(bundle, unlocked=True, overrides=override.format(unpacked(bundle)))
 
 
