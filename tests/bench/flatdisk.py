@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from tests.bench.figure import Figure
 from tests.bench.monitor import Monitor
-from tests.runner.devices.virtio.test_guests import HERE as VMRUN
-from tests.runner.devices.virtio.test_guests import put, store
+from tests.fakes.flatdriver import HERE as VMRUN
+from tests.fakes.flatdriver import put, store
 from vmspec.registers import virtio as R
 
 ROUNDS = 5

@@ -8,6 +8,7 @@ import pytest
 from runner.devices.virtio import mmio, pci
 from runner.devices.virtio.device import VirtioDevice
 from runner.memory import GuestMemory
+from tests.fakes.flatdriver import HLT
 from tests.fakes.virtiodriver import REGIONS, Driver, PCIDriver
 from tests.fakes.virtqueuefake import Buffer
 from vmspec import layout
@@ -71,3 +72,20 @@ def ask(driver, data=b"hello", room=16, at=DATA, queue=0, notify=True):
     if notify:
         driver.notify(queue)
     return head
+
+
+@pytest.fixture
+def run_driver(run_guest):
+    """Runs a flat guest with some devices and a debug port, and returns the result. Without ``devices`` it has one of
+    random bytes."""
+
+    def run(code, *devices, mode="protected", vm=None, **spec):
+        return run_guest(
+            code + HLT,
+            boot={"mode": mode},
+            devices=[*(devices or [{"kind": "virtio-rng", "seed": 7}]), {"kind": "debug-port"}],
+            vm={"timeout": "60s"} | (vm or {}),
+            **spec,
+        )
+
+    return run

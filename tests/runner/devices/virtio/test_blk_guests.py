@@ -1,4 +1,4 @@
-"""Small flat guests that drive a disk through real exits."""
+"""Small flat guests that run_driver a disk through real exits."""
 
 import hashlib
 import json
@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import tracer
-from tests.runner.devices.virtio.test_blk import contents
-from tests.runner.devices.virtio.test_guests import (
+from tests.fakes.flatdriver import (
     AVAILABLE,
     DATA,
     HERE,
@@ -22,13 +21,13 @@ from tests.runner.devices.virtio.test_guests import (
     await_reset_needed,
     await_word,
     describe,
-    drive,  # noqa: F401 - a fixture
     offer,
     put,
     show,
     start,
     store,
 )
+from tests.runner.devices.virtio.test_blk import contents
 from tracer.analysis.facts import facts
 from tracer.analysis.kicks import Kicks
 from tracer.analysis.summary import summarise
@@ -75,8 +74,8 @@ def program():
 
 
 @pytest.mark.parametrize("mode", ["rw", "overlay"])
-def test_a_guest_reads_and_writes(drive, disk, mode):  # noqa: F811
-    result = drive(program(), device(disk, mode))
+def test_a_guest_reads_and_writes(run_driver, disk, mode):
+    result = run_driver(program(), device(disk, mode))
     new = b"!!!!" + contents()[3 * 512 + 4 : 4 * 512]
     assert (result.kind, result.console[:4]) == ("halt", bytes(4))
     assert result.console[4:] == new + contents()[6 * 512 : 7 * 512]
@@ -84,8 +83,8 @@ def test_a_guest_reads_and_writes(drive, disk, mode):  # noqa: F811
     assert disk.read_bytes() == (changed if mode == "rw" else contents())
 
 
-def test_requests_are_rows(drive, disk):  # noqa: F811
-    result = drive(program(), device(disk, "rw"))
+def test_requests_are_rows(run_driver, disk):
+    result = run_driver(program(), device(disk, "rw"))
     rows = tracer.load(result.trace).tables["requests"].table.to_pylist()
     found = [(row["kind"], row["position"], row["length"], row["status"], row["bytes_in"]) for row in rows]
     assert found == [
@@ -108,9 +107,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_request_gets_an_error_and_changes_nothing(drive, disk, case):  # noqa: F811
+def test_a_hostile_request_gets_an_error_and_changes_nothing(run_driver, disk, case):
     code, status = HOSTILE[case]
-    result = drive(start() + code + request(1, 0, 0, 512, write=True) + show(DATA, 512), device(disk, "rw"))
+    result = run_driver(start() + code + request(1, 0, 0, 512, write=True) + show(DATA, 512), device(disk, "rw"))
     assert (result.kind, result.console) == ("halt", bytes([status, 0]) + contents()[:512])
     assert disk.read_bytes() == contents()
 
@@ -124,16 +123,16 @@ NO_REQUEST = {
 
 
 @pytest.mark.parametrize("case", NO_REQUEST)
-def test_what_is_no_request_stops_the_disk_until_a_reset(drive, disk, case):  # noqa: F811
+def test_what_is_no_request_stops_the_disk_until_a_reset(run_driver, disk, case):
     code = start() + NO_REQUEST[case] + at(0) + await_reset_needed()
     code += store(AVAILABLE, 0) + store(USED, 0) + start() + request(0, 0, 1, 512, write=True) + show(DATA, 512)
-    result = drive(code, device(disk, "rw"))
+    result = run_driver(code, device(disk, "rw"))
     assert (result.kind, result.console) == ("halt", bytes(1) + contents()[512:1024])
 
 
-def test_a_disk_is_read_only_without_the_drivers_consent(drive, disk):  # noqa: F811
+def test_a_disk_is_read_only_without_the_drivers_consent(run_driver, disk):
     before = hashlib.sha256(disk.read_bytes()).digest()
-    result = drive(start() + request(0, 1, 0, 512), device(disk, "ro"))
+    result = run_driver(start() + request(0, 1, 0, 512), device(disk, "ro"))
     assert (result.kind, result.console) == ("halt", b"\x01")
     assert hashlib.sha256(disk.read_bytes()).digest() == before
 
@@ -186,10 +185,10 @@ def test_no_place_for_an_overlay(run_guest, disk, monkeypatch):
         run_guest(HLT, devices=[device(disk, "overlay")])
 
 
-def test_every_request_is_a_row_with_its_sector_and_the_exit_that_told_of_it(drive, disk):  # noqa: F811
+def test_every_request_is_a_row_with_its_sector_and_the_exit_that_told_of_it(run_driver, disk):
     """C takes the time of a notification from its exit. A request that the worker finds before that has its own."""
     code = program() + request(4, 8, 0, 20, write=True) + request(5, 99, 7) + request(6, 0, 1 << 40, 512, write=True)
-    result = drive(code, device(disk, "rw"))
+    result = run_driver(code, device(disk, "rw"))
     trace = tracer.load(result.trace)
     rows, kicks = trace.tables["requests"].table.to_pylist(), Kicks(trace)
     names = ("seq", "kind", "position", "length", "bytes_out", "bytes_in", "room", "status")
@@ -209,8 +208,8 @@ def test_every_request_is_a_row_with_its_sector_and_the_exit_that_told_of_it(dri
         assert row["t_available"] in (row["t_taken"], kick.t_exit if kick is not None else None)
 
 
-def test_kvm_answers_the_notifications_and_the_trace_says_so(drive, disk, capsys):  # noqa: F811
-    result = drive(program(), device(disk, "rw", notify="ioeventfd"))
+def test_kvm_answers_the_notifications_and_the_trace_says_so(run_driver, disk, capsys):
+    result = run_driver(program(), device(disk, "rw", notify="ioeventfd"))
     new = b"!!!!" + contents()[3 * 512 + 4 : 4 * 512]
     assert (result.kind, result.console) == ("halt", bytes(4) + new + contents()[6 * 512 : 7 * 512])
     trace = tracer.load(result.trace)
@@ -229,10 +228,10 @@ def test_kvm_answers_the_notifications_and_the_trace_says_so(drive, disk, capsys
     assert [(row["vcpu"], row["seq"], row["kick_ns"], row["rip"]) for row in slowest] == [(None,) * 4] * 4
 
 
-def test_a_broken_queue_is_told_of_by_kvm_too(drive, disk):  # noqa: F811
+def test_a_broken_queue_is_told_of_by_kvm_too(run_driver, disk):
     code = start() + NO_REQUEST["no header"] + at(0) + await_reset_needed()
     code += store(AVAILABLE, 0) + store(USED, 0) + start() + request(0, 0, 1, 512, write=True) + show(DATA, 512)
-    result = drive(code, device(disk, "rw", notify="ioeventfd"))
+    result = run_driver(code, device(disk, "rw", notify="ioeventfd"))
     assert (result.kind, result.console) == ("halt", bytes(1) + contents()[512:1024])
 
 
@@ -268,13 +267,13 @@ def fill(address, size, byte):
 
 
 @pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
-def test_a_system_that_starts_after_a_reset_finds_its_memory_alone(drive, disk, direct):  # noqa: F811
+def test_a_system_that_starts_after_a_reset_finds_its_memory_alone(run_driver, disk, direct):
     """The guest resets the disk while it reads, and uses the memory for something else: its next driver."""
     code = (
         start() + four(0, 0x1000) + store(HERE + R.STATUS, 0) + fill(DATA, 0x8000, b"*") + fill(AVAILABLE, 0x400, b"\0")
     )
     code += start(features=FEATURES) + b"".join(request(number, 4, 0) for number in range(4)) + show(DATA, 0x8000)
-    result = drive(code, device(disk, "rw", direct=direct))
+    result = run_driver(code, device(disk, "rw", direct=direct))
     assert (result.kind, result.console) == ("halt", bytes(4) + b"*" * 0x8000)
 
 

@@ -1,4 +1,4 @@
-"""Small flat guests that drive virtio devices through real exits."""
+"""Small flat guests that run_driver virtio devices through real exits."""
 
 import os
 import signal
@@ -10,6 +10,25 @@ from hashlib import blake2b
 import pytest
 
 import tracer
+from tests.fakes.flatdriver import (
+    AVAILABLE,
+    DATA,
+    HERE,
+    HLT,
+    QUEUE,
+    USED,
+    await_reset_needed,
+    await_word,
+    describe,
+    kicks_of,
+    offer,
+    put,
+    requests_of,
+    show,
+    show_register,
+    start,
+    store,
+)
 from tests.fakes.processes import children, eventually
 from tracer.cli import main
 from tracer.read.console import Console
@@ -18,87 +37,16 @@ from vmspec.trace.files import ring_path, table_path, table_stream_path
 
 pytestmark = pytest.mark.kvm
 
-HERE = 0xD0000000  # where the planner puts the first device's registers
-QUEUE, DATA = 0x10000, 0x20000  # descriptors, with the rings after them; buffers
-AVAILABLE, USED = QUEUE + 16 * 8, QUEUE + 0x200
-HLT = b"\xf4"
 FIRST = b"".join(blake2b(n.to_bytes(8, "little"), key=(7).to_bytes(8, "little")).digest() for n in range(2))
 
 
-def store(address, value):
-    """mov dword [address], value"""
-    return b"\xc7\x05" + struct.pack("<II", address, value)
-
-
-def await_word(address, value):
-    """Wait until a word in memory has a value: cmp word [address], value; jne."""
-    return b"\x66\x81\x3d" + struct.pack("<IH", address, value) + b"\x75\xf5"
-
-
-def show(address, size):
-    """Write bytes to the debug port: rep outsb."""
-    return b"\xbe" + struct.pack("<I", address) + b"\xb9" + struct.pack("<I", size) + b"\x66\xba\xe9\x00\xf3\x6e"
-
-
-def show_register(offset):
-    """Write a register of the device to the debug port: mov eax, [..]; four times out, shift."""
-    return b"\xa1" + struct.pack("<I", HERE + offset) + b"\xe6\xe9\xc1\xe8\x08" * 4
-
-
-def start(queue=QUEUE, size=8, features=0, index=0):
-    """What a driver does before it uses a queue of the device; ``features`` below 32 beside VERSION_1."""
-    steps = [(R.STATUS, 0), (R.STATUS, 1), (R.STATUS, 3)]
-    steps += [(R.DRIVER_FEATURES_SEL, 0), (R.DRIVER_FEATURES, features)]
-    steps += [(R.DRIVER_FEATURES_SEL, 1), (R.DRIVER_FEATURES, 1), (R.STATUS, 11)]
-    steps += [(R.QUEUE_SEL, index), (R.QUEUE_NUM, size), (R.QUEUE_DESC, queue)]
-    steps += [(R.QUEUE_DRIVER, AVAILABLE), (R.QUEUE_DEVICE, USED), (R.QUEUE_READY, 1), (R.STATUS, 15)]
-    return b"".join(store(HERE + offset, value) for offset, value in steps)
-
-
-def describe(index, address, length, flags, following=0):
-    fields = struct.unpack("<4I", struct.pack("<QIHH", address, length, flags, following))
-    return b"".join(store(QUEUE + 16 * index + 4 * at, value) for at, value in enumerate(fields))
-
-
-def offer(index, *heads, queue=0):
-    """Fill the available ring from ``index`` on (an even number) and notify the device."""
-    words = [heads[at] | (heads[at + 1] << 16 if at + 1 < len(heads) else 0) for at in range(0, len(heads), 2)]
-    rings = b"".join(store(AVAILABLE + 4 + 2 * index + 4 * at, word) for at, word in enumerate(words))
-    return rings + store(AVAILABLE, (index + len(heads)) << 16) + store(HERE + R.QUEUE_NOTIFY, queue)
-
-
-def put(address, text):
-    """Write a text into memory."""
-    padded = text.ljust(-(-len(text) // 4) * 4, b"\0")
-    return b"".join(
-        store(address + 4 * at, word) for at, word in enumerate(struct.unpack(f"<{len(padded) // 4}I", padded))
-    )
-
-
-@pytest.fixture
-def drive(run_guest):
-    """Runs a guest in 32-bit mode with one device, and returns the result."""
-
-    def run(code, device=None, trace=None, **spec):
-        device = device or {"kind": "virtio-rng", "seed": 7}
-        return run_guest(
-            code + HLT,
-            boot={"mode": "protected"},
-            devices=[device, {"kind": "debug-port"}],
-            vm={"timeout": "20s"} | spec,
-            trace=trace or {},
-        )
-
-    return run
-
-
-def test_a_guest_gets_random_bytes(drive):
-    result = drive(start() + describe(0, DATA, 100, 2) + offer(0, 0) + await_word(USED + 2, 1) + show(DATA, 100))
+def test_a_guest_gets_random_bytes(run_driver):
+    result = run_driver(start() + describe(0, DATA, 100, 2) + offer(0, 0) + await_word(USED + 2, 1) + show(DATA, 100))
     assert (result.kind, result.console) == ("halt", FIRST[:100])
 
 
-def test_the_trace_shows_the_notification(drive):
-    result = drive(start() + describe(0, DATA, 16, 2) + offer(0, 0) + await_word(USED + 2, 1))
+def test_the_trace_shows_the_notification(run_driver):
+    result = run_driver(start() + describe(0, DATA, 16, 2) + offer(0, 0) + await_word(USED + 2, 1))
     rows = [row for row in tracer.load(result.trace).table.to_pylist() if row["device"] == "virtio-rng0"]
     assert (rows[-1]["addr"], rows[-1]["direction"], rows[-1]["data"]) == (HERE + R.QUEUE_NOTIFY, "write", 0)
 
@@ -118,17 +66,12 @@ BROKEN = {
 }
 
 
-def await_reset_needed():
-    """Wait until the status has NEEDS_RESET: test dword [status], 64; jz."""
-    return b"\xf7\x05" + struct.pack("<II", HERE + R.STATUS, R.NEEDS_RESET) + b"\x74\xf4"
-
-
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_hostile_driver_harms_its_own_device_alone_until_it_resets_it(drive, case):
+def test_a_hostile_driver_harms_its_own_device_alone_until_it_resets_it(run_driver, case):
     features = R.INDIRECT_DESC if "the queue's own table" in case else 0
     recovery = store(AVAILABLE, 0) + store(USED, 0) + start() + describe(0, DATA, 32, 2) + offer(0, 0)
     first = start(features=features) + BROKEN[case] + await_reset_needed()
-    result = drive(first + recovery + await_word(USED + 2, 1) + show(DATA, 32))
+    result = run_driver(first + recovery + await_word(USED + 2, 1) + show(DATA, 32))
     assert (result.kind, result.console) == ("halt", FIRST[:32])
 
 
@@ -136,25 +79,15 @@ def test_a_hostile_driver_harms_its_own_device_alone_until_it_resets_it(drive, c
     ("queue", "size"),
     [(QUEUE, 0), (QUEUE, 3), (QUEUE, 0x10000), (QUEUE, 128), (QUEUE + 8, 8), (HERE, 8), (0xFFFFFFF0, 8)],
 )
-def test_a_queue_that_cannot_be(drive, queue, size):
-    result = drive(start(queue, size) + show_register(R.STATUS))
+def test_a_queue_that_cannot_be(run_driver, queue, size):
+    result = run_driver(start(queue, size) + show_register(R.STATUS))
     assert result.console == bytes([R.NEEDS_RESET | 15, 0, 0, 0])
 
 
-def requests_of(result):
-    return tracer.load(result.trace).tables["requests"].table.to_pylist()
-
-
-def kicks_of(result):
-    """The rows of notifications."""
-    rows = tracer.load(result.trace).table.to_pylist()
-    return [row for row in rows if row["reason"] == "mmio" and row["addr"] == HERE + R.QUEUE_NOTIFY]
-
-
-def test_every_request_is_a_row_beside_the_exits(drive):
+def test_every_request_is_a_row_beside_the_exits(run_driver):
     steps = describe(0, DATA, 100, 2) + describe(1, DATA, 3, 3, 2) + describe(2, DATA, 40, 2)
     steps += offer(0, 0, 1) + await_word(USED + 2, 2) + offer(2, 0) + await_word(USED + 2, 3)
-    result = drive(start() + steps)
+    result = run_driver(start() + steps)
     rows, kicks = requests_of(result), kicks_of(result)
     told = [(row["seq"], row["head"], row["room"], row["buffers"], row["bytes_in"], row["length"]) for row in rows]
     assert told == [(0, 0, 100, 1, 100, 100), (1, 1, 43, 2, 43, 43), (2, 0, 100, 1, 100, 100)]
@@ -168,9 +101,9 @@ def test_every_request_is_a_row_beside_the_exits(drive):
     assert rows[1]["t_done"] <= rows[2]["t_available"]  # perhaps before its notification: the device had looked again
 
 
-def test_a_spec_may_leave_requests_out(drive):
+def test_a_spec_may_leave_requests_out(run_driver):
     guest = start() + describe(0, DATA, 16, 2) + offer(0, 0) + await_word(USED + 2, 1)
-    result = drive(guest, trace={"requests": False})
+    result = run_driver(guest, trace={"requests": False})
     assert "requests" not in tracer.load(result.trace).tables
     assert (result.kind, result.notes) == ("halt", ())
 
@@ -182,9 +115,9 @@ def test_a_machine_without_virtio_devices_has_no_table_of_them(run_guest):
         tracer.load(result.trace).tables.need("requests")
 
 
-def test_requests_that_cannot_be_written_end_the_run(drive, tmp_path):
+def test_requests_that_cannot_be_written_end_the_run(run_driver, tmp_path):
     (tmp_path / "guest.requests.arrow" / "in the way").mkdir(parents=True)
-    result = drive(start() + describe(0, DATA, 16, 2) + offer(0, 0) + await_word(USED + 2, 1))
+    result = run_driver(start() + describe(0, DATA, 16, 2) + offer(0, 0) + await_word(USED + 2, 1))
     assert (result.kind, result.status) == ("trace-failed", 6)
     assert f"cannot write the requests, {tmp_path}/guest.requests.arrow: " in result.detail
 
@@ -284,8 +217,8 @@ def test_without_the_table_of_outputs_the_text_is_in_the_result_alone(run_guest)
     assert (result.console, trace.console(), list(trace.tables)) == (b"text\n", b"", ["exits", "requests"])
 
 
-def test_the_hosts_random_bytes_are_inputs(drive):
-    result = drive(
+def test_the_hosts_random_bytes_are_inputs(run_driver):
+    result = run_driver(
         start() + describe(0, DATA, 16, 2) + offer(0, 0) + await_word(USED + 2, 1) + show(DATA, 16),
         {"kind": "virtio-rng"},
         trace={"inputs": True},

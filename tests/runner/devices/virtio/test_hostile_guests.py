@@ -5,17 +5,15 @@ import struct
 import pytest
 
 import tracer
-from tests.runner.devices.virtio.test_guests import (
+from tests.fakes.flatdriver import (
     AVAILABLE,
     DATA,
-    FIRST,
     HERE,
     HLT,
     USED,
     await_reset_needed,
     await_word,
     describe,
-    drive,  # noqa: F401 - a fixture
     offer,
     put,
     show,
@@ -23,6 +21,7 @@ from tests.runner.devices.virtio.test_guests import (
     start,
     store,
 )
+from tests.runner.devices.virtio.test_guests import FIRST
 from vmspec.registers import virtio as R
 
 pytestmark = pytest.mark.kvm
@@ -62,18 +61,18 @@ ENTROPY = describe(0, DATA, 32, WRITE) + offer(0, 0)
 
 
 @pytest.mark.parametrize("case", BROKEN_TABLES)
-def test_a_broken_table_stops_its_device_alone_until_a_reset(drive, case):  # noqa: F811
-    result = drive(start(features=R.INDIRECT_DESC) + BROKEN_TABLES[case] + await_reset_needed() + again(ENTROPY))
+def test_a_broken_table_stops_its_device_alone_until_a_reset(run_driver, case):
+    result = run_driver(start(features=R.INDIRECT_DESC) + BROKEN_TABLES[case] + await_reset_needed() + again(ENTROPY))
     assert (result.kind, result.console) == ("halt", FIRST[:32])
 
 
-def test_a_table_that_says_it_is_to_be_written_is_read(drive):  # noqa: F811
+def test_a_table_that_says_it_is_to_be_written_is_read(run_driver):
     request = table(packed(DATA, 32, WRITE), flags=INDIRECT | WRITE)
-    result = drive(start(features=R.INDIRECT_DESC) + request + await_word(USED + 2, 1) + show(DATA, 32))
+    result = run_driver(start(features=R.INDIRECT_DESC) + request + await_word(USED + 2, 1) + show(DATA, 32))
     assert (result.kind, result.console) == ("halt", FIRST[:32])
 
 
-def test_a_chain_of_four_gib_stops_its_device(drive, assemble):  # noqa: F811
+def test_a_chain_of_four_gib_stops_its_device(run_driver, assemble):
     """512 times the same 8 MiB."""
     fill = assemble(
         """
@@ -95,25 +94,25 @@ def test_a_chain_of_four_gib_stops_its_device(drive, assemble):  # noqa: F811
         bits=32,
     )
     request = fill + describe(0, 0x100000, 16 * 512, INDIRECT) + offer(0, 0) + await_reset_needed()
-    result = drive(start(features=R.INDIRECT_DESC) + request + again(ENTROPY), memory="8MiB")
+    result = run_driver(start(features=R.INDIRECT_DESC) + request + again(ENTROPY), vm={"memory": "8MiB"})
     assert (result.kind, result.console) == ("halt", FIRST[:32])
 
 
 @pytest.mark.parametrize("index", [1, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF])
-def test_a_queue_that_there_is_not_is_none(drive, index):  # noqa: F811
+def test_a_queue_that_there_is_not_is_none(run_driver, index):
     """All of its registers are written; the one that there is goes on."""
     steps = [(R.QUEUE_SEL, index), (R.QUEUE_NUM, 0xFFFFFFFF), (R.QUEUE_DESC, HERE), (R.QUEUE_DRIVER, HERE)]
     steps += [(R.QUEUE_DEVICE, HERE), (R.QUEUE_READY, 1), (R.QUEUE_NOTIFY, index)]
     code = start() + b"".join(store(HERE + offset, value) for offset, value in steps)
     code += show_register(R.QUEUE_NUM_MAX) + show_register(R.QUEUE_READY)
-    result = drive(code + ENTROPY + await_word(USED + 2, 1) + show(DATA, 32))
+    result = run_driver(code + ENTROPY + await_word(USED + 2, 1) + show(DATA, 32))
     assert (result.kind, result.console) == ("halt", bytes(8) + FIRST[:32])
 
 
 BATCHES = 8200
 
 
-def test_indices_wrap_and_no_interrupt_is_lost(drive, assemble):  # noqa: F811
+def test_indices_wrap_and_no_interrupt_is_lost(run_driver, assemble):
     """More than 65,536 requests, eight with each notification. The driver asks for an interrupt at the last of them,
     and goes on only when its cause is shown."""
     heads = b"".join(describe(at, DATA + at, 1, WRITE) for at in range(8))
@@ -139,33 +138,33 @@ def test_indices_wrap_and_no_interrupt_is_lost(drive, assemble):  # noqa: F811
         """,
         bits=32,
     )
-    result = drive(start(features=R.EVENT_IDX) + heads + loop + show(USED + 2, 2), timeout="60s", trace=None)
+    result = run_driver(start(features=R.EVENT_IDX) + heads + loop + show(USED + 2, 2))
     assert (result.kind, result.console) == ("halt", struct.pack("<H", 8 * BATCHES & 0xFFFF))
 
 
-def test_features_that_were_not_offered_are_refused(drive):  # noqa: F811
+def test_features_that_were_not_offered_are_refused(run_driver):
     """Bit 6 is none of the device's; without VERSION_1 nothing is taken, and no queue runs."""
     code = b""
     for low, high in ((1 << 6, 1), (0, 1 | 1 << 2), (0, 0), (R.INDIRECT_DESC, 1)):
         steps = [(R.STATUS, 0), (R.STATUS, 3), (R.DRIVER_FEATURES_SEL, 0), (R.DRIVER_FEATURES, low)]
         steps += [(R.DRIVER_FEATURES_SEL, 1), (R.DRIVER_FEATURES, high), (R.STATUS, 11), (R.STATUS, 15)]
         code += b"".join(store(HERE + offset, value) for offset, value in steps) + show_register(R.STATUS)
-    assert drive(code).console == b"".join(struct.pack("<I", status) for status in (3, 3, 3, 15))
+    assert run_driver(code).console == b"".join(struct.pack("<I", status) for status in (3, 3, 3, 15))
 
 
-def test_there_is_no_interrupt_for_a_configuration_that_does_not_change(drive):  # noqa: F811
-    result = drive(start() + show_register(R.INTERRUPT_STATUS) + show_register(R.CONFIG_GENERATION))
+def test_there_is_no_interrupt_for_a_configuration_that_does_not_change(run_driver):
+    result = run_driver(start() + show_register(R.INTERRUPT_STATUS) + show_register(R.CONFIG_GENERATION))
     assert (result.kind, result.console) == ("halt", bytes(8))
 
 
-def test_a_read_over_the_end_of_the_configuration_has_zeros(drive, tmp_path):  # noqa: F811
+def test_a_read_over_the_end_of_the_configuration_has_zeros(run_driver, tmp_path):
     """The MTU is the last two of its bytes."""
     device = {"kind": "virtio-net", "listen": str(tmp_path / "wire"), "mtu": 1500}
-    result = drive(start() + show_register(R.CONFIG + 10) + show_register(R.CONFIG + 12), device)
+    result = run_driver(start() + show_register(R.CONFIG + 10) + show_register(R.CONFIG + 12), device)
     assert (result.kind, result.console) == ("halt", struct.pack("<HHI", 1500, 0, 0))
 
 
-def test_what_is_asked_before_a_reset_is_not_answered_after(drive, assemble, tmp_path):  # noqa: F811
+def test_what_is_asked_before_a_reset_is_not_answered_after(run_driver, assemble, tmp_path):
     """A read and a reset at once, 40 times. What the disk has read before the reset is cleared; nothing comes after."""
     image = tmp_path / "disk"
     image.write_bytes(b"\x55" * 4096)
@@ -189,7 +188,7 @@ def test_what_is_asked_before_a_reset_is_not_answered_after(drive, assemble, tmp
     turn += b"\x0f\x85" + struct.pack("<i", -(len(turn) + 6))  # jnz
     code = request + b"\xbd" + struct.pack("<I", 40) + b"\x31\xdb" + turn  # mov ebp; xor ebx, ebx
     code += b"\x89\x1d" + struct.pack("<I", DATA) + show(DATA, 4)  # mov [..], ebx
-    result = drive(code, {"kind": "virtio-blk", "path": str(image), "mode": "ro"}, trace=None, timeout="60s")
+    result = run_driver(code, {"kind": "virtio-blk", "path": str(image), "mode": "ro"})
     assert (result.kind, result.console) == ("halt", bytes(4))
 
 

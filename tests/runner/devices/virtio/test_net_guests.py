@@ -14,7 +14,7 @@ import tracer
 from runner.devices.device import DeviceError
 from runner.native._native import lib
 from tests.fakes import pcapngfile
-from tests.runner.devices.virtio.test_guests import (
+from tests.fakes.flatdriver import (
     AVAILABLE,
     DATA,
     HERE,
@@ -70,7 +70,7 @@ def framed(*frames):
 
 
 @pytest.fixture
-def drive(run_guest, tmp_path):
+def drive(run_driver, tmp_path):
     """Runs a guest with a device and its peer; returns the result and what the peer has heard."""
 
     def run(code, sends=b"", **keys):
@@ -78,8 +78,7 @@ def drive(run_guest, tmp_path):
         peer = Peer(path, sends)
         with closing(peer.server):
             peer.start()
-            devices = [{"kind": "virtio-net", "stream": str(path), **keys}, {"kind": "debug-port"}]
-            result = run_guest(code + HLT, boot={"mode": "protected"}, devices=devices, vm={"timeout": "20s"})
+            result = run_driver(code, {"kind": "virtio-net", "stream": str(path), **keys})
             peer.join()
         return result, peer.heard
 

@@ -99,7 +99,7 @@ def test_a_class_that_cannot_be_used(own, changed, said):
 
 @pytest.mark.kvm
 def test_an_error_of_the_class_ends_the_run(run_guest, tmp_path):
-    from tests.runner.devices.virtio.test_guests import DATA, HLT, USED, await_word, describe, offer, start
+    from tests.fakes.flatdriver import DATA, HLT, USED, await_word, describe, offer, start
 
     (tmp_path / "upper.py").write_text(UPPER.replace("chain.read(64)", "chain.read(64).nonsense"))
     result = run_guest(

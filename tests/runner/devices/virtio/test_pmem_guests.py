@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 import pytest
 
 from runner import DeviceError, HostError
-from tests.runner.devices.virtio.test_guests import HERE, HLT
+from tests.fakes.flatdriver import HERE, HLT
 from tracer import load
 from vmspec import SpecError, layout
 from vmspec.registers import virtio as R
@@ -56,16 +56,9 @@ def image(tmp_path):
 
 
 @pytest.fixture
-def drive(run_guest, image):
-    def run(code, devices=(), **spec):
-        table = {"kind": "virtio-pmem", "path": str(image)}
-        return run_guest(
-            reach() + code + HLT,
-            boot={"mode": "long"},
-            devices=[table, *devices, {"kind": "debug-port"}],
-            vm={"timeout": "20s"},
-            **spec,
-        )
+def drive(run_driver, image):
+    def run(code, *others, **spec):
+        return run_driver(reach() + code, {"kind": "virtio-pmem", "path": str(image)}, *others, mode="long", **spec)
 
     return run
 
@@ -82,7 +75,7 @@ def test_what_a_guest_writes_is_its_own(drive, image, tmp_path):
     second = IMAGE + layout.IMAGE_ALIGNMENT
     far = store(DIRECTORY + 8, (second & 0xFFFFFFFF) | 0x83) + store(DIRECTORY + 12, second >> 32)
     shown = show(IMAGE, 4) + show(IMAGE + SIZE - 4, 4)
-    result = drive(code + shown + far + show(IMAGE + SIZE, 7), devices=[other])
+    result = drive(code + shown + far + show(IMAGE + SIZE, 7), other)
     assert (result.kind, result.console) == ("halt", b"!Wro" + b"end!" + b"read me")
     assert image.read_bytes() == before
 
@@ -139,4 +132,4 @@ def test_an_image_that_the_host_cannot_map_is_said_at_its_key(drive, long_image,
 
 def test_an_output_over_the_image_is_refused(drive, image):
     with pytest.raises(SpecError, match="would be overwritten"):
-        drive(HLT, devices=[{"kind": "serial", "output": str(image), "input": "none"}])
+        drive(HLT, {"kind": "serial", "output": str(image), "input": "none"})

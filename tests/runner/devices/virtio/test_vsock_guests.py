@@ -8,18 +8,7 @@ import pytest
 
 import tracer
 from runner import DeviceError
-from tests.runner.devices.virtio.test_guests import (
-    DATA,
-    HERE,
-    HLT,
-    await_word,
-    describe,
-    offer,
-    put,
-    show,
-    start,
-    store,
-)
+from tests.fakes.flatdriver import DATA, HERE, await_word, describe, offer, put, show, start, store
 from tests.runner.devices.virtio.test_vsock import HEADER, HOST, REQUEST, RST, RW, Packet
 from vmspec.registers import virtio as R
 
@@ -34,11 +23,9 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def drive(run_guest, path):
+def drive(run_driver, path):
     def run(code, **device):
-        table = {"kind": "virtio-vsock", "path": str(path)} | device
-        devices = [table, {"kind": "debug-port"}]
-        return run_guest(code + HLT, boot={"mode": "protected"}, devices=devices, vm={"timeout": "20s"})
+        return run_driver(code, {"kind": "virtio-vsock", "path": str(path)} | device)
 
     return run
 
