@@ -42,7 +42,10 @@ def modules(machine: Machine) -> dict[str, Hashed]:
     plan, found = machine.plan, {}
     for planned, device in zip(plan.devices, machine.buses.devices, strict=True):
         for path, sha256 in device.made_from.items():
-            size = path.stat().st_size if path.exists() else 0
+            try:
+                size = path.stat().st_size
+            except OSError:
+                size = 0
             found[own.source(planned.name, path, plan.classes)] = to_text(path), size, sha256
     return found
 
