@@ -1,0 +1,86 @@
+"""JUnit XML: it is what the common schema says, whatever a guest prints and whatever a file is called."""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import xmlschema
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.expect.unmet import Unmet
+from runner.machine.result import Result
+from runner.suite import junit
+from runner.suite.collect import Case
+from runner.suite.summary import Tally
+from runner.suite.verdict import Report
+from runner.workers.task import Outcome
+
+SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("junit.xsd"))
+
+
+def outcome(status, console=b"", error="", unmet=()):
+    result = None if error else Result("halt", status, "", console, None, {}, 0.1, unmet=unmet)
+    return Outcome(status, result, error, 0.0, 0.25)
+
+
+def tally(*reports):
+    made = Tally([report.case for report in reports], 1_800_000_000.5)
+    made.seconds = 1234.5678
+    for report in reports:
+        made.add(report)
+    return made
+
+
+def written(path, *reports):
+    junit.write(tally(*reports), path)
+    SCHEMA.validate(path)
+    return ET.parse(path).getroot()
+
+
+UNMET = Unmet("expect.exit", "the end reset", "the guest ended with halt")
+
+
+def test_every_verdict_is_valid(tmp_path):
+    case = Case("specs/boot[vm.vcpus=2]", Path("specs/boot.toml"), ("vm.vcpus=2",))
+    root = written(
+        tmp_path / "out.xml",
+        Report(case, (outcome(0, b"login:"),)),
+        Report(case, (outcome(1, b"\x1b[2J", unmet=(UNMET,)),), folder=Path("/kept")),
+        Report(case, (outcome(0), outcome(1, unmet=(UNMET,))), parting=("they part",)),
+        Report(case, (outcome(3, error="no KVM"),)),
+        Report(case._replace(skip="not today")),
+        Report(case._replace(broken="a.toml:1:1: wrong\nmore")),
+    )
+    (suite,) = root
+    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped", "time", "timestamp")] == [
+        "6", "2", "2", "1", "1234.568", "2027-01-15T08:00:00+00:00",
+    ]  # fmt: skip
+    assert {(one.get("classname"), one.get("name")) for one in suite} == {("specs", "boot[vm.vcpus=2]")}
+    found = [
+        (child.tag, child.get("type"), child.get("message")) for one in suite for child in one if child.get("type")
+    ]
+    assert found == [
+        ("failure", "failed", f"expectation failed: {UNMET}"),
+        ("failure", "flaky", "flaky, 1 of 2 runs failed"),
+        ("error", "error", "no KVM"),
+        ("skipped", "vmrun", "not today"),
+        ("error", "error", "a.toml:1:1: wrong"),
+    ]
+    assert suite[1].findtext("system-out") == "\N{REPLACEMENT CHARACTER}[2J"
+    assert suite[1].findtext("system-err") == "again: vmrun specs/boot.toml --set vm.vcpus=2\nits files: /kept"
+    assert suite[2].findtext("failure") == f"expectation failed: {UNMET}\nthey part"
+
+
+def test_the_schema_rejects_what_is_wrong(tmp_path):
+    root = junit.document(tally(Report(Case("a", Path("a.toml")), (outcome(0),))))
+    del root[0][0].attrib["name"]
+    with pytest.raises(xmlschema.XMLSchemaValidationError, match="name"):
+        SCHEMA.validate(root)
+
+
+@given(st.text(min_size=1), st.binary(), st.text())
+def test_any_console_any_name_and_any_message_is_valid(tmp_path_factory, name, console, said):
+    case = Case(name, Path("a.toml"))
+    bad = outcome(1, console, unmet=(Unmet("expect.console[0]", said, said),))
+    written(tmp_path_factory.getbasetemp() / "any.xml", Report(case, (bad,)), Report(case._replace(skip=said or "x")))
