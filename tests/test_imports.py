@@ -14,7 +14,7 @@ PACKAGES = ("vmspec", "runner", "tracer")
 RECORDER = "runner.recording.recorder"  # another process' program
 COMPOSITION_ROOT = {
     "runner.session.session", "runner.session.recording", "runner.session.failures", "runner.session.rerun",
-    "runner.recording.recorder", "runner.suite.parting",
+    "runner.recording.recorder", "runner.suite.parting", "runner.pytestplugin.guest",
 }  # fmt: skip
 RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec expects something of it
 
@@ -26,7 +26,7 @@ LAYERS = {
         {"registers"},
     ),
     "runner": (
-        {"entry"}, {"cli"}, {"commands"}, {"suite"}, {"workers"}, {"session"}, {"machine"},
+        {"entry"}, {"cli"}, {"commands"}, {"pytestplugin"}, {"suite"}, {"workers"}, {"session"}, {"machine"},
         {"backends", "boot", "expect", "recording"}, {"kvm", "loop", "memory", "signals"}, {"devices", "native", "x86"},
     ),
     "tracer": (

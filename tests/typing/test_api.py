@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "api.md").read_text()
-MODULES = ("vmspec", "vmspec.plan.serial", "runner", "runner.devices", "tracer", "tracer.decode")
+MODULES = ("vmspec", "vmspec.plan.serial", "runner", "runner.devices", "runner.pytestplugin", "tracer", "tracer.decode")
 # Sections by module, and in each those of its classes by name; the module's own is "".
 SECTIONS = {
     module: dict(re.findall(r"^(?:### )?(\w*)\n(.*?)(?=^### |\Z)", text, re.DOTALL | re.MULTILINE))
