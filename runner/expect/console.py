@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from runner.expect.cases import Case
-from runner.expect.lines import Lines
 from runner.expect.texts import Watch
 from runner.expect.unmet import Unmet
 from vmspec.plan.settings import PlannedExpect
@@ -14,7 +13,6 @@ class Expected:
 
     def __init__(self, expect: PlannedExpect) -> None:
         self._texts = Watch(expect.console, expect.absent)
-        self._lines = Lines()
         self._readers: list[Callable[[str], None]] = []  # of each line
         self._patterns = self._tap = None
         if expect.patterns or expect.forbidden:
@@ -27,6 +25,11 @@ class Expected:
 
             self._tap = Tap(kernel=expect.ktap)
             self._readers.append(self._tap.line)
+
+        if self._readers:
+            from runner.expect.lines import Lines
+
+            self._lines = Lines()
 
     def feed(self, data: bytes) -> None:
         """The next bytes that were printed."""
@@ -42,8 +45,9 @@ class Expected:
     def end(self, console: bytes) -> tuple[list[Unmet], tuple[Case, ...]]:
         """What the console has not met, and the test cases on it, once the run has ended. ``console`` is the end of
         its text."""
-        for line in self._lines.last():
-            self._read(line)
+        if self._readers:
+            for line in self._lines.last():
+                self._read(line)
         unmet = list(self._texts.unmet(console))
         if self._patterns is not None:
             unmet += self._patterns.unmet()

@@ -1,6 +1,5 @@
 """An expectation that a run has not met."""
 
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,4 +22,8 @@ class Unmet(NamedTuple):
 
 def located(failure: Unmet, trace: Path | None) -> Unmet:
     """The same with the trace's path in its command, which had none."""
-    return failure._replace(look=f"{failure.look} {shlex.quote(str(trace))}" if failure.look and trace else "")
+    if not failure.look or trace is None:
+        return failure._replace(look="")
+    import shlex  # late: few runs fail
+
+    return failure._replace(look=f"{failure.look} {shlex.quote(str(trace))}")

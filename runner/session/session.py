@@ -15,9 +15,6 @@ from runner import signals
 from runner.backends.input import Input
 from runner.backends.terminal import HELP, Raw, terminal_size
 from runner.devices import Board, DeviceError, make
-from runner.expect import counts
-from runner.expect import ending as endings
-from runner.expect import ports as verdicts
 from runner.expect.console import Expected
 from runner.expect.unmet import Unmet, located
 from runner.kvm.errors import HostError
@@ -399,15 +396,12 @@ class Session:
         if (failure := self.backends.failure()) is not None and ending.kind in ENDS and ending.kind not in CRASHES:
             ending = failure
         report, report_path = self._report(ending)
+        from runner.expect import ended  # late: at the end
+
         console, cases = self._expected.end(self.console.text())
         expect, counters = self.plan.expect, self._counters()
         ports = {name: port.text() for name, port in self.ports.items()}
-        failures = (
-            *console,
-            *endings.unmet(expect, ending.kind, ending.status),
-            *verdicts.unmet(expect.ports, ports),
-            *counts.unmet(expect.limits, counters),
-        )
+        failures = (*console, *ended.unmet(expect, ending.kind, ending.status, ports, counters))
         summary = {
             "result": {"kind": ending.kind, "status": status(expect, ending, failures)},
             "stats": stats,
