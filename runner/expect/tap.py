@@ -120,9 +120,7 @@ class Tap:
                 document.announced = name  # TAP 14: before the subtest
         elif self._stack and level.hashes == self._stack[-1].level.hashes and level.lead > self._stack[-1].level.lead:
             outer, self._stack[-1].announced = self._stack[-1].announced, None
-            opened = self._open(level, name if outer is None else outer)
-            if opened is not None and outer is not None:
-                opened.announced = name
+            self._open(level, outer or name)
 
     def _outermost(self, level: Level) -> Document | None:
         """The document that a "Bail out!" on no level ends; after a # it may be a mere comment."""

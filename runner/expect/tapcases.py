@@ -22,11 +22,11 @@ class Report:
             what = "KTAP" if tap.kernel else "TAP"
             self.faults.append((f"test cases in {what} on the console", "no line of it came"))
         for document in tap.documents:
-            self._document(document, (), False)
+            self._document(document, ())
         if tap.left_out:
             self.faults.append((f"up to {MOST:,} results", f"{tap.left_out:,} more came"))
 
-    def _document(self, document: Document, suite: tuple[str, ...], excused: bool) -> None:
+    def _document(self, document: Document, suite: tuple[str, ...]) -> None:
         where = f" of {'/'.join(suite)!r}" if suite else ""
         if document.bailed is not None:
             self._fault("all test cases" + where, f"the guest bailed out: {document.bailed!r}")
@@ -49,24 +49,25 @@ class Report:
             number, came = document.misnumbered
             self._fault(f"result {number}{where}", f"it has the number {came}")
         for node in document.nodes:
-            self._node(node, suite, excused)
+            self._node(node, suite)
         for child in document.pending:
             inner = (*suite, child.name or str(document.count + 1))
-            self._document(child, inner, excused)
+            self._document(child, inner)
             self._fault(f"a result of {'/'.join(inner)!r}", "none came after its test cases")
 
-    def _node(self, node: Node, suite: tuple[str, ...], excused: bool) -> None:
-        before = len(self.faults)
-        inner = excused or node.outcome in ("skipped", "xfail")
+    def _node(self, node: Node, suite: tuple[str, ...]) -> None:
+        faults, cases = len(self.faults), len(self.cases)
         for child in node.children:
-            self._document(child, (*suite, node.name), inner)
-        if any(child.nodes for child in node.children) and (node.outcome != "failed" or len(self.faults) > before):
+            self._document(child, (*suite, node.name))
+        if node.outcome in ("skipped", "xfail"):  # nothing in it counts
+            del self.faults[faults:]
+            self.cases[cases:] = [_excused(case) for case in self.cases[cases:]]
+        if len(self.cases) > cases and (node.outcome != "failed" or len(self.faults) > faults):
             return
-        outcome = "xfail" if excused and node.outcome == "failed" else node.outcome
-        case = Case(suite, node.name, outcome, node.detail, node.log)
+        case = Case(suite, node.name, node.outcome, node.detail, node.log)
         self.cases.append(case)
-        if outcome == "failed":
-            why = node.detail or node.log.rpartition("\n")[2]
+        if case.outcome == "failed":
+            why = case.detail or case.log.rpartition("\n")[2]
             self._fault(f"test case {case.path!r} to pass", f"it failed: {why!r}" if why else "it failed")
 
     def _fault(self, expected: str, came: str) -> None:
@@ -79,3 +80,8 @@ class Report:
             yield Unmet(key, expected, came, LOOK)
         if (more := len(self.faults) - SHOWN) > 0:
             yield Unmet(key, "no other failure", f"there are {more:,} more", LOOK)
+
+
+def _excused(case: Case) -> Case:
+    """A case in a test that is skipped, or expected to fail."""
+    return case._replace(outcome="xfail") if case.outcome == "failed" else case

@@ -190,9 +190,42 @@ def test_a_guest_that_stops_within_a_subtest():
     ]
 
 
-def test_what_fails_within_a_test_that_is_expected_to_fail_is_no_failure():
-    text = ktap("  KTAP version 1", "  1..1", "  not ok 1 in", "not ok 1 out # TODO later", plan=1)
-    assert (shown(report(text)), report(text).faults) == ([("out/in", "xfail", "")], [])
+@pytest.mark.parametrize(
+    ("kernel", "lines"),
+    [
+        (False, ["# Subtest: suite", "    1..2", "    ok 1 in"]),
+        (False, ["# Subtest: suite", "    # Subtest: inner", "        ok 1", "        1..1", "    ok 1 in"]),
+        (False, ["# Subtest: suite", "  1..2", "  ok 1 in"]),
+        (True, ["    # Subtest: suite", "    1..2", "    ok 1 in"]),
+        (True, ["# Subtest: suite", "  1..2", "  ok 1 in"]),
+    ],
+)
+def test_a_subtest_that_stops_has_the_name_by_which_it_was_announced(kernel, lines):
+    found = report("\n".join(["TAP version 14", "1..1", *lines]), kernel)
+    assert ("a result of 'suite'", "none came after its test cases") in found.faults
+
+
+def test_a_subtest_without_a_name_has_the_number_of_its_result():
+    found = report(ktap("ok 1 a", "  KTAP version 1", plan=2))
+    assert ("a result of '2'", "none came after its test cases") in found.faults
+
+
+@pytest.mark.parametrize("stray", ["    ok 1 stray", "XX ok 1 stray", "ok one", "# ok 1 stray", "    1..9"])
+def test_lines_that_are_no_results_of_ktap(stray):
+    found = report(ktap(stray, "ok 1 a", plan=1))
+    assert (shown(found), found.faults) == ([("a", "passed", "")], [])
+
+
+def test_results_in_comments_are_in_the_log():
+    [case] = report(ktap("# one", "# ok 1 two", "not ok 1 a", plan=1)).cases
+    assert case.log == "one\n# ok 1 two"
+
+
+@pytest.mark.parametrize("directive", ["SKIP", "XFAIL"])
+def test_what_fails_within_a_test_that_does_not_count_is_no_failure(directive):
+    inner = ["  KTAP version 1", "  1..1", "    KTAP version 1", "    1..1", "    not ok 1 in", "  not ok 1 mid"]
+    found = report(ktap(*inner, f"not ok 1 out # {directive}", plan=1))
+    assert (shown(found), found.faults) == ([("out/mid/in", "xfail", "")], [])
 
 
 def test_a_plan_that_skips_everything():
