@@ -158,6 +158,16 @@ def test_an_unmet_expectation(vmrun, write_spec, tmp_path):
     ) in error
 
 
+def test_test_cases_are_counted(vmrun, write_spec, assemble):
+    text = b"TAP version 13\n1..2\nok 1 a\nok 2 b # SKIP\n"
+    code = f"mov $text, %si\n mov ${len(text)}, %cx\n mov $0xe9, %dx\n cld\n rep outsb\n hlt\n text:"
+    spec = write_spec(assemble(code) + text, devices=[DEBUG], expect={"tap": True}, trace=None)
+    status, _, error = vmrun(spec)
+    assert (status, "vmrun: 2 test cases: 1 passed, 1 skipped\n" in error) == (0, True)
+    cases = json.loads(vmrun(spec, "--json")[1])["cases"]
+    assert [(case["name"], case["outcome"]) for case in cases] == [("a", "passed"), ("b", "skipped")]
+
+
 def test_debug_exit(vmrun, write_spec):
     status, _, error = vmrun(write_spec(f"b0 10 e6 f4 {SPIN}", devices=[{"kind": "debug-exit"}]))
     assert (status, "vmrun: the guest chose status 33\n" in error) == (33, True)

@@ -21,3 +21,8 @@ def test_another_status():
     assert sentences(PlannedExpect(status=3), "debug-exit", 0) == [
         "expect.status: expected the debug-exit status 3; it is 0"
     ]
+
+
+def test_both_are_seen_in_the_last_exits():
+    failures = unmet(PlannedExpect(exit=("reset",), status=3), "halt", None)
+    assert [one.look for one in failures] == ["vmtrace events --last 10"] * 2

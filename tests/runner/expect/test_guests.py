@@ -69,3 +69,13 @@ def test_the_cases_are_in_the_result(said):
 def test_without_a_trace_no_place_in_it_is_named(said):
     [failure] = said("", expect={"console": ["x"]}, trace=None).unmet
     assert failure.look == ""
+
+
+def test_a_crash_in_the_middle_of_tests(run_guest, assemble):
+    text = KTAP.format("")[:-17].encode()
+    code = f"mov $text, %esi\n mov ${len(text)}, %ecx\n mov $0xe9, %dx\n cld\n rep outsb\n ud2\n text:"
+    result = run_guest(
+        assemble(code, bits=32) + text, boot={"mode": "protected"}, devices=[DEBUG], expect={"ktap": True}
+    )
+    assert (result.kind, result.status) == ("triple-fault", 4)
+    assert [one.came for one in result.unmet] == ["1 came, the last is 'a'"]

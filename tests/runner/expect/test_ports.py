@@ -20,9 +20,17 @@ def came(written, text=None, **members):
     return found[0] if found else None
 
 
-@pytest.mark.parametrize("written", [b"ok", b"ok\n", b"no\r\nok\r\n\r\n", b"no\nok\n\n"])
+@pytest.mark.parametrize("written", [b"okX", b"okX\n", b"no\r\nokX\r\n\r\n", b"no\nokX\n\n"])
 def test_the_last_line_is_the_verdict(written):
-    assert came(written, "ok") is None
+    assert came(written, "okX") is None
+
+
+def test_a_port_that_the_guest_has_not_opened():
+    [failure] = unmet((PlannedVerdict("expect.ports.p", "p", "virtio-console0.p", "ok"),), {})
+    assert (failure.came, failure.look) == (
+        "the guest wrote no line to it",
+        "vmtrace console --device virtio-console0.p",
+    )
 
 
 @pytest.mark.parametrize(
