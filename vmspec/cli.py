@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vmspec import __version__
 from vmspec.document import Document
+from vmspec.exchange import READERS
 from vmspec.host.commandline import Parser, complain, warned
 from vmspec.host.printable import printable
 from vmspec.host.streams import BROKEN_PIPE, abandon, columns, open_streams
@@ -18,7 +19,7 @@ from vmspec.schema.problems import SpecError
 
 STATUSES = """exit status:
     0  the spec has no problem
-    1  lock, bundle: the lock differs
+    1  lock, bundle: the lock differs; import: the spec lacks a kernel, or --strict
     2  the spec, the bundle or the command line is wrong, or the result could not be written
     3  lock, bundle: the host cannot be queried
   130  interrupted
@@ -61,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         help="override a key of the spec, as in vm.memory=1GiB; may be repeated",
     )
 
-    def command(name: str, what: str, *parents: Parser) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = commands.add_parser(name, parents=parents, help=what, description=what)
+    def command(name: str, what: str, *parents: Parser) -> Parser:
+        added: Parser = commands.add_parser(name, parents=parents, help=what, description=what)
         return added
 
     check = command("check", "report every problem in specs and their images", override)
@@ -111,6 +112,21 @@ def _parser() -> argparse.ArgumentParser:
         "--common", nargs="+", metavar="FILE", type=Path, help="of these models, what all of their hosts have"
     )
     cpuid.set_defaults(run=_cpuid)
+
+    imported = command("import", "make a spec of another tool's configuration")
+    imported.rest = "words"
+    imported.add_argument("tool", choices=READERS, metavar="TOOL", help=f"one of {', '.join(READERS)}")
+    imported.add_argument(
+        "source",
+        nargs="?",
+        metavar="FILE",
+        help="a script with the command, or the tool's own file; - is standard input; or give a command after --",
+    )
+    imported.add_argument("-o", "--output", metavar="SPEC", type=Path, help="write into SPEC; default: standard output")
+    imported.add_argument(
+        "--strict", action="store_true", help="write nothing if anything has no counterpart in a spec"
+    )
+    imported.set_defaults(run=_import, words=None, parser=imported)
 
     keys = command("keys", "list every table and key of a spec")
     keys.set_defaults(run=_keys)
@@ -184,6 +200,14 @@ def _cpuid(arguments: argparse.Namespace) -> int:
     from vmspec.lock import cpuid
 
     return cpuid.run(arguments.common, arguments.output)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    if (arguments.source is None) == (arguments.words is None):
+        arguments.parser.error("give either FILE or a command after --")
+    from vmspec.exchange import importing
+
+    return importing.run(arguments.tool, arguments.source, arguments.words, arguments.output, arguments.strict)
 
 
 def _keys(arguments: argparse.Namespace) -> int:

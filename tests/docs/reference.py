@@ -13,6 +13,7 @@ from typing import Any
 from runner.machine.result import Ending, status
 from tracer.commands.columns import kind, schemas
 from tracer.format.vocabulary import UNITS, unit
+from vmspec.exchange.lkvm import OPTIONS, Option
 from vmspec.plan.settings import PlannedExpect
 from vmspec.show.reference import text
 from vmspec.trace.ends import ENDS, KINDS, EndKind
@@ -48,6 +49,7 @@ def parts() -> dict[str, dict[str, str]]:
             "ring record": _record(RECORD),
             "ring request": _record(REQUEST),
         },
+        "lkvm.md": {"lkvm run": _table(("`lkvm run`", "spec"), ((_lkvm(each), each.doc) for each in OPTIONS))},
         "network.md": {"frames": _table(("count", "frames"), ((f"`{name}`", doc) for name, doc in COUNTS.items()))},
         "requests.md": {
             "columns": _columns(REQUESTS.columns),
@@ -55,6 +57,13 @@ def parts() -> dict[str, dict[str, str]]:
             "statuses": _table(("status", "meaning"), ((f"`{status}`", doc) for status, doc in STATUSES.items())),
         },
     }
+
+
+def _lkvm(option: Option) -> str:
+    """An option of lkvm as one gives it."""
+    value = f" {option.value}" if option.value else ""
+    names = [f"`--{option.long}{value}`", *([f"`-{option.short}`"] if option.short else [])]
+    return ", ".join(names)
 
 
 def _columns(columns: Iterable[Column]) -> str:

@@ -29,6 +29,16 @@ class Parser(argparse.ArgumentParser):
         width = columns() or USUAL
         options["formatter_class"] = lambda prog: _Formatter(prog, width=width)
         super().__init__(*arguments, **options)
+        self.rest: str | None = None  # where the words after "--" go; None: they are positional arguments
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The options and arguments; the words after "--" stay as they are if they have a destination."""
+        if self.rest is None or args is None or "--" not in args:
+            return super().parse_known_args(args, namespace)
+        at = args.index("--")
+        parsed, unknown = super().parse_known_args(args[:at], namespace)
+        setattr(parsed, self.rest, args[at + 1 :])
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""

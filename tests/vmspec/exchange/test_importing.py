@@ -1,0 +1,93 @@
+"""The command ``vmspec import``."""
+
+import pytest
+
+import vmspec
+from tests.vmspec.exchange.cases import files
+from vmspec.cli import main
+
+
+def test_a_command_line_after_two_dashes(tmp_path, capsys):
+    assert main(["import", "lkvm", "--", "run", "-k", "bzImage", "-n", "mode=none", "-c", "2"]) == 0
+    spec = vmspec.loads(capsys.readouterr().out, tmp_path)
+    assert (spec.vm.vcpus, spec.boot.kernel) == (2, tmp_path / "bzImage")
+    # Options of vmspec may follow the tool's name.
+    output = tmp_path / "x.toml"
+    assert main(["import", "qemu", "-o", str(output), "--", "qemu-system-x86_64", "-kernel", "/bzImage"]) == 0
+    assert vmspec.load(output).vm.transport == "pci"
+
+
+@pytest.mark.parametrize("arguments", [["qemu"], ["qemu", "x", "--", "y"], ["bochs", "x"]])
+def test_wrong_calls(arguments):
+    with pytest.raises(SystemExit) as error:
+        main(["import", *arguments])
+    assert error.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("qemu -m lots -kernel k", "x:1:6: -m size: is not a size (here: lots); allowed: a size such as 512M or 2G"),
+        ("qemu -kernel k \\\n -smp 300", "x:2:2: -smp: vm.vcpus: is out of range (here: 300); allowed: a whole number"),
+        ("qemu -kernel k -device virtio-blk-pci,drive=d", "x:1:16: -device drive: there is no -drive with this id"),
+        ("qemu -kernel k -m", "x:1:16: -m: needs a value"),
+        ("qemu -kernel k -device virtio-net,netdev=n,mac=1 -netdev user,id=n", "x:1:16: -device mac: device[4].mac"),
+        ("qemu -kernel k -device {", "x:1:16: -device: is not JSON"),
+        ("ls", "x:1:1: has no command that runs QEMU"),
+    ],
+)
+def test_problems_are_at_the_option_that_gave_the_value(command, problem, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_text(command)
+    assert main(["import", "qemu", "x"]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(problem)
+    assert output.out == ""
+
+
+def test_without_a_kernel_the_spec_is_incomplete(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_text("qemu -drive file=disk.img,if=virtio,format=raw -bios OVMF.fd")
+    assert main(["import", "qemu", "x", "-o", "y.toml"]) == 1
+    assert "x: boot: a spec needs boot.kernel" in capsys.readouterr().err
+    assert "# a spec needs boot.kernel" in (tmp_path / "y.toml").read_text()
+
+
+def test_a_spec_in_another_folder_has_absolute_paths(tmp_path, monkeypatch):
+    files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_text("qemu -kernel bzImage -drive file=disk.img,if=virtio,format=raw")
+    for name in ("here.toml", "sub/there.toml"):
+        assert main(["import", "qemu", "x", "-o", name]) == 0
+        spec = vmspec.load(name)
+        assert spec.boot.kernel == tmp_path / "bzImage"
+        assert [device.path for device in spec.devices if hasattr(device, "path")] == [tmp_path / "disk.img"]
+
+
+def test_only_one_device_reads_the_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = "qemu -kernel k -nographic -chardev stdio,id=c -device virtio-serial -device virtconsole,chardev=c"
+    (tmp_path / "x").write_text(command)
+    assert main(["import", "qemu", "x"]) == 0
+    spec = vmspec.loads(capsys.readouterr().out, tmp_path)
+    assert [device.input for device in spec.devices if hasattr(device, "input")] == ["stdin", "none"]
+
+
+def test_a_file_called_as_a_word_of_a_spec(tmp_path, capsys):
+    assert main(["import", "lkvm", "--", "run", "-k", "none", "-d", "stdin", "-n", "mode=none"]) == 0
+    spec = vmspec.loads(capsys.readouterr().out, tmp_path)
+    assert spec.boot.kernel == tmp_path / "none"
+
+
+def test_paths_that_are_not_utf8(tmp_path, capsys):
+    assert main(["import", "lkvm", "--", "run", "-k", "caf\udce9", "-n", "mode=none"]) == 0
+    assert vmspec.loads(capsys.readouterr().out, tmp_path).boot.kernel == tmp_path / "caf\udce9"
+
+
+def test_a_shell_is_needed_for_some_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_text("qemu -kernel $HOME/bzImage")
+    assert main(["import", "qemu", "x"]) == 0
+    output = capsys.readouterr()
+    assert output.err == "x:1:14: $HOME/bzImage: only a shell replaces it: write its value\n"
+    assert 'kernel = "$HOME/bzImage"' in output.out
