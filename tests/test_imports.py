@@ -22,8 +22,8 @@ RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec exp
 LAYERS = {
     "vmspec": (
         {"entry"}, {"cli", "kept", "loading"}, {"rerun"}, {"bundle"}, {"document"}, {"planner"},
-        {"exchange", "lock"}, {"boot", "show"}, {"plan"}, {"spec"}, {"devices"}, {"image", "schema"}, {"host", "layout", "trace"},
-        {"registers"},
+        {"exchange", "lock"}, {"boot", "show"}, {"plan"}, {"spec"}, {"devices"}, {"image", "schema"},
+        {"host", "layout", "trace"}, {"registers"},
     ),
     "runner": (
         {"entry"}, {"cli"}, {"commands"}, {"pytestplugin"}, {"suite"}, {"workers"}, {"session"}, {"machine"},
