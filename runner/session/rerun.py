@@ -12,9 +12,14 @@ from vmspec.trace import keys
 
 
 def prepared(
-    path: Path, folders: Sequence[Path], overrides: Sequence[str] | str, notice: Callable[[str], None]
+    path: Path,
+    folders: Sequence[Path],
+    overrides: Sequence[str] | str,
+    notice: Callable[[str], None],
+    advance: Callable[[int], None],
 ) -> Prepared:
-    """The plan of a trace's run, with images that are found by their hashes. Raises SpecError."""
+    """The plan of a trace's run, with images that are found by their hashes. ``advance`` is called with each number of
+    bytes that are hashed. Raises SpecError, and what ``advance`` raises."""
     try:
         metadata = tracer.load(path).metadata
     except tracer.TraceError as error:
@@ -24,4 +29,5 @@ def prepared(
             merged = "it has several machines" if keys.MERGED in metadata else "it is of an older vmrun"
             raise SpecError((Problem("", f"cannot be run again: it has no {key}, as {merged}", file=path),))
     images = json.loads(metadata.get(keys.IMAGES, "{}"))  # an object, or the trace is damaged
-    return prepare(Recorded(path, metadata[keys.SPEC], metadata[keys.LOCK], images), folders, overrides, notice)
+    found = Recorded(path, metadata[keys.SPEC], metadata[keys.LOCK], images)
+    return prepare(found, folders, overrides, notice, advance)

@@ -99,7 +99,7 @@ def _given(
             from runner.session.rerun import prepared  # late: few runs are of traces or bundles
 
             with signals.impatient():  # large images
-                ready = prepared(path, tuple(map(Path, images)), overrides, notice)
+                ready = prepared(path, tuple(map(Path, images)), overrides, notice, _go_on)
             return Given(ready.plan, lock=ready.lock, lenient=True)
         if images:
             raise SpecError((Problem("", "is no trace, and only a trace has images to look for", file=path),))
@@ -107,7 +107,7 @@ def _given(
             from vmspec.bundle.cached import prepare
 
             with signals.impatient():
-                ready = prepare(path, overrides, notice)
+                ready = prepare(path, overrides, notice, _go_on)
             return Given(ready.plan, lock=ready.lock)
         return Given(*kept.plan(path, overrides))
     if overrides:
@@ -119,6 +119,12 @@ def _given(
     from vmspec.planner import plan
 
     return Given(plan(spec))
+
+
+def _go_on(size: int) -> None:
+    """Some bytes of what the run needs were read. Raises KeyboardInterrupt if its end was requested."""
+    if signals.asked():
+        raise KeyboardInterrupt
 
 
 class Session:

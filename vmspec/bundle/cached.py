@@ -13,10 +13,13 @@ from vmspec.host.progress import LONG
 from vmspec.schema import toml
 
 
-def prepare(path: Path, overrides: Sequence[str] | str, notice: Callable[[str], None]) -> Prepared:
-    """The plan of a bundle, whose files are unpacked if they are not yet. Raises SpecError."""
+def prepare(
+    path: Path, overrides: Sequence[str] | str, notice: Callable[[str], None], advance: Callable[[int], None]
+) -> Prepared:
+    """The plan of a bundle, whose files are unpacked if they are not yet. ``advance`` is called with each number of
+    bytes that are unpacked. Raises SpecError, and what ``advance`` raises."""
     with bundle(path) as opened:
-        folder = _unpacked(opened, notice)
+        folder = _unpacked(opened, notice, advance)
         found = Contents(folder, opened)
     inside = found.inside
     for key in inside.written:
@@ -25,11 +28,11 @@ def prepare(path: Path, overrides: Sequence[str] | str, notice: Callable[[str], 
     return prepared(toml.loads(found.text), files, inside.written, found.lock, overrides, path, folder)
 
 
-def _unpacked(opened: Bundle, notice: Callable[[str], None]) -> Path:
+def _unpacked(opened: Bundle, notice: Callable[[str], None], advance: Callable[[int], None]) -> Path:
     """The folder of a bundle in the cache."""
 
     def fill(new: Path) -> None:
-        opened.unpack(new)
+        opened.unpack(new, advance)
         Contents(new, opened)
 
     files = {name: Content(file.size, file.sha256) for name, file in opened.manifest.files.items()}

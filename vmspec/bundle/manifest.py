@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from attrs import field, frozen
@@ -68,7 +69,9 @@ class Manifest(Model):
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         known: dict[str, BundledFile] = {}
-        folders = {parent for name in self.files for parent in _parents(name)}
+        # Next to a folder, in the order of their parts, is a file in it.
+        ordered = sorted(self.files, key=lambda name: name.split("/"))
+        folders = {name for name, after in pairwise(ordered) if after.startswith(f"{name}/")}
         for name, file in self.files.items():
             if (why := fault(name)) is not None:
                 yield ("files", name), why
@@ -124,10 +127,3 @@ def fault(name: str) -> str | None:
     if len(raw) > PATH_MAX or any(len(part) > PART_MAX for part in raw.split(b"/")):
         return f"is too long: {PART_MAX} bytes is the most for a name, {PATH_MAX} for a path"
     return None
-
-
-def _parents(name: str) -> Iterator[str]:
-    at = name.find("/")
-    while at >= 0:
-        yield name[:at]
-        at = name.find("/", at + 1)

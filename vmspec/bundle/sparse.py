@@ -16,7 +16,7 @@ from vmspec.lock.hashing import ZEROS, extents
 SMALLEST = 1 << 20  # bytes of a file whose holes are worth a map
 UNIT = 1 << 16
 UNITS_MAX = 1 << 16  # of a file: so its map has at most 1 MiB
-MAP_MAX = 4 << 20  # bytes of a map; twice as many numbers as units, of 20 digits
+MAP_MAX = 2 << 20  # bytes of a map: two numbers of 20 characters for every other unit
 
 
 class Extent(NamedTuple):
@@ -68,15 +68,18 @@ def written(found: tuple[Extent, ...], size: int) -> bytes:
 def read(blocks: Callable[[int], bytes], size: int, most: int) -> tuple[bytes, tuple[Extent, ...]]:
     """The map, of at most ``most`` bytes, that begins what ``blocks`` reads, and its extents. Raises ValueError if it
     is not the map of a file of ``size`` bytes."""
-    text = blocks(BLOCK)
-    first = re.match(rb"([1-9][0-9]{0,5})\n", text)
+    pieces = [blocks(BLOCK)]
+    first = re.match(rb"([1-9][0-9]{0,5})\n", pieces[0])
     if first is None:
         raise ValueError("begins with no number of extents")
     lines = 1 + 2 * int(first[1])
-    while text.count(b"\n") < lines:
-        if len(text) + BLOCK > min(most, MAP_MAX):
+    ends = pieces[0].count(b"\n")
+    while ends < lines:
+        if (len(pieces) + 1) * BLOCK > min(most, MAP_MAX):
             raise ValueError("is longer than it may be")
-        text += blocks(BLOCK)
+        pieces.append(blocks(BLOCK))
+        ends += pieces[-1].count(b"\n")
+    text = b"".join(pieces)
     numbers = [int(line) for line in re.findall(rb"([0-9]{1,19})\n", text)[1:lines]]
     found = tuple(map(Extent, numbers[::2], numbers[1::2]))
     found = tuple(extent for extent in found if extent.size)

@@ -9,13 +9,15 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple
 
 from vmspec.host import cache
 from vmspec.host.pathtext import from_text
+
+PREFIX = ".vmz-"  # of a folder that is being filled
 
 
 class Content(NamedTuple):
@@ -28,12 +30,40 @@ class Content(NamedTuple):
 @contextmanager
 def fresh(parent: Path) -> Iterator[Path]:
     """A new folder of the user's own; the block moves it away, or it is removed. Raises OSError."""
-    folder = Path(mkdtemp(prefix=".vmz-", dir=parent))
+    folder = Path(mkdtemp(prefix=PREFIX, dir=parent))
     try:
         yield folder
     finally:
         if folder.exists():
             shutil.rmtree(folder)
+
+
+@contextmanager
+def _fresh(home: Path) -> Iterator[Path]:
+    """The same in the cache, where the folders of killed runs are removed first: no process has their locks."""
+    with ExitStack() as locks, ExitStack() as stack:
+        with _alone(home):
+            for left in home.glob(f"{PREFIX}*"):
+                with ExitStack() as briefly:
+                    if _locked(left, briefly):
+                        shutil.rmtree(left, ignore_errors=True)
+            folder = stack.enter_context(fresh(home))
+            _locked(folder, locks)
+        yield folder
+
+
+def _locked(folder: Path, stack: ExitStack) -> bool:
+    """Whether this process could lock a folder, until the end of ``stack``."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:  # it has gone, or is none
+        return False
+    stack.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def intact(folder: Path, files: Mapping[str, Content]) -> bool:
@@ -67,7 +97,7 @@ def place(part: str) -> Path:
 def stored(folder: Path, files: Mapping[str, Content], fill: Callable[[Path], None]) -> None:
     """Make a folder of the cache that has these files, which ``fill`` writes into a new one. Raises what that raises,
     OSError."""
-    with fresh(folder.parent) as new:
+    with _fresh(folder.parent) as new:
         fill(new)
         for name, content in files.items():
             path = new / from_text(name)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,9 @@ from vmspec.plan.plan import PlannedDevice
 from vmspec.plan.resources import named as planned
 from vmspec.rerun.search import Search, Wanted
 from vmspec.rerun.sources import kept
+from vmspec.schema import overrides as override
 from vmspec.schema import toml
+from vmspec.schema.expressions import texts
 from vmspec.schema.keypath import KeyPath, join
 from vmspec.schema.problems import Problem, SpecError, SpecWarning
 from vmspec.spec.models import Spec
@@ -43,10 +46,15 @@ class Recorded(NamedTuple):
 
 
 def prepare(
-    recorded: Recorded, folders: Sequence[Path], overrides: Sequence[str] | str, notice: Callable[[str], None]
+    recorded: Recorded,
+    folders: Sequence[Path],
+    overrides: Sequence[str] | str,
+    notice: Callable[[str], None],
+    advance: Callable[[int], None] = lambda size: None,
 ) -> Prepared:
-    """The plan of the recorded run. Its images are found by their hashes: where they were, else in the folders. Raises
-    SpecError, with every image that is not found."""
+    """The plan of the recorded run. Its images are found by their hashes: where they were, else in the folders.
+    ``advance`` is called with each number of bytes that are hashed. Raises SpecError, with every image that is not
+    found, and what ``advance`` raises."""
     lock = LockText(recorded.lock, recorded.trace / keys.LOCK)
     document = Document(recorded.spec, ROOT, file=recorded.trace / keys.SPEC)
     with warnings.catch_warnings(action="ignore", category=SpecWarning):  # given when it ran
@@ -54,9 +62,11 @@ def prepare(
     table = toml.loads(recorded.spec)
     table.pop("lock", None)  # its lock is the trace's
     _redirect(table, spec, lock.lock, notice)
-    wanted = dict(_images(spec, lock.lock, recorded))
+    _unreferred(table, spec, notice)
+    given = set(_overridden(overrides))
+    wanted = {key: one for key, one in _images(spec, lock.lock, recorded) if key not in given}
     modules = list(_modules(spec, lock.lock, recorded))
-    search = Search(folders)
+    search = Search(folders, advance)
     found = {one: search.find(one) for one in (*wanted.values(), *modules)}
     missing = [one for one, path in found.items() if path is None]
     if missing:
@@ -80,7 +90,7 @@ def _images(spec: Spec, lock: Lock, recorded: Recorded) -> Iterator[tuple[KeyPat
     """The images, by the keys that name them. What is not an image, such as a socket, stays where it was."""
     devices = _devices(spec)
     for key, named in keyed(spec):
-        if key[-1] == "class" or is_output(spec, key, named):
+        if key[-1] == "class" or key[0] == "expect" or is_output(spec, key, named):
             continue
         if key == ("cpu", "model"):  # a lock has its CPUID, and no hash of the file
             if (model := recorded.image("cpu", None)) is not None:
@@ -114,6 +124,22 @@ def _redirect(table: dict[str, Any], spec: Spec, lock: Lock, notice: Callable[[s
             name = to_text(named.path.name)
             notice(f"{named.where}: writes to {name} in the current folder; the recorded run wrote to {named.path}")
         holder(table, key)[key[-1]] = f"./{name}"
+
+
+def _unreferred(table: dict[str, Any], spec: Spec, notice: Callable[[str], None]) -> None:
+    """Do without a reference trace that is not where it was: no hash of it is known."""
+    reference = spec.expect.reference
+    if reference is not None and not reference.is_file():
+        del table["expect"]["reference"]
+        table["expect"].pop("differ", None)
+        notice(f"expect.reference: {reference} is not found, so the run is not compared with it")
+
+
+def _overridden(overrides: Sequence[str] | str) -> Iterator[KeyPath]:
+    """The keys that overrides set."""
+    for expression in texts(overrides):
+        with suppress(ValueError):  # the document reports it
+            yield override.parse(expression)[0]
 
 
 def _missing(wanted: Wanted, trace: Path) -> Problem:

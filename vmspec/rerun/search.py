@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -30,10 +30,11 @@ class Wanted(NamedTuple):
 
 
 class Search:
-    """Looks for files where they were, then in folders and all folders below."""
+    """Looks for files where they were, then in folders and all folders below. ``advance`` is called with each number of
+    bytes that are hashed."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = folders
+    def __init__(self, folders: Sequence[Path], advance: Callable[[int], None] = lambda size: None) -> None:
+        self._folders, self._advance = folders, advance
         self._hashes: dict[Path, str] = {}
 
     def find(self, wanted: Wanted) -> Path | None:
@@ -55,7 +56,7 @@ class Search:
                 if wanted.size not in (None, size):
                     return False
                 if wanted.sha256 and path not in self._hashes:
-                    self._hashes[path] = sha256(descriptor, size, lambda done: None)
+                    self._hashes[path] = sha256(descriptor, size, self._advance)
         except (OSError, ValueError):
             return False
         return not wanted.sha256 or self._hashes[path] == wanted.sha256

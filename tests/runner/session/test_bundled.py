@@ -1,6 +1,8 @@
 """Runs of bundles, on the host's KVM."""
 
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tracer
-from runner import run
+from runner import run, signals
 from runner.cli import main
 from vmspec import SpecError
 from vmspec.bundle import cached
@@ -154,6 +156,28 @@ def test_a_damaged_bundle_runs_nothing_and_leaves_nothing(bundle, capsys):
     assert main([str(bundle)]) == 2
     assert capsys.readouterr().err == f"vmrun: {bundle}: is truncated at byte {len(data) - 1:,}\n"
     assert (names(Path()), (bundle.parent / "cache").exists()) == (set(), False)
+
+
+def test_a_signal_ends_the_unpacking(bundle, monkeypatch):
+    monkeypatch.setattr(signals, "asked", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        run(bundle)
+    assert (names(Path()), names(bundle.parent / "cache/vmrun/bundles")) == (set(), set())
+
+
+def test_what_a_killed_run_has_left_is_removed(bundle):
+    home = bundle.parent / "cache/vmrun/bundles"
+    home.mkdir(parents=True, mode=0o700)
+    (home / ".vmz-left").mkdir()
+    (home / ".vmz-left/k").write_bytes(b"half")
+    (home / ".vmz-used").mkdir()
+    other = os.open(home / ".vmz-used", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    try:
+        assert run(bundle).kind == "halt"
+        assert {name for name in names(home) if name.startswith(".")} == {".vmz-used"}
+    finally:
+        os.close(other)
 
 
 def test_an_unbundled_folder_runs_and_its_disk_is_its_own(bundle):

@@ -168,6 +168,13 @@ def test_a_cpu_model_is_a_file_of_the_bundle(spec, capsys, tmp_path):
     assert unbundled(capsys)["images/cpu.toml"] == model.read_bytes()
 
 
+def test_a_reference_that_the_spec_expects_is_a_file_of_the_bundle(spec, capsys, tmp_path):
+    (tmp_path / "golden.arrow").write_bytes(TRACE)
+    spec.write_text(spec.read_text() + f'[expect]\nreference = "{tmp_path}/golden.arrow"\n')
+    assert "images/golden.arrow" in made(capsys, spec)
+    assert unbundled(capsys)["images/golden.arrow"] == TRACE
+
+
 def test_a_reference_trace_goes_in_with_its_tables(spec, capsys, tmp_path):
     for name in ("golden.arrow", "golden.requests.arrow"):
         (tmp_path / name).write_bytes(TRACE + name.encode())

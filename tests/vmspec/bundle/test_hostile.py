@@ -185,6 +185,12 @@ def test_a_manifest_that_is_none(capsys, folder, text):
     refused(capsys, folder)
 
 
+def test_a_name_that_is_declared_twice(capsys, folder):
+    text = declare(FILES) + f'[files.k]\nsize = 1\nsha256 = "{hashlib.sha256(b"x").hexdigest()}"\n'.encode()
+    packed(Path("boot.vmz"), tar(text, FILES))
+    assert "boot.vmz/.bundle.toml:" in refused(capsys, folder)
+
+
 def test_sizes_that_no_bundle_has(capsys, folder):
     huge = hashlib.sha256(b"huge").hexdigest()
     for file, why in (

@@ -179,6 +179,8 @@ def test_a_reference_trace_is_no_image(folder):
     before = lock(folder, override, "trace.path=t.arrow")
     (folder / "golden.arrow").write_bytes(b"another run")
     assert drift(before, lock(folder, override, "trace.path=t.arrow")) == []
+    (folder / "golden.arrow").rename(folder / "moved.arrow")
+    assert drift(before, lock(folder, override.replace("golden", "moved"), "trace.path=t.arrow")) == []
 
 
 def test_where_a_run_is_recorded_and_that_it_must_be_locked_are_no_drift(folder):

@@ -36,7 +36,8 @@ def folder(tmp_path, monkeypatch):
 
 def recorded(folder, *overrides):
     """What a trace of the run has, as the recorder writes it."""
-    plan = Document.open(folder / "guest.toml", overrides).plan().unrecorded()
+    plan = Document.open(folder / "guest.toml", overrides).plan()
+    plan = plan.unrecorded()
     lock = take(plan, write_model(LOCK.host)).lock
     paths = {image.name: image.path for image in images.files(plan)}
     paths |= {name: folder / name.partition("/")[2] for name in lock.images if name.endswith(".py")}
@@ -95,8 +96,22 @@ def test_a_disk_that_the_guest_wrote_to_is_not_written_again(folder):
 
 def test_a_file_that_stands_in_for_another(folder):
     (folder / "mine").write_bytes(b"\x90\xf4")
-    prepared, _ = again(recorded(folder), overrides=f"boot.kernel={folder / 'mine'}")
+    found = recorded(folder)
+    (folder / "k").unlink()  # nobody looks for it
+    prepared, _ = again(found, overrides=f"boot.kernel={folder / 'mine'}")
     assert drift(prepared) == ["images.kernel"]
+
+
+def test_a_reference_that_is_gone_is_told(folder, tmp_path):
+    (folder / "golden.arrow").write_bytes(b"ARROW1")
+    override = 'expect={reference="golden.arrow", differ=["data"]}'
+    found = recorded(folder, override)
+    trace = "trace.path=again.arrow"
+    assert again(found, overrides=trace)[0].plan.expect.reference == folder / "golden.arrow"
+    (folder / "golden.arrow").unlink()
+    prepared, notices = again(found, overrides=trace)
+    assert prepared.plan.expect.reference is None
+    assert f"expect.reference: {folder / 'golden.arrow'} is not found, so the run is not compared with it" in notices
 
 
 def test_outputs_go_below_the_current_folder(folder, tmp_path):
