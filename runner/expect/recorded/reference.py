@@ -10,6 +10,7 @@ from tracer.format.errors import TraceError
 from tracer.read.reader import Trace, load
 
 KEY = "expect.reference"
+VCPUS = 3  # that are described, at most
 NUMBERS = "numbers"  # not a column: numbers in lines of the console
 
 
@@ -25,7 +26,12 @@ def unmet(path: Path, differ: Sequence[str], trace: Trace) -> Iterator[Unmet]:
     if not found.same:
         options = f"--ignore {','.join(columns)} " * bool(columns) + "--mask-numbers " * (NUMBERS in differ)
         look = f"vmtrace diff {options}{shlex.quote(str(path))}"
-        yield Unmet(KEY, f"the same exits as in {path.name}", "; ".join(_different(found)), look)
+        different = list(_different(found))
+        more = [f"{len(different) - VCPUS:,} more vCPUs differ"] if len(different) > VCPUS else []
+        yield Unmet(KEY, f"the same exits as in {path.name}", "; ".join((*different[:VCPUS], *more)), look)
+    if "rip" not in (*columns, *found.columns):
+        came = 'a trace was recorded without it: give differ = ["rip"] if it need not be compared'
+        yield Unmet(KEY, f"the guest's RIP at each exit, here and in {path.name}", came, "vmtrace info")
 
 
 def _different(found: Difference) -> Iterator[str]:

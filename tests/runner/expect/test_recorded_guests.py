@@ -162,6 +162,26 @@ def test_a_reference(run_guest, golden):
     assert [key for key, _ in said(run(GUEST + OUT, "data"))] == ["expect.reference"]
 
 
+def test_a_reference_with_more_than_the_run_has(run_guest, golden):
+    def run(*differ):
+        expect = {"reference": golden, "differ": list(differ)}
+        return run_guest(GUEST + "f4", devices=[DEBUG], expect=expect, trace={"rip": False})
+
+    assert said(run("rip")) == []
+    [(key, came)] = said(run())
+    assert (key, came.partition(":")[0]) == ("expect.reference", "a trace was recorded without it")
+
+
+def test_vcpus_that_differ_are_named_up_to_a_few(run_guest, tmp_path):
+    def run(code, **expect):
+        return run_guest(code + "f4", expect=expect, vm={"vcpus": 5})
+
+    run("").trace.rename(tmp_path / "golden.arrow")
+    [(_, came)] = said(run(OUT, reference="golden.arrow"))
+    assert came.count("differs from its exit 0 on") == 3
+    assert came.endswith("; 2 more vCPUs differ")
+
+
 def test_each_place_in_the_trace_can_be_seen(run_guest, golden, capsys):
     """The commands run, and the one of a reference shows the difference."""
     expect = {
