@@ -3,10 +3,11 @@
 import re
 import socket
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from runner.expect.cases import Case as GuestCase
 from runner.suite.summary import Tally, command
 from runner.suite.verdict import Report, reasons
 from vmspec.host.atomic import replaced
@@ -24,24 +25,46 @@ def write(tally: Tally, path: Path) -> None:
 
 
 def document(tally: Tally) -> ET.Element:
-    """The whole: one suite, a case for each case."""
+    """The whole: one suite, a case for each case, followed by those that its guest reported."""
     verdicts = [report.verdict for report in tally.reports]
+    told = [case.outcome for report in tally.reports for case in _of_guest(report)]
     counts = {
-        "tests": str(len(verdicts)),
-        "failures": str(verdicts.count("failed") + verdicts.count("flaky")),
+        "tests": str(len(verdicts) + len(told)),
+        "failures": str(verdicts.count("failed") + verdicts.count("flaky") + told.count("failed")),
         "errors": str(verdicts.count("error")),
         "time": f"{tally.seconds:.3f}",
     }
     root = ET.Element("testsuites", {"name": SUITE, **counts})
     more = {
-        "skipped": str(verdicts.count("skipped")),
+        "skipped": str(verdicts.count("skipped") + told.count("skipped") + told.count("xfail")),
         "timestamp": datetime.fromtimestamp(tally.began, UTC).isoformat(timespec="seconds"),
         "hostname": _fit(socket.gethostname()),
     }
     suite = ET.SubElement(root, "testsuite", {"name": SUITE, **counts, **more})
     for report in tally.reports:
         _case(suite, report)
+        for case in _of_guest(report):
+            _case_of_guest(suite, report, case)
     return root
+
+
+def _of_guest(report: Report) -> Sequence[GuestCase]:
+    """The test cases that the guest reported, of the first run that failed, or else of the first."""
+    first = next(iter(report.failures or report.outcomes), None)
+    return () if first is None or first.result is None else first.result.cases
+
+
+def _case_of_guest(suite: ET.Element, report: Report, told: GuestCase) -> None:
+    """A case below the one of its spec."""
+    where = (*report.case.name.strip("/").split("/"), *told.suite)
+    attributes = {"classname": _fit(".".join(where)), "name": _fit(told.name), "time": "0.000"}
+    case = ET.SubElement(suite, "testcase", attributes)
+    match told.outcome:
+        case "failed":
+            failure = ET.SubElement(case, "failure", {"type": "failed", "message": _fit(told.detail)})
+            failure.text = _fit(told.log)
+        case "skipped" | "xfail":
+            ET.SubElement(case, "skipped", {"type": told.outcome, "message": _fit(told.detail)})
 
 
 def _case(suite: ET.Element, report: Report) -> None:

@@ -8,6 +8,7 @@ import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.expect.cases import Case as GuestCase
 from runner.expect.unmet import Unmet
 from runner.machine.result import Result
 from runner.suite import junit
@@ -19,8 +20,8 @@ from runner.workers.task import Outcome
 SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("junit.xsd"))
 
 
-def outcome(status, console=b"", error="", unmet=()):
-    result = None if error else Result("halt", status, "", console, None, {}, 0.1, unmet=unmet)
+def outcome(status, console=b"", error="", unmet=(), cases=()):
+    result = None if error else Result("halt", status, "", console, None, {}, 0.1, unmet=unmet, cases=cases)
     return Outcome(status, result, error, 0.0, 0.25)
 
 
@@ -70,6 +71,29 @@ def test_every_verdict_is_valid(tmp_path):
     assert suite[1].findtext("system-out") == "\N{REPLACEMENT CHARACTER}[2J"
     assert suite[1].findtext("system-err") == "again: vmrun specs/boot.toml --set vm.vcpus=2\nits files: /kept"
     assert suite[2].findtext("failure") == f"expectation failed: {UNMET}\nthey part"
+
+
+def test_the_cases_of_a_guest_follow_the_case_of_its_spec(tmp_path):
+    cases = (
+        GuestCase(("suite",), "good", "passed"),
+        GuestCase(("suite", "in"), "bad\x1b", "failed", "exit=1", "why\n\x00"),
+        GuestCase((), "none", "skipped", "no device"),
+        GuestCase((), "known", "xfail", "later"),
+    )
+    runs = (outcome(0, cases=cases[:1]), outcome(1, unmet=(UNMET,), cases=cases))
+    (suite,) = written(tmp_path / "out.xml", Report(Case("specs/boot", Path("specs/boot.toml")), runs))
+    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["5", "2", "0", "2"]
+    found = [
+        (one.get("classname"), one.get("name"), [(child.tag, child.get("message"), child.text) for child in one])
+        for one in suite
+    ]
+    assert found[1:] == [
+        ("specs.boot.suite", "good", []),
+        ("specs.boot.suite.in", "bad\N{REPLACEMENT CHARACTER}",
+         [("failure", "exit=1", "why\n\N{REPLACEMENT CHARACTER}")]),
+        ("specs.boot", "none", [("skipped", "no device", None)]),
+        ("specs.boot", "known", [("skipped", "later", None)]),
+    ]  # fmt: skip
 
 
 def test_the_schema_rejects_what_is_wrong(tmp_path):
