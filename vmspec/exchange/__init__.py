@@ -3,6 +3,9 @@
 # The readers of vmspec import, a module for each tool. They have of_text(text, file), and those of command lines
 # of_words(words).
 READERS = {
+    "cloud-hypervisor": "vmspec.exchange.cloudhypervisor",
+    "firecracker": "vmspec.exchange.firecracker",
+    "libvirt": "vmspec.exchange.libvirt",
     "lkvm": "vmspec.exchange.lkvm",
     "qemu": "vmspec.exchange.qemu.reader",
 }

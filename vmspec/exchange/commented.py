@@ -41,7 +41,7 @@ def _values(part: Part, directory: Path | None) -> dict[str, Any]:
 def _part(part: Part, device: bool, directory: Path | None) -> Iterator[str]:
     if device and part.node is not None and part.kind:
         yield _comment(shown(part.node))
-    if part.kind:
+    if part.kind and (device or part.values or part.kind in ("vm", "boot")):
         yield f"[[device]]\nkind = {_value(part.kind)}" if device else f"[{part.kind}]"
     for key, given in part.values.items():
         yield _key(key, given._replace(value=_resolved(given.value, directory)), part.node)

@@ -144,4 +144,170 @@ QEMU = [
          ("-device vhost-user-fs-pci,chardev=f,tag=share", "-chardev socket,id=f,path=/run/fs.sock")),
 ]  # fmt: skip
 
-CASES = {"lkvm": LKVM, "qemu": QEMU}
+FIRECRACKER = [
+    Case("""
+         {
+           "boot-source": {"kernel_image_path": "vmlinux", "boot_args": "console=ttyS0 reboot=k panic=1 pci=off"},
+           "drives": [{"drive_id": "rootfs", "path_on_host": "rootfs.ext4", "is_root_device": true, "is_read_only": false}],
+           "machine-config": {"vcpu_count": 2, "mem_size_mib": 1024},
+           "network-interfaces": [{"iface_id": "eth0", "guest_mac": "06:00:AC:10:00:02", "host_dev_name": "tap0"}]
+         }
+         """,
+         {"virtio-blk0": {"mode": "rw"}, "virtio-net0": {"tap": "tap0", "mac": "06:00:ac:10:00:02"}, "serial0": {"input": "stdin"}},
+         vm={"vcpus": 2, "memory": 1 << 30}),
+    Case("""
+         {"boot-source": {"kernel_image_path": "vmlinux", "initrd_path": "initrd.img", "boot_args": null},
+          "drives": [{"drive_id": "data", "path_on_host": "data.img", "is_root_device": false, "partuuid": null, "is_read_only": false,
+                      "cache_type": "Unsafe", "io_engine": "Async",
+                      "rate_limiter": {"bandwidth": {"size": 1000, "refill_time": 100}}},
+                     {"drive_id": "root", "path_on_host": "rootfs.ext4", "is_root_device": true, "is_read_only": true}],
+          "machine-config": {"vcpu_count": 1, "mem_size_mib": 128, "smt": false, "track_dirty_pages": false, "huge_pages": "None"},
+          "balloon": {"amount_mib": 16, "deflate_on_oom": true, "stats_polling_interval_s": 1},
+          "vsock": {"guest_cid": 3, "uds_path": "v.sock"}, "entropy": {},
+          "logger": {"log_path": "logs", "level": "Info"}, "metrics": {"metrics_path": "m"},
+          "mmds-config": {"network_interfaces": ["eth0"], "version": "V2"}}
+         """,
+         {"virtio-blk0": {"mode": "ro"}, "virtio-blk1": {"mode": "rw"}, "virtio-balloon0": {"size": 16 << 20},
+          "virtio-vsock0": {"cid": 3}, "virtio-rng0": {}},
+         ("drives[0].partuuid: null", 'drives[0].io_engine: "Async"', "drives[0].rate_limiter: {…", "balloon.deflate_on_oom: true",
+          "balloon.stats_polling_interval_s: 1", "logger: {…", "metrics: {…", "mmds-config: {…")),
+    Case("""
+         {"boot-source": {"kernel_image_path": "vmlinux"},
+          "pmem": [{"id": "p0", "path_on_host": "rootfs.ext4", "root_device": true, "read_only": true}],
+          "drives": [], "machine-config": {"vcpu_count": 4, "mem_size_mib": 512, "huge_pages": "2M", "cpu_template": "T2"},
+          "network-interfaces": [{"iface_id": "eth0", "host_dev_name": "tap1", "mtu": 1400}],
+          "serial": {"serial_out_path": "console.log"}, "cpu-config": null, "memory-hotplug": null}
+         """,
+         {"virtio-pmem0": {}, "virtio-net0": {"tap": "tap1", "mtu": 1400}},
+         ('machine-config.cpu_template: "T2"', "cpu-config: null", "memory-hotplug: null"), {"vcpus": 4}),
+    Case("""
+         {"boot-source": {"kernel_image_path": "vmlinux", "boot_args": "console=ttyS0"},
+          "drives": [{"drive_id": "v", "is_root_device": true, "partuuid": "0eaa91a0-01", "socket": "v.sock", "cache_type": "Writeback"}],
+          "machine-config": {"vcpu_count": 1, "mem_size_mib": 256}}
+         """,
+         {"vhost-user0": {"virtio-id": 2}}, ()),
+]  # fmt: skip
+
+CLOUD_HYPERVISOR = [
+    Case("cloud-hypervisor --kernel vmlinux --disk path=rootfs.ext4 --cmdline 'console=hvc0 root=/dev/vda rw' --cpus boot=4 "
+         "--memory size=1024M --net tap=,mac=12:34:56:78:90:ab,ip=,mask=",
+         {"virtio-blk0": {}, "virtio-console0": {"input": "stdin"}, "serial0": {"output": "none"}, "virtio-rng0": {},
+          "virtio-net0": {"tap": "tap%d", "mac": "12:34:56:78:90:ab"}},
+         ("--net ip=", "--net mask="), {"vcpus": 4, "memory": 1 << 30}),
+    Case("""
+         ./cloud-hypervisor \\
+            --kernel vmlinux --initramfs initrd.img --cmdline "console=ttyS0" \\
+            --serial tty --console off \\
+            --disk path=disk.img,readonly=on,direct=on,num_queues=2 path=disk.qcow2,image_type=qcow2 \\
+            --cpus boot=2,max=4,topology=1:2:1:1 --memory size=512M,shared=on,prefault=on \\
+            --vsock cid=3,socket=ch.sock --balloon size=64M,deflate_on_oom=on --pmem file=data.img,discard_writes=on \\
+            --api-socket /tmp/ch.sock -v
+         """,
+         {"serial0": {"input": "stdin"}, "virtio-blk0": {"mode": "ro", "direct": True, "queues": 2},
+          "virtio-blk1": {"format": "qcow2"}, "virtio-vsock0": {"cid": 3}, "virtio-pmem0": {}},
+         ("--cpus max=4", "--cpus topology=1:2:1:1", "--balloon deflate_on_oom=on", "--api-socket /tmp/ch.sock", "-v")),
+    Case("""
+         {"cpus": {"boot_vcpus": 2, "max_vcpus": 2}, "memory": {"size": 1073741824, "thp": false, "mergeable": false},
+          "payload": {"kernel": "vmlinux", "cmdline": "console=hvc0 root=/dev/vda1", "firmware": null},
+          "disks": [{"path": "disk.img", "readonly": false, "serial": "root", "pci_segment": 0}],
+          "net": [{"tap": "tap0", "mac": "2e:89:a8:e4:92:a8", "num_queues": 4, "mtu": 1500}],
+          "rng": {"src": "/dev/urandom", "iommu": false},
+          "serial": {"mode": "File", "file": "serial.log"}, "console": {"mode": "Tty"},
+          "fs": [{"tag": "share", "socket": "fs.sock", "num_queues": 1, "queue_size": 1024}],
+          "watchdog": true, "devices": [{"path": "/sys/bus/pci/devices/0000:01:00.0"}]}
+         """,
+         {"virtio-blk0": {"serial": "root"}, "virtio-net0": {"tap": "tap0", "queues": 2, "mtu": 1500},
+          "serial0": {"input": "none"}, "virtio-console0": {"output": "stdout"}},
+         ("payload.firmware: null", "disks[0].pci_segment: 0", "rng.iommu: false", "fs[0]: {…",
+         "watchdog: true", "devices[0]: {…"), {"vcpus": 2, "memory": 1 << 30}),
+]  # fmt: skip
+
+LIBVIRT = [
+    Case("""
+         <domain type='kvm'>
+           <name>demo</name>
+           <uuid>4dea22b3-1d52-d8f3-2516-782e98ab3fa0</uuid>
+           <memory unit='MiB'>512</memory>
+           <currentMemory unit='MiB'>512</currentMemory>
+           <vcpu placement='static'>2</vcpu>
+           <os>
+             <type arch='x86_64' machine='q35'>hvm</type>
+             <kernel>bzImage</kernel>
+             <initrd>initrd.img</initrd>
+             <cmdline>console=ttyS0 root=/dev/vda</cmdline>
+           </os>
+           <features><acpi/><apic/></features>
+           <cpu mode='host-passthrough' check='none'><feature policy='disable' name='avx'/></cpu>
+           <clock offset='utc'/>
+           <on_reboot>restart</on_reboot>
+           <devices>
+             <emulator>/usr/bin/qemu-system-x86_64</emulator>
+             <disk type='file' device='disk'>
+               <driver name='qemu' type='qcow2' cache='none' io='native'/>
+               <source file='disk.qcow2'/>
+               <target dev='vda' bus='virtio'/>
+               <address type='pci' domain='0x0000' bus='0x04' slot='0x00' function='0x0'/>
+             </disk>
+             <interface type='network'>
+               <mac address='52:54:00:6b:3c:58'/>
+               <source network='default'/>
+               <model type='virtio'/>
+             </interface>
+             <serial type='pty'><target type='isa-serial' port='0'><model name='isa-serial'/></target></serial>
+             <console type='pty'><target type='serial' port='0'/></console>
+             <memballoon model='virtio'/>
+             <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+             <graphics type='vnc' port='-1'/>
+           </devices>
+         </domain>
+         """,
+         {"virtio-blk0": {"format": "qcow2", "direct": True}, "virtio-net0": {"mac": "52:54:00:6b:3c:58", "tap": "tap%d"},
+          "serial0": {"input": "stdin"}, "virtio-balloon0": {}, "virtio-rng0": {}, "acpi0": {}},
+         ("<uuid>4dea22b3-1d52-d8f3-2516-782e98ab3fa0", "<on_reboot>restart", "<emulator>/usr/bin/qemu-system-x86_64",
+          '<driver io="native">', '<address type="pci" domain="0x0000" bus="0x04" slot="0x00" function="0x0">',
+          '<source network="default">', '<graphics type="vnc" port="-1">'),
+         {"name": "demo", "vcpus": 2, "memory": 512 << 20}),
+    Case("""
+         <domain type='kvm'>
+           <name>micro</name><memory>262144</memory><vcpu>1</vcpu>
+           <os><type arch='x86_64' machine='microvm'>hvm</type><kernel>vmlinux</kernel></os>
+           <features><acpi/></features>
+           <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
+           <devices>
+             <disk type='block' device='disk'><source dev='disk.img'/><target dev='vda' bus='virtio'/><readonly/><serial>x1</serial>
+               <address type='virtio-mmio'/></disk>
+             <interface type='user'><model type='virtio'/><backend type='passt'/>
+               <portForward proto='tcp' address='127.0.0.1'><range start='2222' to='22'/></portForward></interface>
+             <filesystem type='mount' accessmode='passthrough'><driver type='virtiofs'/><source dir='folder'/><target dir='share'/></filesystem>
+             <vsock model='virtio'><cid auto='no' address='42'/></vsock>
+             <console type='stdio'><target type='virtio' port='0'/></console>
+             <channel type='unix'><source mode='bind' path='/run/agent'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+             <panic model='isa'><address type='isa' iobase='0x505'/></panic>
+             <memballoon model='none'/>
+           </devices>
+         </domain>
+         """,
+         {"virtio-blk0": {"mode": "ro", "serial": "x1"}, "virtio-net0": {"forward": ["tcp:127.0.0.1:2222:22"]},
+          "virtio-fs0": {"tag": "share"}, "virtio-vsock0": {"cid": 42}, "virtio-console0": {"input": "stdin"}, "pvpanic0": {}},
+         ('<source mode="bind" path="/run/agent">',), {"memory": 256 << 20}),
+    Case("""
+         <domain type='qemu'>
+           <name>old</name><memory unit='GiB'>1</memory>
+           <os><type arch='x86_64' machine='pc'>hvm</type><kernel>bzImage</kernel><boot dev='hd'/></os>
+           <devices>
+             <disk type='file' device='cdrom'><source file='data.img'/><target dev='hda' bus='ide'/></disk>
+             <interface type='bridge'><source bridge='br0'/><model type='e1000'/></interface>
+             <interface type='ethernet'><target dev='tap0' managed='no'/><model type='virtio'/><mtu size='1400'/></interface>
+             <serial type='file'><source path='console.log'/></serial>
+             <hostdev mode='subsystem' type='pci'/>
+           </devices>
+         </domain>
+         """,
+         {"virtio-net0": {"tap": "tap0", "mtu": 1400}, "serial0": {"input": "none"}},
+         ('<domain type="qemu">', '<boot dev="hd">', '<disk type="file" device="cdrom">', '<interface type="bridge">',
+          '<hostdev mode="subsystem" type="pci">'), {"memory": 1 << 30}),
+]  # fmt: skip
+
+CASES = {
+    "cloud-hypervisor": CLOUD_HYPERVISOR, "firecracker": FIRECRACKER, "libvirt": LIBVIRT, "lkvm": LKVM, "qemu": QEMU,
+}  # fmt: skip

@@ -68,3 +68,44 @@ def test_any_text(tool, text):
 def test_any_words(tool, words):
     with suppress(SpecError):
         check(import_module(READERS[tool]).of_words(arguments(words)))
+
+
+BOMB = """<!DOCTYPE domain [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>
+<domain type="kvm"><name>&b;</name></domain>"""
+FILE = '<!DOCTYPE domain [<!ENTITY a SYSTEM "file:///etc/passwd">]><domain><name>&a;</name></domain>'
+
+
+@pytest.mark.parametrize(
+    ("tool", "text", "problem"),
+    [
+        ("libvirt", BOMB, r"^1:18: has a document type"),
+        ("libvirt", FILE, r"^1:18: has a document type"),
+        ("libvirt", "<domain>\n <name>x</domain>", r"^2:11: is not XML: mismatched tag"),
+        ("libvirt", "<domain>" + "<a>" * 100_000, r"^1:\d+: is nested too deep"),
+        ("libvirt", "<network/>", r"^1:1: has no <domain>"),
+        ("libvirt", '<?xml version="1.0" encoding="no-such"?><domain/>', r"is not XML"),
+        ("firecracker", '{"boot-source": {\n"kernel_image_path": }}', r"^2:22: is not JSON: Expecting value"),
+        ("firecracker", "[" * 100_000, r"^1:1: is not JSON|nested too deep"),
+        ("firecracker", '{"a": ' * 200 + "1" + "}" * 200, r"nested too deep"),
+        ("firecracker", "[]", r"^1:1: is not an object"),
+        ("firecracker", '{"machine-config": {"vcpu_count": ' + "9" * 5000 + "}}", r"^1:1: is not JSON"),
+        ("firecracker", '{"machine-config":\n{"vcpu_count": 0}}', r"^2:2: machine-config.vcpu_count: vm.vcpus: is out"),
+        (
+            "firecracker",
+            '{"boot-source": {"kernel_image_path": "\\ud800"}, "drives": [{}]}',
+            r"device\[3\].path: is missing",
+        ),
+        ("cloud-hypervisor", "cloud-hypervisor --memory size=lots", r"^1:18: --memory size: is not a size"),
+    ],
+)
+def test_problems_have_their_place(tool, text, problem):
+    with pytest.raises(SpecError, match=problem):
+        check(import_module(READERS[tool]).of_text(text, None))
+
+
+def test_firecracker_names_have_their_lines():
+    draft = import_module(READERS["firecracker"]).of_text(
+        '{\n  "drives": [\n    {"path_on_host": "a", "x": {}}]}', None
+    )
+    [remark] = [remark for part in draft.parts for remark in part.remarks if remark.node is not None]
+    assert (remark.node.label, remark.node.place[1:]) == ("drives[0].x", (3, 27))
