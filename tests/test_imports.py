@@ -173,6 +173,11 @@ def test_the_recorder_makes_the_lock_of_a_trace_without_the_models():
     assert "attr" not in loaded("import runner.recording.recorder, runner.recording.lockfacts")
 
 
+def test_what_follows_a_console_loads_no_models():
+    """Else a kept plan with patterns would not start as fast as others."""
+    assert loaded("import runner.expect.patterns, runner.expect.tapcases, runner.expect.ended") & {"attr"} == set()
+
+
 def test_registers_are_plain_values_that_import_nothing():
     """Every start of a machine imports some of them, and both sides of a trace do."""
     for module, path in MODULES.items():

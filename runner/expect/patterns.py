@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from runner.expect.unmet import SHOWN, Unmet
-from vmspec.schema.pattern import compiled
+from vmspec.schema.regex import compiled
 
 LOOK = "vmtrace console"
 

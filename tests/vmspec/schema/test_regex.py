@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmspec.schema.pattern import compiled
+from vmspec.schema.regex import compiled
 
 
 @pytest.mark.parametrize(
