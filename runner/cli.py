@@ -32,6 +32,7 @@ With the debug-exit device the guest chooses the status: the value that it write
 # Words that, as the first argument, are a command and not a spec. Each is a module of runner.commands.
 VERBS = {
     "test": "run specs as a test suite",
+    "campaign": "run specs many times, and measure each run",
 }
 
 

@@ -16,7 +16,7 @@ from runner.suite.suite import Options, Suite
 from runner.suite.summary import Tally
 from runner.workers.pool import Workers
 from runner.workers.schedule import processors
-from vmspec.host.commandline import complain
+from vmspec.host.commandline import complain, count
 from vmspec.schema.value import Here
 from vmspec.schema.values import Duration
 
@@ -39,12 +39,12 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("paths", type=Path, nargs="*", metavar="PATH", help="a spec, or a folder of specs; default: this folder")
     add(
-        "-j", "--jobs", type=_count, metavar="N",
+        "-j", "--jobs", type=count, metavar="N",
         help="runs at once, at most; default: as many as there are processors. All vCPUs together are at most as many "
         "as processors, in any case, but for a spec that has more by itself",
     )  # fmt: skip
     add("-k", dest="select", metavar="EXPR", help="only tests whose names match, as in 'linux and not vcpus=4'")
-    add("--repeat", type=_count, default=1, metavar="N", help="run each test N times: some fail, it is flaky")
+    add("--repeat", type=count, default=1, metavar="N", help="run each test N times: some fail, it is flaky")
     add("--last-failed", action="store_true", help="only tests that failed the last time; all, if none did")
     add("--junit", type=Path, metavar="FILE", help="also write the results as JUnit XML")
     add("-o", "--output", type=Path, default=Path(FOLDER), metavar="DIR", help=f"the folder of artefacts ({FOLDER})")
@@ -121,12 +121,6 @@ def _run(cases: Sequence[Case], folder: Artefacts, options: argparse.Namespace) 
 
         junit.write(tally, options.junit)
     return tally.status
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) < 10_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
 
 
 def _duration(text: str) -> int:

@@ -13,7 +13,7 @@ from runner.suite.collect import Case
 from runner.suite.verdict import Report, interrupted, passed
 from runner.workers.pool import WorkerLostError
 from runner.workers.schedule import Order, completed
-from runner.workers.task import Outcome, Task
+from runner.workers.task import Outcome, Task, perform
 
 TAIL = 16 << 10  # bytes of a console that a report has; the file beside the trace has all
 
@@ -51,7 +51,7 @@ class Suite:
         """Run all; yield each case once it has ended. Raises OSError if an artefact cannot be written."""
         yield from (Report(case) for case in self.cases if case.skip or case.broken)
         limits = self._options.most, self._options.room
-        for (case, repetition), future in completed(executor, self._orders(), *limits, started=self._begin):
+        for (case, repetition), future in completed(executor, perform, self._orders(), *limits, started=self._begin):
             self._ended(case.name)
             outcome = _outcome(future)
             artefacts.save(self._trace(case, repetition), outcome)
@@ -71,7 +71,7 @@ class Suite:
             for repetition in range(options.repeat):
                 trace = self._trace(case, repetition)
                 task = Task(case.spec, case.overrides, trace if options.record else None, options.timeout)
-                yield Order((case, repetition), task, case.demand)
+                yield Order((case, repetition), (task,), case.demand)
 
     def _begin(self, key: tuple[Case, int]) -> None:
         self._trace(*key).parent.mkdir(parents=True)

@@ -5,14 +5,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from runner.workers.task import Outcome, Task, perform
 from vmspec.plan.plan import Plan
 from vmspec.spec import fileuse
 from vmspec.spec.models import Spec
 
 Key = TypeVar("Key")
+Made = TypeVar("Made")
 AHEAD = 64  # runs that are looked at for one that fits
 
 
@@ -29,10 +29,10 @@ class Demand(NamedTuple):
 
 
 class Order(NamedTuple, Generic[Key]):
-    """A run to be made; ``key`` is the caller's."""
+    """A run to be made, by a call with these arguments; ``key`` is the caller's."""
 
     key: Key
-    task: Task
+    arguments: tuple[Any, ...]
     demand: Demand = Demand()
 
 
@@ -52,22 +52,23 @@ def processors() -> int:
 
 def completed(
     executor: Executor,
+    call: Callable[..., Made],
     orders: Iterable[Order[Key]],
     most: int,
     room: int,
     started: Callable[[Key], None] = lambda key: None,
-) -> Iterator[tuple[Key, "Future[Outcome]"]]:
-    """Make runs, at most ``most`` at once with ``room`` vCPUs in all; yield each once it has ended. A run with more
-    vCPUs than that is made alone. ``started`` is called just before each run."""
+) -> Iterator[tuple[Key, "Future[Made]"]]:
+    """Make runs by ``call``, at most ``most`` at once with ``room`` vCPUs in all; yield each once it has ended. A run
+    with more vCPUs than that is made alone. ``started`` is called just before each run."""
     waiting = iter(orders)
     queue: list[Order[Key]] = []
-    running: dict[Future[Outcome], Order[Key]] = {}
+    running: dict[Future[Made], Order[Key]] = {}
     while True:
         queue += islice(waiting, AHEAD - len(queue))
         while len(running) < most and (order := _next(queue, running.values(), room)) is not None:
             queue.remove(order)
             started(order.key)
-            running[executor.submit(perform, order.task)] = order
+            running[executor.submit(call, *order.arguments)] = order
             queue += islice(waiting, AHEAD - len(queue))
         if not running:
             return

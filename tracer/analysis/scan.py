@@ -17,6 +17,7 @@ from tracer.read.reader import Trace
 from tracer.record.rewrite import empty
 
 WORKERS = 2
+SMALL = 1 << 18  # bytes of a file that one thread reads
 GROUPS = 1 << 18  # groups kept of one grouping
 BATCHES = 1 << 12  # kept at most: a batch of few rows takes as much memory as one of many
 PENDING = 64  # partial results of a worker that wait to be merged; bounds their number and their rows
@@ -56,7 +57,8 @@ def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
     wanted = {column for grouping in groupings for column in grouping.columns}
     columns = [name for name in trace.schema.names if name in wanted]
     nothing = empty(trace.schema).select(columns)
-    shares = WORKERS if trace.kind == "file" else 1  # a stream may grow meanwhile, and two threads would see two ends
+    # A stream may grow meanwhile, and two threads would see two ends. For a small file threads take longer.
+    shares = WORKERS if trace.kind == "file" and trace.path.stat().st_size >= SMALL else 1
     stopped = Event()
 
     def worker(which: int) -> list[_Partial]:
@@ -68,11 +70,14 @@ def scan(trace: Trace, *groupings: Grouping) -> list[Any]:
             partial.group()
         return partials
 
-    with ThreadPoolExecutor(shares) as pool:
-        try:
-            results = list(pool.map(worker, range(shares)))
-        finally:
-            stopped.set()  # an error, or Ctrl-C, ends the other threads too
+    if shares == 1:
+        results = [worker(0)]
+    else:
+        with ThreadPoolExecutor(shares) as pool:
+            try:
+                results = list(pool.map(worker, range(shares)))
+            finally:
+                stopped.set()  # an error, or Ctrl-C, ends the other threads too
     return [
         _merge([table for partials in results for table in partials[number].tables], grouping)
         for number, grouping in enumerate(groupings)

@@ -62,6 +62,13 @@ def _lines(text: str, width: int) -> str:
     return "\n".join(fitted)
 
 
+def count(text: str) -> int:
+    """An argument that is a number of at least 1. Raises ArgumentTypeError."""
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) < 10_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 9,999,999")
+    return int(text)
+
+
 @contextmanager
 def warned(program: str) -> Iterator[None]:
     """Print our warnings on standard error, a line each, as they come; others' stay Python's."""

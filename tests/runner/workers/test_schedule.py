@@ -33,8 +33,8 @@ class Held(Executor):
 def made(monkeypatch, demands, most, room):
     held = Held()
     monkeypatch.setattr(schedule, "wait", held.wait)
-    orders = (Order(number, number, one) for number, one in enumerate(demands))
-    ended = [key for key, future in completed(held, orders, most, room)]
+    orders = (Order(number, (number,), one) for number, one in enumerate(demands))
+    ended = [key for key, future in completed(held, abs, orders, most, room)]
     return ended, held.together
 
 

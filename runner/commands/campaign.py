@@ -1,0 +1,85 @@
+"""Run every combination of a campaign's specs and axes, repeated, and write a row for each run into one Parquet data
+set. Runs that the data set has are not made again, so an interrupted campaign continues where it was."""
+
+import argparse
+import signal
+import time
+from pathlib import Path
+
+from runner.campaign.dataset import DATA, DataError, DataSet
+from runner.campaign.drive import Drive, work
+from runner.campaign.models import load
+from runner.campaign.progress import shown
+from runner.campaign.runs import machines
+from runner.machine.result import INTERRUPTED, OK, UNMET, WRONG
+from runner.session.failures import RAISED, exit_status
+from runner.workers.pool import Workers
+from runner.workers.schedule import processors
+from vmspec.host.commandline import complain, count
+from vmspec.schema.problems import SpecError
+
+STATUSES = """exit status:
+    0  the data set has every run; a run that failed is a row
+    1  runs are missing: the folder has reached the limit campaign.disk
+    2  the command line, the campaign or a spec is wrong
+    3  the host cannot run machines, or a result could not be written
+  130  interrupted; the same command continues"""
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="the campaign, a TOML file")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the folder of the data set")
+    parser.add_argument(
+        "-j", "--jobs", type=count, metavar="N",
+        help="runs at once, at most; default: as many as there are processors, which also limit all vCPUs together",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the campaign; return the exit status."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        campaign = load(options.file)
+        found = tuple(machines(campaign))
+        with DataSet.opened(options.output) as data:
+            todo = work(campaign, found, data)
+            drive = Drive(campaign, found, data)
+            done = todo.total - todo.left
+            if done:
+                print(f"{done:,} of {todo.total:,} runs are in {data.folder / DATA}", flush=True)
+            status, ended, seconds = _run(drive, todo.total, done, options)
+        left = todo.left - ended
+        print(f"{ended:,} runs in {seconds:.1f} s; {data.folder / DATA} has {todo.total - left:,} of {todo.total:,}")
+        if left and status == OK:
+            complain("vmrun", f"{left:,} runs are missing: {data.folder} has reached campaign.disk")
+            return UNMET
+        return status
+    except RAISED as error:
+        complain("vmrun", *(error.problems if isinstance(error, SpecError) else (error,)))
+        return exit_status(error)
+    except DataError as error:
+        complain("vmrun", error)
+        return WRONG
+    except KeyboardInterrupt:
+        complain("vmrun", "interrupted")
+        return INTERRUPTED
+
+
+def _run(drive: Drive, total: int, done: int, options: argparse.Namespace) -> tuple[int, int, float]:
+    """The exit status, how many runs have ended, and the time that took."""
+    room, begin, ended, status = processors(), time.monotonic(), 0, OK
+    most = options.jobs or room
+    with Workers(most) as executor, shown(total, done) as progress:
+        try:
+            for _ in drive.run(executor, most, room):
+                ended += 1
+                progress()
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+            executor.stop()
+        except BaseException:
+            executor.stop()
+            raise
+    return status, ended, time.monotonic() - begin
