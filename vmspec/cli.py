@@ -128,6 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     imported.set_defaults(run=_import, words=None, parser=imported)
 
+    new = command("new", "print a complete spec to begin with")
+    new.add_argument("kind", choices=("linux", "disk", "flat"), help="Linux; Linux whose root is a disk; a flat guest")
+    new.add_argument("--name", metavar="NAME", help="the machine's name, and its trace's; default KIND")
+    new.add_argument("--kernel", metavar="FILE", help="the kernel, or a flat guest's code; default for Linux: vmlinuz")
+    new.add_argument("--initrd", metavar="FILE", help="the initrd")
+    new.add_argument("--disk", metavar="FILE", action="append", default=[], help="a disk image; may be repeated")
+    new.set_defaults(run=_new, parser=new)
+
     keys = command("keys", "list every table and key of a spec")
     keys.set_defaults(run=_keys)
 
@@ -208,6 +216,27 @@ def _import(arguments: argparse.Namespace) -> int:
     from vmspec.exchange import importing
 
     return importing.run(arguments.tool, arguments.source, arguments.words, arguments.output, arguments.strict)
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from vmspec.show import new
+
+    name, kernel = arguments.name or arguments.kind, arguments.kernel
+    if "/" in name or not name.isprintable():
+        arguments.parser.error("--name: the trace is named after it, so it has neither / nor control characters")
+    match arguments.kind:
+        case "flat" if arguments.initrd or arguments.disk:
+            arguments.parser.error("a flat guest has neither --initrd nor --disk")
+        case "flat":
+            text = new.flat(name, kernel)
+        case "disk" if not arguments.disk:
+            arguments.parser.error("give the disk with the root file system: --disk FILE")
+        case kind:
+            kernel = "vmlinuz" if kernel is None else kernel
+            text = new.linux(name, kernel, arguments.initrd, arguments.disk, root=kind == "disk")
+    Document(text, Path.cwd()).spec()
+    print(text, end="")
+    return 0
 
 
 def _keys(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import pytest
 import tracer
 from runner.cli import main
 from runner.kvm.system import System
+from vmspec.cli import main as vmspec_main
 
 pytestmark = pytest.mark.kvm
 
@@ -236,3 +237,10 @@ def test_a_call_that_the_host_refuses(vmrun, write_spec, monkeypatch):
     monkeypatch.setattr(VM, "create_vcpu", refuse)
     status, _, error = vmrun(write_spec(HLT))
     assert (status, error.startswith("vmrun: KVM_CREATE_VCPU failed: Invalid argument (step ")) == (3, True)
+
+
+def test_a_new_flat_guest_runs_as_it_is(vmrun, tmp_path, capfd):
+    assert vmspec_main(["new", "flat"]) == 0
+    (tmp_path / "flat.toml").write_text(capfd.readouterr().out)
+    status, out, _ = vmrun(tmp_path / "flat.toml")
+    assert (status, out) == (0, "!\n")

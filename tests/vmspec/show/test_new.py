@@ -1,0 +1,83 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vmspec
+from vmspec.cli import main
+from vmspec.devices.models import KINDS
+from vmspec.show import new
+
+LINUX = ["serial", "i8042", "acpi", "rtc", "virtio-rng"]
+
+
+def made(capsys, *arguments):
+    assert main(["new", *arguments]) == 0
+    return vmspec.loads(capsys.readouterr().out, "/here")
+
+
+def kinds(spec):
+    names = {model: kind for kind, model in KINDS.items()}
+    return [names[type(device)] for device in spec.devices]
+
+
+def test_a_linux_guest_has_what_it_needs_to_print_reset_and_power_off(capsys):
+    spec = made(capsys, "linux", "--kernel", "/boot/vmlinuz", "--initrd", "initrd.img")
+    assert (str(spec.boot.kernel), str(spec.boot.initrd)) == ("/boot/vmlinuz", "/here/initrd.img")
+    assert kinds(spec) == LINUX
+    assert spec.boot.cmdline == "console=ttyS0 panic=-1 reboot=k"
+    assert (spec.vm.name, spec.trace.path.name, spec.expect.exit) == ("linux", "linux.arrow", ("poweroff", "reset"))
+
+
+def test_a_root_on_a_disk_is_left_as_it_is(capsys):
+    spec = made(capsys, "disk", "--disk", "root.img", "--disk", "data.QCOW2", "--disk", "old.vdi", "--name", "deb ian")
+    assert "root=/dev/vda rw" in spec.boot.cmdline
+    assert kinds(spec) == [*LINUX, *["virtio-blk"] * 3]
+    disks = [(disk.path.name, disk.format, disk.mode) for disk in spec.devices[-3:]]
+    assert disks == [("root.img", "raw", "overlay"), ("data.QCOW2", "qcow2", "overlay"), ("old.vdi", "vdi", "rw")]
+    assert (spec.vm.name, spec.trace.path.name) == ("deb ian", "deb ian.arrow")
+
+
+def test_disks_beside_an_initrd_keep_what_is_written(capsys):
+    spec = made(capsys, "linux", "--disk", "data.img")
+    assert (spec.boot.kernel.name, spec.boot.initrd) == ("vmlinuz", None)
+    assert (spec.devices[-1].mode, "root=" in spec.boot.cmdline) == ("rw", False)
+
+
+def test_a_flat_guest_is_a_file_or_a_few_bytes(capsys):
+    assert made(capsys, "flat").boot.code.startswith(b"\xba\xf8\x03")
+    assert made(capsys, "flat", "--kernel", "guest.bin").boot.kernel.name == "guest.bin"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["disk"], "--disk FILE"),
+        (["flat", "--initrd", "x"], "neither --initrd nor --disk"),
+        (["linux", "--name", "a/b"], "--name"),
+        (["linux", "--name", "a\nb"], "--name"),
+        (["windows"], "invalid choice"),
+    ],
+)
+def test_what_it_cannot_make_is_told(capsys, arguments, said):
+    with pytest.raises(SystemExit) as raised:
+        main(["new", *arguments])
+    assert raised.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_value_that_no_spec_can_have_is_told(capsys):
+    assert main(["new", "linux", "--kernel", ""]) == 2
+    assert "boot.kernel" in capsys.readouterr().err
+
+
+NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=40).filter(
+    lambda name: name not in (".", "..")
+)
+
+
+@given(NAMES.filter(str.isprintable), NAMES, NAMES, st.lists(NAMES, max_size=3, unique=True), st.booleans())
+def test_every_name_reads_back(name, kernel, initrd, disks, root):
+    text = new.linux(name, f"/k/{kernel}", f"/i/{initrd}", [f"/d/{disk}" for disk in disks], root)
+    spec = vmspec.loads(text, "/")
+    assert (spec.vm.name, spec.boot.kernel.name, spec.boot.initrd.name) == (name, kernel, initrd)
+    assert [disk.path.name for disk in spec.devices[5:]] == disks
