@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple
@@ -18,6 +18,8 @@ from vmspec.host import cache
 from vmspec.host.pathtext import from_text
 
 PREFIX = ".vmz-"  # of a folder that is being filled
+SHARED = "contents"  # the part of the cache with links to large files, by their hashes
+SHARED_MIN = 1 << 20  # bytes of a large file
 
 
 class Content(NamedTuple):
@@ -105,6 +107,7 @@ def stored(folder: Path, files: Mapping[str, Content], fill: Callable[[Path], No
             os.utime(path, (_seal(content.sha256), _seal(content.sha256)))
         with _alone(folder.parent):
             if not intact(folder, files):  # another run may have made it meanwhile
+                _share(folder.parent.with_name(SHARED), new, files)
                 _replace(folder, new)
 
 
@@ -117,6 +120,27 @@ def _alone(home: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _share(contents: Path, folder: Path, files: Mapping[str, Content]) -> None:
+    """Make large files one with those of other folders that have the same content. ``contents`` has a link to each, by
+    its hash; one that no folder has any more is removed."""
+    with suppress(OSError):  # a file system without links has several copies
+        cache.make(contents)
+        for path in contents.iterdir():
+            if path.lstat().st_nlink == 1:
+                path.unlink()
+        for name, content in files.items():
+            known, path = contents / content.sha256, folder / from_text(name)
+            if content.size < SHARED_MIN:
+                continue
+            if intact(contents, {content.sha256: content}):
+                link = path.with_name(f"{PREFIX}link")
+                os.link(known, link)
+                link.replace(path)
+            else:
+                known.unlink(missing_ok=True)
+                os.link(path, known)
 
 
 def _replace(folder: Path, new: Path) -> None:
