@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
+from runner.expect.unmet import many
+
 # xfail: it failed, as its author expected (TODO, XFAIL).
 Outcome = Literal["passed", "failed", "skipped", "xfail"]
 
@@ -28,4 +30,4 @@ def counted(cases: Iterable[Case]) -> str:
     outcomes = [case.outcome for case in cases]
     counts = ((outcome, outcomes.count(outcome)) for outcome in get_args(Outcome))
     kinds = ", ".join(f"{count:,} {outcome}" for outcome, count in counts if count)
-    return f"{len(outcomes):,} test {'case' if len(outcomes) == 1 else 'cases'}: {kinds}"
+    return f"{many(len(outcomes), 'test case')}: {kinds}"

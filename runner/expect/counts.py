@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from runner.expect.unmet import Unmet
+from runner.expect.unmet import Unmet, many
 from vmspec.plan.settings import PlannedLimit
 
 LOOK = "vmtrace summary"
@@ -14,10 +14,10 @@ def unmet(limits: Iterable[PlannedLimit], counters: Mapping[str, int]) -> Iterat
         match limit.what:
             case "exits":
                 came = sum(count for reason, count in counters.items() if reason != "dropped")
-                of = ""
+                noun = "exit"
             case "reason":
-                came, of = counters.get(limit.name, 0), f" {limit.name}"
+                came, noun = counters.get(limit.name, 0), f"{limit.name} exit"
             case _:
                 continue
         if came > limit.most:
-            yield Unmet(limit.key, f"at most {limit.most:,}{of} exits", f"{came:,} came", LOOK)
+            yield Unmet(limit.key, f"at most {many(limit.most, noun)}", f"{came:,} came", LOOK)

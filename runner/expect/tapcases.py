@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from runner.expect.cases import Case
 from runner.expect.tap import MOST, Document, Node, Tap
-from runner.expect.unmet import Unmet
+from runner.expect.unmet import Unmet, many
 
 LOOK = "vmtrace console"
 SHOWN = 20  # failures that are named, at most
@@ -37,7 +37,7 @@ class Report:
                 self._fault(f"a plan (1..N) of the test cases{where}", "none came")
         elif document.plan != document.count:
             last = f", the last is {document.nodes[-1].name!r}" if document.nodes else ""
-            self._fault(f"{document.plan:,} results{where}", f"{document.count:,} came{last}")
+            self._fault(many(document.plan, "result") + where, f"{document.count:,} came{last}")
         elif document.plan == 0 and not suite:
             if document.skip is None:
                 self._fault("at least one test case", "the plan is 1..0")

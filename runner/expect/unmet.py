@@ -27,3 +27,8 @@ def located(failure: Unmet, trace: Path | None) -> Unmet:
     import shlex  # late: few runs fail
 
     return failure._replace(look=f"{failure.look} {shlex.quote(str(trace))}")
+
+
+def many(count: int, noun: str) -> str:
+    """A number of things: 1 exit, 2,000 exits."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

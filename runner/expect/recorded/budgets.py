@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
-from runner.expect.unmet import Unmet
+from runner.expect.unmet import Unmet, many
 from tracer.analysis.account import Account, account
 from tracer.analysis.totals import by, totals
 from tracer.read.console import Console, Line
@@ -22,7 +22,9 @@ def unmet(limits: Iterable[PlannedLimit], trace: Trace) -> Iterator[Unmet]:
             case "device":
                 if (exits := measured.devices.get(limit.name, 0)) > limit.most:
                     look = f"vmtrace events --where \"device == '{limit.name}'\""
-                    yield Unmet(limit.key, f"at most {limit.most:,} exits of {limit.name}", f"{exits:,} came", look)
+                    yield Unmet(
+                        limit.key, f"at most {many(limit.most, 'exit')} of {limit.name}", f"{exits:,} came", look
+                    )
             case "guest":
                 if (took := sum(life.kvm_run_ns for life in measured.account.vcpus.values())) > limit.most:
                     expected = f"at most {within} in the guest"

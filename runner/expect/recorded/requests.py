@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from runner.expect.unmet import Unmet
+from runner.expect.unmet import Unmet, many
 from tracer.read.reader import Trace
 from tracer.show.output import duration
 from vmspec.trace.requests import REQUESTS
@@ -15,8 +15,7 @@ def unmet(trace: Trace, reported: Sequence[str]) -> Iterator[Unmet]:
     for text in reported:
         yield Unmet("expect.errors", "no problem of a device", text, "vmtrace events --last 10")
     for (device, kind, status), (count, first) in sorted(_failed(trace).items()):
-        many = "1 request" if count == 1 else f"{count:,} requests"
-        came = f"{many} {kind!r} to {device} ended with {status!r}, the first after {duration(first)}"
+        came = f"{many(count, 'request')} {kind!r} to {device} ended with {status!r}, the first after {duration(first)}"
         yield Unmet("expect.errors", "no request to a device that fails", came, LOOK)
 
 

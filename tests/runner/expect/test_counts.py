@@ -14,9 +14,10 @@ def test_limits_that_are_reached():
 
 
 def test_limits_that_are_exceeded_by_one():
-    assert sentences(("exits", 4), ("reason", 2, "io")) == [
+    assert sentences(("exits", 4), ("reason", 2, "io"), ("reason", 1, "mmio")) == [
         "expect.x: expected at most 4 exits; 5 came",
         "expect.x: expected at most 2 io exits; 3 came",
+        "expect.x: expected at most 1 mmio exit; 2 came",
     ]
 
 

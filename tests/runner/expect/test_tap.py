@@ -156,7 +156,7 @@ PASSED = ("ok 1 a", "ok 2 b", "ok 3 c")
         ("KTAP version 1\nok 1 a", "a plan (1..N) of the test cases", "none came"),
         (ktap(*PASSED, plan=4), "4 results", "3 came, the last is 'c'"),
         (ktap(*PASSED, plan=2), "2 results", "3 came, the last is 'c'"),
-        (ktap(plan=1), "1 results", "0 came"),
+        (ktap(plan=1), "1 result", "0 came"),
         (ktap(), "at least one test case", "the plan is 1..0"),
         (ktap("ok 1 a", "ok 3 c"), "result 2", "it has the number 3"),
         (ktap("ok 1 a", "1..1", plan=1), "one plan", "2 came"),
@@ -184,7 +184,7 @@ def test_one_thing_that_is_wrong(text, expected, came):
 def test_a_guest_that_stops_within_a_subtest():
     text = ktap("    KTAP version 1", "    # Subtest: suite", "    1..2", "    ok 1 in", plan=1)
     assert report(text).faults == [
-        ("1 results", "0 came"),
+        ("1 result", "0 came"),
         ("2 results of 'suite'", "1 came, the last is 'in'"),
         ("a result of 'suite'", "none came after its test cases"),
     ]
