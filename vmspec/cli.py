@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vmspec import __version__
 from vmspec.document import Document
-from vmspec.exchange import READERS
+from vmspec.exchange import READERS, WRITERS
 from vmspec.host.commandline import Parser, complain, warned
 from vmspec.host.printable import printable
 from vmspec.host.streams import BROKEN_PIPE, abandon, columns, open_streams
@@ -19,7 +19,7 @@ from vmspec.schema.problems import SpecError
 
 STATUSES = """exit status:
     0  the spec has no problem
-    1  lock, bundle: the lock differs; import: the spec lacks a kernel, or --strict
+    1  lock, bundle: the lock differs; import, export: --strict; import: no kernel
     2  the spec, the bundle or the command line is wrong, or the result could not be written
     3  lock, bundle: the host cannot be queried
   130  interrupted
@@ -136,6 +136,15 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--disk", metavar="FILE", action="append", default=[], help="a disk image; may be repeated")
     new.set_defaults(run=_new, parser=new)
 
+    exported = command("export", "write a spec's machine as another tool's configuration", override)
+    exported.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
+    tools = exported.add_mutually_exclusive_group(required=True)
+    for tool in WRITERS:
+        tools.add_argument(f"--{tool}", dest="tool", action="store_const", const=tool, help=f"for {tool}")
+    exported.add_argument("-o", "--output", metavar="FILE", type=Path, help="write into FILE; default: standard output")
+    exported.add_argument("--strict", action="store_true", help="write nothing if the tool cannot express all of it")
+    exported.set_defaults(run=_export)
+
     keys = command("keys", "list every table and key of a spec")
     keys.set_defaults(run=_keys)
 
@@ -237,6 +246,13 @@ def _new(arguments: argparse.Namespace) -> int:
     Document(text, Path.cwd()).spec()
     print(text, end="")
     return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    document = Document.open(arguments.spec, arguments.set)
+    from vmspec.exchange import exporting
+
+    return exporting.run(arguments.tool, document.spec(), document.locate, arguments.output, arguments.strict)
 
 
 def _keys(arguments: argparse.Namespace) -> int:

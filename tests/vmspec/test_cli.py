@@ -128,7 +128,7 @@ def test_the_help_of_a_command_says_what_it_does(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     commands = re.findall(r"^    ([a-z]+) +(.+)$", capsys.readouterr().out, re.MULTILINE)
-    assert len(commands) == 10
+    assert len(commands) == 12
     for name, what in commands:
         with pytest.raises(SystemExit):
             main([name, "--help"])

@@ -9,3 +9,11 @@ READERS = {
     "lkvm": "vmspec.exchange.lkvm",
     "qemu": "vmspec.exchange.qemu.reader",
 }
+
+# The writers of vmspec export, a module for each tool. They have write(source).
+WRITERS = {
+    "qemu": "vmspec.exchange.export.qemu",
+    "libvirt": "vmspec.exchange.export.libvirt",
+    "firecracker": "vmspec.exchange.export.firecracker",
+    "lkvm": "vmspec.exchange.export.lkvm",
+}

@@ -2,7 +2,7 @@
 Those that it leaves are named to the user, so nothing is dropped in silence."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Scalar = str | int | float | bool | None
 
@@ -35,7 +35,7 @@ class Node:
         place: Place = NOWHERE,
     ) -> None:
         self.name = name
-        self.value = value
+        self.value: Any = value
         self.children = list(children)
         self.label = name if label is None else label
         self.text = self.label if text is None else text

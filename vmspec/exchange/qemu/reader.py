@@ -82,6 +82,7 @@ def _machine(draft: Draft, host: Host, root: Node) -> bool:
     if node.means("pit", "off"):
         draft.vm.set("pit", False, node)
     node.means("pit", "on")
+    node.means("i8042", "on")
     for name in ("graphics", "usb", "hpet", "vmport", "smm"):
         node.means(name, "off")
     node.means("isa-serial", "on", "off")

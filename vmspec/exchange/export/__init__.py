@@ -1,0 +1,1 @@
+"""The configurations of other virtual machine monitors from a spec: a writer for each tool."""
