@@ -1,7 +1,7 @@
 """``vmtrace``: read, recover and analyse traces.
 
-Exit status 0; 1 if ``diff`` found a difference; 2 for a bad trace or command line, and if a result cannot be written;
-130 if interrupted.
+Exit status 0; 1 if ``diff`` or ``campaign`` found a difference; 2 for a bad trace or command line, and if a result
+cannot be written; 130 if interrupted.
 """
 
 import argparse
@@ -28,6 +28,7 @@ COMMANDS = {
     "hot": "the guest's instructions and functions with the most exits",
     "report": "one HTML page with timeline, console and tables; opens offline",
     "diff": "compare two traces, or two sets of runs",
+    "campaign": "the runs of a campaign, or how two campaigns differ",
     "events": "exits one by one, decoded; can follow a running machine",
     "top": "exits of a running machine, live",
     "tracepoints": "exits that KVM handled, beside those that reached userspace",
@@ -45,7 +46,7 @@ COMMANDS = {
 
 STATUSES = """exit status:
     0  the result was written
-    1  diff found a difference
+    1  diff, campaign: there is a difference
     2  the trace or the command line is wrong, or the result could not be written
   130  interrupted; what was found until then is printed
   141  the reader of the output closed it

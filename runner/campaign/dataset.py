@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from vmspec.host.atomic import replaced
+from vmspec.trace.campaigns import DATA, JOURNAL, TRACES
 
-DATA, JOURNAL, TRACES = "runs.parquet", "runs.journal", "traces"
 FOLD = 20_000  # lines of the journal at which the file is written anew
 GROUP = 64 << 10  # rows of a row group
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
-from runner.campaign.dataset import TRACES, DataSet
+from runner.campaign.dataset import DataSet
 from runner.campaign.measure import Keep, Measured, measure
 from runner.campaign.models import Campaign
 from runner.campaign.rows import lost, row
@@ -14,6 +14,7 @@ from runner.suite.verdict import interrupted
 from runner.workers.pool import WorkerLostError
 from runner.workers.schedule import Order, completed
 from runner.workers.task import Task
+from vmspec.trace.campaigns import TRACES
 
 USUAL = 1 << 20  # bytes that a run is taken to need until one has ended
 

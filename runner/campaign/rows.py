@@ -6,8 +6,7 @@ from typing import Any
 from runner.campaign.measure import Measured
 from runner.campaign.runs import Run
 from vmspec.host.pathtext import to_text
-
-SET = "set."  # begins the name of an override's column, as in set.vm.vcpus
+from vmspec.trace.campaigns import SET
 
 
 def row(run: Run, measured: Measured) -> dict[str, Any]:

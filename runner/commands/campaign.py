@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from runner.campaign.dataset import DATA, DataError, DataSet
+from runner.campaign.dataset import DataError, DataSet
 from runner.campaign.drive import Drive, work
 from runner.campaign.models import load
 from runner.campaign.progress import shown
@@ -17,6 +17,7 @@ from runner.workers.pool import Workers
 from runner.workers.schedule import processors
 from vmspec.host.commandline import complain, count
 from vmspec.schema.problems import SpecError
+from vmspec.trace.campaigns import DATA
 
 STATUSES = """exit status:
     0  the data set has every run; a run that failed is a row

@@ -28,8 +28,9 @@ def _sections(width: int) -> Iterator[str]:
                 for kind, model in kinds.items():
                     yield _section(f"[[{name}]]\nkind = {show(kind)}", (model.__doc__ or "").rstrip("."), model, width)
             case value:  # a table whose keys are not known
-                lines = wrapped(attribute.metadata["doc"], width - 2)
-                yield "\n".join((*(f"# {line}" for line in lines), f"[{name}]", f"  {value.allowed}"))
+                lines = [f"# {line}" for line in wrapped(attribute.metadata["doc"], width - 2)]
+                allowed = wrapped(f"  {value.allowed}", width, hang=2)
+                yield "\n".join((*lines, f"[{name}]", *allowed))
 
 
 def _table(name: str, doc: str, model: type[Model], width: int) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from runner.campaign.dataset import DATA, JOURNAL, DataError, DataSet
+from runner.campaign.dataset import DataError, DataSet
 from runner.campaign.measure import Measured
 from runner.campaign.rows import lost, row
 from runner.campaign.runs import Machine, Run
@@ -11,6 +11,7 @@ from runner.expect.unmet import Unmet
 from runner.machine.result import Result
 from runner.workers.schedule import Demand
 from runner.workers.task import Outcome
+from vmspec.trace.campaigns import DATA, JOURNAL
 
 
 def run(number, **values):
