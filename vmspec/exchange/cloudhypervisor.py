@@ -92,10 +92,22 @@ def _tree(words: Command) -> Node:
 
 def _parts(option: Node, value: str) -> list[Node]:
     made = []
-    for part in re.findall(r'(?:\[[^\]]*\]|"[^"]*"|[^,])+', value):
+    for part in _split(value):
         key, _, given = part.partition("=")
         made.append(Node(key, given, label=f"{option.label} {key}", text=f"{option.label} {part}", place=option.place))
     return made
+
+
+def _split(value: str) -> list[str]:
+    """The parts of a value between commas, except commas in quotes and brackets."""
+    parts, begin, depth, quoted = [], 0, 0, False
+    for index, char in enumerate(value):
+        quoted ^= char == '"'
+        depth += (char == "[") - (char == "]" and depth > 0)
+        if char == "," and not depth and not quoted:
+            parts.append(value[begin:index])
+            begin = index + 1
+    return [part for part in (*parts, value[begin:]) if part]
 
 
 def _draft(root: Node) -> Draft:

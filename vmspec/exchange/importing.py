@@ -18,7 +18,7 @@ from vmspec.schema.toml_text import contents
 from vmspec.schema.value import Here, TooManyProblemsError
 from vmspec.spec.models import Spec
 
-LARGEST = 1 << 20  # bytes of a configuration
+LARGEST = 1 << 17  # bytes of a configuration
 REMARKS = 1  # exit status: no kernel, or with --strict anything without a counterpart
 STDIN = "-"
 NO_KERNEL = "a spec needs boot.kernel: vmrun has no firmware that would find a kernel on a disk"

@@ -53,6 +53,7 @@ class _Handler(ContentHandler):
         self.file = file
         self.top = Node("")
         self._stack = [self.top]
+        self._texts: list[list[str]] = [[]]  # of the open elements
         self._locator: Any = None
 
     def setDocumentLocator(self, locator: Any) -> None:
@@ -74,13 +75,13 @@ class _Handler(ContentHandler):
         node = Node(name, None, parts, label=label, text=f"<{name}{shown}>", place=place)
         above.children.append(node)
         self._stack.append(node)
+        self._texts.append([])
 
     def characters(self, content: str) -> None:
-        node = self._stack[-1]
-        node.value = f"{node.value or ''}{content}"
+        self._texts[-1].append(content)
 
     def endElement(self, name: str) -> None:
         node = self._stack.pop()
-        node.value = str(node.value).strip() or None if node.value is not None else None
+        node.value = "".join(self._texts.pop()).strip() or None
         if node.value is not None:
             node.text = f"{node.text}{node.value}"

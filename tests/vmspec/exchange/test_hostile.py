@@ -15,6 +15,8 @@ from vmspec.exchange.importing import check
 from vmspec.exchange.shell import arguments
 from vmspec.schema.problems import SpecError
 
+pytestmark = pytest.mark.long
+
 
 def made(tool: str, text: str) -> None:
     try:
@@ -82,6 +84,8 @@ FILE = '<!DOCTYPE domain [<!ENTITY a SYSTEM "file:///etc/passwd">]><domain><name
         ("libvirt", FILE, r"^1:18: has a document type"),
         ("libvirt", "<domain>\n <name>x</domain>", r"^2:11: is not XML: mismatched tag"),
         ("libvirt", "<domain>" + "<a>" * 100_000, r"^1:\d+: is nested too deep"),
+        ("libvirt", "<domain>" + "x\n" * 50_000 + "<b>", r"is not XML: no element found|unclosed token"),
+        ("cloud-hypervisor", "cloud-hypervisor --cpus boot=x," + "[" * 100_000, r"^1:18: --cpus boot: vm.vcpus"),
         ("libvirt", "<network/>", r"^1:1: has no <domain>"),
         ("libvirt", '<?xml version="1.0" encoding="no-such"?><domain/>', r"is not XML"),
         ("firecracker", '{"boot-source": {\n"kernel_image_path": }}', r"^2:22: is not JSON: Expecting value"),
