@@ -47,8 +47,8 @@ class Part:
             self.values[key] = Given(value, node if node is not None else self.node)
 
     def file(self, key: str, node: Node | None, text: str | None = None) -> None:
-        """Give a key the path that a node has; ``text`` if that is only a part of the node's value."""
-        if node is not None:
+        """Give a key the path that a node has, if it has one; ``text`` if that is only a part of the node's value."""
+        if node is not None and node.value is not None:
             self.set(key, file_name(str(node.value) if text is None else text), node)
 
     def get(self, key: str) -> Any:

@@ -8,9 +8,9 @@ UNITS = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 def size(text: str, unit: str) -> int | None:
     """Bytes of a size such as "512M" or "1.5G", in ``unit`` if it names none; None if it is not a size."""
     found = re.fullmatch(r"([0-9]{1,18})(\.[0-9]{1,9})?([bkmgtp]?)(?:ib)?", text.strip(), re.IGNORECASE | re.ASCII)
-    if found is None:
+    shift = UNITS.get((found[3] or unit).lower()) if found is not None else None
+    if found is None or shift is None:
         return None
-    shift = UNITS[(found[3] or unit).lower()]
     return (int(found[1]) << shift) + int(float(found[2] or 0) * (1 << shift))
 
 

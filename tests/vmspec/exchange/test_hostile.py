@@ -86,6 +86,7 @@ FILE = '<!DOCTYPE domain [<!ENTITY a SYSTEM "file:///etc/passwd">]><domain><name
         ("libvirt", "<domain>" + "<a>" * 100_000, r"^1:\d+: is nested too deep"),
         ("libvirt", "<domain>" + "x\n" * 50_000 + "<b>", r"is not XML: no element found|unclosed token"),
         ("cloud-hypervisor", "cloud-hypervisor --cpus boot=x," + "[" * 100_000, r"^1:18: --cpus boot: vm.vcpus"),
+        ("libvirt", "<domain><memory unit='0MiB'>1</memory></domain>", r"^1:9: memory: is not a size"),
         ("libvirt", "<network/>", r"^1:1: has no <domain>"),
         ("libvirt", '<?xml version="1.0" encoding="no-such"?><domain/>', r"is not XML"),
         ("firecracker", '{"boot-source": {\n"kernel_image_path": }}', r"^2:22: is not JSON: Expecting value"),

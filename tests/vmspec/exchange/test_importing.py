@@ -91,3 +91,11 @@ def test_a_shell_is_needed_for_some_words(tmp_path, monkeypatch, capsys):
     output = capsys.readouterr()
     assert output.err == "x:1:14: $HOME/bzImage: only a shell replaces it: write its value\n"
     assert 'kernel = "$HOME/bzImage"' in output.out
+
+
+def test_null_is_as_if_it_were_not_given(tmp_path, monkeypatch, capsys):
+    """As Firecracker's API returns a configuration."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_text('{"boot-source": {"kernel_image_path": "k", "initrd_path": null, "boot_args": null}}')
+    assert main(["import", "firecracker", "x"]) == 0
+    assert vmspec.loads(capsys.readouterr().out, tmp_path).boot.initrd is None
