@@ -14,7 +14,7 @@ from vmspec import SpecError, __version__
 from vmspec.host import commandline
 from vmspec.host.pathtext import to_text
 from vmspec.host.printable import printable
-from vmspec.host.streams import abandon, held, open_streams
+from vmspec.host.streams import BROKEN_PIPE, abandon, held, open_streams
 
 STATUSES = """exit status:
     0  the guest ended as the spec expects
@@ -61,7 +61,12 @@ def command(verb: str, words: list[str]) -> int:
         return complain(error, HOST)
     gc.enable()  # see runner.entry
     gc.freeze()
-    status: int = options.run(options)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon(sys.stdout)
+        return BROKEN_PIPE
     return status
 
 

@@ -24,7 +24,8 @@ STATUSES = """exit status:
     1  runs are missing: the folder has reached the limit campaign.disk
     2  the command line, the campaign or a spec is wrong
     3  the host cannot run machines, or a result could not be written
-  130  interrupted; the same command continues"""
+  130  interrupted; the same command continues
+  141  the reader of the output closed it"""
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:

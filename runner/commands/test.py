@@ -29,6 +29,7 @@ STATUSES = """exit status:
     2  the command line or a spec is wrong, or there was no spec to run
     3  a result could not be written
   130  interrupted
+  141  the reader of the output closed it
 
 A spec is a file that ends in .toml and has a table [vm] or [boot]. Other TOML files below a folder are passed over, and
 named. A spec with a [matrix] is a test for each combination."""
@@ -98,8 +99,9 @@ def _run(cases: Sequence[Case], folder: Artefacts, options: argparse.Namespace) 
     how = Options(
         options.repeat, options.jobs or room, room, options.timeout, record=not options.no_trace, keep=options.keep
     )
+    runs = sum(not (case.skip or case.broken) for case in cases) * options.repeat
     tally = Tally(cases, time.time())
-    with Workers(how.most) as executor, shown(len(cases) * options.repeat) as progress:
+    with Workers(how.most) as executor, shown(runs) as progress:
         try:
             for report in Suite(cases, folder, how, progress.started, progress.ended).run(executor):
                 progress.report(report)

@@ -17,7 +17,6 @@ from typing import Self
 from runner.suite.collect import Case
 from runner.workers.task import Outcome
 from vmspec.host.atomic import replaced
-from vmspec.host.pathtext import from_text, to_text
 
 STATE = "vmrun-test.json"
 IGNORE = ".gitignore"
@@ -62,7 +61,7 @@ class Artefacts:
         with suppress(OSError, ValueError):
             match json.loads((self.folder / STATE).read_bytes()):
                 case {"failed": [*names]}:
-                    return tuple(str(from_text(name)) for name in names if isinstance(name, str))
+                    return tuple(name for name in names if isinstance(name, str))
         return ()
 
     def _empty(self, names: Iterable[str]) -> None:
@@ -78,7 +77,7 @@ class Artefacts:
     def keep(self, failed: Iterable[str]) -> None:
         """Keep which cases failed. Raises OSError."""
         with replaced(self.folder / STATE) as file:
-            file.write(json.dumps({"failed": [to_text(name) for name in failed]}, indent=1).encode())
+            file.write(json.dumps({"failed": [*failed]}, indent=1).encode())
 
     def place(self, case: Case) -> Path:
         """The path for what a case leaves; nothing is there yet."""

@@ -72,12 +72,17 @@ def collect(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Collected:
 
 
 def below(folder: Path) -> Iterator[Path]:
-    """The TOML files below a folder, sorted; not those in hidden folders, or behind links to folders."""
-    for directory, folders, files in os.walk(folder):
+    """The TOML files below a folder, sorted; not those in hidden folders, or behind links to folders. Raises
+    CollectError."""
+    for directory, folders, files in os.walk(folder, onerror=_unlisted):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if name.endswith(SUFFIX) and (path := Path(directory, name)).is_file():
                 yield path
+
+
+def _unlisted(error: OSError) -> None:
+    raise CollectError(f"{error.filename}: cannot be listed: {error.strerror}")
 
 
 def of(document: Document, name: str) -> Iterator[Case]:

@@ -207,6 +207,20 @@ def test_a_wrong_override(vmrun, write_spec):
     assert (status, "vm.memory" in error) == (2, True)
 
 
+@pytest.mark.parametrize("arguments", [["./test"], ["--", "test"], ["--no-trace", "test"]])
+def test_a_spec_with_the_name_of_a_verb(vmrun, write_spec, monkeypatch, arguments):
+    spec = write_spec(HLT, trace=None)
+    spec.rename(spec.with_name("test"))
+    monkeypatch.chdir(spec.parent)
+    assert vmrun(*arguments)[:2] == (0, "")
+
+
+def test_the_help_names_the_verbs(capfd):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert {f"vmrun {verb} --help" in capfd.readouterr().out for verb in ["test"]} == {True}
+
+
 def test_an_unknown_option(write_spec, capfd):
     with pytest.raises(SystemExit) as ended:
         main(["--colour", str(write_spec(HLT))])

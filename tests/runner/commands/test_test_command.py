@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from runner.cli import main
+from tests.fakes.onterminal import STYLE, on_terminal
 
 pytestmark = pytest.mark.kvm
 
@@ -168,6 +170,24 @@ def test_no_spec_at_all_is_wrong(suite):
     assert suite()[::2] == (2, "vmrun: there is no spec to run\n")
 
 
+def test_progress_on_a_terminal_is_a_bar_below_the_lines(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"a": guest(), "b": guest(rest='[test]\nskip = "[red]why[/red]"\n')}.items():
+        Path(f"{name}.toml").write_text(text)
+    written, status = on_terminal(main, ["test", "--no-trace", "--repeat", "2"], {"TERM": "xterm"}, 100)
+    text = STYLE.sub("", written.decode())
+    assert (status, "skipped  b: [red]why[/red]" in text, "2/2" in text) == (0, True, True)
+    assert re.search(r"passed   a 0\.\d\d s", text)
+    assert text.splitlines()[-1].startswith("1 passed, 1 skipped in ")
+
+
+def test_a_reader_that_goes_ends_it_without_a_traceback(process, tmp_path):
+    (tmp_path / "a.toml").write_text(guest())
+    running = process("--no-trace")
+    running.stdout.close()
+    assert running.wait(60) == 141
+
+
 @pytest.mark.parametrize("arguments", [["-j", "0"], ["--repeat", "x"], ["--timeout", "soon"]])
 def test_a_wrong_option(suite, capfd, arguments):
     with pytest.raises(SystemExit) as ended:
@@ -198,8 +218,8 @@ def process(tmp_path):
 
     yield start
     for one in started:
-        one.kill()
-        one.communicate()
+        with one:
+            one.kill()
 
 
 def begun(tmp_path):

@@ -82,6 +82,11 @@ def test_a_path_that_leads_nowhere(folder):
         collect([root / "none"])
 
 
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(folder):
+    with pytest.raises(CollectError, match="gone: cannot be listed: No such file or directory"):
+        [*collecting.below(folder() / "gone")]
+
+
 def test_what_a_spec_needs_and_the_host_lacks_is_why_it_is_skipped(folder, monkeypatch):
     monkeypatch.setattr(collecting, "virtualizes", lambda: False)
     root = folder(a=SPEC + '[test]\nneeds = ["hardware", "vmlinuz", "a.toml", "/sys/class/net/none"]\n')
