@@ -1,12 +1,13 @@
 """A run of a campaign in a worker: made, measured by its trace, and the trace removed unless it is kept."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from runner.workers.task import Outcome, Task, perform
 from tracer.analysis.exits import Tally, grouping
 from tracer.analysis.scan import scan
-from tracer.analysis.timeline import timeline
+from tracer.analysis.timeline import LINUX, timeline
 from tracer.format.errors import TraceError
 from tracer.read.reader import load
 from vmspec.trace.files import all_of
@@ -40,7 +41,7 @@ def measure(task: Task, keep: Keep) -> Measured:
         ]
         return Measured(_light(outcome), found)
     try:
-        measured = _of_trace(outcome, result.trace, console=bool(result.console))
+        measured = _of_trace(outcome, result.trace, result.console)
     except TraceError as error:
         measured = Measured(outcome._replace(error=f"the trace cannot be measured: {error}"), [])
     kept = keep == "always" or (keep == "failed" and outcome.status != 0)
@@ -56,13 +57,15 @@ def measure(task: Task, keep: Keep) -> Measured:
     return measured._replace(outcome=_light(outcome), size=size)
 
 
-def _of_trace(outcome: Outcome, path: Path, *, console: bool) -> Measured:
+def _of_trace(outcome: Outcome, path: Path, console: bytes) -> Measured:
     trace = load(path)
     keys = "device", "reason"
     tally = Tally.of(scan(trace, grouping(keys))[0])
     groups = tally.table(keys).select([*keys, "exits", "handling_ns", "median_ns", "p99_ns"]).to_pylist()
     total: dict[str, int] = next(iter(tally.table(()).to_pylist()), {})
-    phases = timeline(trace).phases.select(["phase", "time_ns"]).to_pylist() if console else []
+    # Of a console without such a line, the only phase is the whole run.
+    booted = any(re.search(pattern.encode(), console, re.MULTILINE) for pattern in LINUX.values())
+    phases = timeline(trace).phases.select(["phase", "time_ns"]).to_pylist() if booted else []
     quantiles = total.get("median_ns"), total.get("p99_ns")
     return Measured(outcome, groups, phases, *quantiles, total.get("handling_ns"))
 
