@@ -57,16 +57,17 @@ def in_batches(rows, cuts):
     def some(columns, which):
         return (batch.select(columns) for batch in batches[which])
 
-    return SimpleNamespace(schema=SCHEMA, kind="file", batches=some)
+    return SimpleNamespace(schema=SCHEMA, kind="file", batches=some, path=Path(__file__))
 
 
 @pytest.mark.long
-@given(ROWS, st.lists(st.integers(0, 200), max_size=6), st.sampled_from([1, 7, 1 << 18]))
-def test_any_split_gives_what_a_plain_computation_gives(rows, cuts, chunk):
+@given(ROWS, st.lists(st.integers(0, 200), max_size=6), st.sampled_from([1, 7, 1 << 18]), st.sampled_from([0, 1 << 40]))
+def test_any_split_gives_what_a_plain_computation_gives(rows, cuts, chunk, small):
     keys = ("reason", "device", "addr", "size", "vcpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan, "ROWS", chunk)
         patch.setattr(scan, "PENDING", 3)
+        patch.setattr(scan, "SMALL", small)  # two threads, or one
         found = exits.by(in_batches(rows, cuts), *keys).to_pylist()
     groups = defaultdict(list)
     for *key, handling, count in rows:
