@@ -5,7 +5,7 @@ import gzip
 import re
 import subprocess
 import sys
-from functools import cached_property
+from functools import cache, cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -92,12 +92,18 @@ class Run:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """All runs, in one stay."""
+    """A function that returns the run of a transport and kind; it is made, in a stay of its own, when a test first asks
+    for it."""
     directory = tmp_path_factory.mktemp("traffic")
     prepare(directory)
-    kinds = {f"{transport}-{kind}": (transport, kind) for transport in TRANSPORTS for kind in RUNS}
-    stay(directory, {name: arguments(name, *which) for name, which in kinds.items()}, "6h")
-    return {name: Run(directory, *which) for name, which in kinds.items()}
+
+    @cache
+    def made(transport, kind):
+        name = f"{transport}-{kind}"
+        stay(directory, {name: arguments(name, transport, kind)}, "3h")
+        return Run(directory, transport, kind)
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +116,12 @@ def program(tmp_path_factory):
 
 @pytest.fixture(params=TRANSPORTS)
 def few(runs, request):
-    return runs[f"{request.param}-few"]
+    return runs(request.param, "few")
 
 
-@pytest.fixture(params=[f"{transport}-{kind}" for transport in TRANSPORTS for kind in RUNS])
+@pytest.fixture(params=[(transport, kind) for transport in TRANSPORTS for kind in RUNS], ids="-".join)
 def run(runs, request):
-    return runs[request.param]
+    return runs(*request.param)
 
 
 def prepare(directory):
@@ -199,12 +205,11 @@ def test_ping_names_and_a_page(few):
     assert few.said("page") == ["this host's page"]
 
 
-def test_the_address_is_the_plans_in_each_run_and_however_often_the_driver_is_bound(runs):
+def test_the_address_is_the_plans_in_each_run_and_however_often_the_driver_is_bound(run):
     planned = {device.name: device.options["mac"] for device in Document.open(HERE / "traffic.toml").plan().devices
                if device.kind == "virtio-net"}  # fmt: skip
-    for run in runs.values():
-        for card, device in CARDS.items():
-            assert [line for line in run.said(card) if "mac" in line] == [f"mac {planned[device]}"] * 2
+    for card, device in CARDS.items():
+        assert [line for line in run.said(card) if "mac" in line] == [f"mac {planned[device]}"] * 2
 
 
 def test_several_queues_as_ethtool_has_them(few):
