@@ -275,7 +275,7 @@ class Lab:
     def flat(self, host: str, name: str) -> Flat:
         """A small guest's run on a host."""
         done = self.flat_stay(host)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+        assert done.returncode == 0, f"the lab ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr}"
         return Flat(self._directory / f"flat-{host}" / name)
 
     def flat_stay(self, host: str) -> subprocess.CompletedProcess[str]:
