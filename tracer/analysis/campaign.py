@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 from tracer.analysis.tables import Columns, schema, table
@@ -62,7 +62,7 @@ def spread(values: Sequence[float]) -> tuple[float | None, float | None, float |
 
 def middle(values: Sequence[float]) -> float | None:
     """The median; None if there are no values."""
-    return spread(values)[1]
+    return median(values) if values else None
 
 
 def measured(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
