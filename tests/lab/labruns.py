@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -223,6 +224,12 @@ def options(group: str, todo: list[Job]) -> list[str | Path]:
     return ["--host", "intel", "--timeout", "1h", *(word for path in kernels for word in ("--take", path))]
 
 
+def userspace(console: bytes) -> str:
+    """A console without the kernel's lines, which begin with a time. They may come between any two characters of what
+    userspace prints; they themselves are whole."""
+    return re.sub(r"\[ *\d+\.\d{6}\] [^\n]*\n", "", console.decode(errors="replace").replace("\r", ""))
+
+
 class Run:
     """What one run left: ``status`` as Popen has it, ``console`` and ``log`` (what vmrun said), the files of the trace.
 
@@ -244,6 +251,7 @@ class Run:
                 self.failed[thread] += count
             else:
                 self.exits[thread][REASONS[reason]] += count
+        self.userspace = userspace(self.console)
 
     @cached_property
     def trace(self) -> tracer.Trace:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tracer
-from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS
+from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS, userspace
 
 PLACE = Path("/var/tmp/talk")  # where inside/talk.py has the images
 
@@ -31,6 +31,7 @@ class Talked:
         self.path = directory / "trace.arrow"
         self.result = json.loads((directory / "result.json").read_text())
         self.console = (directory / "console").read_text(errors="replace")
+        self.userspace = userspace((directory / "console").read_bytes())
         self.log = (directory / "log").read_text()
 
     @cached_property
@@ -40,7 +41,7 @@ class Talked:
     @cached_property
     def facts(self) -> dict[str, str]:
         """What the guest's init said, by the first word after "disk:"."""
-        return dict(re.findall(r"^disk: (\w+):? ?(.*)$", self.console, re.MULTILINE))
+        return dict(re.findall(r"^disk: (\w+):? ?(.*)$", self.userspace, re.MULTILINE))
 
 
 def stay(out: Path, images: Mapping[str, int | str], runs: Sequence[Talk], timeout: str) -> dict[str, Talked]:

@@ -98,6 +98,6 @@ def test_its_requests_are_in_the_trace(run):
 def test_each_kernel_boots_it_with_one_and_four_processors(others, name, vcpus):
     run = others[f"{name}-{vcpus}"]
     assert (run.result["status"], run.result["steps"]) == (0, 3), run.console[-3000:] + run.log
-    assert f"\n{debian.kernel(name).release}\n{vcpus}\n" in run.console
+    assert f"\n{debian.kernel(name).release}\n{vcpus}\n" in run.userspace
     assert "I/O error" not in run.console
     assert "virtio-blk0" not in run.log

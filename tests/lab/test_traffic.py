@@ -14,7 +14,7 @@ import pytest
 import tracer
 from tests.fakes import pcapngfile
 from tests.guests import debian, initrd
-from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS, TRANSPORTS
+from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS, TRANSPORTS, userspace
 from tests.lab.test_boot import EXPECTED, SUSPICIOUS
 from tests.lab.test_virtio import UNSIGNED
 from tracer.analysis.frames import counted
@@ -47,12 +47,13 @@ class Run:
         self.directory, self.transport = directory / f"{transport}-{kind}", transport
         self.bytes, self.resets = RUNS[kind]
         self.console = (self.directory / "console").read_text(errors="replace").replace("\r", "")
+        self.userspace = userspace((self.directory / "console").read_bytes())
         self.called = (self.directory / "called").read_text()
         self.log = (self.directory / "log").read_text()
 
     def said(self, name):
         """The guest's lines that begin with a name."""
-        return re.findall(rf"^{name}: (.*)$", self.console, re.MULTILINE)
+        return re.findall(rf"^{name}: (.*)$", self.userspace, re.MULTILINE)
 
     def moved(self, text):
         """What was moved each way, by what, with the checksums of both sides."""
@@ -203,7 +204,7 @@ def test_all_bytes_arrive_each_way(run, program):
 
 
 def test_ping_names_and_a_page(few):
-    assert few.console.count("3 packets transmitted, 3 packets received, 0% packet loss") == 2
+    assert few.userspace.count("3 packets transmitted, 3 packets received, 0% packet loss") == 2
     assert "3 packets transmitted, 3 packets received, 0% packet loss" in few.called  # the host's
     assert few.said("dns") == ["10.1.2.3"]
     assert few.said("page") == ["this host's page"]

@@ -30,8 +30,7 @@ def run(lab, transport):
 
 def said(run, what):
     """What the guest's init printed of a device, by its lines' first words."""
-    lines = re.findall(rb"^" + what.encode() + rb": (\S+) ?(.*?)\r?$", run.console, re.MULTILINE)
-    return {word.decode(): rest.decode() for word, rest in lines}
+    return dict(re.findall(rf"^{what}: (\S+) ?(.*)$", run.userspace, re.MULTILINE))
 
 
 def test_the_guest_ends_as_its_spec_expects(run):
