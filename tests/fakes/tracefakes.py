@@ -26,6 +26,7 @@ from vmspec.trace.requests import REQUEST
 
 CODES = {"int16_t": "h", "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint64_t": "Q"}
 LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in RECORD))
+OFFSETS = {field.name: 8 * index for index, field in enumerate(RING)}  # in a ring's control block
 REQUEST_LAYOUT = struct.Struct("<" + "".join(CODES[field.ctype] for field in REQUEST))
 MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "300"))
 TSC_START, TSC_KHZ = 5_000_000_000_000, 2_999_999
@@ -151,8 +152,7 @@ class Rings:
         return struct.unpack_from("<Q", self.memory, self._control(vcpu, name))[0]
 
     def _control(self, vcpu, name):
-        index = next(index for index, field in enumerate(RING) if field.name == name)
-        return self.first_ring + vcpu * self.ring_size + 8 * index
+        return self.first_ring + vcpu * self.ring_size + OFFSETS[name]
 
     def room(self, vcpu, payload=0):
         """Whether one more record, with so many bytes of payload, has room."""

@@ -26,11 +26,15 @@ def rows_of(streams):
 
 @pytest.fixture(scope="module")
 def aligned(tmp_path_factory):
-    """Aligns two lists of rows."""
+    """Aligns two lists of rows, in batches that end at different rows: some, as each costs more than its rows."""
     folder = tmp_path_factory.mktemp("aligned")
 
     def run(a, b, columns=COLUMNS, resync=RESYNC, **how):
-        paths = write_trace(folder / "a.arrow", a, batch=7), write_trace(folder / "b.arrow", b, batch=11, **how)
+        batches = 7 + len(a) // 8, 11 + len(b) // 8
+        paths = [
+            write_trace(folder / "a.arrow", a, batch=batches[0]),
+            write_trace(folder / "b.arrow", b, batch=batches[1], **how),
+        ]
         return align(load(paths[0]), load(paths[1]), columns, resync)
 
     return run

@@ -238,10 +238,11 @@ def test_recorded_traces(tmp_path):
 
 
 @pytest.mark.long
-def test_one_bit_in_a_million_rows(tmp_path, capsys):
-    row = random.Random().randrange(1_000_000)
-    longtrace.write(tmp_path / "a.arrow", 1_000_000)
-    longtrace.write(tmp_path / "b.arrow", 1_000_000, flip=row)
+@pytest.mark.parametrize("rows", [150_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
+def test_one_bit_in_very_many_rows(tmp_path, capsys, rows):
+    row = random.Random().randrange(rows)
+    longtrace.write(tmp_path / "a.arrow", rows)
+    longtrace.write(tmp_path / "b.arrow", rows, flip=row)
     assert main(["diff", "--json", str(tmp_path / "a.arrow"), str(tmp_path / "b.arrow")]) == 1
     assert json.loads(capsys.readouterr().out)["differences"] == [
         {"vcpu": row % 2, "kind": "changed", "row_a": row // 2, "rows_a": 1, "row_b": row // 2, "rows_b": 1}

@@ -30,8 +30,9 @@ def with_tracepoints(folder, format_, *options):
 
 
 def exported(folder, format_, rows=None, *options, **how):
-    """The file that ``vmtrace export`` makes of rows."""
-    trace = write_trace(folder / "trace.arrow", some_rows() if rows is None else rows, batch=4, **how)
+    """The file that ``vmtrace export`` makes of rows, which are in several batches."""
+    rows = some_rows() if rows is None else rows
+    trace = write_trace(folder / "trace.arrow", rows, batch=4 + len(rows) // 20, **how)
     out = folder / f"out.{format_}"
     assert main(["export", str(trace), f"--{format_}", "-o", str(out), *options]) == 0
     return out
