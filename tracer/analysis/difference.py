@@ -14,11 +14,13 @@ from tracer.analysis.runs import metadata, metadata_schema
 from tracer.analysis.tables import field, named_schema, with_names
 from tracer.analysis.timeline import timeline
 from tracer.analysis.totals import changes, changes_schema, totals
+from tracer.decode.regions import Regions
 from tracer.read.console import Console
 from tracer.read.reader import Trace
 from vmspec.trace.record import COMPARED, FLAGS
 
 ADDRESS = ("device", "reason", "addr", "direction")
+TARGET = (*ADDRESS, "region")  # a region that moves may lie where another one lay
 
 
 @frozen
@@ -62,7 +64,7 @@ def compare(
     ours, theirs = totals(a), totals(b)
     tables["reasons"] = changes(ours, theirs, ["reason"], every=True)
     tables["devices"] = changes(ours, theirs, ["device"], every=True)
-    tables["addresses"] = with_names(changes(ours, theirs, ADDRESS))
+    tables["addresses"] = _addresses(a, b, changes(ours, theirs, TARGET))
     tables["requests"] = request_changes(a, b)
     tables |= {"metadata": metadata(a, b), "rows": rows_table(around)}
     return Difference(same, columns, alignments, around, printed, tables, tuple(notes))
@@ -186,6 +188,12 @@ def _phases(a: Any, b: Any) -> Any:
             }
         )
     return pa.Table.from_pylist(rows, schema=phases_schema())
+
+
+def _addresses(a: Trace, b: Trace, changed: Any) -> Any:
+    """The changes by address with names: a region has the name that A gives it, or if only B has the exits, B."""
+    ours, theirs = Regions(a.metadata), Regions(b.metadata)
+    return with_names(changed, [ours if exits else theirs for exits in changed["exits_a"].to_pylist()])
 
 
 def tells_rip(trace: Trace) -> bool:

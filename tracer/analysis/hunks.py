@@ -6,7 +6,9 @@ from typing import Any
 from attrs import frozen
 
 from tracer.analysis.alignment import Alignment
-from tracer.analysis.tables import field
+from tracer.analysis.tables import WHAT, field
+from tracer.decode import named
+from tracer.decode.regions import Regions
 from tracer.read.reader import Trace
 from vmspec.trace.record import EXITS
 
@@ -19,7 +21,8 @@ BOTH, ONLY_A, ONLY_B = " ", "-", "+"
 class Line:
     """A row at a difference. ``mark``: "-" of A, "+" of B, " " the same in both. ``row_a`` and ``row_b`` number the
     vCPU's rows from 0. ``left_out``: instead of a row, the number of rows that are not shown. ``values`` are the row's
-    columns. ``differs`` names the columns whose value differs from the paired row of the other trace."""
+    columns and its ``place`` (:func:`rows_at`). ``differs`` names the columns whose value differs from the paired row
+    of the other trace."""
 
     mark: str
     row_a: int | None
@@ -83,10 +86,12 @@ def _filled(
 
 
 def rows_at(trace: Trace, wanted: Mapping[int, Iterable[int | None]]) -> dict[tuple[int, int], dict[str, Any]]:
-    """Rows by (vCPU, number of the row among that vCPU's): a dict of the columns for each."""
+    """Rows by (vCPU, number of the row among that vCPU's): a dict of the columns for each, with ``place``, the access's
+    place in a region (:meth:`tracer.decode.regions.Regions.place`)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    regions = Regions(trace.metadata)
     found: dict[tuple[int, int], dict[str, Any]] = {}
     left = {vcpu: sorted({row for row in rows if row is not None}) for vcpu, rows in wanted.items()}
     left = {vcpu: rows for vcpu, rows in left.items() if rows}
@@ -98,7 +103,9 @@ def rows_at(trace: Trace, wanted: Mapping[int, Iterable[int | None]]) -> dict[tu
             here = [row for row in left[vcpu] if row < seen[vcpu] + len(places)]
             if here:
                 taken = batch.take(places.take(pa.array([row - seen[vcpu] for row in here], pa.int64())))
-                found |= {(vcpu, row): values for row, values in zip(here, taken.to_pylist(), strict=True)}
+                for row, values in zip(here, taken.to_pylist(), strict=True):
+                    place = regions.place(values["device"], values["region"], values["addr"])
+                    found[vcpu, row] = values | {"place": place}
                 left[vcpu] = left[vcpu][len(here) :]
                 if not left[vcpu]:
                     del left[vcpu]
@@ -126,6 +133,7 @@ def rows_schema() -> Any:
             field("left_out", number, "number of rows left out here; the columns of a row are then null"),
             field("differs", pa.list_(pa.utf8()), "columns whose value differs in the other trace"),
             *(c.with_nullable(True) for c in plain),
+            field("what", pa.utf8(), WHAT, "text"),
             field(
                 "line", pa.utf8(), "with --mask-numbers: the console line with # for numbers; null: not a console line"
             ),
@@ -140,6 +148,7 @@ def rows_table(found: Mapping[int, Sequence[Line]]) -> Any:
     rows = [
         {
             **line.values,
+            "what": _what(line.values) if line.values else None,
             "vcpu": vcpu,
             "mark": line.mark,
             "row_a": line.row_a,
@@ -151,3 +160,7 @@ def rows_table(found: Mapping[int, Sequence[Line]]) -> Any:
         for line in lines
     ]
     return pa.Table.from_pylist(rows, schema=rows_schema())
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    return named(row["reason"], row["addr"], row["size"], row["direction"], row["device"], row["place"])

@@ -159,6 +159,8 @@ def _metadata(sources: Sequence[Source], parts: Sequence[Part], table: Table) ->
     merged = _merged(sources)
     if table is EXITS:
         alike = {key: alike[key] for key in (keys.HOST,) if key in alike} | {keys.MERGED: merged}
+        if regions := _regions(sources):
+            alike[keys.REGIONS] = json.dumps(regions)
     # Readers take a table beside a trace for the trace's if their clocks are the same, and other traces that were
     # merged with the earliest source have that source's clock, too.
     clock = min(sources, key=lambda source: source.shift).trace.clock | {"merged": crc32(merged.encode())}
@@ -170,6 +172,19 @@ def _listed(parts: Sequence[Part], key: str) -> Iterator[str]:
     """The names that a key of the metadata lists, as they are called in the merged table."""
     for source, part in parts:
         yield from source.devices if key == keys.DEVICES else json.loads(part.metadata[key])
+
+
+def _regions(sources: Sequence[Source]) -> dict[str, Any]:
+    """The regions of all devices by their names in the merged trace; those of damaged metadata are left out."""
+    found: dict[str, Any] = {}
+    for source in sources:
+        try:
+            told = read_json(source.trace.metadata.get(keys.REGIONS, "{}"))
+        except ValueError:
+            continue
+        if isinstance(told, dict):
+            found |= {f"{source.name}/{device}": regions for device, regions in told.items()}
+    return found
 
 
 def _merged(sources: Sequence[Source]) -> str:

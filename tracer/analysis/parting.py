@@ -9,7 +9,7 @@ from tracer.analysis.alignment import align
 from tracer.analysis.difference import tells_rip
 from tracer.analysis.hunks import rows_at
 from tracer.read.reader import Trace
-from vmspec.trace.record import COMPARED
+from vmspec.trace.record import COMPARED, NO_DEVICE
 
 
 @frozen
@@ -54,12 +54,12 @@ def nearest(run: Trace, others: Sequence[Trace]) -> tuple[Trace, Parting | None]
 
 
 def described(row: Mapping[str, Any] | None) -> str:
-    """An exit in a few words; None is the end of a run."""
+    """An exit of a :class:`Parting` in a few words; None is the end of a run."""
     if row is None:
         return "has ended before"
     words = [row["reason"]]
     if row["direction"] != "none":
         words += [row["direction"], f"{row['addr']:#x}", f"data {row['data']:#x}"]
-    if row["device"] != "-":
-        words.append(f"({row['device']})")
+    if row["device"] != NO_DEVICE:
+        words.append(f"({row['place'] or row['device']})")
     return " ".join(words)

@@ -8,18 +8,21 @@ from attrs import define, field, frozen
 from tracer.analysis.account import SUMS, Rows, rows_of
 from tracer.analysis.scan import grouped
 from tracer.decode import name
+from tracer.decode.regions import Regions
+from vmspec.trace.record import NO_DEVICE
 
 KEPT = 4096  # places that are counted separately; a guest that accesses more has the others counted together
 
 
 @frozen
 class Place:
-    """Where exits come from: reason, device ("-" for none), address and direction."""
+    """Where exits come from: reason, device ("-" for none), address, direction and the device's region."""
 
     reason: str
     device: str
     addr: int
     direction: str
+    region: int = 0
 
 
 OTHERS = Place("other", "-", 0, "none")
@@ -75,15 +78,15 @@ class Rates:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        columns = {key: batch[key] for key in ("vcpu", "reason", "device", "addr", "direction")}
+        keys = ["vcpu", "reason", "device", "addr", "direction", "region"]
+        columns = {key: batch[key] for key in keys}
         for key in ("reason", "device", "direction"):
             columns[key] = columns[key].cast(pa.utf8())
         columns["handling"] = pc.subtract(batch["t_entry"], batch["t_exit"])
-        keys = ["vcpu", "reason", "device", "addr", "direction"]
         groups = pa.table(columns).group_by(keys).aggregate([("handling", "count"), ("handling", "sum")])
         for row in groups.to_pylist():
             exits, handling = row["handling_count"], row["handling_sum"]
-            place = Place(row["reason"], row["device"], row["addr"], row["direction"])
+            place = Place(row["reason"], row["device"], row["addr"], row["direction"], row["region"])
             if place not in self.places and len(self.places) >= KEPT:
                 place = OTHERS
             self.places.setdefault(place, Counts()).add(exits, handling)
@@ -113,16 +116,19 @@ class Rates:
         return found
 
 
-def place_name(place: Place) -> str:
-    """The accessed address, by the name of its register if it has one."""
+def place_name(place: Place, regions: Regions = Regions({})) -> str:  # noqa: B008 (it never changes)
+    """What is accessed, and the device: by the name of its register, else by its place in a region of the device, else
+    by its address. A port shows its address too."""
     if place == OTHERS:
         return f"(places beyond {KEPT:,})"
     known = name(place.reason, place.addr, 1, place.direction, place.device)
+    if not known and (within := regions.place(place.device, place.region, place.addr)):
+        return within
     match place.reason:
         case "io":
-            return f"{known} {place.addr:#x}" if known else f"port {place.addr:#x}"
+            known = f"{known} {place.addr:#x}" if known else f"port {place.addr:#x}"
         case "mmio":
-            return known or f"{place.addr:#x}"
+            known = known or f"{place.addr:#x}"
         case "unknown":
-            return f"KVM exit {place.addr}"
-    return known
+            known = f"KVM exit {place.addr}"
+    return known if place.device == NO_DEVICE else f"{known}  {place.device}"

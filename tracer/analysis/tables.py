@@ -7,6 +7,8 @@ from tracer.decode import named
 from tracer.decode.regions import Regions
 from tracer.format.errors import TraceError
 
+WHAT = "name of the port, register or MSR, as in `vmtrace events`; else its place"
+
 Columns = Sequence[tuple[str, str, str, str]]
 
 
@@ -42,19 +44,21 @@ def named_schema(kinds: Any) -> Any:
     """A schema with the column ``what`` after ``addr``; the name implies ``reason``, which becomes a detail."""
     import pyarrow as pa
 
-    what = field("what", pa.utf8(), "name of the port, register or MSR, as in `vmtrace events`; else its place", "text")
+    what = field("what", pa.utf8(), WHAT, "text")
     at = kinds.get_field_index("reason")
     reason = kinds.field(at).with_metadata({**kinds.field(at).metadata, "detail": "1"})
     return kinds.set(at, reason).insert(kinds.get_field_index("addr") + 1, what)
 
 
-def with_names(rows: Any, regions: Regions = Regions({})) -> Any:  # noqa: B008 (it never changes)
+def with_names(rows: Any, regions: Regions | Sequence[Regions] = Regions({})) -> Any:  # noqa: B008 (it never changes)
     """A table by reason, addr, direction and more, with the names of :func:`named_schema`. A column ``region`` serves
-    only for these names."""
+    only for these names. ``regions`` are those of the trace's devices, or for each row those of its own trace."""
     import pyarrow as pa
 
     keys = [name for name in ("reason", "addr", "size", "direction", "device", "region") if name in rows.column_names]
-    names = [_name(row, regions) if row["addr"] is not None else "" for row in rows.select(keys).to_pylist()]
+    each = [regions] * rows.num_rows if isinstance(regions, Regions) else regions
+    places = zip(rows.select(keys).to_pylist(), each, strict=True)
+    names = [_name(row, own) if row["addr"] is not None else "" for row, own in places]
     if "region" in keys:
         rows = rows.drop_columns(["region"])
     kinds = named_schema(rows.schema)

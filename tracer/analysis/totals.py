@@ -7,7 +7,7 @@ from tracer.analysis.scan import Grouping, regroup, scan
 from tracer.analysis.tables import field
 from tracer.read.reader import Trace
 
-KEYS = ("reason", "device", "addr", "direction")
+KEYS = ("reason", "device", "addr", "region", "direction")
 # The counts of a kind, from rows of :func:`with_handling`.
 MEASURES = {"exits": ("handling", "count"), "handling_ns": ("handling", "sum")}
 
@@ -21,6 +21,7 @@ def totals_schema() -> Any:
             field("reason", pa.utf8(), "KVM exit reason"),
             field("device", pa.utf8(), "device that claims the address; - if none does"),
             field("addr", pa.uint64(), "port, guest-physical address or MSR", unit="address"),
+            field("region", pa.uint8(), "index of the device's region"),
             field("direction", pa.utf8(), "read, write or none"),
             field("exits", pa.int64(), "number of exits"),
             field("handling_ns", pa.int64(), "from their t_exit to their t_entry, in all", unit="ns"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tracer.analysis.account import balance
 from tracer.analysis.rates import Rates
+from tracer.decode.regions import Regions
 from tracer.format.errors import TraceError
 from tracer.read.follow import POLL, Follower, follow, recording
 from tracer.read.metadata import machine_name, read_value
@@ -73,6 +74,7 @@ def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Ite
     follower.started()
     spec = read_value(follower.path, follower.metadata, keys.SPEC, "toml")
     title = printable(machine_name(spec) or follower.path.name)
+    regions = Regions(follower.metadata)
     ring = ring_path(follower.path)
     count = 0
     current = False  # everything recorded before this command started has been read
@@ -86,7 +88,8 @@ def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Ite
         width, height = columns() or PIPED, shutil.get_terminal_size().lines
         lines = height - 1 if sys.stdout.isatty() else None
         if follower.ended:
-            yield screen(f"{title} (ended)", rates, balance(follower.summary, spec, rates.rows), width, lines), True
+            times = balance(follower.summary, spec, rates.rows)
+            yield screen(f"{title} (ended)", rates, times, width, lines, regions), True
             return
         if now is not None and batch is None:
             rates.until(now.seen_ns)
@@ -94,7 +97,7 @@ def _looks(follower: Follower, rates: Rates, options: argparse.Namespace) -> Ite
             current = True
             rates.turn()
         elif time.monotonic() >= due and (rates.span_ns or time.monotonic() >= due + SILENT):
-            yield screen(title, rates, now, width, lines), False
+            yield screen(title, rates, now, width, lines, regions), False
             rates.turn()
             due = time.monotonic() + options.interval
             if (count := count + 1) == options.count:

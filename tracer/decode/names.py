@@ -8,12 +8,13 @@ from tracer.decode import mmio, msr, ports, uart, virtioconfig
 from tracer.decode.decoder import HYPERCALLS, I8042_OPERANDS, REASONS
 from tracer.decode.register import Register
 
-# Names that contain numbers: PCI functions, MSRs and others without a name, addresses.
+# Names that contain numbers: PCI functions, MSRs and others without a name, addresses, places in regions.
 _SHAPES = re.compile(
     r"PCI [0-9a-f]{2}:[0-9a-f]{2}\.[0-7] .+|MSR 0x[0-9a-f]+|CMOS 0x[0-9a-f]{2}|hypercall \d+|KVM exit \d+"
     r"|(LAPIC|IOAPIC|HPET|virtio) (config )?\+0x[0-9a-f]+|IOAPIC (register 0x[0-9a-f]+|redirection \d+ (low|high))"
     r"|virtio MSI-X (vector \d+ (address(, high)?|data|control)|pending bits)"
     r"|HPET timer \d+ (configuration|comparator|FSB route)|(.+ )?(port )?0x[0-9a-f]+"
+    r"|\S+ \S+\+0x[0-9a-f]+"  # a place in a device's region
 )
 
 

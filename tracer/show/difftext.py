@@ -136,6 +136,8 @@ def _cell(name: str, values: Mapping[str, Any]) -> str:
             return f"{values['addr']:#x}"
         case "rip":
             return f"{values['rip']:#x}"
+        case "device" if values["place"]:
+            return printable(values["place"])
         case "access" if values["direction"] == "none":
             return "-"
         case "access":

@@ -124,8 +124,9 @@ def why_none(trace: Trace, where: Filter, machines: Mapping[int, str] | None = N
     """The message for a filter without matches: how many rows match each of the conditions that it joins by and."""
     counts = [0] * len(where.parts)
     rows = 0
+    regions = Regions(trace.metadata)
     plain = trace.batches(where.columns or ("seq",))
-    for batch in described(trace.batches(), None, machines) if where.decoded else plain:
+    for batch in described(trace.batches(), None, machines, regions) if where.decoded else plain:
         rows += batch.num_rows
         for number, part in enumerate(where.parts):
             counts[number] += part.mask(batch).true_count

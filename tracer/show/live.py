@@ -5,6 +5,7 @@ from typing import Any
 
 from tracer.analysis.account import Account
 from tracer.analysis.rates import Counts, Rates, place_name
+from tracer.decode.regions import Regions
 from tracer.read.vitals import PAUSED, STOPPED, VMRUN, Vitals
 from tracer.show.output import duration
 from vmspec.host.printable import printable
@@ -13,11 +14,18 @@ PLACES = 12  # lines of ports, addresses and MSRs
 OTHERS = 6  # lines of each of the shorter tables
 
 
-def screen(title: str, rates: Rates, times: Account | Vitals | None, width: int, height: int | None = None) -> str:
+def screen(
+    title: str,
+    rates: Rates,
+    times: Account | Vitals | None,
+    width: int,
+    height: int | None = None,
+    regions: Regions = Regions({}),  # noqa: B008 (it never changes)
+) -> str:
     """A screen of plain text, no wider than ``width``. For a run that has ended, with its account of time, it has the
     rates of the whole run; else those since the last turn, and what the vCPUs do now if known.
 
-    ``height`` is the number of lines; the longest table shows as many rows as fit.
+    ``height`` is the number of lines; the longest table shows as many rows as fit. ``regions`` are the devices'.
     """
     final = isinstance(times, Account)
     length = times.end if isinstance(times, Account) else rates.last_ns
@@ -31,8 +39,7 @@ def screen(title: str, rates: Rates, times: Account | Vitals | None, width: int,
     names: dict[str, Counts] = {}
     for place, counts in rates.places.items():
         if place.addr or place.direction != "none":
-            device = "" if place.device == "-" else f"  {place.device}"
-            names.setdefault(f"{place.direction:<5} {place_name(place)}{device}", Counts()).merge(counts)
+            names.setdefault(f"{place.direction:<5} {place_name(place, regions)}", Counts()).merge(counts)
     room = PLACES if height is None else max(3, min(PLACES, height - len(lines) - 3))
     lines += ["", *_table("access", names, final, span, room)]
     return "\n".join(printable(line)[:width] for line in lines)

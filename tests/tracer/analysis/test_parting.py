@@ -58,6 +58,8 @@ def test_a_run_that_is_the_same_is_the_nearest(trace):
 
 
 def test_an_exit_in_words():
-    assert described(exit_row(data=0x41)) == "io write 0x3f8 data 0x41 (serial0)"
-    assert described(exit_row(reason="hlt", direction="none", device="-")) == "hlt"
+    access = exit_row(data=0x41, place="")
+    assert described(access) == "io write 0x3f8 data 0x41 (serial0)"
+    assert described(access | {"place": "card0 bar2+0x8"}) == "io write 0x3f8 data 0x41 (card0 bar2+0x8)"
+    assert described(access | {"reason": "hlt", "direction": "none", "device": "-"}) == "hlt"
     assert described(None) == "has ended before"
