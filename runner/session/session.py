@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from runner import signals
 from runner.backends.input import Input
@@ -23,12 +23,11 @@ from runner.machine.loading import Loader
 from runner.machine.result import Ending, Result, status
 from runner.session.backends import Backends
 from runner.session.console import Console, ConsoleClosed, Output
+from runner.session.given import Given
 from tracer.format.errors import TraceError
-from vmspec import bundle, kept
 from vmspec.host.threads import ThreadError
 from vmspec.plan.plan import HostEnd, Plan
 from vmspec.schema.problems import Problem, SpecError
-from vmspec.spec import fileuse
 from vmspec.trace.ends import CRASHES, ENDS
 from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
@@ -36,9 +35,8 @@ from vmspec.trace.record import REASONS
 if TYPE_CHECKING:
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
-    from vmspec.lock.text import LockText
     from vmspec.spec.models import Spec
-TRACES = (".arrow", ".arrows")  # by which the file of a trace is known
+
 SWITCH_INTERVAL = 0.0002  # seconds that a Python thread keeps the interpreter while another waits for it
 
 # Runs whose threads never returned: the threads still use everything, so it is never freed.
@@ -75,56 +73,6 @@ def run(
     ``tracer.TraceError`` (the trace cannot be begun). The result has everything that happens once the guest runs.
     """
     return Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images).run()
-
-
-class Given(NamedTuple):
-    """What a run was given: its plan, a function that keeps it for the next run, and the lock that came with it. With
-    ``lenient`` the run may differ from that."""
-
-    plan: Plan
-    keep: Callable[[], None] = lambda: None
-    lock: "LockText | None" = None
-    lenient: bool = False
-
-
-def _given(
-    spec: "Spec | Plan | Path | str",
-    overrides: Sequence[str] | str,
-    images: Sequence[Path | str],
-    notice: Callable[[str], None],
-) -> Given:
-    if isinstance(spec, str | os.PathLike):
-        path = Path(spec)
-        if path.suffix in TRACES:
-            from runner.session.rerun import prepared  # late: few runs are of traces or bundles
-
-            with signals.impatient():  # large images
-                ready = prepared(path, tuple(map(Path, images)), overrides, notice, _go_on)
-            return Given(ready.plan, lock=ready.lock, lenient=True)
-        if images:
-            raise SpecError((Problem("", "is no trace, and only a trace has images to look for", file=path),))
-        if path.suffix == bundle.SUFFIX:
-            from vmspec.bundle.cached import prepare
-
-            with signals.impatient():
-                ready = prepare(path, overrides, notice, _go_on)
-            return Given(ready.plan, lock=ready.lock)
-        return Given(*kept.plan(path, overrides))
-    if overrides:
-        raise TypeError("overrides are for a spec's file: give its path, or change the Spec with attrs.evolve()")
-    if isinstance(spec, Plan):
-        for where, message in fileuse.conflicts(fileuse.uses(spec.names)):
-            raise SpecError((Problem(where, message),))
-        return Given(spec)
-    from vmspec.planner import plan
-
-    return Given(plan(spec))
-
-
-def _go_on(size: int) -> None:
-    """Some bytes of what the run needs were read. Raises KeyboardInterrupt if its end was requested."""
-    if signals.asked():
-        raise KeyboardInterrupt
 
 
 class Session:
@@ -175,7 +123,7 @@ class Session:
         images: Sequence[Path | str],
     ) -> Self:
         """The session of a run with the arguments of :func:`run`. Raises SpecError."""
-        given = _given(spec, overrides, images, notice)
+        given = Given.of(spec, overrides, images, notice)
         if not record:
             given = given._replace(plan=given.plan.unrecorded())
         plan = given.plan

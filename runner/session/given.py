@@ -1,0 +1,76 @@
+"""What a run is given: a spec, a plan, or the path of a spec's file, of a bundle or of a trace."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner import signals
+from vmspec import bundle, kept
+from vmspec.plan.plan import Plan
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.spec import fileuse
+
+if TYPE_CHECKING:
+    from vmspec.lock.text import LockText
+    from vmspec.spec.models import Spec
+
+TRACES = (".arrow", ".arrows")  # by which the file of a trace is known
+
+
+class Given(NamedTuple):
+    """What a run was given: its plan, a function that keeps it for the next run, and the lock that came with it. With
+    ``lenient`` the run may differ from that."""
+
+    plan: Plan
+    keep: Callable[[], None] = lambda: None
+    lock: "LockText | None" = None
+    lenient: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        spec: "Spec | Plan | Path | str",
+        overrides: Sequence[str] | str,
+        images: Sequence[Path | str],
+        notice: Callable[[str], None],
+    ) -> "Given":
+        """What :func:`runner.run` was given, by its arguments of these names. Raises SpecError; TypeError if there are
+        overrides and no file."""
+        if isinstance(spec, str | os.PathLike):
+            return _file(Path(spec), overrides, images, notice)
+        if overrides:
+            raise TypeError("overrides are for a spec's file: give its path, or change the Spec with attrs.evolve()")
+        if isinstance(spec, Plan):
+            for where, message in fileuse.conflicts(fileuse.uses(spec.names)):
+                raise SpecError((Problem(where, message),))
+            return cls(spec)
+        from vmspec.planner import plan
+
+        return cls(plan(spec))
+
+
+def _file(
+    path: Path, overrides: Sequence[str] | str, images: Sequence[Path | str], notice: Callable[[str], None]
+) -> Given:
+    if path.suffix in TRACES:
+        from runner.session.rerun import prepared  # late: few runs are of traces or bundles
+
+        with signals.impatient():  # large images
+            rerun = prepared(path, tuple(map(Path, images)), overrides, notice, _go_on)
+        return Given(rerun.plan, lock=rerun.lock, lenient=True)
+    if images:
+        raise SpecError((Problem("", "is no trace, and only a trace has images to look for", file=path),))
+    if path.suffix == bundle.SUFFIX:
+        from vmspec.bundle.cached import prepare
+
+        with signals.impatient():
+            bundled = prepare(path, overrides, notice, _go_on)
+        return Given(bundled.plan, lock=bundled.lock)
+    return Given(*kept.plan(path, overrides))
+
+
+def _go_on(size: int) -> None:
+    """Some bytes of what the run needs were read. Raises KeyboardInterrupt if its end was requested."""
+    if signals.asked():
+        raise KeyboardInterrupt
