@@ -219,7 +219,7 @@ def options(group: str, todo: list[Job]) -> list[str | Path]:
     """The lab's options for these runs; ``--take`` names files outside the checkout for the Intel host."""
     if group != "intel":
         limits = [job.limit for job in todo]
-        return ["--timeout", f"{60 + max(limits) + sum(limits) // 2}s"]
+        return ["--timeout", f"{120 + sum(limits)}s"]
     kernels = {debian.vmlinux(debian.kernel(boot.kernel)) for boot in INTEL}
     return ["--host", "intel", "--timeout", "1h", *(word for path in kernels for word in ("--take", path))]
 
