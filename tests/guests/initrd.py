@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Initrds: a cpio archive written byte for byte the same every time, and a small one with busybox for guests.
 
-As a command, `python3 tests/guests/initrd.py OUT [--init FILE]` writes the small one.
+As a command, `python3 -m tests.guests.initrd OUT [--init FILE]` writes the small one.
 """
 
 from __future__ import annotations
