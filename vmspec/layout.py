@@ -37,6 +37,10 @@ BOOT_PARAMS_SIZE = PAGE
 CMDLINE = 0x20000
 CMDLINE_ROOM = 0x10000
 
+# What kernels get that are started by PVH or Multiboot, in the same place.
+BOOT_INFORMATION = BOOT_PARAMS
+BOOT_INFORMATION_ROOM = CMDLINE - BOOT_INFORMATION
+
 # Identity page tables: one PML4, one PDPT, four page directories of 2 MiB pages. As high as base memory allows, so that
 # a flat guest of half a MiB can be loaded below.
 PAGE_TABLES = 0x90000

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from vmspec import layout
-from vmspec.boot import flat, linux
+from vmspec.boot import flat, kernels
 from vmspec.devices.storage import ServedElsewhere, VirtioBlk, VirtioFS
-from vmspec.image import BzImage, Elf, ImageError, disk, identify, opened
+from vmspec.image import BzImage, Elf, ImageError, Multiboot, disk, identify, opened
 from vmspec.plan import calls, expectations, features, images, memory_map
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
@@ -41,9 +41,10 @@ def plan(spec: Spec) -> Plan:
         raise SpecError(tuple(problems))
     slots = memory_map.slots(spec.vm.memory)
     start = _start(spec, slots, problems)
-    # For checking the rest of the spec, an unusable image counts as the Linux kernel it was probably meant to be.
-    is_linux = start.image != "flat" if start else spec.boot.code is None and spec.boot.mode is None
-    irqchip = spec.vm.irqchip == "kernel" or (spec.vm.irqchip == "auto" and is_linux)
+    # A kernel finds a PC. For checking the rest of the spec, an unusable image counts as the kernel it was probably
+    # meant to be.
+    is_pc = start.image != "flat" if start else spec.boot.code is None and spec.boot.mode is None
+    irqchip = spec.vm.irqchip == "kernel" or (spec.vm.irqchip == "auto" and is_pc)
     pit = irqchip if spec.vm.pit is None else spec.vm.pit
     if pit and not irqchip:
         problems.append(Problem("vm.pit", "KVM's timer needs its interrupt controller: vm.irqchip must be kernel"))
@@ -65,17 +66,18 @@ def plan(spec: Spec) -> Plan:
     if start is None or problems:
         raise SpecError(tuple(problems))
     placements = start.placements
-    if is_linux:
+    if is_pc:
         placements += _tables(irqchip, any(device.kind == "acpi" for device in devices))
     return Plan(
         vm=copied(PlannedVM, spec.vm),
         image=start.image,
         protocol=start.protocol,
         cmdline=spec.boot.cmdline,
+        modules=start.modules,
         slots=slots,
         taken=buses.taken((*slots, *mapped), irqchip, pit),
-        areas=memory_map.areas(slots, is_linux, irqchip, devices, mapped),
-        e820=memory_map.e820(slots, any(device.kind == "pci-host" for device in devices)) if is_linux else (),
+        areas=memory_map.areas(slots, is_pc, irqchip, devices, mapped),
+        e820=memory_map.e820(slots, any(device.kind == "pci-host" for device in devices)) if is_pc else (),
         placements=placements,
         devices=devices,
         entry=start.entry,
@@ -129,14 +131,14 @@ def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Star
     if boot.kernel is None:
         problems.append(Problem("boot", "nothing to start: give boot.kernel or boot.code"))
         return None
-    image: BzImage | Elf | None
+    image: BzImage | Elf | Multiboot | None
     try:
         with opened(boot.kernel) as source:
             image = identify(source, flat=boot.mode is not None)
             if image is None:
                 start = flat.start(boot, source.size, slots, problems)
             else:
-                start = linux.start(spec, source, image, slots, problems)
+                start = kernels.start(spec, source, image, slots, problems)
             kernel = PlannedFile("kernel", boot.kernel, source.version)
     except ImageError as error:
         problems.append(Problem("boot.kernel", str(error), str(boot.kernel)))

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 
-from runner.boot import acpi, bootparams, modes, mptable
+from runner.boot import acpi, bootparams, information, modes, mptable
 from runner.boot.images import Images
 from runner.memory import GuestMemory
 from runner.x86.state import State
@@ -27,12 +27,14 @@ def load(plan: Plan, memory: GuestMemory, images: Images) -> State:
             case "code" if placement.path is None:
                 assert plan.code is not None
                 memory.write(placement.address, plan.code)
-            case "code" | "kernel" | "initrd":
+            case "code" | "kernel" | "initrd" | "module":
                 _read(placement, memory, images)
             case "cmdline":
                 memory.write(placement.address, plan.cmdline.encode("utf-8", "replace") + b"\0")
             case "boot_params":
                 memory.write(placement.address, bootparams.build(plan, placement, images))
+            case "boot-information":
+                memory.write(placement.address, information.build(plan, placement.address))
             case "gdt":
                 memory.write(placement.address, modes.gdt(plan.entry.mode))
             case "page-tables":

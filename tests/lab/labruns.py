@@ -46,8 +46,8 @@ class Job(NamedTuple):
 
 
 class Boot(NamedTuple):
-    """One way to boot Linux. ``form``: "bzimage" (unpacked by vmrun), "bzimage-direct" (by itself), "vmlinux". With
-    ``tracepoints``, exits within the kernel are recorded too."""
+    """One way to boot Linux. ``form``: "bzimage" (unpacked by vmrun), "bzimage-direct" (by itself), "vmlinux", "pvh" (a
+    bzImage, entered by PVH). With ``tracepoints``, exits within the kernel are recorded too."""
 
     kernel: str  # as tests/guests/debian.py names it
     form: str
@@ -74,6 +74,8 @@ class Boot(NamedTuple):
         ]
         if self.end not in ("reset", "poweroff"):
             sets.pop()
+        if self.form == "pvh":
+            sets.append('boot.protocol="pvh"')
         if self.tracepoints:
             sets.append('trace.tracepoints="required"')
         Document.open(spec, tuple(sets)).plan()  # unpacks the kernel into the cache, where the lab finds it
@@ -101,6 +103,7 @@ MATRIX = tuple(
     for vcpus in (1, 2, 4)
     for memory in (128, 512, 4096)
 )
+PVH = tuple(Boot(kernel, "pvh", 2, 512, "poweroff") for kernel in KERNELS)
 KILLS = {"sample": 1, "kills": 20}
 TRANSPORTS = ("mmio", "pci")
 RESETS = 100  # as in resets.toml
@@ -129,6 +132,8 @@ def jobs(group: str) -> list[Job]:
             return [resets(group.removeprefix("resets-"))]
         case "intel":
             return [boot.job() for boot in INTEL]
+        case "pvh":
+            return [boot.job() for boot in PVH]
         case kernel:
             return [boot.job() for boot in MATRIX if boot.kernel == kernel]
 

@@ -4,13 +4,14 @@ import re
 
 import pytest
 
-from tests.lab.labruns import INTEL, MATRIX, SAMPLE
+from tests.lab.labruns import INTEL, MATRIX, PVH, SAMPLE
 
 pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
 
 BOOTS = [
     *(pytest.param(("sample", boot), id=boot.name) for boot in SAMPLE),
     *(pytest.param(("intel", boot), id=f"intel-{boot.name}", marks=pytest.mark.soak) for boot in INTEL),
+    *(pytest.param(("pvh", boot), id=boot.name, marks=pytest.mark.soak) for boot in PVH),
     *(pytest.param((boot.kernel, boot), id=f"matrix-{boot.name}", marks=pytest.mark.soak) for boot in MATRIX),
 ]
 # Below 1 MiB, not RAM for the guest: the first page, which Linux itself reserves, and 0x9f000 to 1 MiB.

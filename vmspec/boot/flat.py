@@ -26,9 +26,11 @@ def start(boot: Boot, size: int, slots: tuple[Slot, ...], problems: list[Problem
     The stack begins at the load address and grows down, away from the code, unless the spec sets ``rsp``.
     """
     found = len(problems)
-    for key, given in (("initrd", boot.initrd), ("cmdline", boot.cmdline)):
+    for key, given in (("protocol", boot.protocol), ("initrd", boot.initrd), ("cmdline", boot.cmdline)):
         if given:
-            problems.append(Problem(f"boot.{key}", "is for Linux kernels; this guest is a flat image", str(given)))
+            problems.append(Problem(f"boot.{key}", "is for kernels; this guest is a flat image", str(given)))
+    if boot.modules:
+        problems.append(Problem("boot.modules", "are for kernels; this guest is a flat image"))
     if boot.mode not in TABLES:
         what = "boot.kernel" if boot.code is None else "boot.mode"
         message = "is not a known kernel; a flat image needs boot.mode" if boot.code is None else "must be given"

@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vmspec import layout
-from vmspec.image import BzImage, Elf, ImageError, Source, bzimage, elf, foreign, opened
-from vmspec.plan import memory_map
+from vmspec.boot import parts
+from vmspec.image import BzImage, Elf, ImageError, Source, bzimage, elf, opened
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import Entry, Placement, PlannedFile, Start
 from vmspec.schema.problems import Problem
 from vmspec.spec.models import Boot, Spec
-
-FLAT_KEYS = ("mode", "load", "entry", "registers")
 
 
 class Kernel(NamedTuple):
@@ -33,19 +31,19 @@ def start(
     assert boot.kernel is not None
     found = len(problems)
     name = "a Linux bzImage" if isinstance(image, BzImage) else "an ELF kernel"
-    for key in FLAT_KEYS:
-        if getattr(boot, key) not in (None, {}):
-            problems.append(Problem(f"boot.{key}", f"is for flat guests; boot.kernel is {name}"))
+    parts.not_flat(boot, name, problems)
+    if boot.modules:
+        problems.append(Problem("boot.modules", f"are for PVH and Multiboot; boot.kernel is {name}, with boot.initrd"))
     try:
         kernel = _bzimage(boot, source, image) if isinstance(image, BzImage) else _elf(boot.kernel, image)
     except ImageError as error:
         problems.append(Problem("boot.kernel", str(error), str(boot.kernel)))
         return None
     header = image if isinstance(image, BzImage) else None
-    _fits(kernel, slots, problems)
-    cmdline = _cmdline(boot.cmdline, header.cmdline_size if header else layout.CMDLINE_MAX, problems)
+    parts.fit(kernel.placements, kernel.end, slots, problems)
+    cmdline = parts.cmdline(boot.cmdline, header.cmdline_size if header else layout.CMDLINE_MAX, problems)
     limit = header.initrd_addr_max if header else layout.INITRD_ADDR_MAX
-    initrd, files = _initrd(boot.initrd, kernel.end, min(limit + 1, slots[0].size), problems)
+    initrd, files = parts.initrd(boot.initrd, kernel.end, min(limit + 1, slots[0].size), problems)
     if len(problems) > found:
         return None
     parameters = Placement("boot_params", layout.BOOT_PARAMS, layout.BOOT_PARAMS_SIZE)
@@ -108,67 +106,14 @@ def _unpacked(path: Path) -> Kernel:
 
 def _elf(path: Path, image: Elf) -> Kernel:
     first, last = image.segments[0], image.segments[-1]
+    if image.bits != 64:
+        raise ImageError("is a 32-bit ELF file")
     if first.address < layout.HIGH_MEMORY:
         raise ImageError(f"has a segment for {first.address:#x}: a kernel starts at {layout.HIGH_MEMORY:#x} or above")
     if image.entry >= layout.IDENTITY_END:
         raise ImageError(f"starts at {image.entry:#x}, beyond the first 4 GiB")
-    placements = tuple(
-        Placement("kernel", part.address, part.file_size, path, part.offset, part.size - part.file_size)
-        for part in image.segments
-    )
     entry = Entry("long", image.entry, {"rsi": layout.BOOT_PARAMS, "rflags": 2})
-    return Kernel("elf64", entry, placements, last.address + last.size)
-
-
-def _fits(kernel: Kernel, slots: tuple[Slot, ...], problems: list[Problem]) -> None:
-    if all(memory_map.is_ram(slots, part.address, part.size + part.zero) for part in kernel.placements):
-        return
-    if kernel.end > layout.HOLE_START:
-        message = f"reaches up to {kernel.end:#x}; RAM for a kernel ends at {layout.HOLE_START:#x}"
-        problems.append(Problem("boot.kernel", message))
-        return
-    need = f"the kernel needs {_mib(kernel.end)} MiB: while it starts it uses memory up to {kernel.end:#x}"
-    problems.append(Problem("vm.memory", need, f"{_mib(slots[0].size)} MiB"))
-
-
-def _initrd(
-    path: Path | None, bottom: int, top: int, problems: list[Problem]
-) -> tuple[tuple[Placement, ...], tuple[PlannedFile, ...]]:
-    """The initrd as high as possible: clear of the kernel and of the memory that the kernel allocates early."""
-    if path is None:
-        return (), ()
-    try:
-        with opened(path) as source:
-            if (what := foreign.initrd(source)) is not None:
-                raise ImageError(f"is {what}")
-            size, file = source.size, PlannedFile("initrd", path, source.version)
-    except ImageError as error:
-        problems.append(Problem("boot.initrd", str(error), str(path)))
-        return (), ()
-    address = (top - size) // layout.PAGE * layout.PAGE
-    if address < bottom:
-        message = (
-            f"does not fit: it has {size} bytes, and {max(top - bottom, 0)} are free between the kernel's end "
-            f"{bottom:#x} and {top:#x}"
-        )
-        problems.append(Problem("boot.initrd", message, str(path)))
-    return (Placement("initrd", address, size, path),), (file,)
-
-
-def _cmdline(cmdline: str, limit: int, problems: list[Problem]) -> Placement:
-    # Lone surrogates cannot come from a TOML file; a Spec built by hand gets question marks.
-    data = cmdline.encode("utf-8", "replace")
-    limit = min(limit, layout.CMDLINE_ROOM - 1)
-    if b"\0" in data:
-        problems.append(Problem("boot.cmdline", "has a NUL, where the kernel would see its end"))
-    if len(data) > limit:
-        message = f"has {len(data)} bytes; this kernel takes {limit}"
-        problems.append(Problem("boot.cmdline", message, cmdline[:40] + "..."))
-    return Placement("cmdline", layout.CMDLINE, len(data) + 1)
-
-
-def _mib(size: int) -> int:
-    return -(-size // layout.MIB)
+    return Kernel("elf64", entry, parts.segments(path, image), last.address + last.size)
 
 
 def _up(address: int, alignment: int) -> int:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from vmspec.image.bzimage import BzImage
     from vmspec.image.elf import Elf
     from vmspec.image.kernel import identify
+    from vmspec.image.multiboot import Multiboot
     from vmspec.image.source import ImageError, Source, opened
 
-__all__ = ["BzImage", "Elf", "ImageError", "Source", "identify", "opened"]
+__all__ = ["BzImage", "Elf", "ImageError", "Multiboot", "Source", "identify", "opened"]
 
 __getattr__, __dir__ = exports(
     __name__,
@@ -22,6 +23,7 @@ __getattr__, __dir__ = exports(
         "BzImage": "vmspec.image.bzimage",
         "Elf": "vmspec.image.elf",
         "ImageError": "vmspec.image.source",
+        "Multiboot": "vmspec.image.multiboot",
         "Source": "vmspec.image.source",
         "identify": "vmspec.image.kernel",
         "opened": "vmspec.image.source",

@@ -14,7 +14,6 @@ GZIP = b"\x1f\x8b"
 TO_INITRD = "give it as boot.initrd, and a kernel as boot.kernel"
 TO_KERNEL = "give it as boot.kernel"
 NEED_KERNEL = "give a Linux kernel (bzImage or ELF vmlinux)"
-FLAT = "a flat image (objcopy -O binary) with boot.mode and boot.load"
 
 
 class Format(NamedTuple):
@@ -87,8 +86,8 @@ def kernel(source: Source) -> str | None:
     if (packed := compression.peek(source)) is not None:
         return _packed(*packed)
     found = _format(head) or _program(head)
-    if found is None and (header := multiboot.find(head)) is not None:
-        return multiboot_image(header)
+    if found is None and multiboot.find(head):
+        return None
     found = found or _text(head) or _boot_sector(head, source.size)
     return f"{found[0]}: {found[1]}" if found is not None else None
 
@@ -125,17 +124,12 @@ def initrd(source: Source) -> str | None:
     return None
 
 
-def multiboot_image(header: multiboot.Header) -> str:
-    """The problem with an image that has a Multiboot header."""
-    return f"a {header.name} kernel, which needs GRUB or another Multiboot loader: {NEED_KERNEL}, or {FLAT}"
-
-
 def _packed(name: str, head: bytes) -> str:
     """The kind of a compressed file, from its first unpacked bytes."""
     if head.startswith(CPIO):
         return f"{name} with a cpio archive in it, an initrd: {TO_INITRD}"
-    if (header := multiboot.find(head)) is not None:
-        return f"{name} with a {header.name} kernel in it, which vmrun does not start: {NEED_KERNEL}"
+    if headers := multiboot.find(head):
+        return f"{name} with a {headers[0].name} kernel in it: unpack it"
     if (what := _kernel(head)) is not None:
         return f"{name} with {what} in it: unpack it"
     return f"{name}: unpack it, or give the bzImage"

@@ -3,10 +3,11 @@
 from vmspec.image import bzimage, elf, foreign, multiboot
 from vmspec.image.bzimage import BzImage
 from vmspec.image.elf import Elf
+from vmspec.image.multiboot import Multiboot
 from vmspec.image.source import ImageError, Source
 
 
-def identify(source: Source, flat: bool = False) -> BzImage | Elf | None:
+def identify(source: Source, flat: bool = False) -> BzImage | Elf | Multiboot | None:
     """The kernel in a file, or None if no known format begins there: a flat image.
 
     Raises :class:`ImageError` for a damaged kernel and for a known but unsupported format. If the spec says that the
@@ -14,13 +15,14 @@ def identify(source: Source, flat: bool = False) -> BzImage | Elf | None:
     """
     # Order matters: an EFI-capable bzImage also begins like a PE file.
     if elf.recognise(source):
-        header = multiboot.find(source.start(multiboot.ROOM2))
-        # Its loader enters 32-bit code; a 64-bit file may have a separate entry for it, apart from ours.
-        if header is not None and not (header.entry and elf.is_64bit(source)):
-            raise ImageError(f"is {foreign.multiboot_image(header)}")
-        return elf.read(source)
+        headers = multiboot.find(source.start(multiboot.ROOM2))
+        program = elf.read(source)
+        return Multiboot(headers, program) if headers else program
     if bzimage.recognise(source):
         return bzimage.read(source)
-    if not flat and (what := foreign.kernel(source)) is not None:
+    if flat:
+        return None
+    if (what := foreign.kernel(source)) is not None:
         raise ImageError(f"is {what}")
-    return None
+    headers = multiboot.find(source.start(multiboot.ROOM2))
+    return Multiboot(headers, None) if headers else None

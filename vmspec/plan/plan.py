@@ -40,8 +40,8 @@ class Placement(NamedTuple):
     """Where a loader puts something: ``name`` says what, ``size`` is its length; ``path`` and ``offset`` are its place
     in a file, if it comes from one. ``zero`` bytes more must be RAM and zero.
 
-    Names: code, kernel (once for each segment), initrd, cmdline, boot_params (its setup header is at ``offset`` of
-    ``path``), gdt, page-tables, bda, acpi, mptable.
+    Names: code, kernel (once for each segment), initrd, module (once for each), cmdline, boot_params (its setup header
+    is at ``offset`` of ``path``), boot-information, gdt, page-tables, bda, acpi, mptable.
     """
 
     name: str
@@ -107,7 +107,8 @@ class PlannedFile(NamedTuple):
 
 
 class Start(NamedTuple):
-    """The part of the plan that depends on the kind of image: flat guests or Linux."""
+    """The part of the plan that depends on the kind of image. ``modules`` are the command lines of the placements of
+    this name."""
 
     image: str
     protocol: str
@@ -115,15 +116,18 @@ class Start(NamedTuple):
     placements: tuple[Placement, ...]
     notes: tuple[str, ...] = ()
     files: tuple[PlannedFile, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
     """Everything decided before the machine exists. Plain data: the runner needs nothing else of the spec."""
 
     vm: PlannedVM
-    image: str  # "flat" | "bzimage" | "vmlinux" (a bzImage that is unpacked is "bzimage" with protocol "elf64")
-    protocol: str  # "flat" | "linux64" | "linux32" | "elf64"
+    image: str  # "flat" | "bzimage" | "vmlinux" | "elf" (no Linux)
+    # "flat" | "linux64" | "linux32" | "elf64" (Linux, also one that was unpacked) | "pvh" | "multiboot" | "multiboot2"
+    protocol: str
     cmdline: str
+    modules: tuple[str, ...]  # their command lines
     slots: tuple[Slot, ...]
     areas: tuple[Area, ...]
     taken: tuple[Region, ...]  # the machine's own ranges on the buses: no device's region is ever mapped there

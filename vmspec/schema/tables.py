@@ -31,9 +31,10 @@ class Table(Value):
 
 
 class Tables(Value):
-    """An array of tables for one model; a tuple in the model above. Each has another value of the key ``unique``."""
+    """An array of tables for one model; a tuple in the model above. Each has another value of the key ``unique``,
+    if there is one."""
 
-    def __init__(self, model: type[Model], most: int, unique: str) -> None:
+    def __init__(self, model: type[Model], most: int, unique: str | None = None) -> None:
         self.model, self.most, self.unique = model, most, unique
 
     @property
@@ -46,10 +47,11 @@ class Tables(Value):
         if len(value) > self.most:
             return here.wrong(f"are {len(value):,}", None, f"up to {self.most}")
         read = [Table(self.model).read(item, here.at(index)) for index, item in enumerate(value)]
-        names = [None if item is None else getattr(item, self.unique) for item in read]
-        for index, name in enumerate(names):
-            if name is not None and name in names[:index]:
-                here.at(index, self.unique).wrong("is taken already", name)
+        if self.unique is not None:
+            names = [None if item is None else getattr(item, self.unique) for item in read]
+            for index, name in enumerate(names):
+                if name is not None and name in names[:index]:
+                    here.at(index, self.unique).wrong("is taken already", name)
         return tuple(read)
 
     def write(self, value: Any) -> Any:

@@ -23,6 +23,9 @@ PROTOCOLS = {
     "linux64": "Linux, 64-bit boot protocol",
     "linux32": "Linux, 32-bit boot protocol",
     "elf64": "Linux, 64-bit boot protocol, the ELF entered directly",
+    "pvh": "PVH, the 32-bit entry in Xen's notes",
+    "multiboot": "Multiboot",
+    "multiboot2": "Multiboot 2",
 }
 
 

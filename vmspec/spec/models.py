@@ -20,7 +20,7 @@ from vmspec.devices.storage import VhostUser, VirtioBlk, VirtioFS
 from vmspec.devices.virtio import VirtioPmem, VirtioPython, VirtioVsock
 from vmspec.schema.guest_values import Code, Registers
 from vmspec.schema.keypath import KeyPath, join, split
-from vmspec.schema.tables import Kinds, Table
+from vmspec.schema.tables import Kinds, Table, Tables
 from vmspec.schema.value import Model, key
 from vmspec.schema.values import Address, Choice, Duration, File, Flag, Integer, Many, Size, Text
 from vmspec.spec import fileuse
@@ -33,6 +33,8 @@ from vmspec.trace.events import EVENTS, NEEDED
 ADDRESS = Address((1 << 64) - 1)
 # A NUL would end it early; a line end is not part of one.
 CMDLINE = Text(line=True, empty=True)
+PROTOCOLS = ("linux", "pvh", "multiboot", "multiboot2")
+MODULES_MAX = 64
 
 
 @frozen(eq=False, repr=False)
@@ -96,6 +98,14 @@ class Memory(Model):
 
 
 @frozen(eq=False, repr=False)
+class Module(Model):
+    """A file that a kernel finds in memory, with a text for it."""
+
+    path: Path = field(metadata=key(File(), "the file"))
+    cmdline: str = field(default="", metadata=key(CMDLINE, "the module's command line"))
+
+
+@frozen(eq=False, repr=False)
 class Boot(Model):
     """What is in memory at the start and where the first vCPU begins."""
 
@@ -103,10 +113,30 @@ class Boot(Model):
 
     kernel: Path | None = field(
         default=None,
-        metadata=key(File(), "the image: bzImage or ELF vmlinux, detected from its content; a flat image needs mode"),
+        metadata=key(
+            File(),
+            "the image: a bzImage, an ELF kernel or one with a Multiboot header, detected from its content; a flat "
+            "image needs mode",
+        ),
     )
-    initrd: Path | None = field(default=None, metadata=key(File(), "Linux: the initial RAM disk"))
-    cmdline: str = field(default="", metadata=key(CMDLINE, "Linux: the command line"))
+    protocol: str | None = field(
+        default=None,
+        metadata=key(
+            Choice(*PROTOCOLS),
+            "how the kernel is started; not given: as its image says, which vmspec plan shows. linux: by Linux's "
+            "boot protocol; pvh: by the 32-bit entry in Xen's notes; multiboot, multiboot2: as GRUB does",
+        ),
+    )
+    initrd: Path | None = field(
+        default=None, metadata=key(File(), "Linux: the initial RAM disk; other kernels: the first module")
+    )
+    modules: tuple[Module, ...] = field(
+        default=(),
+        metadata=key(
+            Tables(Module, MODULES_MAX), "PVH and Multiboot: files that are loaded beside the kernel: path and cmdline"
+        ),
+    )
+    cmdline: str = field(default="", metadata=key(CMDLINE, "the kernel's command line"))
     unpack: bool = field(
         default=True,
         metadata=key(Flag(), "bzImage: decompress its payload on the host and enter the ELF in it directly"),
@@ -267,6 +297,8 @@ class Spec(Model):
         for name in ("kernel", "initrd", "symbols"):
             if (file := getattr(self.boot, name)) is not None:
                 yield Named(f"boot.{name}", file)
+        for n, module in enumerate(self.boot.modules):
+            yield Named(f"boot.modules[{n}].path", module.path)
         if isinstance(self.cpu.model, Path):
             yield Named("cpu.model", self.cpu.model)
         sources = self.sources or self.base or (self.path and self.path.parent)

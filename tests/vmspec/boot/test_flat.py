@@ -8,7 +8,7 @@ from vmspec.boot.flat import start
 from vmspec.plan.memory_map import slots
 from vmspec.plan.plan import Placement, Start
 from vmspec.schema.problems import Problem
-from vmspec.spec.models import Boot
+from vmspec.spec.models import Boot, Module
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -113,10 +113,13 @@ def test_a_mode_is_needed(tmp_path: Path) -> None:
     ]
 
 
-def test_what_only_linux_takes() -> None:
-    assert faults(initrd=Path("/initrd"), cmdline="quiet") == [
-        "boot.initrd: is for Linux kernels; this guest is a flat image (here: /initrd)",
-        "boot.cmdline: is for Linux kernels; this guest is a flat image (here: quiet)",
+def test_what_only_kernels_take() -> None:
+    modules = (Module(path=Path("/module")),)
+    assert faults(initrd=Path("/initrd"), cmdline="quiet", protocol="pvh", modules=modules) == [
+        "boot.protocol: is for kernels; this guest is a flat image (here: pvh)",
+        "boot.initrd: is for kernels; this guest is a flat image (here: /initrd)",
+        "boot.cmdline: is for kernels; this guest is a flat image (here: quiet)",
+        "boot.modules: are for kernels; this guest is a flat image",
     ]
 
 

@@ -51,6 +51,42 @@ def elf(*segments: tuple[int, int, bytes, int], entry: int = 0x1000000, **fields
     return head + headers + data
 
 
+def elf32(*segments: tuple[int, int, bytes, int], entry: int = 0x100000, machine: int = 3) -> bytes:
+    """An ELF32 executable for i386; segments as for :func:`elf`."""
+    segments = segments or ((0x100000, 0x100000, b"\xf4" * 32, 0x2000),)
+    ident = b"\x7fELF" + bytes([1, 1, 1]) + bytes(9)
+    head = struct.pack("<16sHHIIIIIHHHHHH", ident, 2, machine, 1, entry, 52, 0, 0, 52, 32, len(segments), 0, 0, 0)
+    at = 52 + 32 * len(segments)
+    headers, data = b"", b""
+    for physical, virtual, body, size in segments:
+        headers += struct.pack("<IIIIIIII", 1, at + len(data), virtual, physical, len(body), size, 7, 0x1000)
+        data += body
+    return head + headers + data
+
+
+def noted(file: bytes, *notes: bytes) -> bytes:
+    """An ELF file of this module with one segment, which becomes the first of two; the other has notes."""
+    bits32 = file[4] == 1
+    count, table, size = (44, 52, 32) if bits32 else (56, 64, 56)
+    data = bytearray(file)
+    data[count] = 2
+    where = len(file) + size
+    body = b"".join(notes)
+    row = struct.pack("<IIIIIIII", 4, where, 0, 0, len(body), len(body), 4, 4)
+    if not bits32:
+        row = struct.pack("<IIQQQQQQ", 4, 4, where, 0, 0, len(body), len(body), 4)
+    first = 4 if bits32 else 8  # the offset of the first segment's bytes, which move
+    word = "<I" if bits32 else "<Q"
+    at = struct.unpack_from(word, data, table + first)[0]
+    struct.pack_into(word, data, table + first, at + size)
+    return bytes(data[: table + size]) + row + bytes(data[table + size :]) + body
+
+
+def xen(kind: int, value: bytes) -> bytes:
+    """A note of Xen's."""
+    return struct.pack("<III", 4, len(value), kind) + b"Xen\0" + value.ljust(-(-len(value) // 4) * 4, b"\0")
+
+
 def gzipped(data: bytes) -> bytes:
     """A payload as the kernel's build makes it with gzip: the size is the format's own trailer."""
     packer = zlib.compressobj(wbits=31)

@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from tests.vmspec.image import images
+from tests.vmspec.image.multiboots import multiboot1
 from vmspec.image import ImageError, foreign, identify, opened
 
 CPIO = b"070701" + bytes(106) + b"TRAILER!!!"
@@ -23,26 +24,12 @@ def at(offset: int, magic: bytes, size: int = 0x11000) -> bytes:
     return (bytes(offset) + magic).ljust(size, b"\0")
 
 
-def multiboot1(flags: int = 3) -> bytes:
-    return struct.pack("<III", 0x1BADB002, flags, -(0x1BADB002 + flags) & 0xFFFFFFFF) + bytes(20)
-
-
-def multiboot2(*tags: int) -> bytes:
-    body = b"".join(struct.pack("<HHII", tag, 0, 12, 0).ljust(16, b"\0") for tag in (*tags, 0))
-    length = 16 + len(body)
-    return struct.pack("<IIII", 0xE85250D6, 0, length, -(0xE85250D6 + length) & 0xFFFFFFFF) + body
-
-
 def program(machine: int, subsystem: int, *sections: bytes) -> bytes:
     """A PE file's headers."""
     head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80)
     head = head.ljust(0x80, b"\0") + b"PE\0\0" + struct.pack("<HHIIIHH", machine, len(sections), 0, 0, 0, 112, 0x22)
     head += bytes(68) + struct.pack("<H", subsystem)
     return head.ljust(0x80 + 24 + 112, b"\0") + b"".join(name.ljust(40, b"\0") for name in sections) + bytes(64)
-
-
-def elf32(body: bytes) -> bytes:
-    return images.elf(**{"class": 1, "machine": 3}).ljust(0x1000, b"\0") + body
 
 
 def mbr(*partitions: bytes, size: int = 4096) -> bytes:
@@ -68,15 +55,11 @@ KERNEL_CASES = [
     *((pack(CPIO), f"{name.strip()} with a cpio archive in it, an initrd: ") for name, pack in PACKERS.items()),
     *((pack(images.elf()), f"{name.strip()} with an ELF kernel or program in it") for name, pack in PACKERS.items()),
     (gzip.compress(images.bzimage(), mtime=0), "a gzip file with a Linux kernel (bzImage) in it: unpack it"),
-    (gzip.compress(elf32(multiboot1()), mtime=0), "a gzip file with a Multiboot kernel in it"),  # as Debian has Xen
+    # As Debian has Xen.
+    (gzip.compress(images.elf32() + multiboot1(), mtime=0), "a gzip file with a Multiboot kernel in it: unpack it"),
     (gzip.compress(b"text", mtime=0), "a gzip file: unpack it, or give the bzImage"),
     (b"\x1f\x8b" + bytes(9), "a gzip file: unpack it, or give the bzImage"),  # damaged
     (b"\x89LZO\0\r\n\x1a\n" + bytes(9), "an LZO file"),
-    (elf32(multiboot1()), "a Multiboot kernel, which needs GRUB or another Multiboot loader"),
-    (elf32(multiboot2()), "a Multiboot 2 kernel"),
-    (multiboot1(1 << 16), "a Multiboot kernel"),
-    (images.elf().ljust(0x400, b"\0") + multiboot1(), "a Multiboot kernel"),
-    (images.elf().ljust(0x400, b"\0") + multiboot2(), "a Multiboot 2 kernel"),
     (program(0x8664, 10), "an EFI application for x86-64, which needs UEFI firmware"),
     (program(0xAA64, 11), "an EFI boot service driver for AArch64"),
     (program(0x14C, 3), "a Windows program for 32-bit x86"),
@@ -161,18 +144,6 @@ def test_what_is_no_initrd_is_named(tmp_path: Path, data: bytes, what: str) -> N
 def test_what_may_be_an_initrd(tmp_path: Path, data: bytes) -> None:
     with opened(write(tmp_path, data)) as source:
         assert foreign.initrd(source) is None
-
-
-def test_a_64_bit_kernel_with_an_entry_of_its_own_for_multiboot_is_taken_by_the_elf_files(tmp_path: Path) -> None:
-    for header in (multiboot1(1 << 16), multiboot2(3)):
-        with opened(write(tmp_path, images.elf().ljust(0x400, b"\0") + header)) as source:
-            assert identify(source) is not None
-
-
-@pytest.mark.parametrize("header", [multiboot1()[:8] + b"\1", multiboot2()[:12] + bytes(12), b"\0" + multiboot1()])
-def test_a_multiboot_magic_alone_is_no_header(tmp_path: Path, header: bytes) -> None:
-    with opened(write(tmp_path, bytes(64) + header + bytes(99))) as source:
-        assert identify(source) is None
 
 
 @pytest.mark.parametrize(("make", "what"), [(Path.mkdir, "a directory"), (Path.touch, "empty")])

@@ -1,5 +1,7 @@
 import io
 import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,7 +64,7 @@ def test_bzimage_without_64_bit_entry() -> None:
         (images.elf()[:50], "truncated"),
         (images.elf()[:80], "truncated"),
         (images.elf(machine=183), "AArch64"),
-        (images.elf(**{"class": 1, "machine": 3}), "32-bit ELF file for i386"),
+        (images.elf(machine=3), "64-bit ELF file for i386"),
         (images.elf(type=1), "object file"),
         (images.elf(type=4), "core dump"),
         (images.elf(phnum=0), "0 program headers"),
@@ -86,6 +88,26 @@ def test_elf_segments_rise_and_the_virtual_entry_is_translated() -> None:
     assert isinstance(image, Elf)
     assert [segment.address for segment in image.segments] == [0x1000000, 0x2000000]
     assert image.entry == 0x1000123
+
+
+@pytest.mark.parametrize("make", [images.elf, images.elf32])
+def test_xens_notes_in_an_elf_file(make: Callable[[], bytes]) -> None:
+    plain = told(make())
+    assert isinstance(plain, Elf)
+    assert (plain.bits, plain.pvh, plain.guest_os) == (64 if make is images.elf else 32, None, None)
+    other = struct.pack("<III", 4, 4, 18) + b"GNU\0" + bytes(4)
+    notes = (other, images.xen(6, b"linux\0"), images.xen(18, struct.pack("<I", plain.entry + 1)))
+    found = told(images.noted(make(), *notes))
+    assert isinstance(found, Elf)
+    assert found._replace(segments=()) == plain._replace(pvh=plain.entry + 1, guest_os="linux", segments=())
+    assert [segment.address for segment in found.segments] == [segment.address for segment in plain.segments]
+
+
+@pytest.mark.parametrize("cut", range(1, 24))
+def test_a_note_that_is_cut_off_is_none(cut: int) -> None:
+    image = told(images.noted(images.elf(), images.xen(6, b"linux\0"), images.xen(18, bytes(4))[:-cut]))
+    assert isinstance(image, Elf)
+    assert (image.pvh, image.guest_os) == (None, "linux")
 
 
 def test_unknown_bytes_are_a_flat_image() -> None:
