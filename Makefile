@@ -73,7 +73,7 @@ sanitised: setup
 # build/fuzz, and so is an input that fails. FUZZED and FUZZED_KINDS select, as `make fuzz FUZZED=blk FUZZED_KINDS=`.
 FUZZ_RUNS ?= 1000000
 FUZZED := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZED_KINDS := virtio-rng virtio-console virtio-balloon pci
+FUZZED_KINDS := virtio-rng virtio-console virtio-balloon virtio-python pci
 FUZZ_OPTIONS = -runs=$(FUZZ_RUNS) -max_len=1024 -len_control=10 -timeout=60 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
 FUZZ_SOURCES := $(filter-out runner/native/_native.c,$(wildcard runner/native/*.c))
 fuzz: dev

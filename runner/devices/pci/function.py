@@ -180,9 +180,8 @@ class Function(Device):
         """Continue from such a state: what the guest can write is taken from it, all else is the function's own.
         Raises StateError."""
         self.msix.load(state.vectors)
-        for at, (initial, mask, saved) in enumerate(
-            zip(self._initial, self._writable, state.configuration, strict=True)
-        ):
-            self.configuration[at] = initial & ~mask | saved & mask
+        spaces = self._initial, self._writable, state.configuration
+        initial, mask, saved = (int.from_bytes(space, "little") for space in spaces)
+        self._put(self.configuration, 0, R.CONFIGURATION_SIZE, initial & ~mask | saved & mask)
         self._asserted = asserted
         self._follow()

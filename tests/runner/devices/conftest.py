@@ -79,6 +79,7 @@ class Guest:
         configuration: Configuration = NoFunctions(),  # noqa: B008 (it has no state)
     ) -> None:
         self.firsts: Mapping[str, int] = firsts or getattr(device, "regions", {region: 0})
+        self._highest = sorted(self.firsts.items(), key=lambda item: -item[1])
         self.mapped: dict[str, int] = {}
         self.occupied: set[int] = set()  # where a region of another device begins
         self.sources: list[Message] = []
@@ -303,14 +304,16 @@ class Guest:
 
     def _serve(self) -> None:
         """The device thread serves the queues of a virtio device at once."""
-        if isinstance(self.device, MMIO | PCI) and self._due is not None and self._due <= self.clock.now:
+        if self._due is not None and self._due <= self.clock.now and isinstance(self.device, MMIO | PCI):
             self._due = None
             self.device.tick()
 
     def place(self, register: int) -> tuple[str, int]:
         """Region and offset of a register."""
-        region = max(self.firsts, key=lambda name: (self.firsts[name] <= register, self.firsts[name]))
-        return region, register - self.firsts[region]
+        for region, first in self._highest:  # a few at most
+            if first <= register:
+                return region, register - first
+        raise ValueError(f"no region has register {register:#x}")
 
 
 @pytest.fixture(scope="session")
