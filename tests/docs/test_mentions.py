@@ -144,7 +144,7 @@ def test_keys_of_a_spec_exist(name):
     }
     for text in code(name):
         found = re.fullmatch(r"(vm|boot|memory|cpu|trace|expect)\.([a-z]+)(?: = .*)?", text)
-        if found and not re.search(r"\.(arrows?|ring|toml|html|parquet|csv|ipynb)$|^boot\.trace", text):
+        if found and not re.search(r"\.(arrows?|ring|toml|vmz|html|parquet|csv|ipynb)$|^boot\.trace", text):
             assert found[2] in keys[found[1]], text
 
 
