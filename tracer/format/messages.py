@@ -29,6 +29,7 @@ FOOTER_MAX = 64 << 20
 RATIO_MAX = 1024  # decompressed bytes per compressed one, past the first MiB; equal bytes reach some hundreds
 PARTS_MAX = 256  # nodes and buffers of a batch; a trace's has 14 and 29
 
+BODY = 3  # the field of a message's metadata with the size of its body
 BLANK_SEAL = "0" * 8  # placeholder while the CRC-32 is computed
 
 
@@ -95,6 +96,19 @@ def next_message(read: Callable[[int, int], bytes], offset: int, end: int) -> Me
     return message
 
 
+def extent(written: memoryview, at: int) -> int:
+    """The size in bytes of the message at ``at`` that Arrow has just written, whole. Raises DamageError if readers
+    accept no metadata of its size; nothing else is checked."""
+    (size,) = struct.unpack_from("<i", written, at + 4)
+    if size > METADATA_MAX:
+        raise DamageError(at, f"a message's metadata cannot have {size:,} bytes")
+    root = at + PREFIX + int(struct.unpack_from("<I", written, at + PREFIX)[0])
+    table = root - int(struct.unpack_from("<i", written, root)[0])
+    (length,) = struct.unpack_from("<H", written, table)
+    place = struct.unpack_from("<H", written, table + 4 + 2 * BODY)[0] if length > 4 + 2 * BODY else 0
+    return PREFIX + size + int(struct.unpack_from("<q", written, root + place)[0] if place else 0)
+
+
 def _padded(size: int) -> int:
     return (size + 7) // 8 * 8
 
@@ -103,7 +117,7 @@ def _declared(flat: Flatbuffer, offset: int, size: int) -> Message:
     """The values that a message's metadata declares, checked against each other."""
     root = flat.root()
     kind = KINDS.get(root.number(1, "B"), "")
-    body = root.number(3, "q")
+    body = root.number(BODY, "q")
     header = root.table(2)
     if not kind or header is None:
         raise DamageError(offset, "a message of a kind that no trace has")

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from tracer.format.messages import BLANK_SEAL, CONTINUATION, DamageError, next_message, seal
+from tracer.format.messages import BLANK_SEAL, CONTINUATION, DamageError, extent, next_message, seal
 from tracer.format.outfile import OutFile
 from vmspec.trace import keys
 
@@ -76,14 +76,13 @@ class _Held(OutFile):
 
 
 def _sealed(data: bytearray) -> bytearray:
-    """Messages, the last of them a batch, with its seal filled in."""
+    """Messages, the last of them a batch, with its seal filled in. Only that one is checked."""
     view = memoryview(data)
-    at = max(data.find(CONTINUATION, 0, 16), 0)  # after a file's magic
-    before = 0
-    while (message := next_message(lambda at, size: bytes(view[at : at + size]), at, len(data))).kind != "batch":
-        before = zlib.crc32(view[at : at + message.size], before)
-        at += message.size
-    value = message.custom[keys.SEAL.encode()]
-    view[at + value.start : at + value.stop] = seal(view[at : at + message.size], value, before)
+    at = first = max(data.find(CONTINUATION, 0, 16), 0)  # after a file's magic
+    while (after := at + extent(view, at)) < len(data):
+        at = after
+    batch = next_message(lambda at, size: bytes(view[at : at + size]), at, len(data))
+    value = batch.custom[keys.SEAL.encode()]
+    view[at + value.start : at + value.stop] = seal(view[at:], value, zlib.crc32(view[first:at]))
     view.release()
     return data
