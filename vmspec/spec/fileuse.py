@@ -53,17 +53,19 @@ def identity(path: Path) -> Identity | None:
     """The file that a path leads to: device and inode if it exists, else those of the nearest existing directory, and
     the names from there. None for character devices: a terminal or /dev/null may have any number of uses."""
     names: list[str] = []
+    place = os.fspath(path)  # a text: a run looks at its twenty names each time
     while True:
         try:
-            return _identity(path.stat(), names)
+            return _identity(os.stat(place), names)  # noqa: PTH116
         except (OSError, ValueError):
             # A dangling link counts as the file that it would create. Most missing files need no such search.
-            if not names and (".." in path.parts or os.path.islink(path)):  # noqa: PTH114 - accepts long names
-                path = Path(os.path.realpath(path))
-            if not path.name:
-                return (str(path), *reversed(names))
-            names.append(path.name)
-            path = path.parent
+            if not names and (".." in place.split("/") or os.path.islink(place)):  # noqa: PTH114
+                place = os.path.realpath(place)
+            place, name = os.path.split(place)
+            if not name:
+                return (place, *reversed(names))
+            names.append(name)
+            place = place or "."
 
 
 def opened(descriptor: int) -> Identity | None:

@@ -6,6 +6,7 @@ recording, and after a run that was killed. Files of other tables than the exits
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 TRACE = "exits"  # the table that is the trace itself
@@ -16,6 +17,12 @@ BESIDE: dict[str, tuple[str, ...]] = {"tracepoints": ("kernel",), "inputs": (), 
 
 class RingLostError(Exception):
     """Somebody truncated a ring file while a run recorded into it; the message says so."""
+
+
+@lru_cache(256)  # a run asks for its names several times, and a process may run a spec many times
+def _file(path: Path, suffix: str) -> Path:
+    """The file of a recording with this suffix, beside any other of its files."""
+    return Path(_base(path) + suffix)
 
 
 def _base(path: Path) -> str:
@@ -29,27 +36,27 @@ def _base(path: Path) -> str:
 
 def trace_path(path: Path) -> Path:
     """The finished trace that belongs to any of a recording's files: boot.arrows -> boot.arrow."""
-    return Path(_base(path) + ".arrow")
+    return _file(path, ".arrow")
 
 
 def stream_path(path: Path) -> Path:
     """The stream beside a trace: boot.arrow -> boot.arrows, and any other name with ``.arrows`` added."""
-    return Path(_base(path) + ".arrows")
+    return _file(path, ".arrows")
 
 
 def ring_path(path: Path) -> Path:
     """The ring file beside a trace: boot.arrow -> boot.ring, and any other name with ``.ring`` added."""
-    return Path(_base(path) + ".ring")
+    return _file(path, ".ring")
 
 
 def table_path(path: Path, table: str) -> Path:
     """A table of a trace, by its name: boot.arrow -> boot.tracepoints.arrow. The exits are the trace, of any name."""
-    return path if table == TRACE else Path(f"{_base(path)}.{table}.arrow")
+    return path if table == TRACE else _file(path, f".{table}.arrow")
 
 
 def table_stream_path(path: Path, table: str) -> Path:
     """The stream of a table of a trace: boot.arrow -> boot.tracepoints.arrows."""
-    return stream_path(path) if table == TRACE else Path(f"{_base(path)}.{table}.arrows")
+    return stream_path(path) if table == TRACE else _file(path, f".{table}.arrows")
 
 
 def table_files(path: Path, table: str) -> Iterator[Path]:
@@ -73,12 +80,12 @@ def table_name(word: str) -> str:
 
 def crash_path(path: Path) -> Path:
     """The crash report beside a trace: boot.arrow -> boot.crash.txt."""
-    return Path(_base(path) + ".crash.txt")
+    return _file(path, ".crash.txt")
 
 
 def killed_path(path: Path) -> Path:
     """The trace name for the files of a killed run that are set aside: boot.arrow -> boot.killed.arrow."""
-    return Path(_base(path) + ".killed.arrow")
+    return _file(path, ".killed.arrow")
 
 
 def all_of(path: Path) -> Iterator[Path]:
