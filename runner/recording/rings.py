@@ -165,10 +165,13 @@ class Rings(RingView):
         try:
             # Allocate all of it now: a page missing later would be a SIGBUS in the vCPU loop.
             os.posix_fallocate(self._file, 0, size)
-            return mmap.mmap(self._file, size, mmap.MAP_SHARED)
+            mapping = mmap.mmap(self._file, size, mmap.MAP_SHARED)
         except OSError:
             path.unlink()
             raise
+        # A short run touches few pages. The kernel would read 128 KiB of the empty file around each of them.
+        mapping.madvise(mmap.MADV_RANDOM)
+        return mapping
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -196,6 +199,7 @@ class Rings(RingView):
     def populate(self) -> None:
         """Map the pages, so that the vCPU loop need not. It takes milliseconds, during which the guest runs already."""
         first = self._header["first_ring"]
+        self._mapping.madvise(mmap.MADV_NORMAL)
         lib.populate(self._base + first, len(self._mapping) - first, self._ended)
 
     def ended(self) -> None:
