@@ -22,16 +22,20 @@ MODULES = "/sys/module"  # the kernel's, a folder each
 
 
 def metadata(about: dict[str, Any]) -> dict[str, str]:
-    """The trace's schema metadata, without the images' hashes; see docs/trace-format.md. ``about`` is the result of
-    :func:`runner.session.facts.about`."""
+    """The trace's schema metadata that follows from ``about``, the result of :func:`runner.session.facts.about`; see
+    docs/trace-format.md."""
     return {
         keys.SPEC: toml(about["plan"].spec),
         keys.HOST: json.dumps(host(about)),
         keys.REGIONS: json.dumps(regions(about["plan"])),
         keys.OVERRIDES: json.dumps(overrides(about["plan"])),
-        keys.STARTED: datetime.fromtimestamp(about["started"], UTC).isoformat(timespec="milliseconds"),
         keys.VERSION: about["version"],
     }
+
+
+def started(seconds: float) -> str:
+    """The time of day at time 0, given as seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def images(about: dict[str, Any], descriptors: Sequence[int]) -> dict[str, dict[str, str]]:

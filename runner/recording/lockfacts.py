@@ -11,7 +11,7 @@ from runner.x86.cpumodel import leaves
 from vmspec.host.pathtext import from_text
 from vmspec.image.source import Version
 from vmspec.lock import images
-from vmspec.lock.table import Hashed, made
+from vmspec.lock.table import Hashed, dumps, made
 from vmspec.plan.plan import Plan
 from vmspec.plan.settings import PlannedCPU
 from vmspec.schema.cpuid_leaves import written
@@ -40,8 +40,8 @@ def host(cpu: PlannedCPU, supported: Iterable[Iterable[int]], capabilities: Mapp
     }
 
 
-def lock(about: dict[str, Any], hashes: Mapping[str, Mapping[str, str]], tsc_khz: int) -> dict[str, Any]:
-    """The lock of a run. ``about`` is the result of :func:`runner.session.facts.about`, ``hashes`` that of
+def files(about: dict[str, Any], hashes: Mapping[str, Mapping[str, str]]) -> dict[str, Hashed]:
+    """The files of a run's lock. ``about`` is the result of :func:`runner.session.facts.about`, ``hashes`` that of
     :func:`runner.recording.facts.images`. A large disk has no hash in it, unless the run was compared with its lock."""
     plan: Plan = about["plan"]
     known = {name: (path, Version(*version).size) for name, (path, version) in about["files"].items()}
@@ -59,4 +59,11 @@ def lock(about: dict[str, Any], hashes: Mapping[str, Mapping[str, str]], tsc_khz
     for name, (path, size) in known.items():
         if name in read:
             found[name] = Hashed(images.shown(from_text(path), plan), size, hashes[name]["sha256"])
-    return made(plan, found, host(plan.cpu, about["cpuid"], about["capabilities"], tsc_khz))
+    return found
+
+
+def text(about: dict[str, Any], found: Mapping[str, Hashed], tsc_khz: int) -> str:
+    """The lock of a run with these files, as text."""
+    plan: Plan = about["plan"]
+    table = made(plan, found, host(plan.cpu, about["cpuid"], about["capabilities"], tsc_khz))
+    return dumps(table, plan.vm.name if plan.path is None else plan.path.name)

@@ -2,8 +2,9 @@
 
 Each run is a thread. The VMM hands a run over by a message with descriptors on the channel of the process. Further
 messages come on the run's own channel, each with one value: ``tracepoints`` (with the events' descriptors) if they are
-recorded; ``about``, the facts for the trace's metadata (with the images' descriptors); ``rows`` of a table that Python
-makes, inputs or outputs, as they come; last ``summary``, the closing one, or ``discard`` if there was no run after all.
+recorded; ``about``, the facts for the trace's metadata, pickled, with the time of day ``started`` (and the images'
+descriptors); ``rows`` of a table that Python makes, inputs or outputs, as they come; last ``summary``, the closing one,
+or ``discard`` if there was no run after all.
 If the channel ends before that, the VMM was killed and its vCPUs are dead. What they had published is drained, and the
 trace is closed with the end "killed".
 
@@ -20,7 +21,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from runner.recording import facts, lockfacts
+from runner.recording import facts, kepttexts, lockfacts
 from runner.recording.channel import Channel, Message
 from runner.recording.process import CHANNEL
 from runner.recording.source import RingSource, begun
@@ -33,7 +34,6 @@ from tracer.record.rowrecorder import RowRecorder
 from tracer.record.tracepointrecorder import TracepointRecorder
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
-from vmspec.lock.table import dumps
 from vmspec.trace import keys
 from vmspec.trace.files import RingLostError, ring_path, unfinished
 from vmspec.trace.tables import TABLES
@@ -211,14 +211,15 @@ class Run(Worker):
         metadata = {keys.CLOCK: json.dumps(source.clock())}
         if self._about is None:
             return metadata
-        about = self._about.values["about"]
-        metadata |= facts.metadata(about)
-        source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
+        told = self._about.values["about"]
+        about, texts = kepttexts.told(told)
+        metadata |= texts | {keys.STARTED: facts.started(self._about.values["started"])}
+        if about["files"]:
+            source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
         images = facts.images(about, self._about.descriptors)
         metadata[keys.IMAGES] = json.dumps(images)
-        path = about["plan"].path
-        name = about["plan"].vm.name if path is None else path.name
-        metadata[keys.LOCK] = dumps(lockfacts.lock(about, images, source.clock()["tsc_khz"]), name)
+        files = lockfacts.files(about, images)
+        metadata[keys.LOCK] = kepttexts.lock(told, tuple(files.items()), source.clock()["tsc_khz"])
         source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
         return metadata
 

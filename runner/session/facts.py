@@ -19,14 +19,13 @@ from vmspec.host.pathtext import to_text
 Hashed = tuple[str, int, str]  # of a file: its path, its size in bytes, its SHA-256
 
 
-def about(machine: Machine, rings: Rings, hashed: Mapping[str, Hashed]) -> tuple[dict[str, Any], list[int]]:
+def about(machine: Machine, hashed: Mapping[str, Hashed]) -> tuple[dict[str, Any], list[int]]:
     """The facts as plain values, and the descriptors of ``files``, in order: the files that are still to be hashed.
     ``hashed`` are those that were hashed before the run."""
     files = dict(machine.loader.images.hashed())
     values = {
         # A run of the recorded spec must not overwrite this trace. The rest of the plan follows from the spec.
         "plan": machine.plan.unrecorded()._replace(calls=(), placements=(), areas=(), e820=()),
-        "started": time.time() - rings.elapsed() / 1e9,
         "version": __version__,
         "files": {name: (to_text(image.path), tuple(image.version)) for name, image in files.items()},
         "modules": modules(machine),
@@ -35,6 +34,11 @@ def about(machine: Machine, rings: Rings, hashed: Mapping[str, Hashed]) -> tuple
         "cpuid": [tuple(entry) for entry in machine.cpuid],
     }
     return values, [image.descriptor for image in files.values()]
+
+
+def started(rings: Rings) -> float:
+    """The time of day at time 0, in seconds since the epoch."""
+    return time.time() - rings.elapsed() / 1e9
 
 
 def modules(machine: Machine) -> dict[str, Hashed]:

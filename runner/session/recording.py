@@ -15,7 +15,7 @@ from tracer.format.paths import set_aside
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
 from vmspec.plan.plan import Plan
-from vmspec.trace.files import ring_path, stream_path, unfinished
+from vmspec.trace.files import exists, ring_path, stream_path, unfinished
 from vmspec.trace.outputs import IN_EXITS, Output
 
 if TYPE_CHECKING:
@@ -175,12 +175,14 @@ class Recording:
 
     def _follow(self) -> None:
         """Send the recorder the run's facts, then wait for its result, in a thread."""
+        import pickle
+
         from runner.session import facts
 
         assert self._link is not None
         try:
-            about, files = facts.about(self._machine, self.rings, self._hashed)
-            self._link.tell(files, about=about)
+            about, files = facts.about(self._machine, self._hashed)
+            self._link.tell(files, about=pickle.dumps(about), started=facts.started(self.rings))
         except Exception as error:  # any error: a guest must not run on unrecorded
             self._fail(f"cannot record: {reason(error)}")
         self._told.set()
@@ -230,6 +232,8 @@ class Recording:
         path = self._spec.path
         if path is None or not self._done.get("gone"):
             return failure
+        if not exists(stream_path(path)):
+            return TraceError(f"{failure}; what was recorded is in {ring_path(path)}: vmtrace recover {path}")
         return TraceError(
             f"{failure}; what was written is in {stream_path(path)}, the rest is in {ring_path(path)}; "
             f"join them with: vmtrace recover {path}"

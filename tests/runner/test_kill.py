@@ -174,3 +174,76 @@ def test_a_recorder_that_is_killed_between_two_runs_is_replaced(write_spec):
         [sys.executable, "-c", script, write_spec("f4")], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("halt True False\n", "")
+
+
+# A recorder that kills itself, or its VMM too, at one moment of the end of a short run.
+DYING = """
+import os, signal, sys
+from runner.recording import recorder
+from tracer.record import writer
+
+moment, whom = os.environ["MOMENT"], os.environ["WHOM"]
+write_file, finish = writer.write_file, writer.TableWriter.finish_at_once
+
+def die():
+    if whom == "both":
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def writing(target, read, schema, summary):
+    if moment == "before":
+        die()
+    def batches():
+        if moment == "within":
+            die()
+        return read()
+    return write_file(target, batches, schema, summary)
+
+def finished(self, *arguments):
+    path = finish(self, *arguments)
+    die()
+
+writer.write_file = writing
+if moment == "after":
+    writer.TableWriter.finish_at_once = finished
+recorder.main()
+"""
+WITH_DYING = """
+import sys
+from runner.cli import main
+from runner.recording import process
+process.MODULE = "dying"
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("whom", ["recorder", "both"])
+@pytest.mark.parametrize("moment", ["before", "within", "after"])
+def test_a_short_run_whose_recorder_is_killed_as_it_writes_the_file_loses_nothing(write_spec, tmp_path, moment, whom):
+    program, runs, out = tmp_path / "program", tmp_path / "runs", tmp_path / "out.arrow"
+    program.mkdir()
+    runs.mkdir()
+    (program / "dying.py").write_text(DYING)
+    spec = write_spec("b9 20 00 e6 80 e2 fc f4", trace={"path": str(runs / "guest.arrow")})  # 32 times out 0x80
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_DYING, spec],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(program), str(ROOT)]), "MOMENT": moment, "WHOM": whom},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LATEST,
+    )
+    if whom == "recorder":
+        assert (done.returncode, "the recorder was killed by SIGKILL" in done.stderr) == (6, True), done.stderr
+        assert f"what was recorded is in {runs}/guest.ring: vmtrace recover {runs}/guest.arrow" in done.stderr
+    else:
+        assert done.returncode == -signal.SIGKILL
+    assert files(runs) == {"guest.ring", *(["guest.arrow"] if moment == "after" else [])}
+    if moment == "after":
+        trace = tracer.load(runs / "guest.arrow")
+        assert (trace.complete, trace.table.num_rows) == (True, 33)
+        (runs / "guest.arrow").unlink()
+    tracer.recover(runs / "guest.arrow", out)
+    recovered = tracer.load(out)
+    assert (recovered.table.num_rows, "vmrun.spec" in recovered.metadata) == (33, True)

@@ -1,4 +1,8 @@
-"""The recorder: a thread that drains the rings into an Arrow stream, and at the end writes the finished file."""
+"""The recorder: a thread that drains the rings into an Arrow stream, and at the end writes the finished file.
+
+A short run, whose rows fit in one batch, has no stream: its file is written from the rings, which keep the rows until
+it is on disk.
+"""
 
 import json
 import threading
@@ -16,6 +20,8 @@ from vmspec.trace.record import EXITS
 
 BUSY = 8192  # rows of a drain after which more may be waiting: a ring signals only once that it is filling
 INTERVAL = 1.0  # seconds between batches of a guest that exits rarely
+FEW, FEW_BYTES = 2048, 1 << 17  # rows and bytes of a short run: making larger buffers takes half a millisecond
+SHORT = 0.1  # seconds; the stream of a longer run can be followed from then on
 
 
 class Source(Protocol):
@@ -60,6 +66,7 @@ class Recorder:
         self._failure: TraceError | None = None
         self._thread = Worker("recorder", self._run)
         self._written: TableWriter | None = None
+        self._unwritten: tuple[Buffers, int] | None = None  # all rows of a short run, drained but not committed
 
     def start(self) -> None:
         """Start the thread. It imports pyarrow, so the caller should start the guest first."""
@@ -74,6 +81,8 @@ class Recorder:
         if self._thread.ident is None:
             self._thread.start()  # the run was interrupted before it had begun
         self.stop()
+        if self._finished_at_once(summary):
+            return self.path
         if self._failure is None:
             try:
                 assert self._written is not None
@@ -95,6 +104,24 @@ class Recorder:
             raise TraceError(f"cannot write {self.path}: {reason(error)}; {kept}") from error
         return self.path
 
+    def _finished_at_once(self, summary: dict[str, Any]) -> bool:
+        """Write the file of a short run. If that fails, its rows are written to a stream like those of others."""
+        if self._unwritten is None:
+            return False
+        assert self._written is not None
+        (buffers, rows), self._unwritten = self._unwritten, None
+        try:
+            self._written.finish_at_once(buffers, rows, summary)
+        except Exception:  # any error: it comes again, and is reported, when the stream is rewritten
+            try:
+                self._written.open()
+                self._write(self._written, buffers, rows)
+            except Exception as error:
+                self._fail(error)
+            return False
+        self._source.commit()
+        return True
+
     def stop(self) -> None:
         """Let the thread drain the rest, and wait for it: the source is not used after this."""
         self._stopping.set()
@@ -107,26 +134,45 @@ class Recorder:
             metadata = self._metadata()  # before the long import: it also goes into the ring file
             metadata = {**metadata, keys.DEVICES: json.dumps(list(self._devices))}
             self._written = TableWriter(self.path, EXITS, metadata)
-            buffers = Buffers(EXITS)
-            stopping = False
-            while not stopping:
-                # Read before the drain: the last round drains what comes after the event.
-                stopping = self._stopping.is_set()
-                if not stopping:
-                    self._source.wait(INTERVAL)
-                rows = self._source.drain(buffers)
-                while rows:
-                    self._written.write(buffers, rows)
-                    self._source.commit()
-                    rows = self._source.drain(buffers) if stopping or rows >= BUSY or buffers.full(rows) else 0
+            self._drain(self._written)
         except Exception as error:  # any error: a guest must not run on unrecorded
-            self._failure = self._cut(error)
-            self._failed(self._failure)
+            self._fail(error)
+
+    def _drain(self, writer: TableWriter) -> None:
+        buffers = Buffers(EXITS, FEW, FEW_BYTES)
+        self._source.wait(SHORT)
+        stopping = self._stopping.is_set()
+        rows = self._source.drain(buffers)
+        if stopping and not buffers.full(rows):
+            self._unwritten = buffers, rows
+            return
+        writer.open()
+        self._write(writer, buffers, rows)
+        buffers = Buffers(EXITS)
+        rows = self._source.drain(buffers)
+        while True:
+            while rows:
+                self._write(writer, buffers, rows)
+                rows = self._source.drain(buffers) if stopping or rows >= BUSY or buffers.full(rows) else 0
+            if stopping:
+                return
+            self._source.wait(INTERVAL)
+            stopping = self._stopping.is_set()  # before the drain: the last one drains what comes after the event
+            rows = self._source.drain(buffers)
+
+    def _write(self, writer: TableWriter, buffers: Buffers, rows: int) -> None:
+        if rows:
+            writer.write(buffers, rows)
+            self._source.commit()
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._cut(error)
+        self._failed(self._failure)
 
     def _cut(self, error: Exception) -> TraceError:
         """Close the stream and cut off a partly written batch, so that it stays readable."""
         kept = "nothing was written"
-        if self._written is not None:
+        if self._written is not None and self._written.begun:
             self._written.cut()
             if not self._written.there:
                 return TraceError(

@@ -84,6 +84,7 @@ class TableRecorder:
     def _run(self) -> None:
         try:
             self._written = TableWriter(self._trace, self._table, self.metadata())
+            self._written.open()
             self.record(self._written)
         except Exception as error:
             self._failure = error

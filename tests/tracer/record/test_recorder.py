@@ -15,7 +15,7 @@ import tracer
 from tests.fakes.tracefakes import DEVICES, METADATA, Rings, exit_, in_time, numbered, record_all, row
 from tracer.format.errors import TraceError
 from tracer.format.paths import set_aside
-from tracer.record.recorder import Recorder
+from tracer.record.recorder import FEW, FEW_BYTES, Recorder
 
 ROOT = Path(__file__).parents[3]
 
@@ -84,13 +84,15 @@ def test_rows_are_in_the_stream_while_the_run_goes_on(tmp_path):
     assert seen == (20, False, None)
 
 
-def test_ring_space_is_freed_only_once_the_rows_are_in_the_file(tmp_path):
+@pytest.mark.parametrize(("long", "name"), [(True, "boot.arrows"), (False, "boot.arrow")])
+def test_ring_space_is_freed_only_once_the_rows_are_in_the_file(tmp_path, long, name):
     rings = Rings()
     seen = []
     commit = rings.commit
 
     def checked():
-        seen.append(tracer.load(tmp_path / "boot.arrows").table.num_rows)
+        names = sorted(path.name for path in tmp_path.iterdir())
+        seen.append((names, tracer.load(tmp_path / names[0]).table.num_rows))
         commit()
 
     rings.commit = checked
@@ -98,8 +100,28 @@ def test_ring_space_is_freed_only_once_the_rows_are_in_the_file(tmp_path):
         rings.produce(0, numbered(0, number))
     recorder = Recorder(tmp_path / "boot.arrow", rings, lambda: METADATA, DEVICES, pytest.fail)
     recorder.start()
+    while long and not rings.get(0, "tail"):
+        pass
     recorder.finish({})
-    assert seen == [20]
+    assert seen == [([name], 20)]
+
+
+def test_a_short_run_with_more_rows_than_one_batch_loses_none(tmp_path):
+    count = FEW + 1
+    expected = record_all(tmp_path / "boot.arrow", many(1, count))
+    assert len(expected) == count
+    assert rows_of(tracer.load(tmp_path / "boot.arrow")) == expected
+
+
+def test_a_short_run_with_more_payload_than_one_batch_loses_none(tmp_path):
+    rings = Rings(payload_size=2 * FEW_BYTES)
+    records = [exit_(time, data=bytes([time]) * 4000) for time in range(FEW_BYTES // 4000 + 1)]
+    for record in records:
+        rings.produce(0, record)
+    recorder = Recorder(tmp_path / "boot.arrow", rings, lambda: METADATA, DEVICES, pytest.fail)
+    recorder.start()
+    rows = tracer.load(recorder.finish({})).table.to_pylist()
+    assert [r["payload"] for r in rows] == [payload for _, payload in records]
 
 
 def test_a_directory_that_is_not_there_is_a_failure_told_once(tmp_path):
@@ -156,7 +178,7 @@ FULL = """
     from pathlib import Path
     from tests.fakes.tracefakes import *
     from tracer.format.errors import TraceError
-    from tracer.record.recorder import Recorder
+    from tracer.record.recorder import FEW, FEW_BYTES, Recorder
     path = Path(sys.argv[1])
     rings = Rings(slots=1024, payload_size=1 << 16, file=path.with_suffix(".ring"))
     if sys.argv[2] != "0":
@@ -271,5 +293,7 @@ def test_a_folder_that_is_deleted_as_its_stream_is_made_is_not_said_to_hold_anyt
     monkeypatch.setattr(pa, "OSFile", vanishing)
     recorder = Recorder(folder / "boot.arrow", Rings(), lambda: METADATA, DEVICES, pytest.fail)
     recorder.start()
+    while folder.exists():
+        pass
     with pytest.raises(TraceError, match=r"boot\.arrows was deleted: the trace is lost$"):
         recorder.finish({})
