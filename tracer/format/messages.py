@@ -99,14 +99,18 @@ def next_message(read: Callable[[int, int], bytes], offset: int, end: int) -> Me
 def extent(written: memoryview, at: int) -> int:
     """The size in bytes of the message at ``at`` that Arrow has just written, whole. Raises DamageError if readers
     accept no metadata of its size; nothing else is checked."""
+    size: int
+    body: int
     (size,) = struct.unpack_from("<i", written, at + 4)
     if size > METADATA_MAX:
         raise DamageError(at, f"a message's metadata cannot have {size:,} bytes")
     root = at + PREFIX + int(struct.unpack_from("<I", written, at + PREFIX)[0])
-    table = root - int(struct.unpack_from("<i", written, root)[0])
-    (length,) = struct.unpack_from("<H", written, table)
-    place = struct.unpack_from("<H", written, table + 4 + 2 * BODY)[0] if length > 4 + 2 * BODY else 0
-    return PREFIX + size + int(struct.unpack_from("<q", written, root + place)[0] if place else 0)
+    fields = root - int(struct.unpack_from("<i", written, root)[0])
+    (length,) = struct.unpack_from("<H", written, fields)
+    entry = 4 + 2 * BODY
+    (place,) = struct.unpack_from("<H", written, fields + entry) if length > entry else (0,)
+    (body,) = struct.unpack_from("<q", written, root + place) if place else (0,)
+    return PREFIX + size + body
 
 
 def _padded(size: int) -> int:
