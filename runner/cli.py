@@ -37,14 +37,15 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a spec, or a command of :data:`VERBS`; return the exit status."""
+    """Run a spec, or a command of :data:`VERBS`; return the exit status. Without ``argv`` this process is the command,
+    whose signal handlers stay until it ends; else they are the caller's again."""
     open_streams()
     words = sys.argv[1:] if argv is None else argv
     try:
         with commandline.warned("vmrun"):
             if words and words[0] in VERBS:
                 return command(words[0], words[1:])
-            return execute(parser().parse_args(words))
+            return execute(parser().parse_args(words), alone=argv is None)
     except OSError as error:  # execute() reports all expected errors in detail
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
         hint = "; allow more of them with ulimit -n" if error.errno == errno.EMFILE else ""
@@ -54,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
 def command(verb: str, words: list[str]) -> int:
     """Run a command of :data:`VERBS`, return the exit status."""
     try:
+        from runner import signals
+
         options = verb_parser(verb).parse_args(words)
     except ImportError as error:
         if error.name != "runner.native._native":
@@ -62,7 +65,8 @@ def command(verb: str, words: list[str]) -> int:
     gc.enable()  # see runner.entry
     gc.freeze()
     try:
-        status: int = options.run(options)
+        with signals.interruptible():
+            status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         abandon(sys.stdout)
@@ -83,19 +87,30 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
     return made
 
 
-def execute(arguments: argparse.Namespace) -> int:
-    """Run the spec that the arguments name, report how it ended, return the exit status."""
+def execute(arguments: argparse.Namespace, alone: bool) -> int:
+    """Run the spec that the arguments name, report how it ended, return the exit status. ``alone``: the process has
+    nothing else to do."""
     try:
         from runner import signals
-        from runner.session.failures import RAISED, exit_status
-        from runner.session.session import run
+        from runner.session import session  # noqa: F401 - all that may fail to load
     except ImportError as error:
         if error.name != "runner.native._native":
             raise
         return complain(error, HOST)
     gc.enable()  # see runner.entry
     gc.freeze()
-    signals.catch_all()
+    if alone:
+        signals.catch_all()
+        return perform(arguments)
+    with signals.all_caught():
+        return perform(arguments)
+
+
+def perform(arguments: argparse.Namespace) -> int:
+    """Run the spec, while signals request the end of the run."""
+    from runner.session.failures import RAISED, exit_status
+    from runner.session.session import run
+
     try:
         with held() as (input, output, error_output):
             result = run(

@@ -31,10 +31,34 @@ FATAL = (
 
 
 def catch_all() -> None:
-    """From now on until the process ends, signals that ask it to end request the end of the run. For the command."""
+    """From now on until the process ends, signals that ask it to end request the end of the run. For the command as a
+    process: a signal after the run does not change its status."""
     lib.signals.asked = 0
     for number in ENDING:
         lib.signals_catch(number, lib.SIGNAL_ASKS)
+
+
+@contextmanager
+def all_caught() -> Iterator[None]:
+    """The same during the block. For the command in a process that has more to do."""
+    lib.signals.asked = 0
+    with caught((number, lib.SIGNAL_ASKS) for number in ENDING):
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """During the block Ctrl-C raises KeyboardInterrupt, unless it is ignored, as nohup sets it. For commands of many
+    runs, which are in other processes."""
+    before = signal.getsignal(signal.SIGINT)
+    if not _here() or before in (signal.SIG_IGN, None):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -119,17 +119,6 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
             items.append(Silent.from_parent(session, name="silent", nodeid=nodeid))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Any:
-    """A command that a test runs in this process leaves its signal handlers; the next test finds those of before."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        return (yield)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
 @pytest.fixture
 def descriptors() -> Callable[[], int]:
     """Counts this process's open file descriptors."""

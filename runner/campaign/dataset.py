@@ -1,7 +1,6 @@
 """The data set of a campaign: ``runs.parquet``, a row for each run. Runs that have just ended are lines of a journal
 until the file is written anew, so a kill at any moment loses no run that has ended, and counts none twice."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -9,15 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from runner.workers.folder import FolderError, held
 from vmspec.host.atomic import replaced
 from vmspec.trace.campaigns import DATA, JOURNAL, TRACES
 
 FOLD = 20_000  # lines of the journal at which the file is written anew
 GROUP = 64 << 10  # rows of a row group
-
-
-class DataError(Exception):
-    """The folder is not a campaign's, or cannot be used."""
 
 
 class DataSet:
@@ -34,21 +30,13 @@ class DataSet:
     @contextmanager
     def opened(cls, folder: Path) -> Iterator[Self]:
         """Open the folder, or make it; nobody else may use it meanwhile. All rows are in the file at the end. Raises
-        DataError, OSError."""
-        folder = folder.absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(f"{folder}: another campaign uses it") from None
-            found = {path.name for path in folder.iterdir()}
-            if found - {DATA, JOURNAL, TRACES}:
-                other = min(found - {DATA, JOURNAL, TRACES})
-                raise DataError(f"{folder}: it has other files, such as {other}; choose a new folder with -o")
-            (folder / TRACES).mkdir(exist_ok=True)
-            made = cls(folder)
+        FolderError, OSError."""
+        with held(folder, "campaign") as place:
+            others = {path.name for path in place.iterdir()} - {DATA, JOURNAL, TRACES}
+            if others:
+                raise FolderError(f"{place}: it has other files, such as {min(others)}; choose a new folder with -o")
+            (place / TRACES).mkdir(exist_ok=True)
+            made = cls(place)
             try:
                 yield made
             finally:
@@ -56,8 +44,6 @@ class DataSet:
                     made.fold()
                 finally:
                     os.close(made._journal)
-        finally:
-            os.close(descriptor)
 
     def _read(self) -> list[dict[str, Any]]:
         """The rows of the journal that the file does not have; a line that a kill has cut is removed."""
@@ -69,7 +55,7 @@ class DataSet:
             try:
                 self.names |= set(pq.read_table(path, columns=["run"])["run"].to_pylist())
             except (pa.ArrowException, KeyError) as error:
-                raise DataError(f"{path}: is not the data of a campaign: {error}") from None
+                raise FolderError(f"{path}: is not the data of a campaign: {error}") from None
         rows = []
         with suppress(FileNotFoundError), (self.folder / JOURNAL).open("rb+") as file:
             text = file.read()
@@ -79,7 +65,7 @@ class DataSet:
                 rows = [json.loads(line) for line in whole.splitlines()]
                 return [row for row in rows if row["run"] not in self.names]
             except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{file.name}: is not the journal of a campaign: {error}") from None
+                raise FolderError(f"{file.name}: is not the journal of a campaign: {error}") from None
         return rows
 
     def add(self, row: Mapping[str, Any]) -> None:

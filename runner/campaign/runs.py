@@ -11,6 +11,7 @@ from runner.campaign.models import Campaign
 from runner.session import hostfacts
 from runner.workers.schedule import Demand, demand
 from vmspec.document import Document
+from vmspec.image.source import Version
 from vmspec.lock import taking
 from vmspec.plan.plan import Plan
 from vmspec.plan.settings import PlannedCPU
@@ -39,13 +40,15 @@ class Run(NamedTuple):
 
 
 def machines(campaign: Campaign) -> Iterator[Machine]:
-    """The machines. Hashes their images. Raises SpecError for a spec that is wrong, HostError or KvmError."""
+    """The machines. Hashes each of their images once. Raises SpecError for a spec that is wrong, HostError or
+    KvmError."""
+    digests: dict[Version, str] = {}
     for spec in campaign.campaign.specs:
         for axes in combinations(campaign.axes):
             for document in Document.open(spec, axes).combinations().values():
                 plan = document.plan()
                 values = dict(map(_pair, document.overrides))
-                yield Machine(spec, document.overrides, values, demand(plan), _lock(plan))
+                yield Machine(spec, document.overrides, values, demand(plan), _lock(plan, digests))
 
 
 def runs(machine: Machine, repeat: int) -> Iterator[Run]:
@@ -59,10 +62,10 @@ def _pair(expression: str) -> tuple[str, Any]:
     return expression.partition("=")[0], parse(expression)[1]
 
 
-def _lock(plan: Plan) -> str:
+def _lock(plan: Plan, digests: dict[Version, str]) -> str:
     """The hash of a plan's lock: of vmrun's version, the resolved spec, the images and CPUID. What may change a boot is
     not in it, so that a new kernel of the host does not make all runs new."""
-    lock = taking.take(plan, _host(plan.cpu)).lock
+    lock = taking.take(plan, _host(plan.cpu), digests=digests).lock
     images = sorted((name, image.sha256) for name, image in lock.images.items())
     cpuid = sorted((str(leaf), str(answer)) for leaf, answer in lock.host.must.cpuid.items())
     return hashlib.sha256(json.dumps([lock.vmrun, lock.spec_sha256, images, cpuid]).encode()).hexdigest()

@@ -2,17 +2,17 @@
 set. Runs that the data set has are not made again, so an interrupted campaign continues where it was."""
 
 import argparse
-import signal
 import time
 from pathlib import Path
 
-from runner.campaign.dataset import DataError, DataSet
+from runner.campaign.dataset import DataSet
 from runner.campaign.drive import Drive, work
 from runner.campaign.models import load
 from runner.campaign.progress import shown
 from runner.campaign.runs import machines
 from runner.machine.result import INTERRUPTED, OK, UNMET, WRONG
 from runner.session.failures import RAISED, exit_status
+from runner.workers.folder import FolderError
 from runner.workers.pool import Workers
 from runner.workers.schedule import processors
 from vmspec.host.commandline import complain, count
@@ -40,8 +40,6 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the campaign; return the exit status."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         campaign = load(options.file)
         found = tuple(machines(campaign))
@@ -61,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     except RAISED as error:
         complain("vmrun", *(error.problems if isinstance(error, SpecError) else (error,)))
         return exit_status(error)
-    except DataError as error:
+    except FolderError as error:
         complain("vmrun", error)
         return WRONG
     except KeyboardInterrupt:

@@ -2,18 +2,18 @@
 test.status names in the spec. What failed runs left is in one folder: console, trace, crash report, and a page."""
 
 import argparse
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from runner.machine.result import INTERRUPTED, WRONG
 from runner.suite import page, selecting
-from runner.suite.artefacts import Artefacts, FolderError
+from runner.suite.artefacts import Artefacts
 from runner.suite.collect import Case, CollectError, collect
 from runner.suite.progress import shown
 from runner.suite.suite import Options, Suite
 from runner.suite.summary import Tally
+from runner.workers.folder import FolderError
 from runner.workers.pool import Workers
 from runner.workers.schedule import processors
 from vmspec.host.commandline import complain, count
@@ -63,8 +63,6 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the suite; return the exit status."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         selects = selecting.parse(options.select) if options.select is not None else lambda name: True
         collected = collect(options.paths or [Path()], options.sets)

@@ -4,9 +4,7 @@ Only a folder that is empty or new, or one that a suite made, is used: it is emp
 suites from using one folder at the same time.
 """
 
-import fcntl
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from runner.suite.collect import Case
+from runner.workers.folder import FolderError, held
 from runner.workers.task import Outcome
 from vmspec.host.atomic import replaced
 
@@ -22,10 +21,6 @@ STATE = "vmrun-test.json"
 IGNORE = ".gitignore"
 NAME_MAX = 100  # characters of a folder's name
 TRACE, CONSOLE = "trace.arrow", "console.txt"
-
-
-class FolderError(Exception):
-    """The folder cannot be used."""
 
 
 class Artefacts:
@@ -40,22 +35,13 @@ class Artefacts:
     @contextmanager
     def opened(cls, folder: Path) -> Iterator[Self]:
         """Prepare the folder, and hold it. Raises FolderError, OSError."""
-        folder = folder.absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise FolderError(f"{folder}: another vmrun test uses it; choose another folder with -o") from None
-            found = {path.name for path in folder.iterdir()}
+        with held(folder, "vmrun test") as place:
+            found = {path.name for path in place.iterdir()}
             if found and STATE not in found:
-                raise FolderError(f"{folder}: it has files, and vmrun test did not make it; choose another with -o")
-            made = cls(folder)
+                raise FolderError(f"{place}: it has files, and vmrun test did not make it; choose another with -o")
+            made = cls(place)
             made._empty(found - {STATE})
             yield made
-        finally:
-            os.close(descriptor)
 
     def _read(self) -> tuple[str, ...]:
         with suppress(OSError, ValueError):

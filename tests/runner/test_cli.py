@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -23,20 +24,34 @@ DEBUG = {"kind": "debug-port"}
 @pytest.fixture
 def vmrun(capfd):
     """Runs the command here; returns (status, standard output, standard error)."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
 
     def run(*arguments):
         status = main([str(argument) for argument in arguments])
         return status, *capfd.readouterr()
 
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 def test_the_console_goes_to_standard_output(vmrun, write_spec):
     status, out, _ = vmrun(write_spec(f"{PRINT_A} {HLT}", devices=[DEBUG]))
     assert (status, out) == (0, "A")
+
+
+@pytest.mark.parametrize("verb", [[], ["test"]])
+def test_signals_are_the_callers_again(vmrun, write_spec, tmp_path, verb):
+    def caught():
+        (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("SigCgt")]
+        return int(line.split()[1], 16) & ~(1 << signal.SIGBUS - 1)  # guards guest memory from the first run on
+
+    def mine(number, frame):
+        raise AssertionError
+
+    known = caught(), signal.signal(signal.SIGINT, mine)
+    try:
+        assert vmrun(*verb, write_spec(HLT), *(["-o", tmp_path / "kept"] if verb else []))[0] == 0
+        assert (caught(), signal.getsignal(signal.SIGINT)) == (known[0], mine)
+    finally:
+        signal.signal(signal.SIGINT, known[1])
 
 
 def test_the_closing_line(vmrun, write_spec, tmp_path):

@@ -12,7 +12,7 @@ takes longer than one of A, so neither matters (Mann and Whitney, 1947). A quant
 The shares of runs that failed are compared by Fisher's exact test; a difference of any size counts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ from tracer.analysis.campaign import measured, middle, named
 from tracer.analysis.tables import Columns, schema, table
 from tracer.format.errors import TraceError
 from tracer.read.campaign import Campaign, Machine
+
+Rows = Sequence[Mapping[str, Any]]
 
 FEW = 8  # runs per side below which hardly any difference can be shown
 
@@ -75,10 +77,11 @@ def compare(a: Campaign, b: Campaign, alpha: float = 0.01, effect: float = 0.33,
     both = [machine for machine in a.machines if machine in b.machines]
     if not both:
         raise TraceError(f"the campaigns have no machine in common: {named(a.machines)}; and {named(b.machines)}")
-    found = {
-        name: [test for machine in both for test in _tests(name, machine, a, b) if fnmatchcase(test.quantity, only)]
-        for name in UNITS
-    }
+    found: dict[str, list[Tested]] = {name: [] for name in UNITS}
+    for machine in both:
+        for name, test in _tests(machine, a.machines[machine], b.machines[machine]):
+            if fnmatchcase(test.quantity, only):
+                found[name].append(test)
     if not any(found.values()):
         raise TraceError(f"--only: no quantity matches {only!r}")
     corrected = iter(holm([test.p for tests in found.values() for test in tests]))
@@ -103,25 +106,25 @@ def compare(a: Campaign, b: Campaign, alpha: float = 0.01, effect: float = 0.33,
     return Regression(tables, changed > 0, few, text)
 
 
-def _tests(name: str, machine: Machine, a: Campaign, b: Campaign) -> Iterator[Tested]:
+def _tests(machine: Machine, ours: Rows, theirs: Rows) -> Iterator[tuple[str, Tested]]:
+    """The tests of a machine, each with the name of its table."""
     stats = _stats()
-    ours, theirs = a.machines[machine], b.machines[machine]
-    if name == "failures":
-        failed = [sum(row["status"] != 0 for row in side) for side in (ours, theirs)]
-        counts = [[count, len(side) - count] for count, side in zip(failed, (ours, theirs), strict=True)]
-        shares = failed[0] / len(ours), failed[1] / len(theirs)
-        yield Tested(machine, "failed runs", *shares, None, float(stats.fisher_exact(counts).pvalue))
-        return
-    mine, other = measured(ours)[name], measured(theirs)[name]
-    for quantity in dict.fromkeys((*mine, *other)):
-        values, against = mine.get(quantity, []), other.get(quantity, [])
-        if name == "exits" and quantity != "all":  # exits that one side never has
-            values = values or [0.0] * len(mine["all"])
-            against = against or [0.0] * len(other["all"])
-        if values and against:
-            tested = stats.mannwhitneyu(against, values)
-            delta = 2 * float(tested.statistic) / (len(values) * len(against)) - 1
-            yield Tested(machine, quantity, middle(values), middle(against), delta, float(tested.pvalue))
+    failed = [sum(row["status"] != 0 for row in side) for side in (ours, theirs)]
+    counts = [[count, len(side) - count] for count, side in zip(failed, (ours, theirs), strict=True)]
+    shares = failed[0] / len(ours), failed[1] / len(theirs)
+    yield "failures", Tested(machine, "failed runs", *shares, None, float(stats.fisher_exact(counts).pvalue))
+    mine, other = measured(ours), measured(theirs)
+    for name in mine:
+        for quantity in dict.fromkeys((*mine[name], *other[name])):
+            values, against = mine[name].get(quantity, []), other[name].get(quantity, [])
+            if name == "exits" and quantity != "all":  # exits that one side never has
+                values = values or [0.0] * len(mine[name]["all"])
+                against = against or [0.0] * len(other[name]["all"])
+            if values and against:
+                tested = stats.mannwhitneyu(against, values)
+                delta = 2 * float(tested.statistic) / (len(values) * len(against)) - 1
+                medians = middle(values), middle(against)
+                yield name, Tested(machine, quantity, *medians, delta, float(tested.pvalue))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -1,6 +1,6 @@
 """Taking the lock of a plan: its images are hashed now."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,10 +33,17 @@ class Taken(NamedTuple):
                 yield path
 
 
-def take(plan: Plan, host: Mapping[str, Any], advance: Callable[[int], None] = lambda size: None) -> Taken:
+def take(
+    plan: Plan,
+    host: Mapping[str, Any],
+    advance: Callable[[int], None] = lambda size: None,
+    digests: MutableMapping[Version, str] | None = None,
+) -> Taken:
     """The lock of a plan on a host with these facts, which are a lock's table ``host``. ``advance`` is called with each
-    number of bytes that are hashed. Raises SpecError for a file that cannot be read, or has changed since the plan was
-    made."""
+    number of bytes that are hashed. ``digests`` are the hashes of files of other plans, and get those of this one, so
+    that plans with the same images hash them once. Raises SpecError for a file that cannot be read, or has changed
+    since the plan was made."""
+    digests = {} if digests is None else digests
     found, versions = {}, {}
     hashed: dict[Path, Hashed] = {}
     problems = []
@@ -48,7 +55,8 @@ def take(plan: Plan, host: Mapping[str, Any], advance: Callable[[int], None] = l
                     before = version(descriptor)
                     if (planned := made_from.get(image.path)) is not None and planned[:5] != before[:5]:
                         raise OSError(0, "has changed since the plan was made: do it again")
-                    digest = sha256(descriptor, size, advance)
+                    if (digest := digests.get(before)) is None:
+                        digest = digests[before] = sha256(descriptor, size, advance)
                     if version(descriptor)[:5] != before[:5]:
                         raise OSError(0, "was written to while it was hashed: do it again")
                 hashed[image.path] = Hashed(images.shown(image.path, plan), size, digest)

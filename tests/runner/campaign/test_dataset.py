@@ -3,12 +3,13 @@
 import pyarrow.parquet as pq
 import pytest
 
-from runner.campaign.dataset import DataError, DataSet
+from runner.campaign.dataset import DataSet
 from runner.campaign.measure import Measured
 from runner.campaign.rows import lost, row
 from runner.campaign.runs import Machine, Run
 from runner.expect.unmet import Unmet
 from runner.machine.result import Result
+from runner.workers.folder import FolderError
 from runner.workers.schedule import Demand
 from runner.workers.task import Outcome
 from vmspec.trace.campaigns import DATA, JOURNAL
@@ -74,7 +75,11 @@ def test_an_override_whose_values_change_their_type_becomes_text(tmp_path, befor
 
 
 def test_a_folder_is_used_by_one_campaign_at_a_time(tmp_path):
-    with DataSet.opened(tmp_path), pytest.raises(DataError, match="another campaign uses it"), DataSet.opened(tmp_path):
+    with (
+        DataSet.opened(tmp_path),
+        pytest.raises(FolderError, match="another campaign uses it"),
+        DataSet.opened(tmp_path),
+    ):
         pass
 
 
@@ -85,6 +90,6 @@ def test_a_folder_is_used_by_one_campaign_at_a_time(tmp_path):
 )  # fmt: skip
 def test_a_folder_with_anything_else_is_left_as_it_is(tmp_path, name, what):
     (tmp_path / name).write_text("text\n")
-    with pytest.raises(DataError, match=what), DataSet.opened(tmp_path):
+    with pytest.raises(FolderError, match=what), DataSet.opened(tmp_path):
         pass
     assert (tmp_path / name).read_text() == "text\n"

@@ -41,7 +41,6 @@ COINS = DEBUG + '[[device]]\nkind = "python"\nclass = "coin:Coin"\nport = [0x50,
 def suite(tmp_path, monkeypatch, capfd):
     """Writes specs and files, and runs ``vmrun test`` in their folder: (status, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
-    handler = signal.getsignal(signal.SIGINT)
 
     def run(*arguments, **specs):
         for name, text in specs.items():
@@ -52,8 +51,7 @@ def suite(tmp_path, monkeypatch, capfd):
         status = main(["test", *map(str, arguments)])
         return status, *capfd.readouterr()
 
-    yield run
-    signal.signal(signal.SIGINT, handler)
+    return run
 
 
 def guest(code="f4", rest=""):

@@ -1,5 +1,8 @@
 """JUnit XML: it is what the common schema says, whatever a guest prints and whatever a file is called."""
 
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -94,6 +97,53 @@ def test_the_cases_of_a_guest_follow_the_case_of_its_spec(tmp_path):
         ("specs.boot", "none", [("skipped", "no device", None)]),
         ("specs.boot", "known", [("skipped", "later", None)]),
     ]  # fmt: skip
+
+
+PYTESTS = """
+import pytest
+def test_good(): pass
+def test_none(): pytest.skip("no device")
+@pytest.mark.xfail(reason="later")
+def test_known(): assert 0
+def test_bad(): print("login:"); assert 0
+@pytest.fixture
+def host(): raise OSError("no KVM")
+def test_broken(host): pass
+"""
+# What junit-10.xsd allows, pytest omits, and other readers show.
+MORE = {"testsuites": {"tests", "failures", "errors", "time"}, "failure": {"type"}, "error": {"type"}}
+
+
+def reading(root):
+    """What a reader finds: each element's attributes, the counts, and each case with the parts that tell of it."""
+    attributes = {}
+    for element in root.iter():
+        attributes.setdefault(element.tag, set()).update({*element.keys()} - MORE.get(element.tag, set()))
+    (suite,) = root
+    counts = [suite.get(name) for name in ("tests", "failures", "errors", "skipped")]
+    cases = [(case.get("name").removeprefix("test_"), [child.tag for child in case]) for case in suite]
+    return attributes, counts, cases
+
+
+def test_it_reads_as_what_pytest_writes_of_the_same_outcomes(tmp_path):
+    (tmp_path / "test_boot.py").write_text(PYTESTS)
+    plain = ["-q", "-c", "/dev/null", "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:vmrun", "-p", "no:xdist"]
+    junit_options = ["-o", "junit_family=xunit2", "--junitxml", "theirs.xml"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    command = [sys.executable, "-m", "pytest", *plain, *junit_options]
+    subprocess.run(command, cwd=tmp_path, check=False, stdout=subprocess.DEVNULL, env=environment)
+    SCHEMA.validate(tmp_path / "theirs.xml")
+    of_guest = GuestCase((), "none", "skipped", "no device"), GuestCase((), "known", "xfail", "later")
+    ours = written(
+        tmp_path / "ours.xml",
+        Report(Case("specs/good", Path("good.toml")), (outcome(0, cases=of_guest),)),
+        Report(Case("specs/bad", Path("bad.toml")), (outcome(1, unmet=(UNMET,)),)),
+        Report(Case("specs/broken", Path("broken.toml")), (outcome(3, error="no KVM"),)),
+    )
+    for output in ours.iter("testcase"):  # the commands to run it again, which no test of pytest's has
+        for child in output.findall("system-err"):
+            output.remove(child)
+    assert reading(ours) == reading(ET.parse(tmp_path / "theirs.xml").getroot())
 
 
 def test_the_schema_rejects_what_is_wrong(tmp_path):

@@ -115,6 +115,17 @@ def test_every_file_that_the_run_reads_is_hashed(folder):
     assert sum(done) == sum(map(len, FILES.values()))
 
 
+def test_plans_with_the_same_images_hash_them_once(folder):
+    done, digests = [], {}
+    first = take(plan(folder), {}, done.append, digests).lock
+    assert sum(done) == sum(map(len, FILES.values()))
+    (folder / "map").write_bytes(b"0000000000001001 T start\n")
+    second = take(plan(folder, "vm.memory=2MiB"), {}, done.append, digests).lock
+    assert sum(done) == sum(map(len, FILES.values())) + len(FILES["map"])
+    changed = [name for name, image in second.images.items() if image.sha256 != first.images[name].sha256]
+    assert changed == ["symbols"]
+
+
 def test_the_code_in_a_spec_is_an_image(folder):
     (folder / "code.toml").write_text('[vm]\nname = "x"\n[boot]\nmode = "real"\ncode = "90 f4"\n')
     taken = take(Document.open(folder / "code.toml").plan(), {}).lock
