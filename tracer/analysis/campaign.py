@@ -29,6 +29,23 @@ MACHINES: Columns = (
 )
 
 
+def distributed(unit: str) -> Columns:
+    """The columns of how a quantity of this unit is distributed."""
+    return (
+        ("machine", "utf8", "", "spec and overrides"),
+        ("quantity", "utf8", "text", "what was measured"),
+        ("runs", "int64", "", "runs that did not fail and have it"),
+        ("least", "float64", unit, "the smallest value"),
+        ("p5", "float64", unit, "5th percentile"),
+        ("median", "float64", unit, "median"),
+        ("p95", "float64", unit, "95th percentile"),
+        ("most", "float64", unit, "the largest value"),
+    )
+
+
+UNITS = {"times": "ns", "exits": ""}
+
+
 def schemas() -> dict[str, Any]:
     """The schemas of :func:`summarised`'s tables."""
     return {"machines": schema(MACHINES), "ends": schema(ENDS)}
@@ -49,6 +66,18 @@ def summarised(campaign: Campaign) -> dict[str, Any]:
             first = next(row["error"] for row in rows if (row["status"], row["kind"]) == (status, kind))
             ends.append((str(machine), status, kind, count, count / len(rows), first))
     return {"machines": table(MACHINES, machines), "ends": table(ENDS, ends)}
+
+
+def quantities(campaign: Campaign) -> dict[str, Any]:
+    """The tables ``times`` and ``exits``: how each quantity of each machine is distributed."""
+    found: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in UNITS}
+    for machine, rows in campaign.machines.items():
+        for kind, names in measured(rows).items():
+            for name, values in names.items():
+                if values:
+                    spans = min(values), *spread(values), max(values)
+                    found[kind].append((str(machine), name, len(values), *spans))
+    return {kind: table(distributed(unit), found[kind]) for kind, unit in UNITS.items()}
 
 
 def spread(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:

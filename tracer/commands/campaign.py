@@ -6,8 +6,11 @@ from typing import Any
 
 from tracer.analysis import campaign, regression
 from tracer.format.errors import TraceError
+from tracer.format.paths import keep
+from tracer.format.sink import sink
 from tracer.read.campaign import Campaign, load
 from tracer.show.output import add_formats, show
+from vmspec.trace.campaigns import DATA
 
 UNKNOWN = 125  # of git bisect run: this commit cannot be tested
 
@@ -29,6 +32,10 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--effect", type=_share, metavar="D", help="smallest effect that counts (0.33)")
     parser.add_argument("--only", metavar="PATTERN", help="only these quantities, such as run or 'phase *'")
     parser.add_argument("--bisect", action="store_true", help="for git bisect run: print good, bad or unknown")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE",
+        help="also write a page with a small plot of each quantity for each machine, and the tables",
+    )  # fmt: skip
     add_formats(parser)
 
 
@@ -45,15 +52,29 @@ def run(options: argparse.Namespace) -> int:
         case [one] if limits or options.bisect:
             raise TraceError("these options compare two campaigns: vmtrace campaign A B")
         case [one]:
+            _write(options, found)
             show(campaign.summarised(one), options, head=_head(one))
             return 0
         case [a, b]:
             compared = regression.compare(a, b, **limits)
+            _write(options, found, compared)
             if options.bisect:
                 return _bisect(compared)
             show(_told(compared.tables, options), options, head=compared.text)
             return 1 if compared.differs else 0
     raise TraceError(f"give one or two campaigns, not {len(found)}")
+
+
+def _write(options: argparse.Namespace, found: list[Campaign], compared: regression.Regression | None = None) -> None:
+    """Write the page, if it is asked for."""
+    if options.html is None:
+        return
+    from tracer.html.campaign import render
+
+    keep(options.html, (path for folder in options.folders for path in (folder, folder / DATA)))
+    html = render(found, compared).encode(errors="replace")
+    with sink(options.html) as out:
+        out.write(html)
 
 
 def _bisect(compared: regression.Regression) -> int:

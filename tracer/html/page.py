@@ -1,14 +1,6 @@
-"""The report as one HTML page with template, style, script, the plotting library and the data.
+"""The report as one HTML page with template, style, script, the plotting library and the data."""
 
-A trace contains text from a guest that may be hostile. Three measures protect the reader: every text loses its control
-characters, the template engine escapes everything, and the page's content security policy lists the allowed scripts by
-their hashes and forbids loading anything.
-"""
-
-import base64
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracer.format.errors import TraceError
@@ -16,9 +8,9 @@ from tracer.format.words import times
 from tracer.html.chart import chart_data
 from tracer.html.data import Findings
 from tracer.html.tables import Symbols, described
+from tracer.html.template import page, text
 from tracer.read.metadata import read_json
 from tracer.show.output import duration
-from vmspec.host.printable import printable
 from vmspec.trace import keys
 from vmspec.trace.ends import CRASHES
 
@@ -36,32 +28,14 @@ def render(trace: Any, findings: Findings, symbols: Symbols = no_symbols) -> str
     Raises TraceError where jinja2 or plotly is not installed.
     """
     try:
-        import jinja2
-        from markupsafe import Markup
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise TraceError(f"the report needs {error.name}: pip install jinja2 plotly (vmrun's extra: report)") from None
-
-    def clean(value: object) -> object:
-        """A value for the page: text without control characters, markup unchanged."""
-        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=clean,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        raise TraceError(f"the report needs {error.name}: pip install 'vmrun[report]'") from None
     digits = 3 if findings.end >= SHORT else 6
-    environment.filters |= {"duration": duration, "seconds": lambda ns: f"{ns / 1e9:.{digits}f}"}
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    scripts = [Markup(get_plotlyjs()), Markup(_text("page.js"))]
-    return environment.get_template("page.html").render(
-        style=Markup(_text("page.css")),
-        scripts=scripts,
-        policy=_policy(scripts),
+    return page(
+        "page.html",
+        scripts=(get_plotlyjs(), text("page.js")),
+        filters={"duration": duration, "seconds": lambda ns: f"{ns / 1e9:.{digits}f}"},
         chart=chart_data(findings),
         head=_head(trace, findings),
         found=findings,
@@ -70,21 +44,6 @@ def render(trace: Any, findings: Findings, symbols: Symbols = no_symbols) -> str
         facts=_facts(trace),
         gaps=_gaps(findings),
         depths=_depths(findings),
-    )
-
-
-def _text(name: str) -> str:
-    return resources.files("tracer.html").joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: Iterable[str]) -> str:
-    """The content security policy: these scripts, styles, images within the page, nothing else (CSP level 3, W3C)."""
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    # The plotting library styles what it draws, and draws densities as images that it makes.
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
     )
 
 

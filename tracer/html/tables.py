@@ -32,12 +32,12 @@ class Cells:
     more: int
 
 
-def described(table: Any, symbols: Symbols | None = None) -> Cells:
-    """The first rows of an analysis's table as cells, with headings and their meaning from its schema. After a RIP
-    comes its name from ``symbols``, if any RIP has one."""
+def described(table: Any, symbols: Symbols | None = None, most: int = TOP) -> Cells:
+    """The first ``most`` rows of an analysis's table as cells, with headings and their meaning from its schema. After a
+    RIP comes its name from ``symbols``, if any RIP has one."""
     import pyarrow as pa
 
-    shown = without_details(table.slice(0, TOP))
+    shown = without_details(table.slice(0, most))
     columns = [
         Column(
             heading(field.name),

@@ -2,13 +2,18 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import tracer
 from tests.fakes import tracefakes
 from tests.fakes.smallboot import IMAGES, SPEC, SUMMARY, exits_of_a_boot
+from tracer.analysis.regression import compare
+from tracer.html.campaign import render as render_campaign
 from tracer.html.data import gather
 from tracer.html.page import render
+from tracer.read.campaign import load as load_campaign
 
 pytestmark = pytest.mark.browser
 
@@ -64,14 +69,14 @@ def chromium(tmp_path_factory):
 class Page:
     """A loaded page: what a person sees and does."""
 
-    def __init__(self, driver, address, size=DESKTOP, scheme="light"):
+    def __init__(self, driver, address, size=DESKTOP, scheme="light", drawn="#chart .heatmaplayer image"):
         self.driver = driver
         metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.prefer(scheme)
         driver.get(address)
         assert self.errors == []  # the script has run by now; without it, waiting for the chart would time out
-        self.wait("return document.querySelectorAll('#chart .heatmaplayer image').length > 0")
+        self.wait(f"return document.querySelectorAll('{drawn}').length > 0")
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
@@ -269,6 +274,28 @@ def test_a_hostile_guest_runs_nothing(chromium, pages):
     assert page.run("return document.querySelectorAll('img, #chart b').length") == 0
     assert page.line("window.pwned").text.endswith(EVIL)
     assert page.errors == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_the_page_of_two_campaigns(chromium, tmp_path, size, scheme):
+    rows = [
+        {"spec": "a.toml", "status": int(n > 30), "kind": EVIL, "error": EVIL, "seconds": 1 + n / 50, "exits": n,
+         "handling_ns": n, "groups": [], "phases": None, "set.vm.vcpus": vcpus}
+        for n in range(32) for vcpus in (1, 2, 4)
+    ]  # fmt: skip
+    for name, slower in (("a", 0), ("b", 2)):
+        slow = [row | {"seconds": row["seconds"] + slower} for row in rows]
+        pq.write_table(pa.Table.from_pylist(slow), tmp_path / name)
+    a, b = load_campaign(tmp_path / "a"), load_campaign(tmp_path / "b")
+    (tmp_path / "page.html").write_text(render_campaign([a, b], compare(a, b)), encoding="utf-8")
+    page = Page(chromium, (tmp_path / "page.html").as_uri(), size, scheme, drawn="figure svg path.a")
+    assert page.run("const root = document.documentElement; return root.scrollWidth - root.clientWidth") == 0
+    assert [(ratio, text) for ratio, text in page.run(COLOURS) if ratio < 4.5] == []  # WCAG 2.2, 1.4.3
+    drawn = page.run("return [...document.querySelectorAll('figure path')].map((path) => path.getBBox().width)")
+    assert len(drawn) > 30
+    assert len(page.run("return [...document.querySelectorAll('svg[role=img]')].map((svg) => svg.ariaLabel)")) == 18
+    assert page.run("return window.pwned ?? null") is None
 
 
 def test_a_page_of_a_trace_without_javascript_still_reads(chromium, pages):
