@@ -2,6 +2,7 @@
 new one. (`ProcessPoolExecutor` breaks as a whole.) A process is started once and pays for its imports once."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ T = TypeVar("T")
 MODULE = "runner.workers.program"
 ROOT = Path(__file__).parents[2]  # the folder of the packages
 PATIENCE = 15.0  # seconds that a worker may take to end; it has less itself
+INTERVAL = 1000  # ms
 SAID = 1 << 16  # bytes of a worker's output that are read
 
 
@@ -49,10 +51,17 @@ class Process:
         finally:
             theirs.close()
 
-    def call(self, values: tuple[Any, ...]) -> Any:
-        """The result of a call. Raises what it raised; WorkerLostError if the process has ended."""
+    def call(self, values: tuple[Any, ...], wanted: Callable[[], bool] | None = None) -> Any:
+        """The result of a call. ``wanted`` is asked every second whether anybody still wants it; if not, the process is
+        asked to end. Raises what it raised; WorkerLostError if the process has ended."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self._channel.send({"call": values})
+        answer = select.poll()
+        answer.register(self._channel, select.POLLIN)
+        while wanted is not None and not answer.poll(INTERVAL):
+            if not wanted():
+                self.stop()
+                wanted = None
         if (message := self._channel.receive()) is None:
             raise WorkerLostError(self._fate())
         if "error" in message.values:

@@ -15,10 +15,10 @@ PLANS = 64  # plans that a worker keeps: repetitions of a run come one after ano
 
 
 class Task(NamedTuple):
-    """A run of a spec's file with overrides, recorded into ``trace``; None: not recorded. ``timeout`` is in ns, for a
-    spec without one."""
+    """A run of a spec's file with overrides, or of a plan, recorded into ``trace``; None: not recorded. ``timeout`` is
+    in ns, for a spec without one."""
 
-    spec: Path
+    spec: Path | Plan
     overrides: tuple[str, ...]
     trace: Path | None
     timeout: int | None = None
@@ -55,7 +55,7 @@ def perform(task: Task) -> Outcome:
 
 def _arranged(task: Task) -> Plan:
     """The plan of a task. Raises SpecError."""
-    plan = _plan(task.spec, task.overrides)
+    plan = task.spec if isinstance(task.spec, Plan) else _plan(task.spec, task.overrides)
     if plan.vm.timeout is None:
         plan = plan._replace(vm=plan.vm._replace(timeout=task.timeout))
     return plan if task.trace is None else plan.recorded(task.trace)

@@ -40,14 +40,28 @@ def prepared(
 ) -> Prepared:
     """The plan of a spec's table in which these keys name these files, of which the guest writes to some; ``sources``
     is where its devices' classes are, ``path`` the file that the spec came in. Raises SpecError."""
+    plan = planned(table, files, written, overrides, path, sources, Path.cwd())
+    lock.lock = _private(lock.lock, written)
+    return Prepared(plan, lock)
+
+
+def planned(
+    table: dict[str, Any],
+    files: Mapping[KeyPath, Path],
+    written: Sequence[KeyPath],
+    overrides: Sequence[str] | str,
+    path: Path,
+    sources: Path | None,
+    base: Path,
+) -> Plan:
+    """The same without a lock, and with other relative paths beginning at ``base``."""
     for key, file in files.items():
         holder(table, key)[key[-1]] = to_text(file)
     for key in written:
         holder(table, key).update(PRIVATE)
-    plan = Document(toml(table), Path.cwd(), overrides, path, sources).plan()
+    plan = Document(toml(table), base, overrides, path, sources).plan()
     _check(plan, files.values(), sources)
-    lock.lock = _private(lock.lock, written)
-    return Prepared(plan, lock)
+    return plan
 
 
 def discarded(name: str) -> str:

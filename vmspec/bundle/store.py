@@ -102,13 +102,17 @@ def stored(folder: Path, files: Mapping[str, Content], fill: Callable[[Path], No
     with _fresh(folder.parent) as new:
         fill(new)
         for name, content in files.items():
-            path = new / from_text(name)
-            path.chmod(0o600)  # whatever the umask
-            os.utime(path, (_seal(content.sha256), _seal(content.sha256)))
+            seal(new / from_text(name), content)
         with _alone(folder.parent):
             if not intact(folder, files):  # another run may have made it meanwhile
                 _share(folder.parent.with_name(SHARED), new, files)
                 _replace(folder, new)
+
+
+def seal(path: Path, content: Content) -> None:
+    """Mark a file that has this content, so that :func:`intact` finds it and any later write shows. Raises OSError."""
+    path.chmod(0o600)  # whatever the umask
+    os.utime(path, (_seal(content.sha256), _seal(content.sha256)))
 
 
 @contextmanager
