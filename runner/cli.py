@@ -20,7 +20,7 @@ STATUSES = """exit status:
     0  the guest ended as the spec expects
     1  an expectation was not met
     2  the spec or the command line is wrong, the run differs from its lock, or a device model failed
-    3  the host cannot run the machine, KVM_RUN failed, or the process of a device was lost
+    3  the host cannot run the machine, KVM_RUN failed, or the process that served a device was lost
     4  the guest crashed, or KVM could not continue
     5  the guest did not end within vm.timeout
     6  the trace, the console or a network capture could not be written
@@ -145,7 +145,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=STATUSES,
         allow_abbrev=False,
     )
-    commands.add_argument("spec", type=Path, help="the spec, a TOML file; or its bundle, or a trace of it")
+    commands.add_argument(
+        "spec", type=Path, help="a spec (a TOML file), a bundle (.vmz) or a trace (.arrow or .arrows)"
+    )
     commands.add_argument("--version", action="version", version=f"vmrun {__version__}")
     trace = commands.add_mutually_exclusive_group()
     trace.add_argument("--trace", metavar="FILE", type=trace_file, help="record into FILE; overrides trace.path")

@@ -1,7 +1,7 @@
 """The ``vmspec`` command: check, show, plan, lock and bundle specs, and list their keys.
 
 Exit status 0; 1 if a lock differs (vmspec lock, bundle); 2 if a spec, a lock, a bundle or the command line is wrong, or
-a result cannot be written; 3 if this host cannot tell what a lock needs; 130 if interrupted.
+a result cannot be written; 3 if this host cannot be queried for a lock; 130 if interrupted.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     lock = command("lock", "write the lock of a spec, or compare the run with it", override)
     lock.add_argument("spec", metavar="SPEC", help="the spec, a TOML file; its lock is SPEC.lock")
     what = lock.add_mutually_exclusive_group()
-    what.add_argument("--update", action="store_true", help="replace the lock, whatever has changed")
+    what.add_argument("--update", action="store_true", help="replace the lock, even if it differs")
     what.add_argument(
         "--check",
         action="store_true",
@@ -95,25 +95,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     lock.set_defaults(run=_lock)
 
-    bundle = command("bundle", "pack a spec and every file of its run into one", override)
+    bundle = command("bundle", "pack a spec and every file that its run reads", override)
     bundle.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
-    bundle.add_argument("-o", "--output", metavar="FILE", type=Path, help="the bundle, FILE.vmz; default SPEC's name")
-    bundle.add_argument("--reference", metavar="TRACE", type=Path, help="pack a trace too, to compare runs with")
+    bundle.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="the bundle, FILE.vmz; default: SPEC's name with .vmz"
+    )
+    bundle.add_argument("--reference", metavar="TRACE", type=Path, help="also pack a trace, to compare runs with")
     bundle.set_defaults(run=_bundle)
 
-    unbundle = command("unbundle", "open a bundle into a folder")
+    unbundle = command("unbundle", "unpack a bundle into a folder")
     unbundle.add_argument("bundle", metavar="BUNDLE", type=Path, help="the bundle")
-    unbundle.add_argument("-o", "--output", metavar="DIR", type=Path, help="a new folder; default BUNDLE's name")
+    unbundle.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, help="a new folder; default: BUNDLE's name without .vmz"
+    )
     unbundle.set_defaults(run=_unbundle)
 
     cpuid = command("cpuid", "write a CPU model, a table of this host's CPUID")
     cpuid.add_argument("-o", "--output", metavar="FILE", type=Path, help="write into FILE, for cpu.model in a spec")
     cpuid.add_argument(
-        "--common", nargs="+", metavar="FILE", type=Path, help="of these models, what all of their hosts have"
+        "--common",
+        nargs="+",
+        metavar="FILE",
+        type=Path,
+        help="write the largest model that the hosts of these models all support",
     )
     cpuid.set_defaults(run=_cpuid)
 
-    imported = command("import", "make a spec of another tool's configuration")
+    imported = command("import", "convert another tool's configuration to a spec")
     imported.rest = "words"
     imported.add_argument("tool", choices=READERS, metavar="TOOL", help=f"one of {', '.join(READERS)}")
     imported.add_argument(
@@ -128,15 +136,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     imported.set_defaults(run=_import, words=None, parser=imported)
 
-    new = command("new", "print a complete spec to begin with")
+    new = command("new", "print a complete spec to start from")
     new.add_argument("kind", choices=("linux", "disk", "flat"), help="Linux; Linux whose root is a disk; a flat guest")
-    new.add_argument("--name", metavar="NAME", help="the machine's name, and its trace's; default KIND")
+    new.add_argument("--name", metavar="NAME", help="the name of the machine and of its trace; default: KIND")
     new.add_argument("--kernel", metavar="FILE", help="the kernel, or a flat guest's code; default for Linux: vmlinuz")
     new.add_argument("--initrd", metavar="FILE", help="the initrd")
     new.add_argument("--disk", metavar="FILE", action="append", default=[], help="a disk image; may be repeated")
     new.set_defaults(run=_new, parser=new)
 
-    exported = command("export", "write a spec's machine as another tool's configuration", override)
+    exported = command("export", "convert a spec's machine to another tool's configuration", override)
     exported.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
     tools = exported.add_mutually_exclusive_group(required=True)
     for tool in WRITERS:
@@ -232,7 +240,7 @@ def _new(arguments: argparse.Namespace) -> int:
 
     name, kernel = arguments.name or arguments.kind, arguments.kernel
     if "/" in name or not name.isprintable():
-        arguments.parser.error("--name: the trace is named after it, so it has neither / nor control characters")
+        arguments.parser.error("--name: must have no / and no control characters, because the trace is named after it")
     match arguments.kind:
         case "flat" if arguments.initrd or arguments.disk:
             arguments.parser.error("a flat guest has neither --initrd nor --disk")

@@ -26,10 +26,10 @@ class Settings(Model):
         default="failed",
         metadata=key(
             Choice("all", "failed", "every", "none"),
-            "which traces are kept; every: of each so manieth repetition, by the key every; none: nothing is recorded",
+            "which traces are kept: all, of failed runs, of every N-th repetition (key every), or none, unrecorded",
         ),
     )
-    every: int = field(default=100, metadata=key(Integer(1, REPEAT_MAX), 'with traces = "every": of how many one'))
+    every: int = field(default=100, metadata=key(Integer(1, REPEAT_MAX), 'with traces = "every": N'))
     disk: int | None = field(
         default=None, metadata=key(Size(1 << 20, 1 << 60), "the campaign stops before its folder is larger than this")
     )

@@ -36,7 +36,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the folder of the data set")
     parser.add_argument(
         "-j", "--jobs", type=count, metavar="N",
-        help="runs at once, at most; default: as many as there are processors, which also limit all vCPUs together",
+        help="make at most N runs at once; default: the number of processors, which also limits their vCPUs in total",
     )  # fmt: skip
     parser.add_argument(
         "--scheduler", metavar="ADDRESS",

@@ -1,5 +1,5 @@
 """Run every spec below the given folders as a test. A test passes if vmrun's exit status is 0, or the one that
-test.status names in the spec. What failed runs left is in one folder: console, trace, crash report, and a page."""
+test.status names in the spec. The files of failed runs are in one folder: console, trace, crash report, and a page."""
 
 import argparse
 import time
@@ -41,15 +41,17 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     add("paths", type=Path, nargs="*", metavar="PATH", help="a spec, or a folder of specs; default: this folder")
     add(
         "-j", "--jobs", type=count, metavar="N",
-        help="runs at once, at most; default: as many as there are processors. All vCPUs together are at most as many "
-        "as processors, in any case, but for a spec that has more by itself",
+        help="run at most N specs at once; default: the number of processors. In total, running guests have at most as "
+        "many vCPUs as there are processors; a guest with more runs alone",
     )  # fmt: skip
     add("-k", dest="select", metavar="EXPR", help="only tests whose names match, as in 'linux and not vcpus=4'")
-    add("--repeat", type=count, default=1, metavar="N", help="run each test N times: some fail, it is flaky")
+    add(
+        "--repeat", type=count, default=1, metavar="N", help="run each test N times; it is flaky if only some runs fail"
+    )
     add("--last-failed", action="store_true", help="only tests that failed the last time; all, if none did")
     add("--junit", type=Path, metavar="FILE", help="also write the results as JUnit XML")
     add("-o", "--output", type=Path, default=Path(FOLDER), metavar="DIR", help=f"the folder of artefacts ({FOLDER})")
-    add("--keep", action="store_true", help="keep what passed tests left, too")
+    add("--keep", action="store_true", help="keep the files of passed runs, too")
     add("--no-trace", action="store_true", help="record nothing")
     add(
         "--timeout", type=_duration, default=_duration(TIMEOUT), metavar="DURATION",
@@ -88,7 +90,7 @@ def _selected(cases: Sequence[Case], folder: Artefacts, last_failed: bool) -> Se
         return cases
     failed = [case for case in cases if case.name in folder.failed]
     if not failed:
-        complain("vmrun", "none of these tests failed the last time: all are run")
+        complain("vmrun", "none of these tests failed the last time: running all of them")
     return failed or cases
 
 

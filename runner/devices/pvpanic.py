@@ -14,7 +14,7 @@ class PvpanicState(State):
 
 
 class Pvpanic(Stateless):
-    """A panic ends the run. After a crash that a crash kernel handles the guest goes on, and the user is told."""
+    """A panic ends the run. If a crash kernel handles the crash, the guest continues, and the user gets a notice."""
 
     state_class = PvpanicState
 

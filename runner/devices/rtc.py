@@ -96,7 +96,7 @@ class RTC(ISADevice):
 
     def load(self, state: State) -> None:
         if isinstance(state, RTCState) and state.follows != self._follows:
-            raise StateError("RTC: only one of the saved clock and this one has a start time")
+            raise StateError("RTC: the saved clock and this one must both have a start time, or neither")
         super().load(state)
 
     @property

@@ -140,10 +140,10 @@ def no_virtqueue(number: int, kind: str) -> Virtqueue:
 
 
 class Elsewhere(Protocol):
-    """A process that serves a device's queues itself. Calls are made one at a time, and raise nothing: what fails is
-    told by the device's tick."""
+    """A process that serves a device's queues itself. Calls come one at a time, and raise nothing: the device's tick
+    reports what fails."""
 
-    doors: Any  # a ``const int *``, for each queue the eventfd that tells the process of chains
+    doors: Any  # a ``const int *``, for each queue the eventfd that notifies the process
 
     def rest(self, queues: Sequence[Any]) -> None:
         """Have the process leave the guest's memory alone, and note how far it has come in each queue."""

@@ -1,4 +1,4 @@
-"""Calls into a device's model, which may be a user's own: one at a time, and nothing that it does gets out."""
+"""Calls into a device's model, which may be a user's own: one call at a time, with every exception caught."""
 
 import threading
 from collections.abc import Callable

@@ -329,8 +329,8 @@ class Buses:
             return total + self._at
 
     def drain(self) -> None:
-        """Hand over everything that is queued, and let virtio devices serve what their drivers have told of. No vCPU
-        runs any more."""
+        """Deliver everything that is queued, and let virtio devices serve the queues that were notified. No vCPU runs
+        any more."""
         for _ in range(ROUNDS):
             self.flush()
             now = self._clock.monotonic()

@@ -30,7 +30,7 @@ def ending_of(thread: VcpuThread, *, last: bool) -> Ending | None:
                 case lib.KVM_SYSTEM_EVENT_RESET:
                     return Ending("reset")
                 case lib.KVM_SYSTEM_EVENT_CRASH:
-                    return Ending("guest-panic", detail=f"vCPU {thread.index}: the guest reported a crash of its own")
+                    return Ending("guest-panic", detail=f"vCPU {thread.index}: the guest reported its own crash")
                 case event:
                     name = SYSTEM_EVENTS.get(event, f"of type {event}")
                     detail = f"KVM_EXIT_SYSTEM_EVENT {name}, which vmrun does not handle"

@@ -394,7 +394,7 @@ class Machine:
         thread = caller if isinstance(caller, VcpuThread) else None
         if KINDS[kind].crash:
             vcpu = f"vCPU {thread.index}: " if thread is not None else ""
-            detail = f"{vcpu}the guest reported a crash of its own to {device}" + (f"; {detail}" if detail else "")
+            detail = f"{vcpu}the guest reported its own crash to {device}" + (f"; {detail}" if detail else "")
         with self._lock:
             if self._ends_with(Ending(kind, status, detail)):
                 # A queued write does not say which vCPU made it: take any of them.

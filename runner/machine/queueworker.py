@@ -54,7 +54,7 @@ class QueueWorker:
         return int(self.worker.bell.event)
 
     def ring(self, queue: int) -> None:
-        """Serve a queue, as if its driver had told."""
+        """Serve a queue, as if its driver had notified it."""
         lib.bus_ring(self.bell, queue, 0)
 
     def interrupt(self, queue: int, event: int | None, status: Any = ffi.NULL, cause: int = 0) -> None:

@@ -94,7 +94,9 @@ class Realised:
 
         if missing := lacks(self._plan.cpu, self.cpuid):
             shown = "; ".join(missing[:SHOWN]) + f"; and {len(missing) - SHOWN} more" * (len(missing) > SHOWN)
-            raise HostError(f"this host has not all of the processor that cpu.model describes; it lacks {shown}")
+            raise HostError(
+                f"this host does not support all of the processor that cpu.model describes; it lacks {shown}"
+            )
 
     def _cpuid(self, index: int) -> list[CpuidEntry]:
         deadline = self._plan.irqchip and self.system.check_extension("KVM_CAP_TSC_DEADLINE_TIMER") != 0

@@ -24,7 +24,7 @@ static struct iovec *skip(struct iovec *ranges, uint64_t at)
     return ranges;
 }
 
-/* An errno as a status; Python is told of those that the host has met. */
+/* An errno as a status; errors of the host are reported to Python. */
 static uint8_t outcome(struct blk *blk, const struct virtqueue_chain *chain, int error)
 {
     uint32_t none = 0;

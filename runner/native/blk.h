@@ -7,7 +7,7 @@
 
 #include <linux/virtio_blk.h>
 
-/* Limits that the configuration tells the driver. */
+/* Limits in the configuration space. */
 enum {
     BLK_DISCARD_RANGES = 16, /* of a request */
     BLK_DISCARD_SECTORS = 1 << 22, /* of a range */

@@ -240,7 +240,7 @@ static void to_driver(struct net *net, struct worker *worker, uint32_t pair)
             }
         }
         if (!deliver(net, worker, pair))
-            break; /* the driver tells of further buffers */
+            break; /* the driver notifies the queue when it adds buffers */
         the->buffers = has_buffers(worker, queue);
     }
     if (the->buffers && !the->size)

@@ -19,10 +19,10 @@ static void serve(struct worker *worker, uint64_t told)
     struct epoll_event event;
     uint64_t one = 1;
 
-    /* vCPUs tell the process themselves, but for what KVM rings. */
+    /* vCPUs notify the process themselves, except for what KVM rings. */
     for (uint32_t i = 0; i < worker->n_queues; i++)
         if (told >> i & 1 && write(vhost->kicks[i], &one, sizeof one) < 0)
-            continue; /* a full counter: it is told already */
+            continue; /* a full counter: it is notified already */
     for (uint32_t i = 0; i + 1 < worker->n_fds; i++)
         if (worker->fds[i].revents)
             pass_on(worker, vhost, i);
@@ -37,7 +37,7 @@ static void serve(struct worker *worker, uint64_t told)
     worker->n_fds = worker->n_queues + 1;
 }
 
-/* The process has stopped; what it has told of is told to the driver before the queues are changed. */
+/* The process has stopped: report its used chains to the driver before the queues change. */
 static void rest(struct worker *worker)
 {
     for (uint32_t i = 0; i < worker->n_queues; i++)

@@ -6,8 +6,8 @@
 #include "worker.h"
 
 struct vhost {
-    int kicks[WORKER_QUEUES]; /* eventfds by which vCPUs tell the process of chains, by queue */
-    int calls[WORKER_QUEUES]; /* eventfds by which it tells of chains that it has put back; they do not block */
+    int kicks[WORKER_QUEUES]; /* eventfds by which vCPUs notify the process, by queue */
+    int calls[WORKER_QUEUES]; /* eventfds by which it reports used chains; they do not block */
     int events; /* epoll, edge-triggered: something for Python, such as the end of the process */
 };
 

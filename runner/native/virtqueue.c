@@ -139,7 +139,7 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
     index = LOAD(queue->available->idx);
     ahead = index - queue->taken;
     if (!ahead) {
-        queue->told = 0; /* it was of chains that were found before */
+        queue->told = 0; /* that notification was for chains found before */
         return false;
     }
     if (ahead > queue->size || (uint16_t)(queue->taken - queue->put) >= queue->size)

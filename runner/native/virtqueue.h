@@ -49,7 +49,7 @@ struct virtqueue {
     bool indirect, event_index; /* negotiated features */
     uint16_t known; /* chains that the device knows of, modulo 2**16 */
     uint64_t known_at; /* the host's TSC when it first knew of them */
-    uint64_t told; /* when the driver told of chains that it does not know of yet, 0: it did not */
+    uint64_t told; /* when the driver notified of chains that are not known yet, 0: it did not */
     enum virtqueue_fault fault;
 };
 
@@ -69,12 +69,12 @@ struct virtqueue_chain {
  * does not run then. `features` are those that were negotiated. */
 enum virtqueue_fault virtqueue_start(struct virtqueue *queue, const struct memory *memory, uint32_t size,
                                      uint64_t descriptors, uint64_t available, uint64_t used, uint64_t features);
-/* Go on after so many chains. The driver has been told of all that were put back. */
+/* Continue after so many chains. The driver has been notified of all used ones. */
 void virtqueue_resume(struct virtqueue *queue, uint16_t taken, uint16_t put);
 /* Never touch the guest's memory again until it is started. */
 void virtqueue_stop(struct virtqueue *queue);
 
-/* The driver has told of chains, at that time (host's TSC). */
+/* The driver has notified the queue, at that time (host's TSC). */
 void virtqueue_tell(struct virtqueue *queue, uint64_t tsc);
 /* Take the next chain; false: there is none, or the queue has a fault. */
 bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain);

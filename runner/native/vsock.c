@@ -94,7 +94,7 @@ static void transmit(struct worker *worker, struct vsock *vsock)
         if (LOAD(worker->holds))
             break;
     }
-    /* When there is room for resets again, it is the driver that has made it: the receive queue tells. */
+    /* The driver makes room for resets again: the notification of the receive queue shows it. */
     if (vsock->n_resets < VSOCK_RESETS && worker_wait(worker, VSOCK_TRANSMIT))
         worker->again |= 1 << VSOCK_TRANSMIT;
     worker_tell(worker, VSOCK_TRANSMIT);
@@ -110,8 +110,8 @@ static bool has_data(const struct vsock_connection *connection)
            !(connection->guest_shut & VIRTIO_VSOCK_SHUTDOWN_RCV) && vsock_allowance(connection);
 }
 
-/* The header of the connection's next packet; data is in the chain already. A chain that turns out to be needed for
- * nothing tells of the credit, which is never wrong. */
+/* The header of the connection's next packet; data is in the chain already. A chain that turns out not to be
+ * needed carries the credit, which is always valid. */
 static struct virtio_vsock_hdr compose(struct vsock *vsock, struct vsock_connection *connection,
                                        const struct virtqueue_chain *chain)
 {
@@ -142,7 +142,7 @@ static struct virtio_vsock_hdr compose(struct vsock *vsock, struct vsock_connect
         }
     if (header.op == VIRTIO_VSOCK_OP_SHUTDOWN)
         header.flags = connection->host_shut;
-    connection->owed &= (uint8_t)~CREDIT; /* each packet tells of it */
+    connection->owed &= (uint8_t)~CREDIT; /* each packet carries it */
     connection->sent += header.len;
     header.fwd_cnt = connection->told = connection->forwarded;
     return header;

@@ -29,7 +29,7 @@ struct vsock_connection {
     bool readable, writable; /* the socket, as far as is known */
     bool ending; /* behind what it has to read is its end */
     uint32_t peer_buffer, peer_forwarded, sent; /* bytes to the guest: its credit (5.10.6.3) */
-    uint32_t received, forwarded, told; /* bytes from the guest: passed on to the socket, and what it knows of that */
+    uint32_t received, forwarded, told; /* bytes from the guest; passed on to the socket; credited */
     uint8_t *buffer; /* of VSOCK_BUFFER bytes, NULL: none was needed */
     uint32_t at, n; /* bytes that wait in it for the socket */
 };

@@ -12,7 +12,7 @@
 enum {
     FIRST_PORT = 1 << 30, /* of the host's connections */
     GREETING = 32, /* bytes of "CONNECT <port>\n" at most */
-    UPDATE = VSOCK_BUFFER / 2, /* bytes passed on after which the driver is told of its credit */
+    UPDATE = VSOCK_BUFFER / 2, /* bytes passed on after which the driver gets credit */
 };
 
 /* From the guest to the host's socket */

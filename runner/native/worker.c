@@ -26,7 +26,7 @@ static void ring(int event)
         return; /* a full counter: whoever waits for it is woken already */
 }
 
-/* The queues of which the driver has told; all after KVM has `rung`, which does not say for which. */
+/* The queues that the driver has notified; all of them if KVM has `rung`, because KVM does not name the queue. */
 static uint64_t told(struct worker *worker, bool rung)
 {
     uint64_t bits = __atomic_exchange_n(&worker->bell.rung, 0, __ATOMIC_SEQ_CST);
@@ -126,7 +126,7 @@ void worker_release(struct worker *worker)
     STORE(worker->holds, worker->holds - 1);
     pthread_cond_broadcast(&worker->changed);
     pthread_mutex_unlock(&worker->lock);
-    ring(worker->bell.event); /* the driver may have told of chains meanwhile */
+    ring(worker->bell.event); /* the driver may have notified a queue in the meantime */
 }
 
 void worker_end(struct worker *worker)

@@ -14,7 +14,7 @@
 
 enum { WORKER_QUEUES = BUS_DOORS, WORKER_FDS = 1024 };
 
-/* How the driver of a queue is told of what was put back, by whatever transport. */
+/* How the driver of a queue is notified of used chains, on any transport. */
 struct worker_interrupt {
     uint64_t *status; /* gets `cause` first; NULL: none */
     uint64_t cause;
@@ -27,8 +27,8 @@ struct worker;
 
 /* What a kind of device does. Both functions run in the worker's thread. */
 struct worker_device {
-    /* Serve the queues of which the driver has told (bits), and the device's own descriptors as poll(2) left them. It
-     * may take, answer and put back chains of any queue, and change what is polled. It returns rather than block. */
+    /* Serve the queues that the driver has notified (bits), and the device's own descriptors as poll(2) left them. It
+     * may take, answer and put back chains of any queue, and change what is polled. It never blocks. */
     void (*serve)(struct worker *worker, uint64_t told);
     /* End what is in flight: no chain is put back afterwards. NULL: nothing ever is. */
     void (*rest)(struct worker *worker);
@@ -47,12 +47,12 @@ struct worker {
     uint32_t n_fds;
     struct pollfd fds[WORKER_FDS]; /* the device's own */
     int timeout; /* ms until the device is to be served anyway, -1: never */
-    uint64_t again; /* bits: queues to serve again at once, though the driver has not told */
+    uint64_t again; /* bits: queues to serve again at once, without a notification */
     bool unnamed; /* KVM rings the bell itself (KVM_IOEVENTFD), and does not say for which queue */
     int trouble; /* eventfd: a queue has a fault, or the device has something to tell Python */
     struct virtqueue_chain chain; /* for a device that answers one after the other */
     /* What follows is the worker's own. */
-    uint64_t troubled; /* bits: queues whose fault was told */
+    uint64_t troubled; /* bits: queues whose fault was reported */
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
@@ -79,7 +79,7 @@ void worker_interrupt(struct worker *worker, uint32_t queue);
 /* Ask the driver to tell of the next chain; true: there is one, which it may not tell of. */
 bool worker_wait(struct worker *worker, uint32_t queue);
 
-/* Serve the device soon, though nothing was told; any thread calls it. */
+/* Serve the device soon, without a notification; any thread may call it. */
 void worker_wake(struct worker *worker);
 /* Start a further thread for the device, with the worker's signals. Returns an errno. */
 int worker_thread(pthread_t *thread, void *(*function)(void *), void *argument);

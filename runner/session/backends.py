@@ -103,7 +103,7 @@ class Backends:
 
         def failed(error: int) -> None:
             if (reason := capture.why(error)) is None:
-                self._notice(f"nobody reads {path} any more: the capture of {planned.name} has ended")
+                self._notice(f"the reader of {path} has closed it: the capture of {planned.name} has ended")
                 return
             self._failure = Ending("capture-failed", detail=f"cannot write {where}.capture, {path}: {reason}")
             self._machine.end(self._failure)

@@ -60,7 +60,7 @@ def _file(
             rerun = prepared(path, tuple(map(Path, images)), overrides, notice, _go_on)
         return Given(rerun.plan, lock=rerun.lock, lenient=True)
     if images:
-        raise SpecError((Problem("", "is no trace, and only a trace has images to look for", file=path),))
+        raise SpecError((Problem("", "is not a trace, and --images is for traces only", file=path),))
     if path.suffix == bundle.SUFFIX:
         from vmspec.bundle.cached import prepare
 

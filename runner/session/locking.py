@@ -25,7 +25,7 @@ class Locked:
         self._unlocked, self._notice = unlocked, notice
         if lock is None:
             if plan.path is None:
-                raise SpecError((Problem("", "a plan that was made from no file has no lock"),))
+                raise SpecError((Problem("", "a plan without a spec file has no lock"),))
             lock = LockText.open(lock_path(plan.path))
             self._hint = "vmspec lock --diff shows all differences, --update replaces the lock"
         else:
@@ -33,7 +33,7 @@ class Locked:
         self._text = lock
         size = sum(images.size(path) for path in {image.path for image in taking.of(plan)})
         if size >= LONG:
-            notice(f"hashes {size / (1 << 30):.1f} GiB of images before the guest runs, for the lock")
+            notice(f"hashing {size / (1 << 30):.1f} GiB of images for the lock, before the guest runs")
         self._taken = taking.take(plan, hostfacts.facts(plan.cpu))
         changes = compare(self._text.lock, self._taken.lock)
         self._refuse([self._text.changed(change) for change in changes if change.weight == "must"])

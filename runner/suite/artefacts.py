@@ -1,7 +1,7 @@
 """The folder of a suite's artefacts: what runs left, and which cases failed the last time.
 
-Only a folder that is empty or new, or one that a suite made, is used: it is emptied at the next time. A lock keeps two
-suites from using one folder at the same time.
+A suite uses only a folder that is empty or new, or that a suite made, and empties it first. A lock keeps two suites
+from using one folder at the same time.
 """
 
 import json

@@ -55,7 +55,7 @@ def _case(report: Report, folder: Path) -> Iterator[str]:
         yield f"<li>{_text(line)}</li>"
     yield "</ul>"
     if report.parting:
-        yield _block("Where runs part", "\n".join(report.parting))
+        yield _block("Where runs diverge", "\n".join(report.parting))
     first = next((outcome.result for outcome in report.failures if outcome.result is not None), None)
     if first is not None:
         for failure in first.unmet:

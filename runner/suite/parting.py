@@ -1,4 +1,4 @@
-"""Where the runs of a case part, in lines: read from their traces."""
+"""The exit at which the runs of a case diverge, as lines of text, from their traces."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,8 @@ MOST = 100  # runs that a failed one is compared with
 
 
 def lines(failures: Sequence[Outcome], passed: Sequence[Outcome]) -> tuple[str, ...]:
-    """Where the first failed run parts from the passed run that is like it for longest; if none has passed, whether all
-    failed runs are alike. Nothing without two traces."""
+    """Where the first failed run diverges from the passed run with the longest common beginning; if none has passed,
+    whether all failed runs have the same exits. Empty without two traces."""
     failed, good = _traces(failures), _traces(passed)
     try:
         if failed and good:
@@ -28,19 +28,19 @@ def lines(failures: Sequence[Outcome], passed: Sequence[Outcome]) -> tuple[str, 
 def _flaky(failed: Trace, good: Sequence[Trace]) -> Iterator[str]:
     other, place = nearest(failed, good)
     if place is None:
-        yield "a failed and a passed run are the same in every exit: only times differ, or what no exit has"
+        yield "a failed and a passed run have the same exits: only times differ, or what no exit has"
         return
-    yield f"a failed run parts from all that passed at {place.where}:"
+    yield f"a failed run diverges from all that passed at {place.where}:"
     yield from _both(("failed", failed), ("passed", other), place)
 
 
 def _broken(first: Trace, others: Sequence[Trace]) -> Iterator[str]:
     found = [(place, other) for other in others if (place := parting(first, other)) is not None]
     if not found:
-        yield f"all {len(others) + 1} failed runs are the same in every exit"
+        yield f"all {len(others) + 1} failed runs have the same exits"
         return
     place, other = min(found, key=lambda each: each[0].t)
-    yield f"the failed runs part first at {place.where}:"
+    yield f"the failed runs first diverge at {place.where}:"
     yield from _both(("one", first), ("another", other), place)
 
 

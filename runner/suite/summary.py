@@ -1,4 +1,4 @@
-"""What a suite comes to: its counts, the closing lines and the exit status."""
+"""The summary of a suite: its counts, the closing lines and the exit status."""
 
 import shlex
 from collections import Counter

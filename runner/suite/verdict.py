@@ -1,4 +1,4 @@
-"""How a case did in all of its runs."""
+"""The verdict on a case, from all of its runs."""
 
 from collections.abc import Iterator
 from pathlib import Path

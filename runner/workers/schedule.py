@@ -1,5 +1,5 @@
-"""Which runs go beside each other: as many as asked, as the host has processors for their vCPUs, and none that write
-to a file that another one uses."""
+"""Which runs execute at once: at most the requested number, with at most as many vCPUs as the host has processors, and
+none that writes to a file that another one uses."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator

@@ -49,7 +49,7 @@ def is_reset(state: State) -> bool:
     """Whether this is the state after RESET or INIT, as KVM sets it (Intel SDM volume 3, table 10-1; AMD APM volume 2,
     14.1.3). RDX holds the processor's signature; INIT does not change CR0's CD and NW.
 
-    A guest that brings itself into this state cannot be told from one whose vCPU was reset.
+    A guest that brings itself into this state cannot be distinguished from one whose vCPU was reset.
     """
     registers, segments = dict(state.registers), state.segments
     registers.pop("rdx", None)

@@ -491,7 +491,7 @@ def test_an_interrupt_while_the_threads_end(run_guest, monkeypatch):
     [
         (1, ("poweroff", 1), ""),
         (2, ("reset", 1), ""),
-        (3, ("guest-panic", 4), "vCPU 0: the guest reported a crash of its own"),
+        (3, ("guest-panic", 4), "vCPU 0: the guest reported its own crash"),
         (5, ("unexpected-exit", 4), "KVM_EXIT_SYSTEM_EVENT SUSPEND, which vmrun does not handle"),
         (99, ("unexpected-exit", 4), "KVM_EXIT_SYSTEM_EVENT of type 99, which vmrun does not handle"),
     ],
@@ -525,7 +525,7 @@ def test_a_crash_that_a_device_reports_has_a_crash_report(run_guest, assemble, t
     result = run_guest(code, devices=[device], expect={"exit": ["halt"]})
     who = "" if queued else "vCPU 0: "
     assert (outcome(result), result.detail) == (
-        ("guest-panic", 4), f"{who}the guest reported a crash of its own to python0"
+        ("guest-panic", 4), f"{who}the guest reported its own crash to python0"
     )  # fmt: skip
     assert result.report == result.report_path.read_text()
     for part in (result.detail, "KVM_RUN of vCPU 0", "rax 0000000000000055", "real mode, 16-bit", "io write 0x300"):
@@ -638,7 +638,7 @@ def test_a_link_for_a_trace_that_leads_to_no_file_yet(run_guest, tmp_path):
 
 
 def test_a_trace_whose_name_is_needed_for_its_rings(run_guest, tmp_path):
-    with pytest.raises(TraceError, match="name is needed while recording"):
+    with pytest.raises(TraceError, match="vmrun uses this name while it records"):
         run_guest(HLT, trace={"path": "guest.ring"})
     assert {path.name for path in tmp_path.iterdir()} == {"guest.toml"}
 

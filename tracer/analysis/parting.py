@@ -1,4 +1,4 @@
-"""The first exit at which runs part: what tells a run that failed from those that did not."""
+"""The first exit at which runs diverge: what distinguishes a failed run from those that passed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -188,8 +188,8 @@ def is_virtio(device: str) -> bool:
 
 
 def notified_queue(addr: int, data: int) -> int | None:
-    """The queue of which a driver tells a virtio device by writing ``data`` at an address of the device; None: the
-    write is no notification."""
+    """The queue that a driver notifies by writing ``data`` at an address of a virtio device; None: the write is not a
+    notification."""
     if pci.is_virtio(addr):
         return VIRTIO_PCI.queue(addr)
     return data & 0xFFFF if addr % virtio.SIZE == virtio.QUEUE_NOTIFY else None

@@ -60,7 +60,7 @@ def _opened(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[str, A
     if start == PARQUET_MAGIC:
         return _of_parquet(source)
     if source.suffix == ".csv":
-        raise TraceError(f"{source}: CSV has no more than the rows; no trace can be made of it")
+        raise TraceError(f"{source}: a CSV file has only the rows, so no trace can be made from it")
     table = TableFile(source)
     return table.schema, table.batches, table.summary
 

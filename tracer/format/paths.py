@@ -119,7 +119,7 @@ def set_aside(path: Path) -> Path | None:
             why = "there is no such directory" if not place.is_dir() else "it cannot be written to"
             raise TraceError(f"cannot record into {path}: it is a link that leads into {place}: {why}")
     if path in (stream_path(path), ring_path(path)):
-        raise TraceError(f"{path}: this name is needed while recording; give a trace a name that ends in .arrow")
+        raise TraceError(f"{path}: vmrun uses this name while it records: give the trace a name that ends in .arrow")
     killed = killed_path(path)
     moves = dict(zip(unfinished(path), unfinished(killed), strict=True))
     for old in moves:
@@ -141,5 +141,5 @@ def set_aside(path: Path) -> Path | None:
             if descriptor is not None:
                 os.close(descriptor)
     except OSError as error:
-        raise TraceError(f"cannot set aside what an earlier run left at {path}: {error}") from error
+        raise TraceError(f"cannot rename the files of an earlier run at {path}: {error}") from error
     return next(new for new in reversed(moves.values()) if exists(new))

@@ -160,7 +160,7 @@ class _Index:
         with self._told():
             message, raw = self._next()
             if message is None:
-                raise TraceError(f"{path} is cut short: it has no whole schema, so no rows can be read")
+                raise TraceError(f"{path} is cut off before the end of its schema, so no rows can be read")
             if message.kind != "schema":
                 raise DamageError(message.offset, "there is no schema before the rows")
             self.schema = pa.ipc.read_schema(pa.py_buffer(raw))

@@ -72,7 +72,7 @@ def cmdline(cmdline: str, limit: int, problems: list[Problem]) -> Placement:
     data = cmdline.encode("utf-8", "replace")
     limit = min(limit, layout.CMDLINE_ROOM - 1)
     if b"\0" in data:
-        problems.append(Problem("boot.cmdline", "has a NUL, where the kernel would see its end"))
+        problems.append(Problem("boot.cmdline", "has a NUL, at which the kernel would end it"))
     if len(data) > limit:
         message = f"has {len(data)} bytes; this kernel takes {limit}"
         problems.append(Problem("boot.cmdline", message, cmdline[:40] + "..."))

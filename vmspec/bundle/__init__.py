@@ -1,3 +1,3 @@
-"""Bundles: a spec with its lock and every file that its run reads, in one file that runs anywhere."""
+"""Bundles: a spec with its lock and every file that its run reads, in one file."""
 
 SUFFIX = ".vmz"  # by which vmrun knows a bundle

@@ -40,7 +40,7 @@ def _unpacked(opened: Bundle, notice: Callable[[str], None], advance: Callable[[
         folder = place("bundles") / opened.digest
         if not intact(folder, files):
             if opened.size >= LONG:
-                notice(f"unpacks {opened.size / (1 << 30):.1f} GiB into {folder}")
+                notice(f"unpacking {opened.size / (1 << 30):.1f} GiB into {folder}")
             stored(folder, files, fill)
     except OSError as error:
         raise opened.wrong(f"cannot be unpacked into the cache: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""The frame of zstd that a bundle is (RFC 8878): whether the file has all of it, and nothing else."""
+"""A bundle's zstd frame (RFC 8878): whether the file is exactly one complete frame."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What goes into a bundle of a spec: its files with their names there, and the spec as it is there."""
+"""What a spec's bundle contains: the files with their names in it, and the spec."""
 
 import copy
 import os
@@ -92,7 +92,7 @@ class _Gathering:
             self.problems.append(Problem("", f"cannot be read: {error.strerror}", file=trace))
             return
         if not is_trace:
-            self.problems.append(Problem("", "is no finished trace, an Arrow file of vmrun", file=trace))
+            self.problems.append(Problem("", "is not a finished trace of vmrun (.arrow)", file=trace))
             return
         self._put(REFERENCE, trace)
         for table in tracefiles.BESIDE:

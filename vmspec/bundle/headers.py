@@ -1,7 +1,7 @@
 """The headers of a bundle's archive: tar in the format pax (POSIX.1-2017, pax, "ustar Interchange Format").
 
-A header is made of a member's name and sizes only, so that the same files are the same bytes. A reader makes the header
-that must come, and compares: it interprets nothing that the archive says of itself.
+A header depends only on a member's name and sizes, so the same files make the same bytes. A reader computes the header
+that must come and compares it: it never parses one.
 """
 
 import re

@@ -149,4 +149,4 @@ def _reading(path: Path) -> Iterator[tuple[int, int]]:
 
 def _unchanged(descriptor: int, was: Version) -> None:
     if version(descriptor)[:5] != was[:5]:
-        raise OSError(0, "has changed while it was packed: do it again")
+        raise OSError(0, "has changed while it was packed: run the command again")

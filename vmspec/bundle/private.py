@@ -1,5 +1,5 @@
-"""Plans of runs whose files belong to nobody's spec: those of a bundle, and those that a trace names. No run writes to
-them. Relative paths begin in the folder that the caller runs in."""
+"""Plans of the runs of bundles and traces. No run writes to their files. Relative paths begin in the folder that the
+caller runs in."""
 
 import copy
 from collections.abc import Collection, Mapping, Sequence

@@ -1,7 +1,7 @@
 """Folders in the user's cache, by a hash of their contents.
 
 The modification time of each file there is derived from its hash and set last, so that any later write shows, as for
-unpacked kernels (:mod:`vmspec.image.unpack`). A folder that is not whole is made anew.
+unpacked kernels (:mod:`vmspec.image.unpack`). An incomplete folder is made again.
 """
 
 import fcntl

@@ -30,7 +30,7 @@ class Contents:
 def unbundle(opened: Bundle, output: Path, advance: Callable[[int], None]) -> None:
     """Open a bundle into the folder ``output``, which is new or empty. Raises SpecError, OSError."""
     if output.is_symlink() or (output.exists() and not (output.is_dir() and not any(output.iterdir()))):
-        raise SpecError((Problem("", "exists, and is not an empty folder: give a new one", file=output),))
+        raise SpecError((Problem("", "exists and is not an empty folder: give a new one", file=output),))
     with fresh(output.parent) as folder:
         opened.unpack(folder, advance)
         Contents(folder, opened)

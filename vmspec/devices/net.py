@@ -59,10 +59,10 @@ class VirtioNet(VirtioNative):
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         others = [name for name in ("tap", "stream", "listen") if getattr(self, name) is not None]
         for name in others[1:]:
-            yield (name,), f"a device has one back end, and {others[0]} is given too"
+            yield (name,), f"cannot be combined with {others[0]}: a device has one back end"
         for name in ("forward", "restrict"):
             if others and getattr(self, name):
-                yield (name,), f"only user-mode networking has it, and {others[0]} is given"
+                yield (name,), f"is for user-mode networking, and cannot be combined with {others[0]}"
         if self.queues > 1 and self.tap is None:
             yield ("queues",), "only a tap can have several pairs of queues"
 

@@ -31,7 +31,7 @@ class ServedElsewhere(VirtioNative):
 
 LOST = key(
     Choice("end", "reset"),
-    "what follows if the process that serves it ends too early: end: the run ends with an error; reset: the device "
+    "what happens if the process that serves it ends too early: end: the run ends with an error; reset: the device "
     "stops until the driver resets it, which starts the process or connects to it again",
 )
 
@@ -88,9 +88,9 @@ class VirtioBlk(ServedElsewhere):
         if self.direct and self.mode == "overlay":
             yield ("direct",), "an overlay cannot bypass the page cache: give another mode"
         if self.mode == "overlay" and self.format not in ("raw", "qcow2"):
-            yield ("mode",), f"an overlay is over a raw or a qcow2 image, not over {self.format}: give another mode"
+            yield ("mode",), f"an overlay needs a raw or a qcow2 image, not {self.format}: give another mode"
         if self.serial and self.elsewhere:
-            yield ("serial",), "qemu-storage-daemon has none: leave it out, or give a raw image"
+            yield ("serial",), "qemu-storage-daemon has no serial numbers: leave it out, or give a raw image"
 
 
 @frozen(eq=False, repr=False)
@@ -133,7 +133,7 @@ class VhostUser(ServedElsewhere):
     )
     queues: int = field(default=1, metadata=key(Integer(1, 63), "number of queues"))
     size: int = field(
-        default=256, metadata=key(Integer(1, 1024, power=True), "longest size of each queue", name="queue-size")
+        default=256, metadata=key(Integer(1, 1024, power=True), "largest size of each queue", name="queue-size")
     )
     configuration: int = field(
         default=0,
@@ -143,7 +143,7 @@ class VhostUser(ServedElsewhere):
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:
         if self.command is not None and not any(name in word for word in self.command for name in DESCRIPTORS):
-            yield ("command",), f"no word says where the process is connected: give one with {', '.join(DESCRIPTORS)}"
+            yield ("command",), f"no word passes the connection to the process: use {', '.join(DESCRIPTORS)}"
 
 
 Device = VirtioBlk | VirtioFS | VhostUser

@@ -26,7 +26,7 @@ class VirtioModel(DeviceModel):
     """Base of the virtio devices. The planner places their registers and chooses their interrupts."""
 
     NOT_HERE: ClassVar[dict[str, str]] = {
-        "notify": "unknown key: Python serves this device, and only devices that C serves have it"
+        "notify": "unknown key: only devices whose queues C or another process serves have it"
     }
 
     transport: str | None = field(

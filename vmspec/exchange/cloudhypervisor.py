@@ -23,11 +23,11 @@ PLACE = "vmrun chooses the device's place on its bus"
 REASONS = {
     **dict.fromkeys(("pci_segment", "pci_device_id", "pci-segment", "pci_segments", "iommu"), PLACE),
     **dict.fromkeys(("rate_limiter_config", "rate_limit_group", "bw_size", "bw_refill_time", "ops_size",
-                     "ops_refill_time", "bw_one_time_burst", "ops_one_time_burst"), "vmrun has no limits of rates"),
-    **dict.fromkeys(("max", "max_vcpus"), "vmrun plugs in no vCPUs while the guest runs"),
+                     "ops_refill_time", "bw_one_time_burst", "ops_one_time_burst"), "vmrun has no rate limits"),
+    **dict.fromkeys(("max", "max_vcpus"), "vmrun cannot hotplug vCPUs"),
     **dict.fromkeys(("hotplug_size", "hotplugged_size", "hotplug_method"),
-                    "vmrun plugs in no memory while the guest runs"),
-    **dict.fromkeys(("topology", "affinity", "core_scheduling"), "the guest sees no topology of cores"),
+                    "vmrun cannot hotplug memory"),
+    **dict.fromkeys(("topology", "affinity", "core_scheduling"), "the guest sees no core topology"),
     **dict.fromkeys(("ip", "mask", "host_mac"), "set up the tap: ip address add ADDRESS dev TAP"),
     **dict.fromkeys(("firmware", "igvm"), "vmrun has no firmware: it starts boot.kernel itself"),
     **dict.fromkeys(("device", "devices", "user-device", "user_devices", "vdpa"),
@@ -38,7 +38,7 @@ REASONS = {
                      "this is about cloud-hypervisor's own process"),
     "pvpanic": 'its device is on PCI; vmrun\'s is at a port: kind = "pvpanic"',
     "queue_size": "vmrun chooses the longest size of queues; the driver chooses its own",
-    "platform": "the guest has no SMBIOS tables", "numa": "the guest has one node of memory",
+    "platform": "the guest has no SMBIOS tables", "numa": "the guest has one NUMA node",
     "no-shutdown": "a run of vmrun ends with the guest",
 }  # fmt: skip
 
@@ -58,7 +58,7 @@ def of_words(words: Command) -> Draft:
     words = commandline.after(words, PROGRAM) or words
     draft = _draft(_tree(words))
     for node in commandline.computed(words):
-        draft.vm.remark(node, "only a shell replaces it: write its value")
+        draft.vm.remark(node, "only a shell can expand it: write its value")
     return draft
 
 
@@ -70,7 +70,7 @@ def _tree(words: Command) -> Node:
         word = words[index]
         name, equals, given = word.text.removeprefix("--").removeprefix("-").partition("=")
         if not word.text.startswith("-"):
-            raise SpecError((Problem(word.text, "is no option of cloud-hypervisor").at(*word.place),))
+            raise SpecError((Problem(word.text, "is not an option of cloud-hypervisor").at(*word.place),))
         index += 1
         if name in FLAGS:
             nodes.append(Node(name, True, label=word.text, place=word.place))
@@ -223,7 +223,7 @@ def _end(draft: Draft, part: Part, node: Node, said: str, file: Node | None) -> 
         case "null":
             pass
         case _:
-            part.remark(node, "a console of vmrun has a terminal or files as its ends")
+            part.remark(node, "a console of vmrun uses the terminal or files")
 
 
 def _disk(draft: Draft, node: Node) -> None:

@@ -10,11 +10,11 @@ from vmspec.exchange.tree import Node
 TOOL = "Firecracker"
 # boot_args without a value (Firecracker, src/vmm/src/vmm_config/boot_source.rs).
 CMDLINE = "reboot=k panic=1 pci=off nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd"
-RATES = "vmrun has no limits of rates"
+RATES = "vmrun has no rate limits"
 REASONS = {
     **dict.fromkeys(("rate_limiter", "rx_rate_limiter", "tx_rate_limiter"), RATES),
     "io_engine": "vmrun chooses how it reads and writes",
-    "smt": "the guest sees no topology of cores",
+    "smt": "the guest sees no core topology",
     "cpu_template": "cpu.model takes a model, which vmspec cpuid writes",
     "cpu-config": "cpu.model takes a model, which vmspec cpuid writes",
     "track_dirty_pages": "vmrun has no snapshots",
@@ -22,7 +22,7 @@ REASONS = {
     "logger": "vmrun prints on standard error",
     "metrics": "vmtrace summary has numbers of a run",
     "mmds-config": "vmrun has no metadata service",
-    "memory-hotplug": "vmrun plugs in no memory while the guest runs",
+    "memory-hotplug": "vmrun cannot hotplug memory",
     "deflate_on_oom": "the guest's balloon keeps its size",
     "stats_polling_interval_s": "a program asks for statistics: Run.balloon()",
     "free_page_hinting": "vmrun has reporting of free pages",

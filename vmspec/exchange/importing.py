@@ -52,7 +52,7 @@ def _read(tool: str, source: str | None, words: Sequence[str] | None) -> Draft:
     reader = import_module(READERS[tool])
     if words is not None:
         if not hasattr(reader, "of_words"):
-            raise SpecError((Problem("", f"{tool} has no command line here: give the file of its configuration"),))
+            raise SpecError((Problem("", f"{tool} is configured by a file, not a command line: give the file"),))
         draft: Draft = reader.of_words(arguments(list(words)))
         return draft
     assert source is not None

@@ -23,10 +23,10 @@ REASONS = {
     **dict.fromkeys(("uuid", "sysinfo", "genid"), "the guest has no SMBIOS tables"),
     **dict.fromkeys(("address", "controller"), PLACE),
     **dict.fromkeys(("alias", "title", "description", "metadata"), "it is for libvirt"),
-    **dict.fromkeys(("topology", "numa", "cache", "maxphysaddr"), "the guest sees no topology of cores"),
+    **dict.fromkeys(("topology", "numa", "cache", "maxphysaddr"), "the guest sees no core topology"),
     **dict.fromkeys(("cputune", "iotune", "bandwidth", "memtune", "blkiotune", "numatune", "resource", "iothreads",
                      "iothreadids", "seclabel", "rate"), "leave limits and rights to what starts vmrun"),
-    **dict.fromkeys(("maxMemory", "@current", "currentMemory"), "vmrun plugs in nothing while the guest runs"),
+    **dict.fromkeys(("maxMemory", "@current", "currentMemory"), "vmrun has no hotplug"),
     **dict.fromkeys(("on_poweroff", "on_reboot", "on_crash", "pm"), "a run of vmrun ends with the guest"),
     **dict.fromkeys(("timer", "hyperv", "kvm", "pae", "vmport", "smm"), "vmrun has KVM's defaults"),
     "emulator": "vmrun runs the machine itself",
@@ -269,7 +269,7 @@ def _disk(draft: Draft, node: Node) -> Part | None:
 def _interface(draft: Draft, node: Node) -> Part | None:
     model = node.get("model")
     if model is None or not model.means("@type", "virtio", "virtio-non-transitional"):
-        draft.remark(node, "vmrun has no such card: use <model type='virtio'/>")
+        draft.remark(node, "vmrun has no such network card: use <model type='virtio'/>")
         return None
     kind = node.string("@type")
     target = node.get("target")
@@ -383,7 +383,7 @@ def _ends(draft: Draft, part: Part, node: Node, terminal: bool = True) -> None:
             pass
         case _:
             said = source or next((child for child in node.children if child.name == "@type"), node)
-            part.remark(said, "a console of vmrun has a terminal or files as its ends")
+            part.remark(said, "a console of vmrun uses the terminal or files")
     node.get("protocol")
 
 

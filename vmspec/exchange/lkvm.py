@@ -67,7 +67,7 @@ OPTIONS = (
     Option("vfio-pci", None, "DEVICE", "none: vmrun assigns no devices of the host"),
     Option("loglevel", None, "LEVEL", "none: `vmspec plan` and `vmtrace summary` show more"),
     Option("debug", None, FLAG, "none: `vmspec plan` and `vmtrace summary` show more"),
-    Option("debug-single-step", None, FLAG, "none: vmrun executes no single instructions"),
+    Option("debug-single-step", None, FLAG, "none: vmrun does not single-step the guest"),
     Option("debug-ioport", None, FLAG, "none: the trace has every access that reaches vmrun (`vmtrace events`)"),
     Option("debug-mmio", None, FLAG, "none: the trace has every access that reaches vmrun (`vmtrace events`)"),
     Option("debug-iodelay", None, "MS", "none: vmrun delays no accesses"),
@@ -94,7 +94,7 @@ def of_words(words: Command) -> Draft:
     words = commandline.after(words, PROGRAM) or words
     draft = Draft(TOOL)
     for node in commandline.computed(words):
-        draft.vm.remark(node, "only a shell replaces it: write its value")
+        draft.vm.remark(node, "only a shell can expand it: write its value")
     root = _tree(words[1:] if words and words[0].text == "run" else words)
     name = root.get("name")
     draft.vm.set("name", "guest" if name is None else str(name.value), name)
@@ -145,7 +145,7 @@ def _option(word: Word) -> tuple[Option, str | None]:
         option = SHORT.get(word.text[1])
         given = word.text[2:] or None
     if option is None or (option.value == FLAG and given is not None):
-        raise SpecError((Problem(word.text, "is no option of lkvm run").at(*word.place),))
+        raise SpecError((Problem(word.text, "is not an option of lkvm run").at(*word.place),))
     return option, given
 
 

@@ -1,5 +1,5 @@
 """What a tool was given, as a tree: options and their parts, JSON, XML. A reader takes the nodes that it understands.
-Those that it leaves are named to the user, so nothing is dropped in silence."""
+Those that it leaves are reported, so nothing is dropped silently."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple

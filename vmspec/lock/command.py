@@ -19,7 +19,7 @@ Mode = Literal["write", "update", "check", "diff"]
 
 CHANGED, UNKNOWN = 1, 3  # exit statuses
 LONG = 256 << 20  # bytes of images that take a while to hash
-WEIGHTS = {"must": "must be the same", "may": "may change a boot", "info": "only for information"}
+WEIGHTS = {"must": "must be the same", "may": "may change a boot", "info": "for information only"}
 
 
 def run(plan: Plan, spec: Path, mode: Mode) -> int:
@@ -65,7 +65,7 @@ def say(before: LockText, changes: Sequence[Change]) -> None:
     for change in changes:
         print(f"{before.changed(change)}; {WEIGHTS[change.weight]}")
     count = {weight: sum(change.weight == weight for change in changes) for weight in WEIGHTS}
-    counted = ", ".join(f"{number} of what {WEIGHTS[weight]}" for weight, number in count.items() if number)
+    counted = ", ".join(f"{number} {WEIGHTS[weight]}" for weight, number in count.items() if number)
     print(printable(f"{before.file}: {f'differs: {counted}' if changes else 'is up to date'}"))
 
 

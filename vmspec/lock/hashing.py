@@ -1,4 +1,4 @@
-"""The SHA-256 of a file that may be a large disk: what ``sha256sum`` says, but holes are not read."""
+"""The SHA-256 of a file that may be a large disk: as ``sha256sum`` computes it, without reading holes."""
 
 import errno
 import hashlib

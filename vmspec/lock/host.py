@@ -1,4 +1,4 @@
-"""The host's facts of a lock. They need KVM, so another package gives them, by an entry point of the group
+"""The host's facts of a lock. They need KVM, so another package provides them by an entry point of the group
 ``vmspec.host``: a function from the CPUID policy of a plan to the table ``host`` of a lock."""
 
 from importlib.metadata import entry_points
@@ -22,17 +22,17 @@ def facts(cpu: PlannedCPU) -> Host:
     points = entry_points(group=GROUP)
     if not points:
         raise HostUnknownError(
-            f"a lock has the CPUID and KVM of this host, and no installed package tells them (entry points {GROUP}): "
+            f"a lock needs this host's CPUID and KVM, and no installed package reports them (entry points {GROUP}): "
             "install vmrun, whose package runner does"
         )
     point = next(iter(points))
     try:
         found = point.load()(cpu)
     except Exception as error:  # of another package, whatever it is: not built, no KVM, no permission
-        raise HostUnknownError(f"a lock has the CPUID and KVM of this host: {error}") from error
+        raise HostUnknownError(f"a lock needs this host's CPUID and KVM: {error}") from error
     here = Here(Path())
     host = Table(Host).read(found, here)
     if here.problems:
-        raise HostUnknownError(f"{point.value} ({GROUP}) tells what no lock has: {here.problems[0]}")
+        raise HostUnknownError(f"{point.value} ({GROUP}) returned what no lock has: {here.problems[0]}")
     assert isinstance(host, Host)
     return host

@@ -133,7 +133,7 @@ def opened(path: Path) -> Iterator[tuple[int, int]]:
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-            raise OSError(0, "is no file any more: do it again")
+            raise OSError(0, "is not a file any more: run the command again")
         yield descriptor, os.lseek(descriptor, 0, os.SEEK_END)
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""A lock as the table that its file has. Plain, without the models: the recorder makes one for every trace."""
+"""A lock as a plain table, without the models: the recorder makes one for every trace."""
 
 import hashlib
 from collections.abc import Mapping

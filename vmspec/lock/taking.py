@@ -54,11 +54,11 @@ def take(
                 with opened(image.path) as (descriptor, size):
                     before = version(descriptor)
                     if (planned := made_from.get(image.path)) is not None and planned[:5] != before[:5]:
-                        raise OSError(0, "has changed since the plan was made: do it again")
+                        raise OSError(0, "has changed since the plan was made: run the command again")
                     if (digest := digests.get(before)) is None:
                         digest = digests[before] = sha256(descriptor, size, advance)
                     if version(descriptor)[:5] != before[:5]:
-                        raise OSError(0, "was written to while it was hashed: do it again")
+                        raise OSError(0, "was written to while it was hashed: run the command again")
                 hashed[image.path] = Hashed(images.shown(image.path, plan), size, digest)
                 versions[image.path] = before
             known = hashed[image.path]

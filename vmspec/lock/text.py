@@ -41,7 +41,7 @@ class LockText(TomlText):
     def _read(self) -> Lock:
         number = self.data.get("format")
         if type(number) is int and number > FORMAT:
-            message = f"is {number}, and this release reads up to {FORMAT}: use a newer vmrun, or write the lock anew"
+            message = f"is {number}, and this release reads up to {FORMAT}: use a newer vmrun, or write a new lock"
             raise SpecError((self.locate(Problem("format", message)),))
         here = Here(Path())
         try:
@@ -51,7 +51,7 @@ class LockText(TomlText):
         if lock is None or here.problems:
             raise SpecError(self._located(here.problems))
         if lock.spec_sha256 != table.spec_digest(lock.spec):
-            message = "is not the hash of the table spec, which was changed by hand: write the lock anew"
+            message = "is not the hash of the table spec, which was changed by hand: write a new lock"
             raise SpecError((self.locate(Problem("spec-sha256", message)),))
         return lock
 

@@ -132,7 +132,7 @@ def _unreferred(table: dict[str, Any], spec: Spec, notice: Callable[[str], None]
     if reference is not None and not reference.is_file():
         del table["expect"]["reference"]
         table["expect"].pop("differ", None)
-        notice(f"expect.reference: {reference} is not found, so the run is not compared with it")
+        notice(f"expect.reference: {reference} was not found, so the run is not compared with it")
 
 
 def _overridden(overrides: Sequence[str] | str) -> Iterator[KeyPath]:
@@ -144,5 +144,5 @@ def _overridden(overrides: Sequence[str] | str) -> Iterator[KeyPath]:
 
 def _missing(wanted: Wanted, trace: Path) -> Problem:
     where = wanted.path if not wanted.path.exists() else f"{wanted.path}, which has changed"
-    message = f"is not found: {wanted.content}. It was {where}; --images DIR names a folder that has it"
+    message = f"was not found: {wanted.content}. It was {where}; name a folder that has it with --images DIR"
     return Problem(join(("images", wanted.name)), message, file=trace)

@@ -78,11 +78,11 @@ class Expect(Model):
         default=False,
         metadata=key(
             Flag(),
-            "the console has test results in KTAP (KUnit, kselftest): all tests of its plan must come, and none fail",
+            "the console has test results in KTAP (KUnit, kselftest): all planned results must come, and none fail",
         ),
     )
     tap: bool = field(
-        default=False, metadata=key(Flag(), "the same in TAP, as programs print it that are not the kernel's")
+        default=False, metadata=key(Flag(), "the same in TAP, as programs other than the kernel print it")
     )
 
     ports: dict[str, Any] = field(
@@ -97,12 +97,12 @@ class Expect(Model):
         default="any",
         metadata=key(
             Choice("any", "none"),
-            "none: the guest accesses no port or address that no device claims, beside those of allow; needs a trace",
+            "none: the guest accesses only ports and addresses that a device claims or allow lists; needs a trace",
         ),
     )
     allow: tuple[tuple[int, int], ...] = field(
         default=(),
-        metadata=key(Many(Range(ADDRESSES)), "ports (below 0x10000) and addresses that unclaimed does not mean"),
+        metadata=key(Many(Range(ADDRESSES)), "ports (below 0x10000) and addresses that the guest may access unclaimed"),
     )
     errors: str = field(
         default="any",
@@ -115,14 +115,14 @@ class Expect(Model):
         default=None,
         metadata=key(
             File(),
-            "a trace with the same exits, each vCPU's in their order, as vmtrace diff compares them; needs a trace",
+            "a trace whose exits this run must have, in the same order on each vCPU (see vmtrace diff); needs a trace",
         ),
     )
     differ: tuple[str, ...] = field(
         default=(),
         metadata=key(
             Many(Choice(*COMPARED, "numbers")),
-            "what may differ from the reference: columns, or numbers in lines of the console. Times always may",
+            "what may differ from the reference, besides times: columns, or numbers in lines of the console",
         ),
     )
     exits: ExitLimits | None = field(

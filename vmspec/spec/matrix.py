@@ -28,7 +28,7 @@ class MatrixTable(Value):
         for path, values, place in self._axes(value, here, ()):
             key = join(path)
             if path[0] in (MATRIX, TEST):
-                place.wrong(f"cannot vary: {path[0]} is for vmrun test, and no part of a machine")
+                place.wrong(f"cannot vary: {path[0]} is for vmrun test and not a part of the machine")
             elif any(isinstance(step, str) and "=" in step for step in path):
                 place.wrong("cannot vary: its name has an equals sign")
             elif key in axes:
@@ -48,7 +48,7 @@ class MatrixTable(Value):
                 here.at(name).wrong(str(error))
                 continue
             if not path:
-                here.at(name).wrong("is no key of a spec")
+                here.at(name).wrong("is not a key of a spec")
             elif isinstance(value, dict):
                 yield from self._axes(value, here.at(name), path)
             else:

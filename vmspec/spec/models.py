@@ -45,7 +45,7 @@ class VM(Model):
     memory: int = field(default=128 << 20, metadata=key(Size(1 << 20, 1 << 40, layout.PAGE), "guest RAM"))
     vcpus: int = field(default=1, metadata=key(Integer(1, 254), "number of vCPUs"))
     timeout: int | None = field(
-        default=None, metadata=key(Duration(), "ends the run after this time, without pauses; not given: no limit")
+        default=None, metadata=key(Duration(), "ends the run after this time, not counting pauses; not given: no limit")
     )
     irqchip: str = field(
         default="auto",

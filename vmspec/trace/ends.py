@@ -41,7 +41,7 @@ KINDS: Mapping[EndKind, End] = {
         "a vCPU shut down: a fault occurred during the delivery of a double fault", expected=True, crash=True
     ),
     "timeout": End("the guest did not end within vm.timeout", expected=True),
-    "guest-panic": End("the guest reported a crash of its own, to KVM or to a device", crash=True),
+    "guest-panic": End("the guest reported its own crash, to KVM or to a device", crash=True),
     "internal-error": End("KVM could not continue (KVM_EXIT_INTERNAL_ERROR)", crash=True),
     "fail-entry": End("the processor could not enter the guest (KVM_EXIT_FAIL_ENTRY)", crash=True),
     "unexpected-exit": End("KVM_RUN returned an exit that vmrun does not handle", crash=True),

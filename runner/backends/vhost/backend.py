@@ -167,7 +167,7 @@ class BackEnd:
                         continue
                     addresses = descriptors, available, used
                     self._session.start(index, queue, addresses, self._kicks[index], self._calls[index])
-                    os.eventfd_write(self._kicks[index], 1)  # of what is there already, nobody tells
+                    os.eventfd_write(self._kicks[index], 1)  # no notification comes for what is there already
         except PeerError as error:
             self._lose(error)
 
@@ -175,7 +175,7 @@ class BackEnd:
         session, self._session = self._session, None
         if session is not None:
             self._lost = session.end(str(error))
-            os.eventfd_write(self._alarm, 1)  # the device's tick tells of it
+            os.eventfd_write(self._alarm, 1)  # the device's tick reports it
 
     def close(self) -> None:
         """End the back end, once it has finished what it has begun. A second call does nothing."""

@@ -38,7 +38,7 @@ class Session:
         ask.tell(V.SET_OWNER)
         self.features = ask.number(V.GET_FEATURES)
         if not self.features & R.VERSION_1:
-            raise PeerError("is of a time before virtio 1.0, which vmrun's transports are not")
+            raise PeerError("is older than virtio 1.0, which vmrun's transports require")
         if self.features & V.PROTOCOL_FEATURES:
             self.protocol = ask.number(V.GET_PROTOCOL_FEATURES) & SPOKEN
             if not self.protocol & V.CONFIG:
@@ -46,7 +46,7 @@ class Session:
             ask.tell(V.SET_PROTOCOL_FEATURES, U64.pack(self.protocol))
             ask.acknowledged = bool(self.protocol & V.REPLY_ACK)
         if self.protocol & V.MQ and (number := ask.number(V.GET_QUEUE_NUM)) < queues:
-            raise PeerError(f"has {number} queues, and not {queues}")
+            raise PeerError(f"has {number} queues, not {queues}")
         if self.protocol & V.BACKEND_REQ:
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             with theirs:
@@ -112,7 +112,7 @@ class Session:
             self._connection.tell(V.RESET_DEVICE)
 
     def changed(self) -> bool:
-        """Whether the back end has told of a change of the configuration since the last call. Raises PeerError if it
+        """Whether the back end has reported a change of the configuration since the last call. Raises PeerError if it
         has gone."""
         found = b""
         if self._channel is not None:

@@ -24,7 +24,7 @@ class Vector:
 
     def __init__(self, message: MessageInterrupt) -> None:
         self.message = message
-        self.routed: tuple[int, int] | None = None  # what the message was told to be
+        self.routed: tuple[int, int] | None = None  # what the message was last set to
         self.clear()
 
     def clear(self) -> None:
@@ -121,7 +121,7 @@ class MSIX:
     def load(self, states: tuple[VectorState, ...]) -> None:
         """Take a table; nothing is sent before :meth:`control`. Raises StateError."""
         if len(states) != len(self.vectors):
-            raise StateError(f"what was saved has {len(states)} MSI-X vectors; this function has {len(self.vectors)}")
+            raise StateError(f"the saved state has {len(states)} MSI-X vectors; this function has {len(self.vectors)}")
         self.enabled = self.live = False
         for vector, state in zip(self.vectors, states, strict=True):
             vector.address, vector.data = state.address, state.data

@@ -61,7 +61,7 @@ class Common:
     """A device's state that is the same by any transport. Its registers' names are the transport's business.
 
     A driver that breaks a queue stops its device: the status says NEEDS_RESET (2.1.2), and no chain is taken until the
-    driver resets the device. ``notice`` tells the user why.
+    driver resets the device. ``notice`` reports the reason.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Common:
                 if setup.ready and self.running:
                     self._start(index)
             for index in range(len(self.queues)):
-                self._look(index)  # it may have told of chains before it was ready
+                self._look(index)  # it may have notified the queue before it was ready
             self._go_on()
 
     def device_features(self) -> int:
@@ -233,7 +233,7 @@ class Common:
             self._go_on()
 
     def kicked(self, index: int) -> None:
-        """The driver tells of chains in a queue."""
+        """The driver notifies a queue."""
         if index < len(self.queues) and self.queues[index].running:
             if self.data_path is None:
                 self.queues[index].tell()
@@ -351,12 +351,12 @@ class Common:
     def load(self, state: CommonState, device: State) -> None:
         """Continue from a saved state, and the state of the device. Raises StateError."""
         if len(state.queues) != len(self.queues):
-            raise StateError(f"what was saved has {len(state.queues)} queues; this device has {len(self.queues)}")
+            raise StateError(f"the saved state has {len(state.queues)} queues; this device has {len(self.queues)}")
         settled, ready = state.status & R.FEATURES_OK, state.status & R.DRIVER_OK
         if settled and (unknown := state.driver_features & ~self.offered):
-            raise StateError(f"what was saved has the features {unknown:#x}, which this device does not offer")
+            raise StateError(f"the saved state has the features {unknown:#x}, which this device does not offer")
         if (settled and not state.driver_features & R.VERSION_1) or (ready and not settled):
-            raise StateError(f"what was saved has the status {state.status:#x} without its features")
+            raise StateError(f"the saved state has the status {state.status:#x} without its features")
         self.status, self.driver_features = state.status, state.driver_features
         self.device_features_select = state.device_features_select
         self.driver_features_select = state.driver_features_select

@@ -206,10 +206,10 @@ class Console(VirtioDevice):
     def load(self, state: State) -> None:
         assert isinstance(state, ConsoleState)
         if len(state.ports) != len(self._ports):
-            raise StateError(f"what was saved has {len(state.ports)} ports; this console has {len(self._ports)}")
+            raise StateError(f"the saved state has {len(state.ports)} ports; this console has {len(self._ports)}")
         messages = list(zip(state.messages[::2], state.messages[1::2], strict=False))
         if any(port >= len(self._ports) or event >= R.EVENTS for port, event in messages):
-            raise StateError("what was saved has control messages of other ports or events")
+            raise StateError("the saved state has control messages of other ports or events")
         self._size = state.columns, state.rows
         self._messages = messages
         for port, saved in zip(self._ports, state.ports, strict=True):

@@ -90,7 +90,7 @@ class PCI(Transport, Function):
         self._settle()
 
     def _structure(self, kind: int, offset: int, length: int, more: bytes = b"", writable: bytes = b"") -> int:
-        """Add a capability that tells of a structure in BAR 0 (4.1.4); return its offset."""
+        """Add a capability that describes a structure in BAR 0 (4.1.4); return its offset."""
         size = 16 + len(more)
         body = bytes((size, kind, 0, 0, 0, 0)) + offset.to_bytes(4, "little") + length.to_bytes(4, "little") + more
         return self.capability(pci.VENDOR_SPECIFIC, body, writable)
@@ -328,7 +328,7 @@ class PCI(Transport, Function):
         saved: Any = state if type(state) is self.state_class else self.state_class.again(state)
         chosen = [int.from_bytes(saved.chosen[at : at + 2], "little") for at in range(0, len(saved.chosen), 2)]
         if len(saved.chosen) != 2 * len(self._chosen):
-            raise StateError(f"what was saved has vectors for {len(chosen) - 1} queues, not {len(self._chosen) - 1}")
+            raise StateError(f"the saved state has vectors for {len(chosen) - 1} queues, not {len(self._chosen) - 1}")
         self.reset()
         for index, vector in enumerate(chosen):
             self._choose(index, vector)

@@ -627,7 +627,7 @@ def test_a_clock_that_was_given_a_time_does_not_become_one_that_follows_the_date
     state = plug(RTC(datetime(2026, 1, 1, tzinfo=UTC))).device.save()
     with pytest.raises(StateError) as caught:
         plug(RTC()).device.load(state)
-    assert str(caught.value) == "RTC: only one of the saved clock and this one has a start time"
+    assert str(caught.value) == "RTC: the saved clock and this one must both have a start time, or neither"
 
 
 def test_a_start_makes_no_state_class():

@@ -43,5 +43,5 @@ def test_a_panic_ends_the_run_with_a_crash_report(run_guest):
     code = b"\xba" + PORT.to_bytes(2, "little") + b"\xec\xb0\x01\xee\xf4"  # mov dx, port; in al, dx; mov al, 1; out
     result = run_guest(code, boot={"mode": "real"}, devices=[{"kind": "pvpanic"}])
     assert (result.kind, result.status) == ("guest-panic", 4)
-    assert "vCPU 0: the guest reported a crash of its own to pvpanic0" in result.report
+    assert "vCPU 0: the guest reported its own crash to pvpanic0" in result.report
     assert f"io write {PORT:#x} size 1 data 0x1 pvpanic0" in result.report

@@ -170,7 +170,7 @@ def test_a_run_that_need_not_be_locked_reads_no_lock(write_spec, tmp_path, monke
 
 def test_a_plan_of_no_file_has_no_lock(image):
     plan, _ = kept.plan(image, ())
-    with pytest.raises(SpecError, match="made from no file"):
+    with pytest.raises(SpecError, match="a plan without a spec file"):
         run(plan._replace(path=None), locked=True)
     assert run(plan, locked=True).kind == "halt"
 
@@ -220,7 +220,7 @@ def test_large_images_are_told_before_they_are_hashed(image, monkeypatch):
     monkeypatch.setattr(locking, "LONG", 1)
     notices = []
     run(image, locked=True, notice=notices.append)
-    assert notices == ["hashes 0.0 GiB of images before the guest runs, for the lock"]
+    assert notices == ["hashing 0.0 GiB of images for the lock, before the guest runs"]
 
 
 # The lock in a trace

@@ -100,5 +100,5 @@ def test_what_is_no_trace(tmp_path, capsys, content):
 
 
 def test_a_spec_has_no_images_to_look_for(write_spec):
-    with pytest.raises(SpecError, match="is no trace, and only a trace has images"):
+    with pytest.raises(SpecError, match="is not a trace, and --images is for traces only"):
         run(write_spec("f4"), images=["."])

@@ -241,7 +241,7 @@ def test_the_longest_command_line(tmp_path: Path, limit: int, length: int, allow
 
 def test_a_command_line_ends_at_its_nul(tmp_path: Path) -> None:
     assert faults(tmp_path / "k", images.bzimage(), cmdline="a\0b") == [
-        "boot.cmdline: has a NUL, where the kernel would see its end"
+        "boot.cmdline: has a NUL, at which the kernel would end it"
     ]
 
 

@@ -276,7 +276,10 @@ def test_a_file_that_changes_while_it_is_packed(spec, capsys, monkeypatch):
         return found
 
     monkeypatch.setattr(command.taking, "take", take)
-    assert refused(capsys, "bundle", spec) == f"{spec.parent}/ro.img: has changed while it was packed: do it again\n"
+    assert (
+        refused(capsys, "bundle", spec)
+        == f"{spec.parent}/ro.img: has changed while it was packed: run the command again\n"
+    )
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])

@@ -89,7 +89,7 @@ def test_a_shell_is_needed_for_some_words(tmp_path, monkeypatch, capsys):
     (tmp_path / "x").write_text("qemu -kernel $HOME/bzImage")
     assert main(["import", "qemu", "x"]) == 0
     output = capsys.readouterr()
-    assert output.err == "x:1:14: $HOME/bzImage: only a shell replaces it: write its value\n"
+    assert output.err == "x:1:14: $HOME/bzImage: only a shell can expand it: write its value\n"
     assert 'kernel = "$HOME/bzImage"' in output.out
 
 

@@ -253,7 +253,7 @@ def test_a_file_that_cannot_be_read_any_more(folder, monkeypatch):
         take(made, {})
     assert [problem.message.partition(".img ")[2] for problem in caught.value.problems] == [
         "cannot be read: No such file or directory",
-        "is no file any more: do it again",
+        "is not a file any more: run the command again",
     ]
 
 

@@ -81,8 +81,8 @@ def test_images_that_are_not_found_are_all_named(folder):
         again(found, folder)
     first, second = caught.value.problems
     sha256 = hashlib.sha256(FILES["k"]).hexdigest()
-    where = f"It was {folder / 'k'}; --images DIR names a folder that has it"
-    assert str(first) == f"boot.arrow: images.kernel: is not found: 1 byte, sha256 {sha256}. {where}"
+    where = f"It was {folder / 'k'}; name a folder that has it with --images DIR"
+    assert str(first) == f"boot.arrow: images.kernel: was not found: 1 byte, sha256 {sha256}. {where}"
     assert second.path == 'images."python0/parts/helper.py"'
     assert f"It was {folder / 'parts/helper.py'}, which has changed; " in second.message
 
@@ -111,7 +111,7 @@ def test_a_reference_that_is_gone_is_told(folder, tmp_path):
     (folder / "golden.arrow").unlink()
     prepared, notices = again(found, overrides=trace)
     assert prepared.plan.expect.reference is None
-    assert f"expect.reference: {folder / 'golden.arrow'} is not found, so the run is not compared with it" in notices
+    assert f"expect.reference: {folder / 'golden.arrow'} was not found, so the run is not compared with it" in notices
 
 
 def test_outputs_go_below_the_current_folder(folder, tmp_path):

@@ -86,7 +86,7 @@ def test_a_text_has_quotes_only_where_it_would_be_something_else(value, shown):
         ("[matrix]\nboot = [{ mode = 'real' }]", "matrix.boot[0]: must not be a table"),
         ("[matrix]\ntest.skip = ['x']", "matrix.test.skip: cannot vary"),
         ('[matrix]\n"a b" = [1]', "'a b' is not a key"),
-        ('[matrix]\n"" = [1]', "is no key of a spec"),
+        ('[matrix]\n"" = [1]', "is not a key of a spec"),
         (
             f"[matrix]\nvm.vcpus = {[*range(1, 102)]}\nboot.load = {[*range(100)]}",
             "x.toml:6:2: matrix: has 10,100 combinations; allowed: up to 10,000",

@@ -1,5 +1,5 @@
-"""A spec as nodes: the keys whose values are not the defaults. A writer takes those that it can express. What it leaves
-is named to the user."""
+"""A spec as nodes: the keys whose values are not the defaults. A writer takes those that it can express. Those
+that it leaves are reported."""
 
 from typing import Any, NamedTuple
 
@@ -105,5 +105,5 @@ def path(node: Node | None) -> str:
 def text_path(node: Node) -> str:
     """A path as JSON and XML have it. Raises SpecError if it is not UTF-8."""
     if "\0" in str(node.value):
-        raise SpecError((Problem(node.label, "the path is not UTF-8, and the tool's format has no other"),))
+        raise SpecError((Problem(node.label, "the path is not UTF-8, which the tool's format requires"),))
     return str(node.value)

@@ -9,7 +9,7 @@ from vmspec.exchange.tree import Node
 from vmspec.image.foreign import CONTAINERS
 
 # Ends that vmrun does not have; the device is there, and what the guest writes goes nowhere.
-NO_END = "a console of vmrun has a terminal or files as its ends"
+NO_END = "a console of vmrun uses the terminal or files"
 FORMATS = ("raw", *CONTAINERS)
 FILES = ("file", "host_device", "host_cdrom")
 SUFFIXES = {"qcow2": "qcow2", "vmdk": "vmdk", "vdi": "vdi", "vhd": "vpc", "vhdx": "vhdx"}
@@ -21,7 +21,7 @@ DISK_REASONS = {
     "bootindex": "vmrun has no firmware that would choose a disk",
     "aio": "vmrun chooses how it reads and writes",
     "iothread": "each device has a thread of its own",
-    "throttling": "vmrun has no limits of rates",
+    "throttling": "vmrun has no rate limits",
 }
 
 

@@ -15,8 +15,8 @@ REASONS = {
     **dict.fromkeys(("bus", "addr", "multifunction", "acpi-index"), "vmrun chooses the device's place on its bus"),
     **dict.fromkeys(("disable-legacy", "disable-modern"), "vmrun's devices are modern ones (virtio 1.2)"),
     **dict.fromkeys(("packed", "event_idx", "indirect_desc", "iommu_platform"), "vmrun chooses the features"),
-    "max-bytes": "vmrun has no limits of rates",
-    "period": "vmrun has no limits of rates",
+    "max-bytes": "vmrun has no rate limits",
+    "period": "vmrun has no rate limits",
 }
 SOCKET = "guest.sock"  # where programs of the host find the guest's sockets, which QEMU has no path for
 

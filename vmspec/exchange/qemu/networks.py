@@ -20,7 +20,7 @@ REASONS = {
     "br": "add the tap to the bridge: ip link set TAP master BRIDGE",
     "sndbuf": "the tap's default applies",
 }
-ONLY_VIRTIO = "vmrun has no such card: use virtio-net"
+ONLY_VIRTIO = "vmrun has no such network card: use virtio-net"
 OTHER = "vmrun has taps, user mode, and Unix stream sockets"
 
 

@@ -58,12 +58,12 @@ PARTS: dict[str, str | None] = {
 
 NO_FIRMWARE = "vmrun has no firmware: it starts boot.kernel itself"
 NO_DISPLAY = "vmrun has no display"
-NO_MONITOR = "vmrun has no monitor of QEMU's kind"
+NO_MONITOR = "vmrun has no QEMU monitor"
 NO_IDE = "vmrun has no IDE, SCSI or floppy disks: use if=virtio or virtio-blk"
 SERVICE = "leave this to what starts vmrun"
 NO_USB = "vmrun has no USB"
 NO_SOUND = "vmrun has no sound"
-NO_SNAPSHOT = "vmrun loads no state of QEMU's"
+NO_SNAPSHOT = "vmrun cannot load QEMU's saved state"
 NO_DEBUG = "vmrun records exits instead: [trace]"
 # Why an option has no counterpart.
 NONE = {
@@ -79,7 +79,7 @@ NONE = {
     **dict.fromkeys(("gdb", "s", "S"), "vmrun has no server for gdb"),
     "no-shutdown": "a run of vmrun ends with the guest",
     "icount": "vmrun runs on KVM: the guest's time is the host's",
-    "numa": "the guest has one node of memory",
+    "numa": "the guest has one NUMA node",
     "uuid": "the guest has no SMBIOS tables",
     "tpmdev": "vmrun has no TPM",
     "parallel": "vmrun has no parallel port",

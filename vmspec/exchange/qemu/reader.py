@@ -30,7 +30,7 @@ MACHINE_REASONS = {
     **dict.fromkeys(("kernel_irqchip", "kernel-irqchip"), "vmrun uses KVM's interrupt controllers"),
     "ioapic2": "vmrun has one I/O APIC", "mem-merge": "the host's setting applies", "nvdimm": "use virtio-pmem",
 }  # fmt: skip
-TOPOLOGY = dict.fromkeys(("sockets", "dies", "clusters", "cores", "threads"), "the guest sees no topology of cores")
+TOPOLOGY = dict.fromkeys(("sockets", "dies", "clusters", "cores", "threads"), "the guest sees no core topology")
 
 
 def of_text(text: str, file: Path | None) -> Draft:
@@ -44,7 +44,7 @@ def of_words(words: Command) -> Draft:
     words = commandline.after(words, options.PROGRAM) or words
     draft = Draft(TOOL)
     for node in commandline.computed(words):
-        draft.vm.remark(node, "only a shell replaces it: write its value")
+        draft.vm.remark(node, "only a shell can expand it: write its value")
     root = options.tree(words)
     host = backends.host(root)
     micro = _machine(draft, host, root)
@@ -127,7 +127,7 @@ def _memory(draft: Draft, host: Host, root: Node, machine: Node) -> None:
         draft.wrong(given, "is not a size", str(given.value), "a size such as 512M or 2G")
     draft.vm.set("memory", format_size(amount or MEMORY), node)
     if node is not None:
-        draft.vm.leave(node, dict.fromkeys(("slots", "maxmem"), "vmrun plugs in no memory while the guest runs"))
+        draft.vm.leave(node, dict.fromkeys(("slots", "maxmem"), "vmrun cannot hotplug memory"))
     for option in root.all("overcommit"):
         if option.means("mem-lock", "on"):
             draft.memory.set("locked", True, option)
@@ -193,7 +193,7 @@ def _processors(draft: Draft, node: Node) -> None:
         for count in counts:
             total = total * count if isinstance(count, int) and isinstance(total, int) else str(count)
     draft.vm.set("vcpus", total, node)
-    draft.vm.leave(node, {**TOPOLOGY, "maxcpus": "vmrun plugs in no vCPUs while the guest runs"})
+    draft.vm.leave(node, {**TOPOLOGY, "maxcpus": "vmrun cannot hotplug vCPUs"})
 
 
 def _features(draft: Draft, cpu: Node) -> None:

@@ -278,7 +278,7 @@ def test_the_table_takes_aligned_accesses_of_4_and_8_bytes_alone(card):
 def test_a_state_of_another_number_of_vectors_is_rejected(card):
     vector = VectorState(address=0, data=0, masked=True, pending=False)
     state = FunctionState(configuration=bytes(256), vectors=(vector,))
-    with pytest.raises(StateError, match="what was saved has 1 MSI-X vectors; this function has 3"):
+    with pytest.raises(StateError, match="the saved state has 1 MSI-X vectors; this function has 3"):
         card.card.load(state)
 
 

@@ -303,7 +303,7 @@ def test_a_device_that_breaks_without_a_driver_interrupts_nobody(echo):
 def test_a_state_of_other_queues_is_rejected(echo):
     state = echo.guest.device.save()
     common = attrs.evolve(state.common, queues=state.common.queues[:1])
-    with pytest.raises(StateError, match=r"^what was saved has 1 queues; this device has 2$"):
+    with pytest.raises(StateError, match=r"^the saved state has 1 queues; this device has 2$"):
         echo.guest.device.load(attrs.evolve(state, common=common))
 
 

@@ -251,9 +251,9 @@ def test_whatever_a_driver_says_and_never_hears_is_bounded(plug, messages):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"ports": ()}, "what was saved has 0 ports; this console has 1"),
-        ({"messages": b"\1\3"}, "what was saved has control messages of other ports or events"),
-        ({"messages": b"\0\x08"}, "what was saved has control messages of other ports or events"),
+        ({"ports": ()}, "the saved state has 0 ports; this console has 1"),
+        ({"messages": b"\1\3"}, "the saved state has control messages of other ports or events"),
+        ({"messages": b"\0\x08"}, "the saved state has control messages of other ports or events"),
     ],
 )
 def test_a_state_of_another_console_is_rejected(changed, said):

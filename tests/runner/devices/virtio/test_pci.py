@@ -303,7 +303,7 @@ def test_an_access_that_cannot_be_has_no_effect(echo, offset, size, bar):
 
 def test_a_saved_state_with_other_queues_is_rejected(echo):
     state = echo.guest.device.save()
-    with pytest.raises(StateError, match="what was saved has vectors for 0 queues, not 2"):
+    with pytest.raises(StateError, match="the saved state has vectors for 0 queues, not 2"):
         echo.guest.device.load(attrs.evolve(state, chosen=b"\0\0"))
 
 
