@@ -197,7 +197,7 @@ def test_a_tracepoint_that_vmrun_does_not_know():
         ),
         (
             with_device("kind = 'virtio-rng'\nnotify = 'ioeventfd'"),
-            "x.toml:9:1: device[0].notify: unknown key: Python serves this device, and only devices that C serves have",
+            "x.toml:9:1: device[0].notify: unknown key: only devices whose queues C or another process serves have",
         ),
         (
             with_device("kind = 'serial'\ncom = 1.0"),

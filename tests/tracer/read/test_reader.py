@@ -89,7 +89,7 @@ def test_a_directory(tmp_path):
         (b"ARROW1", "cut short: its end is missing"),
         (b"ARROW1\0\0", "cut short: its end is missing"),
         (b"ARROW1\0\0ARROW1", "is damaged: "),
-        (b"\xff\xff\xff\xff", "is cut short: it has no whole schema"),
+        (b"\xff\xff\xff\xff", "is cut off before the end of its schema"),
         (b"\xff\xff\xff\xff\x00\x00\x00\x00", "is damaged: at byte 0: there is no schema"),
         (b"\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(100), "is damaged: at byte 0: "),
     ],

@@ -184,7 +184,7 @@ def test_a_reference_trace_goes_in_with_its_tables(spec, capsys, tmp_path):
     assert found["reference.requests.arrow"] == TRACE + b"golden.requests.arrow"
 
 
-@pytest.mark.parametrize(("content", "why"), [(b"\xff\xff\xff\xff", "no finished trace"), (None, "cannot be read")])
+@pytest.mark.parametrize(("content", "why"), [(b"\xff\xff\xff\xff", "is not a finished trace"), (None, "cannot be read")])
 def test_a_reference_that_is_no_trace(spec, capsys, tmp_path, content, why):
     if content is not None:
         (tmp_path / "x.arrows").write_bytes(content)
@@ -294,7 +294,7 @@ def test_a_folder_with_something_in_it_is_not_touched(spec, capsys, kind):
             (place / "x").write_bytes(b"x")
         case "link":
             place.symlink_to("nowhere")
-    assert "there: exists, and is not an empty folder" in refused(capsys, "unbundle", "boot.vmz", "-o", place)
+    assert "there: exists and is not an empty folder" in refused(capsys, "unbundle", "boot.vmz", "-o", place)
 
 
 def test_an_empty_folder_is_filled(spec, capsys):

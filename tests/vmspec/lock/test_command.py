@@ -144,12 +144,12 @@ def test_a_directory_in_its_place(spec, capsys):
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("", "no installed package tells them (entry points vmspec.host): install vmrun"),
+        ("", "no installed package reports them (entry points vmspec.host): install vmrun"),
         ("failing", "[Errno 2] KVM is not there"),
         ("missing", "has no attribute 'missing'"),
         ("GONE", "'str' object is not callable"),
         ("str", "has no attribute 'str'"),
-        ("repr_of", "tells what no lock has: must be a table"),
+        ("repr_of", "returned what no lock has: must be a table"),
     ],
 )
 def test_a_host_that_cannot_be_asked_is_status_3(spec, capsys, provider, name, problem):

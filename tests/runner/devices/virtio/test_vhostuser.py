@@ -396,7 +396,7 @@ def test_one_that_lies_is_an_error(fakes, open_back_end, lie):
 
 
 def test_one_with_too_few_queues_or_no_configuration_is_an_error(open_back_end):
-    with pytest.raises(BackendError, match="has 1 queues, and not 2"):
+    with pytest.raises(BackendError, match="has 1 queues, not 2"):
         open_back_end(Fakes(queues=1))
     with pytest.raises(BackendError, match="has no configuration space"):
         open_back_end(Fakes(protocol=EVERYTHING & ~CONFIG))

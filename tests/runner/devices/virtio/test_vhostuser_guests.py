@@ -267,16 +267,16 @@ PROBLEMS = {
     "a file": ([FS | {"path": "text"}], "is no folder of this host"),
     "a long tag": ([FS | {"tag": "x" * 37}], "device[0].tag"),
     "private memory": ([FS], "memory.backing: another process serves device[0] and must see guest RAM"),
-    "no way": ([served("x")], "device[0].command: no word says where the process is connected"),
+    "no way": ([served("x")], "device[0].command: no word passes the connection to the process"),
     "two ways": ([served("{socket}", socket="x")], "device[0].command: cannot be combined with socket"),
     "no qcow2": ([{"kind": "virtio-blk", "path": "text", "format": "qcow2"}], "is no qcow2 image"),
     "a serial": (
         [{"kind": "virtio-blk", "path": "disk", "format": "qcow2", "serial": "1"}],
-        "device[0].serial: qemu-storage-daemon has none",
+        "device[0].serial: qemu-storage-daemon has no serial numbers",
     ),
     "an overlay": (
         [{"kind": "virtio-blk", "path": "disk", "format": "vmdk", "mode": "overlay"}],
-        "device[0].mode: an overlay is over a raw or a qcow2 image",
+        "device[0].mode: an overlay needs a raw or a qcow2 image",
     ),
 }
 
