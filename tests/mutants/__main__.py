@@ -46,6 +46,11 @@ SAME: tuple[tuple[re.Pattern[str], Callable[[str], Sequence[str]], str], ...] = 
         "the sequences are of one length, whatever is read; strict=True says so to the reader",
     ),
     (
+        re.compile(r"\bstrict=False(?:, )?"),
+        lambda found: (found.replace("False", "None"), ""),
+        "zip() takes None for False, which is its default",
+    ),
+    (
         # uint64 is not among them: numbers of 2**63 and more have no type in common with those that have a sign.
         re.compile(r"(?<=, )(?:pa\.(?:u?int(?:8|16|32)|int64|utf8)\(\)|\w+\.indices\.type)(?=\))"),
         lambda found: ("None", ""),

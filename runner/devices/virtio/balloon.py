@@ -69,15 +69,15 @@ class BalloonDevice(VirtioDevice):
 
     def notified(self, queue: int) -> None:
         optional = [feature for feature in (R.STATS_VQ, R.PAGE_REPORTING) if self._features & feature]
-        use = optional[queue - 2] if 2 <= queue < 2 + len(optional) else queue
-        match use:
-            case R.INFLATE:
+        feature = optional[queue - 2] if 2 <= queue < 2 + len(optional) else None
+        match queue, feature:
+            case R.INFLATE, _:
                 self.host.serve(queue, self._inflate)
-            case R.DEFLATE if queue == R.DEFLATE:
+            case R.DEFLATE, _:
                 self.host.serve(queue, lambda chain: 0)
-            case R.STATS_VQ if queue == 2:
+            case _, R.STATS_VQ:
                 self._take_statistics()
-            case R.PAGE_REPORTING if queue > R.DEFLATE:
+            case _, R.PAGE_REPORTING:
                 self.host.serve(queue, self._reported)
 
     def _inflate(self, chain: Chain) -> int:

@@ -91,9 +91,12 @@ def test_queues_of_features_that_were_not_accepted_do_nothing(drive, features):
         driver.queues[queue].add([Buffer(0xA0 * PAGE, PAGE, write=True)])
         driver.notify(queue)
     assert not empty(driver, 0xA0)
+    fill(driver, (4, 5))
+    statistics = {"free_memory": 5} if features & R.STATS_VQ else {}
+    assert driver.guest.device.model().balloon().statistics == statistics
 
 
-@pytest.mark.parametrize("pages", [(0xFFFFFFFF,), (0x100,), (0xFF, 0x100, 0x101), (0xD0000,), ()])
+@pytest.mark.parametrize("pages", [(0xFFFFFFFF,), (0x100,), (0xFF, 0x100), (0xFF, 0x100, 0x101), (0xD0000,), ()])
 def test_numbers_of_no_ram_are_ignored(balloon, pages):
     filled(balloon, 0xFF)
     give(balloon, *pages, 0xA0)
@@ -106,6 +109,13 @@ def test_a_chain_of_too_many_numbers_needs_a_reset(balloon):
     assert balloon.guest.notices == [
         "the guest's driver must reset it: the guest gives 16385 pages at once, more than 16384"
     ]
+
+
+def test_a_chain_of_as_many_numbers_as_may_be_is_served(balloon):
+    balloon.memory.write(0x40000, b"\xff" * 0x10000)
+    balloon.queues[R.INFLATE].add([Buffer(0x40000, 0x10000)])
+    balloon.notify(R.INFLATE)
+    assert (balloon.queues[R.INFLATE].done(), balloon.guest.notices) == ([(0, 0)], [])
 
 
 @given(data=st.binary(min_size=1, max_size=64))
@@ -159,18 +169,23 @@ def fill(driver, *statistics):
 def test_statistics_are_asked_for_by_giving_the_buffer_back(balloon):
     device = balloon.guest.device.model()
     device.ask()  # there is no buffer yet
-    fill(balloon, (4, 1 << 20), (5, 1 << 30), (99, 7))
-    assert device.balloon().statistics == {"free_memory": 1 << 20, "total_memory": 1 << 30}
+    unknown = ((tag, 7) for tag in (len(R.STATISTICS), 99, 0xFFFF))
+    fill(balloon, (4, 1 << 63), (5, 1 << 30), *unknown)
+    assert device.balloon().statistics == {"free_memory": 1 << 63, "total_memory": 1 << 30}
     assert balloon.queues[STATS].done() == []
+    balloon.acknowledge()
     device.ask()
-    assert len(balloon.queues[STATS].done()) == 1
+    assert balloon.acknowledge() == V.USED_BUFFER
+    assert [written for _, written in balloon.queues[STATS].done()] == [0]
     fill(balloon, (4, 5))
     assert device.balloon().statistics == {"free_memory": 5}
 
 
 def test_new_statistics_give_the_buffer_of_the_old_ones_back(balloon):
     fill(balloon, (4, 1))
+    balloon.acknowledge()
     fill(balloon, (4, 2))
+    assert balloon.acknowledge() == V.USED_BUFFER
     assert [written for _, written in balloon.queues[STATS].done()] == [0]
     assert balloon.guest.device.model().balloon().statistics == {"free_memory": 2}
 

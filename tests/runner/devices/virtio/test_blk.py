@@ -14,6 +14,7 @@ from runner.backends.disk import Disk
 from runner.devices.device import Board
 from runner.devices.state import StateError
 from runner.devices.virtio.blk import SEGMENTS, Blk
+from runner.devices.virtio.vhostuser import StoredDisk
 from tests.fakes.filelimit import at_most
 from tests.fakes.virtiodriver import PCIDriver
 from tests.fakes.virtqueuefake import EVENT_IDX, INDIRECT_DESC, VERSION_1, Buffer
@@ -288,6 +289,12 @@ def test_what_its_table_of_the_spec_says(image, drive, tmp_path, cache, writebac
     assert request(driver, GET_ID, room=20) == (OK, b"disk-7".ljust(20, b"\0"))
 
 
+def test_an_image_with_a_format_of_its_own_has_another_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(StoredDisk, "make", lambda *given: given)
+    options, board = {"format": "qcow2"}, Board(tmp_path, ())
+    assert Blk.make(options, board) == (options, board)
+
+
 @pytest.mark.parametrize(("room", "shown"), [(20, b"disk-7" + bytes(14)), (4, b"disk"), (30, b"disk-7" + bytes(14))])
 def test_the_serial_number(blk, room, shown):
     status, data = request(blk(serial="disk-7"), GET_ID, room=room)
@@ -344,6 +351,8 @@ def test_there_is_a_write_cache_if_the_driver_can_flush_it(blk, features, writeb
 
 def test_a_driver_switches_the_write_cache(blk):
     driver = blk()
+    driver.write_configuration(R.BLK_WRITEBACK - 1, 0, 1)
+    assert configuration(driver)["writeback"] == 1
     for value in (0, 1, 0):
         driver.write_configuration(R.BLK_WRITEBACK, value, 1)
         assert (configuration(driver)["writeback"], driver.image.disk.stable) == (value, not value)

@@ -82,6 +82,7 @@ def test_a_driver_finds_a_console(drive):
     driver.write(V.QUEUE_SEL, 2)
     assert driver.read(V.QUEUE_NUM_MAX) == 0
     assert driver.read_configuration(R.MAX_NR_PORTS, 4) == 1
+    assert driver.read_configuration(R.EMERG_WR, 4) == 0
 
 
 def test_text_goes_to_the_console(console):
@@ -143,6 +144,13 @@ def test_text_longer_than_a_piece_goes_on_where_the_piece_ended(console):
     assert console.guest.port_text == {0: text}
 
 
+def test_a_chain_of_a_mib_is_printed(console):
+    console.memory.write(0x40000, b"x" * 0x40000)
+    console.queues[1].add([Buffer(0x40000, 0x40000)] * (MOST // 0x40000), table=DATA)
+    console.notify(1)
+    assert (len(console.guest.port_text[0]), console.guest.notices) == (MOST, [])
+
+
 def test_a_chain_of_more_than_a_mib_needs_a_reset(console):
     count = MOST // 0x40000 + 1
     console.queues[1].add([Buffer(0x40000, 0x40000)] * count, table=DATA)
@@ -182,10 +190,10 @@ def test_control_messages_tell_of_the_ports(ports):
     assert told(ports) == [(port, R.DEVICE_ADD, 0, b"") for port in range(3)]
     offer(ports, R.CONTROL_IN, 64, 64, 64)
     ports.guest.device.resized(132, 43)
-    told(ports)
+    rows_then_columns = struct.pack("<HH", 43, 132)
+    assert told(ports) == [(0, R.RESIZE, 0, rows_then_columns)]
     offer(ports, R.CONTROL_IN, 64)
     tell(ports, 0, R.PORT_READY)
-    rows_then_columns = struct.pack("<HH", 43, 132)
     assert told(ports) == [
         (0, R.CONSOLE_PORT, 1, b""),
         (0, R.RESIZE, 0, rows_then_columns),
@@ -194,6 +202,11 @@ def test_control_messages_tell_of_the_ports(ports):
     offer(ports, R.CONTROL_IN, 64, 64)
     tell(ports, 2, R.PORT_READY)
     assert told(ports) == [(2, R.PORT_NAME, 1, NAMES[1].encode()), (2, R.PORT_OPEN, 1, b"")]
+
+
+@pytest.mark.parametrize("message", [b"cut off", struct.pack("<IHH", 0, R.PORT_READY, 1)])
+def test_nothing_is_written_into_the_drivers_own_messages(ports, message):
+    assert [written for _, written in send(ports, R.CONTROL_OUT, message)] == [0]
 
 
 def test_a_port_has_its_own_output(ports):

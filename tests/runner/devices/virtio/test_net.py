@@ -117,10 +117,12 @@ def test_the_configuration(connect):
     assert struct.unpack("<6sHHHH", data) == (bytes.fromhex(MAC.replace(":", "")), R.NET_LINK_UP, 4, 1400, 0)
 
 
-def test_what_its_table_of_the_spec_says(tmp_path):
+@pytest.mark.parametrize("mtu", [1400, None])
+def test_what_its_table_of_the_spec_says(tmp_path, mtu):
     wire = Wire(2)
-    made = Net.make({"mac": MAC, "mtu": 1400, "queues": 2}, Board(tmp_path, (), backend=lambda: wire))
-    assert made.configuration() == struct.pack("<6sHHH", bytes.fromhex(MAC.replace(":", "")), R.NET_LINK_UP, 2, 1400)
+    made = Net.make({"mac": MAC, "mtu": mtu, "queues": 2}, Board(tmp_path, (), backend=lambda: wire))
+    mac = bytes.fromhex(MAC.replace(":", ""))
+    assert made.configuration() == struct.pack("<6sHHH", mac, R.NET_LINK_UP, 2, mtu or 0)
     assert made.native() is wire.native
     wire.close()
 

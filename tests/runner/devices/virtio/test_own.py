@@ -68,7 +68,9 @@ def test_the_trace_knows_the_file(own, tmp_path):
     assert list(own(UPPER).made_from) == [tmp_path / "upper.py"]
 
 
-@pytest.mark.parametrize("changed", [("(8, 4)", "(1024,) * 64"), ("features = 1", "features = 0"), ("42", "63")])
+@pytest.mark.parametrize(
+    "changed", [("(8, 4)", "(1024,) * 64"), ("(8, 4)", "(1, 2)"), ("features = 1", "features = 0"), ("42", "63")]
+)
 def test_the_most_and_the_least_that_a_class_may_have(own, changed):
     assert own(UPPER.replace(*changed))
 
