@@ -78,12 +78,12 @@ def test_every_test_passes(stay):
     # A program is a case of its own only where it printed none: each printed some.
     skipped = sum("# SKIP" in text for _, text in results)
     cases = len(results) - len(programs)
-    assert f"{cases} test cases: {cases - skipped} passed, 0 failed, {skipped} skipped" in log
+    assert f"{cases} test cases: {cases - skipped} passed, {skipped} skipped" in log
     assert (cases, skipped) > (20, 0)
 
 
 def test_a_test_that_fails_is_named(stay):
     log = (stay / "fails.log").read_text()
     assert (stay / "fails.status").read_text() == "1\n", log
-    assert "2 test cases: 1 passed, 1 failed, 0 skipped" in log
+    assert "2 test cases: 1 passed, 1 failed" in log
     assert "expected test case 'selftests: size: absent' to pass" in log
