@@ -130,6 +130,7 @@ def assemble(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
     """Machine code from assembler text (GNU as, AT&T syntax), put together for the address ``origin``."""
     directory = tmp_path_factory.mktemp("assembled")
 
+    @cache
     def assembled(source: str, bits: int = 16, origin: int = 0x1000) -> bytes:
         listing, elf, flat = directory / "guest.s", directory / "guest.elf", directory / "guest.bin"
         listing.write_text(f".code{bits}\n.globl _start\n_start:\n{source}\n")
