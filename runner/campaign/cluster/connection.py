@@ -11,7 +11,7 @@ from runner.campaign.cluster.errors import AddressError, ClusterError
 from runner.workers.pool import WorkerLostError
 from vmspec import __version__
 
-PATIENCE = 10  # seconds to find the scheduler
+LEAVE = 2  # seconds to leave it
 
 
 class Needed(NamedTuple):
@@ -140,16 +140,20 @@ def connected(address: str) -> Iterator[Connection]:
     installed, ClusterError if it does not answer."""
     try:
         from distributed import Client
+        from distributed.comm import get_address_host_port
     except ImportError as error:
         raise AddressError(f"--scheduler needs {error.name}: pip install 'vmrun[dask]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say is an error here
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what it has to say is an error here, or mended
     try:
-        client = Client(address, timeout=PATIENCE, set_as_default=False)
+        get_address_host_port(address)
     except (ValueError, TypeError) as error:
         raise AddressError(f"--scheduler {address}: {error}; give an address such as tcp://host:8786") from error
+    try:
+        client = Client(address, set_as_default=False)
     except OSError as error:
         raise ClusterError(f"the scheduler {address} does not answer: {error}") from error
     try:
         yield Connection(client, address)
     finally:
-        client.close(timeout=PATIENCE)
+        client.close(timeout=LEAVE)

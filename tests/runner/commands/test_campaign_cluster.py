@@ -16,7 +16,7 @@ import tracer
 pytestmark = pytest.mark.kvm
 
 ROOT = Path(__file__).parents[3]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
 # in al, 0x50; out 0xe9, al; out 0x80, al; hlt
 SPEC = """\
 [vm]
@@ -48,7 +48,7 @@ class Cluster:
         self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", about)
         with ExitStack() as stack:
             stack.push(self)
-            wait(about.exists)
+            wait(lambda: about.exists() and about.read_text().endswith("}"))
             self.address = json.loads(about.read_text())["address"]
             stack.pop_all()
         return self
