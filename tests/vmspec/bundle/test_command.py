@@ -184,7 +184,9 @@ def test_a_reference_trace_goes_in_with_its_tables(spec, capsys, tmp_path):
     assert found["reference.requests.arrow"] == TRACE + b"golden.requests.arrow"
 
 
-@pytest.mark.parametrize(("content", "why"), [(b"\xff\xff\xff\xff", "is not a finished trace"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"\xff\xff\xff\xff", "is not a finished trace"), (None, "cannot be read")]
+)
 def test_a_reference_that_is_no_trace(spec, capsys, tmp_path, content, why):
     if content is not None:
         (tmp_path / "x.arrows").write_bytes(content)
