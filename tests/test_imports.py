@@ -169,7 +169,7 @@ def test_a_run_that_need_not_be_locked_loads_nothing_of_locks():
         if in_package(module, "runner") and not any(in_package(module, other) for other in others)
     }
     with_locks = {module for module in of_the_vmm if any(in_package(to, "vmspec.lock") for to in GRAPH[module])}
-    assert with_locks == {"runner.recording.lockfacts", "runner.session.locking"}
+    assert with_locks == {"runner.recording.kepttexts", "runner.recording.lockfacts", "runner.session.locking"}
     importers = {module for module in of_the_vmm if GRAPH[module] & with_locks}
     assert importers == {"runner.session.hostfacts", "runner.session.session"}
     code = "import sys, runner.session.session, runner.session.recording, runner.session.facts\n"

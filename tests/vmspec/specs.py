@@ -112,7 +112,8 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
         case PortName():
             return st.from_regex(value.PATTERN, fullmatch=True)
         case Tables():
-            made = st.lists(valid(value.model), max_size=3, unique_by=lambda one: getattr(one, value.unique))
+            unique = (lambda one: getattr(one, value.unique)) if value.unique is not None else None
+            made = st.lists(valid(value.model), max_size=3, unique_by=unique)
             return made.map(tuple)
         case Windows():
             names = st.from_regex(value.NAME, fullmatch=True).filter(lambda name: name not in value.SPACES)

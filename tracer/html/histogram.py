@@ -19,6 +19,8 @@ class Axis(NamedTuple):
 
     def place(self, value: float) -> float:
         """Where a value is, from 0 to 1."""
+        if self.high == self.low:  # numbers so large that their neighbours are the same
+            return 0.5
         low, high, at = (math.log(max(x, self.low)) if self.log else x for x in (self.low, self.high, value))
         return min(max((at - low) / (high - low), 0.0), 1.0)
 

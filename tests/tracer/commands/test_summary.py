@@ -2,7 +2,6 @@
 
 import io
 import json
-from functools import partial
 
 import pytest
 
@@ -55,7 +54,7 @@ def by_hand(tmp_path, closing=CLOSING):
 def summary(tmp_path, monkeypatch, request):
     if request.param == "batches of two rows":
         monkeypatch.setattr(rewrite, "BATCH_ROWS", 1)
-        monkeypatch.setattr(recorder, "Buffers", partial(Buffers, rows=2))
+        monkeypatch.setattr(recorder, "Buffers", lambda table, *room: Buffers(table, rows=2))
     trace = by_hand(tmp_path)
     if request.param == "stream":
         convert(trace.path, trace.path.with_suffix(".arrows"))

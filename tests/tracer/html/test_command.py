@@ -30,7 +30,7 @@ def test_a_page_that_cannot_be_written(boot, capsys):
 def test_a_missing_package_is_said(boot, capsys, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["report", str(boot)]) == 2
-    assert "pip install jinja2 plotly" in capsys.readouterr().err
+    assert "pip install 'vmrun[report]'" in capsys.readouterr().err
 
 
 def test_a_damaged_trace(boot, capsys):

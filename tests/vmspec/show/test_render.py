@@ -18,6 +18,7 @@ PLAN = Plan(
     image="bzimage",
     protocol="linux64",
     cmdline="console=ttyS0 " + "abcdefghi=1 " * 8 + "last",
+    modules=(),
     slots=(SLOT,),
     taken=(),
     areas=(

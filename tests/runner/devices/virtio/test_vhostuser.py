@@ -383,7 +383,7 @@ LIES = {
     "another version": (struct.pack("<IIIQ", V.GET_FEATURES, 6, 8, 0), "flags 0x6"),
     "too short": (struct.pack("<III", V.GET_FEATURES, 5, 0), "with 0 bytes"),
     "too long": (struct.pack("<III", V.GET_FEATURES, 5, 1 << 31), "with 2147483648 bytes"),
-    "legacy": (struct.pack("<IIIQ", V.GET_FEATURES, 5, 8, 0), "before virtio 1.0"),
+    "legacy": (struct.pack("<IIIQ", V.GET_FEATURES, 5, 8, 0), "older than virtio 1.0"),
 }
 
 
