@@ -34,6 +34,7 @@ def test_a_spec_is_shown_as_people_write_it():
         'transport = "mmio"',
         "",
         "[boot]",
+        "modules = []",
         'cmdline = ""',
         "unpack = true",
         'code = "b8 01"',
