@@ -6,7 +6,8 @@ import struct
 from collections.abc import Sequence
 
 from runner.backends.program import Program
-from runner.backends.vhost.connection import HEADER, LARGEST, PATIENCE, U64, Connection, PeerError
+from runner.backends.vhost.channel import Channel
+from runner.backends.vhost.connection import PATIENCE, U64, Connection, PeerError
 from runner.devices.services import Shared, Virtqueue
 from vmspec.registers import vhostuser as V
 from vmspec.registers import virtio as R
@@ -26,7 +27,7 @@ class Session:
 
     def __init__(self, end: socket.socket, program: Program | None) -> None:
         self._connection, self._program = Connection(end), program
-        self._channel: socket.socket | None = None  # the back end's own messages
+        self._channel: Channel | None = None  # the back end's own messages
         self._told = False  # the back end knows the memory
         self.running: set[int] = set()  # queues that it serves
         self.protocol = 0
@@ -48,9 +49,8 @@ class Session:
         if self.protocol & V.MQ and (number := ask.number(V.GET_QUEUE_NUM)) < queues:
             raise PeerError(f"has {number} queues, not {queues}")
         if self.protocol & V.BACKEND_REQ:
-            self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            with theirs:
-                self._channel.setblocking(False)
+            self._channel = Channel()
+            with self._channel.theirs as theirs:
                 ask.tell(V.SET_BACKEND_REQ_FD, descriptors=[theirs.fileno()])
         ask.patience = PATIENCE
 
@@ -114,25 +114,9 @@ class Session:
     def changed(self) -> bool:
         """Whether the back end has reported a change of the configuration since the last call. Raises PeerError if it
         has gone."""
-        found = b""
-        if self._channel is not None:
-            try:
-                while piece := self._channel.recv(LARGEST):
-                    found += piece
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                raise PeerError("has closed its own connection") from error
+        changed = self._channel is not None and self._channel.changed()
         if self._connection.closed():
             raise PeerError("has closed the connection")
-        at, changed = 0, False
-        while at + HEADER.size <= len(found):
-            kind, flags, size = HEADER.unpack_from(found, at)
-            changed |= kind == V.BACKEND_CONFIG_CHANGE
-            at += HEADER.size + size
-            if flags & V.NEED_REPLY and self._channel is not None:
-                code = 0 if kind == V.BACKEND_CONFIG_CHANGE else 1
-                self._channel.send(HEADER.pack(kind, V.VERSION | V.REPLY, U64.size) + U64.pack(code))
         return changed
 
     def end(self, lost: str | None = None) -> str:

@@ -1,6 +1,7 @@
 """A device whose queues another process serves: set-up, requests, interrupts, resets, pauses, and back ends that die,
 say nothing or lie."""
 
+import contextlib
 import gc
 import socket
 import struct
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from runner.backends.errors import BackendError
 from runner.backends.vhost import connection
 from runner.backends.vhost.backend import BackEnd
+from runner.backends.vhost.channel import Channel
+from runner.backends.vhost.connection import PeerError
 from runner.backends.vhost.session import Session
 from runner.devices.device import LostError
 from runner.devices.virtio.vhostuser import FS, VhostUser
@@ -461,6 +464,61 @@ def test_whatever_it_sends_by_itself_is_survived(start, fakes, said):
     head = send(driver, b"again")
     driver.notify(0)
     assert answered(driver) == [(head, 5)]
+
+
+HEADER_ONLY = struct.pack("<III", 2, 1 | 8, 0)  # the configuration has changed, and an answer is wanted
+
+
+def never_reads(channel):
+    """It asks until its own buffer is full: nobody reads the answers."""
+    channel.theirs.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            channel.theirs.send(HEADER_ONLY)
+            channel.changed()
+
+
+def hangs_up(channel):
+    channel.theirs.sendall(HEADER_ONLY)
+    channel.theirs.close()
+    channel.changed()
+
+
+def says(data):
+    def say(channel):
+        channel.theirs.sendall(data)
+        channel.changed()
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("misuse", "why"),
+    [
+        pytest.param(never_reads, "does not take the answers", id="never reads"),
+        pytest.param(hangs_up, "has closed its own connection", id="hangs up"),
+        pytest.param(says(bytes(70_000)), "sends more than 65536 bytes at once by itself", id="without end"),
+        pytest.param(says(struct.pack("<III", 2, 1, 1 << 20)), "a message 2 of 1048576 bytes", id="too long"),
+    ],
+)
+def test_one_that_misuses_its_own_connection_is_lost(misuse, why):
+    channel = Channel()
+    with pytest.raises(PeerError, match=why):
+        misuse(channel)
+    channel.theirs.close()
+    channel.close()
+
+
+def test_a_message_of_its_own_may_come_in_pieces():
+    channel = Channel()
+    with channel.theirs as theirs:
+        theirs.sendall(HEADER_ONLY[:7])
+        assert not channel.changed()
+        theirs.sendall(HEADER_ONLY[7:])
+        assert channel.changed()
+        assert not channel.changed()
+        assert struct.unpack("<IIIQ", theirs.recv(64)) == (2, 1 | 4, 8, 0)
+    channel.close()
 
 
 def test_a_shared_folder_has_its_own_configuration(drive, open_back_end):
