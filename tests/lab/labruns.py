@@ -229,6 +229,15 @@ def options(group: str, todo: list[Job]) -> list[str | Path]:
     return ["--host", "intel", "--timeout", "1h", *(word for path in kernels for word in ("--take", path))]
 
 
+def stayed(*arguments: str | Path) -> None:
+    """A stay in the lab with these options and command, and another if its host failed. It must end with 0."""
+    for _ in range(STAYS):
+        done = subprocess.run([HERE / "lab", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode != LAB_FAILED:
+            break
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+
 def userspace(console: bytes) -> str:
     """A console without the kernel's lines, which begin with a time. They may come between any two characters of what
     userspace prints; they themselves are whole."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.guests import debian, initrd
-from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS
+from tests.lab.labruns import HERE, stayed
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
@@ -57,12 +57,8 @@ def stay(tmp_path_factory):
     (out / "passes.toml").write_text(spec)
     # The runner fails a test that it does not find.
     (out / "fails.toml").write_text(spec.replace("quiet", "quiet vmrun.tests=size:get_size,size:absent"))
-    lab = [HERE / "lab", "--timeout", "15m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN]
-    for _ in range(STAYS):
-        done = subprocess.run(lab, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != LAB_FAILED:
-            break
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    lab = ["--timeout", "15m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN]
+    stayed(*lab)
     return out
 
 

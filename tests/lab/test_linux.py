@@ -12,7 +12,7 @@ import tomli_w
 
 import tracer
 from tests.guests import debian, initrd
-from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS, userspace
+from tests.lab.labruns import stayed, userspace
 from vmspec.document import Document
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak]
@@ -32,12 +32,8 @@ MANY = 'cd "$0" && "$1"/vmrun campaign boots.campaign.toml -j 1 -o /run/boots; e
 
 
 def stay(out, script, timeout):
-    lab = [HERE / "lab", "--smp", "3", "--timeout", timeout, "--share", out, "--", "sh", "-c", script, out, BIN]
-    for _ in range(STAYS):
-        done = subprocess.run(lab, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != LAB_FAILED:
-            break
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    lab = ["--smp", "3", "--timeout", timeout, "--share", out, "--", "sh", "-c", script, out, BIN]
+    stayed(*lab)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tracer
-from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS
+from tests.lab.labruns import ROOT, stayed
 from vmspec.document import Document
 
 pytestmark = [pytest.mark.lab, pytest.mark.stay("network")]
@@ -42,12 +42,8 @@ def stay(tmp_path_factory):
     subprocess.run([sys.executable, "-c", code], check=True)
     (out / "www").mkdir()
     (out / "www" / "page").write_text("this host's page\n")
-    lab = [HERE / "lab", "--timeout", "10m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN]
-    for _ in range(STAYS):
-        done = subprocess.run(lab, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != LAB_FAILED:
-            break
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    lab = ["--timeout", "10m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN]
+    stayed(*lab)
     return out
 
 

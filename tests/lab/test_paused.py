@@ -11,7 +11,7 @@ import pytest
 
 import tracer
 from tests.guests import initrd
-from tests.lab.labruns import HERE, LAB_FAILED, LINUX, ROOT, STAYS
+from tests.lab.labruns import HERE, LINUX, stayed
 from tests.lab.test_boot import EXPECTED, SUSPICIOUS
 from tracer.analysis.account import pauses, within
 from tracer.analysis.timeline import kernel_time, timeline
@@ -53,12 +53,8 @@ def stay(tmp_path_factory):
     test = f'{sys.executable} -m pytest -q -rs -p no:cacheprovider {TSC_TEST} >"$0/pytest" 2>&1'
     guest = f'{sys.executable} tests/lab/inside/paused.py "$0" "$@"'
     command = ["sh", "-c", f"{test}; {guest}", out, spec, *sets]
-    lab = [HERE / "lab", "--smp", "3", "--timeout", "15m", "--share", out, "--"]
-    for _ in range(STAYS):
-        done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != LAB_FAILED:
-            break
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    lab = ["--smp", "3", "--timeout", "15m", "--share", out, "--"]
+    stayed(*lab, *command)
     return Stay(out)
 
 

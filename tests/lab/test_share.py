@@ -12,7 +12,7 @@ import pytest
 
 import tracer
 from runner.backends.vhost import qcow2
-from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS
+from tests.lab.labruns import HERE, ROOT, stayed
 from tracer.analysis.facts import facts
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak, pytest.mark.stay("share")]
@@ -67,12 +67,8 @@ def stay(request, tmp_path_factory):
     (out / "checked.toml").write_text(spec.replace("share.arrow", "checked.arrow") + DISK)
     (out / "disk.qcow2").write_bytes(qcow2.empty(2 << 30))
     size = "8GiB" if wanted is LARGE else "2GiB"
-    lab = [HERE / "lab", "--timeout", "25m", "--memory", size, "--share", out, "--", "sh", "-c", SCRIPT]
-    for _ in range(STAYS):
-        done = subprocess.run([*lab, out, VMRUN, transport], cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != LAB_FAILED:
-            break
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    lab = ["--timeout", "25m", "--memory", size, "--share", out, "--", "sh", "-c", SCRIPT]
+    stayed(*lab, out, VMRUN, transport)
     return Stay(out, transport, wanted)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import tracer
 from tests.guests import debian, initrd
-from tests.lab.labruns import HERE, ROOT
+from tests.lab.labruns import HERE, ROOT, stayed
 from vmspec.document import Document
 
 pytestmark = [pytest.mark.lab, pytest.mark.stay("sockets")]
@@ -60,11 +60,10 @@ def found(tmp_path_factory):
     sets = (f"boot.kernel={kernel.bzimage}", f"boot.initrd={image}")
     Document.open(spec, sets).plan()  # unpacks the kernel into the cache, where the lab finds it
     prepare_example(directory)
-    lab = [HERE / "lab", "--timeout", "10m", "--share", directory, "--", "sh", "-c", SCRIPT, directory]
+    lab = ["--timeout", "10m", "--share", directory, "--", "sh", "-c", SCRIPT, directory]
     command = [sys.executable, HERE / "inside" / "sockets.py", directory, spec]
     command += [word for each in sets for word in ("--set", each)]
-    done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stdout + done.stderr
+    stayed(*lab, *command)
     result = json.loads((directory / "sockets.json").read_text()) | {"directory": directory}
     return result | {"console": (directory / "console").read_bytes(), "log": (directory / "log").read_text()}
 

@@ -14,7 +14,7 @@ import pytest
 import tracer
 from tests.fakes import pcapngfile
 from tests.guests import debian, initrd
-from tests.lab.labruns import HERE, LAB_FAILED, ROOT, STAYS, TRANSPORTS, userspace
+from tests.lab.labruns import HERE, ROOT, TRANSPORTS, stayed, userspace
 from tests.lab.test_boot import EXPECTED, SUSPICIOUS
 from tests.lab.test_virtio import UNSIGNED
 from tracer.analysis.frames import counted
@@ -149,15 +149,11 @@ def stay(directory, jobs, timeout):
     Document.open(HERE / "traffic.toml", sets).plan()  # unpacks the kernel into the cache, where the lab finds it
     for name, arguments in jobs.items():
         (directory / f"{name}.args").write_text("\n".join(arguments))
-    lab = [HERE / "lab", "--timeout", timeout, "--share", directory, "--"]
+    lab = ["--timeout", timeout, "--share", directory, "--"]
     program = [sys.executable, HERE / "inside" / "traffic.py", directory, directory / "traffic", debian.busybox()]
     command = [*program, *jobs, "--"]
     command += [HERE / "traffic.toml", *(word for each in sets for word in ("--set", each))]
-    for _ in range(STAYS):
-        done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != LAB_FAILED:
-            break
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    stayed(*lab, *command)
 
 
 def given(directory):
