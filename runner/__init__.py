@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from vmspec.host.exports import exports
 
 if TYPE_CHECKING:
+    from runner.control.client import Control, Ended, Status, connect, running
+    from runner.control.errors import ControlError
     from runner.devices.device import DeviceError
     from runner.expect.cases import Case
     from runner.expect.unmet import Unmet
@@ -21,15 +23,24 @@ else:  # unknown to type checkers, for which every name would be there
         __name__,
         {
             "Case": "runner.expect.cases",
+            "Control": "runner.control.client",
+            "ControlError": "runner.control.errors",
             "DeviceError": "runner.devices.device",
+            "Ended": "runner.control.client",
             "HostError": "runner.kvm.errors",
             "KvmError": "runner.kvm.errors",
             "Result": "runner.machine.result",
             "Run": "runner.session.beside",
+            "Status": "runner.control.client",
             "Unmet": "runner.expect.unmet",
+            "connect": "runner.control.client",
             "run": "runner.session.session",
+            "running": "runner.control.client",
             "start": "runner.session.beside",
         },
     )
 
-__all__ = ["Case", "DeviceError", "HostError", "KvmError", "Result", "Run", "Unmet", "run", "start"]
+__all__ = [
+    "Case", "Control", "ControlError", "DeviceError", "Ended", "HostError", "KvmError", "Result", "Run", "Status",
+    "Unmet", "connect", "run", "running", "start",
+]  # fmt: skip

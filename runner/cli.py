@@ -33,6 +33,12 @@ With the debug-exit device the guest chooses the status: the value that it write
 VERBS = {
     "test": "run specs as a test suite",
     "campaign": "run specs many times, and measure each run",
+    "list": "list the machines that run",
+    "pause": "pause a running machine",
+    "resume": "let a paused machine go on",
+    "stop": "end a run; its trace is complete",
+    "reset": "press a machine's reset button, which ends its run",
+    "kill": "kill the process of a machine",
 }
 
 
@@ -124,6 +130,7 @@ def perform(arguments: argparse.Namespace) -> int:
                 locked=arguments.locked,
                 unlocked=arguments.unlocked,
                 images=arguments.images,
+                control=arguments.name or True,
             )
     except RAISED as error:
         return complain(error, exit_status(error))
@@ -169,6 +176,10 @@ def parser() -> argparse.ArgumentParser:
         "--images", metavar="DIR", action="append", default=[], type=Path,
         help="for a trace: look for its images in DIR too, by their hashes; may be repeated",
     )  # fmt: skip
+    commands.add_argument(
+        "--name", type=given_name,
+        help="the name for commands such as vmrun pause NAME; default: vm.name, or one like it that is free",
+    )  # fmt: skip
     commands.add_argument("--timeout", metavar="DURATION", help="end the run after this time, as in 60s")
     commands.add_argument("--json", action="store_true", help="print the result as JSON; the console goes to stderr")
     return commands
@@ -183,6 +194,13 @@ def trace_file(text: str) -> Path:
             + ("; while the machine runs, vmtrace events -f boot.arrow prints it" if text == "-" else "")
         )
     return Path(text)
+
+
+def given_name(text: str) -> str:
+    """The name of --name. Raises ArgumentTypeError."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: give a name, as in --name guest")
+    return text
 
 
 def overrides(arguments: argparse.Namespace) -> tuple[str, ...]:

@@ -90,11 +90,11 @@ class Loop:
         """From now on call ``woken`` after each wake-up, from any thread."""
         self._woken.append(woken)
 
-    def watch(self, fd: int, ready: Callable[[], None]) -> None:
-        """Call ``ready`` whenever ``fd`` is readable or at its end. Raises PermissionError if epoll cannot wait for it,
-        as for a regular file."""
+    def watch(self, fd: int, ready: Callable[[], None], write: bool = False) -> None:
+        """Call ``ready`` whenever ``fd`` is readable or at its end; with ``write``, once it can be written instead.
+        Raises PermissionError if epoll cannot wait for it, as for a regular file."""
         if fd not in self._watched:
-            self._epoll.register(fd, select.EPOLLIN)
+            self._epoll.register(fd, select.EPOLLOUT if write else select.EPOLLIN)
         self._watched[fd] = ready
 
     def unwatch(self, fd: int) -> None:

@@ -119,6 +119,12 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
             items.append(Silent.from_parent(session, name="silent", nodeid=nodeid))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The sockets of machines that tests run are not among the user's."""
+    os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
+
+
 @pytest.fixture
 def descriptors() -> Callable[[], int]:
     """Counts this process's open file descriptors."""

@@ -27,7 +27,7 @@ LAYERS = {
     ),
     "runner": (
         {"entry"}, {"cli"}, {"commands"}, {"campaign", "pytestplugin"}, {"suite"}, {"workers"}, {"session"},
-        {"machine"}, {"backends", "boot", "expect", "recording"}, {"kvm", "loop", "memory", "signals"},
+        {"control"}, {"machine"}, {"backends", "boot", "expect", "recording"}, {"kvm", "loop", "memory", "signals"},
         {"devices", "native", "x86"},
     ),
     "tracer": (

@@ -40,6 +40,12 @@ class Listener:
             self.close()
             raise
 
+    def accept(self) -> socket.socket:
+        """The next client's end, which does not block either. Raises OSError."""
+        end, _ = self._socket.accept()
+        end.setblocking(False)
+        return end
+
     def _unable(self, why: str) -> BackendError:
         return BackendError(self._key, f"cannot listen at {self._path}: {why}")
 

@@ -26,6 +26,7 @@ def start(
     locked: bool = False,
     unlocked: bool = False,
     images: Sequence[Path | str] = (),
+    control: bool | str = False,
 ) -> "Run":
     """Run a spec in a thread of its own; return once the guest runs. It takes the arguments of :func:`runner.run`, and
     raises the errors that come before the guest runs.
@@ -33,7 +34,7 @@ def start(
     No signal ends such a run: Ctrl-C raises KeyboardInterrupt in the caller. If that happens in this function, the run
     is ended first.
     """
-    run = Run(Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images))
+    run = Run(Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images, control))
     run._start()
     return run
 

@@ -33,6 +33,7 @@ from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
 
 if TYPE_CHECKING:
+    from runner.control.offer import Offer
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
     from vmspec.spec.models import Spec
@@ -54,6 +55,7 @@ def run(
     locked: bool = False,
     unlocked: bool = False,
     images: Sequence[Path | str] = (),
+    control: bool | str = False,
 ) -> Result:
     """Run a spec to the guest's end, and return the result. ``spec`` is a spec, the path of a spec file, of a bundle
     or of a trace (with ``--set`` style ``overrides``, one or several), or a plan from any source.
@@ -63,16 +65,19 @@ def run(
     whatever the spec says. ``notice`` is called with messages for the user while the guest runs. ``locked``: run only
     what the lock beside the spec's file says, as with ``lock.require`` in the spec and with a bundle. ``unlocked``: run
     it even so, and tell ``notice`` what differs. ``images``: the folders with the images of a trace's run, which are
-    found by their hashes. :func:`runner.start` runs a spec in another thread, so that the caller can stop it.
+    found by their hashes. ``control``: the name by which :func:`runner.connect` and commands such as ``vmrun pause``
+    reach the machine while it runs; True: the spec's vm.name, or one like it that is free. :func:`runner.start` runs a
+    spec in another thread, so that the caller can stop it.
 
     Ctrl-C in the main thread raises KeyboardInterrupt before the guest runs, if it would do so without vmrun. While the
     guest runs, it ends the run with the result "interrupted". Once the guest has ended, it changes nothing.
 
     Raises ``vmspec.SpecError`` (the spec cannot be used, or the run is not what was locked), ``runner.HostError`` and
-    ``runner.KvmError`` (the host cannot run it), ``runner.DeviceError`` (a device of the spec cannot be made) and
-    ``tracer.TraceError`` (the trace cannot be begun). The result has everything that happens once the guest runs.
+    ``runner.KvmError`` (the host cannot run it, or the name for ``control`` is in use), ``runner.DeviceError`` (a
+    device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be begun). The result has everything
+    that happens once the guest runs.
     """
-    return Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images).run()
+    return Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images, control).run()
 
 
 class Session:
@@ -86,12 +91,15 @@ class Session:
         notice: Callable[[str], None],
         locked: bool = False,
         unlocked: bool = False,
+        control: bool | str = False,
     ) -> None:
         self.plan = plan = given.plan
         self._lock = given.lock
         self._locked = locked or plan.lock.require or given.lock is not None
         self._unlocked = unlocked or (given.lenient and not locked)
         self._keep = given.keep
+        self._control = control
+        self.offer: Offer | None = None  # of control, while the machine exists
         self.begun = threading.Event()  # the guest runs
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
@@ -121,6 +129,7 @@ class Session:
         locked: bool,
         unlocked: bool,
         images: Sequence[Path | str],
+        control: bool | str,
     ) -> Self:
         """The session of a run with the arguments of :func:`run`. Raises SpecError."""
         given = Given.of(spec, overrides, images, notice)
@@ -130,7 +139,7 @@ class Session:
         if plan.trace.path is None and (keys := plan.expect.of_trace()):
             message = "is checked in the trace, and this run records none: give trace.path, or vmrun --trace FILE"
             raise SpecError(tuple(Problem(key, message, file=plan.path) for key in keys))
-        return cls(given, input, output, notice, locked, unlocked)
+        return cls(given, input, output, notice, locked, unlocked, control)
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
@@ -147,7 +156,7 @@ class Session:
             raise HostError(f"the host cannot run it: {error.strerror}") from error
         finally:
             sys.setswitchinterval(interval)
-            if hasattr(self, "machine") and self.machine.alive():
+            if hasattr(self, "machine") and (self.machine.alive() or (self.offer is not None and self.offer.stuck)):
                 STUCK.append((self, stack))
             else:
                 stack.close()
@@ -178,6 +187,7 @@ class Session:
         hashed = {} if lock is None else lock.hashed
         self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed, hashed)
         stack.callback(self.recording.close)
+        self._offer_control(stack)
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
         once = cache(self._report_of_device)  # for any number of devices
@@ -202,7 +212,20 @@ class Session:
             finally:
                 for reader in self.inputs:
                     reader.stop()
-        return self._finish(ending, {"start": stats, "end": self.machine.stats()})
+                if self.offer is not None:
+                    self.offer.end()
+        result = self._finish(ending, {"start": stats, "end": self.machine.stats()})
+        if self.offer is not None:
+            self.offer.close(result)
+        return result
+
+    def _offer_control(self, stack: ExitStack) -> None:
+        if self._control is not False:
+            from runner.control.offer import Offer  # late: no run of a suite or a campaign needs it
+
+            asked = None if self._control is True else self._control
+            self.offer = Offer(asked, self.machine, self.recording.rings)
+            stack.callback(self.offer.close)
 
     def _run_guest(self) -> Ending:
         timeout = self.plan.vm.timeout / 1e9 if self.plan.vm.timeout else math.inf
@@ -304,6 +327,8 @@ class Session:
         self.recording.start()  # from here on the recording survives a kill
         for reader in self.inputs:
             reader.start()
+        if self.offer is not None:
+            self.offer.begin()
         self._keep()
         self.begun.set()
 

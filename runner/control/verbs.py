@@ -1,0 +1,132 @@
+"""The verbs: what a client can ask of a machine."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from runner.control.errors import ControlError
+from runner.control.protocol import Request
+from runner.kvm.errors import KvmError
+from runner.machine.lifecycle import LifecycleError
+from runner.machine.machine import Machine
+from runner.machine.result import Ending
+from runner.recording.rings import Rings
+from vmspec.host.pathtext import to_text
+
+LONGEST = 3600.0  # seconds that a client may let a verb wait
+
+
+class Subject(NamedTuple):
+    """A run, as the verbs see it."""
+
+    name: str
+    machine: Machine
+    rings: Rings
+
+
+class Verb(NamedTuple):
+    """A verb: what does it, the types of its arguments, which a request may leave out, and whether it may wait, in
+    which case the loop must not do it."""
+
+    perform: Callable[..., Any]
+    takes: Mapping[str, type] = {}
+    waits: bool = False
+
+
+class Verbs:
+    """Does requests to one machine."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+
+    def find(self, request: Request) -> Verb:
+        """The verb of a request. Raises ControlError if there is none, or an argument is wrong."""
+        verb = VERBS.get(request.verb)
+        if verb is None:
+            raise ControlError("verb", f"there is no verb {request.verb!r}: the verbs are {', '.join(VERBS)}")
+        for name, value in request.arguments.items():
+            if name not in verb.takes:
+                known = f"it takes {', '.join(verb.takes)}" if verb.takes else "it takes none"
+                raise ControlError("argument", f"{request.verb} has no argument {name!r}: {known}")
+            _check(name, value, verb.takes[name])
+        return verb
+
+    def perform(self, request: Request) -> Any:
+        """Do a request; returns its result. Raises ControlError."""
+        try:
+            return self.find(request).perform(self._subject, **request.arguments)
+        except ControlError:
+            raise
+        except LifecycleError as error:
+            raise ControlError("state", str(error)) from error
+        except (TimeoutError, KvmError) as error:
+            raise ControlError("failed", str(error)) from error
+        except Exception as error:  # a client must not end the run by whatever it has found to break
+            raise ControlError("failed", f"{request.verb} failed: {error!r}") from error
+
+
+def _check(name: str, value: object, wanted: type) -> None:
+    """Raises ControlError for an argument of another type."""
+    match value:
+        case bool():
+            fits = wanted is bool
+        case int():
+            fits = wanted in (int, float)
+        case _:
+            fits = isinstance(value, wanted)
+    if not fits:
+        words = {bool: "true or false", int: "a number without a fraction", float: "a number", str: "a string"}
+        raise ControlError("argument", f"{name} must be {words[wanted]}")
+
+
+def _status(subject: Subject) -> dict[str, Any]:
+    machine = subject.machine
+    plan = machine.plan
+    return {
+        "state": str(machine.state),
+        "spec": _text(plan.path),
+        "trace": _text(plan.trace.path),
+        "vcpus": plan.vm.vcpus,
+        "memory": plan.vm.memory,
+        "seconds": subject.rings.elapsed() / 1e9,
+        "exits": sum(map(sum, machine.counts())),
+    }
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else to_text(path)
+
+
+def _pause(subject: Subject, timeout: float = 10.0) -> bool:
+    if not 0 < timeout <= LONGEST:
+        raise ControlError("argument", f"timeout must be more than 0 and at most {LONGEST:g} seconds")
+    return _unless_ended(subject.machine.pause(timeout))
+
+
+def _resume(subject: Subject) -> bool:
+    return _unless_ended(subject.machine.resume())
+
+
+def _unless_ended(done: bool) -> bool:
+    if not done:
+        raise ControlError("state", "the run has ended")
+    return done
+
+
+def _stop(subject: Subject) -> bool:
+    subject.machine.end(Ending("interrupted", detail="stopped with vmrun stop"))
+    return True
+
+
+def _reset(subject: Subject) -> bool:
+    subject.machine.end(Ending("reset", detail="reset with vmrun reset"))
+    return True
+
+
+VERBS: Mapping[str, Verb] = {
+    "status": Verb(_status),
+    "pause": Verb(_pause, {"timeout": float}, waits=True),
+    "resume": Verb(_resume, waits=True),
+    "stop": Verb(_stop),
+    "reset": Verb(_reset),
+}
