@@ -34,6 +34,8 @@ VERBS = {
     "test": "run specs as a test suite",
     "campaign": "run specs many times, and measure each run",
     "list": "list the machines that run",
+    "inspect": "show what is in a running machine, as a tree",
+    "stat": "show a running machine's exits per second",
     "pause": "pause a running machine",
     "resume": "let a paused machine go on",
     "stop": "end a run; its trace is complete",

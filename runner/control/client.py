@@ -97,6 +97,19 @@ class Control:
         """The machine's state and size."""
         return _status(self.name, self.pid, self.request("status"))
 
+    def inspect(self, path: str = "") -> Any:
+        """The machine as nested dictionaries, or the part of them at a path such as ``devices/serial0/state``.
+        Registers and addresses are texts in hexadecimal. The guest stands still for a moment if the part has registers
+        of vCPUs or states of devices."""
+        return self.request("inspect", {"path": path}, 2 * self._timeout)["value"]
+
+    def counters(self) -> dict[str, Any]:
+        """How many exits there were, by reason (``exits``) and by the device that answered them (``devices``), in so
+        many ``seconds``; also ``dropped`` records, ``interrupted`` entries of the guest, and the ``resident`` bytes of
+        the machine's process."""
+        found: dict[str, Any] = self.request("counters")
+        return found
+
     def pause(self, timeout: float = 10.0) -> None:
         """Pause the guest, and return once it stands still. A device may take ``timeout`` seconds to return; the guest
         goes on if it does not. Does nothing if the guest is paused."""

@@ -1,6 +1,7 @@
 """The control that a run offers: its name and its server, from before the guest runs until the run has its result."""
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.control.errors import ControlError
@@ -22,8 +23,10 @@ AGAIN = 0.05  # seconds until the next attempt, if another process held the fold
 class Offer:
     """Control of one run, under a name that was asked for, or else under the machine's own or one like it."""
 
-    def __init__(self, asked: str | None, machine: Machine, rings: Rings) -> None:
-        """Raises HostError if the name that was asked for cannot be had."""
+    def __init__(self, asked: str | None, machine: Machine, rings: Rings, symbol: Callable[[int], str | None]) -> None:
+        """``symbol`` names the guest's code at an address. Raises HostError if the name that was asked for cannot be
+        had."""
+        self._symbol = symbol
         self._machine, self._rings = machine, rings
         self._server: Server | None = None
         self._name = asked
@@ -73,7 +76,8 @@ class Offer:
     def _serve(self) -> None:
         from runner.control.protocol import VERSION
         from runner.control.server import Server
-        from runner.control.verbs import VERBS, Subject, Verbs
+        from runner.control.subject import Subject
+        from runner.control.verbs import VERBS, Verbs
 
         assert self._listener is not None
         assert self._name is not None
@@ -84,7 +88,7 @@ class Offer:
             "pid": os.getpid(),
             "verbs": list(VERBS),
         }
-        verbs = Verbs(Subject(self._name, self._machine, self._rings))
+        verbs = Verbs(Subject(self._name, self._machine, self._rings, self._symbol))
         self._server = Server(self._listener, self._machine.loop, greeting, verbs)
 
     def end(self) -> None:

@@ -1,27 +1,21 @@
 """The verbs: what a client can ask of a machine."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from runner.control.errors import ControlError
 from runner.control.protocol import Request
+from runner.control.subject import Subject
 from runner.kvm.errors import KvmError
 from runner.machine.lifecycle import LifecycleError
-from runner.machine.machine import Machine
 from runner.machine.result import Ending
-from runner.recording.rings import Rings
 from vmspec.host.pathtext import to_text
+from vmspec.trace.record import PAGE
 
 LONGEST = 3600.0  # seconds that a client may let a verb wait
-
-
-class Subject(NamedTuple):
-    """A run, as the verbs see it."""
-
-    name: str
-    machine: Machine
-    rings: Rings
 
 
 class Verb(NamedTuple):
@@ -123,8 +117,36 @@ def _reset(subject: Subject) -> bool:
     return True
 
 
+def _inspect(subject: Subject, path: str = "") -> dict[str, Any]:
+    from runner.control.inspection.machine import tree
+    from runner.control.inspection.tree import select
+
+    stood = 0.0
+
+    @contextmanager
+    def standing() -> Iterator[None]:
+        nonlocal stood
+        with subject.machine.standing() as stands:
+            begin = time.monotonic()
+            _unless_ended(stands)
+            yield
+            stood = time.monotonic() - begin
+
+    value, _ = select(tree(subject), path, standing)
+    return {"value": value, "stood": stood}
+
+
+def _counters(subject: Subject) -> dict[str, Any]:
+    from runner.control.inspection.machine import counters
+
+    memory = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+    return {"seconds": subject.rings.elapsed() / 1e9, "resident": memory, **counters(subject)}
+
+
 VERBS: Mapping[str, Verb] = {
     "status": Verb(_status),
+    "inspect": Verb(_inspect, {"path": str}, waits=True),
+    "counters": Verb(_counters),
     "pause": Verb(_pause, {"timeout": float}, waits=True),
     "resume": Verb(_resume, waits=True),
     "stop": Verb(_stop),

@@ -180,6 +180,10 @@ class Buses:
         self._errands: deque[Callable[[], None]] = deque()
         self._hungry: dict[tuple[int, int], Callable[[], None]] = {}  # by device and port without room for input
 
+    def exits(self) -> list[int]:
+        """How many exits each device has answered."""
+        return [int(device.exits) for device in self.bus.devices[0 : len(self.planned)]]
+
     @contextmanager
     def holding(self, index: int) -> Iterator[Device]:
         """The device with that index, with its lock held."""
@@ -379,12 +383,13 @@ class Buses:
 
     def save(self) -> dict[str, State]:
         """The state of each device, by its name. Raises StateError if one cannot be saved."""
+        return {planned.name: self.state(index) for index, planned in enumerate(self.planned)}
+
+    def state(self, index: int) -> State:
+        """The state of one device. Raises StateError if it cannot be saved, and whatever a user's device raises."""
         self.flush()
-        states = {}
-        for asking, planned, device in zip(self._asking, self.planned, self.devices, strict=True):
-            with asking.lock, self.interpreter:
-                states[planned.name] = device.save()
-        return states
+        with self._asking[index].lock, self.interpreter:
+            return self.devices[index].save()
 
     def load(self, states: Mapping[str, State]) -> None:
         """Let every device continue from what :meth:`save` returned. Raises StateError, which says whose state it is

@@ -3,8 +3,8 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -295,19 +295,38 @@ class Machine:
         """
         self._unless_inside()
         with self._changing:
+            return self._paused(timeout)
+
+    def _paused(self, timeout: float) -> bool:
+        """Pause the guest; ``_changing`` is held."""
+        try:
+            with self._lock:
+                if self.state is State.CREATED:
+                    raise LifecycleError("the machine does not run yet: pause it once the guest runs")
+                if self.state is not State.RUNNING:
+                    return self.paused
+                self._barrier.close(self._threads)
+            self._stand_still(time.monotonic() + timeout)
+            self.inputs.admit("pause", self._pause)
+        finally:
+            if self.state is State.RUNNING:  # the pause failed
+                self._barrier.open()
+        return self.paused
+
+    @contextmanager
+    def standing(self, timeout: float = PATIENCE) -> Iterator[bool]:
+        """Keep the guest paused for the block, and let it run again afterwards if it ran before; nobody else pauses or
+        resumes it meanwhile. Yields False if the run has ended. The end of the run waits for the block. Raises as
+        :meth:`pause` does."""
+        self._unless_inside()
+        with self._changing:
+            ran = self.state is State.RUNNING
+            yielded = self._paused(timeout)
             try:
-                with self._lock:
-                    if self.state is State.CREATED:
-                        raise LifecycleError("the machine does not run yet: pause it once the guest runs")
-                    if self.state is not State.RUNNING:
-                        return self.paused
-                    self._barrier.close(self._threads)
-                self._stand_still(time.monotonic() + timeout)
-                self.inputs.admit("pause", self._pause)
+                yield yielded
             finally:
-                if self.state is State.RUNNING:  # the pause failed
-                    self._barrier.open()
-            return self.paused
+                if ran and self.paused:
+                    self.inputs.admit("resume", self._resume)
 
     def _stand_still(self, latest: float) -> None:
         assert self._deliverer is not None

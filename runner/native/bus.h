@@ -49,6 +49,7 @@ struct bus_region {
 
 struct bus_device {
     uint32_t flush_at_once; /* the device wants coalesced writes at once */
+    uint64_t exits; /* that it has answered; all vCPUs count here */
 };
 
 /* Where a region lies. */

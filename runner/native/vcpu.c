@@ -103,6 +103,7 @@ static bool next_part(struct vcpu *vcpu, const struct bus_map *map)
     uint32_t within = transfer->done % transfer->size, size = transfer->size - within, left;
     uint64_t address = transfer->address + within, room;
     const struct bus_range *range = bus_find(map, transfer->mmio, address, &room);
+    bool first = !transfer->done;
 
     if (room < size)
         size = (uint32_t)room;
@@ -122,6 +123,8 @@ static bool next_part(struct vcpu *vcpu, const struct bus_map *map)
         return false;
     access->region = range->region;
     access->offset = address - range->start;
+    if (first)
+        COUNT(vcpu->bus->devices[vcpu->bus->regions[range->region].device].exits);
     if (vcpu->record && vcpu->record->device < 0) {
         vcpu->record->device = (int16_t)vcpu->bus->regions[range->region].device;
         vcpu->record->region = vcpu->bus->regions[range->region].number;

@@ -10,32 +10,13 @@ from runner.machine.machine import Machine
 from runner.machine.vcpu import Kept, VcpuThread
 from runner.recording.rings import Rings
 from runner.session.symbols import symbol_at
-from runner.x86.state import State, is_reset
+from runner.x86.mode import mode, width
+from runner.x86.state import is_reset
 from vmspec.plan.calls import Run
-from vmspec.registers import system as R
 from vmspec.trace.record import DIRECTIONS, FLAGS, REASONS
 
 BYTES = 16  # an x86 instruction has at most 15
 LAST_EXITS = 16
-
-
-def mode(registers: Registers) -> str:
-    """The processor mode that the registers describe (Intel SDM volume 3, 2.2)."""
-    state = registers.state
-    cs = state.segments["cs"]
-    if not state.cr0 & R.CR0_PE:
-        return "real mode, 16-bit"
-    if registers.general["rflags"] & R.RFLAGS_VM:
-        return "virtual-8086 mode, 16-bit"
-    paging = "paging on" if state.cr0 & R.CR0_PG else "paging off"
-    kind = "long mode" if state.efer & R.EFER_LMA else "protected mode"
-    return f"{kind}, {_width(state)}-bit code, {paging}, CPL {cs.selector & 3}"
-
-
-def _width(state: State) -> int:
-    """Bits of the code's operands and addresses (Intel SDM volume 3, 3.4.5, the L and D/B flags)."""
-    cs = state.segments["cs"]
-    return 64 if cs.long and state.efer & R.EFER_LMA else 32 if cs.db else 16
 
 
 def code_at(machine: Machine, thread: VcpuThread, address: int, length: int = BYTES) -> bytes:
@@ -104,10 +85,10 @@ def code_lines(machine: Machine, thread: VcpuThread, registers: Registers) -> It
     """The mode, and the code that RIP points to."""
     general, cs = registers.general, registers.state.segments["cs"]
     address = cs.base + general["rip"]
-    yield mode(registers)
+    yield mode(registers.state)
     code = code_at(machine, thread, address)
     if code:
-        instruction = disassemble(code, _width(registers.state), general["rip"])
+        instruction = disassemble(code, width(registers.state), general["rip"])
         yield f"at {address:#x}: {code.hex(' ')}" + (f"   {instruction}" if instruction else "")
     else:
         yield f"at {address:#x}: no mapped RAM"

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from runner.control.offer import Offer
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
+    from vmspec.image.symbols import Symbols
     from vmspec.spec.models import Spec
 
 SWITCH_INTERVAL = 0.0002  # seconds that a Python thread keeps the interpreter while another waits for it
@@ -100,6 +101,7 @@ class Session:
         self._keep = given.keep
         self._control = control
         self.offer: Offer | None = None  # of control, while the machine exists
+        self._symbols: list[Symbols] | None = None  # of the guest, once a client asks
         self.begun = threading.Event()  # the guest runs
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
@@ -224,8 +226,16 @@ class Session:
             from runner.control.offer import Offer  # late: no run of a suite or a campaign needs it
 
             asked = None if self._control is True else self._control
-            self.offer = Offer(asked, self.machine, self.recording.rings)
+            self.offer = Offer(asked, self.machine, self.recording.rings, self._symbol)
             stack.callback(self.offer.close)
+
+    def _symbol(self, address: int) -> str | None:
+        """The name of the guest's code at an address; the first call reads the symbols."""
+        from runner.session.symbols import name_of, tables  # late: few runs need them
+
+        if self._symbols is None:
+            self._symbols = list(tables(self.machine.loader.symbols()))
+        return name_of(self._symbols, address)
 
     def _run_guest(self) -> Ending:
         timeout = self.plan.vm.timeout / 1e9 if self.plan.vm.timeout else math.inf

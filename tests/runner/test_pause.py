@@ -115,6 +115,29 @@ def test_a_guest_stands_still_a_thousand_times(count, vcpus, descriptors):
     assert counts == [counter(run, vcpu) for vcpu in range(vcpus)]
 
 
+def test_a_block_keeps_a_guest_still_and_others_wait(count):
+    run = count()
+    moves(run)
+    other = threading.Thread(target=run.resume)
+    with run._session.machine.standing() as stands:
+        assert stands
+        other.start()
+        before = counter(run)
+        time.sleep(0.05)
+        assert (counter(run), run.paused, other.is_alive()) == (before, True, True)
+    other.join(60)
+    assert not run.paused
+    moves(run)
+    run.pause()
+    with run._session.machine.standing():
+        pass
+    assert run.paused
+    run.stop()
+    run.result(60)
+    with run._session.machine.standing() as stands:
+        assert not stands
+
+
 def test_a_guest_runs_between_two_pauses(count):
     run = count()
     for _ in range(100):

@@ -1,0 +1,1 @@
+"""A running machine as a tree: what is in it, and how a path selects a part."""
