@@ -348,4 +348,5 @@ class Services(NamedTuple):
     port_output: Callable[[int, bytes], None] = lambda port, data: None  # takes what a port of the device sends
     random: Callable[[int], bytes] = os.urandom  # so many random bytes of the host's
     data_path: Callable[[Native, Sequence[Any]], DataPath] = no_data_path  # makes one for queues of the device
+    intr: Callable[[bool], None] = lambda level: None  # drives the processor's interrupt input, for a controller
     configuration: Configuration = NoFunctions()
