@@ -7,7 +7,7 @@ from vmspec import layout
 from vmspec.boot import flat, kernels
 from vmspec.devices.storage import ServedElsewhere, VirtioBlk, VirtioFS
 from vmspec.image import BzImage, Elf, ImageError, Multiboot, disk, identify, opened
-from vmspec.plan import calls, expectations, features, images, memory_map
+from vmspec.plan import calls, expectations, features, images, memory_map, virtual
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
@@ -16,6 +16,7 @@ from vmspec.plan.settings import (
     PlannedLeaf,
     PlannedLock,
     PlannedMemory,
+    PlannedTime,
     PlannedTrace,
     PlannedVM,
 )
@@ -44,10 +45,11 @@ def plan(spec: Spec) -> Plan:
     # A kernel finds a PC. For checking the rest of the spec, an unusable image counts as the kernel it was probably
     # meant to be.
     is_pc = start.image != "flat" if start else spec.boot.code is None and spec.boot.mode is None
-    irqchip = spec.vm.irqchip == "kernel" or (spec.vm.irqchip == "auto" and is_pc)
+    irqchip = spec.vm.irqchip == "kernel" or (spec.vm.irqchip == "auto" and is_pc and spec.vm.time == "host")
     pit = irqchip if spec.vm.pit is None else spec.vm.pit
     if pit and not irqchip:
         problems.append(Problem("vm.pit", "KVM's timer needs its interrupt controller: vm.irqchip must be kernel"))
+    time = virtual.planned(spec, problems)
     devices = buses.devices(spec, slots, irqchip, pit and irqchip, problems)
     devices, mapped, mapped_files = images.placed(spec, slots, devices, problems)
     features.check(spec.cpu.disable, problems)
@@ -58,7 +60,7 @@ def plan(spec: Spec) -> Plan:
     symbols = _symbols(spec, problems)
     _folders_and_disks(spec, problems)
     backing = _backing(spec, problems)
-    leaves, model = _cpu_model(spec, problems)
+    leaves, model = (virtual.leaves(), ()) if time.kind == "virtual" else _cpu_model(spec, problems)
     if irqchip and set(spec.expect.exit) == {"halt"} and not any("python" in device.kind for device in devices):
         message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
@@ -83,14 +85,15 @@ def plan(spec: Spec) -> Plan:
         entry=start.entry,
         irqchip=irqchip,
         pit=pit,
-        calls=_calls((*slots, *mapped), spec.vm.vcpus, irqchip, pit),
+        calls=_calls((*slots, *mapped), spec.vm.vcpus, irqchip, pit, time),
         notes=start.notes,
         files=(*start.files, *symbols, *model, *mapped_files),
         mapped=mapped,
         names=tuple(spec.names()),
         code=spec.boot.code,
+        time=time,
         memory=copied(PlannedMemory, spec.memory)._replace(backing=backing),
-        cpu=PlannedCPU(spec.cpu.disable, leaves),
+        cpu=PlannedCPU(spec.cpu.disable, leaves, own=time.kind == "virtual"),
         trace=copied(PlannedTrace, spec.trace),
         expect=expect,
         lock=copied(PlannedLock, spec.lock),
@@ -214,7 +217,7 @@ def _tables(irqchip: bool, acpi: bool) -> tuple[Placement, ...]:
     return tables
 
 
-def _calls(slots: tuple[Slot, ...], vcpus: int, irqchip: bool, pit: bool) -> tuple[Call, ...]:
+def _calls(slots: tuple[Slot, ...], vcpus: int, irqchip: bool, pit: bool, time: PlannedTime) -> tuple[Call, ...]:
     """The KVM calls in order; the interrupt controllers come before the vCPUs, which then get their local APICs."""
     made: list[Call] = [
         calls.Open(),
@@ -222,6 +225,7 @@ def _calls(slots: tuple[Slot, ...], vcpus: int, irqchip: bool, pit: bool) -> tup
         calls.CreateVm(),
         calls.SetTssAddr(layout.KVM_TSS),
         calls.SetIdentityMapAddr(layout.KVM_IDENTITY_MAP),
+        *virtual.calls(time),
     ]
     if irqchip:
         made.append(calls.CreateIrqchip())

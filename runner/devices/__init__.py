@@ -34,6 +34,8 @@ __all__ = [
 TABLE = {
     "serial": ("serial", "Serial"),
     "i8042": ("i8042", "I8042"),
+    "i8259": ("i8259", "I8259"),
+    "i8254": ("i8254", "I8254"),
     "rtc": ("rtc", "RTC"),
     "acpi": ("acpi", "ACPI"),
     "debug-port": ("debug", "DebugPort"),

@@ -97,6 +97,10 @@ class VCPU:
             registers[at : at + 4] = (old & ~(lapic.MODE | lapic.MASKED) | mode).to_bytes(4, "little")
         call(self.fd, "KVM_SET_LAPIC", state)
 
+    def interrupt(self, vector: int) -> None:
+        """KVM_INTERRUPT: the vCPU takes it at its next entry. For a machine without KVM's interrupt controllers."""
+        call(self.fd, "KVM_INTERRUPT", ffi.from_buffer(vector.to_bytes(4, "little")))
+
     def set_sregs(self, state: State) -> None:
         """KVM_GET_SREGS, then KVM_SET_SREGS with the state's segments, tables and control registers."""
         sregs = ffi.new("struct kvm_sregs *")

@@ -5,9 +5,18 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple, assert_never
 
-from runner.kvm.ioctl import call, ffi
+from runner.kvm.ioctl import call, ffi, lib
 from runner.kvm.vcpu import VCPU
-from vmspec.plan.calls import CreateIrqchip, CreatePit2, SetIdentityMapAddr, SetTssAddr, Slot, VmCall
+from vmspec.plan.calls import (
+    CreateIrqchip,
+    CreatePit2,
+    EnableMsrExits,
+    SetIdentityMapAddr,
+    SetMsrFilter,
+    SetTssAddr,
+    Slot,
+    VmCall,
+)
 
 # linux/kvm.h: struct kvm_irqfd; struct kvm_irq_routing, and its entries of the two kinds used here.
 IRQFD = Struct("<4I16x")  # fd, gsi, flags, resamplefd
@@ -20,6 +29,11 @@ TO_IRQCHIP, TO_MSI = 1, 2  # KVM_IRQ_ROUTING_*
 IOAPIC = 2  # KVM_IRQCHIP_IOAPIC; the PICs are 0 and 1
 CLOCK = Struct("<Q40x")  # struct kvm_clock_data: clock; flags, the host's clocks
 PIT = Struct("<13xB98x")  # struct kvm_pit_state2: the mode of channel 0
+ENABLE = Struct("<2IQ24x64x")  # struct kvm_enable_cap: cap, flags, args
+# struct kvm_msr_filter: flags (KVM_MSR_FILTER_DEFAULT_DENY), then 16 ranges: flags (read, write), number, first, bits
+DENY = Struct("<I4x")
+MSR_RANGE = Struct("<3I4xQ")
+MSR_RANGES = 16
 PERIODIC = (2, 3)  # modes (Intel 8254 data sheet): rate generator, square wave
 
 
@@ -64,6 +78,20 @@ class VM:
                 call(self.fd, made.ioctl)
             case CreatePit2(flags):
                 call(self.fd, made.ioctl, ffi.new("struct kvm_pit_config *", {"flags": flags}))
+            case EnableMsrExits(flags):
+                enabled = ENABLE.pack(lib.KVM_CAP_X86_USER_SPACE_MSR, 0, flags)
+                call(self.fd, made.ioctl, ffi.from_buffer(enabled))
+            case SetMsrFilter(allowed):
+                # KVM reads the bits during the call. A range allows all of its MSRs, both ways.
+                bits = [
+                    ffi.new("uint8_t[]", b"\xff" * (-(-(msrs.last - msrs.first + 1) // 64) * 8)) for msrs in allowed
+                ]
+                ranges = [
+                    MSR_RANGE.pack(3, msrs.last - msrs.first + 1, msrs.first, int(ffi.cast("uintptr_t", bitmap)))
+                    for msrs, bitmap in zip(allowed, bits, strict=True)
+                ]
+                nothing = MSR_RANGE.pack(0, 0, 0, 0) * (MSR_RANGES - len(ranges))
+                call(self.fd, made.ioctl, ffi.from_buffer(DENY.pack(1) + b"".join(ranges) + nothing))
             case _:
                 assert_never(made)
 

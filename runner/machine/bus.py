@@ -169,6 +169,8 @@ class Buses:
             to.device, to.number = place.device, planned[place.device].regions.index(place.region)
         self.regions = Regions(self.bus, planned, taken, ioeventfd)
         self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the clock's monotonic time
+        # With virtual time: called with the time of the next tick; the vCPU's thread then calls tick(), no other.
+        self.alarm: Callable[[int | None], None] | None = None
         # Writes taken from the queue but not yet handed over. The holder of the lock hands them over. This lock is
         # taken before a device's own lock, never while one is held.
         self._handing = threading.RLock()
@@ -288,7 +290,10 @@ class Buses:
     def after(self, index: int, delay: int | None) -> None:
         """Tick a device in ``delay`` ns, None: never. The device's lock is held."""
         self._timers[index] = None if delay is None else self._clock.monotonic() + max(0, delay)
-        self._hasten()
+        if self.alarm is None:
+            self._hasten()
+        else:
+            self.alarm(self._earliest())
 
     def call(self, errand: Callable[[], None]) -> None:
         """Make the device thread call something."""
@@ -298,15 +303,26 @@ class Buses:
     def deliver(self) -> None:
         """Wait until something is queued, a timer is due or there is something to call, then do it all; the body of the
         device thread."""
-        due = min((timer for timer in self._timers if timer is not None), default=None)
+        due = self._earliest() if self.alarm is None else None
         linger = BULK_LINGER if self._bulk else LINGER
         lib.bus_wait(self.bus, linger, -1 if due is None else max(0, due - self._clock.monotonic()))
         self._bulk = self.flush() >= BULK
-        self._tick()
+        if self.alarm is None:
+            self._tick()
         if self._hungry:
             self._feed()
         while self._errands:
             self._errands.popleft()()
+
+    def tick(self) -> None:
+        """Tick the devices whose time has come; for the thread of a vCPU with virtual time."""
+        self._tick()
+        assert self.alarm is not None
+        self.alarm(self._earliest())
+
+    def _earliest(self) -> int | None:
+        """When the next device wants a tick."""
+        return min((timer for timer in self._timers if timer is not None), default=None)
 
     def _tick(self, which: Callable[[int], bool] = lambda index: True) -> None:
         now = self._clock.monotonic()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runner.devices.device import Device, DeviceError, LostError, raised
 from runner.devices.names import ChangedError
-from runner.devices.services import Services
+from runner.devices.services import Clock, Services
 from runner.kvm.errors import HostError
 from runner.kvm.ioctl import lib
 from runner.kvm.stats import Stats
@@ -36,6 +36,7 @@ from vmspec.trace.ends import DEVICE_ENDS, KINDS, DeviceEnd
 
 if TYPE_CHECKING:
     from runner.machine.guesttime import GuestTime
+    from runner.machine.virtual import VirtualTime
 
 FULL = 1.0  # seconds that a vCPU may wait for room in its ring once the run has ended
 PATIENCE = 10.0  # seconds that a device model may take to return once the run has ended, or before a pause
@@ -52,7 +53,9 @@ class Machine:
         self.plan = plan
         self.memory = loader.memory
         self.loader = loader
-        self.clock = HostClock()  # of the devices
+        self._host_time = HostClock()  # of the timeout
+        self.time = _virtual(plan)
+        self.clock: Clock = self.time.clock if self.time else self._host_time  # of the devices
         self.inputs = Inputs()
         self.requests = Requests()
         self.buses: Buses
@@ -65,7 +68,7 @@ class Machine:
         self._lock = self._life.lock
         self._changing = threading.Lock()  # by pause() and resume(), one after the other
         self._timeout = math.inf  # seconds
-        self._deadline = math.inf  # by the machine's clock, in ns
+        self._deadline = math.inf  # by the host's clock without pauses, in ns
         self._stats: list[Stats] = []
         self._running = 0
         self._threads: list[VcpuThread] = []
@@ -90,6 +93,8 @@ class Machine:
             self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken, self._ioeventfd
         )
         self._resources.callback(self.buses.close)
+        if self.time is not None:
+            self.time.connect(self.buses)
         self.commands = Commands(self.plan, self.buses, self._life)
         interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
         self._resources.callback(interrupts.close)
@@ -100,7 +105,11 @@ class Machine:
             outputs = [output(index, port) for port in range(len(planned.ends))]
             services = Services(
                 bus=self.buses.end_of(index),
-                irq=AdmittedInterrupt(interrupts.line(planned.irq), self.inputs, index),
+                irq=AdmittedInterrupt(
+                    self.time.line(index, planned.irq) if self.time else interrupts.line(planned.irq),
+                    self.inputs,
+                    index,
+                ),
                 msi=partial(self._message, interrupts, index),
                 memory=self.memory,
                 output=outputs[0],
@@ -112,6 +121,7 @@ class Machine:
                 virtqueue=partial(Queue, self.memory, self.requests, index),
                 data_path=partial(self.buses.data_path, index, self.loop.watch),
                 configuration=configuration,
+                intr=self.time.output if self.time else _nobody,
             )
             try:
                 with self.buses.interpreter:
@@ -164,7 +174,9 @@ class Machine:
             for vcpu in self.vcpus:
                 vcpu.sync_registers()
         self._threads = [
-            VcpuThread(index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended, self._barrier.gate)
+            VcpuThread(
+                index, vcpu, self.buses, rings.ring(index), bool(rip), self._vcpu_ended, self._barrier.gate, self.time
+            )
             for index, vcpu in enumerate(self.vcpus)
         ]
         self._running = len(self._threads)
@@ -205,7 +217,7 @@ class Machine:
         """Let the guest run, and for so many seconds at most, unless a device has ended the run as it started."""
         self._timeout = timeout
         self._barrier.vcpus(self._threads, time.monotonic() + GATHERING)
-        self._deadline = self.clock.monotonic() + timeout * 1e9
+        self._deadline = self._host_time.monotonic() + timeout * 1e9
         with self._lock:
             if self.state is State.CREATED:
                 self._go_on()
@@ -213,7 +225,7 @@ class Machine:
     def _go_on(self) -> None:
         """The lock is held."""
         self._life.enter(State.RUNNING)
-        self.loop.after((self._deadline - self.clock.monotonic()) / 1e9, self._timed_out)
+        self.loop.after((self._deadline - self._host_time.monotonic()) / 1e9, self._timed_out)
         self._barrier.open()
 
     def _timed_out(self) -> None:
@@ -263,6 +275,8 @@ class Machine:
         if self._rings.counters("waiting")[thread.index]:
             detail = f"{thread.name} waits for room in its ring: the recorder does not keep up"
             return Ending("trace-failed", detail=detail)
+        if thread.ticking:
+            return Ending("device-error", detail=f"a device call does not return in {thread.name}'s tick")
         if not thread.answering:
             return Ending("kvm-error", detail=f"{thread.name} does not return from KVM_RUN")
         device, offset, write = thread.asked()
@@ -345,7 +359,7 @@ class Machine:
         with self._lock:
             if self.state is State.RUNNING:
                 self._time.stop()
-                self.clock.stop()
+                self._host_time.stop()
                 self.loop.after(None, self._timed_out)
                 self._life.enter(State.PAUSED)
 
@@ -365,7 +379,7 @@ class Machine:
         with self._lock:
             if self.state is State.PAUSED:
                 self._time.go_on()
-                self.clock.go_on()
+                self._host_time.go_on()
                 self._go_on()
 
     def _unless_inside(self) -> None:
@@ -449,6 +463,19 @@ class Machine:
     def close(self) -> None:
         """Close every descriptor and unmap the guest's memory."""
         self._resources.close()
+
+
+def _virtual(plan: Plan) -> "VirtualTime | None":
+    """The plan's virtual time; None: the guest has the host's."""
+    if plan.time.kind == "host":
+        return None
+    from runner.machine.virtual import VirtualTime  # late: few specs have it
+
+    return VirtualTime(plan)
+
+
+def _nobody(level: bool) -> None:
+    """No processor takes interrupts from a controller of vmrun's own."""
 
 
 def _print(outputs: Sequence[Callable[[bytes], None]], port: int, data: bytes) -> None:

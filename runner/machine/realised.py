@@ -93,9 +93,10 @@ class Realised:
         from runner.x86.cpumodel import lacks  # late: few specs have a model
 
         if missing := lacks(self._plan.cpu, self.cpuid):
+            described = "vm.time" if self._plan.cpu.own else "cpu.model"
             shown = "; ".join(missing[:SHOWN]) + f"; and {len(missing) - SHOWN} more" * (len(missing) > SHOWN)
             raise HostError(
-                f"this host does not support all of the processor that cpu.model describes; it lacks {shown}"
+                f"this host does not support all of the processor that {described} describes; it lacks {shown}"
             )
 
     def _cpuid(self, index: int) -> list[CpuidEntry]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.kvm.errors import KvmError
 from runner.kvm.vcpu import VCPU, Registers, as_registers
@@ -12,6 +12,9 @@ from runner.signals import KICK
 from runner.x86.state import is_reset
 from vmspec.host.threads import Worker
 from vmspec.trace.record import FLAGS
+
+if TYPE_CHECKING:
+    from runner.machine.virtual import VirtualTime
 
 ffi = _native.ffi
 lib = _native.lib
@@ -57,6 +60,7 @@ class VcpuThread(Worker):
         sync_regs: bool,
         ended: Callable[["VcpuThread"], None],
         gate: Gate,
+        time: "VirtualTime | None" = None,
     ) -> None:
         super().__init__(f"vcpu{index}")
         self.index = index
@@ -64,6 +68,7 @@ class VcpuThread(Worker):
         self.outcome: int | None = None
         self.failure: BaseException | None = None
         self.answering = False  # Python is answering an access for a device
+        self.ticking = False  # Python is doing what virtual time asks for
         self._buses = buses
         self._ended = ended
         self._loop = ffi.new("struct vcpu *")
@@ -75,15 +80,23 @@ class VcpuThread(Worker):
         self._loop.ring = ring
         self._loop.sync_regs = sync_regs
         self._keep = ring, gate
+        self._time = time
+        if time is not None:
+            self._loop.time = time.words
 
     def work(self) -> None:
         """Alternate between the C loop and the devices that must answer."""
         loop, answer = self._loop, self._buses.answer
         try:
-            while (outcome := lib.vcpu_run(loop)) == lib.VCPU_ACCESS:
-                self.answering = True
-                answer(loop.access)
-                self.answering = False
+            if self._time is not None:
+                self._time.begin()
+            while True:
+                while (outcome := lib.vcpu_run(loop)) == lib.VCPU_ACCESS:
+                    self.answering = True
+                    answer(loop.access)
+                    self.answering = False
+                if self._time is None or not self._goes_on(self._time, outcome):
+                    break
             self.outcome = outcome
             if outcome == lib.VCPU_EXIT and self.exit_reason == lib.KVM_EXIT_SHUTDOWN and self.was_reset():
                 self._forget_rip()
@@ -92,6 +105,18 @@ class VcpuThread(Worker):
         lib.vcpu_finish(loop)
         self._ended(self)
         lib.vcpu_leave(loop)
+
+    def _goes_on(self, time: "VirtualTime", outcome: int) -> bool:
+        """Do what virtual time asks for; False: it asks for nothing, and the thread ends."""
+        if outcome not in (lib.VCPU_DUE, lib.VCPU_INTERRUPT):
+            return False
+        self.ticking = True
+        if outcome == lib.VCPU_DUE:
+            time.tick()
+        else:
+            time.interrupt(self.vcpu)
+        self.ticking = False
+        return True
 
     def was_reset(self) -> bool:
         """Whether the vCPU is in the state after INIT. kvm_amd resets a vCPU whose guest shuts down, before user space

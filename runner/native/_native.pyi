@@ -550,6 +550,7 @@ class VcpuFields:
     bus: BusPointer
     reader: int
     gate: GatePointer
+    time: VirtualTimePointer
     ring: RingPointer
     record: RecordPointer
     access: VcpuAccess
@@ -617,6 +618,15 @@ class VirtqueueChainFields:
 
 class VirtqueueChain(VirtqueueChainFields, CData): ...
 class VirtqueueChainPointer(VirtqueueChainFields, Pointer[VirtqueueChain]): ...
+
+class VirtualTimeFields:
+    now: int
+    step: int
+    deadline: int
+    pending: int
+
+class VirtualTime(VirtualTimeFields, CData): ...
+class VirtualTimePointer(VirtualTimeFields, Pointer[VirtualTime]): ...
 
 class VsockFields:
     cid: int
@@ -922,6 +932,7 @@ class FFI:
                 "bus",
                 "reader",
                 "gate",
+                "time",
                 "ring",
                 "record",
                 "access",
@@ -970,6 +981,13 @@ class FFI:
         ] = ...,
         /,
     ) -> VirtqueueChainPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct virtual_time *"],
+        value: Mapping[Literal["now", "step", "deadline", "pending"], Any] = ...,
+        /,
+    ) -> VirtualTimePointer: ...
     @overload
     def new(
         self,
@@ -1055,11 +1073,14 @@ class Lib:
     KVM_CAP_TSC_DEADLINE_TIMER: int
     KVM_CAP_USER_MEMORY: int
     KVM_CAP_VCPU_ATTRIBUTES: int
+    KVM_CAP_X86_MSR_FILTER: int
+    KVM_CAP_X86_USER_SPACE_MSR: int
     KVM_CHECK_EXTENSION: int
     KVM_CREATE_IRQCHIP: int
     KVM_CREATE_PIT2: int
     KVM_CREATE_VCPU: int
     KVM_CREATE_VM: int
+    KVM_ENABLE_CAP: int
     KVM_EXIT_FAIL_ENTRY: int
     KVM_EXIT_HLT: int
     KVM_EXIT_INTERNAL_ERROR: int
@@ -1076,6 +1097,7 @@ class Lib:
     KVM_GET_SUPPORTED_CPUID: int
     KVM_GET_TSC_KHZ: int
     KVM_GET_VCPU_MMAP_SIZE: int
+    KVM_INTERRUPT: int
     KVM_IOEVENTFD: int
     KVM_IRQFD: int
     KVM_IRQ_LINE: int
@@ -1098,6 +1120,7 @@ class Lib:
     KVM_SYSTEM_EVENT_RESET: int
     KVM_SYSTEM_EVENT_SHUTDOWN: int
     KVM_TRANSLATE: int
+    KVM_X86_SET_MSR_FILTER: int
     MEMORY_REGIONS: int
     NET_FRAME: int
     NET_HEADER: int
@@ -1134,8 +1157,10 @@ class Lib:
     SIGNAL_TELLS: SignalsUse
     SLOTS: int
     VCPU_ACCESS: VcpuOutcome
+    VCPU_DUE: VcpuOutcome
     VCPU_EXIT: VcpuOutcome
     VCPU_FAILED: VcpuOutcome
+    VCPU_INTERRUPT: VcpuOutcome
     VCPU_STOPPED: VcpuOutcome
     VIRTQUEUE_AHEAD: VirtqueueFault
     VIRTQUEUE_BAD_HEAD: VirtqueueFault
@@ -1156,6 +1181,7 @@ class Lib:
     VIRTQUEUE_SOUND: VirtqueueFault
     VIRTQUEUE_TOO_LARGE: VirtqueueFault
     VIRTQUEUE_TOO_LONG: VirtqueueFault
+    VIRTUAL_NEVER: int
     VSOCK_BUFFER: int
     VSOCK_CONNECTIONS: int
     VSOCK_PATH: int

@@ -84,6 +84,7 @@ SOURCES = (
     "ring",
     "bus",
     "gate",
+    "virtual",
     "vcpu",
     "perf",
     "process",

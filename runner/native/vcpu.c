@@ -145,16 +145,26 @@ static void act(const struct vcpu *vcpu, const struct vcpu_access *access, const
     }
 }
 
+/* Whether a device may be given its writes later. With virtual time not if it wants them at once: what it does then
+ * would come at a moment of the host's. */
+static bool is_patient(const struct vcpu *vcpu, const struct vcpu_access *access)
+{
+    const struct bus *bus = vcpu->bus;
+
+    return !vcpu->time || !LOAD(bus->devices[bus->regions[access->region].device].flush_at_once);
+}
+
 /* Answer the current part in C if it has a shadow register; false: Python must. */
 static bool answer_part(struct vcpu *vcpu)
 {
     struct vcpu_access *access = &vcpu->access;
     struct bus_register *entry = bus_register(vcpu->bus, access->region, access->offset, access->size);
 
-    if (entry && access->write && LOAD(entry->write) == WRITE_COALESCED && queue(vcpu, access, NULL)) {
+    if (entry && access->write && LOAD(entry->write) == WRITE_COALESCED && is_patient(vcpu, access) &&
+        queue(vcpu, access, NULL)) {
         flag(vcpu, FLAG_QUEUED);
     } else if (entry && access->write && LOAD(entry->write) == WRITE_SHADOWED && is_shadowed(access, entry) &&
-               queue(vcpu, access, entry)) {
+               is_patient(vcpu, access) && queue(vcpu, access, entry)) {
         flag(vcpu, FLAG_QUEUED);
     } else if (entry && access->write && LOAD(entry->write) >= WRITE_CLEARS) {
         act(vcpu, access, entry);
@@ -194,6 +204,17 @@ static bool answer(struct vcpu *vcpu)
     return true;
 }
 
+/* An MSR that the filter denies. */
+static void answer_msr(struct vcpu *vcpu, bool write)
+{
+    struct kvm_run *run = vcpu->run;
+
+    virtual_msr(vcpu->time, run);
+    vcpu->transfer = (struct vcpu_transfer){.address = run->msr.index, .size = 8, .length = 8, .write = write};
+    describe(vcpu);
+    moved(vcpu, (const uint8_t *)&run->msr.data, 8);
+}
+
 /* Returns true if the loop can continue, false if Python must act (the outcome is in *outcome). */
 static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
 {
@@ -222,6 +243,16 @@ static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR:
     case KVM_EXIT_INTR:
+        return true;
+    case KVM_EXIT_HLT:
+        *outcome = VCPU_EXIT;
+        return vcpu->time; /* it decides whether the guest wakes */
+    case KVM_EXIT_X86_RDMSR:
+    case KVM_EXIT_X86_WRMSR:
+        *outcome = VCPU_EXIT;
+        if (!vcpu->time)
+            return false;
+        answer_msr(vcpu, run->exit_reason == KVM_EXIT_X86_WRMSR);
         return true;
     case KVM_EXIT_INTERNAL_ERROR:
         if (vcpu->record)
@@ -285,6 +316,8 @@ static void publish(struct vcpu *vcpu)
 bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
 {
     stamp(vcpu, tsc_now());
+    if (vcpu->time && vcpu->run->exit_reason != KVM_EXIT_INTR)
+        virtual_exit(vcpu->time, vcpu->run);
     if (handle(vcpu, outcome))
         return true;
     vcpu->answered = *outcome == VCPU_ACCESS;
@@ -298,12 +331,9 @@ static void begin(struct ring_control *control)
     STORE(control->start, tsc_now());
 }
 
-/* After KVM_RUN was interrupted: wait if the gate is closed, then let KVM_RUN be entered again. Whoever kicks the
- * thread stores the reason first, so the second check finds a reason that came in between. False: the run has ended; if
- * it ended in a pause, the vCPU stopped when the pause ended. */
-static bool goes_on(struct vcpu *vcpu)
+/* Wait if the gate is closed; returns the TSC afterwards. */
+static uint64_t stand(struct vcpu *vcpu)
 {
-    struct ring_control *control = vcpu->ring->control;
     uint64_t tsc = tsc_now();
 
     if (!LOAD(vcpu->stopping) && gate_is_closed(vcpu->gate)) {
@@ -312,6 +342,17 @@ static bool goes_on(struct vcpu *vcpu)
         tsc = tsc_now();
         ring_resume(vcpu->ring, tsc);
     }
+    return tsc;
+}
+
+/* After KVM_RUN was interrupted: wait if the gate is closed, then let KVM_RUN be entered again. Whoever kicks the
+ * thread stores the reason first, so the second check finds a reason that came in between. False: the run has ended; if
+ * it ended in a pause, the vCPU stopped when the pause ended. */
+static bool goes_on(struct vcpu *vcpu)
+{
+    struct ring_control *control = vcpu->ring->control;
+    uint64_t tsc = stand(vcpu);
+
     if (LOAD(vcpu->stopping)) {
         STORE(control->stop, tsc);
         return false;
@@ -332,6 +373,32 @@ void vcpu_leave(struct vcpu *vcpu)
     gate_leave(&vcpu->standing);
 }
 
+/* Let an exit have its consequences in virtual time; false: Python must act. */
+static bool settle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
+{
+    for (;;) {
+        switch (virtual_next(vcpu->time, vcpu->run)) {
+        case VIRTUAL_ENTER:
+            return true;
+        case VIRTUAL_DUE:
+            *outcome = VCPU_DUE;
+            return false;
+        case VIRTUAL_INTERRUPT:
+            *outcome = VCPU_INTERRUPT;
+            return false;
+        case VIRTUAL_HALT:
+            *outcome = VCPU_EXIT;
+            return false;
+        case VIRTUAL_JUMPED: /* perhaps for ever: a guest may wait for what is masked */
+            stand(vcpu);
+            if (LOAD(vcpu->stopping)) {
+                *outcome = VCPU_STOPPED;
+                return false;
+            }
+        }
+    }
+}
+
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
 {
     struct ring_control *control = vcpu->ring->control;
@@ -345,6 +412,8 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
         return VCPU_ACCESS;
     vcpu->answered = 0;
     for (;;) {
+        if (vcpu->time && !settle(vcpu, &outcome))
+            return outcome;
         publish(vcpu);
         if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
             /* EAGAIN: an application processor woken by INIT, not yet by SIPI. */

@@ -7,12 +7,15 @@
 #include "bus.h"
 #include "gate.h"
 #include "ring.h"
+#include "virtual.h"
 
 enum vcpu_outcome {
     VCPU_ACCESS,  /* a device must answer `access`; then call vcpu_run again */
     VCPU_STOPPED, /* vcpu_stop was called and the last access is complete */
     VCPU_EXIT,    /* an exit that ends the run: run->exit_reason says which */
     VCPU_FAILED,  /* KVM_RUN failed: errno in `error` */
+    VCPU_DUE,       /* virtual time: tick the devices whose time has come; then call vcpu_run again */
+    VCPU_INTERRUPT, /* virtual time: give the guest the controller's interrupt; then call vcpu_run again */
 };
 
 /* What an exit moves: an access, or the items of string I/O, all at one address. */
@@ -47,6 +50,7 @@ struct vcpu {
     struct bus *bus;
     uint32_t reader; /* its number on the bus */
     struct gate *gate; /* or NULL */
+    struct virtual_time *time; /* NULL: the guest has the host's time */
     struct ring *ring;
     struct record *record; /* the exit being handled, NULL if it is not recorded */
     struct vcpu_transfer transfer;

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from vmspec import layout
 from vmspec.devices.device import ADDRESSES, PORTS, DeviceModel
 from vmspec.devices.regions import Region
-from vmspec.registers import debug, i8042, pci, pvpanic, rtc, serial
+from vmspec.registers import debug, i8042, i8254, i8259, pci, pvpanic, rtc, serial
 from vmspec.schema.guest_values import ClassName, Options, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import key
@@ -47,6 +47,34 @@ class I8042(DeviceModel):
     def regions(self) -> tuple[Region, ...]:
         # Data, and command and status; 0x61 between them is the timer's.
         return Region("data", "port", 1, i8042.DATA_PORT), Region("command", "port", 1, i8042.COMMAND_PORT)
+
+
+@frozen(eq=False, repr=False)
+class I8259(DeviceModel):
+    """The interrupt controllers of a machine with virtual time, which has them in any case."""
+
+    @property
+    def irq(self) -> int | None:
+        return i8259.CASCADE
+
+    def regions(self) -> tuple[Region, ...]:
+        return (
+            Region("master", "port", 2, i8259.MASTER_PORT),
+            Region("slave", "port", 2, i8259.SLAVE_PORT),
+            Region("edge-level", "port", 2, i8259.EDGE_LEVEL_PORT),
+        )
+
+
+@frozen(eq=False, repr=False)
+class I8254(DeviceModel):
+    """The timer of a machine with virtual time, which has it in any case."""
+
+    @property
+    def irq(self) -> int | None:
+        return i8254.IRQ
+
+    def regions(self) -> tuple[Region, ...]:
+        return Region("counters", "port", 4, i8254.PORT), Region("speaker", "port", 1, i8254.SPEAKER_PORT)
 
 
 @frozen(eq=False, repr=False)
@@ -173,11 +201,13 @@ class PCIHost(DeviceModel):
         )
 
 
-Device = Serial | I8042 | RTC | ACPI | DebugPort | PostPort | DebugExit | Pvpanic | PCIHost | Python
+Device = Serial | I8042 | I8259 | I8254 | RTC | ACPI | DebugPort | PostPort | DebugExit | Pvpanic | PCIHost | Python
 
 KINDS: dict[str, type[Device]] = {
     "serial": Serial,
     "i8042": I8042,
+    "i8259": I8259,
+    "i8254": I8254,
     "rtc": RTC,
     "acpi": ACPI,
     "debug-port": DebugPort,

@@ -71,6 +71,17 @@ class _Flags(NamedTuple):
     flags: int
 
 
+class MsrRange(NamedTuple):
+    """MSRs by their indexes."""
+
+    first: int
+    last: int
+
+
+class _Msrs(NamedTuple):
+    allowed: tuple[MsrRange, ...]
+
+
 class _Slot(NamedTuple):
     slot: Slot
 
@@ -128,6 +139,22 @@ class CreatePit2(VmIoctl, _Flags):
     __slots__ = ()
     ioctl = "KVM_CREATE_PIT2"
     requires = "KVM_CAP_PIT2"
+
+
+class EnableMsrExits(VmIoctl, _Flags):
+    """Accesses of MSRs that the filter denies become exits (KVM_CAP_X86_USER_SPACE_MSR)."""
+
+    __slots__ = ()
+    ioctl = "KVM_ENABLE_CAP"
+    requires = "KVM_CAP_X86_USER_SPACE_MSR"
+
+
+class SetMsrFilter(VmIoctl, _Msrs):
+    """KVM answers only these MSRs."""
+
+    __slots__ = ()
+    ioctl = "KVM_X86_SET_MSR_FILTER"
+    requires = "KVM_CAP_X86_MSR_FILTER"
 
 
 class SetUserMemoryRegion(Ioctl, _Slot):
@@ -198,7 +225,7 @@ class Run(Ioctl, _Vcpu):
     requires = "KVM_CAP_IMMEDIATE_EXIT"
 
 
-VmCall = SetTssAddr | SetIdentityMapAddr | CreateIrqchip | CreatePit2
+VmCall = SetTssAddr | SetIdentityMapAddr | CreateIrqchip | CreatePit2 | EnableMsrExits | SetMsrFilter
 VcpuCall = SetLapic
 Call = (
     Open

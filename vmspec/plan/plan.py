@@ -15,7 +15,15 @@ from vmspec.devices.regions import Region
 from vmspec.host.pathtext import to_text
 from vmspec.image.source import Version
 from vmspec.plan.calls import Call, Slot
-from vmspec.plan.settings import PlannedCPU, PlannedExpect, PlannedLock, PlannedMemory, PlannedTrace, PlannedVM
+from vmspec.plan.settings import (
+    PlannedCPU,
+    PlannedExpect,
+    PlannedLock,
+    PlannedMemory,
+    PlannedTime,
+    PlannedTrace,
+    PlannedVM,
+)
 from vmspec.spec.fileuse import Named
 
 
@@ -143,6 +151,7 @@ class Plan(NamedTuple):
     mapped: tuple[Slot, ...] = ()  # files in guest memory, which are not RAM
     names: tuple[Named, ...] = ()  # every file that a run uses
     code: bytes | None = None  # a flat guest's code, if the spec contains it
+    time: PlannedTime = PlannedTime()
     memory: PlannedMemory = PlannedMemory()
     cpu: PlannedCPU = PlannedCPU()
     trace: PlannedTrace = PlannedTrace()

@@ -9,7 +9,7 @@ from vmspec.devices.net import VirtioNet
 from vmspec.devices.regions import SPACES, Region
 from vmspec.devices.storage import VirtioFS
 from vmspec.devices.virtio import VirtioBalloon, VirtioModel, VirtioVsock
-from vmspec.plan import memory_map
+from vmspec.plan import memory_map, virtual
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import pci, virtio
@@ -45,8 +45,8 @@ class Claim(NamedTuple):
 def devices(
     spec: Spec, slots: tuple[Slot, ...], irqchip: bool, pit: bool, problems: list[Problem]
 ) -> tuple[PlannedDevice, ...]:
-    """The spec's devices, named by kind and number within it: serial0, serial1, i8042-0. If one is on PCI and the spec
-    has no host bridge, that is the last device."""
+    """The spec's devices, named by kind and number within it: serial0, serial1, i8042-0. What the machine needs beside
+    them comes last: a host bridge if one is on PCI, the chips of virtual time."""
     counts: dict[str, int] = {}
     planned: list[PlannedDevice] = []
     placing = _Placing(spec)
@@ -80,8 +80,9 @@ def devices(
                 problems.append(problem)
             else:
                 claims.append(claim)
-    if placing.functions and not counts.get("pci-host"):
-        planned.append(named(PCIHost(), counts))
+    bridge = [PCIHost()] if placing.functions and not counts.get("pci-host") else []
+    for model in (*bridge, *virtual.chips(spec)):
+        planned.append(named(model, counts))
         claims += _claims(planned[-1], None)
     problems += _collisions(claims)
     return tuple(planned)

@@ -16,6 +16,15 @@ class PlannedVM(NamedTuple):
     timeout: int | None = None
 
 
+class PlannedTime(NamedTuple):
+    """What the guest's time follows: "host", or "virtual" with so many ns for each exit. ``unenforced`` are the
+    conditions of a repeatable run that vmrun does not check, in sentences."""
+
+    kind: str = "host"
+    step: int = 0
+    unenforced: tuple[str, ...] = ()
+
+
 class PlannedMemory(NamedTuple):
     """The host memory behind guest RAM."""
 
@@ -37,10 +46,12 @@ class PlannedLeaf(NamedTuple):
 
 
 class PlannedCPU(NamedTuple):
-    """The CPUID policy. ``leaves`` are those of a model; none: what the host supports."""
+    """The CPUID policy. ``leaves`` are those of a model; none: what the host supports. ``own``: they are vmrun's own
+    table for virtual time, whose vendor need not be the host's."""
 
     disable: tuple[str, ...] = ()
     leaves: tuple[PlannedLeaf, ...] = ()
+    own: bool = False
 
 
 class PlannedTrace(NamedTuple):

@@ -11,7 +11,7 @@ from vmspec.plan import calls
 from vmspec.plan.calls import Call
 from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.registers import pci
-from vmspec.schema.units import format_size
+from vmspec.schema.units import format_duration, format_size
 
 INDENT = 2  # of the lines below a title
 
@@ -49,7 +49,7 @@ def text(plan: Plan, width: int | None = None) -> str:
         "Files": _table((str(number), str(path)) for path, number in _files(plan).items()),
         "Devices": _devices(plan),
         "Command line": [plan.cmdline],
-        "CPUID": [_cpuid(plan)],
+        "CPUID": [_cpuid(plan), *_leaves(plan)],
         "Entry": _entry(plan),
         "KVM calls": _table(
             ((str(number), *_call(call)) for number, call in enumerate(plan.calls, 1)),
@@ -76,7 +76,7 @@ def _fitted(title: str, lines: Iterable[str], width: int | None) -> Iterator[str
 
 
 def _machine(plan: Plan) -> list[str]:
-    vm = plan.vm
+    vm, virtual = plan.vm, plan.time.kind == "virtual"
     chips = [name for name, there in (("interrupt controllers", plan.irqchip), ("timer (PIT)", plan.pit)) if there]
     return _table(
         (
@@ -85,6 +85,7 @@ def _machine(plan: Plan) -> list[str]:
             ("memory", format_size(vm.memory)),
             ("vCPUs", str(vm.vcpus)),
             ("in the kernel", ", ".join(chips) or "nothing"),
+            ("time", f"virtual, {format_duration(plan.time.step)} for each exit" if virtual else "the host's"),
             ("recorded in", _recorded(plan)),
         )
     )
@@ -113,7 +114,7 @@ def _files(plan: Plan) -> dict[Path, int]:
 
 def _devices(plan: Plan) -> list[str]:
     return _table(
-        (str(number), device.name, _regions(device), _interrupt(device, plan.irqchip))
+        (str(number), device.name, _regions(device), _interrupt(device, plan))
         for number, device in enumerate(plan.devices)
     )
 
@@ -134,18 +135,29 @@ def _region(region: Region, bars: Iterator[int]) -> str:
     return f"{region.space} {region.start:#x}" + (f"-{last:#x}" if region.size > 1 else "")
 
 
-def _interrupt(device: PlannedDevice, irqchip: bool) -> str:
+def _interrupt(device: PlannedDevice, plan: Plan) -> str:
     if device.irq is None:
         return ""
+    if plan.time.kind == "virtual":
+        return f"IRQ {device.irq}"
     # ISA interrupts are wired one to one to the I/O APIC's pins.
-    return f"IRQ {device.irq}, GSI {device.irq}" if irqchip else f"IRQ {device.irq}, not connected"
+    return f"IRQ {device.irq}, GSI {device.irq}" if plan.irqchip else f"IRQ {device.irq}, not connected"
 
 
 def _cpuid(plan: Plan) -> str:
     cpu = plan.cpu
     model = next((file.path for file in plan.files if file.name == "cpu"), None)
     policy = "host: what KVM supports on the host" if model is None else f"{model.name}: {len(cpu.leaves)} leaves"
+    if cpu.own:
+        policy = f"virtual time's own: {len(cpu.leaves)} leaves, without clocks and random numbers"
     return f"{policy}, less {', '.join(cpu.disable)}" if cpu.disable else policy
+
+
+def _leaves(plan: Plan) -> Iterator[str]:
+    """The table of virtual time, which is in no file."""
+    for leaf in plan.cpu.leaves if plan.cpu.own else ():
+        registers = (f"{name} {getattr(leaf, name):08x}" for name in ("eax", "ebx", "ecx", "edx"))
+        yield f"leaf {leaf.function:#010x}: {' '.join(registers)}"
 
 
 def _entry(plan: Plan) -> list[str]:
@@ -160,6 +172,10 @@ def _call(call: Call) -> tuple[str, ...]:
         case calls.SetUserMemoryRegion(slot):
             what = f"slot {slot.slot}: {slot.start:#x}-{slot.start + slot.size - 1:#x}"
             what += f" {slot.path.name}" if slot.path else ""
+        case calls.SetMsrFilter(allowed):
+            what = "only " + ", ".join(
+                f"{msrs.first:#x}" + (f"-{msrs.last:#x}" if msrs.last > msrs.first else "") for msrs in allowed
+            )
         case calls.CreateVcpu(vcpu):
             what = f"vCPU {vcpu}, {vcpu:#x}"
         case _:

@@ -57,6 +57,17 @@ class VM(Model):
     pit: bool | None = field(
         default=None, metadata=key(Flag(), "KVM's timer (i8254); not given: true if there are interrupt controllers")
     )
+    time: str = field(
+        default="host",
+        metadata=key(
+            Choice("host", "virtual"),
+            "host: the guest's clocks follow the host's; virtual: time is a function of the guest's exits, so that all "
+            "runs have the same exits",
+        ),
+    )
+    step: int | None = field(
+        default=None, metadata=key(Duration(), "virtual time: how long each exit takes; not given: 20us")
+    )
     transport: str = field(
         default="mmio",
         metadata=key(

@@ -1,0 +1,114 @@
+"""Virtual time on the Python side: the clock of the devices, their interrupts, and what the vCPU loop asks for.
+
+While the guest runs, everything here runs in the vCPU's thread, between an exit and the next entry. So it happens at
+the same place of the guest's run each time.
+"""
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from runner.devices.device import DeviceError
+from runner.kvm.vcpu import VCPU
+from runner.machine.interrupts import Unconnected
+from runner.native import _native
+from vmspec.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from runner.devices.i8259 import I8259
+    from runner.machine.bus import Buses
+
+ffi, lib = _native.ffi, _native.lib
+
+
+class VirtualClock:
+    """The guest's time (the :class:`runner.devices.services.Clock` protocol). It stands still while the machine is
+    paused, because the guest then makes no exits."""
+
+    def __init__(self, words: "_native.VirtualTimePointer") -> None:
+        self._words = words
+
+    def monotonic(self) -> int:
+        """ns since the machine started."""
+        return int(self._words.now)
+
+    def realtime(self) -> int:
+        """The same: a machine with virtual time has no date but that of its RTC."""
+        return int(self._words.now)
+
+
+class VirtualTime:
+    """The virtual time of a machine's run. ``words`` are what the vCPU loop has of it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.words = ffi.new("struct virtual_time *", {"step": plan.time.step, "deadline": lib.VIRTUAL_NEVER})
+        self.clock = VirtualClock(self.words)
+        self._controller = [device.kind for device in plan.devices].index("i8259")
+        self._names = [device.name for device in plan.devices]
+        self._buses: Buses
+        self._thread: int | None = None  # the vCPU's, once it runs
+
+    def connect(self, buses: "Buses") -> None:
+        """Use these buses' devices and timers."""
+        self._buses = buses
+        buses.alarm = self.alarm
+
+    def alarm(self, due: int | None) -> None:
+        """The next timer is due then, on the clock; None: none runs."""
+        self.words.deadline = lib.VIRTUAL_NEVER if due is None else due
+
+    def output(self, level: bool) -> None:
+        """The interrupt controller's output."""
+        self.words.pending = level
+
+    def line(self, device: int, irq: int | None) -> "Wire | Unconnected":
+        """The interrupt of the device with that index."""
+        return Unconnected() if irq is None or device == self._controller else Wire(partial(self._drive, device, irq))
+
+    def _drive(self, device: int, irq: int, level: bool) -> None:
+        """Raises DeviceError if that is not where the guest's exit is answered."""
+        if self._thread != threading.get_ident():
+            message = "interrupts in a thread of the host's, which comes at another moment in each run: with virtual "
+            message += "time, a device interrupts in read, write and tick, and in written if it asks for flush_at_once"
+            raise DeviceError(f"{self._names[device]} {message}")
+        with self._buses.holding(self._controller) as controller:
+            cast("I8259", controller).set_line(irq, level)
+
+    # What the vCPU loop asks for
+
+    def begin(self) -> None:
+        """The calling thread is the vCPU's."""
+        self._thread = threading.get_ident()
+
+    def tick(self) -> None:
+        """Tick the devices whose time has come."""
+        self._buses.tick()
+
+    def interrupt(self, vcpu: VCPU) -> None:
+        """Give the guest the controller's interrupt at its next entry. Raises KvmError."""
+        with self._buses.holding(self._controller) as controller:
+            vector = cast("I8259", controller).acknowledge()
+        vcpu.interrupt(vector)
+
+
+class Wire:
+    """A device's line into the machine's own interrupt controller."""
+
+    def __init__(self, drive: "partial[None]") -> None:
+        self._drive = drive
+        self._level = False
+
+    def set(self, level: bool) -> None:
+        """Drive the line."""
+        if level != self._level:
+            self._drive(level)
+            self._level = level
+
+    def pulse(self) -> None:
+        """Pulse the line."""
+        for level in (False, True, False):
+            self.set(level)
+
+    def eventfd(self) -> int | None:
+        """None: no other thread or process can interrupt."""
+        return None

@@ -1,0 +1,38 @@
+/* Virtual time: a function of the exits that the guest causes, of nothing else. Each takes a step; a halted guest's
+ * time jumps to the next deadline. Interrupts enter the guest only between such an exit and the next entry, or when the
+ * interrupt window opens, which is such an exit too. */
+#ifndef VMRUN_VIRTUAL_H
+#define VMRUN_VIRTUAL_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define VIRTUAL_NEVER UINT64_MAX
+
+struct virtual_time {
+    uint64_t now, step; /* ns */
+    uint64_t deadline;  /* ns: when a device's timer is due, VIRTUAL_NEVER: none runs */
+    uint32_t pending;   /* the output of the interrupt controller */
+    uint32_t open;      /* the exit at hand has not had all its consequences */
+    uint32_t halted;    /* it is a HLT */
+    uint32_t ticked;    /* Python has looked at the timers since the time moved */
+    uint32_t taken;     /* an interrupt has been chosen for the next entry */
+};
+
+enum virtual_next {
+    VIRTUAL_ENTER,     /* enter the guest */
+    VIRTUAL_DUE,       /* a timer is due: Python must tick devices */
+    VIRTUAL_INTERRUPT, /* the guest takes an interrupt: Python must ask the controller which */
+    VIRTUAL_JUMPED,    /* the guest is halted, and its time has moved to the next deadline: look again */
+    VIRTUAL_HALT,      /* nothing can wake the guest */
+};
+
+/* The guest has made an exit. */
+void virtual_exit(struct virtual_time *time, const struct kvm_run *run);
+/* What comes next after an exit. */
+enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run);
+/* Answer an access of an MSR that the filter denies. */
+void virtual_msr(const struct virtual_time *time, struct kvm_run *run);
+
+#endif

@@ -1,0 +1,142 @@
+"""Virtual time: what a machine has whose time is a function of the guest's exits, and what it cannot have.
+
+The guest must find no clock that follows the host's, and no other source of what differs from run to run. So CPUID is a
+table of vmrun's own, and KVM answers only those MSRs whose values are the guest's.
+"""
+
+from vmspec.devices import isa
+from vmspec.devices.models import Device
+from vmspec.plan.calls import Call, EnableMsrExits, MsrRange, SetMsrFilter
+from vmspec.plan.features import FEATURES
+from vmspec.plan.settings import PlannedLeaf, PlannedTime
+from vmspec.registers import cpuid as R
+from vmspec.schema.problems import Problem
+from vmspec.spec.models import Spec
+
+STEP = 20_000  # ns
+RAM_MOST = 1 << 38  # bytes: half of what the table's processor can address
+ADDRESS_BITS = 48 << 8 | 39  # linear, physical
+
+# Each host that runs KVM has these; no feature that reads a clock or random numbers, no APIC, no PMU, and none with
+# MSRs or states of its own (MTRR, MCA, XSAVE). lm has no name in FEATURES: a spec cannot remove it.
+PROCESSOR = (
+    "fpu", "vme", "de", "pse", "msr", "pae", "cx8", "sep", "pge", "cmov", "pat", "pse36", "clflush", "mmx", "fxsr",
+    "sse", "sse2", "cx16", "syscall", "nx", "lahf_lm",
+)  # fmt: skip
+LONG_MODE = 1 << 29  # EDX of EXTENDED_FEATURES
+FAMILY_17H = 0x00800F12  # a processor of AMD's whose drivers in Linux need no MSR
+VENDOR = (0x68747541, 0x444D4163, 0x69746E65)  # EBX, ECX, EDX: "AuthenticAMD"
+NAME = b"vmrun virtual time".ljust(48, b"\0")
+
+# MSRs that only the guest changes (Intel SDM volume 4; AMD APM volume 2, appendix A).
+KERNEL_MSRS = (
+    MsrRange(0x174, 0x176),  # SYSENTER
+    MsrRange(0x277, 0x277),  # PAT
+    MsrRange(0xC0000080, 0xC0000084),  # EFER, STAR, LSTAR, CSTAR, SFMASK
+    MsrRange(0xC0000100, 0xC0000102),  # the bases of FS and GS
+)
+MSR_EXITS = 1 << 0 | 1 << 1 | 1 << 2  # KVM_MSR_EXIT_REASON_*: KVM rejects it, does not know it, the filter denies it
+
+# Devices that follow virtual time; others complete when the host does.
+FOLLOWING = (
+    isa.Serial, isa.I8042, isa.I8259, isa.I8254, isa.RTC, isa.DebugPort, isa.PostPort, isa.DebugExit, isa.Pvpanic,
+    isa.Python,
+)  # fmt: skip
+UNENFORCED = (
+    "the same type of processor and the same version of KVM",
+    "instructions that KVM does not intercept and CPUID does not show: RDTSC, RDRAND, RDSEED",
+)
+
+
+def planned(spec: Spec, problems: list[Problem]) -> PlannedTime:
+    """The time of a spec's machine, with a problem for each key that does not agree with it."""
+    vm = spec.vm
+    if vm.time == "host":
+        if vm.step is not None:
+            problems.append(Problem("vm.step", 'is for virtual time: vm.time must be "virtual"'))
+        for index, device in enumerate(spec.devices):
+            if isinstance(device, isa.I8259 | isa.I8254):
+                message = 'is for virtual time; otherwise KVM has it (vm.irqchip = "kernel")'
+                problems.append(Problem(f"device[{index}]", message))
+        return PlannedTime()
+    _machine(spec, problems)
+    for index, device in enumerate(spec.devices):
+        _device(device, f"device[{index}]", problems)
+    own = tuple(
+        f"device[{index}], a class of the user's, depends on nothing but the guest and its services"
+        for index, device in enumerate(spec.devices)
+        if isinstance(device, isa.Python)
+    )
+    return PlannedTime("virtual", STEP if vm.step is None else vm.step, (*UNENFORCED, *own))
+
+
+def _machine(spec: Spec, problems: list[Problem]) -> None:
+    vm = spec.vm
+    if vm.vcpus != 1:
+        message = "virtual time has one vCPU: the order of several would follow the host's time"
+        problems.append(Problem("vm.vcpus", message, str(vm.vcpus), "1"))
+    if vm.irqchip == "kernel":
+        message = "KVM's interrupt controllers follow the host's time: leave it out, or vm.time = \"host\""
+        problems.append(Problem("vm.irqchip", message))
+    if vm.pit:
+        message = "KVM's timer follows the host's time: leave it out (the machine has an i8254), or vm.time = \"host\""
+        problems.append(Problem("vm.pit", message))
+    if vm.memory > RAM_MOST:
+        problems.append(
+            Problem("vm.memory", "virtual time's processor cannot address so much", str(vm.memory), "256GiB")
+        )
+    if spec.cpu.model != "host":
+        message = "virtual time has a processor of vmrun's own, without clocks: leave it out"
+        problems.append(Problem("cpu.model", message))
+
+
+def _device(device: Device, path: str, problems: list[Problem]) -> None:
+    match device:
+        case isa.RTC(time=None):
+            message = "without it the clock follows the host's date, which virtual time does not have: give a date"
+            problems.append(Problem(f"{path}.time", message))
+        case isa.Serial(input=source) if source != "none":
+            message = 'virtual time has no input: the host decides when it comes; give "none"'
+            problems.append(Problem(f"{path}.input", message))
+        case isa.ACPI():
+            message = "ACPI's tables describe APICs, which virtual time does not have: leave it out"
+            problems.append(Problem(path, message))
+        case _ if not isinstance(device, FOLLOWING):
+            message = "such a device completes requests when the host does: virtual time cannot have it"
+            problems.append(Problem(path, message))
+
+
+def chips(spec: Spec) -> tuple[Device, ...]:
+    """The devices that a machine has beside the spec's."""
+    if spec.vm.time == "host":
+        return ()
+    return tuple(kind() for kind in (isa.I8259, isa.I8254) if not any(isinstance(each, kind) for each in spec.devices))
+
+
+def calls(time: PlannedTime) -> tuple[Call, ...]:
+    """The calls on the VM that virtual time needs."""
+    return (EnableMsrExits(MSR_EXITS), SetMsrFilter(KERNEL_MSRS)) if time.kind == "virtual" else ()
+
+
+def leaves() -> tuple[PlannedLeaf, ...]:
+    """CPUID of the processor."""
+    bits = {(function, register): 0 for function in (R.VERSION, R.EXTENDED_FEATURES) for register in ("ecx", "edx")}
+    for name in PROCESSOR:
+        bit = FEATURES[name]
+        bits[bit.function, bit.register] |= 1 << bit.bit
+    ebx, ecx, edx = VENDOR
+    named = [
+        PlannedLeaf(function, None, *(int.from_bytes(NAME[at + 4 * n : at + 4 * n + 4], "little") for n in range(4)))
+        for at, function in zip((0, 16, 32), (R.BRAND_1, R.BRAND_2, R.BRAND_3), strict=True)
+    ]
+    long_mode = bits[R.EXTENDED_FEATURES, "edx"] | LONG_MODE
+    clflush = 8 << 8  # its line, in units of 8 bytes
+    return (
+        PlannedLeaf(R.VENDOR, None, R.FEATURES, ebx, ecx, edx),
+        PlannedLeaf(R.VERSION, None, FAMILY_17H, clflush, bits[R.VERSION, "ecx"], bits[R.VERSION, "edx"]),
+        PlannedLeaf(R.FEATURES, 0, 0, 0, 0, 0),
+        PlannedLeaf(R.EXTENDED, None, R.ADDRESS_SIZES, ebx, ecx, edx),
+        PlannedLeaf(R.EXTENDED_FEATURES, None, FAMILY_17H, 0, bits[R.EXTENDED_FEATURES, "ecx"], long_mode),
+        *named,
+        PlannedLeaf(R.ADDRESS_SIZES, None, ADDRESS_BITS, 0, 0, 0),
+    )
