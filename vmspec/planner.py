@@ -45,8 +45,9 @@ def plan(spec: Spec) -> Plan:
     # A kernel finds a PC. For checking the rest of the spec, an unusable image counts as the kernel it was probably
     # meant to be.
     is_pc = start.image != "flat" if start else spec.boot.code is None and spec.boot.mode is None
-    irqchip = spec.vm.irqchip == "kernel" or (spec.vm.irqchip == "auto" and is_pc and spec.vm.time == "host")
-    pit = irqchip if spec.vm.pit is None else spec.vm.pit
+    host = spec.vm.time == "host"
+    irqchip = host and (spec.vm.irqchip == "kernel" or (spec.vm.irqchip == "auto" and is_pc))
+    pit = irqchip if spec.vm.pit is None else spec.vm.pit and host
     if pit and not irqchip:
         problems.append(Problem("vm.pit", "KVM's timer needs its interrupt controller: vm.irqchip must be kernel"))
     time = virtual.planned(spec, problems)
@@ -65,6 +66,9 @@ def plan(spec: Spec) -> Plan:
         message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
     expect = expectations.planned(spec.expect, spec.trace, devices, problems)
+    if not host and is_pc:
+        message = "virtual time is for flat guests: a kernel waits for time that passes only with its exits"
+        problems.append(Problem("vm.time", message))
     if start is None or problems:
         raise SpecError(tuple(problems))
     placements = start.placements

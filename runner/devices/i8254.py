@@ -8,6 +8,7 @@ raises no interrupt. Port 0x61 has no speaker and no parity errors.
 """
 
 from types import MappingProxyType
+from typing import Any
 
 from runner.devices.i8254counter import Counter, CounterState
 from runner.devices.isa import ISADevice
@@ -43,10 +44,10 @@ class I8254(ISADevice):
         return I8254State(counter0=zero, counter1=one, counter2=two, speaker=self._speaker)
 
     def load(self, state: State) -> None:
-        assert isinstance(state, I8254State)
-        for counter, saved in zip(self._counters, (state.counter0, state.counter1, state.counter2), strict=True):
-            counter.load(saved, self._cycles())
-        self._speaker = state.speaker
+        saved: Any = state if type(state) is I8254State else I8254State.again(state)
+        for counter, part_of in zip(self._counters, (saved.counter0, saved.counter1, saved.counter2), strict=True):
+            counter.load(part_of, self._cycles())
+        self._speaker = saved.speaker
         self._due = None
         self.after(None)
         self.changed()

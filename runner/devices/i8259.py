@@ -8,6 +8,7 @@ and the vectors of an 8080.
 """
 
 from types import MappingProxyType
+from typing import Any
 
 from runner.devices.i8259chip import Chip, ChipState
 from runner.devices.isa import ISADevice
@@ -45,9 +46,9 @@ class I8259(ISADevice):
         return I8259State(master=self._master.save(), slave=self._slave.save())
 
     def load(self, state: State) -> None:
-        assert isinstance(state, I8259State)
-        self._master.load(state.master)
-        self._slave.load(state.slave)
+        saved: Any = state if type(state) is I8259State else I8259State.again(state)
+        self._master.load(saved.master)
+        self._slave.load(saved.slave)
         self.changed()
 
     # The machine's side

@@ -28,6 +28,7 @@ def metadata(about: dict[str, Any]) -> dict[str, str]:
         keys.SPEC: toml(about["plan"].spec),
         keys.HOST: json.dumps(host(about)),
         keys.REGIONS: json.dumps(regions(about["plan"])),
+        keys.TIME: json.dumps(time(about["plan"])),
         keys.OVERRIDES: json.dumps(overrides(about["plan"])),
         keys.VERSION: about["version"],
     }
@@ -73,6 +74,15 @@ def cpuid_digest(supported: tuple[tuple[int, ...], ...]) -> str:
 def regions(plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """The regions of each device."""
     return {device.name: [region._asdict() for region in device.regions] for device in plan.devices}
+
+
+def time(plan: Plan) -> dict[str, object]:
+    """What the guest's time follows. With virtual time, what vmrun promises, and the conditions that it does not
+    check."""
+    if plan.time.kind == "host":
+        return {"kind": "host"}
+    promise = {"promise": "repeatable", "not_enforced": [*plan.time.unenforced]}
+    return {"kind": plan.time.kind, "step_ns": plan.time.step, **promise}
 
 
 def overrides(plan: Plan) -> list[str]:

@@ -4,6 +4,7 @@ import contextlib
 import random
 import re
 import threading
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -195,7 +196,11 @@ def test_fuzzed_exits_over_all_devices(make_loop, tmp_path, grown, exits):
 
 
 IO = "e4 e5 e6 e7 ec ed ee ef 6c 6d 6e 6f f36e f36c 66ba f4 fb fa 0fa2 0f30 0f32"
-NOISY = [{"kind": "serial", "input": "input"}, *({"kind": kind} for kind in KINDS if kind not in ("serial", "acpi"))]
+CHIPS = ("i8259", "i8254")  # of virtual time
+NOISY = [{"kind": "serial", "input": "input"}]
+NOISY += [{"kind": kind} for kind in KINDS if kind not in ("serial", "acpi", *CHIPS)]
+VIRTUAL = [{"kind": "serial", "input": "none"}, {"kind": "rtc", "time": datetime(2026, 1, 1, tzinfo=UTC)}]
+VIRTUAL += [{"kind": kind} for kind in ("i8042", "debug-port", "post-port", "debug-exit", "pvpanic", *CHIPS)]
 NOISY.append({"kind": "virtio-blk", "path": "disk"})
 
 
@@ -213,11 +218,15 @@ def test_guests_of_noise(run_guest, tmp_path, grown, guests):
         )
         mode = chance.choice(("real", "protected", "long"))
         vm = {"memory": "4MiB", "timeout": "100ms", "vcpus": chance.choice((1, 1, 2))}
-        if chance.random() < 0.5:
+        devices = NOISY
+        if chance.random() < 0.3:
+            vm |= {"time": "virtual", "vcpus": 1}
+            devices = VIRTUAL
+        elif chance.random() < 0.5:
             vm |= {"irqchip": "kernel", "pit": False}
         result = run_guest(
             code,
-            devices=NOISY,
+            devices=devices,
             vm=vm,
             boot={"mode": mode},
             trace=None if number % 4 else {},

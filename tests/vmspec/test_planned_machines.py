@@ -140,7 +140,7 @@ def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
     planned = plan(spec)
     assert planned.vm == ("all", 2 << 20, 3, 5_000_000_000)
     assert planned.memory == ("memfd", "small", True, True)
-    assert planned.cpu == (("avx", "avx2"), ())
+    assert planned.cpu == (("avx", "avx2"), (), False)
     assert planned.trace == (tmp_path / "t.arrow", False, "drop", "try", ("kvm:kvm_pio",), True, False, False, 128)
     assert planned.expect == PlannedExpect(
         ("ok",), ("panic",), ("o.",), ("no+",), ("debug-exit", "halt"), 33, ktap=True

@@ -17,6 +17,7 @@ IMAGES = "vmrun.images"
 HOST = "vmrun.host"
 LOCK = "vmrun.lock"
 CLOCK = "vmrun.clock"
+TIME = "vmrun.time"
 STARTED = "vmrun.started"
 VERSION = "vmrun.version"
 DEVICES = "vmrun.devices"
@@ -46,6 +47,7 @@ KEYS: Mapping[str, Key] = {
     OVERRIDES: Key("names", "the --set expressions, in order"),
     IMAGES: Key("object", "path and SHA-256 of each file that the run read"),
     HOST: Key("object", "facts about the host"),
+    TIME: Key("object", "the guest's time, and what its runs have in common"),
     LOCK: Key("toml", "the lock of the run: what would be locked for it"),
     STARTED: Key("text", "the date and time of time 0"),
     VERSION: Key("text", "the version of vmrun that recorded the trace"),

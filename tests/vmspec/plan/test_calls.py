@@ -6,11 +6,11 @@ from typing import get_args, get_type_hints
 import pytest
 
 from vmspec.plan import calls
-from vmspec.plan.calls import Call, Ioctl, Slot, VcpuIoctl, VmIoctl
+from vmspec.plan.calls import Call, Ioctl, MsrRange, Slot, VcpuIoctl, VmIoctl
 
 SHARED = {Ioctl, VcpuIoctl, VmIoctl}
 CLASSES = get_args(Call)
-SAMPLES = {int: 1, str: "a", Slot: Slot(0, 0, 4096, 0)}
+SAMPLES = {int: 1, str: "a", Slot: Slot(0, 0, 4096, 0), tuple[MsrRange, ...]: (MsrRange(1, 2),)}
 
 
 def sample(cls):

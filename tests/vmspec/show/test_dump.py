@@ -31,6 +31,7 @@ def test_a_spec_is_shown_as_people_write_it():
         "vcpus = 1",
         'timeout = "90s"',
         'irqchip = "auto"',
+        'time = "host"',
         'transport = "mmio"',
         "",
         "[boot]",

@@ -58,6 +58,7 @@ Machine
   memory         128MiB
   vCPUs          1
   in the kernel  interrupt controllers, timer (PIT)
+  time           the host's
   recorded in    nothing (to record: trace.path, or vmrun --trace FILE)
 
 Guest-physical map

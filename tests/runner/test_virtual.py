@@ -1,0 +1,379 @@
+"""Virtual time: flat guests on the host's KVM, whose exits are the same in every run, however the host disturbs them.
+
+A guest here enables interrupts only where an exit or a HLT follows: a KVM that interprets the guest's kernel code opens
+the interrupt window late (docs/determinism.md).
+"""
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+
+import tracer
+import vmspec
+from runner.session.session import run
+from runner.signals import KICK
+from vmspec import planner
+from vmspec.plan.calls import EnableMsrExits, SetMsrFilter
+from vmspec.trace.record import COMPARED
+
+pytestmark = pytest.mark.kvm
+
+VIRTUAL = {"time": "virtual", "timeout": "120s"}
+POST, DEBUG = {"kind": "post-port"}, {"kind": "debug-port"}
+RTC = {"kind": "rtc", "time": datetime(2026, 1, 1, 12, 0, tzinfo=UTC)}
+
+# Vectors 0x30 and 0x38, only timer and clock not masked; as Linux starts the controllers.
+CONTROLLERS = """
+    cli
+    xor %ax, %ax
+    mov %ax, %ds
+    mov %ax, %ss
+    mov $0x7000, %sp
+    movw $timer, 0x30*4
+    movw %ax, 0x30*4+2
+    movw $clock, 0x38*4
+    movw %ax, 0x38*4+2
+    mov $0x11, %al; out %al, $0x20; out %al, $0xa0
+    mov $0x30, %al; out %al, $0x21
+    mov $0x38, %al; out %al, $0xa1
+    mov $0x04, %al; out %al, $0x21
+    mov $0x02, %al; out %al, $0xa1
+    mov $0x01, %al; out %al, $0x21; out %al, $0xa1
+    mov $0xfe, %al; out %al, $0xa1
+    mov $0xfa, %al; out %al, $0x21
+"""
+# In interrupts, the guest counts and ends them; the clock's also reads register C.
+HANDLERS = """
+timer:
+    sti
+    push %ax
+    incw count
+    in $0x21, %al
+    mov $0x20, %al; out %al, $0x20
+    pop %ax
+    iret
+clock:
+    sti
+    push %ax
+    incw count
+    mov $0x20, %al; out %al, $0xa0; out %al, $0x20
+    mov $0x0c, %al; out %al, $0x70; in $0x71, %al
+    pop %ax
+    iret
+count: .word 0
+"""
+# Timer (1 ms) and clock (1024 Hz) interrupt a loop that shows the timer's count and disturbs itself; each 64th turn it
+# waits for an interrupt.
+CONTRACT = (
+    CONTROLLERS
+    + """
+    mov $0x34, %al; out %al, $0x43
+    mov $(1193 & 255), %al; out %al, $0x40
+    mov $(1193 >> 8), %al; out %al, $0x40
+    mov $0x0b, %al; out %al, $0x70; mov $0x42, %al; out %al, $0x71
+    mov $0x0c, %al; out %al, $0x70; in $0x71, %al
+    mov $TURNS, %cx
+    sti
+turn:
+    xor %al, %al; out %al, $0x43
+    in $0x40, %al; out %al, $0x80
+    in $0x40, %al; out %al, $0x80
+    test $63, %cl
+    jnz 1f
+    mov $0x500, %dx; out %al, %dx
+    mov $0x2e, %al; out %al, $0xe9
+    hlt
+1:  loop turn
+    mov count, %ax
+    out %ax, $0x80
+    cli
+    hlt
+"""
+    + HANDLERS
+)
+SLEEPER = """
+import random
+import time
+
+from runner.devices import Device
+
+
+class Sleeper(Device):
+    def write(self, region, offset, size, value):
+        time.sleep(random.random() / 300)
+"""
+CONTRACT_DEVICES = [RTC, POST, DEBUG, {"kind": "python", "class": "sleeper:Sleeper", "port": [0x500, 1]}]
+
+
+@contextlib.contextmanager
+def disturbance():
+    """Signals to the vCPU's thread at 1 kHz, as far as the host gets to it, and a process that keeps a processor
+    busy."""
+    over = threading.Event()
+
+    def signals():
+        while not over.wait(random.random() / 500):
+            for thread in threading.enumerate():
+                if thread.name == "vcpu0" and thread.ident is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pthread_kill(thread.ident, KICK)
+
+    sender = threading.Thread(target=signals)
+    load = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    sender.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sender.join()
+        load.kill()
+        load.wait()
+
+
+def exits(trace, *also):
+    """What a trace has of the exits that does not depend on the host's time."""
+    return trace.table.select([*COMPARED, "flags", *also])
+
+
+def contract(run_guest, assemble, turns):
+    files = {"sleeper.py": SLEEPER}
+    result = run_guest(
+        assemble(f"TURNS = {turns}\n{CONTRACT}"),
+        devices=CONTRACT_DEVICES,
+        files=files,
+        vm=VIRTUAL,
+        trace={"ring": 1 << 17},
+    )
+    assert (result.kind, result.detail) == ("halt", "")
+    return tracer.load(result.trace)
+
+
+@pytest.mark.parametrize(
+    ("turns", "runs"), [(400, 4), pytest.param(17_000, 20, marks=pytest.mark.soak)], ids=["short", "100,000 exits"]
+)
+def test_runs_have_the_same_exits_however_the_host_disturbs_them(run_guest, assemble, turns, runs):
+    first = exits(contract(run_guest, assemble, turns))
+    assert len(first) > 5 * turns
+    interrupted = 0
+    with disturbance():
+        for number in range(runs - 1):
+            trace = contract(run_guest, assemble, turns)
+            interrupted += sum(trace.summary["interrupted"])
+            assert exits(trace).equals(first), number
+    assert interrupted > 0
+
+
+# Sources of difference, with the remedy off and on
+
+
+# Latch and show the timer's count 50 times.
+COUNTS = """
+    mov $0x34, %al; out %al, $0x43
+    xor %al, %al; out %al, $0x40; out %al, $0x40
+    mov $50, %cx
+1:  xor %al, %al; out %al, $0x43
+    in $0x40, %al; out %al, $0x80
+    in $0x40, %al; out %al, $0x80
+    loop 1b
+    cli
+    hlt
+"""
+
+
+def shown(result):
+    """What a guest has shown at port 0x80."""
+    rows = tracer.load(result.trace).table.select(["addr", "data"]).to_pylist()
+    return [row["data"] for row in rows if row["addr"] == 0x80]
+
+
+@pytest.mark.parametrize(
+    ("vm", "equal"), [({"irqchip": "kernel", "timeout": "300ms"}, False), (VIRTUAL, True)], ids=["host", "virtual"]
+)
+def test_the_timer_counts_the_same_in_every_run(run_guest, assemble, vm, equal):
+    runs = [shown(run_guest(assemble(COUNTS), devices=[POST], vm=vm)) for _ in range(3)]
+    assert len(runs[0]) == 100
+    assert all(counts == runs[0] for counts in runs) is equal
+
+
+# Show the low half of the MSR of the TSC.
+TSC = "mov $0x10, %ecx; rdmsr; out %eax, $0x80; cli; hlt"
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_the_msr_of_the_tsc_shows_the_clock(write_spec, assemble, filtered):
+    plan = planner.plan(vmspec.load(write_spec(assemble(TSC), devices=[POST], vm=VIRTUAL)))
+    if not filtered:
+        calls = tuple(call for call in plan.calls if not isinstance(call, EnableMsrExits | SetMsrFilter))
+        plan = plan._replace(calls=calls)
+    values = [shown(run(plan))[0] for _ in range(2)]
+    assert (values[0] == values[1]) is filtered
+    assert not filtered or values[0] == 20_000
+
+
+def test_an_msr_of_the_model_is_an_exit_that_vmrun_answers(run_guest, assemble):
+    code = "mov $0x8b, %ecx; rdmsr; out %eax, $0x80; mov $7, %eax; wrmsr; cli; hlt"
+    rows = tracer.load(run_guest(assemble(code), devices=[POST], vm=VIRTUAL).trace).table.to_pylist()
+    found = [(row["reason"], row["addr"], row["direction"], row["data"]) for row in rows]
+    assert found == [
+        ("rdmsr", 0x8B, "read", 0),
+        ("io", 0x80, "write", 0),
+        ("wrmsr", 0x8B, "write", 7),
+        ("hlt", 0, "none", 0),
+    ]
+
+
+def test_rdtsc_is_not_hidden_and_the_trace_says_so(run_guest, assemble):
+    code, values = assemble("rdtsc; out %eax, $0x80; cli; hlt"), []
+    for _ in range(2):
+        result = run_guest(code, devices=[POST], vm=VIRTUAL)
+        values.append(shown(result))
+    said = json.loads(tracer.load(result.trace).metadata["vmrun.time"])
+    assert (said["kind"], said["step_ns"], said["promise"]) == ("virtual", 20_000, "repeatable")
+    assert any("RDTSC" in sentence for sentence in said["not_enforced"])
+    assert values[0] != values[1]
+
+
+# Interrupts by the UART: it sends a character at each interrupt that the last one was sent.
+SENDS = """
+    xor %ax, %ax
+    movw $uart, 0x34*4
+    movw %ax, 0x34*4+2
+    mov $0xef, %al; out %al, $0x21
+    sti
+    mov $0x3f9, %dx
+    mov $2, %al; out %al, %dx
+1:  hlt
+    cmpw $100, count
+    jbe 1b
+    cli
+    hlt
+uart:
+    sti
+    push %ax
+    push %dx
+    mov $0x3fa, %dx; in %dx, %al; out %al, $0x80
+    incw count
+    mov $0x20, %al; out %al, $0x20
+    cmpw $100, count
+    ja 1f
+    mov $0x3f8, %dx
+    mov $0x2e, %al; out %al, %dx
+1:  pop %dx
+    pop %ax
+    iret
+"""
+
+
+def test_a_transmitter_interrupts_at_the_exit_that_empties_it(run_guest, assemble):
+    """With the host's time, the device thread gives the UART its bytes, and interrupts, at a moment of its own."""
+    code, devices = assemble(CONTROLLERS + SENDS + HANDLERS), [{"kind": "serial", "input": "none"}, POST]
+    runs = []
+    with disturbance():
+        for _ in range(3):
+            result = run_guest(code, devices=devices, vm=VIRTUAL)
+            assert (result.kind, result.console) == ("halt", b"." * 100)
+            runs.append(exits(tracer.load(result.trace)))
+    assert all(found.equals(runs[0]) for found in runs)
+
+
+# Time
+
+
+def test_a_step_is_the_time_of_an_exit(run_guest, assemble):
+    """Three exits between two latches of a counter of 1,193,182 Hz."""
+    counts = shown(run_guest(assemble(COUNTS), devices=[POST], vm=VIRTUAL | {"step": "1ms"}))
+    words = [low | high << 8 for low, high in zip(counts[::2], counts[1::2], strict=True)]
+    assert {(before - after) % 0x10000 for before, after in pairwise(words)} <= {5965, 5966}
+
+
+# 1,200 HLTs of 55 ms each, and then the clock's minutes.
+WAITS = """
+    mov $0xfe, %al; out %al, $0x21
+    mov $0x34, %al; out %al, $0x43
+    xor %al, %al; out %al, $0x40; out %al, $0x40
+    sti
+1:  hlt
+    cmpw $1200, count
+    jb 1b
+    cli
+    mov $0x02, %al; out %al, $0x70; in $0x71, %al; out %al, $0x80
+    hlt
+"""
+
+
+def test_a_halted_guest_waits_no_time_of_the_hosts(run_guest, assemble):
+    result = run_guest(assemble(CONTROLLERS + WAITS + HANDLERS), devices=[RTC, POST], vm=VIRTUAL)
+    assert (result.kind, shown(result), result.counters["hlt"]) == ("halt", [0x01], 1201)
+
+
+@pytest.mark.parametrize("code", ["cli; hlt", "sti; hlt"])
+def test_a_halt_that_nothing_ends_is_the_end(run_guest, assemble, code):
+    result = run_guest(assemble(code), vm=VIRTUAL)
+    assert (result.kind, result.counters["hlt"]) == ("halt", 1)
+
+
+def test_a_guest_that_waits_for_what_is_masked_ends_by_the_timeout(run_guest, assemble):
+    code = "mov $0x34, %al; out %al, $0x43; xor %al, %al; out %al, $0x40; out %al, $0x40; sti; hlt"
+    result = run_guest(assemble(code), vm=VIRTUAL | {"timeout": "200ms"})
+    assert result.kind == "timeout"
+
+
+OWN_THREAD = """
+import threading
+
+from runner.devices import Device
+
+
+class Thread(Device):
+    def write(self, region, offset, size, value):
+        try:
+            thread = threading.Thread(target=self.late)
+            thread.start()
+            thread.join()
+        finally:
+            if self.error:
+                raise self.error
+
+    def late(self):
+        try:
+            self.irq.pulse()
+        except Exception as error:
+            self.error = error
+"""
+
+
+def test_a_device_that_interrupts_in_a_thread_of_its_own_is_an_error(run_guest, assemble):
+    result = run_guest(
+        assemble("mov $0x500, %dx; out %al, %dx; hlt"),
+        devices=[{"kind": "python", "class": "thread:Thread", "port": [0x500, 1], "irq": 5}],
+        files={"thread.py": OWN_THREAD},
+        vm=VIRTUAL,
+    )
+    assert result.kind == "device-error"
+    assert "python0 interrupts in a thread of the host's" in result.detail
+
+
+def test_pauses_do_not_count(write_spec, assemble):
+    import runner
+
+    path = write_spec(
+        assemble(f"TURNS = 1000\n{CONTRACT}"), devices=CONTRACT_DEVICES, files={"sleeper.py": SLEEPER}, vm=VIRTUAL
+    )
+    traces = []
+    for pauses in (0, 5):
+        with runner.start(path) as guest:
+            for _ in range(pauses):
+                if guest.pause():
+                    time.sleep(0.01)
+                    guest.resume()
+            traces.append(tracer.load(guest.result().trace).table.select(COMPARED))
+    assert traces[0].equals(traces[1])

@@ -1,0 +1,123 @@
+"""What a spec with virtual time may have, and what its plan has."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from vmspec.devices.isa import ACPI, I8042, I8254, I8259, RTC, DebugPort, PCIHost, Python, Serial
+from vmspec.devices.virtio import VirtioRng
+from vmspec.plan import virtual
+from vmspec.plan.calls import CreateIrqchip, EnableMsrExits, SetMsrFilter
+from vmspec.plan.features import FEATURES
+from vmspec.planner import plan
+from vmspec.schema.problems import SpecError
+from vmspec.spec.models import CPU, VM, Boot, Spec
+
+CLOCK = RTC(time=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def spec(*devices, cpu=None, **vm):
+    return Spec(
+        vm=VM("v", **{"time": "virtual", **vm}), boot=Boot(code=b"\xf4", mode="real"), cpu=cpu or CPU(), devices=devices
+    )
+
+
+def problems(*devices, **keys):
+    with pytest.raises(SpecError) as caught:
+        plan(spec(*devices, **keys))
+    return {problem.path: problem.message for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("devices", "keys", "path"),
+    [
+        ((), {"vcpus": 2}, "vm.vcpus"),
+        ((), {"irqchip": "kernel"}, "vm.irqchip"),
+        ((), {"pit": True}, "vm.pit"),
+        ((), {"memory": 1 << 40}, "vm.memory"),
+        ((), {"cpu": CPU(model=Path("/model.toml"))}, "cpu.model"),
+        ((I8042(), RTC()), {}, "device[1].time"),
+        ((Serial(),), {}, "device[0].input"),
+        ((Serial(input=Path("/typed")),), {}, "device[0].input"),
+        ((CLOCK, ACPI()), {}, "device[1]"),
+        ((VirtioRng(),), {}, "device[0]"),
+        ((PCIHost(),), {}, "device[0]"),
+        ((Python("own:Own", port=(0x20, 1)),), {}, "device[0].port"),
+        ((Python("own:Own", port=(0x500, 1), irq=0),), {}, "device[0].irq"),
+    ],
+)
+def test_what_follows_the_hosts_time_is_a_problem_at_its_key(devices, keys, path):
+    assert [*problems(*devices, **keys)] == [path]
+
+
+@pytest.mark.parametrize(
+    ("devices", "keys", "path"),
+    [((), {"step": 1000}, "vm.step"), ((I8259(),), {}, "device[0]"), ((CLOCK, I8254()), {}, "device[1]")],
+)
+def test_what_is_for_virtual_time_is_a_problem_without_it(devices, keys, path):
+    assert [*problems(*devices, time="host", **keys)] == [path]
+
+
+def test_a_kernel_cannot_have_it_yet(tmp_path):
+    (tmp_path / "kernel").write_bytes(b"\x7fELF")
+    machine = Spec(vm=VM("v", time="virtual"), boot=Boot(kernel=tmp_path / "kernel"))
+    with pytest.raises(SpecError) as caught:
+        plan(machine)
+    assert "vm.time" in [problem.path for problem in caught.value.problems]
+
+
+def test_the_chips_come_after_the_devices_of_the_spec():
+    planned = plan(spec(CLOCK, DebugPort()))
+    assert [device.name for device in planned.devices] == ["rtc0", "debug-port0", "i8259-0", "i8254-0"]
+    assert [device.irq for device in planned.devices] == [8, None, 2, 0]
+
+
+def test_chips_that_the_spec_has_are_not_there_twice():
+    planned = plan(spec(I8254(), CLOCK))
+    assert [device.name for device in planned.devices] == ["i8254-0", "rtc0", "i8259-0"]
+
+
+def test_the_plan_has_the_filter_and_no_controllers_of_kvms():
+    planned = plan(spec())
+    kinds = [type(call) for call in planned.calls]
+    assert (planned.irqchip, planned.pit, CreateIrqchip in kinds) == (False, False, False)
+    assert kinds.index(EnableMsrExits) < kinds.index(SetMsrFilter)
+    assert planned.calls[kinds.index(SetMsrFilter)].allowed == virtual.KERNEL_MSRS
+
+
+def test_without_it_the_plan_has_none_of_it():
+    planned = plan(spec(time="host"))
+    assert (planned.time, planned.cpu.own, planned.devices) == (("host", 0, ()), False, ())
+    assert not any(isinstance(call, EnableMsrExits | SetMsrFilter) for call in planned.calls)
+
+
+@pytest.mark.parametrize(("given", "step"), [(None, 20_000), (1_000_000, 1_000_000)])
+def test_the_step_of_an_exit(given, step):
+    assert plan(spec(step=given)).time.step == step
+
+
+def test_a_class_of_the_users_is_named_among_what_is_not_enforced():
+    (*_, last) = plan(spec(CLOCK, Python("own:Own", port=(0x500, 1)))).time.unenforced
+    assert last.startswith("device[1], a class of the user's,")
+
+
+HIDDEN = ("tsc", "tsc_deadline_timer", "x2apic", "rdtscp", "rdrand", "rdseed", "tsc_adjust", "constant_tsc", "pdcm")
+HIDDEN += ("rdpid", "aperfmperf", "perfctr_core", "rdpru", "waitpkg", "mtrr", "mce", "mca", "xsave")
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_the_processor_shows_no_clock_no_random_numbers_and_no_counters(name):
+    bit = FEATURES[name]
+    table = {(leaf.function, leaf.subleaf or 0): leaf for leaf in plan(spec()).cpu.leaves}
+    leaf = table.get((bit.function, bit.leaf_index))
+    assert leaf is None or not getattr(leaf, bit.register) >> bit.bit & 1
+
+
+def test_the_processor_has_no_apic_no_paravirtual_leaves_and_the_name_of_its_vendor():
+    table = {leaf.function: leaf for leaf in virtual.leaves()}
+    assert not table[1].edx >> 9 & 1
+    assert not any(0x40000000 <= function < 0x80000000 for function in table)
+    zero = table[0]
+    assert b"".join(word.to_bytes(4, "little") for word in (zero.ebx, zero.edx, zero.ecx)) == b"AuthenticAMD"
+    assert table[0x80000001].edx >> 29 & 1, "long mode"
