@@ -6,6 +6,7 @@ from vmspec.registers import i8254 as R
 ONCE, ONE_SHOT, RATE, SQUARE, STROBE, TRIGGERED = range(6)  # the modes
 PERIODIC = (RATE, SQUARE)
 BY_TRIGGER = (ONE_SHOT, TRIGGERED)  # counting begins when the gate rises
+AGES = 1 << 64  # cycles: half a million years
 
 
 class CounterState(State):
@@ -15,7 +16,7 @@ class CounterState(State):
     bcd: bool = flag()
     access: int = number(R.LOW, R.BOTH)
     count: int | None = number_or_none(1, 0x10000)
-    elapsed: int | None = number_or_none(0, 1 << 64)
+    elapsed: int | None = number_or_none(0, AGES)
     gate: bool = flag()
     low: int | None = number_or_none(0, 0xFF)
     high_next: bool = flag()
@@ -40,7 +41,8 @@ class Counter:
     def save(self, now: int) -> CounterState:
         """The state."""
         values = {name: getattr(self, f"_{name}") for name in CounterState.rules() if name != "elapsed"}
-        return CounterState(elapsed=self._counted(now), **values)
+        counted = self._counted(now)
+        return CounterState(elapsed=None if counted is None else min(counted, AGES), **values)
 
     def load(self, state: CounterState, now: int) -> None:
         """Continue from a state."""
