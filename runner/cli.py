@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 def command(verb: str, words: list[str]) -> int:
     """Run a command of :data:`VERBS`, return the exit status."""
     try:
-        from runner import signals
+        from vmspec.host.signals import unwinding
 
         options = verb_parser(verb).parse_args(words)
     except ImportError as error:
@@ -73,7 +73,7 @@ def command(verb: str, words: list[str]) -> int:
     gc.enable()  # see runner.entry
     gc.freeze()
     try:
-        with signals.interruptible():
+        with unwinding():
             status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:

@@ -47,21 +47,6 @@ def all_caught() -> Iterator[None]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """During the block Ctrl-C raises KeyboardInterrupt, unless it is ignored, as nohup sets it. For commands of many
-    runs, which are in other processes."""
-    before = signal.getsignal(signal.SIGINT)
-    if not _here() or before in (signal.SIG_IGN, None):
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
 def caught(uses: "Iterable[tuple[int, _native.SignalsUse]]") -> Iterator[list[int]]:
     """Catch signals, each for a use, during the block; yield those that were not caught yet."""
     numbers = [number for number, use in uses if lib.signals_catch(number, use)]

@@ -13,7 +13,7 @@ import pytest
 import tomli_w
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("default", max_examples=100, deadline=None)
+settings.register_profile("default", max_examples=50, deadline=None)
 settings.register_profile(
     "soak",
     max_examples=100_000,

@@ -31,7 +31,8 @@ LAYERS = {
         {"devices", "native", "x86"},
     ),
     "tracer": (
-        {"cli"}, {"commands"}, {"export", "html"}, {"show"}, {"analysis"}, {"read"}, {"decode", "record"}, {"format"},
+        {"entry"}, {"cli"}, {"commands"}, {"export", "html"}, {"show"}, {"analysis"}, {"read"}, {"decode", "record"},
+        {"format"},
     ),
 }  # fmt: skip
 

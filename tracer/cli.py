@@ -1,7 +1,7 @@
 """``vmtrace``: read, recover and analyse traces.
 
 Exit status 0; 1 if ``diff`` or ``campaign`` found a difference; 2 for a bad trace or command line, and if a result
-cannot be written; 130 if interrupted.
+cannot be written; 130 if a signal ended it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from vmspec.host.streams import BROKEN_PIPE, abandon, open_streams
 from vmspec.trace.files import exists, ring_path, stream_path
 
 PROGRAM = "vmtrace"
-INTERRUPTED = 130  # the exit status that a shell reports for a command that SIGINT ended
+INTERRUPTED = 130  # the exit status that a shell reports for a command that SIGINT ended; for other signals too
 
 # Each is a module of tracer.commands.
 COMMANDS = {
@@ -48,7 +48,7 @@ STATUSES = """exit status:
     0  the result was written
     1  diff, campaign: there is a difference
     2  the trace or the command line is wrong, or the result could not be written
-  130  interrupted; what was found until then is printed
+  130  a signal ended it; what was found until then is printed
   141  the reader of the output closed it
 
 vmtrace COMMAND --help explains the command."""

@@ -1,7 +1,7 @@
 """The ``vmspec`` command: check, show, plan, lock and bundle specs, and list their keys.
 
 Exit status 0; 1 if a lock differs (vmspec lock, bundle); 2 if a spec, a lock, a bundle or the command line is wrong, or
-a result cannot be written; 3 if this host cannot be queried for a lock; 130 if interrupted.
+a result cannot be written; 3 if this host cannot be queried for a lock; 130 if a signal ended it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ STATUSES = """exit status:
     1  lock, bundle: the lock differs; import, export: --strict; import: no kernel
     2  the spec, the bundle or the command line is wrong, or the result could not be written
     3  lock, bundle: the host cannot be queried
-  130  interrupted
+  130  a signal ended it
   141  the reader of the output closed it"""
 
 

@@ -2,14 +2,14 @@
 
 import signal
 
-EARLY = signal.getsignal(signal.SIGINT)
-if EARLY is not signal.SIG_IGN:  # keep SIGINT ignored, as nohup sets it
+if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # keep SIGINT ignored, as nohup sets it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from vmspec import cli  # noqa: E402 - imported late, to profit from the above
+from vmspec.host.signals import unwinding  # noqa: E402
 
 
 def main() -> int:
     """Run the command; return its exit status."""
-    signal.signal(signal.SIGINT, EARLY)
-    return cli.main()
+    with unwinding():
+        return cli.main()

@@ -84,7 +84,9 @@ def talks(name: str, transport: str, vcpus: int, form: str, out: Path):
         check, disk = ["sh", "-ec", CHECK_QCOW2], str(out / "empty")
     made = []
     for run in RUNS:
-        cmdline = f"boot.cmdline=console=ttyS0 panic=-1 reboot=k vmrun.do={run} vmrun.mib={FILE}"
+        # kexec_load() of 60 MB takes longer here than the 20 s after which Linux would report a lockup.
+        console = "console=ttyS0 panic=-1 reboot=k watchdog_thresh=60"
+        cmdline = f"boot.cmdline={console} vmrun.do={run} vmrun.mib={FILE}"
         steps = [("disk: synced", None)] if run == "write" else []
         after = check if run == "verify" else []
         made.append(Talk(run, settings(SPEC, (*sets, cmdline)), steps, after))

@@ -19,8 +19,8 @@ from vmspec.document import Document
 
 pytestmark = [pytest.mark.lab, pytest.mark.stay("paused")]
 
-VCPUS = 4
-PAUSES, LENGTH = 8, 1_200_000_000  # of inside/paused.py; ns
+VCPUS = 2
+PAUSES, LENGTH = 5, 1_200_000_000  # of inside/paused.py; ns
 TICK = re.compile(r"tick (\d) (\d+) (\d+\.\d+)")  # processor, number, uptime
 LATE = 1.0  # seconds that a line may come after its time in the emulated host; less than one pause
 TSC_TEST = "tests/runner/test_pause.py::test_the_tsc_does_not_show_the_pause"
@@ -53,7 +53,7 @@ def stay(tmp_path_factory):
     test = f'{sys.executable} -m pytest -q -rs -p no:cacheprovider {TSC_TEST} >"$0/pytest" 2>&1'
     guest = f'{sys.executable} tests/lab/inside/paused.py "$0" "$@"'
     command = ["sh", "-c", f"{test}; {guest}", out, spec, *sets]
-    lab = ["--smp", "3", "--timeout", "15m", "--share", out, "--"]
+    lab = ["--timeout", "15m", "--share", out, "--"]
     stayed(*lab, *command)
     return Stay(out)
 

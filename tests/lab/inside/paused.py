@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 import runner
 
 HERE = Path("/run/paused")  # in memory: writing to the shared directory is slow, and would be what is measured
-PAUSES, LENGTH = 8, 1.2  # seconds: more than in which KVM takes writes of the TSC for attempts to synchronise vCPUs
+PAUSES, LENGTH = 5, 1.2  # seconds: more than in which KVM takes writes of the TSC for attempts to synchronise vCPUs
 FIRST = b"tick 0 1 "
 
 

@@ -227,14 +227,17 @@ def begun(tmp_path):
         time.sleep(0.02)
 
 
-def test_ctrl_c_ends_all_runs_and_leaves_no_process(process, tmp_path):
+@pytest.mark.parametrize(
+    ("send", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)], ids=["ctrl-c", "terminated"]
+)
+def test_a_signal_ends_all_runs_and_leaves_no_process(process, tmp_path, send, number):
     for name in "ab":
         (tmp_path / f"{name}.toml").write_text(guest("e6 80 eb fc"))
     (tmp_path / "c.toml").write_text(guest())
     running = process("-j", "2")
     begun(tmp_path)
     workers = children(running.pid)
-    os.killpg(running.pid, signal.SIGINT)
+    send(running.pid, number)
     out, _ = running.communicate(timeout=30)
     assert (running.returncode, "3 not finished" in out or "2 not finished" in out) == (130, True)
     assert workers

@@ -1,0 +1,15 @@
+"""Entry point of the ``vmtrace`` command. Ctrl-C while it loads ends it without Python's traceback."""
+
+import signal
+
+if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # keep SIGINT ignored, as nohup sets it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from tracer import cli  # noqa: E402 - imported late, to profit from the above
+from vmspec.host.signals import unwinding  # noqa: E402
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    with unwinding():
+        return cli.main()
