@@ -21,8 +21,8 @@ RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec exp
 # The layers of each package, the highest first. A module imports from layers below its own, or from its own folder.
 LAYERS = {
     "vmspec": (
-        {"entry"}, {"cli", "kept", "loading"}, {"rerun"}, {"bundle"}, {"document"}, {"planner"},
-        {"exchange", "lock"}, {"boot", "show"}, {"plan"}, {"spec"}, {"devices"}, {"image", "schema"},
+        {"entry"}, {"cli", "kept", "loading"}, {"commands"}, {"rerun"}, {"bundle"}, {"document"},
+        {"planner"}, {"exchange", "lock"}, {"boot", "show"}, {"plan"}, {"spec"}, {"devices"}, {"image", "schema"},
         {"host", "layout", "trace"}, {"registers"},
     ),
     "runner": (

@@ -5,8 +5,8 @@ import signal
 if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # keep SIGINT ignored, as nohup sets it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from vmspec import cli  # noqa: E402 - imported late, to profit from the above
-from vmspec.host.signals import unwinding  # noqa: E402
+from vmspec import cli
+from vmspec.host.signals import unwinding
 
 
 def main() -> int:

@@ -75,7 +75,7 @@ def parser(words: list[str]) -> argparse.ArgumentParser:
         case ["vmtrace", command, *_]:
             return subparser(vmtrace_parser(command), command) if command in COMMANDS else vmtrace_parser()
         case ["vmspec", command, *_]:
-            return subparser(vmspec_parser(), command)
+            return subparser(vmspec_parser(command), command)
     raise AssertionError(words)
 
 

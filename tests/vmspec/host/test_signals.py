@@ -20,12 +20,16 @@ def handlers():
         signal.signal(number, handler)
 
 
+def receive(number):
+    os.kill(os.getpid(), number)
+    threading.Event().wait(60)
+
+
 @pytest.mark.parametrize("number", ENDING)
 def test_each_is_an_interrupt_until_the_block_ends(number):
     signal.signal(number, signal.SIG_DFL)
     with pytest.raises(KeyboardInterrupt), unwinding():
-        os.kill(os.getpid(), number)
-        threading.Event().wait(60)
+        receive(number)
     assert signal.getsignal(number) is signal.SIG_DFL
 
 

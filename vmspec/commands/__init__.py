@@ -1,0 +1,1 @@
+"""The commands of ``vmspec``, a module each. Only that of the command line is imported."""
