@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from runner.control.client import Status, running
 from runner.control.command import STATUSES, reported
 from vmspec.host.printable import printable
+from vmspec.schema.units import format_size
 
 HEADS = ("NAME", "PID", "STATE", "VCPUS", "MEMORY", "TIME", "EXITS", "SPEC")
 RIGHT = (False, True, False, True, True, True, True, False)
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _row(status: Status) -> tuple[str, ...]:
     known = status.state != "silent"
-    numbers = (str(status.vcpus), _size(status.memory), _time(status.seconds), f"{status.exits:,}")
+    numbers = (str(status.vcpus), format_size(status.memory), _time(status.seconds), f"{status.exits:,}")
     return (
         printable(status.name),
         str(status.pid or "?"),
@@ -52,13 +53,6 @@ def _table(rows: Sequence[Sequence[str]]) -> None:
             for cell, width, right in zip(row, widths, RIGHT, strict=True)
         )
         print("  ".join(cells).rstrip())
-
-
-def _size(size: int) -> str:
-    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if size >= 1 << shift and size % (1 << shift) == 0:
-            return f"{size >> shift} {unit}"
-    return f"{size} B"
 
 
 def _time(seconds: float) -> str:

@@ -9,11 +9,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from runner.control.errors import ControlError
 from runner.control.names import Names, peer
 from runner.control.protocol import VERSION, encode
+
+if TYPE_CHECKING:
+    from runner.devices.virtio.balloon import Balloon
 
 PATIENCE = 10.0  # seconds that a machine may take to answer
 BRIEF = 1.0  # the same, to be listed
@@ -118,6 +121,26 @@ class Control:
     def resume(self) -> None:
         """Let a paused guest go on; does nothing if it runs."""
         self.request("resume")
+
+    def power_button(self) -> None:
+        """Press the power button, so that the guest powers off in order if it likes. The spec needs the device acpi."""
+        self.request("power")
+
+    def nmi(self, vcpu: int | None = None) -> None:
+        """Send a non-maskable interrupt to a vCPU, or to all. Linux prints what each processor does, or panics if
+        kernel.unknown_nmi_panic is set."""
+        self.request("nmi", {} if vcpu is None else {"vcpu": vcpu})
+
+    def balloon(self, size: int | None = None) -> "Balloon":
+        """The balloon's state; with ``size``, ask the guest first to return so many bytes in all. The guest is asked
+        for newer statistics, which a later call returns. The spec needs the device virtio-balloon."""
+        from runner.devices.virtio.balloon import Balloon  # late: it imports virtio devices
+
+        found = self.request("balloon", {} if size is None else {"size": size})
+        try:
+            return Balloon(found["target"], found["actual"], dict(found["statistics"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ControlError("protocol", f"{self.name} sent a balloon that is none: {error!r}") from error
 
     def stop(self, timeout: float = 60.0) -> Ended:
         """End the run as Ctrl-A x does, and wait until its trace is complete, at most ``timeout`` seconds."""

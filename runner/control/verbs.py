@@ -143,12 +143,46 @@ def _counters(subject: Subject) -> dict[str, Any]:
     return {"seconds": subject.rings.elapsed() / 1e9, "resident": memory, **counters(subject)}
 
 
+def _power(subject: Subject) -> bool:
+    return _unless_ended(subject.machine.commands.power_button())
+
+
+def _nmi(subject: Subject, vcpu: int | None = None) -> bool:
+    machine = subject.machine
+    count = len(machine.vcpus)
+    if vcpu is not None and not 0 <= vcpu < count:
+        raise ControlError("argument", f"there is no vCPU {vcpu}: the machine has {count}, from 0 on")
+    with machine.standing() as stands:  # KVM_NMI waits for KVM_RUN to return
+        _unless_ended(stands)
+        for index in range(count) if vcpu is None else (vcpu,):
+            machine.inputs.admit("command", machine.vcpus[index].nmi, data=f"NMI for vCPU {index}".encode())
+    return True
+
+
+def _balloon(subject: Subject, size: int | None = None) -> dict[str, Any]:
+    commands = subject.machine.commands
+    if size is not None:
+        try:
+            _unless_ended(commands.set_balloon(size))
+        except ValueError as error:
+            raise ControlError("argument", str(error)) from error
+    found = commands.balloon()
+    return {
+        "target": found.target if size is None else size,
+        "actual": found.actual,
+        "statistics": dict(found.statistics),
+    }
+
+
 VERBS: Mapping[str, Verb] = {
     "status": Verb(_status),
     "inspect": Verb(_inspect, {"path": str}, waits=True),
     "counters": Verb(_counters),
     "pause": Verb(_pause, {"timeout": float}, waits=True),
     "resume": Verb(_resume, waits=True),
+    "power": Verb(_power),
+    "nmi": Verb(_nmi, {"vcpu": int}, waits=True),
+    "balloon": Verb(_balloon, {"size": int}),
     "stop": Verb(_stop),
     "reset": Verb(_reset),
 }

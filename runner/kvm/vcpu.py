@@ -136,6 +136,10 @@ class VCPU:
         call(self.fd, "KVM_TRANSLATE", translation)
         return int(translation.physical_address) if translation.valid else None
 
+    def nmi(self) -> None:
+        """KVM_NMI: a non-maskable interrupt. Its thread must not be in KVM_RUN, or the call waits for it."""
+        call(self.fd, "KVM_NMI")
+
     def guest_tsc_khz(self) -> int:
         """KVM_GET_TSC_KHZ: the guest's TSC rate. It is the host's, because vmrun sets no other."""
         return call(self.fd, "KVM_GET_TSC_KHZ")

@@ -1102,6 +1102,7 @@ class Lib:
     KVM_IRQFD: int
     KVM_IRQ_LINE: int
     KVM_KVMCLOCK_CTRL: int
+    KVM_NMI: int
     KVM_RUN: int
     KVM_SET_CLOCK: int
     KVM_SET_CPUID2: int

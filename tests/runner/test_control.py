@@ -278,6 +278,62 @@ def test_an_empty_name_is_refused(write_spec, capsys):
     assert "it is empty" in capsys.readouterr().err
 
 
+# What a machine's hardware takes
+
+# Wait for PM1_STS to have PWRBTN_STS, then power off by S5.
+BUTTON = bytes.fromhex("ba 00 06  ed  f6 c4 01  74 fa  ba 04 06  b8 00 34  ef  f4")
+# The handler of vector 2 counts at 0x8000, prints an "N" and goes on; the rest counts at 0x8004.
+NMI = """
+    movw $handler, 8
+    movw $0, 10
+1:  incl 0x8004
+    jmp 1b
+handler:
+    mov $'N', %al
+    out %al, $0xe9
+    incl 0x8000
+    iret
+"""
+
+
+def test_the_power_button_is_pressed(write_spec, capsys):
+    with runner.start(write_spec(BUTTON, devices=[{"kind": "acpi"}]), control="guest") as run:
+        assert command(capsys, "power", "guest") == (0, "", "")
+        assert run.result(60).kind == "poweroff"
+
+
+def test_a_non_maskable_interrupt_reaches_each_vcpu(write_spec, assemble, capsys):
+    path = write_spec(assemble(NMI), devices=[{"kind": "debug-port", "output": "none"}], vm={"vcpus": 2})
+    with runner.start(path, control="guest", record=False) as run:
+        eventually(lambda: run._session.machine.memory.read(0x8004, 4) != bytes(4), "the guest does not run")
+        assert command(capsys, "nmi", "guest") == (0, "", "")
+        eventually(lambda: counter(run) == 2, "not every vCPU took it")
+        assert command(capsys, "nmi", "guest", "--vcpu", "1") == (0, "", "")
+        eventually(lambda: counter(run) == 3, "the vCPU has not taken it")
+        status, _, err = command(capsys, "nmi", "guest", "--vcpu", "2")
+        assert (status, "there is no vCPU 2: the machine has 2" in err) == (2, True)
+
+
+def test_a_balloon_is_shown_and_changed(write_spec, capsys):
+    with runner.start(write_spec(SPIN, devices=[{"kind": "virtio-balloon"}]), control="guest"):
+        status, out, _ = command(capsys, "balloon", "guest", "512KiB")
+        assert (status, out.split()[:4]) == (0, ["target", "512KiB", "actual", "0B"])
+        with runner.connect("guest") as control:
+            eventually(lambda: control.balloon().target == 512 << 10, "the size has not changed")
+            shown = json.loads(command(capsys, "balloon", "guest", "--json")[1])
+            assert shown == {"target": 512 << 10, "actual": 0, "statistics": {}}
+        status, _, err = command(capsys, "balloon", "guest", "1GiB")
+        assert (status, "a balloon of 1073741824 bytes in a machine of 1048576" in err) == (2, True)
+
+
+@pytest.mark.parametrize(("words", "device"), [(["power"], "acpi"), (["balloon"], "virtio-balloon")])
+def test_a_machine_without_the_device_says_which_it_needs(write_spec, capsys, words, device):
+    with runner.start(write_spec(SPIN), control="guest"):
+        status, out, err = command(capsys, *words, "guest")
+    assert (status, out) == (1, "")
+    assert f"its spec needs the device {device}" in err
+
+
 # Kills
 
 
