@@ -9,7 +9,7 @@ FORMATTED := $(filter-out runner/native/record.h,$(wildcard runner/native/*.c ru
 
 # Programs of Debian's that the build, tests and measurements use, each with its packages.
 BUILD_TOOLS := cc:gcc+libc6-dev
-TEST_TOOLS := iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf jq:jq qemu-io:qemu-utils
+TEST_TOOLS := gdb:gdb iasl:acpica-tools chromium:chromium+fonts-dejavu-core chromedriver:chromium-driver perf:linux-perf jq:jq qemu-io:qemu-utils
 TEST_TOOLS += qemu-storage-daemon:qemu-system-common qemu-system-x86_64:qemu-system-x86
 TEST_TOOLS += xmllint:libxml2-utils+libvirt0
 FUZZ_TOOLS := clang:clang+libclang-rt-dev

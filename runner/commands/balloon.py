@@ -28,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(found._asdict() | {"statistics": dict(found.statistics)}, indent=2))
             return
-        shown = {"target": format_size(found.target), "actual": format_size(found.actual)}
+        sizes = (("target", found.target), ("actual", found.actual))
+        shown = {name: format_size(size) if size else "0B" for name, size in sizes}
         print("\n".join(map(printable, text(shown | {"statistics": found.statistics}))))
 
     return controlled(options.name, show)

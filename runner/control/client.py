@@ -8,12 +8,14 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from runner.control.errors import ControlError
 from runner.control.names import Names, peer
 from runner.control.protocol import VERSION, encode
+from vmspec.host.pathtext import to_text
 
 if TYPE_CHECKING:
     from runner.devices.virtio.balloon import Balloon
@@ -121,6 +123,13 @@ class Control:
     def resume(self) -> None:
         """Let a paused guest go on; does nothing if it runs."""
         self.request("resume")
+
+    def dump(self, path: Path | str, timeout: float = 600.0) -> int:
+        """Write guest memory and the registers of all vCPUs into an ELF core file, which appears whole or not at all.
+        The guest stands still meanwhile. Returns the bytes of memory in the file. Raises ControlError, also after
+        ``timeout`` seconds; the machine continues to write."""
+        found = self.request("dump", {"path": to_text(Path(path).absolute())}, timeout)
+        return int(found["bytes"])
 
     def power_button(self) -> None:
         """Press the power button, so that the guest powers off in order if it likes. The spec needs the device acpi."""

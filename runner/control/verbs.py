@@ -12,7 +12,7 @@ from runner.control.subject import Subject
 from runner.kvm.errors import KvmError
 from runner.machine.lifecycle import LifecycleError
 from runner.machine.result import Ending
-from vmspec.host.pathtext import to_text
+from vmspec.host.pathtext import from_text, to_text
 from vmspec.trace.record import PAGE
 
 LONGEST = 3600.0  # seconds that a client may let a verb wait
@@ -174,12 +174,30 @@ def _balloon(subject: Subject, size: int | None = None) -> dict[str, Any]:
     }
 
 
+def _dump(subject: Subject, path: str = "") -> dict[str, Any]:
+    from runner.control.dump.writing import dump
+
+    try:
+        to = from_text(path)
+    except ValueError as error:
+        raise ControlError("argument", f"path {error}") from error
+    if not to.is_absolute():
+        raise ControlError("argument", "dump needs the absolute path of a file")
+    with subject.machine.standing() as stands:
+        _unless_ended(stands)
+        try:
+            return {"bytes": dump(subject.machine, to)}
+        except OSError as error:
+            raise ControlError("failed", f"{to} cannot be written: {error.strerror}") from error
+
+
 VERBS: Mapping[str, Verb] = {
     "status": Verb(_status),
     "inspect": Verb(_inspect, {"path": str}, waits=True),
     "counters": Verb(_counters),
     "pause": Verb(_pause, {"timeout": float}, waits=True),
     "resume": Verb(_resume, waits=True),
+    "dump": Verb(_dump, {"path": str}, waits=True),
     "power": Verb(_power),
     "nmi": Verb(_nmi, {"vcpu": int}, waits=True),
     "balloon": Verb(_balloon, {"size": int}),

@@ -1,0 +1,1 @@
+"""A running machine as an ELF core file: guest memory, and the registers of each vCPU."""
