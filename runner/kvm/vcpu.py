@@ -136,6 +136,12 @@ class VCPU:
         call(self.fd, "KVM_TRANSLATE", translation)
         return int(translation.physical_address) if translation.valid else None
 
+    def mp_state(self) -> int:
+        """KVM_GET_MP_STATE: KVM_MP_STATE_*, whether it runs, has halted or was never started."""
+        state = ffi.new("struct kvm_mp_state *")
+        call(self.fd, "KVM_GET_MP_STATE", state)
+        return int(state.mp_state)
+
     def nmi(self) -> None:
         """KVM_NMI: a non-maskable interrupt. Its thread must not be in KVM_RUN, or the call waits for it."""
         call(self.fd, "KVM_NMI")

@@ -213,6 +213,12 @@ class KvmLapicStateFields:
 class KvmLapicState(KvmLapicStateFields, CData): ...
 class KvmLapicStatePointer(KvmLapicStateFields, Pointer[KvmLapicState]): ...
 
+class KvmMpStateFields:
+    mp_state: int
+
+class KvmMpState(KvmMpStateFields, CData): ...
+class KvmMpStatePointer(KvmMpStateFields, Pointer[KvmMpState]): ...
+
 class KvmPitConfigFields:
     flags: int
 
@@ -770,6 +776,10 @@ class FFI:
     ) -> KvmLapicStatePointer: ...
     @overload
     def new(
+        self, cdecl: Literal["struct kvm_mp_state *"], value: Mapping[Literal["mp_state"], Any] = ..., /
+    ) -> KvmMpStatePointer: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct kvm_pit_config *"], value: Mapping[Literal["flags"], Any] = ..., /
     ) -> KvmPitConfigPointer: ...
     @overload
@@ -1090,6 +1100,7 @@ class Lib:
     KVM_GET_CLOCK: int
     KVM_GET_DEVICE_ATTR: int
     KVM_GET_LAPIC: int
+    KVM_GET_MP_STATE: int
     KVM_GET_PIT2: int
     KVM_GET_REGS: int
     KVM_GET_SREGS: int

@@ -385,6 +385,7 @@ class Session:
         if (failure := self.backends.failure()) is not None and ending.kind in ENDS and ending.kind not in CRASHES:
             ending = failure
         report, report_path = self._report(ending)
+        self._advise(ending)
         from runner.expect import ended  # late: at the end
 
         console, cases = self._expected.end(self.console.text())
@@ -428,6 +429,14 @@ class Session:
             from runner.expect.recorded import checking  # late: it imports what reads traces
 
             yield from checking.unmet(self.plan.expect, trace, self.reported)
+
+    def _advise(self, ending: Ending) -> None:
+        """Note what the guest was doing if its time was over."""
+        if ending.kind == "timeout" and "timeout" not in self.plan.expect.exit:
+            from runner.session.advice import after_timeout  # late: few runs time out
+
+            rings = self.recording.rings
+            self.notes += after_timeout(self.machine, rings, self.console.text(), self._symbol)
 
     def _report(self, ending: Ending) -> tuple[str, Path | None]:
         """The crash report and its path, if the guest crashed."""
