@@ -37,6 +37,9 @@ BOOT_PARAMS_SIZE = PAGE
 CMDLINE = 0x20000
 CMDLINE_ROOM = 0x10000
 
+# Linux's setup_data with a seed, a page behind boot_params.
+RNG_SEED = BOOT_PARAMS + BOOT_PARAMS_SIZE
+
 # What kernels get that are started by PVH or Multiboot, in the same place.
 BOOT_INFORMATION = BOOT_PARAMS
 BOOT_INFORMATION_ROOM = CMDLINE - BOOT_INFORMATION

@@ -66,9 +66,8 @@ def plan(spec: Spec) -> Plan:
         message = "a machine with interrupt controllers never ends with halt: KVM waits for an interrupt"
         problems.append(Problem("expect.exit", message))
     expect = expectations.planned(spec.expect, spec.trace, devices, problems)
-    if not host and is_pc:
-        message = "virtual time is for flat guests: a kernel waits for time that passes only with its exits"
-        problems.append(Problem("vm.time", message))
+    if spec.vm.seed is not None and start is not None and start.cmdline is None:
+        problems.append(Problem("vm.seed", f"is for Linux; this guest is started as {start.protocol}"))
     if start is None or problems:
         raise SpecError(tuple(problems))
     placements = start.placements
@@ -78,7 +77,7 @@ def plan(spec: Spec) -> Plan:
         vm=copied(PlannedVM, spec.vm),
         image=start.image,
         protocol=start.protocol,
-        cmdline=spec.boot.cmdline,
+        cmdline=spec.boot.cmdline if start.cmdline is None else start.cmdline,
         modules=start.modules,
         slots=slots,
         taken=buses.taken((*slots, *mapped), irqchip, pit),

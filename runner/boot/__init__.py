@@ -33,6 +33,8 @@ def load(plan: Plan, memory: GuestMemory, images: Images) -> State:
                 memory.write(placement.address, plan.cmdline.encode("utf-8", "replace") + b"\0")
             case "boot_params":
                 memory.write(placement.address, bootparams.build(plan, placement, images))
+            case "rng-seed":
+                memory.write(placement.address, bootparams.seed(plan.time.seed))
             case "boot-information":
                 memory.write(placement.address, information.build(plan, placement.address))
             case "gdt":

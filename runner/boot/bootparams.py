@@ -17,6 +17,10 @@ VID_MODE, BOOT_FLAG, HEADER, VERSION = 0x1FA, 0x1FE, 0x202, 0x206
 TYPE_OF_LOADER, LOADFLAGS, CODE32_START = 0x210, 0x211, 0x214
 RAMDISK_IMAGE, RAMDISK_SIZE, CMD_LINE_PTR = 0x218, 0x21C, 0x228
 
+SETUP_DATA = 0x250
+
+SETUP_RNG_SEED = 9  # Linux 6.0; older kernels ignore it
+SEED = struct.Struct("<QII32s")  # struct setup_data: next, type, length, data
 VIDEO_NORMAL = 0xFFFF  # vid_mode: leave the mode as it is
 LOADER_UNDEFINED = 0xFF  # type_of_loader: a loader without an assigned number
 LOW32 = 0xFFFFFFFF
@@ -53,10 +57,20 @@ def build(plan: Plan, placement: Placement, images: Images) -> bytes:
         put(EXT_RAMDISK_SIZE, 4, initrd.size >> 32)
     if acpi := plan.placement("acpi"):
         put(ACPI_RSDP_ADDR, 8, acpi.address)
+    if entropy := plan.placement("rng-seed"):
+        put(SETUP_DATA, 8, entropy.address)
     put(E820_ENTRIES, 1, len(plan.e820))
     for index, entry in enumerate(plan.e820):
         struct.pack_into("<QQI", page, E820_TABLE + 20 * index, entry.start, entry.size, entry.type)
     return bytes(page)
+
+
+def seed(number: int) -> bytes:
+    """The entry of setup_data that seeds Linux's random numbers, from a number of 64 bits."""
+    from hashlib import blake2b  # late: few runs need it
+
+    data = blake2b(number.to_bytes(8, "little"), digest_size=32).digest()
+    return SEED.pack(0, SETUP_RNG_SEED, len(data), data)
 
 
 def _setup_header(placement: Placement, images: Images) -> bytes:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from vmspec import layout
 from vmspec.boot import parts
 from vmspec.image import BzImage, Elf, ImageError, Source, bzimage, elf, opened
+from vmspec.plan import virtual
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import Entry, Placement, PlannedFile, Start
 from vmspec.schema.problems import Problem
@@ -41,7 +42,8 @@ def start(
         return None
     header = image if isinstance(image, BzImage) else None
     parts.fit(kernel.placements, kernel.end, slots, problems)
-    cmdline = parts.cmdline(boot.cmdline, header.cmdline_size if header else layout.CMDLINE_MAX, problems)
+    text, seed, notes = virtual.linux(spec)
+    cmdline = parts.cmdline(text, header.cmdline_size if header else layout.CMDLINE_MAX, problems)
     limit = header.initrd_addr_max if header else layout.INITRD_ADDR_MAX
     initrd, files = parts.initrd(boot.initrd, kernel.end, min(limit + 1, slots[0].size), problems)
     if len(problems) > found:
@@ -52,9 +54,10 @@ def start(
     tables = [Placement("gdt", layout.GDT, layout.GDT_SIZE)]
     if kernel.entry.mode == "long":
         tables.append(Placement("page-tables", layout.PAGE_TABLES, layout.PAGE_TABLES_SIZE))
-    placements = (*kernel.placements, *initrd, cmdline, parameters, *tables)
+    placements = (*kernel.placements, *initrd, cmdline, parameters, *seed, *tables)
     kind = "bzimage" if header else "vmlinux"
-    return Start(kind, kernel.protocol, kernel.entry, placements, kernel.notes, (*files, *kernel.files))
+    notes = (*kernel.notes, *notes)
+    return Start(kind, kernel.protocol, kernel.entry, placements, notes, (*files, *kernel.files), cmdline=text)
 
 
 def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:

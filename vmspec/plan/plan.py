@@ -49,7 +49,7 @@ class Placement(NamedTuple):
     in a file, if it comes from one. ``zero`` bytes more must be RAM and zero.
 
     Names: code, kernel (once for each segment), initrd, module (once for each), cmdline, boot_params (its setup header
-    is at ``offset`` of ``path``), boot-information, gdt, page-tables, bda, acpi, mptable.
+    is at ``offset`` of ``path``), rng-seed, boot-information, gdt, page-tables, bda, acpi, mptable.
     """
 
     name: str
@@ -125,6 +125,7 @@ class Start(NamedTuple):
     notes: tuple[str, ...] = ()
     files: tuple[PlannedFile, ...] = ()
     modules: tuple[str, ...] = ()
+    cmdline: str | None = None  # None: the spec's
 
 
 class Plan(NamedTuple):

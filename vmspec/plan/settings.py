@@ -18,11 +18,13 @@ class PlannedVM(NamedTuple):
 
 class PlannedTime(NamedTuple):
     """What the guest's time follows: "host", or "virtual" with so many ns for each exit. ``unenforced`` are the
-    conditions of a repeatable run that vmrun does not check, in sentences."""
+    conditions of a repeatable run that vmrun does not check, in sentences. ``seed`` is that of Linux's random numbers.
+    """
 
     kind: str = "host"
     step: int = 0
     unenforced: tuple[str, ...] = ()
+    seed: int = 0
 
 
 class PlannedMemory(NamedTuple):

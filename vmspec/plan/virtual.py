@@ -4,16 +4,20 @@ The guest must find no clock that follows the host's, and no other source of wha
 table of vmrun's own, and KVM answers only those MSRs whose values are the guest's.
 """
 
+from vmspec import layout
 from vmspec.devices import isa
 from vmspec.devices.models import Device
 from vmspec.plan.calls import Call, EnableMsrExits, MsrRange, SetMsrFilter
 from vmspec.plan.features import FEATURES
+from vmspec.plan.plan import Placement
 from vmspec.plan.settings import PlannedLeaf, PlannedTime
 from vmspec.registers import cpuid as R
 from vmspec.schema.problems import Problem
 from vmspec.spec.models import Spec
 
 STEP = 20_000  # ns
+LOOPS = 1_000_000  # of a delay, for each of Linux's ticks
+SEED_SIZE = 16 + 32  # bytes: struct setup_data, and what it carries
 RAM_MOST = 1 << 38  # bytes: half of what the table's processor can address
 ADDRESS_BITS = 48 << 8 | 39  # linear, physical
 
@@ -52,8 +56,9 @@ def planned(spec: Spec, problems: list[Problem]) -> PlannedTime:
     """The time of a spec's machine, with a problem for each key that does not agree with it."""
     vm = spec.vm
     if vm.time == "host":
-        if vm.step is not None:
-            problems.append(Problem("vm.step", 'is for virtual time: vm.time must be "virtual"'))
+        for name in ("step", "seed"):
+            if getattr(vm, name) is not None:
+                problems.append(Problem(f"vm.{name}", 'is for virtual time: vm.time must be "virtual"'))
         for index, device in enumerate(spec.devices):
             if isinstance(device, isa.I8259 | isa.I8254):
                 message = 'is for virtual time; otherwise KVM has it (vm.irqchip = "kernel")'
@@ -67,7 +72,7 @@ def planned(spec: Spec, problems: list[Problem]) -> PlannedTime:
         for index, device in enumerate(spec.devices)
         if isinstance(device, isa.Python)
     )
-    return PlannedTime("virtual", STEP if vm.step is None else vm.step, (*UNENFORCED, *own))
+    return PlannedTime("virtual", STEP if vm.step is None else vm.step, (*UNENFORCED, *own), vm.seed or 0)
 
 
 def _machine(spec: Spec, problems: list[Problem]) -> None:
@@ -104,6 +109,22 @@ def _device(device: Device, path: str, problems: list[Problem]) -> None:
         case _ if not isinstance(device, FOLLOWING):
             message = "such a device completes requests when the host does: virtual time cannot have it"
             problems.append(Problem(path, message))
+
+
+def linux(spec: Spec) -> tuple[str, tuple[Placement, ...], tuple[str, ...]]:
+    """What Linux needs: its command line, the place of its seed, and notes that say why.
+
+    Without ``lpj`` the kernel counts loops until the time has moved (init/calibrate.c), and time moves only with exits.
+    Without a seed, its first reader of random numbers waits for time in the same way (drivers/char/random.c).
+    """
+    cmdline = spec.boot.cmdline
+    if spec.vm.time == "host":
+        return cmdline, (), ()
+    notes = [f"virtual time: Linux gets a seed of its random numbers (SETUP_RNG_SEED), made from {spec.vm.seed or 0}"]
+    if not any(word.startswith("lpj=") for word in cmdline.split()):
+        cmdline = f"{cmdline} lpj={LOOPS}".strip()
+        notes.append(f"virtual time: lpj={LOOPS} was added to the command line; Linux cannot measure it")
+    return cmdline, (Placement("rng-seed", layout.RNG_SEED, SEED_SIZE),), tuple(notes)
 
 
 def chips(spec: Spec) -> tuple[Device, ...]:

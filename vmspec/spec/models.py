@@ -68,6 +68,10 @@ class VM(Model):
     step: int | None = field(
         default=None, metadata=key(Duration(), "virtual time: how long each exit takes; not given: 20us")
     )
+    seed: int | None = field(
+        default=None,
+        metadata=key(Integer(0, (1 << 64) - 1), "virtual time: the seed of Linux's random numbers; not given: 0"),
+    )
     transport: str = field(
         default="mmio",
         metadata=key(

@@ -126,3 +126,18 @@ def test_without_acpi_there_is_no_root_pointer(tmp_path: Path) -> None:
 def test_bios_data_area_points_to_the_ebda(tmp_path: Path) -> None:
     with loaded(plans.linux(tmp_path, plans.bzimage())) as (memory, _):
         assert (number(memory, 0x40E, 2) << 4, number(memory, 0x413, 2) << 10) == (layout.EBDA, layout.EBDA)
+
+
+def test_a_seed_for_linux_is_in_its_setup_data(tmp_path: Path) -> None:
+    """As arch/x86/kernel/setup.c, parse_setup_data reads it; the same seed gives the same bytes."""
+    (tmp_path / "k").write_bytes(images.bzimage())
+    found = []
+    for seed in (7, 7, 8):
+        machine = VM(name="linux", time="virtual", seed=seed)
+        planned = plan(Spec(vm=machine, boot=Boot(kernel=tmp_path / "k", unpack=False)))
+        with loaded(planned) as (memory, _):
+            at = number(memory, layout.BOOT_PARAMS + 0x250, 8)
+            following, kind, size = struct.unpack("<QII", memory.read(at, 16))
+            found.append(memory.read(at + 16, size))
+        assert (at, following, kind, size) == (layout.RNG_SEED, 0, 9, 32)
+    assert found[0] == found[1] != found[2]

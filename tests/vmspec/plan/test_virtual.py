@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vmspec.image.images import bzimage
 from vmspec.devices.isa import ACPI, I8042, I8254, I8259, RTC, DebugPort, PCIHost, Python, Serial
 from vmspec.devices.virtio import VirtioRng
 from vmspec.plan import virtual
@@ -53,18 +54,49 @@ def test_what_follows_the_hosts_time_is_a_problem_at_its_key(devices, keys, path
 
 @pytest.mark.parametrize(
     ("devices", "keys", "path"),
-    [((), {"step": 1000}, "vm.step"), ((I8259(),), {}, "device[0]"), ((CLOCK, I8254()), {}, "device[1]")],
+    [
+        ((), {"step": 1000}, "vm.step"),
+        ((), {"seed": 1}, "vm.seed"),
+        ((I8259(),), {}, "device[0]"),
+        ((CLOCK, I8254()), {}, "device[1]"),
+    ],
 )
 def test_what_is_for_virtual_time_is_a_problem_without_it(devices, keys, path):
     assert [*problems(*devices, time="host", **keys)] == [path]
 
 
-def test_a_kernel_cannot_have_it_yet(tmp_path):
-    (tmp_path / "kernel").write_bytes(b"\x7fELF")
-    machine = Spec(vm=VM("v", time="virtual"), boot=Boot(kernel=tmp_path / "kernel"))
-    with pytest.raises(SpecError) as caught:
-        plan(machine)
-    assert "vm.time" in [problem.path for problem in caught.value.problems]
+def test_a_seed_is_for_linux():
+    assert [*problems(seed=1)] == ["vm.seed"]
+
+
+def linux(tmp_path, cmdline="console=ttyS0", **vm):
+    (tmp_path / "kernel").write_bytes(bzimage())
+    boot = Boot(kernel=tmp_path / "kernel", cmdline=cmdline, unpack=False)
+    return plan(Spec(vm=VM("v", **{"time": "virtual", **vm}), boot=boot))
+
+
+def test_linux_is_told_what_it_cannot_measure(tmp_path):
+    planned = linux(tmp_path)
+    assert planned.cmdline == "console=ttyS0 lpj=1000000"
+    assert planned.placement("cmdline").size == len(planned.cmdline) + 1
+    assert [note for note in planned.notes if "lpj=1000000 was added" in note]
+
+
+def test_the_specs_own_loops_stay(tmp_path):
+    planned = linux(tmp_path, "lpj=5 quiet")
+    assert planned.cmdline == "lpj=5 quiet"
+    assert not [note for note in planned.notes if "lpj" in note]
+
+
+def test_linux_gets_a_seed(tmp_path):
+    planned = linux(tmp_path, seed=7)
+    assert (planned.placement("rng-seed").size, planned.time.seed) == (48, 7)
+    assert [note for note in planned.notes if "SETUP_RNG_SEED), made from 7" in note]
+
+
+def test_with_the_hosts_time_linux_gets_neither(tmp_path):
+    planned = linux(tmp_path, time="host")
+    assert (planned.cmdline, planned.placement("rng-seed")) == ("console=ttyS0", None)
 
 
 def test_the_chips_come_after_the_devices_of_the_spec():
@@ -88,7 +120,7 @@ def test_the_plan_has_the_filter_and_no_controllers_of_kvms():
 
 def test_without_it_the_plan_has_none_of_it():
     planned = plan(spec(time="host"))
-    assert (planned.time, planned.cpu.own, planned.devices) == (("host", 0, ()), False, ())
+    assert (planned.time, planned.cpu.own, planned.devices) == (("host", 0, (), 0), False, ())
     assert not any(isinstance(call, EnableMsrExits | SetMsrFilter) for call in planned.calls)
 
 
