@@ -27,6 +27,7 @@ from runner.machine.realised import Realised
 from runner.machine.result import Ending
 from runner.machine.vcpu import VcpuThread, handle_kicks
 from runner.machine.virtqueue import Queue
+from runner.memory import GuestMemory
 from runner.recording.requests import Requests
 from runner.recording.rings import Rings
 from vmspec.host.threads import Worker
@@ -54,7 +55,7 @@ class Machine:
         self.memory = loader.memory
         self.loader = loader
         self._host_time = HostClock()  # of the timeout
-        self.time = _virtual(plan)
+        self.time = _virtual(plan, loader.memory)
         self.clock: Clock = self.time.clock if self.time else self._host_time  # of the devices
         self.inputs = Inputs()
         self.requests = Requests()
@@ -465,13 +466,13 @@ class Machine:
         self._resources.close()
 
 
-def _virtual(plan: Plan) -> "VirtualTime | None":
+def _virtual(plan: Plan, memory: GuestMemory) -> "VirtualTime | None":
     """The plan's virtual time; None: the guest has the host's."""
     if plan.time.kind == "host":
         return None
     from runner.machine.virtual import VirtualTime  # late: few specs have it
 
-    return VirtualTime(plan)
+    return VirtualTime(plan, memory)
 
 
 def _nobody(level: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from runner.devices.device import DeviceError
 from runner.kvm.vcpu import VCPU
 from runner.machine.interrupts import Unconnected
+from runner.memory import GuestMemory
 from runner.native import _native
 from vmspec.plan.plan import Plan
 
@@ -40,8 +41,10 @@ class VirtualClock:
 class VirtualTime:
     """The virtual time of a machine's run. ``words`` are what the vCPU loop has of it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, memory: GuestMemory) -> None:
+        self._memory = memory
         self.words = ffi.new("struct virtual_time *", {"step": plan.time.step, "deadline": lib.VIRTUAL_NEVER})
+        self.words.memory = memory.table
         self.clock = VirtualClock(self.words)
         self._controller = [device.kind for device in plan.devices].index("i8259")
         self._names = [device.name for device in plan.devices]

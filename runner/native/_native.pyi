@@ -630,6 +630,7 @@ class VirtualTimeFields:
     step: int
     deadline: int
     pending: int
+    memory: MemoryPointer
 
 class VirtualTime(VirtualTimeFields, CData): ...
 class VirtualTimePointer(VirtualTimeFields, Pointer[VirtualTime]): ...
@@ -995,7 +996,7 @@ class FFI:
     def new(
         self,
         cdecl: Literal["struct virtual_time *"],
-        value: Mapping[Literal["now", "step", "deadline", "pending"], Any] = ...,
+        value: Mapping[Literal["now", "step", "deadline", "pending", "memory"], Any] = ...,
         /,
     ) -> VirtualTimePointer: ...
     @overload

@@ -427,6 +427,8 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
                 return VCPU_STOPPED;
             continue;
         }
+        if (vcpu->time && !virtual_counts(vcpu->time, vcpu->fd, vcpu->run))
+            continue;
         if (!vcpu_handle(vcpu, &outcome))
             return outcome;
     }

@@ -2,9 +2,65 @@
 
 #include "atomic.h"
 
+#include <sys/ioctl.h>
+
+#define STI 0xfb
 #define MSR_TSC 0x10
 /* Interfaces of KVM and Hyper-V, which CPUID does not offer: a guest that tries them gets #GP. */
 #define PARAVIRTUAL(index) (((index) & 0xfffff000) == 0x40000000 || ((index) & 0xffffff00) == 0x4b564d00)
+
+static bool step(int fd, bool on)
+{
+    struct kvm_guest_debug debug = {.control = on ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP : 0};
+
+    return ioctl(fd, KVM_SET_GUEST_DEBUG, &debug) == 0;
+}
+
+/* Whether the byte before the instruction pointer is STI's. */
+static bool is_after_sti(const struct virtual_time *time, int fd)
+{
+    struct kvm_translation translation = {0};
+    struct kvm_sregs sregs;
+    struct kvm_regs regs;
+    const uint8_t *code;
+
+    if (ioctl(fd, KVM_GET_REGS, &regs) < 0 || ioctl(fd, KVM_GET_SREGS, &sregs) < 0)
+        return false;
+    translation.linear_address = sregs.cs.base + regs.rip - 1;
+    if (ioctl(fd, KVM_TRANSLATE, &translation) < 0 || !translation.valid)
+        return false;
+    code = memory_at(time->memory, translation.physical_address, 1, false);
+    return code && *code == STI;
+}
+
+/* STI lets interrupts in after the next instruction (Intel SDM volume 2, STI). QEMU's emulation of SVM forgets that if
+ * the host interrupts the guest between the two, and the window opens there: in some runs, not in others. So a window
+ * after STI does not count: the guest executes an instruction, and the window is after that. An instruction that ends
+ * with the same byte delays a window too, in all runs. */
+bool virtual_counts(struct virtual_time *time, int fd, struct kvm_run *run)
+{
+    bool stepped = time->stepping && run->exit_reason == KVM_EXIT_DEBUG;
+
+    if (stepped || run->exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN) {
+        if ((!stepped || run->ready_for_interrupt_injection) && time->memory && is_after_sti(time, fd) &&
+            (time->stepping || step(fd, true))) {
+            time->stepping = 1;
+            run->request_interrupt_window = 0;
+            return false;
+        }
+    }
+    if (!time->stepping)
+        return true;
+    time->stepping = 0;
+    step(fd, false);
+    if (!stepped)
+        return true; /* the instruction has made an exit */
+    run->request_interrupt_window = 1;
+    if (!run->ready_for_interrupt_injection)
+        return false; /* it was CLI */
+    run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+    return true;
+}
 
 void virtual_exit(struct virtual_time *time, const struct kvm_run *run)
 {

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "memory.h"
+
 #define VIRTUAL_NEVER UINT64_MAX
 
 struct virtual_time {
@@ -18,6 +20,8 @@ struct virtual_time {
     uint32_t halted;    /* it is a HLT */
     uint32_t ticked;    /* Python has looked at the timers since the time moved */
     uint32_t taken;     /* an interrupt has been chosen for the next entry */
+    uint32_t stepping;  /* the guest executes the instruction after STI */
+    const struct memory *memory; /* the guest's; NULL: believe each window */
 };
 
 enum virtual_next {
@@ -30,6 +34,8 @@ enum virtual_next {
 
 /* The guest has made an exit. */
 void virtual_exit(struct virtual_time *time, const struct kvm_run *run);
+/* Whether what KVM_RUN has returned is an exit of the guest. */
+bool virtual_counts(struct virtual_time *time, int fd, struct kvm_run *run);
 /* What comes next after an exit. */
 enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run);
 /* Answer an access of an MSR that the filter denies. */
