@@ -46,6 +46,7 @@ VERBS = {
     "reset": "press a machine's reset button, which ends its run",
     "kill": "kill the process of a machine",
 }
+WIDTH = max(map(len, VERBS))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -153,8 +154,8 @@ def parser() -> argparse.ArgumentParser:
     commands = commandline.Parser(
         prog="vmrun",
         description="Run the virtual machine that a TOML spec describes. Every exit is recorded into the\n"
-        "file that trace.path names in the spec, or --trace here.\n\n"
-        + "\n".join(f"  vmrun {verb} --help    {what}" for verb, what in VERBS.items()),
+        "file that trace.path names in the spec, or --trace here.\n\nCommands, each with a --help of its own:\n"
+        + "\n".join(f"  {verb:<{WIDTH}}  {what}" for verb, what in VERBS.items()),
         epilog=STATUSES,
         allow_abbrev=False,
     )

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from runner.backends.unixsocket import Listener
     from runner.control.server import Server
 
-LATE = 0.1  # seconds after which a machine that was given no name gets one: a run that ends sooner pays nothing
 AGAIN = 0.05  # seconds until the next attempt, if another process held the folder
 
 
@@ -54,7 +53,7 @@ class Offer:
         if self._listener is not None:
             self._serve()
         else:
-            self._machine.loop.after(LATE, self._claim_late)
+            self._claim_late()
 
     def _claim_late(self) -> None:
         """Take a name. Nobody has asked for control, so a run without a socket is as good."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vmspec.image.symbols import Symbols
     from vmspec.spec.models import Spec
 
+OFFERED = 0.1  # seconds after which a machine gets a name that was given none: a run that ends sooner pays nothing
 SWITCH_INTERVAL = 0.0002  # seconds that a Python thread keeps the interpreter while another waits for it
 
 # Runs whose threads never returned: the threads still use everything, so it is never freed.
@@ -222,12 +223,19 @@ class Session:
         return result
 
     def _offer_control(self, stack: ExitStack) -> None:
-        if self._control is not False:
-            from runner.control.offer import Offer  # late: no run of a suite or a campaign needs it
+        """A name that was asked for is taken before the guest runs, any other one later."""
+        if isinstance(self._control, str):
+            self.offer = self._offered(self._control)
+        stack.callback(lambda: self.offer.close() if self.offer is not None else None)
 
-            asked = None if self._control is True else self._control
-            self.offer = Offer(asked, self.machine, self.recording.rings, self._symbol)
-            stack.callback(self.offer.close)
+    def _offered(self, name: str | None) -> "Offer":
+        from runner.control.offer import Offer  # late: no short run needs it, and none of a suite or a campaign
+
+        return Offer(name, self.machine, self.recording.rings, self._symbol)
+
+    def _offer_late(self) -> None:
+        self.offer = self._offered(None)
+        self.offer.begin()
 
     def _symbol(self, address: int) -> str | None:
         """The name of the guest's code at an address; the first call reads the symbols."""
@@ -339,6 +347,8 @@ class Session:
             reader.start()
         if self.offer is not None:
             self.offer.begin()
+        elif self._control is True:
+            self.machine.loop.after(OFFERED, self._offer_late)
         self._keep()
         self.begun.set()
 
