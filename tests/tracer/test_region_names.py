@@ -2,11 +2,14 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tests.fakes.comparefakes import METADATA, exit_row, write_trace
+from tests.tracer.export.pftraces import parsed, slices
 from tracer.cli import main
+from tracer.export.chrome import DEVICES, VM
 
 REGIONS = {
     "serial0": [{"name": "port", "space": "port", "size": 8, "start": 0x3F8}],
@@ -95,3 +98,18 @@ def test_merged_traces(run):
     run("merge", "a.arrow", "b.arrow", "-o", "both.arrow")
     shown = column(map(json.loads, run("events", "both.arrow", "--json").splitlines()))
     assert {"a/card0 bar0+0x10", "b/card0 window2+0x2000"} <= set(shown)
+
+
+def test_an_export_to_chrome(run):
+    run("export", "a.arrow", "--chrome", "-o", "a.json")
+    events = [event for event in json.loads(Path("a.json").read_text())["traceEvents"] if event.get("cat") == "exit"]
+    assert [event["args"]["what"] for event in events if event["pid"] == VM and event["args"]] == PLACES
+    assert [event["name"] for event in events if event["pid"] == DEVICES] == [f"write {place}" for place in PLACES]
+
+
+def test_an_export_to_perfetto(run):
+    run("export", "a.arrow", "--perfetto", "-o", "a.pftrace")
+    found = slices(parsed(Path("a.pftrace")))
+    assert [facts["what"] for track, *_, facts in found if track == "vCPU 0" and facts] == PLACES
+    own = {name for track, name, *_ in found if track == "card0, vCPU 0"}
+    assert own == {"mmio write", "write card0 port+0x2"}

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from tracer.export import requests, tracepoints
-from tracer.export.rows import Exit, Stay, flag_text, stays, title
+from tracer.export.rows import Exit, Stay, Targets, flag_text, stays, title
 from tracer.read.console import Console
 from tracer.read.reader import Trace
 from vmspec.trace import keys
@@ -45,6 +45,7 @@ def _events(trace: Trace) -> Iterator[str]:
     yield _name("process_name", VM, 0, "virtual machine")
     yield _name("process_name", DEVICES, 0, "devices")
     threads: dict[tuple[str, int], int] = {}  # of the devices, by device and vCPU
+    targets = Targets(trace)
     known: set[int] = set()
     for row in stays(trace):
         if row.vcpu not in known:
@@ -54,15 +55,15 @@ def _events(trace: Trace) -> Iterator[str]:
             if row.stop > row.start:
                 yield _slice(row.name, VM, row.vcpu, row.start, row.stop, "{}")
             continue
-        arguments = _arguments(row)
+        target = targets.of(row)
+        arguments = _arguments(row, target)
         yield _slice(title(row.reason, row.device, row.direction), VM, row.vcpu, row.t_exit, row.t_entry, arguments)
         if row.device != NO_DEVICE:
             thread = threads.get((row.device, row.vcpu))
             if thread is None:
                 thread = threads[row.device, row.vcpu] = len(threads) + 1
                 yield _name("thread_name", DEVICES, thread, f"{row.device}, vCPU {row.vcpu}")
-            name = f"{row.direction} {row.addr:#x}"
-            yield _slice(name, DEVICES, thread, row.t_exit, row.t_entry, arguments)
+            yield _slice(f"{row.direction} {target}", DEVICES, thread, row.t_exit, row.t_entry, arguments)
     console = Console(trace, trace.devices)
     thread = len(threads) + 1
     for index, line in enumerate(console.lines()):
@@ -118,9 +119,10 @@ def _slice(name: str, process: int, thread: int, start: int, end: int, arguments
     )
 
 
-def _arguments(row: Exit) -> str:
+def _arguments(row: Exit, target: str) -> str:
     """64-bit numbers as text: JavaScript keeps only 53 bits."""
-    values: dict[str, Any] = {"seq": row.seq, "addr": f"{row.addr:#x}", "size": row.size, "count": row.items}
+    values: dict[str, Any] = {"seq": row.seq} | ({"what": target} if target else {})
+    values |= {"addr": f"{row.addr:#x}", "size": row.size, "count": row.items}
     values |= {"data": f"{row.data:#x}", "rip": f"{row.rip:#x}", "flags": flag_text(row.flags)}
     if row.payload:
         values["payload"] = row.payload.hex()

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from tracer.export import requests, tracepoints
-from tracer.export.rows import KVM_RUN, PAUSED, Exit, Stay, flag_text, stays, title
+from tracer.export.rows import KVM_RUN, PAUSED, Exit, Stay, Targets, flag_text, stays, title
 from tracer.format.errors import TraceError
 from tracer.read.console import Console
 from tracer.read.reader import Trace
@@ -50,6 +50,7 @@ class _Writer:
         self._head(trace)
         tracks: dict[tuple[str, int], int] = {}
         known: set[int] = set()
+        targets = Targets(trace)
         for row in stays(trace):
             vcpu = VCPU + row.vcpu
             if row.vcpu not in known:
@@ -63,7 +64,8 @@ class _Writer:
                 if row.stop > row.start:
                     self._slice(vcpu, self._begin(vcpu, row.name), b"", row.start, row.stop)
                 continue
-            facts = row.addr, row.size, row.items, row.flags
+            target = targets.of(row)
+            facts = row.addr, row.size, row.items, row.flags, target
             arguments = self._arguments(row)
             begin = self._begin(vcpu, title(row.reason, row.device, row.direction), *facts)
             self._slice(vcpu, begin, arguments, row.t_exit, row.t_entry)
@@ -73,7 +75,7 @@ class _Writer:
                     track = tracks[row.device, row.vcpu] = DEVICE + len(tracks)
                     self._track(uuid=track, parent_uuid=PROCESS, name=f"{row.device}, vCPU {row.vcpu}")
                 # Ports are few; guest-physical addresses would need a name per event.
-                name = f"{row.direction} {row.addr:#x}" if row.reason == "io" else f"{row.reason} {row.direction}"
+                name = f"{row.direction} {target}" if row.reason == "io" else f"{row.reason} {row.direction}"
                 self._slice(track, self._begin(track, name, *facts), arguments, row.t_exit, row.t_entry)
         self._console(trace)
         self._tracepoints(trace)
@@ -155,7 +157,7 @@ class _Writer:
         serialised: bytes = event.SerializeToString()
         return serialised
 
-    def _serialised(self, track: int, name: str, *facts: int) -> bytes:
+    def _serialised(self, track: int, name: str, *facts: Any) -> bytes:
         """The beginning of a slice: its track, name, category, and the arguments that many exits share."""
         event = self._protos.TrackEvent(
             type=self._protos.TrackEvent.TYPE_SLICE_BEGIN,
@@ -164,7 +166,9 @@ class _Writer:
             category_iids=[self._named("event_categories", _category(track, name, bool(facts)))],
         )
         if facts:
-            addr, size, count, flags = facts
+            addr, size, count, flags, target = facts
+            if target:
+                event.debug_annotations.add(name_iid=self._annotation("what"), string_value=target)
             event.debug_annotations.add(name_iid=self._annotation("addr"), pointer_value=addr)
             event.debug_annotations.add(name_iid=self._annotation("size"), uint_value=size)
             event.debug_annotations.add(name_iid=self._annotation("count"), uint_value=count)

@@ -5,6 +5,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tracer.analysis.account import Life, account, divided
+from tracer.decode.decoder import named
+from tracer.decode.regions import Regions
 from tracer.format.rowfile import tuples
 from tracer.format.schema import flag_names
 from tracer.read.reader import Trace
@@ -77,6 +79,21 @@ def _between(vcpu: int, entered: int, left: int, life: Life | None) -> Iterator[
 def title(reason: str, device: str, direction: str) -> str:
     """The title of an exit: ``io serial0 write``, ``hlt``."""
     return " ".join(part for part in (reason, device, direction) if part not in (NO_DEVICE, "none"))
+
+
+class Targets:
+    """What exits access, as ``vmtrace events`` names it: a register, a place in a region of the device, an address."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._regions = Regions(trace.metadata)
+        self._known = lru_cache(1 << 12)(self._named)
+
+    def of(self, row: Exit) -> str:
+        """The target of an exit: ``COM1 THR``, ``card0 bar0+0x10``; "" if it accesses nothing."""
+        return self._known(row.reason, row.addr, row.size, row.direction, row.device, row.region)
+
+    def _named(self, reason: str, addr: int, size: int, direction: str, device: str, region: int) -> str:
+        return named(reason, addr, size, direction, device, self._regions.place(device, region, addr))
 
 
 @lru_cache(1 << 12)

@@ -7,52 +7,8 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
 
 from tests.fakes.comparefakes import exit_row, write_trace
 from tests.tracer.export.exportfakes import MMIO, exported, some_rows, with_tracepoints
+from tests.tracer.export.pftraces import parsed, slices
 from tracer.cli import main
-
-EVENT = protos.TrackEvent
-
-
-def parsed(path):
-    """The packets; a second pass over the wire finds no field that is unknown, or written twice and merged."""
-    data = path.read_bytes()
-    trace = protos.Trace()
-    trace.ParseFromString(data)
-    # Perfetto's reader does not merge fields, so a message that is serialised again must be as long.
-    assert trace.ByteSize() == len(data)
-    return trace.packet
-
-
-def slices(packets):
-    """(track, name, start, end, arguments) of all slices and instants, as a reader of the trace finds them."""
-    names, found, open_ = {}, [], {}
-    tracks = {}
-    for packet in packets:
-        for field in ("event_names", "event_categories", "debug_annotation_names"):
-            names |= {(field, entry.iid): entry.name for entry in getattr(packet.interned_data, field)}
-        if packet.HasField("track_descriptor"):
-            track = packet.track_descriptor
-            assert track.uuid not in tracks
-            tracks[track.uuid] = track.thread.thread_name or track.process.process_name or track.name
-        if not packet.HasField("track_event"):
-            continue
-        event = packet.track_event
-        name = event.name or names.get(("event_names", event.name_iid))
-        arguments = {
-            names["debug_annotation_names", entry.name_iid]: getattr(entry, entry.WhichOneof("value"))
-            for entry in event.debug_annotations
-        }
-        track = tracks[event.track_uuid]
-        if event.type == EVENT.TYPE_SLICE_BEGIN:
-            assert track not in open_
-            open_[track] = (track, name, packet.timestamp, arguments)
-        elif event.type == EVENT.TYPE_SLICE_END:
-            _, name, start, arguments = open_.pop(track)
-            found.append((track, name, start, packet.timestamp, arguments))
-        else:
-            assert event.type == EVENT.TYPE_INSTANT
-            found.append((track, name, packet.timestamp, None, arguments))
-    assert not open_
-    return found
 
 
 def test_every_exit_is_a_slice_of_its_vcpu(tmp_path):
@@ -85,6 +41,7 @@ def test_names_and_arguments(tmp_path):
     }
     string = next(arguments for *_, arguments in found if "payload" in arguments)
     assert string == {
+        "what": "COM1 THR",
         "addr": 0x3F8,
         "size": 1,
         "count": 12,
@@ -98,7 +55,7 @@ def test_names_and_arguments(tmp_path):
 
 def test_tracks_of_devices_and_the_console(tmp_path):
     found = slices(parsed(exported(tmp_path, "perfetto")))
-    assert [name for track, name, *_ in found if track == "serial0, vCPU 0"] == ["write 0x3f8"] * 6
+    assert [name for track, name, *_ in found if track == "serial0, vCPU 0"] == ["write COM1 THR"] * 6
     devices = [entry for entry in found if entry[0] == "rtc0, vCPU 1"]
     assert [(name, arguments["addr"]) for _, name, _, _, arguments in devices] == [
         ("mmio write", MMIO + n) for n in range(3)
