@@ -29,7 +29,9 @@ class Counter:
 
     def __init__(self, *, gate: bool = True) -> None:
         self._mode, self._bcd, self._access = ONCE, False, R.BOTH
-        self._count: int | None = None  # that was loaded; None: none was since the mode was set
+        # What was loaded; None: nothing was since the mode was set. A PC's firmware has loaded all counters, and Linux
+        # waits until counter 0 says so (arch/x86/lib/kaslr.c).
+        self._count: int | None = 0x10000
         self._elapsed: int | None = None  # cycles that were counted until _since; None: it does not count
         self._since = 0
         self._gate = gate

@@ -24,7 +24,7 @@ ADDRESS_BITS = 48 << 8 | 39  # linear, physical
 # Each host that runs KVM has these; no feature that reads a clock or random numbers, no APIC, no PMU, and none with
 # MSRs or states of its own (MTRR, MCA, XSAVE). lm has no name in FEATURES: a spec cannot remove it.
 PROCESSOR = (
-    "fpu", "vme", "de", "pse", "msr", "pae", "cx8", "sep", "pge", "cmov", "pat", "pse36", "clflush", "mmx", "fxsr",
+    "fpu", "de", "pse", "msr", "pae", "cx8", "sep", "pge", "cmov", "pat", "pse36", "clflush", "mmx", "fxsr",
     "sse", "sse2", "cx16", "syscall", "nx", "lahf_lm",
 )  # fmt: skip
 LONG_MODE = 1 << 29  # EDX of EXTENDED_FEATURES

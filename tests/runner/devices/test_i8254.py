@@ -162,6 +162,14 @@ def test_the_status_shows_mode_access_and_output(timer):
     assert (before, first, timer.status()) == (R.OUT | R.NULL_COUNT | 0x36, R.OUT | 0x36, 0x36)
 
 
+def test_a_timer_that_was_not_set_has_a_count_and_never_interrupts(timer):
+    assert [timer.status(counter) & R.NULL_COUNT for counter in range(3)] == [0, 0, 0]
+    timer.passes(10 * R.HZ)
+    assert timer.interrupts == 0
+    timer.write(R.CONTROL, R.BOTH << R.ACCESS)
+    assert timer.status() & R.NULL_COUNT
+
+
 def test_read_back_latches_the_status_before_the_count(timer):
     timer.start(0, ONCE, 0x1234)
     timer.write(R.CONTROL, R.READ_BACK << R.COUNTER | 2)
