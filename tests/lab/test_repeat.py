@@ -1,0 +1,62 @@
+"""Debian's kernels with virtual time, in the lab: every boot has the same exits, whatever disturbs it."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import tracer
+from tests.guests import debian, initrd
+from tests.lab.labruns import HERE, stayed
+from vmspec.document import Document
+
+pytestmark = [pytest.mark.lab, pytest.mark.soak]
+
+RUNS = int(os.environ.get("VMRUN_LAB_RUNS", "20"))
+SPEC = HERE / "repeat.toml"
+
+
+@pytest.fixture(scope="module", params=["6.1-cloud", "6.12-cloud"])
+def folder(request, tmp_path_factory):
+    """What the runs of a kernel left."""
+    out = tmp_path_factory.mktemp("repeat")
+    initrd.write(out / "initrd", HERE / "repeat-init")
+    sets = [f"boot.kernel={debian.kernel(request.param).bzimage}", f"boot.initrd={out / 'initrd'}"]
+    Document.open(SPEC, sets).plan()  # unpacks the kernel into the cache, where the lab finds it
+    words = [word for each in sets for word in ("--set", each)]
+    command = [sys.executable, HERE / "inside" / "repeat.py", out, RUNS, SPEC, *words]
+    stayed("--timeout", f"{5 + 4 * RUNS}m", "--share", out, "--", *map(str, command))
+    return out
+
+
+@pytest.fixture(scope="module")
+def traces(folder):
+    return [tracer.load(folder / f"{number}.arrow") for number in range(RUNS)]
+
+
+def test_each_ends_as_its_spec_expects(folder, traces):
+    logs = [(folder / f"{number}.log").read_text() for number in range(RUNS)]
+    assert [(trace.complete, trace.summary["result"]["status"]) for trace in traces] == [(True, 0)] * RUNS, logs
+
+
+def test_every_second_one_was_interrupted(traces):
+    interrupted = [sum(trace.summary["interrupted"]) for trace in traces]
+    assert min(interrupted[1::2]) > 100
+    assert max(interrupted[::2]) < 100
+
+
+def test_all_have_the_same_exits(folder):
+    """What vmtrace diff compares: reason, RIP, address, size, count, direction, data, payload, device."""
+    first, *others = [folder / f"{number}.arrow" for number in range(RUNS)]
+    found = {}
+    for other in others:
+        command = [sys.executable, "-m", "tracer.cli", "diff", first, other]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        found[other.name] = (done.returncode, re.findall("^(EQUAL|DIFFERENT).*", done.stdout, re.MULTILINE))
+    assert found == {other.name: (0, ["EQUAL"]) for other in others}
+
+
+def test_all_print_the_same(folder):
+    assert len({(folder / f"{number}.console").read_bytes() for number in range(RUNS)}) == 1
