@@ -9,7 +9,7 @@ import pytest
 import tracer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-OTHERS = {"disk", "linux", "network", "share", "vsock", "pandas", "notebook"}  # need a kernel; run in the lab
+OTHERS = {"disk", "linux", "network", "repeat", "share", "vsock", "pandas", "notebook"}  # need a kernel; run in the lab
 
 RUN = [
     # folder, spec, console, end, status, the trace's devices

@@ -2,31 +2,32 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 import tracer
-from tests.guests import debian, initrd
-from tests.lab.labruns import HERE, stayed
+from tests.lab.labruns import HERE, ROOT, stayed
 from vmspec.document import Document
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
 RUNS = int(os.environ.get("VMRUN_LAB_RUNS", "20"))
-SPEC = HERE / "repeat.toml"
+EXAMPLE = ROOT / "examples" / "repeat"
 
 
 @pytest.fixture(scope="module", params=["6.1-cloud", "6.12-cloud"])
 def folder(request, tmp_path_factory):
     """What the runs of a kernel left."""
     out = tmp_path_factory.mktemp("repeat")
-    initrd.write(out / "initrd", HERE / "repeat-init")
-    sets = [f"boot.kernel={debian.kernel(request.param).bzimage}", f"boot.initrd={out / 'initrd'}"]
-    Document.open(SPEC, sets).plan()  # unpacks the kernel into the cache, where the lab finds it
-    words = [word for each in sets for word in ("--set", each)]
-    command = [sys.executable, HERE / "inside" / "repeat.py", out, RUNS, SPEC, *words]
+    shutil.copy(EXAMPLE / "repeat.toml", out)
+    code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(EXAMPLE)!r}]; "
+    code += f"import prepare; prepare.prepare(Path({str(out)!r}), {request.param!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    Document.open(out / "repeat.toml").plan()  # unpacks the kernel into the cache, where the lab finds it
+    command = [sys.executable, HERE / "inside" / "repeat.py", out, RUNS, out / "repeat.toml"]
     stayed("--timeout", f"{5 + 4 * RUNS}m", "--share", out, "--", *map(str, command))
     return out
 
