@@ -269,7 +269,7 @@ class Serial(ISADevice):
         self._thr_emptied = True
 
     def _loop_back(self, byte: int) -> None:
-        if len(self._fifo) == self._capacity():
+        if len(self._fifo) >= self._capacity():  # more: a loaded state may have bytes and no FIFO
             self._overrun = True
             if self._fcr & R.FIFO_ENABLE:
                 return  # the FIFO keeps what it has

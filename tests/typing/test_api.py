@@ -5,6 +5,7 @@ import re
 import shutil
 from importlib import import_module
 from pathlib import Path
+from types import NoneType
 
 import attrs
 import pytest
@@ -28,6 +29,9 @@ def rows(section: str) -> dict[str, str]:
     return {re.match(r"\w+", code)[0]: code for cell in cells for code in re.findall(r"`(.+?)`", cell)}
 
 
+SHORT = (type, str, int, float, NoneType)  # kinds of defaults whose text is short
+
+
 class Dots:
     """A default that has no short text."""
 
@@ -41,7 +45,9 @@ def called(name: str, function: object, *, method: bool = False) -> str:
     parameters = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
     parameters = parameters[1:] if method and [one.name for one in parameters[:1]] == ["self"] else parameters
     parameters = [
-        one if isinstance(one.default, type | str | int | None) or one.default == () else one.replace(default=Dots())
+        one
+        if isinstance(one.default, type | str | int | float | None) or one.default == ()
+        else one.replace(default=Dots())
         for one in parameters
     ]
     return name + str(signature.replace(parameters=parameters, return_annotation=signature.empty))

@@ -646,3 +646,11 @@ def test_all_of_a_port_s_state_is_loaded(uart, plug):
     assert (uart.read(IIR), uart.read(LSR), uart.read(MSR)) == (0xCC, THRE | TEMT | OE | DR, 0xB1)
     assert [uart.read(register) for register in (IER, LCR, MCR, SCR)] == [ERBFI | EDSSI, 0x03, RTS | OUT2, 0x5A]
     assert take(uart) == b"abcde"
+
+
+def test_a_loaded_state_with_more_bytes_than_the_fifo_takes_is_an_overrun_at_the_next(uart):
+    uart.device.load(evolve(FRESH, mcr=LOOP, fifo=bytes(FIFO_SIZE - 1)))
+    for byte in (1, 2):
+        uart.write(THR, byte)
+    assert (uart.device.save().fifo, uart.device.save().overrun) == (b"\x02", True)
+    assert uart.read(LSR) & OE
