@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from runner.expect.cases import counted
-from runner.machine.result import HOST, INTERRUPTED, Result
+from runner.machine.result import HOST, INTERRUPTED, WRONG, Result
 from vmspec import SpecError, __version__
 from vmspec.host import commandline
 from vmspec.host.pathtext import to_text
@@ -124,7 +124,13 @@ def perform(arguments: argparse.Namespace) -> int:
     from runner.session.failures import RAISED, exit_status
     from runner.session.session import run
 
+    if arguments.verify is None and (extra := verifying(arguments)):
+        return complain(f"{extra} is for --verify N", WRONG)
     try:
+        if arguments.verify is not None:
+            from runner.verification.command import perform as verify  # late: few runs are verified
+
+            return verify(arguments, overrides(arguments), notice)
         with held() as (input, output, error_output):
             result = run(
                 arguments.spec,
@@ -187,9 +193,34 @@ def parser() -> argparse.ArgumentParser:
         "--name", type=given_name,
         help="the name for commands such as vmrun pause NAME; default: vm.name, or one like it that is free",
     )  # fmt: skip
+    verification = commands.add_argument_group('verifying that runs repeat (time = "virtual")')
+    verification.add_argument(
+        "--verify", metavar="N", type=commandline.count,
+        help="make N runs, all but the first disturbed, and compare exits, registers and memory; instead of --trace",
+    )  # fmt: skip
+    verification.add_argument(
+        "--seed",
+        metavar="N",
+        type=commandline.count,
+        help="the seed of the disturbance, as an earlier verdict shows it",
+    )
+    verification.add_argument(
+        "--keep", metavar="DIR", type=Path,
+        help="keep the traces of all runs in DIR; else two that differ are kept in vmrun-verify",
+    )  # fmt: skip
+    verification.add_argument(
+        "--into-lock", action="store_true",
+        help="the runs must agree with the lock beside the spec, as with --locked; write the verdict into it",
+    )  # fmt: skip
     commands.add_argument("--timeout", metavar="DURATION", help="end the run after this time, as in 60s")
     commands.add_argument("--json", action="store_true", help="print the result as JSON; the console goes to stderr")
     return commands
+
+
+def verifying(arguments: argparse.Namespace) -> str | None:
+    """The first option that was given and is for --verify only."""
+    given = {"--seed": arguments.seed, "--keep": arguments.keep, "--into-lock": arguments.into_lock}
+    return next((name for name, value in given.items() if value), None)
 
 
 def trace_file(text: str) -> Path:

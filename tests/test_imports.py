@@ -15,6 +15,7 @@ RECORDER = "runner.recording.recorder"  # another process' program
 COMPOSITION_ROOT = {
     "runner.session.session", "runner.session.recording", "runner.session.failures", "runner.session.rerun",
     "runner.recording.recorder", "runner.suite.parting", "runner.pytestplugin.guest", "runner.campaign.measure",
+    "runner.verification.verifying",
 }  # fmt: skip
 RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec expects something of it
 
@@ -26,8 +27,8 @@ LAYERS = {
         {"host", "layout", "trace"}, {"registers"},
     ),
     "runner": (
-        {"entry"}, {"cli"}, {"commands"}, {"campaign", "pytestplugin"}, {"suite"}, {"workers"}, {"session"},
-        {"control"}, {"machine"}, {"backends", "boot", "expect", "recording"}, {"kvm", "loop", "memory", "signals"},
+        {"entry"}, {"cli"}, {"commands"}, {"campaign", "pytestplugin"}, {"suite"}, {"verification"}, {"workers"},
+        {"session"}, {"control"}, {"machine"}, {"backends", "boot", "expect", "recording"}, {"kvm", "loop", "memory", "signals"},
         {"devices", "native", "x86"},
     ),
     "tracer": (
@@ -162,8 +163,8 @@ def test_vmspec_check_loads_neither_pyarrow_nor_cffi():
 
 
 def test_a_run_that_need_not_be_locked_loads_nothing_of_locks():
-    # A campaign takes locks before its runs, in another process than theirs.
-    others = (RECORDER, "runner.campaign", "runner.commands.campaign")
+    # A campaign takes locks before its runs, in another process than theirs. A verdict is written after the runs.
+    others = (RECORDER, "runner.campaign", "runner.commands.campaign", "runner.verification")
     of_the_vmm = {
         module
         for module in MODULES

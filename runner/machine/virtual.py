@@ -92,6 +92,7 @@ class VirtualTime:
         with self._buses.holding(self._controller) as controller:
             vector = cast("I8259", controller).acknowledge()
         vcpu.interrupt(vector)
+        self.words.vector = vector
 
 
 class Wire:

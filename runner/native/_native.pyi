@@ -153,6 +153,7 @@ class ExitsColumnsFields:
     device: Pointer[Int16]
     region: Pointer[Uint8]
     flags: Pointer[Uint16]
+    vector: Pointer[Uint8]
     bytes: Pointer[Uint8]
     bytes_capacity: int
     rows: int
@@ -430,6 +431,7 @@ class RecordFields:
     payload: int
     count: int
     length: int
+    vector: int
     device: int
     flags: int
     reason: int
@@ -630,6 +632,7 @@ class VirtualTimeFields:
     step: int
     deadline: int
     pending: int
+    vector: int
     memory: MemoryPointer
 
 class VirtualTime(VirtualTimeFields, CData): ...
@@ -753,6 +756,7 @@ class FFI:
                 "device",
                 "region",
                 "flags",
+                "vector",
                 "bytes",
                 "bytes_capacity",
                 "rows",
@@ -996,7 +1000,7 @@ class FFI:
     def new(
         self,
         cdecl: Literal["struct virtual_time *"],
-        value: Mapping[Literal["now", "step", "deadline", "pending", "memory"], Any] = ...,
+        value: Mapping[Literal["now", "step", "deadline", "pending", "vector", "memory"], Any] = ...,
         /,
     ) -> VirtualTimePointer: ...
     @overload

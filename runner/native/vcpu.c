@@ -379,6 +379,10 @@ static bool settle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
     for (;;) {
         switch (virtual_next(vcpu->time, vcpu->run)) {
         case VIRTUAL_ENTER:
+            if (vcpu->run->request_interrupt_window)
+                flag(vcpu, FLAG_WINDOW);
+            if (vcpu->record && vcpu->time->taken)
+                vcpu->record->vector = vcpu->time->vector;
             return true;
         case VIRTUAL_DUE:
             *outcome = VCPU_DUE;
@@ -390,6 +394,8 @@ static bool settle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
             *outcome = VCPU_EXIT;
             return false;
         case VIRTUAL_JUMPED: /* perhaps for ever: a guest may wait for what is masked */
+            if (vcpu->record)
+                vcpu->record->data = vcpu->time->now;
             stand(vcpu);
             if (LOAD(vcpu->stopping)) {
                 *outcome = VCPU_STOPPED;

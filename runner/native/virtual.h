@@ -20,6 +20,7 @@ struct virtual_time {
     uint32_t halted;    /* it is a HLT */
     uint32_t ticked;    /* Python has looked at the timers since the time moved */
     uint32_t taken;     /* an interrupt has been chosen for the next entry */
+    uint16_t vector;    /* Python: the newest that was */
     uint32_t stepping;  /* the guest executes the instruction after STI */
     const struct memory *memory; /* the guest's; NULL: believe each window */
 };

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from operator import methodcaller
 from pathlib import Path
@@ -104,6 +104,8 @@ class Session:
         self.offer: Offer | None = None  # of control, while the machine exists
         self._symbols: list[Symbols] | None = None  # of the guest, once a client asks
         self.begun = threading.Event()  # the guest runs
+        # A context in which the guest runs; at its end, the machine is as the guest has left it.
+        self.around: Callable[[Machine], AbstractContextManager[None]] = lambda machine: nullcontext()
         self.input, self.output, self.notice = input, output, notice
         self.notes: list[str] = []
         self.reported: list[str] = []  # problems of devices
@@ -211,7 +213,8 @@ class Session:
         self._unless_asked()
         with raw:
             try:
-                ending = self._run_guest()
+                with self.around(self.machine):
+                    ending = self._run_guest()
             finally:
                 for reader in self.inputs:
                     reader.stop()

@@ -49,7 +49,7 @@ def test_every_second_one_was_interrupted(traces):
 
 
 def test_all_have_the_same_exits(folder):
-    """What vmtrace diff compares: reason, RIP, address, size, count, direction, data, payload, device."""
+    """What vmtrace diff compares: reason, RIP, address, size, count, direction, data, payload, device, vector."""
     first, *others = [folder / f"{number}.arrow" for number in range(RUNS)]
     found = {}
     for other in others:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
@@ -23,97 +22,12 @@ from runner.machine.virtual import VirtualTime
 from runner.native._native import ffi
 from runner.session.session import run
 from runner.signals import KICK
+from tests.runner.virtualguests import CONTRACT, CONTRACT_DEVICES, CONTROLLERS, HANDLERS, POST, RTC, SLEEPER, VIRTUAL
 from vmspec import planner
 from vmspec.plan.calls import EnableMsrExits, SetMsrFilter
-from vmspec.trace.record import COMPARED
+from vmspec.trace.record import COMPARED, FLAGS
 
 pytestmark = pytest.mark.kvm
-
-VIRTUAL = {"time": "virtual", "timeout": "120s"}
-POST, DEBUG = {"kind": "post-port"}, {"kind": "debug-port"}
-RTC = {"kind": "rtc", "time": datetime(2026, 1, 1, 12, 0, tzinfo=UTC)}
-
-# Vectors 0x30 and 0x38, only timer and clock not masked; as Linux starts the controllers.
-CONTROLLERS = """
-    cli
-    xor %ax, %ax
-    mov %ax, %ds
-    mov %ax, %ss
-    mov $0x7000, %sp
-    movw $timer, 0x30*4
-    movw %ax, 0x30*4+2
-    movw $clock, 0x38*4
-    movw %ax, 0x38*4+2
-    mov $0x11, %al; out %al, $0x20; out %al, $0xa0
-    mov $0x30, %al; out %al, $0x21
-    mov $0x38, %al; out %al, $0xa1
-    mov $0x04, %al; out %al, $0x21
-    mov $0x02, %al; out %al, $0xa1
-    mov $0x01, %al; out %al, $0x21; out %al, $0xa1
-    mov $0xfe, %al; out %al, $0xa1
-    mov $0xfa, %al; out %al, $0x21
-"""
-# In interrupts, the guest counts and ends them; the clock's also reads register C.
-HANDLERS = """
-timer:
-    sti
-    push %ax
-    incw count
-    in $0x21, %al
-    mov $0x20, %al; out %al, $0x20
-    pop %ax
-    iret
-clock:
-    sti
-    push %ax
-    incw count
-    mov $0x20, %al; out %al, $0xa0; out %al, $0x20
-    mov $0x0c, %al; out %al, $0x70; in $0x71, %al
-    pop %ax
-    iret
-count: .word 0
-"""
-# Timer (1 ms) and clock (1024 Hz) interrupt a loop that shows the timer's count and disturbs itself; each 64th turn it
-# waits for an interrupt.
-CONTRACT = (
-    CONTROLLERS
-    + """
-    mov $0x34, %al; out %al, $0x43
-    mov $(1193 & 255), %al; out %al, $0x40
-    mov $(1193 >> 8), %al; out %al, $0x40
-    mov $0x0b, %al; out %al, $0x70; mov $0x42, %al; out %al, $0x71
-    mov $0x0c, %al; out %al, $0x70; in $0x71, %al
-    mov $TURNS, %cx
-    sti
-turn:
-    xor %al, %al; out %al, $0x43
-    in $0x40, %al; out %al, $0x80
-    in $0x40, %al; out %al, $0x80
-    test $63, %cl
-    jnz 1f
-    mov $0x500, %dx; out %al, %dx
-    mov $0x2e, %al; out %al, $0xe9
-    hlt
-1:  loop turn
-    mov count, %ax
-    out %ax, $0x80
-    cli
-    hlt
-"""
-    + HANDLERS
-)
-SLEEPER = """
-import random
-import time
-
-from runner.devices import Device
-
-
-class Sleeper(Device):
-    def write(self, region, offset, size, value):
-        time.sleep(random.random() / 300)
-"""
-CONTRACT_DEVICES = [RTC, POST, DEBUG, {"kind": "python", "class": "sleeper:Sleeper", "port": [0x500, 1]}]
 
 
 @contextlib.contextmanager
@@ -144,6 +58,10 @@ def disturbance():
 def exits(trace, *also):
     """What a trace has of the exits that does not depend on the host's time."""
     return trace.table.select([*COMPARED, "flags", *also])
+
+
+def flag_names(bits):
+    return {name for name, bit in FLAGS.items() if bits & bit}
 
 
 def contract(run_guest, assemble, turns):
@@ -315,6 +233,33 @@ WAITS = """
 def test_a_halted_guest_waits_no_time_of_the_hosts(run_guest, assemble):
     result = run_guest(assemble(CONTROLLERS + WAITS + HANDLERS), devices=[RTC, POST], vm=VIRTUAL)
     assert (result.kind, shown(result), result.counters["hlt"]) == ("halt", [0x01], 1201)
+
+
+def test_the_trace_has_the_interrupts_and_the_times_of_waking(run_guest, assemble):
+    code = WAITS.replace("$1200", "$3").replace("cli\n    mov $0x02", "cli\n    mov $100, %cx; 2: loop 2b; mov $0x02")
+    result = run_guest(assemble(CONTROLLERS + code + HANDLERS), devices=[RTC, POST], vm=VIRTUAL)
+    rows = [row for row in tracer.load(result.trace).table.to_pylist() if row["reason"] == "hlt"]
+    assert [row["vector"] for row in rows] == [0x30, 0x30, 0x30, 0]
+    woken = [row["data"] for row in rows[:3]]
+    assert {(later - sooner) // 1_000_000 for sooner, later in pairwise(woken)} == {54}
+    assert rows[3]["data"] == 0
+
+
+def test_the_trace_has_where_an_interrupt_waits(run_guest, assemble):
+    """A UART interrupts with interrupts disabled; three exits later the guest enables them."""
+    code = "cli; mov $0x3f9, %dx; mov $2, %al; out %al, %dx; out %al, $0x80; out %al, $0x80; sti; nop; 1: jmp 1b; uart:"
+    code += "mov $0x31, %al; out %al, $0x80; cli; hlt"
+    setup = CONTROLLERS + "movw $uart, 0x34*4; movw $0, 0x34*4+2; mov $0xef, %al; out %al, $0x21\n"
+    result = run_guest(
+        assemble(setup + code + HANDLERS), devices=[{"kind": "serial", "input": "none"}, POST], vm=VIRTUAL
+    )
+    rows = tracer.load(result.trace).table.to_pylist()
+    waits = ["WINDOW" in flag_names(row["flags"]) for row in rows]
+    first = waits.index(True)
+    assert (rows[first]["addr"], rows[first]["data"]) == (0x3F9, 2)
+    assert waits[first:] == [True, True, True, False, False, False]
+    assert [row["reason"] for row in rows[first:]] == ["io", "io", "io", "irq_window_open", "io", "hlt"]
+    assert [row["vector"] for row in rows[first:]] == [0, 0, 0, 0x34, 0, 0]
 
 
 @pytest.mark.parametrize("code", ["cli; hlt", "sti; hlt"])

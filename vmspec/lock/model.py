@@ -11,7 +11,7 @@ from vmspec.schema.cpuid_leaves import Table as Leaves
 from vmspec.schema.cpuid_table import CpuidTable
 from vmspec.schema.tables import Table
 from vmspec.schema.value import Model, key
-from vmspec.schema.values import Flag, Integer, Many, Text
+from vmspec.schema.values import Choice, Flag, Integer, Many, Text
 
 SIZE_MAX = (1 << 63) - 1
 
@@ -60,6 +60,22 @@ class Host(Model):
 
 
 @frozen(eq=False, repr=False)
+class Verified(Model):
+    """What runs of the spec had in common when ``vmrun --verify`` compared them. A new lock has none."""
+
+    level: str = field(metadata=key(Choice("exact", "repeatable"), "exact: registers and memory at the end, too"))
+    runs: int = field(metadata=key(Integer(2, SIZE_MAX), "the runs that were compared"))
+    end: str = field(metadata=key(Text(), "how they ended"))
+    exits: int = field(metadata=key(Integer(0, SIZE_MAX), "the exits of each"))
+    registers_sha256: str = field(
+        metadata=key(Sha256(), "the hash of the registers at the end of the first run", name="registers-sha256")
+    )
+    memory_sha256: str = field(
+        metadata=key(Sha256(), "the hash of the memory at the end of the first run", name="memory-sha256")
+    )
+
+
+@frozen(eq=False, repr=False)
 class Lock(Model):
     """What a run depends on."""
 
@@ -75,3 +91,6 @@ class Lock(Model):
         factory=dict, metadata=key(Named(LockedImage), "the files that the run reads, as a trace names them")
     )
     host: Host = field(factory=Host, metadata=key(Table(Host), "the host's facts, by their class"))
+    verified: Verified | None = field(
+        default=None, metadata=key(Table(Verified), "the verdict of vmrun --verify, if there is one")
+    )

@@ -20,7 +20,8 @@ RECORD = (
     Field("data", "uint64_t", "first eight data bytes, little-endian, the rest zero"),
     Field("payload", "uint64_t", "running offset of the payload in the ring's payload bytes, if flags has PAYLOAD"),
     Field("count", "uint32_t", "number of items: 1, or more for string I/O, or 0 if no data moves"),
-    Field("length", "uint32_t", "bytes of payload"),
+    Field("length", "uint16_t", "bytes of payload; KVM moves at most a page in one exit"),
+    Field("vector", "uint16_t", "vector of the interrupt that vmrun gave the vCPU for its next entry, else 0"),
     Field("device", "int16_t", "index of the first device of the plan that claims a byte of the access, else -1"),
     Field("flags", "uint16_t", "bits of FLAGS"),
     Field("reason", "uint8_t", "KVM exit reason, an index into REASONS"),
@@ -92,6 +93,7 @@ FLAGS = {
     "LAST": 1 << 7,
     "SPLIT": 1 << 8,
     "PAUSED": 1 << 9,
+    "WINDOW": 1 << 10,
 }
 FLAG_DOCS = {
     "UNCLAIMED": "no device claims any byte: reads returned all ones, writes had no effect",
@@ -104,6 +106,7 @@ FLAG_DOCS = {
     "LAST": "the vCPU's last exit: t_entry is when its thread stopped",
     "SPLIT": "answered in parts: the access crosses the end of a region, or has 3, 5, 6 or 7 bytes",
     "PAUSED": "the machine was paused since the vCPU's exit before this one",
+    "WINDOW": "virtual time: an interrupt waits, and KVM is asked for the exit irq_window_open",
 }
 
 # The trace's columns. There are no nulls; a column that does not apply to a reason is zero or empty.
@@ -134,7 +137,8 @@ COLUMNS = (
         "data",
         "uint64",
         "hex",
-        "the first eight bytes of data, little-endian; the MSR's value; an internal error's suberror",
+        "the first eight bytes of data, little-endian; the MSR's value; an internal error's suberror; a hlt's "
+        "virtual time in ns when the guest woke",
     ),
     Column("payload", "binary", "bytes", "all bytes of data if there are more than eight, else empty"),
     Column(
@@ -152,9 +156,16 @@ COLUMNS = (
         later=True,
     ),
     Column("flags", "uint16", "flags", "how the exit was answered: bits of FLAGS"),
+    Column(
+        "vector",
+        "uint8",
+        "number",
+        "virtual time: vector of the interrupt that the guest takes at its next entry; else 0",
+        later=True,
+    ),
 )
 # The columns by which two runs are compared: those that do not depend on time.
-COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payload", "device")
+COMPARED = ("reason", "rip", "addr", "size", "count", "direction", "data", "payload", "device", "vector")
 EXITS = Table(
     "exits",
     what="exits",
@@ -187,7 +198,7 @@ EXITS = Table(
 # process; `vmtrace recover` reads it.
 PAGE = 4096
 RING_MAGIC = 0x31474E4952_4D56  # "VMRING1\0" read as little-endian begins with these bytes
-RING_VERSION = 5
+RING_VERSION = 6
 HEADER = (
     Field("magic", "uint64_t", "RING_MAGIC"),
     Field("version", "uint64_t", "RING_VERSION"),

@@ -61,7 +61,7 @@ def test_the_c_structs(name, fields):
 def test_another_layout_of_the_ring_file_has_another_version():
     """Whoever changes a table of the ring file raises RING_VERSION, and writes down here what it is then."""
     layout = " ".join(f"{field.ctype} {field.name}" for field in (*HEADER, *RING, *PAUSE, *RECORD, *REQUEST))
-    assert (RING_VERSION, zlib.crc32(layout.encode())) == (5, 596217267)
+    assert (RING_VERSION, zlib.crc32(layout.encode())) == (6, 1122631333)
 
 
 def test_the_control_blocks_writers_have_cache_lines_of_their_own():

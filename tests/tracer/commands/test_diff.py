@@ -191,7 +191,7 @@ def test_names_from_a_file_do_not_reach_the_terminal_raw(diff):
     ("options", "words"),
     [
         (["--ignore", "colour"], "no column 'colour'"),
-        (["--ignore", "reason,rip,addr,size,count,direction,data,payload,device"], "nothing is left"),
+        (["--ignore", "reason,rip,addr,size,count,direction,data,payload,device,vector"], "nothing is left"),
         (["--against", "a.arrow"], "--against goes with --stat"),
         (["--stat"], "--stat needs the runs of the other side"),
         (["--table", "none"], "there is no table 'none'"),

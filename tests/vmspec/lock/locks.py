@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.vmspec import specs
 from tests.vmspec.schema.test_cpuid_table import tables
-from vmspec.lock.model import Host, Info, Lock, LockedImage, May, Must
+from vmspec.lock.model import Host, Info, Lock, LockedImage, May, Must, Verified
 from vmspec.lock.table import FORMAT, spec_digest
 from vmspec.schema.cpuid_leaves import Answer, Leaf, table
 
@@ -29,6 +29,7 @@ LOCK = Lock(
         may=May(("kvm", "kvm_amd"), 2_100_000, {"KVM_CAP_IRQCHIP": 1, "KVM_CAP_NR_VCPUS": 4}),
         info=Info("6.1.0-30-amd64", "A processor"),
     ),
+    verified=Verified("exact", 5, "halt", 9759, HASH, OTHER),
 )
 
 
@@ -49,11 +50,16 @@ hosts = st.builds(
     ),
     st.builds(Info, specs.texts, specs.texts),
 )
+verdicts = st.builds(
+    Verified, st.sampled_from(["exact", "repeatable"]), st.integers(2, 1 << 40), specs.texts, st.integers(0, 1 << 40),
+    hashes, hashes,
+)  # fmt: skip
 resolved = st.dictionaries(specs.texts, specs.toml_values, min_size=1, max_size=4)  # a spec has a name
 locks = st.builds(
-    lambda spec, version, images, host: Lock(FORMAT, version, spec_digest(spec), spec, images, host),
+    lambda spec, version, *rest: Lock(FORMAT, version, spec_digest(spec), spec, *rest),
     resolved,
     specs.texts,
     st.dictionaries(specs.texts, images, max_size=3),
     hosts,
+    st.none() | verdicts,
 )
