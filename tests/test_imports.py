@@ -28,8 +28,8 @@ LAYERS = {
     ),
     "runner": (
         {"entry"}, {"cli"}, {"commands"}, {"campaign", "pytestplugin"}, {"suite"}, {"verification"}, {"workers"},
-        {"session"}, {"control"}, {"machine"}, {"backends", "boot", "expect", "recording"}, {"kvm", "loop", "memory", "signals"},
-        {"devices", "native", "x86"},
+        {"session"}, {"control"}, {"machine"}, {"backends", "boot", "expect", "recording"},
+        {"kvm", "loop", "memory", "signals"}, {"devices", "native", "x86"},
     ),
     "tracer": (
         {"entry"}, {"cli"}, {"commands"}, {"export", "html"}, {"show"}, {"analysis"}, {"read"}, {"decode", "record"},
