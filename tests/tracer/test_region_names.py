@@ -67,6 +67,13 @@ def test_summary(run):
     assert sorted(column(json.loads(run("summary", "a.arrow", "--json"))["address"])) == PLACES
 
 
+def test_hot(run):
+    rows = json.loads(run("hot", "a.arrow", "--by", "what", "--json"))["symbols"]
+    assert sorted(column(rows)) == PLACES
+    lines = run("hot", "a.arrow", "--by", "what", "--collapsed").splitlines()
+    assert sorted(line.partition(";")[0] for line in lines) == [place.replace(" ", "_") for place in PLACES]
+
+
 def test_sql(run):
     found = json.loads(run("sql", "a.arrow", "select what from exits", "--json"))
     assert column(found if isinstance(found, list) else next(iter(found.values()))) == PLACES

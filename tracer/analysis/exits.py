@@ -17,6 +17,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from tracer.analysis.scan import Grouping, regroup, scan
+from tracer.analysis.tables import WHAT
 from tracer.read.reader import Trace
 
 KEYS = ("reason", "device", "addr", "direction", "size", "vcpu", "rip")
@@ -53,6 +54,7 @@ _KEY_COLUMNS = {
         "address",
         "port, guest-physical address or MSR; null: the rest, if there are too many addresses",
     ),
+    "what": ("utf8", "", WHAT),
     "region": ("uint8", "", "index of the device's region"),
     "direction": ("utf8", "", "read, write or none"),
     "size": ("uint8", "bytes", "size of one item"),

@@ -9,9 +9,11 @@ from attrs import frozen
 from tracer.analysis.exits import Tally, grouping, schema
 from tracer.analysis.scan import scan
 from tracer.analysis.symbols import namer
+from tracer.analysis.tables import ACCESS, access_names
+from tracer.decode.regions import Regions
 from tracer.read.reader import Trace
 
-BY = ("reason", "device", "addr", "direction", "size", "vcpu")
+BY = ("reason", "device", "addr", "what", "direction", "size", "vcpu")
 
 
 def schemas(by: Sequence[str] = ("device",)) -> dict[str, Any]:
@@ -45,13 +47,16 @@ def hot(
     """
     import pyarrow as pa
 
-    groups = scan(trace, grouping(("rip", "reason", *by)))[0]
+    keys = [key for key in by if key != "what"] + (list(ACCESS) if "what" in by else [])
+    groups = scan(trace, grouping(("rip", "reason", *keys)))[0]
     rips = groups["rip"].to_pylist()
     ports = {rip for rip, reason in zip(rips, groups["reason"].to_pylist(), strict=True) if rip and reason == "io"}
     names = namer(trace, list(ports), symbols, offset)
     known = {rip: names.name(rip) for rip in set(rips)}
     tally = Tally.of(groups)
     tally = tally.with_key("symbol", pa.array([known[rip][0] for rip in rips], pa.utf8()))
+    if "what" in by:
+        tally = tally.with_key("what", pa.array(access_names(groups, Regions(trace.metadata)), pa.utf8()))
     tally = tally.with_key("place", pa.array([known[rip][1] for rip in rips], pa.utf8()))
     return Hot(tally.table(["symbol", *by], sort), tally.table(["place", "rip", *by], sort), names.source, tally)
 

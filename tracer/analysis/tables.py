@@ -9,6 +9,8 @@ from tracer.format.errors import TraceError
 
 WHAT = "name of the port, register or MSR, as in `vmtrace events`; else its place"
 
+ACCESS = ("reason", "addr", "size", "direction", "device", "region")
+
 Columns = Sequence[tuple[str, str, str, str]]
 
 
@@ -55,15 +57,21 @@ def with_names(rows: Any, regions: Regions | Sequence[Regions] = Regions({})) ->
     only for these names. ``regions`` are those of the trace's devices, or for each row those of its own trace."""
     import pyarrow as pa
 
-    keys = [name for name in ("reason", "addr", "size", "direction", "device", "region") if name in rows.column_names]
-    each = [regions] * rows.num_rows if isinstance(regions, Regions) else regions
-    places = zip(rows.select(keys).to_pylist(), each, strict=True)
-    names = [_name(row, own) if row["addr"] is not None else "" for row, own in places]
-    if "region" in keys:
+    names = access_names(rows, regions)
+    if "region" in rows.column_names:
         rows = rows.drop_columns(["region"])
     kinds = named_schema(rows.schema)
     columns = {**{name: rows[name] for name in rows.column_names}, "what": pa.array(names, pa.utf8())}
     return pa.table([columns[name] for name in kinds.names], schema=kinds)
+
+
+def access_names(rows: Any, regions: Regions | Sequence[Regions]) -> list[str]:
+    """The name of what each row accesses, as ``vmtrace events`` has it, by those of the columns :data:`ACCESS` that it
+    has; "" for rows of many addresses."""
+    keys = [name for name in ACCESS if name in rows.column_names]
+    each = [regions] * rows.num_rows if isinstance(regions, Regions) else regions
+    places = zip(rows.select(keys).to_pylist(), each, strict=True)
+    return [_name(row, own) if row["addr"] is not None else "" for row, own in places]
 
 
 def _name(row: dict[str, Any], regions: Regions) -> str:
