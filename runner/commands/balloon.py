@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
             print(json.dumps(found._asdict() | {"statistics": dict(found.statistics)}, indent=2))
             return
         sizes = (("target", found.target), ("actual", found.actual))
-        shown = {name: format_size(size) if size else "0B" for name, size in sizes}
+        shown = {name: format_size(size) for name, size in sizes}
         print("\n".join(map(printable, text(shown | {"statistics": found.statistics}))))
 
     return controlled(options.name, show)

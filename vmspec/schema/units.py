@@ -33,7 +33,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """The size in the largest unit that divides it."""
+    """The size in the largest unit that divides it; "0B" for none."""
     return _format(size, SIZES)
 
 
@@ -50,7 +50,7 @@ def parse_duration(text: str) -> int:
 
 
 def format_duration(duration: int) -> str:
-    """The duration in the largest unit that divides it."""
+    """The duration in the largest unit that divides it; "0ns" for none."""
     return _format(duration, DURATIONS)
 
 
@@ -79,7 +79,6 @@ def _whole(number: str, unit: int, what: str) -> int:
 
 
 def _format(number: int, units: dict[str, int]) -> str:
-    for name, unit in reversed(units.items()):
-        if number % unit == 0:
-            return f"{number // unit}{name}"
-    raise AssertionError("the smallest unit is 1")
+    """The number in the largest of the units, which are given in rising order, that divides it."""
+    largest = max((unit for unit in units.values() if number and number % unit == 0), default=1)
+    return f"{number // largest}{next(name for name, unit in units.items() if unit == largest)}"

@@ -77,3 +77,7 @@ def test_a_formatted_size_reads_back(size):
 @given(st.integers(0, 10**18 - 1))
 def test_a_formatted_duration_reads_back(duration):
     assert units.parse_duration(units.format_duration(duration)) == duration
+
+
+def test_nothing_has_the_smallest_unit():
+    assert (units.format_size(0), units.format_duration(0)) == ("0B", "0ns")
