@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 import tracer
 from tests.guests import debian, initrd
+from tests.lab.flatguests import GUESTS
 from vmspec.document import Document
 from vmspec.trace.record import REASONS
 
@@ -29,7 +29,7 @@ LINUX = ROOT / "examples" / "linux"
 HOSTS = ("amd", "intel")
 WATCHED = Path("/run/watched")  # where inside/watched.py has a run's files
 LAB_FAILED = 125  # the lab's exit status when the emulated host crashed or stood still
-STAYS = 2  # a stay that ended so is followed by another, for the runs that were not made
+STAYS = 3  # a stay that ended so is followed by another, for the runs that were not made
 
 
 class Job(NamedTuple):
@@ -307,13 +307,12 @@ class Lab:
         return self._flat[host]
 
     def _flat_stay(self, host: str) -> subprocess.CompletedProcess[str]:
-        for attempt in range(STAYS):
-            out = self._directory / f"flat-{host}"
-            if attempt:
-                shutil.rmtree(out)
-            out.mkdir()
-            lab = [HERE / "lab", "--host", host, "--share", out, "--timeout", "20m", "--"]
-            command = [sys.executable, HERE / "inside" / "flat.py", out]
+        out = self._directory / f"flat-{host}"
+        out.mkdir()
+        lab = [HERE / "lab", "--host", host, "--share", out, "--timeout", "20m", "--"]
+        for _ in range(STAYS):
+            names = [name for name in GUESTS if not (out / name).exists()]
+            command = [sys.executable, HERE / "inside" / "flat.py", out, *names]
             done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
             if done.returncode != LAB_FAILED:
                 break
