@@ -7,9 +7,13 @@ JOBS is a JSON file, a list of {"name", "arguments" (of vmrun), "kill" (seconds 
 leaves in OUT/NAME these files, what vmrun printed (console, log), its trace, and result.json: "status", "seconds", and
 "returns", a list of [thread, KVM exit reason, errno, number of returns from KVM_RUN]. A vmrun that does not end is
 aborted; the log then has its threads' stacks.
+
+All runs are in one process, until one is killed: here, what vmrun imports takes longer than a small guest.
 """
 
+import faulthandler
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -19,12 +23,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT))
+from tests.lab.inside import unpatched  # noqa: E402
+
 # In memory: writing to the shared directory is slow, and would be what is measured.
 HERE = Path("/run/watched")
+FORK = multiprocessing.get_context("fork")
+STREAMS = (
+    (0, os.devnull, os.O_RDONLY),
+    (1, HERE / "console", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    (2, HERE / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+)
 STUCK = (5, -signal.SIGABRT)  # exit statuses: vmrun timed out, or did not even end
 BREAKPOINT = b"int3: 0000 [#1]"  # in a guest's oops
 KILLED = 60  # seconds for one that was killed to be gone
@@ -83,49 +98,86 @@ def perf(wanted: bool) -> Iterator[None]:
     data.unlink(missing_ok=True)
 
 
-def run(job: dict[str, Any]) -> dict[str, object]:
+class Vmrun:
+    """A process that executes one command line of vmrun after the other, or its successor if it was killed."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._ours, theirs = FORK.Pipe()
+        self.process = FORK.Process(target=serve, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()  # so that _ours ends with the process
+
+    def start(self, arguments: list[str]) -> None:
+        """Begin to execute a command line; the console and what vmrun says go to HERE."""
+        if not self.process.is_alive():
+            self._begin()
+        self._ours.send(arguments)
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit status, negative if a signal ended the process; None if there is none in time."""
+        if not self._ours.poll(seconds):
+            return None
+        try:
+            return int(self._ours.recv())
+        except EOFError:
+            self.process.join()
+            return self.process.exitcode
+
+    def abort(self) -> int:
+        """Have the process write its threads' stacks, and end."""
+        os.kill(self.process.pid or 0, signal.SIGABRT)
+        self.process.join(KILLED)
+        if self.process.exitcode is None:
+            print("vmrun cannot be ended: one of its vCPUs never comes back from the emulated processor", flush=True)
+            os._exit(LAB_FAILED)
+        return self.process.exitcode
+
+
+def serve(theirs: Connection) -> None:
+    """Execute the command lines that come, each with the standard streams of a command of its own."""
+    from runner import cli
+
+    os.chdir(ROOT)
+    faulthandler.enable()
+    while True:
+        arguments = theirs.recv()
+        for number, name, flags in STREAMS:
+            opened = os.open(name, flags)
+            os.dup2(opened, number)
+            os.close(opened)
+        theirs.send(cli.main(arguments))
+
+
+def run(job: dict[str, Any], vmrun: Vmrun) -> dict[str, object]:
     """One run; its files are left in HERE."""
     HERE.mkdir()
     for name, source in job["files"].items():
         shutil.copyfile(source, HERE / name)
     kill = job["kill"]
-    command = [sys.executable, "-m", "runner.cli", *job["arguments"], "--timeout", f"{job['limit']}s"]
-    command += ["--trace", str(HERE / "trace.arrow")]
-    environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
-    with (
-        perf(job["perf"]),
-        returns_counted() as counts,
-        (HERE / "console").open("wb") as console,
-        (HERE / "log").open("wb") as log,
-    ):
+    with perf(job["perf"]), returns_counted() as counts:
         start = time.monotonic()
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=log
-        )
-        if kill is not None:
-            wait_for_guest(process)
+        vmrun.start([*job["arguments"], "--timeout", f"{job['limit']}s", "--trace", str(HERE / "trace.arrow")])
+        if kill is None:
+            status = vmrun.wait(job["limit"] + PATIENCE)
+        else:
+            wait_for_guest(vmrun.process)
             time.sleep(kill)
-            process.kill()
-        try:
-            status = process.wait(job["limit"] + PATIENCE if kill is None else KILLED)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGABRT)
-            try:
-                status = process.wait(KILLED)
-            except subprocess.TimeoutExpired:
-                print(
-                    "vmrun cannot be ended: one of its vCPUs never comes back from the emulated processor", flush=True
-                )
-                os._exit(LAB_FAILED)
+            vmrun.process.kill()
+            status = vmrun.wait(KILLED)
+        if status is None:
+            status = vmrun.abort()
         if kill is not None:
             wait_for_recorder()
         return {"status": status, "seconds": time.monotonic() - start, "returns": counts()}
 
 
-def wait_for_guest(process: subprocess.Popen[bytes]) -> None:
+def wait_for_guest(process: ForkProcess) -> None:
     """Until the guest starts: the ring file gets its first bytes just before."""
     ring = HERE / "trace.ring"
-    while process.poll() is None and not (ring.exists() and any(ring.open("rb").read(8))):
+    while process.is_alive() and not (ring.exists() and any(ring.open("rb").read(8))):
         time.sleep(0.01)
 
 
@@ -137,10 +189,12 @@ def wait_for_recorder() -> None:
 
 
 def main() -> None:
+    unpatched.keep()
     jobs, out = Path(sys.argv[1]), Path(sys.argv[2])
     shutil.rmtree(out / "partial", ignore_errors=True)
+    vmrun = Vmrun()
     for job in json.loads(jobs.read_text()):
-        result = run(job)
+        result = run(job, vmrun)
         # About one boot in thirty stands still for ever, QEMU's own as a monitor in the lab too: QEMU 7.2 can translate
         # a page of kernel code while another processor patches it. Or the guest meets, long after, the breakpoint that
         # stood there while it was patched. One is said and tried again; two are a failure.
@@ -148,7 +202,7 @@ def main() -> None:
             print(f"{job['name']}: the guest met QEMU's fault, and is started once more", flush=True)
             shutil.copytree(HERE, out / f"{job['name']}-stuck", dirs_exist_ok=True)
             shutil.rmtree(HERE)
-            result = run(job)
+            result = run(job, vmrun)
         (HERE / "result.json").write_text(json.dumps(result))
         # Under its name only when whole: the emulated host may hang at any moment.
         shutil.copytree(HERE, out / "partial")
