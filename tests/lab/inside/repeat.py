@@ -3,7 +3,7 @@
     repeat.py OUT RUNS SPEC [ARGUMENT]...
 
 Leaves in OUT each run's trace, N.arrow, its console, N.console, and what vmrun said, N.log. Runs of odd numbers are
-stopped and continued at random, hundreds of times a second, and two of four have a busy processor beside them.
+stopped and continued at random, tens of times a second, and two of four have a busy processor beside them.
 """
 
 import random
@@ -16,17 +16,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path("/run/repeat")  # in memory: writing to the shared directory is slow
-MOST = 0.003  # seconds that a run stands or goes on
+# Seconds at most. One that goes on for less than it takes an emulated processor to enter a guest makes no progress.
+STANDS, GOES_ON = 0.003, 0.03
 
 
-def disturb(process: subprocess.Popen[bytes]) -> None:
+def disturb(process: subprocess.Popen[bytes], number: int) -> None:
     """Stop and continue a process until it has ended."""
-    chance = random.Random(process.pid)
+    chance = random.Random(number)
     while process.poll() is None:
         process.send_signal(signal.SIGSTOP)
-        time.sleep(chance.uniform(0, MOST))
+        time.sleep(chance.uniform(0, STANDS))
         process.send_signal(signal.SIGCONT)
-        time.sleep(chance.uniform(0, MOST))
+        time.sleep(chance.uniform(0, GOES_ON))
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
             command = [sys.executable, "-m", "runner.cli", *arguments, "--trace", str(trace)]
             process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=console, stderr=log)
             if number % 2:
-                disturb(process)
+                disturb(process, number)
             print(f"run {number}: status {process.wait()}", flush=True)
         for one in busy:
             one.kill()
