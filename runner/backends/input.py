@@ -21,10 +21,14 @@ PATIENCE = 1.0  # seconds that a file's reader thread may outlive the run
 
 
 class Guest(Protocol):
-    """The device at the other end. ``call`` makes the device thread call something; only that thread calls the rest."""
+    """The device at the other end. ``call`` makes the device thread call something, or with virtual time the vCPU's
+    thread; only that thread calls ``room`` and ``receive``."""
 
     def call(self, errand: Callable[[], None]) -> None:
-        """Make the device thread call ``errand``."""
+        """Make that thread call ``errand``."""
+
+    def end(self) -> None:
+        """There is no more input."""
 
     def room(self, later: Callable[[], None]) -> int:
         """Return how many bytes the device takes now. If it takes none, the device thread calls ``later`` once it
@@ -90,6 +94,7 @@ class Input:
         if data is None:
             self._closed = True
             self._loop.unwatch(self._fd)
+            self._guest.end()
             return
         if not data:
             return

@@ -3,17 +3,22 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.control.errors import ControlError
 from runner.control.protocol import Request
 from runner.control.subject import Subject
 from runner.kvm.errors import KvmError
-from runner.machine.lifecycle import LifecycleError
+from runner.machine.lifecycle import LifecycleError, State
 from runner.machine.result import Ending
 from vmspec.host.pathtext import from_text, to_text
 from vmspec.trace.record import PAGE
+
+if TYPE_CHECKING:
+    from runner.machine.machine import Machine
+    from runner.machine.virtual import VirtualTime
 
 LONGEST = 3600.0  # seconds that a client may let a verb wait
 
@@ -152,10 +157,25 @@ def _nmi(subject: Subject, vcpu: int | None = None) -> bool:
     count = len(machine.vcpus)
     if vcpu is not None and not 0 <= vcpu < count:
         raise ControlError("argument", f"there is no vCPU {vcpu}: the machine has {count}, from 0 on")
+    if machine.time is not None:
+        return _unless_ended(_nmi_at_exit(machine, machine.time))
     with machine.standing() as stands:  # KVM_NMI waits for KVM_RUN to return
         _unless_ended(stands)
         for index in range(count) if vcpu is None else (vcpu,):
             machine.inputs.admit("command", machine.vcpus[index].nmi, data=f"NMI for vCPU {index}".encode())
+    return True
+
+
+def _nmi_at_exit(machine: "Machine", time: "VirtualTime") -> bool:
+    """Give a machine with virtual time an NMI at the guest's next exit, where a replay can repeat it."""
+    if not machine.plan.trace.inputs:
+        raise LifecycleError(
+            "a machine with virtual time takes an NMI only if it is recorded: give trace.inputs = true"
+        )
+    if machine.state is State.ENDED:
+        return False
+    what = partial(time.nmi, machine.vcpus[0])
+    machine.buses.enter(lambda: machine.inputs.admit("command", what, data=b"NMI for vCPU 0"))
     return True
 
 

@@ -119,8 +119,12 @@ class Guest:
         self._index, self._port = index, port
 
     def call(self, errand: Callable[[], None]) -> None:
-        """Make the device thread call ``errand``."""
-        self._buses.call(errand)
+        """Make the thread that gives devices their input call ``errand``."""
+        self._buses.enter(errand)
+
+    def end(self) -> None:
+        """There is no more input."""
+        self._buses.listen(-1)
 
     def room(self, later: Callable[[], None]) -> int:
         """See :meth:`Buses.room`."""
@@ -171,6 +175,10 @@ class Buses:
         self._timers: list[int | None] = [None for _ in planned]  # when to tick, on the clock's monotonic time
         # With virtual time: called with the time of the next tick; the vCPU's thread then calls tick(), no other.
         self.alarm: Callable[[int | None], None] | None = None
+        # The same: called when input waits for that thread, and with whether more may come.
+        self.ask: Callable[[], None] = lambda: None
+        self.listens: Callable[[bool], None] = lambda sources: None
+        self._sources = 0  # of input
         # Writes taken from the queue but not yet handed over. The holder of the lock hands them over. This lock is
         # taken before a device's own lock, never while one is held.
         self._handing = threading.RLock()
@@ -180,6 +188,7 @@ class Buses:
         self.giving: int | None = None  # the device that is being given its queued writes
         self._bulk = False  # the last flush was large
         self._errands: deque[Callable[[], None]] = deque()
+        self._entering: deque[Callable[[], None]] = deque()  # what brings input, with virtual time
         self._hungry: dict[tuple[int, int], Callable[[], None]] = {}  # by device and port without room for input
 
     def exits(self) -> list[int]:
@@ -197,7 +206,8 @@ class Buses:
         return DeviceBus(self, index)
 
     def guest(self, index: int, port: int = 0) -> Guest:
-        """The device with that index, or a port of it, as the source of its input sees it."""
+        """The device with that index, or a port of it, as a new source of its input sees it."""
+        self.listen(1)
         return Guest(self, index, port)
 
     def data_path(
@@ -285,7 +295,21 @@ class Buses:
         """Call those that wait for room, if there is some now."""
         for (index, port), later in tuple(self._hungry.items()):
             if self.room(index, later, port):
-                self.call(later)
+                self.enter(later)
+
+    def listen(self, more: int) -> None:
+        """There are so many more sources of input."""
+        self._sources += more
+        self.listens(self._sources > 0)
+
+    def enter(self, errand: Callable[[], None]) -> None:
+        """Call something that brings the guest input: the device thread does, or with virtual time the vCPU's thread
+        at the guest's next exit."""
+        if self.alarm is None:
+            self.call(errand)
+        else:
+            self._entering.append(errand)
+            self.ask()
 
     def after(self, index: int, delay: int | None) -> None:
         """Tick a device in ``delay`` ns, None: never. The device's lock is held."""
@@ -315,7 +339,10 @@ class Buses:
             self._errands.popleft()()
 
     def tick(self) -> None:
-        """Tick the devices whose time has come; for the thread of a vCPU with virtual time."""
+        """Give devices the input that waits, and tick those whose time has come; for the thread of a vCPU with virtual
+        time."""
+        while self._entering:
+            self._entering.popleft()()
         self._tick()
         assert self.alarm is not None
         self.alarm(self._earliest())

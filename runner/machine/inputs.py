@@ -37,9 +37,9 @@ class Inputs:
         """Stamp an input, then let it have its effect.
 
         An interrupt or an end that comes from a vCPU's own thread follows from what the guest did, so it is no input.
-        The host's bytes are one whoever asks for them.
+        The host's bytes and commands are, in any thread.
         """
-        if self.keep is not None and (kind == "bytes" or threading.get_ident() not in self._vcpus):
+        if self.keep is not None and (kind in ("bytes", "command") or threading.get_ident() not in self._vcpus):
             with self._lock:
                 self.keep(Input(*self._place(), kind, device, value, data))
         effect()

@@ -54,11 +54,24 @@ class VirtualTime:
     def connect(self, buses: "Buses") -> None:
         """Use these buses' devices and timers."""
         self._buses = buses
-        buses.alarm = self.alarm
+        buses.alarm, buses.ask, buses.listens = self.alarm, self.ask, self.listens
 
     def alarm(self, due: int | None) -> None:
         """The next timer is due then, on the clock; None: none runs."""
         self.words.deadline = lib.VIRTUAL_NEVER if due is None else due
+
+    def ask(self) -> None:
+        """Input waits for the guest's next exit."""
+        self.words.asked = 1
+
+    def listens(self, sources: bool) -> None:
+        """Whether input may still come."""
+        self.words.listens = sources
+
+    def nmi(self, vcpu: VCPU) -> None:
+        """Give the guest a non-maskable interrupt, in the vCPU's thread. Raises KvmError."""
+        vcpu.nmi()
+        self.words.halted = 0
 
     def output(self, level: bool) -> None:
         """The interrupt controller's output."""
@@ -84,7 +97,8 @@ class VirtualTime:
         self._thread = threading.get_ident()
 
     def tick(self) -> None:
-        """Tick the devices whose time has come."""
+        """Give devices the input that waits, and tick those whose time has come."""
+        self.words.asked = 0
         self._buses.tick()
 
     def interrupt(self, vcpu: VCPU) -> None:

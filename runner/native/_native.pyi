@@ -633,6 +633,9 @@ class VirtualTimeFields:
     deadline: int
     pending: int
     vector: int
+    halted: int
+    asked: int
+    listens: int
     memory: MemoryPointer
 
 class VirtualTime(VirtualTimeFields, CData): ...
@@ -1000,7 +1003,9 @@ class FFI:
     def new(
         self,
         cdecl: Literal["struct virtual_time *"],
-        value: Mapping[Literal["now", "step", "deadline", "pending", "vector", "memory"], Any] = ...,
+        value: Mapping[
+            Literal["now", "step", "deadline", "pending", "vector", "halted", "asked", "listens", "memory"], Any
+        ] = ...,
         /,
     ) -> VirtualTimePointer: ...
     @overload

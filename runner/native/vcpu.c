@@ -2,6 +2,7 @@
 #include "vcpu.h"
 
 #include "atomic.h"
+#include "futex.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -383,6 +384,8 @@ static bool settle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
                 flag(vcpu, FLAG_WINDOW);
             if (vcpu->record && vcpu->time->taken)
                 vcpu->record->vector = vcpu->time->vector;
+            if (vcpu->record && vcpu->time->halted)
+                vcpu->record->data = vcpu->time->now;
             return true;
         case VIRTUAL_DUE:
             *outcome = VCPU_DUE;
@@ -393,9 +396,11 @@ static bool settle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
         case VIRTUAL_HALT:
             *outcome = VCPU_EXIT;
             return false;
+        case VIRTUAL_WAIT:
+            if (!LOAD(vcpu->stopping))
+                futex_wait(&vcpu->time->asked, 0);
+            /* fall through */
         case VIRTUAL_JUMPED: /* perhaps for ever: a guest may wait for what is masked */
-            if (vcpu->record)
-                vcpu->record->data = vcpu->time->now;
             stand(vcpu);
             if (LOAD(vcpu->stopping)) {
                 *outcome = VCPU_STOPPED;

@@ -67,13 +67,18 @@ void virtual_exit(struct virtual_time *time, const struct kvm_run *run)
     STORE(time->now, time->now + time->step);
     time->open = 1;
     time->halted = run->exit_reason == KVM_EXIT_HLT;
-    time->ticked = time->taken = 0;
+    time->ticked = time->taken = time->looked = 0;
 }
 
 enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run)
 {
     if (!time->open)
         return VIRTUAL_ENTER; /* KVM_RUN was interrupted: nothing has changed for the guest */
+    if (!time->looked) { /* once, so that a replay knows what of an exit came before it */
+        time->looked = 1;
+        if (LOAD(time->asked))
+            return VIRTUAL_DUE;
+    }
     if (!time->ticked && LOAD(time->deadline) <= time->now) {
         time->ticked = 1;
         return VIRTUAL_DUE;
@@ -83,11 +88,13 @@ enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run)
         return VIRTUAL_INTERRUPT;
     }
     if (time->halted && !time->taken && !(time->pending && run->if_flag)) {
-        if (!run->if_flag || LOAD(time->deadline) == VIRTUAL_NEVER)
-            return VIRTUAL_HALT;
+        if (!run->if_flag || LOAD(time->deadline) == VIRTUAL_NEVER) {
+            time->looked = 0;
+            return LOAD(time->listens) || LOAD(time->asked) ? VIRTUAL_WAIT : VIRTUAL_HALT;
+        }
         if (time->deadline > time->now)
             STORE(time->now, time->deadline);
-        time->ticked = 0;
+        time->ticked = time->looked = 0;
         return VIRTUAL_JUMPED;
     }
     time->open = 0;

@@ -22,14 +22,18 @@ struct virtual_time {
     uint32_t taken;     /* an interrupt has been chosen for the next entry */
     uint16_t vector;    /* Python: the newest that was */
     uint32_t stepping;  /* the guest executes the instruction after STI */
+    uint32_t asked;     /* Python has input for the guest */
+    uint32_t looked;    /* that was looked at, since the exit or since the time of a halted guest moved */
+    uint32_t listens;   /* input may come: a halted guest waits for it where nothing else can wake it */
     const struct memory *memory; /* the guest's; NULL: believe each window */
 };
 
 enum virtual_next {
     VIRTUAL_ENTER,     /* enter the guest */
-    VIRTUAL_DUE,       /* a timer is due: Python must tick devices */
+    VIRTUAL_DUE,       /* a timer is due, or input has come: Python must give it to devices and tick them */
     VIRTUAL_INTERRUPT, /* the guest takes an interrupt: Python must ask the controller which */
     VIRTUAL_JUMPED,    /* the guest is halted, and its time has moved to the next deadline: look again */
+    VIRTUAL_WAIT,      /* only input can wake the guest: wait for it, and look again */
     VIRTUAL_HALT,      /* nothing can wake the guest */
 };
 

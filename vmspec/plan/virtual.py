@@ -66,13 +66,18 @@ def planned(spec: Spec, problems: list[Problem]) -> PlannedTime:
         return PlannedTime()
     _machine(spec, problems)
     for index, device in enumerate(spec.devices):
-        _device(device, f"device[{index}]", problems)
+        _device(device, f"device[{index}]", spec.trace.inputs, problems)
     own = tuple(
         f"device[{index}], a class of the user's, depends on nothing but the guest and its services"
         for index, device in enumerate(spec.devices)
         if isinstance(device, isa.Python)
     )
-    return PlannedTime("virtual", STEP if vm.step is None else vm.step, (*UNENFORCED, *own), vm.seed or 0)
+    inputs = tuple(
+        f"device[{index}] gets the same input at the same exits: the trace's inputs have it"
+        for index, device in enumerate(spec.devices)
+        if isinstance(device, isa.Serial) and device.input != "none"
+    )
+    return PlannedTime("virtual", STEP if vm.step is None else vm.step, (*UNENFORCED, *own, *inputs), vm.seed or 0)
 
 
 def _machine(spec: Spec, problems: list[Problem]) -> None:
@@ -95,13 +100,14 @@ def _machine(spec: Spec, problems: list[Problem]) -> None:
         problems.append(Problem("cpu.model", message))
 
 
-def _device(device: Device, path: str, problems: list[Problem]) -> None:
+def _device(device: Device, path: str, recorded: bool, problems: list[Problem]) -> None:
     match device:
         case isa.RTC(time=None):
             message = "without it the clock follows the host's date, which virtual time does not have: give a date"
             problems.append(Problem(f"{path}.time", message))
-        case isa.Serial(input=source) if source != "none":
-            message = 'virtual time has no input: the host decides when it comes; give "none"'
+        case isa.Serial(input=source) if source != "none" and not recorded:
+            message = "the host decides when input comes, so virtual time has it only if it is recorded: give "
+            message += 'trace.inputs = true, or "none" here'
             problems.append(Problem(f"{path}.input", message))
         case isa.ACPI():
             message = "ACPI's tables describe APICs, which virtual time does not have: leave it out"

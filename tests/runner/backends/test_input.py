@@ -46,6 +46,11 @@ class Guest:
             self.got += data
             self.changed.notify_all()
 
+    def end(self):
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
+
     def grow(self, space):
         with self.changed:
             self.space = space

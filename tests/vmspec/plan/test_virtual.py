@@ -13,7 +13,7 @@ from vmspec.plan.calls import CreateIrqchip, EnableMsrExits, SetMsrFilter
 from vmspec.plan.features import FEATURES
 from vmspec.planner import plan
 from vmspec.schema.problems import SpecError
-from vmspec.spec.models import CPU, VM, Boot, Spec
+from vmspec.spec.models import CPU, VM, Boot, Spec, Trace
 
 CLOCK = RTC(time=datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -63,6 +63,14 @@ def test_what_follows_the_hosts_time_is_a_problem_at_its_key(devices, keys, path
 )
 def test_what_is_for_virtual_time_is_a_problem_without_it(devices, keys, path):
     assert [*problems(*devices, time="host", **keys)] == [path]
+
+
+def test_input_that_is_recorded_is_none():
+    vm, boot, trace = VM("v", time="virtual"), Boot(code=b"\xf4", mode="real"), Trace(inputs=True)
+    planned = plan(Spec(vm=vm, boot=boot, trace=trace, devices=(Serial(), Serial(com=2, input="none"))))
+    assert [text for text in planned.time.unenforced if "input" in text] == [
+        "device[0] gets the same input at the same exits: the trace's inputs have it"
+    ]
 
 
 def test_a_seed_is_for_linux():

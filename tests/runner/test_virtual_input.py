@@ -1,0 +1,132 @@
+"""Virtual time and input from the host: it goes in at an exit of the guest, and is recorded there."""
+
+import os
+import threading
+import time
+
+import pytest
+
+import runner
+import tracer
+from tests.runner.virtualguests import CONTROLLERS, HANDLERS, POST, VIRTUAL
+
+pytestmark = pytest.mark.kvm
+
+INPUTS = {"inputs": True}
+SERIAL = {"kind": "serial", "input": "stdin"}
+# Print each byte that comes, and end after a full stop. No timer runs: only input wakes the guest.
+ECHO = """
+    xor %ax, %ax
+    movw $uart, 0x34*4
+    movw %ax, 0x34*4+2
+    mov $0xef, %al; out %al, $0x21
+    mov $0x3f9, %dx
+    mov $1, %al; out %al, %dx
+    sti
+1:  hlt
+    cmpb $0x2e, last
+    jne 1b
+    cli
+    hlt
+uart:
+    push %ax
+    push %dx
+2:  mov $0x3fd, %dx; in %dx, %al
+    test $1, %al
+    jz 3f
+    mov $0x3f8, %dx; in %dx, %al; out %al, %dx
+    mov %al, last
+    jmp 2b
+3:  mov $0x3fa, %dx; in %dx, %al
+    mov $0x20, %al; out %al, $0x20
+    pop %dx
+    pop %ax
+    iret
+last: .byte 0
+"""
+
+
+@pytest.fixture
+def typed(run_guest, assemble):
+    """Runs the echo with input that comes in pieces, some time after each other."""
+
+    def run(*pieces):
+        source, sink = os.pipe()
+
+        def write():
+            for piece in pieces:
+                time.sleep(0.02)
+                os.write(sink, piece)
+            os.close(sink)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            code = assemble(CONTROLLERS + ECHO + HANDLERS)
+            return run_guest(code, devices=[SERIAL], vm=VIRTUAL, trace=INPUTS, input=source)
+        finally:
+            writer.join()
+            os.close(source)
+
+    return run
+
+
+def test_input_wakes_the_guest_and_is_recorded_at_its_exit(typed):
+    result = typed(b"a", b"bc", b".")
+    assert (result.kind, result.console) == ("halt", b"abc.")
+    trace = tracer.load(result.trace)
+    rows = trace.table.to_pylist()
+    inputs = trace.tables["inputs"].table.to_pylist()
+    assert b"".join(row["data"] for row in inputs) == b"abc."
+    assert {row["kind"] for row in inputs} == {"bytes"}
+    woken = [row["seq"] for row in rows if row["reason"] == "hlt" and row["vector"]]
+    assert [row["seq"] for row in inputs] == woken
+    assert [rows[seq]["vector"] for seq in woken] == [0x34] * len(woken)
+
+
+def test_a_guest_that_waits_for_input_ends_where_there_is_none_any_more(typed):
+    result = typed(b"a")
+    assert (result.kind, result.console) == ("halt", b"a")
+
+
+def test_a_guest_without_input_does_not_wait_for_it(run_guest, assemble):
+    result = run_guest(assemble(CONTROLLERS + ECHO + HANDLERS), devices=[SERIAL], vm=VIRTUAL, trace=INPUTS)
+    assert (result.kind, result.console) == ("halt", b"")
+
+
+# Count exits until an NMI comes.
+AWAITS_NMI = """
+    xor %ax, %ax
+    mov %ax, %ds
+    mov %ax, %ss
+    mov $0x7000, %sp
+    movw $nmi, 2*4
+    movw %ax, 2*4+2
+1:  out %al, $0x80
+    jmp 1b
+nmi: mov $0x4e, %al; out %al, $0x80
+    cli
+    hlt
+"""
+
+
+def test_an_nmi_goes_in_at_an_exit_and_is_recorded_there(write_spec, assemble):
+    path = write_spec(assemble(AWAITS_NMI), devices=[POST], vm=VIRTUAL, trace=INPUTS)
+    with runner.start(path, control="virtual-nmi") as run:
+        with runner.connect("virtual-nmi") as control:
+            control.nmi()
+        result = run.result(30)
+    assert result.kind == "halt"
+    trace = tracer.load(result.trace)
+    (came,) = trace.tables["inputs"].table.to_pylist()
+    assert (came["kind"], came["data"]) == ("command", b"NMI for vCPU 0")
+    rows = trace.table.slice(came["seq"] + 1).to_pylist()
+    assert [(row["reason"], row["data"]) for row in rows] == [("io", 0x4E), ("hlt", 0)]
+
+
+def test_an_nmi_that_would_not_be_recorded_is_refused(write_spec, assemble):
+    path = write_spec(assemble(AWAITS_NMI), devices=[POST], vm=VIRTUAL)
+    with runner.start(path, control="virtual-nmi") as run, runner.connect("virtual-nmi") as control:
+        with pytest.raises(runner.ControlError, match=r"trace\.inputs = true"):
+            control.nmi()
+        run.stop()
