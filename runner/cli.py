@@ -47,6 +47,7 @@ VERBS = {
     "kill": "kill the process of a machine",
 }
 WIDTH = max(map(len, VERBS))
+STDIO = "stdio"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -132,18 +133,20 @@ def perform(arguments: argparse.Namespace) -> int:
 
             return verify(arguments, overrides(arguments), notice)
         with held() as (input, output, error_output):
+            over_stdio = arguments.gdb == STDIO
             result = run(
                 arguments.spec,
                 overrides=overrides(arguments),
                 record=not arguments.no_trace,
-                input=input,
-                # With --json, standard output has the result and nothing else.
-                output=error_output if arguments.json else output,
+                input=None if over_stdio else input,
+                # With --json, standard output has the result and nothing else; with --gdb stdio, it is gdb's.
+                output=error_output if arguments.json or over_stdio else output,
                 notice=notice,
                 locked=arguments.locked,
                 unlocked=arguments.unlocked,
                 images=arguments.images,
                 control=arguments.name or True,
+                gdb=_gdb(arguments.gdb, input, output),
             )
     except RAISED as error:
         return complain(error, exit_status(error))
@@ -193,6 +196,10 @@ def parser() -> argparse.ArgumentParser:
         "--name", type=given_name,
         help="the name for commands such as vmrun pause NAME; default: vm.name, or one like it that is free",
     )  # fmt: skip
+    commands.add_argument(
+        "--gdb", metavar="ADDRESS", type=gdb_address,
+        help="wait for gdb before the first instruction, at HOST:PORT, :PORT, unix:PATH or stdio",
+    )  # fmt: skip
     verification = commands.add_argument_group('verifying that runs repeat (time = "virtual")')
     verification.add_argument(
         "--verify", metavar="N", type=commandline.count,
@@ -239,6 +246,29 @@ def given_name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("it is empty: give a name, as in --name guest")
     return text
+
+
+def gdb_address(text: str) -> str:
+    """The address of --gdb. Raises ArgumentTypeError."""
+    from runner.control.gdb.address import Address  # late: few runs are debugged
+
+    if text != STDIO:
+        try:
+            Address.of(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _gdb(address: str | None, input: int | None, output: int | None) -> str | tuple[int, int] | None:
+    """What --gdb stands for. Raises HostError if it is a standard stream that is closed."""
+    if address != STDIO:
+        return address
+    if input is None or output is None:
+        from runner.kvm.errors import HostError
+
+        raise HostError("--gdb stdio needs standard input and standard output, and one of them is closed")
+    return input, output
 
 
 def overrides(arguments: argparse.Namespace) -> tuple[str, ...]:

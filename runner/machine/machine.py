@@ -64,6 +64,7 @@ class Machine:
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU that ended the run
         self.failures: list[Ending] = []  # how devices failed after something else had ended the run
+        self.held = False  # a debugger has stopped the guest, or begins before it: only the debugger lets it go on
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
         self._life = Lifecycle()
         self._lock = self._life.lock
@@ -181,6 +182,8 @@ class Machine:
             for index, vcpu in enumerate(self.vcpus)
         ]
         self._running = len(self._threads)
+        for thread in self._threads if self.held else ():
+            thread.hold()
         deliverer = self._deliverer = Worker("devices", self._deliver)
         tsc_khz = self.host_tsc_khz()
         try:
@@ -366,14 +369,40 @@ class Machine:
 
     def resume(self) -> bool:
         """Resume a paused guest. Returns True if the guest runs now, also if it was not paused; False if the run has
-        ended. Raises LifecycleError as :meth:`pause` does. Raises KvmError; the machine is then still paused.
+        ended. Raises LifecycleError as :meth:`pause` does, and while a debugger holds the guest. Raises KvmError; the
+        machine is then still paused.
         """
         self._unless_inside()
         with self._changing:
             if self.state is State.CREATED:
                 raise LifecycleError("the machine does not run yet: there is nothing to resume")
+            if self.held:
+                raise LifecycleError("a debugger has stopped the guest: let it continue there, or detach it")
             if self.state is State.PAUSED:
                 self.inputs.admit("resume", self._resume)
+            return self.state is State.RUNNING
+
+    @property
+    def threads(self) -> Sequence[VcpuThread]:
+        """The vCPUs' threads; none before the run."""
+        return self._threads
+
+    def hold(self, timeout: float = PATIENCE) -> bool:
+        """Pause the guest for a debugger: until :meth:`release`, nobody else resumes it. Returns and raises as
+        :meth:`pause` does."""
+        self._unless_inside()
+        with self._changing:
+            self.held = self._paused(timeout)
+            return self.held
+
+    def release(self, prepare: Callable[[], None]) -> bool:
+        """Let a held guest go on, after ``prepare`` has set its vCPUs up. Returns False if the run has ended. Raises
+        what ``prepare`` raises, and KvmError; the guest is then still held."""
+        with self._changing:
+            if self.state is State.PAUSED:
+                prepare()
+                self.inputs.admit("resume", self._resume)
+                self.held = self.paused
             return self.state is State.RUNNING
 
     def _resume(self) -> None:

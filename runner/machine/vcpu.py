@@ -1,7 +1,8 @@
 """One vCPU: its thread around the C loop."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.kvm.errors import KvmError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 ffi = _native.ffi
 lib = _native.lib
+
+DEBUG_REGISTERS = Struct("8Q")  # struct guest_debug's
 
 # Exit reasons in vcpu.counts, as wide as the C array.
 REASON_COUNTS = 64
@@ -150,6 +153,28 @@ class VcpuThread(Worker):
     def stands(self) -> bool:
         """Whether it waits at the closed gate, its last access complete, or has ended; the look takes up to 0.1 s."""
         return lib.vcpu_stands(self._loop)
+
+    @property
+    def debug(self) -> "_native.GuestDebugFields":
+        """What a debugger asks of the vCPU, and its newest stop: the loop's own struct."""
+        return self._loop.debug
+
+    def hold(self) -> None:
+        """Make the thread wait at its next entry until :meth:`release`. The machine is paused, or has not begun."""
+        self._loop.debug.held = lib.DEBUG_HELD
+
+    def release(self) -> None:
+        """Let a held thread go. The machine is paused."""
+        lib.vcpu_release(self._loop)
+
+    def set_debug(self, asked: int, registers: Sequence[int], inject: int = 0) -> None:
+        """KVM_SET_GUEST_DEBUG: what a debugger asks for (KVM_GUESTDBG_* bits), DR0 to DR7, and exceptions for the guest
+        (KVM_GUESTDBG_INJECT_*). The machine is paused. Raises KvmError."""
+        debug = self._loop.debug
+        debug.asked = asked
+        ffi.buffer(debug.registers)[:] = DEBUG_REGISTERS.pack(*registers)
+        if not lib.vcpu_debug(self._loop, inject):
+            raise KvmError(ffi.errno, "KVM_SET_GUEST_DEBUG", "KVM_CAP_SET_GUEST_DEBUG")
 
     def asked(self) -> tuple[int, int, bool]:
         """The access that Python answered last: the device's index, the offset, whether it is a write."""

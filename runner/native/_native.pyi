@@ -167,6 +167,19 @@ class GateFields:
 class Gate(GateFields, CData): ...
 class GatePointer(GateFields, Pointer[Gate]): ...
 
+class GuestDebugFields:
+    asked: int
+    after_sti: int
+    registers: Array[Uint64]
+    held: int
+    exception: int
+    pc: int
+    dr6: int
+    event: int
+
+class GuestDebug(GuestDebugFields, CData): ...
+class GuestDebugPointer(GuestDebugFields, Pointer[GuestDebug]): ...
+
 class IovecFields:
     iov_base: Pointer[Any]
     iov_len: int
@@ -565,6 +578,7 @@ class VcpuFields:
     standing: int
     stopping: int
     sync_regs: int
+    debug: GuestDebug
     error: int
     counts: Array[Uint64]
     kept: VcpuKept
@@ -957,6 +971,7 @@ class FFI:
                 "standing",
                 "stopping",
                 "sync_regs",
+                "debug",
                 "error",
                 "counts",
                 "kept",
@@ -1073,6 +1088,9 @@ class Lib:
     BUS_QUEUE: int
     BUS_READERS: int
     BUS_REGISTERS: int
+    DEBUG_GOES: int
+    DEBUG_HELD: int
+    DEBUG_STOPPED: int
     KVM_CAP_ADJUST_CLOCK: int
     KVM_CAP_BINARY_STATS_FD: int
     KVM_CAP_EXT_CPUID: int
@@ -1087,6 +1105,8 @@ class Lib:
     KVM_CAP_NR_MEMSLOTS: int
     KVM_CAP_NR_VCPUS: int
     KVM_CAP_PIT2: int
+    KVM_CAP_SET_GUEST_DEBUG: int
+    KVM_CAP_SET_GUEST_DEBUG2: int
     KVM_CAP_SET_IDENTITY_MAP_ADDR: int
     KVM_CAP_SET_TSS_ADDR: int
     KVM_CAP_SYNC_REGS: int
@@ -1095,6 +1115,7 @@ class Lib:
     KVM_CAP_VCPU_ATTRIBUTES: int
     KVM_CAP_X86_MSR_FILTER: int
     KVM_CAP_X86_USER_SPACE_MSR: int
+    KVM_CAP_XSAVE: int
     KVM_CHECK_EXTENSION: int
     KVM_CREATE_IRQCHIP: int
     KVM_CREATE_PIT2: int
@@ -1108,9 +1129,11 @@ class Lib:
     KVM_EXIT_SYSTEM_EVENT: int
     KVM_GET_API_VERSION: int
     KVM_GET_CLOCK: int
+    KVM_GET_DEBUGREGS: int
     KVM_GET_DEVICE_ATTR: int
     KVM_GET_LAPIC: int
     KVM_GET_MP_STATE: int
+    KVM_GET_MSRS: int
     KVM_GET_PIT2: int
     KVM_GET_REGS: int
     KVM_GET_SREGS: int
@@ -1118,6 +1141,13 @@ class Lib:
     KVM_GET_SUPPORTED_CPUID: int
     KVM_GET_TSC_KHZ: int
     KVM_GET_VCPU_MMAP_SIZE: int
+    KVM_GET_XSAVE: int
+    KVM_GUESTDBG_BLOCKIRQ: int
+    KVM_GUESTDBG_INJECT_BP: int
+    KVM_GUESTDBG_INJECT_DB: int
+    KVM_GUESTDBG_SINGLESTEP: int
+    KVM_GUESTDBG_USE_HW_BP: int
+    KVM_GUESTDBG_USE_SW_BP: int
     KVM_INTERRUPT: int
     KVM_IOEVENTFD: int
     KVM_IRQFD: int
@@ -1127,15 +1157,18 @@ class Lib:
     KVM_RUN: int
     KVM_SET_CLOCK: int
     KVM_SET_CPUID2: int
+    KVM_SET_DEBUGREGS: int
     KVM_SET_DEVICE_ATTR: int
     KVM_SET_GSI_ROUTING: int
     KVM_SET_IDENTITY_MAP_ADDR: int
     KVM_SET_LAPIC: int
+    KVM_SET_MSRS: int
     KVM_SET_PIT2: int
     KVM_SET_REGS: int
     KVM_SET_SREGS: int
     KVM_SET_TSS_ADDR: int
     KVM_SET_USER_MEMORY_REGION: int
+    KVM_SET_XSAVE: int
     KVM_SYNC_X86_REGS: int
     KVM_SYNC_X86_SREGS: int
     KVM_SYSTEM_EVENT_CRASH: int
@@ -1341,11 +1374,13 @@ class Lib:
     def terminal_open(self, fd: int, /) -> bool: ...
     def terminal_take(self, /) -> bool: ...
     def tsc_now(self, /) -> int: ...
+    def vcpu_debug(self, vcpu: Pointer[Vcpu], inject: int, /) -> bool: ...
     def vcpu_finish(self, vcpu: Pointer[Vcpu], /) -> None: ...
     def vcpu_handle(self, vcpu: Pointer[Vcpu], outcome: Pointer[VcpuOutcome], /) -> bool: ...
     def vcpu_handle_signal(self, signal: int, /) -> bool: ...
     def vcpu_kick(self, vcpu: Pointer[Vcpu], thread: int, signal: int, /) -> None: ...
     def vcpu_leave(self, vcpu: Pointer[Vcpu], /) -> None: ...
+    def vcpu_release(self, vcpu: Pointer[Vcpu], /) -> None: ...
     def vcpu_run(self, vcpu: Pointer[Vcpu], /) -> VcpuOutcome: ...
     def vcpu_stands(self, vcpu: Pointer[Vcpu], /) -> bool: ...
     def vcpu_stop(self, vcpu: Pointer[Vcpu], thread: int, signal: int, /) -> None: ...

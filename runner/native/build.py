@@ -84,6 +84,7 @@ SOURCES = (
     "ring",
     "bus",
     "gate",
+    "debug",
     "virtual",
     "vcpu",
     "perf",

@@ -38,6 +38,24 @@ void gate_stand(struct gate *gate, uint32_t *standing)
     STORE(*standing, 0);
 }
 
+void gate_hold(uint32_t *held, uint32_t *standing)
+{
+    uint32_t why = LOAD(*held);
+
+    if (!why)
+        return;
+    say_where(standing, GATE_HELD);
+    for (; why; why = LOAD(*held))
+        futex_wait(held, why);
+    STORE(*standing, 0);
+}
+
+void gate_release(uint32_t *held)
+{
+    STORE(*held, 0);
+    futex_wake(held, INT_MAX);
+}
+
 void gate_leave(uint32_t *standing)
 {
     say_where(standing, GATE_LEFT);
@@ -45,7 +63,7 @@ void gate_leave(uint32_t *standing)
 
 static bool is_there(const struct gate *gate, uint32_t standing)
 {
-    return standing == LOAD(gate->turn) || standing == GATE_LEFT;
+    return standing == LOAD(gate->turn) || standing == GATE_LEFT || standing == GATE_HELD;
 }
 
 bool gate_stands(const struct gate *gate, uint32_t *standing)

@@ -12,8 +12,9 @@ struct gate {
                     * turn does not count as waiting at this one. */
 };
 
-/* Each thread has a word `standing`: the turn at which it waits, 0 if it does not wait, or GATE_LEFT. */
-#define GATE_LEFT UINT32_MAX /* the thread has ended */
+/* Each thread has a word `standing`: the turn at which it waits, 0 if it does not wait, or one of these. */
+#define GATE_LEFT UINT32_MAX       /* the thread has ended */
+#define GATE_HELD (UINT32_MAX - 1) /* it is held: it waits at every gate */
 
 void gate_close(struct gate *gate);
 void gate_open(struct gate *gate);
@@ -21,9 +22,12 @@ void gate_open(struct gate *gate);
 bool gate_is_closed(const struct gate *gate);
 /* Wait until the gate opens. It may be closed again when this returns. */
 void gate_stand(struct gate *gate, uint32_t *standing);
+/* Wait while `held` is not 0. Whoever sets it to 0 with gate_release keeps the gate closed meanwhile. */
+void gate_hold(uint32_t *held, uint32_t *standing);
+void gate_release(uint32_t *held);
 /* The thread's last act. */
 void gate_leave(uint32_t *standing);
-/* Whether the thread waits at the closed gate, or has ended; waits up to a tenth of a second for that. */
+/* Whether the thread waits at the closed gate, is held, or has ended; waits up to a tenth of a second for that. */
 bool gate_stands(const struct gate *gate, uint32_t *standing);
 
 #endif

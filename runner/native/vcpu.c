@@ -29,6 +29,7 @@ bool vcpu_handle_signal(int signal)
 void vcpu_stop(struct vcpu *vcpu, int thread, int signal)
 {
     STORE(vcpu->stopping, 1);
+    vcpu_release(vcpu);
     vcpu_kick(vcpu, thread, signal);
 }
 
@@ -332,13 +333,14 @@ static void begin(struct ring_control *control)
     STORE(control->start, tsc_now());
 }
 
-/* Wait if the gate is closed; returns the TSC afterwards. */
+/* Wait while the debugger holds the vCPU, and if the gate is closed; returns the TSC afterwards. */
 static uint64_t stand(struct vcpu *vcpu)
 {
     uint64_t tsc = tsc_now();
 
-    if (!LOAD(vcpu->stopping) && gate_is_closed(vcpu->gate)) {
+    if (!LOAD(vcpu->stopping) && (gate_is_closed(vcpu->gate) || LOAD(vcpu->debug.held))) {
         ring_pause(vcpu->ring, tsc);
+        gate_hold(&vcpu->debug.held, &vcpu->standing);
         gate_stand(vcpu->gate, &vcpu->standing);
         tsc = tsc_now();
         ring_resume(vcpu->ring, tsc);
@@ -346,7 +348,7 @@ static uint64_t stand(struct vcpu *vcpu)
     return tsc;
 }
 
-/* After KVM_RUN was interrupted: wait if the gate is closed, then let KVM_RUN be entered again. Whoever kicks the
+/* After KVM_RUN was interrupted, or if the vCPU is held: wait, then let KVM_RUN be entered again. Whoever kicks the
  * thread stores the reason first, so the second check finds a reason that came in between. False: the run has ended; if
  * it ended in a pause, the vCPU stopped when the pause ended. */
 static bool goes_on(struct vcpu *vcpu)
@@ -367,6 +369,16 @@ static bool goes_on(struct vcpu *vcpu)
 bool vcpu_stands(struct vcpu *vcpu)
 {
     return gate_stands(vcpu->gate, &vcpu->standing);
+}
+
+bool vcpu_debug(struct vcpu *vcpu, uint32_t inject)
+{
+    return guest_debug_set(&vcpu->debug, vcpu->fd, inject);
+}
+
+void vcpu_release(struct vcpu *vcpu)
+{
+    gate_release(&vcpu->debug.held);
 }
 
 void vcpu_leave(struct vcpu *vcpu)
@@ -426,6 +438,8 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
         if (vcpu->time && !settle(vcpu, &outcome))
             return outcome;
         publish(vcpu);
+        if (LOAD(vcpu->debug.held) && !goes_on(vcpu))
+            return VCPU_STOPPED;
         if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
             /* EAGAIN: an application processor woken by INIT, not yet by SIPI. */
             if (errno != EINTR && errno != EAGAIN) {
@@ -438,7 +452,12 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
                 return VCPU_STOPPED;
             continue;
         }
-        if (vcpu->time && !virtual_counts(vcpu->time, vcpu->fd, vcpu->run))
+        if (guest_debug_stops(&vcpu->debug, vcpu->run)) {
+            control->interrupted++;
+            if (!vcpu->debug.after_sti || !guest_debug_stepped(vcpu->run))
+                continue; /* no exit of the guest's: it has no row, and no time passes */
+        }
+        if (vcpu->time && !virtual_counts(vcpu->time, &vcpu->debug, vcpu->fd, vcpu->run))
             continue;
         if (!vcpu_handle(vcpu, &outcome))
             return outcome;

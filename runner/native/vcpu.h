@@ -5,6 +5,7 @@
 #include <linux/kvm.h>
 
 #include "bus.h"
+#include "debug.h"
 #include "gate.h"
 #include "ring.h"
 #include "virtual.h"
@@ -59,6 +60,7 @@ struct vcpu {
     uint32_t standing;  /* the gate's turn at which the thread waits, 0: it does not wait */
     uint32_t stopping;  /* set by vcpu_stop */
     uint32_t sync_regs; /* KVM fills in the registers at each exit */
+    struct guest_debug debug;
     int error;
     uint64_t counts[64]; /* exits by reason */
     struct vcpu_kept kept; /* of the last exit that was no shutdown */
@@ -71,6 +73,10 @@ bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome);
 void vcpu_finish(struct vcpu *vcpu);
 /* The thread's last act: it counts as waiting from now on. */
 void vcpu_leave(struct vcpu *vcpu);
+/* Set what `debug` asks for; `inject` are KVM_GUESTDBG_INJECT_*. The thread stands. False, with errno, if it fails. */
+bool vcpu_debug(struct vcpu *vcpu, uint32_t inject);
+/* Hold the thread no longer. The gate is closed. */
+void vcpu_release(struct vcpu *vcpu);
 /* Make the vCPU's thread (a kernel thread id) leave KVM_RUN now or at its next entry: no wake-up can be lost between
  * the two. It waits if the gate is closed, and continues otherwise. */
 void vcpu_kick(struct vcpu *vcpu, int thread, int signal);

@@ -9,11 +9,10 @@
 /* Interfaces of KVM and Hyper-V, which CPUID does not offer: a guest that tries them gets #GP. */
 #define PARAVIRTUAL(index) (((index) & 0xfffff000) == 0x40000000 || ((index) & 0xffffff00) == 0x4b564d00)
 
-static bool step(int fd, bool on)
+static bool step(struct guest_debug *debug, int fd, bool on)
 {
-    struct kvm_guest_debug debug = {.control = on ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP : 0};
-
-    return ioctl(fd, KVM_SET_GUEST_DEBUG, &debug) == 0;
+    debug->after_sti = on;
+    return guest_debug_set(debug, fd, 0);
 }
 
 /* Whether the byte before the instruction pointer is STI's. */
@@ -37,22 +36,20 @@ static bool is_after_sti(const struct virtual_time *time, int fd)
  * the host interrupts the guest between the two, and the window opens there: in some runs, not in others. So a window
  * after STI does not count: the guest executes an instruction, and the window is after that. An instruction that ends
  * with the same byte delays a window too, in all runs. */
-bool virtual_counts(struct virtual_time *time, int fd, struct kvm_run *run)
+bool virtual_counts(const struct virtual_time *time, struct guest_debug *debug, int fd, struct kvm_run *run)
 {
-    bool stepped = time->stepping && run->exit_reason == KVM_EXIT_DEBUG;
+    bool stepped = debug->after_sti && guest_debug_stepped(run);
 
     if (stepped || run->exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN) {
         if ((!stepped || run->ready_for_interrupt_injection) && time->memory && is_after_sti(time, fd) &&
-            (time->stepping || step(fd, true))) {
-            time->stepping = 1;
+            (debug->after_sti || step(debug, fd, true))) {
             run->request_interrupt_window = 0;
             return false;
         }
     }
-    if (!time->stepping)
+    if (!debug->after_sti)
         return true;
-    time->stepping = 0;
-    step(fd, false);
+    step(debug, fd, false);
     if (!stepped)
         return true; /* the instruction has made an exit */
     run->request_interrupt_window = 1;

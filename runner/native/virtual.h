@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "debug.h"
 #include "memory.h"
 
 #define VIRTUAL_NEVER UINT64_MAX
@@ -21,7 +22,6 @@ struct virtual_time {
     uint32_t ticked;    /* Python has looked at the timers since the time moved */
     uint32_t taken;     /* an interrupt has been chosen for the next entry */
     uint16_t vector;    /* Python: the newest that was */
-    uint32_t stepping;  /* the guest executes the instruction after STI */
     uint32_t asked;     /* Python has input for the guest */
     uint32_t looked;    /* that was looked at, since the exit or since the time of a halted guest moved */
     uint32_t listens;   /* input may come: a halted guest waits for it where nothing else can wake it */
@@ -40,7 +40,7 @@ enum virtual_next {
 /* The guest has made an exit. */
 void virtual_exit(struct virtual_time *time, const struct kvm_run *run);
 /* Whether what KVM_RUN has returned is an exit of the guest. */
-bool virtual_counts(struct virtual_time *time, int fd, struct kvm_run *run);
+bool virtual_counts(const struct virtual_time *time, struct guest_debug *debug, int fd, struct kvm_run *run);
 /* What comes next after an exit. */
 enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run);
 /* Answer an access of an MSR that the filter denies. */

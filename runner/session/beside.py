@@ -27,6 +27,7 @@ def start(
     unlocked: bool = False,
     images: Sequence[Path | str] = (),
     control: bool | str = False,
+    gdb: str | tuple[int, int] | None = None,
 ) -> "Run":
     """Run a spec in a thread of its own; return once the guest runs. It takes the arguments of :func:`runner.run`, and
     raises the errors that come before the guest runs.
@@ -34,7 +35,7 @@ def start(
     No signal ends such a run: Ctrl-C raises KeyboardInterrupt in the caller. If that happens in this function, the run
     is ended first.
     """
-    run = Run(Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images, control))
+    run = Run(Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images, control, gdb))
     run._start()
     return run
 

@@ -33,6 +33,7 @@ from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
 
 if TYPE_CHECKING:
+    from runner.control.gdb.debugger import Debugger
     from runner.control.offer import Offer
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
@@ -58,6 +59,7 @@ def run(
     unlocked: bool = False,
     images: Sequence[Path | str] = (),
     control: bool | str = False,
+    gdb: str | tuple[int, int] | None = None,
 ) -> Result:
     """Run a spec to the guest's end, and return the result. ``spec`` is a spec, the path of a spec file, of a bundle
     or of a trace (with ``--set`` style ``overrides``, one or several), or a plan from any source.
@@ -68,18 +70,21 @@ def run(
     what the lock beside the spec's file says, as with ``lock.require`` in the spec and with a bundle. ``unlocked``: run
     it even so, and tell ``notice`` what differs. ``images``: the folders with the images of a trace's run, which are
     found by their hashes. ``control``: the name by which :func:`runner.connect` and commands such as ``vmrun pause``
-    reach the machine while it runs; True: the spec's vm.name, or one like it that is free. :func:`runner.start` runs a
+    reach the machine while it runs; True: the spec's vm.name, or one like it that is free. ``gdb``: the machine waits
+    for gdb before its first instruction, at an address such as "127.0.0.1:1234" or "unix:/tmp/gdb.sock"; two
+    descriptors, to read and to write, are gdb's own connection, and the run ends with it. :func:`runner.start` runs a
     spec in another thread, so that the caller can stop it.
 
     Ctrl-C in the main thread raises KeyboardInterrupt before the guest runs, if it would do so without vmrun. While the
     guest runs, it ends the run with the result "interrupted". Once the guest has ended, it changes nothing.
 
     Raises ``vmspec.SpecError`` (the spec cannot be used, or the run is not what was locked), ``runner.HostError`` and
-    ``runner.KvmError`` (the host cannot run it, or the name for ``control`` is in use), ``runner.DeviceError`` (a
+    ``runner.KvmError`` (the host cannot run it, the name for ``control`` is in use, or nothing can listen at the
+    address for ``gdb``), ValueError (``gdb`` is no address), ``runner.DeviceError`` (a
     device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be begun). The result has everything
     that happens once the guest runs.
     """
-    return Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images, control).run()
+    return Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images, control, gdb).run()
 
 
 class Session:
@@ -94,6 +99,7 @@ class Session:
         locked: bool = False,
         unlocked: bool = False,
         control: bool | str = False,
+        gdb: str | tuple[int, int] | None = None,
     ) -> None:
         self.plan = plan = given.plan
         self._lock = given.lock
@@ -101,6 +107,8 @@ class Session:
         self._unlocked = unlocked or (given.lenient and not locked)
         self._keep = given.keep
         self._control = control
+        self._gdb = gdb
+        self.debugger: Debugger | None = None  # once the machine exists, if it waits for gdb
         self.offer: Offer | None = None  # of control, while the machine exists
         self._symbols: list[Symbols] | None = None  # of the guest, once a client asks
         self.begun = threading.Event()  # the guest runs
@@ -135,6 +143,7 @@ class Session:
         unlocked: bool,
         images: Sequence[Path | str],
         control: bool | str,
+        gdb: str | tuple[int, int] | None,
     ) -> Self:
         """The session of a run with the arguments of :func:`run`. Raises SpecError."""
         given = Given.of(spec, overrides, images, notice)
@@ -144,7 +153,7 @@ class Session:
         if plan.trace.path is None and (keys := plan.expect.of_trace()):
             message = "is checked in the trace, and this run records none: give trace.path, or vmrun --trace FILE"
             raise SpecError(tuple(Problem(key, message, file=plan.path) for key in keys))
-        return cls(given, input, output, notice, locked, unlocked, control)
+        return cls(given, input, output, notice, locked, unlocked, control, gdb)
 
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
@@ -161,10 +170,14 @@ class Session:
             raise HostError(f"the host cannot run it: {error.strerror}") from error
         finally:
             sys.setswitchinterval(interval)
-            if hasattr(self, "machine") and (self.machine.alive() or (self.offer is not None and self.offer.stuck)):
+            if hasattr(self, "machine") and (self.machine.alive() or self._is_used()):
                 STUCK.append((self, stack))
             else:
                 stack.close()
+
+    def _is_used(self) -> bool:
+        """Whether a client's request still uses the machine."""
+        return (self.offer is not None and self.offer.stuck) or (self.debugger is not None and self.debugger.stuck)
 
     def _run(self, stack: ExitStack) -> Result:
         lock = None
@@ -193,6 +206,8 @@ class Session:
         self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed, hashed)
         stack.callback(self.recording.close)
         self._offer_control(stack)
+        if self._gdb is not None:
+            self._wait_for_gdb(self._gdb, stack)
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
         once = cache(self._report_of_device)  # for any number of devices
@@ -218,12 +233,25 @@ class Session:
             finally:
                 for reader in self.inputs:
                     reader.stop()
+                if self.debugger is not None:
+                    self.debugger.end()
                 if self.offer is not None:
                     self.offer.end()
         result = self._finish(ending, {"start": stats, "end": self.machine.stats()})
+        if self.debugger is not None:
+            self.debugger.close(result)
         if self.offer is not None:
             self.offer.close(result)
         return result
+
+    def _wait_for_gdb(self, where: str | tuple[int, int], stack: ExitStack) -> None:
+        from runner.control.gdb.waiting import waiting  # late: few runs are debugged
+        from runner.control.subject import Subject
+
+        subject = Subject(self.plan.vm.name, self.machine, self.recording.rings, self._symbol)
+        self.debugger = waiting(subject, where, self.notice)
+        self.machine.held = True
+        stack.callback(self.debugger.close)
 
     def _offer_control(self, stack: ExitStack) -> None:
         """A name that was asked for is taken before the guest runs, any other one later."""
@@ -352,6 +380,8 @@ class Session:
             self.offer.begin()
         elif self._control is True:
             self.machine.loop.after(OFFERED, self._offer_late)
+        if self.debugger is not None:
+            self.debugger.begin()
         self._keep()
         self.begun.set()
 

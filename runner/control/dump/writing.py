@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runner.control.dump.corefile import Segment, head
-from runner.control.dump.pagetables import mappings
 from runner.control.errors import ControlError
 from runner.kvm.vcpu import Registers
 from runner.machine.machine import Machine
 from runner.memory import GuestMemory
+from runner.x86.pagetables import mappings
 from vmspec.host.atomic import replaced
 
 PIECE = 1 << 16  # bytes that are read at once, and are a hole of the file if they are zero

@@ -41,6 +41,25 @@ def mappings(state: State, read: Read) -> list[Mapping]:
     return joined
 
 
+def page(state: State, read: Read, linear: int) -> Mapping | None:
+    """The page that has a linear address; None if it is not mapped. Without paging, linear addresses are physical."""
+    tables = _Tables(read)
+    if not state.cr0 & R.CR0_PG:
+        return Mapping(0, 0, 1 << 32) if linear < 1 << 32 else None
+    if state.efer & R.EFER_LMA:
+        levels = 5 if state.cr4 & CR4_LA57 else 4
+        top = 1 << (12 + 9 * levels - 1)
+        if not 0 <= (linear + top & (1 << 64) - 1) < 2 * top:
+            return None
+        return tables.page(state.cr3 & ADDRESS, levels, linear, wide=True)
+    if linear >= 1 << 32:
+        return None
+    if state.cr4 & R.CR4_PAE:
+        entry = tables.entry(state.cr3 & 0xFFFFFFE0, linear >> 30, wide=True)
+        return tables.page(entry & ADDRESS, 2, linear, wide=True) if entry & PRESENT else None
+    return tables.page(state.cr3 & 0xFFFFF000, 2, linear, wide=False, large=bool(state.cr4 & CR4_PSE))
+
+
 def _walk(state: State, tables: "_Tables") -> Iterator[Mapping]:
     if state.efer & R.EFER_LMA:
         levels = 5 if state.cr4 & CR4_LA57 else 4
@@ -71,6 +90,20 @@ class _Tables:
             return int.from_bytes(self._read(table + index * size, size), "little")
         except ValueError:
             return 0
+
+    def page(self, table: int, level: int, linear: int, wide: bool, large: bool = True) -> Mapping | None:
+        """The page of a linear address, from a table of a level."""
+        bits = 9 if wide else 10
+        while True:
+            shift = 12 + bits * (level - 1)
+            entry = self.entry(table, linear >> shift & (1 << bits) - 1, wide)
+            if not entry & PRESENT:
+                return None
+            if level == 1 or (large and entry & LARGE and level <= 3):
+                size = 1 << shift
+                physical = entry & ADDRESS & -size if wide else _physical(entry, size)
+                return Mapping(linear & -size, physical, size)
+            table, level = entry & ADDRESS, level - 1
 
     def mapped(self, table: int, level: int, linear: int, wide: bool, large: bool = True) -> Iterator[Mapping]:
         """What a table of a level maps; level 1 has pages of 4 KiB."""

@@ -3,10 +3,10 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from runner.control.dump.pagetables import CR4_LA57, CR4_PSE, LARGE, PRESENT, RANGES, Mapping, mappings
+from runner.x86.pagetables import CR4_LA57, CR4_PSE, LARGE, PRESENT, RANGES, Mapping, mappings, page
 from runner.x86.state import State
 from vmspec.registers import system as R
 
@@ -131,3 +131,25 @@ def test_any_tables_end_in_ranges_of_an_address_space(entries, data):
     found = mappings(state(data.draw(st.integers(0, 7)) * PAGE, *mode), memory.read)
     assert all(0 <= each.linear < 1 << 64 and each.linear + each.size <= 1 << 64 for each in found)
     assert all(0 <= each.physical < 1 << 52 and each.size > 0 for each in found)
+
+
+@given(ENTRIES, st.data())
+def test_the_page_of_an_address_is_in_the_ranges(entries, data):
+    memory = Memory()
+    for table, index, value in entries:
+        near = value & 0x7000 | value & LARGE if value & 1 << 40 else value
+        memory.bytes[table * PAGE + 8 * index : table * PAGE + 8 * index + 8] = struct.pack("<Q", near | PRESENT)
+    now = state(data.draw(st.integers(0, 7)) * PAGE, *data.draw(st.sampled_from(MODES)))
+    found = mappings(now, memory.read)
+    inside = st.sampled_from(found).flatmap(lambda each: st.integers(each.linear, each.linear + each.size - 1))
+    linear = data.draw(st.one_of(inside, st.integers(0, (1 << 64) - 1)) if found else st.integers(0, (1 << 64) - 1))
+    expected = [each.physical + linear - each.linear for each in found if 0 <= linear - each.linear < each.size]
+    assume(expected or len(found) < RANGES)
+    at = page(now, memory.read, linear)
+    assert ([] if at is None else [at.physical + linear - at.linear]) == expected
+
+
+def test_without_paging_addresses_are_physical(memory):
+    now = state(0, cr0=R.CR0_PE)
+    assert page(now, memory.read, 0x1234) == Mapping(0, 0, 1 << 32)
+    assert page(now, memory.read, 1 << 32) is None

@@ -1,0 +1,124 @@
+"""The debugger of one run: it waits for clients, and serves one after the other in a thread of its own."""
+
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from runner.backends.unixsocket import Listener
+from runner.control.gdb.address import TcpListener
+from runner.control.gdb.conversation import Client, Conversation, Ended
+from runner.control.gdb.machinetarget import MachineTarget
+from runner.kvm.errors import HostError, KvmError
+from runner.machine.lifecycle import LifecycleError
+from runner.machine.machine import Machine
+from runner.machine.result import Ending, Result
+from vmspec.host.threads import Worker
+
+LATEST = 1.0  # seconds that the thread may take to return once the run has ended
+
+
+class Debugger:
+    """Serves the clients of a listener, or the one of two descriptors, which the caller closes.
+
+    The guest goes on when a client leaves, however it does. With two descriptors nobody else can come, and the run
+    ends.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        source: Listener | TcpListener | Client,
+        monitor: Callable[[str], str],
+        notice: Callable[[str], None],
+    ) -> None:
+        self._machine, self._source, self._monitor, self._notice = machine, source, monitor, notice
+        self._thread = Worker("gdb", self._serve)
+        self._begun = False
+        self._conversation: Conversation | None = None  # that outlasts the run
+        self._end: socket.socket | None = None  # its client's
+        self._returned = True
+
+    def begin(self) -> None:
+        """The machine runs, and its vCPUs are held. Raises ThreadError."""
+        self._thread.start()
+        self._begun = True
+
+    def _serve(self) -> None:
+        try:
+            if self._machine.held:  # since it began: its clocks stop too
+                self._machine.hold()
+            if isinstance(self._source, Client):
+                if self._converse(self._source, attached=False) is not Ended.RUN:
+                    self._machine.end(Ending("interrupted", detail="the debugger has left"))
+                return
+            while self._accept(self._source):
+                pass
+        except Exception as error:  # otherwise the guest would stand still for ever
+            self._machine.end(Ending("interrupted", detail=f"the debugger failed: {error!r}"))
+
+    def _accept(self, listener: Listener | TcpListener) -> bool:
+        """Serve the next client; False once the run has ended."""
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(self._machine.stopping, select.POLLIN)
+        poll.poll()
+        if self._machine.stopping.is_set():
+            return False
+        with suppress(OSError):  # it has gone again
+            self._end = listener.accept()
+            self._end.setblocking(True)
+            if self._converse(Client(self._end.fileno(), self._end.fileno()), attached=True) is Ended.RUN:
+                return False
+            self._end.close()
+            self._end = None
+        return True
+
+    def _converse(self, client: Client, attached: bool) -> Ended:
+        if not self._machine.hold():
+            return Ended.RUN
+        try:
+            target = MachineTarget(self._machine, self._monitor)
+        except (HostError, KvmError) as error:
+            self._machine.end(Ending("interrupted", detail=str(error)))
+            return Ended.RUN
+        try:
+            conversation = Conversation(client, target, self._machine.stopping, attached)
+            match conversation.serve():
+                case Ended.LEFT as ended:
+                    if target.stop():
+                        target.leave()
+                case Ended.KILLED as ended:
+                    self._machine.end(Ending("interrupted", detail="killed by the debugger"))
+                case ended:
+                    self._conversation = conversation
+            return ended
+        except (TimeoutError, KvmError, LifecycleError) as error:
+            self._notice(f"gdb: {error}")
+            self._machine.end(Ending("interrupted", detail=f"the debugger cannot stop the guest: {error}"))
+            return Ended.RUN
+        finally:
+            target.close()
+
+    def end(self) -> None:
+        """The run has ended: nobody debugs the machine any more."""
+        if self._begun:
+            self._returned = self._thread.wait(LATEST)
+        if not isinstance(self._source, Client):
+            self._source.close()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a client's request still uses the machine."""
+        return not self._returned
+
+    def close(self, result: Result | None = None) -> None:
+        """Report the result to a client that waits for it, and close its connection. A second call does nothing."""
+        self.end()
+        if self._conversation is not None:
+            with suppress(OSError):
+                self._conversation.end(result)
+            self._conversation = None
+        if self._end is not None and not self.stuck:
+            self._end.close()
+            self._end = None

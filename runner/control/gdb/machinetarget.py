@@ -1,0 +1,196 @@
+"""The target that is a machine on KVM."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from runner.control.gdb.breakpoints import INT3, Breakpoints
+from runner.control.gdb.layout import Register, registers
+from runner.control.gdb.target import SIGTRAP, Stop
+from runner.kvm.errors import HostError, KvmError
+from runner.kvm.ioctl import lib
+from runner.kvm.registerfile import RegisterFile
+from runner.loop import Bell
+from runner.machine.machine import Machine
+from runner.machine.vcpu import VcpuThread
+from runner.x86.mode import mode
+from runner.x86.pagetables import page
+from vmspec.registers import system as R
+
+LONG_MODE = ("linux64", "linux32", "elf64", "pvh")  # protocols whose kernels change to it if they do not begin in it
+BREAKPOINT = 3  # the vector of INT3; the other is the debug exception's
+DR6_BS = 1 << 14  # a single step (Intel SDM volume 3, 17.2.3)
+TRAPS = (1 << 4) - 1  # DR6: the debug registers that were met
+
+
+class MachineTarget:
+    """Implements :class:`runner.control.gdb.target.Target`. ``event`` rings when a vCPU has stopped."""
+
+    def __init__(self, machine: Machine, monitor: Callable[[str], str]) -> None:
+        """The machine is held. Raises HostError if the host's KVM cannot debug guests, KvmError."""
+        if not machine.system.check_extension("KVM_CAP_SET_GUEST_DEBUG"):
+            raise HostError("this host's KVM lacks KVM_CAP_SET_GUEST_DEBUG, which a debugger needs")
+        self.monitor = monitor
+        self._machine = machine
+        self._threads: Sequence[VcpuThread] = machine.threads
+        first = machine.vcpus[0].registers().state
+        self.wide = machine.plan.protocol in LONG_MODE or bool(first.efer & R.EFER_LMA)
+        self.registers: Sequence[Register] = registers(self.wide)
+        self.breakpoints = Breakpoints(8 if self.wide else 4)
+        # Virtual time: an interrupt that is due enters the guest before its next instruction, also if that is a step.
+        quiet = machine.time is None and machine.system.check_extension("KVM_CAP_SET_GUEST_DEBUG2")
+        self._quiet = quiet & lib.KVM_GUESTDBG_BLOCKIRQ
+        self._patches: dict[int, bytes] = {}  # guest-physical addresses that have INT3, and what was there
+        self._injected: dict[int, int] = {}  # by vCPU: what the guest's own debugging is to get
+        self._pending: list[Stop] = []  # watchpoints that have not been reported
+        self.event = Bell()
+        for thread in self._threads:
+            thread.debug.event = self.event.fd
+
+    @property
+    def vcpus(self) -> int:
+        """How many there are."""
+        return len(self._threads)
+
+    def get(self, vcpu: int, registers: Sequence[Register]) -> list[int | None]:
+        """Values of registers; None: it has none. Raises KvmError."""
+        file = RegisterFile(self._machine.vcpus[vcpu])
+        return [None if register.place is None else file.get(register.place) for register in registers]
+
+    def set(self, vcpu: int, values: Mapping[Register, int]) -> None:
+        """Change registers. Raises KvmError."""
+        file = RegisterFile(self._machine.vcpus[vcpu])
+        for register, value in values.items():
+            if register.place is not None and file.get(register.place) != value:
+                file.set(register.place, value)
+        file.store()
+
+    def read(self, vcpu: int, address: int, size: int) -> bytes:
+        """Memory by linear address; what follows the first byte that is not mapped is missing. Raises KvmError."""
+        state, found = self._machine.vcpus[vcpu].registers().state, bytearray()
+        memory = self._machine.memory
+        with suppress(ValueError):
+            while len(found) < size and (at := page(state, memory.read, address + len(found))) is not None:
+                within = address + len(found) - at.linear
+                found += memory.read(at.physical + within, min(size - len(found), at.size - within))
+        return bytes(found)
+
+    def write(self, vcpu: int, address: int, data: bytes) -> bool:
+        """Write memory; False, and nothing is written, if part of it is not memory that can be written. Raises
+        KvmError."""
+        state, memory, parts, done = self._machine.vcpus[vcpu].registers().state, self._machine.memory, [], 0
+        try:
+            while done < len(data):
+                if (at := page(state, memory.read, address + done)) is None:
+                    return False
+                within = address + done - at.linear
+                part = data[done : done + at.size - within]
+                memory.view(at.physical + within, len(part)).release()
+                parts.append((at.physical + within, part))
+                done += len(part)
+        except ValueError:
+            return False
+        for physical, part in parts:
+            memory.write(physical, part)
+        return True
+
+    def code(self, vcpu: int, address: int) -> int | None:
+        """The guest-physical address of a byte that can be written, by its linear one. Raises KvmError."""
+        memory = self._machine.memory
+        at = page(self._machine.vcpus[vcpu].registers().state, memory.read, address)
+        try:
+            if at is not None:
+                memory.view(at.physical + address - at.linear, 1).release()
+        except ValueError:
+            return None
+        return None if at is None else at.physical + address - at.linear
+
+    def describe(self, vcpu: int) -> str:
+        """What a vCPU does now, for people."""
+        return f"vCPU {vcpu}: {mode(self._machine.vcpus[vcpu].registers().state)}"
+
+    # The guest goes on and stops
+
+    def go(self, actions: Mapping[int, bool]) -> Stop | None:
+        """Let vCPUs go on; those with True make one step, and those without an action are held. Returns a stop if there
+        is one already, and then nothing goes on. Raises KvmError."""
+        for stop in self._pending:
+            if stop.vcpu in actions and any(point.request == stop.met for point in self.breakpoints.points):
+                self._pending.remove(stop)
+                return stop
+        self._pending.clear()
+        try:
+            self._machine.release(lambda: self._prepare(actions))
+        except KvmError:
+            self._restore()
+            raise
+        return None
+
+    def _prepare(self, actions: Mapping[int, bool]) -> None:
+        for request in self.breakpoints.patched:
+            assert request.physical is not None
+            self._patches[request.physical] = self._machine.memory.read(request.physical, 1)
+            self._machine.memory.write(request.physical, INT3)
+        asked = lib.KVM_GUESTDBG_USE_HW_BP if self.breakpoints.points else 0
+        asked |= lib.KVM_GUESTDBG_USE_SW_BP if self.breakpoints.patched else 0
+        values = self.breakpoints.registers()
+        for vcpu, thread in enumerate(self._threads):
+            steps = actions.get(vcpu)
+            step = lib.KVM_GUESTDBG_SINGLESTEP | self._quiet if steps else 0
+            thread.set_debug(asked | step, values, self._injected.pop(vcpu, 0))
+            if steps is None:
+                thread.hold()
+            else:
+                thread.release()
+
+    def stop(self) -> bool:
+        """Stop the guest; False if the run has ended. Raises TimeoutError, KvmError."""
+        if not self._machine.hold():
+            return False
+        self._restore()
+        return True
+
+    def _restore(self) -> None:
+        """Take INT3 out of memory, where it is still there."""
+        memory = self._machine.memory
+        for physical, code in self._patches.items():
+            if memory.read(physical, 1) == INT3:
+                memory.write(physical, code)
+        self._patches.clear()
+
+    def taken(self) -> Stop | None:
+        """The stop to report; the guest stands still. None: the guest debugs itself, and gets the exception once it
+        goes on."""
+        found = []
+        for vcpu, thread in enumerate(self._threads):
+            if thread.debug.held == lib.DEBUG_STOPPED:
+                if (stop := self._stop(vcpu, thread)) is not None:
+                    found.append(stop)
+                thread.hold()
+        # A step first: it would not be seen again. A breakpoint is met again when the vCPU goes on.
+        found.sort(key=lambda stop: stop.met is not None)
+        self._pending += [stop for stop in found[1:] if stop.watched]
+        return found[0] if found else None
+
+    def _stop(self, vcpu: int, thread: VcpuThread) -> Stop | None:
+        debug = thread.debug
+        if debug.exception == BREAKPOINT:
+            met, ours, theirs = self.breakpoints.at(int(debug.pc)), False, lib.KVM_GUESTDBG_INJECT_BP
+        else:
+            met, theirs = self.breakpoints.met(int(debug.dr6) & TRAPS), lib.KVM_GUESTDBG_INJECT_DB
+            ours = bool(debug.dr6 & DR6_BS and debug.asked & lib.KVM_GUESTDBG_SINGLESTEP)
+        if met is not None or ours:
+            return Stop(vcpu, SIGTRAP, met)
+        self._injected[vcpu] = theirs
+        return None
+
+    def leave(self) -> None:
+        """Remove all breakpoints, and let the guest go on. Raises KvmError."""
+        self.breakpoints.clear()
+        self._pending.clear()
+        self._machine.release(lambda: self._prepare(dict.fromkeys(range(self.vcpus), False)))
+
+    def close(self) -> None:
+        """The run has ended, or the guest goes on without a debugger."""
+        for thread in self._threads:
+            thread.debug.event = -1
+        self.event.close()

@@ -1,0 +1,20 @@
+"""A debugger that waits for gdb, before the guest runs."""
+
+from collections.abc import Callable
+
+from runner.control.gdb.address import Address, listening
+from runner.control.gdb.conversation import Client
+from runner.control.gdb.debugger import Debugger
+from runner.control.gdb.monitor import Monitor
+from runner.control.subject import Subject
+
+
+def waiting(subject: Subject, where: str | tuple[int, int], notice: Callable[[str], None]) -> Debugger:
+    """A debugger at an address, or for the client with two descriptors. Raises ValueError if it is no address, and
+    HostError if nothing can listen there."""
+    monitor = Monitor(subject)
+    if not isinstance(where, str):
+        return Debugger(subject.machine, Client(*where), monitor, notice)
+    listener, name = listening(Address.of(where))
+    notice(f"waiting for gdb: target remote {name}")
+    return Debugger(subject.machine, listener, monitor, notice)

@@ -1,0 +1,45 @@
+#include "debug.h"
+
+#include "atomic.h"
+
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define DEBUG_EXCEPTION 1
+#define DR6_BS (1 << 14) /* a single step (Intel SDM volume 3, 17.2.3) */
+
+bool guest_debug_set(const struct guest_debug *debug, int fd, uint32_t inject)
+{
+    struct kvm_guest_debug wanted = {.control = debug->asked | inject};
+
+    if (debug->after_sti)
+        wanted.control |= KVM_GUESTDBG_SINGLESTEP;
+    if (wanted.control)
+        wanted.control |= KVM_GUESTDBG_ENABLE;
+    memcpy(wanted.arch.debugreg, debug->registers, sizeof(wanted.arch.debugreg));
+    return ioctl(fd, KVM_SET_GUEST_DEBUG, &wanted) == 0;
+}
+
+bool guest_debug_stepped(const struct kvm_run *run)
+{
+    return run->exit_reason == KVM_EXIT_DEBUG && run->debug.arch.exception == DEBUG_EXCEPTION &&
+           run->debug.arch.dr6 & DR6_BS;
+}
+
+bool guest_debug_stops(struct guest_debug *debug, const struct kvm_run *run)
+{
+    const uint64_t one = 1;
+
+    if (run->exit_reason != KVM_EXIT_DEBUG || !debug->asked)
+        return false;
+    if (debug->after_sti && guest_debug_stepped(run) && !(debug->asked & KVM_GUESTDBG_SINGLESTEP))
+        return false;
+    debug->exception = run->debug.arch.exception;
+    debug->pc = run->debug.arch.pc;
+    debug->dr6 = run->debug.arch.dr6;
+    /* A full barrier: vcpu_stop stores what this thread reads next, and then lets it go. */
+    __atomic_exchange_n(&debug->held, DEBUG_STOPPED, __ATOMIC_SEQ_CST);
+    (void)!write(debug->event, &one, sizeof(one));
+    return true;
+}
