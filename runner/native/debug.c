@@ -27,19 +27,47 @@ bool guest_debug_stepped(const struct kvm_run *run)
            run->debug.arch.dr6 & DR6_BS;
 }
 
-bool guest_debug_stops(struct guest_debug *debug, const struct kvm_run *run)
+static void stop(struct guest_debug *debug, uint32_t exception, uint64_t pc, uint64_t dr6)
 {
     const uint64_t one = 1;
 
+    debug->exception = exception;
+    debug->pc = pc;
+    debug->dr6 = dr6;
+    /* A full barrier: vcpu_stop stores what this thread reads next, and then lets it go. */
+    __atomic_exchange_n(&debug->held, DEBUG_STOPPED, __ATOMIC_SEQ_CST);
+    (void)!write(debug->event, &one, sizeof(one));
+}
+
+void guest_debug_exit(struct guest_debug *debug, uint32_t reason)
+{
+    switch (reason) {
+    case KVM_EXIT_IO:
+    case KVM_EXIT_MMIO:
+    case KVM_EXIT_HLT:
+    case KVM_EXIT_X86_RDMSR:
+    case KVM_EXIT_X86_WRMSR:
+        debug->completes = debug->asked & KVM_GUESTDBG_SINGLESTEP;
+        break;
+    default:
+        debug->completes = 0;
+    }
+}
+
+void guest_debug_completed(struct guest_debug *debug)
+{
+    if (debug->completes)
+        stop(debug, DEBUG_EXCEPTION, 0, DR6_BS);
+    debug->completes = 0;
+}
+
+bool guest_debug_stops(struct guest_debug *debug, const struct kvm_run *run)
+{
     if (run->exit_reason != KVM_EXIT_DEBUG || !debug->asked)
         return false;
     if (debug->after_sti && guest_debug_stepped(run) && !(debug->asked & KVM_GUESTDBG_SINGLESTEP))
         return false;
-    debug->exception = run->debug.arch.exception;
-    debug->pc = run->debug.arch.pc;
-    debug->dr6 = run->debug.arch.dr6;
-    /* A full barrier: vcpu_stop stores what this thread reads next, and then lets it go. */
-    __atomic_exchange_n(&debug->held, DEBUG_STOPPED, __ATOMIC_SEQ_CST);
-    (void)!write(debug->event, &one, sizeof(one));
+    debug->completes = 0;
+    stop(debug, run->debug.arch.exception, run->debug.arch.pc, run->debug.arch.dr6);
     return true;
 }

@@ -19,6 +19,7 @@ struct guest_debug {
     uint32_t after_sti;    /* virtual time's: the guest executes the instruction after STI */
     uint64_t registers[8]; /* the debugger's breakpoints: DR0 to DR3, and DR7 */
     uint32_t held;         /* enum debug_held */
+    uint32_t completes;    /* the instruction of a step has made an exit: the step is over once it is complete */
     uint32_t exception;    /* what a stop was: 1 (debug exception) or 3 (breakpoint); its linear address; DR6 */
     uint64_t pc, dr6;
     int event; /* an eventfd that is written at a stop */
@@ -28,6 +29,12 @@ struct guest_debug {
 bool guest_debug_set(const struct guest_debug *debug, int fd, uint32_t inject);
 /* Whether KVM_RUN has returned from a single step. */
 bool guest_debug_stepped(const struct kvm_run *run);
+/* The guest has made an exit, and the vCPU is about to enter it again. KVM ends some instructions that made an exit
+ * without an end of the step (x86.c, x86_emulate_instruction: "FIXME: return into emulator if single-stepping"), and
+ * would execute another one. So KVM_RUN only completes the instruction, and then fails with EINTR. */
+void guest_debug_exit(struct guest_debug *debug, uint32_t reason);
+/* KVM_RUN has failed with EINTR. If that ends a step, the vCPU is held, and the event written. */
+void guest_debug_completed(struct guest_debug *debug);
 /* Whether KVM_RUN has returned for the debugger. The vCPU is then held, and the event written. */
 bool guest_debug_stops(struct guest_debug *debug, const struct kvm_run *run);
 

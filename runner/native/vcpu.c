@@ -318,6 +318,7 @@ static void publish(struct vcpu *vcpu)
 bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
 {
     stamp(vcpu, tsc_now());
+    guest_debug_exit(&vcpu->debug, vcpu->run->exit_reason);
     if (vcpu->time && vcpu->run->exit_reason != KVM_EXIT_INTR)
         virtual_exit(vcpu->time, vcpu->run);
     if (handle(vcpu, outcome))
@@ -440,6 +441,8 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
         publish(vcpu);
         if (LOAD(vcpu->debug.held) && !goes_on(vcpu))
             return VCPU_STOPPED;
+        if (vcpu->debug.completes)
+            STORE(vcpu->run->immediate_exit, 1);
         if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
             /* EAGAIN: an application processor woken by INIT, not yet by SIPI. */
             if (errno != EINTR && errno != EAGAIN) {
@@ -448,6 +451,7 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
                 return VCPU_FAILED;
             }
             control->interrupted++;
+            guest_debug_completed(&vcpu->debug);
             if (!goes_on(vcpu))
                 return VCPU_STOPPED;
             continue;

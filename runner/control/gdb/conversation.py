@@ -60,7 +60,11 @@ class Conversation:
                     continue
                 if not (data := os.read(self._client.reads, PIECE)):
                     return Ended.LEFT
+                last = None
                 for each in self._reader.feed(data):
+                    if each == last and self._stub.acknowledges:
+                        continue  # a packet that was sent again before this one's answer came, as while vmrun starts
+                    last = each
                     if (ended := self._take(each)) is not None:
                         return ended
         except (GoneError, OSError, PacketError) as error:
