@@ -28,7 +28,7 @@ def folder(request, tmp_path_factory):
     subprocess.run([sys.executable, "-c", code], check=True)
     Document.open(out / "repeat.toml").plan()  # unpacks the kernel into the cache, where the lab finds it
     command = [sys.executable, HERE / "inside" / "repeat.py", out, RUNS, out / "repeat.toml"]
-    stayed("--timeout", f"{5 + 4 * RUNS}m", "--share", out, "--", *map(str, command))
+    stayed("--timeout", f"{5 + 7 * RUNS}m", "--share", out, "--", *map(str, command))
     return out
 
 
