@@ -137,14 +137,15 @@ def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Star
     if boot.kernel is None:
         problems.append(Problem("boot", "nothing to start: give boot.kernel or boot.code"))
         return None
-    image: BzImage | Elf | Multiboot | None
     try:
         with opened(boot.kernel) as source:
-            image = identify(source, flat=boot.mode is not None)
-            if image is None:
-                start = flat.start(boot, source.size, slots, problems)
-            else:
-                start = kernels.start(spec, source, image, slots, problems)
+            match identify(source, flat=boot.mode is not None):
+                case None:
+                    start = flat.start(boot, source.size, slots, problems)
+                case BzImage() | Elf() | Multiboot() as image:
+                    start = kernels.start(spec, source, image, slots, problems)
+                case wrapped:
+                    start = kernels.unwrapped(spec, wrapped, slots, problems)
             kernel = PlannedFile("kernel", boot.kernel, source.version)
     except ImageError as error:
         problems.append(Problem("boot.kernel", str(error), str(boot.kernel)))

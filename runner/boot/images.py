@@ -12,12 +12,13 @@ KEPT_MAX = 64 << 20  # bytes of a file that is hashed, at most
 
 
 class Image:
-    """An open file."""
+    """An open file. ``made``: vmspec has made it from another one of the plan."""
 
-    def __init__(self, path: Path, descriptor: int, as_it_was: Version) -> None:
+    def __init__(self, path: Path, descriptor: int, as_it_was: Version, made: bool = False) -> None:
         self.path = path
         self.descriptor = descriptor
         self.version = as_it_was
+        self.made = made
 
 
 class Images:
@@ -38,7 +39,7 @@ class Images:
         except OSError as error:
             raise ImageError(f"{file.path} cannot be opened any more: {error.strerror}") from error
         found = version(descriptor)
-        self._images[file.name] = Image(file.path, descriptor, found)
+        self._images[file.name] = Image(file.path, descriptor, found, made=file.version is None)
         if file.version is not None and found[:5] != file.version[:5]:
             raise ImageError(f"{file.path} has changed since the plan was made: run the spec again")
 
@@ -59,7 +60,7 @@ class Images:
 
     def hashed(self) -> Iterator[tuple[str, Image]]:
         """The files whose hashes go into a trace, by name: those of a device have its name, a slash, and the key."""
-        return ((name, image) for name, image in self._images.items() if _is_hashed(name, image.version.size))
+        return ((name, image) for name, image in self._images.items() if _is_hashed(name, image))
 
     def close(self) -> None:
         """Close the files."""
@@ -69,6 +70,6 @@ class Images:
             image.descriptor = -1
 
 
-def _is_hashed(name: str, size: int) -> bool:
+def _is_hashed(name: str, image: Image) -> bool:
     """Whether a file is; not what was made from another one, and not a device's image that takes long to read."""
-    return name != "unpacked" and ("/" not in name or size <= KEPT_MAX)
+    return not image.made and ("/" not in name or image.version.size <= KEPT_MAX)

@@ -120,3 +120,25 @@ exit = "halt"
     result = run(tmp_path / "guest.toml")
     assert (result.kind, result.unmet) == ("halt", ())
     assert result.console == struct.pack("<I", MAGIC[protocol]) + b"Mits text\0a line\0"
+
+
+def test_a_unified_kernel_image_runs_with_its_own_initrd_and_command_line(assemble, tmp_path):
+    code = assemble(PRINT.replace("FIND", FIND["pvh"]), bits=32, origin=LOAD)
+    image = images.uki(linux=kernel("elf32-pvh", code), initrd=b"070701", cmdline=b"its line\0")
+    (tmp_path / "kernel.efi").write_bytes(image)
+    (tmp_path / "guest.toml").write_text("""
+[vm]
+name = "kernel"
+memory = "4MiB"
+irqchip = "none"
+timeout = "20s"
+[boot]
+kernel = "kernel.efi"
+[[device]]
+kind = "debug-port"
+[expect]
+exit = "halt"
+""")
+    result = run(tmp_path / "guest.toml")
+    assert (result.kind, result.unmet) == ("halt", ())
+    assert result.console == struct.pack("<I", MAGIC["pvh"]) + b"0\0its line\0"

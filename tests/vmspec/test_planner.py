@@ -1,3 +1,4 @@
+import gzip
 import itertools
 import json
 import os
@@ -144,6 +145,44 @@ def test_bzimage_is_unpacked_and_its_elf_entered(files: Path) -> None:
     parameters = planned.placement("boot_params")
     assert parameters is not None
     assert (parameters.path, parameters.offset) == (files / "bzimage", 0x1F1)
+
+
+def test_a_compressed_kernel_starts_as_it_does_by_itself(files: Path) -> None:
+    (files / "vmlinux.gz").write_bytes(gzip.compress(images.elf()))
+    found, plain = plan(linux(files / "vmlinux.gz")), plan(linux(files / "vmlinux"))
+    assert placed(found) == placed(plain)
+    assert found.notes == ("boot.kernel is a gzip file; of it: kernel",)
+    assert [(file.name, file.version is None) for file in found.files] == [("kernel", False), ("unwrapped", True)]
+
+
+UKI = {"linux": images.bzimage(images.gzipped(images.elf())), "initrd": b"070701" + bytes(5000), "cmdline": b"quiet"}
+
+
+def test_a_unified_kernel_image_gives_kernel_initrd_and_command_line(files: Path) -> None:
+    (files / "uki").write_bytes(images.uki(**UKI))
+    found = plan(linux(files / "uki"))
+    assert placed(found) == placed(plan(linux(files / "bzimage", initrd=files / "initrd", cmdline="quiet")))
+    assert (found.cmdline, found.protocol) == ("quiet", "elf64")
+    assert found.notes == ("boot.kernel is a unified kernel image; of it: kernel, initrd, command line",)
+    made = [file.name for file in found.files if file.version is None]
+    assert made == ["unwrapped", "unwrapped-initrd", "unpacked"]
+
+
+def test_the_specs_own_initrd_and_command_line_take_precedence(files: Path) -> None:
+    (files / "uki").write_bytes(images.uki(**UKI))
+    (files / "other").write_bytes(b"070701" + bytes(9000))
+    found = plan(linux(files / "uki", initrd=files / "other", cmdline="debug"))
+    assert placed(found) == placed(plan(linux(files / "bzimage", initrd=files / "other", cmdline="debug")))
+    assert found.notes == ("boot.kernel is a unified kernel image; of it: kernel",)
+
+
+def test_a_problem_of_a_kernel_within_names_the_file_of_the_spec(files: Path) -> None:
+    (files / "kernel").write_bytes(images.uki(linux=images.elf32()))
+    with pytest.raises(SpecError) as error:
+        plan(linux(files / "kernel"))
+    [problem] = error.value.problems
+    assert problem.message.startswith("is a unified kernel image; the kernel in it is a 32-bit ELF file with neither")
+    assert problem.value == str(files / "kernel")
 
 
 def test_bzimage_that_unpacks_itself(files: Path) -> None:

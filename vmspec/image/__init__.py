@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from vmspec.image.kernel import identify
     from vmspec.image.multiboot import Multiboot
     from vmspec.image.source import ImageError, Source, opened
+    from vmspec.image.wrapped import Wrapped
 
-__all__ = ["BzImage", "Elf", "ImageError", "Multiboot", "Source", "identify", "opened"]
+__all__ = ["BzImage", "Elf", "ImageError", "Multiboot", "Source", "Wrapped", "identify", "opened"]
 
 __getattr__, __dir__ = exports(
     __name__,
@@ -25,6 +26,7 @@ __getattr__, __dir__ = exports(
         "ImageError": "vmspec.image.source",
         "Multiboot": "vmspec.image.multiboot",
         "Source": "vmspec.image.source",
+        "Wrapped": "vmspec.image.wrapped",
         "identify": "vmspec.image.kernel",
         "opened": "vmspec.image.source",
     },

@@ -14,6 +14,7 @@ TRAILER = 4  # bytes of unpacked size that the kernel's build appends, except fo
 MEMORY_MAX = 256 << 20  # of a decompressor; Debian's xz dictionary has 32 MiB
 ZSTD_WINDOW_MAX = 1 << 27  # what the kernel's build uses (zstd --ultra -22)
 LZ4_BLOCK = 8 << 20  # of the legacy format
+LZ4_FRAME_BLOCK = 4 << 20  # of the frame format, at most
 LZ4_PACKED_MAX = LZ4_BLOCK + LZ4_BLOCK // 255 + 16
 
 
@@ -29,6 +30,13 @@ def unpack(source: Source, offset: int, size: int) -> Iterator[bytes] | None:
     return None
 
 
+def whole(source: Source) -> Iterator[bytes]:
+    """The unpacked bytes of a file that :func:`peek` knows, in pieces. Iterating raises as :func:`unpack`'s does."""
+    head = source.start(9)
+    unpacker = next(unpacker for magic, unpacker, *_ in FILES if head.startswith(magic))
+    return _guarded(unpacker, Payload(source, 0, source.size))
+
+
 def peek(source: Source) -> tuple[str, bytes] | None:
     """How a whole file is compressed ("a gzip file") and its first unpacked bytes, empty if it is damaged; None if it
     is not compressed."""
@@ -37,7 +45,7 @@ def peek(source: Source) -> tuple[str, bytes] | None:
         if not head.startswith(magic):
             continue
         try:
-            return name, next(unpacker(Payload(source, 0, min(enough, source.size))), b"")
+            return name, next(filter(None, unpacker(Payload(source, 0, min(enough, source.size)))), b"")
         except Exception:  # any error of a decompressor, or a missing package
             return None if unpacker is _lzma else (name, b"")  # its magic number is short: too little proof
     return None
@@ -82,9 +90,13 @@ def _guarded(unpacker: Unpacker, payload: Payload) -> Iterator[bytes]:
 def _gzip(payload: Payload) -> Iterator[bytes]:
     import zlib
 
-    inflate = zlib.decompressobj(wbits=31)
-    while not inflate.eof and (packed := inflate.unconsumed_tail or payload.read()):
-        yield inflate.decompress(packed, PIECE)
+    rest = payload.read()
+    while rest.startswith(b"\x1f\x8b"):  # one member after the other; zeros may follow
+        inflate = zlib.decompressobj(wbits=31)
+        while not inflate.eof and (packed := inflate.unconsumed_tail or rest or payload.read()):
+            rest = b""
+            yield inflate.decompress(packed, PIECE)
+        rest = inflate.unused_data or payload.read()
 
 
 def _xz(payload: Payload) -> Iterator[bytes]:
@@ -106,7 +118,7 @@ def _bzip2(payload: Payload) -> Iterator[bytes]:
 
 
 class _Stream(Protocol):
-    """The common part of the decompressors of lzma and bz2."""
+    """The common part of the decompressors of lzma, bz2 and lz4.frame."""
 
     @property
     def eof(self) -> bool: ...
@@ -145,7 +157,7 @@ def _lz4(payload: Payload) -> Iterator[bytes]:
 def _lz4_frame(payload: Payload) -> Iterator[bytes]:
     from lz4 import frame
 
-    yield frame.LZ4FrameDecompressor().decompress(payload.read(), PIECE)
+    return _streams(payload, frame.LZ4FrameDecompressor)
 
 
 def _lzo(payload: Payload) -> Iterator[bytes]:
@@ -181,7 +193,7 @@ FILES: tuple[tuple[bytes, Unpacker, int, str], ...] = (
     (b"\xfd7zXZ\x00", _xz, 1 << 16, "an xz file"),
     (b"\x28\xb5\x2f\xfd", _zstd, 1 << 18, "a zstd file"),
     (b"\x02\x21\x4c\x18", _lz4, 4 + 4 + LZ4_PACKED_MAX, "an lz4 file"),
-    (b"\x04\x22\x4d\x18", _lz4_frame, 1 << 18, "an lz4 file"),
+    (b"\x04\x22\x4d\x18", _lz4_frame, LZ4_FRAME_BLOCK + (1 << 10), "an lz4 file"),
     (b"BZh", _bzip2, 1 << 20, "a bzip2 file"),
     (b"\x89LZO\0\r\n\x1a\n", _lzo, 0, "an LZO file"),
     (b"\x5d\x00\x00", _lzma, 1 << 16, "an lzma file"),

@@ -1,10 +1,9 @@
 """Files given by mistake as a kernel or an initrd, or that need another loader: recognised by their first bytes."""
 
 import re
-import struct
 from typing import NamedTuple
 
-from vmspec.image import compression, multiboot
+from vmspec.image import compression, multiboot, pe
 from vmspec.image.source import Source
 
 HEAD = 0x10048  # bytes examined: btrfs has its magic number the furthest away
@@ -73,8 +72,6 @@ TEXTS = (
     (rb"[0-9a-f]{8,16} [A-Za-z?] \S+", "a System.map", "give it as boot.symbols, and the kernel as boot.kernel"),
     (rb"CONFIG_[A-Z0-9_]+=", "a kernel configuration", NEED_KERNEL),
 )
-MACHINES = {0x14C: "32-bit x86", 0x8664: "x86-64", 0x1C0: "ARM", 0x1C2: "ARM", 0x1C4: "ARM", 0xAA64: "AArch64"}
-MACHINES |= {0x5032: "RISC-V", 0x5064: "RISC-V", 0x6264: "LoongArch"}
 EFI = {10: "application", 11: "boot service driver", 12: "run-time driver"}
 
 
@@ -108,14 +105,14 @@ def disk(head: bytes, form: str | None = None) -> str | None:
 def initrd(source: Source) -> str | None:
     """The kind of a file that was given as an initrd and that Linux could not use as one; None: it may be one."""
     head = source.start(HEAD)
-    if (what := _kernel(head)) is not None:
+    if (what := kernel_name(head)) is not None:
         return f"{what}, not an initrd: {TO_KERNEL}"
     if head.startswith(CPIO):
         return None
     # Only quick checks: every start has them.
     if head.startswith(GZIP) and (packed := compression.peek(source)) is not None:
-        what = _kernel(packed[1])
-        return f"{packed[0]} with {what} in it, not an initrd: unpack it, for boot.kernel" if what is not None else None
+        what = kernel_name(packed[1])
+        return f"{packed[0]} with {what} in it, not an initrd: {TO_KERNEL}" if what is not None else None
     for found in FORMATS:
         if not found.disk and head[found.offset : found.offset + len(found.magic)] == found.magic:
             return f"{found.name}, not an initrd" + (f": {found.advice}" if found.advice else "")
@@ -128,14 +125,10 @@ def _packed(name: str, head: bytes) -> str:
     """The kind of a compressed file, from its first unpacked bytes."""
     if head.startswith(CPIO):
         return f"{name} with a cpio archive in it, an initrd: {TO_INITRD}"
-    if headers := multiboot.find(head):
-        return f"{name} with a {headers[0].name} kernel in it: unpack it"
-    if (what := _kernel(head)) is not None:
-        return f"{name} with {what} in it: unpack it"
     return f"{name}: unpack it, or give the bzImage"
 
 
-def _kernel(head: bytes) -> str | None:
+def kernel_name(head: bytes) -> str | None:
     """The kernel that begins with these bytes, by name."""
     if head[0x202:0x206] == b"HdrS":
         return "a Linux kernel (bzImage)"
@@ -152,23 +145,17 @@ def _format(head: bytes) -> tuple[str, str] | None:
 
 
 def _program(head: bytes) -> tuple[str, str] | None:
-    """A program in the PE format, for EFI or Windows (PE/COFF specification, sections 2 to 4), or one for DOS."""
-    if not head.startswith(b"MZ") or len(head) < 0x40:
+    """A program for EFI, Windows or DOS."""
+    if not pe.recognise(head):
         return None
-    at = struct.unpack_from("<I", head, 0x3C)[0]
-    if head[at : at + 4] != b"PE\0\0" or at + 0x60 > len(head):
+    program = pe.read(head)
+    if program is None:
         return "a DOS program", NEED_KERNEL
-    machine, count, optional = *struct.unpack_from("<HH", head, at + 4), struct.unpack_from("<H", head, at + 20)[0]
-    subsystem = struct.unpack_from("<H", head, at + 24 + 68)[0]
-    cpu = MACHINES.get(machine, f"machine {machine:#x}")
-    names = [head[section : section + 8].rstrip(b"\0") for section in
-             range(at + 24 + optional, min(at + 24 + optional + 40 * count, len(head)), 40)]  # fmt: skip
-    if b".linux" in names:
-        take = "take kernel and initrd out: objcopy -O binary -j .linux (and .initrd) IMAGE FILE"
-        return f"a unified kernel image for EFI ({cpu})", take
-    if subsystem in EFI:
-        return f"an EFI {EFI[subsystem]} for {cpu}, which needs UEFI firmware", NEED_KERNEL
-    return f"a Windows program for {cpu}", NEED_KERNEL
+    if ".linux" in program.sections:
+        return f"a unified kernel image for EFI ({program.cpu})", "vmrun runs x86-64 guests"
+    if program.subsystem in EFI:
+        return f"an EFI {EFI[program.subsystem]} for {program.cpu}, which needs UEFI firmware", NEED_KERNEL
+    return f"a Windows program for {program.cpu}", NEED_KERNEL
 
 
 def _text(head: bytes) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vmspec.image import bzimage, elf, kallsyms
+from vmspec.image import bzimage, elf, kallsyms, wrapped
 from vmspec.image.elf import Elf, Segment
 from vmspec.image.source import READ_MAX, ImageError, Source, opened
 from vmspec.image.unpack import CannotUnpackError, unpacked
@@ -47,11 +47,15 @@ class Symbols:
 
 
 def read(path: Path) -> Symbols:
-    """The symbols of a System.map, an ELF file or a bzImage, recognised by content.
+    """The symbols of a System.map, an ELF file or a bzImage, recognised by content, or of a kernel in another file.
 
     An ELF file's symbol table takes precedence over the kernel's own tables in it (:mod:`kallsyms`); a bzImage has
     those of its unpacked kernel. Raises :class:`ImageError` if there are none.
     """
+    with opened(path) as source:
+        kernel = elf.recognise(source) or bzimage.recognise(source)
+        if not kernel and (inside := wrapped.find(source)) is not None:
+            path = inside.kernel
     with opened(path) as source:
         if elf.recognise(source):
             return _of_elf(source, path)

@@ -1,11 +1,12 @@
 """Unpacks the compressed kernel of a bzImage on the host, so that the guest need not do it instruction by instruction.
 
-A cache keeps unpacked kernels, by the SHA-256 of the compressed bytes:
+A cache keeps unpacked kernels, and other parts of image files, by the SHA-256 of the part's bytes in the file:
 
-- ``kernels/<sha256>``: the unpacked ELF. Its modification time is derived from the hash and set last, so that any
-  later write shows: an entry with another time or size does not count. Blocks of zeros are holes in the file.
-- ``kernels/by-file/<identity>``: the hash of the payload in a file with that device, inode, size and times, which
-  spares the 10-20 ms of hashing it again.
+- ``kernels/<sha256>``: the unpacked part, such as an ELF kernel. Its modification time is derived from the hash and
+  set last, so that any later write shows: an entry with another time or size does not count. Blocks of zeros are holes
+  in the file.
+- ``kernels/by-file/<identity>``: the hash of the part at an offset of a file with that device, inode, size and times,
+  which spares the 10-20 ms of hashing it again.
 
 The cache may be deleted at any time. If it cannot be written, a directory of the user's in the place for temporary
 files replaces it.
@@ -13,8 +14,9 @@ files replaces it.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from vmspec.host import cache
 from vmspec.host.printable import PrintableError
@@ -26,6 +28,16 @@ from vmspec.image.source import ImageError, Source
 # Linux's link address space for a kernel (KERNEL_IMAGE_SIZE with KASLR); no real payload unpacks to more.
 UNPACKED_MAX = 1 << 30
 HOLE = 1 << 16  # zeros are left out in blocks of this many bytes
+
+
+class Part(NamedTuple):
+    """A part of an image file: its place there, in bytes; how it is unpacked, None: its format is unknown; the bytes
+    that it unpacks to, None: not known."""
+
+    offset: int
+    length: int
+    unpack: Callable[[], Iterator[bytes] | None]
+    size: int | None = None
 
 
 class CannotUnpackError(PrintableError):
@@ -45,10 +57,19 @@ def unpacked(source: Source, image: BzImage) -> Path:
     size = int.from_bytes(source.read(end - 4, 4, "the size of the kernel"), "little")
     if not 0 < size <= UNPACKED_MAX:
         raise ImageError(f"damaged: the compressed kernel says that it unpacks to {size} bytes")
+    place = image.payload_offset, image.payload_length
+    return cached(source, Part(*place, lambda: compression.unpack(source, *place), size))
+
+
+def cached(source: Source, part: Part) -> Path:
+    """The cached, unpacked part of an image file.
+
+    Raises :class:`CannotUnpackError`, and :class:`ImageError` if the part is damaged.
+    """
     error: OSError | None = None
     for directory in cache.places("kernels"):
         try:
-            return _cached(directory, source, image, size)
+            return _cached(directory, source, part)
         except ImportError as missing:
             raise CannotUnpackError(f"the Python package {missing.name} is not installed") from missing
         except OSError as failed:
@@ -56,17 +77,17 @@ def unpacked(source: Source, image: BzImage) -> Path:
     raise CannotUnpackError(f"there is no place for the unpacked kernel: {error}")
 
 
-def _cached(directory: Path, source: Source, image: BzImage, size: int) -> Path:
-    """The entry for a payload in one cache directory; it is made if missing. OSError: this directory cannot be used."""
+def _cached(directory: Path, source: Source, part: Part) -> Path:
+    """The entry for a part in one cache directory; it is made if missing. OSError: this directory cannot be used."""
     cache.make(directory)
-    index = directory / "by-file" / _identity(source)
+    index = directory / "by-file" / f"{_identity(source)}-{part.offset:x}"
     digest = _indexed(index)
     if digest is None:
-        digest = _hash(source, image)
+        digest = _hash(source, part)
         _remember(index, digest, source)
     entry = directory / digest
-    if not _intact(entry, digest, size):
-        _unpack(entry, digest, source, image, size)
+    if not _intact(entry, digest, part.size):
+        _unpack(entry, digest, part)
     return entry
 
 
@@ -92,11 +113,11 @@ def _remember(index: Path, digest: str, source: Source) -> None:
     index.write_text(digest)  # a torn write is no valid hash
 
 
-def _hash(source: Source, image: BzImage) -> str:
+def _hash(source: Source, part: Part) -> str:
     from hashlib import sha256  # loads OpenSSL: not if the index knows the file
 
     hashed = sha256()
-    for chunk in iter(Payload(source, image.payload_offset, image.payload_length).read, b""):
+    for chunk in iter(Payload(source, part.offset, part.length).read, b""):
         hashed.update(chunk)
     return hashed.hexdigest()
 
@@ -106,27 +127,31 @@ def _seal(digest: str) -> int:
     return int(digest[:7], 16)
 
 
-def _intact(entry: Path, digest: str, size: int) -> bool:
+def _intact(entry: Path, digest: str, size: int | None) -> bool:
     try:
         status = entry.lstat()
     except FileNotFoundError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == size and status.st_mtime_ns == _seal(digest) * 10**9
+    return (
+        stat.S_ISREG(status.st_mode) and size in (None, status.st_size) and status.st_mtime_ns == _seal(digest) * 10**9
+    )
 
 
-def _unpack(entry: Path, digest: str, source: Source, image: BzImage, size: int) -> None:
+def _unpack(entry: Path, digest: str, part: Part) -> None:
     from tempfile import mkstemp
 
-    blocks = compression.unpack(source, image.payload_offset, image.payload_length)
+    blocks = part.unpack()
     if blocks is None:
         raise CannotUnpackError("its compression format is unknown")
     descriptor, name = mkstemp(dir=entry.parent)
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
-            written = _write(file.fileno(), blocks, size)
-            if written != size:
-                raise ImageError(f"damaged: the compressed kernel unpacks to {written} bytes, not to {size}")
-            os.ftruncate(file.fileno(), size)
+            written = _write(file.fileno(), blocks, part.size or UNPACKED_MAX)
+            if written > UNPACKED_MAX:
+                raise ImageError(f"unpacks to more than {UNPACKED_MAX} bytes: no kernel does")
+            if part.size not in (None, written):
+                raise ImageError(f"damaged: the compressed kernel unpacks to {written} bytes, not to {part.size}")
+            os.ftruncate(file.fileno(), written)
             os.fsync(file.fileno())
         os.utime(name, (_seal(digest), _seal(digest)))
         Path(name).replace(entry)

@@ -130,8 +130,8 @@ class Boot(Model):
         default=None,
         metadata=key(
             File(),
-            "the image: a bzImage, an ELF kernel or one with a Multiboot header, detected from its content; a flat "
-            "image needs mode",
+            "the image: a bzImage, an ELF kernel or one with a Multiboot header, also compressed or in a unified "
+            "kernel image, detected from its content; a flat image needs mode",
         ),
     )
     protocol: str | None = field(

@@ -96,3 +96,23 @@ def gzipped(data: bytes) -> bytes:
 def sized(packed: bytes, data: bytes) -> bytes:
     """A payload of any other format, with the unpacked size appended."""
     return packed + len(data).to_bytes(4, "little")
+
+
+def program(machine: int, subsystem: int, sections: dict[str, bytes]) -> bytes:
+    """A PE file: headers, and sections of these contents."""
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80)
+    head = head.ljust(0x80, b"\0") + b"PE\0\0" + struct.pack("<HHIIIHH", machine, len(sections), 0, 0, 0, 112, 0x22)
+    head += bytes(68) + struct.pack("<H", subsystem)
+    head = head.ljust(0x80 + 24 + 112, b"\0")
+    at = len(head) + 40 * len(sections) + 64
+    rows, data = b"", b""
+    for name, content in sections.items():
+        raw = content.ljust(-(-len(content) // 64) * 64, b"\0")  # as FileAlignment asks
+        rows += struct.pack("<8sIIII16x", name.encode(), len(content), 0x1000, len(raw), at + len(data))
+        data += raw
+    return head + rows + bytes(64) + data
+
+
+def uki(machine: int = 0x8664, **sections: bytes) -> bytes:
+    """A unified kernel image; the sections are named without their dot."""
+    return program(machine, 10, {".text": b"\xf4", **{f".{name}": content for name, content in sections.items()}})

@@ -13,7 +13,6 @@ import pytest
 import zstandard
 
 from tests.vmspec.image import images
-from tests.vmspec.image.multiboots import multiboot1
 from vmspec.image import ImageError, foreign, identify, opened
 
 CPIO = b"070701" + bytes(106) + b"TRAILER!!!"
@@ -22,14 +21,6 @@ KERNELS = "give a Linux kernel (bzImage or ELF vmlinux)"
 
 def at(offset: int, magic: bytes, size: int = 0x11000) -> bytes:
     return (bytes(offset) + magic).ljust(size, b"\0")
-
-
-def program(machine: int, subsystem: int, *sections: bytes) -> bytes:
-    """A PE file's headers."""
-    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80)
-    head = head.ljust(0x80, b"\0") + b"PE\0\0" + struct.pack("<HHIIIHH", machine, len(sections), 0, 0, 0, 112, 0x22)
-    head += bytes(68) + struct.pack("<H", subsystem)
-    return head.ljust(0x80 + 24 + 112, b"\0") + b"".join(name.ljust(40, b"\0") for name in sections) + bytes(64)
 
 
 def mbr(*partitions: bytes, size: int = 4096) -> bytes:
@@ -53,17 +44,13 @@ PACKERS = {
 KERNEL_CASES = [
     (CPIO, "a cpio archive, an initrd: give it as boot.initrd, and a kernel as boot.kernel"),
     *((pack(CPIO), f"{name.strip()} with a cpio archive in it, an initrd: ") for name, pack in PACKERS.items()),
-    *((pack(images.elf()), f"{name.strip()} with an ELF kernel or program in it") for name, pack in PACKERS.items()),
-    (gzip.compress(images.bzimage(), mtime=0), "a gzip file with a Linux kernel (bzImage) in it: unpack it"),
-    # As Debian has Xen.
-    (gzip.compress(images.elf32() + multiboot1(), mtime=0), "a gzip file with a Multiboot kernel in it: unpack it"),
     (gzip.compress(b"text", mtime=0), "a gzip file: unpack it, or give the bzImage"),
     (b"\x1f\x8b" + bytes(9), "a gzip file: unpack it, or give the bzImage"),  # damaged
     (b"\x89LZO\0\r\n\x1a\n" + bytes(9), "an LZO file"),
-    (program(0x8664, 10), "an EFI application for x86-64, which needs UEFI firmware"),
-    (program(0xAA64, 11), "an EFI boot service driver for AArch64"),
-    (program(0x14C, 3), "a Windows program for 32-bit x86"),
-    (program(0x8664, 10, b".text", b".linux"), "a unified kernel image for EFI (x86-64): take kernel and initrd out"),
+    (images.program(0x8664, 10, {}), "an EFI application for x86-64, which needs UEFI firmware"),
+    (images.program(0xAA64, 11, {}), "an EFI boot service driver for AArch64"),
+    (images.program(0x14C, 3, {}), "a Windows program for 32-bit x86"),
+    (images.uki(0xAA64, linux=images.elf()), "a unified kernel image for EFI (AArch64): vmrun runs x86-64 guests"),
     (b"MZ" + bytes(100), "a DOS program"),
     (b"MZ\0\0zimg" + bytes(100), "a compressed EFI kernel of another architecture"),
     (at(0x38, b"ARM\x64"), "an AArch64 Linux image: vmrun runs x86-64 guests"),
@@ -100,13 +87,16 @@ KERNEL_CASES = [
 INITRD_CASES = [
     (images.bzimage(), "a Linux kernel (bzImage), not an initrd: give it as boot.kernel"),
     (images.elf(), "an ELF kernel or program, not an initrd: give it as boot.kernel"),
-    (gzip.compress(images.elf(), mtime=0), "a gzip file with an ELF kernel or program in it, not an initrd"),
+    (
+        gzip.compress(images.elf(), mtime=0),
+        "a gzip file with an ELF kernel or program in it, not an initrd: give it as boot.kernel",
+    ),
     (at(0, b"QFI\xfb"), "a qcow2 disk image, not an initrd"),
     (at(0x8001, b"CD001"), "an ISO 9660 disk image, not an initrd"),
     (at(0, b"\x27\x05\x19\x56"), "a U-Boot image, not an initrd: take out what it wraps"),
     (at(257, b"ustar"), "a tar archive, not an initrd: unpack it; an initrd is a cpio archive"),
     (b"070707" + bytes(70), "a cpio archive of the old format, not an initrd: make it again with cpio -o -H newc"),
-    (program(0x8664, 10), "an EFI application for x86-64, which needs UEFI firmware, not an initrd"),
+    (images.program(0x8664, 10, {}), "an EFI application for x86-64, which needs UEFI firmware, not an initrd"),
     (b"#!/bin/sh\n", "a script, not an initrd"),
     (b"[vm]\nname = 'x'\n", "a TOML or INI file; a spec is run by: vmrun SPEC, not an initrd"),
 ]
