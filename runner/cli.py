@@ -127,7 +127,13 @@ def perform(arguments: argparse.Namespace) -> int:
 
     if arguments.verify is None and (extra := verifying(arguments)):
         return complain(f"{extra} is for --verify N", WRONG)
+    if arguments.until is not None and not arguments.replay:
+        return complain("--until is for --replay", WRONG)
     try:
+        if arguments.replay:
+            from runner.replay.command import perform as replay
+
+            return replay(arguments, overrides(arguments), notice)
         if arguments.verify is not None:
             from runner.verification.command import perform as verify  # late: few runs are verified
 
@@ -200,6 +206,14 @@ def parser() -> argparse.ArgumentParser:
         "--gdb", metavar="ADDRESS", type=gdb_address,
         help="wait for gdb before the first instruction, at HOST:PORT, :PORT, unix:PATH or stdio",
     )  # fmt: skip
+    replays = commands.add_argument_group('replaying a trace (time = "virtual")')
+    replays.add_argument(
+        "--replay", action="store_true",
+        help="run what the trace recorded with no device: compare each exit, and answer it from the trace",
+    )  # fmt: skip
+    replays.add_argument(
+        "--until", metavar="N", type=commandline.count, help="end the replay after N exits, and print the registers"
+    )
     verification = commands.add_argument_group('verifying that runs repeat (time = "virtual")')
     verification.add_argument(
         "--verify", metavar="N", type=commandline.count,

@@ -15,7 +15,7 @@ RECORDER = "runner.recording.recorder"  # another process' program
 COMPOSITION_ROOT = {
     "runner.session.session", "runner.session.recording", "runner.session.failures", "runner.session.rerun",
     "runner.recording.recorder", "runner.suite.parting", "runner.pytestplugin.guest", "runner.campaign.measure",
-    "runner.verification.verifying",
+    "runner.verification.verifying", "runner.replay.recording",
 }  # fmt: skip
 RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec expects something of it
 
@@ -27,9 +27,9 @@ LAYERS = {
         {"host", "layout", "trace"}, {"registers"},
     ),
     "runner": (
-        {"entry"}, {"cli"}, {"commands"}, {"campaign", "pytestplugin"}, {"suite"}, {"verification"}, {"workers"},
-        {"session"}, {"control"}, {"machine"}, {"backends", "boot", "expect", "recording"},
-        {"kvm", "loop", "memory", "signals"}, {"devices", "native", "x86"},
+        {"entry"}, {"cli"}, {"commands"}, {"campaign", "pytestplugin"}, {"suite"}, {"replay"},
+        {"verification"}, {"workers"}, {"session"}, {"control"}, {"machine"},
+        {"backends", "boot", "expect", "recording"}, {"kvm", "loop", "memory", "signals"}, {"devices", "native", "x86"},
     ),
     "tracer": (
         {"entry"}, {"cli"}, {"commands"}, {"export", "html"}, {"show"}, {"analysis"}, {"read"}, {"decode", "record"},

@@ -111,6 +111,8 @@ class VcpuThread(Worker):
 
     def _goes_on(self, time: "VirtualTime", outcome: int) -> bool:
         """Do what virtual time asks for; False: it asks for nothing, and the thread ends."""
+        if outcome == lib.VCPU_REPLAY:
+            return time.replay(self._loop, self.vcpu)
         if outcome not in (lib.VCPU_DUE, lib.VCPU_INTERRUPT):
             return False
         self.ticking = True

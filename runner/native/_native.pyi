@@ -263,8 +263,10 @@ class KvmRegs(KvmRegsFields, CData): ...
 class KvmRegsPointer(KvmRegsFields, Pointer[KvmRegs]): ...
 
 class KvmRunFields:
+    request_interrupt_window: int
     immediate_exit: int
     exit_reason: int
+    ready_for_interrupt_injection: int
     kvm_valid_regs: int
 
 class KvmRun(KvmRunFields, CData): ...
@@ -574,6 +576,7 @@ class VcpuFields:
     time: VirtualTimePointer
     ring: RingPointer
     record: RecordPointer
+    transfer: VcpuTransfer
     access: VcpuAccess
     standing: int
     stopping: int
@@ -605,6 +608,18 @@ class VcpuKeptFields:
 
 class VcpuKept(VcpuKeptFields, CData): ...
 class VcpuKeptPointer(VcpuKeptFields, Pointer[VcpuKept]): ...
+
+class VcpuTransferFields:
+    address: int
+    data: Pointer[Uint8]
+    size: int
+    length: int
+    done: int
+    mmio: bool
+    write: bool
+
+class VcpuTransfer(VcpuTransferFields, CData): ...
+class VcpuTransferPointer(VcpuTransferFields, Pointer[VcpuTransfer]): ...
 
 class VhostFields:
     kicks: Array[Int]
@@ -650,6 +665,7 @@ class VirtualTimeFields:
     halted: int
     asked: int
     listens: int
+    replayed: int
     memory: MemoryPointer
 
 class VirtualTime(VirtualTimeFields, CData): ...
@@ -967,6 +983,7 @@ class FFI:
                 "time",
                 "ring",
                 "record",
+                "transfer",
                 "access",
                 "standing",
                 "stopping",
@@ -1019,7 +1036,8 @@ class FFI:
         self,
         cdecl: Literal["struct virtual_time *"],
         value: Mapping[
-            Literal["now", "step", "deadline", "pending", "vector", "halted", "asked", "listens", "memory"], Any
+            Literal["now", "step", "deadline", "pending", "vector", "halted", "asked", "listens", "replayed", "memory"],
+            Any,
         ] = ...,
         /,
     ) -> VirtualTimePointer: ...
@@ -1216,6 +1234,7 @@ class Lib:
     VCPU_EXIT: VcpuOutcome
     VCPU_FAILED: VcpuOutcome
     VCPU_INTERRUPT: VcpuOutcome
+    VCPU_REPLAY: VcpuOutcome
     VCPU_STOPPED: VcpuOutcome
     VIRTQUEUE_AHEAD: VirtqueueFault
     VIRTQUEUE_BAD_HEAD: VirtqueueFault

@@ -206,19 +206,8 @@ static bool answer(struct vcpu *vcpu)
     return true;
 }
 
-/* An MSR that the filter denies. */
-static void answer_msr(struct vcpu *vcpu, bool write)
-{
-    struct kvm_run *run = vcpu->run;
-
-    virtual_msr(vcpu->time, run);
-    vcpu->transfer = (struct vcpu_transfer){.address = run->msr.index, .size = 8, .length = 8, .write = write};
-    describe(vcpu);
-    moved(vcpu, (const uint8_t *)&run->msr.data, 8);
-}
-
-/* Returns true if the loop can continue, false if Python must act (the outcome is in *outcome). */
-static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
+/* Describe what a port or memory access moves; false: the exit is another one. */
+static bool transfers(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
 
@@ -242,6 +231,51 @@ static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
             .write = run->mmio.is_write,
         };
         break;
+    default:
+        return false;
+    }
+    describe(vcpu);
+    return true;
+}
+
+/* An MSR that the filter denies. */
+static void answer_msr(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+
+    virtual_msr(vcpu->time, run);
+    vcpu->transfer = (struct vcpu_transfer){
+        .address = run->msr.index,
+        .data = (uint8_t *)&run->msr.data,
+        .size = 8,
+        .length = 8,
+        .write = run->exit_reason == KVM_EXIT_X86_WRMSR,
+    };
+    describe(vcpu);
+    moved(vcpu, vcpu->transfer.data, 8);
+}
+
+/* Describe the exit for Python, which compares it with a recording. */
+static void replay(struct vcpu *vcpu)
+{
+    uint32_t reason = vcpu->run->exit_reason;
+
+    vcpu->transfer = (struct vcpu_transfer){0};
+    if (reason == KVM_EXIT_X86_RDMSR || reason == KVM_EXIT_X86_WRMSR)
+        answer_msr(vcpu);
+    else
+        transfers(vcpu);
+}
+
+/* Returns true if the loop can continue, false if Python must act (the outcome is in *outcome). */
+static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
+{
+    struct kvm_run *run = vcpu->run;
+
+    *outcome = VCPU_ACCESS;
+    if (transfers(vcpu))
+        return answer(vcpu);
+    switch (run->exit_reason) {
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR:
     case KVM_EXIT_INTR:
@@ -254,7 +288,7 @@ static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
         *outcome = VCPU_EXIT;
         if (!vcpu->time)
             return false;
-        answer_msr(vcpu, run->exit_reason == KVM_EXIT_X86_WRMSR);
+        answer_msr(vcpu);
         return true;
     case KVM_EXIT_INTERNAL_ERROR:
         if (vcpu->record)
@@ -265,9 +299,6 @@ static bool handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
         *outcome = VCPU_EXIT;
         return false;
     }
-    describe(vcpu);
-    *outcome = VCPU_ACCESS;
-    return answer(vcpu);
 }
 
 /* Keep the registers for a crash report: at a shutdown kvm_amd shows those of a reset vCPU. The general ones cost a
@@ -319,6 +350,11 @@ bool vcpu_handle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
 {
     stamp(vcpu, tsc_now());
     guest_debug_exit(&vcpu->debug, vcpu->run->exit_reason);
+    if (vcpu->time && vcpu->time->replayed) {
+        replay(vcpu);
+        *outcome = VCPU_REPLAY;
+        return false;
+    }
     if (vcpu->time && vcpu->run->exit_reason != KVM_EXIT_INTR)
         virtual_exit(vcpu->time, vcpu->run);
     if (handle(vcpu, outcome))
@@ -436,7 +472,7 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
         return VCPU_ACCESS;
     vcpu->answered = 0;
     for (;;) {
-        if (vcpu->time && !settle(vcpu, &outcome))
+        if (vcpu->time && !vcpu->time->replayed && !settle(vcpu, &outcome))
             return outcome;
         publish(vcpu);
         if (LOAD(vcpu->debug.held) && !goes_on(vcpu))

@@ -25,6 +25,7 @@ struct virtual_time {
     uint32_t asked;     /* Python has input for the guest */
     uint32_t looked;    /* that was looked at, since the exit or since the time of a halted guest moved */
     uint32_t listens;   /* input may come: a halted guest waits for it where nothing else can wake it */
+    uint32_t replayed;  /* Python compares each exit with a recording, and answers from it; no time passes */
     const struct memory *memory; /* the guest's; NULL: believe each window */
 };
 

@@ -62,7 +62,7 @@ def _wrong(arguments: argparse.Namespace) -> str | None:
     """What is wrong with the options together."""
     if arguments.verify < 2:
         return "--verify compares runs: give a number of at least 2"
-    for name in ("trace", "no_trace", "name"):
+    for name in ("trace", "no_trace", "name", "gdb"):
         if getattr(arguments, name):
             given = f"--{name.replace('_', '-')}"
             return f"{given} is for one run, and --verify makes several; --keep DIR keeps their traces"
