@@ -38,6 +38,7 @@ VERBS = {
     "stat": "show a running machine's exits per second",
     "pause": "pause a running machine",
     "resume": "let a paused machine go on",
+    "gdb": "debug a running machine with gdb",
     "dump": "write a running machine's memory and registers into a core file",
     "power": "press a machine's power button",
     "nmi": "send a machine a non-maskable interrupt",

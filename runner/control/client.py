@@ -131,6 +131,16 @@ class Control:
         found = self.request("dump", {"path": to_text(Path(path).absolute())}, timeout)
         return int(found["bytes"])
 
+    def gdb(self) -> socket.socket:
+        """Stop the guest for a debugger. Returns a socket that carries gdb's remote protocol, and that the caller
+        closes: the guest then goes on. This connection is used up. Raises ControlError, also if there is a debugger
+        already."""
+        self.request("gdb")
+        end = self._end.dup()
+        end.settimeout(None)
+        self.close()
+        return end
+
     def power_button(self) -> None:
         """Press the power button, so that the guest powers off in order if it likes. The spec needs the device acpi."""
         self.request("power")

@@ -32,6 +32,7 @@ class Connection:
         self._input, self._output = bytearray(), bytearray()
         self._latest = 0.0  # when the last request was taken
         self._over = False  # what is to be sent is the last
+        self._taker: Callable[[socket.socket], None] | None = None  # once all is sent
         self._watch()
 
     def say(self, message: Mapping[str, Any], last: bool = False) -> None:
@@ -40,9 +41,11 @@ class Connection:
         self._over |= last
         self._send()
 
-    def answer(self, message: Mapping[str, Any]) -> None:
-        """Send the answer to the request that is under way, and go on reading."""
+    def answer(self, message: Mapping[str, Any], taker: Callable[[socket.socket], None] | None = None) -> None:
+        """Send the answer to the request that is under way, and go on reading. With ``taker``, give it the connection
+        instead."""
         self.waits = False
+        self._taker = taker
         self.say(message)
         self._next()
 
@@ -54,6 +57,13 @@ class Connection:
             self._fd = -1
             self._end.close()
             self._closed(self)
+
+    def _hand_over(self, taker: Callable[[socket.socket], None]) -> None:
+        """What the client has sent without waiting for the answer is lost."""
+        self._loop.unwatch(self._fd)
+        self._fd = -1
+        self._closed(self)
+        taker(self._end)
 
     def _watch(self) -> None:
         if self._fd < 0:
@@ -74,6 +84,8 @@ class Connection:
             self.close()
         if self._over and not self._output:
             self.close()
+        if self._taker is not None and not self._output and self._fd >= 0:
+            self._hand_over(self._taker)
         self._watch()
         if not self._output:
             self._next()

@@ -1,14 +1,12 @@
 """The control that a run offers: its name and its server, from before the guest runs until the run has its result."""
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.control.errors import ControlError
+from runner.control.subject import Subject
 from runner.kvm.errors import HostError
-from runner.machine.machine import Machine
 from runner.machine.result import Result
-from runner.recording.rings import Rings
 from vmspec import __version__
 from vmspec.host.printable import printable
 
@@ -22,11 +20,10 @@ AGAIN = 0.05  # seconds until the next attempt, if another process held the fold
 class Offer:
     """Control of one run, under a name that was asked for, or else under the machine's own or one like it."""
 
-    def __init__(self, asked: str | None, machine: Machine, rings: Rings, symbol: Callable[[int], str | None]) -> None:
-        """``symbol`` names the guest's code at an address. Raises HostError if the name that was asked for cannot be
-        had."""
-        self._symbol = symbol
-        self._machine, self._rings = machine, rings
+    def __init__(self, asked: str | None, subject: Subject) -> None:
+        """``subject`` gets the name. Raises HostError if the name that was asked for cannot be had."""
+        self._subject = subject
+        self._machine = subject.machine
         self._server: Server | None = None
         self._name = asked
         self._listener: Listener | None = None
@@ -75,7 +72,6 @@ class Offer:
     def _serve(self) -> None:
         from runner.control.protocol import VERSION
         from runner.control.server import Server
-        from runner.control.subject import Subject
         from runner.control.verbs import VERBS, Verbs
 
         assert self._listener is not None
@@ -87,7 +83,7 @@ class Offer:
             "pid": os.getpid(),
             "verbs": list(VERBS),
         }
-        verbs = Verbs(Subject(self._name, self._machine, self._rings, self._symbol))
+        verbs = Verbs(self._subject._replace(name=self._name))
         self._server = Server(self._listener, self._machine.loop, greeting, verbs)
 
     def end(self) -> None:

@@ -76,6 +76,9 @@ class Server:
             return
         if verb.waits:
             self._later(client, request)
+        elif verb.hands_over:
+            message = self._perform(request)
+            client.answer(message, None if "error" in message else self._verbs.hand_over)
         else:
             client.answer(self._perform(request))
 

@@ -1,5 +1,6 @@
 """A run, as the verbs see it."""
 
+import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,9 +9,12 @@ from runner.recording.rings import Rings
 
 
 class Subject(NamedTuple):
-    """A run under its name. ``symbol`` returns the name of the guest's code at an address, if the run knows it."""
+    """A run under its name. ``symbol`` returns the name of the guest's code at an address, if the run knows it.
+    ``debug`` takes a client's connection for the debugger, ``debugged`` returns whether that has one."""
 
     name: str
     machine: Machine
     rings: Rings
     symbol: Callable[[int], str | None] = lambda address: None
+    debug: Callable[[socket.socket], None] = socket.socket.close
+    debugged: Callable[[], bool] = lambda: True

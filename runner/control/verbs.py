@@ -1,5 +1,6 @@
 """The verbs: what a client can ask of a machine."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,11 +26,12 @@ LONGEST = 3600.0  # seconds that a client may let a verb wait
 
 class Verb(NamedTuple):
     """A verb: what does it, the types of its arguments, which a request may leave out, and whether it may wait, in
-    which case the loop must not do it."""
+    which case the loop must not do it. After one that ``hands_over``, the connection is the debugger's."""
 
     perform: Callable[..., Any]
     takes: Mapping[str, type] = {}
     waits: bool = False
+    hands_over: bool = False
 
 
 class Verbs:
@@ -37,6 +39,10 @@ class Verbs:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
+
+    def hand_over(self, end: socket.socket) -> None:
+        """Give a client's connection to the debugger."""
+        self._subject.debug(end)
 
     def find(self, request: Request) -> Verb:
         """The verb of a request. Raises ControlError if there is none, or an argument is wrong."""
@@ -211,6 +217,12 @@ def _dump(subject: Subject, path: str = "") -> dict[str, Any]:
             raise ControlError("failed", f"{to} cannot be written: {error.strerror}") from error
 
 
+def _gdb(subject: Subject) -> bool:
+    if subject.debugged():
+        raise ControlError("state", "a debugger is attached already")
+    return True
+
+
 VERBS: Mapping[str, Verb] = {
     "status": Verb(_status),
     "inspect": Verb(_inspect, {"path": str}, waits=True),
@@ -218,6 +230,7 @@ VERBS: Mapping[str, Verb] = {
     "pause": Verb(_pause, {"timeout": float}, waits=True),
     "resume": Verb(_resume, waits=True),
     "dump": Verb(_dump, {"path": str}, waits=True),
+    "gdb": Verb(_gdb, hands_over=True),
     "power": Verb(_power),
     "nmi": Verb(_nmi, {"vcpu": int}, waits=True),
     "balloon": Verb(_balloon, {"size": int}),

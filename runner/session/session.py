@@ -2,6 +2,7 @@
 
 import math
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,7 @@ from vmspec.trace.record import REASONS
 if TYPE_CHECKING:
     from runner.control.gdb.debugger import Debugger
     from runner.control.offer import Offer
+    from runner.control.subject import Subject
     from runner.machine.machine import Machine
     from runner.session.recording import Recording
     from vmspec.image.symbols import Symbols
@@ -206,8 +208,9 @@ class Session:
         self.recording = Recording(self.plan, self.machine, self.notice, self._recording_failed, hashed)
         stack.callback(self.recording.close)
         self._offer_control(stack)
+        stack.callback(lambda: self.debugger.close() if self.debugger is not None else None)
         if self._gdb is not None:
-            self._wait_for_gdb(self._gdb, stack)
+            self._wait_for_gdb(self._gdb)
         self.recording.open_tracepoints()
         self.standard = self._output(self.output) if self.output is not None else None
         once = cache(self._report_of_device)  # for any number of devices
@@ -244,14 +247,30 @@ class Session:
             self.offer.close(result)
         return result
 
-    def _wait_for_gdb(self, where: str | tuple[int, int], stack: ExitStack) -> None:
+    def _wait_for_gdb(self, where: str | tuple[int, int]) -> None:
         from runner.control.gdb.waiting import waiting  # late: few runs are debugged
-        from runner.control.subject import Subject
 
-        subject = Subject(self.plan.vm.name, self.machine, self.recording.rings, self._symbol)
-        self.debugger = waiting(subject, where, self.notice)
+        self.debugger = waiting(self._subject(), where, self.notice)
         self.machine.held = True
-        stack.callback(self.debugger.close)
+
+    def _debug(self, end: socket.socket) -> None:
+        """Let the client of a connection debug the guest."""
+        if self.debugger is None:
+            from runner.control.gdb.waiting import attachable
+
+            debugger = attachable(self._subject(), self.notice)
+            try:
+                debugger.begin()
+            except ThreadError as error:
+                end.close()
+                debugger.close()
+                self.notice(f"no debugger can be attached: {error.strerror}")
+                return
+            self.debugger = debugger
+        self.debugger.bring(end)
+
+    def _is_debugged(self) -> bool:
+        return self.debugger is not None and self.debugger.busy
 
     def _offer_control(self, stack: ExitStack) -> None:
         """A name that was asked for is taken before the guest runs, any other one later."""
@@ -262,7 +281,13 @@ class Session:
     def _offered(self, name: str | None) -> "Offer":
         from runner.control.offer import Offer  # late: no short run needs it, and none of a suite or a campaign
 
-        return Offer(name, self.machine, self.recording.rings, self._symbol)
+        return Offer(name, self._subject())
+
+    def _subject(self) -> "Subject":
+        from runner.control.subject import Subject
+
+        name, rings = self.plan.vm.name, self.recording.rings
+        return Subject(name, self.machine, rings, self._symbol, self._debug, self._is_debugged)
 
     def _offer_late(self) -> None:
         self.offer = self._offered(None)

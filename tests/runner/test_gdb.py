@@ -1,7 +1,7 @@
 """Debian's gdb and guests on the host's KVM.
 
-The host's KVM may interpret code at privilege level 0. Then INT3 and watchpoints do nothing there, so both are tested
-at level 3 (:data:`USER`).
+The host's KVM may interpret the guest's code. Then only breakpoints in debug registers and steps work, at privilege
+level 0. tests/runner/control/gdb/test_machinetarget.py tests INT3 and watchpoints without KVM.
 """
 
 import os
@@ -14,9 +14,13 @@ import sys
 import pytest
 
 import runner
+import tracer
+from runner.cli import main
 from runner.control.errors import ControlError
 from runner.kvm.errors import HostError
 from tests.fakes.processes import eventually
+from tests.runner.virtualguests import CONTRACT, DEBUG, POST, RTC
+from vmspec.trace.record import COMPARED
 
 pytestmark = pytest.mark.kvm
 
@@ -246,3 +250,66 @@ def test_ctrl_c_ends_a_run_that_waits_for_gdb(write_spec, tmp_path):
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(20) == 130
     assert not (tmp_path / "gdb").exists()
+
+
+def test_a_running_machine_is_debugged_by_its_name(write_spec, assemble, monkeypatch):
+    """As ``vmrun gdb NAME`` does, which becomes gdb."""
+    path = write_spec(assemble(LOOP, bits=64), boot={"mode": "long"}, vm={"timeout": "60s"})
+    pipe = f"{sys.executable} -m runner.cli gdb --pipe guest"
+    with runner.start(path, control="guest", record=False), runner.connect("guest") as control:
+        text = debug(f"target remote | {pipe}", "p $rax > 0", f"break *{WORK:#x}", "continue", "p/x $rip")
+        assert values(text) == [1, WORK]
+        eventually(lambda: control.status().state == "running", "the guest stands still")
+        with runner.connect("guest").gdb() as client:
+            assert ask(client, b"?") == b"T05thread:1;"
+            with pytest.raises(ControlError, match="a debugger is attached already"):
+                control.gdb()
+            assert control.status().state == "paused"
+        eventually(lambda: control.status().state == "running", "the guest stands still")
+
+
+def test_vmrun_gdb_becomes_gdb(monkeypatch):
+    became = []
+    monkeypatch.setattr(os, "execvp", lambda *call: became.append(call))
+    main(["gdb", "my guest", "vmlinux", "--", "-q"])
+    [(program, words)] = became
+    assert (program, words[1:3], words[-1].endswith("gdb --pipe -- 'my guest'")) == ("gdb", ["vmlinux", "-q"], True)
+
+
+def test_without_gdb(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    assert main(["gdb", "guest"]) == 1
+    assert "gdb cannot be started: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_mark_is_in_the_trace(start, assemble, tmp_path):
+    run = start(assemble(LOOP, bits=64), record=True, trace={"inputs": True})
+    text = start.gdb("monitor mark the loop begins", "monitor mark", "kill")
+    assert "marked\na mark needs a text" in text
+    inputs = tracer.load(run.result().trace).tables["inputs"].table
+    assert [row["data"] for row in inputs.to_pylist() if row["kind"] == "mark"] == [b"the loop begins"]
+
+
+def test_without_recorded_inputs_there_is_no_mark(start):
+    start(SPIN)
+    assert "this run records no inputs" in start.gdb("monitor mark here", "kill")
+
+
+def test_with_virtual_time_the_exits_are_those_of_a_run_without_gdb(write_spec, assemble, tmp_path):
+    """Breakpoints, steps and pauses take no time of the guest's, and have no rows; also where interrupts come."""
+    code = assemble(CONTRACT.replace("TURNS", "100"))
+    path = write_spec(code, devices=[POST, DEBUG, RTC], vm={"time": "virtual", "timeout": "60s"})
+
+    def exits(result):
+        table = tracer.load(result.trace).table
+        return table.select(list(COMPARED)).to_pylist()
+
+    plain = exits(runner.run(path))
+    turn = 0x1000 + code.index(b"\x30\xc0\xe6\x43")  # its first instructions
+    with runner.start(path, gdb=f"unix:{tmp_path}/gdb") as run:
+        text = debug(
+            f"target remote {tmp_path}/gdb", "stepi 5", f"hbreak *{turn:#x}", "continue", "p/x $eip", "continue",
+            "p/x $eip", "stepi 40", "delete", "continue",
+        )  # fmt: skip
+        assert values(text) == [turn, turn]
+        assert exits(run.result(60)) == plain

@@ -15,7 +15,7 @@ def kinds_schema() -> Any:
     """The schema of :func:`by_kind`."""
     return schema(
         (
-            ("kind", "string", "", "bytes, timer, interrupt, pause, resume, command or end"),
+            ("kind", "string", "", "bytes, timer, interrupt, pause, resume, command, mark or end"),
             ("device", "string", "", "device that received the input, or that interrupts"),
             ("inputs", "int64", "", "number of inputs"),
             ("bytes", "int64", "bytes", "number of host bytes"),
@@ -37,7 +37,7 @@ def inputs_schema() -> Any:
                 "number",
                 "exits that the vCPU had completed: the input came before exit seq was complete",
             ),
-            ("kind", "string", "", "bytes, timer, interrupt, pause, resume, command or end"),
+            ("kind", "string", "", "bytes, timer, interrupt, pause, resume, command, mark or end"),
             ("device", "string", "", "device that received the input, or that interrupts"),
             (
                 "value",

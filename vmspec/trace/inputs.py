@@ -8,8 +8,8 @@ from vmspec.trace.table import Column, Names, Table
 
 # bytes: of the host, to a device; timer: the time that a device requested; interrupt: raised or lowered by a thread
 # that runs no vCPU; end: a request from outside to end the run; pause, resume: the machine was paused or resumed;
-# command: what the host has asked of a device, such as pressing a button.
-Kind = Literal["bytes", "timer", "interrupt", "end", "pause", "resume", "command"]
+# command: what the host has asked of a device, such as pressing a button; mark: a note of the user's, without effect.
+Kind = Literal["bytes", "timer", "interrupt", "end", "pause", "resume", "command", "mark"]
 KINDS = get_args(Kind)
 NOBODY = -1  # no device
 LOWERED, RAISED, PULSED = 0, 1, 2  # values of an interrupt
@@ -31,7 +31,7 @@ COLUMNS = (
     Column("t", "int64", "ns", "when, since the machine started, on the clock of t_exit and t_entry"),
     Column("vcpu", "uint16", "", "index of the vCPU whose exits seq counts: the first one"),
     Column("seq", "uint64", "number", "exits that the vCPU had completed: the input came before exit seq was complete"),
-    Column("kind", "int8", "", "bytes, timer, interrupt, pause, resume, command or end", Names(KINDS)),
+    Column("kind", "int8", "", "bytes, timer, interrupt, pause, resume, command, mark or end", Names(KINDS)),
     Column(
         "device", "int16", "", "device that received the input, or that interrupts", Names((NO_DEVICE,), keys.DEVICES)
     ),
@@ -41,7 +41,7 @@ COLUMNS = (
         "",
         "interrupt: 1 rises, 0 falls, 2 an edge or a message; bytes: the device's port; else 0",
     ),
-    Column("data", "binary", "bytes", "the host's bytes; for an end its kind, for a command its words, as text"),
+    Column("data", "binary", "bytes", "the host's bytes; for an end its kind, for a command or a mark its words, as text"),
 )
 INPUTS = Table(
     "inputs",

@@ -2,6 +2,7 @@
 
 import select
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -10,6 +11,7 @@ from runner.control.gdb.address import TcpListener
 from runner.control.gdb.conversation import Client, Conversation, Ended
 from runner.control.gdb.machinetarget import MachineTarget
 from runner.kvm.errors import HostError, KvmError
+from runner.loop import Bell
 from runner.machine.lifecycle import LifecycleError
 from runner.machine.machine import Machine
 from runner.machine.result import Ending, Result
@@ -19,7 +21,8 @@ LATEST = 1.0  # seconds that the thread may take to return once the run has ende
 
 
 class Debugger:
-    """Serves the clients of a listener, or the one of two descriptors, which the caller closes.
+    """Serves the clients of a listener and those that control brings, or the one of two descriptors, which the caller
+    closes.
 
     The guest goes on when a client leaves, however it does. With two descriptors nobody else can come, and the run
     ends.
@@ -28,11 +31,13 @@ class Debugger:
     def __init__(
         self,
         machine: Machine,
-        source: Listener | TcpListener | Client,
+        source: Listener | TcpListener | Client | None,
         monitor: Callable[[str], str],
         notice: Callable[[str], None],
     ) -> None:
         self._machine, self._source, self._monitor, self._notice = machine, source, monitor, notice
+        self._brought: deque[socket.socket] = deque()
+        self._bell = Bell()  # rings when one is brought
         self._thread = Worker("gdb", self._serve)
         self._begun = False
         self._conversation: Conversation | None = None  # that outlasts the run
@@ -52,26 +57,45 @@ class Debugger:
                 if self._converse(self._source, attached=False) is not Ended.RUN:
                     self._machine.end(Ending("interrupted", detail="the debugger has left"))
                 return
-            while self._accept(self._source):
+            while self._await(self._source):
                 pass
         except Exception as error:  # otherwise the guest would stand still for ever
             self._machine.end(Ending("interrupted", detail=f"the debugger failed: {error!r}"))
 
-    def _accept(self, listener: Listener | TcpListener) -> bool:
+    def bring(self, end: socket.socket) -> None:
+        """Serve a client that is connected, and close its connection. The loop's thread calls this."""
+        self._brought.append(end)
+        self._bell.ring()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a client."""
+        return isinstance(self._source, Client) or self._end is not None or bool(self._brought)
+
+    def _await(self, listener: Listener | TcpListener | None) -> bool:
         """Serve the next client; False once the run has ended."""
         poll = select.poll()
-        poll.register(listener, select.POLLIN)
+        if listener is not None:
+            poll.register(listener, select.POLLIN)
+        poll.register(self._bell.fd, select.POLLIN)
         poll.register(self._machine.stopping, select.POLLIN)
         poll.poll()
         if self._machine.stopping.is_set():
             return False
-        with suppress(OSError):  # it has gone again
-            self._end = listener.accept()
-            self._end.setblocking(True)
-            if self._converse(Client(self._end.fileno(), self._end.fileno()), attached=True) is Ended.RUN:
-                return False
-            self._end.close()
-            self._end = None
+        with suppress(OSError):  # nobody waits there, or it has gone again
+            if self._brought:
+                self._bell.hush()
+                self._end = self._brought[0]
+                self._brought.popleft()
+            elif listener is not None:
+                self._end = listener.accept()
+        if self._end is None:
+            return True
+        self._end.setblocking(True)
+        if self._converse(Client(self._end.fileno(), self._end.fileno()), attached=True) is Ended.RUN:
+            return False
+        self._end.close()
+        self._end = None
         return True
 
     def _converse(self, client: Client, attached: bool) -> Ended:
@@ -104,7 +128,7 @@ class Debugger:
         """The run has ended: nobody debugs the machine any more."""
         if self._begun:
             self._returned = self._thread.wait(LATEST)
-        if not isinstance(self._source, Client):
+        if self._source is not None and not isinstance(self._source, Client):
             self._source.close()
 
     @property
@@ -119,6 +143,12 @@ class Debugger:
             with suppress(OSError):
                 self._conversation.end(result)
             self._conversation = None
-        if self._end is not None and not self.stuck:
-            self._end.close()
+        if self.stuck:
+            return
+        if self._end is not None:
+            self._brought.append(self._end)
             self._end = None
+        while self._brought:
+            self._brought.pop().close()
+        if self._bell.fd >= 0:
+            self._bell.close()

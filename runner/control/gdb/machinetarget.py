@@ -1,6 +1,6 @@
 """The target that is a machine on KVM."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from runner.control.gdb.breakpoints import INT3, Breakpoints
@@ -19,6 +19,7 @@ from vmspec.registers import system as R
 LONG_MODE = ("linux64", "linux32", "elf64", "pvh")  # protocols whose kernels change to it if they do not begin in it
 BREAKPOINT = 3  # the vector of INT3; the other is the debug exception's
 DR6_BS = 1 << 14  # a single step (Intel SDM volume 3, 17.2.3)
+PAGE = 4096
 TRAPS = (1 << 4) - 1  # DR6: the debug registers that were met
 
 
@@ -66,43 +67,45 @@ class MachineTarget:
 
     def read(self, vcpu: int, address: int, size: int) -> bytes:
         """Memory by linear address; what follows the first byte that is not mapped is missing. Raises KvmError."""
-        state, found = self._machine.vcpus[vcpu].registers().state, bytearray()
-        memory = self._machine.memory
+        found = bytearray()
         with suppress(ValueError):
-            while len(found) < size and (at := page(state, memory.read, address + len(found))) is not None:
-                within = address + len(found) - at.linear
-                found += memory.read(at.physical + within, min(size - len(found), at.size - within))
+            for physical, length in self._parts(vcpu, address, size):
+                found += self._machine.memory.read(physical, length)
         return bytes(found)
 
     def write(self, vcpu: int, address: int, data: bytes) -> bool:
         """Write memory; False, and nothing is written, if part of it is not memory that can be written. Raises
         KvmError."""
-        state, memory, parts, done = self._machine.vcpus[vcpu].registers().state, self._machine.memory, [], 0
+        memory, parts = self._machine.memory, list(self._parts(vcpu, address, len(data)))
         try:
-            while done < len(data):
-                if (at := page(state, memory.read, address + done)) is None:
-                    return False
-                within = address + done - at.linear
-                part = data[done : done + at.size - within]
-                memory.view(at.physical + within, len(part)).release()
-                parts.append((at.physical + within, part))
-                done += len(part)
+            for physical, length in parts:
+                memory.view(physical, length).release()
         except ValueError:
             return False
-        for physical, part in parts:
-            memory.write(physical, part)
+        if sum(length for _, length in parts) < len(data):
+            return False
+        done = 0
+        for physical, length in parts:
+            memory.write(physical, data[done : done + length])
+            done += length
         return True
 
     def code(self, vcpu: int, address: int) -> int | None:
         """The guest-physical address of a byte that can be written, by its linear one. Raises KvmError."""
-        memory = self._machine.memory
-        at = page(self._machine.vcpus[vcpu].registers().state, memory.read, address)
-        try:
-            if at is not None:
-                memory.view(at.physical + address - at.linear, 1).release()
-        except ValueError:
-            return None
-        return None if at is None else at.physical + address - at.linear
+        for physical, length in self._parts(vcpu, address, 1):
+            with suppress(ValueError):
+                self._machine.memory.view(physical, length).release()
+                return physical
+        return None
+
+    def _parts(self, vcpu: int, address: int, size: int) -> Iterator[tuple[int, int]]:
+        """Guest-physical addresses and lengths of a range of linear addresses, up to the first that is not mapped. A
+        part is at most 4 KiB, because memory may end within a large page."""
+        state, end = self._machine.vcpus[vcpu].registers().state, address + size
+        while address < end and (at := page(state, self._machine.memory.read, address)) is not None:
+            length = min(end - address, PAGE - address % PAGE)
+            yield at.physical + address - at.linear, length
+            address += length
 
     def describe(self, vcpu: int) -> str:
         """What a vCPU does now, for people."""

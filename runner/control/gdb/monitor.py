@@ -12,6 +12,7 @@ from vmspec.host.printable import printable
 HELP = """help            this list
 inspect [PATH]  what is in the machine, as a tree, or the part at a path such as devices/serial0
 exits           how many exits there were, by reason and by device
+mark TEXT       put a mark into the trace, among the inputs
 """
 
 
@@ -38,6 +39,15 @@ class Monitor:
         found, _ = select(tree(self._subject), path, _stands)
         return _lines(found)
 
+    def _mark(self, note: str) -> str:
+        inputs = self._subject.machine.inputs
+        if not note:
+            return "a mark needs a text\n"
+        if inputs.keep is None:
+            return "this run records no inputs: set trace.path, and trace.inputs = true\n"
+        inputs.admit("mark", lambda: None, data=note.encode("utf-8", "replace"))
+        return "marked\n"
+
     def _exits(self, argument: str) -> str:
         return _lines(counters(self._subject))
 
@@ -55,4 +65,5 @@ COMMANDS: Mapping[str, Callable[[Monitor, str], str]] = {
     "help": Monitor._help,
     "inspect": Monitor._inspect,
     "exits": Monitor._exits,
+    "mark": Monitor._mark,
 }

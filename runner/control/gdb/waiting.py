@@ -1,4 +1,4 @@
-"""A debugger that waits for gdb, before the guest runs."""
+"""The debugger of a run: one that waits for gdb before the guest runs, or one for clients of the run's control."""
 
 from collections.abc import Callable
 
@@ -18,3 +18,8 @@ def waiting(subject: Subject, where: str | tuple[int, int], notice: Callable[[st
     listener, name = listening(Address.of(where))
     notice(f"waiting for gdb: target remote {name}")
     return Debugger(subject.machine, listener, monitor, notice)
+
+
+def attachable(subject: Subject, notice: Callable[[str], None]) -> Debugger:
+    """A debugger for clients that :meth:`Debugger.bring` has."""
+    return Debugger(subject.machine, None, Monitor(subject), notice)
