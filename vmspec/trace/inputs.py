@@ -41,7 +41,7 @@ COLUMNS = (
         "",
         "interrupt: 1 rises, 0 falls, 2 an edge or a message; bytes: the device's port; else 0",
     ),
-    Column("data", "binary", "bytes", "the host's bytes; for an end its kind, for a command or a mark its words, as text"),
+    Column("data", "binary", "bytes", "the host's bytes; the kind of an end, the words of a command or a mark"),
 )
 INPUTS = Table(
     "inputs",
