@@ -33,6 +33,7 @@ With the debug-exit device the guest chooses the status: the value that it write
 VERBS = {
     "test": "run specs as a test suite",
     "campaign": "run specs many times, and measure each run",
+    "replay": "compare a recording with the device models, without KVM",
     "list": "list the machines that run",
     "inspect": "show what is in a running machine, as a tree",
     "stat": "show a running machine's exits per second",

@@ -82,7 +82,8 @@ def time(plan: Plan) -> dict[str, object]:
     if plan.time.kind == "host":
         return {"kind": "host"}
     promise = {"promise": "repeatable", "not_enforced": [*plan.time.unenforced]}
-    return {"kind": plan.time.kind, "step_ns": plan.time.step, **promise}
+    # A recording has the vectors of interrupts, too, so that it can be replayed.
+    return {"kind": plan.time.kind, "step_ns": plan.time.step, **promise, "recording": True}
 
 
 def overrides(plan: Plan) -> list[str]:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 import tracer
 from tracer.format.errors import TraceError
+from vmspec.schema import toml
 from vmspec.trace import keys
 from vmspec.trace.record import FLAGS
 
@@ -51,12 +52,13 @@ class Came(NamedTuple):
 
 class Recording(NamedTuple):
     """What a run did. ``inputs`` came at the exits with those numbers, in order. ``spec`` is the text of the resolved
-    spec."""
+    spec, ``end`` how the run ended (vmspec.trace.ends)."""
 
     path: Path
     exits: Sequence[Exit]
     inputs: Mapping[int, Sequence[Came]]
     spec: str
+    end: str
 
     @classmethod
     def of(cls, path: Path) -> Self:
@@ -71,7 +73,9 @@ class Recording(NamedTuple):
                 raise TraceError(f'{path}: exits before exit {number} are missing: record it with trace.full = "wait"')
         if not exits:
             raise TraceError(f"{path}: it has no exits: there is nothing to replay")
-        return cls(path, exits, _inputs(trace, len(exits)), trace.metadata[keys.SPEC])
+        result = (trace.summary or {}).get("result")
+        end = str(result.get("kind", "")) if isinstance(result, dict) else ""
+        return cls(path, exits, _inputs(trace, len(exits)), trace.metadata[keys.SPEC], end)
 
 
 def _check(trace: tracer.Trace) -> None:
@@ -85,6 +89,8 @@ def _check(trace: tracer.Trace) -> None:
         time = {}
     if not isinstance(time, dict) or time.get("kind") != "virtual" or keys.SPEC not in metadata:
         raise TraceError(f'{path}: only runs with virtual time can be replayed: record one with vm.time = "virtual"')
+    if time.get("recording") is not True:
+        raise TraceError(f"{path}: it has no interrupts, as it is of an older vmrun: {RUN_AGAIN}")
     if not trace.complete:
         raise TraceError(f"{path}: the trace is not complete: {RUN_AGAIN}, or see vmtrace recover")
 
@@ -111,9 +117,16 @@ def _exit(path: Path, row: Mapping[str, object]) -> Exit:
 def _inputs(trace: tracer.Trace, exits: int) -> Mapping[int, Sequence[Came]]:
     """The inputs that matter to a replay: interrupts and timers follow from the exits with virtual time."""
     found: dict[int, list[Came]] = {}
-    if "inputs" not in trace.tables:
-        return found
-    for row in trace.tables["inputs"].table.to_pylist():
+    try:
+        spec = toml.loads(trace.metadata[keys.SPEC])
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{trace.path}: its spec is not TOML: {error}") from error
+    match spec:
+        case {"trace": {"inputs": True}}:
+            rows = trace.tables.need("inputs").table.to_pylist()
+        case _:
+            return found
+    for row in rows:
         match row["kind"]:
             case "bytes":
                 came = Came(row["device"], row["value"], row["data"])

@@ -1,0 +1,107 @@
+"""A recording's accesses, fed to today's device models: whether they answer, interrupt and wake as they did."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runner.replay.modelled import Modelled
+from runner.replay.recording import Exit, Recording
+from vmspec.trace.ends import DEVICE_ENDS
+from vmspec.trace.record import NO_DEVICE
+
+MSR_TSC = 0x10
+Row = Mapping[str, Any]
+
+
+def compared(recording: Recording) -> Iterator[Row]:
+    """Every difference between a recording and the models: ``exit``, ``what``, ``recorded``, ``modelled``, the last two
+    as text. Raises SpecError, DeviceError."""
+    machine = Modelled(recording)
+    last = len(recording.exits) - 1
+    for number, exit in enumerate(recording.exits):
+        for what, recorded, modelled in _exit(machine, recording, exit, last=number == last):
+            yield {"exit": number, "what": what, "recorded": recorded, "modelled": modelled}
+        if machine.ended is not None and number < last:
+            yield {"exit": number, "what": "end", "recorded": "goes on", "modelled": machine.ended}
+            return
+    if recording.end in DEVICE_ENDS and recording.end not in ("halt", machine.ended):
+        yield {"exit": last, "what": "end", "recorded": recording.end, "modelled": machine.ended or "goes on"}
+
+
+def _exit(machine: Modelled, recording: Recording, exit: Exit, *, last: bool) -> Iterator[tuple[str, str, str]]:
+    if exit.reason == "intr":
+        return
+    machine.now += machine.step
+    answer = _answer(machine, exit)
+    if answer is not None and answer != exit.bytes:
+        yield f"read of {exit.addr:#x} ({exit.device})", exit.bytes.hex(" "), answer.hex(" ")
+    if last:
+        return  # what would have come of it did not
+    inputs = [came for came in recording.inputs.get(exit.seq, ()) if came.device]
+    if exit.reason == "hlt" and machine.deadline is not None:
+        _wait(machine, exit.data)  # input came when the guest woke; without a timer, it came first
+    for came in inputs:
+        machine.receive(*came)
+    if inputs and exit.reason == "hlt":
+        _wait(machine, exit.data)
+    if machine.deadline is not None and machine.deadline <= machine.now:
+        machine.tick()
+    if exit.reason == "hlt" and machine.now != exit.data:
+        yield "time of waking", f"{exit.data} ns", f"{machine.now} ns"
+        machine.now = exit.data
+    yield from _interrupt(machine, exit)
+
+
+def _wait(machine: Modelled, woken: int) -> None:
+    """Let the time of a halted guest move up to when it woke, if no interrupt comes before."""
+    if machine.deadline is not None and machine.deadline <= machine.now:
+        machine.tick()
+    while not machine.output and machine.now < woken:
+        due = machine.deadline
+        if due is None:
+            return
+        machine.now = max(machine.now, due)
+        if machine.now < woken:
+            machine.tick()
+
+
+def _interrupt(machine: Modelled, exit: Exit) -> Iterator[tuple[str, str, str]]:
+    if exit.vector and machine.output:
+        if (vector := machine.acknowledge()) != exit.vector:
+            yield "interrupt", f"{exit.vector:#x}", f"{vector:#x}"
+    elif exit.vector:
+        yield "interrupt", f"{exit.vector:#x}", "none"
+    if machine.output != exit.has("WINDOW"):
+        names = {False: "none", True: "waits"}
+        yield "interrupt that waits", names[exit.has("WINDOW")], names[machine.output]
+
+
+def _answer(machine: Modelled, exit: Exit) -> bytes | None:
+    """Let the devices have the access; the bytes that a read gets, None if no model decides them."""
+    match exit.reason, exit.direction:
+        case "rdmsr", "read":
+            return (machine.now if exit.addr == MSR_TSC else 0).to_bytes(8, "little")
+        case "io", "read" | "write":
+            pass
+        case "mmio", "read" if exit.device == NO_DEVICE:
+            return b"\xff" * len(exit.bytes)  # no device with virtual time has registers in memory
+        case _:
+            return None
+    data, at, known = bytearray(exit.bytes), 0, True
+    while at < len(data):
+        within = at % exit.size
+        place = machine.place(exit.addr + within)
+        size = min(exit.size - within, machine.room(exit.addr + within) if place is None else place.room)
+        while size & (size - 1):
+            size &= size - 1
+        part = slice(at, at + size)
+        if place is None:
+            if exit.direction == "read":
+                data[part] = b"\xff" * size
+        elif (device := machine.devices[place.device]) is None:
+            known = False
+        elif exit.direction == "write":
+            device.write(place.region.name, place.offset, size, int.from_bytes(data[part], "little"))
+        else:
+            data[part] = device.read(place.region.name, place.offset, size).to_bytes(size, "little")
+        at += size
+    return bytes(data) if exit.direction == "read" and known else None

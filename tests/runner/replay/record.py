@@ -1,0 +1,80 @@
+"""Records the small runs beside this file, on this host's KVM: ``python -m tests.runner.replay.record``."""
+
+import os
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import tomli_w
+
+import runner
+from tests.runner.test_virtual import SENDS
+from tests.runner.test_virtual_input import ECHO
+from tests.runner.virtualguests import CONTRACT, CONTROLLERS, HANDLERS
+
+FOLDER = Path(__file__).parent / "recordings"
+RTC = {"kind": "rtc", "time": datetime(2026, 1, 1, 12, 0, tzinfo=UTC)}
+# The controller's self-test, its command byte, what the keyboard says of itself, and all registers of the clock.
+LOOKS = """
+    cli
+    mov $0xaa, %al; out %al, $0x64; in $0x64, %al; in $0x60, %al
+    mov $0x20, %al; out %al, $0x64; in $0x64, %al; in $0x60, %al
+    mov $0xf2, %al; out %al, $0x60; in $0x64, %al; in $0x60, %al; in $0x60, %al
+    mov $0xed, %al; out %al, $0x60; in $0x60, %al; in $0x64, %al
+    mov $0x0b, %al; out %al, $0x70; mov $0x26, %al; out %al, $0x71
+    mov $64, %cx
+1:  mov %cl, %al; out %al, $0x70; in $0x71, %al
+    loop 1b
+    mov $8, %cx
+    mov $0x3f8, %dx
+2:  in %dx, %al
+    inc %dx
+    loop 2b
+    mov $0x3fb, %dx; mov $0x83, %al; out %al, %dx; in %dx, %al
+    mov $0x3f8, %dx; mov $1, %al; out %al, %dx; in %dx, %al
+    mov $0x3ff, %dx; mov $0x5a, %al; out %al, %dx; in %dx, %al
+    hlt
+"""
+SERIAL = {"kind": "serial", "input": "none"}
+GUESTS = {
+    "ticks": ("TURNS = 150\n" + CONTRACT, [RTC, {"kind": "post-port"}, {"kind": "debug-port"}], b""),
+    "sends": (CONTROLLERS + SENDS + HANDLERS, [SERIAL, {"kind": "post-port"}], b""),
+    "echo": (CONTROLLERS + ECHO + HANDLERS, [{"kind": "serial"}], b"a recording with input."),
+    "looks": (LOOKS, [{"kind": "i8042"}, RTC, SERIAL], b""),
+}
+
+
+def assembled(source: str, folder: Path) -> bytes:
+    """The machine code of a guest."""
+    text, elf, flat = folder / "guest.s", folder / "guest.elf", folder / "guest.bin"
+    text.write_text(f".code16\n.globl _start\n_start:\n{source}\n")
+    subprocess.run(["as", "-o", f"{elf}.o", text], check=True)
+    subprocess.run(["ld", "-Ttext=0x1000", "-o", elf, f"{elf}.o"], check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", elf, flat], check=True)
+    return flat.read_bytes()
+
+
+def main() -> None:
+    """Record each guest."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, (source, devices, typed) in GUESTS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            code = assembled(source, Path(folder))
+            spec = {
+                "vm": {"name": name, "memory": "1MiB", "time": "virtual"},
+                "boot": {"mode": "real", "code": code.hex(" ")},
+                "device": devices,
+                "trace": {"path": str(FOLDER / f"{name}.arrow"), "inputs": bool(typed)},
+            }
+            path = Path(folder) / f"{name}.toml"
+            path.write_text(tomli_w.dumps(spec))
+            source_fd, sink = os.pipe()
+            os.write(sink, typed)
+            os.close(sink)
+            print(name, runner.run(path, input=source_fd if typed else None))
+            os.close(source_fd)
+
+
+if __name__ == "__main__":
+    main()

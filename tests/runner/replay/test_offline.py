@@ -1,0 +1,153 @@
+"""Recordings that are fed to the device models. The small ones beside this file were recorded by ``record.py``."""
+
+import shutil
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.cli import main
+from runner.devices.i8042 import I8042
+from runner.devices.i8254 import I8254
+from runner.devices.i8259 import I8259
+from runner.devices.i8259chip import Chip
+from runner.devices.rtc import RTC
+from runner.devices.serial import Serial
+from runner.replay.offline import compared
+from runner.replay.recording import Recording
+from tracer.format.errors import TraceError
+
+RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("[!.]*.arrow"))
+TRACES = [path for path in RECORDINGS if path.name.count(".") == 1]
+
+
+@pytest.fixture(scope="module")
+def recordings():
+    return {path.stem: Recording.of(path) for path in TRACES}
+
+
+@pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
+def test_the_models_do_as_recorded(path):
+    assert list(compared(Recording.of(path))) == []
+
+
+def add(value):
+    return lambda real: lambda self, *arguments: (real(self, *arguments) + value) & 0xFF
+
+
+def flip(bit):
+    return lambda real: lambda self, *arguments: real(self, *arguments) ^ bit
+
+
+def nothing(real):
+    return lambda self, *arguments: None
+
+
+FAULTS = [
+    (I8259, "acknowledge", add(1)),
+    (I8259, "peek", lambda real: lambda self, offset: None if real(self, offset) is None else real(self, offset) ^ 1),
+    (I8259, "settle", nothing),
+    (Chip, "write_mask", lambda real: lambda self, value: real(self, value ^ 1)),
+    (Chip, "write_mask", nothing),
+    (Chip, "acknowledge", lambda real: lambda self: real(self) ^ 1),
+    (I8254, "tick", nothing),
+    (I8254, "read", flip(1)),
+    (I8254, "write", lambda real: lambda self, *where: real(self, *where[:-1], where[-1] ^ 1)),
+    (RTC, "tick", nothing),
+    (RTC, "read", flip(1)),
+    (RTC, "read", flip(0x80)),
+    (RTC, "write", lambda real: lambda self, *where: real(self, *where[:-1], where[-1] ^ 1)),
+    (Serial, "read", flip(1)),
+    (Serial, "read", flip(0x20)),
+    (Serial, "receive", lambda real: lambda self, data: real(self, data[::-1] + b"x")),
+    (Serial, "receive", nothing),
+    (Serial, "write", nothing),
+    (I8042, "read", flip(1)),
+    (I8042, "write", nothing),
+]
+
+
+@pytest.mark.parametrize(("model", "name", "fault"), FAULTS, ids=lambda part: getattr(part, "__name__", str(part)))
+def test_a_fault_of_a_model_is_found(recordings, monkeypatch, model, name, fault):
+    monkeypatch.setattr(model, name, fault(getattr(model, name)))
+    assert any(next(compared(recording), None) is not None for recording in recordings.values())
+
+
+MANY = pytest.param(1000, marks=pytest.mark.soak)
+
+
+@pytest.mark.parametrize("flips", [60, MANY])
+def test_a_bit_that_is_flipped_in_the_file_is_found(tmp_path, flips):
+    """Every batch has a checksum; a bit of the metadata that a replay does not need may be any."""
+    whole, random = TRACES[0].read_bytes(), Random(1)
+    batches = whole.rindex(b"ARROW1")  # the end of the file
+    path = tmp_path / "flipped.arrow"
+    shutil.copy(TRACES[0].with_suffix(".inputs.arrow"), tmp_path / "flipped.inputs.arrow")
+    silent = []
+    for _ in range(flips):
+        at, bit = random.randrange(batches), random.randrange(8)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        try:
+            if Recording.of(path) != Recording.of(TRACES[0])._replace(path=path):
+                silent.append(at)
+        except TraceError:
+            pass
+    assert silent == []
+
+
+@pytest.mark.parametrize("places", [60, MANY])
+def test_an_answer_or_an_interrupt_that_is_changed_is_found_at_its_exit(recordings, places):
+    random = Random(1)
+    for number in range(places):
+        recording = random.choice(list(recordings.values()))
+        read = [exit for exit in recording.exits if exit.direction == "read"]
+        taken = [exit for exit in recording.exits if exit.vector]
+        if taken and number % 2:
+            exit = random.choice(taken)
+            changed = exit._replace(vector=exit.vector ^ 1 << random.randrange(8))
+        else:
+            exit = random.choice(read)
+            changed = exit._replace(bytes=bytes([exit.bytes[0] ^ 1 << random.randrange(8)]) + exit.bytes[1:])
+        exits = [*recording.exits]
+        exits[exit.seq] = changed
+        assert next(compared(recording._replace(exits=exits)))["exit"] == exit.seq
+
+
+@given(st.data())
+def test_a_file_that_is_cut_or_mixed_is_refused_or_the_same(tmp_path_factory, data):
+    """The file of a recording, truncated, or with a piece of another one in it."""
+    whole, other = TRACES[0].read_bytes(), TRACES[1].read_bytes()
+    at, length = data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, 3000))
+    piece = data.draw(st.sampled_from([b"", other[at : at + length], bytes(length)]))
+    path = tmp_path_factory.mktemp("mixed") / "mixed.arrow"
+    shutil.copy(TRACES[0].with_suffix(".inputs.arrow"), path.with_suffix(".inputs.arrow"))
+    path.write_bytes(whole[:at] + piece + whole[at + len(piece) :] if piece else whole[:at])
+    try:
+        found = Recording.of(path)
+    except TraceError:
+        return
+    list(compared(found))
+
+
+def test_the_command(capsys, monkeypatch):
+    assert main(["replay", str(TRACES[0])]) == 0
+    assert capsys.readouterr().out.endswith(" exits: the device models do as recorded\n")
+    monkeypatch.setattr(I8259, "acknowledge", lambda self: 1)
+    assert main(["replay", str(TRACES[0]), "--limit", "1"]) == 1
+    assert "interrupt: recorded 0x" in capsys.readouterr().out
+
+
+def test_a_recording_without_its_inputs_is_refused(capsys, tmp_path):
+    shutil.copy(TRACES[0], tmp_path / "alone.arrow")
+    assert main(["replay", str(tmp_path / "alone.arrow")]) == 2
+    assert "there are no inputs beside" in capsys.readouterr().err
+
+
+def test_what_is_no_recording_is_refused(capsys, tmp_path):
+    path = tmp_path / "a.arrow"
+    path.write_bytes(TRACES[0].read_bytes()[:5000])
+    assert main(["replay", str(path)]) == 2
+    assert main(["replay", str(Path(__file__))]) == 2
+    assert "is not an Arrow file" in capsys.readouterr().err
