@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-LINUX = Path(__file__).resolve().parent.parent.parent / "examples" / "linux"
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+LINUX, REPEAT = EXAMPLES / "linux", EXAMPLES / "repeat" / "repeat.toml"
 MARK = b"vmrun: userspace"
 OWN = re.compile(rb"\[ *(\d+\.\d+)\] Run /init as init process")  # by the guest's clock
 PATIENCE = 60  # seconds for one boot
@@ -30,6 +31,11 @@ COMMANDS = {
     "vmrun, recording the essential tracepoints too": [
         sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--trace", "/run/essential.arrow",
         "--set", 'trace.tracepoints="required"', "--set", 'trace.events="kvm_exit"',
+    ],
+    "vmrun, virtual time": [sys.executable, "-m", "runner.cli", str(REPEAT), "--trace", "/run/virtual.arrow"],
+    "vmrun, the same with the host's time": [
+        sys.executable, "-m", "runner.cli", str(REPEAT), "--trace", "/run/same.arrow",
+        "--set", 'vm.time="host"', "--set", f"boot.cmdline={CMDLINE}",
     ],
     "vmrun, not recording": [sys.executable, "-m", "runner.cli", str(LINUX / "linux.toml"), "--no-trace"],
     "QEMU microvm": [

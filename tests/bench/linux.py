@@ -16,7 +16,8 @@ RUNS = 3
 
 def measure() -> list[Figure]:
     """Medians of interleaved runs within one lab."""
-    subprocess.run([sys.executable, ROOT / "examples" / "linux" / "prepare.py"], check=True)
+    for example in ("linux", "repeat"):
+        subprocess.run([sys.executable, ROOT / "examples" / example / "prepare.py"], check=True)
     with tempfile.TemporaryDirectory() as share:
         out = Path(share) / "times.json"
         lab = [ROOT / "tests" / "lab" / "lab", "--timeout", "1200s", "--share", share, "--"]
@@ -27,10 +28,12 @@ def measure() -> list[Figure]:
     own = {name: statistics.median(values) for name, values in measured["own"].items()}
     figures = [Figure(f"Linux to userspace in the lab: {name}", value, "s") for name, value in medians.items()]
     ratio = medians["vmrun"] / medians["QEMU microvm"]
+    virtual = medians["vmrun, virtual time"] / medians["vmrun, the same with the host's time"]
     without, quiet = medians["vmrun, not recording"], own["vmrun, not recording"]
     return [
         *figures,
         Figure("Linux to userspace: vmrun / QEMU microvm", ratio, "ratio", 1),
+        Figure("Linux to userspace: virtual time / the host's time", virtual, "ratio", 1.1),
         Figure("Linux to userspace: recording / not recording", medians["vmrun"] / without, "ratio"),
         Figure(
             "Linux to userspace: recording tracepoints too / not recording",
