@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vmspec.host.exports import exports
 
 if TYPE_CHECKING:
-    from runner.control.client import Control, Ended, Status, connect, running
+    from runner.control.client import AttachedConsole, Control, Ended, Status, connect, running
     from runner.control.errors import ControlError
     from runner.devices.device import DeviceError
     from runner.expect.cases import Case
@@ -22,6 +22,7 @@ else:  # unknown to type checkers, for which every name would be there
     __getattr__, __dir__ = exports(
         __name__,
         {
+            "AttachedConsole": "runner.control.client",
             "Case": "runner.expect.cases",
             "Control": "runner.control.client",
             "ControlError": "runner.control.errors",
@@ -41,6 +42,6 @@ else:  # unknown to type checkers, for which every name would be there
     )
 
 __all__ = [
-    "Case", "Control", "ControlError", "DeviceError", "Ended", "HostError", "KvmError", "Result", "Run", "Status",
-    "Unmet", "connect", "run", "running", "start",
+    "AttachedConsole", "Case", "Control", "ControlError", "DeviceError", "Ended", "HostError", "KvmError", "Result",
+    "Run", "Status", "Unmet", "connect", "run", "running", "start",
 ]  # fmt: skip

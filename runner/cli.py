@@ -37,6 +37,7 @@ VERBS = {
     "list": "list the machines that run",
     "inspect": "show what is in a running machine, as a tree",
     "stat": "show a running machine's exits per second",
+    "console": "attach to a running machine's console",
     "pause": "pause a running machine",
     "resume": "let a paused machine go on",
     "gdb": "debug a running machine with gdb",

@@ -90,6 +90,10 @@ class Loop:
         """From now on call ``woken`` after each wake-up, from any thread."""
         self._woken.append(woken)
 
+    def forget(self, woken: Callable[[], None]) -> None:
+        """Undo :meth:`each_wake`."""
+        self._woken.remove(woken)
+
     def watch(self, fd: int, ready: Callable[[], None], write: bool = False) -> None:
         """Call ``ready`` whenever ``fd`` is readable or at its end; with ``write``, once it can be written instead.
         Raises PermissionError if epoll cannot wait for it, as for a regular file."""
@@ -119,7 +123,7 @@ class Loop:
         for fd, _ in self._epoll.poll(timeout):
             if fd == self.event:
                 self._bell.hush()
-                for woken in self._woken:
+                for woken in tuple(self._woken):
                     woken()
             elif (ready := self._watched.get(fd)) is not None:  # unless an earlier callback has cancelled it
                 ready()

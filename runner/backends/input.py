@@ -43,12 +43,21 @@ class Input:
 
     ``terminal`` is the terminal that the descriptor is, if it is one. Its escapes go to ``command``. A terminal is
     always read, so that its escapes work while the guest takes nothing. A pipe or a file is read only as the guest has
-    room.
+    room, unless it is read ``ahead``, so that its end is noticed.
     """
 
-    def __init__(self, fd: int, terminal: Raw | None, guest: Guest, command: Callable[[str], None], loop: Loop) -> None:
+    def __init__(
+        self,
+        fd: int,
+        terminal: Raw | None,
+        guest: Guest,
+        command: Callable[[str], None],
+        loop: Loop,
+        ahead: bool = False,
+    ) -> None:
         self._terminal = terminal
         self._escapes = Escapes() if terminal is not None else None
+        self._ahead = ahead or terminal is not None
         self._guest, self._command, self._loop = guest, command, loop
         self._given = fd
         self._fd = fd  # the descriptor that is read
@@ -100,7 +109,7 @@ class Input:
             return
         with self._lock:
             self._waiting += data
-            self._held = self._escapes is None or len(self._waiting) >= AHEAD
+            self._held = not self._ahead or len(self._waiting) >= AHEAD
             if self._held:
                 self._loop.unwatch(self._fd)
         self._guest.call(self._give)
@@ -137,15 +146,21 @@ class Input:
                 return
             self._guest.receive(piece)
 
+    @property
+    def open(self) -> bool:
+        """Whether more may come."""
+        return self._fd >= 0 and not self._closed
+
     def stop(self) -> None:
-        """Stop reading. A second call does nothing. The device thread must have ended."""
-        if self._fd < 0:
-            return
-        self._loop.unwatch(self._fd)
+        """Stop reading; the guest still gets what was read. A second call does nothing."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd < 0:
+                return
+            self._loop.unwatch(fd)
         self._loop.after(None, self._listen)
-        if self._fd != self._given:
-            os.close(self._fd)
-        self._fd = -1
+        if fd != self._given:
+            os.close(fd)
         if self._pump is not None:
             self._pump.wait(PATIENCE)
 

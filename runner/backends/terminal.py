@@ -17,17 +17,21 @@ HELP = (
     b"       Ctrl-A h  this help\r\n"
     b"       Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n"
 )
+# What a letter means, small or capital.
+COMMAND = {code: chr(code).lower() for code in (*range(0x41, 0x5B), *range(0x61, 0x7B))} | {0x3F: "h"}
 PTMX = os.makedev(5, 2)  # Documentation/admin-guide/devices.txt
 
 
 class Escapes:
-    """Takes the escape sequences out of typed input."""
+    """Takes the escape sequences out of typed input: Ctrl-A and one of the ``commands``, which are letters, or "?" for
+    "h"."""
 
-    def __init__(self) -> None:
+    def __init__(self, commands: str = "xph") -> None:
+        self._commands = commands
         self._pending = False
 
     def filter(self, data: bytes) -> tuple[bytes, list[str]]:
-        """Return what goes to the guest, and the commands found ("x", "p", "h") in order."""
+        """Return what goes to the guest, and the commands found in order."""
         rest = bytearray()
         commands = []
         for byte in data:
@@ -39,12 +43,8 @@ class Escapes:
                     rest.append(byte)
                 case True, 0x01:
                     rest.append(byte)
-                case True, (0x78 | 0x58):  # x, X
-                    commands.append("x")
-                case True, (0x70 | 0x50):  # p, P
-                    commands.append("p")
-                case True, (0x68 | 0x48 | 0x3F):  # h, H, ?
-                    commands.append("h")
+                case True, _ if (command := COMMAND.get(byte, "")) and command in self._commands:
+                    commands.append(command)
                 case True, _:
                     pass  # an unknown command is dropped, as in other terminal programs
             self._pending = False

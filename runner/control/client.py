@@ -49,6 +49,16 @@ class Ended(NamedTuple):
     detail: str
 
 
+class AttachedConsole(NamedTuple):
+    """A console: the ``socket`` that carries its text, both ways, and that the caller closes; the ``port``'s name; why
+    the client only reads, or ""; the text that has come already."""
+
+    socket: socket.socket
+    port: str
+    reads_only: str
+    first: bytes
+
+
 def connect(name: str, timeout: float = PATIENCE) -> "Control":
     """Connect to a running machine by its name. ``timeout`` is how many seconds it may take to answer, now and later.
     Raises ControlError."""
@@ -136,6 +146,23 @@ class Control:
         closes: the guest then goes on. This connection is used up. Raises ControlError, also if there is a debugger
         already."""
         self.request("gdb")
+        return self._handed_over()
+
+    def console(self, port: str = "", types: bool = True) -> "AttachedConsole":
+        """Attach to a console: to what a device prints, such as ``serial0``, or a port of one, as in
+        ``virtio-console0.log``; "": the first. With ``types`` the guest gets what is sent, unless its input comes from
+        elsewhere or another client types. This connection is used up. Raises ControlError."""
+        found = self.request("console", {"port": port, "types": types})
+        try:
+            name, reads_only = str(found["port"]), str(found["reads_only"])
+        except (KeyError, TypeError) as error:
+            self.close()
+            raise ControlError("protocol", f"{self.name} sent a console that is none: {error!r}") from error
+        first = bytes(self._input)  # what came with the answer
+        return AttachedConsole(self._handed_over(), name, reads_only, first)
+
+    def _handed_over(self) -> socket.socket:
+        """The connection as a socket of the caller's."""
         end = self._end.dup()
         end.settimeout(None)
         self.close()

@@ -8,6 +8,7 @@ from typing import Any
 from runner.control.protocol import LONGEST, Malformed, Request, decode, encode, refusal
 from runner.loop import Loop
 
+Taker = Callable[[socket.socket], None]  # takes a connection over
 GAP = 0.005  # seconds between two requests of a client: one that floods must not keep the loop busy
 
 
@@ -32,7 +33,7 @@ class Connection:
         self._input, self._output = bytearray(), bytearray()
         self._latest = 0.0  # when the last request was taken
         self._over = False  # what is to be sent is the last
-        self._taker: Callable[[socket.socket], None] | None = None  # once all is sent
+        self._taker: Taker | None = None  # once all is sent
         self._watch()
 
     def say(self, message: Mapping[str, Any], last: bool = False) -> None:
@@ -41,7 +42,7 @@ class Connection:
         self._over |= last
         self._send()
 
-    def answer(self, message: Mapping[str, Any], taker: Callable[[socket.socket], None] | None = None) -> None:
+    def answer(self, message: Mapping[str, Any], taker: Taker | None = None) -> None:
         """Send the answer to the request that is under way, and go on reading. With ``taker``, give it the connection
         instead."""
         self.waits = False
@@ -58,7 +59,7 @@ class Connection:
             self._end.close()
             self._closed(self)
 
-    def _hand_over(self, taker: Callable[[socket.socket], None]) -> None:
+    def _hand_over(self, taker: Taker) -> None:
         """What the client has sent without waiting for the answer is lost."""
         self._loop.unwatch(self._fd)
         self._fd = -1

@@ -7,10 +7,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from runner.backends.unixsocket import Listener
-from runner.control.connection import Connection
+from runner.control.connection import Connection, Taker
 from runner.control.errors import ControlError
 from runner.control.protocol import Message, Request, answer, refusal
-from runner.control.verbs import Verbs
+from runner.control.verbs import HandOver, Verbs
 from runner.loop import Loop
 from vmspec.host.threads import ThreadError, Worker
 
@@ -76,21 +76,23 @@ class Server:
             return
         if verb.waits:
             self._later(client, request)
-        elif verb.hands_over:
-            message = self._perform(request)
-            client.answer(message, None if "error" in message else self._verbs.hand_over)
         else:
-            client.answer(self._perform(request))
+            client.answer(*self._perform(request))
 
-    def _perform(self, request: Request) -> Message:
+    def _perform(self, request: Request) -> tuple[Message, Taker | None]:
+        """Do a request; returns the answer, and what takes the connection then, if anything does."""
         try:
-            return answer(request.id, self._verbs.perform(request))
+            result = self._verbs.perform(request)
         except ControlError as error:
-            return refusal(request.id, error)
+            return refusal(request.id, error), None
+        if isinstance(result, HandOver):
+            return answer(request.id, result.result), result.taker
+        return answer(request.id, result), None
 
     def _later(self, client: Connection, request: Request) -> None:
         def work() -> None:
-            self._done.append((client, self._perform(request)))
+            message, _ = self._perform(request)  # a verb that waits keeps the connection
+            self._done.append((client, message))
             self._loop.wake()
 
         if self._thread is None:

@@ -26,12 +26,18 @@ LONGEST = 3600.0  # seconds that a client may let a verb wait
 
 class Verb(NamedTuple):
     """A verb: what does it, the types of its arguments, which a request may leave out, and whether it may wait, in
-    which case the loop must not do it. After one that ``hands_over``, the connection is the debugger's."""
+    which case the loop must not do it."""
 
     perform: Callable[..., Any]
     takes: Mapping[str, type] = {}
     waits: bool = False
-    hands_over: bool = False
+
+
+class HandOver(NamedTuple):
+    """The result of a verb after which the connection belongs to ``taker``."""
+
+    result: Any
+    taker: Callable[[socket.socket], None]
 
 
 class Verbs:
@@ -39,10 +45,6 @@ class Verbs:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-
-    def hand_over(self, end: socket.socket) -> None:
-        """Give a client's connection to the debugger."""
-        self._subject.debug(end)
 
     def find(self, request: Request) -> Verb:
         """The verb of a request. Raises ControlError if there is none, or an argument is wrong."""
@@ -57,7 +59,7 @@ class Verbs:
         return verb
 
     def perform(self, request: Request) -> Any:
-        """Do a request; returns its result. Raises ControlError."""
+        """Do a request; returns its result, which may be a :class:`HandOver`. Raises ControlError."""
         try:
             return self.find(request).perform(self._subject, **request.arguments)
         except ControlError:
@@ -217,10 +219,15 @@ def _dump(subject: Subject, path: str = "") -> dict[str, Any]:
             raise ControlError("failed", f"{to} cannot be written: {error.strerror}") from error
 
 
-def _gdb(subject: Subject) -> bool:
+def _gdb(subject: Subject) -> HandOver:
     if subject.debugged():
         raise ControlError("state", "a debugger is attached already")
-    return True
+    return HandOver(True, subject.debug)
+
+
+def _console(subject: Subject, port: str = "", types: bool = True) -> HandOver:
+    assert subject.consoles is not None
+    return HandOver(*subject.consoles.choose(port, types))
 
 
 VERBS: Mapping[str, Verb] = {
@@ -230,7 +237,8 @@ VERBS: Mapping[str, Verb] = {
     "pause": Verb(_pause, {"timeout": float}, waits=True),
     "resume": Verb(_resume, waits=True),
     "dump": Verb(_dump, {"path": str}, waits=True),
-    "gdb": Verb(_gdb, hands_over=True),
+    "gdb": Verb(_gdb),
+    "console": Verb(_console, {"port": str, "types": bool}),
     "power": Verb(_power),
     "nmi": Verb(_nmi, {"vcpu": int}, waits=True),
     "balloon": Verb(_balloon, {"size": int}),

@@ -25,6 +25,7 @@ from runner.machine.result import Ending, Result, status
 from runner.session.backends import Backends
 from runner.session.console import Console, ConsoleClosed, Output
 from runner.session.given import Given
+from runner.session.taps import Tap
 from tracer.format.errors import TraceError
 from vmspec.host.threads import ThreadError
 from vmspec.plan.plan import HostEnd, Plan
@@ -34,6 +35,7 @@ from vmspec.trace.files import crash_path
 from vmspec.trace.record import REASONS
 
 if TYPE_CHECKING:
+    from runner.control.consoles import Consoles
     from runner.control.gdb.debugger import Debugger
     from runner.control.offer import Offer
     from runner.control.subject import Subject
@@ -126,7 +128,9 @@ class Session:
         self.console = Console(self._expected.feed, self._console_failed)
         self._sizes: dict[int, tuple[int, int]] = {}  # of the devices' terminals: columns and rows
         self.ports: dict[str, Console] = {}  # of named ports, what they print
-        self.inputs: list[Input] = []
+        self._readers: dict[tuple[int, int], Input] = {}  # by device and port
+        self._taps: dict[tuple[int, int], Tap] = {}  # the same, if clients can ask for consoles
+        self.consoles: Consoles | None = None  # of clients
         self.outputs: list[Output] = []
         self.standard: Output | None = None  # the descriptor of "stdout"
         self.files = Files(plan.names)
@@ -234,12 +238,14 @@ class Session:
                 with self.around(self.machine):
                     ending = self._run_guest()
             finally:
-                for reader in self.inputs:
+                for reader in self._readers.values():
                     reader.stop()
                 if self.debugger is not None:
                     self.debugger.end()
                 if self.offer is not None:
                     self.offer.end()
+                if self.consoles is not None:
+                    self.consoles.end()
         result = self._finish(ending, {"start": stats, "end": self.machine.stats()})
         if self.debugger is not None:
             self.debugger.close(result)
@@ -279,9 +285,17 @@ class Session:
         stack.callback(lambda: self.offer.close() if self.offer is not None else None)
 
     def _offered(self, name: str | None) -> "Offer":
-        from runner.control.offer import Offer  # late: no short run needs it, and none of a suite or a campaign
+        # Late: no short run needs them, and none of a suite or a campaign.
+        from runner.control.consoles import Consoles
+        from runner.control.offer import Offer
 
-        return Offer(name, self._subject())
+        self.consoles = Consoles(self.machine, self._taps.__getitem__, self._is_read)
+        return Offer(name, self._subject()._replace(consoles=self.consoles))
+
+    def _is_read(self, place: tuple[int, int]) -> bool:
+        """Whether the run itself reads input for a port of a device."""
+        reader = self._readers.get(place)
+        return reader is not None and reader.open
 
     def _subject(self) -> "Subject":
         from runner.control.subject import Subject
@@ -333,7 +347,11 @@ class Session:
         """What a port of a device prints to."""
         end = self.plan.devices[index].ends[port]
         console = self._console(index, port) if end.name else self.console
-        return self.recording.printer(index, port, console.printer(self._sink(index, end)))
+        write = self.recording.printer(index, port, console.printer(self._sink(index, end)))
+        if self._control is False:
+            return write
+        tap = self._taps[index, port] = Tap()
+        return tap.printer(write)
 
     def _console(self, index: int, port: int) -> Console:
         """What keeps the text of a named port; what is printed to standard output is text of the console too."""
@@ -380,8 +398,8 @@ class Session:
                     continue  # another session's terminal
             terminal = raw if fd == self.input and raw.active else None
             guest = self.machine.buses.guest(index, port)
-            self.inputs.append(Input(fd, terminal, guest, self._command, self.machine.loop))
-            stack.callback(self.inputs[-1].stop)
+            reader = self._readers[index, port] = Input(fd, terminal, guest, self._command, self.machine.loop)
+            stack.callback(reader.stop)
         return raw
 
     def _resize(self) -> None:
@@ -399,7 +417,7 @@ class Session:
     def _started(self) -> None:
         """The guest runs: do now what it need not wait for."""
         self.recording.start()  # from here on the recording survives a kill
-        for reader in self.inputs:
+        for reader in self._readers.values():
             reader.start()
         if self.offer is not None:
             self.offer.begin()

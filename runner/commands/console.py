@@ -1,0 +1,112 @@
+"""Attach to a console of a running machine: show what the guest prints, and type to it. Several can read, one can type.
+Ctrl-A d detaches; the machine continues."""
+
+import argparse
+import os
+import select
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from runner.backends.terminal import Escapes
+from runner.control.client import AttachedConsole, Control
+from runner.control.command import STATUSES, controlled, name_argument
+from vmspec.host.commandline import complain
+
+__all__ = ["STATUSES", "prepare", "run"]
+
+PIECE = 4096  # bytes that are copied at once
+HELP = (
+    b"\r\nvmrun: Ctrl-A d  detach\r\n"
+    b"       Ctrl-A h  this help\r\n"
+    b"       Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n"
+)  # fmt: skip
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    name_argument(parser)
+    parser.add_argument(
+        "port", metavar="PORT", nargs="?", default="",
+        help="a device that prints, such as serial0, or a port of it, as in virtio-console0.log; default: the first",
+    )  # fmt: skip
+    parser.add_argument("--read-only", action="store_true", help="only show what the guest prints")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show it until the user detaches or the run ends; return the exit status."""
+
+    def attach(control: Control) -> None:
+        console = control.console(options.port, not options.read_only)
+        with console.socket:
+            _say(f"{console.port} of {control.name}; Ctrl-A d detaches" if sys.stdin.isatty() else "")
+            if console.reads_only and not options.read_only:
+                _say(f"{console.port} is only shown: {console.reads_only}")
+            with _raw(sys.stdin.fileno()) as terminal:
+                detached = _copy(console, Escapes("dh") if terminal else None)
+            if not detached:
+                _say(f"{control.name} has closed the console")
+
+    return controlled(options.name, attach)
+
+
+def _say(text: str) -> None:
+    if text:
+        complain("vmrun", text)
+
+
+@contextmanager
+def _raw(fd: int) -> Iterator[bool]:
+    """Make a terminal raw, and restore it; False if the descriptor is none."""
+    if not os.isatty(fd):
+        yield False
+        return
+    before = termios.tcgetattr(fd)
+    try:
+        tty.setraw(fd, termios.TCSANOW)
+        yield True
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def _copy(console: AttachedConsole, escapes: Escapes | None) -> bool:
+    """Copy both ways; True once the user detaches, False once the machine closes the connection."""
+    end, source = console.socket.fileno(), sys.stdin.fileno()
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    poll.register(source, select.POLLIN)
+    _write(console.first)
+    while True:
+        ready = [fd for fd, _ in poll.poll()]
+        if end in ready:
+            try:
+                data = os.read(end, PIECE)
+            except ConnectionError:
+                return False
+            if not data:
+                return False
+            _write(data)
+        if source in ready:
+            data = os.read(source, PIECE)
+            if not data:
+                poll.unregister(source)  # the text of the guest goes on
+                continue
+            commands: list[str] = []
+            if escapes is not None:
+                data, commands = escapes.filter(data)
+            if "d" in commands:
+                return True
+            if "h" in commands:
+                _write(HELP)
+            if not console.reads_only:
+                try:
+                    console.socket.sendall(data)
+                except ConnectionError:
+                    return False
+
+
+def _write(data: bytes) -> None:
+    while data:
+        data = data[os.write(sys.stdout.fileno(), data) :]
