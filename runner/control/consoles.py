@@ -17,6 +17,7 @@ from vmspec.plan.plan import HostEnd, PlannedDevice
 
 BEHIND = 1 << 20  # bytes that may wait for a client; what comes then, it does not get
 PIECE = 1 << 16  # bytes that are sent at once
+MOST = 16  # consoles
 LATEST = 1.0  # seconds that clients may take to read the rest once the run has ended
 LEFT_OUT = "\r\n[vmrun: {} bytes were left out]\r\n"
 
@@ -59,6 +60,8 @@ class Consoles:
         name = name or next(iter(self._ports))
         if (place := self._ports.get(name)) is None:
             raise ControlError("argument", f"there is no console {name!r}: there are {', '.join(self._ports)}")
+        if len(self._attached) >= MOST:
+            raise ControlError("state", f"{MOST} consoles are attached already")
         why = self._not_typing(place) if types else "it was not asked for"
         return {"port": name, "reads_only": why}, partial(self._attach, place, not why)
 
@@ -77,7 +80,12 @@ class Consoles:
 
     def _attach(self, place: Place, types: bool, end: socket.socket) -> None:
         types = types and not self._not_typing(place)  # another one may have come in between
-        self._attached.append(Attached(end, place, self._tap(place), self._machine, types, self._attached.remove))
+        try:
+            attached = Attached(end, place, self._tap(place), self._machine, types, self._attached.remove)
+        except OSError:  # there are too many open files
+            end.close()
+        else:
+            self._attached.append(attached)
 
     def end(self) -> None:
         """Send the rest, and close the connections. The loop turns no more, and the device thread has ended."""
@@ -103,10 +111,11 @@ class Attached:
         types: bool,
         closed: Callable[["Attached"], None],
     ) -> None:
+        """Raises OSError."""
+        self._sink = os.dup(end.fileno())  # the loop waits for a descriptor in one way only
         self.place, self.types = place, types
         self._end, self._tap, self._loop, self._closed = end, tap, machine.loop, closed
         end.setblocking(False)
-        self._sink = os.dup(end.fileno())  # the loop waits for a descriptor in one way only
         self._lock = threading.Lock()
         self._output = bytearray()
         self._left_out = 0  # bytes

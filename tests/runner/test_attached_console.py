@@ -1,5 +1,6 @@
 """Consoles of clients: small guests on the host's KVM that print, and that echo what is typed."""
 
+import contextlib
 import os
 import pty
 import select
@@ -15,6 +16,7 @@ import pytest
 
 import runner
 from runner.control import consoles
+from runner.control.consoles import MOST
 from runner.control.errors import ControlError
 from tests.fakes.processes import eventually
 
@@ -116,6 +118,16 @@ def test_one_that_leaves_is_noticed_although_the_guest_takes_nothing(guest):
         eventually(lambda: not run._session.consoles._attached, "it is still attached")
         run.stop()
         assert run.result(20).kind == "interrupted"
+
+
+def test_there_are_sixteen_at_most(guest):
+    with runner.start(guest("1: jmp 1b"), control="guest") as run, contextlib.ExitStack() as stack:
+        for number in range(MOST):
+            stack.enter_context(runner.connect("guest").console().socket)
+            eventually(lambda number=number: len(run._session.consoles._attached) == number + 1, "it is not attached")
+        with runner.connect("guest") as control, pytest.raises(ControlError, match="16 consoles are attached already"):
+            control.console()
+        run.stop()
 
 
 def test_the_runs_own_input_takes_precedence(guest):
