@@ -62,8 +62,11 @@ def _good(rings: RingFile, ring: Ring, values: Mapping[str, Any], names: Mapping
     earliest = pa.scalar(max(rings.tsc_start, 1), pa.uint64())  # 0 is a slot that was never written
     limits = [(field, earliest, latest) for field in _records(ring).times.values()]
     for column in ring.table.columns:
+        kind, held = pa.type_for_alias(column.type), values.get(column.name)
         if column.names is not None:
             limits.append((column.name, -column.fixed_codes, len(names[column.name]) - column.fixed_codes - 1))
+        elif held is not None and pa.types.is_integer(kind) and kind.bit_width < held.type.bit_width:
+            limits.append((column.name, 0, (1 << kind.bit_width) - 1))  # a record has more room than its column
     good = pa.repeat(pa.scalar(True), len(next(iter(values.values()))))
     for field, least, most in limits:
         inside = pc.and_(pc.greater_equal(values[field], least), pc.less_equal(values[field], most))

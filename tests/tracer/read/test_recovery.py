@@ -352,6 +352,15 @@ def test_a_ring_that_is_full_to_the_last_byte_is_recovered(tmp_path):
     assert (rows, result.problems) == ([row(0, number, record) for number, record in enumerate(records)], ())
 
 
+def test_a_value_that_its_column_cannot_have_ends_a_ring(tmp_path):
+    """A vector has 16 bits in a record and 8 in its column."""
+    rings = Rings(slots=16, payload_size=4096, file=tmp_path / "boot.ring")
+    for number, vector in enumerate((0, 255, 256, 0)):
+        rings.produce(0, exit_(1000 * number, vector=vector))
+    rows, result = recovered_rows(tmp_path / "boot.ring")
+    assert ([row["vector"] for row in rows], len(result.problems)) == ([0, 255], 1)
+
+
 def test_a_cut_ring_file_gives_what_it_has(tmp_path):
     rings = fill(tmp_path / "boot.ring", [0, 0], [20, 20])
     os.truncate(tmp_path / "boot.ring", rings.first_ring + PAGE + 10 * 64 + 5)
