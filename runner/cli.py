@@ -217,7 +217,7 @@ def parser() -> argparse.ArgumentParser:
     replays.add_argument(
         "--until", metavar="N", type=commandline.count, help="end the replay after N exits, and print the registers"
     )
-    verification = commands.add_argument_group('verifying that runs repeat (time = "virtual")')
+    verification = commands.add_argument_group("verifying that runs repeat")
     verification.add_argument(
         "--verify", metavar="N", type=commandline.count,
         help="make N runs, all but the first disturbed, and compare exits, registers and memory; instead of --trace",

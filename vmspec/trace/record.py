@@ -137,8 +137,7 @@ COLUMNS = (
         "data",
         "uint64",
         "hex",
-        "the first eight bytes of data, little-endian; the MSR's value; an internal error's suberror; a hlt's "
-        "virtual time in ns when the guest woke",
+        "the first eight bytes of data, little-endian; an MSR's value; an error's suberror; the ns when a hlt woke",
     ),
     Column("payload", "binary", "bytes", "all bytes of data if there are more than eight, else empty"),
     Column(
