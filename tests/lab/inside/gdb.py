@@ -1,0 +1,44 @@
+"""Runs inside the lab: Linux under gdb, from its first instruction to its end. It is interrupted once it prints.
+
+    gdb.py OUT SYMBOLS SPEC [OVERRIDE]...
+
+Leaves in OUT what gdb printed (gdb.out), the trace, the console, and result.json: "kind", "status", "detail".
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+import runner
+
+HERE = Path("/run/gdb")  # in memory: the shared directory is slow
+COMMANDS = Path(__file__).with_suffix(".commands")
+LIMIT = 1200  # seconds
+EARLY = b"Memory: "  # long before the kernel frees its memory of the start
+
+
+def main() -> None:
+    out, symbols, spec, *overrides = sys.argv[1:]
+    HERE.mkdir()
+    sets = (f"trace.path={HERE / 'trace.arrow'}", *overrides)
+    with runner.start(spec, overrides=sets, gdb=f"unix:{HERE / 'socket'}") as run, (HERE / "gdb.out").open("w") as to:
+        words = ["gdb", "-nx", "-batch", "-ex", f"target remote {HERE / 'socket'}", "-x", COMMANDS, symbols]
+        gdb = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=to, stderr=to)
+        while EARLY not in run._session.console.text() and gdb.poll() is None:
+            time.sleep(0.1)
+        gdb.send_signal(signal.SIGINT)  # as Ctrl-C does
+        gdb.wait(LIMIT)
+        result = run.result(60)
+    (HERE / "console").write_bytes(result.console)
+    said = {"kind": result.kind, "status": result.status, "detail": result.detail}
+    (HERE / "result.json").write_text(json.dumps(said))
+    shutil.copytree(HERE, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("socket"))
+
+
+if __name__ == "__main__":
+    main()
