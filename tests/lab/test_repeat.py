@@ -2,32 +2,25 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 import tracer
-from tests.lab.labruns import HERE, ROOT, stayed
-from vmspec.document import Document
+from tests.lab.labruns import HERE, repeat_example, stayed
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
 RUNS = int(os.environ.get("VMRUN_LAB_RUNS", "20"))
-EXAMPLE = ROOT / "examples" / "repeat"
 
 
 @pytest.fixture(scope="module", params=["6.1-cloud", "6.12-cloud"])
 def folder(request, tmp_path_factory):
     """What the runs of a kernel left."""
     out = tmp_path_factory.mktemp("repeat")
-    shutil.copy(EXAMPLE / "repeat.toml", out)
-    code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(EXAMPLE)!r}]; "
-    code += f"import prepare; prepare.prepare(Path({str(out)!r}), {request.param!r})"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    Document.open(out / "repeat.toml").plan()  # unpacks the kernel into the cache, where the lab finds it
-    command = [sys.executable, HERE / "inside" / "repeat.py", out, RUNS, out / "repeat.toml"]
+    spec = repeat_example(out, request.param)
+    command = [sys.executable, HERE / "inside" / "repeat.py", out, RUNS, spec]
     stayed("--timeout", f"{5 + 7 * RUNS}m", "--share", out, "--", *map(str, command))
     return out
 

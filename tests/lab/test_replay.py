@@ -1,20 +1,17 @@
 """Recordings of Debian's kernels with virtual time: on KVM and by the device models alone they end as they did."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.lab.labruns import ROOT, stayed
-from vmspec.document import Document
+from tests.lab.labruns import repeat_example, stayed
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
 RUNS = int(os.environ.get("VMRUN_LAB_REPLAYS", "5"))
-EXAMPLE = ROOT / "examples" / "repeat"
 VMRUN = Path(sys.executable).with_name("vmrun")
 SCRIPT = """cd "$0"
 for run in $(seq "$2"); do
@@ -29,11 +26,7 @@ done
 def folder(request, tmp_path_factory):
     """What the runs of a kernel and their replays left."""
     out = tmp_path_factory.mktemp("replay")
-    shutil.copy(EXAMPLE / "repeat.toml", out)
-    code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(EXAMPLE)!r}]; "
-    code += f"import prepare; prepare.prepare(Path({str(out)!r}), {request.param!r})"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    Document.open(out / "repeat.toml").plan()  # unpacks the kernel into the cache, where the lab finds it
+    repeat_example(out, request.param)
     stayed("--timeout", f"{5 + 5 * RUNS}m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN, str(RUNS))
     return out
 

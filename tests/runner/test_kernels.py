@@ -93,6 +93,26 @@ def kernel(form: str, code: bytes) -> bytes:
             return multiboot1(1 << 16, (LOAD - 32, LOAD - 32, 0, 0, LOAD)) + code
 
 
+def ended(folder, boot):
+    """The result of a machine with this table boot, whose guest halts."""
+    (folder / "guest.toml").write_text(f"""
+[vm]
+name = "kernel"
+memory = "4MiB"
+irqchip = "none"
+timeout = "20s"
+[boot]
+{boot}
+[[device]]
+kind = "debug-port"
+[expect]
+exit = "halt"
+""")
+    result = run(folder / "guest.toml")
+    assert (result.kind, result.unmet) == ("halt", ())
+    return result
+
+
 @pytest.mark.parametrize(
     "form", ["elf32-multiboot", "elf64-multiboot", "flat", "elf32-multiboot2", "elf32-pvh", "elf64-pvh"]
 )
@@ -101,24 +121,15 @@ def test_what_a_kernel_finds(form, assemble, tmp_path):
     code = assemble(PRINT.replace("FIND", FIND[protocol]), bits=32, origin=LOAD)
     (tmp_path / "kernel").write_bytes(kernel(form, code))
     (tmp_path / "module").write_bytes(b"M")
-    (tmp_path / "guest.toml").write_text(f"""
-[vm]
-name = "kernel"
-memory = "4MiB"
-irqchip = "none"
-timeout = "20s"
-[boot]
+    result = ended(
+        tmp_path,
+        f"""
 kernel = "kernel"
 protocol = "{protocol}"
 cmdline = "a line"
 modules = [{{ path = "module", cmdline = "its text" }}]
-[[device]]
-kind = "debug-port"
-[expect]
-exit = "halt"
-""")
-    result = run(tmp_path / "guest.toml")
-    assert (result.kind, result.unmet) == ("halt", ())
+""",
+    )
     assert result.console == struct.pack("<I", MAGIC[protocol]) + b"Mits text\0a line\0"
 
 
@@ -126,19 +137,5 @@ def test_a_unified_kernel_image_runs_with_its_own_initrd_and_command_line(assemb
     code = assemble(PRINT.replace("FIND", FIND["pvh"]), bits=32, origin=LOAD)
     image = images.uki(linux=kernel("elf32-pvh", code), initrd=b"070701", cmdline=b"its line\0")
     (tmp_path / "kernel.efi").write_bytes(image)
-    (tmp_path / "guest.toml").write_text("""
-[vm]
-name = "kernel"
-memory = "4MiB"
-irqchip = "none"
-timeout = "20s"
-[boot]
-kernel = "kernel.efi"
-[[device]]
-kind = "debug-port"
-[expect]
-exit = "halt"
-""")
-    result = run(tmp_path / "guest.toml")
-    assert (result.kind, result.unmet) == ("halt", ())
+    result = ended(tmp_path, 'kernel = "kernel.efi"')
     assert result.console == struct.pack("<I", MAGIC["pvh"]) + b"0\0its line\0"
