@@ -74,6 +74,12 @@ def read(end, size):
     return data
 
 
+def _attached(run):
+    """The run's side of the one console. The answer may be here before the loop has gone on to attach it."""
+    eventually(lambda: run._session.consoles._attached, "it is not attached")
+    return run._session.consoles._attached[0]
+
+
 def test_what_is_typed_reaches_the_guest_and_what_it_prints_all_readers(guest):
     with runner.start(guest(ECHO), control="guest") as run:
         typing = runner.connect("guest").console()
@@ -114,6 +120,7 @@ def test_one_that_leaves_is_noticed_although_the_guest_takes_nothing(guest):
     with runner.start(guest("1: jmp 1b"), control="guest") as run:
         console = runner.connect("guest").console()
         with console.socket:
+            _attached(run)
             console.socket.sendall(b"x" * 5000)
         eventually(lambda: not run._session.consoles._attached, "it is still attached")
         run.stop()
@@ -171,9 +178,9 @@ def test_a_client_that_does_not_read_holds_up_nothing_and_is_told_what_it_missed
     with runner.start(guest(FLOOD), control="guest") as run:
         stalled = runner.connect("guest").console()
         printed = len(stalled.first)
-        attached = run._session.consoles._attached[0]
-        eventually(lambda: attached._left_out > BEHIND, "it is not behind")
         with stalled.socket:
+            attached = _attached(run)
+            eventually(lambda: attached._left_out > BEHIND, "it is not behind")
             run.stop()
             text = b""
             while data := stalled.socket.recv(1 << 16):
