@@ -20,12 +20,13 @@ TRACES = (".arrow", ".arrows")  # by which the file of a trace is known
 
 class Given(NamedTuple):
     """What a run was given: its plan, a function that keeps it for the next run, and the lock that came with it. With
-    ``lenient`` the run may differ from that."""
+    ``lenient`` the run may differ from that. ``release`` is called after the run, which may need files of the cache."""
 
     plan: Plan
     keep: Callable[[], None] = lambda: None
     lock: "LockText | None" = None
     lenient: bool = False
+    release: Callable[[], None] = lambda: None
 
     @classmethod
     def of(
@@ -58,7 +59,7 @@ def _file(
 
         with signals.impatient():  # large images
             rerun = prepared(path, tuple(map(Path, images)), overrides, notice, _go_on)
-        return Given(rerun.plan, lock=rerun.lock, lenient=True)
+        return Given(rerun.plan, lock=rerun.lock, lenient=True, release=rerun.release)
     if images:
         raise SpecError((Problem("", "is not a trace, and --images is for traces only", file=path),))
     if path.suffix == bundle.SUFFIX:
@@ -66,7 +67,7 @@ def _file(
 
         with signals.impatient():
             bundled = prepare(path, overrides, notice, _go_on)
-        return Given(bundled.plan, lock=bundled.lock)
+        return Given(bundled.plan, lock=bundled.lock, release=bundled.release)
     return Given(*kept.plan(path, overrides))
 
 

@@ -109,7 +109,7 @@ class Session:
         self._lock = given.lock
         self._locked = locked or plan.lock.require or given.lock is not None
         self._unlocked = unlocked or (given.lenient and not locked)
-        self._keep = given.keep
+        self._keep, self._release = given.keep, given.release
         self._control = control
         self._gdb = gdb
         self.debugger: Debugger | None = None  # once the machine exists, if it waits for gdb
@@ -157,6 +157,7 @@ class Session:
             given = given._replace(plan=given.plan.unrecorded())
         plan = given.plan
         if plan.trace.path is None and (keys := plan.expect.of_trace()):
+            given.release()
             message = "is checked in the trace, and this run records none: give trace.path, or vmrun --trace FILE"
             raise SpecError(tuple(Problem(key, message, file=plan.path) for key in keys))
         return cls(given, input, output, notice, locked, unlocked, control, gdb)
@@ -164,6 +165,7 @@ class Session:
     def run(self) -> Result:
         """Open everything, run the guest, close everything."""
         stack = ExitStack()
+        stack.callback(self._release)
         # A vCPU that needs Python must not wait the usual 5 ms for other threads.
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL)

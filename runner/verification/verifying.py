@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +17,12 @@ from runner.verification.disturbance import disturbed
 from runner.verification.state import State
 from runner.verification.verdict import Difference, Level, Verdict, status
 from tracer.analysis.parting import parting
+from vmspec.host.scratch import scratch
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.trace.ends import CRASHES, ENDS
 from vmspec.trace.record import COMPARED
 
+PREFIX = "vmrun-verify-"  # of the folder with the traces of the runs
 GUESTS = (CRASHES | set(ENDS)) - {"timeout"}  # ends that follow from what the guest does
 
 
@@ -62,9 +64,11 @@ def verify(
     if plan.time.kind != "virtual":
         message = 'only runs with virtual time can be verified: give time = "virtual"'
         raise SpecError((Problem("vm.time", message, value=plan.time.kind, file=plan.path),))
-    with tempfile.TemporaryDirectory(prefix="vmrun-verify-") as folder:
-        runs = _runs(given, how, Path(folder), notice, progress)
-        return _kept(_compare(runs, how), Path(folder), how)
+    with ExitStack() as stack:
+        stack.callback(given.release)
+        folder = stack.enter_context(scratch(Path(tempfile.gettempdir()), PREFIX))
+        runs = _runs(given._replace(release=lambda: None), how, folder, notice, progress)
+        return _kept(_compare(runs, how), folder, how)
 
 
 def _runs(

@@ -2,7 +2,7 @@
 caller runs in."""
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +23,12 @@ PRIVATE = {"mode": "overlay", "direct": False}
 
 
 class Prepared(NamedTuple):
-    """A plan, and the lock to compare its run with."""
+    """A plan, and the lock to compare its run with. ``release`` is called after the run: it no longer needs the files
+    in the cache."""
 
     plan: Plan
     lock: LockText
+    release: Callable[[], None] = lambda: None
 
 
 def prepared(

@@ -1,7 +1,8 @@
 """Folders in the user's cache, by a hash of their contents.
 
 The modification time of each file there is derived from its hash and set last, so that any later write shows, as for
-unpacked kernels (:mod:`vmspec.image.unpack`). An incomplete folder is made again.
+unpacked kernels (:mod:`vmspec.image.unpack`). An incomplete folder is made again. The modification time of a folder is
+that of its last use. The run that uses a folder has it locked.
 """
 
 import fcntl
@@ -11,11 +12,12 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import NamedTuple
 
+from vmspec.bundle.limit import trim
 from vmspec.host import cache
 from vmspec.host.pathtext import from_text
+from vmspec.host.scratch import lock, scratch
 
 PREFIX = ".vmz-"  # of a folder that is being filled
 SHARED = "contents"  # the part of the cache with links to large files, by their hashes
@@ -29,47 +31,8 @@ class Content(NamedTuple):
     sha256: str
 
 
-@contextmanager
-def fresh(parent: Path) -> Iterator[Path]:
-    """A new folder of the user's own; the block moves it away, or it is removed. Raises OSError."""
-    folder = Path(mkdtemp(prefix=PREFIX, dir=parent))
-    try:
-        yield folder
-    finally:
-        if folder.exists():
-            shutil.rmtree(folder)
-
-
-@contextmanager
-def _fresh(home: Path) -> Iterator[Path]:
-    """The same in the cache, where the folders of killed runs are removed first: no process has their locks."""
-    with ExitStack() as locks, ExitStack() as stack:
-        with _alone(home):
-            for left in home.glob(f"{PREFIX}*"):
-                with ExitStack() as briefly:
-                    if _locked(left, briefly):
-                        shutil.rmtree(left, ignore_errors=True)
-            folder = stack.enter_context(fresh(home))
-            _locked(folder, locks)
-        yield folder
-
-
-def _locked(folder: Path, stack: ExitStack) -> bool:
-    """Whether this process could lock a folder, until the end of ``stack``."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:  # it has gone, or is none
-        return False
-    stack.callback(os.close, descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 def intact(folder: Path, files: Mapping[str, Content]) -> bool:
-    """Whether a folder has these files, as :func:`stored` left them."""
+    """Whether a folder has these files, as :func:`held` left them."""
     try:
         cache.check(folder.lstat(), stat.S_IFDIR, folder)
         for name, content in files.items():
@@ -96,17 +59,31 @@ def place(part: str) -> Path:
     raise error
 
 
-def stored(folder: Path, files: Mapping[str, Content], fill: Callable[[Path], None]) -> None:
-    """Make a folder of the cache that has these files, which ``fill`` writes into a new one. Raises what that raises,
-    OSError."""
-    with _fresh(folder.parent) as new:
+def held(folder: Path, files: Mapping[str, Content], fill: Callable[[Path], None], stack: ExitStack) -> None:
+    """Have a folder of the cache with these files; if needed, ``fill`` writes them into a new one. No other process
+    removes it until ``stack`` closes. Raises what ``fill`` raises, OSError."""
+    while True:
+        with ExitStack() as locked:
+            if lock(folder, locked, fcntl.LOCK_SH) and intact(folder, files):
+                os.utime(folder)
+                stack.push(locked.pop_all())
+                return
+        _stored(folder, files, fill)
+
+
+def _stored(folder: Path, files: Mapping[str, Content], fill: Callable[[Path], None]) -> None:
+    home = folder.parent
+    with scratch(home, PREFIX) as new:
         fill(new)
         for name, content in files.items():
             seal(new / from_text(name), content)
-        with _alone(folder.parent):
+        with _alone(home):
             if not intact(folder, files):  # another run may have made it meanwhile
-                _share(folder.parent.with_name(SHARED), new, files)
+                contents = home.with_name(SHARED)
+                _share(contents, new, files)
                 _replace(folder, new)
+                trim(home, PREFIX)
+                _forget(contents)
 
 
 def seal(path: Path, content: Content) -> None:
@@ -128,12 +105,9 @@ def _alone(home: Path) -> Iterator[None]:
 
 def _share(contents: Path, folder: Path, files: Mapping[str, Content]) -> None:
     """Make large files one with those of other folders that have the same content. ``contents`` has a link to each, by
-    its hash; one that no folder has any more is removed."""
+    its hash."""
     with suppress(OSError):  # a file system without links has several copies
         cache.make(contents)
-        for path in contents.iterdir():
-            if path.lstat().st_nlink == 1:
-                path.unlink()
         for name, content in files.items():
             known, path = contents / content.sha256, folder / from_text(name)
             if content.size < SHARED_MIN:
@@ -145,6 +119,14 @@ def _share(contents: Path, folder: Path, files: Mapping[str, Content]) -> None:
             else:
                 known.unlink(missing_ok=True)
                 os.link(path, known)
+
+
+def _forget(contents: Path) -> None:
+    """Remove the contents that no folder has any more."""
+    with suppress(OSError):
+        for path in contents.iterdir():
+            if path.lstat().st_nlink == 1:
+                path.unlink()
 
 
 def _replace(folder: Path, new: Path) -> None:

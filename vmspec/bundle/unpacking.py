@@ -6,8 +6,9 @@ from pathlib import Path
 
 from vmspec.bundle.archive import Bundle
 from vmspec.bundle.inside import Inside, inside
-from vmspec.bundle.store import fresh
+from vmspec.bundle.store import PREFIX
 from vmspec.host.pathtext import from_text
+from vmspec.host.scratch import scratch
 from vmspec.lock.text import LARGEST as LOCK_MAX
 from vmspec.lock.text import LockText
 from vmspec.schema.problems import Problem, SpecError
@@ -31,7 +32,7 @@ def unbundle(opened: Bundle, output: Path, advance: Callable[[int], None]) -> No
     """Open a bundle into the folder ``output``, which is new or empty. Raises SpecError, OSError."""
     if output.is_symlink() or (output.exists() and not (output.is_dir() and not any(output.iterdir()))):
         raise SpecError((Problem("", "exists and is not an empty folder: give a new one", file=output),))
-    with fresh(output.parent) as folder:
+    with scratch(output.parent, PREFIX) as folder:
         opened.unpack(folder, advance)
         Contents(folder, opened)
         os.umask(mask := os.umask(0o077))

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,12 +72,14 @@ def prepare(
     if missing:
         raise SpecError(tuple(_missing(one, recorded.trace) for one in missing))
     places = {one: path for one, path in found.items() if path is not None}
-    sources = kept([(one, places[one]) for one in modules], recorded.trace)
     files = {key: places[one] for key, one in wanted.items()}
     written = [key for key, named in keyed(spec) if named.writes and key in files]
     for key in written:
         notice(discarded(str(files[key])))
-    return prepared(table, files, written, lock, overrides, recorded.trace, sources)
+    with ExitStack() as stack:
+        sources = kept([(one, places[one]) for one in modules], recorded.trace, stack)
+        made = prepared(table, files, written, lock, overrides, recorded.trace, sources)
+        return made._replace(release=stack.pop_all().close)
 
 
 def _devices(spec: Spec) -> list[PlannedDevice]:

@@ -3,10 +3,11 @@
 import hashlib
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from vmspec.bundle.manifest import fault
-from vmspec.bundle.store import Content, intact, place, stored
+from vmspec.bundle.store import Content, held, place
 from vmspec.host.pathtext import from_text
 from vmspec.lock.hashing import sha256
 from vmspec.lock.images import opened
@@ -15,9 +16,9 @@ from vmspec.schema.keypath import join
 from vmspec.schema.problems import Problem, SpecError
 
 
-def kept(found: Sequence[tuple[Wanted, Path]], trace: Path) -> Path | None:
-    """The folder of files that were found, by their names below the spec's folder; None if there are none. Raises
-    SpecError."""
+def kept(found: Sequence[tuple[Wanted, Path]], trace: Path, stack: ExitStack) -> Path | None:
+    """The folder of files that were found, by their names below the spec's folder; None if there are none. It stays
+    there until ``stack`` closes. Raises SpecError."""
     if not found:
         return None
     paths: dict[str, Path] = {}
@@ -41,8 +42,7 @@ def kept(found: Sequence[tuple[Wanted, Path]], trace: Path) -> Path | None:
 
     try:
         folder = place("sources") / digest
-        if not intact(folder, files):
-            stored(folder, files, fill)
+        held(folder, files, fill, stack)
     except OSError as error:
         message = f"the sources of its devices cannot be copied into the cache: {error.strerror or error}"
         raise SpecError((Problem("", message, file=trace),)) from error

@@ -13,9 +13,12 @@ import pytest
 import tracer
 from runner import run, signals
 from runner.cli import main
+from runner.session.given import Given
+from runner.session.session import Session
 from vmspec import SpecError
-from vmspec.bundle import cached
+from vmspec.bundle import store
 from vmspec.cli import main as vmspec
+from vmspec.host.scratch import discard
 from vmspec.lock.text import LockText
 
 pytestmark = pytest.mark.kvm
@@ -82,9 +85,23 @@ def test_its_trace_has_the_lock_of_the_bundle(bundle):
     }  # fmt: skip
 
 
+def test_its_folder_stays_in_the_cache_until_the_run_has_ended(bundle):
+    given = Given.of(bundle, (), (), print)
+    assert not discard(unpacked(bundle))
+    assert Session(given, None, None, print).run().kind == "halt"
+    assert discard(unpacked(bundle))
+
+
+@pytest.mark.parametrize("wrong", ["boot.load=3", "expect.exits.device={ python0 = 5 }"])
+def test_a_run_that_cannot_begin_needs_its_folder_no_more(bundle, wrong):
+    with pytest.raises(SpecError):
+        run(bundle, overrides=wrong, record=False)
+    assert discard(unpacked(bundle))
+
+
 def test_the_second_run_finds_it_unpacked(bundle, monkeypatch):
     assert run(bundle).kind == "halt"
-    monkeypatch.setattr(cached, "stored", None)
+    monkeypatch.setattr(store, "_stored", None)
     assert run(bundle).kind == "halt"
 
 

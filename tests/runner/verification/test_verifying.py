@@ -42,6 +42,13 @@ def test_runs_that_are_the_same_are_exact(verified, assemble):
     assert all(disturbed)
 
 
+def test_traces_of_a_verification_that_was_killed_are_removed(verified, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary/vmrun-verify-left/1").mkdir(parents=True)
+    assert verified("f4", runs=2).level == "exact"
+    assert [*(tmp_path / "temporary").iterdir()] == []
+
+
 # Keep the TSC in a register and in memory; nothing else depends on it.
 def test_registers_and_memory_that_differ_are_named(verified, assemble, tmp_path):
     verdict = verified(assemble("rdtsc; mov %eax, 0x8000; mov %eax, %ebx; xor %eax, %eax; xor %edx, %edx; cli; hlt"))

@@ -1,11 +1,13 @@
 """Folders in the cache."""
 
 import hashlib
+import os
+from contextlib import ExitStack
 
 import pytest
 
-from vmspec.bundle import store
-from vmspec.bundle.store import Content, intact, place, stored
+from vmspec.bundle import limit, store
+from vmspec.bundle.store import Content, held, intact, place
 
 LARGE = b"disk".ljust(store.SHARED_MIN, b"\1")
 
@@ -20,15 +22,16 @@ def content(data):
     return Content(len(data), hashlib.sha256(data).hexdigest())
 
 
-def keep(folder, **files):
-    """Store files by their names; return their contents."""
+def keep(folder, stack=None, **files):
+    """Store files by their names, and use them until the stack closes; return their contents."""
 
     def fill(new):
         for name, data in files.items():
             (new / name).write_bytes(data)
 
     declared = {name: content(data) for name, data in files.items()}
-    stored(folder, declared, fill)
+    with ExitStack() as briefly:
+        held(folder, declared, fill, briefly if stack is None else stack)
     assert intact(folder, declared)
     assert {name: (folder / name).read_bytes() for name in files} == files
     return declared
@@ -76,6 +79,25 @@ def test_a_folder_that_cannot_be_filled_leaves_nothing(home):
         (new / "x").write_bytes(b"x")
         raise OSError(28, "no space")
 
-    with pytest.raises(OSError, match="no space"):
-        stored(home / "a", {}, fill)
+    with pytest.raises(OSError, match="no space"), ExitStack() as stack:
+        held(home / "a", {}, fill, stack)
     assert [*home.iterdir()] == []
+
+
+def test_a_use_is_the_folders_time(home):
+    keep(home / "a", disk=b"d")
+    os.utime(home / "a", (1, 1))
+    made = inode(home / "a")
+    keep(home / "a", disk=b"d")
+    assert (inode(home / "a"), (home / "a").stat().st_mtime > 1) == (made, True)
+
+
+def test_a_new_folder_makes_those_beyond_the_limit_go_unless_they_are_in_use(home, monkeypatch):
+    monkeypatch.setattr(limit, "LARGEST", len(LARGE) * 3 // 2)
+    with ExitStack() as stack:
+        keep(home / "used", stack, disk=LARGE)
+        keep(home / "a", disk=LARGE[::-1])
+        keep(home / "b", disk=LARGE.swapcase() + b"b")
+        assert sorted(path.name for path in home.iterdir()) == ["b", "used"]
+    contents = {path.name for path in home.with_name("contents").iterdir()}
+    assert contents == {content(LARGE).sha256, content(LARGE.swapcase() + b"b").sha256}
