@@ -11,21 +11,20 @@ from tracer.decode import name
 from tracer.decode.regions import Regions
 from vmspec.trace.record import NO_DEVICE
 
-KEPT = 4096  # places that are counted separately; a guest that accesses more has the others counted together
+KEPT = 4096  # places that are counted separately; those beyond have no address
+BEYOND = -1  # the address of all of them
 
 
 @frozen
 class Place:
-    """Where exits come from: reason, device ("-" for none), address, direction and the device's region."""
+    """Where exits come from: reason, device ("-" for none), address, direction and the device's region. The address is
+    :data:`BEYOND` for exits from more places than are kept."""
 
     reason: str
     device: str
     addr: int
     direction: str
     region: int = 0
-
-
-OTHERS = Place("other", "-", 0, "none")
 
 
 @define
@@ -88,7 +87,7 @@ class Rates:
             exits, handling = row["handling_count"], row["handling_sum"]
             place = Place(row["reason"], row["device"], row["addr"], row["direction"], row["region"])
             if place not in self.places and len(self.places) >= KEPT:
-                place = OTHERS
+                place = Place(place.reason, place.device, BEYOND, place.direction)
             self.places.setdefault(place, Counts()).add(exits, handling)
             self.vcpus.setdefault(row["vcpu"], Counts()).add(exits, handling)
             if row["reason"] == "hlt":
@@ -119,12 +118,13 @@ class Rates:
 def place_name(place: Place, regions: Regions = Regions({})) -> str:  # noqa: B008 (it never changes)
     """What is accessed, and the device: by the name of its register, else by its place in a region of the device, else
     by its address. A port shows its address too."""
-    if place == OTHERS:
-        return f"(places beyond {KEPT:,})"
-    known = name(place.reason, place.addr, 1, place.direction, place.device)
+    beyond = f"(places beyond {KEPT:,})" if place.addr == BEYOND else ""
+    known = beyond or name(place.reason, place.addr, 1, place.direction, place.device)
     if not known and (within := regions.place(place.device, place.region, place.addr)):
         return within
     match place.reason:
+        case _ if beyond:
+            pass
         case "io":
             known = f"{known} {place.addr:#x}" if known else f"port {place.addr:#x}"
         case "mmio":

@@ -11,7 +11,7 @@ from tests.fakes.tracefakes import DEVICES, METADATA, Rings, exit_, pytest_fail,
 from tracer import load
 from tracer.analysis import rates as rates_module
 from tracer.analysis.account import account, balance
-from tracer.analysis.rates import OTHERS, Place, Rates, place_name
+from tracer.analysis.rates import BEYOND, Place, Rates, place_name
 from tracer.cli import main
 from tracer.read.vitals import vitals
 from tracer.record.recorder import Recorder
@@ -50,9 +50,21 @@ def test_totals_and_rates(path):
 def test_more_places_than_are_kept(path, monkeypatch):
     monkeypatch.setattr(rates_module, "KEPT", 1)
     rates = counted(path)
-    assert len(rates.places) == 2
+    beyond = {place: counts.exits for place, counts in rates.places.items() if place.addr == BEYOND}
+    assert beyond == {Place("hlt", "-", BEYOND, "none"): 1, Place("io", "-", BEYOND, "read"): 1}
     assert sum(counts.exits for counts in rates.places.values()) == 102
-    assert "beyond" in place_name(OTHERS)
+    assert {name: counts.exits for name, counts in rates.by("reason").items()} == {"io": 101, "hlt": 1}
+    assert {name: counts.exits for name, counts in rates.by("device").items()} == {"serial0": 100, "-": 2}
+
+
+def test_the_screen_shows_the_places_beyond_those_that_are_kept(path, monkeypatch):
+    monkeypatch.setattr(rates_module, "KEPT", 1)
+    rates, trace = counted(path), load(path)
+    lines = screen("guest", rates, balance(trace.summary, trace.spec, rates.rows), 100).splitlines()
+    assert [line.split()[-4:] for line in lines if "beyond" in line] == [
+        ["none", "(places", "beyond", "1)"], ["read", "(places", "beyond", "1)"],
+    ]  # fmt: skip
+    assert place_name(Place("io", "serial0", BEYOND, "write")) == "(places beyond 1)  serial0"
 
 
 def whole(path):
