@@ -185,6 +185,29 @@ def test_a_problem_of_a_kernel_within_names_the_file_of_the_spec(files: Path) ->
     assert problem.value == str(files / "kernel")
 
 
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            {"cmdline": b"a" * 3000},
+            "the command line in it has 3000 bytes; this kernel takes 2047; boot.cmdline replaces it",
+        ),
+        ({"initrd": b"070701" + bytes(64 << 20)}, "the initrd in it does not fit: "),
+    ],
+)
+def test_a_problem_of_another_part_names_the_file_unless_the_spec_gives_the_part(files: Path, part, message) -> None:
+    (files / "uki").write_bytes(images.uki(**UKI | part))
+    with pytest.raises(SpecError) as error:
+        plan(linux(files / "uki"))
+    [problem] = error.value.problems
+    assert (problem.path, problem.value) == ("boot.kernel", str(files / "uki"))
+    assert problem.message.startswith(f"is a unified kernel image; {message}")
+    plan(linux(files / "uki", initrd=files / "initrd", cmdline="quiet"))
+    with pytest.raises(SpecError) as error:
+        plan(linux(files / "uki", initrd=files / "initrd", cmdline="b" * 3000))
+    assert [problem.path for problem in error.value.problems] == ["boot.cmdline"]
+
+
 def test_bzimage_that_unpacks_itself(files: Path) -> None:
     planned = plan(linux(files / "bzimage", unpack=False))
     assert (planned.protocol, planned.entry.mode, planned.entry.rip) == ("linux64", "long", 0x1000200)

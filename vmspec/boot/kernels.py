@@ -11,7 +11,7 @@ from vmspec.image import BzImage, Elf, ImageError, Multiboot, Source, elf, ident
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedFile, Start
 from vmspec.schema.problems import Problem
-from vmspec.spec.models import Spec
+from vmspec.spec.models import Boot, Spec
 
 if TYPE_CHECKING:
     from vmspec.image import Wrapped
@@ -69,13 +69,7 @@ def unwrapped(spec: Spec, wrapped: "Wrapped", slots: tuple[Slot, ...], problems:
             inner = start(evolve(spec, boot=boot), source, image, slots, found)
     except ImageError as error:
         found.append(Problem("boot.kernel", str(error)))
-    inside = f"is {wrapped.form}; the kernel in it"
-    problems += [
-        problem._replace(message=f"{inside} {problem.message}", value=str(given.kernel))
-        if problem.path == "boot.kernel"
-        else problem
-        for problem in found
-    ]
+    problems += [_within(problem, given, wrapped) for problem in found]
     if inner is None:
         return None
     used = ["kernel"]
@@ -88,6 +82,21 @@ def unwrapped(spec: Spec, wrapped: "Wrapped", slots: tuple[Slot, ...], problems:
     note = f"boot.kernel is {wrapped.form}; of it: {', '.join(used)}"
     files = (PlannedFile("unwrapped", wrapped.kernel, None), *(_made(file, wrapped) for file in inner.files))
     return inner._replace(files=files, notes=(note, *inner.notes), cmdline=cmdline)
+
+
+def _within(problem: Problem, given: Boot, wrapped: "Wrapped") -> Problem:
+    """A problem of the spec. It is with the file if the spec does not give what is wrong."""
+    match problem.path:
+        case "boot.kernel":
+            part, advice = "kernel", ""
+        case "boot.cmdline" if not given.cmdline and wrapped.cmdline:
+            part, advice = "command line", "; boot.cmdline replaces it"
+        case "boot.initrd" if given.initrd is None:
+            part, advice = "initrd", "; boot.initrd replaces it"
+        case _:
+            return problem
+    message = f"is {wrapped.form}; the {part} in it {problem.message}{advice}"
+    return problem._replace(path="boot.kernel", message=message, value=str(given.kernel))
 
 
 def _made(file: PlannedFile, wrapped: "Wrapped") -> PlannedFile:
