@@ -232,7 +232,10 @@ def test_a_port_takes_input_once_the_guest_has_opened_it(ports):
 def test_a_driver_without_the_feature_has_one_port(drive):
     driver = drive(Console(NAMES)).start(queues=4)
     tell(driver, 0, R.DEVICE_READY)
+    receive(driver, b"input")
+    driver.queues[0].add([Buffer(ROOM, 16, write=True)])
     driver.notify(R.CONTROL_IN)
+    assert got(driver, 0) == []  # another queue was notified
     send(driver, 1, b"text")
     assert driver.guest.port_text == {0: b"text"}
 
@@ -281,6 +284,13 @@ def test_a_new_console_is_as_after_a_reset(drive):
     new = device.save()
     device.reset()
     assert device.save() == new
+
+
+def test_a_new_size_after_a_reset_is_no_message(ports):
+    ports.write(V.STATUS, 0)
+    device = ports.guest.device.model()
+    device.resized(132, 43)
+    assert device.save().messages == b""
 
 
 def test_a_reset_keeps_the_hosts_bytes(console):
