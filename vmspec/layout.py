@@ -66,10 +66,16 @@ MPTABLE_SIZE = 0x10000
 # Linux kernels start at 1 MiB or above.
 HIGH_MEMORY = MIB
 
+# Firmware ends at 4 GiB, where processors begin after reset (Intel SDM volume 3, 10.1.4). Its last part is below 1 MiB
+# too, where its real-mode code runs. QEMU has the same places (hw/i386/x86.c, pc_system_rom_init).
+FIRMWARE_END = HOLE_END
+FIRMWARE_ROOM = 16 * MIB
+FIRMWARE_LOW_ROOM = 128 * KIB
+
 # KVM's own pages (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR: one and three pages), which Intel processors without
-# unrestricted guest need for real mode. Just below the BIOS's place under 4 GiB, away from devices and RAM.
-KVM_IDENTITY_MAP = 0xFFFBC000
-KVM_TSS = 0xFFFBD000
+# unrestricted guest need for real mode. Just below the firmware's room, away from devices and RAM.
+KVM_IDENTITY_MAP = FIRMWARE_END - FIRMWARE_ROOM - 4 * PAGE
+KVM_TSS = KVM_IDENTITY_MAP + PAGE
 KVM_TSS_SIZE = 3 * PAGE
 
 # Interrupt controllers at the PC's addresses (Intel SDM volume 3, 11.4.1; 82093AA data sheet).

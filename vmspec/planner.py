@@ -42,17 +42,24 @@ def plan(spec: Spec) -> Plan:
         raise SpecError(tuple(problems))
     slots = memory_map.slots(spec.vm.memory)
     start = _start(spec, slots, problems)
-    # A kernel finds a PC. For checking the rest of the spec, an unusable image counts as the kernel it was probably
-    # meant to be.
+    # A kernel finds a PC, as does firmware. For checking the rest of the spec, an unusable image counts as the kernel
+    # it was probably meant to be.
     is_pc = start.image != "flat" if start else spec.boot.code is None and spec.boot.mode is None
+    has_firmware = spec.boot.firmware is not None
+    kernel_loaded = is_pc and not has_firmware
     host = spec.vm.time == "host"
     irqchip = host and (spec.vm.irqchip == "kernel" or (spec.vm.irqchip == "auto" and is_pc))
     pit = irqchip if spec.vm.pit is None else spec.vm.pit and host
     if pit and not irqchip:
         problems.append(Problem("vm.pit", "KVM's timer needs its interrupt controller: vm.irqchip must be kernel"))
+    if has_firmware and spec.vm.vcpus > 1 and not irqchip:
+        message = "firmware starts the other vCPUs by messages of interrupt controllers: leave it out, or give one vCPU"
+        problems.append(Problem("vm.irqchip", message, spec.vm.irqchip))
     time = virtual.planned(spec, problems)
-    devices = buses.devices(spec, slots, irqchip, pit and irqchip, problems)
-    devices, mapped, mapped_files = images.placed(spec, slots, devices, problems)
+    fixed = (*slots, *start.mapped) if start else slots
+    devices = buses.devices(spec, fixed, irqchip, pit and irqchip, problems)
+    devices, mapped, mapped_files = images.placed(spec, fixed, devices, problems)
+    mapped = (*fixed[len(slots) :], *mapped)
     features.check(spec.cpu.disable, problems)
     for index, device in enumerate(devices):
         if device.kind == "virtio-balloon" and (spec.memory.locked or spec.memory.pages == "hugetlbfs"):
@@ -71,7 +78,7 @@ def plan(spec: Spec) -> Plan:
     if start is None or problems:
         raise SpecError(tuple(problems))
     placements = start.placements
-    if is_pc:
+    if kernel_loaded:
         placements += _tables(irqchip, any(device.kind == "acpi" for device in devices))
     return Plan(
         vm=copied(PlannedVM, spec.vm),
@@ -81,8 +88,8 @@ def plan(spec: Spec) -> Plan:
         modules=start.modules,
         slots=slots,
         taken=buses.taken((*slots, *mapped), irqchip, pit),
-        areas=memory_map.areas(slots, is_pc, irqchip, devices, mapped),
-        e820=memory_map.e820(slots, any(device.kind == "pci-host" for device in devices)) if is_pc else (),
+        areas=memory_map.areas(slots, kernel_loaded, irqchip, devices, mapped),
+        e820=memory_map.e820(slots, any(device.kind == "pci-host" for device in devices)) if kernel_loaded else (),
         placements=placements,
         devices=devices,
         entry=start.entry,
@@ -126,6 +133,10 @@ def _machine(spec: Spec, problems: list[Problem]) -> None:
 def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Start | None:
     """The start that the image needs; None if that is unknown, which is then a problem."""
     boot = spec.boot
+    if boot.firmware is not None:
+        from vmspec.boot import firmware  # late: few specs have it
+
+        return firmware.start(spec, boot.firmware, slots, problems)
     if boot.code is not None:
         if boot.kernel is not None:
             problems.append(Problem("boot.code", "cannot be combined with boot.kernel: give one of them"))
@@ -135,7 +146,7 @@ def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Star
             return flat.start(boot, len(boot.code), slots, problems)
         return None
     if boot.kernel is None:
-        problems.append(Problem("boot", "nothing to start: give boot.kernel or boot.code"))
+        problems.append(Problem("boot", "nothing to start: give boot.kernel, boot.code or boot.firmware"))
         return None
     try:
         with opened(boot.kernel) as source:

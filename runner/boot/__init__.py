@@ -27,7 +27,7 @@ def load(plan: Plan, memory: GuestMemory, images: Images) -> State:
             case "code" if placement.path is None:
                 assert plan.code is not None
                 memory.write(placement.address, plan.code)
-            case "code" | "kernel" | "initrd" | "module":
+            case "code" | "kernel" | "initrd" | "module" | "firmware":
                 _read(placement, memory, images)
             case "cmdline":
                 memory.write(placement.address, plan.cmdline.encode("utf-8", "replace") + b"\0")

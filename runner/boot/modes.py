@@ -1,4 +1,4 @@
-"""The register state of the three start modes, and the tables in memory that go with it.
+"""The register state of the start modes, and the tables in memory that go with it.
 
 Intel SDM volume 3, chapters 2 to 4.
 """
@@ -8,7 +8,7 @@ import struct
 from runner.x86.state import Segment, State, Table
 from vmspec import layout
 from vmspec.plan.plan import Entry
-from vmspec.registers.system import CR0_ET, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME
+from vmspec.registers.system import CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME
 
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
            "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
@@ -20,6 +20,8 @@ LARGE_PAGE = 2 << 20
 
 CODE, DATA = 0b1011, 0b0011  # segment types: execute/read, read/write; both accessed
 TSS_BUSY, LDT = 0b1011, 0b0010  # system segment types
+
+RESET_CS = 0xF000  # after RESET its base is not 16 times the selector
 
 # Selectors as the Linux boot protocol wants them (__BOOT_CS, __BOOT_DS); flat guests get the same.
 CODE_SELECTOR, DATA_SELECTOR = 0x10, 0x18
@@ -40,9 +42,12 @@ def state(entry: Entry) -> State:
     """The state in which a vCPU starts at ``entry``. Interrupts are off. In protected and long mode the IDT is empty,
     so any fault before the guest loads its own IDT is a triple fault."""
     registers = {**dict.fromkeys(GENERAL, 0), "rflags": 2, **entry.registers, "rip": entry.rip}
+    data = dict.fromkeys(("ds", "es", "fs", "gs", "ss"), Segment(type=DATA))
+    if entry.mode == "reset":  # Intel SDM volume 3, table 10-1
+        segments = {"cs": Segment(RESET_CS, layout.FIRMWARE_END - 0x10000, type=CODE), **data, **_SYSTEM}
+        return State(registers, segments, cr0=CR0_NW | CR0_CD | CR0_ET)
     if entry.mode == "real":
-        data = Segment(type=DATA)
-        segments = {"cs": Segment(type=CODE), **dict.fromkeys(("ds", "es", "fs", "gs", "ss"), data), **_SYSTEM}
+        segments = {"cs": Segment(type=CODE), **data, **_SYSTEM}
         return State(registers, segments, idt=Table(0, 0x3FF), cr0=CR0_ET)
     segments = {"cs": _code(entry.mode), **dict.fromkeys(("ds", "es", "fs", "gs", "ss"), _DATA), **_SYSTEM}
     table = Table(layout.GDT, layout.GDT_SIZE - 1)

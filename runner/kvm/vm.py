@@ -22,6 +22,7 @@ from vmspec.plan.calls import (
 IRQFD = Struct("<4I16x")  # fd, gsi, flags, resamplefd
 IOEVENTFD = Struct("<2Q3I36x")  # datamatch, addr, len, fd, flags
 DEASSIGN = 1 << 2
+READONLY = 1 << 1  # KVM_MEM_READONLY
 ROUTING = Struct("<2I")  # nr, flags
 ROUTE_TO_IRQCHIP = Struct("<4I2I24x")  # gsi, type, flags, pad; irqchip, pin
 ROUTE_TO_MSI = Struct("<4I3I20x")  # the same; address_lo, address_hi, data
@@ -117,6 +118,7 @@ class VM:
         """KVM_SET_USER_MEMORY_REGION: ``host_address`` is where the slot's RAM begins in this process."""
         region = ffi.new("struct kvm_userspace_memory_region *")
         region.slot = slot.slot
+        region.flags = READONLY if slot.read_only else 0
         region.guest_phys_addr = slot.start
         region.memory_size = slot.size
         region.userspace_addr = host_address

@@ -44,11 +44,14 @@ class Loader(Worker):
         for slot in plan.mapped:
             assert slot.path is not None
             try:
-                self.memory.add(slot.start, slot.size, self.images.descriptor(slot.path), read_only=False)
+                self.memory.add(slot.start, slot.size, self.images.descriptor(slot.path), slot.read_only)
             except OSError as error:
-                index = [device.options.get("start") for device in plan.devices].index(slot.start)
+                owners = [
+                    index for index, device in enumerate(plan.devices) if device.options.get("start") == slot.start
+                ]
+                key = f"device[{owners[0]}].path" if owners else "boot.firmware"
                 what = f"{slot.path} ({format_size(slot.size)}) cannot be mapped into the guest's memory"
-                raise HostError(f"device[{index}].path: {what}: {error.strerror}") from error
+                raise HostError(f"{key}: {what}: {error.strerror}") from error
 
     def work(self) -> None:
         """Load; :meth:`state` raises an error that happened here."""

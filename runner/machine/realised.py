@@ -55,6 +55,8 @@ class Realised:
             case calls.VmIoctl():
                 self.vm.execute(call)
             case calls.SetUserMemoryRegion(slot):
+                if slot.read_only and not self.system.check_extension("KVM_CAP_READONLY_MEM"):
+                    raise HostError(f"this host's KVM lacks KVM_CAP_READONLY_MEM, which {slot.path} needs")
                 self.vm.set_user_memory_region(slot, self._loader.memory.host(slot.start, slot.size))
             case calls.GetVcpuMmapSize():
                 self._mmap_size = self.system.vcpu_mmap_size()

@@ -145,12 +145,13 @@ def no_table(value: object) -> bool:
 
 @st.composite
 def models(draw: st.DrawFn, model: type[Model]) -> Model:
-    """Any instance of a model. Of the keys that exclude each other, one is given."""
+    """Any instance of a model. Of the keys that exclude each other, one is given, or several that go together."""
     attributes = keys(model).values()
     chosen = draw(st.sampled_from(model.ONE_OF)) if model.ONE_OF else None
     values = {}
     for attribute in attributes:
-        if attribute.name in model.ONE_OF and attribute.name != chosen:
+        beside = {attribute.name, chosen} <= {*model.TOGETHER}
+        if attribute.name in model.ONE_OF and attribute.name != chosen and not beside:
             continue
         if attribute.default is NOTHING or attribute.name == chosen or draw(st.booleans()):
             values[attribute.name] = draw(of(attribute.metadata["value"], attribute.name))

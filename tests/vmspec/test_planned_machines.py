@@ -64,7 +64,7 @@ def test_ram_in_huge_pages_is_whole_huge_pages(memory: int, whole: bool) -> None
     [
         (Boot(code=HLT, kernel=Path("/k")), "boot.code: cannot be combined with boot.kernel: give one of them"),
         (Boot(code=b"", mode="real"), "boot.code: is empty"),
-        (Boot(), "boot: nothing to start: give boot.kernel or boot.code"),
+        (Boot(), "boot: nothing to start: give boot.kernel, boot.code or boot.firmware"),
         (Boot(kernel=Path("/none")), "boot.kernel: cannot be opened: No such file or directory (here: /none)"),
         (
             Boot(code=HLT, mode="real", symbols=Path("/none")),

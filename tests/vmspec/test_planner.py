@@ -315,7 +315,7 @@ def test_memory_map_of_linux_over_the_hole(files: Path) -> None:
         (0x9FC00, 0x400, 2),
         (0xE0000, 0x20000, 2),
         (0x100000, (3 << 30) - 0x100000, 1),
-        (0xFFFBC000, 0x4000, 2),
+        (0xFEFFC000, 0x4000, 2),
         (4 << 30, 1 << 30, 1),
     ]
 
@@ -337,7 +337,7 @@ def test_names_count_within_a_kind() -> None:
         ((Serial(), python(port=(0x3F0, 16))), "none", "device[1].port", ("serial0", "python0")),
         ((python(port=(0xF7, 1)), DebugExit()), "none", "device[1].port", ("debug-exit0", "python0", "0xf4-0xf7")),
         ((python(mmio=(0xFFFFF, 4)),), "none", "device[0].mmio", ("python0", "RAM")),
-        ((python(mmio=(0xFFFBD000, 4)),), "none", "device[0].mmio", ("python0", "kvm-tss")),
+        ((python(mmio=(0xFEFFD000, 4)),), "none", "device[0].mmio", ("python0", "kvm-tss")),
         ((python(mmio=(0xFEC00000, 4)),), "kernel", "device[0].mmio", ("python0", "ioapic")),
         ((python(port=(0x20, 2)),), "kernel", "device[0].port", ("python0", "interrupt controller")),
         ((python(port=(0x61, 1)),), "kernel", "device[0].port", ("python0", "timer")),

@@ -25,9 +25,14 @@ FLAT_KEYS = ("mode", "load", "entry", "registers")
 
 def not_flat(boot: Boot, kernel: str, problems: list[Problem]) -> None:
     """Reject keys for flat guests, as boot.kernel is such a ``kernel``."""
+    reject_flat(boot, f"boot.kernel is {kernel}", problems)
+
+
+def reject_flat(boot: Boot, instead: str, problems: list[Problem]) -> None:
+    """Reject keys for flat guests; ``instead`` says what the spec has."""
     for key in FLAT_KEYS:
         if getattr(boot, key) not in (None, {}):
-            problems.append(Problem(f"boot.{key}", f"is for flat guests; boot.kernel is {kernel}"))
+            problems.append(Problem(f"boot.{key}", f"is for flat guests; {instead}"))
 
 
 def fit(kernel: Sequence[Placement], end: int, slots: tuple[Slot, ...], problems: list[Problem]) -> None:

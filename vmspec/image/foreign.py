@@ -89,6 +89,19 @@ def kernel(source: Source) -> str | None:
     return f"{found[0]}: {found[1]}" if found is not None else None
 
 
+def firmware(source: Source) -> str | None:
+    """The kind of a file that was given as firmware and is no ROM image, in words that follow "is"; None: unknown."""
+    head = source.start(HEAD)
+    if (what := kernel_name(head)) is not None:
+        return f"{what}, not a ROM image: {TO_KERNEL}"
+    if (packed := compression.peek(source)) is not None:
+        return f"{packed[0]}: unpack it"
+    for found in FORMATS:
+        if found.container and head[found.offset : found.offset + len(found.magic)] == found.magic:
+            return f"{found.name}: make a raw ROM image of it with qemu-img convert -O raw IMAGE NEW"
+    return None
+
+
 def disk(head: bytes, form: str | None = None) -> str | None:
     """What a file with these first bytes is that was given as a disk of a format; None: it may be one. Without ``form``
     it was given where only a raw one can be."""

@@ -15,13 +15,14 @@ from typing import ClassVar, NamedTuple
 
 class Slot(NamedTuple):
     """A KVM memory slot: guest memory ``[start, start + size)``. It is RAM, at ``offset`` in the one RAM mapping, or
-    the file at ``path``, followed by zeros."""
+    the file at ``path``, followed by zeros. The guest's writes to a ``read_only`` one are exits."""
 
     slot: int
     start: int
     size: int
     offset: int
     path: Path | None = None
+    read_only: bool = False
 
 
 class Ioctl:

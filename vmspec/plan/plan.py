@@ -49,7 +49,8 @@ class Placement(NamedTuple):
     in a file, if it comes from one. ``zero`` bytes more must be RAM and zero.
 
     Names: code, kernel (once for each segment), initrd, module (once for each), cmdline, boot_params (its setup header
-    is at ``offset`` of ``path``), rng-seed, boot-information, gdt, page-tables, bda, acpi, mptable.
+    is at ``offset`` of ``path``), rng-seed, boot-information, gdt, page-tables, bda, acpi, mptable, firmware (the part
+    of it below 1 MiB).
     """
 
     name: str
@@ -97,7 +98,7 @@ class PlannedDevice(NamedTuple):
 
 class Entry(NamedTuple):
     """The first vCPU's state: mode real, protected or long, and general registers by name. Registers that are not named
-    are 0, rflags 2. Without an interrupt controller every vCPU starts here."""
+    are 0, rflags 2. Without an interrupt controller every vCPU starts here. Mode reset: as after RESET."""
 
     mode: str
     rip: int
@@ -105,9 +106,9 @@ class Entry(NamedTuple):
 
 
 class PlannedFile(NamedTuple):
-    """A file that the plan was made from: kernel, initrd, symbols, unpacked (the kernel in a bzImage), or a device's
-    image (``virtio-pmem0/path``). ``version`` is the one that was read; None: any version will do, because all have the
-    same content."""
+    """A file that the plan was made from: kernel, initrd, firmware, symbols, unpacked (the kernel in a bzImage), or a
+    device's image (``virtio-pmem0/path``). ``version`` is the one that was read; None: any version will do, because all
+    have the same content."""
 
     name: str
     path: Path
@@ -116,7 +117,7 @@ class PlannedFile(NamedTuple):
 
 class Start(NamedTuple):
     """The part of the plan that depends on the kind of image. ``modules`` are the command lines of the placements of
-    this name."""
+    this name. ``mapped`` are files in guest memory."""
 
     image: str
     protocol: str
@@ -126,14 +127,16 @@ class Start(NamedTuple):
     files: tuple[PlannedFile, ...] = ()
     modules: tuple[str, ...] = ()
     cmdline: str | None = None  # None: the spec's
+    mapped: tuple[Slot, ...] = ()
 
 
 class Plan(NamedTuple):
     """Everything decided before the machine exists. Plain data: the runner needs nothing else of the spec."""
 
     vm: PlannedVM
-    image: str  # "flat" | "bzimage" | "vmlinux" | "elf" (no Linux)
+    image: str  # "flat" | "bzimage" | "vmlinux" | "elf" (no Linux) | "firmware"
     # "flat" | "linux64" | "linux32" | "elf64" (Linux, also one that was unpacked) | "pvh" | "multiboot" | "multiboot2"
+    # | "firmware"
     protocol: str
     cmdline: str
     modules: tuple[str, ...]  # their command lines

@@ -132,6 +132,8 @@ def read_model(model: type[Model], table: dict[str, object], here: Here, extra: 
     if model.ONE_OF and not chosen:
         here.wrong(f"one key is missing: {' or '.join(model.ONE_OF)}")
     for name in chosen[1:]:
+        if name in model.TOGETHER and chosen[0] in model.TOGETHER:
+            continue
         here.at(name).wrong(f"cannot be combined with {chosen[0]}", None, f"one of {', '.join(model.ONE_OF)}")
     if len(here.problems) > before:
         return None
@@ -167,5 +169,7 @@ def model_schema(model: type[Model]) -> Schema:
     if required:
         schema["required"] = required
     if model.ONE_OF:
-        schema["oneOf"] = [{"required": [name]} for name in model.ONE_OF]
+        alone = [name for name in model.ONE_OF if name not in model.TOGETHER]
+        together: Schema = {"anyOf": [{"required": [name]} for name in model.TOGETHER]}
+        schema["oneOf"] = [{"required": [name]} for name in alone] + ([together] if model.TOGETHER else [])
     return schema

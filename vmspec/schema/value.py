@@ -83,6 +83,7 @@ class Model:
     __slots__ = ()
 
     ONE_OF: ClassVar[tuple[str, ...]] = ()  # keys of which exactly one is given
+    TOGETHER: ClassVar[tuple[str, ...]] = ()  # those of them that may be given together
     FORMER: ClassVar[dict[str, str]] = {}  # names of keys in the previous release: still read, with a warning
     NOT_HERE: ClassVar[dict[str, str]] = {}  # keys of models like this one, and why it has none of that name
 

@@ -26,6 +26,7 @@ PROTOCOLS = {
     "pvh": "PVH, the 32-bit entry in Xen's notes",
     "multiboot": "Multiboot",
     "multiboot2": "Multiboot 2",
+    "firmware": "begins as after reset",
 }
 
 
@@ -172,6 +173,7 @@ def _call(call: Call) -> tuple[str, ...]:
         case calls.SetUserMemoryRegion(slot):
             what = f"slot {slot.slot}: {slot.start:#x}-{slot.start + slot.size - 1:#x}"
             what += f" {slot.path.name}" if slot.path else ""
+            what += ", read-only" if slot.read_only else ""
         case calls.SetMsrFilter(allowed):
             what = "only " + ", ".join(
                 f"{msrs.first:#x}" + (f"-{msrs.last:#x}" if msrs.last > msrs.first else "") for msrs in allowed

@@ -51,7 +51,7 @@ class VM(Model):
         default="auto",
         metadata=key(
             Choice("auto", "kernel", "none"),
-            "the interrupt controllers: in KVM, or none; auto: kernel for Linux, none for a flat guest",
+            "the interrupt controllers: in KVM, or none; auto: none for a flat guest, else kernel",
         ),
     )
     pit: bool | None = field(
@@ -124,7 +124,8 @@ class Module(Model):
 class Boot(Model):
     """What is in memory at the start and where the first vCPU begins."""
 
-    ONE_OF: ClassVar[tuple[str, ...]] = ("kernel", "code")
+    ONE_OF: ClassVar[tuple[str, ...]] = ("kernel", "code", "firmware")
+    TOGETHER: ClassVar[tuple[str, ...]] = ("kernel", "firmware")
 
     kernel: Path | None = field(
         default=None,
@@ -132,6 +133,14 @@ class Boot(Model):
             File(),
             "the image: a bzImage, an ELF kernel or one with a Multiboot header, also compressed or in a unified "
             "kernel image, detected from its content; a flat image needs mode",
+        ),
+    )
+    firmware: Path | None = field(
+        default=None,
+        metadata=key(
+            File(),
+            "firmware that starts the machine, such as SeaBIOS: a ROM image, which ends at 4 GiB; the first vCPU "
+            "begins as after reset",
         ),
     )
     protocol: str | None = field(
@@ -309,7 +318,7 @@ class Spec(Model):
             yield Named(SPEC, self.path)
             if self.lock.require:
                 yield Named(LOCK, lock_path(self.path))
-        for name in ("kernel", "initrd", "symbols"):
+        for name in ("kernel", "firmware", "initrd", "symbols"):
             if (file := getattr(self.boot, name)) is not None:
                 yield Named(f"boot.{name}", file)
         for n, module in enumerate(self.boot.modules):

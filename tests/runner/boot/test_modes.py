@@ -3,7 +3,7 @@ import struct
 import pytest
 
 from runner.boot import modes
-from runner.x86.state import Segment
+from runner.x86.state import Segment, is_reset
 from vmspec import layout
 from vmspec.plan.plan import Entry
 
@@ -74,3 +74,7 @@ def test_nothing_else_is_mapped(address: int) -> None:
 
 def test_page_tables_fill_what_is_planned() -> None:
     assert len(modes.page_tables(layout.PAGE_TABLES)) == layout.PAGE_TABLES_SIZE
+
+
+def test_reset_is_the_state_that_kvm_gives_a_reset_vcpu() -> None:
+    assert is_reset(modes.state(Entry("reset", 0xFFF0, {})))

@@ -47,17 +47,17 @@ def test_linuxs_map_without_ram_above_the_hole() -> None:
         (0x9FC00, 0x400, 2),
         (0xE0000, 0x20000, 2),
         (0x100000, 63 << 20, 1),
-        (0xFFFBC000, 0x4000, 2),
+        (0xFEFFC000, 0x4000, 2),
     )
 
 
 def test_the_map_of_a_flat_guest_names_all_below_4_gib() -> None:
     assert areas(slots(1 << 20), False, False, ()) == (
         ("ram", "ram", 0, 1 << 20),
-        ("unassigned", "hole", 1 << 20, 0xFFFBC000 - (1 << 20)),
-        ("kvm-identity-map", "reserved", 0xFFFBC000, PAGE),
-        ("kvm-tss", "reserved", 0xFFFBD000, 3 * PAGE),
-        ("unassigned", "hole", 0xFFFC0000, 0x40000),
+        ("unassigned", "hole", 1 << 20, 0xFEFFC000 - (1 << 20)),
+        ("kvm-identity-map", "reserved", 0xFEFFC000, PAGE),
+        ("kvm-tss", "reserved", 0xFEFFD000, 3 * PAGE),
+        ("unassigned", "hole", 0xFF000000, 16 << 20),
     )
 
 
@@ -72,9 +72,9 @@ def test_the_map_of_linux_names_the_pcs_places_and_the_interrupt_controllers() -
         ("ioapic", "mmio", 0xFEC00000, PAGE),
         ("unassigned", "hole", 0xFEC01000, 0x1FF000),
         ("lapic", "mmio", 0xFEE00000, PAGE),
-        ("unassigned", "hole", 0xFEE01000, 0xFFFBC000 - 0xFEE01000),
-        ("kvm-identity-map", "reserved", 0xFFFBC000, PAGE),
-        ("kvm-tss", "reserved", 0xFFFBD000, 3 * PAGE),
-        ("unassigned", "hole", 0xFFFC0000, 0x40000),
+        ("unassigned", "hole", 0xFEE01000, 0xFEFFC000 - 0xFEE01000),
+        ("kvm-identity-map", "reserved", 0xFEFFC000, PAGE),
+        ("kvm-tss", "reserved", 0xFEFFD000, 3 * PAGE),
+        ("unassigned", "hole", 0xFF000000, 16 << 20),
         ("ram above 4 GiB", "ram", 4 * GIB, PAGE),
     )

@@ -132,8 +132,8 @@ def test_a_claim_outside_its_bus_collides_with_nothing() -> None:
         ({"port": (0x100, 1), "irq": 2}, "the interrupt controller's cascade has (IRQ 2)"),
         ({"mmio": (0xFEC00FFF, 1)}, "ioapic has (addresses 0xfec00000-0xfec00fff)"),
         ({"mmio": (0xFEE00FFF, 1)}, "lapic has (addresses 0xfee00000-0xfee00fff)"),
-        ({"mmio": (0xFFFBC000, 1)}, "kvm-identity-map has (addresses 0xfffbc000-0xfffbcfff)"),
-        ({"mmio": (0xFFFBFFFF, 1)}, "kvm-tss has (addresses 0xfffbd000-0xfffbffff)"),
+        ({"mmio": (0xFEFFC000, 1)}, "kvm-identity-map has (addresses 0xfeffc000-0xfeffcfff)"),
+        ({"mmio": (0xFEFFFFFF, 1)}, "kvm-tss has (addresses 0xfeffd000-0xfeffffff)"),
     ],
 )
 def test_the_machines_own_claims(where: dict[str, object], owner: str) -> None:

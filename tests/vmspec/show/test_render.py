@@ -41,8 +41,8 @@ PLAN = Plan(
     calls=(
         calls.Open(),
         calls.CreateIrqchip(),
-        calls.SetTssAddr(0xFFFBD000),
-        calls.SetIdentityMapAddr(0xFFFBC000),
+        calls.SetTssAddr(0xFEFFD000),
+        calls.SetIdentityMapAddr(0xFEFFC000),
         calls.SetUserMemoryRegion(SLOT),
         calls.SetUserMemoryRegion(Slot(1, 1 << 32, 1 << 40, 128 << 20)),
         calls.CreateVcpu(0),
@@ -98,8 +98,8 @@ Entry
 KVM calls
   1  open
   2  KVM_CREATE_IRQCHIP                                             needs KVM_CAP_IRQCHIP
-  3  KVM_SET_TSS_ADDR            0xfffbd000                         if KVM_CAP_SET_TSS_ADDR
-  4  KVM_SET_IDENTITY_MAP_ADDR   0xfffbc000                         if KVM_CAP_SET_IDENTITY_MAP_ADDR
+  3  KVM_SET_TSS_ADDR            0xfeffd000                         if KVM_CAP_SET_TSS_ADDR
+  4  KVM_SET_IDENTITY_MAP_ADDR   0xfeffc000                         if KVM_CAP_SET_IDENTITY_MAP_ADDR
   5  KVM_SET_USER_MEMORY_REGION  slot 0: 0x0-0x7ffffff              needs KVM_CAP_USER_MEMORY
   6  KVM_SET_USER_MEMORY_REGION  slot 1: 0x100000000-0x100ffffffff  needs KVM_CAP_USER_MEMORY
   7  KVM_CREATE_VCPU             vCPU 0, 0x0

@@ -1,0 +1,136 @@
+"""Firmware: where it lies, and a message for every file that is none."""
+
+import gzip
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.vmspec.image import images
+from vmspec.boot import firmware
+from vmspec.devices.isa import Python
+from vmspec.devices.models import Device
+from vmspec.plan.calls import SetUserMemoryRegion, Slot
+from vmspec.plan.memory_map import slots
+from vmspec.plan.plan import Entry, Placement
+from vmspec.planner import plan
+from vmspec.schema.problems import Problem, SpecError
+from vmspec.spec.models import VM, Boot, Module, Spec
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+JUMP = b"\xea\x5b\xe0\x00\xf0".ljust(16, b"\0")
+
+
+def rom(size: int) -> bytes:
+    return bytes(size - len(JUMP)) + JUMP
+
+
+def spec(folder: Path, data: bytes, devices: tuple[Device, ...] = (), vm: dict[str, object] | None = None,
+         **boot: object) -> Spec:  # fmt: skip
+    (folder / "rom").write_bytes(data)
+    machine = VM(**{"name": "m", "memory": 16 * MIB} | (vm or {}))
+    return Spec(vm=machine, boot=Boot(firmware=folder / "rom", **boot), devices=devices)
+
+
+def problems(made: Spec) -> dict[str, str]:
+    with pytest.raises(SpecError) as caught:
+        plan(made)
+    return {problem.path: problem.message for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("size", "low"),
+    [(4 * KIB, 4 * KIB), (128 * KIB, 128 * KIB), (256 * KIB, 128 * KIB), (16 * MIB, 128 * KIB)],
+)
+def test_it_ends_at_4_gib_and_its_last_part_at_1_mib(tmp_path: Path, size: int, low: int) -> None:
+    planned = plan(spec(tmp_path, rom(size)))
+    path = tmp_path / "rom"
+    assert (planned.image, planned.protocol, planned.entry) == ("firmware", "firmware", Entry("reset", 0xFFF0, {}))
+    slot = Slot(1, 4 * GIB - size, size, 0, path, True)
+    assert planned.mapped == (slot,)
+    assert SetUserMemoryRegion(slot) in planned.calls
+    assert planned.placements == (Placement("firmware", MIB - low, low, path, size - low),)
+    assert [file.name for file in planned.files] == ["firmware"]
+    assert next(area for area in planned.areas if area.name == "rom") == ("rom", "image", 4 * GIB - size, size)
+    assert [named.where for named in planned.names] == ["boot.firmware"]
+
+
+def test_it_finds_a_pc_with_interrupt_controllers(tmp_path: Path) -> None:
+    planned = plan(spec(tmp_path, rom(4096), vm={"vcpus": 2}))
+    assert (planned.irqchip, planned.pit) == (True, True)
+    begun = [call.vcpu for call in planned.calls if call.ioctl == "KVM_SET_REGS"]
+    assert begun == [0], "the others wait for INIT"
+
+
+def test_memory_above_4_gib_begins_after_it(tmp_path: Path) -> None:
+    planned = plan(spec(tmp_path, rom(16 * MIB), vm={"memory": 4 * GIB}))
+    assert [slot.slot for slot in planned.slots] == [0, 1]
+    assert (planned.mapped[0].slot, planned.slots[1].start) == (2, 4 * GIB)
+
+
+def test_a_device_cannot_have_its_place(tmp_path: Path) -> None:
+    device = Python(cls="m:C", mmio=(0xFFFFE000, 16))
+    found = problems(spec(tmp_path, rom(8 * KIB), (device,)))
+    assert "which rom has (addresses 0xffffe000-0xffffffff)" in found["device[0].mmio"]
+
+
+WRONG: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "is empty"),
+    "no pages": (rom(4097), "has 4097 bytes; a ROM image has whole 4 KiB pages"),
+    "large": (bytes(16 * MIB + 4096), "the room for firmware below 4 GiB is 16MiB"),
+    "no code": (b"\xff" * 4096, "last 16 bytes are all 0xff, as in a file with variables of UEFI firmware"),
+    "zeros": (bytes(4096), "last 16 bytes are all 0x00"),
+    "ELF": (images.elf((MIB, MIB, b"\xf4", 1)), "is an ELF kernel or program, not a ROM image"),
+    "bzImage": (images.bzimage(b"payload"), "is a Linux kernel (bzImage), not a ROM image: give it as boot.kernel"),
+    "gzip": (gzip.compress(rom(4096)), "unpack it"),
+    "qcow2": (b"QFI\xfb" + rom(4096)[4:], "is a qcow2 disk image: make a raw ROM image of it"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_no_rom_image(tmp_path: Path, kind: str) -> None:
+    data, words = WRONG[kind]
+    assert words in problems(spec(tmp_path, data))["boot.firmware"]
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    made = spec(tmp_path, b"")
+    for path, words in ((tmp_path / "nothing", "cannot be opened: No such file"), (tmp_path, "is a directory")):
+        boot = attrs.evolve(made.boot, firmware=path)
+        assert words in problems(attrs.evolve(made, boot=boot))["boot.firmware"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mode", "real"), ("load", 0), ("entry", 0), ("registers", {"rax": 1}), ("code", b"\xf4"),
+        ("protocol", "pvh"), ("modules", (Module(Path("/m")),)), ("initrd", Path("/i")), ("cmdline", "quiet"),
+    ],
+)  # fmt: skip
+def test_keys_that_make_no_sense_with_it(tmp_path: Path, key: str, value: object) -> None:
+    assert f"boot.{key}" in problems(spec(tmp_path, rom(4096), **{key: value}))
+
+
+def test_several_vcpus_need_interrupt_controllers(tmp_path: Path) -> None:
+    found = problems(spec(tmp_path, rom(4096), vm={"vcpus": 2, "irqchip": "none"}))
+    assert "firmware starts the other vCPUs" in found["vm.irqchip"]
+    plan(spec(tmp_path, rom(4096), vm={"irqchip": "none"}))
+
+
+@given(
+    st.binary(max_size=64),
+    st.integers(0, 3).map(lambda pages: pages * 4096) | st.integers(0, 9000),
+    st.binary(max_size=64),
+)
+def test_any_file_is_a_rom_image_or_a_problem(
+    tmp_path_factory: pytest.TempPathFactory, head: bytes, size: int, tail: bytes
+) -> None:
+    made = spec(tmp_path_factory.getbasetemp(), head + bytes(max(0, size - len(head) - len(tail))) + tail)
+    found: list[Problem] = []
+    start = firmware.start(made, tmp_path_factory.getbasetemp() / "rom", slots(16 * MIB), found)
+    if start is None:
+        assert [problem.path for problem in found] == ["boot.firmware"]
+    else:
+        assert (start.mapped[0].start + start.mapped[0].size, found) == (4 * GIB, [])
