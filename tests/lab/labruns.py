@@ -304,6 +304,7 @@ class Lab:
         self._directory = directory
         self._failures: dict[str, str] = {}
         self._flat: dict[str, subprocess.CompletedProcess[str]] = {}
+        self._beside = ""  # how the stay of tests/lab/beside.py failed
 
     def flat(self, host: str, name: str) -> Flat:
         """A small guest's run on a host."""
@@ -329,6 +330,20 @@ class Lab:
             if done.returncode != LAB_FAILED:
                 break
         return done
+
+    def beside(self, name: str) -> Path:
+        """The folder of a guest of tests/lab/beside.py."""
+        from tests.lab import beside
+
+        out = self._directory / "beside"
+        if not out.exists():
+            beside.prepare(out)
+            try:
+                stayed("--timeout", "20m", "--share", out, "--", sys.executable, HERE / "inside" / "beside.py", out)
+            except AssertionError as failure:
+                self._beside = str(failure)
+        assert (out / name / "done").exists(), self._beside
+        return out / name
 
     def run(self, group: str, name: str) -> Run:
         """One run of a group of jobs."""

@@ -1,55 +1,26 @@
 """Debian's own network driver and vmrun's device, in the lab: the example, through user mode and through a tap."""
 
 import re
-import shutil
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 import tracer
-from tests.lab.labruns import ROOT, stayed
 from vmspec.document import Document
 
-pytestmark = [pytest.mark.lab, pytest.mark.stay("network")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("beside")]
 
-EXAMPLE = ROOT / "examples" / "network"
-SCRIPT = """
-cd "$0"
-python3 -m http.server -d www 8000 >server 2>&1 &
-sleep 2
-"$1" user.toml >user.1 2>&1; echo $? >user.1.status
-ip tuntap add tap0 mode tap; ip address add 10.9.0.1/24 dev tap0; ip link set tap0 up
-ip address show tap0 >before
-"$1" tap.toml >tap.1 2>&1; echo $? >tap.1.status
-ip address show tap0 >after
-kill $!
-"""
-VMRUN = Path(sys.executable).with_name("vmrun")
 RUNS = ("user.1", "tap.1")
 
 
 @pytest.fixture(scope="module")
-def stay(tmp_path_factory):
-    out = tmp_path_factory.mktemp("network")
-    for file in EXAMPLE.iterdir():
-        if file.suffix in (".toml", ".py") or file.name in ("init", "udhcpc-script"):
-            shutil.copy(file, out)
-    code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(EXAMPLE)!r}]; "
-    code += f"import prepare; prepare.prepare(Path({str(out)!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    (out / "www").mkdir()
-    (out / "www" / "page").write_text("this host's page\n")
-    lab = ["--timeout", "10m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN]
-    stayed(*lab)
-    return out
+def stay(lab):
+    return lab.beside("network")
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_the_guest_gets_its_address_and_the_page(stay, run):
-    said = (stay / run).read_text()
+    said = (stay / run).read_text() + (stay / f"{run}.log").read_text()
     assert (stay / f"{run}.status").read_text().strip() == "0", said
     assert f"network: address {'10.0.2.15' if run.startswith('user') else '10.9.0.2'}/24" in said
     assert "this host's page" in said

@@ -17,7 +17,7 @@ from runner.machine.loading import Loader
 from runner.machine.machine import Machine
 from runner.native import _native
 from tests.fakes.processes import children, eventually
-from tests.guests import uart
+from tests.guests import tsc, uart
 from tracer.analysis.account import account
 from tracer.analysis.summary import summarise
 from tracer.read.recovery import recover
@@ -442,15 +442,6 @@ def test_the_ticks_of_a_pause_are_not_caught_up_on(start, assemble):
     assert counter(run) <= ran / PERIOD + 2  # one of before, one of the pause
 
 
-# The TSC at 0x8000, for ever.
-TSC = """
-1:  rdtsc
-    mov %eax, 0x8000
-    mov %edx, 0x8004
-    jmp 1b
-"""
-
-
 @pytest.fixture
 def offsets():
     """Skips the test where the host's KVM takes no offset of the TSC."""
@@ -466,21 +457,10 @@ def offsets():
 
 
 @pytest.mark.usefixtures("offsets")
-def test_the_tsc_does_not_show_the_pause(start, assemble):
+def test_the_tsc_does_not_show_the_pause(start):
     """A guest that ran for at most this many ticks of the host's sees no more of its own."""
-    run = start(assemble(TSC))
-    moves(run)
-    begin = lib.tsc_now()
-    moves(run)  # so what it has at the pause was read after this
-    moves(run)
-    assert run.pause()
-    stood, before = lib.tsc_now(), counter(run)
-    time.sleep(0.3)
-    going = lib.tsc_now()
-    assert run.resume()
-    eventually(lambda: counter(run) > before, "it stands still")
-    assert run.pause()
-    assert 0 < counter(run) - before <= lib.tsc_now() - begin - (going - stood)
+    counted, most = tsc.of_a_pause(start(tsc.CODE))
+    assert 0 < counted <= most
 
 
 def test_kvmclock_does_not_show_the_pause(count):

@@ -1,22 +1,14 @@
-"""Runs inside the lab: a guest with a socket device, and programs of the host that talk to it.
-
-    sockets.py OUT ARGUMENTS...
-
-ARGUMENTS are vmrun's. OUT/sockets.json gets "status" of vmrun, the SHA-256 of what the guest has "sent", and what it
-has sent "back" to a program that called it; OUT/console and OUT/log what vmrun printed.
-"""
+"""Inside the lab: a guest with a socket device, and programs of the host that talk to it."""
 
 import hashlib
 import json
-import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.lab.inside.vmruns import vmrun
+
 PATH = Path("/run/guest.sock")
 BACK = bytes(range(256)) * 4096  # 1 MiB
 PATIENCE = 300
@@ -55,24 +47,23 @@ def call(found: dict[str, object]) -> None:
         time.sleep(0.2)
 
 
-def main() -> None:
-    out, arguments = Path(sys.argv[1]), sys.argv[2:]
+def run(out: Path) -> None:
+    """OUT/arguments.json are vmrun's. OUT/sockets.json gets "status" of vmrun, the SHA-256 of what the guest has
+    "sent", what it has sent "back" to a program that called it, and whether a socket is "left"; OUT/console and OUT/log
+    what vmrun printed."""
     found: dict[str, object] = {}
+    arguments = json.loads((out / "arguments.json").read_text())
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"{PATH}_5000")
+        there = Path(f"{PATH}_5000")
+        there.unlink(missing_ok=True)
+        server.bind(str(there))
         server.listen()
         threads = [threading.Thread(target=heard, args=(server, found), daemon=True)]
         threads.append(threading.Thread(target=call, args=(found,), daemon=True))
         for thread in threads:
             thread.start()
-        with (out / "console").open("wb") as console, (out / "log").open("wb") as log:
-            command = [sys.executable, "-m", "runner.cli", *arguments, "--no-trace"]
-            done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=console, stderr=log, check=False)
+        found["status"] = vmrun([*arguments, "--no-trace"], out, out / "console", out / "log")
         for thread in threads:
             thread.join(10)
-    found["status"], found["left"] = done.returncode, PATH.exists()
+    found["left"] = PATH.exists()
     (out / "sockets.json").write_text(json.dumps(found))
-    os._exit(0)
-
-
-main()
