@@ -82,6 +82,7 @@ KVM_TSS_SIZE = 3 * PAGE
 IOAPIC = 0xFEC00000
 LAPIC = 0xFEE00000
 IOAPIC_PINS = 24
+ISA_IRQS = 16  # of the two 8259s
 
 # Registers of virtio devices, in the hole: a page for each, so that a guest can give one away by itself. Their
 # interrupts are the I/O APIC's inputs that no ISA interrupt has, then the ISA ones that PCs leave to cards.

@@ -176,10 +176,7 @@ def _nmi(subject: Subject, vcpu: int | None = None) -> bool:
 
 def _nmi_at_exit(machine: "Machine", time: "VirtualTime") -> bool:
     """Give a machine with virtual time an NMI at the guest's next exit, where a replay can repeat it."""
-    if not machine.plan.trace.inputs:
-        raise LifecycleError(
-            "a machine with virtual time takes an NMI only if it is recorded: give trace.inputs = true"
-        )
+    machine.commands.repeatable("an NMI")
     if machine.state is State.ENDED:
         return False
     what = partial(time.nmi, machine.vcpus[0])

@@ -172,12 +172,12 @@ class Shared(NamedTuple):
 
 
 class DataPath(Protocol):
-    """The thread that serves a device's queues without Python. It is held at first. Python changes neither a queue nor
-    what C works on unless it is held."""
+    """What serves a device's queues without Python, in a thread of its own unless the machine has virtual time. It is
+    held at first. Python changes neither a queue nor what C works on unless it is held."""
 
     @property
     def bell(self) -> Any:
-        """What a write of a queue's number rings."""
+        """What a write of a queue's number rings; None: the device passes each notification on to :meth:`ring`."""
 
     def doorbell(self) -> int:
         """An eventfd: a write to it says that the driver has notified some queue. The path is held."""
@@ -188,6 +188,13 @@ class DataPath(Protocol):
 
     def ring(self, queue: int) -> None:
         """Serve a queue, as after a notification."""
+
+    @property
+    def due(self) -> int | None:
+        """When the device has to tick for it, on the clock's monotonic time; None: never, as it is now."""
+
+    def completed(self) -> Sequence[int]:
+        """Called in the device's tick: the queues whose drivers it has to interrupt now, if they want it."""
 
     def interrupt(self, queue: int, event: int | None, status: Any = ..., cause: int = 0) -> None:
         """Interrupt for a queue by this eventfd, None: not at all; after setting ``cause`` in ``status``, the bits of a

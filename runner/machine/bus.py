@@ -18,6 +18,7 @@ from runner.machine.asking import Asking
 from runner.machine.inputs import Inputs
 from runner.machine.queueworker import QueueWorker
 from runner.machine.regions import Doorbell, IOEventFD, Regions, no_ioeventfd, places
+from runner.machine.virtualpath import VirtualPath
 from runner.native import _native
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
@@ -212,8 +213,13 @@ class Buses:
 
     def data_path(
         self, index: int, watch: Callable[[int, Callable[[], None]], None], native: Native, queues: Sequence[Any]
-    ) -> QueueWorker:
+    ) -> DataPath:
         """A data path of a device. ``watch`` makes a loop call a function whenever a descriptor is readable."""
+        if self.alarm is not None:
+            options = self.planned[index].options
+            return VirtualPath(
+                native, queues, self._clock, options.get("latency", 0), options.get("bandwidth", 0)
+            )
         worker = QueueWorker(native, queues, lambda fd: watch(fd, partial(self._troubled, index, fd)))
         self._workers.append(worker)
         return worker

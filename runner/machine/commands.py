@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 class Commands:
-    """The commands of one machine. The device thread carries them out; a paused machine does so once it continues.
+    """The commands of one machine. The device thread carries them out, or with virtual time the vCPU's at the guest's
+    next exit; a paused machine does so once it continues.
 
     A command that the machine has no device for raises LifecycleError. One that comes after the end of the run returns
     False."""
@@ -24,6 +25,7 @@ class Commands:
 
     def power_button(self) -> bool:
         """Press the power button: the guest is asked to power off, and does as it likes."""
+        self.repeatable("the power button")
         index = self._device("acpi", "power button")
         return self._command(index, "press the power button", methodcaller("press_power_button"))
 
@@ -53,5 +55,12 @@ class Commands:
         with self._life.lock:
             if self._life.state is State.ENDED:
                 return False
-            self._buses.call(partial(self._buses.command, index, text, what))
+            self._buses.enter(partial(self._buses.command, index, text, what))
             return True
+
+    def repeatable(self, what: str) -> None:
+        """Raises LifecycleError if the machine has virtual time, and a replay could not repeat a command."""
+        if self._plan.time.kind == "virtual" and not self._plan.trace.inputs:
+            raise LifecycleError(
+                f"a machine with virtual time takes {what} only if it is recorded: give trace.inputs = true"
+            )

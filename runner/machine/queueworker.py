@@ -12,24 +12,30 @@ from runner.machine.virtqueue import Queue
 from runner.native._native import ffi, lib
 
 
+def worker_of(native: Native, queues: Sequence[Queue]) -> Any:
+    """C's ``struct worker`` for a device's queues. The caller keeps what it points to."""
+    assert len(queues) <= lib.WORKER_QUEUES
+    worker = ffi.new("struct worker *")
+    worker.device, worker.state, worker.n_queues, worker.timeout = native.device, native.state, len(queues), -1
+    for index, queue in enumerate(queues):
+        worker.queues[index] = queue.native
+        worker.requests, worker.index = queue.requests.native, queue.device
+        worker.interrupts[index].event = -1
+    ffi.buffer(worker.kinds)[: len(queues)] = bytes(queue.kind for queue in queues)
+    return worker
+
+
 class QueueWorker:
     """One device's worker; see :class:`runner.devices.services.DataPath`."""
 
     def __init__(self, native: Native, queues: Sequence[Queue], watch: Callable[[int], None]) -> None:
         """Start the thread, held. ``watch`` is called with an eventfd that is written when a queue gets a fault.
         Raises HostError."""
-        assert len(queues) <= lib.WORKER_QUEUES
-        self.worker = ffi.new("struct worker *")
+        self.worker = worker_of(native, queues)
         self._kept = native, queues  # what C points to
         self._elsewhere, self._queues = native.elsewhere, queues
         self._lock, self._holds = Lock(), 1
         worker = self.worker
-        worker.device, worker.state, worker.n_queues, worker.timeout = native.device, native.state, len(queues), -1
-        for index, queue in enumerate(queues):
-            worker.queues[index] = queue.native
-            worker.requests, worker.index = queue.requests.native, queue.device
-            worker.interrupts[index].event = -1
-        ffi.buffer(worker.kinds)[: len(queues)] = bytes(queue.kind for queue in queues)
         if native.elsewhere is not None:
             worker.bell.doors, worker.bell.n_doors = native.elsewhere.doors, len(queues)
         worker.bell.event, worker.trouble = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
@@ -62,6 +68,12 @@ class QueueWorker:
         held."""
         interrupt = self.worker.interrupts[queue]
         interrupt.status, interrupt.cause, interrupt.event = status, cause, -1 if event is None else event
+
+    due = None  # C has its own thread
+
+    def completed(self) -> tuple[int, ...]:
+        """None: C interrupts the drivers itself."""
+        return ()
 
     def mask(self, queue: int, masked: bool) -> None:
         """Keep a queue's interrupt pending; False: send it now, and from now on."""

@@ -291,10 +291,12 @@ static void serve_queue(struct worker *worker, struct blk *blk, uint32_t queue)
         }
         request->queue = queue;
         progress = blk_begin(blk, &request->chain, &request->written);
-        if (progress == BLK_WAITS) {
+        if (progress == BLK_WAITS && !worker->alone) {
             send(blk, request);
             continue;
         }
+        if (progress == BLK_WAITS)
+            request->written = blk_finish(blk, &request->chain);
         if (progress == BLK_MALFORMED) {
             worker_break(worker, queue, VIRTQUEUE_MALFORMED);
             request->chain.status = VIRTIO_BLK_S_IOERR;

@@ -19,6 +19,11 @@ static struct request *slot(const struct ring *ring, uint64_t number)
     return (struct request *)&ring->slots[number & ring->mask];
 }
 
+uint64_t requests_length(const struct virtqueue_chain *chain, uint32_t written)
+{
+    return chain->length == VIRTQUEUE_MOVED ? (uint64_t)chain->readable + written : chain->length;
+}
+
 void requests_record(struct requests *requests, const struct virtqueue_chain *chain, uint32_t device, uint32_t queue,
                      uint32_t written, uint64_t tsc_done)
 {
@@ -34,7 +39,7 @@ void requests_record(struct requests *requests, const struct virtqueue_chain *ch
             .tsc_taken = chain->t_taken,
             .tsc_done = tsc_done,
             .position = chain->position,
-            .length = chain->length == VIRTQUEUE_MOVED ? (uint64_t)chain->readable + written : chain->length,
+            .length = requests_length(chain, written),
             .bytes_out = chain->readable,
             .bytes_in = written,
             .room = chain->writable,

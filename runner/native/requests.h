@@ -17,6 +17,8 @@ void requests_init(struct requests *requests, void *base, uint64_t slots, uint32
 /* The recorder has failed: no producer waits for room, now and later. */
 void requests_close(struct requests *requests);
 
+/* The bytes that a request is about; `written` were written for it. */
+uint64_t requests_length(const struct virtqueue_chain *chain, uint32_t written);
 /* Record a chain that is about to be given back with `written` bytes. The device has set what it was for. If the ring
  * is full, the caller waits, or the request is dropped and counted, as an exit is. */
 void requests_record(struct requests *requests, const struct virtqueue_chain *chain, uint32_t device, uint32_t queue,

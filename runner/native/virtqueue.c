@@ -179,6 +179,11 @@ void virtqueue_put(struct virtqueue *queue, uint16_t head, uint32_t written)
         queue->unsignalled = true;
 }
 
+bool virtqueue_hides(const struct virtqueue *queue)
+{
+    return queue->size && LOAD(queue->used->idx) != queue->put;
+}
+
 void virtqueue_gather(struct virtqueue *queue)
 {
     queue->gathering = true;
@@ -187,8 +192,11 @@ void virtqueue_gather(struct virtqueue *queue)
 void virtqueue_publish(struct virtqueue *queue)
 {
     queue->gathering = false;
-    if (queue->size)
-        STORE(queue->used->idx, queue->put);
+    if (!virtqueue_hides(queue))
+        return;
+    if (queue->put == queue->signalled) /* it was resumed with what it hides */
+        queue->unsignalled = true;
+    STORE(queue->used->idx, queue->put);
 }
 
 static uint16_t *driver_event(const struct virtqueue *queue) /* used_event */

@@ -88,6 +88,8 @@ void virtqueue_put(struct virtqueue *queue, uint16_t head, uint32_t written);
 /* Let the driver see what is put back from now on only when it is published, all at once. */
 void virtqueue_gather(struct virtqueue *queue);
 void virtqueue_publish(struct virtqueue *queue);
+/* Whether there is something that the driver does not see yet. */
+bool virtqueue_hides(const struct virtqueue *queue);
 
 /* Whether the driver wants an interrupt for what was put back since the last call (2.7.7.2). */
 bool virtqueue_interrupts(struct virtqueue *queue);

@@ -142,6 +142,14 @@ void worker_end(struct worker *worker)
     worker->started = false;
 }
 
+void worker_serve(struct worker *worker)
+{
+    uint64_t again = worker->again;
+
+    worker->again = 0;
+    worker->device->serve(worker, told(worker, false) | again);
+}
+
 void worker_wake(struct worker *worker)
 {
     ring(worker->bell.event);
@@ -182,6 +190,7 @@ bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *
 
 void worker_put(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain, uint32_t written)
 {
+    worker->moved += requests_length(chain, written);
     requests_record(worker->requests, chain, worker->index, queue, written, tsc_now());
     virtqueue_put(worker->queues[queue], chain->head, written);
 }
@@ -206,7 +215,7 @@ void worker_interrupt(struct worker *worker, uint32_t queue)
 
 void worker_tell(struct worker *worker, uint32_t queue)
 {
-    if (virtqueue_interrupts(worker->queues[queue]))
+    if (!worker->alone && virtqueue_interrupts(worker->queues[queue]))
         worker_interrupt(worker, queue);
 }
 

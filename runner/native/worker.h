@@ -48,6 +48,8 @@ struct worker {
     struct pollfd fds[WORKER_FDS]; /* the device's own */
     int timeout; /* ms until the device is to be served anyway, -1: never */
     uint64_t again; /* bits: queues to serve again at once, without a notification */
+    bool alone; /* without a thread: see worker_serve() */
+    uint64_t moved; /* bytes of the requests that were given back */
     bool unnamed; /* KVM rings the bell itself (KVM_IOEVENTFD), and does not say for which queue */
     int trouble; /* eventfd: a queue has a fault, or the device has something to tell Python */
     struct virtqueue_chain chain; /* for a device that answers one after the other */
@@ -67,6 +69,9 @@ void worker_hold(struct worker *worker);
 void worker_release(struct worker *worker);
 /* End the thread. A second call does nothing. */
 void worker_end(struct worker *worker);
+/* Of a worker that is `alone`, and was not started: serve once what was notified, in the calling thread, which then
+ * interrupts the drivers. Nothing is in flight afterwards; `again` may have queues for another call. */
+void worker_serve(struct worker *worker);
 
 /* For `serve`. Take the next chain: false, there is none, or the queue does not run or has a fault. */
 bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain);

@@ -12,7 +12,7 @@ from vmspec.registers import virtio
 from vmspec.schema.guest_values import Ascii, Tag
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import key
-from vmspec.schema.values import Choice, File, Flag, Integer, Many, Text
+from vmspec.schema.values import Choice, Duration, File, Flag, Integer, Many, Size, Text
 
 # What a command's words may have of the connection with vmrun.
 DESCRIPTORS = "{listener}", "{connection}", "{socket}"
@@ -79,6 +79,18 @@ class VirtioBlk(ServedElsewhere):
         ),
     )
     lost: str = field(default="end", metadata=LOST)
+    latency: int | None = field(
+        default=None,
+        metadata=key(Duration(), "virtual time: how long requests take that the guest has sent at once; not given: 100us"),
+    )
+    bandwidth: int | None = field(
+        default=None,
+        metadata=key(
+            Size(1 << 20, 1 << 40),
+            "virtual time: bytes a second that the disk reads or writes, which take their time beside latency; not given: "
+            "1GiB",
+        ),
+    )
 
     @property
     def elsewhere(self) -> bool:

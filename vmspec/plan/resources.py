@@ -7,7 +7,7 @@ from vmspec.devices.isa import PCIHost
 from vmspec.devices.models import KINDS, Device
 from vmspec.devices.net import VirtioNet
 from vmspec.devices.regions import SPACES, Region
-from vmspec.devices.storage import VirtioFS
+from vmspec.devices.storage import VirtioBlk, VirtioFS
 from vmspec.devices.virtio import VirtioBalloon, VirtioModel, VirtioVsock
 from vmspec.plan import memory_map, virtual
 from vmspec.plan.calls import Slot
@@ -69,6 +69,8 @@ def devices(
             device = device._replace(options={**device.options, "cid": cid})
             cids.add(cid)
             owners.claim(("cid", cid), device.name, f"{path}.cid", f"has the address {cid}")
+        if isinstance(model, VirtioBlk) and spec.vm.time == "virtual":
+            device = device._replace(options={**device.options, **virtual.disk(model)})
         if isinstance(model, VirtioFS):
             owners.claim(("tag", model.tag), device.name, f"{path}.tag", f"has the tag {model.tag}")
         if isinstance(model, VirtioBalloon) and (model.size or 0) >= spec.vm.memory:
@@ -126,6 +128,8 @@ class _Placing:
 
     def __init__(self, spec: Spec) -> None:
         self._default = spec.vm.transport
+        # Virtual time has no I/O APIC.
+        self._irqs = tuple(irq for irq in layout.VIRTIO_IRQS if irq < layout.ISA_IRQS or spec.vm.time == "host")
         self._taken = {model.irq for model in spec.devices}  # interrupts
         self._next = layout.PCI_MEMORY  # the first address that is free for a base address register
         self.functions = 0  # on the PCI bus, beside the host bridge
@@ -149,7 +153,7 @@ class _Placing:
     def _mmio(self, device: PlannedDevice, path: str, problems: list[Problem]) -> PlannedDevice:
         """The next of the free interrupts, and the page of registers that goes with it. A machine without interrupt
         controllers does not use the interrupt."""
-        irq = self._irq(layout.VIRTIO_IRQS)
+        irq = self._irq(self._irqs)
         if irq is None:
             message = f"no interrupt is left for {device.name}: leave out a device, or connect it by pci"
             problems.append(Problem(path, message))

@@ -4,9 +4,14 @@ The guest must find no clock that follows the host's, and no other source of wha
 table of vmrun's own, and KVM answers only those MSRs whose values are the guest's.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from vmspec import layout
 from vmspec.devices import isa
 from vmspec.devices.models import Device
+from vmspec.devices.storage import VirtioBlk
+from vmspec.devices.virtio import VirtioConsole, VirtioModel, VirtioRng
 from vmspec.plan.calls import Call, EnableMsrExits, MsrRange, SetMsrFilter
 from vmspec.plan.features import FEATURES
 from vmspec.plan.plan import Placement
@@ -41,10 +46,13 @@ KERNEL_MSRS = (
 )
 MSR_EXITS = 1 << 0 | 1 << 1 | 1 << 2  # KVM_MSR_EXIT_REASON_*: KVM rejects it, does not know it, the filter denies it
 
+LATENCY = 100_000  # ns of a disk's requests that the guest has sent at once
+BANDWIDTH = 1 << 30  # bytes a second of a disk
+
 # Devices that follow virtual time; others complete when the host does.
 FOLLOWING = (
-    isa.Serial, isa.I8042, isa.I8259, isa.I8254, isa.RTC, isa.DebugPort, isa.PostPort, isa.DebugExit, isa.Pvpanic,
-    isa.Python,
+    isa.Serial, isa.I8042, isa.I8259, isa.I8254, isa.RTC, isa.ACPI, isa.DebugPort, isa.PostPort, isa.DebugExit,
+    isa.Pvpanic, isa.Python, VirtioRng, VirtioConsole, VirtioBlk,
 )  # fmt: skip
 UNENFORCED = (
     "the same type of processor and the same version of KVM",
@@ -60,13 +68,19 @@ def planned(spec: Spec, problems: list[Problem]) -> PlannedTime:
             if getattr(vm, name) is not None:
                 problems.append(Problem(f"vm.{name}", 'is for virtual time: vm.time must be "virtual"'))
         for index, device in enumerate(spec.devices):
-            if isinstance(device, isa.I8259 | isa.I8254):
-                message = 'is for virtual time; otherwise KVM has it (vm.irqchip = "kernel")'
-                problems.append(Problem(f"device[{index}]", message))
+            match device:
+                case isa.I8259() | isa.I8254():
+                    message = 'is for virtual time; otherwise KVM has it (vm.irqchip = "kernel")'
+                    problems.append(Problem(f"device[{index}]", message))
+                case VirtioBlk():
+                    for name in ("latency", "bandwidth"):
+                        if getattr(device, name) is not None:
+                            message = 'is for virtual time: vm.time must be "virtual"'
+                            problems.append(Problem(f"device[{index}].{name}", message))
         return PlannedTime()
     _machine(spec, problems)
     for index, device in enumerate(spec.devices):
-        _device(device, f"device[{index}]", spec.trace.inputs, problems)
+        _device(device, f"device[{index}]", spec, problems)
     own = tuple(
         f"device[{index}], a class of the user's, depends on nothing but the guest and its services"
         for index, device in enumerate(spec.devices)
@@ -75,7 +89,7 @@ def planned(spec: Spec, problems: list[Problem]) -> PlannedTime:
     inputs = tuple(
         f"device[{index}] gets the same input at the same exits: the trace's inputs have it"
         for index, device in enumerate(spec.devices)
-        if isinstance(device, isa.Serial) and device.input != "none"
+        if any(source != "none" for _, source in _sources(device))
     )
     return PlannedTime("virtual", STEP if vm.step is None else vm.step, (*UNENFORCED, *own, *inputs), vm.seed or 0)
 
@@ -100,21 +114,57 @@ def _machine(spec: Spec, problems: list[Problem]) -> None:
         problems.append(Problem("cpu.model", message))
 
 
-def _device(device: Device, path: str, recorded: bool, problems: list[Problem]) -> None:
+def _device(device: Device, path: str, spec: Spec, problems: list[Problem]) -> None:
+    for name, source in _sources(device):
+        if source != "none" and not spec.trace.inputs:
+            message = "the host decides when input comes, so virtual time has it only if it is recorded: give "
+            message += 'trace.inputs = true, or "none" here'
+            problems.append(Problem(f"{path}.{name}", message))
     match device:
         case isa.RTC(time=None):
             message = "without it the clock follows the host's date, which virtual time does not have: give a date"
             problems.append(Problem(f"{path}.time", message))
-        case isa.Serial(input=source) if source != "none" and not recorded:
-            message = "the host decides when input comes, so virtual time has it only if it is recorded: give "
-            message += 'trace.inputs = true, or "none" here'
-            problems.append(Problem(f"{path}.input", message))
-        case isa.ACPI():
-            message = "ACPI's tables describe APICs, which virtual time does not have: leave it out"
-            problems.append(Problem(path, message))
+        case VirtioRng(seed=None):
+            message = "without it the bytes are the host's, others in each run: give a number"
+            problems.append(Problem(f"{path}.seed", message))
+        case VirtioBlk(format=name) if name != "raw":
+            message = "another process serves such an image when the host lets it: virtual time has raw images"
+            problems.append(Problem(f"{path}.format", message, name, "raw"))
+        case VirtioBlk(mode="rw"):
+            message = 'the next run would read what this one has written: give "overlay" or "ro"'
+            problems.append(Problem(f"{path}.mode", message, "rw"))
+        case VirtioBlk(notify="ioeventfd"):
+            message = "KVM would wake a thread of the host's, which comes at another moment in each run: leave it out"
+            problems.append(Problem(f"{path}.notify", message))
         case _ if not isinstance(device, FOLLOWING):
             message = "such a device completes requests when the host does: virtual time cannot have it"
             problems.append(Problem(path, message))
+    if device.irq is not None and device.irq >= layout.ISA_IRQS:
+        message = "virtual time has the two 8259 interrupt controllers, with 16 interrupts"
+        problems.append(Problem(f"{path}.irq", message, str(device.irq), f"0 to {layout.ISA_IRQS - 1}"))
+    if isinstance(device, VirtioModel) and (device.transport or spec.vm.transport) != "mmio":
+        message = "MSI-X needs an APIC, which virtual time does not have: connect it by mmio"
+        key = f"{path}.transport" if device.transport else "vm.transport"
+        problems.append(Problem(key, message, "pci", "mmio"))
+
+
+def _sources(device: Device) -> Iterator[tuple[str, str | Path]]:
+    """Where a device's input comes from, by the keys."""
+    match device:
+        case isa.Serial(input=source):
+            yield "input", source
+        case VirtioConsole(input=source, ports=ports):
+            yield "input", source
+            for index, port in enumerate(ports):
+                yield f"port[{index}].input", port.input
+
+
+def disk(model: VirtioBlk) -> dict[str, int]:
+    """How long a disk takes, as options of its device."""
+    return {
+        "latency": LATENCY if model.latency is None else model.latency,
+        "bandwidth": BANDWIDTH if model.bandwidth is None else model.bandwidth,
+    }
 
 
 def linux(spec: Spec) -> tuple[str, tuple[Placement, ...], tuple[str, ...]]:

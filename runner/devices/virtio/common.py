@@ -244,9 +244,15 @@ class Common:
         hands over the notification may be a vCPU, and hands over those of all devices."""
         if self.running and self.queues[index].running:
             if self.data_path is not None:
-                self.data_path.ring(index)
+                self._ring(index)
             else:
                 self._serve_later(index)
+
+    def _ring(self, index: int) -> None:
+        assert self.data_path is not None
+        self.data_path.ring(index)
+        if (left := self._left()) is not None:
+            self._after(left)
 
     def _serve_later(self, index: int) -> None:
         if index not in self._again:
@@ -285,23 +291,31 @@ class Common:
 
     def _request_tick(self, delay: int | None) -> None:
         self._due = None if delay is None else self._clock.monotonic() + max(0, delay)
-        self._after(0 if self._again else delay)
+        self._after(self._left())
+
+    def _left(self) -> int | None:
+        """The time until the first tick that something waits for, None: nothing does."""
+        if self._again:
+            return 0
+        waiting = (self._due, None if self.data_path is None else self.data_path.due)
+        due = min((each for each in waiting if each is not None), default=None)
+        return None if due is None else max(0, due - self._clock.monotonic())
 
     def tick(self) -> None:
         """Serve what is left to serve, and pass on a tick that the device has requested."""
         if self.data_path is not None:
             self._check()
             self.device.troubled()
+            for index in self.data_path.completed():
+                self._interrupt(index)
         again, self._again = self._again, []
         for index in again:
             self._notify(index)
-        if self._due is None:
-            return
-        if (left := self._due - self._clock.monotonic()) <= 0:
+        if self._due is not None and self._due <= self._clock.monotonic():
             self._due = None
             self.device.tick()
             self._check()
-        elif not self._again:
+        if (left := self._left()) is not None:
             self._after(left)
 
     def read_configuration(self, offset: int, size: int) -> int:
@@ -377,7 +391,7 @@ class Common:
             if saved.ready and self._start(index):
                 self.queues[index].resume(saved.taken, saved.put)
                 if self.data_path is not None:
-                    self.data_path.ring(index)  # it serves whatever is there
+                    self._ring(index)  # it serves whatever is there
         self._again = [index for index in range(len(self.queues)) if state.unserved >> index & 1]
         if self._again:
             self._after(0)

@@ -43,7 +43,7 @@ class MMIO(Transport):
         for offset, value in constants.items():
             self.bus.shadow(REGION, offset, value, 4)
         self.bus.clears(REGION, R.INTERRUPT_ACK, R.INTERRUPT_STATUS, 4)
-        if (path := self._common.data_path) is None:
+        if (path := self._common.data_path) is None or path.bell is None:
             self.bus.writes(REGION, R.QUEUE_NOTIFY, "coalesced", 4)
             self.bus.flush_at_once(True)
             return

@@ -1,0 +1,97 @@
+"""The data path of a virtio device in a machine with virtual time: C serves the queues in the vCPU's thread."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from runner.devices.services import Clock, Native
+from runner.machine.queueworker import worker_of
+from runner.machine.virtqueue import Queue
+from runner.native._native import ffi, lib
+
+SECOND = 1_000_000_000  # ns
+
+
+class VirtualPath:
+    """One device's; see :class:`runner.devices.services.DataPath`.
+
+    C answers the requests when the driver notifies the device, however long the host takes. The driver sees that at
+    ``due``: after ``latency`` ns, and a second for each ``bandwidth`` bytes that they are about (0: bytes take no
+    time). Notifications that come before then wait. So what the guest sees follows from its own exits.
+    """
+
+    bell: Any = None
+    attention = -1  # no other thread has anything to tell
+
+    def __init__(
+        self, native: Native, queues: Sequence[Queue], clock: Clock, latency: int = 0, bandwidth: int = 0
+    ) -> None:
+        self._worker = worker_of(native, queues)
+        self._worker.alone = True
+        self._worker.trouble = self._worker.bell.event = -1
+        self._kept = native  # what C points to
+        self._queues, self._clock = queues, clock
+        self._latency, self._bandwidth = latency, bandwidth
+        self._told: set[int] = set()
+        self._busy = False  # something was served that the driver does not see yet
+        self.due: int | None = None
+
+    def doorbell(self) -> int:
+        """There is none: it would ring in a thread of the host's."""
+        raise NotImplementedError
+
+    def ring(self, queue: int) -> None:
+        """Serve a queue, as if its driver had notified it."""
+        self._told.add(queue)
+        if self.due is None:
+            self._serve()
+
+    def completed(self) -> Sequence[int]:
+        """Let the drivers see what is due, or serve what has waited for that."""
+        if self.due is None or self.due > self._clock.monotonic():
+            return ()
+        if not self._busy:
+            self._serve()
+            return ()
+        done = [index for index, queue in enumerate(self._queues) if lib.virtqueue_hides(queue.native)]
+        for queue in self._queues:
+            lib.virtqueue_publish(queue.native)
+        self._busy = False
+        # What waits is served in another tick, after the interrupts: a queue counts them by what it has put back.
+        self.due = self._clock.monotonic() if self._told or self._worker.again else None
+        return done
+
+    def _serve(self) -> None:
+        worker, self._busy = self._worker, True
+        for index in self._told:
+            lib.bus_ring(ffi.addressof(worker, "bell"), index, lib.tsc_now())
+        self._told.clear()
+        for queue in self._queues:
+            lib.virtqueue_gather(queue.native)
+        before = worker.moved
+        lib.worker_serve(worker)
+        transfer = (worker.moved - before) * SECOND // self._bandwidth if self._bandwidth else 0
+        self.due = self._clock.monotonic() + self._latency + transfer
+
+    # A machine with virtual time calls all this in one thread, or while the guest stands still.
+
+    def interrupt(self, queue: int, event: int | None, status: Any = ffi.NULL, cause: int = 0) -> None:
+        """Nothing: the device interrupts, as :meth:`completed` says."""
+
+    def mask(self, queue: int, masked: bool) -> None:
+        """Nothing, likewise."""
+
+    def pending(self, queue: int) -> bool:
+        """No interrupt is kept."""
+        return False
+
+    def hold(self) -> None:
+        """Nothing is ever in flight."""
+
+    def release(self) -> None:
+        """Nothing to undo."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """As :meth:`hold`."""
+        yield
