@@ -1,20 +1,62 @@
-"""Put a Debian kernel and a busybox initrd with the file init beside repeat.toml, as vmlinuz and initrd.img."""
+"""Put a Debian kernel beside the specs, as vmlinuz. repeat.toml gets an initrd (initrd.img: busybox and the file init);
+disk.toml gets one with drivers (disk-initrd.img), and a disk with busybox and root-init (root.img)."""
 
+import gzip
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from random import Random
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 
 from tests.guests import debian, initrd  # noqa: E402 - found through the path above
 
+MODULES = ("virtio_mmio", "virtio_rng", "virtio_blk", "crc32c_generic", "ext4")
+SIZE = "32M"
+FILES = 40  # of random bytes on the disk
+
 
 def prepare(where: Path = HERE, name: str = "6.1-cloud") -> None:
-    """Fetch the kernel if it is missing, and write the initrd."""
+    """Fetch the kernel if it is missing, and write the initrds and the disk."""
+    kernel = debian.kernel(name)
     link = where / "vmlinuz"
     link.unlink(missing_ok=True)
-    link.symlink_to(debian.kernel(name).bzimage)
+    link.symlink_to(kernel.bzimage)
     initrd.write(where / "initrd.img", HERE / "init")
+    write_disk_initrd(kernel, where / "disk-initrd.img")
+    write_disk(where / "root.img")
+
+
+def write_disk_initrd(kernel: debian.Kernel, out: Path) -> None:
+    """Busybox, the disk's drivers, and disk-init."""
+    modules = debian.modules(kernel, MODULES)
+    entries = initrd.busybox((HERE / "disk-init").read_bytes())
+    entries["root"] = initrd.directory()
+    entries["modules/list"] = initrd.regular(" ".join(modules).encode())
+    for name, image in modules.items():
+        entries[f"modules/{name}.ko"] = initrd.regular(debian.unsigned(image))
+    out.write_bytes(gzip.compress(initrd.archive(entries), mtime=0))
+
+
+def write_disk(out: Path) -> None:
+    """An ext4 file system with busybox, root-init as init, and files."""
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".root-") as scratch:
+        root, part = Path(scratch, "root"), Path(scratch, out.name)
+        for folder in ("bin", "dev", "proc", "sys", "files"):
+            (root / folder).mkdir(parents=True)
+        for path, content in (
+            (root / "bin" / "busybox", debian.busybox().read_bytes()),
+            (root / "init", (HERE / "root-init").read_bytes()),
+        ):
+            path.write_bytes(content)
+            path.chmod(0o755)
+        for number in range(FILES):
+            (root / "files" / str(number)).write_bytes(Random(number).randbytes(100_000))
+        make = [debian.program("mke2fs", "e2fsprogs"), "-q", "-t", "ext4", "-b", "4096", "-d", root, part, SIZE]
+        subprocess.run(make, check=True)
+        part.replace(out)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from runner.kvm.errors import KvmError
 from runner.machine.lifecycle import LifecycleError, State
 from runner.machine.result import Ending
 from vmspec.host.pathtext import from_text, to_text
+from vmspec.trace.inputs import NMI
 from vmspec.trace.record import PAGE
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _nmi(subject: Subject, vcpu: int | None = None) -> bool:
     with machine.standing() as stands:  # KVM_NMI waits for KVM_RUN to return
         _unless_ended(stands)
         for index in range(count) if vcpu is None else (vcpu,):
-            machine.inputs.admit("command", machine.vcpus[index].nmi, data=f"NMI for vCPU {index}".encode())
+            machine.inputs.admit("command", machine.vcpus[index].nmi, data=NMI.format(index).encode())
     return True
 
 
@@ -180,7 +181,7 @@ def _nmi_at_exit(machine: "Machine", time: "VirtualTime") -> bool:
     if machine.state is State.ENDED:
         return False
     what = partial(time.nmi, machine.vcpus[0])
-    machine.buses.enter(lambda: machine.inputs.admit("command", what, data=b"NMI for vCPU 0"))
+    machine.buses.enter(lambda: machine.inputs.admit("command", what, data=NMI.format(0).encode()))
     return True
 
 

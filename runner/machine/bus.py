@@ -217,9 +217,7 @@ class Buses:
         """A data path of a device. ``watch`` makes a loop call a function whenever a descriptor is readable."""
         if self.alarm is not None:
             options = self.planned[index].options
-            return VirtualPath(
-                native, queues, self._clock, options.get("latency", 0), options.get("bandwidth", 0)
-            )
+            return VirtualPath(native, queues, self._clock, options.get("latency", 0), options.get("bandwidth", 0))
         worker = QueueWorker(native, queues, lambda fd: watch(fd, partial(self._troubled, index, fd)))
         self._workers.append(worker)
         return worker

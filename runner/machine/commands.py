@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runner.machine.bus import Buses
 from runner.machine.lifecycle import Lifecycle, LifecycleError, State
 from vmspec.plan.plan import Plan
+from vmspec.trace.inputs import POWER_BUTTON
 
 if TYPE_CHECKING:
     from runner.devices.virtio.balloon import Balloon
@@ -27,7 +28,7 @@ class Commands:
         """Press the power button: the guest is asked to power off, and does as it likes."""
         self.repeatable("the power button")
         index = self._device("acpi", "power button")
-        return self._command(index, "press the power button", methodcaller("press_power_button"))
+        return self._command(index, POWER_BUTTON, methodcaller("press_power_button"))
 
     def set_balloon(self, size: int) -> bool:
         """Ask the guest to return so much memory in all, in bytes; whole pages count. Raises ValueError if the machine

@@ -53,7 +53,7 @@ class VirtualPath:
         if not self._busy:
             self._serve()
             return ()
-        done = [index for index, queue in enumerate(self._queues) if lib.virtqueue_hides(queue.native)]
+        done = self._done()
         for queue in self._queues:
             lib.virtqueue_publish(queue.native)
         self._busy = False
@@ -70,8 +70,14 @@ class VirtualPath:
             lib.virtqueue_gather(queue.native)
         before = worker.moved
         lib.worker_serve(worker)
-        transfer = (worker.moved - before) * SECOND // self._bandwidth if self._bandwidth else 0
-        self.due = self._clock.monotonic() + self._latency + transfer
+        self.due = self._clock.monotonic()  # if nothing was done, only a fault of the driver's may be there
+        if self._done():
+            transfer = (worker.moved - before) * SECOND // self._bandwidth if self._bandwidth else 0
+            self.due += self._latency + transfer
+
+    def _done(self) -> list[int]:
+        """The queues with something that the driver does not see yet."""
+        return [index for index, queue in enumerate(self._queues) if lib.virtqueue_hides(queue.native)]
 
     # A machine with virtual time calls all this in one thread, or while the guest stands still.
 

@@ -82,8 +82,9 @@ def time(plan: Plan) -> dict[str, object]:
     if plan.time.kind == "host":
         return {"kind": "host"}
     promise = {"promise": "repeatable", "not_enforced": [*plan.time.unenforced]}
-    # A recording has the vectors of interrupts, too, so that it can be replayed.
-    return {"kind": plan.time.kind, "step_ns": plan.time.step, **promise, "recording": True}
+    # A recording has the vectors of interrupts too, so that it can be replayed; not what devices write to memory.
+    recording = all(device.transport is None for device in plan.devices)
+    return {"kind": plan.time.kind, "step_ns": plan.time.step, **promise, "recording": recording}
 
 
 def overrides(plan: Plan) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runner.devices import Board, Device, make
+from runner.devices.acpi import ACPI
 from runner.devices.i8259 import I8259
 from runner.devices.services import Services
 from runner.replay.recording import Recording
@@ -140,10 +141,13 @@ class Modelled:
                 self._due[index] = None
                 device.tick()
 
-    def receive(self, name: str, port: int, data: bytes) -> None:
-        """Give a device its input."""
+    def receive(self, name: str, port: int | None, data: bytes) -> None:
+        """Give a device its input, or without a port do what the host asked of it: to press its button."""
         for device in self.named(name):
-            device.ends()[port].receive(data)
+            if port is not None:
+                device.ends()[port].receive(data)
+            elif isinstance(device, ACPI):
+                device.press_power_button()
 
     def named(self, name: str) -> Iterator[Device]:
         """The device with that name, if it has a model."""

@@ -9,6 +9,7 @@ import tracer
 from tracer.format.errors import TraceError
 from vmspec.schema import toml
 from vmspec.trace import keys
+from vmspec.trace.inputs import NMI, POWER_BUTTON
 from vmspec.trace.record import FLAGS
 
 COLUMNS = (
@@ -16,7 +17,6 @@ COLUMNS = (
     "flags", "vector",
 )  # fmt: skip
 RUN_AGAIN = "record it again with this release of vmrun"
-NMI = b"NMI for vCPU 0"
 
 
 class Exit(NamedTuple):
@@ -43,10 +43,11 @@ class Exit(NamedTuple):
 
 
 class Came(NamedTuple):
-    """An input that came at an exit: bytes for a port of the device with that name, or an NMI, which has none."""
+    """An input that came at an exit: bytes for a port of the device with that name, a command to the device (``port``
+    is None, ``data`` its words), or an NMI, which has no device."""
 
     device: str
-    port: int
+    port: int | None
     data: bytes
 
 
@@ -89,6 +90,11 @@ def _check(trace: tracer.Trace) -> None:
         time = {}
     if not isinstance(time, dict) or time.get("kind") != "virtual" or keys.SPEC not in metadata:
         raise TraceError(f'{path}: only runs with virtual time can be replayed: record one with vm.time = "virtual"')
+    if time.get("recording") is False:
+        message = (
+            "it lacks what its virtio devices wrote to the guest's memory: --verify compares runs of such a machine"
+        )
+        raise TraceError(f"{path}: {message}")
     if time.get("recording") is not True:
         raise TraceError(f"{path}: it has no interrupts, as it is of an older vmrun: {RUN_AGAIN}")
     if not trace.complete:
@@ -130,8 +136,10 @@ def _inputs(trace: tracer.Trace, exits: int) -> Mapping[int, Sequence[Came]]:
         match row["kind"]:
             case "bytes":
                 came = Came(row["device"], row["value"], row["data"])
-            case "command" if row["data"] == NMI:
+            case "command" if row["data"] == NMI.format(0).encode():
                 came = Came("", 0, b"")
+            case "command" if row["data"] == POWER_BUTTON.encode():
+                came = Came(row["device"], None, row["data"])
             case "command":
                 raise TraceError(f"{trace.path}: input {row['data']!r} is unknown: use a newer vmrun")
             case _:

@@ -220,15 +220,15 @@ def _keep(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def repeat_example(folder: Path, kernel: str) -> Path:
-    """The spec of the example repeat, ready in a folder with a kernel of Debian's."""
+def repeat_example(folder: Path, kernel: str, name: str = "repeat") -> Path:
+    """A spec of the example repeat, ready in a folder with a kernel of Debian's."""
     example = ROOT / "examples" / "repeat"
-    shutil.copy(example / "repeat.toml", folder)
+    shutil.copy(example / f"{name}.toml", folder)
     code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(example)!r}]; "
     code += f"import prepare; prepare.prepare(Path({str(folder)!r}), {kernel!r})"
     subprocess.run([sys.executable, "-c", code], check=True)
-    Document.open(folder / "repeat.toml").plan()  # unpacks the kernel into the cache, where the lab finds it
-    return folder / "repeat.toml"
+    Document.open(folder / f"{name}.toml").plan()  # unpacks the kernel into the cache, where the lab finds it
+    return folder / f"{name}.toml"
 
 
 def options(group: str, todo: list[Job]) -> list[str | Path]:

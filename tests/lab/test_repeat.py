@@ -13,13 +13,14 @@ from tests.lab.labruns import HERE, repeat_example, stayed
 pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
 RUNS = int(os.environ.get("VMRUN_LAB_RUNS", "20"))
+BOOTS = [(kernel, spec) for spec in ("repeat", "disk") for kernel in ("6.1-cloud", "6.12-cloud")]
 
 
-@pytest.fixture(scope="module", params=["6.1-cloud", "6.12-cloud"])
+@pytest.fixture(scope="module", params=BOOTS, ids="-".join)
 def folder(request, tmp_path_factory):
-    """What the runs of a kernel left."""
+    """What the runs of a kernel left, without and with a disk."""
     out = tmp_path_factory.mktemp("repeat")
-    spec = repeat_example(out, request.param)
+    spec = repeat_example(out, *request.param)
     command = [sys.executable, HERE / "inside" / "repeat.py", out, RUNS, spec]
     stayed("--timeout", f"{5 + 7 * RUNS}m", "--share", out, "--", *map(str, command))
     return out

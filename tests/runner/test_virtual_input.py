@@ -8,6 +8,10 @@ import pytest
 
 import runner
 import tracer
+from runner.replay.offline import compared
+from runner.replay.recording import Recording
+from runner.replay.replaying import replay
+from runner.session.given import Given
 from tests.runner.virtualguests import CONTROLLERS, HANDLERS, POST, VIRTUAL
 
 pytestmark = pytest.mark.kvm
@@ -124,9 +128,37 @@ def test_an_nmi_goes_in_at_an_exit_and_is_recorded_there(write_spec, assemble):
     assert [(row["reason"], row["data"]) for row in rows] == [("io", 0x4E), ("hlt", 0)]
 
 
-def test_an_nmi_that_would_not_be_recorded_is_refused(write_spec, assemble):
-    path = write_spec(assemble(AWAITS_NMI), devices=[POST], vm=VIRTUAL)
+# Until the status of the power button is set.
+AWAITS_POWER = """
+    mov $0x601, %dx
+1:  in %dx, %al
+    test $1, %al
+    jz 1b
+    hlt
+"""
+
+
+def test_the_power_button_goes_in_at_an_exit_and_a_replay_presses_it(write_spec, assemble):
+    path = write_spec(assemble(AWAITS_POWER), devices=[{"kind": "acpi"}], vm=VIRTUAL, trace=INPUTS)
+    with runner.start(path, control="virtual-power") as run:
+        with runner.connect("virtual-power") as control:
+            control.power_button()
+        result = run.result(30)
+    assert result.kind == "halt"
+    trace = tracer.load(result.trace)
+    (came,) = trace.tables["inputs"].table.to_pylist()
+    assert (came["kind"], came["device"]) == ("command", "acpi0")
+    rows = trace.table.slice(came["seq"] + 1).to_pylist()
+    assert [(row["reason"], row["data"]) for row in rows] == [("io", 1), ("hlt", 0)]
+    recording = Recording.of(result.trace)
+    assert list(compared(recording)) == []
+    assert replay(recording, Given.of(result.trace, (), (), print).plan, None, lambda: False).mismatch is None
+
+
+@pytest.mark.parametrize("command", ["nmi", "power_button"])
+def test_a_command_that_would_not_be_recorded_is_refused(write_spec, assemble, command):
+    path = write_spec(assemble(AWAITS_NMI), devices=[POST, {"kind": "acpi"}], vm=VIRTUAL)
     with runner.start(path, control="virtual-nmi") as run, runner.connect("virtual-nmi") as control:
         with pytest.raises(runner.ControlError, match=r"trace\.inputs = true"):
-            control.nmi()
+            getattr(control, command)()
         run.stop()

@@ -81,14 +81,15 @@ class VirtioBlk(ServedElsewhere):
     lost: str = field(default="end", metadata=LOST)
     latency: int | None = field(
         default=None,
-        metadata=key(Duration(), "virtual time: how long requests take that the guest has sent at once; not given: 100us"),
+        metadata=key(
+            Duration(), "virtual time: how long requests take that the guest has sent at once; not given: 100us"
+        ),
     )
     bandwidth: int | None = field(
         default=None,
         metadata=key(
             Size(1 << 20, 1 << 40),
-            "virtual time: bytes a second that the disk reads or writes, which take their time beside latency; not given: "
-            "1GiB",
+            "virtual time: bytes a second that the disk reads or writes, after latency; not given: 1GiB",
         ),
     )
 

@@ -158,7 +158,7 @@ class _Placing:
             message = f"no interrupt is left for {device.name}: leave out a device, or connect it by pci"
             problems.append(Problem(path, message))
             return device
-        start = layout.VIRTIO_MMIO + layout.PAGE * layout.VIRTIO_IRQS.index(irq)
+        start = layout.VIRTIO_MMIO + layout.PAGE * self._irqs.index(irq)
         regions = tuple(region._replace(start=start) for region in device.regions)
         return device._replace(irq=irq, regions=regions)
 

@@ -156,7 +156,7 @@ def _sources(device: Device) -> Iterator[tuple[str, str | Path]]:
         case VirtioConsole(input=source, ports=ports):
             yield "input", source
             for index, port in enumerate(ports):
-                yield f"port[{index}].input", port.input
+                yield f"ports[{index}].input", port.input
 
 
 def disk(model: VirtioBlk) -> dict[str, int]:

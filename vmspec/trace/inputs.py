@@ -12,6 +12,7 @@ from vmspec.trace.table import Column, Names, Table
 Kind = Literal["bytes", "timer", "interrupt", "end", "pause", "resume", "command", "mark"]
 KINDS = get_args(Kind)
 NOBODY = -1  # no device
+NMI, POWER_BUTTON = "NMI for vCPU {}", "press the power button"  # the words of commands that a replay knows
 LOWERED, RAISED, PULSED = 0, 1, 2  # values of an interrupt
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.vmspec.image.images import bzimage
 from vmspec.devices.isa import ACPI, I8042, I8254, I8259, RTC, DebugPort, PCIHost, Python, Serial
-from vmspec.devices.virtio import VirtioRng
+from vmspec.devices.storage import VirtioBlk
+from vmspec.devices.virtio import ConsolePort, VirtioBalloon, VirtioConsole, VirtioRng
 from vmspec.plan import virtual
 from vmspec.plan.calls import CreateIrqchip, EnableMsrExits, SetMsrFilter
 from vmspec.plan.features import FEATURES
@@ -41,8 +42,17 @@ def problems(*devices, **keys):
         ((I8042(), RTC()), {}, "device[1].time"),
         ((Serial(),), {}, "device[0].input"),
         ((Serial(input=Path("/typed")),), {}, "device[0].input"),
-        ((CLOCK, ACPI()), {}, "device[1]"),
-        ((VirtioRng(),), {}, "device[0]"),
+        ((VirtioRng(),), {}, "device[0].seed"),
+        ((VirtioRng(seed=1, transport="pci"),), {}, "device[0].transport"),
+        ((VirtioRng(seed=1),), {"transport": "pci"}, "vm.transport"),
+        ((VirtioConsole(),), {}, "device[0].input"),
+        (
+            (VirtioConsole(input="none", ports=(ConsolePort("p"), ConsolePort("q", input="stdin"))),),
+            {},
+            "device[0].ports[1].input",
+        ),
+        ((VirtioBalloon(),), {}, "device[0]"),
+        ((Python("own:Own", port=(0x500, 1), irq=16),), {}, "device[0].irq"),
         ((PCIHost(),), {}, "device[0]"),
         ((Python("own:Own", port=(0x20, 1)),), {}, "device[0].port"),
         ((Python("own:Own", port=(0x500, 1), irq=0),), {}, "device[0].irq"),
@@ -63,6 +73,44 @@ def test_what_follows_the_hosts_time_is_a_problem_at_its_key(devices, keys, path
 )
 def test_what_is_for_virtual_time_is_a_problem_without_it(devices, keys, path):
     assert [*problems(*devices, time="host", **keys)] == [path]
+
+
+@pytest.fixture
+def disk(tmp_path):
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(512))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("keys", "time", "path"),
+    [
+        ({"mode": "rw"}, "virtual", "device[0].mode"),
+        ({"mode": "ro", "notify": "ioeventfd"}, "virtual", "device[0].notify"),
+        ({"latency": 1}, "host", "device[0].latency"),
+        ({"bandwidth": 1 << 30}, "host", "device[0].bandwidth"),
+    ],
+)
+def test_what_a_disk_cannot_have(disk, keys, time, path):
+    assert [*problems(VirtioBlk(disk, **keys), time=time)] == [path]
+
+
+def test_an_image_that_another_process_serves_is_a_problem(disk):
+    """Also, here, what that process would say of this image."""
+    assert "device[0].format" in problems(VirtioBlk(disk, mode="ro", format="qcow2"))
+
+
+def test_virtio_devices_have_interrupts_of_the_8259s_and_disks_their_time(disk):
+    planned = plan(
+        spec(VirtioRng(seed=1), VirtioBlk(disk, mode="ro"), VirtioBlk(disk, mode="ro", latency=5, bandwidth=7))
+    )
+    assert [device.irq for device in planned.devices[:3]] == [5, 10, 11]
+    times = [(device.options["latency"], device.options["bandwidth"]) for device in planned.devices[1:3]]
+    assert times == [(100_000, 1 << 30), (5, 7)]
+
+
+def test_acpi_has_no_apics():
+    assert not plan(spec(ACPI())).irqchip
 
 
 def test_input_that_is_recorded_is_none():
