@@ -190,6 +190,10 @@ def test_new_statistics_give_the_buffer_of_the_old_ones_back(balloon):
     assert balloon.guest.device.model().balloon().statistics == {"free_memory": 2}
 
 
+def test_a_new_device_wants_and_knows_nothing():
+    assert BalloonDevice().balloon() == Balloon(target=0, actual=0, statistics={})
+
+
 def test_statistics_of_a_guest_without_a_driver_are_asked_for_in_vain(drive):
     drive(BalloonDevice()).guest.device.model().ask()
 
