@@ -286,11 +286,20 @@ def test_a_new_console_is_as_after_a_reset(drive):
     assert device.save() == new
 
 
-def test_a_new_size_after_a_reset_is_no_message(ports):
-    ports.write(V.STATUS, 0)
-    device = ports.guest.device.model()
+@pytest.mark.parametrize("names", [(), NAMES])
+def test_a_new_console_has_no_size(names):
+    assert Console(names).configuration() == struct.pack("<HHII", 0, 0, len(names) + 1, 0)
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_a_new_size_without_a_driver_is_no_message(drive, start):
+    driver = drive(Console(NAMES))
+    if start:
+        driver.start(queues=8, features=MULTI).write(V.STATUS, 0)
+    device = driver.guest.device.model()
     device.resized(132, 43)
-    assert device.save().messages == b""
+    saved = device.save()
+    assert (saved.columns, saved.rows, saved.messages) == (132, 43, b"")
 
 
 def test_a_reset_keeps_the_hosts_bytes(console):
