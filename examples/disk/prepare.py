@@ -4,7 +4,6 @@ The disk is made by mmdebstrap from Debian's packages, with no root rights: as r
 user in a user namespace.
 """
 
-import gzip
 import shlex
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 
-from tests.guests import debian, initrd  # noqa: E402 - found through the path above
+from tests.guests import beside, debian  # noqa: E402 - found through the path above
 
 SUITE = "bookworm"
 SIZE, BLOCK, INODES = 512 << 20, 4096, 32768  # of the disk's file system, in bytes
@@ -25,24 +24,15 @@ MODULES = ("virtio_mmio", "virtio_pci", "virtio_rng", "virtio_blk", "crc32c_gene
 
 def prepare(name: str = "6.1-cloud") -> Path:
     """Fetch and make what is missing, and return the spec's path."""
-    kernel = debian.kernel(name)
-    link = HERE / "vmlinuz"
-    link.unlink(missing_ok=True)
-    link.symlink_to(kernel.bzimage)
-    write_initrd(kernel, HERE / "initrd.img")
+    beside.put(HERE, HERE / "init", MODULES, name=name)
     if not (HERE / "debian.img").exists():
         write_disk(HERE / "debian.img")
     return HERE / "disk.toml"
 
 
 def write_initrd(kernel: debian.Kernel, out: Path) -> None:
-    """Busybox, the drivers, and init."""
-    modules = debian.modules(kernel, MODULES)
-    entries = initrd.busybox((HERE / "init").read_bytes())
-    entries["modules/list"] = initrd.regular(" ".join(modules).encode())
-    for name, image in modules.items():
-        entries[f"modules/{name}.ko"] = initrd.regular(debian.unsigned(image))
-    out.write_bytes(gzip.compress(initrd.archive(entries), mtime=0))
+    """An initrd for another kernel."""
+    beside.write_initrd(kernel, out, HERE / "init", MODULES)
 
 
 def write_disk(out: Path) -> None:
