@@ -316,7 +316,16 @@ def test_the_configuration(blk):
     assert (shown["num_queues"], shown["writeback"], shown["write_zeroes_may_unmap"]) == (2, 1, 1)
     assert (shown["max_discard_seg"], shown["max_write_zeroes_seg"]) == (16, 1)
     assert shown["discard_sector_alignment"] == 8
-    assert (shown["size_max"], shown["cylinders"], shown["unused0"]) == (0, 0, 0)
+    zero = ("size_max", "cylinders", "heads", "sectors", "alignment_offset", "opt_io_size", "unused0")
+    assert [shown[name] for name in zero] == [0] * len(zero)
+
+
+@pytest.mark.parametrize(("physical", "exponent"), [(4096, 0), (8192, 1), (65536, 4), (512, 0)])
+def test_the_hosts_physical_blocks(blk, physical, exponent):
+    driver = blk(block=4096)
+    driver.image.disk.physical_block = physical
+    shown = configuration(driver)
+    assert (shown["physical_block_exp"], shown["min_io_size"]) == (exponent, 1)
 
 
 def test_as_many_segments_as_the_configuration_says(blk):

@@ -2,6 +2,7 @@
 
 import struct
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -107,8 +108,14 @@ def four(connect):
 
 def test_what_is_offered(connect, pair, four):
     assert pair.driver.offered() == ALL
-    assert four.driver.offered() == ALL | R.NET_MQ
+    assert four.driver.offered() == connect(queues=2).driver.offered() == ALL | R.NET_MQ
     assert connect(mtu=1400).driver.offered() == ALL | R.NET_MTU
+
+
+def test_what_a_device_offers_that_is_told_nothing():
+    made = Net(SimpleNamespace(features=0, up=False), MAC)
+    assert made.features == R.NET_MAC | R.NET_STATUS | R.NET_MRG_RXBUF | R.NET_CTRL_VQ | R.NET_CTRL_RX
+    assert made.queue_kinds == ("receive", "transmit", "control")
 
 
 def test_the_configuration(connect):

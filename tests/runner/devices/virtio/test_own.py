@@ -90,6 +90,7 @@ def test_the_most_and_the_least_that_a_class_may_have(own, changed):
         (("features = 1", "features = 1 << 28"), "features is 268435456, not bits 0 to 23 and 50 to 63"),
         (("features = 1", "features = -1"), "features is -1"),
         (("features = 1", "features = True"), "features is True"),
+        (("features = 1", "features = 1.0"), "features is 1.0"),
         (("VirtioDevice):", "Chain):"), "is not a subclass of runner.devices.virtio.VirtioDevice"),
         (("number = 42", "number = nothing"), "cannot be loaded: NameError"),
         (("self.tail = tail", "raise ValueError('no')"), r"Upper\(\) failed: ValueError: no \(.*upper.py:10\)"),
