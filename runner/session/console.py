@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from runner.backends.terminal import anew
 from runner.loop import Latch
+from runner.machine.result import Ending
 
 KEPT = 4 << 20  # newest bytes of the console in a result, at most; the trace has all of them
 PATIENCE = 1.0  # seconds that readers may stall in all, once the run has ended
@@ -114,3 +115,10 @@ class Console:
         """The text printed, the newest 4 MiB of it."""
         with self._lock:
             return bytes(self._kept[-KEPT:])
+
+
+def console_ending(error: ConsoleClosed) -> Ending:
+    """How a run ends whose console cannot be written."""
+    if error.unread:
+        return Ending("console-closed", detail="nobody reads the console any more")
+    return Ending("console-failed", detail=f"the console cannot be written: {error.strerror}")

@@ -76,8 +76,8 @@ def read(end, size):
 
 def _attached(run):
     """The run's side of the one console. The answer may be here before the loop has gone on to attach it."""
-    eventually(lambda: run._session.consoles._attached, "it is not attached")
-    return run._session.consoles._attached[0]
+    eventually(lambda: run._session.clients.consoles._attached, "it is not attached")
+    return run._session.clients.consoles._attached[0]
 
 
 def test_what_is_typed_reaches_the_guest_and_what_it_prints_all_readers(guest):
@@ -108,7 +108,7 @@ def test_the_next_one_can_type_once_the_first_has_left(guest):
             with console.socket:
                 console.socket.sendall(letter)
                 eventually(lambda letter=letter: letter in run._session.console.text(), "it is not echoed")
-            eventually(lambda: not run._session.consoles._attached, "it is still attached")
+            eventually(lambda: not run._session.clients.consoles._attached, "it is still attached")
         console = runner.connect("guest").console()
         with console.socket:
             console.socket.sendall(b"q")
@@ -122,7 +122,7 @@ def test_one_that_leaves_is_noticed_although_the_guest_takes_nothing(guest):
         with console.socket:
             _attached(run)
             console.socket.sendall(b"x" * 5000)
-        eventually(lambda: not run._session.consoles._attached, "it is still attached")
+        eventually(lambda: not run._session.clients.consoles._attached, "it is still attached")
         run.stop()
         assert run.result(20).kind == "interrupted"
 
@@ -131,7 +131,9 @@ def test_there_are_sixteen_at_most(guest):
     with runner.start(guest("1: jmp 1b"), control="guest") as run, contextlib.ExitStack() as stack:
         for number in range(MOST):
             stack.enter_context(runner.connect("guest").console().socket)
-            eventually(lambda number=number: len(run._session.consoles._attached) == number + 1, "it is not attached")
+            eventually(
+                lambda number=number: len(run._session.clients.consoles._attached) == number + 1, "it is not attached"
+            )
         with runner.connect("guest") as control, pytest.raises(ControlError, match="16 consoles are attached already"):
             control.console()
         run.stop()
@@ -145,7 +147,7 @@ def test_the_runs_own_input_takes_precedence(guest):
         assert console.reads_only == "its input comes from stdin"
         console.socket.close()
         os.close(sink)  # from now on it may type
-        eventually(lambda: not run._session._is_read((0, 0)), "its input has not ended")
+        eventually(lambda: not run._session.ends.is_read((0, 0)), "its input has not ended")
         console = runner.connect("guest").console()
         assert console.reads_only == ""
         with console.socket:
