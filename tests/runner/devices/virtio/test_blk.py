@@ -5,6 +5,7 @@ import os
 import struct
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -326,6 +327,22 @@ def test_the_hosts_physical_blocks(blk, physical, exponent):
     driver.image.disk.physical_block = physical
     shown = configuration(driver)
     assert (shown["physical_block_exp"], shown["min_io_size"]) == (exponent, 1)
+
+
+def test_what_a_disk_offers_that_is_told_nothing():
+    made = Blk(SimpleNamespace(read_only=False, native=lambda serial: serial))
+    offered = (R.BLK_SEG_MAX, R.BLK_BLK_SIZE, R.BLK_TOPOLOGY, R.BLK_FLUSH, R.BLK_CONFIG_WCE, R.BLK_MQ)
+    assert made.features == sum((*offered, R.BLK_DISCARD, R.BLK_WRITE_ZEROES))
+    assert (len(made.queue_sizes), made.native()) == (1, b"")
+
+
+def test_there_is_a_write_cache_until_features_are_settled(image, drive):
+    driver = drive(Blk(image().disk))
+    assert configuration(driver)["writeback"] == 1
+    driver.start(features=VERSION_1)
+    assert configuration(driver)["writeback"] == 0
+    driver.write(R.STATUS, 0)
+    assert configuration(driver)["writeback"] == 1
 
 
 def test_as_many_segments_as_the_configuration_says(blk):
