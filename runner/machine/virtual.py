@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ffi, lib = _native.ffi, _native.lib
 
+PATIENCE = 1 << 18  # timers that do not wake a halted guest: it has masked what it waits for
+
 
 class VirtualClock:
     """The guest's time (the :class:`runner.devices.services.Clock` protocol). It stands still while the machine is
@@ -44,6 +46,7 @@ class VirtualTime:
     def __init__(self, plan: Plan, memory: GuestMemory) -> None:
         self._memory = memory
         self.words = ffi.new("struct virtual_time *", {"step": plan.time.step, "deadline": lib.VIRTUAL_NEVER})
+        self.words.patience = PATIENCE
         self.words.memory = memory.table
         self.clock = VirtualClock(self.words)
         self._controller = [device.kind for device in plan.devices].index("i8259")

@@ -666,6 +666,7 @@ class VirtualTimeFields:
     asked: int
     listens: int
     replayed: int
+    patience: int
     memory: MemoryPointer
 
 class VirtualTime(VirtualTimeFields, CData): ...
@@ -1038,7 +1039,19 @@ class FFI:
         self,
         cdecl: Literal["struct virtual_time *"],
         value: Mapping[
-            Literal["now", "step", "deadline", "pending", "vector", "halted", "asked", "listens", "replayed", "memory"],
+            Literal[
+                "now",
+                "step",
+                "deadline",
+                "pending",
+                "vector",
+                "halted",
+                "asked",
+                "listens",
+                "replayed",
+                "patience",
+                "memory",
+            ],
             Any,
         ] = ...,
         /,

@@ -449,7 +449,7 @@ static bool settle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
             if (!LOAD(vcpu->stopping))
                 futex_wait(&vcpu->time->asked, 0);
             /* fall through */
-        case VIRTUAL_JUMPED: /* perhaps for ever: a guest may wait for what is masked */
+        case VIRTUAL_JUMPED: /* perhaps for long: a guest may wait for what is masked */
             stand(vcpu);
             if (LOAD(vcpu->stopping)) {
                 *outcome = VCPU_STOPPED;

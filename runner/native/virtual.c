@@ -64,7 +64,7 @@ void virtual_exit(struct virtual_time *time, const struct kvm_run *run)
     STORE(time->now, time->now + time->step);
     time->open = 1;
     time->halted = run->exit_reason == KVM_EXIT_HLT;
-    time->ticked = time->taken = time->looked = 0;
+    time->ticked = time->taken = time->looked = time->fruitless = 0;
 }
 
 enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run)
@@ -85,13 +85,14 @@ enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run)
         return VIRTUAL_INTERRUPT;
     }
     if (time->halted && !time->taken && !(time->pending && run->if_flag)) {
-        if (!run->if_flag || LOAD(time->deadline) == VIRTUAL_NEVER) {
+        if (!run->if_flag || LOAD(time->deadline) == VIRTUAL_NEVER || time->fruitless >= time->patience) {
             time->looked = 0;
             return LOAD(time->listens) || LOAD(time->asked) ? VIRTUAL_WAIT : VIRTUAL_HALT;
         }
         if (time->deadline > time->now)
             STORE(time->now, time->deadline);
         time->ticked = time->looked = 0;
+        time->fruitless++;
         return VIRTUAL_JUMPED;
     }
     time->open = 0;

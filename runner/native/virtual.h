@@ -25,6 +25,8 @@ struct virtual_time {
     uint32_t asked;     /* Python has input for the guest */
     uint32_t looked;    /* that was looked at, since the exit or since the time of a halted guest moved */
     uint32_t listens;   /* input may come: a halted guest waits for it where nothing else can wake it */
+    uint32_t fruitless; /* deadlines that have not woken the halted guest */
+    uint32_t patience;  /* so many of them: it has masked what it waits for */
     uint32_t replayed;  /* Python compares each exit with a recording, and answers from it; no time passes */
     const struct memory *memory; /* the guest's; NULL: believe each window */
 };

@@ -18,6 +18,7 @@ import pytest
 
 import tracer
 import vmspec
+from runner.machine import virtual
 from runner.machine.virtual import VirtualTime
 from runner.native._native import ffi
 from runner.session.session import run
@@ -268,10 +269,20 @@ def test_a_halt_that_nothing_ends_is_the_end(run_guest, assemble, code):
     assert (result.kind, result.counters["hlt"]) == ("halt", 1)
 
 
-def test_a_guest_that_waits_for_what_is_masked_ends_by_the_timeout(run_guest, assemble):
+def test_a_halt_that_waits_for_what_is_masked_is_the_end(run_guest, assemble, monkeypatch):
+    monkeypatch.setattr(virtual, "PATIENCE", 100)
     code = "mov $0x34, %al; out %al, $0x43; xor %al, %al; out %al, $0x40; out %al, $0x40; sti; hlt"
-    result = run_guest(assemble(code), vm=VIRTUAL | {"timeout": "200ms"})
-    assert result.kind == "timeout"
+    result = run_guest(assemble(code), vm=VIRTUAL)
+    assert (result.kind, result.counters["hlt"]) == ("halt", 1)
+
+
+def test_a_halt_for_which_a_long_time_passes_goes_on(run_guest, assemble, monkeypatch):
+    """What wakes it starts the count of the ticks that do not again."""
+    monkeypatch.setattr(virtual, "PATIENCE", 3)
+    code = f"{CONTROLLERS}\nmov $0x34, %al; out %al, $0x43; xor %al, %al; out %al, $0x40; out %al, $0x40\n"
+    code += f"mov $9, %cx\n1: sti; hlt; loop 1b; cli; hlt\n{HANDLERS}"
+    result = run_guest(assemble(code), vm=VIRTUAL)
+    assert (result.kind, result.counters["hlt"]) == ("halt", 10)
 
 
 OWN_THREAD = """
