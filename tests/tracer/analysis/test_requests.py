@@ -1,21 +1,26 @@
 """The figures of requests, compared with a plain computation; and the exits that told of them."""
 
 import math
+from types import SimpleNamespace
 
 import pandas
+import pyarrow
 import pytest
+import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tracer
 from tests.fakes.requestfakes import request, write_requests
 from tests.fakes.tracefakes import METADATA, exit_, record_all
-from tracer.analysis.kicks import Kicks
+from tracer.analysis import requests
+from tracer.analysis.kicks import Kicks, unrecorded
 from tracer.analysis.requestchanges import changes
-from tracer.analysis.requests import by_kind, by_phase, depths, loaded, schemas, slowest, summarised
+from tracer.analysis.requests import by_kind, by_phase, by_phases, depths, loaded, schemas, slowest, summarised
 from tracer.export.requests import slices
 from tracer.format.errors import TraceError
 from vmspec.registers import virtio as R
+from vmspec.trace import keys
 from vmspec.trace.requests import FILLED, KINDS, STATUSES
 
 DISK, NET = "virtio-blk0", "virtio-net0"
@@ -174,6 +179,19 @@ def test_a_table_without_requests(tmp_path):
     assert not any(table.num_rows for table in summarised(trace).values())
 
 
+def test_no_requests_have_the_columns_of_some(tmp_path):
+    (tmp_path / "some").mkdir()
+    some = loaded(trace_of(tmp_path / "some", [request(0, 1, 2)])).schema
+    assert loaded(trace_of(tmp_path, [])).schema.equals(some)
+
+
+def test_a_narrow_terminal_keeps_the_latency_and_the_exit():
+    made = schemas()["slowest"]
+    kept = [field.name for field in made if (field.metadata or {}).get(b"keep") == b"1"]
+    assert kept == ["latency_ns", "vcpu", "seq", "rip"]
+    assert all(field.metadata[b"doc"] for field in made)
+
+
 def test_more_bytes_than_can_be_are_damage(tmp_path):
     made = [request(0, 1, 2, length=(1 << 64) - 1) for _ in range(3)]
     with pytest.raises(TraceError, match="out of range"):
@@ -235,6 +253,34 @@ def test_each_request_has_the_last_notification_of_its_queue(tmp_path):
     assert [row["latency_ns"] for row in found] == sorted((row["latency_ns"] for row in found), reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("known", "rip", "shown"),
+    [
+        (True, 8, "kick+0x8"),
+        (True, 9, "[module]"),
+        (True, 0, ""),
+        (False, 8, ""),
+    ],
+)
+def test_the_code_that_notified_by_name(tmp_path, monkeypatch, known, rip, shown):
+    names = {8: ("kick", "kick+0x8"), 9: ("[module]", "[module]+0x9")}
+    fake = SimpleNamespace(symbols=known or None, name=names.__getitem__)
+    monkeypatch.setattr(requests, "namer", lambda trace, ports: fake)
+    exits = [of_device(exit_(1_000, reason="mmio", addr=MMIO + R.QUEUE_NOTIFY, data=bytes(4), size=4, rip=rip), DISK)]
+    other = of_device(exit_(500, reason="mmio", addr=MMIO + R.QUEUE_NOTIFY, data=b"\1\0\0\0", size=4, rip=8), DISK)
+    made = [request(2_000, 2_000, 3_000, device=DISK), request(2_000, 2_000, 2_500, device=DISK, queue=1)]
+    trace = trace_of(tmp_path, made, [other, *exits])
+    assert slowest(trace, loaded(trace))["symbol"].to_pylist() == [shown, "kick+0x8" if known else ""]
+
+
+def test_the_last_notification_is_found_by_its_time(tmp_path):
+    exits = [kick(t) for t in (1_000, 2_000, 3_000)]
+    exits = [(values | {"rip": 5_000 - values["rip"]}, payload) for values, payload in exits]
+    trace = trace_of(tmp_path, [], exits)
+    assert [Kicks(trace).before(DISK, 0, t).rip for t in (1_500, 2_000, 9_000)] == [4_000, 3_000, 2_000]
+    assert Kicks(trace).before(DISK, 0, 999) is None
+
+
 def test_the_slowest_are_few(tmp_path):
     trace = trace_of(tmp_path, [request(0, 0, done) for done in range(50)])
     assert slowest(trace, loaded(trace), 5)["latency_ns"].to_pylist() == [49, 48, 47, 46, 45]
@@ -258,6 +304,18 @@ def test_requests_of_each_phase(tmp_path):
     told = [(row["phase"], row["device"], row["requests"], row["failed"], row["busy_ns"]) for row in found.to_pylist()]
     assert told == [("one", DISK, 1, 0, 90), ("two", DISK, 1, 1, 20), ("three", NET, 1, 0, 10)]
     assert [row["busy_share"] for row in found.to_pylist()] == [0.9, 0.4, 0.2]
+    assert found["depth"].to_pylist() == pytest.approx([100 / 90, 1, 1])
+
+
+def test_phases_of_a_merged_trace_have_the_requests_of_one_machine(tmp_path, monkeypatch):
+    trace = trace_of(tmp_path, [request(0, 0, 9), request(0, 0, 9), request(0, 0, 9)])
+    devices = pyarrow.array([f"web/{DISK}", f"webs/{DISK}", f"db/{DISK}"])
+    rows = loaded(trace).set_column(0, "device", devices)
+    monkeypatch.setattr(requests, "loaded", lambda trace: rows)
+    found = {console: by_phases(trace, phases(("all", 0, 10, 0)), console)["device"].to_pylist() for console in
+             ("web/serial0", "serial0", None)}  # fmt: skip
+    every = [f"db/{DISK}", f"web/{DISK}", f"webs/{DISK}"]
+    assert found == {"web/serial0": [f"web/{DISK}"], "serial0": every, None: every}
 
 
 @EXAMPLES
@@ -282,6 +340,20 @@ def test_two_traces_side_by_side(tmp_path, bare):
     assert (flush["requests_a"], flush["requests_b"], flush["median_b_ns"]) == (1, 0, None)
     assert {row["requests_b"] for row in changes(a, tracer.load(bare)).to_pylist()} == {None}
     assert changes(tracer.load(bare), tracer.load(bare)).num_rows == 0
+
+
+def test_what_another_answers_is_told():
+    tables = [
+        {"kind": "virtio-blk", "path": "a", "notify": "ioeventfd"},
+        {"kind": "virtio-net", "notify": "ioeventfd"},
+        {"kind": "vhost-user"},
+        {"kind": "virtio-fs"},
+    ]
+    assert unrecorded({keys.SPEC: tomli_w.dumps({"device": tables})}) == (
+        'the notifications of virtio-blk0, virtio-net0 are not in the trace (notify = "ioeventfd"); '
+        "the requests to vhost-user0, virtio-fs0 are not in the trace (another process serves them)"
+    )
+    assert unrecorded({}) == ""
 
 
 def test_requests_that_were_not_recorded_are_told(bare):
