@@ -70,7 +70,12 @@ HIGH_MEMORY = MIB
 # too, where its real-mode code runs. QEMU has the same places (hw/i386/x86.c, pc_system_rom_init).
 FIRMWARE_END = HOLE_END
 FIRMWARE_ROOM = 16 * MIB
-FIRMWARE_LOW_ROOM = 128 * KIB
+FIRMWARE_LOW_ROOM = 256 * KIB
+
+# Where a kernel's setup code goes that firmware gets by fw_cfg: below its command line. SeaBIOS has its own tables at
+# the end of RAM below 4 GiB (BUILD_MAX_HIGHTABLE): an initrd ends before them.
+SETUP = 0x10000
+FIRMWARE_TABLES = 256 * KIB
 
 # KVM's own pages (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR: one and three pages), which Intel processors without
 # unrestricted guest need for real mode. Just below the firmware's room, away from devices and RAM.

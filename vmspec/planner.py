@@ -10,7 +10,7 @@ from vmspec.image import BzImage, Elf, ImageError, Multiboot, disk, identify, op
 from vmspec.plan import calls, expectations, features, images, memory_map, virtual
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
-from vmspec.plan.plan import Placement, Plan, PlannedFile, Start
+from vmspec.plan.plan import E820, Placement, Plan, PlannedFile, Start
 from vmspec.plan.settings import (
     PlannedCPU,
     PlannedLeaf,
@@ -89,7 +89,7 @@ def plan(spec: Spec) -> Plan:
         slots=slots,
         taken=buses.taken((*slots, *mapped), irqchip, pit),
         areas=memory_map.areas(slots, kernel_loaded, irqchip, devices, mapped),
-        e820=memory_map.e820(slots, any(device.kind == "pci-host" for device in devices)) if kernel_loaded else (),
+        e820=_e820(slots, kernel_loaded, has_firmware, any(device.kind == "pci-host" for device in devices)),
         placements=placements,
         devices=devices,
         entry=start.entry,
@@ -99,6 +99,7 @@ def plan(spec: Spec) -> Plan:
         notes=start.notes,
         files=(*start.files, *symbols, *model, *mapped_files),
         mapped=mapped,
+        offered=start.offered,
         names=tuple(spec.names()),
         code=spec.boot.code,
         time=time,
@@ -137,6 +138,8 @@ def _start(spec: Spec, slots: tuple[Slot, ...], problems: list[Problem]) -> Star
         from vmspec.boot import firmware  # late: few specs have it
 
         return firmware.start(spec, boot.firmware, slots, problems)
+    if boot.files:
+        problems.append(Problem("boot.files", "are for firmware, which finds them in fw_cfg: give boot.firmware"))
     if boot.code is not None:
         if boot.kernel is not None:
             problems.append(Problem("boot.code", "cannot be combined with boot.kernel: give one of them"))
@@ -206,6 +209,13 @@ def _backing(spec: Spec, problems: list[Problem]) -> str:
         message = f'another process serves device[{first}] and must see guest RAM: give "memfd", or leave it out'
         problems.append(Problem("memory.backing", message))
     return "memfd"
+
+
+def _e820(slots: tuple[Slot, ...], kernel: bool, firmware: bool, pci: bool) -> tuple[E820, ...]:
+    """The memory map: a kernel's, or firmware's, which makes one of its own from it."""
+    if firmware:
+        return memory_map.plain_e820(slots, pci)
+    return memory_map.e820(slots, pci) if kernel else ()
 
 
 def _folders_and_disks(spec: Spec, problems: list[Problem]) -> None:

@@ -2,12 +2,13 @@
 4.1.2)."""
 
 import struct
+from typing import NamedTuple
 
 from runner.boot import aml
 from vmspec import layout
 from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.registers import acpi as R
-from vmspec.registers import pci, pvpanic, virtio
+from vmspec.registers import fwcfg, pci, pvpanic, virtio
 from vmspec.registers.rtc import CENTURY
 
 PORTS = layout.ACPI_PORTS
@@ -15,6 +16,13 @@ PORTS = layout.ACPI_PORTS
 OEM = b"VMRUN "
 OEM_TABLE = b"VMRUN   "
 CREATOR = b"VMRN"
+ALIGNMENT = 64  # of each table; only the FACS needs it (5.2.10)
+HEADER, CHECKSUM = 36, 9  # the size of a table's header, and where it has the checksum (5.2.6)
+# In the RSDP: offset and size of the addresses of RSDT and XSDT; the checksum of its first bytes, and of all (5.2.5.3)
+RSDP_ADDRESSES = ((16, 4), (24, 8))
+RSDP_CHECKSUM, RSDP_SUMMED, RSDP_CHECKSUM_ALL = 8, 20, 32
+# Offset and size of the addresses in the FADT: FACS, DSDT, the DSDT with 64 bits (5.2.9)
+FADT_ADDRESSES = ((36, 4), (40, 4), (140, 8))
 
 # FADT flags (5.2.9, table 5.10)
 WBINVD = 1 << 0
@@ -38,34 +46,64 @@ IOAPIC_ID = 0  # KVM's own value of the register at reset
 
 # Plug and play ids of the devices that the DSDT describes, by kind
 PNP_IDS = {"serial": "PNP0501", "rtc": "PNP0B00", "i8042": "PNP0303", "pvpanic": pvpanic.HID}
-NAMES = {"serial": "COM", "rtc": "RTC", "i8042": "KBD", "pvpanic": "PEV"}
+PNP_IDS["fw-cfg"] = fwcfg.HID
+NAMES = {"serial": "COM", "rtc": "RTC", "i8042": "KBD", "pvpanic": "PEV", "fw-cfg": "FWC"}
+
+
+class Tables(NamedTuple):
+    """All tables but the RSDP in one piece, for a multiple of 64. Addresses in it are offsets in the piece."""
+
+    data: bytes
+    pointers: tuple[tuple[int, int], ...]  # offset and size of each address
+    summed: tuple[tuple[int, int], ...]  # offset and size of each table with a checksum
+    rsdt: int
+    xsdt: int
+
+    def at(self, address: int) -> bytes:
+        """The tables with their addresses and checksums for this place."""
+        data = bytearray(self.data)
+        for offset, size in self.pointers:
+            value = int.from_bytes(data[offset : offset + size], "little") + address
+            data[offset : offset + size] = value.to_bytes(size, "little")
+        for offset, size in self.summed:
+            data[offset + CHECKSUM] = 0
+            data[offset + CHECKSUM] = checksum(data[offset : offset + size])
+        return bytes(data)
 
 
 def build(address: int, plan: Plan) -> bytes:
     """Build all tables for ``address``; the RSDP comes first."""
-    at = address + 64  # after the RSDP; the FACS must lie at a multiple of 64
-    blob = bytearray(64)
+    made, at = tables(plan), address + ALIGNMENT
+    return rsdp(at + made.rsdt, at + made.xsdt).ljust(ALIGNMENT, b"\0") + made.at(at)
 
-    def add(table: bytes) -> int:
-        nonlocal at
-        place = at
-        blob.extend(table + bytes(-len(table) % 64))
-        at += len(table) + -len(table) % 64
-        return place
 
-    facs_at = add(facs())
+def tables(plan: Plan) -> Tables:
+    """Build the tables that the RSDP leads to."""
+    data = bytearray()
+    pointers: list[tuple[int, int]] = []
+    summed: list[tuple[int, int]] = []
+
+    def add(table: bytes, sums: bool = True) -> int:
+        at = len(data)
+        data.extend(table + bytes(-len(table) % ALIGNMENT))
+        summed.extend([(at, len(table))] * sums)
+        return at
+
+    facs_at = add(facs(), sums=False)
     dsdt_at = add(dsdt(plan.devices))
-    tables = [add(fadt(plan, facs_at, dsdt_at))]
+    found = [add(fadt(plan, facs_at, dsdt_at))]
+    pointers += [(found[0] + offset, size) for offset, size in FADT_ADDRESSES]
     if plan.irqchip:
-        tables.append(add(madt(plan.vm.vcpus)))
+        found.append(add(madt(plan.vm.vcpus)))
     if plan.device("pci-host"):
-        tables.append(add(mcfg()))
+        found.append(add(mcfg()))
     # Two tables with the same contents: small kernels read the older one, which has 32-bit addresses (5.2.7, 5.2.8).
-    rsdt_at = add(table(b"RSDT", 1, struct.pack(f"<{len(tables)}I", *tables)))
-    xsdt_at = add(table(b"XSDT", 1, struct.pack(f"<{len(tables)}Q", *tables)))
-    root = rsdp(rsdt_at, xsdt_at)
-    blob[: len(root)] = root
-    return bytes(blob)
+    roots = []
+    for signature, size in ((b"RSDT", 4), (b"XSDT", 8)):
+        at = add(table(signature, 1, b"".join(each.to_bytes(size, "little") for each in found)))
+        pointers += [(at + HEADER + size * number, size) for number in range(len(found))]
+        roots.append(at)
+    return Tables(bytes(data), tuple(pointers), tuple(summed), *roots)
 
 
 def checksum(data: bytes | bytearray) -> int:
@@ -75,17 +113,17 @@ def checksum(data: bytes | bytearray) -> int:
 
 def table(signature: bytes, revision: int, body: bytes) -> bytes:
     """A table with the standard header (5.2.6)."""
-    header = struct.pack("<4sIBB6s8sI4sI", signature, 36 + len(body), revision, 0, OEM, OEM_TABLE, 1, CREATOR, 1)
+    header = struct.pack("<4sIBB6s8sI4sI", signature, HEADER + len(body), revision, 0, OEM, OEM_TABLE, 1, CREATOR, 1)
     data = bytearray(header + body)
-    data[9] = checksum(data)
+    data[CHECKSUM] = checksum(data)
     return bytes(data)
 
 
 def rsdp(rsdt: int, xsdt: int) -> bytes:
     """The root pointer, revision 2 (5.2.5.3)."""
     data = bytearray(struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM, 2, rsdt, 36, xsdt, 0))
-    data[8] = checksum(data[:20])
-    data[32] = checksum(data)
+    data[RSDP_CHECKSUM] = checksum(data[:RSDP_SUMMED])
+    data[RSDP_CHECKSUM_ALL] = checksum(data)
     return bytes(data)
 
 

@@ -86,6 +86,10 @@ class Backends:
                 path = Path(options["path"])
                 files.mapped(f"{where}.path", path, images.descriptor(path))
                 return pmem.mapped(options["start"], options["size"])
+            case "fw-cfg":
+                from runner.boot import fwcfg
+
+                return fwcfg.items(self._plan, images)
             case "virtio-fs":
                 from runner.backends.vhost import virtiofsd
 

@@ -1,5 +1,6 @@
 """Firmware of the tests' own on the host's KVM."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from runner import run
+from vmspec.registers import fwcfg as R
 
 pytestmark = pytest.mark.kvm
 
@@ -54,6 +56,48 @@ flat:
 """
 
 
+# Prints the signature and the number of files by port, then the whole directory by a transfer to 0x2000 whose structure
+# is at 0x1000.
+READS = """
+    xor %ax, %ax
+    mov %ax, %ds
+    mov $0x510, %dx
+    out %ax, %dx
+    mov $4, %cx
+    call bytes
+    mov $0x19, %ax
+    out %ax, %dx
+    mov $4, %cx
+    call bytes
+    movl $0x0a001900, 0x1000
+    movl $0x84000000, 0x1004
+    movl $0, 0x1008
+    movl $0x00200000, 0x100c
+    mov $0x518, %dx
+    mov $0x00100000, %eax
+    out %eax, %dx
+    mov $0x2000, %si
+    mov $0x84, %cx
+1:  lodsb
+    out %al, $0xe9
+    loop 1b
+    mov 0x1003, %al
+    out %al, $0xe9
+    mov $4, %al
+    out %al, $0xf4
+bytes:
+    inc %dx
+1:  in %dx, %al
+    out %al, $0xe9
+    loop 1b
+    dec %dx
+    ret
+    .org 0xff0
+    ljmp $0xf000, $0xf000
+    .org 0x1000
+"""
+
+
 @pytest.fixture
 def start(tmp_path: Path, assemble: Callable[..., bytes]) -> Callable[..., Any]:
     """Runs a machine with a ROM from assembler text."""
@@ -91,4 +135,11 @@ def test_firmware_begins_as_after_reset(start: Callable[..., Any], vm: str) -> N
 
 
 def test_only_the_last_part_of_firmware_is_below_1_mib(start: Callable[..., Any]) -> None:
-    assert start(ROM, pad=(256 << 10) - 4096).console == b"RcC"
+    assert start(ROM, pad=(512 << 10) - 4096).console == b"RcC"
+
+
+def test_firmware_reads_fw_cfg_by_port_and_by_transfers(start: Callable[..., Any]) -> None:
+    result = start(READS, devices='[[device]]\nkind = "serial"\ninput = "none"')
+    directory = struct.pack(R.COUNT, 2)
+    directory += struct.pack(R.FILE, 40, 0x20, b"etc/e820") + struct.pack(R.FILE, 8, 0x21, b"etc/sercon-port")
+    assert result.console == b"QEMU" + directory[:4] + directory + b"\0"

@@ -157,7 +157,7 @@ def test_a_tracepoint_that_vmrun_does_not_know():
         (GOOD.replace("[vm]", "[[vm]]"), "x.toml:1:3: vm: must be a table (here: an array); allowed: [vm]"),
         ("", "x.toml:1:1: vm: is missing"),
         (GOOD.replace('code = "f4"', ""), "x.toml:4:2: boot: one key is missing: kernel or code or firmware"),
-        (with_key("boot", "firmware = 'k'"), "x.toml:6:1: boot.firmware: cannot be combined with code"),
+        (with_key("boot", "firmware = 'k'"), "x.toml:5:1: boot.firmware: cannot be combined with code"),
         (with_key("boot", "kernel = 'k'"), "x.toml:6:1: boot.code: cannot be combined with kernel"),
         (with_key("boot", "kernel = ''"), "boot.kernel: must not be empty"),
         (

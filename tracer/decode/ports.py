@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from tracer.decode import pci
 from tracer.decode.register import WRITE, Bit, Field, Register, character, spelled
 from vmspec import layout
-from vmspec.registers import acpi, debug, i8042, pvpanic, rtc
+from vmspec.registers import acpi, debug, fwcfg, i8042, pvpanic, rtc
 from vmspec.registers.pci import ADDRESS_PORT, DATA_PORT
 
 _IRQS = tuple(Bit(1 << line, f"IRQ{line}") for line in range(8))
@@ -302,6 +302,20 @@ def _vga() -> Mapping[int, Register]:
     return registers
 
 
+def _fw_cfg_key(value: int, direction: str) -> str:
+    """The item that is selected (QEMU, docs/specs/fw_cfg.rst)."""
+    if direction != WRITE:
+        return ""
+    key = value & ~fwcfg.WRITE
+    file = f"file {key - fwcfg.FIRST_FILE}" if fwcfg.FIRST_FILE <= key < 1 << 14 else ""
+    return fwcfg.NAMES.get(key, file)
+
+
+def _swapped(value: int, direction: str) -> str:
+    """A big-endian half of an address."""
+    return hex(int.from_bytes(value.to_bytes(4, "little"), "big")) if direction == WRITE else ""
+
+
 PORTS: Mapping[int, Register] = {
     **_dma(),
     0x20: Register("PIC1 IRR/ISR", "PIC1 command", meaning=pic_command),
@@ -349,8 +363,10 @@ PORTS: Mapping[int, Register] = {
     **_floppy(),
     0x4D0: Register("ELCR1", bits=_IRQS),
     0x4D1: Register("ELCR2", bits=_SLAVE_IRQS),
-    0x510: Register("fw_cfg select", size=2),  # QEMU, docs/specs/fw_cfg
-    0x511: Register("fw_cfg data"),
+    fwcfg.SELECTOR_PORT: Register("fw_cfg select", size=2, meaning=_fw_cfg_key),
+    fwcfg.DATA_PORT: Register("fw_cfg data"),
+    fwcfg.DMA_PORT + fwcfg.HIGH: Register("fw_cfg DMA address, high", size=4, meaning=_swapped),
+    fwcfg.DMA_PORT + fwcfg.LOW: Register("fw_cfg DMA address", size=4, meaning=_swapped),
     layout.ACPI_PORTS + acpi.PM1_STATUS: Register("ACPI PM1 status", size=2, bits=_PM1_STATUS),
     layout.ACPI_PORTS + acpi.PM1_ENABLE: Register("ACPI PM1 enable", size=2, bits=_PM1_ENABLE),
     layout.ACPI_PORTS + acpi.PM1_CONTROL: Register("ACPI PM1 control", size=2, bits=_PM1_CONTROL),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vmspec import layout
-from vmspec.boot import parts
+from vmspec.boot import handover, parts
 from vmspec.image import ImageError, Source, foreign, opened
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import Entry, Placement, PlannedFile, Start
@@ -26,6 +26,7 @@ def start(spec: Spec, path: Path, slots: tuple[Slot, ...], problems: list[Proble
             size, file = source.size, PlannedFile("firmware", path, source.version)
     except ImageError as error:
         problems.append(Problem("boot.firmware", str(error), str(path)))
+    offered, files = handover.offered(spec, slots, problems)
     if len(problems) > found:
         return None
     rom = Slot(len(slots), layout.FIRMWARE_END - size, size, 0, path, read_only=True)
@@ -33,19 +34,25 @@ def start(spec: Spec, path: Path, slots: tuple[Slot, ...], problems: list[Proble
     # start, as on QEMU's machines without a chipset.
     low = min(size, layout.FIRMWARE_LOW_ROOM)
     copy = Placement("firmware", layout.HIGH_MEMORY - low, low, path, size - low)
-    return Start("firmware", "firmware", Entry("reset", RESET_IP, {}), (copy,), files=(file,), mapped=(rom,))
+    entry = Entry("reset", RESET_IP, {})
+    return Start(
+        "firmware",
+        "firmware",
+        entry,
+        (copy,),
+        files=(file, *files),
+        mapped=(rom,),
+        offered=offered,
+        cmdline=boot.cmdline,
+    )
 
 
 def _only_firmware(boot: Boot, problems: list[Problem]) -> None:
     """Reject keys that say what only vmrun's own loaders do."""
     parts.reject_flat(boot, "this one has boot.firmware", problems)
-    for key, given in (
-        ("code", boot.code), ("protocol", boot.protocol), ("modules", boot.modules), ("kernel", boot.kernel),
-        ("initrd", boot.initrd), ("cmdline", boot.cmdline),
-    ):  # fmt: skip
-        if given:
-            message = "cannot be combined with boot.firmware, which finds by itself what it starts"
-            problems.append(Problem(f"boot.{key}", message))
+    for key in ("code", "protocol", "modules"):
+        if getattr(boot, key):
+            problems.append(Problem(f"boot.{key}", "cannot be combined with boot.firmware, which starts the machine"))
 
 
 def _check(source: Source) -> None:

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from vmspec import layout
 from vmspec.devices.device import ADDRESSES, PORTS, DeviceModel
 from vmspec.devices.regions import Region
-from vmspec.registers import debug, i8042, i8254, i8259, pci, pvpanic, rtc, serial
+from vmspec.registers import debug, fwcfg, i8042, i8254, i8259, pci, pvpanic, rtc, serial
 from vmspec.schema.guest_values import ClassName, Options, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import key
@@ -155,6 +155,14 @@ class Pvpanic(DeviceModel):
 
 
 @frozen(eq=False, repr=False)
+class FwCfg(DeviceModel):
+    """QEMU's fw_cfg, from which firmware reads how its machine is made. A machine with firmware has one in any case."""
+
+    def regions(self) -> tuple[Region, ...]:
+        return Region("registers", "port", 2, fwcfg.SELECTOR_PORT), Region("dma", "port", 8, fwcfg.DMA_PORT)
+
+
+@frozen(eq=False, repr=False)
 class Python(DeviceModel):
     """A device class in Python, from a module beside the spec."""
 
@@ -201,7 +209,9 @@ class PCIHost(DeviceModel):
         )
 
 
-Device = Serial | I8042 | I8259 | I8254 | RTC | ACPI | DebugPort | PostPort | DebugExit | Pvpanic | PCIHost | Python
+Device = (
+    Serial | I8042 | I8259 | I8254 | RTC | ACPI | DebugPort | PostPort | DebugExit | Pvpanic | FwCfg | PCIHost | Python
+)
 
 KINDS: dict[str, type[Device]] = {
     "serial": Serial,
@@ -214,6 +224,7 @@ KINDS: dict[str, type[Device]] = {
     "post-port": PostPort,
     "debug-exit": DebugExit,
     "pvpanic": Pvpanic,
+    "fw-cfg": FwCfg,
     "pci-host": PCIHost,
     "python": Python,
 }

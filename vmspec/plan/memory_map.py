@@ -22,17 +22,26 @@ def is_ram(slots: tuple[Slot, ...], address: int, size: int) -> bool:
 def e820(slots: tuple[Slot, ...], pci: bool = False) -> tuple[E820, ...]:
     """The PC's map: base memory, the BIOS's places, RAM from 1 MiB to the hole and from 4 GiB on; with ``pci`` the
     configuration space in memory, which Linux uses only if it is reserved (arch/x86/pci/mmconfig-shared.c)."""
-    low, *high = slots
-    entries = [
+    low, *rest = plain_e820(slots, pci)
+    return (
         E820(0, layout.EBDA, USABLE),
         E820(layout.EBDA, layout.BASE_MEMORY_END - layout.EBDA, RESERVED),
         E820(layout.BIOS, layout.HIGH_MEMORY - layout.BIOS, RESERVED),
         E820(layout.HIGH_MEMORY, low.size - layout.HIGH_MEMORY, USABLE),
+        *rest,
+    )
+
+
+def plain_e820(slots: tuple[Slot, ...], pci: bool = False) -> tuple[E820, ...]:
+    """The map of firmware, which reserves its own places in RAM."""
+    low, *high = slots
+    return (
+        E820(0, low.size, USABLE),
         *((E820(layout.PCI_ECAM, layout.PCI_ECAM_SIZE, RESERVED),) if pci else ()),
         # Not RAM, but Linux must not assign these addresses to a device either.
         E820(layout.KVM_IDENTITY_MAP, layout.KVM_TSS + layout.KVM_TSS_SIZE - layout.KVM_IDENTITY_MAP, RESERVED),
-    ]
-    return (*entries, *(E820(slot.start, slot.size, USABLE) for slot in high))
+        *(E820(slot.start, slot.size, USABLE) for slot in high),
+    )
 
 
 def fixed(irqchip: bool) -> tuple[Area, ...]:

@@ -117,7 +117,7 @@ class PlannedFile(NamedTuple):
 
 class Start(NamedTuple):
     """The part of the plan that depends on the kind of image. ``modules`` are the command lines of the placements of
-    this name. ``mapped`` are files in guest memory."""
+    this name. ``mapped`` are files in guest memory, ``offered`` is what fw_cfg has for firmware."""
 
     image: str
     protocol: str
@@ -128,6 +128,7 @@ class Start(NamedTuple):
     modules: tuple[str, ...] = ()
     cmdline: str | None = None  # None: the spec's
     mapped: tuple[Slot, ...] = ()
+    offered: tuple[Placement, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -153,6 +154,9 @@ class Plan(NamedTuple):
     notes: tuple[str, ...] = ()  # decisions that the spec did not ask for, in sentences
     files: tuple[PlannedFile, ...] = ()
     mapped: tuple[Slot, ...] = ()  # files in guest memory, which are not RAM
+    # What fw_cfg has for firmware: kernel, setup (a bzImage's first part), initrd and cmdline, with the addresses where
+    # firmware puts them; and the spec's own files, under their names there.
+    offered: tuple[Placement, ...] = ()
     names: tuple[Named, ...] = ()  # every file that a run uses
     code: bytes | None = None  # a flat guest's code, if the spec contains it
     time: PlannedTime = PlannedTime()

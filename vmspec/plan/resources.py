@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from vmspec import layout
-from vmspec.devices.isa import PCIHost
+from vmspec.devices.isa import FwCfg, PCIHost
 from vmspec.devices.models import KINDS, Device
 from vmspec.devices.net import VirtioNet
 from vmspec.devices.regions import SPACES, Region
@@ -46,7 +46,7 @@ def devices(
     spec: Spec, slots: tuple[Slot, ...], irqchip: bool, pit: bool, problems: list[Problem]
 ) -> tuple[PlannedDevice, ...]:
     """The spec's devices, named by kind and number within it: serial0, serial1, i8042-0. What the machine needs beside
-    them comes last: a host bridge if one is on PCI, the chips of virtual time."""
+    them comes last: a host bridge if one is on PCI, fw_cfg for firmware, the chips of virtual time."""
     counts: dict[str, int] = {}
     planned: list[PlannedDevice] = []
     placing = _Placing(spec)
@@ -83,7 +83,8 @@ def devices(
             else:
                 claims.append(claim)
     bridge = [PCIHost()] if placing.functions and not counts.get("pci-host") else []
-    for model in (*bridge, *virtual.chips(spec)):
+    needed = spec.boot.firmware is not None and spec.vm.time == "host" and not counts.get("fw-cfg")
+    for model in (*bridge, *([FwCfg()] if needed else []), *virtual.chips(spec)):
         planned.append(named(model, counts))
         claims += _claims(planned[-1], None)
     problems += _collisions(claims)

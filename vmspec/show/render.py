@@ -9,7 +9,7 @@ from vmspec.host.printable import printable
 from vmspec.host.wrapping import USUAL, wrapped
 from vmspec.plan import calls
 from vmspec.plan.calls import Call
-from vmspec.plan.plan import Plan, PlannedDevice
+from vmspec.plan.plan import Placement, Plan, PlannedDevice
 from vmspec.registers import pci
 from vmspec.schema.units import format_duration, format_size
 
@@ -46,7 +46,8 @@ def text(plan: Plan, width: int | None = None) -> str:
             ),
             right=(1,),
         ),
-        "Placements": _placements(plan),
+        "Placements": _placements(plan, plan.placements),
+        "Offered to firmware (fw_cfg)": _placements(plan, plan.offered),
         "Files": _table((str(number), str(path)) for path, number in _files(plan).items()),
         "Devices": _devices(plan),
         "Command line": [plan.cmdline],
@@ -97,19 +98,20 @@ def _recorded(plan: Plan) -> str:
     return "nothing (to record: trace.path, or vmrun --trace FILE)" if path is None else str(path)
 
 
-def _placements(plan: Plan) -> list[str]:
+def _placements(plan: Plan, parts: Iterable[Placement]) -> list[str]:
     rows = []
     files = _files(plan)
-    for part in sorted(plan.placements, key=lambda placement: placement.address):
+    for part in sorted(parts, key=lambda placement: placement.address):
         source = "" if part.path is None else f"file {files[part.path]} from {part.offset:#x}"
         zero = f"+{part.zero} zero" if part.zero else ""
-        rows.append((_span(part.address, part.size), str(part.size), zero, part.name, source))
+        where = _span(part.address, part.size) if part.address or part in plan.placements else ""
+        rows.append((where, str(part.size), zero, part.name, source))
     return _table(rows, right=(1, 2))
 
 
 def _files(plan: Plan) -> dict[Path, int]:
     """The files that placements come from, numbered: a path can be long, and is printed once."""
-    paths = dict.fromkeys(part.path for part in plan.placements if part.path is not None)
+    paths = dict.fromkeys(part.path for part in (*plan.placements, *plan.offered) if part.path)
     return {path: number for number, path in enumerate(paths, 1)}
 
 

@@ -18,7 +18,8 @@ from vmspec.devices.models import KINDS, Device
 from vmspec.devices.net import VirtioNet
 from vmspec.devices.storage import VhostUser, VirtioBlk, VirtioFS
 from vmspec.devices.virtio import VirtioPmem, VirtioPython, VirtioVsock
-from vmspec.schema.guest_values import Code, Registers
+from vmspec.registers import fwcfg
+from vmspec.schema.guest_values import Ascii, Code, Registers
 from vmspec.schema.keypath import KeyPath, join, split
 from vmspec.schema.tables import Kinds, Table, Tables
 from vmspec.schema.value import Model, key
@@ -121,6 +122,20 @@ class Module(Model):
 
 
 @frozen(eq=False, repr=False)
+class FirmwareFile(Model):
+    """A file that firmware finds by its name in fw_cfg."""
+
+    name: str = field(metadata=key(Ascii(fwcfg.NAME_MOST), "its name there, such as opt/org.example/settings"))
+    path: Path = field(metadata=key(File(), "the file"))
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if not self.name:
+            yield ("name",), "must not be empty"
+        if self.name in fwcfg.OWN:
+            yield ("name",), "is the name of a file of the machine's own"
+
+
+@frozen(eq=False, repr=False)
 class Boot(Model):
     """What is in memory at the start and where the first vCPU begins."""
 
@@ -140,7 +155,13 @@ class Boot(Model):
         metadata=key(
             File(),
             "firmware that starts the machine, such as SeaBIOS: a ROM image, which ends at 4 GiB; the first vCPU "
-            "begins as after reset",
+            "begins as after reset. A kernel, initrd and cmdline are handed over by fw_cfg",
+        ),
+    )
+    files: tuple[FirmwareFile, ...] = field(
+        default=(),
+        metadata=key(
+            Tables(FirmwareFile, fwcfg.FILES_MOST, "name"), "firmware: further files in fw_cfg: name and path"
         ),
     )
     protocol: str | None = field(
@@ -323,6 +344,8 @@ class Spec(Model):
                 yield Named(f"boot.{name}", file)
         for n, module in enumerate(self.boot.modules):
             yield Named(f"boot.modules[{n}].path", module.path)
+        for n, file in enumerate(self.boot.files):
+            yield Named(f"boot.files[{n}].path", file.path)
         if isinstance(self.cpu.model, Path):
             yield Named("cpu.model", self.cpu.model)
         sources = self.sources or self.base or (self.path and self.path.parent)

@@ -17,7 +17,7 @@ from runner.backends import pmem
 from runner.backends.disk import Disk
 from runner.backends.vhost.backend import BackEnd
 from runner.backends.vhost.session import Session
-from runner.devices import TABLE, Board, Device, make, own
+from runner.devices import TABLE, Board, Device, fwcfg, make, own
 from runner.devices.state import (
     Bits,
     Flag,
@@ -158,6 +158,7 @@ def elsewhere(queues, configuration):
 
 FOUND = own.found
 BEHIND = {
+    "fw-cfg": lambda: {0: fwcfg.of(b"QEMU"), 1: fwcfg.of(bytes(100))},
     "virtio-net": lambda: Wire(1),
     "virtio-vsock": lambda: NoSockets(3),
     "virtio-pmem": lambda: pmem.mapped(1 << 32, 2 << 20),

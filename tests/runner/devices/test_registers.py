@@ -34,10 +34,10 @@ ACCESSES = st.one_of(
 
 
 # All kinds but the user's own, whose model is the test's own too (test_life_cycle.py), virtio's, whose registers are
-# the transport's (virtio/test_mmio.py), and the host bridge, which passes accesses on (pci/test_host.py).
-KINDS = [
-    kind for kind, model in MODELS.items() if kind not in ("python", "pci-host") and not issubclass(model, VirtioModel)
-]
+# the transport's (virtio/test_mmio.py), the host bridge, which passes accesses on (pci/test_host.py), and fw_cfg, which
+# writes to memory (test_fwcfg.py).
+OTHERS = ("python", "pci-host", "fw-cfg")
+KINDS = [kind for kind, model in MODELS.items() if kind not in OTHERS and not issubclass(model, VirtioModel)]
 
 
 def made(kind):

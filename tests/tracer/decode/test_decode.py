@@ -105,6 +105,12 @@ def test_names(access, expected):
         (("io", layout.ACPI_PORTS + acpi.PM1_ENABLE, 0x4120, 2, "write"), "GBL|PWRBTN|PCIEXP_WAKE_DIS"),
         (("io", layout.ACPI_PORTS + acpi.RESET, 1, 1, "write"), "reset"),
         (("io", 0xF4, 0x10, 4, "write", "debug-exit0"), "status 33"),
+        (("io", 0x510, 0x4019, 2, "write", "fw-cfg0"), "files"),
+        (("io", 0x510, 0x22, 2, "write", "fw-cfg0"), "file 2"),
+        (("io", 0x510, 0x7000, 2, "write", "fw-cfg0"), "file 12256"),
+        (("io", 0x510, 0x8003, 2, "write", "fw-cfg0"), ""),
+        (("io", 0x518, 0x00100000, 4, "write", "fw-cfg0"), "0x1000"),
+        (("io", 0x514, 0x554D4551, 4, "read", "fw-cfg0"), ""),
         (("io", 0x510, 0x03, 1, "write", "pvpanic0"), "PANICKED|CRASHLOADED"),  # at a port of the user's choice
         (("io", 0x505, 0x07, 1, "read", "a/pvpanic0"), "PANICKED|CRASHLOADED|SHUTDOWN"),
         (("io", 0x3FC, 0x0B, 2, "write"), ""),  # also the LSR's byte: not the MCR's value

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from tests.vmspec.image import images
 from vmspec.boot import firmware
-from vmspec.devices.isa import Python
+from vmspec.devices.isa import FwCfg, Python
 from vmspec.devices.models import Device
 from vmspec.plan.calls import SetUserMemoryRegion, Slot
 from vmspec.plan.memory_map import slots
 from vmspec.plan.plan import Entry, Placement
 from vmspec.planner import plan
 from vmspec.schema.problems import Problem, SpecError
-from vmspec.spec.models import VM, Boot, Module, Spec
+from vmspec.spec.models import VM, Boot, FirmwareFile, Module, Spec
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 JUMP = b"\xea\x5b\xe0\x00\xf0".ljust(16, b"\0")
@@ -42,7 +42,7 @@ def problems(made: Spec) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("size", "low"),
-    [(4 * KIB, 4 * KIB), (128 * KIB, 128 * KIB), (256 * KIB, 128 * KIB), (16 * MIB, 128 * KIB)],
+    [(4 * KIB, 4 * KIB), (256 * KIB, 256 * KIB), (512 * KIB, 256 * KIB), (16 * MIB, 256 * KIB)],
 )
 def test_it_ends_at_4_gib_and_its_last_part_at_1_mib(tmp_path: Path, size: int, low: int) -> None:
     planned = plan(spec(tmp_path, rom(size)))
@@ -106,11 +106,61 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     ("key", "value"),
     [
         ("mode", "real"), ("load", 0), ("entry", 0), ("registers", {"rax": 1}), ("code", b"\xf4"),
-        ("protocol", "pvh"), ("modules", (Module(Path("/m")),)), ("initrd", Path("/i")), ("cmdline", "quiet"),
+        ("protocol", "pvh"), ("modules", (Module(Path("/m")),)),
+        # without boot.kernel
+        ("initrd", Path("/i")), ("cmdline", "quiet"),
     ],
 )  # fmt: skip
 def test_keys_that_make_no_sense_with_it(tmp_path: Path, key: str, value: object) -> None:
     assert f"boot.{key}" in problems(spec(tmp_path, rom(4096), **{key: value}))
+
+
+def test_it_has_fw_cfg_once(tmp_path: Path) -> None:
+    for devices in ((), (FwCfg(),)):
+        planned = plan(spec(tmp_path, rom(4096), devices))
+        assert [device.name for device in planned.devices] == ["fw-cfg0"]
+
+
+def test_virtual_time_has_no_fw_cfg(tmp_path: Path) -> None:
+    made = spec(tmp_path, rom(4096), vm={"time": "virtual"})
+    assert "fw-cfg" not in [device.kind for device in plan(made).devices]
+    boot = attrs.evolve(made.boot, kernel=tmp_path / "rom")
+    assert "fw_cfg, whose transfers virtual time" in problems(attrs.evolve(made, boot=boot))["boot.kernel"]
+    assert "device[0]" in problems(attrs.evolve(made, devices=(FwCfg(),)))
+
+
+def test_a_kernel_is_offered_to_it_and_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_bytes(images.bzimage(b"payload" * 100))
+    (tmp_path / "initrd").write_bytes(b"070701")
+    (tmp_path / "settings").write_bytes(b"x")
+    file = FirmwareFile("opt/a", tmp_path / "settings")
+    boot = {"kernel": tmp_path / "vmlinuz", "initrd": tmp_path / "initrd", "cmdline": "quiet", "files": (file,)}
+    planned = plan(spec(tmp_path, rom(4096), **boot))
+    assert [part.name for part in planned.placements] == ["firmware"]
+    assert [part.name for part in planned.offered] == ["setup", "cmdline", "kernel", "initrd", "opt/a"]
+    assert [part.address for part in planned.offered][:3] == [0x10000, 0x20000, MIB]
+    assert [file.name for file in planned.files] == ["firmware", "kernel", "initrd", "files[0]"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("kernel", "rom", "is no bzImage of Linux (vmlinuz)"),
+        ("kernel", "none", "cannot be opened"),
+        ("files", "none", "cannot be opened"),
+        ("files", "empty", "is empty"),
+    ],
+)
+def test_what_cannot_be_offered(tmp_path: Path, key: str, value: str, words: str) -> None:
+    (tmp_path / "empty").touch()
+    path = tmp_path / value
+    found = problems(spec(tmp_path, rom(4096), **{key: (FirmwareFile("a", path),) if key == "files" else path}))
+    assert words in found["boot.files[0].path" if key == "files" else "boot.kernel"]
+
+
+def test_only_firmware_finds_files(tmp_path: Path) -> None:
+    made = Spec(vm=VM(name="m"), boot=Boot(code=b"\xf4", mode="real", files=(FirmwareFile("a", tmp_path),)))
+    assert problems(made) == {"boot.files": "are for firmware, which finds them in fw_cfg: give boot.firmware"}
 
 
 def test_several_vcpus_need_interrupt_controllers(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_a_spec_is_shown_as_people_write_it():
         'transport = "mmio"',
         "",
         "[boot]",
+        "files = []",
         "modules = []",
         'cmdline = ""',
         "unpack = true",
