@@ -93,11 +93,13 @@ def _device(path: KeyPath, plan: Plan) -> str:
 
 
 def image_name(path: KeyPath, devices: Sequence[PlannedDevice]) -> str:
-    """The name of an image by its key, for a machine with these devices: ``kernel``, ``virtio-blk0/path``,
-    ``virtio-console0.result/input``."""
+    """The name of an image by its key, for a machine with these devices: ``kernel``, ``modules[0]``,
+    ``virtio-blk0/path``, ``virtio-console0.result/input``."""
     match path:
         case ("boot", str(name)):
             return name
+        case ("boot", str(name), int(number), "path"):
+            return f"{name}[{number}]"
         case ("device", int(index), str(name)):
             return f"{devices[index].name}/{name}"
         case ("device", int(index), "ports", int(port), str(name)):
