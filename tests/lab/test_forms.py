@@ -9,7 +9,7 @@ import pytest
 import tomli_w
 
 from tests.guests import debian, initrd
-from tests.lab.labruns import LINUX, stayed
+from tests.lab.labruns import stayed
 from vmspec.document import Document
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak]
@@ -39,7 +39,7 @@ def unified(out, **sections):
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("forms")
     kernel = debian.kernel("6.1-cloud").bzimage
-    initrd.write(out / "initrd", LINUX / "init")
+    initrd.write(out / "initrd")
     (out / "cmdline").write_text(CMDLINE)
     unified(out / "vm.efi", cmdline=out / "cmdline", linux=kernel, initrd=out / "initrd")
     uki = {
