@@ -48,13 +48,13 @@ def folder(tmp_path_factory):
         "device": [SERIAL, I8042],
         "expect": {"console": ["vmrun: userspace"], "exit": "reset"},
     }
-    dom0 = {"path": str(kernel), "cmdline": "console=hvc0 earlyprintk=xen panic=-1"}
+    dom0 = {"path": str(kernel), "cmdline": "vmlinuz console=hvc0 earlyprintk=xen panic=-1"}
     xen = {
         "vm": {"name": "xen", "memory": "512MiB", "timeout": "5min"},
         "cpu": {"disable": ["smap"]},  # QEMU's SVM and Xen's use of it do not agree
         "boot": {
             "kernel": str(debian.files("xen-hypervisor-4.17-amd64") / "boot/xen-4.17-amd64.gz"),
-            "cmdline": "com1=115200,8n1 console=com1 loglvl=all ",
+            "cmdline": "xen com1=115200,8n1 console=com1 loglvl=all",
             "modules": [dom0, {"path": "initrd"}],
         },
         "device": [SERIAL, I8042, {"kind": "rtc"}, {"kind": "acpi"}],
