@@ -1,7 +1,6 @@
 """Put a Debian kernel beside the specs, as vmlinuz. repeat.toml gets an initrd (initrd.img: busybox and the file init);
 disk.toml gets one with drivers (disk-initrd.img), and a disk with busybox and root-init (root.img)."""
 
-import gzip
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from random import Random
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 
-from tests.guests import debian, initrd  # noqa: E402 - found through the path above
+from tests.guests import beside, debian, initrd  # noqa: E402 - found through the path above
 
 MODULES = ("virtio_mmio", "virtio_rng", "virtio_blk", "crc32c_generic", "ext4")
 SIZE = "32M"
@@ -25,19 +24,9 @@ def prepare(where: Path = HERE, name: str = "6.1-cloud") -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(kernel.bzimage)
     initrd.write(where / "initrd.img", HERE / "init")
-    write_disk_initrd(kernel, where / "disk-initrd.img")
+    root = {"root": initrd.directory()}  # where the disk is mounted
+    beside.write_initrd(kernel, where / "disk-initrd.img", HERE / "disk-init", MODULES, root)
     write_disk(where / "root.img")
-
-
-def write_disk_initrd(kernel: debian.Kernel, out: Path) -> None:
-    """Busybox, the disk's drivers, and disk-init."""
-    modules = debian.modules(kernel, MODULES)
-    entries = initrd.busybox((HERE / "disk-init").read_bytes())
-    entries["root"] = initrd.directory()
-    entries["modules/list"] = initrd.regular(" ".join(modules).encode())
-    for name, image in modules.items():
-        entries[f"modules/{name}.ko"] = initrd.regular(debian.unsigned(image))
-    out.write_bytes(gzip.compress(initrd.archive(entries), mtime=0))
 
 
 def write_disk(out: Path) -> None:
@@ -56,7 +45,11 @@ def write_disk(out: Path) -> None:
             (root / "files" / str(number)).write_bytes(Random(number).randbytes(100_000))
         # Linux would initialise the rest of the inode tables later, at a time that its random numbers decide.
         shape = ("-t", "ext4", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0")
-        subprocess.run([debian.program("mke2fs", "e2fsprogs"), "-q", *shape, "-d", root, part, SIZE], check=True)
+        subprocess.run(
+            [debian.program("mke2fs", "e2fsprogs"), "-q", *shape, "-d", root, part, SIZE],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         part.replace(out)
 
 

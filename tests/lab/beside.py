@@ -1,6 +1,5 @@
 """Guests with programs of the host beside them, and two that are paused: what inside/beside.py needs in one stay."""
 
-import gzip
 import json
 import shutil
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import tomli_w
 
-from tests.guests import debian, initrd, tsc
+from tests.guests import beside, debian, initrd, tsc
 from tests.lab.labruns import HERE, LINUX, ROOT
 from vmspec.document import Document
 
@@ -49,12 +48,7 @@ def sockets(folder: Path) -> None:
     kernel = debian.kernel("6.1-cloud")
     program = folder / "init"
     subprocess.run(["cc", "-static", "-O1", "-o", program, HERE / "sockets.c"], check=True)
-    modules = debian.modules(kernel, ("virtio_mmio", "vmw_vsock_virtio_transport"))
-    entries = initrd.busybox(program.read_bytes())
-    entries["modules/list"] = initrd.regular(" ".join(modules).encode())
-    for name, image in modules.items():
-        entries[f"modules/{name}.ko"] = initrd.regular(debian.unsigned(image))
-    (folder / "initrd.img").write_bytes(gzip.compress(initrd.archive(entries), mtime=0))
+    beside.write_initrd(kernel, folder / "initrd.img", program, ("virtio_mmio", "vmw_vsock_virtio_transport"))
     sets = (f"boot.kernel={kernel.bzimage}", f"boot.initrd={folder / 'initrd.img'}")
     spec = HERE / "sockets.toml"
     unpacked(spec, *sets)
