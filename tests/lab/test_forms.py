@@ -82,4 +82,4 @@ def test_the_unified_image_gives_the_command_line(folder):
 
 def test_dom0_is_linux_on_xen(folder):
     console = (folder / "xen.console").read_text(errors="replace")
-    assert 0 < console.find("(XEN) Xen version 4.17") < console.find("] Xen version: 4.17")
+    assert 0 <= console.find("(XEN) Xen version 4.17") < console.find("] Xen version: 4.17")
