@@ -6,17 +6,22 @@ from pathlib import Path
 from vmspec.document import Document
 from vmspec.show import new
 
+SEABIOS = "/usr/share/seabios/bios-microvm.bin"  # of Debian's package seabios
+
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "kind", choices=("linux", "disk", "flat"), help="Linux; Linux whose root is a disk; a flat guest"
+        "kind",
+        choices=("linux", "disk", "flat", "firmware"),
+        help="Linux; Linux whose root is a disk; a flat guest; a disk that firmware boots",
     )
     parser.add_argument("--name", metavar="NAME", help="the name of the machine and of its trace; default: KIND")
     parser.add_argument(
         "--kernel", metavar="FILE", help="the kernel, or a flat guest's code; default for Linux: vmlinuz"
     )
     parser.add_argument("--initrd", metavar="FILE", help="the initrd")
+    parser.add_argument("--firmware", metavar="FILE", help=f"the firmware; default for its kind: {SEABIOS}")
     parser.add_argument("--disk", metavar="FILE", action="append", default=[], help="a disk image; may be repeated")
     parser.set_defaults(parser=parser)
 
@@ -27,10 +32,18 @@ def run(options: argparse.Namespace) -> int:
     if "/" in name or not name.isprintable():
         options.parser.error("--name: must have no / and no control characters, because the trace is named after it")
     match options.kind:
-        case "flat" if options.initrd or options.disk:
-            options.parser.error("a flat guest has neither --initrd nor --disk")
+        case "flat" if options.initrd or options.disk or options.firmware:
+            options.parser.error("a flat guest has no --initrd, --disk or --firmware")
         case "flat":
             text = new.flat(name, kernel)
+        case "firmware" if options.kernel or options.initrd:
+            options.parser.error("firmware finds its kernel on the disk: leave out --kernel and --initrd")
+        case "firmware" if not options.disk:
+            options.parser.error("give the disk that the firmware boots: --disk FILE")
+        case "firmware":
+            text = new.firmware(name, options.firmware or SEABIOS, options.disk)
+        case _ if options.firmware:
+            options.parser.error("--firmware is for the kind firmware")
         case "disk" if not options.disk:
             options.parser.error("give the disk with the root file system: --disk FILE")
         case kind:

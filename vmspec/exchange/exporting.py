@@ -39,6 +39,6 @@ def run(tool: str, spec: Spec, locate: Callable[[Problem], Problem], output: Pat
 
 def export(tool: str, spec: Spec) -> tuple[str, list[Left]]:
     """The tool's configuration, and what it cannot express."""
-    source = Source(spec)
+    source = Source(spec, firmware=tool == "qemu")
     text: str = import_module(WRITERS[tool]).write(source)
     return text, source.left()

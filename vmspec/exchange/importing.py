@@ -21,7 +21,8 @@ from vmspec.spec.models import Spec
 LARGEST = 1 << 17  # bytes of a configuration
 REMARKS = 1  # exit status: no kernel, or with --strict anything without a counterpart
 STDIN = "-"
-NO_KERNEL = "a spec needs boot.kernel: vmrun has no firmware that would find a kernel on a disk"
+STARTS = ("kernel", "firmware")  # keys of [boot], one of which a spec needs
+NO_KERNEL = "a spec needs boot.kernel, or boot.firmware: vmrun itself finds no kernel on a disk, as SeaBIOS does"
 
 
 def run(tool: str, source: str | None, words: Sequence[str] | None, output: Path | None, strict: bool) -> int:
@@ -29,7 +30,7 @@ def run(tool: str, source: str | None, words: Sequence[str] | None, output: Path
     configuration that is wrong, OSError if the spec cannot be written."""
     draft = _read(tool, source, words)
     remarks = list(_remarks(draft))
-    if complete := "kernel" in draft.boot.values:
+    if complete := any(key in draft.boot.values for key in STARTS):
         check(draft)
     else:
         draft.boot.comment(NO_KERNEL)
@@ -75,8 +76,9 @@ def check(draft: Draft) -> None:
 
 
 def _complete(table: dict[str, Any]) -> dict[str, Any]:
-    """With a kernel, whose absence is no problem of what is there."""
-    table["boot"].setdefault("kernel", "kernel")
+    """With a kernel, if nothing starts the guest: its absence is no problem of what is there."""
+    if not any(key in table["boot"] for key in STARTS):
+        table["boot"]["kernel"] = "kernel"
     return table
 
 

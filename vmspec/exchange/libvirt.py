@@ -13,14 +13,15 @@ from vmspec.schema.units import format_size
 
 TOOL = "libvirt"
 NO_DISPLAY = "vmrun has no display"
-NO_FIRMWARE = "vmrun has no firmware: it starts boot.kernel itself"
+NO_FLASH = "vmrun has no flash memory: boot.firmware takes a ROM image"
 PLACE = "vmrun chooses the device's place on its bus"
 REASONS = {
     **dict.fromkeys(("input", "graphics", "video"), NO_DISPLAY),
     **dict.fromkeys(("sound", "audio", "watchdog", "tpm", "hostdev", "redirdev", "smartcard", "hub", "parallel",
                      "iommu", "shmem", "crypto"), "vmrun has no such device"),
-    **dict.fromkeys(("loader", "nvram", "boot", "bootmenu", "bios", "smbios", "@firmware", "firmware"), NO_FIRMWARE),
-    **dict.fromkeys(("uuid", "sysinfo", "genid"), "the guest has no SMBIOS tables"),
+    **dict.fromkeys(("loader", "nvram", "@firmware", "firmware"), NO_FLASH),
+    **dict.fromkeys(("boot", "bootmenu", "bios"), "the firmware decides from what it boots"),
+    **dict.fromkeys(("uuid", "sysinfo", "genid", "smbios"), "the guest has no SMBIOS tables"),
     **dict.fromkeys(("address", "controller"), PLACE),
     **dict.fromkeys(("alias", "title", "description", "metadata"), "it is for libvirt"),
     **dict.fromkeys(("topology", "numa", "cache", "maxphysaddr"), "the guest sees no core topology"),
@@ -88,6 +89,11 @@ def _system(draft: Draft, root: Node) -> bool:
     boot = draft.boot
     boot.file("kernel", node.get("kernel"))
     boot.file("initrd", node.get("initrd"))
+    loader = node.peek("loader")
+    if loader is not None and loader.string("@type", default="rom") == "rom":
+        loader.means("@readonly", "yes")
+        boot.file("firmware", node.get("loader"))
+        boot.leave(loader, REASONS)
     boot.set("cmdline", _text(line := node.get("cmdline")), line)
     boot.leave(node, {"@arch": "vmrun runs x86-64 guests", **REASONS})
     return micro

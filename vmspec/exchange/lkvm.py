@@ -55,7 +55,7 @@ OPTIONS = (
            "`host_ip=`, `guest_ip=`: none, user mode always has 10.0.2.2 and 10.0.2.15. `script=`, `downscript=`: "
            "none, call vmrun from a script. `vhost=`, `fd=`, `host_mac=`: none"),
     Option("nodefaults", None, FLAG, "vmrun uses only files that the spec names"),
-    Option("firmware", "f", "FILE", "none: vmrun has no firmware. A flat guest is `boot.kernel` with `boot.mode`"),
+    Option("firmware", "f", "FILE", "`boot.firmware`. A flat guest is `boot.kernel` with `boot.mode`"),
     Option("flash", "F", "FILE", "none: vmrun has no flash memory"),
     Option("dev", None, "FILE", "none: vmrun uses /dev/kvm"),
     Option("vnc", None, FLAG, "none: vmrun has no display"),
@@ -262,7 +262,10 @@ def _networks(draft: Draft, root: Node) -> None:
 def _boot(draft: Draft, root: Node, console: str, disks: bool) -> None:
     boot: Part = draft.boot
     boot.file("kernel", root.get("kernel"))
+    boot.file("firmware", root.get("firmware"))
     boot.file("initrd", root.get("initrd"))
+    if "kernel" not in boot.values:
+        return
     params = root.get("params")
     given = "" if params is None else str(params.value)
     added = [ADDED, f"console={console}"]

@@ -1,7 +1,7 @@
 """``vmspec new``: a complete spec to begin with, with comments."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from string import ascii_lowercase
 
 from vmspec.image.foreign import CONTAINERS
@@ -51,6 +51,28 @@ NETWORK = """
 # kind = "virtio-net"
 # forward = ["tcp:127.0.0.1:2222:22"]   # this host's port 2222 is the guest's 22
 """
+FIRMWARE = """\
+[boot]
+{firmware}   # a ROM image: Debian's package seabios has it
+
+[[device]]   # SeaBIOS's screen, and the console of what it boots
+kind = "serial"
+
+[[device]]
+kind = "i8042"
+
+[[device]]   # names the disks to SeaBIOS, and processors and interrupts to a kernel
+kind = "acpi"
+
+[[device]]   # the time of day
+kind = "rtc"
+
+# What SeaBIOS says of itself.
+# [[device]]
+# kind = "debug-port"
+# port = 0x402
+# output = "{name}.seabios.txt"
+"""
 FLAT = """\
 [boot]
 mode = "real"   # real, protected or long
@@ -91,12 +113,24 @@ def linux(name: str, kernel: str, initrd: str | None, disks: Sequence[str], root
         HEAD.format(what=what, name=_line("name", name), memory="512MiB", timeout='# timeout = "10min"'),
         LINUX.format(files="\n".join(files), cmdline=_line("cmdline", cmdline)),
     ]
+    return "".join((*parts, *_disks(disks, root), NETWORK, _tail(name, '["poweroff", "reset"]')))
+
+
+def firmware(name: str, image: str, disks: Sequence[str]) -> str:
+    """A spec of a guest that firmware starts from a disk, which keeps nothing that the guest writes, as for
+    :func:`linux`."""
+    what = "A guest that firmware starts from a disk."
+    head = HEAD.format(what=what, name=_line("name", name), memory="512MiB", timeout='# timeout = "10min"')
+    boot = FIRMWARE.format(firmware=_line("firmware", image), name=name)
+    return "".join((head, boot, *_disks(disks, root=True), _tail(name, '["poweroff", "reset"]')))
+
+
+def _disks(disks: Sequence[str], root: bool) -> Iterator[str]:
     for letter, disk in zip(ascii_lowercase, disks, strict=False):
         form = next((ending for ending in CONTAINERS if disk.lower().endswith(f".{ending}")), None)
         kept = "overlay" if root and form in (None, OVERLAID) else "rw"
         lines = [_line("path", disk)] + ([] if form is None else [_line("format", form)])
-        parts.append(DISK.format(letter=letter, lines="\n".join(lines), mode=kept, meaning=MODES[kept]))
-    return "".join((*parts, NETWORK, _tail(name, '["poweroff", "reset"]')))
+        yield DISK.format(letter=letter, lines="\n".join(lines), mode=kept, meaning=MODES[kept])
 
 
 def flat(name: str, kernel: str | None) -> str:

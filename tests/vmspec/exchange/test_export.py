@@ -289,6 +289,19 @@ def test_a_flat_guest_is_vmruns_alone(tool, tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f"{path}:4:1: boot.mode: only vmrun starts a flat guest")
 
 
+@pytest.mark.parametrize("tool", WRITERS)
+def test_only_qemu_starts_firmware(tool, tmp_path, capsys):
+    path = tmp_path / "x.toml"
+    path.write_text('[vm]\nname = "x"\n[boot]\nfirmware = "/bios.bin"\n')
+    assert main(["export", f"--{tool}", str(path)]) == (0 if tool == "qemu" else 2)
+    output = capsys.readouterr()
+    if tool == "qemu":
+        assert "-bios /bios.bin" in output.out
+        assert "-kernel" not in output.out
+    else:
+        assert output.err.startswith(f"{path}:4:1: boot.firmware: the tool starts a kernel: give boot.kernel")
+
+
 def test_into_a_file_with_a_path_that_is_not_utf8(tmp_path):
     (tmp_path / "x.toml").write_text('[vm]\nname = "x"\n[boot]\nkernel = "caf\\u0000e9"\n')
     assert main(["export", "--qemu", str(tmp_path / "x.toml"), "-o", str(tmp_path / "run")]) == 0

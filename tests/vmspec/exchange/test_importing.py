@@ -47,10 +47,39 @@ def test_problems_are_at_the_option_that_gave_the_value(command, problem, tmp_pa
 
 def test_without_a_kernel_the_spec_is_incomplete(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "x").write_text("qemu -drive file=disk.img,if=virtio,format=raw -bios OVMF.fd")
+    (tmp_path / "x").write_text("qemu -drive file=disk.img,if=virtio,format=raw")
     assert main(["import", "qemu", "x", "-o", "y.toml"]) == 1
     assert "x: boot: a spec needs boot.kernel" in capsys.readouterr().err
     assert "# a spec needs boot.kernel" in (tmp_path / "y.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("tool", "text"),
+    [
+        ("qemu", "qemu -drive file=disk.img,if=virtio,format=raw -bios bios.bin"),
+        ("lkvm", "lkvm run --firmware bios.bin -d disk.img"),
+        (
+            "libvirt",
+            "<domain type='kvm'><name>x</name><os><type>hvm</type>"
+            "<loader readonly='yes' type='rom'>bios.bin</loader></os></domain>",
+        ),
+    ],
+)
+def test_firmware_starts_the_machine(tool, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_text(text)
+    assert main(["import", tool, "x"]) == 0
+    output = capsys.readouterr()
+    boot = vmspec.loads(output.out, tmp_path).boot
+    assert (boot.kernel, boot.firmware, boot.cmdline) == (None, tmp_path / "bios.bin", "")
+    assert "bios.bin" not in output.err
+
+
+def test_flash_memory_has_no_counterpart(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_text("<domain><os><loader type='pflash'>/code.fd</loader></os></domain>")
+    assert main(["import", "libvirt", "x"]) == 1
+    assert "vmrun has no flash memory" in capsys.readouterr().err
 
 
 def test_a_spec_in_another_folder_has_absolute_paths(tmp_path, monkeypatch):

@@ -48,11 +48,22 @@ def test_a_flat_guest_is_a_file_or_a_few_bytes(capsys):
     assert made(capsys, "flat", "--kernel", "guest.bin").boot.kernel.name == "guest.bin"
 
 
+def test_firmware_boots_a_disk_that_is_left_as_it_is(capsys):
+    spec = made(capsys, "firmware", "--disk", "disk.img", "--name", 'a "b"')
+    assert (str(spec.boot.firmware), spec.boot.kernel) == ("/usr/share/seabios/bios-microvm.bin", None)
+    assert kinds(spec) == ["serial", "i8042", "acpi", "rtc", "virtio-blk"]
+    assert (spec.devices[-1].path.name, spec.devices[-1].mode, spec.vm.transport) == ("disk.img", "overlay", "mmio")
+    assert made(capsys, "firmware", "--disk", "x", "--firmware", "rom").boot.firmware.name == "rom"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["disk"], "--disk FILE"),
-        (["flat", "--initrd", "x"], "neither --initrd nor --disk"),
+        (["flat", "--initrd", "x"], "no --initrd, --disk or --firmware"),
+        (["firmware"], "--disk FILE"),
+        (["firmware", "--disk", "x", "--kernel", "y"], "leave out --kernel and --initrd"),
+        (["linux", "--firmware", "x"], "for the kind firmware"),
         (["linux", "--name", "a/b"], "--name"),
         (["linux", "--name", "a\nb"], "--name"),
         (["windows"], "invalid choice"),

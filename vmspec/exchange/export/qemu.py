@@ -118,7 +118,10 @@ class _Writer:
 
     def _boot(self) -> None:
         boot = self.source.boot
-        self.add("-kernel", path(boot.get("kernel")))
+        if (firmware := boot.get("firmware")) is not None:
+            self.add("-bios", path(firmware))
+        if (kernel := boot.get("kernel")) is not None:
+            self.add("-kernel", path(kernel))
         if (initrd := boot.get("initrd")) is not None:
             self.add("-initrd", path(initrd))
         if (line := boot.get("cmdline")) is not None:

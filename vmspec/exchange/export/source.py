@@ -33,7 +33,8 @@ class Left(NamedTuple):
 class Source:
     """The nodes of a spec, and what a writer says of them."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, firmware: bool = False) -> None:
+        """``firmware``: the tool can start it. Raises SpecError for a guest that the tool cannot start."""
         self.spec = spec
         self.said: list[Left] = []
         self.vm, self.boot, self.memory, self.cpu = (
@@ -49,9 +50,11 @@ class Source:
             Node(table["kind"], None, _node(device, f"device[{index}]").children, label=f"device[{index}]")
             for index, (table, device) in enumerate(zip(tables, spec.devices, strict=True))
         ]
-        if spec.boot.kernel is None or spec.boot.mode is not None:
+        if (spec.boot.kernel is None and spec.boot.firmware is None) or spec.boot.mode is not None:
             key = "boot.mode" if spec.boot.mode is not None else "boot"
             raise SpecError((Problem(key, "only vmrun starts a flat guest: the tools need a Linux kernel"),))
+        if spec.boot.kernel is None and not firmware:
+            raise SpecError((Problem("boot.firmware", "the tool starts a kernel: give boot.kernel"),))
 
     def transport(self, device: Node, take: bool = True) -> str:
         """The transport of a virtio device."""

@@ -18,7 +18,7 @@ CACHES = {
     "writeback": (False, False), "none": (True, False), "writethrough": (False, True), "directsync": (True, True),
 }  # fmt: skip
 DISK_REASONS = {
-    "bootindex": "vmrun has no firmware that would choose a disk",
+    "bootindex": "the firmware decides from what it boots",
     "aio": "vmrun chooses how it reads and writes",
     "iothread": "each device has a thread of its own",
     "throttling": "vmrun has no rate limits",

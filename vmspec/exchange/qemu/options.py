@@ -56,7 +56,8 @@ PARTS: dict[str, str | None] = {
     "mon": "chardev", "action": None,
 }  # fmt: skip
 
-NO_FIRMWARE = "vmrun has no firmware: it starts boot.kernel itself"
+NO_FLASH = "vmrun has no flash memory: boot.firmware takes a ROM image"
+FW_CFG = "boot.files has files that firmware finds in fw_cfg"
 NO_DISPLAY = "vmrun has no display"
 NO_MONITOR = "vmrun has no QEMU monitor"
 NO_IDE = "vmrun has no IDE, SCSI or floppy disks: use if=virtio or virtio-blk"
@@ -67,7 +68,7 @@ NO_SNAPSHOT = "vmrun cannot load QEMU's saved state"
 NO_DEBUG = "vmrun records exits instead: [trace]"
 # Why an option has no counterpart.
 NONE = {
-    **dict.fromkeys(("bios", "pflash", "L", "option-rom", "boot", "smbios", "acpitable", "fw_cfg", "dtb"), NO_FIRMWARE),
+    **dict.fromkeys(("option-rom", "fw_cfg"), FW_CFG),
     **dict.fromkeys(("vga", "display", "spice", "vnc", "k", "full-screen", "sdl", "curses", "g", "rotate"), NO_DISPLAY),
     **dict.fromkeys(("monitor", "mon", "qmp", "qmp-pretty", "echr"), NO_MONITOR),
     **dict.fromkeys(("hda", "hdb", "hdc", "hdd", "fda", "fdb", "cdrom", "sd", "mtdblock", "iscsi"), NO_IDE),
@@ -80,7 +81,12 @@ NONE = {
     "no-shutdown": "a run of vmrun ends with the guest",
     "icount": "vmrun runs on KVM: the guest's time is the host's",
     "numa": "the guest has one NUMA node",
-    "uuid": "the guest has no SMBIOS tables",
+    "pflash": NO_FLASH,
+    "L": "write the whole path of the firmware in boot.firmware",
+    "boot": "the firmware decides from what it boots",
+    "acpitable": "vmrun makes the ACPI tables itself",
+    "dtb": "a PC has no device tree",
+    **dict.fromkeys(("uuid", "smbios"), "the guest has no SMBIOS tables"),
     "tpmdev": "vmrun has no TPM",
     "parallel": "vmrun has no parallel port",
     "watchdog": "vmrun has no watchdog: vm.timeout ends a run",

@@ -25,7 +25,7 @@ NAMES = {
     "sha-ni": "sha_ni",
 }
 MACHINE_REASONS = {
-    "hpet": "vmrun has no HPET", "smm": "vmrun has no firmware", "vmport": "vmrun has no VMware port",
+    "hpet": "vmrun has no HPET", "smm": "vmrun has no system management mode", "vmport": "vmrun has no VMware port",
     "usb": options.NO_USB, "graphics": options.NO_DISPLAY, "pic": "vm.irqchip has all interrupt controllers",
     **dict.fromkeys(("kernel_irqchip", "kernel-irqchip"), "vmrun uses KVM's interrupt controllers"),
     "ioapic2": "vmrun has one I/O APIC", "mem-merge": "the host's setting applies", "nvdimm": "use virtio-pmem",
@@ -213,6 +213,7 @@ def _features(draft: Draft, cpu: Node) -> None:
 
 
 def _boot(draft: Draft, root: Node) -> None:
+    draft.boot.file("firmware", root.get("bios"))
     draft.boot.file("kernel", root.get("kernel"))
     draft.boot.file("initrd", root.get("initrd"))
     if (append := root.get("append")) is not None:
