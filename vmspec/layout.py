@@ -94,12 +94,13 @@ ISA_IRQS = 16  # of the two 8259s
 VIRTIO_MMIO = 0xD0000000
 VIRTIO_IRQS = (*range(16, IOAPIC_PINS), 5, 10, 11, 15, 14, 7, 6, 13)
 
-# PCI, in the hole: where base address registers may lie, a power of two and a multiple of it; and configuration space
-# as PCI Express maps it (ECAM), 1 MiB for the one bus. Ports as on PCs: above all that have a fixed place.
+# PCI, in the hole: where base address registers may lie, up to the I/O APIC, since SeaBIOS places them from there
+# downwards (BUILD_PCIMEM_END); and below that configuration space as PCI Express maps it (ECAM), 1 MiB for the one bus.
+# Ports as on PCs: above all that have a fixed place.
 PCI_MEMORY = 0xE0000000
-PCI_MEMORY_SIZE = 0x10000000
-PCI_ECAM = 0xF0000000
+PCI_MEMORY_SIZE = IOAPIC - PCI_MEMORY
 PCI_ECAM_SIZE = MIB
+PCI_ECAM = PCI_MEMORY - PCI_ECAM_SIZE
 PCI_IO = 0xC000
 PCI_IO_SIZE = 0x4000
 PCI_WINDOWS = (("mmio", PCI_MEMORY, PCI_MEMORY_SIZE), ("port", PCI_IO, PCI_IO_SIZE))

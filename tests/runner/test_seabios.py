@@ -34,10 +34,11 @@ text:
 """
 
 
+@pytest.mark.parametrize("transport", ["mmio", "pci"])
 @pytest.mark.parametrize("image", ["bios-microvm.bin", "bios-256k.bin"])
-def test_seabios_boots_a_disk(image: str, tmp_path: Path, assemble: Callable[..., Any]) -> None:
-    """By virtio-mmio, which it finds in the ACPI tables. Its own text comes on the debug port, and what the BIOS prints
-    on the serial port too."""
+def test_seabios_boots_a_disk(image: str, transport: str, tmp_path: Path, assemble: Callable[..., Any]) -> None:
+    """By virtio-mmio, which it finds in the ACPI tables, and by PCI, where it places the device anew. Its own text is
+    on the debug port, and what the BIOS prints on the serial port too."""
     disk = assemble(SECTOR, origin=0x7C00)
     (tmp_path / "disk.img").write_bytes(disk.ljust(4 << 20, b"\0"))
     firmware = debian.files("seabios") / "usr" / "share" / "seabios" / image
@@ -46,6 +47,7 @@ def test_seabios_boots_a_disk(image: str, tmp_path: Path, assemble: Callable[...
 name = "seabios"
 memory = "64MiB"
 vcpus = 2
+transport = "{transport}"
 timeout = "5min"
 [boot]
 firmware = "{firmware}"

@@ -458,7 +458,7 @@ def test_a_spec_may_have_an_empty_bus(files: Path) -> None:
     ("card", "claim"),
     [
         ({"mmio": (0xE0000000, 4)}, "addresses 0xe0000000-0xe0000003"),
-        ({"mmio": (0xF0000000, 4)}, "addresses 0xf0000000-0xf0000003"),
+        ({"mmio": (0xDFF00000, 4)}, "addresses 0xdff00000-0xdff00003"),
         ({"port": (0xCF8, 1)}, "port 0xcf8"),
         ({"port": (0xC100, 8)}, "ports 0xc100-0xc107"),
     ],

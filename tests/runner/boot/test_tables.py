@@ -194,10 +194,10 @@ def test_acpis_own_disassembler_finds_the_bridges_windows_and_pins(pci: Plan, tm
         "Minimum 0x0000, // Range Maximum 0x0000, // Translation Offset 0x0001, // Length",
         "WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0x0000, // Granularity 0xC000,",
         "DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite, 0x00000000, // "
-        "Granularity 0xE0000000, // Range Minimum 0xEFFFFFFF, // Range Maximum",
+        "Granularity 0xE0000000, // Range Minimum 0xFEBFFFFF, // Range Maximum",
     ):
         assert range_ in bridge
     pins = bridge[bridge.index("_PRT") :]
     assert "Package (0x04) { 0x0001FFFF, Zero, Zero, 0x0A }" in pins
     assert "Method (_OSC, 4, NotSerialized) // _OSC: Operating System Capabilities { Return (Arg3) }" in pins
-    assert "Memory32Fixed (ReadWrite, 0xF0000000, // Address Base 0x00100000, // Address Length" in pins
+    assert "Memory32Fixed (ReadWrite, 0xDFF00000, // Address Base 0x00100000, // Address Length" in pins

@@ -76,7 +76,7 @@ MOVE = """
     out %al, $0xe9
     mov 0xe0100014, %al
     out %al, $0xe9
-    mov 0xf0010010, %eax            # the same register by ECAM
+    mov 0xdff10010, %eax            # the same register by ECAM
     show
 """
 # Vector 0x41 of the local APIC; a driver of the device at 0xe0100000, whose answer's first 32 bytes are shown.
