@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.devices import Board, make
+from runner.devices import Board, fwcfg, make
 from runner.devices.device import Device
 from runner.devices.serial import HOST_BUFFER
 from runner.devices.services import Services
@@ -129,7 +129,8 @@ def machine(tmp_path, failures):
     """The buses of all devices, with the thread that serves them."""
     planned = planned_devices()
     buses = Buses(planned, HostClock(), Inputs(), failures.append)
-    board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),))
+    items = {0: fwcfg.of(b"QEMU"), 1: fwcfg.of(bytes(100))}
+    board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),), backend=lambda: items)
     memory = GuestMemory((Slot(0, 0, RAM, 0),))
     memory.write(0, random.Random(RAM).randbytes(RAM))
     for index, device in enumerate(planned):
