@@ -104,7 +104,8 @@ class Connection:
     def result(self, future: Any) -> remote.Answer:
         """The result of a future that is done. Raises WorkerLostError if the run has killed several workers,
         ClusterError if the scheduler is lost, and what the call raised."""
-        from distributed import KilledWorker
+        from distributed import CancelledError, KilledWorker
+        from distributed.comm import CommClosedError
 
         if future.status == "cancelled":
             raise self.lost()
@@ -112,6 +113,8 @@ class Connection:
             answer: remote.Answer = future.result()
         except KilledWorker as error:
             raise WorkerLostError("each worker that made it has ended") from error
+        except (CancelledError, CommClosedError) as error:  # it was lost since, or while it sent the result
+            raise self.lost() from error
         return answer
 
     def cancel(self, futures: Sequence[Any]) -> None:

@@ -1,9 +1,12 @@
-"""What a cluster lacks, in words."""
+"""What a cluster lacks, and what was lost, in words."""
 
 import pytest
+from distributed import CancelledError, KilledWorker
+from distributed.comm import CommClosedError
 
 from runner.campaign.cluster.connection import Connection, Needed
 from runner.campaign.cluster.errors import ClusterError
+from runner.workers.pool import WorkerLostError
 from vmspec import __version__
 
 
@@ -50,3 +53,29 @@ def test_what_no_worker_offers_is_named(workers, missing):
 def test_a_worker_with_another_vmrun_is_named(release, said):
     with pytest.raises(ClusterError, match=said):
         Connection(Client({}, {"a": __version__, "b": release}), "tcp://s:1").check()
+
+
+class Future:
+    """A future that was done when it was looked at."""
+
+    def __init__(self, error, status="finished"):
+        self.error, self.status = error, status
+
+    def result(self):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (CommClosedError("in gather: Connection reset by peer"), ClusterError),
+        (CancelledError("vmrun-1"), ClusterError),
+        (KilledWorker("vmrun-1", None, 3), WorkerLostError),
+        (FileNotFoundError(2, "No such file", "/dev/kvm"), FileNotFoundError),
+    ],
+)
+def test_a_result_that_does_not_come_is_told_from_an_error_of_the_run(error, raised):
+    with pytest.raises(raised) as caught:
+        Connection(None, "tcp://s:1").result(Future(error))
+    if raised is ClusterError:
+        assert str(caught.value) == "the scheduler tcp://s:1 was lost; once it is back, the same command continues"
