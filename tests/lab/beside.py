@@ -9,7 +9,7 @@ from pathlib import Path
 import tomli_w
 
 from tests.guests import beside, debian, initrd, tsc
-from tests.lab.labruns import HERE, LINUX, ROOT
+from tests.lab.labruns import HERE, LINUX, ROOT, prepared
 from vmspec.document import Document
 
 VCPUS = 2  # of Linux that is paused
@@ -35,9 +35,7 @@ def example(name: str, folder: Path, *patterns: str) -> None:
         for file in source.glob(pattern):
             specs += [folder / file.name] if file.suffix == ".toml" else []
             shutil.copy(file, folder)
-    code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(source)!r}]; "
-    code += f"import prepare; prepare.prepare(Path({str(folder)!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    prepared(source, folder)
     for spec in specs:
         unpacked(spec)
 

@@ -220,13 +220,19 @@ def _keep(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
+def prepared(example: Path, folder: Path, arguments: str = "") -> None:
+    """Have an example put what its specs name into a folder, in a process of its own: each has a module prepare.
+    ``arguments`` are Python's text."""
+    code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(example)!r}]; "
+    code += f"import prepare; prepare.prepare(Path({str(folder)!r}), {arguments})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def repeat_example(folder: Path, kernel: str, name: str = "repeat") -> Path:
     """A spec of the example repeat, ready in a folder with a kernel of Debian's."""
     example = ROOT / "examples" / "repeat"
     shutil.copy(example / f"{name}.toml", folder)
-    code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(example)!r}]; "
-    code += f"import prepare; prepare.prepare(Path({str(folder)!r}), {kernel!r})"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    prepared(example, folder, repr(kernel))
     Document.open(folder / f"{name}.toml").plan()  # unpacks the kernel into the cache, where the lab finds it
     return folder / f"{name}.toml"
 

@@ -4,7 +4,6 @@ disk whose image is qcow2 by qemu-storage-daemon."""
 import hashlib
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 import tracer
 from runner.backends.vhost import qcow2
-from tests.lab.labruns import HERE, ROOT, stayed
+from tests.lab.labruns import HERE, ROOT, prepared, stayed
 from tracer.analysis.facts import facts
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak, pytest.mark.stay("share")]
@@ -55,9 +54,7 @@ def stay(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("share")
     for name in ("init", "prepare.py", "share.toml"):
         shutil.copy(EXAMPLE / name, out)
-    code = f"import sys; from pathlib import Path; sys.path[:0] = [{str(ROOT)!r}, {str(EXAMPLE)!r}]; "
-    code += f"import prepare; prepare.prepare(Path({str(out)!r}), (*prepare.DRIVERS, 'virtio_blk'))"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    prepared(EXAMPLE, out, "(*prepare.DRIVERS, 'virtio_blk')")
     work = out / "folder" / "work"
     work.mkdir()
     (work / "from-host").write_bytes(bytes(range(256)) * 4096)
