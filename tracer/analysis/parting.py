@@ -16,7 +16,8 @@ from vmspec.trace.record import COMPARED, NO_DEVICE
 class Parting:
     """Up to here two traces of a spec are the same. ``row`` numbers the exits of vCPU ``vcpu`` from 0, as ``vmtrace
     diff`` does. ``a`` and ``b`` are the columns of that exit in each trace, None if the trace has ended. ``t`` is when
-    it was, in ns from the start of the run that had it."""
+    it was in the first trace, in ns from the start of that run: 1 ns after the last exit of the vCPU if the trace has
+    ended. Runs that were compared with one and the same trace are ordered by it."""
 
     vcpu: int
     row: int
@@ -36,12 +37,14 @@ def parting(a: Trace, b: Trace) -> Parting | None:
     told = all(tells_rip(trace) for trace in (a, b))
     columns = [name for name in COMPARED if told or name != "rip"]
     first = {vcpu: found.blocks[0].row_a for vcpu, found in align(a, b, columns, resync=0).items() if found.blocks}
-    wanted = {vcpu: [row] for vcpu, row in first.items()}
-    ours, theirs = rows_at(a, wanted), rows_at(b, wanted)
+    ours = rows_at(a, {vcpu: range(max(row - 1, 0), row + 1) for vcpu, row in first.items()})
+    theirs = rows_at(b, {vcpu: [row] for vcpu, row in first.items()})
     found = []
-    for place in first.items():
-        rows = ours.get(place), theirs.get(place)
-        found.append(Parting(*place, min(row["t_exit"] for row in rows if row is not None), *rows))
+    for vcpu, row in first.items():
+        here, before = ours.get((vcpu, row)), ours.get((vcpu, row - 1))
+        # Never the time in b: how fast b was must not decide which of several runs is the nearest.
+        t = here["t_exit"] if here is not None else before["t_exit"] + 1 if before is not None else 0
+        found.append(Parting(vcpu, row, t, here, theirs.get((vcpu, row))))
     return min(found, key=lambda parting: parting.t, default=None)
 
 

@@ -12,10 +12,11 @@ def trace(tmp_path):
     """A trace of one vCPU, or of some, whose rows have these data; (vcpu, data) for other vCPUs."""
     made = []
 
-    def make(*data):
+    def make(*data, pace=1000):
         rows = [
             exit_row(vcpu=0, data=one) if isinstance(one, int) else exit_row(vcpu=one[0], data=one[1]) for one in data
         ]
+        rows = [row | {"t_entry": pace * at, "t_exit": pace * at} for at, row in enumerate(rows)]
         made.append(write_trace(tmp_path / f"{len(made)}.arrow", rows))
         return load(made[-1])
 
@@ -50,6 +51,21 @@ def test_the_nearest_run_parts_last(trace):
     passed = [trace(1, 1, 5, 1, 6), trace(1, 0, 5, 1, 6), trace(1, 1, 5, 1, 6)]
     other, found = nearest(failed, passed)
     assert (other, found.row) == (passed[1], 3)
+
+
+@pytest.mark.parametrize("paces", [(1, 1000), (1000, 1)])
+def test_how_fast_a_run_was_does_not_make_it_nearer(trace, paces):
+    failed = trace(1, 0, 5, 0, 6, pace=30)
+    passed = [trace(1, 0, 5, 1, 6, pace=paces[0]), trace(1, 1, 5, 1, 6, pace=paces[1])]
+    assert nearest(failed, passed)[1].row == 3
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_run_that_has_ended_is_nearest_to_one_that_goes_on(trace, at):
+    """The failed run has ended: what counts is how many of its exits the other shares."""
+    failed = trace(1, 0)
+    passed = [trace(1, 9, 9, 9), trace(1, 0, 5)]
+    assert nearest(failed, passed[::-1] if at else passed)[1].row == 2
 
 
 def test_a_run_that_is_the_same_is_the_nearest(trace):
