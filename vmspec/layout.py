@@ -76,6 +76,10 @@ FIRMWARE_LOW_ROOM = 256 * KIB
 # the end of RAM below 4 GiB (BUILD_MAX_HIGHTABLE): an initrd ends before them.
 SETUP = 0x10000
 FIRMWARE_TABLES = 256 * KIB
+# A zImage lies where setup code otherwise does, and its setup code and command line above it (hw/i386/x86.c).
+LOW_KERNEL = 0x10000
+LOW_SETUP = 0x90000
+LOW_CMDLINE_END = 0x9A000
 
 # KVM's own pages (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR: one and three pages), which Intel processors without
 # unrestricted guest need for real mode. Just below the firmware's room, away from devices and RAM.

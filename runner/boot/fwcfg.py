@@ -19,7 +19,8 @@ KEYS = {
     "setup": (R.SETUP_ADDRESS, R.SETUP_SIZE, R.SETUP),
 }
 # Offsets and values in the setup code of a bzImage (Linux, Documentation/arch/x86/boot.rst)
-TYPE_OF_LOADER, LOADFLAGS, RAMDISK, HEAP_END, CMD_LINE = 0x210, 0x211, 0x218, 0x224, 0x228
+VERSION, TYPE_OF_LOADER, LOADFLAGS, RAMDISK, HEAP_END, CMD_LINE = 0x206, 0x210, 0x211, 0x218, 0x224, 0x228
+OLD_CMD_LINE, OLD_CMD_LINE_MAGIC = 0x20, 0xA33F  # before protocol 2.02: a mark, and where it lies after the setup code
 QEMU_LOADER = 0xB0
 CAN_USE_HEAP = 0x80
 SETUP_BASE = 0x200  # where the heap's addresses count from
@@ -78,10 +79,15 @@ def _setup(part: Placement, plan: Plan, images: Images) -> bytes:
     where = {each.name: each for each in plan.offered}
     cmdline = where["cmdline"]
     code = bytearray(_reader(part, images)(0, part.size).ljust(part.size, b"\0"))
+    version, distance = int.from_bytes(code[VERSION : VERSION + 2], "little"), cmdline.address - part.address
     code[TYPE_OF_LOADER] = QEMU_LOADER
-    code[LOADFLAGS] |= CAN_USE_HEAP
-    struct.pack_into("<H", code, HEAP_END, cmdline.address - part.address - SETUP_BASE)
-    struct.pack_into("<I", code, CMD_LINE, cmdline.address)
+    if version >= 0x0201:
+        code[LOADFLAGS] |= CAN_USE_HEAP
+        struct.pack_into("<H", code, HEAP_END, distance - SETUP_BASE)
+    if version >= 0x0202:
+        struct.pack_into("<I", code, CMD_LINE, cmdline.address)
+    else:
+        struct.pack_into("<HH", code, OLD_CMD_LINE, OLD_CMD_LINE_MAGIC, distance)
     if (initrd := where.get("initrd")) is not None:
         struct.pack_into("<II", code, RAMDISK, initrd.address, initrd.size)
     return bytes(code)

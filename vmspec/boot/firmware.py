@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vmspec import layout
 from vmspec.boot import handover, parts
-from vmspec.image import ImageError, Source, foreign, opened
+from vmspec.image import ImageError, Source, foreign, opened, rom
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import Entry, Placement, PlannedFile, Start
 from vmspec.schema.problems import Problem
@@ -18,18 +18,19 @@ RESET_VECTOR_SIZE = 16
 
 def start(spec: Spec, path: Path, slots: tuple[Slot, ...], problems: list[Problem]) -> Start | None:
     """The start of the firmware in the file ``path``, which is ``spec.boot.firmware``; ``slots`` are RAM."""
-    boot, found = spec.boot, len(problems)
+    boot, found, kind = spec.boot, len(problems), None
     _only_firmware(boot, problems)
     try:
         with opened(path) as source:
             _check(source)
+            kind = rom.kind(source)
             size, file = source.size, PlannedFile("firmware", path, source.version)
     except ImageError as error:
         problems.append(Problem("boot.firmware", str(error), str(path)))
-    offered, files = handover.offered(spec, slots, problems)
+    offer = handover.offered(spec, kind, slots, problems)
     if len(problems) > found:
         return None
-    rom = Slot(len(slots), layout.FIRMWARE_END - size, size, 0, path, read_only=True)
+    shown = Slot(len(slots), layout.FIRMWARE_END - size, size, 0, path, read_only=True)
     # On a PC the chipset shows the ROM here, and then RAM, into which the firmware copies itself. It is RAM from the
     # start, as on QEMU's machines without a chipset.
     low = min(size, layout.FIRMWARE_LOW_ROOM)
@@ -40,9 +41,10 @@ def start(spec: Spec, path: Path, slots: tuple[Slot, ...], problems: list[Proble
         "firmware",
         entry,
         (copy,),
-        files=(file, *files),
-        mapped=(rom,),
-        offered=offered,
+        notes=offer.notes,
+        files=(file, *offer.files),
+        mapped=(shown,),
+        offered=offer.parts,
         cmdline=boot.cmdline,
     )
 

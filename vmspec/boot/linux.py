@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vmspec import layout
-from vmspec.boot import parts
+from vmspec.boot import parts, realmode
 from vmspec.image import BzImage, Elf, ImageError, Source, bzimage, elf, opened
 from vmspec.plan import virtual
 from vmspec.plan.calls import Slot
@@ -71,6 +71,11 @@ def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:
             return _unpacked(unpacked(source, image))
         except CannotUnpackError as error:
             notes = (f"the kernel unpacks itself: {error}",)
+    if (reason := realmode.why(image)) is not None:
+        raise ImageError(
+            f"is started only by its 16-bit setup code, which needs a BIOS: {realmode.called(image)} {reason}. Give "
+            "boot.firmware, such as SeaBIOS: vmspec new firmware --kernel FILE writes such a spec"
+        )
     # A relocatable kernel runs where it is loaded, but not below pref_address; any other moves to pref_address.
     load = layout.HIGH_MEMORY
     if image.relocatable and image.pref_address:
@@ -89,10 +94,6 @@ def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:
         return Kernel("linux64", entry, (placement,), end, notes)
     # 32-bit: a kernel that is not relocatable has its entry in the header.
     code32 = load if image.relocatable else image.code32_start
-    if not load <= code32 < load + size:
-        raise ImageError(
-            "starts only through its 16-bit setup code, which needs a BIOS (iPXE and Syslinux programs do this)"
-        )
     entry = Entry("protected", code32, {"rsi": layout.BOOT_PARAMS, "rflags": 2})
     return Kernel("linux32", entry, (placement,), end, notes)
 

@@ -48,14 +48,15 @@ def fit(kernel: Sequence[Placement], end: int, slots: tuple[Slot, ...], problems
 
 
 def initrd(
-    path: Path | None, bottom: int, top: int, problems: list[Problem]
+    path: Path | None, bottom: int, top: int, problems: list[Problem], linux: bool = True
 ) -> tuple[tuple[Placement, ...], tuple[PlannedFile, ...]]:
-    """The initrd as high as possible: clear of the kernel and of the memory that the kernel allocates early."""
+    """The initrd as high as possible: clear of the kernel and of the memory that the kernel allocates early. ``linux``:
+    it must be what Linux can use as one."""
     if path is None:
         return (), ()
     try:
         with opened(path) as source:
-            if (what := foreign.initrd(source)) is not None:
+            if linux and (what := foreign.initrd(source)) is not None:
                 raise ImageError(f"is {what}")
             size, file = source.size, PlannedFile("initrd", path, source.version)
     except ImageError as error:

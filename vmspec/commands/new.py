@@ -14,7 +14,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "kind",
         choices=("linux", "disk", "flat", "firmware"),
-        help="Linux; Linux whose root is a disk; a flat guest; a disk that firmware boots",
+        help="Linux; Linux whose root is a disk; a flat guest; a disk or a kernel that firmware boots",
     )
     parser.add_argument("--name", metavar="NAME", help="the name of the machine and of its trace; default: KIND")
     parser.add_argument(
@@ -36,12 +36,12 @@ def run(options: argparse.Namespace) -> int:
             options.parser.error("a flat guest has no --initrd, --disk or --firmware")
         case "flat":
             text = new.flat(name, kernel)
-        case "firmware" if options.kernel or options.initrd:
-            options.parser.error("firmware finds its kernel on the disk: leave out --kernel and --initrd")
-        case "firmware" if not options.disk:
-            options.parser.error("give the disk that the firmware boots: --disk FILE")
+        case "firmware" if options.initrd and not kernel:
+            options.parser.error("--initrd is for --kernel FILE; from a disk firmware takes both")
+        case "firmware" if not options.disk and not kernel:
+            options.parser.error("give what the firmware boots: --disk FILE or --kernel FILE")
         case "firmware":
-            text = new.firmware(name, options.firmware or SEABIOS, options.disk)
+            text = new.firmware(name, options.firmware or SEABIOS, kernel, options.initrd, options.disk)
         case _ if options.firmware:
             options.parser.error("--firmware is for the kind firmware")
         case "disk" if not options.disk:

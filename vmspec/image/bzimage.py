@@ -11,6 +11,8 @@ ROOM = 0x290 - HEADER  # room for it in boot_params
 
 LOADED_HIGH = 1 << 0  # loadflags: the protected-mode part goes to 1 MiB, not to 64 KiB: a bzImage
 XLF_KERNEL_64 = 1 << 0  # xloadflags: there is a 64-bit entry at 0x200
+VERSION_TEXT = 0x20E  # kernel_version: where a text lies that names the program, less 0x200
+NAME_MOST = 80  # bytes of it that are kept
 
 CMDLINE_OLD = 255  # cmdline_size before protocol 2.06
 INITRD_ADDR_MAX_OLD = 0x37FFFFFF  # initrd_addr_max before protocol 2.03
@@ -35,6 +37,9 @@ class BzImage(NamedTuple):
     payload_length: int
     pref_address: int
     init_size: int  # bytes from the run-time start that must be RAM; 0: not known
+    low: bool  # the protected-mode part goes below 1 MiB, as a zImage's does
+    name: str  # what the program calls itself; "" if it does not
+    efi: bool  # it is an EFI program too
 
 
 def recognise(source: Source) -> bool:
@@ -59,8 +64,6 @@ def read(source: Source) -> BzImage:
         raise ImageError(f"boot protocol {version >> 8}.{version & 0xFF:02} is not 2.x")
     if number(0x1FE, 2) != 0xAA55:
         raise ImageError("a setup header without the boot sector's mark 0xaa55")
-    if not number(0x211, 1) & LOADED_HIGH:
-        raise ImageError("is a zImage (loaded low), which is not supported: build a bzImage")
     header_size = 0x202 + head[0x201] - HEADER  # the jump instruction's distance marks the end of the header
     if header_size > ROOM:
         raise ImageError(f"a setup header of {header_size} bytes is longer than boot_params has room for")
@@ -96,4 +99,14 @@ def read(source: Source) -> BzImage:
         payload_length=payload_length,
         pref_address=number(0x258, 8, 0x020A),
         init_size=number(0x260, 4, 0x020A),
+        low=not number(0x211, 1) & LOADED_HIGH,
+        name=_name(source, number(VERSION_TEXT, 2)),
+        efi=head.startswith(b"MZ"),
     )
+
+
+def _name(source: Source, at: int) -> str:
+    """The text that names the program; ``at`` is the header's field, 0: there is none."""
+    start = 0x200 + at
+    text = source.start(start + NAME_MOST)[start:] if at else b""
+    return text.split(b"\0")[0].decode("ascii", "replace")

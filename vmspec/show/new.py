@@ -54,7 +54,7 @@ NETWORK = """
 FIRMWARE = """\
 [boot]
 {firmware}   # a ROM image: Debian's package seabios has it
-
+{kernel}
 [[device]]   # SeaBIOS's screen, and the console of what it boots
 kind = "serial"
 
@@ -72,6 +72,11 @@ kind = "rtc"
 # kind = "debug-port"
 # port = 0x402
 # output = "{name}.seabios.txt"
+"""
+KERNEL = """\
+{files}
+# SeaBIOS starts a kernel by this option ROM: Debian's package qemu-system-data has it.
+files = [{{ name = "genroms/linuxboot_dma.bin", path = "/usr/share/qemu/linuxboot_dma.bin" }}]
 """
 FLAT = """\
 [boot]
@@ -116,12 +121,14 @@ def linux(name: str, kernel: str, initrd: str | None, disks: Sequence[str], root
     return "".join((*parts, *_disks(disks, root), NETWORK, _tail(name, '["poweroff", "reset"]')))
 
 
-def firmware(name: str, image: str, disks: Sequence[str]) -> str:
-    """A spec of a guest that firmware starts from a disk, which keeps nothing that the guest writes, as for
-    :func:`linux`."""
-    what = "A guest that firmware starts from a disk."
+def firmware(name: str, image: str, kernel: str | None, initrd: str | None, disks: Sequence[str]) -> str:
+    """A spec of a guest that firmware starts: a kernel, or else from a disk. Disks keep nothing that the guest writes,
+    as for :func:`linux`."""
+    what = f"A guest that firmware starts{' from a disk' if kernel is None else ''}."
     head = HEAD.format(what=what, name=_line("name", name), memory="512MiB", timeout='# timeout = "10min"')
-    boot = FIRMWARE.format(firmware=_line("firmware", image), name=name)
+    given = [_line(key, value) for key, value in (("kernel", kernel), ("initrd", initrd)) if value is not None]
+    text = "" if kernel is None else KERNEL.format(files="\n".join(given))
+    boot = FIRMWARE.format(firmware=_line("firmware", image), kernel=text, name=name)
     return "".join((head, boot, *_disks(disks, root=True), _tail(name, '["poweroff", "reset"]')))
 
 

@@ -136,6 +136,22 @@ def test_a_kernel_with_its_initrd_and_command_line(tmp_path: Path, kernel: dict[
     assert {*changed} <= {0x210, 0x211, *range(0x218, 0x220), 0x224, 0x225, *range(0x228, 0x22C)}
 
 
+@pytest.mark.parametrize(("version", "heap"), [(0x0200, False), (0x0201, True)])
+def test_setup_code_of_old_protocols(tmp_path: Path, version: int, heap: bool) -> None:
+    """Before 2.02 the command line is where two words at its start say (Linux, Documentation/arch/x86/boot.rst), so it
+    lies within 64 KiB; the heap came with 2.01."""
+    (tmp_path / "old").write_bytes(made.bzimage(version=version))
+    found = Found(planned(tmp_path, kernel=tmp_path / "old", cmdline="quiet"))
+    setup, distance = found.data(R.SETUP), found.number(R.CMDLINE_ADDRESS) - found.number(R.SETUP_ADDRESS)
+    assert (found.number(R.SETUP_ADDRESS), distance, found.number(R.KERNEL_ADDRESS)) == (0x90000, 0xA000 - 6, MIB)
+    assert struct.unpack_from("<HH", setup, 0x20) == (0xA33F, distance)
+    assert (struct.unpack_from("<H", setup, 0x224), setup[0x228:0x22C]) == (
+        (distance - 0x200 if heap else 0,),
+        bytes(4),
+    )
+    assert setup[0x211] == (0x81 if heap else 1)
+
+
 def test_a_kernel_alone_has_no_initrd(tmp_path: Path, kernel: dict[str, Path]) -> None:
     found = Found(planned(tmp_path, kernel=kernel["kernel"]))
     assert found.data(R.CMDLINE) == b"\0"

@@ -142,6 +142,64 @@ def test_a_kernel_is_offered_to_it_and_not_loaded(tmp_path: Path) -> None:
     assert [file.name for file in planned.files] == ["firmware", "kernel", "initrd", "files[0]"]
 
 
+SEABIOS, UEFI = b"SeaBIOS (version 1)".ljust(4096, b"\0") + rom(4096), b"_FVH".ljust(4096, b"\0") + rom(4096)
+LINUX, IPXE = images.bzimage(), images.bzimage(code32_start=0, relocatable=0, xloadflags=0, payload_length=0)
+GENROM = "genroms/linuxboot_dma.bin"
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "files", "words"),
+    [
+        (SEABIOS, LINUX, [GENROM], "SeaBIOS starts boot.kernel by its 16-bit setup code"),
+        (SEABIOS, IPXE, [GENROM], "16-bit setup code, the only way: it has no 32-bit entry"),
+        (rom(4096), IPXE, [], "the firmware would start boot.kernel by its 16-bit setup code, the only way"),
+        (UEFI, b"MZ" + LINUX[2:], [], "the firmware starts boot.kernel as an EFI program"),
+    ],
+)
+def test_how_firmware_starts_a_kernel(
+    tmp_path: Path, image: bytes, kernel: bytes, files: list[str], words: str
+) -> None:
+    (tmp_path / "k").write_bytes(kernel)
+    own = tuple(FirmwareFile(name, tmp_path / "rom") for name in files)
+    (note,) = plan(spec(tmp_path, image, kernel=tmp_path / "k", files=own)).notes
+    assert words in note
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "words"),
+    [
+        (SEABIOS, LINUX, 'with an option ROM, which the spec must name: boot.files = [{ name = "genroms/linuxboot_'),
+        (UEFI, LINUX, "by UEFI firmware as an EFI program, which has none: give SeaBIOS"),
+        (UEFI, IPXE, "and it has no 32-bit entry: give SeaBIOS"),
+    ],
+)
+def test_a_kernel_that_its_firmware_cannot_start(tmp_path: Path, image: bytes, kernel: bytes, words: str) -> None:
+    (tmp_path / "k").write_bytes(kernel)
+    own = (FirmwareFile("opt/x", tmp_path / "rom"),)
+    assert words in problems(spec(tmp_path, image, kernel=tmp_path / "k", files=own))["boot.kernel"]
+
+
+def test_a_zimage_and_its_setup_code_lie_below_1_mib(tmp_path: Path) -> None:
+    (tmp_path / "k").write_bytes(images.bzimage(loadflags=0))
+    planned = plan(spec(tmp_path, rom(4096), kernel=tmp_path / "k", cmdline="quiet"))
+    assert [(part.name, part.address) for part in planned.offered] == [
+        ("setup", 0x90000), ("cmdline", 0x9A000 - 6), ("kernel", 0x10000),
+    ]  # fmt: skip
+    (tmp_path / "k").write_bytes(images.bzimage(bytes(0x80001), loadflags=0))
+    assert "the room is 524288" in problems(spec(tmp_path, rom(4096), kernel=tmp_path / "k"))["boot.kernel"]
+
+
+@pytest.mark.parametrize(("kernel", "accepted"), [(IPXE, True), (LINUX, False)])
+def test_only_linux_needs_an_initrd_that_linux_can_use(tmp_path: Path, kernel: bytes, accepted: bool) -> None:
+    (tmp_path / "k").write_bytes(kernel)
+    (tmp_path / "script").write_text("#!ipxe\nshell\n")
+    made = spec(tmp_path, rom(4096), kernel=tmp_path / "k", initrd=tmp_path / "script")
+    if accepted:
+        assert plan(made).offered[-1].name == "initrd"
+    else:
+        assert "is a script, not an initrd" in problems(made)["boot.initrd"]
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [

@@ -137,8 +137,9 @@ def test_the_32_bit_entry_of_a_kernel_that_is_not_relocatable_lies_in_it(
         assert found.entry.rip == entry
     else:
         assert problems == [
-            "boot.kernel: starts only through its 16-bit setup code, which needs a BIOS (iPXE and Syslinux programs do "
-            f"this) (here: {tmp_path / 'k'})"
+            "boot.kernel: is started only by its 16-bit setup code, which needs a BIOS: it has no 32-bit entry. Give "
+            "boot.firmware, such as SeaBIOS: vmspec new firmware --kernel FILE writes such a spec "
+            f"(here: {tmp_path / 'k'})"
         ]
 
 

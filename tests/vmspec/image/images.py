@@ -14,14 +14,15 @@ def bzimage(payload: bytes = bytes(600), kernel: bytes | None = None, **fields: 
     body += bytes(-len(body) % 16)
     values = {
         "setup_sects": SETUP_SECTS, "syssize": len(body) // 16, "boot_flag": 0xAA55, "jump": 0x6AEB,
-        "magic": int.from_bytes(b"HdrS", "little"), "version": 0x020F, "loadflags": 1, "code32_start": 0x100000,
-        "initrd_addr_max": 0x7FFFFFFF, "kernel_alignment": 0x200000, "relocatable": 1, "xloadflags": 1,
-        "cmdline_size": 2047, "payload_offset": PAYLOAD_AT, "payload_length": len(payload),
-        "pref_address": 0x1000000, "init_size": 0x800000,
+        "magic": int.from_bytes(b"HdrS", "little"), "version": 0x020F, "kernel_version": 0, "loadflags": 1,
+        "code32_start": 0x100000, "initrd_addr_max": 0x7FFFFFFF, "kernel_alignment": 0x200000,
+        "relocatable": 1, "xloadflags": 1, "cmdline_size": 2047, "payload_offset": PAYLOAD_AT,
+        "payload_length": len(payload), "pref_address": 0x1000000, "init_size": 0x800000,
     }  # fmt: skip
     places = {
         "setup_sects": (0x1F1, 1), "syssize": (0x1F4, 4), "boot_flag": (0x1FE, 2), "jump": (0x200, 2),
-        "magic": (0x202, 4), "version": (0x206, 2), "loadflags": (0x211, 1), "code32_start": (0x214, 4),
+        "magic": (0x202, 4), "version": (0x206, 2), "kernel_version": (0x20E, 2),
+        "loadflags": (0x211, 1), "code32_start": (0x214, 4),
         "initrd_addr_max": (0x22C, 4), "kernel_alignment": (0x230, 4), "relocatable": (0x234, 1),
         "xloadflags": (0x236, 2), "cmdline_size": (0x238, 4), "payload_offset": (0x248, 4),
         "payload_length": (0x24C, 4), "pref_address": (0x258, 8), "init_size": (0x260, 4),

@@ -42,6 +42,29 @@ def test_bzimage_of_an_old_protocol_has_the_values_of_its_time() -> None:
     assert (image.relocatable, image.entry64, image.payload_length, image.init_size) == (False, False, 0, 0)
 
 
+def test_bzimage_that_is_loaded_low_or_is_an_efi_program() -> None:
+    plain, low, efi = (
+        told(data) for data in (images.bzimage(), images.bzimage(loadflags=0), b"MZ" + images.bzimage()[2:])
+    )
+    assert isinstance(plain, BzImage)
+    assert isinstance(low, BzImage)
+    assert isinstance(efi, BzImage)
+    assert [(image.low, image.efi) for image in (plain, low, efi)] == [(False, False), (True, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("at", "text", "name"),
+    [(0, b"", ""), (0x100, b"6.1.0 (you@here)", "6.1.0 (you@here)"), (0x100, b"a\xff", "a\N{REPLACEMENT CHARACTER}"),
+     (0x100, b"x" * 200, "x" * 80), (0xFFFF, b"", "")],
+)  # fmt: skip
+def test_the_name_of_a_bzimage(at: int, text: bytes, name: str) -> None:
+    data = bytearray(images.bzimage(kernel_version=at))
+    data[0x200 + at : 0x200 + at + len(text) + 1] = text + b"\0" if at == 0x100 else data[0x200 + at : 0x201 + at]
+    image = told(bytes(data))
+    assert isinstance(image, BzImage)
+    assert image.name == name
+
+
 def test_bzimage_without_64_bit_entry() -> None:
     image = told(images.bzimage(xloadflags=0))
     assert isinstance(image, BzImage)
@@ -56,7 +79,6 @@ def test_bzimage_without_64_bit_entry() -> None:
         (images.bzimage()[: images.SETUP_SIZE], "truncated"),
         (images.bzimage(version=0x0300), "boot protocol 3.00"),
         (images.bzimage(boot_flag=0), "0xaa55"),
-        (images.bzimage(loadflags=0), "zImage"),
         (images.bzimage(payload_length=1 << 20), "outside the file"),
         (images.bzimage(kernel_alignment=3), "kernel_alignment"),
         (images.bzimage(jump=0xFFEB), "setup header of"),

@@ -56,13 +56,19 @@ def test_firmware_boots_a_disk_that_is_left_as_it_is(capsys):
     assert made(capsys, "firmware", "--disk", "x", "--firmware", "rom").boot.firmware.name == "rom"
 
 
+def test_firmware_boots_a_kernel_by_an_option_rom(capsys):
+    boot = made(capsys, "firmware", "--kernel", "ipxe.lkrn", "--initrd", "script").boot
+    assert (boot.firmware.name, boot.kernel.name, boot.initrd.name) == ("bios-microvm.bin", "ipxe.lkrn", "script")
+    assert [file.name for file in boot.files] == ["genroms/linuxboot_dma.bin"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["disk"], "--disk FILE"),
         (["flat", "--initrd", "x"], "no --initrd, --disk or --firmware"),
         (["firmware"], "--disk FILE"),
-        (["firmware", "--disk", "x", "--kernel", "y"], "leave out --kernel and --initrd"),
+        (["firmware", "--disk", "x", "--initrd", "y"], "--initrd is for --kernel FILE"),
         (["linux", "--firmware", "x"], "for the kind firmware"),
         (["linux", "--name", "a/b"], "--name"),
         (["linux", "--name", "a\nb"], "--name"),
