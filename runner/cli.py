@@ -43,6 +43,7 @@ VERBS = {
     "gdb": "debug a running machine with gdb",
     "dump": "write a running machine's memory and registers into a core file",
     "power": "press a machine's power button",
+    "sysrq": "press a magic SysRq key of a machine",
     "nmi": "send a machine a non-maskable interrupt",
     "balloon": "show or change how much memory a guest returns",
     "stop": "end a run; its trace is complete",

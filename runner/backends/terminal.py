@@ -14,6 +14,7 @@ lib = _native.lib
 HELP = (
     b"\r\nvmrun: Ctrl-A x  end the run\r\n"
     b"       Ctrl-A p  press the power button\r\n"
+    b"       Ctrl-A b  send a break to the serial port\r\n"
     b"       Ctrl-A h  this help\r\n"
     b"       Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n"
 )
@@ -26,7 +27,7 @@ class Escapes:
     """Takes the escape sequences out of typed input: Ctrl-A and one of the ``commands``, which are letters, or "?" for
     "h"."""
 
-    def __init__(self, commands: str = "xph") -> None:
+    def __init__(self, commands: str = "xpbh") -> None:
         self._commands = commands
         self._pending = False
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from runner.backends.terminal import Escapes
-from runner.control.client import AttachedConsole, Control
+from runner.control.client import AttachedConsole, Control, connect
 from runner.control.command import STATUSES, controlled, name_argument
+from runner.control.errors import ControlError
 from vmspec.host.commandline import complain
 
 __all__ = ["STATUSES", "prepare", "run"]
@@ -20,6 +21,7 @@ __all__ = ["STATUSES", "prepare", "run"]
 PIECE = 4096  # bytes that are copied at once
 HELP = (
     b"\r\nvmrun: Ctrl-A d  detach\r\n"
+    b"       Ctrl-A b  send a break to the serial port\r\n"
     b"       Ctrl-A h  this help\r\n"
     b"       Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n"
 )  # fmt: skip
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             if console.reads_only and not options.read_only:
                 _say(f"{console.port} is only shown: {console.reads_only}")
             with _raw(sys.stdin.fileno()) as terminal:
-                detached = _copy(console, Escapes("dh") if terminal else None)
+                detached = _copy(console, Escapes("dhb") if terminal else None, control.name)
             if not detached:
                 _say(f"{control.name} has closed the console")
 
@@ -71,7 +73,7 @@ def _raw(fd: int) -> Iterator[bool]:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
-def _copy(console: AttachedConsole, escapes: Escapes | None) -> bool:
+def _copy(console: AttachedConsole, escapes: Escapes | None, name: str) -> bool:
     """Copy both ways; True once the user detaches, False once the machine closes the connection."""
     end, source = console.socket.fileno(), sys.stdin.fileno()
     poll = select.poll()
@@ -101,10 +103,21 @@ def _copy(console: AttachedConsole, escapes: Escapes | None) -> bool:
             if "h" in commands:
                 _write(HELP)
             if not console.reads_only:
+                if "b" in commands:
+                    _break(name, console.port)
                 try:
                     console.socket.sendall(data)
                 except ConnectionError:
                     return False
+
+
+def _break(name: str, port: str) -> None:
+    """Send a break, by a connection of its own: the console's carries only text."""
+    try:
+        with connect(name) as control:
+            control.line_break(port)
+    except ControlError as error:
+        _say(str(error))
 
 
 def _write(data: bytes) -> None:

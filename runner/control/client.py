@@ -172,6 +172,15 @@ class Control:
         """Press the power button, so that the guest powers off in order if it likes. The spec needs the device acpi."""
         self.request("power")
 
+    def line_break(self, device: str = "") -> None:
+        """Send a break to a serial port, by default the first."""
+        self.request("break", {"device": device})
+
+    def sysrq(self, key: str, device: str = "") -> None:
+        """Press a magic SysRq key, such as ``"t"``, by a serial port or a virtio console that is the guest's console;
+        by default by the first serial port."""
+        self.request("sysrq", {"key": key, "device": device})
+
     def nmi(self, vcpu: int | None = None) -> None:
         """Send a non-maskable interrupt to a vCPU, or to all. Linux prints what each processor does, or panics if
         kernel.unknown_nmi_panic is set."""

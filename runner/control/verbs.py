@@ -161,6 +161,17 @@ def _power(subject: Subject) -> bool:
     return _unless_ended(subject.machine.commands.power_button())
 
 
+def _break(subject: Subject, device: str = "") -> bool:
+    return _unless_ended(subject.machine.commands.line_break(device))
+
+
+def _sysrq(subject: Subject, key: str = "", device: str = "") -> bool:
+    try:
+        return _unless_ended(subject.machine.commands.sysrq(key, device))
+    except ValueError as error:
+        raise ControlError("argument", str(error)) from error
+
+
 def _nmi(subject: Subject, vcpu: int | None = None) -> bool:
     machine = subject.machine
     count = len(machine.vcpus)
@@ -238,6 +249,8 @@ VERBS: Mapping[str, Verb] = {
     "gdb": Verb(_gdb),
     "console": Verb(_console, {"port": str, "types": bool}),
     "power": Verb(_power),
+    "break": Verb(_break, {"device": str}),
+    "sysrq": Verb(_sysrq, {"key": str, "device": str}),
     "nmi": Verb(_nmi, {"vcpu": int}, waits=True),
     "balloon": Verb(_balloon, {"size": int}),
     "stop": Verb(_stop),

@@ -2,7 +2,9 @@
 
 A written byte is sent before the next access, so the transmitter is always empty. A character timeout is due as soon as
 the receive FIFO holds less than its trigger level. Baud rate, word length and parity are stored without effect. There
-are no parity or framing errors and no breaks.
+are no parity or framing errors.
+
+A break arrives in its turn, as a character of zero with LSR.BI. Reading LSR clears that bit (8.4).
 
 The host at the other end of the line uses hardware flow control. Its bytes wait, up to :data:`HOST_BUFFER` of them,
 while the FIFO holds its trigger level and while the guest does not listen. The guest listens while RTS is on, while the
@@ -24,12 +26,16 @@ from vmspec.registers import serial as R
 
 FIFO_SIZE = 16
 HOST_BUFFER = 65536  # bytes of host input that wait, at most
+BREAK = 0x100  # beside the character: the line was held low for longer than one
 LOOKS = 2  # reads of LSR that find the receiver empty before the next character arrives
 CHARACTER = 1_000_000  # ns until it arrives in any case if its interrupt is on: ten bits at 9600 baud
 
 
 class SerialState(State):
-    """Registers and FIFO, and the host's bytes that wait."""
+    """Registers and FIFO, and the host's bytes that wait. ``breaks`` and ``host_breaks`` have a bit for each byte that
+    is a break, from bit 0 on."""
+
+    VERSION = 2
 
     divisor: int = bits(0xFFFF)
     ier: int = bits(R.ERBFI | R.ETBEI | R.ELSI | R.EDSSI)
@@ -43,10 +49,30 @@ class SerialState(State):
     thr_emptied: bool = flag()
     flow_control: bool = flag()
     fifo: bytes = octets(FIFO_SIZE)
+    breaks: int = bits((1 << FIFO_SIZE) - 1)
     looped: int = number(0, FIFO_SIZE)
     host: bytes = octets(HOST_BUFFER + FIFO_SIZE)
+    host_breaks: int = bits((1 << HOST_BUFFER + FIFO_SIZE) - 1)
     gap: int = number(0, LOOKS)
     arrives_in: int | None = number_or_none(0, CHARACTER)  # ns
+
+
+class Characters(deque[int]):
+    """Characters in their order; :data:`BREAK` is set in one that is a break."""
+
+    def __bytes__(self) -> bytes:
+        return bytes(character & 0xFF for character in self)
+
+    @property
+    def breaks(self) -> int:
+        """A bit for each character, from bit 0 on: 1 for a break."""
+        return sum(1 << at for at, character in enumerate(self) if character & BREAK)
+
+    @breaks.setter
+    def breaks(self, bits: int) -> None:
+        for at in range(min(len(self), bits.bit_length())):
+            if bits >> at & 1:
+                self[at] |= BREAK
 
 
 class Serial(ISADevice):
@@ -57,8 +83,8 @@ class Serial(ISADevice):
     state_class = SerialState
 
     def __init__(self) -> None:
-        self._host: deque[int] = deque()
-        self._fifo: deque[int] = deque()
+        self._host = Characters()
+        self._fifo = Characters()
         self._looped = 0  # number of bytes at the FIFO's head that came from loopback
         self._between = False  # RBR has been read: no receiver interrupt until more is there
         # The last values given to the line and the bus
@@ -112,7 +138,8 @@ class Serial(ISADevice):
             case R.MCR:
                 return self._mcr
             case R.LSR:
-                return None if self._overrun or self._awaited() else R.THRE | R.TEMT | (R.DR if self._fifo else 0)
+                idle = not (self._overrun or self._broken() or self._awaited())
+                return self._line_status() if idle else None
             case R.MSR:
                 return None if self._delta else self._modem
             case _:
@@ -122,7 +149,7 @@ class Serial(ISADevice):
         match offset:
             case R.RBR:
                 self._looped = max(0, self._looped - 1)
-                byte = self._fifo.popleft()
+                byte = self._fifo.popleft() & 0xFF
                 if not self._ier & R.ERBFI:
                     self._gap = LOOKS
                 self._between = len(self._fifo) < self._trigger()
@@ -133,10 +160,12 @@ class Serial(ISADevice):
                 self._thr_emptied = False
                 return R.THR_EMPTY | (R.FIFOS_ENABLED if self._fcr & R.FIFO_ENABLE else 0)
             case R.LSR:
-                overrun, self._overrun = self._overrun, False
+                status, self._overrun = self._line_status(), False
+                if self._broken():
+                    self._fifo[0] &= 0xFF  # the character itself stays
                 if self._awaited():
                     self._gap -= 1  # a character that this read brings is seen by the next one
-                return R.THRE | R.TEMT | (R.OE if overrun else 0) | (R.DR if self._fifo else 0)
+                return status | (R.DR if self._fifo else 0)
             case _:
                 delta, self._delta = self._delta, 0
                 return self._modem | delta
@@ -178,6 +207,18 @@ class Serial(ISADevice):
         self._host.extend(data)
         self.changed()
 
+    def line_break(self) -> None:
+        """The host holds the line low for a moment. A break that has no room is lost."""
+        if self.room():
+            self._host.append(BREAK)
+            self.changed()
+
+    def sysrq(self, key: str) -> None:
+        """A break and a key: Linux takes them for a magic SysRq (Documentation/admin-guide/sysrq.rst)."""
+        if self.room() > 1:
+            self._host.extend((BREAK, ord(key)))
+            self.changed()
+
     def tick(self) -> None:
         self._arrival = None
         self._gap = 0
@@ -192,6 +233,22 @@ class Serial(ISADevice):
     def _arrives_in(self, delay: int | None) -> None:
         self._arrival = None if delay is None else self.clock.monotonic() + delay
         self.after(delay)
+
+    @property
+    def _breaks(self) -> int:
+        return self._fifo.breaks
+
+    @_breaks.setter
+    def _breaks(self, bits: int) -> None:
+        self._fifo.breaks = bits
+
+    @property
+    def _host_breaks(self) -> int:
+        return self._host.breaks
+
+    @_host_breaks.setter
+    def _host_breaks(self, bits: int) -> None:
+        self._host.breaks = bits
 
     # What the registers do
 
@@ -224,7 +281,7 @@ class Serial(ISADevice):
 
     def _interrupt(self) -> int:
         """The pending interrupt of highest priority, as IIR bits 3-0."""
-        if self._ier & R.ELSI and self._overrun:
+        if self._ier & R.ELSI and (self._overrun or self._broken()):
             return R.RECEIVER_LINE_STATUS
         if self._ier & R.ERBFI and self._fifo and not self._between:
             return R.RECEIVED_DATA if len(self._fifo) >= self._trigger() else R.CHARACTER_TIMEOUT
@@ -240,7 +297,7 @@ class Serial(ISADevice):
         if self._lcr & R.DLAB or self._interrupt() != R.NO_INTERRUPT:
             return None
         received = 0 if self._fifo or self._host else R.ERBFI
-        return received | (0 if self._overrun else R.ELSI) | (0 if self._delta else R.EDSSI)
+        return received | (0 if self._overrun or self._broken() else R.ELSI) | (0 if self._delta else R.EDSSI)
 
     def _trigger(self) -> int:
         return R.TRIGGER[self._fcr >> 6] if self._fcr & R.FIFO_ENABLE else 1
@@ -251,6 +308,20 @@ class Serial(ISADevice):
     def _awaited(self) -> bool:
         """Whether the receiver is empty and the host's next character is on its way."""
         return bool(self._host and self._gap and not self._fifo and self._listens())
+
+    def _broken(self) -> bool:
+        """Whether the next character is a break that LSR has not shown yet."""
+        return bool(self._fifo and self._fifo[0] & BREAK)
+
+    def _line_status(self) -> int:
+        if not self._fifo and not self._overrun:
+            return R.THRE | R.TEMT
+        value = R.THRE | R.TEMT | (R.DR if self._fifo else 0) | (R.OE if self._overrun else 0)
+        if self._broken():
+            value |= R.BI
+        if self._fcr & R.FIFO_ENABLE and self._fifo.breaks:
+            value |= R.FIFO_ERROR
+        return value
 
     def _listens(self) -> bool:
         if self._mcr & R.LOOP:

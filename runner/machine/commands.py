@@ -1,14 +1,15 @@
-"""What the host may ask of a running machine's devices: the power button, the balloon."""
+"""What the host may ask of a running machine's devices: the power button, a break, a magic SysRq, the balloon."""
 
 from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
+from runner.devices.asked import asked, is_key
 from runner.machine.bus import Buses
 from runner.machine.lifecycle import Lifecycle, LifecycleError, State
 from vmspec.plan.plan import Plan
-from vmspec.trace.inputs import POWER_BUTTON
+from vmspec.trace.inputs import BREAK, POWER_BUTTON, SYSRQ
 
 if TYPE_CHECKING:
     from runner.devices.virtio.balloon import Balloon
@@ -26,9 +27,18 @@ class Commands:
 
     def power_button(self) -> bool:
         """Press the power button: the guest is asked to power off, and does as it likes."""
-        self.repeatable("the power button")
-        index = self._device("acpi", "power button")
-        return self._command(index, POWER_BUTTON, methodcaller("press_power_button"))
+        return self._ask(self._device("acpi", "power button"), POWER_BUTTON, "the power button")
+
+    def line_break(self, device: str = "") -> bool:
+        """Send a break to a serial port, by default the first."""
+        return self._ask(self._line(device, ("serial",)), BREAK, "a break")
+
+    def sysrq(self, key: str, device: str = "") -> bool:
+        """Press a magic SysRq key, by a console of the guest's: a serial port or a virtio console, by default the first
+        serial port. Raises ValueError if it is no printable character of ASCII."""
+        if not is_key(key):
+            raise ValueError(f"{key!r} is no key of a magic SysRq: give one letter or digit")
+        return self._ask(self._line(device, ("serial", "virtio-console")), SYSRQ + key, "a magic SysRq")
 
     def set_balloon(self, size: int) -> bool:
         """Ask the guest to return so much memory in all, in bytes; whole pages count. Raises ValueError if the machine
@@ -51,6 +61,25 @@ class Commands:
         if index is None:
             raise LifecycleError(f"the machine has no {what}: its spec needs the device {kind}")
         return index
+
+    def _line(self, name: str, kinds: tuple[str, ...]) -> int:
+        """The index of the device of that name, by default the first device of the first kind that the spec has."""
+        devices = self._plan.devices
+        found = [(kinds.index(one.kind), at) for at, one in enumerate(devices) if one.kind in kinds]
+        if name:
+            found = [(order, at) for order, at in found if devices[at].name == name]
+        if not found:
+            what = f"no console {name!r}" if name else "no console"
+            needed = " or ".join(kinds)
+            raise LifecycleError(f"the machine has {what} that takes it: its spec needs the device {needed}")
+        return min(found)[1]
+
+    def _ask(self, index: int, words: str, what: str) -> bool:
+        """A command that a replay can repeat."""
+        self.repeatable(what)
+        ask = asked(words)
+        assert ask is not None
+        return self._command(index, words, methodcaller(ask.method, *ask.arguments))
 
     def _command(self, index: int, text: str, what: Callable[[Any], None]) -> bool:
         with self._life.lock:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runner.devices import Board, Device, make
-from runner.devices.acpi import ACPI
+from runner.devices.asked import asked
+from runner.devices.device import DeviceError
 from runner.devices.i8259 import I8259
 from runner.devices.services import Services
 from runner.replay.recording import Recording
@@ -142,12 +143,14 @@ class Modelled:
                 device.tick()
 
     def receive(self, name: str, port: int | None, data: bytes) -> None:
-        """Give a device its input, or without a port do what the host asked of it: to press its button."""
+        """Give a device its input, or without a port do what the host asked of it, such as to press its button."""
         for device in self.named(name):
             if port is not None:
                 device.ends()[port].receive(data)
-            elif isinstance(device, ACPI):
-                device.press_power_button()
+            elif (ask := asked(data.decode())) is not None:
+                if (take := getattr(device.model(), ask.method, None)) is None:
+                    raise DeviceError(f"the recording's {name} takes no {data.decode()!r}")
+                take(*ask.arguments)
 
     def named(self, name: str) -> Iterator[Device]:
         """The device with that name, if it has a model."""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import tracer
+from runner.devices.asked import asked
 from tracer.format.errors import TraceError
 from vmspec.schema import toml
 from vmspec.trace import keys
-from vmspec.trace.inputs import NMI, POWER_BUTTON
+from vmspec.trace.inputs import NMI
 from vmspec.trace.record import FLAGS
 
 COLUMNS = (
@@ -138,7 +139,7 @@ def _inputs(trace: tracer.Trace, exits: int) -> Mapping[int, Sequence[Came]]:
                 came = Came(row["device"], row["value"], row["data"])
             case "command" if row["data"] == NMI.format(0).encode():
                 came = Came("", 0, b"")
-            case "command" if row["data"] == POWER_BUTTON.encode():
+            case "command" if asked(row["data"].decode(errors="replace")) is not None:
                 came = Came(row["device"], None, row["data"])
             case "command":
                 raise TraceError(f"{trace.path}: input {row['data']!r} is unknown: use a newer vmrun")

@@ -93,6 +93,17 @@ class Run:
         spec has no device ``acpi``."""
         return self._session.machine.commands.power_button()
 
+    def line_break(self, device: str = "") -> bool:
+        """Send a break to a serial port, by default the first. Returns False if the run has ended. Raises
+        ``runner.machine.lifecycle.LifecycleError`` if the spec has no such device."""
+        return self._session.machine.commands.line_break(device)
+
+    def sysrq(self, key: str, device: str = "") -> bool:
+        """Press a magic SysRq key, such as ``"t"``, by a serial port or a virtio console that is the guest's console;
+        by default by the first serial port. Returns False if the run has ended. Raises ValueError if ``key`` is none,
+        ``runner.machine.lifecycle.LifecycleError`` if the spec has no such device."""
+        return self._session.machine.commands.sysrq(key, device)
+
     def set_balloon(self, size: int) -> bool:
         """Ask the guest to return so much memory in all, in bytes, by its virtio balloon. Returns False if the run has
         ended. Raises ValueError if the machine has less memory, ``runner.machine.lifecycle.LifecycleError`` if the spec

@@ -271,14 +271,19 @@ class Session:
             case "x":
                 self.machine.end(Ending("interrupted", detail="ended with Ctrl-A x"))
             case "p":
-                from runner.machine.lifecycle import LifecycleError  # late: few runs need it
-
-                try:
-                    self.machine.commands.power_button()
-                except LifecycleError as error:
-                    self.notice(str(error))
+                self._ask(self.machine.commands.power_button)
+            case "b":
+                self._ask(self.machine.commands.line_break)
             case "h":
                 self.ends.help()
+
+    def _ask(self, command: Callable[[], bool]) -> None:
+        from runner.machine.lifecycle import LifecycleError  # late: few runs need it
+
+        try:
+            command()
+        except LifecycleError as error:
+            self.notice(str(error))
 
     def _report_of_device(self, text: str) -> None:
         self.reported.append(text)

@@ -326,10 +326,50 @@ def test_a_balloon_is_shown_and_changed(write_spec, capsys):
         assert (status, "a balloon of 1073741824 bytes in a machine of 1048576" in err) == (2, True)
 
 
-@pytest.mark.parametrize(("words", "device"), [(["power"], "acpi"), (["balloon"], "virtio-balloon")])
+# Receives with the interrupt on, and prints the status and the character of each of three.
+LINE = """
+    mov $0x3fc, %dx
+    mov $0x0b, %al
+    out %al, %dx
+    mov $3, %cx
+1:  mov $0x3fd, %dx
+2:  in %dx, %al
+    test $1, %al
+    jz 2b
+    and $0x1f, %al
+    out %al, $0xe9
+    mov $0x3f8, %dx
+    in %dx, %al
+    out %al, $0xe9
+    loop 1b
+    hlt
+"""
+SERIALS = [{"kind": "debug-port"}, {"kind": "serial"}, {"kind": "serial", "com": 2, "input": "none"}]
+
+
+def test_a_magic_sysrq_is_a_break_and_a_key(write_spec, assemble, capsys):
+    with runner.start(write_spec(assemble(LINE), devices=SERIALS), control="guest") as run:
+        status, out, err = command(capsys, "sysrq", "guest", "t", "--device", "serial2")
+        assert (status, out, "the machine has no console 'serial2'" in err) == (1, "", True)
+        status, out, err = command(capsys, "sysrq", "guest", "tt")
+        assert (status, out, "'tt' is no key of a magic SysRq" in err) == (2, "", True)
+        assert command(capsys, "sysrq", "guest", "x", "--device", "serial1") == (0, "", "")
+        assert command(capsys, "sysrq", "guest", "t") == (0, "", "")
+        assert run.line_break()
+        assert run.result(60).console == b"\x11\0\x01t\x11\0"
+
+
+@pytest.mark.parametrize(
+    ("words", "device"),
+    [
+        (["power"], "acpi"),
+        (["balloon"], "virtio-balloon"),
+        (["sysrq", "t"], "serial or virtio-console"),
+    ],
+)
 def test_a_machine_without_the_device_says_which_it_needs(write_spec, capsys, words, device):
     with runner.start(write_spec(SPIN), control="guest"):
-        status, out, err = command(capsys, *words, "guest")
+        status, out, err = command(capsys, words[0], "guest", *words[1:])
     assert (status, out) == (1, "")
     assert f"its spec needs the device {device}" in err
 

@@ -155,6 +155,38 @@ def test_the_power_button_goes_in_at_an_exit_and_a_replay_presses_it(write_spec,
     assert replay(recording, Given.of(result.trace, (), (), print).plan, None, lambda: False).mismatch is None
 
 
+# Until the receiver has a break; then its character and the next one.
+AWAITS_BREAK = """
+    mov $0x3fd, %dx
+1:  in %dx, %al
+    test $0x10, %al
+    jz 1b
+    mov $0x3f8, %dx
+    in %dx, %al
+    mov $0x3fd, %dx
+2:  in %dx, %al
+    test $1, %al
+    jz 2b
+    mov $0x3f8, %dx
+    in %dx, %al
+    hlt
+"""
+
+
+def test_a_magic_sysrq_goes_in_at_an_exit_and_a_replay_presses_it(write_spec, assemble):
+    path = write_spec(assemble(AWAITS_BREAK), devices=[SERIAL], vm=VIRTUAL, trace=INPUTS)
+    with runner.start(path, control="virtual-sysrq") as run:
+        with runner.connect("virtual-sysrq") as control:
+            control.sysrq("t")
+        result = run.result(30)
+    assert result.kind == "halt"
+    (came,) = tracer.load(result.trace).tables["inputs"].table.to_pylist()
+    assert (came["kind"], came["device"], came["data"]) == ("command", "serial0", b"SysRq t")
+    read = [row["data"] for row in tracer.load(result.trace).table.to_pylist() if row["addr"] == 0x3F8]
+    assert read == [0, ord("t")]
+    assert list(compared(Recording.of(result.trace))) == []
+
+
 @pytest.mark.parametrize("command", ["nmi", "power_button"])
 def test_a_command_that_would_not_be_recorded_is_refused(write_spec, assemble, command):
     path = write_spec(assemble(AWAITS_NMI), devices=[POST, {"kind": "acpi"}], vm=VIRTUAL)

@@ -12,7 +12,8 @@ from vmspec.trace.table import Column, Names, Table
 Kind = Literal["bytes", "timer", "interrupt", "end", "pause", "resume", "command", "mark"]
 KINDS = get_args(Kind)
 NOBODY = -1  # no device
-NMI, POWER_BUTTON = "NMI for vCPU {}", "press the power button"  # the words of commands that a replay knows
+# The words of commands that a replay knows. The key comes after SysRq's.
+NMI, POWER_BUTTON, BREAK, SYSRQ = "NMI for vCPU {}", "press the power button", "break", "SysRq "
 LOWERED, RAISED, PULSED = 0, 1, 2  # values of an interrupt
 
 

@@ -187,6 +187,15 @@ class Console(VirtioDevice):
                 message += struct.pack("<HH", rows, columns)
         return chain.write(message)
 
+    # What the host asks
+
+    def sysrq(self, key: str) -> None:
+        """Ctrl-O and a key: Linux's driver takes them for a magic SysRq on its console (drivers/tty/hvc/hvc_console.c,
+        __hvc_poll). Without room they are lost."""
+        console = self._ports[0]
+        if console.room() > 1:
+            console.receive(b"\x0f" + key.encode())
+
     # Life
 
     def reset(self) -> None:

@@ -5,6 +5,7 @@ from attrs import evolve
 
 from runner.devices.serial import CHARACTER, FIFO_SIZE, HOST_BUFFER, LOOKS, Serial, SerialState
 from vmspec.registers.serial import (
+    BI,
     CHARACTER_TIMEOUT,
     DLAB,
     DLL,
@@ -17,6 +18,7 @@ from vmspec.registers.serial import (
     ETBEI,
     FCR,
     FIFO_ENABLE,
+    FIFO_ERROR,
     IER,
     IIR,
     LCR,
@@ -90,7 +92,7 @@ def test_reset_state(uart):
 
 FRESH = SerialState(
     divisor=12, ier=0, fcr=0, lcr=0, mcr=0, scr=0, modem=0xB0, delta=0, overrun=False, thr_emptied=False,
-    flow_control=False, fifo=b"", looped=0, host=b"", gap=LOOKS, arrives_in=None,
+    flow_control=False, fifo=b"", breaks=0, looped=0, host=b"", host_breaks=0, gap=LOOKS, arrives_in=None,
 )  # fmt: skip
 
 
@@ -638,12 +640,12 @@ def test_a_character_that_is_late_arrives_at_once(uart):
 def test_all_of_a_port_s_state_is_loaded(uart, plug):
     state = SerialState(
         divisor=0x1234, ier=ERBFI | EDSSI, fcr=FIFO_ENABLE | 0x80, lcr=0x03, mcr=RTS | OUT2, scr=0x5A, modem=0xB0,
-        delta=0x01, overrun=True, thr_emptied=True, flow_control=True, fifo=b"abc", looped=1, host=b"de", gap=1,
-        arrives_in=None,
+        delta=0x01, overrun=True, thr_emptied=True, flow_control=True, fifo=b"abc", breaks=0b100, looped=1, host=b"de",
+        host_breaks=0b10, gap=1, arrives_in=None,
     )  # fmt: skip
     uart.device.load(state)
     assert uart.device.save() == state
-    assert (uart.read(IIR), uart.read(LSR), uart.read(MSR)) == (0xCC, THRE | TEMT | OE | DR, 0xB1)
+    assert (uart.read(IIR), uart.read(LSR), uart.read(MSR)) == (0xCC, THRE | TEMT | OE | DR | FIFO_ERROR, 0xB1)
     assert [uart.read(register) for register in (IER, LCR, MCR, SCR)] == [ERBFI | EDSSI, 0x03, RTS | OUT2, 0x5A]
     assert take(uart) == b"abcde"
 
@@ -654,3 +656,44 @@ def test_a_loaded_state_with_more_bytes_than_the_fifo_takes_is_an_overrun_at_the
         uart.write(THR, byte)
     assert (uart.device.save().fifo, uart.device.save().overrun) == (b"\x02", True)
     assert uart.read(LSR) & OE
+
+
+def test_a_break_is_a_zero_whose_status_says_so_until_it_is_read(uart):
+    listening(uart, fcr=FIFO_ENABLE | 0x40, ier=ERBFI | ELSI)  # four characters are read at once
+    arrive(uart, b"a")
+    uart.device.line_break()
+    uart.receive(b"b")
+    assert uart.read(LSR) & (DR | BI | FIFO_ERROR) == DR | FIFO_ERROR
+    assert (pending(uart), uart.read(RBR)) == (CHARACTER_TIMEOUT, ord("a"))
+    assert pending(uart) == RECEIVER_LINE_STATUS
+    assert uart.read(LSR) & (DR | BI | FIFO_ERROR) == DR | BI | FIFO_ERROR
+    assert uart.read(LSR) & (DR | BI | FIFO_ERROR) == DR
+    assert [uart.read(RBR), uart.read(RBR), uart.read(LSR) & DR] == [0, ord("b"), 0]
+
+
+def test_a_break_that_is_read_first_has_no_status(uart):
+    listening(uart, fcr=0, ier=ERBFI | ELSI)
+    uart.device.line_break()
+    uart.elapse()
+    assert (uart.read(RBR), uart.read(LSR) & (DR | BI | FIFO_ERROR), pending(uart)) == (0, 0, NO_INTERRUPT)
+
+
+def test_a_break_outlives_what_gives_input_back_and_a_load(uart, plug):
+    listening(uart)
+    uart.device.sysrq("t")
+    uart.elapse()
+    uart.write(FCR, FIFO_ENABLE | RCVR_FIFO_RESET)
+    other = plug(Serial())
+    other.device.load(uart.device.save())
+    other.elapse()
+    assert other.read(LSR) & (DR | BI) == DR | BI
+    assert (other.read(RBR), other.read(RBR)) == (0, ord("t"))
+
+
+def test_a_break_without_room_is_lost(uart):
+    uart.receive(bytes(HOST_BUFFER - 1))
+    uart.device.sysrq("t")
+    assert uart.device.room() == 1
+    uart.device.line_break()
+    uart.device.line_break()
+    assert uart.device.room() == 0

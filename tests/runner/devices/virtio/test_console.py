@@ -316,3 +316,15 @@ def test_each_queue_says_what_its_requests_are_for(names):
     pair = ["console-in", "console-out"]
     assert [*made.queue_kinds] == ([*pair, "event", "control", *(pair * len(names))] if names else pair)
     assert len(made.queue_kinds) == len(made.queue_sizes)
+
+
+def test_a_magic_sysrq_is_control_o_and_the_key(console):
+    offer(console, 0, 64)
+    console.guest.device.model().sysrq("t")
+    assert got(console, 0) == [b"\x0ft"]
+
+
+def test_a_magic_sysrq_without_room_is_lost(console):
+    receive(console, bytes(HOST_BUFFER - 1))
+    console.guest.device.model().sysrq("t")
+    assert console.guest.device.ends()[0].room() == 1
