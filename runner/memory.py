@@ -170,6 +170,7 @@ class GuestMemory:
         """Copy bytes into guest memory."""
         with self.view(address, len(data)) as view:
             view[:] = data
+        lib.dma_wrote(ffi.cast("uint8_t *", self.host(address, len(data))), len(data))
 
     def read(self, address: int, size: int) -> bytes:
         """Copy bytes out of guest memory."""
@@ -184,6 +185,7 @@ class GuestMemory:
     def discard_host(self, start: "_native.Pointer[Any]", size: int) -> None:
         """The same where the range lies in this process. Locked pages and those of a pool stay (madvise(2))."""
         lib.memory_discard(start, size, self.how.backing == "memfd")
+        lib.dma_wrote(start, size)  # zeros
 
     def shared(self) -> list[Shared]:
         """RAM that other processes can map."""

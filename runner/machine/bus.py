@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.devices.device import Device, DeviceError, LostError, raised
 from runner.devices.names import ChangedError, Interpreter
@@ -22,6 +22,9 @@ from runner.machine.virtualpath import VirtualPath
 from runner.native import _native
 from vmspec.devices.regions import Region
 from vmspec.plan.plan import PlannedDevice
+
+if TYPE_CHECKING:
+    from runner.machine.dma import DMA
 
 ffi = _native.ffi
 lib = _native.lib
@@ -139,7 +142,8 @@ class Guest:
 class Buses:
     """The C bus of a plan and the devices on it; no region is mapped over ``taken``. ``ioeventfd`` makes KVM answer the
     writes that tell a device of its queues, if the device's table says so. ``clock`` drives the timers.
-    Timers and the host's bytes come in through ``inputs``. ``failed`` is called when a device raises."""
+    Timers and the host's bytes come in through ``inputs``. ``failed`` is called when a device raises. ``dma`` keeps what
+    devices write to the guest's memory."""
 
     def __init__(
         self,
@@ -149,10 +153,12 @@ class Buses:
         failed: Callable[[DeviceError], None],
         taken: Sequence[Region] = (),
         ioeventfd: IOEventFD = no_ioeventfd,
+        dma: "DMA | None" = None,
     ) -> None:
         self.planned = planned
         self._clock = clock
         self._inputs = inputs
+        self.dma = dma
         self.devices: list[Device] = []
         self._workers: list[QueueWorker] = []
         self._closed = 0  # the number of bytes
@@ -161,7 +167,7 @@ class Buses:
         # As it is before the devices are made.
         self.interpreter = Interpreter(os, sys, threading, time, own=bool(self.own))
         self._asking = [
-            Asking(partial(self._fail, index), self.interpreter if device.name in self.own else None)
+            Asking(partial(self._fail, index), self.interpreter if device.name in self.own else None, dma, index)
             for index, device in enumerate(planned)
         ]
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -41,7 +41,7 @@ class Inputs:
         """
         if self.keep is not None and (kind in ("bytes", "command") or threading.get_ident() not in self._vcpus):
             with self._lock:
-                self.keep(Input(*self._place(), kind, device, value, data))
+                self.keep(Input(*self.place(), kind, device, value, data))
         effect()
 
     def random(self, device: int, size: int) -> bytes:
@@ -50,7 +50,7 @@ class Inputs:
         self.admit("bytes", lambda: None, device, data=data)
         return data
 
-    def _place(self) -> tuple[int, int, int]:
+    def place(self) -> tuple[int, int, int]:
         """Time, vCPU and exits now; before time 0 all are 0."""
         if self._rings is None:
             return 0, 0, 0

@@ -36,6 +36,7 @@ from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.trace.ends import DEVICE_ENDS, KINDS, DeviceEnd
 
 if TYPE_CHECKING:
+    from runner.machine.dma import DMA
     from runner.machine.guesttime import GuestTime
     from runner.machine.virtual import VirtualTime
 
@@ -59,6 +60,7 @@ class Machine:
         self.clock: Clock = self.time.clock if self.time else self._host_time  # of the devices
         self.inputs = Inputs()
         self.requests = Requests()
+        self._dma: DMA | None = None
         self.buses: Buses
         self.commands: Commands  # once the devices are attached
         self.ending: Ending | None = None
@@ -86,13 +88,20 @@ class Machine:
         self.system, self.vm, self.vcpus, self.cpuid = kvm.system, kvm.vm, kvm.vcpus, kvm.cpuid
         self._barrier = Barrier(self.stopping)
 
+    def keep_dma(self, keep: Callable[..., None]) -> None:
+        """Have ``keep`` called with what devices write to the guest's memory (:class:`vmspec.trace.dma.Write`), of a
+        machine with virtual time. Call it before :meth:`attach`."""
+        from runner.machine.dma import DMA  # late: few runs record it
+
+        self._dma = DMA(self.memory, self.inputs.place, keep)
+
     def attach(
         self, make: Callable[[PlannedDevice], Device], output: Callable[[int, int], Callable[[bytes], None]]
     ) -> None:
         """Make the plan's devices and connect them; ``output`` returns what each port of each, by their indexes, prints
         to. Port 0 is the device itself."""
         self.buses = Buses(
-            self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken, self._ioeventfd
+            self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken, self._ioeventfd, self._dma
         )
         self._resources.callback(self.buses.close)
         if self.time is not None:

@@ -98,6 +98,8 @@ class VirtualTime:
     def begin(self) -> None:
         """The calling thread is the vCPU's."""
         self._thread = threading.get_ident()
+        if self._buses.dma is not None:
+            self._buses.dma.begin()
 
     def tick(self) -> None:
         """Give devices the input that waits, and tick those whose time has come."""

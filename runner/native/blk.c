@@ -1,6 +1,7 @@
 #include "blk.h"
 
 #include "atomic.h"
+#include "dma.h"
 
 #include <stdlib.h>
 
@@ -96,12 +97,14 @@ static uint8_t kind(uint32_t type)
 static uint32_t end(struct virtqueue_chain *chain, uint8_t status)
 {
     const struct iovec *last = &chain->ranges[chain->n_readable + chain->n_writable - 1];
+    volatile uint8_t *at = (uint8_t *)last->iov_base + last->iov_len - 1;
     uint32_t data = chain->writable - 1, written = chain->kind == REQUEST_READ && !status ? data : 0;
 
     if (chain->kind == REQUEST_GET_ID)
         written = (uint32_t)chain->length;
     chain->status = status;
-    ((volatile uint8_t *)last->iov_base)[last->iov_len - 1] = status;
+    *at = status;
+    dma_wrote((const void *)at, 1);
     return written + (written == data);
 }
 

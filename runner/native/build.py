@@ -25,6 +25,7 @@ GLUE = r"""
 #include <unistd.h>
 #include "blk.h"
 #include "capture.h"
+#include "dma.h"
 #include "memory.h"
 #include "net.h"
 #include "netstream.h"
@@ -91,6 +92,7 @@ SOURCES = (
     "process",
     "signals",
     "memory",
+    "dma",
     "virtqueue",
     "requests",
     "worker",

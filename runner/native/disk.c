@@ -2,6 +2,7 @@
 #include "disk.h"
 
 #include "atomic.h"
+#include "dma.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +22,21 @@ struct transfer {
     bool write;
 };
 
+/* So many bytes have come from a file into the ranges. */
+static void landed(const struct iovec *ranges, uint64_t bytes)
+{
+    for (; bytes; ranges++) {
+        uint64_t part = bytes < ranges->iov_len ? bytes : ranges->iov_len;
+
+        dma_wrote(ranges->iov_base, part);
+        bytes -= part;
+    }
+}
+
 static void advance(struct transfer *transfer, uint64_t bytes)
 {
+    if (!transfer->write)
+        landed(transfer->ranges, bytes);
     while (bytes) {
         struct iovec *range = transfer->ranges;
         uint64_t part = bytes < range->iov_len ? bytes : range->iov_len;
@@ -187,6 +201,7 @@ bool disk_read_now(const struct disk *disk, struct iovec *ranges, uint64_t secto
     struct transfer transfer = {.ranges = ranges, .fd = disk->fd, .alignment = disk->alignment};
     bool in_memory = disk->in_memory, changed;
     uint64_t over;
+    ssize_t done;
     uintptr_t bits;
     int n = count(ranges, bytes, &over, &bits);
 
@@ -201,7 +216,10 @@ bool disk_read_now(const struct disk *disk, struct iovec *ranges, uint64_t secto
     if (disk->alignment > 1)
         return false;
     transfer.flags = in_memory ? 0 : RWF_NOWAIT;
-    return move_once(&transfer, n, over, sector * SECTOR) == (ssize_t)bytes;
+    done = move_once(&transfer, n, over, sector * SECTOR);
+    if (done > 0)
+        landed(ranges, (uint64_t)done);
+    return done == (ssize_t)bytes;
 }
 
 bool disk_write_waits(const struct disk *disk)

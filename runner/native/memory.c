@@ -30,6 +30,20 @@ void *memory_at(const struct memory *memory, uint64_t address, uint64_t size, bo
     return NULL;
 }
 
+bool memory_address(const struct memory *memory, const void *host, uint64_t *address)
+{
+    for (uint32_t i = 0; i < memory->n; i++) {
+        const struct memory_region *region = &memory->regions[i];
+        uint64_t at = (uintptr_t)host - (uintptr_t)region->host;
+
+        if (at < region->size) {
+            *address = region->start + at;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Reserve more than is needed first: MAP_FIXED may replace only our own mapping. */
 void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int flags)
 {

@@ -24,6 +24,9 @@ struct memory {
  * read-only and `write` is set. The numbers may be the guest's: all are accepted. */
 void *memory_at(const struct memory *memory, uint64_t address, uint64_t size, bool write);
 
+/* The guest-physical address of a place in this process that memory_at() has returned; false: it is none. */
+bool memory_address(const struct memory *memory, const void *host, uint64_t *address);
+
 /* Map `size` bytes at a multiple of `alignment`, a power of two: anonymous memory for fd -1, else the file from
  * its start. `flags` and `protection` are mmap's. NULL, with errno, if that fails. */
 void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int flags);

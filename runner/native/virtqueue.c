@@ -1,6 +1,7 @@
 #include "virtqueue.h"
 
 #include "atomic.h"
+#include "dma.h"
 #include "tsc.h"
 
 #include <stddef.h>
@@ -167,14 +168,25 @@ void virtqueue_untake(struct virtqueue *queue, uint16_t n)
     queue->taken -= n;
 }
 
+/* Write a word of the used ring. */
+static void say(uint16_t *word, uint16_t value)
+{
+    STORE(*word, value);
+    dma_wrote(word, sizeof *word);
+}
+
 void virtqueue_put(struct virtqueue *queue, uint16_t head, uint32_t written)
 {
+    vring_used_elem_t *element;
+
     if (!queue->size)
         return;
-    queue->used->ring[queue->put % queue->size] = (vring_used_elem_t){head, written};
+    element = &queue->used->ring[queue->put % queue->size];
+    *element = (vring_used_elem_t){head, written};
+    dma_wrote(element, sizeof *element);
     queue->put++;
     if (!queue->gathering)
-        STORE(queue->used->idx, queue->put);
+        say(&queue->used->idx, queue->put);
     if (queue->put == queue->signalled)
         queue->unsignalled = true;
 }
@@ -196,7 +208,7 @@ void virtqueue_publish(struct virtqueue *queue)
         return;
     if (queue->put == queue->signalled) /* it was resumed with what it hides */
         queue->unsignalled = true;
-    STORE(queue->used->idx, queue->put);
+    say(&queue->used->idx, queue->put);
 }
 
 static uint16_t *driver_event(const struct virtqueue *queue) /* used_event */
@@ -232,9 +244,9 @@ bool virtqueue_wait(struct virtqueue *queue)
     if (!queue->size || queue->fault)
         return false;
     if (queue->event_index)
-        STORE(*device_event(queue), queue->taken);
+        say(device_event(queue), queue->taken);
     else
-        STORE(queue->used->flags, 0);
+        say(&queue->used->flags, 0);
     /* As above, with the sides exchanged. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return LOAD(queue->available->idx) != queue->taken;
@@ -243,7 +255,7 @@ bool virtqueue_wait(struct virtqueue *queue)
 void virtqueue_busy(struct virtqueue *queue)
 {
     if (queue->size && !queue->event_index)
-        STORE(queue->used->flags, VRING_USED_F_NO_NOTIFY);
+        say(&queue->used->flags, VRING_USED_F_NO_NOTIFY);
 }
 
 /* Copy between `size` bytes and the chain's ranges [first, first + n), from byte `at` of these on. */
@@ -260,6 +272,8 @@ static uint32_t copy(const struct iovec *ranges, uint32_t n, uint32_t at, uint8_
         }
         part = length - at < size - done ? length - at : size - done;
         memcpy(write ? there + at : bytes + done, write ? bytes + done : there + at, part);
+        if (write)
+            dma_wrote(there + at, part);
         done += part;
         at = 0;
     }

@@ -82,9 +82,10 @@ def time(plan: Plan) -> dict[str, object]:
     if plan.time.kind == "host":
         return {"kind": "host"}
     promise = {"promise": "repeatable", "not_enforced": [*plan.time.unenforced]}
-    # A recording has the vectors of interrupts too, so that it can be replayed; not what devices write to memory.
-    recording = all(device.transport is None for device in plan.devices)
-    return {"kind": plan.time.kind, "step_ns": plan.time.step, **promise, "recording": recording}
+    # A recording has all that reached the guest, so that it can be replayed: also what devices wrote to its memory.
+    dma = plan.records_dma
+    recording = dma or all(device.transport is None for device in plan.devices)
+    return {"kind": plan.time.kind, "step_ns": plan.time.step, **promise, "recording": recording, "dma": dma}
 
 
 def overrides(plan: Plan) -> list[str]:

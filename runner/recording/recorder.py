@@ -3,7 +3,7 @@
 Each run is a thread. The VMM hands a run over by a message with descriptors on the channel of the process. Further
 messages come on the run's own channel, each with one value: ``tracepoints`` (with the events' descriptors) if they are
 recorded; ``about``, the facts for the trace's metadata, pickled, with the time of day ``started`` (and the images'
-descriptors); ``rows`` of a table that Python makes, inputs or outputs, as they come; last ``summary``, the closing one,
+descriptors); ``rows`` of a table that Python makes, such as inputs, as they come; last ``summary``, the closing one,
 or ``discard`` if there was no run after all.
 If the channel ends before that, the VMM was killed and its vCPUs are dead. What they had published is drained, and the
 trace is closed with the end "killed".

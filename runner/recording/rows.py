@@ -1,4 +1,4 @@
-"""Sends rows of a table that Python makes, inputs or outputs, to the recorder."""
+"""Sends rows of a table that Python makes, such as inputs, to the recorder."""
 
 import threading
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ class RowSender:
         self._waiting: list[Any] = []
         self._lock = threading.Lock()
 
-    def put(self, row: Any) -> None:
-        """Send a row: a named tuple of the table. :meth:`Link.listen` reports a recorder that has gone."""
+    def put(self, *rows: Any) -> None:
+        """Send rows: named tuples of the table. :meth:`Link.listen` reports a recorder that has gone."""
         with self._lock:
-            self._waiting.append(row)
+            self._waiting += rows
             self._send()
 
     def open(self, link: "Link") -> None:

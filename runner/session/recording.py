@@ -63,9 +63,14 @@ class Recording:
         # Other devices have no requests.
         requests = self._spec.requests and any(device.transport is not None for device in plan.devices)
         self.rings = self._open_rings(plan.vm.vcpus, requests=requests)
-        self._inputs, self._outputs = RowSender("inputs"), RowSender("outputs")
+        self._inputs, self._outputs, self._dma = RowSender("inputs"), RowSender("outputs"), RowSender("dma")
+        self._rows: list[str] = []  # the tables that are there even without a row
         if self._spec.path is not None and self._spec.inputs:
             machine.inputs.keep = self._inputs.put
+            self._rows.append("inputs")
+        if self._spec.path is not None and plan.records_dma:
+            machine.keep_dma(self._dma.put)
+            self._rows.append("dma")
 
     def _open_rings(self, vcpus: int, *, requests: bool) -> Rings:
         trace = self._spec
@@ -153,6 +158,7 @@ class Recording:
             return
         self._inputs.open(self._link)
         self._outputs.open(self._link)
+        self._dma.open(self._link)
         if self._tracepoints is not None:
             opened = self._tracepoints.opened(self.rings.clock())
             self._link.tell(self._tracepoints.descriptors, tracepoints=opened)
@@ -166,7 +172,7 @@ class Recording:
         assert folder is not None
         try:
             descriptors = (*self.rings.descriptors, folder.descriptor)
-            self._link = Link(path, descriptors, rows=("inputs",) if self._spec.inputs else (), early=early)
+            self._link = Link(path, descriptors, rows=self._rows, early=early)
         except ThreadError:
             raise
         except OSError as error:

@@ -193,6 +193,13 @@ class Plan(NamedTuple):
         names = (*(name for name in self.names if not name.recording), Named("trace.path", path, True, recording=True))
         return self._replace(spec=spec, names=names, trace=self.trace._replace(path=path))
 
+    @property
+    def records_dma(self) -> bool:
+        """Whether a recording of the run has what devices write to the guest's memory: only with virtual time does the
+        guest find it at an exit of its own."""
+        writes = any(device.transport is not None or "class" in device.options for device in self.devices)
+        return self.time.kind == "virtual" and self.trace.inputs and writes
+
     def placement(self, name: str) -> Placement | None:
         """The first placement of a name, or None."""
         return next((placement for placement in self.placements if placement.name == name), None)

@@ -12,7 +12,13 @@ from pathlib import Path
 TRACE = "exits"  # the table that is the trace itself
 # The other names of vmspec.trace.tables, which is not imported for them as that takes a while: the tables that may
 # stand beside the exits. Each with its former names: readers open the files with these names too.
-BESIDE: dict[str, tuple[str, ...]] = {"tracepoints": ("kernel",), "inputs": (), "requests": (), "outputs": ()}
+BESIDE: dict[str, tuple[str, ...]] = {
+    "tracepoints": ("kernel",),
+    "inputs": (),
+    "requests": (),
+    "outputs": (),
+    "dma": (),
+}
 
 
 class RingLostError(Exception):

@@ -37,11 +37,11 @@ class Key(NamedTuple):
     tables: tuple[str, ...] = ("exits",)
 
 
-EVERY = ("exits", "tracepoints", "inputs", "requests", "outputs")
+EVERY = ("exits", "tracepoints", "inputs", "requests", "outputs", "dma")
 KEYS: Mapping[str, Key] = {
     FORMAT: Key("text", "the format of the table", EVERY),
     CLOCK: Key("object", "the host's TSC at time 0 and its rate: the same in all tables of a trace", EVERY),
-    DEVICES: Key("names", "the plan's devices", ("exits", "inputs", "requests", "outputs")),
+    DEVICES: Key("names", "the plan's devices", ("exits", "inputs", "requests", "outputs", "dma")),
     REGIONS: Key("object", "the devices' regions, by the devices' names"),
     SPEC: Key("toml", "the resolved spec"),
     OVERRIDES: Key("names", "the --set expressions, in order"),

@@ -1,0 +1,32 @@
+/* DMA: what devices write to the guest's memory. A thread whose devices write follows from the guest's exits, and from
+ * nothing else, keeps what they write; in all other threads, nothing is kept. */
+#ifndef VMRUN_DMA_H
+#define VMRUN_DMA_H
+
+#include "memory.h"
+
+#include <stdint.h>
+
+enum { DMA_PIECE = 1 << 16, DMA_ROOM = 1 << 20 }; /* bytes of a write at most: longer ones are several; of all that is kept */
+
+/* A write: where in the guest-physical memory, and how many bytes, which come next. */
+struct dma_write {
+    uint64_t address;
+    uint32_t length;
+};
+
+struct dma {
+    const struct memory *memory; /* the guest's */
+    void (*full)(void *handle);  /* called with the handle: there is no room any more, and all is forgotten afterwards */
+    void *handle;
+    uint32_t used; /* bytes of `kept` */
+    uint32_t last; /* where the newest write is in it */
+    uint8_t kept[DMA_ROOM];
+};
+
+/* Keep what devices write in the calling thread from now on; NULL: keep no more. */
+void dma_begin(struct dma *dma);
+/* A device has written these bytes of the guest's memory. */
+void dma_wrote(const void *host, uint64_t length);
+
+#endif
