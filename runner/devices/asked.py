@@ -2,14 +2,14 @@
 
 from typing import NamedTuple
 
-from vmspec.trace.inputs import BREAK, POWER_BUTTON, SYSRQ
+from vmspec.trace.inputs import BREAK, POWER_BUTTON, SIZE, SYSRQ
 
 
 class Asked(NamedTuple):
     """A method of the model's, and its arguments."""
 
     method: str
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[str | int, ...] = ()
 
 
 def asked(words: str) -> Asked | None:
@@ -20,6 +20,10 @@ def asked(words: str) -> Asked | None:
         return Asked("line_break")
     if words[:-1] == SYSRQ and is_key(words[-1]):
         return Asked("sysrq", (words[-1],))
+    if words.startswith(SIZE):
+        numbers = words.removeprefix(SIZE).split("x")
+        if len(numbers) == 2 and all(number.isascii() and number.isdecimal() and len(number) < 6 for number in numbers):
+            return Asked("resized", tuple(map(int, numbers)))
     return None
 
 

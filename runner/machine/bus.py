@@ -142,8 +142,8 @@ class Guest:
 class Buses:
     """The C bus of a plan and the devices on it; no region is mapped over ``taken``. ``ioeventfd`` makes KVM answer the
     writes that tell a device of its queues, if the device's table says so. ``clock`` drives the timers.
-    Timers and the host's bytes come in through ``inputs``. ``failed`` is called when a device raises. ``dma`` keeps what
-    devices write to the guest's memory."""
+    Timers and the host's bytes come in through ``inputs``. ``failed`` is called when a device raises. ``dma`` keeps
+    what devices write to the guest's memory."""
 
     def __init__(
         self,

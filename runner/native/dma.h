@@ -1,5 +1,5 @@
-/* DMA: what devices write to the guest's memory. A thread whose devices write follows from the guest's exits, and from
- * nothing else, keeps what they write; in all other threads, nothing is kept. */
+/* DMA: what devices write to the guest's memory. It is kept in a thread that has asked for it, that of a vCPU with
+ * virtual time: all of it follows from the guest's exits. */
 #ifndef VMRUN_DMA_H
 #define VMRUN_DMA_H
 
@@ -7,7 +7,8 @@
 
 #include <stdint.h>
 
-enum { DMA_PIECE = 1 << 16, DMA_ROOM = 1 << 20 }; /* bytes of a write at most: longer ones are several; of all that is kept */
+/* Bytes of a write at most, as longer ones are several; bytes of all that is kept. */
+enum { DMA_PIECE = 1 << 16, DMA_ROOM = 1 << 20 };
 
 /* A write: where in the guest-physical memory, and how many bytes, which come next. */
 struct dma_write {
@@ -17,7 +18,7 @@ struct dma_write {
 
 struct dma {
     const struct memory *memory; /* the guest's */
-    void (*full)(void *handle);  /* called with the handle: there is no room any more, and all is forgotten afterwards */
+    void (*full)(void *handle); /* called with the handle: there is no room any more. All is forgotten afterwards. */
     void *handle;
     uint32_t used; /* bytes of `kept` */
     uint32_t last; /* where the newest write is in it */

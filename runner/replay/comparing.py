@@ -29,6 +29,9 @@ class Comparison(VirtualTime):
     def __init__(self, recording: Recording, memory: GuestMemory, until: int | None) -> None:
         self.words = ffi.new("struct virtual_time *", {"deadline": lib.VIRTUAL_NEVER, "replayed": 1})
         self.words.memory = memory.table
+        self._memory = memory
+        self._writes = iter(recording.writes)
+        self._write = next(self._writes, None)  # the next of a device's
         self.done = 0  # exits that are as recorded
         self.mismatch: Mismatch | None = None
         self._recording = recording
@@ -53,6 +56,9 @@ class Comparison(VirtualTime):
         transfer = loop.transfer
         if transfer.length and not transfer.write:
             ffi.buffer(transfer.data, transfer.length)[:] = recorded.bytes
+        if wrong := dict(self._wrote()):
+            self.mismatch = Mismatch(self.done, wrong, self._interrupt)
+            return False
         try:
             self._interrupts(recorded, loop, vcpu)
         except KvmError as error:
@@ -61,6 +67,15 @@ class Comparison(VirtualTime):
             return False
         self.done += 1
         return not self.finished
+
+    def _wrote(self) -> Iterator[tuple[str, tuple[str, str]]]:
+        """Write to the guest's memory what devices wrote at this exit. What cannot be written is a difference."""
+        while (write := self._write) is not None and write.exit == self.done:
+            try:
+                self._memory.write(write.addr, write.data)
+            except ValueError as error:
+                yield f"DMA of {write.device}", (f"{len(write.data)} bytes", str(error))
+            self._write = next(self._writes, None)
 
     def _interrupts(self, recorded: Exit, loop: "_native.VcpuPointer", vcpu: VCPU) -> None:
         for came in self._recording.inputs.get(self.done, ()):

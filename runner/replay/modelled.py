@@ -65,6 +65,9 @@ class Modelled:
         self._slots = memory_map.slots(spec.vm.memory)
         self.step = virtual.planned(spec, []).step
         self.planned = resources.devices(spec, self._slots, irqchip=False, pit=False, problems=[])
+        if virtio := [device.name for device in self.planned if device.transport is not None]:
+            message = "has requests in the guest's memory, which the recording does not have: vmrun --replay replays it"
+            raise DeviceError(f"{' and '.join(virtio)} {message}")
         self.now = 0
         self.output = False
         self.ended: str | None = None

@@ -1,12 +1,13 @@
 """A recording: the trace of a run with virtual time, as the exits to compare with and to answer from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import tracer
 from runner.devices.asked import asked
+from runner.replay.writes import Write, Writes
 from tracer.format.errors import TraceError
 from vmspec.schema import toml
 from vmspec.trace import keys
@@ -54,19 +55,20 @@ class Came(NamedTuple):
 
 class Recording(NamedTuple):
     """What a run did. ``inputs`` came at the exits with those numbers, in order. ``spec`` is the text of the resolved
-    spec, ``end`` how the run ended (vmspec.trace.ends)."""
+    spec, ``end`` how the run ended (vmspec.trace.ends). ``writes`` are those of devices to the guest's memory."""
 
     path: Path
     exits: Sequence[Exit]
     inputs: Mapping[int, Sequence[Came]]
     spec: str
     end: str
+    writes: Iterable[Write] = ()
 
     @classmethod
     def of(cls, path: Path) -> Self:
         """The recording in a trace's file. Raises TraceError, which says why a trace is none."""
         trace = tracer.load(path)
-        _check(trace)
+        time = _check(trace)
         exits = [_exit(path, row) for batch in trace.batches(list(COLUMNS)) for row in batch.to_pylist()]
         for number, exit in enumerate(exits):
             if exit.seq != number:
@@ -77,11 +79,14 @@ class Recording(NamedTuple):
             raise TraceError(f"{path}: it has no exits: there is nothing to replay")
         result = (trace.summary or {}).get("result")
         end = str(result.get("kind", "")) if isinstance(result, dict) else ""
-        return cls(path, exits, _inputs(trace, len(exits)), trace.metadata[keys.SPEC], end)
+        inputs = _inputs(trace, len(exits))
+        writes = Writes(trace.tables.need("dma"), len(exits)) if time.get("dma") else ()
+        return cls(path, exits, inputs, trace.metadata[keys.SPEC], end, writes)
 
 
-def _check(trace: tracer.Trace) -> None:
-    """Raises TraceError if the trace is no recording of a run with virtual time."""
+def _check(trace: tracer.Trace) -> Mapping[str, object]:
+    """What the metadata says of the guest's time. Raises TraceError if the trace is no recording of a run with virtual
+    time."""
     path, metadata = trace.path, trace.metadata
     if keys.MERGED in metadata:
         raise TraceError(f"{path}: it has several machines; replay the trace of one")
@@ -92,14 +97,13 @@ def _check(trace: tracer.Trace) -> None:
     if not isinstance(time, dict) or time.get("kind") != "virtual" or keys.SPEC not in metadata:
         raise TraceError(f'{path}: only runs with virtual time can be replayed: record one with vm.time = "virtual"')
     if time.get("recording") is False:
-        message = (
-            "it lacks what its virtio devices wrote to the guest's memory: --verify compares runs of such a machine"
-        )
-        raise TraceError(f"{path}: {message}")
+        message = "it lacks what its virtio devices wrote to the guest's memory: record it with trace.inputs = true"
+        raise TraceError(f"{path}: {message} (vmrun --set trace.inputs=true)")
     if time.get("recording") is not True:
         raise TraceError(f"{path}: it has no interrupts, as it is of an older vmrun: {RUN_AGAIN}")
     if not trace.complete:
         raise TraceError(f"{path}: the trace is not complete: {RUN_AGAIN}, or see vmtrace recover")
+    return time
 
 
 def _exit(path: Path, row: Mapping[str, object]) -> Exit:

@@ -15,6 +15,7 @@ from runner.session.console import Console, ConsoleClosed, Output
 from runner.session.recording import Recording
 from runner.session.taps import Tap
 from vmspec.plan.plan import HostEnd, Plan
+from vmspec.trace.inputs import SIZE
 
 
 class Ends:
@@ -158,4 +159,4 @@ class Ends:
             if planned.transport and size and size != self._sizes.get(index):
                 self._sizes[index] = size
                 columns, rows = size
-                buses.command(index, f"size {columns}x{rows}", methodcaller("resized", columns, rows))
+                buses.command(index, f"{SIZE}{columns}x{rows}", methodcaller("resized", columns, rows))

@@ -7,28 +7,38 @@ from pathlib import Path
 
 import pytest
 
+import tracer
 from tests.lab.labruns import repeat_example, stayed
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
 RUNS = int(os.environ.get("VMRUN_LAB_REPLAYS", "5"))
 VMRUN = Path(sys.executable).with_name("vmrun")
+# Without and with a disk, whose requests are in the table of DMA.
+BOOTS = [(kernel, spec) for spec in ("repeat", "disk") for kernel in ("6.1-cloud", "6.12-cloud")]
 SCRIPT = """cd "$0"
 for run in $(seq "$2"); do
-    "$1" repeat.toml --set trace.full=wait --trace /run/$run.arrow >/run/$run.console 2>&1; echo $? >/run/$run.status
+    "$1" "$3.toml" --set trace.full=wait --set trace.inputs=true --trace /run/$run.arrow >/run/$run.console 2>&1
+    echo $? >/run/$run.status
     "$1" --replay /run/$run.arrow >/run/$run.replay 2>&1; echo $? >/run/$run.replay.status
     cp /run/$run.* .
 done
 """
 
 
-@pytest.fixture(scope="module", params=["6.1-cloud", "6.12-cloud"])
-def folder(request, tmp_path_factory):
-    """What the runs of a kernel and their replays left."""
+@pytest.fixture(scope="module", params=BOOTS, ids="-".join)
+def boot(request, tmp_path_factory):
+    """The folder with what the runs of a kernel and their replays left, and the spec's name."""
     out = tmp_path_factory.mktemp("replay")
-    repeat_example(out, request.param)
-    stayed("--timeout", f"{5 + 5 * RUNS}m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN, str(RUNS))
-    return out
+    kernel, spec = request.param
+    repeat_example(out, kernel, spec)
+    stayed("--timeout", f"{5 + 7 * RUNS}m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN, str(RUNS), spec)
+    return out, spec
+
+
+@pytest.fixture
+def folder(boot):
+    return boot[0]
 
 
 @pytest.mark.parametrize("run", range(1, RUNS + 1))
@@ -40,6 +50,21 @@ def test_a_boot_replays_to_its_end(folder, run):
 
 
 @pytest.mark.parametrize("run", range(1, RUNS + 1))
-def test_todays_device_models_answer_a_boot_as_recorded(folder, run):
+def test_a_boot_with_a_disk_has_the_reads_of_its_root_file_system(boot, run):
+    folder, spec = boot
+    tables = tracer.load(folder / f"{run}.arrow").tables
+    if spec == "repeat":
+        assert "dma" not in tables
+    else:
+        rows = tables["dma"].table.to_pylist()
+        assert {row["device"] for row in rows} == {"virtio-rng0", "virtio-blk0"}
+        assert sum(len(row["data"]) for row in rows) > 1 << 20
+
+
+@pytest.mark.parametrize("run", range(1, RUNS + 1))
+def test_todays_device_models_answer_a_boot_as_recorded(boot, run):
+    folder, spec = boot
+    if spec == "disk":
+        pytest.skip("the models are not fed with requests of virtio devices")
     done = subprocess.run([VMRUN, "replay", folder / f"{run}.arrow"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

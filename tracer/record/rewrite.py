@@ -17,6 +17,9 @@ from vmspec.trace import keys
 
 BATCH_ROWS = 65536  # each costs a reader as much as some ten thousand rows, and the recorder 10 MiB
 BATCH_BYTES = 16 << 20  # decompressed; batches of rows with long payloads would exceed what a reader accepts
+# The same of tables whose rows Python makes: they may have any bytes, such as the zeros of a disk. A larger batch of
+# equal bytes compresses so well that a reader would reject it as a bomb (tracer/format/messages.py, RATIO_MAX).
+PLAIN_BYTES = 1 << 19
 # Of levels 1 to 4 the least CPU and nearly the fewest bytes.
 LEVEL = 3
 
@@ -43,10 +46,13 @@ def write_file(
         replaced(target) as out,
         SealedWriter(out, schema, pa.ipc.new_file, options) as writer,
     ):
-        for batch in gathered(in_order(read, table_of(schema).time), BATCH_ROWS):
-            writer.write(batch)
+        table = table_of(schema)
+        plain = table.records is None and table.binary is not None
+        for batch in gathered(in_order(read, table.time), BATCH_ROWS):
+            for piece in _pieces(batch, PLAIN_BYTES) if plain else (batch,):
+                writer.write(piece)
             rows += batch.num_rows
-            del batch  # before the next ones are gathered
+            del batch, piece  # before the next ones are gathered
         writer.write(empty(schema), summary_metadata(summary))
     return rows
 
@@ -87,17 +93,17 @@ def in_order(read: Callable[[], Iterable[Any]], time: str) -> Iterator[Any]:
                 left = left.slice(count)
                 heappush(held, (times(left, time)[0], number_, left))
         if ready:
-            yield from _pieces(_merged([piece for _, piece in sorted(ready, key=itemgetter(0))], time))
+            yield from _pieces(_merged([piece for _, piece in sorted(ready, key=itemgetter(0))], time), BATCH_BYTES)
 
 
-def _pieces(batch: Any) -> Iterator[Any]:
+def _pieces(batch: Any, most: int) -> Iterator[Any]:
     """A batch in parts that a reader accepts: one late row may hold back most of a trace."""
-    if batch.num_rows <= BATCH_ROWS and (batch.nbytes <= BATCH_BYTES or batch.num_rows == 1):
+    if batch.num_rows <= BATCH_ROWS and (batch.nbytes <= most or batch.num_rows == 1):
         yield batch
         return
     half = batch.num_rows // 2
-    yield from _pieces(batch.slice(0, half))
-    yield from _pieces(batch.slice(half))
+    yield from _pieces(batch.slice(0, half), most)
+    yield from _pieces(batch.slice(half), most)
 
 
 def gathered(batches: Iterable[Any], rows: int) -> Iterator[Any]:

@@ -1,5 +1,5 @@
-"""The table of DMA: what devices write to the guest's memory, with the guest's exits. A machine with virtual time records
-it, whose run can then be replayed without devices."""
+"""The table of DMA: what devices write to the guest's memory, with the guest's exits. A machine with virtual time
+records it, whose run can then be replayed without devices."""
 
 from typing import NamedTuple
 

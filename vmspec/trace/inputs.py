@@ -12,8 +12,8 @@ from vmspec.trace.table import Column, Names, Table
 Kind = Literal["bytes", "timer", "interrupt", "end", "pause", "resume", "command", "mark"]
 KINDS = get_args(Kind)
 NOBODY = -1  # no device
-# The words of commands that a replay knows. The key comes after SysRq's.
-NMI, POWER_BUTTON, BREAK, SYSRQ = "NMI for vCPU {}", "press the power button", "break", "SysRq "
+# The words of commands that a replay knows. After SysRq's comes the key, after the size's columns and rows: 80x24.
+NMI, POWER_BUTTON, BREAK, SYSRQ, SIZE = "NMI for vCPU {}", "press the power button", "break", "SysRq ", "size "
 LOWERED, RAISED, PULSED = 0, 1, 2  # values of an interrupt
 
 

@@ -108,6 +108,8 @@ def test_random_bytes_are_the_seeds(run_driver):
     assert any(runs[0].console[1:])
 
 
-def test_such_a_run_is_no_recording(run):
-    with pytest.raises(tracer.TraceError, match="its virtio devices wrote to the guest's memory"):
+def test_a_run_without_its_dma_is_no_recording(run):
+    with pytest.raises(
+        tracer.TraceError, match=r"its virtio devices wrote to the guest's memory: record it with trace.i"
+    ):
         Recording.of(run().trace)

@@ -1,0 +1,198 @@
+"""Recordings of machines with virtio devices, replayed on KVM: what the devices wrote comes from the table of DMA."""
+
+import os
+import threading
+import time
+from random import Random
+
+import pytest
+
+import tracer
+from runner.cli import main
+from runner.replay.recording import Recording
+from runner.replay.replaying import replay
+from runner.session.given import Given
+from tests.fakes.flatdriver import DATA, HLT, USED
+from tests.runner.replay import devicesguests as guests
+from tests.runner.replay.dmatable import flipped, rewritten
+from tracer.format.errors import TraceError
+
+pytestmark = pytest.mark.kvm
+
+SECTORS = 64
+RUNS = pytest.mark.parametrize("runs", [2, pytest.param(20, marks=pytest.mark.soak)])
+
+
+@pytest.fixture
+def record(run_guest, tmp_path):
+    """Records a guest with a device; the path of its trace."""
+
+    def record(code, device, memory="1MiB", **spec):
+        result = run_guest(
+            code + HLT,
+            boot={"mode": "protected"},
+            devices=[device, {"kind": "debug-port"}, {"kind": "post-port"}],
+            vm=guests.VIRTUAL | {"memory": memory},
+            trace=guests.RECORDED,
+            **spec,
+        )
+        assert (result.kind, result.detail) == ("halt", "")
+        return result.trace
+
+    return record
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Makes a disk of random bytes; its table of a spec."""
+
+    def disk(random, sectors=SECTORS):
+        path = tmp_path / "disk.img"
+        path.write_bytes(random.randbytes(sectors * 512))
+        return {"kind": "virtio-blk", "path": str(path), "mode": "ro"}
+
+    return disk
+
+
+def replayed(trace, **changed):
+    return replay(
+        Recording.of(trace)._replace(**changed), Given.of(trace, (), (), lambda text: None).plan, None, lambda: False
+    )
+
+
+def assert_replays(trace):
+    found = replayed(trace)
+    assert (found.mismatch, found.ended) == (None, "")
+    assert found.exits == found.recorded
+    assert list(Recording.of(trace).writes)
+
+
+@RUNS
+@pytest.mark.parametrize("guest", [guests.reads, guests.interrupted])
+def test_a_disks_recordings_replay_to_their_end(record, disk, guest, runs):
+    for seed in range(runs):
+        random = Random(seed)
+        trace = record(guest(guests.random_reads(random, SECTORS)), disk(random))
+        if guest is guests.interrupted:
+            assert any(exit.vector == guests.VECTOR for exit in Recording.of(trace).exits)
+        assert_replays(trace)
+
+
+@RUNS
+def test_random_bytes_replay_to_their_end(record, runs):
+    for seed in range(runs):
+        random = Random(seed)
+        code = guests.random_bytes([random.randrange(1, 300) for _ in range(4)])
+        assert_replays(record(code, {"kind": "virtio-rng", "seed": seed}))
+
+
+@RUNS
+def test_a_consoles_random_input_replays_to_its_end(record, runs):
+    for seed in range(runs):
+        random = Random(seed)
+        typed = random.randbytes(random.randrange(5, 30))
+        source, sink = os.pipe()
+
+        def write(typed=typed, random=random, sink=sink):
+            for byte in typed:
+                time.sleep(random.random() / 500)
+                os.write(sink, bytes([byte]))
+            os.close(sink)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            trace = record(guests.echo(len(typed)), {"kind": "virtio-console", "input": "stdin"}, input=source)
+        finally:
+            writer.join()
+            os.close(source)
+        assert tracer.load(trace).console("debug-port0") == typed
+        assert_replays(trace)
+
+
+def test_the_disk_is_not_read_again(record, disk, tmp_path):
+    trace = record(guests.reads([(3, 512)]), disk(Random(1)))
+    plan = Given.of(trace, (), (), lambda text: None).plan
+    (tmp_path / "disk.img").unlink()
+    assert replay(Recording.of(trace), plan, None, lambda: False).mismatch is None
+
+
+def test_a_long_read_is_in_pieces_and_in_order(record, disk, tmp_path):
+    """More than C keeps at once."""
+    bytes_, table = 3 << 20, disk(Random(1), 3 << 11)
+    trace = record(guests.long_read(bytes_), table, memory="8MiB")
+    rows = [row for row in Recording.of(trace).writes if len(row.data) > 512]
+    assert b"".join(row.data for row in rows) == (tmp_path / "disk.img").read_bytes()
+    assert [row.addr for row in rows] == [guests.LONG + at for at in range(0, bytes_, 1 << 16)]
+    assert_replays(trace)
+
+
+def test_a_write_of_a_users_device_is_replayed(run_guest):
+    """It stamps memory when it is told to, and the guest shows that."""
+    own = "from runner.devices import Device\n\n\nclass Stamp(Device):\n"
+    own += "    def write(self, region, offset, size, value):\n"
+    own += f"        self.memory.write({DATA:#x}, bytes([value, 0x55]))\n"
+    code = b"\xb0\x21\x66\xba\x00\x05\xee" + guests.show(DATA, 4) + HLT  # mov al, 0x21; mov dx, 0x500; out dx, al
+    device = {"kind": "python", "class": "stamp:Stamp", "port": [0x500, 1]}
+    trace = run_guest(
+        code,
+        boot={"mode": "protected"},
+        devices=[device, {"kind": "debug-port"}],
+        files={"stamp.py": own},
+        vm=guests.VIRTUAL,
+        trace=guests.RECORDED,
+    ).trace
+    assert [tuple(write) for write in Recording.of(trace).writes] == [(0, "python0", DATA, b"\x21\x55")]
+    assert_replays(trace)
+
+
+MANY = [20, pytest.param(1000, marks=pytest.mark.soak)]
+
+
+@pytest.mark.parametrize("flips", MANY)
+def test_a_bit_that_is_flipped_in_the_table_is_found_at_the_first_exit_that_shows_it(record, disk, tmp_path, flips):
+    random = Random(1)
+    requests = guests.random_reads(random, SECTORS)
+    trace = record(guests.reads(requests), disk(random))
+    plan = Given.of(trace, (), (), lambda text: None).plan
+    shown = guests.Shown(Recording.of(trace), requests)
+    assert shown.first(Recording.of(trace).writes) is None
+    found = {"refused": 0, "seen": 0, "no effect": 0}
+    for _ in range(flips):
+        path = rewritten(trace, tmp_path / "flipped", flipped(random))
+        try:
+            recording = Recording.of(path)
+        except TraceError:
+            found["refused"] += 1
+            continue
+        expected = shown.first(recording.writes)
+        mismatch = replay(recording, plan, None, lambda: False).mismatch
+        assert (None if mismatch is None else mismatch.exit) == expected
+        found["no effect" if expected is None else "seen"] += 1
+    assert min(found.values()) > 0
+    assert found["seen"] > flips / 4
+
+
+def test_a_write_that_is_not_to_ram_is_shown(record, disk):
+    trace = record(guests.reads([(3, 512)]), disk(Random(1)))
+    writes = list(Recording.of(trace).writes)
+    first = next(number for number, write in enumerate(writes) if write.addr == DATA)
+    writes[first] = writes[first]._replace(addr=1 << 40)
+    mismatch = replayed(trace, writes=writes).mismatch
+    assert mismatch.exit == writes[first].exit
+    assert mismatch.differs == {
+        "DMA of virtio-blk0": ("512 bytes", "0x10000000000..0x10000000200 is not guest RAM that can be written")
+    }
+
+
+def test_without_a_write_the_guest_is_found_to_do_otherwise(record, disk):
+    trace = record(guests.reads([(3, 512)]), disk(Random(1)))
+    writes = [write for write in Recording.of(trace).writes if write.addr != USED + 2]
+    mismatch = replayed(trace, writes=writes).mismatch
+    assert mismatch.differs.keys() >= {"addr"}
+
+
+def test_device_models_are_not_fed_with_such_a_recording(record, disk, capsys):
+    trace = record(guests.reads([(3, 512)]), disk(Random(1)))
+    assert main(["replay", str(trace)]) == 2
+    assert "virtio-blk0 has requests in the guest's memory, which the recording does not" in capsys.readouterr().err
