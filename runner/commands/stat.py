@@ -1,5 +1,5 @@
 """Show a running machine's exits: how many there were, and how many there are per second, by reason and by the device
-that answered them."""
+that answered them; and the requests that each virtqueue has answered."""
 
 import argparse
 import json

@@ -15,8 +15,8 @@ class Row(NamedTuple):
 
 
 def rates(before: Mapping[str, Any], after: Mapping[str, Any], group: str) -> list[Row]:
-    """The counters of a group ("exits", "devices"), the fastest first, and those of one speed by their totals. Raises
-    ControlError if a reading is not one."""
+    """The counters of a group ("exits", "devices", "queues"), the fastest first, and those of one speed by their
+    totals. Raises ControlError if a reading is not one."""
     try:
         seconds = after["seconds"] - before["seconds"]
         rows = [
@@ -29,16 +29,20 @@ def rates(before: Mapping[str, Any], after: Mapping[str, Any], group: str) -> li
 
 
 def table(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Both groups as lines for people."""
-    reasons, devices = rates(before, after, "exits"), rates(before, after, "devices")
+    """All groups as lines for people; of the queues those that were used."""
+    reasons = rates(before, after, "exits")
+    queues = [row for row in rates(before, after, "queues") if row.total]
     total = Row("all", sum(row.total for row in reasons), sum(row.rate for row in reasons))
     lines = [f"{'exits':<24}{'total':>16}{'per second':>16}"]
-    for row in (*reasons, total):
-        lines.append(f"  {row.name:<22}{row.total:>16,}{row.rate:>16,.0f}")
-    if devices:
-        lines.append("by device")
-        lines += [f"  {row.name:<22}{row.total:>16,}{row.rate:>16,.0f}" for row in devices]
+    lines += map(_line, (*reasons, total))
+    for title, rows in (("by device", rates(before, after, "devices")), ("requests", queues)):
+        if rows:
+            lines += [title, *map(_line, rows)]
     dropped = after.get("dropped", 0)
     resident = after.get("resident", 0) / (1 << 20)
     lines.append(f"after {after['seconds']:,.1f} s: {resident:,.0f} MiB resident, {dropped:,} exits not recorded")
     return lines
+
+
+def _line(row: Row) -> str:
+    return f"  {row.name:<22}{row.total:>16,}{row.rate:>16,.0f}"

@@ -109,6 +109,7 @@ class Machine:
         self.commands = Commands(self.plan, self.buses, self._life)
         interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
         self._resources.callback(interrupts.close)
+        self.queues: list[Queue] = []
         configuration = ConfigurationSpace(self.buses)
         for index, planned in enumerate(self.plan.devices):
             device = make(planned)
@@ -129,7 +130,7 @@ class Machine:
                 end=partial(self._device_ends, planned.name),
                 clock=self.clock,
                 after=partial(self.buses.after, index),
-                virtqueue=partial(Queue, self.memory, self.requests, index),
+                virtqueue=partial(self._virtqueue, index),
                 data_path=partial(self.buses.data_path, index, self.loop.watch),
                 configuration=configuration,
                 intr=self.time.output if self.time else _nobody,
@@ -148,6 +149,11 @@ class Machine:
         if not self.system.check_extension("KVM_CAP_IOEVENTFD"):
             raise HostError('this host\'s KVM lacks KVM_CAP_IOEVENTFD, which notify = "ioeventfd" needs')
         self.vm.ioeventfd(fd, address, size, present)
+
+    def _virtqueue(self, index: int, number: int, kind: str) -> Queue:
+        queue = Queue(self.memory, self.requests, index, number, kind)
+        self.queues.append(queue)
+        return queue
 
     def _message(self, interrupts: Interrupts, device: int) -> AdmittedMessage:
         return AdmittedMessage(interrupts.message(), self.inputs, device)

@@ -73,7 +73,7 @@ class Queue:
 
     def __init__(self, memory: GuestMemory, requests: Requests, device: int, number: int, kind: str) -> None:
         self.memory = memory
-        self.requests, self.device, self._number, self.kind = requests, device, number, CODES[kind]
+        self.requests, self.device, self.number, self.kind = requests, device, number, CODES[kind]
         self.native = ffi.new("struct virtqueue *")
         self._chains: list[Any] = []  # free ones
         self.life = 0  # counts starts and stops
@@ -114,6 +114,11 @@ class Queue:
         """How many chains were taken and put back, modulo 65536."""
         return int(self.native.taken), int(self.native.put)
 
+    @property
+    def done(self) -> int:
+        """How many requests were ever given back. Any thread may ask."""
+        return int(self.native.done)
+
     def tell(self) -> None:
         """The driver has notified the device, now."""
         lib.virtqueue_tell(self.native, lib.tsc_now())
@@ -130,7 +135,7 @@ class Queue:
     def put(self, chain: Chain, written: int) -> None:
         """Put a chain into the used ring, with so many bytes written, and record the request."""
         if chain.held:
-            at = self.device, self._number
+            at = self.device, self.number
             lib.requests_record(self.requests.native, chain.chain, *at, written, lib.tsc_now())
             lib.virtqueue_put(self.native, chain.chain.head, written)
         if chain.chain is not None:

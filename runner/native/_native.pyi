@@ -652,6 +652,7 @@ class VirtqueueFields:
     put: int
     signalled: int
     fault: VirtqueueFault
+    done: int
 
 class Virtqueue(VirtqueueFields, CData): ...
 class VirtqueuePointer(VirtqueueFields, Pointer[Virtqueue]): ...
@@ -1035,7 +1036,7 @@ class FFI:
     def new(
         self,
         cdecl: Literal["struct virtqueue *"],
-        value: Mapping[Literal["size", "taken", "put", "signalled", "fault"], Any] = ...,
+        value: Mapping[Literal["size", "taken", "put", "signalled", "fault", "done"], Any] = ...,
         /,
     ) -> VirtqueuePointer: ...
     @overload

@@ -19,7 +19,7 @@ static enum virtqueue_fault fail(struct virtqueue *queue, enum virtqueue_fault f
 enum virtqueue_fault virtqueue_start(struct virtqueue *queue, const struct memory *memory, uint32_t size,
                                      uint64_t descriptors, uint64_t available, uint64_t used, uint64_t features)
 {
-    *queue = (struct virtqueue){.memory = memory};
+    *queue = (struct virtqueue){.memory = memory, .done = queue->done};
     if (!size || size > VIRTQUEUE_SIZE || size & (size - 1))
         return fail(queue, VIRTQUEUE_BAD_SIZE);
     if (descriptors % VRING_DESC_ALIGN_SIZE || available % VRING_AVAIL_ALIGN_SIZE || used % VRING_USED_ALIGN_SIZE)
@@ -46,7 +46,7 @@ void virtqueue_resume(struct virtqueue *queue, uint16_t taken, uint16_t put)
 
 void virtqueue_stop(struct virtqueue *queue)
 {
-    *queue = (struct virtqueue){0};
+    *queue = (struct virtqueue){.done = queue->done};
 }
 
 /* Add a descriptor's buffer to the chain. */
@@ -185,6 +185,7 @@ void virtqueue_put(struct virtqueue *queue, uint16_t head, uint32_t written)
     *element = (vring_used_elem_t){head, written};
     dma_wrote(element, sizeof *element);
     queue->put++;
+    STORE(queue->done, queue->done + 1);
     if (!queue->gathering)
         say(&queue->used->idx, queue->put);
     if (queue->put == queue->signalled)

@@ -51,6 +51,7 @@ struct virtqueue {
     uint64_t known_at; /* the host's TSC when it first knew of them */
     uint64_t told; /* when the driver notified of chains that are not known yet, 0: it did not */
     enum virtqueue_fault fault;
+    uint64_t done; /* chains that were ever put back; another thread may read it */
 };
 
 /* A request: what the device reads, then what it writes. */

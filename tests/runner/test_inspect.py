@@ -108,6 +108,7 @@ def test_queues_have_their_indices(guest):
         "size": 8, "ready": True, "taken": 2, "put": 2, "available": 2, "waiting": 0,
     }  # fmt: skip
     assert control.inspect("devices/virtio-rng0/transport") == "mmio"
+    assert control.counters()["queues"] == {"virtio-rng0 queue 0": 2}
 
 
 def test_a_device_that_cannot_be_saved_says_so(guest):

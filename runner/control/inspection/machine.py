@@ -27,13 +27,15 @@ def tree(subject: Subject) -> Tree:
 
 
 def counters(subject: Subject) -> dict[str, Any]:
-    """Exits by reason and by the device that answered them, and what became of their records."""
+    """Exits by reason and by the device that answered them, what became of their records, and the requests that each
+    queue has given back. Another process serves the queues of a vhost-user device, and they stay at 0."""
     machine, rings = subject.machine, subject.rings
     by_reason = [sum(column) for column in zip(*machine.counts(), strict=True)]
     planned = machine.plan.devices
     return {
         "exits": _by_reason(by_reason),
         "devices": {device.name: count for device, count in zip(planned, machine.buses.exits(), strict=True)},
+        "queues": {f"{planned[queue.device].name} queue {queue.number}": queue.done for queue in machine.queues},
         "dropped": sum(rings.counters("dropped")),
         "interrupted": sum(rings.counters("interrupted")),
     }

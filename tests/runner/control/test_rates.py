@@ -5,10 +5,13 @@ import pytest
 from runner.control.errors import ControlError
 from runner.control.rates import Row, rates, table
 
-BEFORE = {"seconds": 1.0, "exits": {"io": 100}, "devices": {"rtc0": 10, "serial0": 90}, "dropped": 0, "resident": 0}
+BEFORE = {
+    "seconds": 1.0, "exits": {"io": 100}, "devices": {"rtc0": 10, "serial0": 90},
+    "queues": {"virtio-blk0 queue 0": 0, "virtio-blk0 queue 1": 0}, "dropped": 0, "resident": 0,
+}  # fmt: skip
 AFTER = {
     "seconds": 3.0, "exits": {"io": 300, "mmio": 50}, "devices": {"rtc0": 10, "serial0": 290},
-    "dropped": 4, "resident": 22 << 20,
+    "queues": {"virtio-blk0 queue 0": 8, "virtio-blk0 queue 1": 0}, "dropped": 4, "resident": 22 << 20,
 }  # fmt: skip
 
 
@@ -38,5 +41,7 @@ def test_a_table():
         ["by", "device"],
         ["serial0", "290", "100"],
         ["rtc0", "10", "0"],
+        ["requests"],
+        ["virtio-blk0", "queue", "0", "8", "4"],
         ["after", "3.0", "s:", "22", "MiB", "resident,", "4", "exits", "not", "recorded"],
     ]
