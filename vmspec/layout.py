@@ -108,6 +108,15 @@ PCI_ECAM = PCI_MEMORY - PCI_ECAM_SIZE
 PCI_IO = 0xC000
 PCI_IO_SIZE = 0x4000
 PCI_WINDOWS = (("mmio", PCI_MEMORY, PCI_MEMORY_SIZE), ("port", PCI_IO, PCI_IO_SIZE))
+# With the chipset Q35, places that UEFI firmware counts on (edk2, OvmfPkg/Library/PlatformInitLib/Platform.c,
+# PlatformMemMapInitialization; OvmfPkg/OvmfPkgX64.dsc): configuration space for all buses at 0xe0000000, and below it
+# base address registers, from the end of RAM or from 2 GiB on. The registers of virtio-mmio keep their place.
+Q35_ECAM = 0xE0000000
+Q35_ECAM_SIZE = 256 * MIB
+Q35_MEMORY = 2 * GIB
+Q35_MEMORY_END = VIRTIO_MMIO
+# Where any chipset's base address registers of memory may lie.
+PCI_REACH = (Q35_MEMORY, IOAPIC)
 # Interrupts of INTA pins, one each. First those that PCs leave to PCI, which the 8259s have too.
 PCI_IRQS = (10, 11, 5, *range(16, IOAPIC_PINS), 15, 14, 7, 6, 13)
 
@@ -128,4 +137,5 @@ PIT_PORTS = ((0x40, 4), (0x61, 1))
 # ACPI's fixed registers (vmspec/registers/acpi.py): a free place in the PC's port space.
 ACPI_PORTS = 0x600
 ACPI_PORTS_SIZE = 8
+PM_TIMER = ACPI_PORTS + 8  # as in the block of ICH9's (data sheet 316972, 13.8.3)
 SCI = 9  # the PC's interrupt for ACPI events

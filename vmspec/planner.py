@@ -10,7 +10,7 @@ from vmspec.image import BzImage, Elf, ImageError, Multiboot, disk, identify, op
 from vmspec.plan import calls, expectations, features, images, memory_map, virtual
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
-from vmspec.plan.plan import E820, Placement, Plan, PlannedFile, Start
+from vmspec.plan.plan import E820, Placement, Plan, PlannedDevice, PlannedFile, Start
 from vmspec.plan.settings import (
     PlannedCPU,
     PlannedLeaf,
@@ -57,7 +57,7 @@ def plan(spec: Spec) -> Plan:
         problems.append(Problem("vm.irqchip", message, spec.vm.irqchip))
     time = virtual.planned(spec, problems)
     fixed = (*slots, *start.mapped) if start else slots
-    devices = buses.devices(spec, fixed, irqchip, pit and irqchip, problems)
+    devices = buses.devices(spec, fixed, irqchip, pit and irqchip, problems, start is not None and start.uefi)
     devices, mapped, mapped_files = images.placed(spec, fixed, devices, problems)
     mapped = (*fixed[len(slots) :], *mapped)
     features.check(spec.cpu.disable, problems)
@@ -89,7 +89,7 @@ def plan(spec: Spec) -> Plan:
         slots=slots,
         taken=buses.taken((*slots, *mapped), irqchip, pit),
         areas=memory_map.areas(slots, kernel_loaded, irqchip, devices, mapped),
-        e820=_e820(slots, kernel_loaded, has_firmware, any(device.kind == "pci-host" for device in devices)),
+        e820=_e820(slots, kernel_loaded, has_firmware, _ecam(devices)),
         placements=placements,
         devices=devices,
         entry=start.entry,
@@ -216,6 +216,11 @@ def _e820(slots: tuple[Slot, ...], kernel: bool, firmware: bool, pci: bool) -> t
     if firmware:
         return memory_map.plain_e820(slots, pci)
     return memory_map.e820(slots, pci) if kernel else ()
+
+
+def _ecam(devices: tuple[PlannedDevice, ...]) -> bool:
+    """Whether the memory map reserves configuration space. For UEFI firmware it does not: the firmware does."""
+    return any(device.kind == "pci-host" and device.options["chipset"] != "q35" for device in devices)
 
 
 def _folders_and_disks(spec: Spec, problems: list[Problem]) -> None:

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from runner.boot import aml
 from vmspec import layout
-from vmspec.plan.plan import Plan, PlannedDevice
+from vmspec.plan import windows
+from vmspec.plan.calls import Slot
+from vmspec.plan.plan import Area, Plan, PlannedDevice
 from vmspec.registers import acpi as R
 from vmspec.registers import fwcfg, pci, pvpanic, virtio
 from vmspec.registers.rtc import CENTURY
@@ -90,13 +92,13 @@ def tables(plan: Plan) -> Tables:
         return at
 
     facs_at = add(facs(), sums=False)
-    dsdt_at = add(dsdt(plan.devices))
+    dsdt_at = add(dsdt(plan.devices, plan.slots))
     found = [add(fadt(plan, facs_at, dsdt_at))]
     pointers += [(found[0] + offset, size) for offset, size in FADT_ADDRESSES]
     if plan.irqchip:
         found.append(add(madt(plan.vm.vcpus)))
-    if plan.device("pci-host"):
-        found.append(add(mcfg()))
+    if (bridge := plan.device("pci-host")) is not None:
+        found.append(add(mcfg(_ecam(bridge))))
     # Two tables with the same contents: small kernels read the older one, which has 32-bit addresses (5.2.7, 5.2.8).
     roots = []
     for signature, size in ((b"RSDT", 4), (b"XSDT", 8)):
@@ -179,12 +181,21 @@ def madt(vcpus: int) -> bytes:
     return table(b"APIC", 5, struct.pack("<II", layout.LAPIC, PCAT_COMPAT) + b"".join(entries))
 
 
-def mcfg() -> bytes:
-    """Where configuration space lies in memory: segment 0, bus 0 alone."""
-    return table(b"MCFG", 1, struct.pack("<8xQHBB4x", layout.PCI_ECAM, 0, 0, 0))
+def mcfg(ecam: Area) -> bytes:
+    """Where configuration space lies in memory: segment 0, a MiB for each bus."""
+    return table(b"MCFG", 1, struct.pack("<8xQHBB4x", ecam.start, 0, 0, ecam.size // layout.MIB - 1))
 
 
-def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
+def _ecam(bridge: PlannedDevice) -> Area:
+    """Configuration space in memory."""
+    return next(
+        Area(bridge.name, region.space, region.start, region.size)
+        for region in bridge.regions
+        if region.name == "ecam" and region.start is not None
+    )
+
+
+def dsdt(devices: tuple[PlannedDevice, ...], slots: tuple[Slot, ...]) -> bytes:
     """The power-off state, and the devices that Linux finds by their plug and play ids."""
     s5 = aml.integer(R.S5)
     terms = [aml.named("_S5", aml.package(s5, s5, aml.integer(0), aml.integer(0)))]
@@ -192,7 +203,7 @@ def dsdt(devices: tuple[PlannedDevice, ...]) -> bytes:
     found = []
     for device in devices:
         if device.kind == "pci-host":
-            found += [_host_bridge(devices), _motherboard()]
+            found += [_host_bridge(devices, windows.windows(device, slots)), _motherboard(_ecam(device))]
             continue
         if device.transport == "mmio":
             counted, describe = virtio.HID, _virtio
@@ -233,9 +244,9 @@ def _virtio(device: PlannedDevice, number: int) -> bytes:
     )
 
 
-def _host_bridge(devices: tuple[PlannedDevice, ...]) -> bytes:
-    """The PCI host bridge with one bus, its windows, and the interrupts of the INTA pins (_PRT, 6.2.13). No firmware
-    here keeps a feature for itself, so _OSC grants all that is asked for (6.2.11)."""
+def _host_bridge(devices: tuple[PlannedDevice, ...], passed: tuple[windows.Window, ...]) -> bytes:
+    """The PCI host bridge with one bus, its windows (``passed``), and the interrupts of the INTA pins (_PRT, 6.2.13). No
+    firmware here keeps a feature for itself, so _OSC grants all that is asked for (6.2.11)."""
     pins = [
         aml.package(aml.integer(region.start << 1 | 0xFFFF), aml.integer(0), aml.integer(0), aml.integer(device.irq))
         for device in devices
@@ -255,8 +266,10 @@ def _host_bridge(devices: tuple[PlannedDevice, ...]) -> bytes:
             aml.resources(
                 aml.window(aml.BUS, 0, 1),
                 aml.io(pci.ADDRESS_PORT, 2 * pci.PORTS),
-                aml.window(aml.IO, layout.PCI_IO, layout.PCI_IO_SIZE),
-                aml.window(aml.MEMORY, layout.PCI_MEMORY, layout.PCI_MEMORY_SIZE, 4),
+                *(
+                    aml.window(aml.IO, start, size) if space == "port" else aml.window(aml.MEMORY, start, size, 4)
+                    for space, start, size in reversed(passed)
+                ),
             ),
         ),
         aml.named("_PRT", aml.package(*pins)),
@@ -264,11 +277,11 @@ def _host_bridge(devices: tuple[PlannedDevice, ...]) -> bytes:
     )
 
 
-def _motherboard() -> bytes:
+def _motherboard(ecam: Area) -> bytes:
     """Configuration space in memory, reserved as PCI Firmware 3.2, 4.1.2 wants it."""
     return aml.device(
         "MB01",
         aml.named("_HID", aml.eisa_id("PNP0C02")),
         aml.named("_UID", aml.integer(0)),
-        aml.named("_CRS", aml.resources(aml.memory(layout.PCI_ECAM, layout.PCI_ECAM_SIZE))),
+        aml.named("_CRS", aml.resources(aml.memory(ecam.start, ecam.size))),
     )

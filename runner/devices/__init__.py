@@ -45,6 +45,7 @@ TABLE = {
     "fw-cfg": ("fwcfg", "FwCfg"),
     "python": ("own", "Own"),
     "pci-host": ("pci.host", "HostBridge"),
+    "lpc": ("pci.lpc", "LPC"),
     "virtio-rng": ("virtio.rng", "Rng"),
     "virtio-console": ("virtio.console", "Console"),
     "virtio-blk": ("virtio.blk", "Blk"),

@@ -3,6 +3,7 @@ import itertools
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from tests.vmspec import specs
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices.isa import ACPI, I8042, RTC, DebugExit, PCIHost, Python, Serial
+from vmspec.devices.isa import ACPI, I8042, LPC, RTC, DebugExit, PCIHost, Python, Serial
 from vmspec.devices.net import VirtioNet
 from vmspec.devices.regions import Region
 from vmspec.devices.virtio import VirtioBalloon, VirtioRng, VirtioVsock
-from vmspec.plan.plan import E820, Plan
+from vmspec.plan.plan import E820, Area, Plan
 from vmspec.plan.serial import tree
 from vmspec.planner import plan
 from vmspec.schema.problems import Problem, SpecError
@@ -452,6 +453,40 @@ def test_a_spec_may_have_an_empty_bus(files: Path) -> None:
     assert planned.devices[0].name == "pci-host0"
     found = problems(linux(files / "vmlinux", devices=(PCIHost(), *PC, PCIHost())))
     assert set(found) == {f"device[{1 + len(PC)}]"}
+
+
+@pytest.mark.parametrize(
+    ("memory", "low"), [(64 << 20, 0x80000000), (2 << 30, 0x80000000), (5 << 29, 0xA0000000), (8 << 30, 0xC0000000)]
+)
+@pytest.mark.parametrize("chosen", [PCIHost(chipset="q35"), LPC()])
+def test_the_chipset_q35_has_its_places(files: Path, chosen: Any, memory: int, low: int) -> None:
+    spec = linux(files / "vmlinux", devices=(chosen, VirtioRng(transport="pci"), *PC))
+    planned = plan(attrs.evolve(spec, vm=attrs.evolve(spec.vm, memory=memory)))
+    bridge, lpc = planned.device("pci-host"), planned.device("lpc")
+    assert bridge is not None
+    assert lpc is not None
+    assert bridge.options == {"chipset": "q35"}
+    assert Region("ecam", "mmio", 256 << 20, 0xE0000000) in bridge.regions
+    assert lpc.regions == (Region("configuration", "pci", 256, 31 << 15), Region("timer", "port", 4, 0x608))
+    assert [device.bars for device in planned.devices if device.bars] == [(low,)]
+    assert Area("pci memory", "mmio", low, 0xD0000000 - low) in planned.areas
+    assert not any(entry.start <= 0xE0000000 < entry.start + entry.size for entry in planned.e820)
+
+
+def test_the_chipset_q35_has_one_function_more(files: Path) -> None:
+    rngs = [VirtioRng(transport="pci") for _ in range(31)]
+    plan(linux(files / "vmlinux", devices=(LPC(), *rngs[:30])))
+    found = problems(linux(files / "vmlinux", devices=(LPC(), *rngs)))
+    assert found == {"device[31]": "the PCI bus has no place left for virtio-rng30: leave out a device"}
+
+
+def test_without_a_chipset_there_is_no_lpc_bridge(files: Path) -> None:
+    planned = plan(linux(files / "vmlinux", devices=(PCIHost(), *PC)))
+    bridge = planned.device("pci-host")
+    assert bridge is not None
+    assert (bridge.options, planned.device("lpc")) == ({"chipset": "none"}, None)
+    found = problems(linux(files / "vmlinux", devices=(PCIHost(chipset="none"), LPC(), *PC)))
+    assert found == {"device[1]": "belongs to the chipset q35, and device[0].chipset is none: leave it out"}
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,8 @@ def register(addr: int, device: str) -> tuple[str, Register] | None:
     if layout.IOAPIC <= addr < layout.IOAPIC + PAGE:
         return "IOAPIC", IOAPIC.get(addr - layout.IOAPIC, Register(f"+{addr - layout.IOAPIC:#x}"))
     if kind_of(device) == "pci-host":
-        return "PCI", pci.configuration(addr - layout.PCI_ECAM)
+        q35 = addr >= layout.Q35_ECAM
+        return "PCI", pci.configuration(addr - (layout.Q35_ECAM if q35 else layout.PCI_ECAM))
     if HPET <= addr < HPET + HPET_SIZE:
         return "HPET", hpet(addr - HPET)
     return None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tracer.decode.register import Bit, Bits, Field, Register
 from vmspec import layout
-from vmspec.registers import pci, virtiopci
+from vmspec.registers import pci, q35, virtiopci
 
 _COMMAND = (  # 6.2.2
     Bit(pci.IO_SPACE, "I/O"),
@@ -63,6 +63,24 @@ HEADER: Mapping[int, Register] = {
     pci.MSIX_AT + pci.MSIX_TABLE: Register("MSI-X table", size=4),
     pci.MSIX_AT + pci.MSIX_PENDING: Register("MSI-X pending bits", size=4),
 }
+# Registers of the chipset Q35, by function: the device number of the host bridge and of the LPC bridge.
+CHIPSET: Mapping[int, Mapping[int, Register]] = {
+    0: {
+        q35.PCIEXBAR: Register("PCIEXBAR", size=4, bits=(Bit(q35.PCIEXBAR_ENABLE, "on"),)),
+        q35.PCIEXBAR + 4: Register("PCIEXBAR, high", size=4),
+        **{q35.PAM + number: Register(f"PAM{number}") for number in range(q35.PAMS)},
+    },
+    q35.LPC_DEVICE: {
+        q35.PMBASE: Register("PMBASE", size=4, bits=(Bit(q35.PMBASE_IO, "ports"),)),
+        q35.ACPI_CNTL: Register("ACPI_CNTL", bits=(Bit(q35.ACPI_EN, "on"),)),
+        **{
+            first + number: Register(f"PIRQ{letters[number]}", bits=(Field(0x0F, "IRQ"), Bit(q35.PIRQ_OFF, "off")))
+            for first, letters in ((q35.PIRQ, "ABCD"), (q35.PIRQ2, "EFGH"))
+            for number in range(q35.PIRQS)
+        },
+        q35.RCBA: Register("RCBA", size=4, bits=(Bit(1, "on"),)),
+    },
+}
 
 
 def function(address: int) -> str:
@@ -74,7 +92,8 @@ def function(address: int) -> str:
 def configuration(address: int) -> Register:
     """The register at an address in configuration space, with its function in the name."""
     offset = address & (1 << pci.FUNCTION) - 1
-    register = HEADER.get(offset, Register(f"+{offset:#04x}", size=0))
+    own = CHIPSET.get(address >> pci.DEVICE, {})
+    register = own.get(offset) or HEADER.get(offset, Register(f"+{offset:#04x}", size=0))
     return register._replace(name=f"{function(address)} {register.name}")
 
 
@@ -136,9 +155,10 @@ _VECTOR = (
 
 
 def is_virtio(address: int) -> bool:
-    """Whether a virtio device that is accessed here is on PCI: then its registers lie where a host bridge passes
-    accesses on, and else never."""
-    return layout.PCI_MEMORY <= address < layout.PCI_MEMORY + layout.PCI_MEMORY_SIZE
+    """Whether a virtio device that is accessed here is on PCI: its registers never lie where those of virtio-mmio
+    do."""
+    pages = len(layout.VIRTIO_IRQS) * layout.PAGE
+    return not layout.VIRTIO_MMIO <= address < layout.VIRTIO_MMIO + pages
 
 
 class Virtio:

@@ -374,6 +374,7 @@ PORTS: Mapping[int, Register] = {
         layout.ACPI_PORTS + offset + 1: Register(f"ACPI PM1 {name}, high")
         for offset, name in ((acpi.PM1_STATUS, "status"), (acpi.PM1_ENABLE, "enable"), (acpi.PM1_CONTROL, "control"))
     },
+    layout.PM_TIMER: Register("ACPI timer", size=4),
     layout.ACPI_PORTS + acpi.RESET: Register(
         "ACPI reset", write_bits=(Field(0xFF, "value", {acpi.RESET_VALUE: "reset"}),)
     ),

@@ -46,6 +46,7 @@ def start(spec: Spec, path: Path, slots: tuple[Slot, ...], problems: list[Proble
         mapped=(shown,),
         offered=offer.parts,
         cmdline=boot.cmdline,
+        uefi=kind == "UEFI",
     )
 
 

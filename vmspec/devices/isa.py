@@ -9,7 +9,7 @@ from attrs import field, frozen
 from vmspec import layout
 from vmspec.devices.device import ADDRESSES, PORTS, DeviceModel
 from vmspec.devices.regions import Region
-from vmspec.registers import debug, fwcfg, i8042, i8254, i8259, pci, pvpanic, rtc, serial
+from vmspec.registers import debug, fwcfg, i8042, i8254, i8259, pci, pvpanic, q35, rtc, serial
 from vmspec.schema.guest_values import ClassName, Options, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import key
@@ -198,19 +198,55 @@ class Python(DeviceModel):
 
 @frozen(eq=False, repr=False)
 class PCIHost(DeviceModel):
-    """The PCI host bridge. A machine with a device on PCI has one in any case."""
+    """The PCI host bridge. A machine with a device on PCI or with UEFI firmware has one in any case."""
+
+    chipset: str | None = field(
+        default=None,
+        metadata=key(
+            Choice("none", "q35"),
+            "what the guest finds it to be. none: a bridge to which no driver binds; q35: Intel's Q35, with its places "
+            "and the LPC bridge. Not given: q35 with UEFI firmware, else none",
+        ),
+    )
 
     def regions(self) -> tuple[Region, ...]:
+        ecam = Region("ecam", "mmio", layout.PCI_ECAM_SIZE, layout.PCI_ECAM)
+        if self.chipset == "q35":
+            ecam = Region("ecam", "mmio", layout.Q35_ECAM_SIZE, layout.Q35_ECAM)
         return (
             Region("address", "port", pci.PORTS, pci.ADDRESS_PORT),
             Region("data", "port", pci.PORTS, pci.DATA_PORT),
-            Region("ecam", "mmio", layout.PCI_ECAM_SIZE, layout.PCI_ECAM),
+            ecam,
             Region("configuration", "pci", pci.CONFIGURATION_SIZE, 0),
         )
 
 
+@frozen(eq=False, repr=False)
+class LPC(DeviceModel):
+    """The LPC bridge of the chipset Q35, with ACPI's timer. A machine with this chipset has one in any case."""
+
+    def regions(self) -> tuple[Region, ...]:
+        return (
+            Region("configuration", "pci", pci.CONFIGURATION_SIZE, q35.LPC_DEVICE << pci.DEVICE),
+            Region("timer", "port", q35.TIMER_SIZE, layout.PM_TIMER),
+        )
+
+
 Device = (
-    Serial | I8042 | I8259 | I8254 | RTC | ACPI | DebugPort | PostPort | DebugExit | Pvpanic | FwCfg | PCIHost | Python
+    Serial
+    | I8042
+    | I8259
+    | I8254
+    | RTC
+    | ACPI
+    | DebugPort
+    | PostPort
+    | DebugExit
+    | Pvpanic
+    | FwCfg
+    | PCIHost
+    | LPC
+    | Python
 )
 
 KINDS: dict[str, type[Device]] = {
@@ -226,5 +262,6 @@ KINDS: dict[str, type[Device]] = {
     "pvpanic": Pvpanic,
     "fw-cfg": FwCfg,
     "pci-host": PCIHost,
+    "lpc": LPC,
     "python": Python,
 }

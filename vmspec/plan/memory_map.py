@@ -3,6 +3,7 @@
 from vmspec import layout
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import E820, Area, PlannedDevice
+from vmspec.plan.windows import windows
 
 USABLE, RESERVED = 1, 2
 
@@ -87,8 +88,13 @@ def areas(
         if region.space == "mmio" and region.start is not None
     ]
     known += [Area(slot.path.name if slot.path else "", "image", slot.start, slot.size) for slot in mapped]
-    if any(device.kind == "pci-host" for device in devices):
-        known.append(Area("pci memory", "mmio", layout.PCI_MEMORY, layout.PCI_MEMORY_SIZE))
+    for device in devices:
+        if device.kind == "pci-host":
+            known += [
+                Area("pci memory", space, start, size)
+                for space, start, size in windows(device, slots)
+                if space == "mmio"
+            ]
     known.sort(key=lambda area: area.start)
     end = 0
     whole: list[Area] = []

@@ -117,7 +117,8 @@ class PlannedFile(NamedTuple):
 
 class Start(NamedTuple):
     """The part of the plan that depends on the kind of image. ``modules`` are the command lines of the placements of
-    this name. ``mapped`` are files in guest memory, ``offered`` is what fw_cfg has for firmware."""
+    this name. ``mapped`` are files in guest memory, ``offered`` is what fw_cfg has for firmware;
+    ``uefi``: it is UEFI firmware."""
 
     image: str
     protocol: str
@@ -129,6 +130,7 @@ class Start(NamedTuple):
     cmdline: str | None = None  # None: the spec's
     mapped: tuple[Slot, ...] = ()
     offered: tuple[Placement, ...] = ()
+    uefi: bool = False
 
 
 class Plan(NamedTuple):

@@ -2,17 +2,19 @@
 
 from typing import Any, NamedTuple
 
+from attrs import evolve
+
 from vmspec import layout
-from vmspec.devices.isa import FwCfg, PCIHost
+from vmspec.devices.isa import LPC, FwCfg, PCIHost
 from vmspec.devices.models import KINDS, Device
 from vmspec.devices.net import VirtioNet
 from vmspec.devices.regions import SPACES, Region
 from vmspec.devices.storage import VirtioBlk, VirtioFS
 from vmspec.devices.virtio import VirtioBalloon, VirtioModel, VirtioVsock
-from vmspec.plan import memory_map, virtual
+from vmspec.plan import memory_map, virtual, windows
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
-from vmspec.registers import pci, virtio
+from vmspec.registers import pci, q35, virtio
 from vmspec.schema.problems import Problem
 from vmspec.schema.units import format_size
 from vmspec.schema.value import Model, keys
@@ -43,18 +45,21 @@ class Claim(NamedTuple):
 
 
 def devices(
-    spec: Spec, slots: tuple[Slot, ...], irqchip: bool, pit: bool, problems: list[Problem]
+    spec: Spec, slots: tuple[Slot, ...], irqchip: bool, pit: bool, problems: list[Problem], uefi: bool = False
 ) -> tuple[PlannedDevice, ...]:
     """The spec's devices, named by kind and number within it: serial0, serial1, i8042-0. What the machine needs beside
-    them comes last: a host bridge if one is on PCI, fw_cfg for firmware, the chips of virtual time."""
+    them comes last: a host bridge if one is on PCI, the bridges that UEFI firmware (``uefi``) needs, fw_cfg for any
+    firmware, the chips of virtual time."""
     counts: dict[str, int] = {}
     planned: list[PlannedDevice] = []
-    placing = _Placing(spec)
+    chipset = _chipset(spec, uefi)
+    placing = _Placing(spec, chipset, slots)
     owners = _Owners(problems)
     cids: set[int] = set()
     claims = _machine(slots, irqchip, pit)
-    for index, model in enumerate(spec.devices):
+    for index, given in enumerate(spec.devices):
         path = f"device[{index}]"
+        model = evolve(given, chipset=chipset) if isinstance(given, PCIHost) else given
         device = placing.place(named(model, counts), model, path, problems)
         if isinstance(model, VirtioNet):
             mac = model.mac or _mac(spec.vm.name, device.name)
@@ -77,18 +82,31 @@ def devices(
             message = f"vm.memory is {format_size(spec.vm.memory)}, and the guest needs some of it"
             problems.append(Problem(f"{path}.size", message, format_size(model.size or 0)))
         planned.append(device)
-        for claim in _claims(device, path):
+        for claim in _claims(device, path, slots):
             if problem := _outside(claim):
                 problems.append(problem)
             else:
                 claims.append(claim)
-    bridge = [PCIHost()] if placing.functions and not counts.get("pci-host") else []
+    whole = chipset == "q35"
+    for index, model in enumerate(spec.devices):
+        if isinstance(model, LPC) and not whole:
+            bridge = next(at for at, other in enumerate(spec.devices) if isinstance(other, PCIHost))
+            message = f"belongs to the chipset q35, and device[{bridge}].chipset is {chipset}: leave it out"
+            problems.append(Problem(f"device[{index}]", message))
+    bridges: list[Device] = [PCIHost(chipset)] if (placing.functions or whole) and not counts.get("pci-host") else []
+    bridges += [LPC()] if whole and not counts.get("lpc") else []
     needed = spec.boot.firmware is not None and spec.vm.time == "host" and not counts.get("fw-cfg")
-    for model in (*bridge, *([FwCfg()] if needed else []), *virtual.chips(spec)):
+    for model in (*bridges, *([FwCfg()] if needed else []), *virtual.chips(spec)):
         planned.append(named(model, counts))
-        claims += _claims(planned[-1], None)
+        claims += _claims(planned[-1], None, slots)
     problems += _collisions(claims)
     return tuple(planned)
+
+
+def _chipset(spec: Spec, uefi: bool) -> str:
+    """What the host bridge is, if there is one."""
+    given = next((model.chipset for model in spec.devices if isinstance(model, PCIHost)), None)
+    return given or ("q35" if uefi or any(isinstance(model, LPC) for model in spec.devices) else "none")
 
 
 def named(model: Device, counts: dict[str, int]) -> PlannedDevice:
@@ -127,13 +145,15 @@ class _Owners:
 class _Placing:
     """Gives virtio devices their transport, places and interrupts, in the order of the file."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, chipset: str, slots: tuple[Slot, ...]) -> None:
         self._default = spec.vm.transport
         # Virtual time has no I/O APIC.
         self._irqs = tuple(irq for irq in layout.VIRTIO_IRQS if irq < layout.ISA_IRQS or spec.vm.time == "host")
         self._taken = {model.irq for model in spec.devices}  # interrupts
-        self._next = layout.PCI_MEMORY  # the first address that is free for a base address register
-        self.functions = 0  # on the PCI bus, beside the host bridge
+        # The first address that is free for a base address register.
+        self._next = windows.chipset(chipset, slots)[0][1]
+        self.functions = 0  # on the PCI bus, beside the chipset's
+        self._most = (q35.LPC_DEVICE if chipset == "q35" else pci.DEVICES) - 1
 
     def place(self, device: PlannedDevice, model: Device, path: str, problems: list[Problem]) -> PlannedDevice:
         """Place a device, if that is not the spec's choice."""
@@ -166,7 +186,7 @@ class _Placing:
     def _pci(self, device: PlannedDevice, model: VirtioModel, path: str, problems: list[Problem]) -> PlannedDevice:
         """The next device number on the bus, places at power-on, and an interrupt for INTA while there is one."""
         self.functions += 1
-        if self.functions >= pci.DEVICES:
+        if self.functions > self._most:
             message = f"the PCI bus has no place left for {device.name}: leave out a device"
             problems.append(Problem(path, message))
             return device._replace(regions=())
@@ -228,7 +248,7 @@ def _machine(slots: tuple[Slot, ...], irqchip: bool, pit: bool) -> list[Claim]:
     return claims
 
 
-def _claims(device: PlannedDevice, path: str | None) -> list[Claim]:
+def _claims(device: PlannedDevice, path: str | None, slots: tuple[Slot, ...]) -> list[Claim]:
     """What a device claims. ``path`` is its table in the spec, None: the planner has added it."""
 
     def claim(space: str, start: int, size: int) -> Claim:
@@ -238,7 +258,7 @@ def _claims(device: PlannedDevice, path: str | None) -> list[Claim]:
     if device.irq is not None:
         claims.append(claim("irq", device.irq, 1))
     if device.kind == "pci-host":
-        claims += [claim(*window) for window in layout.PCI_WINDOWS]
+        claims += [claim(*window) for window in windows.windows(device, slots)]
     return claims
 
 

@@ -11,8 +11,8 @@ from vmspec.registers import pci as R
 
 CONFIGURATION = "configuration"  # the name of a function's region in configuration space
 
-# Where a base address register may lie, by space: a host bridge passes nothing else on.
-WINDOWS = {space: range(start, start + size) for space, start, size in layout.PCI_WINDOWS}
+# Where a base address register may lie, by space. What is there already keeps its place.
+WINDOWS = {"mmio": range(*layout.PCI_REACH), "port": range(layout.PCI_IO, layout.PCI_IO + layout.PCI_IO_SIZE)}
 
 
 class FunctionState(State):
@@ -80,6 +80,12 @@ class Function(Device):
         self._put(self._initial, R.COMMAND, 2, spaces)
         self._put(self._writable, R.COMMAND, 2, spaces | R.BUS_MASTER | R.INTX_OFF)
         self._put(self._writable, R.INTERRUPT_LINE, 1, 0xFF)
+
+    def register(self, offset: int, size: int, value: int, writable: int = 0) -> None:
+        """Give a register of the function's own its value after power-on, and the bits of it that the guest may
+        write."""
+        self._put(self._initial, offset, size, value)
+        self._put(self._writable, offset, size, writable)
 
     def capability(self, kind: int, body: bytes, writable: bytes = b"") -> int:
         """Add a capability, ``body`` after its two-byte header; return its offset. ``writable`` are the bits of the

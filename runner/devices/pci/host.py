@@ -1,12 +1,16 @@
 """The host bridge: the ways to configuration space, by ports (PCI Local Bus 3.0, 3.2.2.3.2) and by memory (ECAM, PCI
 Express 4.0, 7.2.2). It is a function of its own, 00:00.0, which a guest finds there but need not program."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from runner.devices.device import Board
 from runner.devices.pci.function import Function, FunctionState, Identity
 from runner.devices.services import Services
 from runner.devices.state import State, bits, part
+from vmspec import layout
 from vmspec.registers import pci as R
+from vmspec.registers import q35
 
 
 class HostState(State):
@@ -20,16 +24,31 @@ class HostBridge(Function):
     """Passes accesses on to the functions' configuration spaces.
 
     Writing the address register does nothing by itself, so C stores what is written.
+
+    With the chipset Q35 it is that one's host bridge. Its registers say what is so anyway and cannot be written:
+    configuration space has its place, and all below 1 MiB is RAM.
     """
 
     state_class = HostState
+
+    def __init__(self, chipset: str = "none") -> None:
+        self._q35 = chipset == "q35"
+
+    @classmethod
+    def make(cls, options: Mapping[str, Any], board: Board) -> "HostBridge":
+        return cls(options["chipset"])
 
     def attach(self, services: Services) -> None:
         self._functions = services.configuration
         super().attach(services)
 
     def start(self) -> None:
-        self.begin(Identity(R.HOST_VENDOR, R.HOST_DEVICE, R.HOST_BRIDGE))
+        if self._q35:
+            self.begin(Identity(q35.INTEL, q35.MCH, R.HOST_BRIDGE))
+            self.register(q35.PCIEXBAR, 8, layout.Q35_ECAM | q35.PCIEXBAR_ENABLE)
+            self.register(q35.PAM, q35.PAMS, int.from_bytes(q35.PAM_RAM, "little"))
+        else:
+            self.begin(Identity(R.HOST_VENDOR, R.HOST_DEVICE, R.HOST_BRIDGE))
         self.bus.shadow_writes("address", 0, R.ADDRESS, R.PORTS)
         self.reset()
 
@@ -53,6 +72,9 @@ class HostBridge(Function):
         match region:
             case "address" if size == R.PORTS:
                 self._select(value & R.ADDRESS)
+            case "address" if self._q35 and (offset, size) == (q35.RESET_CONTROL, 1):
+                if value & q35.RESET_CPU:
+                    self.end("reset", None)
             case "data" if self._address & R.ENABLE:
                 self._functions.write(self._selected + offset, size, value)
             case "ecam":

@@ -27,6 +27,9 @@ def rom(size: int) -> bytes:
     return bytes(size - len(JUMP)) + JUMP
 
 
+SEABIOS, UEFI = b"SeaBIOS (version 1)".ljust(4096, b"\0") + rom(4096), b"_FVH".ljust(4096, b"\0") + rom(4096)
+
+
 def spec(folder: Path, data: bytes, devices: tuple[Device, ...] = (), vm: dict[str, object] | None = None,
          **boot: object) -> Spec:  # fmt: skip
     (folder / "rom").write_bytes(data)
@@ -121,6 +124,15 @@ def test_it_has_fw_cfg_once(tmp_path: Path) -> None:
         assert [device.name for device in planned.devices] == ["fw-cfg0"]
 
 
+@pytest.mark.parametrize(("image", "names"), [
+    (UEFI, ["pci-host0", "lpc0", "fw-cfg0"]), (SEABIOS, ["fw-cfg0"]), (rom(4096), ["fw-cfg0"]),
+])  # fmt: skip
+def test_uefi_firmware_finds_the_chipset_that_it_knows(tmp_path: Path, image: bytes, names: list[str]) -> None:
+    planned = plan(spec(tmp_path, image))
+    assert [device.name for device in planned.devices] == names
+    assert planned.e820 == plan(spec(tmp_path, rom(4096))).e820
+
+
 def test_virtual_time_has_no_fw_cfg(tmp_path: Path) -> None:
     made = spec(tmp_path, rom(4096), vm={"time": "virtual"})
     assert "fw-cfg" not in [device.kind for device in plan(made).devices]
@@ -142,7 +154,6 @@ def test_a_kernel_is_offered_to_it_and_not_loaded(tmp_path: Path) -> None:
     assert [file.name for file in planned.files] == ["firmware", "kernel", "initrd", "files[0]"]
 
 
-SEABIOS, UEFI = b"SeaBIOS (version 1)".ljust(4096, b"\0") + rom(4096), b"_FVH".ljust(4096, b"\0") + rom(4096)
 LINUX, IPXE = images.bzimage(), images.bzimage(code32_start=0, relocatable=0, xloadflags=0, payload_length=0)
 GENROM = "genroms/linuxboot_dma.bin"
 

@@ -53,7 +53,7 @@ def _device(source: Source, node: Node, made: dict[str, Any]) -> None:
     node.taken = True
     node.get("transport")
     match node.name:
-        case "i8042" | "acpi" | "pci-host" | "post-port":
+        case "i8042" | "acpi" | "pci-host" | "lpc" | "post-port":
             pass
         case "serial" if node.string("com", default="1") == "1" and "serial" not in made:
             _serial(source, node, made)

@@ -108,7 +108,7 @@ class _Writer:
         node.taken = True
         devices = self.devices
         match node.name:
-            case "i8042" | "rtc" | "acpi" | "pci-host" | "post-port":
+            case "i8042" | "rtc" | "acpi" | "pci-host" | "lpc" | "post-port":
                 if node.name == "i8042" and self.micro:
                     self.source.cannot(node, "libvirt's microvm has none")
             case "serial":

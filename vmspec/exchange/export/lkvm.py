@@ -43,7 +43,7 @@ def _device(source: Source, node: Node) -> list[list[str]]:
     node.taken = True
     node.get("transport")
     match node.name:
-        case "i8042" | "rtc" | "pci-host" | "post-port":
+        case "i8042" | "rtc" | "pci-host" | "lpc" | "post-port":
             return []
         case "serial" if node.string("com", default="1") == "1" and _terminal(node):
             return [["--console", "serial"]]

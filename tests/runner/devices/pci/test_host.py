@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from runner.devices.pci.host import HostBridge
 from vmspec.registers import pci as R
+from vmspec.registers import q35 as chipset
 
 REGIONS = {"address": 0, "data": 4, "ecam": 0x1000, "configuration": 0x200000}
 ECAM = REGIONS["ecam"]
@@ -93,6 +94,28 @@ def test_memory_reaches_the_same_space(plug, accesses):
             guest.write(ECAM + at, int.from_bytes(bytes([value]) * size, "little"), size)
         assert guest.read(ECAM + at, size) == space.read(at, size)
     assert space.read(3 << R.DEVICE | 2 << R.FUNCTION | 0xFC, 4) == 0x07070707
+
+
+@pytest.fixture
+def q35(plug, space):
+    return plug(HostBridge("q35"), firsts=REGIONS, configuration=space)
+
+
+def test_q35_is_what_firmware_knows_and_says_what_is_so_anyway(q35):
+    first = REGIONS["configuration"]
+    assert q35.read(first, 4) == 0x29C08086
+    for offset in (chipset.PCIEXBAR, chipset.PCIEXBAR + 4, chipset.PAM):
+        q35.write(first + offset, 0, 4)
+    assert [q35.read(first + chipset.PCIEXBAR + at, 4) for at in (0, 4)] == [0xE0000001, 0]
+    assert [q35.read(first + chipset.PAM + at, 1) for at in range(7)] == [0x30, *[0x33] * 6]
+
+
+@pytest.mark.parametrize(("value", "ended"), [(0x06, True), (0x0E, True), (0x04, True), (0x02, False), (0x00, False)])
+def test_port_0xcf9_resets_q35(q35, guest, value, ended):
+    q35.write(chipset.RESET_CONTROL, value, 1)
+    assert q35.ends == ([("reset", None)] if ended else [])
+    guest.write(chipset.RESET_CONTROL, value, 1)
+    assert guest.ends == []
 
 
 def test_the_bridge_is_a_function_itself(guest):
