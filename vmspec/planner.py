@@ -8,6 +8,7 @@ from vmspec.boot import flat, kernels
 from vmspec.devices.storage import ServedElsewhere, VirtioBlk, VirtioFS
 from vmspec.image import BzImage, Elf, ImageError, Multiboot, disk, identify, opened
 from vmspec.plan import calls, expectations, features, images, memory_map, virtual
+from vmspec.plan import flash as flash_memory
 from vmspec.plan import resources as buses
 from vmspec.plan.calls import Call, Slot
 from vmspec.plan.plan import E820, Placement, Plan, PlannedDevice, PlannedFile, Start
@@ -96,7 +97,7 @@ def plan(spec: Spec) -> Plan:
         irqchip=irqchip,
         pit=pit,
         calls=_calls((*slots, *mapped), spec.vm.vcpus, irqchip, pit, time),
-        notes=start.notes,
+        notes=(*start.notes, *flash_memory.notes(devices)),
         files=(*start.files, *symbols, *model, *mapped_files),
         mapped=mapped,
         offered=start.offered,

@@ -245,8 +245,8 @@ def _virtio(device: PlannedDevice, number: int) -> bytes:
 
 
 def _host_bridge(devices: tuple[PlannedDevice, ...], passed: tuple[windows.Window, ...]) -> bytes:
-    """The PCI host bridge with one bus, its windows (``passed``), and the interrupts of the INTA pins (_PRT, 6.2.13). No
-    firmware here keeps a feature for itself, so _OSC grants all that is asked for (6.2.11)."""
+    """The PCI host bridge with one bus, its windows (``passed``), and the interrupts of the INTA pins (_PRT, 6.2.13).
+    No firmware here keeps a feature for itself, so _OSC grants all that is asked for (6.2.11)."""
     pins = [
         aml.package(aml.integer(region.start << 1 | 0xFFFF), aml.integer(0), aml.integer(0), aml.integer(device.irq))
         for device in devices

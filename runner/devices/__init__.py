@@ -42,6 +42,7 @@ TABLE = {
     "post-port": ("debug", "PostPort"),
     "debug-exit": ("debug", "DebugExit"),
     "pvpanic": ("pvpanic", "Pvpanic"),
+    "flash": ("flash", "Flash"),
     "fw-cfg": ("fwcfg", "FwCfg"),
     "python": ("own", "Own"),
     "pci-host": ("pci.host", "HostBridge"),

@@ -241,6 +241,18 @@ class Disk(Protocol):
         """What the host could not do since the last call, None: nothing."""
 
 
+class FlashImage(Protocol):
+    """The contents of a flash memory, in a file of the host's."""
+
+    fd: int
+
+    def read(self, at: int, size: int) -> bytes:
+        """Return bytes of it."""
+
+    def write(self, at: int, data: bytes) -> None:
+        """Write bytes of it. Raises OSError."""
+
+
 class MappedImage(NamedTuple):
     """An image in guest memory, which C serves: where it begins, and its bytes, zeros at its end included."""
 
@@ -337,6 +349,11 @@ class NoFunctions:
         """Do nothing."""
 
 
+def no_direct(region: str, fd: int) -> Callable[[bool], None]:
+    """That of a machine whose guest reads nothing without an exit."""
+    return lambda shown: None
+
+
 class Services(NamedTuple):
     """The services of one device."""
 
@@ -357,3 +374,6 @@ class Services(NamedTuple):
     data_path: Callable[[Native, Sequence[Any]], DataPath] = no_data_path  # makes one for queues of the device
     intr: Callable[[bool], None] = lambda level: None  # drives the processor's interrupt input, for a controller
     configuration: Configuration = NoFunctions()
+    # Lets the guest read a file in a region with a fixed place, without an exit, while the function that this returns
+    # was last called with True. The guest's writes stay exits.
+    direct: Callable[[str, int], Callable[[bool], None]] = no_direct

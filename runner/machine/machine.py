@@ -19,6 +19,7 @@ from runner.machine.bus import Buses
 from runner.machine.clock import HostClock
 from runner.machine.commands import Commands
 from runner.machine.configuration import ConfigurationSpace
+from runner.machine.direct import Direct
 from runner.machine.inputs import AdmittedInterrupt, AdmittedMessage, Inputs
 from runner.machine.interrupts import Interrupts
 from runner.machine.lifecycle import Barrier, Lifecycle, LifecycleError, State
@@ -111,6 +112,8 @@ class Machine:
         self._resources.callback(interrupts.close)
         self.queues: list[Queue] = []
         configuration = ConfigurationSpace(self.buses)
+        direct = Direct(self.plan, self.vm)
+        self._resources.callback(direct.close)
         for index, planned in enumerate(self.plan.devices):
             device = make(planned)
             self.buses.devices.append(device)
@@ -133,6 +136,7 @@ class Machine:
                 virtqueue=partial(self._virtqueue, index),
                 data_path=partial(self.buses.data_path, index, self.loop.watch),
                 configuration=configuration,
+                direct=partial(direct.region, index),
                 intr=self.time.output if self.time else _nobody,
             )
             try:

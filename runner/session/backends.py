@@ -64,6 +64,17 @@ class Backends:
                     images.keep(f"{planned.name}/path", path, fd)
                 overlay = files.temporary(f"{where}.mode", size) if mode == "overlay" else None
                 return Disk(fd, size, options["block-size"], mode == "rw", direct, overlay)
+            case "flash":
+                from runner.backends import flash
+
+                path, writes = Path(options["path"]), options["mode"] == "rw"
+                if options["template"] is not None:
+                    flash.made(path, Path(options["template"]))
+                fd, size = files.disk(f"{where}.path", path, writes, direct=False)
+                if not writes:
+                    images.keep(f"{planned.name}/path", path, fd)
+                copy = None if writes else files.temporary(f"{where}.mode", size)
+                return flash.opened(fd, size, planned.regions[0].size, copy)
             case "virtio-net":
                 from runner.backends import network
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from vmspec.devices.storage import VirtioBlk
+from vmspec.devices.storage import Flash, VirtioBlk
 from vmspec.document import Document
 from vmspec.host.pathtext import to_text
 from vmspec.schema.keypath import KeyPath, split
@@ -57,7 +57,7 @@ def keyed(spec: Spec) -> Iterator[tuple[KeyPath, Named]]:
 
 def is_output(spec: Spec, key: KeyPath, named: Named) -> bool:
     """Whether the run makes the file of a key. A disk that the guest writes to must be there before."""
-    return named.writes and not (key[0] == "device" and isinstance(spec.devices[int(key[1])], VirtioBlk))
+    return named.writes and not (key[0] == "device" and isinstance(spec.devices[int(key[1])], VirtioBlk | Flash))
 
 
 def below(path: Path, folder: Path) -> str | None:

@@ -60,7 +60,7 @@ def planned(
     for key, file in files.items():
         holder(table, key)[key[-1]] = to_text(file)
     for key in written:
-        holder(table, key).update(PRIVATE)
+        _keep(holder(table, key))
     plan = Document(toml(table), base, overrides, path, sources).plan()
     _check(plan, files.values(), sources)
     return plan
@@ -86,6 +86,15 @@ def _check(plan: Plan, files: Collection[Path], sources: Path | None) -> None:
             raise SpecError((Problem(named.where, message, file=plan.path),))
 
 
+def _keep(disk: dict[str, Any]) -> None:
+    """Have the table of a disk or of flash memory leave its file as it is."""
+    if disk.get("kind") == "flash":
+        disk.pop("template", None)
+        disk["mode"] = PRIVATE["mode"]
+    else:
+        disk.update(PRIVATE)
+
+
 def _private(lock: Lock, disks: Sequence[KeyPath]) -> Lock:
     """The lock of the run, which writes to none of the disks."""
     spec = copy.deepcopy(lock.spec)
@@ -94,6 +103,6 @@ def _private(lock: Lock, disks: Sequence[KeyPath]) -> Lock:
             for disk in disks:
                 for device in devices[int(disk[1]) : int(disk[1]) + 1]:
                     if isinstance(device, dict):
-                        device.update(PRIVATE)
+                        _keep(device)
     images = {name: evolve(image, written=False) for name, image in lock.images.items()}
     return evolve(lock, spec=spec, spec_sha256=spec_digest(spec), images=images)

@@ -6,9 +6,12 @@ from typing import ClassVar
 
 from attrs import field, frozen
 
+from vmspec import layout
+from vmspec.devices.device import DeviceModel
+from vmspec.devices.regions import Region
 from vmspec.devices.virtio import VirtioNative
 from vmspec.image.foreign import CONTAINERS as FORMATS
-from vmspec.registers import virtio
+from vmspec.registers import flash, virtio
 from vmspec.schema.guest_values import Ascii, Tag
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import key
@@ -107,6 +110,32 @@ class VirtioBlk(ServedElsewhere):
 
 
 @frozen(eq=False, repr=False)
+class Flash(DeviceModel):
+    """Flash memory, in which UEFI firmware keeps its variables. It ends where the firmware begins, or at 4 GiB; each
+    further one ends where the one before it begins."""
+
+    path: Path = field(metadata=key(File(), "the file with its contents: whole blocks of 4 KiB"))
+    template: Path | None = field(
+        default=None, metadata=key(File(), "the file that path begins as a copy of, if it does not exist")
+    )
+    mode: str = field(
+        default="rw",
+        metadata=key(
+            Choice("rw", "overlay"),
+            "where the guest's writes go: rw: to the file; overlay: to a copy that ends with the run",
+        ),
+    )
+
+    def faults(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.template is not None and self.mode == "overlay":
+            yield ("template",), "is for mode rw, which makes the file: give the template as path"
+
+    def regions(self) -> tuple[Region, ...]:
+        """The planner gives it its size, and its place if there is firmware."""
+        return (Region("array", "mmio", flash.BLOCK, layout.FIRMWARE_END - flash.BLOCK),)
+
+
+@frozen(eq=False, repr=False)
 class VirtioFS(ServedElsewhere):
     """Virtio file system: a folder of the host, served by virtiofsd, which vmrun starts."""
 
@@ -159,6 +188,11 @@ class VhostUser(ServedElsewhere):
             yield ("command",), f"no word passes the connection to the process: use {', '.join(DESCRIPTORS)}"
 
 
-Device = VirtioBlk | VirtioFS | VhostUser
+Device = VirtioBlk | Flash | VirtioFS | VhostUser
 
-KINDS: dict[str, type[Device]] = {"virtio-blk": VirtioBlk, "virtio-fs": VirtioFS, "vhost-user": VhostUser}
+KINDS: dict[str, type[Device]] = {
+    "virtio-blk": VirtioBlk,
+    "flash": Flash,
+    "virtio-fs": VirtioFS,
+    "vhost-user": VhostUser,
+}

@@ -13,6 +13,8 @@ from vmspec.plan.plan import Plan, PlannedDevice
 from vmspec.schema.keypath import KeyPath, split
 from vmspec.spec.fileuse import Named
 
+DISKS = ("virtio-blk", "flash")  # kinds whose files are there before the run that writes them
+
 
 class ImageFile(NamedTuple):
     """A file that a run reads: its name in traces and locks, and whether the guest writes to it."""
@@ -78,7 +80,7 @@ def _keys(plan: Plan) -> Iterator[tuple[KeyPath, Named]]:
 
 
 def _is_image(named: Named, path: KeyPath, plan: Plan) -> bool:
-    if path[-1] == "class" or path[0] in ("cpu", "expect") or (named.writes and _device(path, plan) != "virtio-blk"):
+    if path[-1] == "class" or path[0] in ("cpu", "expect") or (named.writes and _device(path, plan) not in DISKS):
         return False
     try:
         mode = os.stat(named.path).st_mode  # noqa: PTH116

@@ -9,9 +9,9 @@ from vmspec.devices.isa import LPC, FwCfg, PCIHost
 from vmspec.devices.models import KINDS, Device
 from vmspec.devices.net import VirtioNet
 from vmspec.devices.regions import SPACES, Region
-from vmspec.devices.storage import VirtioBlk, VirtioFS
+from vmspec.devices.storage import Flash, VirtioBlk, VirtioFS
 from vmspec.devices.virtio import VirtioBalloon, VirtioModel, VirtioVsock
-from vmspec.plan import memory_map, virtual, windows
+from vmspec.plan import flash, memory_map, virtual, windows
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
 from vmspec.registers import pci, q35, virtio
@@ -143,7 +143,8 @@ class _Owners:
 
 
 class _Placing:
-    """Gives virtio devices their transport, places and interrupts, in the order of the file."""
+    """Gives virtio devices their transport, places and interrupts, in the order of the file, and flash memory its
+    place."""
 
     def __init__(self, spec: Spec, chipset: str, slots: tuple[Slot, ...]) -> None:
         self._default = spec.vm.transport
@@ -151,12 +152,15 @@ class _Placing:
         self._irqs = tuple(irq for irq in layout.VIRTIO_IRQS if irq < layout.ISA_IRQS or spec.vm.time == "host")
         self._taken = {model.irq for model in spec.devices}  # interrupts
         # The first address that is free for a base address register.
+        self.flash = flash.Placing(slots)
         self._next = windows.chipset(chipset, slots)[0][1]
         self.functions = 0  # on the PCI bus, beside the chipset's
         self._most = (q35.LPC_DEVICE if chipset == "q35" else pci.DEVICES) - 1
 
     def place(self, device: PlannedDevice, model: Device, path: str, problems: list[Problem]) -> PlannedDevice:
         """Place a device, if that is not the spec's choice."""
+        if isinstance(model, Flash):
+            return self.flash.place(device, model, path, problems)
         if not isinstance(model, VirtioModel):
             return device
         transport = model.transport or self._default

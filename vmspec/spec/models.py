@@ -16,7 +16,7 @@ from vmspec.devices import own
 from vmspec.devices.isa import Python
 from vmspec.devices.models import KINDS, Device
 from vmspec.devices.net import VirtioNet
-from vmspec.devices.storage import VhostUser, VirtioBlk, VirtioFS
+from vmspec.devices.storage import Flash, VhostUser, VirtioBlk, VirtioFS
 from vmspec.devices.virtio import VirtioPmem, VirtioPython, VirtioVsock
 from vmspec.registers import fwcfg
 from vmspec.schema.guest_values import Ascii, Code, Registers
@@ -355,8 +355,10 @@ class Spec(Model):
                 yield Named(f"device[{n}].class", own.module(device.cls, sources))
             if isinstance(device, VhostUser) and device.socket is not None:
                 yield Named(f"device[{n}].socket", device.socket)
-            if isinstance(device, VirtioBlk):
+            if isinstance(device, VirtioBlk | Flash):
                 yield Named(f"device[{n}].path", device.path, device.mode == "rw")
+            if isinstance(device, Flash) and device.template is not None:
+                yield Named(f"device[{n}].template", device.template)
             if isinstance(device, VirtioNet) and device.capture is not None:
                 yield Named(f"device[{n}].capture", device.capture, writes=True)
             if isinstance(device, VirtioNet) and device.listen is not None:

@@ -103,6 +103,7 @@ class Guest:
         self.text = b""
         self.port_text: dict[int, bytes] = {}
         self.ends: list[tuple[str, int | None]] = []
+        self.direct: list[bool] = []  # whether reads reach memory and not the device, each time that it was said
         self._due: int | None = None
         self.calls = 0
         self.memory = memory or self
@@ -121,6 +122,7 @@ class Guest:
                 data_path=self._data_path,
                 port_output=self._port_output,
                 configuration=configuration,
+                direct=lambda region, fd: self.direct.append,
             )
         )
 

@@ -33,6 +33,7 @@ from runner.devices.state import (
     octets,
 )
 from runner.memory import GuestMemory
+from tests.fakes.fakeflash import FlashFile
 from tests.fakes.netfakes import Wire
 from tests.fakes.vhostbackend import EVERYTHING, REPLY_ACK, FakeBackEnd
 from tests.fakes.virtiodriver import CONFIGURATION, REGIONS, Driver, PCIDriver
@@ -137,6 +138,7 @@ KEYS = {
     "virtio-rng": {"seed": 7},
     "virtio-python": {"cls": "counter:Answers"},
     "virtio-blk": {"path": Path("/disk.img")},
+    "flash": {"path": Path("/vars.fd")},
     "virtio-net": {"mac": "52:54:00:12:34:56"},
     "virtio-vsock": {"path": Path("/vm.vsock"), "cid": 3},
     "virtio-pmem": {"path": Path("/root.img")},
@@ -159,6 +161,7 @@ def elsewhere(queues, configuration):
 FOUND = own.found
 BEHIND = {
     "fw-cfg": lambda: {0: fwcfg.of(b"QEMU"), 1: fwcfg.of(bytes(100))},
+    "flash": lambda: FlashFile(1 << 16),
     "virtio-net": lambda: Wire(1),
     "virtio-vsock": lambda: NoSockets(3),
     "virtio-pmem": lambda: pmem.mapped(1 << 32, 2 << 20),
@@ -314,7 +317,13 @@ def kind(request, directory, disk, plug):
                     guest.write(at - at % 4, value * 0x01000401, 4)
             return None, seen(guest)
 
-    yield {"pci-host": HostKind, **dict.fromkeys(VIRTIO, VirtioKind)}.get(name, Kind)()
+    class FlashKind(Kind):
+        """Its contents are in its file, which goes with it."""
+
+        def give_memory(self, one, other):
+            other.device._image.data[:] = one.device._image.data
+
+    yield {"pci-host": HostKind, "flash": FlashKind, **dict.fromkeys(VIRTIO, VirtioKind)}.get(name, Kind)()
     while made:
         close(*made.popleft())
 
@@ -363,7 +372,17 @@ def planned(name, model, board, transport=None):
 def seen(guest):
     """What a device shows of itself without being asked: all but the number of edges, which counts from its start."""
     cells = {at: int(cell[0]) for at, cell in guest.cells.items()}
-    return guest.level, guest.published, cells, guest.delivery, guest.masks, guest.hurry, guest.wait, guest.mapped
+    return (
+        guest.level,
+        guest.published,
+        cells,
+        guest.delivery,
+        guest.masks,
+        guest.hurry,
+        guest.wait,
+        guest.mapped,
+        guest.direct[-1:],
+    )
 
 
 def settle(guest):

@@ -34,9 +34,9 @@ ACCESSES = st.one_of(
 
 
 # All kinds but the user's own, whose model is the test's own too (test_life_cycle.py), virtio's, whose registers are
-# the transport's (virtio/test_mmio.py), the bridges, which have configuration space (pci/test_host.py, pci/test_lpc.py),
-# and fw_cfg, which writes to memory (test_fwcfg.py).
-OTHERS = ("python", "pci-host", "lpc", "fw-cfg")
+# the transport's (virtio/test_mmio.py), the bridges, which have configuration space (pci/test_host.py,
+# pci/test_lpc.py), fw_cfg, which writes to memory (test_fwcfg.py), and flash memory, which has a file (test_flash.py).
+OTHERS = ("python", "pci-host", "lpc", "fw-cfg", "flash")
 KINDS = [kind for kind, model in MODELS.items() if kind not in OTHERS and not issubclass(model, VirtioModel)]
 
 
