@@ -13,13 +13,14 @@ from vmspec.schema.units import format_size
 
 TOOL = "libvirt"
 NO_DISPLAY = "vmrun has no display"
-NO_FLASH = "vmrun has no flash memory: boot.firmware takes a ROM image"
+NO_LOADER = "libvirt chooses the firmware's files itself: give them as loader and nvram"
 PLACE = "vmrun chooses the device's place on its bus"
 REASONS = {
     **dict.fromkeys(("input", "graphics", "video"), NO_DISPLAY),
     **dict.fromkeys(("sound", "audio", "watchdog", "tpm", "hostdev", "redirdev", "smartcard", "hub", "parallel",
                      "iommu", "shmem", "crypto"), "vmrun has no such device"),
-    **dict.fromkeys(("loader", "nvram", "@firmware", "firmware"), NO_FLASH),
+    **dict.fromkeys(("loader", "nvram", "@firmware", "firmware"), NO_LOADER),
+    "@secure": "vmrun has no system management mode",
     **dict.fromkeys(("boot", "bootmenu", "bios"), "the firmware decides from what it boots"),
     **dict.fromkeys(("uuid", "sysinfo", "genid", "smbios"), "the guest has no SMBIOS tables"),
     **dict.fromkeys(("address", "controller"), PLACE),
@@ -90,10 +91,16 @@ def _system(draft: Draft, root: Node) -> bool:
     boot.file("kernel", node.get("kernel"))
     boot.file("initrd", node.get("initrd"))
     loader = node.peek("loader")
-    if loader is not None and loader.string("@type", default="rom") == "rom":
+    if loader is not None and loader.string("@type", default="rom") in ("rom", "pflash"):
         loader.means("@readonly", "yes")
+        loader.means("@secure", "no")
         boot.file("firmware", node.get("loader"))
         boot.leave(loader, REASONS)
+        if (variables := node.peek("nvram")) is not None and variables.value:
+            part = draft.device("flash", variables)
+            part.file("path", node.get("nvram"))
+            part.file("template", variables.get("@template"))
+            part.leave(variables, REASONS)
     boot.set("cmdline", _text(line := node.get("cmdline")), line)
     boot.leave(node, {"@arch": "vmrun runs x86-64 guests", **REASONS})
     return micro

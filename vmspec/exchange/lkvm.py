@@ -56,7 +56,7 @@ OPTIONS = (
            "none, call vmrun from a script. `vhost=`, `fd=`, `host_mac=`: none"),
     Option("nodefaults", None, FLAG, "vmrun uses only files that the spec names"),
     Option("firmware", "f", "FILE", "`boot.firmware`. A flat guest is `boot.kernel` with `boot.mode`"),
-    Option("flash", "F", "FILE", "none: vmrun has no flash memory"),
+    Option("flash", "F", "FILE", "none: vmrun has flash memory only below firmware (`flash`)"),
     Option("dev", None, "FILE", "none: vmrun uses /dev/kvm"),
     Option("vnc", None, FLAG, "none: vmrun has no display"),
     Option("gtk", None, FLAG, "none: vmrun has no display"),

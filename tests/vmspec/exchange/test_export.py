@@ -302,6 +302,22 @@ def test_only_qemu_starts_firmware(tool, tmp_path, capsys):
         assert output.err.startswith(f"{path}:4:1: boot.firmware: the tool starts a kernel: give boot.kernel")
 
 
+def test_flash_memory_is_qemus_below_the_firmware(tmp_path, capsys):
+    path = tmp_path / "x.toml"
+    flash = ['path = "/vars.fd"', 'path = "/more.fd"\nmode = "overlay"']
+    tables = "".join(f'[[device]]\nkind = "flash"\n{lines}\n' for lines in flash)
+    path.write_text(f'[vm]\nname = "x"\ntransport = "pci"\n[boot]\nfirmware = "/code.fd"\n{tables}')
+    assert main(["export", "--qemu", str(path)]) == 0
+    output = capsys.readouterr().out
+    assert "-machine q35" in output
+    assert [line.strip(" \\") for line in output.splitlines() if "pflash" in line] == [
+        "-drive if=pflash,format=raw,unit=0,readonly=on,file=/code.fd",
+        "-drive if=pflash,format=raw,unit=1,file=/vars.fd",
+        "-drive if=pflash,format=raw,unit=2,file=/more.fd,snapshot=on",
+    ]
+    assert "-bios" not in output
+
+
 def test_into_a_file_with_a_path_that_is_not_utf8(tmp_path):
     (tmp_path / "x.toml").write_text('[vm]\nname = "x"\n[boot]\nkernel = "caf\\u0000e9"\n')
     assert main(["export", "--qemu", str(tmp_path / "x.toml"), "-o", str(tmp_path / "run")]) == 0

@@ -5,6 +5,7 @@ import pytest
 import vmspec
 from tests.vmspec.exchange.cases import files
 from vmspec.cli import main
+from vmspec.devices.storage import Flash
 
 
 def test_a_command_line_after_two_dashes(tmp_path, capsys):
@@ -75,11 +76,35 @@ def test_firmware_starts_the_machine(tool, text, tmp_path, monkeypatch, capsys):
     assert "bios.bin" not in output.err
 
 
-def test_flash_memory_has_no_counterpart(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("tool", "text", "template", "mode"),
+    [
+        (
+            "qemu",
+            "qemu -drive if=pflash,format=raw,unit=0,readonly=on,file=code.fd -drive if=pflash,unit=1,file=vars.fd",
+            None,
+            "rw",
+        ),
+        ("qemu", "qemu -pflash code.fd -pflash vars.fd -snapshot", None, "overlay"),
+        (
+            "libvirt",
+            "<domain type='kvm'><name>x</name><os><type>hvm</type><loader readonly='yes' type='pflash'>code.fd</loader>"
+            "<nvram template='new.fd'>vars.fd</nvram></os></domain>",
+            "new.fd",
+            "rw",
+        ),
+    ],
+)
+def test_the_first_flash_memory_is_the_firmware(tool, text, template, mode, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "x").write_text("<domain><os><loader type='pflash'>/code.fd</loader></os></domain>")
-    assert main(["import", "libvirt", "x"]) == 1
-    assert "vmrun has no flash memory" in capsys.readouterr().err
+    (tmp_path / "x").write_text(text)
+    assert main(["import", tool, "x"]) == 0
+    output = capsys.readouterr()
+    spec = vmspec.loads(output.out, tmp_path)
+    (flash,) = [device for device in spec.devices if isinstance(device, Flash)]
+    assert (spec.boot.firmware, flash.path) == (tmp_path / "code.fd", tmp_path / "vars.fd")
+    assert (flash.template, flash.mode) == (template and tmp_path / template, mode)
+    assert not [line for line in output.err.splitlines() if "fd" in line]
 
 
 def test_a_spec_in_another_folder_has_absolute_paths(tmp_path, monkeypatch):

@@ -25,7 +25,11 @@ class _Writer:
         self.count = 0
         virtio_devices = [node for node in source.devices if node.name.startswith(("virtio-", "vhost-"))]
         transports = {source.transport(node, take=False) for node in virtio_devices} or {source.spec.vm.transport}
-        self.micro = "mmio" in transports
+        self.flash = int(any(node.name == "flash" for node in source.devices))  # units of flash memory, with firmware
+        chipsets = [node.get("chipset") for node in source.devices if node.name == "pci-host"]
+        self.q35 = bool(self.flash) or any(node.name == "lpc" for node in source.devices)
+        self.q35 |= any(node is not None and node.value == "q35" for node in chipsets)
+        self.micro = "mmio" in transports and not self.q35
         self.pcie = self.micro and ("pci" in transports or any(node.name == "pci-host" for node in source.devices))
 
     def text(self) -> str:
@@ -47,11 +51,12 @@ class _Writer:
     def _machine(self) -> None:
         source, vm = self.source, self.source.vm
         kinds = {
-            node.name: node for node in source.devices if node.name in ("i8042", "rtc", "acpi", "pci-host", "post-port")
-        }
+            node.name: node for node in source.devices
+            if node.name in ("i8042", "rtc", "acpi", "pci-host", "lpc", "post-port")
+        }  # fmt: skip
         for node in kinds.values():
             node.taken = True
-        machine = ["microvm" if self.micro else "pc", f"acpi={_on('acpi' in kinds)}"]
+        machine = ["microvm" if self.micro else "q35" if self.q35 else "pc", f"acpi={_on('acpi' in kinds)}"]
         if self.micro:
             machine.append(f"rtc={_on('rtc' in kinds)}")
             machine.append(f"isa-serial={_on(any(node.name == 'serial' for node in source.devices))}")
@@ -118,7 +123,9 @@ class _Writer:
 
     def _boot(self) -> None:
         boot = self.source.boot
-        if (firmware := boot.get("firmware")) is not None:
+        if (firmware := boot.get("firmware")) is not None and self.flash:
+            self._pflash(0, f"readonly=on,file={_quoted(path(firmware))}")
+        elif firmware is not None:
             self.add("-bios", path(firmware))
         if (kernel := boot.get("kernel")) is not None:
             self.add("-kernel", path(kernel))
@@ -126,6 +133,9 @@ class _Writer:
             self.add("-initrd", path(initrd))
         if (line := boot.get("cmdline")) is not None:
             self.add("-append", str(line.value))
+
+    def _pflash(self, unit: int, what: str) -> None:
+        self.add("-drive", f"if=pflash,format=raw,unit={unit},{what}")
 
     def _serial(self, node: Node, coms: dict[int, str]) -> None:
         node.taken = True
@@ -185,6 +195,12 @@ class _Writer:
                 self._driver(node, "virtio-balloon", "free-page-reporting=on")
             case "virtio-console":
                 self._console(node)
+            case "flash":
+                if (template := node.get("template")) is not None:
+                    self.source.cannot(template, "copy the file first, if there is none")
+                self.flash += 1
+                overlay = ",snapshot=on" if node.string("mode", default="rw") == "overlay" else ""
+                self._pflash(self.flash - 1, f"file={_quoted(path(node.get('path')))}{overlay}")
             case "virtio-blk":
                 self._disk(node)
             case "virtio-net":

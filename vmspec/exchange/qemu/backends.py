@@ -134,6 +134,31 @@ def disk(draft: Draft, part: Part, host: Host, drive: Node) -> None:
     part.leave(drive, DISK_REASONS)
 
 
+def flash(draft: Draft, host: Host, drive: Node) -> None:
+    """Flash memory: the first one is the firmware, and the others are below it."""
+    drive.taken = True
+    unit = drive.get("unit")
+    for name in ("if", "id", "index"):
+        drive.get(name)
+    path = drive.get("file", "filename")
+    if path is None:
+        draft.wrong(drive, "names no image")
+        return
+    drive.means("format", "raw")
+    first = "firmware" not in draft.boot.values if unit is None else unit.value == "0"
+    part = draft.boot if first else draft.device("flash", drive)
+    if first:
+        drive.means("readonly", "on")
+        part.file("firmware", path)
+    else:
+        part.file("path", path)
+        if host.snapshot or drive.means("snapshot", "on"):
+            part.set("mode", "overlay", drive)
+    for name in ("readonly", "snapshot"):
+        drive.means(name, "off")
+    part.leave(drive, DISK_REASONS)
+
+
 def _layers(draft: Draft, host: Host, drive: Node) -> Iterator[tuple[Node, str]]:
     """A drive's node and the nodes below it, as -blockdev describes a disk: with ``file.`` before the names, or in a
     node of their own."""

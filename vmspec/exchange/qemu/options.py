@@ -56,7 +56,6 @@ PARTS: dict[str, str | None] = {
     "mon": "chardev", "action": None,
 }  # fmt: skip
 
-NO_FLASH = "vmrun has no flash memory: boot.firmware takes a ROM image"
 FW_CFG = "boot.files has files that firmware finds in fw_cfg"
 NO_DISPLAY = "vmrun has no display"
 NO_MONITOR = "vmrun has no QEMU monitor"
@@ -81,7 +80,6 @@ NONE = {
     "no-shutdown": "a run of vmrun ends with the guest",
     "icount": "vmrun runs on KVM: the guest's time is the host's",
     "numa": "the guest has one NUMA node",
-    "pflash": NO_FLASH,
     "L": "write the whole path of the firmware in boot.firmware",
     "boot": "the firmware decides from what it boots",
     "acpitable": "vmrun makes the ACPI tables itself",

@@ -252,6 +252,12 @@ def _devices(draft: Draft, host: Host, root: Node, micro: bool) -> None:
                 backends.dev(draft, part, host, node)
                 part.values.pop("input", None)
                 draft.reads_stdin = reads
+            case "pflash":
+                node.taken = True
+                file = Node("file", node.value, label=node.label, text=node.text, place=node.place)
+                backends.flash(draft, host, Node("drive", None, [file], label=node.label, place=node.place))
+            case "drive" if (use := node.peek("if")) is not None and use.value == "pflash":
+                backends.flash(draft, host, node)
             case "drive" if node.peek("if") is not None and node.means("if", "virtio"):
                 backends.disk(draft, draft.device("virtio-blk", node), host, node)
             case "device":
