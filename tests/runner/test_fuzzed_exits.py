@@ -22,17 +22,20 @@ from runner.machine.virtqueue import Queue
 from runner.memory import GuestMemory
 from runner.recording.requests import Requests
 from runner.recording.rings import Rings
+from tests.fakes.fakeflash import FlashFile
 from vmspec import layout
 from vmspec.devices import isa, models, virtio
 from vmspec.devices.regions import Region
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import PlannedDevice
 from vmspec.plan.resources import options
+from vmspec.registers.flash import BLOCK
 
 # Not those that need something of the host's: hostile drivers for what C serves are in tests/fuzz.
 HOSTS = ("python", "virtio-python", "virtio-blk", "virtio-net", "virtio-vsock", "virtio-pmem", "virtio-fs")
 HOSTS += ("vhost-user",)
 KINDS = {kind: model for kind, model in models.KINDS.items() if kind not in HOSTS}
+NEEDED = {"flash": {"path": Path("/vars.fd")}}  # the keys without which a kind has no table
 MEMORY, VIRTIO = 0xD0000000, 0xD8000000
 RAM = 1 << 20  # bytes of the guest's RAM, in which virtio devices look for queues
 LIMIT = 512 << 10  # KiB of memory that the process may take meanwhile
@@ -79,7 +82,7 @@ class Registers(Device):
 def planned_devices():
     """Every kind of device, the COM ports all, and models at odd places side by side."""
     made = [isa.Serial(com=com) for com in (1, 2, 3, 4)]
-    made += [kind() for name, kind in KINDS.items() if name != "serial"]
+    made += [kind(**NEEDED.get(name, {})) for name, kind in KINDS.items() if name != "serial"]
     names = {kind: name for name, kind in KINDS.items()}
     devices = []
     for number, model in enumerate(made):
@@ -130,11 +133,16 @@ def machine(tmp_path, failures):
     planned = planned_devices()
     buses = Buses(planned, HostClock(), Inputs(), failures.append)
     items = {0: fwcfg.of(b"QEMU"), 1: fwcfg.of(bytes(100))}
-    board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),), backend=lambda: items)
+    behind = {"fw-cfg": lambda: items, "flash": lambda: FlashFile(BLOCK)}
+    board = Board(tmp_path, (Slot(0, 0, 128 << 20, 0),))
     memory = GuestMemory((Slot(0, 0, RAM, 0),))
     memory.write(0, random.Random(RAM).randbytes(RAM))
     for index, device in enumerate(planned):
-        made = make(device, board) if device.kind in KINDS else Registers(device.regions)
+        made = (
+            make(device, board._replace(backend=behind.get(device.kind, board.backend)))
+            if device.kind in KINDS
+            else Registers(device.regions)
+        )
         buses.devices.append(made)
         made.attach(Services(
             bus=buses.end_of(index), irq=Line(), msi=Line, memory=memory, output=len, clock=HostClock(),
@@ -199,10 +207,10 @@ def test_fuzzed_exits_over_all_devices(make_loop, tmp_path, grown, exits):
 IO = "e4 e5 e6 e7 ec ed ee ef 6c 6d 6e 6f f36e f36c 66ba f4 fb fa 0fa2 0f30 0f32"
 CHIPS = ("i8259", "i8254")  # of virtual time
 NOISY = [{"kind": "serial", "input": "input"}]
-NOISY += [{"kind": kind} for kind in KINDS if kind not in ("serial", "acpi", *CHIPS)]
+NOISY += [{"kind": kind} for kind in KINDS if kind not in ("serial", "acpi", *NEEDED, *CHIPS)]
 VIRTUAL = [{"kind": "serial", "input": "none"}, {"kind": "rtc", "time": datetime(2026, 1, 1, tzinfo=UTC)}]
 VIRTUAL += [{"kind": kind} for kind in ("i8042", "debug-port", "post-port", "debug-exit", "pvpanic", *CHIPS)]
-NOISY.append({"kind": "virtio-blk", "path": "disk"})
+NOISY += [{"kind": "virtio-blk", "path": "disk"}, {"kind": "flash", "path": "flash"}]
 
 
 @pytest.mark.kvm
@@ -212,6 +220,7 @@ def test_guests_of_noise(run_guest, tmp_path, grown, guests):
     chance = random.Random(guests)
     (tmp_path / "input").write_bytes(bytes(range(256)) * 16)
     (tmp_path / "disk").write_bytes(bytes(1 << 16))
+    (tmp_path / "flash").write_bytes(bytes(1 << 16))
     io = [bytes.fromhex(code) for code in IO.split()]
     for number in range(guests):
         code = b"".join(

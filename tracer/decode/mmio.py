@@ -8,10 +8,10 @@ virtio-mmio: virtio 1.2, 4.2.2.
 from collections.abc import Mapping
 
 from tracer.decode import pci, virtioconfig
-from tracer.decode.register import Bit, Field, Register
+from tracer.decode.register import WRITE, Bit, Field, Register, spelled
 from tracer.format.devicenames import kind_of
 from vmspec import layout
-from vmspec.registers import lapic, virtio
+from vmspec.registers import flash, lapic, virtio
 
 HPET = 0xFED00000
 HPET_SIZE = 0x400
@@ -182,6 +182,19 @@ VIRTIO: Mapping[int, Register] = {
 VIRTIO_PCI = pci.Virtio(_STATUS, _ISR)
 
 
+def _flash(value: int, direction: str) -> str:
+    """A command, which a byte to program may look like; or what reads instead of the array: the status."""
+    if direction == WRITE:
+        return flash.NAMES.get(value, "")
+    return spelled(value, _FLASH_STATUS)
+
+
+_FLASH_STATUS = (
+    Bit(flash.READY, "ready"), Bit(flash.ERASE_ERROR, "erase error"), Bit(flash.PROGRAM_ERROR, "program error"),
+)  # fmt: skip
+FLASH = Register("status", write="command or data", meaning=_flash)
+
+
 def is_virtio(device: str) -> bool:
     """Whether a device is one of virtio, by the beginning of its name."""
     return device.rpartition("/")[2].startswith(("virtio", "vhost"))
@@ -217,6 +230,8 @@ def register(addr: int, device: str) -> tuple[str, Register] | None:
         return "LAPIC", LAPIC.get(addr - layout.LAPIC, Register(f"+{addr - layout.LAPIC:#x}"))
     if layout.IOAPIC <= addr < layout.IOAPIC + PAGE:
         return "IOAPIC", IOAPIC.get(addr - layout.IOAPIC, Register(f"+{addr - layout.IOAPIC:#x}"))
+    if kind_of(device) == "flash":
+        return "flash", FLASH
     if kind_of(device) == "pci-host":
         q35 = addr >= layout.Q35_ECAM
         return "PCI", pci.configuration(addr - (layout.Q35_ECAM if q35 else layout.PCI_ECAM))

@@ -78,6 +78,27 @@ KERNEL = """\
 # SeaBIOS starts a kernel by this option ROM: Debian's package qemu-system-data has it.
 files = [{{ name = "genroms/linuxboot_dma.bin", path = "/usr/share/qemu/linuxboot_dma.bin" }}]
 """
+UEFI = """\
+[boot]
+{firmware}   # the code: Debian's package ovmf has it
+
+[[device]]   # the firmware's variables, kept from run to run
+kind = "flash"
+{path}
+{template}   # copied if the file does not exist
+
+[[device]]   # the firmware's console, and that of what it boots
+kind = "serial"
+
+[[device]]
+kind = "i8042"
+
+[[device]]   # names processors and interrupts to a kernel
+kind = "acpi"
+
+[[device]]   # the time of day
+kind = "rtc"
+"""
 FLAT = """\
 [boot]
 mode = "real"   # real, protected or long
@@ -129,6 +150,16 @@ def firmware(name: str, image: str, kernel: str | None, initrd: str | None, disk
     given = [_line(key, value) for key, value in (("kernel", kernel), ("initrd", initrd)) if value is not None]
     text = "" if kernel is None else KERNEL.format(files="\n".join(given))
     boot = FIRMWARE.format(firmware=_line("firmware", image), kernel=text, name=name)
+    return "".join((head, boot, *_disks(disks, root=True), _tail(name, '["poweroff", "reset"]')))
+
+
+def uefi(name: str, image: str, variables: str, disks: Sequence[str]) -> str:
+    """A spec of a guest that UEFI firmware starts from a disk; ``variables`` is the template of the firmware's."""
+    what = "A guest that UEFI firmware starts from a disk."
+    head = HEAD.format(what=what, name=_line("name", name), memory="512MiB", timeout='# timeout = "10min"')
+    lines = (_line("path", f"{name}.vars.fd"), _line("template", variables))
+    boot = UEFI.format(firmware=_line("firmware", image), path=lines[0], template=lines[1])
+    head = head.replace("vcpus = 1\n", 'vcpus = 1\ntransport = "pci"   # UEFI firmware finds disks there\n')
     return "".join((head, boot, *_disks(disks, root=True), _tail(name, '["poweroff", "reset"]')))
 
 

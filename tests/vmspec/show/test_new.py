@@ -56,6 +56,14 @@ def test_firmware_boots_a_disk_that_is_left_as_it_is(capsys):
     assert made(capsys, "firmware", "--disk", "x", "--firmware", "rom").boot.firmware.name == "rom"
 
 
+def test_uefi_firmware_keeps_its_variables(capsys):
+    spec = made(capsys, "firmware", "--variables", "/OVMF_VARS.fd", "--disk", "x", "--name", "own")
+    assert (str(spec.boot.firmware), spec.vm.transport) == ("/usr/share/OVMF/OVMF_CODE_4M.fd", "pci")
+    assert kinds(spec) == ["flash", "serial", "i8042", "acpi", "rtc", "virtio-blk"]
+    flash = spec.devices[0]
+    assert (flash.path.name, str(flash.template), flash.mode) == ("own.vars.fd", "/OVMF_VARS.fd", "rw")
+
+
 def test_firmware_boots_a_kernel_by_an_option_rom(capsys):
     boot = made(capsys, "firmware", "--kernel", "ipxe.lkrn", "--initrd", "script").boot
     assert (boot.firmware.name, boot.kernel.name, boot.initrd.name) == ("bios-microvm.bin", "ipxe.lkrn", "script")
@@ -66,10 +74,13 @@ def test_firmware_boots_a_kernel_by_an_option_rom(capsys):
     ("arguments", "said"),
     [
         (["disk"], "--disk FILE"),
-        (["flat", "--initrd", "x"], "no --initrd, --disk or --firmware"),
+        (["flat", "--initrd", "x"], "no --initrd, --disk, --firmware or --variables"),
+        (["firmware", "--variables", "x"], "--disk FILE"),
+        (["firmware", "--variables", "x", "--kernel", "y"], "leave out --kernel and --initrd"),
+        (["disk", "--variables", "x"], "for the kind firmware"),
         (["firmware"], "--disk FILE"),
         (["firmware", "--disk", "x", "--initrd", "y"], "--initrd is for --kernel FILE"),
-        (["linux", "--firmware", "x"], "for the kind firmware"),
+        (["linux", "--firmware", "x"], "are for the kind firmware"),
         (["linux", "--name", "a/b"], "--name"),
         (["linux", "--name", "a\nb"], "--name"),
         (["windows"], "invalid choice"),
