@@ -4,13 +4,14 @@ Ctrl-A d detaches; the machine continues."""
 import argparse
 import os
 import select
+import signal
 import sys
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from runner.backends.terminal import Escapes
+from runner.backends.terminal import Escapes, terminal_size
 from runner.control.client import AttachedConsole, Control, connect
 from runner.control.command import STATUSES, controlled, name_argument
 from runner.control.errors import ControlError
@@ -46,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
             _say(f"{console.port} of {control.name}; Ctrl-A d detaches" if sys.stdin.isatty() else "")
             if console.reads_only and not options.read_only:
                 _say(f"{console.port} is only shown: {console.reads_only}")
-            with _raw(sys.stdin.fileno()) as terminal:
+            typed = "" if console.reads_only else console.port
+            with _raw(sys.stdin.fileno()) as terminal, _following_size(control.name, typed):
                 detached = _copy(console, Escapes("dhb") if terminal else None, control.name)
             if not detached:
                 _say(f"{control.name} has closed the console")
@@ -71,6 +73,25 @@ def _raw(fd: int) -> Iterator[bool]:
         yield True
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _following_size(name: str, port: str) -> Iterator[None]:
+    """Tell the guest the terminal's size, now and whenever it changes; "": no port that is typed to. A console that has
+    no size is not told."""
+
+    def tell(*_: object) -> None:
+        size = terminal_size(sys.stdin.fileno())
+        if size and port:
+            with suppress(ControlError), connect(name) as control:
+                control.resize(*size, port)
+
+    tell()
+    before = signal.signal(signal.SIGWINCH, tell)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
 
 
 def _copy(console: AttachedConsole, escapes: Escapes | None, name: str) -> bool:

@@ -181,6 +181,10 @@ class Control:
         by default by the first serial port."""
         self.request("sysrq", {"key": key, "device": device})
 
+    def resize(self, columns: int, rows: int, device: str = "") -> None:
+        """Tell the guest the size of the terminal behind a virtio console, by default the first."""
+        self.request("resize", {"columns": columns, "rows": rows, "device": device})
+
     def nmi(self, vcpu: int | None = None) -> None:
         """Send a non-maskable interrupt to a vCPU, or to all. Linux prints what each processor does, or panics if
         kernel.unknown_nmi_panic is set."""

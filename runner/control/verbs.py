@@ -172,6 +172,13 @@ def _sysrq(subject: Subject, key: str = "", device: str = "") -> bool:
         raise ControlError("argument", str(error)) from error
 
 
+def _resize(subject: Subject, columns: int = 0, rows: int = 0, device: str = "") -> bool:
+    try:
+        return _unless_ended(subject.machine.commands.resize(columns, rows, device))
+    except ValueError as error:
+        raise ControlError("argument", str(error)) from error
+
+
 def _nmi(subject: Subject, vcpu: int | None = None) -> bool:
     machine = subject.machine
     count = len(machine.vcpus)
@@ -251,6 +258,7 @@ VERBS: Mapping[str, Verb] = {
     "power": Verb(_power),
     "break": Verb(_break, {"device": str}),
     "sysrq": Verb(_sysrq, {"key": str, "device": str}),
+    "resize": Verb(_resize, {"columns": int, "rows": int, "device": str}),
     "nmi": Verb(_nmi, {"vcpu": int}, waits=True),
     "balloon": Verb(_balloon, {"size": int}),
     "stop": Verb(_stop),

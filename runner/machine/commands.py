@@ -9,7 +9,7 @@ from runner.devices.asked import asked, is_key
 from runner.machine.bus import Buses
 from runner.machine.lifecycle import Lifecycle, LifecycleError, State
 from vmspec.plan.plan import Plan
-from vmspec.trace.inputs import BREAK, POWER_BUTTON, SYSRQ
+from vmspec.trace.inputs import BREAK, POWER_BUTTON, SIZE, SYSRQ
 
 if TYPE_CHECKING:
     from runner.devices.virtio.balloon import Balloon
@@ -61,6 +61,14 @@ class Commands:
         if index is None:
             raise LifecycleError(f"the machine has no {what}: its spec needs the device {kind}")
         return index
+
+    def resize(self, columns: int, rows: int, device: str = "") -> bool:
+        """Tell the guest the size of the terminal behind a virtio console, by default the first. Raises ValueError if
+        a number does not fit into 16 bits."""
+        if not (0 <= columns < 1 << 16 and 0 <= rows < 1 << 16):
+            raise ValueError(f"a terminal of {columns} columns and {rows} rows")
+        words = f"{SIZE}{columns}x{rows}"
+        return self._ask(self._line(device, ("virtio-console",)), words, "the size of a terminal")
 
     def _line(self, name: str, kinds: tuple[str, ...]) -> int:
         """The index of the device of that name, by default the first device of the first kind that the spec has."""

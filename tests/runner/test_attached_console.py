@@ -251,6 +251,20 @@ def test_a_terminal_is_raw_meanwhile_and_restored(guest, how, status):
         assert run.result(20).kind == ("halt" if how == "the end" else "interrupted")
 
 
+def test_a_virtio_console_follows_the_size_of_the_terminal(guest):
+    with runner.start(guest(ECHO, '[[device]]\nkind = "virtio-console"\ninput = "none"\n'), control="guest") as run:
+        model = run._session.machine.buses.devices[0].model()
+        terminal = Terminal("guest")
+        for columns, rows in ((0, 0), (100, 30)):
+            termios.tcsetwinsize(terminal.theirs, (rows, columns))
+            terminal.shows(b"virtio-console0 of guest; Ctrl-A d detaches")
+            eventually(lambda: termios.tcgetattr(terminal.theirs) != terminal.before, "it is not raw")
+            terminal.process.send_signal(signal.SIGWINCH)
+            eventually(lambda size=(columns, rows): model._size == size, "the guest has another size")
+        os.write(terminal.ours, b"\x01d")
+        assert terminal.ends() == (0, True)
+
+
 def test_text_in_pipes(guest):
     with runner.start(guest(ECHO), control="guest"):
         done = subprocess.run([*VMRUN, "console", "guest"], input=b"abcq", capture_output=True, check=False, timeout=30)

@@ -355,6 +355,8 @@ def test_a_magic_sysrq_is_a_break_and_a_key(write_spec, assemble, capsys):
         assert (status, out, "'tt' is no key of a magic SysRq" in err) == (2, "", True)
         assert command(capsys, "sysrq", "guest", "x", "--device", "serial1") == (0, "", "")
         assert command(capsys, "sysrq", "guest", "t") == (0, "", "")
+        with runner.connect("guest") as control, pytest.raises(ControlError, match="a terminal of 65536 columns"):
+            control.resize(1 << 16, 25)
         assert run.line_break()
         assert run.result(60).console == b"\x11\0\x01t\x11\0"
 
