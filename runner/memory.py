@@ -175,7 +175,9 @@ class GuestMemory:
     def read(self, address: int, size: int) -> bytes:
         """Copy bytes out of guest memory."""
         with self.view(address, size, write=False) as view:
-            return bytes(view)
+            data = bytes(view)
+        lib.dma_read(ffi.cast("uint8_t *", self.host(address, size)), size)
+        return data
 
     def discard(self, address: int, size: int) -> None:
         """Return whole pages of RAM to the host. The guest finds zeros there from then on."""

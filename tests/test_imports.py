@@ -16,7 +16,7 @@ COMPOSITION_ROOT = {
     "runner.session.session", "runner.session.recording", "runner.session.failures", "runner.session.rerun",
     "runner.session.finishing",
     "runner.recording.recorder", "runner.suite.parting", "runner.pytestplugin.guest", "runner.campaign.measure",
-    "runner.verification.verifying", "runner.replay.recording", "runner.replay.writes",
+    "runner.verification.verifying", "runner.replay.recording", "runner.replay.dma",
 }  # fmt: skip
 RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec expects something of it
 

@@ -1,4 +1,4 @@
-"""What devices write to the guest's memory in a machine with virtual time, for its recording."""
+"""What devices write to the guest's memory and read there, in a machine with virtual time, for its recording."""
 
 import threading
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from struct import Struct
 
 from runner.memory import GuestMemory
 from runner.native._native import ffi, lib
-from vmspec.trace.dma import Write
+from vmspec.trace.dma import DIRECTIONS, Transfer
 
-WRITE = Struct("<QI4x")  # struct dma_write
+TRANSFER = Struct("<QII")  # struct dma_transfer
 
 
 class DMA:
-    """Keeps the writes of the thread that calls :meth:`begin`, the vCPU's. There, devices act between an exit and the
+    """Keeps the transfers of the thread that calls :meth:`begin`, the vCPU's. There, devices act between an exit and the
     next entry, so the guest finds all of them at once when it goes on.
 
     ``keep`` gets them after each call of a device, or as soon as C's buffer of 1 MiB is full. ``place`` returns the
@@ -28,7 +28,7 @@ class DMA:
         self._failure: BaseException | None = None
 
     def begin(self) -> None:
-        """Keep what devices write in the calling thread."""
+        """Keep what devices do in the calling thread."""
         self._handle = ffi.new_handle(self)
         self._native = ffi.new("struct dma *", {"memory": self._memory.table, "handle": self._handle})
         self._native.full = lib.dma_full
@@ -41,7 +41,7 @@ class DMA:
             self._device = device
 
     def acted(self) -> BaseException | None:
-        """The call has ended. Returns what has kept its writes from being kept."""
+        """The call has ended. Returns what has kept its transfers from being kept."""
         if threading.get_ident() != self._thread:
             return None
         if self._native.used:
@@ -57,15 +57,16 @@ class DMA:
             self._failure = error
 
     def _pass_on(self) -> None:
-        used, at, writes = self._native.used, 0, []
+        used, at, transfers = self._native.used, 0, []
         kept = ffi.buffer(self._native.kept, used)[:]
         place = self._place()
         while at < used:
-            address, length = WRITE.unpack_from(kept, at)
-            at += WRITE.size + length
-            writes.append(Write(*place, self._device, address, kept[at - length : at]))
+            address, length, read = TRANSFER.unpack_from(kept, at)
+            at += TRANSFER.size + length
+            data = kept[at - length : at]
+            transfers.append(Transfer(*place, self._device, DIRECTIONS[read], address, data))
         self._native.used = 0
-        self._keep(*writes)
+        self._keep(*transfers)
 
 
 @ffi.def_extern()

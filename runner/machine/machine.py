@@ -90,8 +90,8 @@ class Machine:
         self._barrier = Barrier(self.stopping)
 
     def keep_dma(self, keep: Callable[..., None]) -> None:
-        """Have ``keep`` called with what devices write to the guest's memory (:class:`vmspec.trace.dma.Write`), of a
-        machine with virtual time. Call it before :meth:`attach`."""
+        """Have ``keep`` called with what devices write to the guest's memory and read there
+        (:class:`vmspec.trace.dma.Transfer`), of a machine with virtual time. Call it before :meth:`attach`."""
         from runner.machine.dma import DMA  # late: few runs record it
 
         self._dma = DMA(self.memory, self.inputs.place, keep)

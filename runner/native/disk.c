@@ -22,21 +22,23 @@ struct transfer {
     bool write;
 };
 
-/* So many bytes have come from a file into the ranges. */
-static void landed(const struct iovec *ranges, uint64_t bytes)
+/* So many bytes have come from the ranges, or from a file into them. */
+static void moved(const struct iovec *ranges, uint64_t bytes, bool write)
 {
     for (; bytes; ranges++) {
         uint64_t part = bytes < ranges->iov_len ? bytes : ranges->iov_len;
 
-        dma_wrote(ranges->iov_base, part);
+        if (write)
+            dma_read(ranges->iov_base, part);
+        else
+            dma_wrote(ranges->iov_base, part);
         bytes -= part;
     }
 }
 
 static void advance(struct transfer *transfer, uint64_t bytes)
 {
-    if (!transfer->write)
-        landed(transfer->ranges, bytes);
+    moved(transfer->ranges, bytes, transfer->write);
     while (bytes) {
         struct iovec *range = transfer->ranges;
         uint64_t part = bytes < range->iov_len ? bytes : range->iov_len;
@@ -218,7 +220,7 @@ bool disk_read_now(const struct disk *disk, struct iovec *ranges, uint64_t secto
     transfer.flags = in_memory ? 0 : RWF_NOWAIT;
     done = move_once(&transfer, n, over, sector * SECTOR);
     if (done > 0)
-        landed(ranges, (uint64_t)done);
+        moved(ranges, (uint64_t)done, false);
     return done == (ssize_t)bytes;
 }
 

@@ -10,50 +10,60 @@ void dma_begin(struct dma *dma)
     kept = dma;
 }
 
-/* Whether the bytes follow those of the newest write, which has room for them. */
-static bool continues(const struct dma *dma, uint64_t address, uint32_t length)
+/* Whether the bytes follow those of the newest transfer, which has room for them. */
+static bool continues(const struct dma *dma, const struct dma_transfer *next)
 {
-    struct dma_write last;
+    struct dma_transfer last;
 
-    if (!dma->used || dma->used + length > DMA_ROOM)
+    if (!dma->used || dma->used + next->length > DMA_ROOM)
         return false;
     memcpy(&last, dma->kept + dma->last, sizeof last);
-    return last.address + last.length == address && last.length + length <= DMA_PIECE;
+    return last.read == next->read && last.address + last.length == next->address &&
+           last.length + next->length <= DMA_PIECE;
 }
 
-static void keep(struct dma *dma, uint64_t address, const uint8_t *bytes, uint32_t length)
+static void keep(struct dma *dma, struct dma_transfer next, const uint8_t *bytes)
 {
-    struct dma_write write = {address, 0};
+    uint32_t length = next.length;
 
-    if (!continues(dma, address, length)) {
-        if (dma->used + sizeof write + length > DMA_ROOM) {
+    if (continues(dma, &next)) {
+        memcpy(&next, dma->kept + dma->last, sizeof next);
+        next.length += length;
+    } else {
+        if (dma->used + sizeof next + length > DMA_ROOM) {
             dma->full(dma->handle);
             dma->used = 0;
         }
         dma->last = dma->used;
-        dma->used += sizeof write;
-    } else {
-        memcpy(&write, dma->kept + dma->last, sizeof write);
+        dma->used += sizeof next;
     }
-    write.length += length;
-    memcpy(dma->kept + dma->last, &write, sizeof write);
+    memcpy(dma->kept + dma->last, &next, sizeof next);
     memcpy(dma->kept + dma->used, bytes, length);
     dma->used += length;
 }
 
-void dma_wrote(const void *host, uint64_t length)
+static void transfer(const uint8_t *bytes, uint64_t length, bool read)
 {
-    const uint8_t *bytes = host;
     uint64_t address;
 
-    if (!kept || !memory_address(kept->memory, host, &address))
+    if (!kept || !memory_address(kept->memory, bytes, &address))
         return;
     while (length) {
         uint32_t part = length < DMA_PIECE ? (uint32_t)length : DMA_PIECE;
 
-        keep(kept, address, bytes, part);
+        keep(kept, (struct dma_transfer){address, part, read}, bytes);
         address += part;
         bytes += part;
         length -= part;
     }
+}
+
+void dma_wrote(const void *host, uint64_t length)
+{
+    transfer(host, length, false);
+}
+
+void dma_read(const void *host, uint64_t length)
+{
+    transfer(host, length, true);
 }

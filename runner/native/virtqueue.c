@@ -89,6 +89,7 @@ static enum virtqueue_fault follow(const struct virtqueue *queue, struct virtque
             return VIRTQUEUE_TOO_LONG;
         memcpy(&descriptor, table + at, sizeof descriptor);
         COPIED();
+        dma_read(table + at, sizeof descriptor);
         if (descriptor.flags & VRING_DESC_F_INDIRECT) { /* its WRITE flag says nothing (2.7.5.3.2) */
             if (!queue->indirect)
                 return VIRTQUEUE_NOT_OFFERED;
@@ -119,6 +120,15 @@ void virtqueue_tell(struct virtqueue *queue, uint64_t tsc)
         queue->told = tsc;
 }
 
+/* Read a word of the available ring. */
+static uint16_t hear(const uint16_t *word)
+{
+    uint16_t value = LOAD(*word);
+
+    dma_read(word, sizeof *word);
+    return value;
+}
+
 /* Stamp the chain that is to be taken. All that `index` counts is known from now on. */
 static void know(struct virtqueue *queue, struct virtqueue_chain *chain, uint16_t index)
 {
@@ -137,7 +147,7 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
 
     if (!queue->size || queue->fault)
         return false;
-    index = LOAD(queue->available->idx);
+    index = hear(&queue->available->idx);
     ahead = index - queue->taken;
     if (!ahead) {
         queue->told = 0; /* that notification was for chains found before */
@@ -145,7 +155,7 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
     }
     if (ahead > queue->size || (uint16_t)(queue->taken - queue->put) >= queue->size)
         return fail(queue, VIRTQUEUE_AHEAD), false;
-    chain->head = LOAD(queue->available->ring[queue->taken % queue->size]);
+    chain->head = hear(&queue->available->ring[queue->taken % queue->size]);
     chain->n_readable = chain->n_writable = 0;
     chain->readable = chain->writable = 0;
     chain->kind = chain->status = 0;
@@ -160,7 +170,7 @@ bool virtqueue_take(struct virtqueue *queue, struct virtqueue_chain *chain)
 
 uint16_t virtqueue_ahead(const struct virtqueue *queue)
 {
-    return queue->size ? LOAD(queue->available->idx) - queue->taken : 0;
+    return queue->size ? hear(&queue->available->idx) - queue->taken : 0;
 }
 
 void virtqueue_untake(struct virtqueue *queue, uint16_t n)
@@ -236,8 +246,8 @@ bool virtqueue_interrupts(struct virtqueue *queue)
     /* The driver sets what is read here, then looks at idx: without the barrier both could miss the other's word. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!queue->event_index)
-        return !(LOAD(queue->available->flags) & VRING_AVAIL_F_NO_INTERRUPT);
-    return all || vring_need_event(LOAD(*driver_event(queue)), now, before);
+        return !(hear(&queue->available->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+    return all || vring_need_event(hear(driver_event(queue)), now, before);
 }
 
 bool virtqueue_wait(struct virtqueue *queue)
@@ -250,7 +260,7 @@ bool virtqueue_wait(struct virtqueue *queue)
         say(&queue->used->flags, 0);
     /* As above, with the sides exchanged. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return LOAD(queue->available->idx) != queue->taken;
+    return hear(&queue->available->idx) != queue->taken;
 }
 
 void virtqueue_busy(struct virtqueue *queue)
@@ -275,6 +285,8 @@ static uint32_t copy(const struct iovec *ranges, uint32_t n, uint32_t at, uint8_
         memcpy(write ? there + at : bytes + done, write ? bytes + done : there + at, part);
         if (write)
             dma_wrote(there + at, part);
+        else
+            dma_read(there + at, part);
         done += part;
         at = 0;
     }

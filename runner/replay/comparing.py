@@ -30,7 +30,7 @@ class Comparison(VirtualTime):
         self.words = ffi.new("struct virtual_time *", {"deadline": lib.VIRTUAL_NEVER, "replayed": 1})
         self.words.memory = memory.table
         self._memory = memory
-        self._writes = iter(recording.writes)
+        self._writes = (transfer for transfer in recording.dma if transfer.direction == "write")
         self._write = next(self._writes, None)  # the next of a device's
         self.done = 0  # exits that are as recorded
         self.mismatch: Mismatch | None = None

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 import tracer
 from runner.devices.asked import asked
-from runner.replay.writes import Write, Writes
+from runner.replay.dma import Transfer, Transfers
 from tracer.format.errors import TraceError
 from vmspec.schema import toml
 from vmspec.trace import keys
@@ -55,14 +55,14 @@ class Came(NamedTuple):
 
 class Recording(NamedTuple):
     """What a run did. ``inputs`` came at the exits with those numbers, in order. ``spec`` is the text of the resolved
-    spec, ``end`` how the run ended (vmspec.trace.ends). ``writes`` are those of devices to the guest's memory."""
+    spec, ``end`` how the run ended (vmspec.trace.ends). ``dma`` is what devices did to the guest's memory."""
 
     path: Path
     exits: Sequence[Exit]
     inputs: Mapping[int, Sequence[Came]]
     spec: str
     end: str
-    writes: Iterable[Write] = ()
+    dma: Iterable[Transfer] = ()
 
     @classmethod
     def of(cls, path: Path) -> Self:
@@ -80,8 +80,8 @@ class Recording(NamedTuple):
         result = (trace.summary or {}).get("result")
         end = str(result.get("kind", "")) if isinstance(result, dict) else ""
         inputs = _inputs(trace, len(exits))
-        writes = Writes(trace.tables.need("dma"), len(exits)) if time.get("dma") else ()
-        return cls(path, exits, inputs, trace.metadata[keys.SPEC], end, writes)
+        dma = Transfers(trace.tables.need("dma"), len(exits)) if time.get("dma") else ()
+        return cls(path, exits, inputs, trace.metadata[keys.SPEC], end, dma)
 
 
 def _check(trace: tracer.Trace) -> Mapping[str, object]:

@@ -21,7 +21,7 @@ def _raise(error):
 
 
 class Keeper:
-    """Keeps the writes to a memory in the calling thread, each at the place that it is told."""
+    """Keeps the transfers of a memory in the calling thread, each at the place that it is told."""
 
     def __init__(self, memory):
         self.rows, self.exit = [], 0
@@ -40,7 +40,8 @@ class Keeper:
     def copied(self, memory):
         """Do to another memory what was kept."""
         for row in self.rows:
-            memory.write(row.addr, row.data)
+            if row.direction == "write":
+                memory.write(row.addr, row.data)
 
 
 def contents(memory, slots=SLOTS):
@@ -58,10 +59,12 @@ def test_a_write_has_its_place_and_its_device():
             memory.write(0x1000, b"ab")
             memory.write(0x1002, b"cd")
             memory.write(0x1000, b"x")
+            assert memory.read(0x1000, 3) == b"xbc"
     assert [tuple(row) for row in keeper.rows] == [
-        (0, 0, 7, 3, (1 << 32) + 5, b"written"),
-        (0, 0, 8, 2, 0x1000, b"abcd"),
-        (0, 0, 8, 2, 0x1000, b"x"),
+        (0, 0, 7, 3, "write", (1 << 32) + 5, b"written"),
+        (0, 0, 8, 2, "write", 0x1000, b"abcd"),
+        (0, 0, 8, 2, "write", 0x1000, b"x"),
+        (0, 0, 8, 2, "read", 0x1000, b"xbc"),
     ]
 
 

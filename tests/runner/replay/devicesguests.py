@@ -126,6 +126,10 @@ def long_read(size):
     return code + notify(0, 0) + poll(USED + 2, 1) + show(LONG + size - 16, 16)
 
 
+def writes(recording):
+    return [transfer for transfer in recording.dma if transfer.direction == "write"]
+
+
 class Shown:
     """Which exits of a run of :func:`reads` show which bytes of memory."""
 
@@ -150,7 +154,7 @@ class Shown:
             elif exit.addr == 0x80:
                 self._polls[exit.seq] = done + 1
         assert addresses == []
-        self._real = list(recording.writes)
+        self._real = writes(recording)
 
     def first(self, writes):
         """The first exit at which a run with these writes differs."""

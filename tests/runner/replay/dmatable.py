@@ -31,7 +31,7 @@ def flipped(random):
     """Flips a bit: half of them in the bytes."""
 
     def change(rows):
-        row = random.choice(rows)
+        row = random.choice([row for row in rows if row["direction"] == "write"])
         if random.random() < 0.5:
             at = random.randrange(8 * len(row["data"]))
             data = bytearray(row["data"])

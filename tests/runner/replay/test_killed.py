@@ -50,7 +50,7 @@ def test_a_killed_vmrun_leaves_a_recording(running, tmp_path):
     path = tmp_path / "killed.arrow"
     recording = Recording.of(path)
     assert recording.end == "killed"
-    assert len(list(recording.writes)) > 10
+    assert len(list(recording.dma)) > 10
     found = replay(recording, Given.of(path, (), (), lambda text: None).plan, None, lambda: False)
     assert (found.mismatch, found.exits) == (None, found.recorded)
 

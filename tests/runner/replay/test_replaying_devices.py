@@ -64,7 +64,7 @@ def assert_replays(trace):
     found = replayed(trace)
     assert (found.mismatch, found.ended) == (None, "")
     assert found.exits == found.recorded
-    assert list(Recording.of(trace).writes)
+    assert guests.writes(Recording.of(trace))
 
 
 @RUNS
@@ -121,7 +121,7 @@ def test_a_long_read_is_in_pieces_and_in_order(record, disk, tmp_path):
     """More than C keeps at once."""
     bytes_, table = 3 << 20, disk(Random(1), 3 << 11)
     trace = record(guests.long_read(bytes_), table, memory="8MiB")
-    rows = [row for row in Recording.of(trace).writes if len(row.data) > 512]
+    rows = [row for row in guests.writes(Recording.of(trace)) if len(row.data) > 512]
     assert b"".join(row.data for row in rows) == (tmp_path / "disk.img").read_bytes()
     assert [row.addr for row in rows] == [guests.LONG + at for at in range(0, bytes_, 1 << 16)]
     assert_replays(trace)
@@ -142,7 +142,9 @@ def test_a_write_of_a_users_device_is_replayed(run_guest):
         vm=guests.VIRTUAL,
         trace=guests.RECORDED,
     ).trace
-    assert [tuple(write) for write in Recording.of(trace).writes] == [(0, "python0", DATA, b"\x21\x55")]
+    assert [tuple(write) for write in guests.writes(Recording.of(trace))] == [
+        (0, "python0", "write", DATA, b"\x21\x55")
+    ]
     assert_replays(trace)
 
 
@@ -156,7 +158,7 @@ def test_a_bit_that_is_flipped_in_the_table_is_found_at_the_first_exit_that_show
     trace = record(guests.reads(requests), disk(random))
     plan = Given.of(trace, (), (), lambda text: None).plan
     shown = guests.Shown(Recording.of(trace), requests)
-    assert shown.first(Recording.of(trace).writes) is None
+    assert shown.first(guests.writes(Recording.of(trace))) is None
     found = {"refused": 0, "seen": 0, "no effect": 0}
     for _ in range(flips):
         path = rewritten(trace, tmp_path / "flipped", flipped(random))
@@ -165,7 +167,7 @@ def test_a_bit_that_is_flipped_in_the_table_is_found_at_the_first_exit_that_show
         except TraceError:
             found["refused"] += 1
             continue
-        expected = shown.first(recording.writes)
+        expected = shown.first(guests.writes(recording))
         mismatch = replay(recording, plan, None, lambda: False).mismatch
         assert (None if mismatch is None else mismatch.exit) == expected
         found["no effect" if expected is None else "seen"] += 1
@@ -175,10 +177,10 @@ def test_a_bit_that_is_flipped_in_the_table_is_found_at_the_first_exit_that_show
 
 def test_a_write_that_is_not_to_ram_is_shown(record, disk):
     trace = record(guests.reads([(3, 512)]), disk(Random(1)))
-    writes = list(Recording.of(trace).writes)
+    writes = guests.writes(Recording.of(trace))
     first = next(number for number, write in enumerate(writes) if write.addr == DATA)
     writes[first] = writes[first]._replace(addr=1 << 40)
-    mismatch = replayed(trace, writes=writes).mismatch
+    mismatch = replayed(trace, dma=writes).mismatch
     assert mismatch.exit == writes[first].exit
     assert mismatch.differs == {
         "DMA of virtio-blk0": ("512 bytes", "0x10000000000..0x10000000200 is not guest RAM that can be written")
@@ -187,8 +189,8 @@ def test_a_write_that_is_not_to_ram_is_shown(record, disk):
 
 def test_without_a_write_the_guest_is_found_to_do_otherwise(record, disk):
     trace = record(guests.reads([(3, 512)]), disk(Random(1)))
-    writes = [write for write in Recording.of(trace).writes if write.addr != USED + 2]
-    mismatch = replayed(trace, writes=writes).mismatch
+    writes = [write for write in guests.writes(Recording.of(trace)) if write.addr != USED + 2]
+    mismatch = replayed(trace, dma=writes).mismatch
     assert mismatch.differs.keys() >= {"addr"}
 
 

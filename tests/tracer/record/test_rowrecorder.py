@@ -10,7 +10,7 @@ from tests.fakes.tracefakes import DEVICES, METADATA, exit_, record_all
 from tracer.format.errors import TraceError
 from tracer.record.rowrecorder import WAITING, RowRecorder
 from vmspec.trace import keys
-from vmspec.trace.dma import DMA, Write
+from vmspec.trace.dma import DMA, Transfer
 
 PIECE = 1 << 16
 
@@ -31,7 +31,7 @@ def put(recorder, rows):
 
     def work():
         for number in range(rows):
-            recorder.put(Write(number, 0, number, 0, 0, bytes([number & 0xFF]) * PIECE))
+            recorder.put(Transfer(number, 0, number, 0, "write", 0, bytes([number & 0xFF]) * PIECE))
             done.append(number)
 
     thread = threading.Thread(target=work)

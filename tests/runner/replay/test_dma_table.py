@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
-from runner.replay.writes import Write, Writes
+from runner.replay.dma import Transfer, Transfers
 from tests.fakes.tracefakes import DEVICES, METADATA, exit_, record_all
 from tests.runner.replay.dmatable import rewritten
 from tracer.format.errors import TraceError
@@ -17,7 +17,10 @@ from vmspec.trace import dma, keys
 from vmspec.trace.files import table_path
 
 EXITS = 9
-ROWS = [dma.Write(10 * at, 0, at // 2, at % 2, 0x1000 * at, Random(at).randbytes(at)) for at in range(2 * EXITS)]
+ROWS = [
+    dma.Transfer(10 * at, 0, at // 2, at % 2, dma.DIRECTIONS[at % 3 == 1], 0x1000 * at, Random(at).randbytes(at))
+    for at in range(2 * EXITS)
+]
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +37,11 @@ def trace(tmp_path_factory):
 
 
 def read(path):
-    return list(Writes(tracer.load(path).tables.need("dma"), EXITS))
+    return list(Transfers(tracer.load(path).tables.need("dma"), EXITS))
 
 
-def test_each_write_is_read_with_its_exit(trace):
-    assert read(trace) == [Write(row.seq, DEVICES[row.device], row.addr, row.data) for row in ROWS]
+def test_each_transfer_is_read_with_its_exit(trace):
+    assert read(trace) == [Transfer(row.seq, DEVICES[row.device], row.direction, row.addr, row.data) for row in ROWS]
 
 
 @pytest.mark.parametrize(
@@ -58,13 +61,13 @@ def test_a_row_that_is_of_no_such_recording_is_refused(trace, tmp_path, name, va
         read(rewritten(trace, tmp_path, change))
 
 
-def test_the_writes_of_an_exit_that_a_killed_run_has_not_recorded_are_accepted(trace):
-    assert len(list(Writes(tracer.load(trace).tables.need("dma"), EXITS - 1))) == len(ROWS)
+def test_the_transfers_of_an_exit_that_a_killed_run_has_not_recorded_are_accepted(trace):
+    assert len(list(Transfers(tracer.load(trace).tables.need("dma"), EXITS - 1))) == len(ROWS)
 
 
 def test_a_table_that_is_not_complete_is_refused(trace, tmp_path):
     path = rewritten(trace, tmp_path, lambda rows: rows, complete=False)
-    with pytest.raises(TraceError, match="the DMA writes are not complete"):
+    with pytest.raises(TraceError, match="the table of DMA is not complete"):
         read(path)
 
 
@@ -72,7 +75,7 @@ def test_a_table_of_another_run_does_not_count(trace, tmp_path):
     path = tmp_path / "boot.arrow"
     record_all(path, [[exit_(1)]], metadata=METADATA | {keys.CLOCK: '{"tsc_start": 1, "tsc_khz": 1000000}'})
     shutil.copy(table_path(trace, "dma"), table_path(path, "dma"))
-    with pytest.raises(TraceError, match=r"there are no DMA writes beside .*: record them with trace.inputs = true"):
+    with pytest.raises(TraceError, match=r"there are no DMA transfers beside .*: record them with trace.inputs = true"):
         read(path)
 
 
