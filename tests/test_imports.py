@@ -16,7 +16,7 @@ COMPOSITION_ROOT = {
     "runner.session.session", "runner.session.recording", "runner.session.failures", "runner.session.rerun",
     "runner.session.finishing",
     "runner.recording.recorder", "runner.suite.parting", "runner.pytestplugin.guest", "runner.campaign.measure",
-    "runner.verification.verifying", "runner.replay.recording", "runner.replay.dma",
+    "runner.verification.verifying", "runner.replay.recording", "runner.replay.dma", "runner.replay.disks",
 }  # fmt: skip
 RECORDED = "runner.expect.recorded"  # reads the finished trace, if the spec expects something of it
 
@@ -165,7 +165,8 @@ def test_vmspec_check_loads_neither_pyarrow_nor_cffi():
 
 def test_a_run_that_need_not_be_locked_loads_nothing_of_locks():
     # A campaign takes locks before its runs, in another process than theirs. A verdict is written after the runs.
-    others = (RECORDER, "runner.campaign", "runner.commands.campaign", "runner.verification")
+    # Device models that are fed with a recording make no run.
+    others = (RECORDER, "runner.campaign", "runner.commands.campaign", "runner.verification", "runner.replay.disks")
     of_the_vmm = {
         module
         for module in MODULES

@@ -1,15 +1,17 @@
-"""Feed the accesses of a recording to today's device models, without KVM, and print every answer, interrupt, time of
-waking and end that differs. A recording is the trace of a run with virtual time."""
+"""Feed the accesses of a recording to today's device models, without KVM, and print every answer, interrupt, DMA, time
+of waking and end that differs. A recording is the trace of a run with virtual time."""
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 from runner.machine.result import INTERRUPTED, OK, UNMET, WRONG
-from runner.replay.modelled import unmodelled
+from runner.replay.disks import Disks
+from runner.replay.modelled import Modelled
 from runner.replay.offline import Row, compared
 from runner.replay.recording import Recording
 from runner.session.failures import RAISED
@@ -32,6 +34,9 @@ vmrun --replay replays a recording on KVM."""
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the trace")
+    parser.add_argument(
+        "--images", type=Path, action="append", default=[], metavar="DIR", help="look for images of disks here, too"
+    )
     parser.add_argument("--limit", type=count, default=SHOWN, metavar="N", help=f"print at most N ({SHOWN})")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each difference")
 
@@ -40,11 +45,12 @@ def run(options: argparse.Namespace) -> int:
     """Compare, print, return the exit status."""
     try:
         recording = Recording.of(options.file)
-        for name in unmodelled(recording):
-            complain("vmrun", f"{name} is a class of its author's, and is not compared")
-        found = compared(recording)
-        shown = list(islice(found, options.limit))
-        more = sum(1 for _ in found)
+        with closing(Disks(options.file, options.images)) as disks, closing(Modelled(recording, disks.open)) as machine:
+            for name, why in machine.unmodelled.items():
+                complain("vmrun", f"{name} {why}; it is not compared")
+            found = compared(recording, machine)
+            shown = list(islice(found, options.limit))
+            more = sum(1 for _ in found)
     except RAISED as error:
         complain("vmrun", *(error.problems if isinstance(error, SpecError) else (error,)))
         return WRONG

@@ -12,8 +12,8 @@ TRANSFER = Struct("<QII")  # struct dma_transfer
 
 
 class DMA:
-    """Keeps the transfers of the thread that calls :meth:`begin`, the vCPU's. There, devices act between an exit and the
-    next entry, so the guest finds all of them at once when it goes on.
+    """Keeps the transfers of the thread that calls :meth:`begin`, the vCPU's. There, devices act between an exit and
+    the next entry, so the guest finds all of them at once when it goes on.
 
     ``keep`` gets them after each call of a device, or as soon as C's buffer of 1 MiB is full. ``place`` returns the
     time, the vCPU and the number of exits that it has completed.
@@ -25,15 +25,21 @@ class DMA:
         self._memory, self._place, self._keep = memory, place, keep
         self._device = -1  # the one that acts
         self._thread: int | None = None
+        self._handle = ffi.new_handle(self)
         self._failure: BaseException | None = None
 
     def begin(self) -> None:
         """Keep what devices do in the calling thread."""
-        self._handle = ffi.new_handle(self)
-        self._native = ffi.new("struct dma *", {"memory": self._memory.table, "handle": self._handle})
-        self._native.full = lib.dma_full
-        self._thread = threading.get_ident()
+        if self._thread is None:
+            self._native = ffi.new("struct dma *", {"memory": self._memory.table, "handle": self._handle})
+            self._native.full = lib.dma_full
+            self._thread = threading.get_ident()
         lib.dma_begin(self._native)
+
+    @staticmethod
+    def end() -> None:
+        """Keep nothing of the calling thread, until it begins again."""
+        lib.dma_begin(ffi.NULL)
 
     def acts(self, device: int) -> None:
         """The device with this index is called."""

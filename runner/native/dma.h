@@ -1,5 +1,5 @@
-/* DMA: what devices write to the guest's memory, and what they read there. It is kept in a thread that has asked for it,
- * that of a vCPU with virtual time: all of it follows from the guest's exits. */
+/* DMA: what devices write to the guest's memory, and what they read there. It is kept in a thread that has asked for
+ * it, that of a vCPU with virtual time: all of it follows from the guest's exits. */
 #ifndef VMRUN_DMA_H
 #define VMRUN_DMA_H
 

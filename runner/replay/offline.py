@@ -1,21 +1,24 @@
 """A recording's accesses, fed to today's device models: whether they answer, interrupt and wake as they did."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 from runner.replay.modelled import Modelled
 from runner.replay.recording import Exit, Recording
 from vmspec.trace.ends import DEVICE_ENDS
-from vmspec.trace.record import NO_DEVICE
 
 MSR_TSC = 0x10
 Row = Mapping[str, Any]
 
 
-def compared(recording: Recording) -> Iterator[Row]:
-    """Every difference between a recording and the models: ``exit``, ``what``, ``recorded``, ``modelled``, the last two
-    as text. Raises SpecError, DeviceError."""
-    machine = Modelled(recording)
+def compared(recording: Recording, machine: Modelled | None = None) -> Iterator[Row]:
+    """Every difference between a recording and the models of its machine: ``exit``, ``what``, ``recorded``,
+    ``modelled``, the last two as text. Raises SpecError, DeviceError."""
+    if machine is None:
+        with closing(Modelled(recording)) as own:
+            yield from compared(recording, own)
+        return
     last = len(recording.exits) - 1
     for number, exit in enumerate(recording.exits):
         for what, recorded, modelled in _exit(machine, recording, exit, last=number == last):
@@ -31,6 +34,7 @@ def _exit(machine: Modelled, recording: Recording, exit: Exit, *, last: bool) ->
     if exit.reason == "intr":
         return
     machine.now += machine.step
+    yield from machine.begin(exit.seq)
     answer = _answer(machine, exit)
     if answer is not None and answer != exit.bytes:
         yield f"read of {exit.addr:#x} ({exit.device})", exit.bytes.hex(" "), answer.hex(" ")
@@ -46,9 +50,11 @@ def _exit(machine: Modelled, recording: Recording, exit: Exit, *, last: bool) ->
     if machine.deadline is not None and machine.deadline <= machine.now:
         machine.tick()
     if exit.reason == "hlt" and machine.now != exit.data:
-        yield "time of waking", f"{exit.data} ns", f"{machine.now} ns"
+        if machine.foresees:
+            yield "time of waking", f"{exit.data} ns", f"{machine.now} ns"
         machine.now = exit.data
     yield from _interrupt(machine, exit)
+    yield from machine.end()
 
 
 def _wait(machine: Modelled, woken: int) -> None:
@@ -65,12 +71,14 @@ def _wait(machine: Modelled, woken: int) -> None:
 
 
 def _interrupt(machine: Modelled, exit: Exit) -> Iterator[tuple[str, str, str]]:
+    if exit.vector and not machine.output:
+        machine.presume(exit.vector)
     if exit.vector and machine.output:
         if (vector := machine.acknowledge()) != exit.vector:
             yield "interrupt", f"{exit.vector:#x}", f"{vector:#x}"
     elif exit.vector:
         yield "interrupt", f"{exit.vector:#x}", "none"
-    if machine.output != exit.has("WINDOW"):
+    if machine.output != exit.has("WINDOW") and machine.foresees:
         names = {False: "none", True: "waits"}
         yield "interrupt that waits", names[exit.has("WINDOW")], names[machine.output]
 
@@ -80,28 +88,26 @@ def _answer(machine: Modelled, exit: Exit) -> bytes | None:
     match exit.reason, exit.direction:
         case "rdmsr", "read":
             return (machine.now if exit.addr == MSR_TSC else 0).to_bytes(8, "little")
-        case "io", "read" | "write":
-            pass
-        case "mmio", "read" if exit.device == NO_DEVICE:
-            return b"\xff" * len(exit.bytes)  # no device with virtual time has registers in memory
+        case ("io" | "mmio") as reason, "read" | "write":
+            space = {"io": "port", "mmio": "mmio"}[reason]
         case _:
             return None
     data, at, known = bytearray(exit.bytes), 0, True
     while at < len(data):
         within = at % exit.size
-        place = machine.place(exit.addr + within)
-        size = min(exit.size - within, machine.room(exit.addr + within) if place is None else place.room)
+        place = machine.place(space, exit.addr + within)
+        size = min(exit.size - within, machine.room(space, exit.addr + within) if place is None else place.room)
         while size & (size - 1):
             size &= size - 1
         part = slice(at, at + size)
         if place is None:
             if exit.direction == "read":
                 data[part] = b"\xff" * size
-        elif (device := machine.devices[place.device]) is None:
-            known = False
         elif exit.direction == "write":
-            device.write(place.region.name, place.offset, size, int.from_bytes(data[part], "little"))
+            machine.write(place, size, int.from_bytes(data[part], "little"))
+        elif (value := machine.read(place, size)) is None:
+            known = False
         else:
-            data[part] = device.read(place.region.name, place.offset, size).to_bytes(size, "little")
+            data[part] = value.to_bytes(size, "little")
         at += size
     return bytes(data) if exit.direction == "read" and known else None

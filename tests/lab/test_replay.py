@@ -63,8 +63,7 @@ def test_a_boot_with_a_disk_has_the_reads_of_its_root_file_system(boot, run):
 
 @pytest.mark.parametrize("run", range(1, RUNS + 1))
 def test_todays_device_models_answer_a_boot_as_recorded(boot, run):
-    folder, spec = boot
-    if spec == "disk":
-        pytest.skip("the models are not fed with requests of virtio devices")
-    done = subprocess.run([VMRUN, "replay", folder / f"{run}.arrow"], capture_output=True, text=True, check=False)
+    folder, _ = boot
+    command = [VMRUN, "replay", folder / f"{run}.arrow", "--images", folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -253,8 +253,8 @@ class Trace(Model):
         metadata=key(
             Flag(),
             "also record what reaches the machine from outside, beside the trace (boot.inputs.arrow): host bytes, "
-            "timers, interrupts, requests to end the run; with virtual time, also what devices write to guest memory "
-            "(boot.dma.arrow)",
+            "timers, interrupts, requests to end the run; with virtual time, also what devices write to guest memory, "
+            "and read there (boot.dma.arrow)",
         ),
     )
     requests: bool = field(

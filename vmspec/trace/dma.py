@@ -7,7 +7,6 @@ from vmspec.trace import keys
 from vmspec.trace.record import NO_DEVICE
 from vmspec.trace.table import Column, Names, Table
 
-
 DIRECTIONS = ("write", "read")  # of the device
 
 

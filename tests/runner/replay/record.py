@@ -1,7 +1,9 @@
-"""Records the small runs beside this file, on this host's KVM: ``python -m tests.runner.replay.record``."""
+"""Records the small runs beside this file, on this host's KVM: ``python -m tests.runner.replay.record [NAME]...``."""
 
 import os
+import shutil
 import subprocess
+import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,9 +11,14 @@ from pathlib import Path
 import tomli_w
 
 import runner
+from tests.fakes.flatdriver import DATA, HERE, HLT, show, show_register, start, store
+from tests.runner.devices.virtio.test_blk import contents
+from tests.runner.devices.virtio.test_virtual_guests import REQUESTS, request
+from tests.runner.replay import devicesguests as guests
 from tests.runner.test_virtual import SENDS
 from tests.runner.test_virtual_input import ECHO
 from tests.runner.virtualguests import CONTRACT, CONTROLLERS, HANDLERS
+from vmspec.registers import virtio as R
 
 FOLDER = Path(__file__).parent / "recordings"
 RTC = {"kind": "rtc", "time": datetime(2026, 1, 1, 12, 0, tzinfo=UTC)}
@@ -37,11 +44,22 @@ LOOKS = """
     hlt
 """
 SERIAL = {"kind": "serial", "input": "none"}
+DEBUG = {"kind": "debug-port"}
+DISK = {"kind": "virtio-blk", "path": "disk.img", "mode": "overlay"}
+EVENT_IDX = 1 << 29
+REGISTERS = (R.MAGIC, R.DEVICE_ID, R.DEVICE_FEATURES, R.QUEUE_NUM_MAX, R.STATUS, R.INTERRUPT_STATUS, R.CONFIG)
+# The disk's serial number, and registers before and after its interrupt is acknowledged.
+MORE = request(4, 8, 0, 20, write=True) + show(DATA, 20) + b"".join(map(show_register, REGISTERS))
+MORE += store(HERE + R.INTERRUPT_ACK, 1) + show_register(R.INTERRUPT_STATUS)
 GUESTS = {
     "ticks": ("TURNS = 150\n" + CONTRACT, [RTC, {"kind": "post-port"}, {"kind": "debug-port"}], b""),
     "sends": (CONTROLLERS + SENDS + HANDLERS, [SERIAL, {"kind": "post-port"}], b""),
     "echo": (CONTROLLERS + ECHO + HANDLERS, [{"kind": "serial"}], b"a recording with input."),
     "looks": (LOOKS, [{"kind": "i8042"}, RTC, SERIAL], b""),
+    "disk": (start(features=R.BLK_FLUSH | EVENT_IDX) + REQUESTS + MORE + HLT, [DISK, DEBUG], b""),
+    "halts": (guests.interrupted([(3, 512), (0, 1024)]) + HLT, [DISK, DEBUG], b""),
+    "random": (guests.random_bytes([33, 70, 1]) + HLT, [{"kind": "virtio-rng", "seed": 5}, DEBUG], b""),
+    "console": (guests.echo(14) + HLT, [{"kind": "virtio-console"}, DEBUG], b"more than fits"),
 }
 
 
@@ -55,26 +73,35 @@ def assembled(source: str, folder: Path) -> bytes:
     return flat.read_bytes()
 
 
-def main() -> None:
-    """Record each guest."""
+def main(*names: str) -> None:
+    """Record these guests; without names, each."""
     FOLDER.mkdir(exist_ok=True)
-    for name, (source, devices, typed) in GUESTS.items():
+    (FOLDER / "disk.img").write_bytes(contents(8))
+    for name in names or GUESTS:
+        source, devices, typed = GUESTS[name]
         with tempfile.TemporaryDirectory() as folder:
-            code = assembled(source, Path(folder))
+            flat = isinstance(source, bytes)
+            code = source if flat else assembled(source, Path(folder))
             spec = {
                 "vm": {"name": name, "memory": "1MiB", "time": "virtual"},
-                "boot": {"mode": "real", "code": code.hex(" ")},
+                "boot": {"mode": "protected" if flat else "real", "code": code.hex(" ")},
                 "device": devices,
-                "trace": {"path": str(FOLDER / f"{name}.arrow"), "inputs": bool(typed)},
+                "trace": {
+                    "path": str(FOLDER / f"{name}.arrow"),
+                    "inputs": bool(typed) or flat,
+                    "requests": False,
+                    "outputs": False,
+                },
             }
+            shutil.copy(FOLDER / "disk.img", folder)
             path = Path(folder) / f"{name}.toml"
             path.write_text(tomli_w.dumps(spec))
             source_fd, sink = os.pipe()
             os.write(sink, typed)
             os.close(sink)
-            print(name, runner.run(path, input=source_fd if typed else None))
+            print(name, runner.run(path, input=source_fd if typed else None).kind)
             os.close(source_fd)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,6 +1,7 @@
 """Recordings that are fed to the device models. The small ones beside this file were recorded by ``record.py``."""
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.backends.disk import Disk
 from runner.cli import main
 from runner.devices.i8042 import I8042
 from runner.devices.i8254 import I8254
@@ -15,12 +17,22 @@ from runner.devices.i8259 import I8259
 from runner.devices.i8259chip import Chip
 from runner.devices.rtc import RTC
 from runner.devices.serial import Serial
+from runner.devices.virtio.blk import Blk
+from runner.devices.virtio.common import Common
+from runner.devices.virtio.console import Console
+from runner.devices.virtio.mmio import MMIO
+from runner.devices.virtio.rng import Rng
+from runner.machine.virtqueue import Queue
+from runner.machine.virtualpath import VirtualPath
+from runner.replay.disks import Disks
+from runner.replay.modelled import Modelled
 from runner.replay.offline import compared
 from runner.replay.recording import Recording
 from tracer.format.errors import TraceError
 
 RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("[!.]*.arrow"))
 TRACES = [path for path in RECORDINGS if path.name.count(".") == 1]
+ECHO = Path(__file__).parent / "recordings" / "echo.arrow"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +40,28 @@ def recordings():
     return {path.stem: Recording.of(path) for path in TRACES}
 
 
+def differences(recording):
+    """The differences of a recording of those here, whose disk is beside them."""
+    with (
+        closing(Disks(TRACES[0].parent / recording.path.name, [TRACES[0].parent])) as disks,
+        closing(Modelled(recording, disks.open)) as machine,
+    ):
+        assert not machine.unmodelled
+        yield from compared(recording, machine)
+
+
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
 def test_the_models_do_as_recorded(path):
-    assert list(compared(Recording.of(path))) == []
+    assert list(differences(Recording.of(path))) == []
+
+
+def test_without_its_disk_the_other_devices_are_compared(recordings, monkeypatch):
+    """Its interrupts are taken to come when they came."""
+    with closing(Modelled(recordings["halts"])) as machine:
+        assert [*machine.unmodelled] == ["virtio-blk0"]
+        assert list(compared(recordings["halts"], machine)) == []
+    monkeypatch.setattr(I8259, "acknowledge", lambda self: 1)
+    assert next(compared(recordings["halts"]))["what"] == "interrupt"
 
 
 def add(value):
@@ -66,13 +97,38 @@ FAULTS = [
     (Serial, "write", nothing),
     (I8042, "read", flip(1)),
     (I8042, "write", nothing),
+    (MMIO, "read", flip(1)),
+    (MMIO, "used", nothing),
+    (Common, "kicked", nothing),
+    (Common, "_interrupt", nothing),
+    (Common, "set_driver_features", nothing),
+    (Rng, "_bytes", lambda real: lambda self, size: real(self, size)[::-1]),
+    (Console, "_received", staticmethod(lambda port, chain: chain.write(b"?"))),
+    (Console, "pump", nothing),
+    (Queue, "wait", lambda real: lambda self: False),
+    (VirtualPath, "completed", lambda real: lambda self: ()),
+    (VirtualPath, "_serve", lambda real: lambda self: None),
+    (Disk, "native", lambda real: lambda self, identification: real(self, b"another")),
+    (Blk, "configuration", lambda real: lambda self: bytes(len(real(self)))),
 ]
 
 
 @pytest.mark.parametrize(("model", "name", "fault"), FAULTS, ids=lambda part: getattr(part, "__name__", str(part)))
 def test_a_fault_of_a_model_is_found(recordings, monkeypatch, model, name, fault):
-    monkeypatch.setattr(model, name, fault(getattr(model, name)))
-    assert any(next(compared(recording), None) is not None for recording in recordings.values())
+    monkeypatch.setattr(model, name, fault if isinstance(fault, staticmethod) else fault(getattr(model, name)))
+    assert any(next(differences(recording), None) is not None for recording in recordings.values())
+
+
+def test_a_disk_with_other_bytes_is_found(recordings, tmp_path):
+    """Where no image has the hash, the device has no model."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(4096))
+    with path.open("rb") as file:
+        disk = Disk(file.fileno(), 4096, None, False, False)
+        found = next(compared(recordings["halts"], Modelled(recordings["halts"], lambda planned: disk)))
+    assert found["what"] == "DMA of virtio-blk0"
+    assert found["recorded"].startswith("write of 512 bytes at 0x20000: 03 00 fc ff")
+    assert found["modelled"].startswith("write of 512 bytes at 0x20000: 00 00 00 00")
 
 
 MANY = pytest.param(1000, marks=pytest.mark.soak)
@@ -81,16 +137,16 @@ MANY = pytest.param(1000, marks=pytest.mark.soak)
 @pytest.mark.parametrize("flips", [60, MANY])
 def test_a_bit_that_is_flipped_in_the_file_is_found(tmp_path, flips):
     """Every batch has a checksum; a bit of the metadata that a replay does not need may be any."""
-    whole, random = TRACES[0].read_bytes(), Random(1)
+    whole, random = ECHO.read_bytes(), Random(1)
     batches = whole.rindex(b"ARROW1")  # the end of the file
     path = tmp_path / "flipped.arrow"
-    shutil.copy(TRACES[0].with_suffix(".inputs.arrow"), tmp_path / "flipped.inputs.arrow")
+    shutil.copy(ECHO.with_suffix(".inputs.arrow"), tmp_path / "flipped.inputs.arrow")
     silent = []
     for _ in range(flips):
         at, bit = random.randrange(batches), random.randrange(8)
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
         try:
-            if Recording.of(path) != Recording.of(TRACES[0])._replace(path=path):
+            if Recording.of(path) != Recording.of(ECHO)._replace(path=path):
                 silent.append(at)
         except TraceError:
             pass
@@ -101,7 +157,7 @@ def test_a_bit_that_is_flipped_in_the_file_is_found(tmp_path, flips):
 def test_an_answer_or_an_interrupt_that_is_changed_is_found_at_its_exit(recordings, places):
     random = Random(1)
     for number in range(places):
-        recording = random.choice(list(recordings.values()))
+        recording = recordings[random.choice(["ticks", "sends", "echo", "looks", "disk"])]
         read = [exit for exit in recording.exits if exit.direction == "read"]
         taken = [exit for exit in recording.exits if exit.vector]
         if taken and number % 2:
@@ -112,17 +168,54 @@ def test_an_answer_or_an_interrupt_that_is_changed_is_found_at_its_exit(recordin
             changed = exit._replace(bytes=bytes([exit.bytes[0] ^ 1 << random.randrange(8)]) + exit.bytes[1:])
         exits = [*recording.exits]
         exits[exit.seq] = changed
-        assert next(compared(recording._replace(exits=exits)))["exit"] == exit.seq
+        assert next(differences(recording._replace(exits=exits)))["exit"] == exit.seq
+
+
+@pytest.mark.parametrize("places", [60, MANY])
+def test_a_write_of_a_device_that_is_changed_is_found_at_its_exit(recordings, places):
+    """In its bytes, its length, its address, also one beyond all memory, and where there is none."""
+    random = Random(1)
+    for _ in range(places):
+        recording = recordings[random.choice(["disk", "halts", "random", "console"])]
+        dma = list(recording.dma)
+        at = random.choice([number for number, each in enumerate(dma) if each.direction == "write"])
+        each = dma[at]
+        byte = random.randrange(len(each.data))
+        flipped = bytes([each.data[byte] ^ 1 << random.randrange(8)])
+        dma[at : at + 1] = random.choice(
+            [
+                [each._replace(data=each.data[:byte] + flipped + each.data[byte + 1 :])],
+                [each._replace(data=each.data + b"x")],
+                [each._replace(addr=each.addr ^ 1 << random.randrange(64))],
+                [],
+            ]
+        )
+        found = next(differences(recording._replace(dma=dma)))
+        assert (found["exit"], found["what"]) == (each.exit, f"DMA of {each.device}")
+
+
+@given(st.data())
+def test_any_reads_of_devices_are_survived(recordings, data):
+    """What the models find in the guest's memory may be anything, anywhere."""
+    recording = recordings[data.draw(st.sampled_from(["disk", "halts", "random", "console"]))]
+    dma = list(recording.dma)
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, len(dma) - 1))
+        values = st.binary(min_size=len(dma[at].data), max_size=len(dma[at].data)) | st.binary(max_size=64)
+        dma[at] = dma[at]._replace(
+            data=data.draw(values), addr=data.draw(st.just(dma[at].addr) | st.integers(0, 1 << 64))
+        )
+    list(differences(recording._replace(dma=dma)))
 
 
 @given(st.data())
 def test_a_file_that_is_cut_or_mixed_is_refused_or_the_same(tmp_path_factory, data):
     """The file of a recording, truncated, or with a piece of another one in it."""
-    whole, other = TRACES[0].read_bytes(), TRACES[1].read_bytes()
+    whole, other = ECHO.read_bytes(), TRACES[1].read_bytes()
     at, length = data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, 3000))
     piece = data.draw(st.sampled_from([b"", other[at : at + length], bytes(length)]))
     path = tmp_path_factory.mktemp("mixed") / "mixed.arrow"
-    shutil.copy(TRACES[0].with_suffix(".inputs.arrow"), path.with_suffix(".inputs.arrow"))
+    shutil.copy(ECHO.with_suffix(".inputs.arrow"), path.with_suffix(".inputs.arrow"))
     path.write_bytes(whole[:at] + piece + whole[at + len(piece) :] if piece else whole[:at])
     try:
         found = Recording.of(path)
@@ -131,23 +224,31 @@ def test_a_file_that_is_cut_or_mixed_is_refused_or_the_same(tmp_path_factory, da
     list(compared(found))
 
 
+def test_the_command_names_a_disk_that_it_does_not_find(recordings, capsys):
+    halts = recordings["halts"].path
+    assert main(["replay", str(halts)]) == 0
+    assert "virtio-blk0 has an image that was not found: name its folder with --images DIR" in capsys.readouterr().err
+    assert main(["replay", str(halts), "--images", str(halts.parent)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_the_command(capsys, monkeypatch):
-    assert main(["replay", str(TRACES[0])]) == 0
+    assert main(["replay", str(ECHO)]) == 0
     assert capsys.readouterr().out.endswith(" exits: the device models do as recorded\n")
     monkeypatch.setattr(I8259, "acknowledge", lambda self: 1)
-    assert main(["replay", str(TRACES[0]), "--limit", "1"]) == 1
+    assert main(["replay", str(ECHO), "--limit", "1"]) == 1
     assert "interrupt: recorded 0x" in capsys.readouterr().out
 
 
 def test_a_recording_without_its_inputs_is_refused(capsys, tmp_path):
-    shutil.copy(TRACES[0], tmp_path / "alone.arrow")
+    shutil.copy(ECHO, tmp_path / "alone.arrow")
     assert main(["replay", str(tmp_path / "alone.arrow")]) == 2
     assert "there are no inputs beside" in capsys.readouterr().err
 
 
 def test_what_is_no_recording_is_refused(capsys, tmp_path):
     path = tmp_path / "a.arrow"
-    path.write_bytes(TRACES[0].read_bytes()[:5000])
+    path.write_bytes(ECHO.read_bytes()[:5000])
     assert main(["replay", str(path)]) == 2
     assert main(["replay", str(Path(__file__))]) == 2
     assert "is not an Arrow file" in capsys.readouterr().err

@@ -35,15 +35,15 @@ def request(number, kind, sector, size=0, write=False):
     return code + poll(USED + 2, number + 1) + IRR + show(STATUS, 1)
 
 
-PROGRAM = (
-    start(features=R.BLK_FLUSH)
-    + request(0, 0, 3, 512, write=True)
+REQUESTS = (
+    request(0, 0, 3, 512, write=True)
     + store(DATA, 0x21212121)
     + request(1, 1, 5, 512)
     + request(2, 4, 0)
     + request(3, 0, 5, 1024, write=True)
     + show(DATA, 1024)
 )
+PROGRAM = start(features=R.BLK_FLUSH) + REQUESTS
 
 
 @pytest.fixture
