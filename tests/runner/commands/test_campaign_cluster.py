@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -163,6 +164,33 @@ def test_a_lost_scheduler_ends_it_and_another_one_continues(cluster, begin, tmp_
     assert (campaign.returncode, error, f"{len(before)} of 30 runs are in" in out) == (0, "", True)
     found = [row["run"] for row in rows(tmp_path)]
     assert (len(found), len({*found}), before <= {*found}) == (30, 30, True)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_campaign_that_is_ended_makes_only_the_missing_runs_later(cluster, begin, tmp_path, number, status):
+    cluster.work()
+    text = 'repeat = 2000\ntraces = "none"'
+    with begin(cluster.address, text) as campaign:
+        wait(lambda: ended(tmp_path, 3))
+        campaign.send_signal(number)
+        begun = time.monotonic()
+        campaign.communicate()
+        took = time.monotonic() - begun
+    assert (campaign.returncode, took < 20) == (status, True), took
+    journal, table = tmp_path / "here/out/runs.journal", tmp_path / "here/out/runs.parquet"
+    before = journal.read_bytes().count(b"\n") if number == signal.SIGKILL else len(rows(tmp_path))
+    assert 3 <= before < 2000
+    assert table.exists() == (number == signal.SIGINT)
+    first = {row["run"]: row["started"] for row in rows(tmp_path)} if table.exists() else {}
+    with begin(cluster.address, text) as campaign:
+        wait(lambda: ended(tmp_path, 3 if table.exists() else before + 3))
+        campaign.send_signal(signal.SIGINT)
+        out, _ = campaign.communicate()
+    assert f"{before} of 2,000 runs are in" in out
+    found = {row["run"]: row["started"] for row in rows(tmp_path)}
+    assert before + 3 <= len(found) == len(rows(tmp_path)) < 2000
+    assert first.items() <= found.items()
 
 
 def test_what_no_worker_offers_and_what_is_no_scheduler(cluster, begin, tmp_path):
