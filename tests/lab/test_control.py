@@ -58,7 +58,7 @@ def test_its_exits_and_requests_are_counted(said):
 
 def test_the_balloon_takes_memory(said):
     done(said, "balloon")
-    assert said["ballooned"] == 200 << 20
+    assert said["ballooned"] == 100 << 20
 
 
 def test_a_vcpu_takes_an_nmi(said):

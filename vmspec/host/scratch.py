@@ -23,8 +23,7 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            if folder.exists():
-                shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # what is left, the next one removes
 
 
 def discard(folder: Path) -> bool:

@@ -5,7 +5,7 @@ import socket
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 from typing import Any
 
 from runner.backends.errors import BackendError
@@ -14,6 +14,7 @@ from runner.backends.unixsocket import DIRECTORY, within
 from runner.backends.vhost.backend import BackEnd
 from runner.backends.vhost.connection import STARTING
 from runner.backends.vhost.session import Session
+from vmspec.host.scratch import scratch
 
 # What the words of a command name: descriptors that the program inherits, and a path.
 LISTENER, CONNECTION, PATH = "{listener}", "{connection}", "{socket}"
@@ -60,8 +61,8 @@ def started(words: Sequence[str], directory: Path, key: str, quiet: bool, descri
             end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             with theirs:
                 return _session(end, lambda: run(CONNECTION, str(theirs.fileno()), [theirs.fileno()]))
-        with TemporaryDirectory(prefix="vmrun-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / "socket"
+        with scratch(Path(gettempdir()), "vmrun-socket-") as folder:
+            path = folder / "socket"
             end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             if any(PATH in word for word in words):
                 return _session(end, lambda: _awaited(run(PATH, str(path), []), end, path, key))

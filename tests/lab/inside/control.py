@@ -24,6 +24,7 @@ from runner.cli import main as vmrun
 HERE = Path("/run/control")  # in memory: the shared directory is slow
 LIMIT = 300  # seconds
 PAUSES = 100
+TRIES = 5  # of a command
 
 
 class Console:
@@ -52,10 +53,14 @@ class Console:
 
 
 def command(*words: str) -> dict[str, object]:
-    """What a command of vmrun's prints, and its exit status."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        status = vmrun(list(words))
+    """What a command of vmrun's prints, and its exit status. The machine runs in this process, and is slow to answer
+    what needs modules that it has not loaded yet."""
+    for _ in range(TRIES):
+        out, error = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            status = vmrun(list(words))
+        if "does not answer" not in error.getvalue():
+            break
     return {"status": status, "out": out.getvalue(), "error": error.getvalue()}
 
 
@@ -68,7 +73,7 @@ def talk(said: dict[str, object]) -> None:
         ("list", "--json"),
         ("inspect", "control", "--json"),
         ("stat", "control", "--json"),
-        ("balloon", "control", "200MiB"),
+        ("balloon", "control", "100MiB"),
         ("nmi", "control", "--vcpu", "1"),
     ):
         said[words[0]] = command(*words)
@@ -77,7 +82,7 @@ def talk(said: dict[str, object]) -> None:
     with runner.connect("control") as control:
         control.resize(111, 33)
         latest = time.monotonic() + LIMIT
-        while control.balloon().actual < 200 << 20 and time.monotonic() < latest:
+        while control.balloon().actual < 100 << 20 and time.monotonic() < latest:
             time.sleep(0.1)
         said["ballooned"] = control.balloon().actual
     said["size"] = virtio.answer(b"stty size; echo d$((1))", rb"d1")
