@@ -68,11 +68,14 @@ class Backends:
                 from runner.backends import flash
 
                 path, writes = Path(options["path"]), options["mode"] == "rw"
-                if options["template"] is not None:
-                    flash.made(path, Path(options["template"]))
-                fd, size = files.disk(f"{where}.path", path, writes, direct=False)
+                key, template = "path", options["template"]
+                if template is not None and writes:
+                    flash.made(path, Path(template))
+                elif template is not None and not path.exists():
+                    key, path = "template", Path(template)
+                fd, size = files.disk(f"{where}.{key}", path, writes, direct=False)
                 if not writes:
-                    images.keep(f"{planned.name}/path", path, fd)
+                    images.keep(f"{planned.name}/{key}", path, fd)
                 copy = None if writes else files.temporary(f"{where}.mode", size)
                 return flash.opened(fd, size, planned.regions[0].size, copy)
             case "virtio-net":

@@ -116,6 +116,12 @@ def test_an_overlay_ends_with_the_run(machine: Callable[..., Any], tmp_path: Pat
     assert (tmp_path / "vars").read_bytes() == b"\xa5" * SIZE
 
 
+def test_an_overlay_of_a_template_makes_no_file(machine: Callable[..., Any], tmp_path: Path) -> None:
+    assert machine('path = "own"\ntemplate = "vars"\nmode = "overlay"').console == READ
+    assert not (tmp_path / "own").exists()
+    assert (tmp_path / "vars").read_bytes() == b"\xa5" * SIZE
+
+
 def test_a_template_is_copied_once(machine: Callable[..., Any], tmp_path: Path) -> None:
     lines = 'path = "own"\ntemplate = "vars"'
     assert machine(lines).console == READ

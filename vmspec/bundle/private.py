@@ -88,11 +88,7 @@ def _check(plan: Plan, files: Collection[Path], sources: Path | None) -> None:
 
 def _keep(disk: dict[str, Any]) -> None:
     """Have the table of a disk or of flash memory leave its file as it is."""
-    if disk.get("kind") == "flash":
-        disk.pop("template", None)
-        disk["mode"] = PRIVATE["mode"]
-    else:
-        disk.update(PRIVATE)
+    disk.update(PRIVATE if disk.get("kind") != "flash" else {"mode": PRIVATE["mode"]})
 
 
 def _private(lock: Lock, disks: Sequence[KeyPath]) -> Lock:

@@ -126,10 +126,6 @@ class Flash(DeviceModel):
         ),
     )
 
-    def faults(self) -> Iterator[tuple[KeyPath, str]]:
-        if self.template is not None and self.mode == "overlay":
-            yield ("template",), "is for mode rw, which makes the file: give the template as path"
-
     def regions(self) -> tuple[Region, ...]:
         """The planner gives it its size, and its place if there is firmware."""
         return (Region("array", "mmio", flash.BLOCK, layout.FIRMWARE_END - flash.BLOCK),)

@@ -45,9 +45,10 @@ def notes(devices: tuple[PlannedDevice, ...]) -> tuple[str, ...]:
     for device in devices:
         if device.kind == "flash":
             path, template, mode = (device.options[key] for key in ("path", "template", "mode"))
+            fresh = template is not None and not Path(path).exists()
             if mode == "overlay":
-                text = f"begins as a copy of {path}, which ends with the run"
-            elif template is not None and not Path(path).exists():
+                text = f"begins as a copy of {template if fresh else path}, which ends with the run"
+            elif fresh:
                 text = f"is kept in {path}, which vmrun will make as a copy of {template}"
             else:
                 text = f"is kept in {path}"

@@ -70,6 +70,8 @@ def test_an_overlay_leaves_the_file(tmp_path: Path) -> None:
     planned = plan(made(tmp_path, Flash(path=path, mode="overlay")))
     assert planned.notes == (f"flash0 begins as a copy of {path}, which ends with the run",)
     assert [named.writes for named in planned.names if named.where == "device[0].path"] == [False]
+    planned = plan(made(tmp_path, Flash(tmp_path / "none", path, "overlay")))
+    assert planned.notes == (f"flash0 begins as a copy of {path}, which ends with the run",)
 
 
 WRONG = {
@@ -95,8 +97,3 @@ def test_a_device_cannot_have_its_place(tmp_path: Path) -> None:
     device = Python(cls="m:C", mmio=(4 * GIB - len(ROM) - 16, 16))
     found = problems(made(tmp_path, Flash(path=file(tmp_path, "a", 4 * KIB)), device))
     assert "which flash0 has" in found["device[1].mmio"]
-
-
-def test_a_template_is_for_a_file_that_is_kept(tmp_path: Path) -> None:
-    faults = [*Flash(path=tmp_path / "a", template=tmp_path / "b", mode="overlay").faults()]
-    assert [key for key, _ in faults] == [("template",)]
