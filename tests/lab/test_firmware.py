@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
         "expect": {"console": ["iPXE initialising devices", "the script runs on pcbios"], "exit": "reset"},
     }
     memtest = {
-        "vm": {"name": "memtest", "memory": "16MiB", "timeout": "10min"},
+        "vm": {"name": "memtest", "memory": "16MiB", "timeout": "7min"},
         "boot": {
             "kernel": str(debian.files("memtest86+") / "boot/memtest86+x64.bin"),
             "cmdline": "console=ttyS0,115200 nosm",

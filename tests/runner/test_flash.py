@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import vmspec.cli
 from runner import HostError, run
 from runner.backends.filelock import locked
 from runner.devices import DeviceError
@@ -127,6 +128,17 @@ def test_a_template_is_copied_once(machine: Callable[..., Any], tmp_path: Path) 
     assert machine(lines).console == READ
     assert [(tmp_path / name).read_bytes() for name in ("own", "vars")] == [KEPT, b"\xa5" * SIZE]
     assert machine(lines).console[:1] == b"\x3c"
+
+
+def test_a_bundle_leaves_the_file_as_it_is(
+    machine: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    machine('path = "own"\ntemplate = "vars"')
+    assert [vmspec.cli.main([verb, "guest.toml"]) for verb in ("lock", "bundle")] == [0, 0]
+    assert run(tmp_path / "guest.vmz").console[:1] == b"\x3c"
+    assert (tmp_path / "own").read_bytes() == KEPT
 
 
 def test_a_file_that_another_uses_is_rejected(machine: Callable[..., Any], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from vmspec.devices.storage import Flash
 from vmspec.lock import images
 from vmspec.planner import plan
 from vmspec.spec.models import VM, Boot, FirmwareFile, Spec
@@ -19,3 +20,13 @@ def test_a_lock_of_a_machine_with_firmware(tmp_path):
     made = plan(Spec(vm=VM(name="m"), boot=boot))
     assert {image.name for image in images.files(made)} == {"firmware", "files[0]"}
     assert images.resolved(made)["boot"]["files"] == [{"name": "opt/a"}]
+
+
+def test_a_lock_has_flash_memory_that_the_run_writes_to(tmp_path):
+    for name in ("vars", "template"):
+        (tmp_path / name).write_bytes(bytes(4096))
+    flash = Flash(path=tmp_path / "vars", template=tmp_path / "template")
+    made = plan(Spec(vm=VM(name="m"), boot=Boot(code=b"\xf4", mode="real"), devices=(flash,)))
+    found = {image.name: image.written for image in images.files(made)}
+    assert found == {"flash0/path": True, "flash0/template": False}
+    assert images.resolved(made)["device"] == [{"kind": "flash", "mode": "rw"}]
