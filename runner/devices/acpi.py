@@ -73,7 +73,7 @@ class ACPI(ISADevice):
                     self._sleep((value << 8 & R.SLP_TYP) // (R.SLP_TYP & -R.SLP_TYP))
 
     def _sleep(self, kind: int) -> None:
-        if kind == R.S5:
+        if kind in (R.S5, R.S5_QEMU):
             self.end("poweroff", None)
         else:
             self._status[1] |= R.WAK_STS >> 8  # a state that the DSDT does not offer: wake at once

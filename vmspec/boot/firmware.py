@@ -71,5 +71,5 @@ def _check(source: Source) -> None:
     if len(set(vector)) == 1:
         raise ImageError(
             f"has no code where the processor begins: its last 16 bytes are all {vector[0]:#04x}, as in a file with "
-            "variables of UEFI firmware; give the file with the code"
+            "variables of UEFI firmware; give the file with the code, and this one as path of a device of kind flash"
         )

@@ -35,4 +35,5 @@ PM1_CONTROL_ZERO = 0xC000  # reserved; they read as 0
 
 # What the guest writes, as the DSDT and the FADT say
 S5 = 5  # to SLP_TYP: power off
+S5_QEMU = 0  # the same on QEMU's PCs: OVMF writes it without looking (OvmfPkg/Library/ResetSystemLib)
 RESET_VALUE = 1  # to RESET

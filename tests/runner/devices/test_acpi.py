@@ -3,7 +3,18 @@
 import pytest
 
 from runner.devices.acpi import ACPI
-from vmspec.registers.acpi import PM1_CONTROL, PM1_ENABLE, PM1_STATUS, PWRBTN_EN, PWRBTN_STS, RESET, S5, SLP_EN, WAK_STS
+from vmspec.registers.acpi import (
+    PM1_CONTROL,
+    PM1_ENABLE,
+    PM1_STATUS,
+    PWRBTN_EN,
+    PWRBTN_STS,
+    RESET,
+    S5,
+    S5_QEMU,
+    SLP_EN,
+    WAK_STS,
+)
 
 
 @pytest.fixture
@@ -11,9 +22,10 @@ def acpi(plug):
     return plug(ACPI())
 
 
+@pytest.mark.parametrize("kind", [S5, S5_QEMU])
 @pytest.mark.parametrize("low_first", [None, True, False], ids=["word", "low-high", "high-low"])
-def test_sleep_type_s5_powers_off(acpi, low_first):
-    value = S5 << 10 | SLP_EN
+def test_sleep_type_s5_powers_off(acpi, low_first, kind):
+    value = kind << 10 | SLP_EN
     if low_first is None:
         acpi.write(PM1_CONTROL, value, size=2)
     else:
