@@ -3,6 +3,8 @@
 import mmap
 from collections.abc import Callable
 
+from runner.kvm.errors import HostError
+from runner.kvm.system import System
 from runner.kvm.vm import VM
 from runner.native._native import ffi
 from vmspec.plan.calls import Slot
@@ -12,7 +14,8 @@ from vmspec.plan.plan import Plan
 class Direct:
     """The regions of one machine. They take the slots after the plan's."""
 
-    def __init__(self, plan: Plan, vm: VM) -> None:
+    def __init__(self, plan: Plan, system: System, vm: VM) -> None:
+        self._system = system
         self._vm = vm
         self._plan = plan
         self._next = len(plan.slots) + len(plan.mapped)
@@ -23,6 +26,8 @@ class Direct:
         OSError."""
         found = next(region for region in self._plan.devices[device].regions if region.name == name)
         assert found.start is not None
+        if not self._system.check_extension("KVM_CAP_READONLY_MEM"):
+            raise HostError("this host's KVM lacks KVM_CAP_READONLY_MEM, which flash memory needs")
         slot = Slot(self._next, found.start, found.size, 0, read_only=True)
         self._next += 1
         # Shared: what the device writes to the file is what the guest reads (mmap(2)).
@@ -39,6 +44,6 @@ class Direct:
         return show
 
     def close(self) -> None:
-        """Unmap the files, after KVM has gone."""
+        """Unmap the files; no vCPU runs any more."""
         while self._maps:
             self._maps.pop().close()

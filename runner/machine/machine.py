@@ -112,7 +112,7 @@ class Machine:
         self._resources.callback(interrupts.close)
         self.queues: list[Queue] = []
         configuration = ConfigurationSpace(self.buses)
-        direct = Direct(self.plan, self.vm)
+        direct = Direct(self.plan, self.system, self.vm)
         self._resources.callback(direct.close)
         for index, planned in enumerate(self.plan.devices):
             device = make(planned)

@@ -70,7 +70,7 @@ class Machine:
 
     def __init__(self) -> None:
         self.memory = GuestMemory((Slot(0, 0, RAM, 0),))
-        planned = [PlannedDevice("pci-host0", "pci-host", {}, PCIHost().regions())]
+        planned = [PlannedDevice("pci-host0", "pci-host", {"chipset": "none"}, PCIHost().regions())]
         for number, kind in enumerate(FUNCTIONS, 1):
             cls: Any = KINDS[kind]
             model: Any = cls()
