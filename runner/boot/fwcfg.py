@@ -71,7 +71,11 @@ def _reader(part: Placement, images: Images) -> Callable[[int, int], bytes]:
 
 
 def _read(fd: int, start: int, at: int, size: int) -> bytes:
-    return os.pread(fd, size, start + at)
+    """So many bytes, or up to the file's end. File systems of other machines give a part at a time."""
+    found = bytearray()
+    while len(found) < size and (part := os.pread(fd, size - len(found), start + at + len(found))):
+        found += part
+    return bytes(found)
 
 
 def _setup(part: Placement, plan: Plan, images: Images) -> bytes:

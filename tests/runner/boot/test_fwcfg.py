@@ -1,5 +1,6 @@
 """What fw_cfg has for firmware, read as firmware reads it."""
 
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,14 @@ def test_setup_code_of_old_protocols(tmp_path: Path, version: int, heap: bool) -
         bytes(4),
     )
     assert setup[0x211] == (0x81 if heap else 1)
+
+
+def test_a_file_system_that_reads_a_part_at_a_time(
+    tmp_path: Path, kernel: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: pread(fd, min(size, 1000), at))
+    assert Found(planned(tmp_path, **kernel)).data(R.INITRD) == kernel["initrd"].read_bytes()
 
 
 def test_a_kernel_alone_has_no_initrd(tmp_path: Path, kernel: dict[str, Path]) -> None:
