@@ -14,7 +14,7 @@ from vmspec.trace.inputs import LOWERED, NOBODY, PULSED, RAISED, Input, Kind
 
 
 class Inputs:
-    """Admits inputs. ``keep``, if set, is called with each.
+    """Admits inputs. ``keep``, if set, is called with each. ``clock`` returns virtual time.
 
     The place is the time, and the number of exits that the first vCPU has completed: devices interrupt that vCPU,
     unless the guest routes their interrupts to others.
@@ -22,6 +22,7 @@ class Inputs:
 
     def __init__(self) -> None:
         self.keep: Callable[[Input], None] | None = None
+        self.clock: Callable[[], int] = lambda: 0
         self._rings: Rings | None = None
         self._vcpus: dict[int | None, int] = {}  # by thread
         self._lock = threading.Lock()  # inputs are kept in the order of their stamps
@@ -41,7 +42,7 @@ class Inputs:
         """
         if self.keep is not None and (kind in ("bytes", "command") or threading.get_ident() not in self._vcpus):
             with self._lock:
-                self.keep(Input(*self.place(), kind, device, value, data))
+                self.keep(Input(*self.place(), kind, device, value, data, self.clock()))
         effect()
 
     def random(self, device: int, size: int) -> bytes:

@@ -60,6 +60,8 @@ class Machine:
         self.time = _virtual(plan, loader.memory)
         self.clock: Clock = self.time.clock if self.time else self._host_time  # of the devices
         self.inputs = Inputs()
+        if self.time is not None:
+            self.inputs.clock = self.time.clock.monotonic
         self.requests = Requests()
         self._dma: DMA | None = None
         self.buses: Buses

@@ -1,11 +1,12 @@
 """A recording's accesses, fed to today's device models: whether they answer, interrupt and wake as they did."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
 from runner.replay.modelled import Modelled
-from runner.replay.recording import Exit, Recording
+from runner.replay.recording import Came, Exit, Recording
 from vmspec.trace.ends import DEVICE_ENDS
 
 MSR_TSC = 0x10
@@ -40,15 +41,7 @@ def _exit(machine: Modelled, recording: Recording, exit: Exit, *, last: bool) ->
         yield f"read of {exit.addr:#x} ({exit.device})", exit.bytes.hex(" "), answer.hex(" ")
     if last:
         return  # what would have come of it did not
-    inputs = [came for came in recording.inputs.get(exit.seq, ()) if came.device]
-    if exit.reason == "hlt" and machine.deadline is not None:
-        _wait(machine, exit.data)  # input came when the guest woke; without a timer, it came first
-    for came in inputs:
-        machine.receive(*came)
-    if inputs and exit.reason == "hlt":
-        _wait(machine, exit.data)
-    if machine.deadline is not None and machine.deadline <= machine.now:
-        machine.tick()
+    _settle(machine, exit, deque(came for came in recording.inputs.get(exit.seq, ()) if came.device))
     if exit.reason == "hlt" and machine.now != exit.data:
         if machine.foresees:
             yield "time of waking", f"{exit.data} ns", f"{machine.now} ns"
@@ -57,17 +50,24 @@ def _exit(machine: Modelled, recording: Recording, exit: Exit, *, last: bool) ->
     yield from machine.end()
 
 
-def _wait(machine: Modelled, woken: int) -> None:
-    """Let the time of a halted guest move up to when it woke, if no interrupt comes before."""
-    if machine.deadline is not None and machine.deadline <= machine.now:
-        machine.tick()
-    while not machine.output and machine.now < woken:
-        due = machine.deadline
-        if due is None:
-            return
-        machine.now = max(machine.now, due)
-        if machine.now < woken:
+def _settle(machine: Modelled, exit: Exit, inputs: deque[Came]) -> None:
+    """Let an exit have its consequences, as virtual_next() in runner/native/virtual.c does: input, ticks, and for a
+    halted guest the time of the next timer, up to when it woke."""
+    while machine.now <= exit.data or exit.reason != "hlt":
+        if inputs and inputs[0].clock <= machine.now:
+            while inputs and inputs[0].clock <= machine.now:
+                _receive(machine, inputs.popleft())
             machine.tick()
+        machine.tick()
+        if exit.reason != "hlt" or machine.output or machine.now == exit.data or machine.deadline is None:
+            break
+        machine.now = max(machine.now, machine.deadline)
+    for came in inputs:
+        _receive(machine, came)
+
+
+def _receive(machine: Modelled, came: Came) -> None:
+    machine.receive(came.device, came.port, came.data)
 
 
 def _interrupt(machine: Modelled, exit: Exit) -> Iterator[tuple[str, str, str]]:

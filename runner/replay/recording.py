@@ -46,11 +46,13 @@ class Exit(NamedTuple):
 
 class Came(NamedTuple):
     """An input that came at an exit: bytes for a port of the device with that name, a command to the device (``port``
-    is None, ``data`` its words), or an NMI, which has no device."""
+    is None, ``data`` its words), or an NMI, which has no device. ``clock`` is the guest's time then, 0 in traces of
+    earlier releases."""
 
     device: str
     port: int | None
     data: bytes
+    clock: int = 0
 
 
 class Recording(NamedTuple):
@@ -140,11 +142,11 @@ def _inputs(trace: tracer.Trace, exits: int) -> Mapping[int, Sequence[Came]]:
     for row in rows:
         match row["kind"]:
             case "bytes":
-                came = Came(row["device"], row["value"], row["data"])
+                came = Came(row["device"], row["value"], row["data"], row["clock"])
             case "command" if row["data"] == NMI.format(0).encode():
                 came = Came("", 0, b"")
             case "command" if asked(row["data"].decode(errors="replace")) is not None:
-                came = Came(row["device"], None, row["data"])
+                came = Came(row["device"], None, row["data"], row["clock"])
             case "command":
                 raise TraceError(f"{trace.path}: input {row['data']!r} is unknown: use a newer vmrun")
             case _:

@@ -146,11 +146,14 @@ class Ends:
     # Sizes
 
     def follow_sizes(self) -> None:
-        """Tell each virtio console the size of its terminal, now and whenever it changes."""
-        self._resize()
-        self._machine.loop.each_wake(partial(self._machine.buses.call, self._resize))  # SIGWINCH wakes it
+        """Tell each virtio console the size of its terminal, now and whenever it changes; with virtual time only if
+        that is recorded."""
+        if self._machine.time is not None and not self._plan.trace.inputs:
+            return
+        self._resize(lambda errand: errand())  # the guest does not run yet
+        self._machine.loop.each_wake(partial(self._resize, self._machine.buses.enter))  # SIGWINCH wakes it
 
-    def _resize(self) -> None:
+    def _resize(self, run: Callable[[Callable[[], None]], None]) -> None:
         buses = self._machine.buses
         for index, planned in enumerate(self._plan.devices):
             ends = planned.ends[0]
@@ -159,4 +162,5 @@ class Ends:
             if planned.transport and size and size != self._sizes.get(index):
                 self._sizes[index] = size
                 columns, rows = size
-                buses.command(index, f"{SIZE}{columns}x{rows}", methodcaller("resized", columns, rows))
+                resized = methodcaller("resized", columns, rows)
+                run(partial(buses.command, index, f"{SIZE}{columns}x{rows}", resized))

@@ -54,7 +54,7 @@ last: .byte 0
 def typed(run_guest, assemble):
     """Runs the echo with input that comes in pieces, some time after each other."""
 
-    def run(*pieces):
+    def run(*pieces, before=""):
         source, sink = os.pipe()
 
         def write():
@@ -66,7 +66,7 @@ def typed(run_guest, assemble):
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            code = assemble(CONTROLLERS + ECHO + HANDLERS)
+            code = assemble(CONTROLLERS + before + ECHO + HANDLERS)
             return run_guest(code, devices=[SERIAL], vm=VIRTUAL, trace=INPUTS, input=source)
         finally:
             writer.join()
@@ -86,6 +86,21 @@ def test_input_wakes_the_guest_and_is_recorded_at_its_exit(typed):
     # A busy host may bring a byte while the guest handles another one; that byte's interrupt waits.
     places = [rows[row["seq"]] for row in inputs]
     assert all(row["vector"] == 0x34 for row in places if row["reason"] == "hlt")
+
+
+# The timer runs, and its interrupt is masked: time passes while the guest is halted, until input wakes it.
+PASSES = "mov $0x34, %al; out %al, $0x43; xor %al, %al; out %al, $0x40; out %al, $0x40\n"
+
+
+def test_input_has_the_time_at_which_it_came_to_a_halted_guest(typed):
+    """The UART interrupts a while after that, so the models must have it at that time, too."""
+    result = typed(b"a", b"bc", b".", before=PASSES)
+    assert (result.kind, result.console) == ("halt", b"abc.")
+    recording = Recording.of(result.trace)
+    assert list(compared(recording)) == []
+    assert any(came.clock > 1_000_000_000 for each in recording.inputs.values() for came in each)
+    early = {seq: [came._replace(clock=0) for came in each] for seq, each in recording.inputs.items()}
+    assert next(compared(recording._replace(inputs=early)))["what"] == "time of waking"
 
 
 def test_a_guest_that_waits_for_input_ends_where_there_is_none_any_more(typed):

@@ -73,7 +73,7 @@ def listed(inputs: TableFile) -> Any:
     """All inputs in order: a ``pyarrow.Table`` of :func:`inputs_schema`."""
     import pyarrow as pa
 
-    rows = inputs.table
+    rows = inputs.table.drop_columns(["clock"])
     text = pa.array((data.decode(errors="backslashreplace") for data in rows["data"].to_pylist()), pa.utf8())
     named = rows.append_column("text", text).rename_columns(inputs_schema().names)
     return named.cast(inputs_schema()).sort_by("t_ns")
