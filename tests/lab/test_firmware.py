@@ -1,0 +1,61 @@
+"""Debian's SeaBIOS in the lab: it starts Debian's kernel, to its userspace, and iPXE, which does what it is told."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from tests.guests import debian, initrd
+from tests.lab.labruns import stayed
+from vmspec.document import Document
+
+pytestmark = [pytest.mark.lab, pytest.mark.soak]
+
+VMRUN = Path(sys.executable).with_name("vmrun")
+SCRIPT = """cd "$0"
+for name in linux ipxe; do
+    "$1" $name.toml --no-trace >$name.console 2>$name.log; echo $? >$name.status
+done
+"""
+PC = [{"kind": "serial", "input": "none"}, {"kind": "i8042"}, {"kind": "rtc"}, {"kind": "acpi"}]
+# Commands of iPXE's. Its reboot is the BIOS's, by the reset control register, which Q35 has. SeaBIOS holds back the
+# last character of its screen.
+IPXE = "echo it runs on ${platform} && reboot"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("firmware")
+    rom = debian.files("qemu-system-data") / "usr/share/qemu/linuxboot_dma.bin"
+    bios = {
+        "firmware": str(debian.files("seabios") / "usr/share/seabios/bios-256k.bin"),
+        "files": [{"name": "genroms/linuxboot_dma.bin", "path": str(rom)}],
+    }
+    initrd.write(out / "initrd")
+    linux = {
+        "vm": {"name": "linux", "memory": "256MiB", "timeout": "5min"},
+        "boot": bios | {
+            "kernel": str(debian.kernel("6.1-cloud").bzimage), "initrd": "initrd",
+            "cmdline": "console=ttyS0 panic=-1 reboot=k",
+        },
+        "device": PC,
+        "expect": {"console": ["SeaBIOS", "vmrun: userspace"], "exit": "reset"},
+    }  # fmt: skip
+    ipxe = {
+        "vm": {"name": "ipxe", "memory": "64MiB", "timeout": "5min"},
+        "boot": bios | {"kernel": str(debian.files("ipxe") / "boot/ipxe.lkrn"), "cmdline": IPXE},
+        "device": [*PC, {"kind": "lpc"}],
+        "expect": {"console": ["iPXE initialising devices", "it runs on pc"], "exit": "reset"},
+    }
+    for name, spec in (("linux", linux), ("ipxe", ipxe)):
+        (out / f"{name}.toml").write_text(tomli_w.dumps(spec))
+        Document.open(out / f"{name}.toml").plan()
+    stayed("--timeout", "30m", "--share", out, "--", "sh", "-c", SCRIPT, out, VMRUN)
+    return out
+
+
+@pytest.mark.parametrize("name", ["linux", "ipxe"])
+def test_seabios_starts_it(folder, name):
+    log = (folder / f"{name}.log").read_text()
+    assert (folder / f"{name}.status").read_text() == "0\n", log + (folder / f"{name}.console").read_text()[-3000:]
