@@ -7,6 +7,7 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Timer
 
 import tomli_w
 
@@ -16,7 +17,7 @@ from tests.runner.devices.virtio.test_blk import contents
 from tests.runner.devices.virtio.test_virtual_guests import REQUESTS, request
 from tests.runner.replay import devicesguests as guests
 from tests.runner.test_virtual import SENDS
-from tests.runner.test_virtual_input import ECHO
+from tests.runner.test_virtual_input import ECHO, PASSES
 from tests.runner.virtualguests import CONTRACT, CONTROLLERS, HANDLERS
 from vmspec.registers import virtio as R
 
@@ -55,6 +56,7 @@ GUESTS = {
     "ticks": ("TURNS = 150\n" + CONTRACT, [RTC, {"kind": "post-port"}, {"kind": "debug-port"}], b""),
     "sends": (CONTROLLERS + SENDS + HANDLERS, [SERIAL, {"kind": "post-port"}], b""),
     "echo": (CONTROLLERS + ECHO + HANDLERS, [{"kind": "serial"}], b"a recording with input."),
+    "passes": (CONTROLLERS + PASSES + ECHO + HANDLERS, [{"kind": "serial"}], b"later."),
     "looks": (LOOKS, [{"kind": "i8042"}, RTC, SERIAL], b""),
     "disk": (start(features=R.BLK_FLUSH | EVENT_IDX) + REQUESTS + MORE + HLT, [DISK, DEBUG], b""),
     "halts": (guests.interrupted([(3, 512), (0, 1024)]) + HLT, [DISK, DEBUG], b""),
@@ -97,9 +99,11 @@ def main(*names: str) -> None:
             path = Path(folder) / f"{name}.toml"
             path.write_text(tomli_w.dumps(spec))
             source_fd, sink = os.pipe()
-            os.write(sink, typed)
-            os.close(sink)
+            # It comes when guests that wait for it are halted.
+            writer = Timer(0.5, lambda sink=sink, typed=typed: (os.write(sink, typed), os.close(sink)))
+            writer.start()
             print(name, runner.run(path, input=source_fd if typed else None).kind)
+            writer.join()
             os.close(source_fd)
 
 

@@ -119,6 +119,15 @@ def test_a_fault_of_a_model_is_found(recordings, monkeypatch, model, name, fault
     assert any(next(differences(recording), None) is not None for recording in recordings.values())
 
 
+def test_a_halted_guest_gets_its_input_at_the_time_at_which_it_came(recordings):
+    """Its timer runs; the UART interrupts a while after that."""
+    recording = recordings["passes"]
+    clocks = [came.clock for each in recording.inputs.values() for came in each]
+    assert max(clocks) > 1_000_000_000
+    early = {seq: [came._replace(clock=0) for came in each] for seq, each in recording.inputs.items()}
+    assert next(differences(recording._replace(inputs=early)))["what"] == "time of waking"
+
+
 def test_a_disk_with_other_bytes_is_found(recordings, tmp_path):
     """Where no image has the hash, the device has no model."""
     path = tmp_path / "disk.img"
