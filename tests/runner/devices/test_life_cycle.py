@@ -430,6 +430,9 @@ def states(state_class):
             case Number(low, high, none):
                 numbers = st.integers(low, high) | st.sampled_from((low, high))
                 return numbers | st.none() if none else numbers
+            case Bits(mask) if mask.bit_length() > 64:  # of a buffer: a few of its bits
+                ones = st.sets(st.integers(0, mask.bit_length() - 1), max_size=4)
+                return ones.map(lambda places: sum(1 << place for place in places) & mask)
             case Bits(mask):
                 return st.integers(0, mask).map(lambda value: value & mask)
             case OneOf(choices):
