@@ -45,7 +45,7 @@ COLUMNS = (
         "interrupt: 1 rises, 0 falls, 2 an edge or a message; bytes: the device's port; else 0",
     ),
     Column("data", "binary", "bytes", "the host's bytes; the kind of an end, the words of a command or a mark"),
-    Column("clock", "uint64", "ns", "virtual time: the guest's time when the input came; else 0", later=True),
+    Column("clock", "uint64", "number", "virtual time: the guest's ns when the input came; else 0", later=True),
 )
 INPUTS = Table(
     "inputs",
