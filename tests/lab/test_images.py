@@ -13,7 +13,7 @@ pytestmark = pytest.mark.lab
     ("package", "name", "what"),
     [
         ("xen-hypervisor-4.17-amd64", "boot/xen-4.17-amd64.efi", "is an EFI application for x86-64"),
-        ("ipxe", "boot/ipxe.lkrn", "starts only through its 16-bit setup code"),
+        ("ipxe", "boot/ipxe.lkrn", "is started only by its 16-bit setup code, which needs a BIOS"),
         ("memtest86+", "usr/lib/memtest86+/memtest86+x64.iso", "is an ISO 9660 disk image"),
     ],
 )
