@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
+from runner.machine.virtual import PATIENCE
 from runner.replay.modelled import Modelled
 from runner.replay.recording import Came, Exit, Recording
 from vmspec.trace.ends import DEVICE_ENDS
@@ -53,6 +54,7 @@ def _exit(machine: Modelled, recording: Recording, exit: Exit, *, last: bool) ->
 def _settle(machine: Modelled, exit: Exit, inputs: deque[Came]) -> None:
     """Let an exit have its consequences, as virtual_next() in runner/native/virtual.c does: input, ticks, and for a
     halted guest the time of the next timer, up to when it woke."""
+    timers = 0  # that did not wake it
     while machine.now <= exit.data or exit.reason != "hlt":
         if inputs and inputs[0].clock <= machine.now:
             while inputs and inputs[0].clock <= machine.now:
@@ -60,6 +62,10 @@ def _settle(machine: Modelled, exit: Exit, inputs: deque[Came]) -> None:
             machine.tick()
         machine.tick()
         if exit.reason != "hlt" or machine.output or machine.now == exit.data or machine.deadline is None:
+            break
+        if (timers := timers + 1) > PATIENCE:
+            if not inputs:
+                machine.ended = machine.ended or "halt"
             break
         machine.now = max(machine.now, machine.deadline)
     for came in inputs:

@@ -24,6 +24,7 @@ from runner.devices.virtio.mmio import MMIO
 from runner.devices.virtio.rng import Rng
 from runner.machine.virtqueue import Queue
 from runner.machine.virtualpath import VirtualPath
+from runner.replay import offline
 from runner.replay.disks import Disks
 from runner.replay.modelled import Modelled
 from runner.replay.offline import compared
@@ -115,8 +116,17 @@ FAULTS = [
 
 @pytest.mark.parametrize(("model", "name", "fault"), FAULTS, ids=lambda part: getattr(part, "__name__", str(part)))
 def test_a_fault_of_a_model_is_found(recordings, monkeypatch, model, name, fault):
+    monkeypatch.setattr(offline, "PATIENCE", 1 << 12)  # a fault may make a timer very fast
     monkeypatch.setattr(model, name, fault if isinstance(fault, staticmethod) else fault(getattr(model, name)))
     assert any(next(differences(recording), None) is not None for recording in recordings.values())
+
+
+def test_a_timer_that_wakes_nobody_ends_the_models_run(recordings, monkeypatch):
+    """As it ends a run on KVM: the guest has masked what it waits for."""
+    monkeypatch.setattr(offline, "PATIENCE", 50)
+    monkeypatch.setattr(I8254, "write", lambda self, *where, real=I8254.write: real(self, *where[:-1], where[-1] ^ 1))
+    last = list(differences(recordings["passes"]._replace(inputs={})))[-1]
+    assert (last["what"], last["recorded"], last["modelled"]) == ("end", "goes on", "halt")
 
 
 def test_a_halted_guest_gets_its_input_at_the_time_at_which_it_came(recordings):
