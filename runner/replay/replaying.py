@@ -31,10 +31,11 @@ class Replayed(NamedTuple):
 def replay(recording: Recording, plan: Plan, until: int | None, asked: Callable[[], bool]) -> Replayed:
     """Replay a recording with the plan of its run, up to an exit or to its end. ``asked`` returns whether the end was
     requested. Raises HostError, KvmError, and what loading the guest's memory raises."""
-    # The devices' answers are in the recording. Their time and their interrupts are, too.
+    # The devices' answers are in the recording. Their time and their interrupts are, too. What is loaded names them: in
+    # ACPI tables, and the seed of the time.
     alone = plan._replace(devices=(), time=PlannedTime(), trace=PlannedTrace())
     with ExitStack() as stack:
-        loader = Loader(alone)
+        loader = Loader(plan)
         stack.callback(loader.close)
         machine = Machine(alone, loader)
         stack.callback(machine.close)

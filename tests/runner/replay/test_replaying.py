@@ -12,8 +12,10 @@ from runner.cli import main
 from runner.replay.recording import Recording
 from runner.replay.replaying import replay
 from runner.session.given import Given
+from tests.runner.test_kernels import LOAD, kernel
 from tests.runner.test_virtual_input import AWAITS_NMI, ECHO, INPUTS, SERIAL
 from tests.runner.virtualguests import CONTRACT, CONTROLLERS, HANDLERS, POST, RTC, VIRTUAL
+from vmspec import layout
 from vmspec.trace.record import FLAGS
 
 pytestmark = pytest.mark.kvm
@@ -171,3 +173,40 @@ def test_the_command_refuses(run_guest, write_spec, capsys, words, said, status)
     places = {"host": run_guest("f4").trace, "spec": write_spec("f4")}
     assert main([word.format(**places) for word in words]) == status
     assert said in capsys.readouterr().err
+
+
+# Prints the ACPI tables.
+TABLES = f"""
+    mov ${layout.ACPI}, %esi
+    mov ${layout.ACPI_SIZE}, %ecx
+    mov $0xe9, %edx
+    cld
+    rep outsb
+    hlt
+"""
+
+
+def test_a_kernel_finds_the_tables_of_the_devices_that_it_had(assemble, tmp_path):
+    code = assemble(TABLES, bits=32, origin=LOAD)
+    (tmp_path / "kernel").write_bytes(kernel("elf32-pvh", code))
+    (tmp_path / "guest.toml").write_text("""
+[vm]
+name = "tables"
+memory = "4MiB"
+time = "virtual"
+[boot]
+kernel = "kernel"
+[trace]
+path = "tables.arrow"
+inputs = true
+[[device]]
+kind = "acpi"
+[[device]]
+kind = "rtc"
+time = 2026-01-01T12:00:00Z
+[[device]]
+kind = "debug-port"
+""")
+    result = runner.run(tmp_path / "guest.toml")
+    assert (result.kind, b"DSDT" in result.console) == ("halt", True)
+    assert recorded(result.trace).replay().mismatch is None
