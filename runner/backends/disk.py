@@ -74,12 +74,12 @@ class Disk:
 
 
 def blocks(descriptor: int, direct: bool) -> tuple[int, int]:
-    """The smallest logical block that the image can have, and the block that its storage works with, in bytes."""
-    status = os.fstat(descriptor)
-    if stat.S_ISBLK(status.st_mode):
+    """The smallest logical block that the image can have, and the block that its storage works with, in bytes. That of
+    a file is the same on each host, whatever its file system says, so that the guest sees the same disk."""
+    if stat.S_ISBLK(os.fstat(descriptor).st_mode):
         logical, physical = (_ioctl(descriptor, request) for request in (BLKSSZGET, BLKPBSZGET))
         return logical, max(logical, physical)
-    return _direct_block(descriptor) if direct else SECTOR, max(PAGE, status.st_blksize)
+    return _direct_block(descriptor) if direct else SECTOR, PAGE
 
 
 def _ioctl(descriptor: int, request: int) -> int:
