@@ -36,13 +36,12 @@ def boot(request, tmp_path_factory):
     return out, spec
 
 
-@pytest.fixture
-def folder(boot):
-    return boot[0]
-
-
 @pytest.mark.parametrize("run", range(1, RUNS + 1))
-def test_a_boot_replays_to_its_end(folder, run):
+def test_a_boot_replays_to_its_end(boot, run, request):
+    folder, spec = boot
+    if spec == "disk":
+        reason = "Linux places its buffers by the host's TSC, and the writes go to where they were"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     assert (folder / f"{run}.status").read_text() == "0\n", (folder / f"{run}.console").read_text()
     said = (folder / f"{run}.replay").read_text()
     assert (folder / f"{run}.replay.status").read_text() == "0\n", said
