@@ -12,9 +12,8 @@ from vmspec.registers import fwcfg as R
 
 pytestmark = pytest.mark.kvm
 
-# A ROM of 4 KiB. It begins at its last 16 bytes, goes on in its copy below 1 MiB, enters protected mode, and prints
-# what it finds in the ROM under 4 GiB and in the copy after writing to both.
-ROM = """
+# Of a ROM in the copy below 1 MiB: enter protected mode at `flat`.
+ENTER = """
     cs lgdtl table
     mov %cr0, %eax
     or $1, %al
@@ -28,6 +27,10 @@ descriptors:
 table:
     .word table - descriptors - 1
     .long 0xf0000 + descriptors
+"""
+# A ROM of 4 KiB. It begins at its last 16 bytes, goes on in its copy below 1 MiB, enters protected mode, and prints
+# what it finds in the ROM under 4 GiB and in the copy after writing to both.
+ROM = f"""{ENTER}
 rom:
     .byte 'R'
 copy:

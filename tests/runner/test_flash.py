@@ -11,6 +11,7 @@ import vmspec.cli
 from runner import HostError, run
 from runner.backends.filelock import locked
 from runner.devices import DeviceError
+from tests.runner.test_firmware import ENTER
 
 pytestmark = pytest.mark.kvm
 
@@ -37,19 +38,7 @@ STEPS = """
 """
 ROM = """
     .code16
-    cs lgdtl table
-    mov %cr0, %eax
-    or $1, %al
-    mov %eax, %cr0
-    ljmpl $8, $(0xf0000 + flat)
-    .balign 8
-descriptors:
-    .quad 0
-    .quad 0x00cf9b000000ffff
-    .quad 0x00cf93000000ffff
-table:
-    .word table - descriptors - 1
-    .long 0xf0000 + descriptors
+ENTER
     .macro command value
     movb $\\value, (%ebx)
     .endm
@@ -75,7 +64,7 @@ STEPS
 @pytest.fixture
 def machine(tmp_path: Path, assemble: Callable[..., bytes]) -> Callable[..., Any]:
     """Runs the steps with a flash memory whose table has these lines."""
-    (tmp_path / "rom").write_bytes(assemble(ROM.replace("STEPS", STEPS), origin=0xF000))
+    (tmp_path / "rom").write_bytes(assemble(ROM.replace("ENTER", ENTER).replace("STEPS", STEPS), origin=0xF000))
     (tmp_path / "vars").write_bytes(b"\xa5" * SIZE)
 
     def started(lines: str = 'path = "vars"') -> Any:
