@@ -90,7 +90,7 @@ void ring_advanced(const struct ring *ring)
 
 struct record *ring_open(struct ring *ring, uint64_t tsc)
 {
-    struct record *record;
+    struct record *record = &ring->record;
 
     STORE(ring->control->open, tsc);
     if (!ring_room(ring, 1, 0)) {
@@ -99,10 +99,7 @@ struct record *ring_open(struct ring *ring, uint64_t tsc)
         STORE(ring->control->open, 0);
         return NULL;
     }
-    record = &ring->slots[ring->control->head & ring->mask];
-    memset(record, 0, sizeof *record);
-    record->tsc_exit = tsc;
-    record->device = -1;
+    *record = (struct record){.tsc_exit = tsc, .device = -1};
     if (ring->gap) {
         record->flags |= FLAG_GAP;
         ring->gap = 0;
@@ -137,9 +134,11 @@ void ring_publish(struct ring *ring, struct record *record, uint64_t tsc)
     struct ring_control *control = ring->control;
 
     record->tsc_entry = tsc;
+    ring->slots[control->head & ring->mask] = *record;
     if (record->length)
         STORE(control->payload_head, record->payload + record->length);
     ring_advance(ring);
+    __builtin_prefetch(&ring->slots[control->head & ring->mask], 1);
     STORE(control->open, 0);
     ring_advanced(ring);
 }

@@ -18,6 +18,7 @@ struct ring {
     struct ring_control *control;
     struct ring_pause *pauses;
     struct record *slots;
+    struct record record;  /* producer: the exit at hand; the consumer's cache has its slot */
     uint8_t *payload;
     uint64_t mask;         /* slots - 1 */
     uint64_t payload_mask; /* payload bytes - 1 */
@@ -37,7 +38,7 @@ bool ring_room(struct ring *ring, uint64_t records, uint64_t bytes);
 void ring_advance(struct ring *ring);
 void ring_advanced(const struct ring *ring);
 
-/* Producer of exits. ring_open gives the slot of the exit at hand, or NULL where it had to be dropped; ring_payload
+/* Producer of exits. ring_open gives the record of the exit at hand, or NULL where it had to be dropped; ring_payload
  * keeps data longer than eight bytes (false: no room, drop the exit by ring_cancel); ring_publish makes the record
  * visible. */
 struct record *ring_open(struct ring *ring, uint64_t tsc);

@@ -12,7 +12,8 @@ from tests.bench import installed
 from tests.bench.figure import Figure
 
 HERE = Path(__file__).resolve().parent
-INNER, OUTER = 40_000, 20  # exits: their product
+INNER = 40_000  # exits of one round of a flood
+SHORT, LONG = 4, 44  # rounds of two floods: their difference is without the start and the end of a run
 RUNS = 3
 READS = 100_000  # of a register in Python
 STARTS = 5
@@ -133,13 +134,14 @@ def measure() -> list[Figure]:
         loops, runs = [], []
         floods, shares = {kind: list[float]() for kind in KINDS}, {kind: list[float]() for kind in KINDS}
         for _ in range(RUNS):
-            loop = subprocess.run([bare, str(INNER * OUTER)], check=True, capture_output=True, text=True)
+            loop = subprocess.run([bare, str(INNER * LONG)], check=True, capture_output=True, text=True)
             loops.append(float(loop.stdout) / 1000)
             for kind in KINDS:
-                idle, busy = flood(python, directory, kind, 1, 1), flood(python, directory, kind, INNER, OUTER)
-                floods[kind].append((busy.user - idle.user) / (INNER * OUTER) * 1e6)
-                shares[kind].append((busy.recorder_user - idle.recorder_user) / (INNER * OUTER) * 1e6)
-                runs.append(busy)
+                short, long = flood(python, directory, kind, SHORT), flood(python, directory, kind, LONG)
+                exits = INNER * (LONG - SHORT) / 1e6
+                floods[kind].append((long.user - short.user) / exits)
+                shares[kind].append((long.recorder_user - short.recorder_user) / exits)
+                runs.append(long)
         figures.append(Figure("user CPU an exit, bare C loop", statistics.median(loops), "us"))
         for kind in KINDS:
             told = f"user CPU an exit, {kind} flood, recording"
@@ -153,11 +155,11 @@ def measure() -> list[Figure]:
     return figures
 
 
-def flood(python: str, directory: Path, kind: str, inner: int, outer: int) -> Used:
+def flood(python: str, directory: Path, kind: str, rounds: int) -> Used:
     """What one run costs."""
     port, options = KINDS[kind]
     spec = directory / "flood.toml"
-    spec.write_text(FLOOD.format(inner=inner, outer=outer, port=port, kind=kind, options=options))
+    spec.write_text(FLOOD.format(inner=INNER, outer=rounds, port=port, kind=kind, options=options))
     done = subprocess.run([python, "-c", TOLD, spec], check=True, capture_output=True, text=True)
     return Used(*json.loads(done.stderr.splitlines()[-1]))
 
