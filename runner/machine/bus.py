@@ -325,14 +325,14 @@ class Buses:
         """Tick a device in ``delay`` ns, None: never. The device's lock is held."""
         self._timers[index] = None if delay is None else self._clock.monotonic() + max(0, delay)
         if self.alarm is None:
-            self._hasten()
+            self.wake()
         else:
             self.alarm(self._earliest())
 
     def call(self, errand: Callable[[], None]) -> None:
         """Make the device thread call something."""
         self._errands.append(errand)
-        self._hasten()
+        self.wake()
 
     def deliver(self) -> None:
         """Wait until something is queued, a timer is due or there is something to call, then do it all; the body of the
@@ -396,12 +396,9 @@ class Buses:
             self._tick(lambda index: self.planned[index].transport is not None)
 
     def wake(self) -> None:
-        """Make :meth:`deliver` return."""
+        """Make :meth:`deliver` return now."""
+        self.bus.hurry = 1  # otherwise the event counts as queued writes, which wait for more
         os.eventfd_write(self._event, 1)
-
-    def _hasten(self) -> None:
-        self.bus.hurry = 1  # otherwise the wake-up counts as queued writes, which wait for more
-        self.wake()
 
     def _hand_over(self) -> None:
         while self._next < self._taken:

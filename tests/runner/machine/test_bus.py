@@ -613,6 +613,15 @@ def test_output_in_bulk_is_handed_over_more_rarely(board, monkeypatch, first, th
     assert [call[3] for call in calls(board)[1:]] == then
 
 
+def test_a_wake_up_is_not_taken_for_output_that_waits_for_more(board, monkeypatch):
+    monkeypatch.setattr("runner.machine.bus.LINGER", 20_000)
+    thread = threading.Thread(target=board.buses.deliver)
+    thread.start()
+    board.buses.wake()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_an_urgent_device_is_not_kept_waiting(board, monkeypatch):
     monkeypatch.setattr("runner.machine.bus.LINGER", 20_000)
     board.devices[0].bus.writes("io", 0, "coalesced")
