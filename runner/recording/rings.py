@@ -42,6 +42,8 @@ class RingView:
         self.pauses = Pauses([self.ring(index) for index in range(self.vcpus)])
         self._lost = ffi.new("uint32_t *")
         self._guarded = guarded
+        # A short run touches few pages. The kernel would read as much of the empty file around each as it reads ahead.
+        mapping.madvise(mmap.MADV_RANDOM)
         if guarded:
             lib.memory_guard(self._base, len(mapping), self._lost)
 
@@ -169,8 +171,6 @@ class Rings(RingView):
         except OSError:
             path.unlink()
             raise
-        # A short run touches few pages. The kernel would read 128 KiB of the empty file around each of them.
-        mapping.madvise(mmap.MADV_RANDOM)
         return mapping
 
     @property
