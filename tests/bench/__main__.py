@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.bench import compare, linux, page, peers, process, record, requests, rows, scale, startup, virtio
+from tests.bench import compare, linux, page, peers, process, record, requests, rows, runs, scale, startup, virtio
 from tests.bench.figure import Figure
 
 OUT = Path("build/bench.json")
@@ -14,6 +14,7 @@ PARTS = {
     "record": record.measure,
     "requests": requests.measure,
     "process": process.measure,
+    "runs": runs.measure,
     "virtio": virtio.measure,
     "startup": startup.measure,
     "linux": linux.measure,
