@@ -8,12 +8,13 @@ A cache keeps unpacked kernels, and other parts of image files, by the SHA-256 o
 - ``kernels/by-file/<identity>``: the hash of the part at an offset of a file with that device, inode, size and times,
   which spares the 10-20 ms of hashing it again.
 
-The cache may be deleted at any time. If it cannot be written, a directory of the user's in the place for temporary
-files replaces it.
+The cache may be deleted at any time, and a new entry removes old ones (:mod:`vmspec.image.limit`). If it cannot be
+written, a directory of the user's in the place for temporary files replaces it.
 """
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -87,7 +88,10 @@ def _cached(directory: Path, source: Source, part: Part) -> Path:
         _remember(index, digest, source)
     entry = directory / digest
     if not _intact(entry, digest, part.size):
+        from vmspec.image.limit import trim  # only when the cache grows
+
         _unpack(entry, digest, part)
+        trim(directory)
     return entry
 
 
@@ -105,8 +109,6 @@ def _indexed(index: Path) -> str | None:
 
 
 def _remember(index: Path, digest: str, source: Source) -> None:
-    import time
-
     if time.time_ns() - source.version.changed < cache.SETTLED_NS:
         return
     index.parent.mkdir(mode=0o700, exist_ok=True)
@@ -153,7 +155,7 @@ def _unpack(entry: Path, digest: str, part: Part) -> None:
                 raise ImageError(f"damaged: the compressed kernel unpacks to {written} bytes, not to {part.size}")
             os.ftruncate(file.fileno(), written)
             os.fsync(file.fileno())
-        os.utime(name, (_seal(digest), _seal(digest)))
+        os.utime(name, (time.time(), _seal(digest)))
         Path(name).replace(entry)
     except BaseException:
         Path(name).unlink()

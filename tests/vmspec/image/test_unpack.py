@@ -79,6 +79,13 @@ def test_second_time_comes_from_the_cache(cache: Path, tmp_path: Path, monkeypat
     assert unpacked(*bz) == first
 
 
+def test_a_new_entry_removes_old_ones_but_not_itself(cache: Path, tmp_path: Path) -> None:
+    first = unpacked(*kernel(tmp_path / "a", images.gzipped(DATA)))
+    os.utime(first, (0, first.stat().st_mtime))
+    second = unpacked(*kernel(tmp_path / "b", images.gzipped(DATA + b"b")))
+    assert (first.exists(), second.exists()) == (False, True)
+
+
 def test_settled_file_is_not_hashed_again(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bz = kernel(tmp_path / "bz", images.gzipped(DATA))
     monkeypatch.setattr("vmspec.host.cache.SETTLED_NS", 0)
