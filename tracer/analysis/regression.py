@@ -96,7 +96,7 @@ def compare(a: Campaign, b: Campaign, alpha: float = 0.01, effect: float = 0.33,
         changed, total = changed + sum(row[-1] for row in rows), total + len(rows)
         tables[name] = table(columns(UNITS[name]), rows)
     runs = [min(len(side.machines[machine]) for machine in both) for side in (a, b)]
-    text = f"{changed:,} of {total:,} quantities of {len(both):,} machines differ"
+    text = f"{changed:,} of {total:,} quantities of {len(both):,} machine{'s' * (len(both) != 1)} differ"
     text += f"\nat least {runs[0]:,} runs of each machine in A, {runs[1]:,} in B"
     if few := min(runs) < FEW:
         text += f"; with fewer than {FEW}, hardly any difference can be shown"

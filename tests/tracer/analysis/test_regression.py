@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracer.analysis.campaign import summarised
-from tracer.analysis.regression import compare, holm
+from tracer.analysis.regression import compare, holm, schemas
 from tracer.cli import main
 from tracer.format.errors import TraceError
 from tracer.read.campaign import load
@@ -90,6 +90,76 @@ def test_exits_of_a_device_that_one_side_does_not_have(campaign):
     assert (found["hlt"]["a"], found["hlt"]["b"], found["hlt"]["differs"]) == (0, 1, True)
 
 
+def test_the_tables_have_their_columns(campaign):
+    a = load(campaign("a", [run()]))
+    tables = compare(a, a).tables
+    assert {name: table.schema for name, table in tables.items()} == schemas()
+    types = [(field.name, str(field.type)) for field in tables["times"].schema]
+    assert types == [
+        ("machine", "string"), ("quantity", "string"), ("a", "double"), ("b", "double"), ("effect", "double"),
+        ("p", "double"), ("differs", "bool"),
+    ]  # fmt: skip
+    units = {name: [field.metadata[b"unit"].decode() for field in table.schema] for name, table in tables.items()}
+    assert units == {
+        name: ["", "text", unit, unit, "", "", ""]
+        for name, unit in (("failures", "share"), ("times", "ns"), ("exits", ""))
+    }
+
+
+def test_a_row_names_its_machine_and_its_quantity(campaign):
+    a = load(campaign("a", [run(**{"set.vm.vcpus": n}) for n in (1, 2)]))
+    tables = compare(a, a).tables
+    machines = ["a[vm.vcpus=1]", "a[vm.vcpus=2]"]
+    assert [(row["machine"], row["quantity"]) for row in rows(tables["failures"])] == [
+        (machine, "failed runs") for machine in machines
+    ]
+    times = [(row["machine"], row["quantity"]) for row in rows(tables["times"])]
+    assert times == [(machine, name) for machine in machines for name in ("run", "handling")]
+    exits = [row["quantity"] for row in rows(tables["exits"])][:3]
+    assert exits == ["all", "hlt", "io debug-port0"]
+
+
+def test_a_quantity_at_both_limits_differs(campaign):
+    a, b = load(campaign("a", [run()] * 20)), load(campaign("b", [run(exits=4)] * 20))
+    of_all = next(row for row in rows(compare(a, b).tables["exits"]) if row["quantity"] == "all")
+    assert of_all["effect"] == 1
+    assert compare(a, b, effect=1.0, alpha=of_all["p"]).differs is True
+    assert compare(a, b, effect=1.0, alpha=of_all["p"] * 0.99).differs is False
+
+
+def test_what_differs_comes_first(campaign):
+    a, b = load(campaign("a", [run()] * 20)), load(campaign("b", [run(handling_ns=9000)] * 20))
+    assert [(row["quantity"], row["differs"]) for row in rows(compare(a, b).tables["times"])] == [
+        ("handling", True),
+        ("run", False),
+    ]
+
+
+@pytest.mark.parametrize(("runs", "few"), [(7, True), (8, False)])
+def test_what_is_said_of_a_comparison(campaign, runs, few):
+    both = [run()] * 9
+    a = load(campaign("a", [*both, run(**{"set.vm.vcpus": 2})]))
+    b = load(campaign("b", both[:runs] + [run(**{"set.vm.vcpus": n}) for n in (3, 4)]))
+    found = compare(a, b)
+    assert (found.differs, found.few) == (False, few)
+    said = [
+        "0 of 6 quantities of 1 machine differ",
+        f"at least 9 runs of each machine in A, {runs} in B",
+        "only in A: a[vm.vcpus=2]",
+        "only in B: a[vm.vcpus=3], a[vm.vcpus=4]",
+    ]
+    said[1] += "; with fewer than 8, hardly any difference can be shown" if few else ""
+    assert found.text.splitlines() == said
+
+
+def test_a_phase_that_one_side_does_not_have_is_not_compared(campaign):
+    phases = [{"phase": "one", "time_ns": 1.0}, {"phase": "two", "time_ns": 2.0}]
+    a, b = load(campaign("a", [run(phases=phases)])), load(campaign("b", [run(phases=phases[:1] * 2)]))
+    for one, other in ((a, b), (b, a)):
+        names = [row["quantity"] for row in rows(compare(one, other).tables["times"])]
+        assert names == ["run", "handling", "phase one"]
+
+
 def test_more_failures_are_a_difference(campaign):
     a = campaign("a", [run()] * 40)
     b = campaign("b", [run()] * 30 + [run(status=4, kind="triple-fault")] * 10)
@@ -144,7 +214,7 @@ def test_what_is_wrong_is_told(campaign, tmp_path, capsys):
         ([tmp_path / "none"], "there is no such data set"),
         ([tmp_path / "text"], "is not the data set of a campaign"),
         ([tmp_path / "x.parquet"], "it has no column 'spec'"),
-        ([a, other], "no machine in common"),
+        ([a, other], "the campaigns have no machine in common: a[vm.vcpus=1]; and b[vm.vcpus=1]"),
         ([a, a, "--only", "nothing"], "no quantity matches 'nothing'"),
         ([a, "--bisect"], "compare two campaigns"),
         ([a, a, a], "give one or two campaigns, not 3"),
@@ -156,5 +226,5 @@ def test_what_is_wrong_is_told(campaign, tmp_path, capsys):
 def test_scipy_is_an_extra(campaign, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "scipy", None)
     one = load(campaign("a", [run()]))
-    with pytest.raises(TraceError, match=r"vmrun\[campaign\]"):
+    with pytest.raises(TraceError, match=r"^comparing campaigns needs scipy: pip install 'vmrun\[campaign\]'$"):
         compare(one, one)
