@@ -73,8 +73,10 @@ enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run)
         return VIRTUAL_ENTER; /* KVM_RUN was interrupted: nothing has changed for the guest */
     if (!time->looked) { /* once, so that a replay knows what of an exit came before it */
         time->looked = 1;
-        if (LOAD(time->asked))
+        if (LOAD(time->asked)) {
+            time->ticked = 1; /* input comes with the ticks: what Python is asked for otherwise must cause no others */
             return VIRTUAL_DUE;
+        }
     }
     if (!time->ticked && LOAD(time->deadline) <= time->now) {
         time->ticked = 1;

@@ -56,10 +56,8 @@ def _settle(machine: Modelled, exit: Exit, inputs: deque[Came]) -> None:
     halted guest the time of the next timer, up to when it woke."""
     timers = 0  # that did not wake it
     while machine.now <= exit.data or exit.reason != "hlt":
-        if inputs and inputs[0].clock <= machine.now:
-            while inputs and inputs[0].clock <= machine.now:
-                _receive(machine, inputs.popleft())
-            machine.tick()
+        while inputs and inputs[0].clock <= machine.now:
+            _receive(machine, inputs.popleft())
         machine.tick()
         if exit.reason != "hlt" or machine.output or machine.now == exit.data or machine.deadline is None:
             break

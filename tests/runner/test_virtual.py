@@ -19,6 +19,7 @@ import pytest
 import tracer
 import vmspec
 from runner.machine import virtual
+from runner.machine.bus import Buses
 from runner.machine.virtual import VirtualTime
 from runner.native._native import ffi
 from runner.session.session import run
@@ -318,6 +319,51 @@ def test_a_device_that_interrupts_in_a_thread_of_its_own_is_an_error(run_guest, 
     )
     assert result.kind == "device-error"
     assert "python0 interrupts in a thread of the host's" in result.detail
+
+
+# It counts its ticks, each of which asks for the next one at once.
+AGAIN = """
+from runner.devices import Device
+
+
+class Again(Device):
+    def __init__(self):
+        self.ticks = 0
+
+    def attach(self, services):
+        super().attach(services)
+        self.after(0)
+
+    def tick(self):
+        self.ticks += 1
+        self.after(0)
+
+    def read(self, region, offset, size):
+        return self.ticks
+"""
+
+
+def test_an_exit_ticks_a_device_once_whatever_else_python_is_asked_for(run_guest, assemble, monkeypatch):
+    def counts():
+        result = run_guest(
+            assemble("mov $0x500, %dx; mov $40, %cx; 1: in %dx, %al; loop 1b; hlt"),
+            devices=[{"kind": "python", "class": "again:Again", "port": [0x500, 1]}],
+            files={"again.py": AGAIN},
+            vm=VIRTUAL,
+        )
+        return tracer.load(result.trace).table["data"].to_pylist()
+
+    expected = counts()
+    ticked = Buses.tick
+
+    def tick(self):
+        ticked(self)
+        if random.random() < 0.5:
+            self.ask()  # as errands do that bring no input
+
+    monkeypatch.setattr(Buses, "tick", tick)
+    assert counts() == expected
+    assert expected[:40] == list(range(40))
 
 
 def test_pauses_do_not_count(write_spec, assemble):
