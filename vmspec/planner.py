@@ -97,7 +97,7 @@ def plan(spec: Spec) -> Plan:
         irqchip=irqchip,
         pit=pit,
         calls=_calls((*slots, *mapped), spec.vm.vcpus, irqchip, pit, time),
-        notes=(*start.notes, *flash_memory.notes(devices)),
+        notes=(*start.notes, *_unfound(start, devices), *flash_memory.notes(devices)),
         files=(*start.files, *symbols, *model, *mapped_files),
         mapped=mapped,
         offered=start.offered,
@@ -115,6 +115,14 @@ def plan(spec: Spec) -> Plan:
         sources=spec.sources,
         spec=write_model(spec),
     )
+
+
+def _unfound(start: Start, devices: tuple[PlannedDevice, ...]) -> tuple[str, ...]:
+    if not start.uefi:
+        return ()
+    from vmspec.boot import firmware  # late: few specs have it
+
+    return firmware.unfound(devices)
 
 
 def copied(settings: type[Settings], model: Model) -> Settings:

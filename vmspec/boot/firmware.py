@@ -6,7 +6,7 @@ from vmspec import layout
 from vmspec.boot import handover, parts
 from vmspec.image import ImageError, Source, foreign, opened, rom
 from vmspec.plan.calls import Slot
-from vmspec.plan.plan import Entry, Placement, PlannedFile, Start
+from vmspec.plan.plan import Entry, Placement, PlannedDevice, PlannedFile, Start
 from vmspec.schema.problems import Problem
 from vmspec.schema.units import format_size
 from vmspec.spec.models import Boot, Spec
@@ -48,6 +48,12 @@ def start(spec: Spec, path: Path, slots: tuple[Slot, ...], problems: list[Proble
         cmdline=boot.cmdline,
         uefi=kind == "UEFI",
     )
+
+
+def unfound(devices: tuple[PlannedDevice, ...]) -> tuple[str, ...]:
+    """Which devices UEFI firmware does not find: OVMF for PCs knows virtio by PCI only."""
+    names = [device.name for device in devices if device.transport == "mmio"]
+    return (f'UEFI firmware finds nothing by virtio-mmio: give {", ".join(names)} transport = "pci"',) if names else ()
 
 
 def _only_firmware(boot: Boot, problems: list[Problem]) -> None:

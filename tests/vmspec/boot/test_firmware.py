@@ -12,6 +12,7 @@ from tests.vmspec.image import images
 from vmspec.boot import firmware
 from vmspec.devices.isa import FwCfg, Python
 from vmspec.devices.models import Device
+from vmspec.devices.virtio import VirtioRng
 from vmspec.plan.calls import SetUserMemoryRegion, Slot
 from vmspec.plan.memory_map import slots
 from vmspec.plan.plan import Entry, Placement
@@ -131,6 +132,17 @@ def test_uefi_firmware_finds_the_chipset_that_it_knows(tmp_path: Path, image: by
     planned = plan(spec(tmp_path, image))
     assert [device.name for device in planned.devices] == names
     assert planned.e820 == plan(spec(tmp_path, rom(4096))).e820
+
+
+@pytest.mark.parametrize(("image", "transport", "notes"), [
+    (UEFI, "mmio", ('UEFI firmware finds nothing by virtio-mmio: give virtio-rng0, virtio-rng1 transport = "pci"',)),
+    (UEFI, "pci", ()), (SEABIOS, "mmio", ()),
+])  # fmt: skip
+def test_what_uefi_firmware_does_not_find_is_named(
+    tmp_path: Path, image: bytes, transport: str, notes: tuple[str, ...]
+) -> None:
+    devices = (VirtioRng(), VirtioRng())
+    assert plan(spec(tmp_path, image, devices, vm={"transport": transport})).notes == notes
 
 
 def test_virtual_time_has_no_fw_cfg(tmp_path: Path) -> None:
