@@ -199,7 +199,6 @@ class Rings(RingView):
     def populate(self) -> None:
         """Map the pages, so that the vCPU loop need not. It takes milliseconds, during which the guest runs already."""
         first = self._header["first_ring"]
-        self._mapping.madvise(mmap.MADV_NORMAL)
         lib.populate(self._base + first, len(self._mapping) - first, self._ended)
 
     def ended(self) -> None:
