@@ -47,8 +47,8 @@ class Asking:
                 error = changed
             if error is not None:
                 self._interpreter.restore()
-        if self._dma is not None and (failure := self._dma.acted()) is not None:
-            error = failure
+        if self._dma is not None:
+            self._dma.acted()
         self.lock.release()
         if error is not None:
             self._failed(error)

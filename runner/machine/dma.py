@@ -1,39 +1,41 @@
 """What devices write to the guest's memory and read there, in a machine with virtual time, for its recording."""
 
-import threading
 from collections.abc import Callable
-from struct import Struct
+from typing import TYPE_CHECKING
 
 from runner.memory import GuestMemory
 from runner.native._native import ffi, lib
-from vmspec.trace.dma import DIRECTIONS, Transfer
 
-TRANSFER = Struct("<QII")  # struct dma_transfer
+if TYPE_CHECKING:
+    from runner.native import _native
 
 
 class DMA:
     """Keeps the transfers of the thread that calls :meth:`begin`, the vCPU's. There, devices act between an exit and
     the next entry, so the guest finds all of them at once when it goes on.
 
-    ``keep`` gets them after each call of a device, or as soon as C's buffer of 1 MiB is full. ``place`` returns the
-    time, the vCPU and the number of exits that it has completed.
+    C puts them into ``ring``, with the number of exits in the ring ``exits``, 0 without one. ``full``, if given, is
+    called when the ring has no room, and makes some.
     """
 
     def __init__(
-        self, memory: GuestMemory, place: Callable[[], tuple[int, int, int]], keep: Callable[..., None]
+        self,
+        memory: GuestMemory,
+        ring: "_native.RingPointer",
+        exits: "_native.RingPointer | None" = None,
+        full: Callable[[], None] | None = None,
     ) -> None:
-        self._memory, self._place, self._keep = memory, place, keep
-        self._device = -1  # the one that acts
-        self._thread: int | None = None
+        self._full = full
         self._handle = ffi.new_handle(self)
-        self._failure: BaseException | None = None
+        self._native = ffi.new("struct dma *", {"memory": memory.table, "ring": ring, "handle": self._handle})
+        if exits is not None:
+            self._native.exits = exits
+        if full is not None:
+            self._native.full = lib.dma_full
+        self._keep = memory, ring, exits
 
     def begin(self) -> None:
         """Keep what devices do in the calling thread."""
-        if self._thread is None:
-            self._native = ffi.new("struct dma *", {"memory": self._memory.table, "handle": self._handle})
-            self._native.full = lib.dma_full
-            self._thread = threading.get_ident()
         lib.dma_begin(self._native)
 
     @staticmethod
@@ -41,41 +43,22 @@ class DMA:
         """Keep nothing of the calling thread, until it begins again."""
         lib.dma_begin(ffi.NULL)
 
-    def acts(self, device: int) -> None:
+    @staticmethod
+    def acts(device: int) -> None:
         """The device with this index is called."""
-        if threading.get_ident() == self._thread:
-            self._device = device
+        lib.dma_acts(device)
 
-    def acted(self) -> BaseException | None:
-        """The call has ended. Returns what has kept its transfers from being kept."""
-        if threading.get_ident() != self._thread:
-            return None
-        if self._native.used:
-            self.pass_on()
-        failure, self._failure = self._failure, None
-        return failure
+    def acted(self) -> None:
+        """The call has ended: its transfers are in the ring."""
+        lib.dma_acted()
 
-    def pass_on(self) -> None:
-        """Pass on what C has kept. An error waits until the device's call has ended: C cannot raise it."""
-        try:
-            self._pass_on()
-        except BaseException as error:
-            self._failure = error
-
-    def _pass_on(self) -> None:
-        used, at, transfers = self._native.used, 0, []
-        kept = ffi.buffer(self._native.kept, used)[:]
-        place = self._place()
-        while at < used:
-            address, length, read = TRANSFER.unpack_from(kept, at)
-            at += TRANSFER.size + length
-            data = kept[at - length : at]
-            transfers.append(Transfer(*place, self._device, DIRECTIONS[read], address, data))
-        self._native.used = 0
-        self._keep(*transfers)
+    def make_room(self) -> None:
+        """The ring is full."""
+        assert self._full is not None
+        self._full()
 
 
 @ffi.def_extern()
 def dma_full(handle: object) -> None:
-    """C's buffer is full."""
-    ffi.from_handle(handle).pass_on()
+    """The ring is full."""
+    ffi.from_handle(handle).make_room()

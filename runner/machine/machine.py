@@ -91,12 +91,13 @@ class Machine:
         self.system, self.vm, self.vcpus, self.cpuid = kvm.system, kvm.vm, kvm.vcpus, kvm.cpuid
         self._barrier = Barrier(self.stopping)
 
-    def keep_dma(self, keep: Callable[..., None]) -> None:
-        """Have ``keep`` called with what devices write to the guest's memory and read there
-        (:class:`vmspec.trace.dma.Transfer`), of a machine with virtual time. Call it before :meth:`attach`."""
+    def keep_dma(self, rings: Rings) -> None:
+        """Put what devices write to the guest's memory and read there into ``rings.transfers``, of a machine with
+        virtual time. Call it before :meth:`attach`."""
         from runner.machine.dma import DMA  # late: few runs record it
 
-        self._dma = DMA(self.memory, self.inputs.place, keep)
+        assert rings.transfers is not None
+        self._dma = DMA(self.memory, rings.transfers.ring, rings.ring(0))
 
     def attach(
         self, make: Callable[[PlannedDevice], Device], output: Callable[[int, int], Callable[[bytes], None]]
@@ -277,7 +278,8 @@ class Machine:
         now = time.monotonic()
         full, latest = now + FULL, now + PATIENCE
         # A vCPU that waits for room in its ring must not keep the others waiting when nothing records yet or any more.
-        if any(not thread.wait(max(0.0, full - time.monotonic())) and not thread.answering for thread in self._threads):
+        late = [thread for thread in self._threads if not thread.wait(max(0.0, full - time.monotonic()))]
+        if not all(thread.answering for thread in late) or self._rings.transfers_wait:
             self._rings.abandon()
         if not deliverer.wait(max(0.0, full - time.monotonic())) and self._rings.requests_wait:
             self._rings.abandon()

@@ -139,17 +139,36 @@ class DiskPointer(DiskFields, Pointer[Disk]): ...
 
 class DmaFields:
     memory: MemoryPointer
+    exits: RingPointer
+    ring: RingPointer
     full: Any
     handle: Pointer[Any]
-    used: int
-    kept: Array[Uint8]
 
 class Dma(DmaFields, CData): ...
 class DmaPointer(DmaFields, Pointer[Dma]): ...
 
+class DmaColumnsFields:
+    t: Pointer[Int64]
+    vcpu: Pointer[Uint16]
+    seq: Pointer[Uint64]
+    device: Pointer[Int16]
+    direction: Pointer[Int8]
+    addr: Pointer[Uint64]
+    data: Pointer[Int32]
+    bytes: Pointer[Uint8]
+    bytes_capacity: int
+    rows: int
+
+class DmaColumns(DmaColumnsFields, CData): ...
+class DmaColumnsPointer(DmaColumnsFields, Pointer[DmaColumns]): ...
+
 class DmaTransferFields:
+    tsc: int
+    seq: int
     address: int
+    payload: int
     length: int
+    device: int
     read: int
 
 class DmaTransfer(DmaTransferFields, CData): ...
@@ -797,9 +816,25 @@ class FFI:
     def new(
         self,
         cdecl: Literal["struct dma *"],
-        value: Mapping[Literal["memory", "full", "handle", "used", "kept"], Any] = ...,
+        value: Mapping[Literal["memory", "exits", "ring", "full", "handle"], Any] = ...,
         /,
     ) -> DmaPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct dma_columns *"],
+        value: Mapping[
+            Literal["t", "vcpu", "seq", "device", "direction", "addr", "data", "bytes", "bytes_capacity", "rows"], Any
+        ] = ...,
+        /,
+    ) -> DmaColumnsPointer: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct dma_transfer *"],
+        value: Mapping[Literal["tsc", "seq", "address", "payload", "length", "device", "read"], Any] = ...,
+        /,
+    ) -> DmaTransferPointer: ...
     @overload
     def new(
         self,
@@ -1155,6 +1190,7 @@ class Lib:
     DEBUG_GOES: int
     DEBUG_HELD: int
     DEBUG_STOPPED: int
+    DMA_PIECE: int
     KVM_CAP_ADJUST_CLOCK: int
     KVM_CAP_BINARY_STATS_FD: int
     KVM_CAP_EXT_CPUID: int
@@ -1339,9 +1375,15 @@ class Lib:
     def chain_write(
         self, chain: Pointer[VirtqueueChain], at: int, bytes: Pointer[Any] | bytes, size: int, /
     ) -> int: ...
+    def dma_acted(self, /) -> None: ...
+    def dma_acts(self, device: int, /) -> None: ...
     def dma_begin(self, dma: Pointer[Dma], /) -> None: ...
+    def dma_drain(self, ring: Pointer[Ring], tsc_start: int, tsc_khz: int, columns: Pointer[DmaColumns], /) -> int: ...
     dma_full: Any
     def dma_read(self, host: Pointer[Any] | bytes, length: int, /) -> None: ...
+    def dma_take(
+        self, ring: Pointer[Ring], transfer: Pointer[DmaTransfer], bytes: Pointer[Uint8] | bytes, /
+    ) -> bool: ...
     def dma_wrote(self, host: Pointer[Any] | bytes, length: int, /) -> None: ...
     def free(self, memory: Pointer[Any] | bytes, /) -> None: ...
     def gate_close(self, gate: Pointer[Gate], /) -> None: ...

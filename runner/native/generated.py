@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from vmspec.plan.calls import Call
-from vmspec.trace import record, requests, tracepoints
+from vmspec.trace import dma, record, requests, tracepoints
 from vmspec.trace.table import Column, Field, Records, Table
 
 CTYPES = {
@@ -21,7 +21,7 @@ CTYPES = {
     "int64": "int64_t",
     "binary": "int32_t",  # offsets into the bytes
 }
-TABLES = (record.EXITS, tracepoints.TRACEPOINTS, requests.REQUESTS)  # the tables whose rows come from C
+TABLES = (record.EXITS, tracepoints.TRACEPOINTS, requests.REQUESTS, dma.DMA)  # the tables whose rows come from C
 RECORDED = tuple((table, table.records) for table in TABLES if table.records is not None)
 STRUCTS = {
     **{records.name: records.fields for _, records in RECORDED},

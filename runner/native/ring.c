@@ -111,18 +111,46 @@ struct record *ring_open(struct ring *ring, uint64_t tsc)
     return record;
 }
 
-bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes, uint32_t length)
+void ring_filled(const struct ring *ring, uint64_t bytes)
 {
-    uint64_t at, first;
+    uint64_t used = ring->control->payload_head - LOAD(ring->control->payload_tail);
+    uint64_t quarter = (ring->payload_mask + 1) / 4;
 
-    if (length > ring->payload_mask + 1 || !ring_room(ring, 1, length))
-        return false;
-    at = ring->control->payload_head & ring->payload_mask;
-    first = ring->payload_mask + 1 - at;
-    if (first > length)
-        first = length;
+    if (used >= quarter && used - bytes < quarter)
+        signal_consumer(ring);
+    else
+        ring_advanced(ring);
+}
+
+/* The bytes from `at` on up to the end of the payload's memory, of so many. */
+static uint64_t before_end(const struct ring *ring, uint64_t at, uint64_t length)
+{
+    uint64_t first = ring->payload_mask + 1 - at;
+
+    return first < length ? first : length;
+}
+
+void ring_bytes_in(struct ring *ring, uint64_t place, const uint8_t *bytes, uint32_t length)
+{
+    uint64_t at = place & ring->payload_mask, first = before_end(ring, at, length);
+
     memcpy(ring->payload + at, bytes, first);
     memcpy(ring->payload, bytes + first, length - first);
+}
+
+void ring_bytes_out(const struct ring *ring, uint64_t place, uint8_t *bytes, uint32_t length)
+{
+    uint64_t at = place & ring->payload_mask, first = before_end(ring, at, length);
+
+    memcpy(bytes, ring->payload + at, first);
+    memcpy(bytes + first, ring->payload, length - first);
+}
+
+bool ring_payload(struct ring *ring, struct record *record, const uint8_t *bytes, uint32_t length)
+{
+    if (length > ring->payload_mask + 1 || !ring_room(ring, 1, length))
+        return false;
+    ring_bytes_in(ring, ring->control->payload_head, bytes, length);
     record->payload = ring->control->payload_head;
     record->length = length;
     record->flags |= FLAG_PAYLOAD;
@@ -229,11 +257,7 @@ uint64_t rings_drain(struct ring *rings, uint32_t n, uint64_t tsc_start, uint64_
         if (used + record->length > columns->bytes_capacity)
             break;
         if (record->length) {
-            uint64_t at = record->payload & ring->payload_mask, first = ring->payload_mask + 1 - at;
-            if (first > record->length)
-                first = record->length;
-            memcpy(columns->bytes + used, ring->payload + at, first);
-            memcpy(columns->bytes + used + first, ring->payload, record->length - first);
+            ring_bytes_out(ring, record->payload, columns->bytes + used, record->length);
             used += record->length;
             ring->payload_cursor = record->payload + record->length;
         }

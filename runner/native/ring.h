@@ -37,6 +37,11 @@ bool ring_room(struct ring *ring, uint64_t records, uint64_t bytes);
 /* Make the record at head visible; then wake the consumer if that is due. */
 void ring_advance(struct ring *ring);
 void ring_advanced(const struct ring *ring);
+/* The same for a record with so many bytes of payload. */
+void ring_filled(const struct ring *ring, uint64_t bytes);
+/* Copy bytes to a place of the payload, counted from the ring's begin, and from there. */
+void ring_bytes_in(struct ring *ring, uint64_t place, const uint8_t *bytes, uint32_t length);
+void ring_bytes_out(const struct ring *ring, uint64_t place, uint8_t *bytes, uint32_t length);
 
 /* Producer of exits. ring_open gives the record of the exit at hand, or NULL where it had to be dropped; ring_payload
  * keeps data longer than eight bytes (false: no room, drop the exit by ring_cancel); ring_publish makes the record

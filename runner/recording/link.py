@@ -15,10 +15,13 @@ class Link:
     Raises OSError if the recorder cannot be started. Only :meth:`listen` reports that it has gone since.
     """
 
-    def __init__(self, path: Path, descriptors: Sequence[int], *, rows: Sequence[str], early: bool) -> None:
-        """``rows``: the tables that are there even without a row that is told. ``early``: the guest does not run yet,
-        and the recorder reports when it is ready; see :meth:`ready`."""
-        values = {"path": str(path), "rows": tuple(rows), "early": early}
+    def __init__(
+        self, path: Path, descriptors: Sequence[int], *, rows: Sequence[str], transfers: bool = False, early: bool
+    ) -> None:
+        """``rows``: the tables that are there even without a row that is told. ``transfers``: the descriptors of a ring
+        of transfers are before the folder's. ``early``: the guest does not run yet, and the recorder reports when it is
+        ready; see :meth:`ready`."""
+        values = {"path": str(path), "rows": tuple(rows), "transfers": transfers, "early": early}
         self._process, self._channel = process.begin(values, descriptors)
 
     def ready(self) -> None:

@@ -31,7 +31,9 @@ from tracer.format.errors import TraceError
 from tracer.record.recorder import Recorder
 from tracer.record.requestrecorder import RequestRecorder
 from tracer.record.rowrecorder import RowRecorder
+from tracer.record.tablerecorder import TableRecorder
 from tracer.record.tracepointrecorder import TracepointRecorder
+from tracer.record.transferrecorder import TransferRecorder
 from vmspec.host.folder import Folder
 from vmspec.host.threads import ThreadError, Worker
 from vmspec.trace import keys
@@ -44,7 +46,9 @@ class Run(Worker):
 
     def __init__(self, values: dict[str, Any], descriptors: list[int]) -> None:
         super().__init__("run")
-        end, self._ring, self._event, *self._requests_event, folder = descriptors
+        end, self._ring, self._event, *others, folder = descriptors
+        self._transfers_ring = [others.pop(-2), others.pop()] if values["transfers"] else []
+        self._requests_event = others
         self._descriptors = descriptors[1:]
         self._probes: list[int] = []  # descriptors of the tracepoints
         self._channel = Channel(socket.socket(fileno=end))
@@ -57,7 +61,7 @@ class Run(Worker):
         self._first: list[tuple[str, Iterable[Any]]] = []  # rows that came before writers can be made
         self._rows: dict[str, RowRecorder] = {}  # by table
         self._make: Callable[[str], RowRecorder] | None = None
-        self._requests: RequestRecorder | None = None
+        self._tables: list[TableRecorder] = []  # that are recorded from rings of their own
 
     def work(self) -> None:
         """Record, and report the result. The report is always sent, so the VMM never waits for nothing."""
@@ -134,6 +138,8 @@ class Run(Worker):
         self._record_rows(source, devices, stack)
         if self._requests_event:
             self._record_requests(source, devices, stack)
+        if self._transfers_ring:
+            self._record_transfers(source, devices, stack)
         if self._about is not None:
             message = self._receive()
         source.ended()
@@ -143,10 +149,8 @@ class Run(Worker):
         notes = self._finish_tracepoints()
         recorder.finish(killed(source) if message is None else message.values["summary"] | source.account())
         try:
-            for each in self._rows.values():
+            for each in (*self._rows.values(), *self._tables):
                 each.finish()
-            if self._requests is not None:
-                self._requests.finish()
         finally:  # last: without it, all is closed
             ring_path(self._folder.way(self._given)).unlink(missing_ok=True)
         return {"path": str(self._folder.now(self._given)), **notes}
@@ -177,11 +181,22 @@ class Run(Worker):
             self._keep(table, rows)
 
     def _record_requests(self, source: RingSource, devices: list[str], stack: ExitStack) -> None:
-        metadata = {keys.CLOCK: json.dumps(source.clock()), keys.DEVICES: json.dumps(devices)}
         requests = source.requests(*self._requests_event)
-        self._requests = RequestRecorder(self._folder.way(self._given), requests, metadata, self._failed)
-        stack.callback(self._requests.stop)
-        self._requests.start()
+        metadata = _metadata(source, devices)
+        self._begin(RequestRecorder(self._folder.way(self._given), requests, metadata, self._failed), stack)
+
+    def _record_transfers(self, source: RingSource, devices: list[str], stack: ExitStack) -> None:
+        from runner.recording.transfers import TransferSource  # late: few runs record them
+
+        transfers = TransferSource(*self._transfers_ring, source.clock())
+        stack.callback(transfers.close)
+        metadata = _metadata(source, devices)
+        self._begin(TransferRecorder(self._folder.way(self._given), transfers, metadata, self._failed), stack)
+
+    def _begin(self, recorder: TableRecorder, stack: ExitStack) -> None:
+        stack.callback(recorder.stop)
+        recorder.start()
+        self._tables.append(recorder)
 
     def _finish_tracepoints(self) -> dict[str, Any]:
         """Finish the second table, whether or not the trace itself failed."""
@@ -222,6 +237,11 @@ class Run(Worker):
         metadata[keys.LOCK] = kepttexts.lock(told, tuple(files.items()), source.clock()["tsc_khz"])
         source.describe(json.dumps({"metadata": metadata, "devices": devices}).encode())
         return metadata
+
+
+def _metadata(source: RingSource, devices: list[str]) -> dict[str, str]:
+    """The metadata of a table beside the trace."""
+    return {keys.CLOCK: json.dumps(source.clock()), keys.DEVICES: json.dumps(devices)}
 
 
 def killed(source: RingSource) -> dict[str, Any]:

@@ -6,12 +6,15 @@ import os
 import struct
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.native import _native
 from runner.recording.pauses import Pauses
 from runner.recording.requests import Requests
 from vmspec.trace.record import HEADER, PAGE, RECORD_SIZE, RING_MAGIC, RING_VERSION, pauses
+
+if TYPE_CHECKING:
+    from runner.recording.transfers import Transfers
 
 ffi = _native.ffi
 lib = _native.lib
@@ -125,9 +128,12 @@ class Rings(RingView):
     If ``path`` is None, nobody consumes: each ring keeps its newest records. Raises ``OSError`` (ENOSPC: no room).
     """
 
-    def __init__(self, vcpus: int, slots: int, full: str, path: Path | None, *, requests: bool = False) -> None:
-        """``requests``: the file has a ring of requests, too."""
+    def __init__(
+        self, vcpus: int, slots: int, full: str, path: Path | None, *, requests: bool = False, transfers: bool = False
+    ) -> None:
+        """``requests``: the file has a ring of requests, too. ``transfers``: there is a ring of transfers."""
         self.path = path
+        self.transfers: Transfers | None = None
         slots = slots if path else FLIGHT_SLOTS
         payload = max(slots * 16, PAGE)  # a quarter of the records' own size
         ring_size = PAGE + slots * RECORD_SIZE + payload
@@ -152,6 +158,10 @@ class Rings(RingView):
         try:
             for _ in range(1 + requests):
                 self._events.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+            if transfers:
+                from runner.recording.transfers import Transfers  # late: few runs record them
+
+                self.transfers = Transfers()
             mapping = self._map(path, end + (PAGE + slots * RECORD_SIZE if requests else 0))
         except BaseException:
             self._release()
@@ -175,9 +185,9 @@ class Rings(RingView):
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """The descriptors for the recorder: the locked file, the eventfd that signals a filling ring of exits, and that
-        of the ring of requests, if there is one."""
-        return self._file, *self._events
+        """The descriptors for the recorder: the locked file, the eventfd that signals a filling ring of exits, that of
+        the ring of requests, if there is one, and those of the ring of transfers, if there is one."""
+        return self._file, *self._events, *(self.transfers.descriptors if self.transfers is not None else ())
 
     def record(self, requests: Requests) -> None:
         """Have requests recorded, if the file has a ring for them."""
@@ -211,6 +221,13 @@ class Rings(RingView):
             lib.ring_close(self.ring(index))
         if self._requests is not None:
             self._requests.abandon()
+        if self.transfers is not None:
+            self.transfers.abandon()
+
+    @property
+    def transfers_wait(self) -> bool:
+        """Whether the vCPU waits for room in the ring of transfers."""
+        return self.transfers is not None and self.transfers.waiting
 
     @property
     def requests_wait(self) -> bool:
@@ -237,6 +254,8 @@ class Rings(RingView):
         self._release()
 
     def _release(self) -> None:
+        if self.transfers is not None:
+            self.transfers.close()
         for descriptor in (*self._events, self._file):
             if descriptor >= 0:
                 os.close(descriptor)

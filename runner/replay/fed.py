@@ -3,9 +3,9 @@
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 
-from runner.machine.dma import DMA
 from runner.memory import GuestMemory
 from runner.replay.dma import Transfer
+from runner.replay.modelleddma import ModelledDMA
 from runner.replay.recording import Recording
 from vmspec.plan.calls import Slot
 from vmspec.trace import dma
@@ -26,8 +26,8 @@ class Fed:
         self._all = iter(recording.dma)
         self._next = next(self._all, None)
         self._recorded: list[Transfer] = []  # of the exit
-        self._done: list[dma.Transfer] = []  # by models, at the exit
-        self._keeper = DMA(self.memory, lambda: (0, 0, 0), lambda *transfers: self._done.extend(transfers))
+        self._keeper = ModelledDMA(self.memory)
+        self._done = self._keeper.done  # by models, at the exit
 
     def begin(self, exit: int) -> Iterator[Difference]:
         """Let devices find at an exit what they have read there. Where they read twice, the device may have written
@@ -47,10 +47,10 @@ class Fed:
         try:
             yield
         finally:
-            failure = self._keeper.acted()
-            self._keeper.end()
-        if failure is not None:
-            raise failure
+            try:
+                self._keeper.acted()
+            finally:
+                self._keeper.end()
 
     def end(self) -> Iterator[Difference]:
         """Compare what the models have done with the recording, of which the memory has the writes then."""

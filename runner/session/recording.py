@@ -62,17 +62,17 @@ class Recording:
         self._watched = False
         # Other devices have no requests.
         requests = self._spec.requests and any(device.transport is not None for device in plan.devices)
-        self.rings = self._open_rings(plan.vm.vcpus, requests=requests)
-        self._inputs, self._outputs, self._dma = RowSender("inputs"), RowSender("outputs"), RowSender("dma")
+        transfers = self._spec.path is not None and plan.records_dma
+        self.rings = self._open_rings(plan.vm.vcpus, requests=requests, transfers=transfers)
+        self._inputs, self._outputs = RowSender("inputs"), RowSender("outputs")
         self._rows: list[str] = []  # the tables that are there even without a row
         if self._spec.path is not None and self._spec.inputs:
             machine.inputs.keep = self._inputs.put
             self._rows.append("inputs")
-        if self._spec.path is not None and plan.records_dma:
-            machine.keep_dma(self._dma.put)
-            self._rows.append("dma")
+        if transfers:
+            machine.keep_dma(self.rings)
 
-    def _open_rings(self, vcpus: int, *, requests: bool) -> Rings:
+    def _open_rings(self, vcpus: int, *, requests: bool, transfers: bool) -> Rings:
         trace = self._spec
         if trace.path is None:
             return Rings(vcpus, trace.ring, trace.full, None)
@@ -81,7 +81,7 @@ class Recording:
             self._notice(f"an earlier run was killed; to read its trace: vmtrace recover {killed}")
         ring = ring_path(trace.path)
         try:
-            rings = Rings(vcpus, trace.ring, trace.full, ring, requests=requests)
+            rings = Rings(vcpus, trace.ring, trace.full, ring, requests=requests, transfers=transfers)
         except OSError as error:
             match error.errno:
                 case errno.ENOSPC:
@@ -158,7 +158,6 @@ class Recording:
             return
         self._inputs.open(self._link)
         self._outputs.open(self._link)
-        self._dma.open(self._link)
         if self._tracepoints is not None:
             opened = self._tracepoints.opened(self.rings.clock())
             self._link.tell(self._tracepoints.descriptors, tracepoints=opened)
@@ -172,7 +171,8 @@ class Recording:
         assert folder is not None
         try:
             descriptors = (*self.rings.descriptors, folder.descriptor)
-            self._link = Link(path, descriptors, rows=self._rows, early=early)
+            transfers = self.rings.transfers is not None
+            self._link = Link(path, descriptors, rows=self._rows, transfers=transfers, early=early)
         except ThreadError:
             raise
         except OSError as error:

@@ -2,70 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tracer.format.errors import TraceError
-from tracer.record.buffers import Buffers
-from tracer.record.tablerecorder import INTERVAL, TableRecorder
-from tracer.record.writer import TableWriter
+from tracer.record.ringrecorder import RingRecorder, RingSource
 from vmspec.trace.requests import REQUESTS
 
 
-class RequestSource(Protocol):
-    """The ring of requests, for the recorder."""
-
-    @property
-    def dropped(self) -> int:
-        """How many were dropped because the ring was full."""
-
-    def wait(self, seconds: float) -> None:
-        """Return when the ring is a quarter full, when woken, or after ``seconds``."""
-
-    def wake(self) -> None:
-        """Let :meth:`wait` return now, or at its next call."""
-
-    def drain(self, buffers: Buffers) -> int:
-        """The next requests, ordered by t_done; returns their number."""
-
-    def commit(self) -> None:
-        """The drained rows are in the file now: free their room in the ring."""
-
-
-class RequestRecorder(TableRecorder):
-    """Writes a source's requests.
-
-    ``failed`` is called, in the recorder's thread, when they can no longer be written.
-    """
+class RequestRecorder(RingRecorder):
+    """Writes the requests of a ring, ordered by t_done. The closing summary counts those that were dropped."""
 
     def __init__(
-        self, trace: Path, source: RequestSource, metadata: Mapping[str, str], failed: Callable[[TraceError], None]
+        self, trace: Path, source: RingSource, metadata: Mapping[str, str], failed: Callable[[TraceError], None]
     ) -> None:
-        super().__init__(trace, REQUESTS)
-        self._source = source
-        self._given, self._told = metadata, failed
-
-    def metadata(self) -> Mapping[str, str]:
-        return self._given
-
-    def wake(self) -> None:
-        self._source.wake()
-
-    def record(self, writer: TableWriter) -> None:
-        buffers = Buffers(REQUESTS)
-        stopping = False
-        while not stopping:
-            stopping = self._stopping.is_set()  # before the drain, which is then the last
-            if not stopping:
-                self._source.wait(INTERVAL)
-            while rows := self._source.drain(buffers):
-                writer.write(buffers, rows)
-                self._source.commit()
-                if rows < buffers.rows:
-                    break
+        super().__init__(trace, REQUESTS, source, metadata, failed)
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> Path:
         self.stop()
         return super().finish({"dropped": self._source.dropped, **(summary or {})})
-
-    def failed(self, error: TraceError) -> None:
-        self._told(error)

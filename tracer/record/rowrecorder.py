@@ -1,4 +1,4 @@
-"""The recorder of a table of rows that come one by one, beside the exits: inputs, outputs, DMA."""
+"""The recorder of a table of rows that come one by one, beside the exits: inputs, outputs."""
 
 import json
 import threading

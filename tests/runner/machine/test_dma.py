@@ -1,6 +1,8 @@
 """What devices write to the guest's memory, kept for a recording."""
 
 import threading
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +14,26 @@ from runner.native._native import ffi, lib
 from tests.fakes.virtqueuefake import EVENT_IDX, VERSION_1, Buffer, DriverQueue
 from tests.runner.machine.test_virtualpath import DATA, ROOM, SLOTS, Machine
 from vmspec.plan.calls import Slot
+from vmspec.trace.record import PAGE, RECORD_SIZE
 
+PAYLOAD = 1 << 20
 APART = (Slot(0, 0, 1 << 20, 0), Slot(1, 1 << 32, 4 << 20, 1 << 20))
+
+
+class Row(NamedTuple):
+    seq: int
+    device: int
+    direction: str
+    addr: int
+    data: bytes
+
+
+def ring():
+    """A ring that drops what has no room, and what keeps it alive."""
+    made, slots = ffi.new("struct ring *"), 1 << 10
+    here = ffi.new("uint8_t[]", PAGE + slots * RECORD_SIZE + PAYLOAD)
+    lib.ring_init(made, here, slots, PAYLOAD, lib.RING_DROP, -1)
+    return made, here
 
 
 def _raise(error):
@@ -21,21 +41,40 @@ def _raise(error):
 
 
 class Keeper:
-    """Keeps the transfers of a memory in the calling thread, each at the place that it is told."""
+    """Keeps the transfers of a memory in the calling thread, each at the exit that it is told."""
 
     def __init__(self, memory):
-        self.rows, self.exit = [], 0
-        self.dma = DMA(memory, lambda: (0, 0, self.exit), lambda *rows: self.rows.extend(rows))
+        self._exits = ring()
+        self._ring = ring()
+        self.rows, self.dma = [], DMA(memory, self._ring[0], self._exits[0], self._take)
+
+    @property
+    def exit(self):
+        return self._exits[0].control.head
+
+    @exit.setter
+    def exit(self, number):
+        self._exits[0].control.head = number
+
+    def _take(self):
+        one, data = ffi.new("struct dma_transfer *"), ffi.new("uint8_t[]", lib.DMA_PIECE)
+        while lib.dma_take(self._ring[0], one, data):
+            direction = "read" if one.read else "write"
+            self.rows.append(Row(one.seq, one.device, direction, one.address, bytes(ffi.buffer(data, one.length))))
 
     def __enter__(self):
         self.dma.begin()
         return self
 
     def __exit__(self, *error):
-        lib.dma_begin(ffi.NULL)
+        self.dma.end()
+        self._take()
 
+    @contextmanager
     def acting(self, device=0):
-        return Asking(_raise, None, self.dma, device)
+        with Asking(_raise, None, self.dma, device):
+            yield
+        self._take()
 
     def copied(self, memory):
         """Do to another memory what was kept."""
@@ -61,10 +100,10 @@ def test_a_write_has_its_place_and_its_device():
             memory.write(0x1000, b"x")
             assert memory.read(0x1000, 3) == b"xbc"
     assert [tuple(row) for row in keeper.rows] == [
-        (0, 0, 7, 3, "write", (1 << 32) + 5, b"written"),
-        (0, 0, 8, 2, "write", 0x1000, b"abcd"),
-        (0, 0, 8, 2, "write", 0x1000, b"x"),
-        (0, 0, 8, 2, "read", 0x1000, b"xbc"),
+        (7, 3, "write", (1 << 32) + 5, b"written"),
+        (8, 2, "write", 0x1000, b"abcd"),
+        (8, 2, "write", 0x1000, b"x"),
+        (8, 2, "read", 0x1000, b"xbc"),
     ]
 
 
@@ -91,6 +130,15 @@ def test_another_thread_is_not_kept():
     assert keeper.rows == []
 
 
+def test_the_bytes_of_two_calls_are_two_transfers():
+    memory = GuestMemory(SLOTS)
+    with Keeper(memory) as keeper:
+        for number in range(2):
+            with keeper.acting():
+                memory.write(0x1000 + number, b"a")
+    assert [(row.addr, row.data) for row in keeper.rows] == [(0x1000, b"a"), (0x1001, b"a")]
+
+
 def test_more_than_there_is_room_for_is_passed_on_meanwhile():
     memory, size = GuestMemory(APART), (3 << 20) + 77
     with Keeper(memory) as keeper, keeper.acting(1):
@@ -103,23 +151,14 @@ def test_more_than_there_is_room_for_is_passed_on_meanwhile():
     assert contents(other, APART) == contents(memory, APART)
 
 
-def test_what_cannot_be_kept_fails_the_call_of_the_device():
-    memory, failed = GuestMemory(APART), []
-
-    def keep(*rows):
-        raise MemoryError
-
-    dma = DMA(memory, lambda: (0, 0, 0), keep)
+def test_without_anybody_who_makes_room_what_has_none_is_dropped_and_counted():
+    memory, to = GuestMemory(APART), ring()
+    dma = DMA(memory, to[0])
     dma.begin()
-    asking = Asking(failed.append, None, dma)
-    with asking:
-        memory.write(1 << 32, bytes(2 << 20))
-    with asking:
-        memory.write(0, b"a")
-    with asking:
-        pass
-    lib.dma_begin(ffi.NULL)
-    assert [type(error) for error in failed] == [MemoryError] * 2
+    with Asking(_raise, None, dma):
+        memory.write(1 << 32, bytes(PAYLOAD + (1 << 16)))
+    dma.end()
+    assert (to[0].control.head, to[0].control.dropped) == (PAYLOAD >> 16, 1)
 
 
 @given(

@@ -1,0 +1,37 @@
+"""The transfers of device models that a recording is fed to."""
+
+from runner.machine.dma import DMA
+from runner.memory import GuestMemory
+from runner.native._native import ffi, lib
+from vmspec.trace.dma import DIRECTIONS, Transfer
+from vmspec.trace.record import PAGE, RECORD_SIZE
+
+SLOTS = 1 << 12
+PAYLOAD = 1 << 20  # bytes
+
+
+class ModelledDMA(DMA):
+    """Adds transfers to the list ``done``, at time and exit 0: what a device has done is there when it has acted."""
+
+    def __init__(self, memory: GuestMemory) -> None:
+        self.done: list[Transfer] = []
+        self._here = ffi.new("uint8_t[]", PAGE + SLOTS * RECORD_SIZE + PAYLOAD)
+        self._bytes = ffi.new("uint8_t[]", lib.DMA_PIECE)
+        self._taken = ffi.new("struct dma_transfer *")
+        self._ring = ffi.new("struct ring *")
+        lib.ring_init(self._ring, self._here, SLOTS, PAYLOAD, lib.RING_DROP, -1)
+        super().__init__(memory, self._ring, full=self.take)
+
+    def take(self) -> None:
+        """Take from the ring what is there."""
+        one = self._taken
+        while lib.dma_take(self._ring, one, self._bytes):
+            data = bytes(ffi.buffer(self._bytes, one.length))
+            self.done.append(Transfer(0, 0, one.seq, one.device, DIRECTIONS[one.read], one.address, data))
+
+    def acted(self) -> None:
+        """The call has ended. Raises MemoryError if there was none for all transfers."""
+        super().acted()
+        self.take()
+        if self._ring.control.dropped:
+            raise MemoryError
