@@ -188,7 +188,8 @@ class Run(Worker):
     def _record_transfers(self, source: RingSource, devices: list[str], stack: ExitStack) -> None:
         from runner.recording.transfers import TransferSource  # late: few runs record them
 
-        transfers = TransferSource(*self._transfers_ring, source.clock())
+        memory, event = self._transfers_ring
+        transfers = TransferSource(memory, event, source.clock())
         stack.callback(transfers.close)
         metadata = _metadata(source, devices)
         self._begin(TransferRecorder(self._folder.way(self._given), transfers, metadata, self._failed), stack)

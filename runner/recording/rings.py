@@ -128,12 +128,13 @@ class Rings(RingView):
     If ``path`` is None, nobody consumes: each ring keeps its newest records. Raises ``OSError`` (ENOSPC: no room).
     """
 
+    transfers: "Transfers | None" = None  # the ring of transfers, if there is one
+
     def __init__(
         self, vcpus: int, slots: int, full: str, path: Path | None, *, requests: bool = False, transfers: bool = False
     ) -> None:
         """``requests``: the file has a ring of requests, too. ``transfers``: there is a ring of transfers."""
         self.path = path
-        self.transfers: Transfers | None = None
         slots = slots if path else FLIGHT_SLOTS
         payload = max(slots * 16, PAGE)  # a quarter of the records' own size
         ring_size = PAGE + slots * RECORD_SIZE + payload

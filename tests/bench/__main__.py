@@ -6,13 +6,14 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.bench import compare, linux, page, peers, process, record, requests, rows, runs, scale, startup, virtio
+from tests.bench import compare, dma, linux, page, peers, process, record, requests, rows, runs, scale, startup, virtio
 from tests.bench.figure import Figure
 
 OUT = Path("build/bench.json")
 PARTS = {
     "record": record.measure,
     "requests": requests.measure,
+    "dma": dma.measure,
     "process": process.measure,
     "runs": runs.measure,
     "virtio": virtio.measure,

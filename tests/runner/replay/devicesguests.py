@@ -179,10 +179,10 @@ def _word(memory):
     return memory.get(USED + 2, 0) | memory.get(USED + 3, 0) << 8
 
 
-def reads_for_ever(sector):
-    """Read a sector again and again."""
+def reads_for_ever(sector, size=512):
+    """Read from a sector on again and again."""
     code = start() + put(HEADER, struct.pack("<IIQ", 0, 0, sector)) + describe(0, HEADER, 16, 1, 1)
-    code += describe(1, DATA, 512, 3, 2) + describe(2, STATUS, 1, 2)
+    code += describe(1, DATA, size, 3, 2) + describe(2, STATUS, 1, 2)
     kick = store(HERE + R.QUEUE_NOTIFY, 0)
     # xor ax, ax; 1: inc ax; mov [available index], ax; kick; 2: out 0x80, al; cmp ax, [used index]; jne 2b; jmp 1b
     turn = b"\x66\x40\x66\xa3" + struct.pack("<I", AVAILABLE + 2) + kick
