@@ -28,13 +28,15 @@ for run in new.toml "new.vmz --unlocked" "new.arrow --images images"; do
     test "$run" != new.toml || cp new.toml.d/ran.arrow new.arrow
 done
 """
-# Another stay goes on with the boots that one left whose emulated host hung.
+# Another stay goes on with the boots that one left whose emulated host hung. It needs the journal only: the files of runs
+# under way are in /run too, which has no room for those of all runs.
 MANY = """cd "$0"
-test ! -d boots || cp -r boots /run/boots
-"$1"/vmrun campaign boots.campaign.toml -j 1 -o /run/boots &
+mkdir -p /run/boots boots
+test ! -e boots/runs.journal || cp boots/runs.journal /run/boots
+"$1"/vmrun campaign boots.campaign.toml -j 2 -o /run/boots &
 while kill -0 $! 2>/run/gone; do
     sleep 20
-    cp -r /run/boots "$0"
+    cp /run/boots/runs.journal boots/new && mv boots/new boots/runs.journal
 done
 wait $!
 echo $? >status
