@@ -28,8 +28,8 @@ for run in new.toml "new.vmz --unlocked" "new.arrow --images images"; do
     test "$run" != new.toml || cp new.toml.d/ran.arrow new.arrow
 done
 """
-# Another stay goes on with the boots that one left whose emulated host hung. It needs the journal only: the files of runs
-# under way are in /run too, which has no room for those of all runs.
+# Another stay goes on with the boots that one left whose emulated host hung. It needs the journal only: /run has no
+# room for what all runs have left that were under way.
 MANY = """cd "$0"
 mkdir -p /run/boots boots
 test ! -e boots/runs.journal || cp boots/runs.journal /run/boots
