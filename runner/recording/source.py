@@ -9,6 +9,7 @@ from typing import Any
 
 from runner.recording.columns import Buffers, Columns
 from runner.recording.rings import FIELDS, RingView, ffi, lib
+from runner.recording.tablering import TableRing
 from vmspec.trace.files import RingLostError
 from vmspec.trace.record import PAGE, RECORD_SIZE
 
@@ -38,39 +39,22 @@ def _cut_short(path: Path) -> RingLostError:
     return RingLostError(f"{path} was truncated while the guest ran, and its records are lost")
 
 
-class RequestSource:
+class RequestSource(TableRing):
     """The recorder's side of the ring of requests at ``base``. ``lost`` raises RingLostError if somebody has truncated
     the file."""
 
     def __init__(self, base: Any, slots: int, event: int, clock: dict[str, int], lost: Callable[[], None]) -> None:
-        self._ring = ffi.new("struct ring *")
-        lib.ring_init(self._ring, base, slots, 0, lib.RING_WAIT, event)
-        self._event, self._clock, self._lost = event, clock, lost
+        super().__init__(ffi.new("struct ring *"), event, clock)
+        lib.ring_init(self.ring, base, slots, 0, lib.RING_WAIT, event)
+        self._lost = lost
         self._columns = Columns(ffi.new("struct requests_columns *"))
-
-    @property
-    def dropped(self) -> int:
-        """How many were dropped because the ring was full."""
-        return int(self._ring.control.dropped)
-
-    def wait(self, seconds: float) -> None:
-        """Return when the ring is a quarter full, when woken, or after ``seconds``."""
-        lib.rings_wait(self._event, int(seconds * 1000))
-
-    def wake(self) -> None:
-        """Let :meth:`wait` return now."""
-        os.eventfd_write(self._event, 1)
 
     def drain(self, buffers: Buffers) -> int:
         """Fill the buffers with the next records, ordered by t_done; returns the rows. Raises RingLostError."""
         with self._columns.of(buffers) as columns:
-            rows = lib.requests_drain(self._ring, self._clock["tsc_start"], self._clock["tsc_khz"], columns)
+            rows = lib.requests_drain(self.ring, self._clock["tsc_start"], self._clock["tsc_khz"], columns)
         self._lost()
         return int(rows)
-
-    def commit(self) -> None:
-        """The drained records are in the trace: free their room."""
-        lib.rings_commit(self._ring, 1)
 
 
 class RingSource(RingView):

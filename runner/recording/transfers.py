@@ -6,6 +6,7 @@ from typing import Any
 
 from runner.native import _native
 from runner.recording.columns import Buffers, Columns
+from runner.recording.tablering import TableRing
 from vmspec.trace.record import PAGE, RECORD_SIZE
 
 ffi = _native.ffi
@@ -64,32 +65,15 @@ class Transfers(View):
             os.close(descriptor)
 
 
-class TransferSource(View):
+class TransferSource(View, TableRing):
     """The recorder's side, with ``clock`` of the trace. The caller closes the descriptors."""
 
     def __init__(self, memory: int, event: int, clock: dict[str, int]) -> None:
-        super().__init__(memory, event)
-        self._event, self._clock = event, clock
+        View.__init__(self, memory, event)
+        TableRing.__init__(self, self.ring, event, clock)
         self._columns: Columns[Any] = Columns(ffi.new("struct dma_columns *"))
-
-    @property
-    def dropped(self) -> int:
-        """How many were dropped because nobody consumed them."""
-        return int(self.ring.control.dropped)
-
-    def wait(self, seconds: float) -> None:
-        """Return when the ring is a quarter full, when woken, or after ``seconds``."""
-        lib.rings_wait(self._event, int(seconds * 1000))
-
-    def wake(self) -> None:
-        """Let :meth:`wait` return now."""
-        os.eventfd_write(self._event, 1)
 
     def drain(self, buffers: Buffers) -> int:
         """Fill the buffers with the next transfers; returns the rows."""
         with self._columns.of(buffers) as columns:
             return int(lib.dma_drain(self.ring, self._clock["tsc_start"], self._clock["tsc_khz"], columns))
-
-    def commit(self) -> None:
-        """The drained transfers are in the trace: free their room."""
-        lib.rings_commit(self.ring, 1)
