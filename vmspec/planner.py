@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vmspec import layout
-from vmspec.boot import flat, kernels
+from vmspec.boot import flat, kernels, parts
 from vmspec.devices.storage import ServedElsewhere, VirtioBlk, VirtioFS
 from vmspec.image import BzImage, Elf, ImageError, Multiboot, disk, identify, opened
 from vmspec.plan import calls, expectations, features, images, memory_map, virtual
@@ -76,11 +76,12 @@ def plan(spec: Spec) -> Plan:
     expect = expectations.planned(spec.expect, spec.trace, devices, problems)
     if spec.vm.seed is not None and start is not None and start.cmdline is None:
         problems.append(Problem("vm.seed", f"is for Linux; this guest is started as {start.protocol}"))
-    if start is None or problems:
-        raise SpecError(tuple(problems))
-    placements = start.placements
+    placements = start.placements if start else ()
     if kernel_loaded:
         placements += _tables(irqchip, any(device.kind == "acpi" for device in devices))
+        parts.apart(placements, problems)
+    if start is None or problems:
+        raise SpecError(tuple(problems))
     return Plan(
         vm=copied(PlannedVM, spec.vm),
         image=start.image,

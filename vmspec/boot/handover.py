@@ -74,6 +74,10 @@ def _kernel(spec: Spec, firmware: str | None, slots: tuple[Slot, ...], problems:
     if image.low or image.version < POINTER_SINCE:
         setup = setup._replace(address=layout.LOW_SETUP)
         cmdline = cmdline._replace(address=layout.LOW_CMDLINE_END - cmdline.size)
+    if setup.address + setup.size > cmdline.address:
+        free = max(cmdline.address - setup.address, 0)
+        message = f"has {setup.size} bytes of setup code, and {free} are free for it below the command line"
+        problems.append(Problem("boot.kernel", message, str(boot.kernel)))
     return Offer((setup, cmdline, kernel, *initrd), (file, *files), notes)
 
 

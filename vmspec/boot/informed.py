@@ -62,7 +62,6 @@ def start(
         Placement("boot-information", layout.BOOT_INFORMATION, told),
         cmdline,
     )
-    _apart(kernel.placements, tables, problems)
     if len(problems) > found:
         return None
     magic = {"pvh": 0, "multiboot": MULTIBOOT1, "multiboot2": MULTIBOOT2}[protocol.name]
@@ -139,16 +138,6 @@ def _modules(
         message = f"do not fit: they take {pages} bytes, and {free} are free after the kernel's end {bottom:#x}"
         problems.append(Problem(given[0][0] if len(given) == 1 else "boot.modules", message))
     return tuple(placed), tuple(file for file, _ in files)
-
-
-def _apart(kernel: Sequence[Placement], tables: Sequence[Placement], problems: list[Problem]) -> None:
-    for part in kernel:
-        for table in tables:
-            if part.address < table.address + table.size and table.address < part.address + part.size + part.zero:
-                where = f"{part.address:#x}-{part.address + part.size + part.zero - 1:#x}"
-                there = f"{table.address:#x}-{table.address + table.size - 1:#x}"
-                message = f"has a part for {where}, where vmrun puts the {table.name} ({there})"
-                problems.append(Problem("boot.kernel", message))
 
 
 def _up(size: int) -> int:

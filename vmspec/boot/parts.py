@@ -47,6 +47,22 @@ def fit(kernel: Sequence[Placement], end: int, slots: tuple[Slot, ...], problems
     problems.append(Problem("vm.memory", need, f"{_mib(slots[0].size)} MiB"))
 
 
+FROM_FILES = {"kernel": "boot.kernel", "initrd": "boot.initrd", "module": "boot.modules"}
+
+
+def apart(placements: Sequence[Placement], problems: list[Problem]) -> None:
+    """Check that no part of the spec's files lies where something else goes."""
+    for part in placements:
+        for other in placements:
+            if part.name not in FROM_FILES or other.name in FROM_FILES:
+                continue
+            if part.address < other.address + other.size and other.address < part.address + part.size + part.zero:
+                where = f"{part.address:#x}-{part.address + part.size + part.zero - 1:#x}"
+                there = f"{other.address:#x}-{other.address + other.size - 1:#x}"
+                message = f"has a part for {where}, where vmrun puts the {other.name} ({there})"
+                problems.append(Problem(FROM_FILES[part.name], message))
+
+
 def initrd(
     path: Path | None, bottom: int, top: int, problems: list[Problem], linux: bool = True
 ) -> tuple[tuple[Placement, ...], tuple[PlannedFile, ...]]:

@@ -212,6 +212,24 @@ def test_a_zimage_and_its_setup_code_lie_below_1_mib(tmp_path: Path) -> None:
     assert "the room is 524288" in problems(spec(tmp_path, rom(4096), kernel=tmp_path / "k"))["boot.kernel"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "sectors", "cmdline", "words"),
+    [
+        ({}, 128, "", "has 66048 bytes of setup code, and 65536 are free"),
+        ({"loadflags": 0}, 80, "x" * 700, "has 41472 bytes of setup code, and 40259 are free"),
+        ({"loadflags": 0, "cmdline_size": 0xFFFF}, 4, "x" * 45_000, "has 2560 bytes of setup code, and 0 are free"),
+    ],
+)
+def test_setup_code_ends_before_the_command_line(
+    tmp_path: Path, fields: dict[str, int], sectors: int, cmdline: str, words: str
+) -> None:
+    kernel = bytearray(images.bzimage(setup_sects=sectors, **fields))
+    kernel[images.SETUP_SIZE : images.SETUP_SIZE] = bytes((sectors - images.SETUP_SECTS) * 512)
+    (tmp_path / "k").write_bytes(kernel)
+    found = problems(spec(tmp_path, rom(4096), kernel=tmp_path / "k", cmdline=cmdline))
+    assert words in found["boot.kernel"]
+
+
 @pytest.mark.parametrize(("kernel", "accepted"), [(IPXE, True), (LINUX, False)])
 def test_only_linux_needs_an_initrd_that_linux_can_use(tmp_path: Path, kernel: bytes, accepted: bool) -> None:
     (tmp_path / "k").write_bytes(kernel)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.vmspec.image import images
 from tests.vmspec.image.multiboots import multiboot1, multiboot2
+from vmspec.devices.isa import ACPI
 from vmspec.plan.plan import Placement, Plan
 from vmspec.planner import plan
 from vmspec.schema.problems import SpecError
@@ -19,7 +20,7 @@ SMALL = ((0x100000, 0xC0100000, BODY, 0x3000),)
 
 def planned(path: Path, data: bytes, memory: int = 4 * MIB, **boot: object) -> Plan:
     path.write_bytes(data)
-    return plan(Spec(vm=VM(name="kernel", memory=memory), boot=Boot(**{"kernel": path} | boot)))
+    return plan(Spec(vm=VM(name="kernel", memory=memory), boot=Boot(**{"kernel": path} | boot), devices=(ACPI(),)))
 
 
 def fault(path: Path, data: bytes, memory: int = 4 * MIB, **boot: object) -> str:
@@ -144,6 +145,11 @@ def test_a_video_mode_is_noted(file: Path) -> None:
             {},
             "boot.kernel: has a part for 0x6f00-0x70ff, where vmrun puts the boot-information (0x7000-",
         ),
+        (
+            images.elf32((0xE0000, 0xE0000, BODY, 0x200), entry=0xE0000) + multiboot1(),
+            {},
+            "boot.kernel: has a part for 0xe0000-0xe01ff, where vmrun puts the acpi (0xe0000-0xeffff)",
+        ),
         (images.elf32(*SMALL) + multiboot1(), {"mode": "long"}, "boot.mode: is for flat guests; boot.kernel is a Mult"),
         (images.elf32((0x100000, 0, BODY, 8 * MIB)) + multiboot1(), {}, "vm.memory: the kernel needs 9 MiB"),
         (images.elf(), {"modules": (Module(path=Path("/bin/sh")),)}, "boot.modules: are for PVH and Multiboot"),
@@ -161,6 +167,14 @@ def test_modules_that_do_not_fit(file: Path, modules: tuple[Module, ...]) -> Non
         file, kernel, modules=modules
     )
     assert "boot.modules[0].path: do not fit" in fault(file, kernel, modules=modules[:1], memory=4 * MIB - 4096)
+
+
+def test_modules_of_a_low_kernel_may_reach_tables(file: Path, modules: tuple[Module, ...]) -> None:
+    kernel = images.elf32((0x80000, 0x80000, BODY, 0x3000), entry=0x80000) + multiboot1()
+    assert [part.address for part in parts(planned(file, kernel, modules=modules), "module")] == [0x83000, 0x85000]
+    modules[0].path.write_bytes(bytes(0x60000))
+    found = fault(file, kernel, modules=modules)
+    assert "boot.modules: has a part for 0x83000-0xe2fff, where vmrun puts the acpi (0xe0000-0xeffff)" in found
 
 
 def test_a_module_that_is_missing_is_named(file: Path, tmp_path: Path) -> None:
