@@ -61,7 +61,6 @@ class Images:
         self.path = folder / "x"
         self.spec = folder / "x.toml"
         self.spec.write_text(SPEC)
-        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         listed = [(BASE + 16 * at, f"Tio_{at}") for at in range(600)]
         bodies = [tables(listed, layout) for layout in ("6.1", "6.2", "6.12")]
         kernels = [elf((0x1000000, BASE, body, len(body))) for body in bodies]

@@ -12,16 +12,19 @@ import shutil
 import sys
 import traceback
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.mutated.images import Images
+from tests.mutated.kernels import MAKERS, Kernels
 from tests.mutated.rings import RingFiles
 from tests.mutated.specs import Specs
 from tests.mutated.traces import Traces
 from tests.mutated.watch import HangError, limited, peak
 
 KINDS: dict[str, Any] = {"specs": Specs, "images": Images, "rings": RingFiles, "traces": Traces}
+KINDS |= {kind: partial(Kernels, kind) for kind in MAKERS}
 MEMORY_MAX = 1 << 30  # bytes
 STUCK = 120  # seconds after which a process that no signal reaches says where it is, and ends
 
@@ -29,6 +32,7 @@ STUCK = 120  # seconds after which a process that no signal reaches says where i
 def main(kind: str, first: int, stop: int, folder: Path) -> int:
     """Use the inputs of these numbers; returns the exit status."""
     os.fsync = lambda descriptor: None  # these files need not outlive the host
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     place = folder / kind
     place.mkdir(exist_ok=True)
     inputs = KINDS[kind](place)
