@@ -69,11 +69,11 @@ sanitised: setup
 	    $(CURDIR)/$(BIN)/python -m pytest -q -m "not soak and not lab" $(SANITISED_TESTS)
 
 # What reads a hostile guest's queues and registers, fuzzed by coverage, C under ASan and UBSan: so many inputs for each of
-# tests/fuzz, for each kind of device in Python, and for PCI's configuration space. What has reached new code is kept in
+# tests/fuzz, for each kind of device in Python, PCI's configuration space included. What has reached new code is kept in
 # build/fuzz, and so is an input that fails. FUZZED and FUZZED_KINDS select, as `make fuzz FUZZED=blk FUZZED_KINDS=`.
 FUZZ_RUNS ?= 1000000
 FUZZED := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZED_KINDS := virtio-rng virtio-console virtio-balloon virtio-python pci
+FUZZED_KINDS := virtio-rng virtio-console virtio-balloon virtio-python pci fw-cfg flash
 FUZZ_OPTIONS = -runs=$(FUZZ_RUNS) -max_len=1024 -len_control=10 -timeout=60 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
 FUZZ_SOURCES := $(filter-out runner/native/_native.c,$(wildcard runner/native/*.c))
 fuzz: dev
@@ -86,7 +86,7 @@ fuzz: dev
 	    build/fuzz/$$name.run $(FUZZ_OPTIONS) -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name || exit 1; \
 	done
 	for kind in $(FUZZED_KINDS); do \
-	    if test $$kind = pci; then what=configuration; else what="registers $$kind"; fi; \
+	    case $$kind in pci) what=configuration ;; fw-cfg|flash) what="firmware $$kind" ;; *) what="registers $$kind" ;; esac; \
 	    mkdir -p build/fuzz/$$kind && $(BIN)/python -m tests.fuzz.$$what $(FUZZ_OPTIONS) \
 	        -artifact_prefix=build/fuzz/$$kind- build/fuzz/$$kind || exit 1; \
 	done
