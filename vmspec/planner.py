@@ -56,7 +56,7 @@ def plan(spec: Spec) -> Plan:
     if has_firmware and spec.vm.vcpus > 1 and not irqchip:
         message = "firmware starts the other vCPUs by messages of interrupt controllers: leave it out, or give one vCPU"
         problems.append(Problem("vm.irqchip", message, spec.vm.irqchip))
-    time = virtual.planned(spec, problems)
+    time = virtual.planned(spec, problems, modified=start is not None and bool(start.patches))
     fixed = (*slots, *start.mapped) if start else slots
     devices = buses.devices(spec, fixed, irqchip, pit and irqchip, problems, start is not None and start.uefi)
     devices, mapped, mapped_files = images.placed(spec, fixed, devices, problems)
@@ -102,6 +102,7 @@ def plan(spec: Spec) -> Plan:
         files=(*start.files, *symbols, *model, *mapped_files),
         mapped=mapped,
         offered=start.offered,
+        patches=start.patches,
         names=tuple(spec.names()),
         code=spec.boot.code,
         time=time,

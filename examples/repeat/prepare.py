@@ -1,5 +1,5 @@
 """Put a Debian kernel beside the specs, as vmlinuz. repeat.toml gets an initrd (initrd.img: busybox and the file init);
-disk.toml gets one with drivers (disk-initrd.img), and a disk with busybox and root-init (root.img)."""
+disk.toml and exact.toml get one with drivers (disk-initrd.img), and a disk with busybox and root-init (root.img)."""
 
 import subprocess
 import sys

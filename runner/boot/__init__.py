@@ -50,6 +50,10 @@ def load(plan: Plan, memory: GuestMemory, images: Images) -> State:
                 memory.write(placement.address, acpi.build(placement.address, plan))
             case name:
                 raise AssertionError(f"no loader for {name}")
+    for patch in plan.patches:
+        if memory.read(patch.address, len(patch.old)) != patch.old:
+            raise ImageError(f"the kernel has other code at {patch.address:#x} than when the plan was made")
+        memory.write(patch.address, patch.new)
     return modes.state(plan.entry)
 
 

@@ -36,6 +36,7 @@ TABLE = {
     "i8042": ("i8042", "I8042"),
     "i8259": ("i8259", "I8259"),
     "i8254": ("i8254", "I8254"),
+    "tsc": ("tsc", "TSC"),
     "rtc": ("rtc", "RTC"),
     "acpi": ("acpi", "ACPI"),
     "debug-port": ("debug", "DebugPort"),

@@ -101,6 +101,11 @@ class VCPU:
         """KVM_INTERRUPT: the vCPU takes it at its next entry. For a machine without KVM's interrupt controllers."""
         call(self.fd, "KVM_INTERRUPT", ffi.from_buffer(vector.to_bytes(4, "little")))
 
+    def load_tsc(self, tsc: int) -> None:
+        """Load EDX:EAX with the TSC, as RDTSC does: KVM_GET_REGS, then KVM_SET_REGS. Raises KvmError."""
+        if not lib.virtual_load_tsc(tsc, self.fd):
+            raise KvmError(ffi.errno, "KVM_SET_REGS")
+
     def set_sregs(self, state: State) -> None:
         """KVM_GET_SREGS, then KVM_SET_SREGS with the state's segments, tables and control registers."""
         sregs = ffi.new("struct kvm_sregs *")

@@ -47,6 +47,10 @@ class VirtualTime:
         self._memory = memory
         self.words = ffi.new("struct virtual_time *", {"step": plan.time.step, "deadline": lib.VIRTUAL_NEVER})
         self.words.patience = PATIENCE
+        if (counter := plan.device("tsc")) is not None:
+            self.words.tsc_port = counter.options["port"]
+            self.words.tsc_step = plan.time.tsc_step
+            self.words.tsc_state = tsc_state(plan.time.seed)
         self.words.memory = memory.table
         self.clock = VirtualClock(self.words)
         self._controller = [device.kind for device in plan.devices].index("i8259")
@@ -116,6 +120,13 @@ class VirtualTime:
             vector = cast("I8259", controller).acknowledge()
         vcpu.interrupt(vector)
         self.words.vector = vector
+
+
+def tsc_state(seed: int) -> int:
+    """The state from which the steps of reads of the TSC follow: any number but 0."""
+    import hashlib  # late: few machines have it
+
+    return int.from_bytes(hashlib.sha256(f"tsc {seed}".encode()).digest()[:8], "little") | 1
 
 
 class Wire:

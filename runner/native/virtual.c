@@ -59,9 +59,41 @@ bool virtual_counts(const struct virtual_time *time, struct guest_debug *debug, 
     return true;
 }
 
+bool virtual_reads_tsc(const struct virtual_time *time, const struct kvm_run *run)
+{
+    return time->tsc_step && run->exit_reason == KVM_EXIT_IO && run->io.port == time->tsc_port &&
+           run->io.direction == KVM_EXIT_IO_IN && run->io.size == 1 && run->io.count == 1;
+}
+
+/* Xorshift (Marsaglia 2003). Steps that are all alike are no entropy to Linux: it would read on without an end. */
+uint64_t virtual_tsc_step(uint64_t *state, uint64_t step)
+{
+    uint64_t x = *state;
+
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    *state = x;
+    return step - step / 2 + x % step;
+}
+
+/* IN has yet to write AL, from the byte in kvm_run: it is the TSC's lowest one too. */
+bool virtual_load_tsc(uint64_t tsc, int fd)
+{
+    struct kvm_regs regs;
+
+    if (ioctl(fd, KVM_GET_REGS, &regs) < 0)
+        return false;
+    regs.rax = (uint32_t)tsc;
+    regs.rdx = tsc >> 32;
+    return ioctl(fd, KVM_SET_REGS, &regs) == 0;
+}
+
 void virtual_exit(struct virtual_time *time, const struct kvm_run *run)
 {
-    STORE(time->now, time->now + time->step);
+    bool tsc = virtual_reads_tsc(time, run);
+
+    STORE(time->now, time->now + (tsc ? virtual_tsc_step(&time->tsc_state, time->tsc_step) : time->step));
     time->open = 1;
     time->halted = run->exit_reason == KVM_EXIT_HLT;
     time->ticked = time->taken = time->looked = time->fruitless = 0;

@@ -27,6 +27,9 @@ struct virtual_time {
     uint32_t listens;   /* input may come: a halted guest waits for it where nothing else can wake it */
     uint32_t fruitless; /* deadlines that have not woken the halted guest */
     uint32_t patience;  /* so many of them: it has masked what it waits for */
+    uint32_t tsc_port;  /* of the device that stands for the TSC */
+    uint64_t tsc_step;  /* ns: what a read of it takes on average; 0: there is none */
+    uint64_t tsc_state; /* from which the next such step follows; not 0 */
     uint32_t replayed;  /* Python compares each exit with a recording, and answers from it; no time passes */
     const struct memory *memory; /* the guest's; NULL: believe each window */
 };
@@ -46,6 +49,12 @@ void virtual_exit(struct virtual_time *time, const struct kvm_run *run);
 bool virtual_counts(const struct virtual_time *time, struct guest_debug *debug, int fd, struct kvm_run *run);
 /* What comes next after an exit. */
 enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run);
+/* Whether the exit is a read of the device that stands for the TSC: IN AL, port. */
+bool virtual_reads_tsc(const struct virtual_time *time, const struct kvm_run *run);
+/* The next step of reads that take `step` on average: half to one and a half of it, by a generator with this state. */
+uint64_t virtual_tsc_step(uint64_t *state, uint64_t step);
+/* Answer such a read as RDTSC does: EDX:EAX is the TSC. False: see errno. */
+bool virtual_load_tsc(uint64_t tsc, int fd);
 /* Answer an access of an MSR that the filter denies. */
 void virtual_msr(const struct virtual_time *time, struct kvm_run *run);
 

@@ -81,7 +81,7 @@ def time(plan: Plan) -> dict[str, object]:
     check."""
     if plan.time.kind == "host":
         return {"kind": "host"}
-    promise = {"promise": "repeatable", "not_enforced": [*plan.time.unenforced]}
+    promise = {"promise": plan.time.promise, "not_enforced": [*plan.time.unenforced], "patches": len(plan.patches)}
     # A recording has all that reached the guest, so that it can be replayed: also what devices wrote to its memory.
     dma = plan.records_dma
     recording = dma or all(device.transport is None for device in plan.devices)

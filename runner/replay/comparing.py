@@ -24,9 +24,10 @@ class Mismatch(NamedTuple):
 
 
 class Comparison(VirtualTime):
-    """Replays a recording up to an exit, which is not made any more; None: to its end."""
+    """Replays a recording up to an exit, which is not made any more; None: to its end. ``tsc`` is the name of the
+    device that stands for the TSC."""
 
-    def __init__(self, recording: Recording, memory: GuestMemory, until: int | None) -> None:
+    def __init__(self, recording: Recording, memory: GuestMemory, until: int | None, tsc: str | None = None) -> None:
         self.words = ffi.new("struct virtual_time *", {"deadline": lib.VIRTUAL_NEVER, "replayed": 1})
         self.words.memory = memory.table
         self._memory = memory
@@ -35,6 +36,7 @@ class Comparison(VirtualTime):
         self.done = 0  # exits that are as recorded
         self.mismatch: Mismatch | None = None
         self._recording = recording
+        self._tsc = tsc
         self._last = len(recording.exits) if until is None else min(until, len(recording.exits))
         self._interrupt: tuple[int, int] | None = None
 
@@ -60,6 +62,8 @@ class Comparison(VirtualTime):
             self.mismatch = Mismatch(self.done, wrong, self._interrupt)
             return False
         try:
+            if self._tsc is not None and recorded.loads_tsc(self._tsc):
+                vcpu.load_tsc(recorded.data)
             self._interrupts(recorded, loop, vcpu)
         except KvmError as error:
             taken = ("taken", f"cannot be taken: {error}")

@@ -13,16 +13,20 @@ from runner.devices.device import DeviceError
 from runner.devices.i8259 import I8259
 from runner.devices.services import Native, Services
 from runner.machine.virtqueue import Queue
+from runner.machine.virtual import tsc_state
 from runner.machine.virtualpath import VirtualPath
+from runner.native import _native
 from runner.recording.requests import Requests
 from runner.replay.fed import Difference, Fed
-from runner.replay.recording import Recording
+from runner.replay.recording import Exit, Recording
 from vmspec.bundle.inside import ROOT
 from vmspec.devices.regions import Region
 from vmspec.document import Document
 from vmspec.plan import memory_map, resources, virtual
 from vmspec.plan.plan import PlannedDevice
 from vmspec.trace import keys
+
+ffi, lib = _native.ffi, _native.lib
 
 PINS = 8  # of one interrupt controller
 
@@ -82,8 +86,11 @@ class Modelled:
     ) -> None:
         spec = Document(recording.spec, ROOT, file=recording.path / keys.SPEC).spec()
         self._slots = memory_map.slots(spec.vm.memory)
-        self.step = virtual.planned(spec, []).step
+        time = virtual.planned(spec, [])
+        self.step, self._tsc_step = time.step, time.tsc_step
+        self._tsc_state = ffi.new("uint64_t *", tsc_state(time.seed))
         self.planned = resources.devices(spec, self._slots, irqchip=False, pit=False, problems=[])
+        self.counter = next((device.name for device in self.planned if device.kind == "tsc"), None)
         self._disk = disk
         self.unmodelled: dict[str, str] = {}
         self._wires: list[int] = []  # interrupts of devices without a model
@@ -188,6 +195,14 @@ class Modelled:
     def room(self, space: str, address: int) -> int:
         """Bytes without a region from an address on."""
         return min((start - address for start, _, _ in self._regions[space] if start > address), default=1 << 16)
+
+    def loads_tsc(self, exit: Exit) -> bool:
+        """Whether the exit reads the device that stands for the TSC, as RDTSC does."""
+        return self.counter is not None and exit.loads_tsc(self.counter)
+
+    def passes(self, exit: Exit) -> None:
+        """Let the time pass that the exit takes."""
+        self.now += lib.virtual_tsc_step(self._tsc_state, self._tsc_step) if self.loads_tsc(exit) else self.step
 
     def begin(self, exit: int) -> Iterator[Difference]:
         """The guest has made this exit: the models find in its memory what devices have read there."""

@@ -35,9 +35,12 @@ def compared(recording: Recording, machine: Modelled | None = None) -> Iterator[
 def _exit(machine: Modelled, recording: Recording, exit: Exit, *, last: bool) -> Iterator[tuple[str, str, str]]:
     if exit.reason == "intr":
         return
-    machine.now += machine.step
+    machine.passes(exit)
     yield from machine.begin(exit.seq)
-    answer = _answer(machine, exit)
+    if machine.loads_tsc(exit) and machine.now != exit.data:
+        yield f"read of the TSC ({exit.device})", f"{exit.data} ns", f"{machine.now} ns"
+        machine.now = exit.data
+    answer = None if machine.loads_tsc(exit) else _answer(machine, exit)
     if answer is not None and answer != exit.bytes:
         yield f"read of {exit.addr:#x} ({exit.device})", exit.bytes.hex(" "), answer.hex(" ")
     if last:

@@ -43,6 +43,10 @@ class Exit(NamedTuple):
         """Whether it has this flag."""
         return bool(self.flags & FLAGS[flag])
 
+    def loads_tsc(self, device: str) -> bool:
+        """Whether it loads the TSC, which is its data, from this device."""
+        return self.device == device and self.has("PUBLISHED") and (self.size, self.items) == (1, 1)
+
 
 class Came(NamedTuple):
     """An input that came at an exit: bytes for a port of the device with that name, a command to the device (``port``

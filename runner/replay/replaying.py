@@ -39,7 +39,8 @@ def replay(recording: Recording, plan: Plan, until: int | None, asked: Callable[
         stack.callback(loader.close)
         machine = Machine(alone, loader)
         stack.callback(machine.close)
-        comparison = Comparison(recording, loader.memory, until)
+        counter = plan.device("tsc")
+        comparison = Comparison(recording, loader.memory, until, counter.name if counter else None)
         machine.attach(lambda planned: Device(), lambda device, port: lambda text: None)  # there are none
         machine.time = comparison
         rings = Rings(1, 64, "wait", None)

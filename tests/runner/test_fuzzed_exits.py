@@ -205,7 +205,7 @@ def test_fuzzed_exits_over_all_devices(make_loop, tmp_path, grown, exits):
 
 
 IO = "e4 e5 e6 e7 ec ed ee ef 6c 6d 6e 6f f36e f36c 66ba f4 fb fa 0fa2 0f30 0f32"
-CHIPS = ("i8259", "i8254")  # of virtual time
+CHIPS = ("i8259", "i8254", "tsc")  # of virtual time
 NOISY = [{"kind": "serial", "input": "input"}]
 NOISY += [{"kind": kind} for kind in KINDS if kind not in ("serial", "acpi", *NEEDED, *CHIPS)]
 VIRTUAL = [{"kind": "serial", "input": "none"}, {"kind": "rtc", "time": datetime(2026, 1, 1, tzinfo=UTC)}]

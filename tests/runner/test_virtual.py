@@ -126,6 +126,37 @@ def test_the_timer_counts_the_same_in_every_run(run_guest, assemble, vm, equal):
     assert all(counts == runs[0] for counts in runs) is equal
 
 
+# Read the device that stands for the TSC 50 times, and show EDX and EAX.
+READS_TSC = """
+    mov $50, %cx
+1:  mov $-1, %eax; mov $-1, %edx
+    in $0xe7, %al
+    out %eax, $0x80
+    mov %edx, %eax; out %eax, $0x80
+    loop 1b
+    in $0xe7, %ax; out %ax, $0x80
+    cli
+    hlt
+"""
+
+
+@pytest.mark.parametrize("step", ["1us", "1ns", "3s"])
+def test_the_device_in_the_place_of_the_tsc_has_virtual_time(run_guest, assemble, step):
+    """Each read takes half to one and a half of its step, not that of other exits: 300 of them here."""
+    devices = [POST, {"kind": "tsc", "step": step}]
+    runs = [run_guest(assemble(READS_TSC), devices=devices, vm={**VIRTUAL, "step": "1ns"}) for _ in range(2)]
+    words = shown(runs[0])
+    assert words == shown(runs[1])
+    read = [high << 32 | low for low, high in zip(words[0:100:2], words[1:100:2], strict=True)]
+    assert words[100:] == [0xFF00]  # an access that no RDTSC was replaced by: no device is at the next port
+    rows = tracer.load(runs[0].trace).table.select(["device", "data", "size"]).to_pylist()
+    assert [row["data"] for row in rows if (row["device"], row["size"]) == ("tsc0", 1)] == read
+    took = [later - earlier - 2 for earlier, later in pairwise(read)]  # the two others took 1 ns each
+    mean = {"1us": 1000, "1ns": 1, "3s": 3 * 10**9}[step]
+    assert all(mean / 2 <= each <= mean * 1.5 for each in took)
+    assert (len(set(took)) > 1) is (mean > 1)
+
+
 # Show the low half of the MSR of the TSC.
 TSC = "mov $0x10, %ecx; rdmsr; out %eax, $0x80; cli; hlt"
 

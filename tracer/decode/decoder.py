@@ -215,6 +215,8 @@ def _claimed(device: str, direction: str) -> tuple[str, Meaning | None] | None:
             return "debug exit", (lambda data: f"status {exit_status(data)}") if direction == WRITE else None
         case "pvpanic":
             return "pvpanic events", lambda data: spelled(data & 0xFF, ports.PVPANIC)
+        case "tsc":
+            return "TSC", None
         case "python":
             return "", None
     return None

@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 from vmspec import layout
 from vmspec.boot import parts, realmode
+from vmspec.devices.isa import TSC
 from vmspec.image import BzImage, Elf, ImageError, Source, bzimage, elf, opened
 from vmspec.plan import virtual
 from vmspec.plan.calls import Slot
-from vmspec.plan.plan import Entry, Placement, PlannedFile, Start
+from vmspec.plan.plan import Entry, Patch, Placement, PlannedFile, Start
+from vmspec.registers import tsc
 from vmspec.schema.problems import Problem
 from vmspec.spec.models import Boot, Spec
 
@@ -43,6 +45,7 @@ def start(
     header = image if isinstance(image, BzImage) else None
     parts.fit(kernel.placements, kernel.end, slots, problems)
     text, seed, notes = virtual.linux(spec)
+    patches, changed = _patches(spec, kernel, problems)
     cmdline = parts.cmdline(text, header.cmdline_size if header else layout.CMDLINE_MAX, problems)
     limit = header.initrd_addr_max if header else layout.INITRD_ADDR_MAX
     initrd, files = parts.initrd(boot.initrd, kernel.end, min(limit + 1, slots[0].size), problems)
@@ -56,8 +59,35 @@ def start(
         tables.append(Placement("page-tables", layout.PAGE_TABLES, layout.PAGE_TABLES_SIZE))
     placements = (*kernel.placements, *initrd, cmdline, parameters, *seed, *tables)
     kind = "bzimage" if header else "vmlinux"
-    notes = (*kernel.notes, *notes)
-    return Start(kind, kernel.protocol, kernel.entry, placements, notes, (*files, *kernel.files), cmdline=text)
+    notes = (*kernel.notes, *notes, *changed)
+    files = (*files, *kernel.files)
+    return Start(kind, kernel.protocol, kernel.entry, placements, notes, files, cmdline=text, patches=patches)
+
+
+def _patches(spec: Spec, kernel: Kernel, problems: list[Problem]) -> tuple[tuple[Patch, ...], tuple[str, ...]]:
+    """The kernel's RDTSC instructions, each replaced by a read of the device that stands for the TSC, and a note."""
+    devices = enumerate(spec.devices)
+    key, model = next(((f"device[{at}]", each) for at, each in devices if isinstance(each, TSC)), ("", None))
+    if model is None or spec.vm.time == "host":
+        return (), ()
+    path = kernel.placements[0].path
+    assert path is not None
+    if kernel.protocol != "elf64":
+        why = "; ".join(kernel.notes) or "boot.unpack = false"
+        message = f"the kernel's RDTSC instructions can be replaced only if vmrun unpacks it ({why})"
+        problems.append(Problem(key, message))
+        return (), ()
+    from vmspec.image import rdtsc  # late: few specs have such a device
+
+    try:
+        with opened(path) as source:
+            found = rdtsc.sites(path, elf.read(source))
+    except ImageError as error:
+        problems.append(Problem(key, f"boot.kernel {error}", str(path)))
+        return (), ()
+    instead = bytes((tsc.IN, model.port))
+    note = f"the guest is modified: {len(found)} RDTSC instructions of its kernel read port {model.port:#x} instead"
+    return tuple(Patch(address, tsc.RDTSC, instead) for address in found), (note,)
 
 
 def _bzimage(boot: Boot, source: Source, image: BzImage) -> Kernel:

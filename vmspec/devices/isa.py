@@ -9,11 +9,11 @@ from attrs import field, frozen
 from vmspec import layout
 from vmspec.devices.device import ADDRESSES, PORTS, DeviceModel
 from vmspec.devices.regions import Region
-from vmspec.registers import debug, fwcfg, i8042, i8254, i8259, pci, pvpanic, q35, rtc, serial
+from vmspec.registers import debug, fwcfg, i8042, i8254, i8259, pci, pvpanic, q35, rtc, serial, tsc
 from vmspec.schema.guest_values import ClassName, Options, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import key
-from vmspec.schema.values import Address, Choice, File, Integer, Moment, Span
+from vmspec.schema.values import Address, Choice, Duration, File, Integer, Moment, Span
 
 
 @frozen(eq=False, repr=False)
@@ -75,6 +75,17 @@ class I8254(DeviceModel):
 
     def regions(self) -> tuple[Region, ...]:
         return Region("counters", "port", 4, i8254.PORT), Region("speaker", "port", 1, i8254.SPEAKER_PORT)
+
+
+@frozen(eq=False, repr=False)
+class TSC(DeviceModel):
+    """Virtual time in the place of the processor's TSC: Linux's RDTSC instructions are replaced by reads of a port."""
+
+    port: int = field(default=tsc.PORT, metadata=key(Address(tsc.PORTS - 1), "the port"))
+    step: int | None = field(default=None, metadata=key(Duration(), "how long a read takes on average; not given: 1us"))
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("counter", "port", 1, self.port),)
 
 
 @frozen(eq=False, repr=False)
@@ -237,6 +248,7 @@ Device = (
     | I8042
     | I8259
     | I8254
+    | TSC
     | RTC
     | ACPI
     | DebugPort
@@ -254,6 +266,7 @@ KINDS: dict[str, type[Device]] = {
     "i8042": I8042,
     "i8259": I8259,
     "i8254": I8254,
+    "tsc": TSC,
     "rtc": RTC,
     "acpi": ACPI,
     "debug-port": DebugPort,

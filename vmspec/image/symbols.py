@@ -60,7 +60,7 @@ def read(path: Path) -> Symbols:
         if elf.recognise(source):
             return _of_elf(source, path)
         if not bzimage.recognise(source):
-            return Symbols(_found(system_map(_whole(source, 0, source.size, "the symbol file"))))
+            return Symbols(_found(system_map(whole(source, 0, source.size, "the symbol file"))))
         try:
             inner = unpacked(source, bzimage.read(source))
         except CannotUnpackError as error:
@@ -96,7 +96,7 @@ def _of_elf(source: Source, path: Path) -> Symbols:
     segments = program.segments if program is not None else ()
     symbols = list(symbol_table(source))
     for segment in () if symbols else segments:
-        symbols = kallsyms.find(_whole(source, segment.offset, segment.file_size, "a segment"))
+        symbols = kallsyms.find(whole(source, segment.offset, segment.file_size, "a segment"))
         if symbols:
             break
     return Symbols(_found(symbols), segments, path)
@@ -108,13 +108,13 @@ def symbol_table(source: Source) -> Iterator[tuple[int, str]]:
     table, size, count = struct.unpack_from("<Q", head, 40)[0], *struct.unpack_from("<HH", head, 58)
     if not table or not count or size != SECTION.size or count > SECTIONS_MAX:
         return
-    headers = _whole(source, table, count * size, "the table of section headers")
+    headers = whole(source, table, count * size, "the table of section headers")
     sections = list(SECTION.iter_unpack(headers))
     for _, kind, _, _, offset, length, link, *_ in sections:
         if kind != SHT_SYMTAB or link >= count:
             continue
-        entries = _whole(source, offset, length // SYMBOL.size * SYMBOL.size, "the symbol table")
-        strings = _whole(source, sections[link][4], sections[link][5], "the symbols' names")
+        entries = whole(source, offset, length // SYMBOL.size * SYMBOL.size, "the symbol table")
+        strings = whole(source, sections[link][4], sections[link][5], "the symbols' names")
         for name, _, _, section, value, _ in SYMBOL.iter_unpack(entries):
             end = strings.find(b"\0", name)
             if section and name and end > name:
@@ -128,7 +128,7 @@ def _found(symbols: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
     return found
 
 
-def _whole(source: Source, offset: int, size: int, what: str) -> bytes:
+def whole(source: Source, offset: int, size: int, what: str) -> bytes:
     """A part of a file, which may be longer than a header."""
     if size > LIMIT:
         raise ImageError(f"{what} of {size} bytes is larger than any real one")

@@ -61,6 +61,14 @@ class Placement(NamedTuple):
     zero: int = 0
 
 
+class Patch(NamedTuple):
+    """Bytes of a loaded kernel that are replaced before it starts: those that are there, and as many others."""
+
+    address: int
+    old: bytes
+    new: bytes
+
+
 class HostEnd(NamedTuple):
     """Where a device or a port of it gets its input from and sends its output to: "stdin", "stdout", "none" or a path.
     ``key`` is what follows the device in the spec's keys, ``name`` the port's."""
@@ -131,6 +139,7 @@ class Start(NamedTuple):
     mapped: tuple[Slot, ...] = ()
     offered: tuple[Placement, ...] = ()
     uefi: bool = False
+    patches: tuple[Patch, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -159,6 +168,7 @@ class Plan(NamedTuple):
     # What fw_cfg has for firmware: kernel, setup (a bzImage's first part), initrd and cmdline, with the addresses where
     # firmware puts them; and the spec's own files, under their names there.
     offered: tuple[Placement, ...] = ()
+    patches: tuple[Patch, ...] = ()  # of the loaded kernel: the guest is modified
     names: tuple[Named, ...] = ()  # every file that a run uses
     code: bytes | None = None  # a flat guest's code, if the spec contains it
     time: PlannedTime = PlannedTime()

@@ -17,14 +17,18 @@ class PlannedVM(NamedTuple):
 
 
 class PlannedTime(NamedTuple):
-    """What the guest's time follows: "host", or "virtual" with so many ns for each exit. ``unenforced`` are the
-    conditions of a repeatable run that vmrun does not check, in sentences. ``seed`` is that of Linux's random numbers.
+    """What the guest's time follows: "host", or "virtual" with so many ns for each exit. ``promise`` is "repeatable"
+    (all runs have the same exits) or "exact" (the same registers and memory too); ``unenforced`` are its conditions
+    that vmrun does not check, in sentences. ``seed`` is that of Linux's random numbers, and of the times that reads of
+    the TSC take, which are ``tsc_step`` ns on average.
     """
 
     kind: str = "host"
     step: int = 0
     unenforced: tuple[str, ...] = ()
     seed: int = 0
+    promise: str = "repeatable"
+    tsc_step: int = 0
 
 
 class PlannedMemory(NamedTuple):

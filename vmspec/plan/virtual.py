@@ -21,6 +21,7 @@ from vmspec.schema.problems import Problem
 from vmspec.spec.models import Spec
 
 STEP = 20_000  # ns
+TSC_STEP = 1_000  # ns
 LOOPS = 1_000_000  # of a delay, for each of Linux's ticks
 SEED_SIZE = 16 + 32  # bytes: struct setup_data, and what it carries
 RAM_MOST = 1 << 38  # bytes: half of what the table's processor can address
@@ -52,16 +53,21 @@ BANDWIDTH = 1 << 30  # bytes a second of a disk
 # Devices that follow virtual time; others complete when the host does.
 FOLLOWING = (
     isa.Serial, isa.I8042, isa.I8259, isa.I8254, isa.RTC, isa.ACPI, isa.DebugPort, isa.PostPort, isa.DebugExit,
-    isa.Pvpanic, isa.Python, VirtioRng, VirtioConsole, VirtioBlk,
+    isa.Pvpanic, isa.Python, isa.TSC, VirtioRng, VirtioConsole, VirtioBlk,
 )  # fmt: skip
 UNENFORCED = (
     "the same type of processor and the same version of KVM",
     "instructions that KVM does not intercept and CPUID does not show: RDTSC, RDRAND, RDSEED",
 )
+MODIFIED = (
+    UNENFORCED[0],
+    "instructions that KVM does not intercept and CPUID does not show: RDTSC of modules and programs, RDRAND, RDSEED",
+)
 
 
-def planned(spec: Spec, problems: list[Problem]) -> PlannedTime:
-    """The time of a spec's machine, with a problem for each key that does not agree with it."""
+def planned(spec: Spec, problems: list[Problem], modified: bool = False) -> PlannedTime:
+    """The time of a spec's machine, with a problem for each key that does not agree with it. ``modified``: the guest's
+    kernel reads the device tsc in the place of the processor's TSC."""
     vm = spec.vm
     if vm.time == "host":
         for name in ("step", "seed"):
@@ -71,6 +77,9 @@ def planned(spec: Spec, problems: list[Problem]) -> PlannedTime:
             match device:
                 case isa.I8259() | isa.I8254():
                     message = 'is for virtual time; otherwise KVM has it (vm.irqchip = "kernel")'
+                    problems.append(Problem(f"device[{index}]", message))
+                case isa.TSC():
+                    message = 'is for virtual time: vm.time must be "virtual"'
                     problems.append(Problem(f"device[{index}]", message))
                 case VirtioBlk():
                     for name in ("latency", "bandwidth"):
@@ -91,7 +100,18 @@ def planned(spec: Spec, problems: list[Problem]) -> PlannedTime:
         for index, device in enumerate(spec.devices)
         if any(source != "none" for _, source in _sources(device))
     )
-    return PlannedTime("virtual", STEP if vm.step is None else vm.step, (*UNENFORCED, *own, *inputs), vm.seed or 0)
+    counters = [(index, device) for index, device in enumerate(spec.devices) if isinstance(device, isa.TSC)]
+    for index, _ in counters[1:]:
+        problems.append(Problem(f"device[{index}]", f"device[{counters[0][0]}] stands for the TSC already"))
+    tsc_step = next((TSC_STEP if device.step is None else device.step for _, device in counters), 0)
+    return PlannedTime(
+        "virtual",
+        STEP if vm.step is None else vm.step,
+        (*(MODIFIED if modified else UNENFORCED), *own, *inputs),
+        vm.seed or 0,
+        "exact" if modified else "repeatable",
+        tsc_step,
+    )
 
 
 def _machine(spec: Spec, problems: list[Problem]) -> None:

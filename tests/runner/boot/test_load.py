@@ -12,7 +12,7 @@ from tests.runner.boot import plans
 from tests.vmspec.image import images
 from vmspec import layout
 from vmspec.image import ImageError
-from vmspec.plan.plan import Plan
+from vmspec.plan.plan import Patch, Plan
 from vmspec.planner import plan
 from vmspec.spec.models import VM, Boot, Spec
 
@@ -141,3 +141,13 @@ def test_a_seed_for_linux_is_in_its_setup_data(tmp_path: Path) -> None:
             found.append(memory.read(at + 16, size))
         assert (at, following, kind, size) == (layout.RNG_SEED, 0, 9, 32)
     assert found[0] == found[1] != found[2]
+
+
+def test_instructions_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "vmlinux").write_bytes(images.elf((0x1000000, 0x1000000, b"\x90\x0f\x31\xc3", 4)))
+    planned = plan(Spec(vm=VM(name="f"), boot=Boot(kernel=tmp_path / "vmlinux")))
+    with loaded(planned._replace(patches=(Patch(0x1000001, b"\x0f\x31", b"\xe4\xe7"),))) as (memory, _):
+        assert memory.read(0x1000000, 4) == b"\x90\xe4\xe7\xc3"
+    other = planned._replace(patches=(Patch(0x1000000, b"\x0f\x31", b"\xe4\xe7"),))
+    with pytest.raises(ImageError, match="other code at 0x1000000 than when the plan was made"), loaded(other):
+        pass

@@ -16,7 +16,7 @@ from tests.fakes.flatdriver import DATA, HERE, HLT, show, show_register, start, 
 from tests.runner.devices.virtio.test_blk import contents
 from tests.runner.devices.virtio.test_virtual_guests import REQUESTS, request
 from tests.runner.replay import devicesguests as guests
-from tests.runner.test_virtual import SENDS
+from tests.runner.test_virtual import READS_TSC, SENDS
 from tests.runner.test_virtual_input import ECHO, PASSES
 from tests.runner.virtualguests import CONTRACT, CONTROLLERS, HANDLERS
 from vmspec.registers import virtio as R
@@ -58,6 +58,7 @@ GUESTS = {
     "echo": (CONTROLLERS + ECHO + HANDLERS, [{"kind": "serial"}], b"a recording with input."),
     "passes": (CONTROLLERS + PASSES + ECHO + HANDLERS, [{"kind": "serial"}], b"later."),
     "looks": (LOOKS, [{"kind": "i8042"}, RTC, SERIAL], b""),
+    "counts": (READS_TSC, [{"kind": "post-port"}, {"kind": "tsc"}], b""),
     "disk": (start(features=R.BLK_FLUSH | EVENT_IDX) + REQUESTS + MORE + HLT, [DISK, DEBUG], b""),
     "halts": (guests.interrupted([(3, 512), (0, 1024)]) + HLT, [DISK, DEBUG], b""),
     "random": (guests.random_bytes([33, 70, 1]) + HLT, [{"kind": "virtio-rng", "seed": 5}, DEBUG], b""),

@@ -56,6 +56,16 @@ def test_the_models_do_as_recorded(path):
     assert list(differences(Recording.of(path))) == []
 
 
+def test_each_read_of_the_tsc_is_compared(recordings):
+    made = recordings["counts"]
+    changed = [each._replace(data=each.data + 1) if each.seq == 6 else each for each in made.exits]
+    assert changed[6].device == "tsc0"
+    found = list(compared(made._replace(exits=changed)))
+    assert next((row["exit"], row["what"]) for row in found) == (6, "read of the TSC (tsc0)")
+    seeded = made._replace(spec=made.spec.replace("[vm]\n", "[vm]\nseed = 3\n"))
+    assert {row["exit"] for row in compared(seeded)} == {each.seq for each in made.exits if each.loads_tsc("tsc0")}
+
+
 def test_without_its_disk_the_other_devices_are_compared(recordings, monkeypatch):
     """Its interrupts are taken to come when they came."""
     with closing(Modelled(recordings["halts"])) as machine:

@@ -13,6 +13,7 @@ from runner.replay.recording import Recording
 from runner.replay.replaying import replay
 from runner.session.given import Given
 from tests.runner.test_kernels import LOAD, kernel
+from tests.runner.test_virtual import READS_TSC
 from tests.runner.test_virtual_input import AWAITS_NMI, ECHO, INPUTS, SERIAL
 from tests.runner.virtualguests import CONTRACT, CONTROLLERS, HANDLERS, POST, RTC, VIRTUAL
 from vmspec import layout
@@ -52,6 +53,16 @@ def record(run_guest):
 @pytest.fixture
 def contract(record, assemble):
     return record(assemble(f"TURNS = 200\n{CONTRACT}"), devices=[RTC, POST, {"kind": "debug-port"}])
+
+
+def test_the_guest_reads_the_recorded_tsc(record, assemble):
+    """It shows what it has read; without the recorded value, the first of these differs."""
+    made = record(assemble(READS_TSC), devices=[POST, {"kind": "tsc"}])
+    assert made.replay().mismatch is None
+    number = next(n for n, exit in enumerate(made.recording.exits) if exit.device == "tsc0")
+    found = made.replay(exits=made.changed(number, data=made.recording.exits[number].data ^ 1 << 40))
+    assert found.mismatch.exit == number + 2
+    assert [*found.mismatch.differs] == ["bytes"]
 
 
 def test_a_recording_replays_to_its_end(contract):

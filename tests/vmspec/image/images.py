@@ -117,3 +117,15 @@ def program(machine: int, subsystem: int, sections: dict[str, bytes]) -> bytes:
 def uki(machine: int = 0x8664, **sections: bytes) -> bytes:
     """A unified kernel image; the sections are named without their dot."""
     return program(machine, 10, {".text": b"\xf4", **{f".{name}": content for name, content in sections.items()}})
+
+
+def sectioned(file: bytes, *sections: tuple[int, int, int, int, int]) -> bytes:
+    """An ELF file of this module with section headers after its end: type, flags, virtual address, offset, size."""
+    rows = [(0, 0, 0, 0, 0), *sections]
+    data = bytearray(file)
+    struct.pack_into("<Q", data, 40, len(file))
+    struct.pack_into("<HH", data, 58, 64, len(rows))
+    return bytes(data) + b"".join(
+        struct.pack("<IIQQQQIIQQ", 0, kind, flags, virtual, offset, size, 0, 0, 0, 0)
+        for kind, flags, virtual, offset, size in rows
+    )

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.vmspec.image import test_rdtsc
 from tests.vmspec.image.images import bzimage
-from vmspec.devices.isa import ACPI, I8042, I8254, I8259, RTC, DebugPort, PCIHost, Python, Serial
+from vmspec.devices.isa import ACPI, I8042, I8254, I8259, RTC, TSC, DebugPort, PCIHost, Python, Serial
 from vmspec.devices.storage import VirtioBlk
 from vmspec.devices.virtio import ConsolePort, VirtioBalloon, VirtioConsole, VirtioRng
 from vmspec.plan import virtual
 from vmspec.plan.calls import CreateIrqchip, EnableMsrExits, SetMsrFilter
 from vmspec.plan.features import FEATURES
+from vmspec.plan.settings import PlannedTime
 from vmspec.planner import plan
 from vmspec.schema.problems import SpecError
 from vmspec.spec.models import CPU, VM, Boot, Spec, Trace
@@ -125,6 +127,53 @@ def test_a_seed_is_for_linux():
     assert [*problems(seed=1)] == ["vm.seed"]
 
 
+def test_only_one_device_stands_for_the_tsc():
+    assert problems(TSC(), TSC(port=0x70), DebugPort()) == {"device[1]": "device[0] stands for the TSC already"}
+
+
+def test_a_guest_that_is_no_linux_reads_the_port_itself():
+    planned = plan(spec(TSC(step=5)))
+    assert (planned.time.tsc_step, planned.time.promise, planned.patches) == (5, "repeatable", ())
+
+
+def modified(tmp_path, *devices, kernel=None, unpack=True, **vm):
+    """The plan of a kernel with two RDTSC instructions."""
+    (tmp_path / "vmlinux").write_bytes(kernel or test_rdtsc.kernel("0f31 c3", "b8000f3100", "0faee8 0f31"))
+    boot = Boot(kernel=tmp_path / "vmlinux", unpack=unpack)
+    return plan(Spec(vm=VM("v", **{"time": "virtual", **vm}), boot=boot, devices=devices))
+
+
+def test_linux_reads_the_device_in_the_place_of_rdtsc(tmp_path):
+    planned = modified(tmp_path, TSC(port=0x71))
+    assert planned.patches == (
+        (0x1000000, b"\x0f\x31", b"\xe4\x71"),
+        (0x1000023, b"\x0f\x31", b"\xe4\x71"),
+    )
+    assert [note for note in planned.notes if "2 RDTSC instructions of its kernel read port 0x71 instead" in note]
+    assert (planned.time.promise, planned.time.tsc_step) == ("exact", 1000)
+    assert "RDTSC of modules and programs" in planned.time.unenforced[1]
+
+
+def test_without_the_device_linux_is_not_modified(tmp_path):
+    planned = modified(tmp_path)
+    assert (planned.patches, planned.time.promise, planned.time.tsc_step) == ((), "repeatable", 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"kernel": bzimage(), "unpack": False}, r"only if vmrun unpacks it \(boot.unpack = false\)"),
+        ({"kernel": bzimage(b"????" * 200)}, r"only if vmrun unpacks it \(the kernel unpacks itself: "),
+        ({"kernel": test_rdtsc.elf()}, "boot.kernel has no symbols"),
+        ({"time": "host"}, "is for virtual time"),
+    ],
+)
+def test_a_kernel_that_cannot_be_modified_is_a_problem_of_the_device(tmp_path, keys, message):
+    with pytest.raises(SpecError, match=message) as caught:
+        modified(tmp_path, DebugPort(), TSC(), **keys)
+    assert [problem.path for problem in caught.value.problems] == ["device[1]"]
+
+
 def linux(tmp_path, cmdline="console=ttyS0", **vm):
     (tmp_path / "kernel").write_bytes(bzimage())
     boot = Boot(kernel=tmp_path / "kernel", cmdline=cmdline, unpack=False)
@@ -176,7 +225,7 @@ def test_the_plan_has_the_filter_and_no_controllers_of_kvms():
 
 def test_without_it_the_plan_has_none_of_it():
     planned = plan(spec(time="host"))
-    assert (planned.time, planned.cpu.own, planned.devices) == (("host", 0, (), 0), False, ())
+    assert (planned.time, planned.cpu.own, planned.devices) == (PlannedTime(), False, ())
     assert not any(isinstance(call, EnableMsrExits | SetMsrFilter) for call in planned.calls)
 
 
