@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
 RUNS = int(os.environ.get("VMRUN_LAB_REPLAYS", "5"))
 VMRUN = Path(sys.executable).with_name("vmrun")
-# Without and with a disk, whose requests are in the table of DMA.
-BOOTS = [(kernel, spec) for spec in ("repeat", "disk") for kernel in ("6.1-cloud", "6.12-cloud")]
+# Without and with a disk, whose requests are in the table of DMA, and with a disk and the device tsc.
+BOOTS = [(kernel, spec) for spec in ("repeat", "disk", "exact") for kernel in ("6.1-cloud", "6.12-cloud")]
 SCRIPT = """cd "$0"
 for run in $(seq "$2"); do
     "$1" "$3.toml" --set trace.full=wait --set trace.inputs=true --trace /run/$run.arrow >/run/$run.console 2>&1
