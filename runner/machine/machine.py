@@ -247,6 +247,18 @@ class Machine:
         with self._lock:
             if self.state is State.CREATED:
                 self._go_on()
+        if self.time is not None and self.plan.time.spin:
+            self._watch(self.time)
+
+    def _watch(self, time: "VirtualTime") -> None:
+        """Have a guest ended that makes no exits."""
+        from runner.machine.watchdog import Watchdog  # late: few machines have virtual time
+
+        rings = self._rings
+        Watchdog(
+            self.plan.time.spin, self.loop, self._host_time, time, self._threads[0],
+            lambda: rings.counters("interrupted")[0], lambda: self.state is State.RUNNING, self.end,
+        ).look()  # fmt: skip
 
     def _go_on(self) -> None:
         """The lock is held."""

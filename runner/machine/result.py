@@ -63,7 +63,7 @@ def status(expect: PlannedExpect, ending: Ending, failures: Sequence[Unmet]) -> 
             return WRONG
         case "interrupted" | "console-closed":
             return INTERRUPTED
-        case "timeout":
+        case "timeout" | "spun":
             return met if expected else TIMED_OUT
         case "triple-fault" | "guest-panic" | "internal-error" | "fail-entry" | "unexpected-exit":
             return met if expected else CRASHED

@@ -58,6 +58,11 @@ class VirtualTime:
         self._buses: Buses
         self._thread: int | None = None  # the vCPU's, once it runs
 
+    @property
+    def in_guest(self) -> bool:
+        """Whether the vCPU is in the guest: all that its last exit has caused is done."""
+        return not self.words.open
+
     def connect(self, buses: "Buses") -> None:
         """Use these buses' devices and timers."""
         self._buses = buses

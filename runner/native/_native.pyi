@@ -700,6 +700,7 @@ class VirtualTimeFields:
     deadline: int
     pending: int
     vector: int
+    open: int
     halted: int
     asked: int
     listens: int
@@ -1112,6 +1113,7 @@ class FFI:
                 "deadline",
                 "pending",
                 "vector",
+                "open",
                 "halted",
                 "asked",
                 "listens",

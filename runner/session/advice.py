@@ -12,6 +12,11 @@ from vmspec.host.printable import printable
 VCPUS = 8  # that are described
 LINE = 200  # characters of the console's last line
 
+SPUN = (
+    "with virtual time a guest must not wait for a clock or an interrupt in a loop without exits: change what it waits "
+    "for, or give vm.spin if it only computes for long"
+)
+
 # Of struct kvm_mp_state (Linux, Documentation/virt/kvm/api.rst, 4.38).
 RUNNABLE, UNINITIALIZED, HALTED = 0, 1, 3
 

@@ -97,10 +97,11 @@ class Finish(NamedTuple):
 
     def _advise(self, ending: Ending, notes: list[str]) -> None:
         """Note what the guest was doing if its time was over."""
-        if ending.kind == "timeout" and "timeout" not in self.plan.expect.exit:
-            from runner.session.advice import after_timeout  # late: few runs time out
+        if ending.kind in ("timeout", "spun") and ending.kind not in self.plan.expect.exit:
+            from runner.session.advice import SPUN, after_timeout  # late: few runs end so
 
             notes += after_timeout(self.machine, self.recording.rings, self.console.text(), self.symbol)
+            notes += [SPUN] if ending.kind == "spun" else []
 
     def _report(self, ending: Ending, notes: list[str]) -> tuple[str, Path | None]:
         """The crash report and its path, if the guest crashed."""

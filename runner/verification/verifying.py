@@ -23,7 +23,7 @@ from vmspec.trace.ends import CRASHES, ENDS
 from vmspec.trace.record import COMPARED
 
 PREFIX = "vmrun-verify-"  # of the folder with the traces of the runs
-GUESTS = (CRASHES | set(ENDS)) - {"timeout"}  # ends that follow from what the guest does
+GUESTS = (CRASHES | set(ENDS)) - {"timeout", "spun"}  # ends that follow from what the guest does
 
 
 class Options(NamedTuple):

@@ -460,3 +460,30 @@ def test_no_window_opens_after_the_byte_of_sti(run_guest, assemble, monkeypatch,
         assert rows[-2]["data"] not in windows
     elif rows[-2]["data"] not in windows:
         pytest.skip("this host's KVM opens no window there")
+
+
+# The watchdog
+
+SPINS = "mov $0x41, %al; out %al, $0x80; out %al, $0x80; jmp ."
+
+
+@pytest.mark.parametrize(("expect", "status"), [({}, 5), ({"exit": ["spun"]}, 0)], ids=["unexpected", "expected"])
+def test_a_guest_that_waits_without_exits_is_ended(run_guest, assemble, expect, status):
+    result = run_guest(assemble(SPINS), devices=[POST], vm={**VIRTUAL, "spin": "300ms"}, expect=expect)
+    assert (result.kind, result.status) == ("spun", status)
+    assert result.detail.startswith("the guest made no exit for 0.3 s after its 2 exits")
+    assert [note for note in result.notes if "was running, at RIP 0x1006" in note] == (
+        [] if expect else [result.notes[1]]
+    )
+    assert any("give vm.spin" in note for note in result.notes) is not bool(expect)
+    assert len(tracer.load(result.trace).table) == 2
+
+
+def test_a_guest_that_makes_exits_seldom_is_not(run_guest, assemble):
+    """A device that takes its time, and a guest that counts between two exits."""
+    devices = [POST, {"kind": "python", "class": "slow:Slow", "port": [0x510, 1]}]
+    slow = "import time\nfrom runner.devices import Device\n\n\nclass Slow(Device):\n"
+    slow += "    def read(self, region, offset, size):\n        time.sleep(1)\n        return 0\n"
+    code = "mov $0x510, %dx; mov $3, %bx; 1: in %dx, %al; mov $0x100, %cx; 2: loop 2b; dec %bx; jnz 1b; cli; hlt"
+    result = run_guest(assemble(code), devices=devices, files={"slow.py": slow}, vm={**VIRTUAL, "spin": "300ms"})
+    assert (result.kind, result.detail) == ("halt", "")

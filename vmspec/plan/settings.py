@@ -20,7 +20,8 @@ class PlannedTime(NamedTuple):
     """What the guest's time follows: "host", or "virtual" with so many ns for each exit. ``promise`` is "repeatable"
     (all runs have the same exits) or "exact" (the same registers and memory too); ``unenforced`` are its conditions
     that vmrun does not check, in sentences. ``seed`` is that of Linux's random numbers, and of the times that reads of
-    the TSC take, which are ``tsc_step`` ns on average.
+    the TSC take, which are ``tsc_step`` ns on average. The run of a guest that makes no exit for ``spin`` ns of the
+    host's time ends.
     """
 
     kind: str = "host"
@@ -29,6 +30,7 @@ class PlannedTime(NamedTuple):
     seed: int = 0
     promise: str = "repeatable"
     tsc_step: int = 0
+    spin: int = 0
 
 
 class PlannedMemory(NamedTuple):

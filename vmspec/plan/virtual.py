@@ -22,6 +22,7 @@ from vmspec.spec.models import Spec
 
 STEP = 20_000  # ns
 TSC_STEP = 1_000  # ns
+SPIN = 120 * 10**9  # ns
 LOOPS = 1_000_000  # of a delay, for each of Linux's ticks
 SEED_SIZE = 16 + 32  # bytes: struct setup_data, and what it carries
 RAM_MOST = 1 << 38  # bytes: half of what the table's processor can address
@@ -70,7 +71,7 @@ def planned(spec: Spec, problems: list[Problem], modified: bool = False) -> Plan
     kernel reads the device tsc in the place of the processor's TSC."""
     vm = spec.vm
     if vm.time == "host":
-        for name in ("step", "seed"):
+        for name in ("step", "spin", "seed"):
             if getattr(vm, name) is not None:
                 problems.append(Problem(f"vm.{name}", 'is for virtual time: vm.time must be "virtual"'))
         for index, device in enumerate(spec.devices):
@@ -111,6 +112,7 @@ def planned(spec: Spec, problems: list[Problem], modified: bool = False) -> Plan
         vm.seed or 0,
         "exact" if modified else "repeatable",
         tsc_step,
+        SPIN if vm.spin is None else vm.spin,
     )
 
 

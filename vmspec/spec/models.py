@@ -69,6 +69,14 @@ class VM(Model):
     step: int | None = field(
         default=None, metadata=key(Duration(), "virtual time: how long each exit takes; not given: 20us")
     )
+    spin: int | None = field(
+        default=None,
+        metadata=key(
+            Duration(),
+            "virtual time: ends the run (spun) if the guest makes no exit for this time of the host's, because its "
+            "clocks stand still then; not given: 2min",
+        ),
+    )
     seed: int | None = field(
         default=None,
         metadata=key(Integer(0, (1 << 64) - 1), "virtual time: the seed of Linux's random numbers; not given: 0"),

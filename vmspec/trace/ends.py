@@ -12,6 +12,7 @@ EndKind = Literal[
     "fail-entry",
     "unexpected-exit",
     "timeout",
+    "spun",
     "kvm-error",
     "device-error",
     "backend-lost",
@@ -41,6 +42,7 @@ KINDS: Mapping[EndKind, End] = {
         "a vCPU shut down: a fault occurred during the delivery of a double fault", expected=True, crash=True
     ),
     "timeout": End("the guest did not end within vm.timeout", expected=True),
+    "spun": End("with virtual time, the guest made no exit for vm.spin, so its time stood still", expected=True),
     "guest-panic": End("the guest reported its own crash, to KVM or to a device", crash=True),
     "internal-error": End("KVM could not continue (KVM_EXIT_INTERNAL_ERROR)", crash=True),
     "fail-entry": End("the processor could not enter the guest (KVM_EXIT_FAIL_ENTRY)", crash=True),
