@@ -234,6 +234,10 @@ def parser() -> argparse.ArgumentParser:
         help="keep the traces of all runs in DIR; else two that differ are kept in vmrun-verify",
     )  # fmt: skip
     verification.add_argument(
+        "--every", metavar="N", type=commandline.count,
+        help="compare registers and memory after each N exits too, and name where they differ first",
+    )  # fmt: skip
+    verification.add_argument(
         "--into-lock", action="store_true",
         help="the runs must agree with the lock beside the spec, as with --locked; write the verdict into it",
     )  # fmt: skip
@@ -244,7 +248,12 @@ def parser() -> argparse.ArgumentParser:
 
 def verifying(arguments: argparse.Namespace) -> str | None:
     """The first option that was given and is for --verify only."""
-    given = {"--seed": arguments.seed, "--keep": arguments.keep, "--into-lock": arguments.into_lock}
+    given = {
+        "--seed": arguments.seed,
+        "--keep": arguments.keep,
+        "--every": arguments.every,
+        "--into-lock": arguments.into_lock,
+    }
     return next((name for name, value in given.items() if value), None)
 
 

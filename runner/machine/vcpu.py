@@ -113,6 +113,9 @@ class VcpuThread(Worker):
         """Do what virtual time asks for; False: it asks for nothing, and the thread ends."""
         if outcome == lib.VCPU_REPLAY:
             return time.replay(self._loop, self.vcpu)
+        if outcome == lib.VCPU_EXAMINE:
+            time.examine()
+            return True
         if outcome not in (lib.VCPU_DUE, lib.VCPU_INTERRUPT):
             return False
         self.ticking = True

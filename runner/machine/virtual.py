@@ -5,6 +5,7 @@ the same place of the guest's run each time.
 """
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -57,11 +58,19 @@ class VirtualTime:
         self._names = [device.name for device in plan.devices]
         self._buses: Buses
         self._thread: int | None = None  # the vCPU's, once it runs
+        self._every = 0
+        self._examine: Callable[[int], None]
 
     @property
     def in_guest(self) -> bool:
         """Whether the vCPU is in the guest: all that its last exit has caused is done."""
         return not self.words.open
+
+    def each(self, exits: int, examine: Callable[[int], None]) -> None:
+        """Call ``examine`` in the vCPU's thread after each so many exits of the guest, with their number. All that they
+        have caused is done then, and the guest has not been entered again."""
+        self._every = self.words.examine = exits
+        self._examine = examine
 
     def connect(self, buses: "Buses") -> None:
         """Use these buses' devices and timers."""
@@ -114,6 +123,11 @@ class VirtualTime:
         """Give devices the input that waits, and tick those whose time has come."""
         self.words.asked = 0
         self._buses.tick()
+
+    def examine(self) -> None:
+        """Have somebody look at the guest's state."""
+        self._examine(int(self.words.exits))
+        self.words.examine += self._every
 
     def replay(self, loop: "_native.VcpuPointer", vcpu: VCPU) -> bool:
         """Compare an exit with a recording. This one has none."""

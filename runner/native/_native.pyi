@@ -710,6 +710,8 @@ class VirtualTimeFields:
     tsc_port: int
     tsc_step: int
     tsc_state: int
+    exits: int
+    examine: int
 
 class VirtualTime(VirtualTimeFields, CData): ...
 class VirtualTimePointer(VirtualTimeFields, Pointer[VirtualTime]): ...
@@ -1123,6 +1125,8 @@ class FFI:
                 "tsc_port",
                 "tsc_step",
                 "tsc_state",
+                "exits",
+                "examine",
             ],
             Any,
         ] = ...,
@@ -1322,6 +1326,7 @@ class Lib:
     SLOTS: int
     VCPU_ACCESS: VcpuOutcome
     VCPU_DUE: VcpuOutcome
+    VCPU_EXAMINE: VcpuOutcome
     VCPU_EXIT: VcpuOutcome
     VCPU_FAILED: VcpuOutcome
     VCPU_INTERRUPT: VcpuOutcome

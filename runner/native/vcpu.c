@@ -458,6 +458,9 @@ static bool settle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
         case VIRTUAL_INTERRUPT:
             *outcome = VCPU_INTERRUPT;
             return false;
+        case VIRTUAL_EXAMINE:
+            *outcome = VCPU_EXAMINE;
+            return false;
         case VIRTUAL_HALT:
             *outcome = VCPU_EXIT;
             return false;

@@ -16,6 +16,7 @@ enum vcpu_outcome {
     VCPU_EXIT,    /* an exit that ends the run: run->exit_reason says which */
     VCPU_FAILED,  /* KVM_RUN failed: errno in `error` */
     VCPU_DUE,       /* virtual time: tick the devices whose time has come; then call vcpu_run again */
+    VCPU_EXAMINE,   /* virtual time: look at the guest's state; then call vcpu_run again */
     VCPU_REPLAY,    /* a replay: compare the exit and answer `transfer`; then call vcpu_run again */
     VCPU_INTERRUPT, /* virtual time: give the guest the controller's interrupt; then call vcpu_run again */
 };

@@ -94,6 +94,7 @@ void virtual_exit(struct virtual_time *time, const struct kvm_run *run)
     bool tsc = virtual_reads_tsc(time, run);
 
     STORE(time->now, time->now + (tsc ? virtual_tsc_step(&time->tsc_state, time->tsc_step) : time->step));
+    time->exits++;
     time->open = 1;
     time->halted = run->exit_reason == KVM_EXIT_HLT;
     time->ticked = time->taken = time->looked = time->fruitless = 0;
@@ -129,6 +130,8 @@ enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run)
         time->fruitless++;
         return VIRTUAL_JUMPED;
     }
+    if (time->examine == time->exits)
+        return VIRTUAL_EXAMINE;
     time->open = 0;
     run->request_interrupt_window = time->pending != 0;
     return VIRTUAL_ENTER;

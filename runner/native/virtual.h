@@ -30,6 +30,8 @@ struct virtual_time {
     uint32_t tsc_port;  /* of the device that stands for the TSC */
     uint64_t tsc_step;  /* ns: what a read of it takes on average; 0: there is none */
     uint64_t tsc_state; /* from which the next such step follows; not 0 */
+    uint64_t exits;     /* of the guest's */
+    uint64_t examine;   /* after so many, Python looks at the guest's state; 0: never */
     uint32_t replayed;  /* Python compares each exit with a recording, and answers from it; no time passes */
     const struct memory *memory; /* the guest's; NULL: believe each window */
 };
@@ -40,6 +42,7 @@ enum virtual_next {
     VIRTUAL_INTERRUPT, /* the guest takes an interrupt: Python must ask the controller which */
     VIRTUAL_JUMPED,    /* the guest is halted, and its time has moved to the next deadline: look again */
     VIRTUAL_WAIT,      /* only input can wake the guest: wait for it, and look again */
+    VIRTUAL_EXAMINE,   /* Python must look at the guest's state, and say when to do so again */
     VIRTUAL_HALT,      /* nothing can wake the guest */
 };
 

@@ -30,7 +30,8 @@ def perform(arguments: argparse.Namespace, overrides: Sequence[str], notice: Cal
     seed = arguments.seed or random.randrange(1, SEEDS)
     keep = arguments.keep is not None
     locked = arguments.locked or arguments.into_lock
-    how = Options(arguments.verify, seed, arguments.keep if keep else FOLDER, keep, locked, arguments.unlocked)
+    folder = arguments.keep if keep else FOLDER
+    how = Options(arguments.verify, seed, folder, keep, locked, arguments.unlocked, arguments.every or 0)
     lock = None
     if locked:
         from runner.verification.locked import LockedVerdict  # late: it imports the models
@@ -75,8 +76,9 @@ def _print(verdict: Verdict, as_json: bool) -> None:
     try:
         if as_json:
             values = verdict._asdict()
-            if verdict.difference is not None:
-                values["difference"] = verdict.difference._asdict()
+            for name in ("difference", "parted"):
+                if values[name] is not None:
+                    values[name] = values[name]._asdict()
             print(json.dumps(values, default=to_text, indent=2), flush=True)
         else:
             print("\n".join(map(printable, verdict.lines())), flush=True)

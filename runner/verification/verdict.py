@@ -23,12 +23,23 @@ class Difference(NamedTuple):
     columns: Mapping[str, tuple[str, str]]
 
 
+class Parted(NamedTuple):
+    """The first point on the way at which a run has other registers, or pages of memory with other contents, than the
+    first run; ``exits`` is how many were made before it."""
+
+    run: int
+    exits: int
+    registers: tuple[str, ...]
+    pages: tuple[int, ...]
+
+
 class Verdict(NamedTuple):
     """The result of a verification. ``same`` of ``runs`` have the exits of the first, ``exits`` in number, and its end,
     ``kind``. ``registers`` and ``pages`` name what differs of the first run's state at the end in any other run with
     the same exits: registers by their names, pages of memory by their guest-physical addresses. ``difference`` is where
     the first run that differs does. ``traces`` are those that are kept. ``reason`` says why it is undecided, ``status``
-    is the exit status of ``vmrun``."""
+    is the exit status of ``vmrun``. Registers and memory were compared at so many ``points`` on the way; ``parted`` is
+    where they differ first."""
 
     level: Level
     runs: int
@@ -44,6 +55,8 @@ class Verdict(NamedTuple):
     traces: tuple[Path, ...] = ()
     reason: str = ""
     status: int = OK
+    points: int = 0
+    parted: Parted | None = None
 
     def lines(self) -> Iterator[str]:
         """The verdict in a few lines."""
@@ -55,6 +68,12 @@ class Verdict(NamedTuple):
         elif self.level in ("exact", "repeatable"):
             yield f"registers at the end: {_differ(self.registers, 'register')}"
             yield f"memory at the end: {_differ(tuple(map(hex, self.pages)), 'page')}"
+            if self.parted is None and self.points:
+                yield f"registers and memory on the way: the same at {self.points:,} points"
+        if self.parted is not None:
+            run, exits, registers, pages = self.parted
+            yield f"registers after {exits:,} exits, in run {run}: {_differ(registers, 'register')}"
+            yield f"memory after {exits:,} exits, in run {run}: {_differ(tuple(map(hex, pages)), 'page')}"
         yield f"the disturbance's seed: {self.seed}"
 
     def _difference(self, found: Difference) -> Iterator[str]:
@@ -75,4 +94,4 @@ def _differ(names: tuple[str, ...], what: str) -> str:
     if not names:
         return "the same"
     shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    return f"{len(names):,} {what}{'' if len(names) == 1 else 's'} differ: {shown}"
+    return f"1 {what} differs: {shown}" if len(names) == 1 else f"{len(names):,} {what}s differ: {shown}"

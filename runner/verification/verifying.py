@@ -2,8 +2,9 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from runner.session.given import Given
 from runner.session.session import Session
 from runner.verification.disturbance import disturbed
 from runner.verification.state import State
-from runner.verification.verdict import Difference, Level, Verdict, status
+from runner.verification.verdict import Difference, Level, Parted, Verdict, status
 from tracer.analysis.parting import parting
 from vmspec.host.scratch import scratch
 from vmspec.schema.problems import Problem, SpecError
@@ -28,7 +29,8 @@ GUESTS = (CRASHES | set(ENDS)) - {"timeout", "spun"}  # ends that follow from wh
 
 class Options(NamedTuple):
     """How to verify: the number of runs, at least 2, the disturbance's seed, the folder for traces, and whether to keep
-    them all. ``locked`` and ``unlocked`` are as in :func:`runner.run`."""
+    them all. ``locked`` and ``unlocked`` are as in :func:`runner.run`. ``every``: registers and memory are compared
+    after each so many exits too; 0: at the end only."""
 
     runs: int
     seed: int
@@ -36,14 +38,17 @@ class Options(NamedTuple):
     keep: bool = False
     locked: bool = False
     unlocked: bool = False
+    every: int = 0
 
 
 class Made(NamedTuple):
-    """A run that was made, and where its trace is."""
+    """A run that was made, and where its trace is. ``state`` is that at the end, ``states`` are those on the way, each
+    by the number of exits before it."""
 
     number: int
     result: Result
     state: State | None
+    states: Mapping[int, State]
     trace: Path
 
     def discard(self) -> None:
@@ -86,21 +91,30 @@ def _runs(
         session = Session(
             given._replace(plan=given.plan._replace(trace=trace)), None, None, notice, how.locked, how.unlocked
         )
-        states: list[State] = []
+        ends: list[State] = []
+        states: dict[int, State] = {}
 
         @contextmanager
-        def around(machine: Machine, number: int = number, states: list[State] = states) -> Iterator[None]:
+        def around(
+            machine: Machine, number: int = number, ends: list[State] = ends, states: dict[int, State] = states
+        ) -> Iterator[None]:
+            if how.every and machine.time is not None:
+                machine.time.each(how.every, partial(_keep, machine, states))
             with disturbed(machine, f"{how.seed}/{number}") if number > 1 else nullcontext():
                 yield
             try:
-                states.append(State.of(machine))
+                ends.append(State.of(machine))
             except KvmError as error:
                 notice(f"run {number}: no registers at the end: {error}")
 
         session.around = around
         result = session.run()
         progress(number, result)
-        yield Made(number, result, states[0] if states else None, path)
+        yield Made(number, result, ends[0] if ends else None, states, path)
+
+
+def _keep(machine: Machine, states: dict[int, State], exits: int) -> None:
+    states[exits] = State.of(machine)
 
 
 def _compare(runs: Iterator[Made], how: Options) -> Verdict:
@@ -113,6 +127,7 @@ def _compare(runs: Iterator[Made], how: Options) -> Verdict:
     pages: set[int] = set()
     whole = first.state is not None
     ours = tracer.load(first.trace)
+    parted = None
     for made in runs:
         if (reason := _undecided(made)) is not None:
             return verdict._replace(level="undecided", reason=reason, status=made.result.status or UNMET)
@@ -126,17 +141,31 @@ def _compare(runs: Iterator[Made], how: Options) -> Verdict:
                 registers.update(first.state.other_registers(made.state))
                 pages.update(first.state.other_pages(made.state))
             whole = whole and made.state is not None
+        parted = parted or _parted(first, made)
         if not how.keep:
             made.discard()
-    level: Level = "exact" if whole and not registers and not pages else "repeatable"
+    level: Level = "exact" if whole and not registers and not pages and parted is None else "repeatable"
     if verdict.difference is not None:
         level = "different"
-    verdict = verdict._replace(level=level, status=status(level), pages=tuple(sorted(pages)))
+    verdict = verdict._replace(
+        level=level, status=status(level), pages=tuple(sorted(pages)), points=len(first.states), parted=parted
+    )
     if first.state is None:
         return verdict
     names = tuple(name for name in first.state.registers if name in registers)
     registers_sha256, memory_sha256 = first.state.hashes
     return verdict._replace(registers=names, registers_sha256=registers_sha256, memory_sha256=memory_sha256)
+
+
+def _parted(first: Made, made: Made) -> Parted | None:
+    """Where registers or memory of a run first differ from those of the first run."""
+    for exits, ours in first.states.items():
+        if (theirs := made.states.get(exits)) is None:
+            return None  # the run has ended before, which is a difference of its exits
+        names, pages = ours.other_registers(theirs), ours.other_pages(theirs)
+        if names or pages:
+            return Parted(made.number, exits, names, pages)
+    return None
 
 
 def _undecided(made: Made) -> str | None:

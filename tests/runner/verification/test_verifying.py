@@ -22,9 +22,9 @@ pytestmark = pytest.mark.kvm
 def verified(write_spec, tmp_path):
     """Verifies a flat guest with three runs, of virtual time unless told otherwise."""
 
-    def verified(code, keep=False, runs=3, vm=VIRTUAL, **spec):
+    def verified(code, keep=False, runs=3, vm=VIRTUAL, every=0, **spec):
         path = write_spec(code, vm=vm, **spec)
-        return verify(Given.of(path, (), (), print), Options(runs, 7, tmp_path / "kept", keep))
+        return verify(Given.of(path, (), (), print), Options(runs, 7, tmp_path / "kept", keep, every=every))
 
     return verified
 
@@ -55,6 +55,30 @@ def test_registers_and_memory_that_differ_are_named(verified, assemble, tmp_path
     assert (verdict.level, verdict.status, verdict.same) == ("repeatable", 0, 3)
     assert (verdict.registers, verdict.pages, verdict.traces) == (("rbx",), (0x8000,), ())
     assert not (tmp_path / "kept").exists()
+
+
+# The same for a while, between the exits 5 and 9.
+FORGETS_TSC = """
+    mov $4, %cx; 1: out %al, $0x80; loop 1b
+    rdtsc; mov %eax, 0x8000; mov %eax, %ebx; xor %eax, %eax; xor %edx, %edx
+    mov $4, %cx; 2: out %al, $0x80; loop 2b
+    mov %eax, 0x8000; mov %eax, %ebx
+    out %al, $0x80; out %al, $0x80
+    cli; hlt
+"""
+
+
+@pytest.mark.parametrize(
+    ("every", "points", "exits"), [(1, 10, 5), (2, 5, 6), (3, 3, 6), (4, 2, 8), (5, 2, 5), (9, 1, None), (20, 0, None)]
+)
+def test_where_registers_and_memory_differ_first_is_named(verified, assemble, every, points, exits):
+    verdict = verified(assemble(FORGETS_TSC), devices=[POST], every=every)
+    assert (verdict.registers, verdict.pages, verdict.points) == ((), (), points)
+    assert verdict.level == ("exact" if exits is None else "repeatable")
+    assert verdict.parted == (None if exits is None else (2, exits, ("rbx",), (0x8000,)))
+    said = "\n".join(verdict.lines())
+    assert (f"memory after {exits} exits, in run 2: 1 page differs: 0x8000" in said) is (exits is not None)
+    assert (f"on the way: the same at {points} points" in said) is (exits is None and points > 0)
 
 
 SHOWS_TSC = "mov $3, %cx; 1: out %al, $0x81; loop 1b; rdtsc; out %eax, $0x80; cli; hlt"
@@ -179,6 +203,7 @@ def test_runs_that_differ_leave_the_lock_as_it_is(write_spec, assemble, capsys, 
         (["--verify", "2"], 'vm.time: only runs with virtual time can be verified: give time = "virtual"'),
         (["--verify", "x"], "is not a number"),
         (["--seed", "5"], "--seed is for --verify N"),
+        (["--every", "5"], "--every is for --verify N"),
         (["--verify", "2", "--into-lock"], "there is no lock"),
     ],
 )
