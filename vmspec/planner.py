@@ -34,9 +34,9 @@ PIT_SPEAKER_DUMMY = 1  # KVM_CREATE_PIT2: KVM answers port 0x61 too, with which 
 Settings = TypeVar("Settings", PlannedVM, PlannedMemory, PlannedTrace, PlannedLock)
 
 
-def plan(spec: Spec) -> Plan:
+def plan(spec: Spec, disks: bool = True) -> Plan:
     """Everything that ``spec`` implies. Raises :class:`SpecError` with every problem found, and nothing else, for any
-    contents of the files that it names."""
+    contents of the files that it names. Without ``disks`` the images of disks need not be there."""
     problems: list[Problem] = []
     _machine(spec, problems)
     if problems:  # everything else depends on the sizes
@@ -67,7 +67,7 @@ def plan(spec: Spec) -> Plan:
             cannot = "memory.locked" if spec.memory.locked else 'memory.pages = "hugetlbfs"'
             problems.append(Problem(f"device[{index}]", f"a balloon returns no memory with {cannot}"))
     symbols = _symbols(spec, problems)
-    _folders_and_disks(spec, problems)
+    _folders_and_disks(spec, disks, problems)
     backing = _backing(spec, problems)
     leaves, model = (virtual.leaves(), ()) if time.kind == "virtual" else _cpu_model(spec, problems)
     if irqchip and set(spec.expect.exit) == {"halt"} and not any("python" in device.kind for device in devices):
@@ -234,11 +234,11 @@ def _ecam(devices: tuple[PlannedDevice, ...]) -> bool:
     return any(device.kind == "pci-host" and device.options["chipset"] != "q35" for device in devices)
 
 
-def _folders_and_disks(spec: Spec, problems: list[Problem]) -> None:
+def _folders_and_disks(spec: Spec, disks: bool, problems: list[Problem]) -> None:
     """Look at folders and images before there is a machine. Whether one is in use is seen as it is opened."""
     for index, device in enumerate(spec.devices):
         match device:
-            case VirtioBlk(path=path):
+            case VirtioBlk(path=path) if disks:
                 why = disk.problem(path, device.mode == "rw", device.format)
             case VirtioFS(path=path):
                 why = None if path.is_dir() else "is no folder of this host"

@@ -26,7 +26,7 @@ def perform(arguments: argparse.Namespace, overrides: Sequence[str], notice: Cal
             complain("vmrun", f"--{name.replace('_', '-')} is for a run, and --replay makes none")
             return WRONG
     recording = Recording.of(arguments.spec)
-    given = Given.of(arguments.spec, overrides, arguments.images, notice)
+    given = Given.replayed(arguments.spec, overrides, arguments.images, notice)
     found = replay(recording, given.plan, arguments.until, signals.asked)
     try:
         print(_json(found) if arguments.json else "\n".join(map(printable, lines(found))), flush=True)

@@ -50,16 +50,24 @@ class Given(NamedTuple):
 
         return cls(plan(spec))
 
+    @classmethod
+    def replayed(
+        cls,
+        trace: Path,
+        overrides: Sequence[str] | str,
+        images: Sequence[Path | str],
+        notice: Callable[[str], None],
+    ) -> "Given":
+        """The same for the replay of a trace, which has the devices' answers: only the images that the guest's memory
+        is loaded from are needed. Raises SpecError."""
+        return _trace(trace, overrides, images, notice, devices=False)
+
 
 def _file(
     path: Path, overrides: Sequence[str] | str, images: Sequence[Path | str], notice: Callable[[str], None]
 ) -> Given:
     if path.suffix in TRACES:
-        from runner.session.rerun import prepared  # late: few runs are of traces or bundles
-
-        with signals.impatient():  # large images
-            rerun = prepared(path, tuple(map(Path, images)), overrides, notice, _go_on)
-        return Given(rerun.plan, lock=rerun.lock, lenient=True, release=rerun.release)
+        return _trace(path, overrides, images, notice, devices=True)
     if images:
         raise SpecError((Problem("", "is not a trace, and --images is for traces only", file=path),))
     if path.suffix == bundle.SUFFIX:
@@ -69,6 +77,20 @@ def _file(
             bundled = prepare(path, overrides, notice, _go_on)
         return Given(bundled.plan, lock=bundled.lock, release=bundled.release)
     return Given(*kept.plan(path, overrides))
+
+
+def _trace(
+    path: Path,
+    overrides: Sequence[str] | str,
+    images: Sequence[Path | str],
+    notice: Callable[[str], None],
+    devices: bool,
+) -> Given:
+    from runner.session.rerun import prepared  # late: few runs are of traces or bundles
+
+    with signals.impatient():  # large images
+        rerun = prepared(path, tuple(map(Path, images)), overrides, notice, _go_on, devices)
+    return Given(rerun.plan, lock=rerun.lock, lenient=True, release=rerun.release)
 
 
 def _go_on(size: int) -> None:

@@ -17,9 +17,11 @@ def prepared(
     overrides: Sequence[str] | str,
     notice: Callable[[str], None],
     advance: Callable[[int], None],
+    devices: bool = True,
 ) -> Prepared:
     """The plan of a trace's run, with images that are found by their hashes. ``advance`` is called with each number of
-    bytes that are hashed. Raises SpecError, and what ``advance`` raises."""
+    bytes that are hashed. Without ``devices`` only those are needed that the guest's memory is loaded from. Raises
+    SpecError, and what ``advance`` raises."""
     try:
         metadata = tracer.load(path).metadata
     except tracer.TraceError as error:
@@ -30,4 +32,4 @@ def prepared(
             raise SpecError((Problem("", f"cannot be run again: it has no {key}, as {merged}", file=path),))
     images = json.loads(metadata.get(keys.IMAGES, "{}"))  # an object, or the trace is damaged
     found = Recorded(path, metadata[keys.SPEC], metadata[keys.LOCK], images)
-    return prepare(found, folders, overrides, notice, advance)
+    return prepare(found, folders, overrides, notice, advance, devices)

@@ -165,7 +165,7 @@ def test_the_power_button_goes_in_at_an_exit_and_a_replay_presses_it(write_spec,
     assert [(row["reason"], row["data"]) for row in rows] == [("io", 1), ("hlt", 0)]
     recording = Recording.of(result.trace)
     assert list(compared(recording)) == []
-    assert replay(recording, Given.of(result.trace, (), (), print).plan, None, lambda: False).mismatch is None
+    assert replay(recording, Given.replayed(result.trace, (), (), print).plan, None, lambda: False).mismatch is None
 
 
 # Until the receiver has a break; then its character and the next one.

@@ -14,6 +14,7 @@ from vmspec.lock.model import Lock
 from vmspec.lock.table import spec_digest
 from vmspec.lock.text import LockText
 from vmspec.plan.plan import Plan
+from vmspec.planner import plan
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.show.dump import toml
@@ -39,12 +40,14 @@ def prepared(
     overrides: Sequence[str] | str,
     path: Path,
     sources: Path | None,
+    disks: bool = True,
 ) -> Prepared:
     """The plan of a spec's table in which these keys name these files, of which the guest writes to some; ``sources``
-    is where its devices' classes are, ``path`` the file that the spec came in. Raises SpecError."""
-    plan = planned(table, files, written, overrides, path, sources, Path.cwd())
+    is where its devices' classes are, ``path`` the file that the spec came in. Without ``disks`` the other images of
+    disks need not be there. Raises SpecError."""
+    made = planned(table, files, written, overrides, path, sources, Path.cwd(), disks)
     lock.lock = _private(lock.lock, written)
-    return Prepared(plan, lock)
+    return Prepared(made, lock)
 
 
 def planned(
@@ -55,15 +58,21 @@ def planned(
     path: Path,
     sources: Path | None,
     base: Path,
+    disks: bool = True,
 ) -> Plan:
     """The same without a lock, and with other relative paths beginning at ``base``."""
     for key, file in files.items():
         holder(table, key)[key[-1]] = to_text(file)
     for key in written:
         _keep(holder(table, key))
-    plan = Document(toml(table), base, overrides, path, sources).plan()
-    _check(plan, files.values(), sources)
-    return plan
+    document = Document(toml(table), base, overrides, path, sources)
+    spec = document.spec()
+    try:
+        made = plan(spec, disks)
+    except SpecError as error:
+        raise SpecError(tuple(map(document.locate, error.problems))) from None
+    _check(made, files.values(), sources)
+    return made
 
 
 def discarded(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from vmspec.bundle.inside import ROOT, below, is_output, keyed
 from vmspec.bundle.private import Prepared, discarded, holder, prepared
+from vmspec.devices.virtio import VirtioPmem
 from vmspec.document import Document
 from vmspec.host.pathtext import from_text, to_text
 from vmspec.lock import images
@@ -51,21 +52,31 @@ def prepare(
     overrides: Sequence[str] | str,
     notice: Callable[[str], None],
     advance: Callable[[int], None] = lambda size: None,
+    devices: bool = True,
 ) -> Prepared:
     """The plan of the recorded run. Its images are found by their hashes: where they were, else in the folders.
-    ``advance`` is called with each number of bytes that are hashed. Raises SpecError, with every image that is not
-    found, and what ``advance`` raises."""
+    ``advance`` is called with each number of bytes that are hashed. Without ``devices``, whose answers the caller has
+    from the trace, only the files are found that the guest's memory is loaded from. Raises SpecError, with every image
+    that is not found, and what ``advance`` raises."""
     lock = LockText(recorded.lock, recorded.trace / keys.LOCK)
     document = Document(recorded.spec, ROOT, file=recorded.trace / keys.SPEC)
     with warnings.catch_warnings(action="ignore", category=SpecWarning):  # given when it ran
         spec = document.spec()
     table = toml.loads(recorded.spec)
     table.pop("lock", None)  # its lock is the trace's
-    _redirect(table, spec, lock.lock, notice)
-    _unreferred(table, spec, notice)
+    if devices:
+        _redirect(table, spec, lock.lock, notice)
+        _unreferred(table, spec, notice)
+    else:
+        table["boot"].pop("symbols", None)
+        table.pop("expect", None)
     given = set(_overridden(overrides))
-    wanted = {key: one for key, one in _images(spec, lock.lock, recorded) if key not in given}
-    modules = list(_modules(spec, lock.lock, recorded))
+    wanted = {
+        key: one
+        for key, one in _images(spec, lock.lock, recorded)
+        if key not in given and (devices or _loaded(spec, key))
+    }
+    modules = list(_modules(spec, lock.lock, recorded)) if devices else []
     search = Search(folders, advance)
     found = {one: search.find(one) for one in (*wanted.values(), *modules)}
     missing = [one for one, path in found.items() if path is None]
@@ -78,8 +89,15 @@ def prepare(
         notice(discarded(str(files[key])))
     with ExitStack() as stack:
         sources = kept([(one, places[one]) for one in modules], recorded.trace, stack)
-        made = prepared(table, files, written, lock, overrides, recorded.trace, sources)
+        made = prepared(table, files, written, lock, overrides, recorded.trace, sources, devices)
         return made._replace(release=stack.pop_all().close)
+
+
+def _loaded(spec: Spec, key: KeyPath) -> bool:
+    """Whether the guest's memory is loaded from the file of a key, or maps it."""
+    if key[0] == "device":
+        return isinstance(spec.devices[int(key[1])], VirtioPmem)
+    return key[0] == "boot" and key[1] != "symbols"
 
 
 def _devices(spec: Spec) -> list[PlannedDevice]:

@@ -51,7 +51,7 @@ def test_a_killed_vmrun_leaves_a_recording(running, tmp_path):
     recording = Recording.of(path)
     assert recording.end == "killed"
     assert len(list(recording.dma)) > 10
-    found = replay(recording, Given.of(path, (), (), lambda text: None).plan, None, lambda: False)
+    found = replay(recording, Given.replayed(path, (), (), lambda text: None).plan, None, lambda: False)
     assert (found.mismatch, found.exits) == (None, found.recorded)
 
 

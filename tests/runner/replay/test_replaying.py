@@ -38,7 +38,7 @@ class Recorded:
 
 
 def recorded(path):
-    return Recorded(Recording.of(path), Given.of(path, (), (), print).plan)
+    return Recorded(Recording.of(path), Given.replayed(path, (), (), print).plan)
 
 
 @pytest.fixture

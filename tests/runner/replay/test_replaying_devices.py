@@ -55,9 +55,8 @@ def disk(tmp_path):
 
 
 def replayed(trace, **changed):
-    return replay(
-        Recording.of(trace)._replace(**changed), Given.of(trace, (), (), lambda text: None).plan, None, lambda: False
-    )
+    plan = Given.replayed(trace, (), (), lambda text: None).plan
+    return replay(Recording.of(trace)._replace(**changed), plan, None, lambda: False)
 
 
 def assert_replays(trace):
@@ -110,11 +109,28 @@ def test_a_consoles_random_input_replays_to_its_end(record, runs):
         assert_replays(trace)
 
 
-def test_the_disk_is_not_read_again(record, disk, tmp_path):
-    trace = record(guests.reads([(3, 512)]), disk(Random(1)))
-    plan = Given.of(trace, (), (), lambda text: None).plan
-    (tmp_path / "disk.img").unlink()
-    assert replay(Recording.of(trace), plan, None, lambda: False).mismatch is None
+def test_neither_a_disk_nor_the_source_of_a_device_is_needed(run_guest, disk, tmp_path, capsys):
+    own = "from runner.devices import Device\n\n\nclass Seven(Device):\n"
+    own += "    def read(self, region, offset, size):\n        return 7\n"
+    code = b"\x66\xba\x00\x05\xec\xe6\xe9"  # mov dx, 0x500; in al, dx; out 0xe9, al
+    trace = run_guest(
+        code + guests.reads([(3, 512)]) + HLT,
+        boot={"mode": "protected"},
+        devices=[
+            disk(Random(1)),
+            {"kind": "python", "class": "seven:Seven", "port": [0x500, 1]},
+            {"kind": "debug-port", "output": "log"},
+            {"kind": "post-port"},
+        ],
+        files={"seven.py": own},
+        vm=guests.VIRTUAL,
+        trace=guests.RECORDED,
+    ).trace
+    for name in ("disk.img", "seven.py", "log"):
+        (tmp_path / name).unlink()
+    assert main([str(trace), "--replay"]) == 0
+    assert capsys.readouterr() == (f"all {len(Recording.of(trace).exits)} exits are as recorded\n", "")
+    assert not (tmp_path / "log").exists()
 
 
 def test_a_long_read_is_in_pieces_and_in_order(record, disk, tmp_path):
@@ -156,7 +172,7 @@ def test_a_bit_that_is_flipped_in_the_table_is_found_at_the_first_exit_that_show
     random = Random(1)
     requests = guests.random_reads(random, SECTORS)
     trace = record(guests.reads(requests), disk(random))
-    plan = Given.of(trace, (), (), lambda text: None).plan
+    plan = Given.replayed(trace, (), (), lambda text: None).plan
     shown = guests.Shown(Recording.of(trace), requests)
     assert shown.first(guests.writes(Recording.of(trace))) is None
     found = {"refused": 0, "seen": 0, "no effect": 0}

@@ -45,9 +45,9 @@ def recorded(folder, *overrides):
     return Recorded(TRACE, toml(plan.spec), dumps(lock, "guest.toml"), known)
 
 
-def again(found, *folders, overrides=()):
+def again(found, *folders, overrides=(), devices=True):
     notices = []
-    prepared = prepare(found, folders, overrides, notices.append)
+    prepared = prepare(found, folders, overrides, notices.append, devices=devices)
     return prepared, notices
 
 
@@ -112,6 +112,23 @@ def test_a_reference_that_is_gone_is_told(folder, tmp_path):
     prepared, notices = again(found, overrides=trace)
     assert prepared.plan.expect.reference is None
     assert f"expect.reference: {folder / 'golden.arrow'} was not found, so the run is not compared with it" in notices
+
+
+def test_a_replay_needs_only_what_is_loaded(folder, tmp_path):
+    (folder / "golden.arrow").write_bytes(b"ARROW1")
+    (folder / "System.map").write_bytes(b"0 T start\n")
+    found = recorded(folder, 'expect={reference="golden.arrow"}', "boot.symbols=System.map")
+    (tmp_path / "there").mkdir()
+    shutil.copy(folder / "k", tmp_path / "there/kernel")
+    shutil.copy(folder / "pmem.img", tmp_path / "there/pmem")
+    shutil.rmtree(folder)
+    before, notices = again(found, tmp_path / "there", devices=False)
+    assert (before.plan.placement("code").path, notices) == (tmp_path / "there/kernel", [])
+    assert [device.name for device in before.plan.devices if device.kind == "virtio-blk"]
+    (tmp_path / "there/kernel").unlink()
+    with pytest.raises(SpecError) as caught:
+        again(found, tmp_path / "there", devices=False)
+    assert [problem.path for problem in caught.value.problems] == ["images.kernel"]
 
 
 def test_outputs_go_below_the_current_folder(folder, tmp_path):
