@@ -9,7 +9,8 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-from runner.machine.result import INTERRUPTED, OK, UNMET, WRONG
+from runner.kvm.errors import HostError
+from runner.machine.result import HOST, INTERRUPTED, OK, UNMET, WRONG
 from runner.replay.disks import Disks
 from runner.replay.modelled import Modelled
 from runner.replay.offline import Row, compared
@@ -25,6 +26,7 @@ STATUSES = """exit status:
     0  the models do as recorded
     1  a model differs
     2  the command line is wrong, or the file is no recording
+    3  this host has too little memory
   130  interrupted
   141  the reader of the output closed it
 
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             more = sum(1 for _ in found)
     except RAISED as error:
         complain("vmrun", *(error.problems if isinstance(error, SpecError) else (error,)))
-        return WRONG
+        return HOST if isinstance(error, HostError) else WRONG
     except KeyboardInterrupt:
         complain("vmrun", "interrupted")
         return INTERRUPTED

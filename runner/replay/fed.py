@@ -3,7 +3,8 @@
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 
-from runner.memory import GuestMemory
+from runner.kvm.errors import HostError
+from runner.memory import GuestMemory, GuestMemoryError
 from runner.replay.dma import Transfer
 from runner.replay.modelleddma import ModelledDMA
 from runner.replay.recording import Recording
@@ -16,12 +17,15 @@ Difference = tuple[str, str, str]  # what, as recorded, as modelled
 
 class Fed:
     """The memory, fed with what devices read at each exit. ``names`` are those of the devices. The writes of those that
-    are ``unmodelled``, by name, are taken from the recording."""
+    are ``unmodelled``, by name, are taken from the recording. Raises HostError if there is no memory for it."""
 
     def __init__(
         self, recording: Recording, slots: Sequence[Slot], names: Sequence[str], unmodelled: Container[str]
     ) -> None:
-        self.memory = GuestMemory(tuple(slots))
+        try:
+            self.memory = GuestMemory(tuple(slots))
+        except GuestMemoryError as error:
+            raise HostError(str(error)) from error
         self._names, self._unmodelled = names, unmodelled
         self._all = iter(recording.dma)
         self._next = next(self._all, None)

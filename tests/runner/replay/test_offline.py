@@ -24,7 +24,8 @@ from runner.devices.virtio.mmio import MMIO
 from runner.devices.virtio.rng import Rng
 from runner.machine.virtqueue import Queue
 from runner.machine.virtualpath import VirtualPath
-from runner.replay import offline
+from runner.memory import GuestMemoryError
+from runner.replay import fed, modelleddma, offline
 from runner.replay.disks import Disks
 from runner.replay.modelled import Modelled
 from runner.replay.offline import compared
@@ -267,6 +268,23 @@ def test_the_command(capsys, monkeypatch):
     monkeypatch.setattr(I8259, "acknowledge", lambda self: 1)
     assert main(["replay", str(ECHO), "--limit", "1"]) == 1
     assert "interrupt: recorded 0x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "error", "message"),
+    [
+        (modelleddma, "Transfer", MemoryError(), "too little memory for what a device's model reads and writes"),
+        (fed, "GuestMemory", GuestMemoryError("the host cannot map"), "the host cannot map"),
+    ],
+)
+def test_too_little_memory_is_said(recordings, capsys, monkeypatch, where, name, error, message):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(where, name, fail)
+    halts = recordings["halts"].path
+    assert main(["replay", str(halts), "--images", str(halts.parent)]) == 3
+    assert f"vmrun: {message}" in capsys.readouterr().err
 
 
 def test_a_recording_without_its_inputs_is_refused(capsys, tmp_path):
