@@ -81,3 +81,44 @@ console = "the boot sector runs"
     assert "Found 2 cpu(s) max supported 2 cpu(s)" in said
     assert "ACPI: parse DSDT" in said
     assert "Booting from 0000:7c00" in said
+
+
+PATHS = {"mmio": "/virtio-mmio@00000000d0001000/disk@0,0", "pci": "/pci@i0cf8/scsi@2/disk@0,0"}  # of the second disk
+
+
+@pytest.mark.parametrize("transport", PATHS)
+@pytest.mark.parametrize("image", ["bios-microvm.bin", "bios-256k.bin"])
+def test_seabios_boots_the_first_disk_or_that_of_bootorder(
+    image: str, transport: str, tmp_path: Path, assemble: Callable[..., Any]
+) -> None:
+    """The disks' boot sectors end the run with a status of their own."""
+    for number in (1, 2):
+        disk = assemble(SECTOR.replace("$0x21", f"${number}"), origin=0x7C00)
+        (tmp_path / f"disk{number}.img").write_bytes(disk.ljust(1 << 20, b"\0"))
+    (tmp_path / "order").write_text(f"{PATHS[transport]}\n")
+    firmware = debian.files("seabios") / "usr" / "share" / "seabios" / image
+    for status, files in ((3, ""), (5, 'files = [{ name = "bootorder", path = "order" }]')):
+        (tmp_path / "guest.toml").write_text(f"""
+[vm]
+name = "seabios"
+memory = "64MiB"
+transport = "{transport}"
+timeout = "5min"
+[boot]
+firmware = "{firmware}"
+{files}
+[[device]]
+kind = "acpi"
+[[device]]
+kind = "debug-exit"
+[[device]]
+kind = "virtio-blk"
+path = "disk1.img"
+mode = "ro"
+[[device]]
+kind = "virtio-blk"
+path = "disk2.img"
+mode = "ro"
+""")
+        result = run(tmp_path / "guest.toml")
+        assert (result.kind, result.status) == ("debug-exit", status)
