@@ -74,18 +74,18 @@ def elf64(rng: random.Random) -> bytes:
 
 def pvh(rng: random.Random) -> bytes:
     """A kernel with Xen's note of an entry, alone or in a bzImage."""
-    entry = MIB if rng.random() < 0.8 else number(rng)
+    make, start = rng.choice(((images.elf32, MIB), (images.elf, 16 * MIB)))
+    entry = start if rng.random() < 0.9 else number(rng)
     notes = [images.xen(18, struct.pack("<I", entry)), images.xen(6, rng.choice((b"linux\0", b"FreeBSD\0")))]
     notes.append(images.xen(rng.randrange(30), rng.randbytes(rng.choice((0, 1, 4, 100)))))
     rng.shuffle(notes)
-    make: Callable[[], bytes] = rng.choice((images.elf32, lambda: images.elf(entry=0x1000000)))
-    kernel = images.noted(make(), *notes[: rng.choice((1, 2, 3))])
+    kernel = images.noted(make(), *notes[: rng.choice((1, 2, 3, 3, 3))])
     return images.bzimage(images.gzipped(kernel)) if rng.random() < 0.2 else kernel
 
 
 def multiboot(rng: random.Random) -> bytes:
     """An ELF kernel with a header of version 1."""
-    flags = rng.choice((0, 1, 3, 7, 3, 3, 1 << 3, 1 << 15, rng.getrandbits(32)))
+    flags = rng.choice((0, 1, 3, 7, 3, 3, 3, 3, 7, 1 << 3, 1 << 15, rng.getrandbits(32)))
     header = multiboot1(flags & ~(1 << 16) if rng.random() < 0.8 else flags)
     kernel = rng.choice((elf32, elf32, elf64))(rng)
     return aligned(kernel, 4) + bytes(4 * rng.choice((0, 0, 1, 100, 2000, 2040))) + header
@@ -93,10 +93,11 @@ def multiboot(rng: random.Random) -> bytes:
 
 def tags(rng: random.Random) -> Iterator[tuple[int, int, bytes]]:
     """Tags of a header of version 2."""
-    for _ in range(rng.randrange(5)):
+    for _ in range(rng.choice((0, 0, 1, 2, 4))):
         kind = rng.choice((1, 3, 4, 5, 6, 7, 8, 9, 10, rng.getrandbits(16)))
-        body = struct.pack("<5I", *(rng.choice((1, 3, 4, 6, 8, number(rng))) for _ in range(5)))
-        yield kind, rng.randrange(2), body[: rng.choice((4, 8, 16, 20))]
+        values = (1, 3, 4, 6, 6, 6) if kind == 1 and rng.random() < 0.8 else (MIB, 8, number(rng))
+        body = struct.pack("<5I", *(rng.choice(values) for _ in range(5)))
+        yield kind, int(rng.random() < 0.8), body[: rng.choice((4, 8, 16, 20))]
 
 
 def multiboot_2(rng: random.Random) -> bytes:
@@ -112,9 +113,9 @@ def addressed(rng: random.Random) -> bytes:
     at = rng.choice((0, 0x10, 0x100))
     load = MIB if rng.random() < 0.6 else number(rng)
     length = rng.choice((0x200, 0x1000, 0x2000))
-    end = rng.choice((0, load + length, load + length, number(rng)))
-    bss = rng.choice((0, load + length + 0x4000, number(rng)))
-    where = (load + at - (0 if rng.random() < 0.8 else rng.choice((8, -8, at)))) & 0xFFFFFFFF
+    end = rng.choice((0, load + length)) if rng.random() < 0.9 else number(rng)
+    bss = rng.choice((0, load + length + 0x4000)) if rng.random() < 0.9 else number(rng)
+    where = (load + at - (0 if rng.random() < 0.9 else rng.choice((8, -8, at)))) & 0xFFFFFFFF
     addresses = where, load, end & 0xFFFFFFFF, bss & 0xFFFFFFFF
     entry = (load + 0x40) & 0xFFFFFFFF if rng.random() < 0.8 else number(rng)
     if rng.random() < 0.5:
@@ -159,8 +160,8 @@ def packed(rng: random.Random) -> bytes:
 
 def inner(rng: random.Random) -> bytes:
     """A kernel that may be within another file."""
-    kernel = rng.choice((elf64, elf64, multiboot, multiboot_2, pvh, bzimage, packed))(rng)
-    return bytesmutation.mutated(rng, kernel) if rng.random() < 0.3 else kernel
+    kernel = rng.choice((elf64, elf64, multiboot, multiboot_2, pvh, pvh, bzimage, packed, packed))(rng)
+    return bytesmutation.mutated(rng, kernel) if rng.random() < 0.2 else kernel
 
 
 def compressed(rng: random.Random) -> bytes:
@@ -174,12 +175,15 @@ def program(rng: random.Random) -> bytes:
     """A unified kernel image, an EFI application, or a compressed EFI kernel of another architecture."""
     if rng.random() < 0.1:
         return b"MZ\0\0zimg" + struct.pack("<II", 0x100, 600) + bytes(8) + b"gzip\0" + images.gzipped(inner(rng))
-    sections = {".text": b"\xf4", ".linux": inner(rng), ".initrd": rng.choice((CPIO, b"", b"#!/bin/sh\n", inner(rng)))}
-    sections[".cmdline"] = rng.choice((b"quiet\n\0", b"", b"x" * 70_000, b"a\0b", rng.randbytes(40)))
-    for name in rng.sample(sorted(sections), rng.choice((0, 0, 1, 2, 4))):
+    sections = {".text": b"\xf4", ".linux": inner(rng), ".initrd": CPIO, ".cmdline": b"quiet\n\0"}
+    if rng.random() < 0.2:
+        sections[".initrd"] = rng.choice((b"", b"#!/bin/sh\n", inner(rng)))
+    if rng.random() < 0.2:
+        sections[".cmdline"] = rng.choice((b"", b"x" * 70_000, b"a\0b", rng.randbytes(40)))
+    for name in rng.sample(sorted(sections), rng.choice((0, 0, 0, 0, 1, 2, 4))):
         del sections[name]
     machine = 0x8664 if rng.random() < 0.9 else rng.choice((0x14C, 0xAA64, rng.getrandbits(16)))
-    return images.program(machine, rng.choice((10, 10, 11, 3)), sections)
+    return images.program(machine, rng.choice((10, 10, 10, 10, 11, 3)), sections)
 
 
 def rom(rng: random.Random) -> bytes:
@@ -200,7 +204,8 @@ MAKERS: dict[str, Callable[[random.Random], bytes]] = {
     "firmware": rom,
     "fw-cfg": packed,
 }
-PROTOCOLS = (None, None, None, "linux", "pvh", "multiboot", "multiboot2")
+PROTOCOLS = ("linux", "pvh", "multiboot", "multiboot2")
+FORCED = {"pvh": "pvh", "multiboot": "multiboot", "multiboot2": "multiboot2"}
 FIRMWARE = ("setup-code", "firmware", "fw-cfg")
 PLACES = (*range(0x40), *range(0x80, 0x100, 4), *range(0x1F1, 0x268))
 
@@ -223,30 +228,33 @@ class Kernels:
             shutil.rmtree(self.cache, ignore_errors=True)
         self.count += 1
         data, what = MAKERS[self.kind](rng), "made"
-        if rng.random() < 0.6:
+        if rng.random() < 0.5:
             data, what = bytesmutation.mutated(rng, data, PLACES), "mutated"
         self.path.write_bytes(data or b"x")
-        self.other.write_bytes(rng.choice((CPIO, b"x", CPIO, bytes(9000), b"#!/bin/sh\n", data[:5000])) or b"x")
+        other = CPIO if rng.random() < 0.7 else rng.choice((b"x", bytes(9000), b"#!/bin/sh\n", data[:5000]))
+        self.other.write_bytes(other or b"x")
         firmware = self.kind in FIRMWARE
-        boot: dict[str, Any] = {"cmdline": rng.choice(CMDLINES[: 7 if rng.random() < 0.2 else 3])}
+        boot: dict[str, Any] = {"cmdline": rng.choice(CMDLINES[: 7 if rng.random() < 0.2 else 2])}
         if rng.random() < 0.4:
             boot["initrd"] = self.other
         if firmware:
             boot["firmware"] = self.path if self.kind == "firmware" else self.rom
-            self.rom.write_bytes(rng.choice((SEABIOS, SEABIOS, ROM, UEFI)))
+            self.rom.write_bytes(rng.choice((SEABIOS, SEABIOS, SEABIOS, ROM, ROM, UEFI)))
             if self.kind != "firmware":
                 boot["kernel"] = self.path
             elif rng.random() < 0.8:
                 boot = {"firmware": self.path}
-            names = [rng.choice(("genroms/linuxboot_dma.bin", "opt/a", "opt/" + "b" * 51)), "opt/c"]
-            boot["files"] = tuple(FirmwareFile(name, self.other) for name in names[: rng.choice((0, 1, 1, 2))])
+            names = ["genroms/linuxboot_dma.bin", "opt/a", "opt/" + "b" * 51]
+            names = names[: rng.choice((1, 1, 2, 3))] if rng.random() < 0.9 else names[rng.choice((1, 2, 3)) :]
+            boot["files"] = tuple(FirmwareFile(name, self.other) for name in names)
         else:
-            boot |= {"kernel": self.path, "protocol": rng.choice(PROTOCOLS)}
-            if self.kind in ("pvh", "multiboot", "multiboot2", "addresses"):
+            protocol = rng.choice(PROTOCOLS) if rng.random() < 0.2 else FORCED.get(self.kind)
+            boot |= {"kernel": self.path, "protocol": protocol if rng.random() < 0.5 else None}
+            if self.kind == "addresses" or protocol == FORCED.get(self.kind, ""):
                 modules = rng.choice((0, 0, 1, 3))
                 boot["modules"] = tuple(Module(self.other, rng.choice(CMDLINES[:4])) for _ in range(modules))
         devices: tuple[Device, ...] = rng.choice(((), (Serial(), ACPI())))
-        memory = rng.choice((2, 4, 16, 64, 64, 3080)) * MIB
+        memory = rng.choice((2, 16, 64, 64, 64, 64, 3080)) * MIB
         self.spec = Spec(vm=VM(name="x", memory=memory), boot=Boot(**boot), devices=devices)
         return what
 
