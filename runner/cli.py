@@ -137,7 +137,8 @@ def perform(arguments: argparse.Namespace) -> int:
         if arguments.replay:
             from runner.replay.command import perform as replay
 
-            return replay(arguments, overrides(arguments), notice)
+            with held() as (input, output, _):
+                return replay(arguments, overrides(arguments), notice, _gdb(arguments.gdb, input, output))
         if arguments.verify is not None:
             from runner.verification.command import perform as verify  # late: few runs are verified
 

@@ -113,6 +113,8 @@ class VcpuThread(Worker):
         """Do what virtual time asks for; False: it asks for nothing, and the thread ends."""
         if outcome == lib.VCPU_REPLAY:
             return time.replay(self._loop, self.vcpu)
+        if outcome == lib.VCPU_DEBUG:
+            return time.trapped(self)
         if outcome == lib.VCPU_EXAMINE:
             time.examine()
             return True
@@ -167,6 +169,11 @@ class VcpuThread(Worker):
     def hold(self) -> None:
         """Make the thread wait at its next entry until :meth:`release`. The machine is paused, or has not begun."""
         self._loop.debug.held = lib.DEBUG_HELD
+
+    def stop_for_debugger(self) -> None:
+        """Make the thread, which is the caller, wait at its next entry, and tell the debugger."""
+        self._loop.debug.held = lib.DEBUG_STOPPED
+        os.eventfd_write(self._loop.debug.event, 1)
 
     def release(self) -> None:
         """Let a held thread go. The machine is paused."""

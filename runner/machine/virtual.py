@@ -19,6 +19,7 @@ from vmspec.plan.plan import Plan
 if TYPE_CHECKING:
     from runner.devices.i8259 import I8259
     from runner.machine.bus import Buses
+    from runner.machine.vcpu import VcpuThread
 
 ffi, lib = _native.ffi, _native.lib
 
@@ -131,6 +132,10 @@ class VirtualTime:
 
     def replay(self, loop: "_native.VcpuPointer", vcpu: VCPU) -> bool:
         """Compare an exit with a recording. This one has none."""
+        raise NotImplementedError
+
+    def trapped(self, thread: "VcpuThread") -> bool:
+        """Take a debugger's stop that is to be seen in the vCPU's thread. Nobody asks for it here."""
         raise NotImplementedError
 
     def interrupt(self, vcpu: VCPU) -> None:

@@ -209,7 +209,9 @@ class GuestDebugFields:
     after_sti: int
     registers: Array[Uint64]
     held: int
+    completes: int
     exception: int
+    asks: int
     pc: int
     dr6: int
     event: int
@@ -1253,7 +1255,9 @@ class Lib:
     KVM_GET_STATS_FD: int
     KVM_GET_SUPPORTED_CPUID: int
     KVM_GET_TSC_KHZ: int
+    KVM_GET_VCPU_EVENTS: int
     KVM_GET_VCPU_MMAP_SIZE: int
+    KVM_GET_XCRS: int
     KVM_GET_XSAVE: int
     KVM_GUESTDBG_BLOCKIRQ: int
     KVM_GUESTDBG_INJECT_BP: int
@@ -1281,6 +1285,8 @@ class Lib:
     KVM_SET_SREGS: int
     KVM_SET_TSS_ADDR: int
     KVM_SET_USER_MEMORY_REGION: int
+    KVM_SET_VCPU_EVENTS: int
+    KVM_SET_XCRS: int
     KVM_SET_XSAVE: int
     KVM_SYNC_X86_REGS: int
     KVM_SYNC_X86_SREGS: int
@@ -1325,6 +1331,7 @@ class Lib:
     SIGNAL_TELLS: SignalsUse
     SLOTS: int
     VCPU_ACCESS: VcpuOutcome
+    VCPU_DEBUG: VcpuOutcome
     VCPU_DUE: VcpuOutcome
     VCPU_EXAMINE: VcpuOutcome
     VCPU_EXIT: VcpuOutcome

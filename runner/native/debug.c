@@ -34,6 +34,8 @@ static void stop(struct guest_debug *debug, uint32_t exception, uint64_t pc, uin
     debug->exception = exception;
     debug->pc = pc;
     debug->dr6 = dr6;
+    if (debug->asks)
+        return;
     /* A full barrier: vcpu_stop stores what this thread reads next, and then lets it go. */
     __atomic_exchange_n(&debug->held, DEBUG_STOPPED, __ATOMIC_SEQ_CST);
     (void)!write(debug->event, &one, sizeof(one));
@@ -54,11 +56,14 @@ void guest_debug_exit(struct guest_debug *debug, uint32_t reason)
     }
 }
 
-void guest_debug_completed(struct guest_debug *debug)
+bool guest_debug_completed(struct guest_debug *debug)
 {
-    if (debug->completes)
+    bool completes = debug->completes;
+
+    if (completes)
         stop(debug, DEBUG_EXCEPTION, 0, DR6_BS);
     debug->completes = 0;
+    return completes;
 }
 
 bool guest_debug_stops(struct guest_debug *debug, const struct kvm_run *run)

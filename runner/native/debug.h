@@ -22,6 +22,7 @@ struct guest_debug {
     uint32_t completes;    /* the instruction of a step has made an exit: the step is over once it is complete */
     uint32_t exception;    /* what a stop was: 1 (debug exception) or 3 (breakpoint); its linear address; DR6 */
     uint64_t pc, dr6;
+    uint32_t asks; /* the loop returns at each stop, instead of holding the vCPU */
     int event; /* an eventfd that is written at a stop */
 };
 
@@ -33,9 +34,10 @@ bool guest_debug_stepped(const struct kvm_run *run);
  * without an end of the step (x86.c, x86_emulate_instruction: "FIXME: return into emulator if single-stepping"), and
  * would execute another one. So KVM_RUN only completes the instruction, and then fails with EINTR. */
 void guest_debug_exit(struct guest_debug *debug, uint32_t reason);
-/* KVM_RUN has failed with EINTR. If that ends a step, the vCPU is held, and the event written. */
-void guest_debug_completed(struct guest_debug *debug);
-/* Whether KVM_RUN has returned for the debugger. The vCPU is then held, and the event written. */
+/* Whether KVM_RUN, which has failed with EINTR, has ended a step. The vCPU is then held, and the event written, unless
+ * `asks`. */
+bool guest_debug_completed(struct guest_debug *debug);
+/* Whether KVM_RUN has returned for the debugger. The vCPU is then held, and the event written, unless `asks`. */
 bool guest_debug_stops(struct guest_debug *debug, const struct kvm_run *run);
 
 #endif

@@ -506,15 +506,19 @@ enum vcpu_outcome vcpu_run(struct vcpu *vcpu)
                 return VCPU_FAILED;
             }
             control->interrupted++;
-            guest_debug_completed(&vcpu->debug);
+            if (guest_debug_completed(&vcpu->debug) && vcpu->debug.asks)
+                return VCPU_DEBUG;
             if (!goes_on(vcpu))
                 return VCPU_STOPPED;
             continue;
         }
         if (guest_debug_stops(&vcpu->debug, vcpu->run)) {
             control->interrupted++;
-            if (!vcpu->debug.after_sti || !guest_debug_stepped(vcpu->run))
+            if (!vcpu->debug.after_sti || !guest_debug_stepped(vcpu->run)) {
+                if (vcpu->debug.asks)
+                    return VCPU_DEBUG;
                 continue; /* no exit of the guest's: it has no row, and no time passes */
+            }
         }
         if (vcpu->time && !virtual_counts(vcpu->time, &vcpu->debug, vcpu->fd, vcpu->run))
             continue;

@@ -17,6 +17,7 @@ enum vcpu_outcome {
     VCPU_FAILED,  /* KVM_RUN failed: errno in `error` */
     VCPU_DUE,       /* virtual time: tick the devices whose time has come; then call vcpu_run again */
     VCPU_EXAMINE,   /* virtual time: look at the guest's state; then call vcpu_run again */
+    VCPU_DEBUG,     /* a debugger's stop, which it wants to see here (`debug`.asks); then call vcpu_run again */
     VCPU_REPLAY,    /* a replay: compare the exit and answer `transfer`; then call vcpu_run again */
     VCPU_INTERRUPT, /* virtual time: give the guest the controller's interrupt; then call vcpu_run again */
 };

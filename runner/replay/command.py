@@ -15,23 +15,30 @@ from vmspec.host.printable import printable
 from vmspec.host.streams import abandon
 
 REGISTERS_SHOWN = 18  # the general ones
-OTHERS = ("verify", "trace", "no_trace", "name", "gdb", "locked", "unlocked")
+OTHERS = ("verify", "trace", "no_trace", "name", "locked", "unlocked")
 
 
-def perform(arguments: argparse.Namespace, overrides: Sequence[str], notice: Callable[[str], None]) -> int:
-    """Replay the trace that the arguments name, print the result, return the exit status. Raises what a run of a trace
-    raises."""
+def perform(
+    arguments: argparse.Namespace,
+    overrides: Sequence[str],
+    notice: Callable[[str], None],
+    gdb: str | tuple[int, int] | None,
+) -> int:
+    """Replay the trace that the arguments name, print the result, return the exit status. ``gdb``: where a debugger is,
+    an address or two descriptors; standard output is its then, and the result goes to standard error. Raises what a run
+    of a trace raises."""
     for name in OTHERS:
         if getattr(arguments, name):
             complain("vmrun", f"--{name.replace('_', '-')} is for a run, and --replay makes none")
             return WRONG
     recording = Recording.of(arguments.spec)
     given = Given.replayed(arguments.spec, overrides, arguments.images, notice)
-    found = replay(recording, given.plan, arguments.until, signals.asked)
+    found = replay(recording, given.plan, arguments.until, signals.asked, gdb, notice)
+    stream = sys.stderr if isinstance(gdb, tuple) else sys.stdout
     try:
-        print(_json(found) if arguments.json else "\n".join(map(printable, lines(found))), flush=True)
+        print(_json(found) if arguments.json else "\n".join(map(printable, lines(found))), flush=True, file=stream)
     except OSError:
-        abandon(sys.stdout)
+        abandon(stream)
     if found.mismatch is not None:
         return UNMET
     if found.ended:

@@ -31,13 +31,17 @@ class Comparison(VirtualTime):
         self.words = ffi.new("struct virtual_time *", {"deadline": lib.VIRTUAL_NEVER, "replayed": 1})
         self.words.memory = memory.table
         self._memory = memory
-        self._writes = (transfer for transfer in recording.dma if transfer.direction == "write")
-        self._write = next(self._writes, None)  # the next of a device's
-        self.done = 0  # exits that are as recorded
         self.mismatch: Mismatch | None = None
         self._recording = recording
         self._tsc = tsc
         self._last = len(recording.exits) if until is None else min(until, len(recording.exits))
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Compare from the first exit on."""
+        self._writes = (transfer for transfer in self._recording.dma if transfer.direction == "write")
+        self._write = next(self._writes, None)  # the next of a device's
+        self.done = 0  # exits that are as recorded
         self._interrupt: tuple[int, int] | None = None
 
     @property

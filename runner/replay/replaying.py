@@ -28,9 +28,17 @@ class Replayed(NamedTuple):
     ended: str = ""
 
 
-def replay(recording: Recording, plan: Plan, until: int | None, asked: Callable[[], bool]) -> Replayed:
+def replay(
+    recording: Recording,
+    plan: Plan,
+    until: int | None,
+    asked: Callable[[], bool],
+    gdb: str | tuple[int, int] | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> Replayed:
     """Replay a recording with the plan of its run, up to an exit or to its end. ``asked`` returns whether the end was
-    requested. Raises HostError, KvmError, and what loading the guest's memory raises."""
+    requested. With ``gdb``, the guest waits for a debugger there, and stops for it at the end. Raises HostError,
+    KvmError, ValueError for an address that is none, and what loading the guest's memory raises."""
     # The devices' answers are in the recording. Their time and their interrupts are, too. What is loaded names them: in
     # ACPI tables, and the seed of the time.
     alone = plan._replace(devices=(), time=PlannedTime(), trace=PlannedTrace())
@@ -40,14 +48,22 @@ def replay(recording: Recording, plan: Plan, until: int | None, asked: Callable[
         machine = Machine(alone, loader)
         stack.callback(machine.close)
         counter = plan.device("tsc")
-        comparison = Comparison(recording, loader.memory, until, counter.name if counter else None)
+        tsc = counter.name if counter else None
         machine.attach(lambda planned: Device(), lambda device, port: lambda text: None)  # there are none
-        machine.time = comparison
         rings = Rings(1, 64, "wait", None)
         stack.callback(rings.close)
-        timeout = plan.vm.timeout / 1e9 if plan.vm.timeout else math.inf
+        timeout, started = plan.vm.timeout / 1e9 if plan.vm.timeout else math.inf, lambda: None
+        if gdb is None:
+            machine.time = comparison = Comparison(recording, loader.memory, until, tsc)
+        else:
+            from runner.replay.debugged import debugged  # late: few replays are
+            from runner.replay.seeking import Seeking
+
+            machine.time = comparison = seeking = Seeking(recording, loader.memory, until, tsc)
+            started = stack.enter_context(debugged(machine, seeking, rings, gdb, notice))
+            timeout = math.inf
         with signals.telling(machine.loop.event):
-            ending = machine.run(rings, lambda: None, timeout, lambda threads: None, asked)
+            ending = machine.run(rings, started, timeout, lambda threads: None, asked)
         own = comparison.finished or comparison.mismatch is not None
         return Replayed(
             comparison.done,

@@ -59,6 +59,11 @@ class Breakpoints:
         self.points: list[Point] = []
         self.patched: list[Request] = []  # breakpoints that are INT3
 
+    @property
+    def requests(self) -> Sequence[Request]:
+        """All of them."""
+        return list(self._requests.values())
+
     def insert(self, request: Request) -> None:
         """Add a breakpoint; one that is there already is replaced. Raises BreakpointError, and changes nothing then."""
         requests = {**self._requests, request[:3]: request}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from runner.control.gdb.machinetarget import MachineTarget
 from runner.control.gdb.packets import Byte, Packet, PacketError, Reader, packet
-from runner.control.gdb.resuming import Resume
+from runner.control.gdb.resuming import Back, Resume
 from runner.control.gdb.stub import Output, Over, Stub
 from runner.control.gdb.target import SIGINT, Stop
 from runner.kvm.errors import KvmError
@@ -46,7 +46,7 @@ class Conversation:
         self._stub = Stub(target, attached)
         self._reader = Reader()
         self._sent = b""  # the last packet
-        self._actions: Resume | None = None  # what the vCPUs do; None: the guest stands still
+        self._actions: Resume | Back | None = None  # what the vCPUs do; None: the guest stands still
 
     def serve(self) -> Ended:
         """Until the end of the conversation. Raises KvmError and TimeoutError if the machine does not do as it must."""
@@ -112,7 +112,7 @@ class Conversation:
             case Output() as output:
                 for each in output.packets():
                     self._send(each)
-            case Resume() as actions:
+            case Resume() | Back() as actions:
                 self._go(actions)
             case Over.DETACH:
                 self._send(b"OK")
@@ -123,9 +123,11 @@ class Conversation:
                 return Ended.KILLED
         return None
 
-    def _go(self, actions: Resume) -> None:
+    def _go(self, actions: Resume | Back) -> None:
         self._actions = actions
-        if (stop := self._target.go(actions.actions)) is not None:
+        if isinstance(actions, Back):
+            self._target.back(actions.step)
+        elif (stop := self._target.go(actions.actions)) is not None:
             self._report(stop)
 
     def _interrupt(self) -> None:

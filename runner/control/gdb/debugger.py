@@ -34,8 +34,10 @@ class Debugger:
         source: Listener | TcpListener | Client | None,
         monitor: Callable[[str], str],
         notice: Callable[[str], None],
+        target: Callable[[Machine, Callable[[str], str]], MachineTarget] = MachineTarget,
     ) -> None:
         self._machine, self._source, self._monitor, self._notice = machine, source, monitor, notice
+        self._target = target
         self._brought: deque[socket.socket] = deque()
         self._bell = Bell()  # rings when one is brought
         self._thread = Worker("gdb", self._serve)
@@ -102,7 +104,7 @@ class Debugger:
         if not self._machine.hold():
             return Ended.RUN
         try:
-            target = MachineTarget(self._machine, self._monitor)
+            target = self._target(self._machine, self._monitor)
         except (HostError, KvmError) as error:
             self._machine.end(Ending("interrupted", detail=str(error)))
             return Ended.RUN

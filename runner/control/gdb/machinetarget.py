@@ -26,6 +26,8 @@ TRAPS = (1 << 4) - 1  # DR6: the debug registers that were met
 class MachineTarget:
     """Implements :class:`runner.control.gdb.target.Target`. ``event`` rings when a vCPU has stopped."""
 
+    reversible = False
+
     def __init__(self, machine: Machine, monitor: Callable[[str], str]) -> None:
         """The machine is held. Raises HostError if the host's KVM cannot debug guests, KvmError."""
         if not machine.system.check_extension("KVM_CAP_SET_GUEST_DEBUG"):
@@ -127,6 +129,10 @@ class MachineTarget:
             self._restore()
             raise
         return None
+
+    def back(self, step: bool) -> None:
+        """Go back by a step, or to the last breakpoint. Only the replay of a recording can. Raises KvmError."""
+        raise NotImplementedError
 
     def _prepare(self, actions: Mapping[int, bool]) -> None:
         for request in self.breakpoints.patched:

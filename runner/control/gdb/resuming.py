@@ -17,6 +17,12 @@ class Resume(NamedTuple):
     actions: Mapping[int, bool]
 
 
+class Back(NamedTuple):
+    """The machine is to go back: by a ``step``, or to the last breakpoint."""
+
+    step: bool
+
+
 def number(text: bytes) -> int:
     """A number in hexadecimal, of 64 bits at most. Raises RequestError."""
     if not 0 < len(text) <= 16 or text.strip(b"0123456789abcdefABCDEF"):

@@ -8,7 +8,7 @@ from runner.control.gdb.breakpoints import BreakpointError, Kind, Request
 from runner.control.gdb.description import description
 from runner.control.gdb.layout import Register
 from runner.control.gdb.packets import LONGEST
-from runner.control.gdb.resuming import ACTIONS, ALL, RequestError, Resume, continuing, number, thread
+from runner.control.gdb.resuming import ACTIONS, ALL, Back, RequestError, Resume, continuing, number, thread
 from runner.control.gdb.target import Stop, Target
 from runner.kvm.errors import KvmError
 from vmspec.host.printable import printable
@@ -18,6 +18,8 @@ MOST = LONGEST // 2 - 8  # bytes of memory in an answer, two digits each
 FEATURES = (
     f"PacketSize={LONGEST:x};QStartNoAckMode+;qXfer:features:read+;swbreak+;hwbreak+;vContSupported+;multiprocess-"
 )
+
+REVERSIBLE = ";ReverseStep+;ReverseContinue+"
 
 
 class Output(NamedTuple):
@@ -39,7 +41,7 @@ class Over(Enum):
     KILL = "kill"
 
 
-Answer = bytes | Output | Resume | Over
+Answer = bytes | Output | Resume | Back | Over
 
 
 class Stub:
@@ -91,6 +93,8 @@ class Stub:
                 return OK
             case b"c" | b"C" | b"s" | b"S":
                 return self._go(packet)
+            case b"b" if self._target.reversible and rest in (b"s", b"c"):
+                return Back(rest == b"s")
             case b"D":
                 return Over.DETACH
             case b"k":
@@ -202,7 +206,7 @@ class Stub:
     def stopped(self, stop: Stop) -> bytes:
         """The packet that reports a stop; from now on its vCPU is meant."""
         self.stop, self._chosen = stop, stop.vcpu
-        why = b""
+        why = b"replaylog:%b;" % stop.history.encode() if stop.history else b""
         match stop.met:
             case Request(Kind.SOFTWARE) if self._names:
                 why = b"swbreak:;"
@@ -220,7 +224,7 @@ class Stub:
 
     def _supported(self, text: bytes) -> bytes:
         self._names = b"swbreak+" in text
-        return FEATURES.encode()
+        return (FEATURES + (REVERSIBLE if self._target.reversible else "")).encode()
 
     def _object(self, text: bytes) -> bytes:
         """A part of an object of the target's: there is only its description."""

@@ -15,6 +15,7 @@ class Stop(NamedTuple):
     vcpu: int
     signal: int = SIGTRAP
     met: Request | None = None
+    history: str = ""  # "begin" or "end": the recording has no more in this direction
 
     @property
     def watched(self) -> bool:
@@ -27,6 +28,7 @@ class Target(Protocol):
 
     registers: Sequence[Register]  # all of them, in the client's order
     wide: bool  # they are those of 64-bit code
+    reversible: bool  # it can go back
     breakpoints: Breakpoints
 
     @property
