@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from runner.control.gdb.breakpoints import BreakpointError, Kind, Request
+from runner.control.gdb.breakpoints import REGISTERS, BreakpointError, Kind, Request
 from runner.control.gdb.machinetarget import MachineTarget
-from runner.control.gdb.target import Stop
+from runner.control.gdb.target import SIGINT, Stop
 from runner.control.gdb.waiting import waiting
 from runner.control.subject import Subject
 from runner.machine.machine import Machine
@@ -23,7 +23,7 @@ class ReplayTarget(MachineTarget):
         super().__init__(machine, monitor)
         self._seeking = seeking
         self._sought: list[Request] = []  # what the search looks for, in the order of its numbers
-        seeking.attach(machine)
+        seeking.attach(machine, partial(self.read, 0))
 
     def go(self, actions: Mapping[int, bool]) -> Stop | None:
         """As without a recording. At the recording's end nothing goes on."""
@@ -49,9 +49,16 @@ class ReplayTarget(MachineTarget):
         memory = [each for each in requests if each.kind == Kind.WRITE]
         if len(code) + len(memory) < len(requests):
             raise BreakpointError("a replay that goes back looks for writes, not for reads: use watch")
+        if len(code) > REGISTERS:
+            raise BreakpointError(f"a replay that goes back has {REGISTERS} breakpoints at most: delete some")
         self._sought = code + memory
         contents = [partial(self.read, 0, each.address, each.size) for each in memory]
         return Wanted([each.address for each in code], contents)
+
+    def leave(self) -> None:
+        """Remove all breakpoints, and let the replay go on. Raises KvmError."""
+        self._seeking.detach()
+        super().leave()
 
     def stop(self) -> bool:
         """Stop the guest, where it is; False if the run has ended. Raises TimeoutError, KvmError."""
@@ -66,6 +73,10 @@ class ReplayTarget(MachineTarget):
         if self._seeking.at_end:
             thread.hold()
             return Stop(0, history="end")
+        if self._seeking.lost:
+            self._seeking.lost = False
+            thread.hold()
+            return Stop(0, SIGINT)
         if (found := self._seeking.found) is None:
             return super().taken()
         self._seeking.found = None

@@ -18,6 +18,11 @@ from runner.native import _native
 from runner.replay.beginning import Beginning, Here
 from runner.replay.comparing import Comparison
 from runner.replay.recording import Recording
+from runner.x86.gates import handler
+
+# Where struct kvm_vcpu_events of KVM says that an NMI has been injected or waits, and that an interrupt has been
+# injected, with its vector.
+NMI, INTERRUPT = 12, 8
 
 Search = Generator[None, None, "Found"]
 Running = Generator[None, None, None]
@@ -28,6 +33,10 @@ class Place(NamedTuple):
 
     exits: int
     steps: int
+
+
+class LostError(Exception):
+    """The place where the guest was is not on its way: it does not single-step there as it ran."""
 
 
 class Found(NamedTuple):
@@ -63,16 +72,27 @@ class Seeking(Comparison):
     def __init__(self, recording: Recording, memory: GuestMemory, until: int | None, tsc: str | None) -> None:
         super().__init__(recording, memory, until, tsc)
         self._machine: Machine
+        self._read: Callable[[int, int], bytes]
         self._beginning: Beginning | None = None
         self._search: Search | None = None
         self._place: Place | None = Place(0, 0)  # where the guest is; None: not known
         self.found: Found | None = None  # by the search that has ended
+        self.lost = False  # the search has not found where the guest was
         self.at_end = False
+        self._followed = False  # by a debugger
 
-    def attach(self, machine: Machine) -> None:
-        """The machine stands at its beginning. Raises KvmError."""
-        self._machine = machine
-        self._beginning = Beginning(machine)
+    def attach(self, machine: Machine, read: Callable[[int, int], bytes]) -> None:
+        """A debugger has come; the machine stands, for the first one at its beginning. ``read`` reads memory by linear
+        address. Raises KvmError."""
+        self._machine, self._read, self._followed = machine, read, True
+        if self._beginning is None:
+            self._beginning = Beginning(machine)
+
+    def detach(self) -> None:
+        """The debugger leaves: the replay goes on, and ends with its recording."""
+        self._followed = False
+        if self.at_end:
+            self._complete()  # to trapped()
 
     @property
     def _runs(self) -> VcpuThread:
@@ -111,6 +131,10 @@ class Seeking(Comparison):
 
     def replay(self, loop: "_native.VcpuPointer", vcpu: VCPU) -> bool:
         """As :class:`Comparison` does; the end of the recording is a stop."""
+        if self.finished:  # a search has run past the end
+            self._search, self._place, self.lost = None, None, True
+            self._complete()
+            return True
         goes_on = super().replay(loop, vcpu)
         if self.mismatch is not None:
             return False
@@ -119,15 +143,15 @@ class Seeking(Comparison):
         elif not goes_on:
             self.at_end = True
             self._complete()
-        return True
+        return goes_on or self._followed
 
     def trapped(self, thread: VcpuThread) -> bool:
         """The search goes on, or the guest has come to the end of the recording."""
-        if self._search is None:
-            self._stop()
-        else:
+        if self._search is not None:
             self._advance()
-        return True
+        elif self._followed:
+            self._stop()
+        return self._followed
 
     def _advance(self) -> None:
         assert self._search is not None
@@ -136,6 +160,9 @@ class Seeking(Comparison):
         except StopIteration as ended:
             self._search, self.found = None, ended.value
             self._place = self.found.place if self.found else None
+            self._stop()
+        except LostError:
+            self._search, self._place, self.lost = None, Place(self.done, 0), True
             self._stop()
 
     def _stop(self) -> None:
@@ -184,11 +211,26 @@ class Seeking(Comparison):
 
     def _step(self) -> Running:
         done = self.done
-        self._debug(0 if self._halts() else lib.KVM_GUESTDBG_SINGLESTEP)
+        if (entry := self._entry()) is not None:
+            self._debug(lib.KVM_GUESTDBG_USE_HW_BP, [entry])
+        else:
+            self._debug(0 if self._halts() else lib.KVM_GUESTDBG_SINGLESTEP)
         yield
         if self.done != done:  # an exit, which ends the step once it is complete; a window is no instruction's
             self._complete()
             yield
+
+    def _entry(self) -> int | None:
+        """Where the guest goes on, if it takes an interrupt first: a single step would only end after an instruction of
+        the handler, or after the whole of it."""
+        events = part(self._vcpu, "VCPU_EVENTS")
+        if events[NMI] or events[NMI + 1]:
+            vector = 2
+        elif events[INTERRUPT]:
+            vector = events[INTERRUPT + 1]
+        else:
+            return None
+        return handler(self._vcpu.registers().state, self._read, vector)
 
     def _halts(self) -> bool:
         """Whether the next instruction is HLT: KVM's emulator would say of a step over it only that it is over."""
@@ -202,6 +244,8 @@ class Seeking(Comparison):
         here, exits, steps = Here(self._machine), self.done, 0
         yield from self._to(Place(exits, 0))
         while not here.is_now():
+            if self.done != exits:
+                raise LostError
             yield from self._step()
             steps += 1
         return Place(exits, steps)

@@ -5,6 +5,7 @@ import select
 from enum import Enum
 from typing import NamedTuple
 
+from runner.control.gdb.breakpoints import BreakpointError
 from runner.control.gdb.machinetarget import MachineTarget
 from runner.control.gdb.packets import Byte, Packet, PacketError, Reader, packet
 from runner.control.gdb.resuming import Back, Resume
@@ -13,6 +14,7 @@ from runner.control.gdb.target import SIGINT, Stop
 from runner.kvm.errors import KvmError
 from runner.loop import Latch
 from runner.machine.result import Result
+from vmspec.host.printable import printable
 
 PIECE = 4096  # bytes that are read or written at once: a pipe that can be written has room for so many (PIPE_BUF)
 BUSY = b"E.the guest runs: interrupt it first"
@@ -112,8 +114,10 @@ class Conversation:
             case Output() as output:
                 for each in output.packets():
                     self._send(each)
-            case Resume() | Back() as actions:
+            case Resume() as actions:
                 self._go(actions)
+            case Back() as back:
+                self._back(back)
             case Over.DETACH:
                 self._send(b"OK")
                 return Ended.LEFT
@@ -123,12 +127,18 @@ class Conversation:
                 return Ended.KILLED
         return None
 
-    def _go(self, actions: Resume | Back) -> None:
+    def _go(self, actions: Resume) -> None:
         self._actions = actions
-        if isinstance(actions, Back):
-            self._target.back(actions.step)
-        elif (stop := self._target.go(actions.actions)) is not None:
+        if (stop := self._target.go(actions.actions)) is not None:
             self._report(stop)
+
+    def _back(self, back: Back) -> None:
+        try:
+            self._target.back(back.step)
+        except BreakpointError as error:
+            self._send(b"E." + printable(str(error)).encode())
+        else:
+            self._actions = back
 
     def _interrupt(self) -> None:
         if self._actions is not None and self._target.stop():
@@ -142,7 +152,7 @@ class Conversation:
             return
         if (stop := self._target.taken()) is not None:
             self._report(stop)
-        else:
+        elif isinstance(self._actions, Resume):
             self._go(self._actions)
 
     def _report(self, stop: Stop) -> None:

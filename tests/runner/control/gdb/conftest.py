@@ -17,6 +17,7 @@ class FakeTarget:
 
     def __init__(self, vcpus: int = 2, wide: bool = True) -> None:
         self.wide = wide
+        self.reversible = False
         self.registers = registers(wide)
         self.breakpoints = Breakpoints()
         self.vcpus = vcpus

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runner.control.gdb.breakpoints import Kind, Request
 from runner.control.gdb.packets import LONGEST
-from runner.control.gdb.resuming import Resume
+from runner.control.gdb.resuming import Back, Resume
 from runner.control.gdb.stub import Output, Over, Stub
 from runner.control.gdb.target import SIGINT, Stop
 
@@ -32,6 +32,14 @@ def test_what_is_supported(stub):
     answer = stub.answer(b"qSupported:multiprocess+;swbreak+;hwbreak+;xmlRegisters=i386")
     assert b"PacketSize=4000" in answer
     assert b"qXfer:features:read+" in answer
+    assert b"Reverse" not in answer
+
+
+def test_a_target_that_can_go_back(stub, target):
+    assert (stub.answer(b"bs"), stub.answer(b"bc")) == (b"", b"")
+    target.reversible = True
+    assert stub.answer(b"qSupported:").endswith(b";ReverseStep+;ReverseContinue+")
+    assert (stub.answer(b"bs"), stub.answer(b"bc"), stub.answer(b"bx")) == (Back(True), Back(False), b"")
 
 
 @pytest.mark.parametrize(
