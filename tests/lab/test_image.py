@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.hosts.image import Tree, distributions, escaped, libraries, write
 from tests.lab.hosts.intel import CYLINDER, SHARE, STREAMS, partitions
-from tests.lab.hosts.job import debian
+from tests.lab.hosts.job import LabError, debian
 
 
 @pytest.fixture
@@ -40,6 +40,14 @@ def test_links_on_the_way_are_taken_too(folder):
     assert taken(tree, folder) == {"link", "real/inner/file"}
 
 
+def test_code_that_python_has_not_finished_is_left_out(folder):
+    for name in ("a.cpython-311.pyc", "a.cpython-311.pyc.140234", "a.pyc.txt"):
+        (folder / "real" / "left" / name).touch()
+    tree = Tree()
+    tree.take(folder / "real" / "left")
+    assert taken(tree, folder) == {f"real/left/{name}" for name in ("file", "a.cpython-311.pyc", "a.pyc.txt")}
+
+
 def test_links_in_a_circle_end(folder):
     (folder / "a").symlink_to("b/a")
     (folder / "b").symlink_to(".")
@@ -64,6 +72,17 @@ def test_names_with_what_the_list_of_files_uses_itself(folder, xorriso):
         command = [xorriso, "-osirrox", "on", "-indev", image.name, "-extract", folder / name, folder / "back"]
         subprocess.run(command, capture_output=True, check=True)
     assert ((folder / "back").read_text(), escaped(name)) == ("whole", "a\\=b \\\\c")
+
+
+def test_a_file_that_has_gone_is_named(folder, xorriso):
+    """However much of the list follows: more than a pipe holds."""
+    tree = Tree()
+    tree.paths = {
+        str(folder / "gone"),
+        *(str(folder / "real/inner" / ("x" * 200 + str(number))) for number in range(2000)),
+    }
+    with tempfile.NamedTemporaryFile() as image, pytest.raises(LabError, match=r"xorriso failed:(.|\n)*/gone"):
+        write(image.fileno(), [("isolinux.bin", b"\0" * 4096)], tree)
 
 
 def test_a_distribution_comes_with_what_it_requires():

@@ -27,6 +27,8 @@ DISTRIBUTIONS = ("vmrun", "pytest", "hypothesis", "capstone", "tomli-w")
 UNUSED = {"test", "tests", "idlelib", "ensurepip", "lib2to3", "turtledemo", "tkinter"}
 # Of a checkout: its history, the environment (taken by distributions) and what tools keep for themselves.
 PRIVATE = {".git", ".venv", "build", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+# Python's names for compiled code that it has not finished: another program may be about to rename it.
+UNFINISHED = re.compile(r"\.pyc\.\d+$")
 DOCUMENTATION = re.compile(r"/usr/share/(doc|man|info|locale|lintian|bug)/")
 SYSTEM = ("passwd", "group", "hosts", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives")
 LARGEST = 1 << 30  # bytes of the current directory: more was surely not meant
@@ -52,7 +54,7 @@ class Tree:
 
     def _add(self, path: Path) -> None:
         mode = path.lstat().st_mode if os.path.lexists(path) else 0
-        if "\n" not in str(path) and (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        if "\n" not in str(path) and not UNFINISHED.search(path.name) and (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
             self.paths.add(str(path))
 
     def reach(self, path: str | Path) -> Path:
@@ -193,15 +195,15 @@ def write(fd: int, boot: Iterable[tuple[str, bytes | Path]], tree: Tree) -> None
             grafts.append((f"/isolinux/{name}", str(source)))
         grafts += [(path, path) for path in sorted(tree.paths)]
         lines = [f"{escaped(target)}={escaped(source)}\n" for target, source in grafts]
+        # Not by a pipe: xorriso ends at a file that has gone, and says so, before it has read the rest.
+        paths = Path(scratch, "paths")
+        paths.write_bytes("".join(lines).encode(errors="surrogateescape"))
         command = [
-            *("xorriso", "-as", "mkisofs", "-quiet", "-R", "-iso-level", "3", "-graft-points", "-path-list", "-"),
+            *("xorriso", "-as", "mkisofs", "-quiet", "-R", "-iso-level", "3", "-graft-points", "-path-list", paths),
             *("-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat", "-no-emul-boot", "-boot-load-size", "4"),
             "-boot-info-table",
         ]
-        done = subprocess.run(
-            command, input="".join(lines).encode(errors="surrogateescape"), stdout=fd, stderr=subprocess.PIPE,
-            check=False,
-        )  # fmt: skip
+        done = subprocess.run(command, stdout=fd, stderr=subprocess.PIPE, check=False)
     if done.returncode:
         raise LabError(f"xorriso failed:\n{done.stderr.decode(errors='replace')}")
 
