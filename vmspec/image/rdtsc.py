@@ -1,6 +1,5 @@
 """Where a Linux kernel's RDTSC instructions are: in the executable sections of its ELF file."""
 
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,12 +53,10 @@ def sites(path: Path, image: Elf) -> tuple[int, ...]:
 
 
 def _executable(source: Source) -> Iterator[_Code]:
-    head = source.read(0, 64, "the ELF header")
-    table, size, count = struct.unpack_from("<Q", head, 40)[0], *struct.unpack_from("<HH", head, 58)
-    if not table or not count or size != symbols.SECTION.size:
+    found = symbols.sections(source)
+    if not found:
         raise ImageError("has no section headers, which say where its code is: its RDTSC instructions cannot be found")
-    headers = source.read(table, count * size, "the table of section headers")
-    for _, kind, flags, virtual, offset, length, *_ in symbols.SECTION.iter_unpack(headers):
+    for _, kind, flags, virtual, offset, length, *_ in found:
         if flags & EXECUTABLE and kind != SHT_NOBITS:
             yield _Code(symbols.whole(source, offset, length, "a section of code"), virtual, offset)
 

@@ -102,19 +102,23 @@ def _of_elf(source: Source, path: Path) -> Symbols:
     return Symbols(_found(symbols), segments, path)
 
 
-def symbol_table(source: Source) -> Iterator[tuple[int, str]]:
-    """The symbol table of a 64-bit little-endian ELF; empty if it is stripped."""
+def sections(source: Source) -> list[tuple[int, ...]]:
+    """The section headers of a 64-bit little-endian ELF, as :data:`SECTION` has them; empty if it has none."""
     head = source.read(0, 64, "the ELF header")
     table, size, count = struct.unpack_from("<Q", head, 40)[0], *struct.unpack_from("<HH", head, 58)
     if not table or not count or size != SECTION.size or count > SECTIONS_MAX:
-        return
-    headers = whole(source, table, count * size, "the table of section headers")
-    sections = list(SECTION.iter_unpack(headers))
-    for _, kind, _, _, offset, length, link, *_ in sections:
-        if kind != SHT_SYMTAB or link >= count:
+        return []
+    return list(SECTION.iter_unpack(whole(source, table, count * size, "the table of section headers")))
+
+
+def symbol_table(source: Source) -> Iterator[tuple[int, str]]:
+    """The symbol table of a 64-bit little-endian ELF; empty if it is stripped."""
+    found = sections(source)
+    for _, kind, _, _, offset, length, link, *_ in found:
+        if kind != SHT_SYMTAB or link >= len(found):
             continue
         entries = whole(source, offset, length // SYMBOL.size * SYMBOL.size, "the symbol table")
-        strings = whole(source, sections[link][4], sections[link][5], "the symbols' names")
+        strings = whole(source, found[link][4], found[link][5], "the symbols' names")
         for name, _, _, section, value, _ in SYMBOL.iter_unpack(entries):
             end = strings.find(b"\0", name)
             if section and name and end > name:
