@@ -1,9 +1,9 @@
 """Runs ``vmrun``, its input a terminal of its own, with a signal at one of the lines that its main thread executes.
 
 ``python injected.py LINE SIGNAL TIMES REPORT ARGUMENT...``: LINE counts the lines of the project's code, and of what it
-uses to clean up, each once, from the first import until the interpreter ends; 0: no signal. REPORT is a file that gets,
-when the signal is sent or else at the end, the number of lines so far, the place, whether the guest had ended, and how
-many of the lines came before the guest.
+uses to clean up, each once, from the first import until the interpreter ends; no signal if it is 0 or more than a run
+has. REPORT is a file that gets, when the signal is sent or else at the end, the number of lines so far, the place,
+whether the guest had ended, and how many of the lines came before the guest.
 """
 
 import contextlib
@@ -76,5 +76,5 @@ from runner.entry import main  # noqa: E402 - it is what is followed
 try:
     sys.exit(main())
 finally:
-    if line == 0:
+    if len(injector.seen) < line or line == 0:  # a run's lines are not quite the same each time
         injector.tell("end")
