@@ -19,7 +19,7 @@ from tracer.format.rowfile import PARQUET_MAGIC, checked
 from tracer.format.schema import schema_names, schema_of, table_of, zeros
 from tracer.format.sealing import SealedWriter
 from tracer.format.sink import sink
-from tracer.read.metadata import read_definition, read_metadata, read_summary
+from tracer.read.metadata import check_values, read_definition, read_metadata, read_summary
 from tracer.read.tablefile import TableFile
 from tracer.record.rewrite import empty, in_order, summary_metadata, write_file
 from tracer.show import csv
@@ -76,6 +76,7 @@ def _of_parquet(source: Path) -> tuple[Any, Callable[[], Iterator[Any]], dict[st
         raise TraceError(f"{source} is damaged or cut short: {error}") from error
     table = read_definition(found)
     metadata = read_metadata(source, found, table)
+    check_values(source, metadata, table)
     closing = metadata.pop(keys.SUMMARY, None)
     schema = schema_of(table, metadata)
     later = {column.name for column in table.columns if column.later}

@@ -70,6 +70,12 @@ def read_value(path: Path, metadata: Mapping[str, str], key: str, kind: Metadata
             return _strings(path, key, metadata.get(key, "[]"))
 
 
+def check_values(path: Path, metadata: Mapping[str, str], table: Table) -> None:
+    """Raise TraceError if a value of the metadata is damaged."""
+    for key, kind in table.metadata.items():
+        read_value(path, metadata, key, kind)
+
+
 def unreadable(path: Path, metadata: Mapping[str, str], table: Table) -> list[str]:
     """Keys of the metadata that a table cannot use."""
     return [key for key, kind in table.metadata.items() if key in metadata and not _readable(path, metadata, key, kind)]

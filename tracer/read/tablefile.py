@@ -9,7 +9,7 @@ from tracer.format.errors import TraceError
 from tracer.format.fitting import Fitting, UnfitError
 from tracer.format.rowfile import RowFile
 from tracer.format.schema import names_of
-from tracer.read.metadata import read_definition, read_metadata, read_summary, read_value
+from tracer.read.metadata import check_values, read_definition, read_metadata, read_summary
 from vmspec.trace import keys
 from vmspec.trace.files import BESIDE, exists, table_files
 from vmspec.trace.record import EXITS
@@ -47,8 +47,7 @@ class TableFile(RowFile):
         self.time = self.definition.time
         self.metadata = read_metadata(self.path, schema, self.definition)
         fitting = fitted(self.path, self.definition, self.metadata, schema)
-        for key, kind in self.definition.metadata.items():
-            read_value(self.path, self.metadata, key, kind)
+        check_values(self.path, self.metadata, self.definition)
         return fitting
 
     @property

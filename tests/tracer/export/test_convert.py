@@ -12,6 +12,7 @@ from tests.fakes.tracefakes import numbered, record_all
 from tracer import TraceError, load
 from tracer.cli import main
 from tracer.export.convert import convert
+from vmspec.trace import keys
 
 ROWS = 60
 
@@ -87,13 +88,30 @@ def test_a_source_that_is_no_trace(tmp_path, capsys):
     assert not (tmp_path / "out.arrow").exists()
 
 
-@pytest.mark.long
-@given(st.data())
-def test_a_damaged_parquet_file_is_an_error_or_a_trace(tmp_path_factory, data):
+def test_a_parquet_file_whose_metadata_is_damaged_makes_no_trace(tmp_path, path):
+    convert(path, tmp_path / "boot.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "boot.parquet")
+    damaged = table.replace_schema_metadata(table.schema.metadata | {keys.CLOCK.encode(): b"{"})
+    pyarrow.parquet.write_table(damaged, tmp_path / "boot.parquet")
+    with pytest.raises(TraceError, match=r"boot\.parquet: vmrun\.clock is damaged"):
+        convert(tmp_path / "boot.parquet", tmp_path / "out.arrow")
+    assert not (tmp_path / "out.arrow").exists()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with a small trace as Parquet, and the contents of that file."""
     directory = tmp_path_factory.mktemp("parquet")
     record_all(directory / "boot.arrow", [[numbered(0, number) for number in range(20)]])
     convert(directory / "boot.arrow", directory / "boot.parquet")
-    content = bytearray((directory / "boot.parquet").read_bytes())
+    return directory, (directory / "boot.parquet").read_bytes()
+
+
+@pytest.mark.long
+@given(st.data())
+def test_a_damaged_parquet_file_is_an_error_or_a_trace(small, data):
+    directory, whole = small
+    content = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(4, len(content) - 1))] = data.draw(st.integers(0, 255))
     (directory / "boot.parquet").write_bytes(content)
