@@ -17,6 +17,7 @@ VCPUS = 2  # of Linux that is paused
 
 def prepare(out: Path) -> None:
     """A folder for each."""
+    (out / "flat").mkdir(parents=True)
     example("network", out / "network", "*.toml")
     www = out / "network" / "www"
     www.mkdir()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import tracer
 from tests.guests import debian, initrd
-from tests.lab.flatguests import GUESTS
 from vmspec.document import Document
 from vmspec.trace.record import REASONS
 
@@ -26,8 +25,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LINUX = ROOT / "examples" / "linux"
 
-
-HOSTS = ("amd", "intel")
 WATCHED = Path("/run/watched")  # where inside/watched.py has a run's files
 LAB_FAILED = 125  # the lab's exit status when the emulated host crashed or stood still
 STAYS = 3  # a stay that ended so is followed by another, for the runs that were not made
@@ -246,13 +243,15 @@ def options(group: str, todo: list[Job]) -> list[str | Path]:
     return ["--host", "intel", "--timeout", "1h", *(word for path in kernels for word in ("--take", path))]
 
 
-def stayed(*arguments: str | Path) -> None:
-    """A stay in the lab with these options and command, and another if its host failed. It must end with 0."""
+def stayed(*arguments: str | Path) -> str:
+    """What a command printed in a stay in the lab with these options, or in another if its host failed. It must end
+    with 0."""
     for _ in range(STAYS):
         done = subprocess.run([HERE / "lab", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode != LAB_FAILED:
             break
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return done.stdout
 
 
 def userspace(console: bytes) -> str:
@@ -309,33 +308,21 @@ class Lab:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._failures: dict[str, str] = {}
-        self._flat: dict[str, subprocess.CompletedProcess[str]] = {}
-        self._beside = ""  # how the stay of tests/lab/beside.py failed
+        self._printed: dict[str, str] = {}
 
     def flat(self, host: str, name: str) -> Flat:
-        """A small guest's run on a host."""
-        done = self.flat_stay(host)
-        assert done.returncode == 0, f"the lab ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr}"
-        return Flat(self._directory / f"flat-{host}" / name)
+        """A small guest's run on a host. AMD's are made in the stay of tests/lab/beside.py."""
+        if host == "amd":
+            return Flat(self.beside("flat") / name)
+        self.printed(host)
+        return Flat(self._directory / "flat" / name)
 
-    def flat_stay(self, host: str) -> subprocess.CompletedProcess[str]:
-        """The stay of all small guests on a host; those on the two hosts are made at once."""
-        if not self._flat:
-            with ThreadPoolExecutor() as pool:
-                self._flat = dict(zip(HOSTS, pool.map(self._flat_stay, HOSTS), strict=True))
-        return self._flat[host]
-
-    def _flat_stay(self, host: str) -> subprocess.CompletedProcess[str]:
-        out = self._directory / f"flat-{host}"
-        out.mkdir()
-        lab = [HERE / "lab", "--host", host, "--share", out, "--timeout", "20m", "--"]
-        for _ in range(STAYS):
-            names = [name for name in GUESTS if not (out / name).exists()]
-            command = [sys.executable, HERE / "inside" / "flat.py", out, *names]
-            done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
-            if done.returncode != LAB_FAILED:
-                break
-        return done
+    def printed(self, host: str) -> str:
+        """What the command of a host's small guests printed."""
+        if host == "amd":
+            self.beside("flat")
+            return self._stayed("beside")
+        return self._stayed("flat", "--host", host, "--timeout", "20m")
 
     def beside(self, name: str) -> Path:
         """The folder of a guest of tests/lab/beside.py."""
@@ -344,12 +331,24 @@ class Lab:
         out = self._directory / "beside"
         if not out.exists():
             beside.prepare(out)
-            try:
-                stayed("--timeout", "20m", "--share", out, "--", sys.executable, HERE / "inside" / "beside.py", out)
-            except AssertionError as failure:
-                self._beside = str(failure)
-        assert (out / name / "done").exists(), self._beside
+        with suppress(AssertionError):  # a folder that is done is good, whatever came later
+            self._stayed("beside", "--timeout", "20m")
+        assert (out / name / "done").exists(), self._failures["beside"]
         return out / name
+
+    def _stayed(self, name: str, *options: str) -> str:
+        """What a program of tests/lab/inside printed, in a stay made once; it leaves its files in a folder of its
+        name."""
+        out = self._directory / name
+        out.mkdir(exist_ok=True)
+        if name not in self._printed and name not in self._failures:
+            command = (sys.executable, HERE / "inside" / f"{name}.py", out)
+            try:
+                self._printed[name] = stayed(*options, "--share", out, "--", *command)
+            except AssertionError as failure:
+                self._failures[name] = str(failure)
+        assert name in self._printed, self._failures[name]
+        return self._printed[name]
 
     def run(self, group: str, name: str) -> Run:
         """One run of a group of jobs."""

@@ -6,13 +6,12 @@ from collections import Counter
 import pytest
 
 from tests.lab.flatguests import GUESTS
-from tests.lab.labruns import HOSTS
 from tracer.analysis.tracepoints import by_handling, by_reason, by_vcpu, notes, summed
 from tracer.show.events import described
 from vmspec.trace.exit_codes import ISA_SVM, ISA_VMX
 from vmspec.trace.record import FLAGS
 
-pytestmark = [pytest.mark.lab, pytest.mark.stay("flat")]
+pytestmark = [pytest.mark.lab, pytest.mark.stay("beside")]
 
 CRASHES = [name for name in GUESTS if name.startswith("triple-fault")]
 # What an exit to user space is called by each processor. The first access to a page of MMIO comes as another exit than
@@ -21,30 +20,36 @@ SAME = {
     "ioio": "io", "io_instruction": "io", "npf": "memory", "ept_violation": "memory", "ept_misconfig": "memory",
     "hlt": "hlt", "shutdown": "shutdown", "triple_fault": "shutdown",
 }  # fmt: skip
+INTEL = pytest.mark.soak  # a stay of its own
+HOSTS = ["amd", pytest.param("intel", marks=INTEL)]
 ENDS_ANYHOW = ("spin", "out-of-ram")  # by the host's timer; by whatever exit KVM's emulator was at
 
 
-@pytest.fixture(params=GUESTS)
+@pytest.fixture(params=[pytest.param(name, marks=INTEL) for name in GUESTS])
 def both(request, lab):
     """A guest's name and its runs on the AMD and the Intel host."""
-    return request.param, *(lab.flat(host, request.param) for host in HOSTS)
+    return request.param, lab.flat("amd", request.param), lab.flat("intel", request.param)
 
 
-@pytest.fixture(params=[(host, name) for host in HOSTS for name in GUESTS], ids="-".join)
-def run(request, lab):
-    return lab.flat(*request.param)
+@pytest.fixture(params=HOSTS)
+def host(request):
+    return request.param
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.fixture(params=GUESTS)
+def run(request, host, lab):
+    return lab.flat(host, request.param)
+
+
 def test_all_that_the_command_printed_comes_out(lab, host):
     """The last 100,000 bytes were printed at once, just before it ended."""
-    printed = lab.flat_stay(host).stdout
+    printed = lab.printed(host)
     assert printed.splitlines()[-10_000:] == [f"{number:9}" for number in range(10_000)]
 
 
-@pytest.mark.parametrize(("host", "isa"), [("amd", ISA_SVM), ("intel", ISA_VMX)])
-def test_each_host_has_the_virtualisation_of_its_name(lab, host, isa):
-    assert lab.flat(host, "hello").trace.tracepoints.summary["isa"] == isa
+def test_each_host_has_the_virtualisation_of_its_name(lab, host):
+    isa = lab.flat(host, "hello").trace.tracepoints.summary["isa"]
+    assert isa == {"amd": ISA_SVM, "intel": ISA_VMX}[host]
 
 
 def test_a_guest_ends_alike(both):
@@ -125,20 +130,19 @@ def test_a_crash_report_on_amd_says_that_the_vcpu_was_reset(lab, name):
     assert ("shutdown rip" in report, "rip 000000000000fff0" in report) == (False, False)
 
 
+@INTEL
 @pytest.mark.parametrize("name", CRASHES)
 def test_a_crash_report_on_intel_has_the_guests_own_registers(lab, name):
     report = lab.flat("intel", name).report
     assert ("after a reset" in report, re.search(r"shutdown rip 0x\w+", report) is not None) == (False, True)
 
 
-@pytest.mark.parametrize("host", HOSTS)
 def test_a_crash_report_has_the_guests_registers_and_memory(lab, host):
     report = lab.flat(host, "triple-fault").report
     assert ("rax 0000000011223344" in report, "protected mode, 32-bit code" in report) == (True, True)
     assert re.search(r"at 0x100[13]: (e6 80 )?0f 0b", report)
 
 
-@pytest.mark.parametrize("host", HOSTS)
 def test_a_crash_report_reads_memory_by_the_guests_page_tables(lab, host):
     report = lab.flat(host, "triple-fault-high").report
     assert re.search(r"at 0xfffffffffffffff[ce]: (e6 80 )?0f 0b", report)

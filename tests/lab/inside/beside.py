@@ -1,4 +1,5 @@
-"""Runs inside the lab: guests with programs of the host beside them, one after the other, in one process.
+"""Runs inside the lab: the small guests of flat.py, then guests with programs of the host beside them, in one process.
+The last that is printed are flat.py's lines.
 
     beside.py OUT
 
@@ -12,21 +13,23 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-from tests.lab.inside import network, paused, sockets, unpatched, vsock
+from tests.lab.inside import flat, network, paused, sockets, unpatched, vsock
 
 DONE = "done"
+RUNS = {"flat": flat.run, "network": network.run, "sockets": sockets.run, "vsock": vsock.run, "paused": paused.run}
 
 
 def main() -> None:
     unpatched.keep()
     out = Path(sys.argv[1])
-    for name, run in (("network", network.run), ("sockets", sockets.run), ("vsock", vsock.run), ("paused", paused.run)):
+    for name, run in RUNS.items():
         if (out / name / DONE).exists():
             continue
         start = time.monotonic()
         run(out / name)
         (out / name / DONE).touch()
         print(f"{name}: {time.monotonic() - start:.1f} s", flush=True)
+    flat.print_lines()
     os._exit(0)  # a thread may still wait for a guest that never called
 
 
