@@ -1,4 +1,4 @@
-"""The demo: Linux boots on this host's KVM or in the lab, and its trace is summarised."""
+"""The demo: Linux boots on this host's KVM or in the lab, and its trace is summarised. test_demo.py has its steps."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 import tracer
 
-pytestmark = [pytest.mark.lab, pytest.mark.stay("linux")]
+pytestmark = [pytest.mark.lab, pytest.mark.soak, pytest.mark.stay("linux")]
 
 LINUX = Path(__file__).parents[2] / "examples" / "linux"
 
