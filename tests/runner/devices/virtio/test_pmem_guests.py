@@ -119,7 +119,7 @@ def long_image(image):
 
 def test_an_image_may_be_longer_than_the_hosts_memory(drive, long_image):
     """Its pages are there as they are read, and those that are written take memory then."""
-    long_image.truncate(4 << 40)
+    long_image.truncate(2 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     assert drive(show(IMAGE, 2)).console == bytes(2)
 
 
