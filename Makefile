@@ -49,12 +49,16 @@ test: setup lint
 	$(call need,$(TEST_TOOLS))
 	VMRUN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest $(SPREAD) -m "not soak"
 
+# The files with properties whose examples are dear.
+DEAR = $(shell grep -rl 'import DEAR' tests)
+
 # The long runs: the whole boot matrix, 100,000 mutated inputs of each kind and 200,000 mutated files, many runs in one
 # process, and the C code under sanitizers and fuzzed.
 soak: setup sanitised fuzz
 	$(call need,$(TEST_TOOLS))
 	$(BIN)/python -m pytest -m soak
 	VMRUN_MUTATIONS=100000 VMRUN_MUTATED_FILES=200000 $(BIN)/python -m pytest -k mutated
+	VMRUN_SOAK=1 VMRUN_EXAMPLES=1000 $(BIN)/python -m pytest -m "not soak" $(DEAR)
 
 # The C code under ASan and UBSan: the tests on this host's KVM and those of the rings, in a checkout of their own with
 # such an extension. CPython leaks at its end, as it always has.

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("default", max_examples=50, deadline=None)
 settings.register_profile(
     "soak",
-    max_examples=100_000,
+    max_examples=int(os.environ.get("VMRUN_EXAMPLES", "100000")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

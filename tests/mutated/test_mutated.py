@@ -13,7 +13,7 @@ from tests.mutated.kernels import MAKERS
 
 ROOT = Path(__file__).parents[2]
 # VMRUN_MUTATED_FILES raises the number of files of all kinds for a soak run; VMRUN_MUTATED_FIRST begins elsewhere.
-FILES = int(os.environ.get("VMRUN_MUTATED_FILES", "600"))
+FILES = int(os.environ.get("VMRUN_MUTATED_FILES", "300"))
 FIRST = int(os.environ.get("VMRUN_MUTATED_FIRST", "0"))
 # VMRUN_MUTATIONS is the number of files for each way to boot.
 MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "60"))

@@ -8,7 +8,7 @@ from vmspec.document import Document
 from vmspec.schema.problems import Problem, SpecError
 
 # VMRUN_MUTATIONS raises the number of inputs for a soak run.
-MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "400"))
+MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "200"))
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").rglob("*.toml"))
 PIECES = ["[", "]", "[[", "{", "}", "=", '"', "'", '"""', "#", "\n", "\\", ",", ".", "\0", "é", "-1", "nan", "1e999"]
 PIECES += ["[vm]", "[[device]]", "kind = 'serial'", "0x" + "f" * 20, "1979-05-27", "9" * 5000, "\ufeff", "true", "{}"]

@@ -33,6 +33,7 @@ from runner.devices.state import (
     octets,
 )
 from runner.memory import GuestMemory
+from tests.fakes.examples import DEAR
 from tests.fakes.fakeflash import FlashFile
 from tests.fakes.netfakes import Wire
 from tests.fakes.vhostbackend import EVERYTHING, REPLY_ACK, FakeBackEnd
@@ -476,6 +477,7 @@ def plugged_state(model, name, board, transport):
 
 
 @pytest.mark.long
+@DEAR
 @given(before=EVENTS, after=EVENTS)
 def test_a_loaded_device_is_as_the_one_that_was_saved(kind, before, after):
     one = kind.new()
@@ -496,6 +498,7 @@ def test_a_loaded_device_is_as_the_one_that_was_saved(kind, before, after):
 
 
 @pytest.mark.long
+@DEAR
 @given(before=EVENTS, after=EVENTS)
 def test_a_device_may_be_loaded_over_whatever_it_was(kind, before, after):
     one, other = kind.new(), kind.new()
@@ -517,6 +520,7 @@ def test_a_device_may_be_loaded_over_whatever_it_was(kind, before, after):
 
 
 @pytest.mark.long
+@DEAR
 @given(before=EVENTS, after=EVENTS)
 def test_a_device_that_is_reset_is_as_new(kind, before, after):
     old = kind.new()
@@ -537,6 +541,7 @@ def test_a_device_that_is_reset_is_as_new(kind, before, after):
 
 
 @pytest.mark.long
+@DEAR
 @given(data=st.data(), events=EVENTS)
 def test_every_state_that_is_taken_gives_a_device_that_works(kind, data, events):
     guest = kind.new()

@@ -1,10 +1,11 @@
 """Aligning two traces: what is equal, what differs and where, with streams of every kind."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.comparefakes import exit_row, write_trace
+from tests.fakes.examples import DEAR
 from tracer.analysis import alignment
 from tracer.analysis.alignment import align
 from tracer.read.reader import load
@@ -68,7 +69,7 @@ def edited(draw):
 
 
 @pytest.mark.long
-@settings(deadline=None, max_examples=60)
+@DEAR
 @given(st.lists(st.one_of(edited(), st.tuples(STREAM, STREAM)), min_size=1, max_size=3))
 def test_the_differences_turn_a_into_b(aligned, pairs):
     ours, theirs = zip(*pairs, strict=True)
@@ -101,7 +102,7 @@ DIFFERENT = {
 
 
 @pytest.mark.long
-@settings(deadline=None, max_examples=40)
+@DEAR
 @given(st.integers(0, 299), st.sampled_from(COLUMNS))
 def test_one_value_of_one_row(aligned, row, column):
     rows = [exit_row(data=number % 5) for number in range(300)]

@@ -1,10 +1,11 @@
 """The rows around a first difference."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.comparefakes import exit_row, write_trace
+from tests.fakes.examples import DEAR
 from tracer.analysis.difference import compare
 from tracer.analysis.hunks import BOTH, ONLY_A, ONLY_B
 from tracer.read.reader import load
@@ -29,7 +30,7 @@ STREAM = st.lists(st.integers(0, 3), max_size=60)
 
 
 @pytest.mark.long
-@settings(deadline=None, max_examples=60)
+@DEAR
 @given(STREAM, STREAM, st.integers(0, 4))
 def test_each_line_is_the_row_that_it_names(lines, a, b, context):
     found = lines(a, b, context)

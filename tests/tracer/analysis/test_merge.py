@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import tracefakes
+from tests.fakes.examples import DEAR
 from tests.fakes.tracefakes import TSC_START, exit_, numbered, record_all
 from tracer import TraceError, load
 from tracer.analysis.account import account
@@ -120,6 +121,7 @@ def test_different_hosts(tmp_path, record, what, problem):
 
 
 @pytest.mark.long
+@DEAR
 @given(st.lists(st.lists(st.integers(0, 50), max_size=40), min_size=2, max_size=3))
 def test_every_row_once_and_in_order(tmp_path_factory, times):
     directory = tmp_path_factory.mktemp("merge")

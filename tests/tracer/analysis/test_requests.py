@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tracer
+from tests.fakes.examples import DEAR
 from tests.fakes.requestfakes import request, write_requests
 from tests.fakes.tracefakes import METADATA, exit_, record_all
 from tracer.analysis import requests
@@ -93,7 +94,7 @@ def covered(frame):
     return total
 
 
-EXAMPLES = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(DEAR, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @EXAMPLES

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
+from tests.fakes.examples import DEAR
 from tests.fakes.tracefakes import MUTATIONS, exit_, mutations, record_all
 from tests.fakes.tracepointfakes import NAMES, RAN, ROWS, STORY, Source, event, record, vmexit
 from tracer.analysis.account import account
@@ -224,6 +225,7 @@ def test_the_two_tables_have_the_same_time(make):
 
 
 @pytest.mark.long
+@DEAR
 @given(st.data())
 def test_the_parts_are_the_whole_and_none_is_negative(tmp_path_factory, data):
     """Any order of exits, whatever came to userspace, wherever the vCPU stopped."""

@@ -9,6 +9,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.examples import DEAR
 from tests.fakes.requestfakes import request, write_requests
 from tests.fakes.smallboot import exits_of_a_boot
 from tests.fakes.tracefakes import exit_
@@ -157,7 +158,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(DEAR, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS)
 def test_any_text_leaves_the_page_as_it_is(record, page, text):
     reader = Reader(page(record(**hostile(text))))

@@ -12,7 +12,7 @@ from tests.vmspec.image import images
 from vmspec.image import BzImage, Elf, ImageError, Source, identify, opened
 
 # VMRUN_MUTATIONS raises the number of inputs for a soak run.
-MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "400"))
+MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "200"))
 
 
 def told(data: bytes, flat: bool = False) -> BzImage | Elf | None:
