@@ -31,6 +31,9 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 -n1 | while read
 cd $(1) && rm -f runner/native/_native*.so && VMRUN_NATIVE_FLAGS="$(2)" $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace --force
 endef
 
+# Without the bytecode of the test files, collecting the tests takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests on all cores. A worker has whole files, or all that share a stay in the lab. The stays take longest and begin
 # first.
 SPREAD := -n auto --dist loadscope --no-loadscope-reorder
