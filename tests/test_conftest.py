@@ -11,31 +11,54 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NEEDS_KVM = "import pytest\n\n@pytest.mark.kvm\ndef test_machine():\n    pass\n"
 
+SOAK = "\n@pytest.mark.soak\ndef test_long():\n    assert False\n"
+EXAMPLES = """
+def test_examples():
+    from hypothesis import settings
+    assert settings().max_examples == 100_000
+"""
 
-@pytest.fixture
-def project(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs pytest over a project with this conftest.py and one test file; no such /dev/kvm exists there."""
 
     def run(test: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        tests = tmp_path / "tests"
+        folder = tmp_path_factory.mktemp("project")
+        tests = folder / "tests"
         tests.mkdir()
-        (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+        (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
         conftest = (ROOT / "tests/conftest.py").read_text()
         (tests / "conftest.py").write_text(conftest.replace('"/dev/kvm"', '"/nonexistent/kvm"'))
         (tests / "test_one.py").write_text(test)
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
-            cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=False,
+            cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     return run
 
 
+@pytest.fixture(scope="module")
+def done(project):
+    """A run without soak tests and without KVM, with the soak's number of examples."""
+    return project(NEEDS_KVM + SOAK + EXAMPLES, "-m", "not soak", VMRUN_REQUIRE_KVM="0", VMRUN_SOAK="1")
+
+
 @pytest.mark.long
-def test_kvm_tests_are_skipped_with_the_reason(project):
-    done = project(NEEDS_KVM, VMRUN_REQUIRE_KVM="0")
+def test_kvm_tests_are_skipped_with_the_reason(done):
     assert "/nonexistent/kvm cannot be opened: No such file or directory" in done.stdout
     assert (done.returncode, "1 skipped" in done.stdout) == (0, True)
+
+
+@pytest.mark.long
+def test_soak_tests_are_deselected(done):
+    assert (done.returncode, "1 deselected" in done.stdout) == (0, True)
+
+
+@pytest.mark.long
+def test_soak_raises_the_number_of_examples(done):
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True)
 
 
 @pytest.mark.long
@@ -54,18 +77,6 @@ def test_a_file_without_tests_fails_the_run(project):
 @pytest.mark.long
 def test_a_selection_that_collects_nothing_fails(project):
     assert project("def test_it():\n    pass\n", "-m", "soak").returncode == 5
-
-
-@pytest.mark.long
-def test_soak_tests_are_deselected(project):
-    done = project("import pytest\n\n@pytest.mark.soak\ndef test_it():\n    assert False\n", "-m", "not soak")
-    assert (done.returncode, "1 deselected" in done.stdout) == (5, True)
-
-
-@pytest.mark.long
-def test_soak_raises_the_number_of_examples(project):
-    test = "from hypothesis import settings\n\ndef test_it():\n    assert settings().max_examples == 100_000\n"
-    assert project(test, VMRUN_SOAK="1").returncode == 0
 
 
 @pytest.mark.parametrize("package", ["vmspec", "runner", "tracer"])

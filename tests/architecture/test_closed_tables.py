@@ -141,8 +141,9 @@ def written_keys() -> dict[str, str]:
 
 
 def test_keys_of_the_metadata_are_written_in_one_place():
-    elsewhere = {key: path for key, path in written_keys().items() if path != "vmspec/trace/keys.py"}
-    assert (elsewhere, missing(keys.KEYS, written_keys())) == ({}, [])
+    written = written_keys()
+    elsewhere = {key: path for key, path in written.items() if path != "vmspec/trace/keys.py"}
+    assert (elsewhere, missing(keys.KEYS, written)) == ({}, [])
 
 
 def test_every_constant_of_a_key_has_its_row():

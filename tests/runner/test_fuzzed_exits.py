@@ -170,7 +170,7 @@ def machine(tmp_path, failures):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "exits", [pytest.param(20_000, id="few"), pytest.param(1_000_000, marks=pytest.mark.soak, id="million")]
+    "exits", [pytest.param(10_000, id="few"), pytest.param(1_000_000, marks=pytest.mark.soak, id="million")]
 )
 def test_fuzzed_exits_over_all_devices(make_loop, tmp_path, grown, exits):
     failures = []

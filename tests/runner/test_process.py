@@ -124,8 +124,15 @@ TAKING = ["sys.{0}.close()", "sys.{0} = io.StringIO()", "sys.{0} = None", "del s
 
 
 @pytest.mark.parametrize("what", [*TAKING, "os.close(sys.{0}.fileno())"])
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-@pytest.mark.parametrize("json", [False, True])
+@pytest.mark.parametrize(
+    ("stream", "json"),
+    [
+        ("stdout", False),
+        ("stderr", True),
+        pytest.param("stdout", True, marks=pytest.mark.soak),
+        pytest.param("stderr", False, marks=pytest.mark.soak),
+    ],
+)
 def test_a_device_that_takes_a_standard_stream(start, write_spec, what, stream, json):
     spec = write_spec(
         f"e6 80 {PRINT_A} {HLT}", files={"keep.py": REPLACING.format(what.format(stream))}, trace=None,

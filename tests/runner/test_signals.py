@@ -141,13 +141,13 @@ def spread(guest: Guest, count: int) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("name", GUESTS)
 def test_a_signal_at_any_line(name, number):
-    runs = sweep(GUESTS[name], spread(GUESTS[name], 6), number)
+    runs = sweep(GUESTS[name], spread(GUESTS[name], 4), number)
     assert [run for run in runs if run.wrong] == []
 
 
 @pytest.mark.parametrize("name", GUESTS)
 def test_two_signals_at_once_at_any_line(name):
-    runs = sweep(GUESTS[name], spread(GUESTS[name], 4), signal.SIGTERM, 2)
+    runs = sweep(GUESTS[name], spread(GUESTS[name], 3), signal.SIGTERM, 2)
     assert [run for run in runs if run.wrong] == []
 
 

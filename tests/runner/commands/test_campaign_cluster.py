@@ -65,9 +65,9 @@ class Cluster:
                 env=ENVIRONMENT | {"XDG_CACHE_HOME": str(own / "cache")},
             )  # fmt: skip
 
-    def work(self, resources="vcpus=1 kvm=1"):
+    def work(self):
         """Start a worker."""
-        options = ["--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--resources", resources]
+        options = ["--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--resources", "vcpus=1 kvm=1"]
         self.workers.append(self._start("worker", self.address, *options, "--local-directory", "."))
         place = self.folder / f"worker{self.count}"
         wait(lambda: "Registered to" in (place / "log").read_text())
@@ -89,6 +89,14 @@ def wait(condition):
 @pytest.fixture
 def cluster(tmp_path):
     with Cluster(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A cluster with a worker, for tests that leave both as they are."""
+    with Cluster(tmp_path_factory.mktemp("cluster")) as made:
+        made.work()
         yield made
 
 
@@ -146,7 +154,7 @@ def test_a_worker_that_is_killed_costs_no_run(cluster, begin, tmp_path, repeat):
     assert [*places[1].rglob("*.arrow")] == []
 
 
-def test_a_lost_scheduler_ends_it_and_another_one_continues(cluster, begin, tmp_path):
+def test_a_lost_scheduler_ends_it_and_another_one_continues(cluster, shared, begin, tmp_path):
     cluster.work()
     with begin(cluster.address, 'repeat = 30\ntraces = "none"') as campaign:
         wait(lambda: ended(tmp_path, 3))
@@ -156,11 +164,8 @@ def test_a_lost_scheduler_ends_it_and_another_one_continues(cluster, begin, tmp_
     assert (campaign.returncode, error) == (3, said)
     before = {row["run"] for row in rows(tmp_path)}
     assert 3 <= len(before) < 30
-    (tmp_path / "again").mkdir()
-    with Cluster(tmp_path / "again") as again:
-        again.work()
-        with begin(again.address, 'repeat = 30\ntraces = "none"') as campaign:
-            out, error = campaign.communicate()
+    with begin(shared.address, 'repeat = 30\ntraces = "none"') as campaign:
+        out, error = campaign.communicate()
     assert (campaign.returncode, error, f"{len(before)} of 30 runs are in" in out) == (0, "", True)
     found = [row["run"] for row in rows(tmp_path)]
     assert (len(found), len({*found}), before <= {*found}) == (30, 30, True)
@@ -193,10 +198,9 @@ def test_a_campaign_that_is_ended_makes_only_the_missing_runs_later(cluster, beg
     assert first.items() <= found.items()
 
 
-def test_what_no_worker_offers_and_what_is_no_scheduler(cluster, begin, tmp_path):
-    cluster.work("vcpus=1 kvm=1")
+def test_what_no_worker_offers_and_what_is_no_scheduler(shared, begin, tmp_path):
     for address, text, status, said in [
-        (cluster.address, '[axes]\n"vm.vcpus" = [2]', 3, "offers vcpus=2 kvm=1, which a run needs (tcp://"),
+        (shared.address, '[axes]\n"vm.vcpus" = [2]', 3, "offers vcpus=2 kvm=1, which a run needs (tcp://"),
         ("nonsense://a:1", "", 2, "vmrun: --scheduler nonsense://a:1: unknown address scheme 'nonsense'"),
         ("tcp://127.0.0.1:1", "", 3, "vmrun: the scheduler tcp://127.0.0.1:1 does not answer"),
     ]:

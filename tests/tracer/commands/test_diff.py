@@ -238,7 +238,7 @@ def test_recorded_traces(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("rows", [150_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rows", [80_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
 def test_one_bit_in_very_many_rows(tmp_path, capsys, rows):
     row = random.Random().randrange(rows)
     longtrace.write(tmp_path / "a.arrow", rows)
