@@ -80,11 +80,11 @@ class Boot(NamedTuple):
         return Job(name or self.name, [str(spec), *(word for each in sets for word in ("--set", each))], kill)
 
 
-# Each kernel, form, number of vCPUs, size of memory (4 GiB: past the hole below 4 GiB) and end at least once.
+# Two kernels and forms, one vCPU and two, little memory and some past the hole below 4 GiB, and each end. The guest of
+# virtio() on MMIO is a bzImage that unpacks itself; the generic kernel and four vCPUs are in MATRIX.
 SAMPLE = (
     Boot("6.1-cloud", "bzimage", 2, 256, tracepoints=True),
-    Boot("6.12-cloud", "bzimage-direct", 1, 128, "poweroff"),
-    Boot("6.1-generic", "vmlinux", 4, 4096),
+    Boot("6.12-cloud", "vmlinux", 1, 4096, "poweroff"),
 )
 # Boots on the Intel host.
 INTEL = (Boot("6.1-cloud", "vmlinux", 1, 192), Boot("6.1-cloud", "vmlinux", 2, 192, "poweroff", tracepoints=True))
@@ -150,6 +150,7 @@ def virtio(transport: str) -> Job:
     sets = [
         f"boot.kernel={kernel.bzimage}",
         f"boot.initrd={_virtio_initrd(kernel)}",
+        f"boot.unpack={'false' if transport == 'mmio' else 'true'}",
         f"vm.transport={transport}",
     ]
     spec = HERE / "virtio.toml"
@@ -157,7 +158,8 @@ def virtio(transport: str) -> Job:
     here = (path + str(image) for path, image in zip(paths, files.values(), strict=True))
     Document.open(spec, (*sets, *here)).plan()  # unpacks the kernel into the cache, where the lab finds it
     sets += [path + str(WATCHED / name) for path, name in zip(paths, files, strict=True)]
-    return Job(f"virtio-{transport}", [str(spec), *(word for each in sets for word in ("--set", each))], files=files)
+    arguments = [str(spec), *(word for each in sets for word in ("--set", each))]
+    return Job(f"virtio-{transport}", arguments, files=files, limit=240)  # a minute, on a machine that is not busy
 
 
 def resets(transport: str) -> Job:
