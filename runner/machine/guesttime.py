@@ -1,6 +1,7 @@
 """The guest's clocks in KVM, which stop while a machine is paused."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from runner.kvm.system import System
 from runner.kvm.vcpu import VCPU
@@ -8,6 +9,14 @@ from runner.kvm.vm import VM
 from runner.native import _native
 
 lib = _native.lib
+
+
+class Clocks(NamedTuple):
+    """What the guest's clocks show: kvmclock in ns, and the TSC of each vCPU; None and () if the host's KVM does not
+    tell."""
+
+    kvmclock: int | None = None
+    tscs: tuple[int, ...] = ()
 
 
 class GuestTime:
@@ -48,6 +57,22 @@ class GuestTime:
         if self._has_clock:
             self._clock = self._vm.clock()
         self._offsets = [vcpu.tsc_offset() for vcpu in self._vcpus] if self._has_offsets else []
+
+    def show(self) -> Clocks:
+        """What the clocks show since :meth:`stop`."""
+        tscs = tuple((self._tsc + offset) % (1 << 64) for offset in self._offsets)
+        return Clocks(self._clock if self._has_clock else None, tscs)
+
+    def set(self, clocks: Clocks) -> None:
+        """Have the clocks of a machine that has not run yet show this from now on, as far as the host's KVM lets them
+        be set. Raises KvmError."""
+        now = lib.tsc_now()
+        if self._has_clock and clocks.kvmclock is not None:
+            self._vm.set_clock(clocks.kvmclock)
+        for vcpu, tsc in zip(self._vcpus if self._has_offsets else (), clocks.tscs, strict=False):
+            vcpu.set_tsc_offset(tsc - now)
+        for vcpu in self._vcpus if self._has_control else ():
+            vcpu.was_stopped()
 
     def go_on(self) -> None:
         """Set the clocks to the saved time; no vCPU runs yet. Raises KvmError."""

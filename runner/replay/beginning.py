@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from runner.kvm.saved import SavedVcpu, part
+from runner.kvm.saved import SavedVcpu, listed, part
 from runner.machine.machine import Machine
 from runner.memory import GuestMemory
 from vmspec.plan.virtual import KERNEL_MSRS
@@ -17,7 +17,8 @@ class Beginning:
 
     def __init__(self, machine: Machine) -> None:
         self._memory = machine.memory
-        self._vcpu = SavedVcpu(machine.vcpus[0], KERNEL_MSRS)
+        self._machine = machine
+        self._vcpu = SavedVcpu.of(machine.vcpus[0], listed(KERNEL_MSRS))
         self._pages = dict(_pages(machine.memory))
 
     def restore(self) -> None:
@@ -30,7 +31,7 @@ class Beginning:
                     page = self._pages.get(region.start + at, ZERO)
                     if view[at : at + PAGE] != page:
                         view[at : at + PAGE] = page
-        self._vcpu.restore()
+        self._vcpu.restore(self._machine.vcpus[0])
 
 
 class Here:
@@ -38,12 +39,12 @@ class Here:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._registers = bytes(part(machine.vcpus[0], "REGS"))
+        self._registers = part(machine.vcpus[0], "REGS")
         self._pages = dict(_pages(machine.memory))
 
     def is_now(self) -> bool:
         """Whether the machine is in that state."""
-        if bytes(part(self._machine.vcpus[0], "REGS")) != self._registers:
+        if part(self._machine.vcpus[0], "REGS") != self._registers:
             return False
         return dict(_pages(self._machine.memory)) == self._pages
 

@@ -8,11 +8,12 @@ dollar sign is ``{"$table": {...}}``.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from vmspec.host.pathtext import from_text, to_text
 from vmspec.plan.calls import Call, Ioctl
@@ -37,6 +38,7 @@ class _WrongError(Exception):
 
 
 Reader = Callable[[Any], Any]
+Record = TypeVar("Record", bound=tuple[Any, ...])
 
 
 def dumps(plan: Plan) -> str:
@@ -80,21 +82,40 @@ def load(path: str | Path) -> Plan:
 
 def tree(plan: Plan) -> dict[str, Any]:
     """The plan as JSON values, in dicts and lists."""
-    return {"format": FORMAT, **_written(plan)}
+    return {"format": FORMAT, **written(plan)}
 
 
 def from_tree(value: Any, file: Path | str | None = None) -> Plan:
     """The plan from JSON values. Raises SpecError."""
-    try:
+    with _located(file):
         if not isinstance(value, dict):
             raise _WrongError("is not a plan", value)
         if value.get("format") != FORMAT:
             raise _WrongError("is not a plan that this release of vmspec wrote", value.get("format"), "format")
         plan: Plan = _record(Plan)({name: part for name, part in value.items() if name != "format"})
+    return plan
+
+
+def written(record: tuple[Any, ...]) -> dict[str, Any]:
+    """Any named tuple whose fields are of kinds that a plan's may be, as JSON values."""
+    return _fields(record)
+
+
+def read(cls: type[Record], value: Any, file: Path | str | None = None) -> Record:
+    """Such a named tuple from JSON values. Raises SpecError."""
+    with _located(file):
+        record: Record = _record(cls)(value)
+    return record
+
+
+@contextmanager
+def _located(file: Path | str | None) -> Iterator[None]:
+    """Raise what is wrong in a file as SpecError."""
+    try:
+        yield
     except _WrongError as error:
         path: KeyPath = tuple(reversed(error.steps))
         raise SpecError((error.problem._replace(path=join(path), file=file),)) from None
-    return plan
 
 
 def _written(value: Any) -> Any:
@@ -116,16 +137,16 @@ def _written(value: Any) -> Any:
 def _fields(value: Any) -> dict[str, Any]:
     cls: Any = type(value)
     kinds = _kinds(cls)
-    written = {}
+    fields = {}
     for name in value._fields:
         part = getattr(value, name)
         if kinds[name] == dict[str, int]:
-            written[name] = {key: hex(number) for key, number in part.items()}
+            fields[name] = {key: hex(number) for key, number in part.items()}
         elif isinstance(part, Mapping):
-            written[name] = _free_table(part)
+            fields[name] = _free_table(part)
         else:
-            written[name] = _written(part)
-    return written
+            fields[name] = _written(part)
+    return fields
 
 
 def _free(value: Any) -> Any:
@@ -134,8 +155,8 @@ def _free(value: Any) -> Any:
 
     match value:
         case Mapping():
-            written = _free_table(value)
-            return {"$table": written} if _is_tagged(written) else written
+            table = _free_table(value)
+            return {"$table": table} if _is_tagged(table) else table
         case list():
             return [_free(part) for part in value]
         case Path():
