@@ -1,7 +1,7 @@
 """The services that a machine provides to its devices."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -171,6 +171,15 @@ class Shared(NamedTuple):
     offset: int
 
 
+class Late(NamedTuple):
+    """What a data path of a machine with virtual time does ``left`` ns from now, None: nothing. It shows its driver
+    what was ``served``, else it serves the queues whose bits are in ``told``."""
+
+    left: int | None = None
+    served: bool = False
+    told: int = 0
+
+
 class DataPath(Protocol):
     """What serves a device's queues without Python, in a thread of its own unless the machine has virtual time. It is
     held at first. Python changes neither a queue nor what C works on unless it is held."""
@@ -195,6 +204,13 @@ class DataPath(Protocol):
 
     def completed(self) -> Sequence[int]:
         """Called in the device's tick: the queues whose drivers it has to interrupt now, if they want it."""
+
+    def save(self) -> Late:
+        """What was served, or is to be, at a time of the clock. The path is held."""
+
+    def load(self, late: Late) -> bool:
+        """Continue from there; False: this path has no such times, and serves whatever it is told of. The path is
+        held."""
 
     def interrupt(self, queue: int, event: int | None, status: Any = ..., cause: int = 0) -> None:
         """Interrupt for a queue by this eventfd, None: not at all; after setting ``cause`` in ``status``, the bits of a
@@ -239,6 +255,18 @@ class Disk(Protocol):
 
     def failure(self) -> str | None:
         """What the host could not do since the last call, None: nothing."""
+
+
+class Private(Protocol):
+    """Contents of a disk or of flash memory that no file keeps after the run."""
+
+    def changes(self) -> Iterator[tuple[int, bytes]]:
+        """What the guest has written: offsets and bytes."""
+        ...
+
+    def take_back(self, at: int, data: bytes) -> None:
+        """Have contents as if the guest had written them. Raises OSError."""
+        ...
 
 
 class FlashImage(Protocol):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from runner.devices.services import Native
+from runner.devices.services import Late, Native
 from runner.kvm.errors import HostError
 from runner.machine.virtqueue import Queue
 from runner.native._native import ffi, lib
@@ -70,6 +70,14 @@ class QueueWorker:
         interrupt.status, interrupt.cause, interrupt.event = status, cause, -1 if event is None else event
 
     due = None  # C has its own thread
+
+    def save(self) -> Late:
+        """Nothing is late: C serves at once."""
+        return Late()
+
+    def load(self, late: Late) -> bool:
+        """False: it is to be told of every queue."""
+        return False
 
     def completed(self) -> tuple[int, ...]:
         """None: C interrupts the drivers itself."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from runner.devices.services import Clock, Native
+from runner.devices.services import Clock, Late, Native
 from runner.machine.queueworker import worker_of
 from runner.machine.virtqueue import Queue
 from runner.native._native import ffi, lib
@@ -78,6 +78,23 @@ class VirtualPath:
     def _done(self) -> list[int]:
         """The queues with something that the driver does not see yet."""
         return [index for index, queue in enumerate(self._queues) if lib.virtqueue_hides(queue.native)]
+
+    def save(self) -> Late:
+        """What waits for its time."""
+        told = sum(1 << queue for queue in self._told) | self._worker.again
+        return Late(None if self.due is None else max(0, self.due - self._clock.monotonic()), self._busy, told)
+
+    def load(self, late: Late) -> bool:
+        """Let that wait for as long as it still had to."""
+        self.due = None if late.left is None else self._clock.monotonic() + late.left
+        self._busy = late.served
+        self._told = {queue for queue in range(len(self._queues)) if late.told >> queue & 1}
+        if self._busy:
+            for queue in self._queues:
+                lib.virtqueue_gather(queue.native)
+        elif self._told and self.due is None:  # none but a state that was made up
+            self._serve()
+        return True
 
     # A machine with virtual time calls all this in one thread, or while the guest stands still.
 

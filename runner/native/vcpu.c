@@ -439,10 +439,22 @@ void vcpu_leave(struct vcpu *vcpu)
     gate_leave(&vcpu->standing);
 }
 
-/* Let an exit have its consequences in virtual time; false: Python must act. */
+/* Wait as stand() does; false: the run has ended. */
+static bool stands_and_goes_on(struct vcpu *vcpu)
+{
+    stand(vcpu);
+    return !LOAD(vcpu->stopping);
+}
+
+/* Let an exit have its consequences in virtual time; false: Python must act. A guest may be halted for long, waiting
+ * for what is masked. It can be stopped there once the timers have ticked whose time has come: a state that is saved
+ * between the two would have lost them. */
 static bool settle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
 {
+    *outcome = VCPU_STOPPED;
     for (;;) {
+        if (vcpu->time->halted && vcpu->time->ticked && !stands_and_goes_on(vcpu))
+            return false;
         switch (virtual_next(vcpu->time, vcpu->run)) {
         case VIRTUAL_ENTER:
             if (vcpu->run->request_interrupt_window)
@@ -467,13 +479,11 @@ static bool settle(struct vcpu *vcpu, enum vcpu_outcome *outcome)
         case VIRTUAL_WAIT:
             if (!LOAD(vcpu->stopping))
                 futex_wait(&vcpu->time->asked, 0);
-            /* fall through */
-        case VIRTUAL_JUMPED: /* perhaps for long: a guest may wait for what is masked */
-            stand(vcpu);
-            if (LOAD(vcpu->stopping)) {
-                *outcome = VCPU_STOPPED;
+            if (!stands_and_goes_on(vcpu))
                 return false;
-            }
+            break;
+        case VIRTUAL_JUMPED:
+            break;
         }
     }
 }

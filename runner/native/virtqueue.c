@@ -218,7 +218,7 @@ void virtqueue_publish(struct virtqueue *queue)
     if (!virtqueue_hides(queue))
         return;
     if (queue->put == queue->signalled) /* it was resumed with what it hides */
-        queue->unsignalled = true;
+        queue->signalled = LOAD(queue->used->idx);
     say(&queue->used->idx, queue->put);
 }
 

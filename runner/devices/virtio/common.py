@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from runner.devices.services import Chain, Services
-from runner.devices.state import State, StateError, bits, flag, number, parts
+from runner.devices.services import Chain, Late, Services
+from runner.devices.state import State, StateError, bits, flag, number, number_or_none, parts
 from runner.devices.virtio.device import Host, VirtioDevice
 from vmspec.registers import virtio as R
 
@@ -28,6 +28,8 @@ class QueueState(State):
 class CommonState(State):
     """Status, features, selectors and queues."""
 
+    VERSION = 2
+
     status: int = bits(STATUS | R.NEEDS_RESET)
     driver_features: int = bits((1 << 64) - 1)
     device_features_select: int = number(0, WORD)
@@ -35,6 +37,9 @@ class CommonState(State):
     queue_select: int = number(0, WORD)
     generation: int = bits(0xFF)
     unserved: int = bits((1 << 64) - 1)  # by bit: queues that have more to serve
+    left: int | None = number_or_none(0, 1 << 62)  # ns; as runner.devices.services.Late has it, and what follows
+    served: bool = flag()
+    told: int = bits((1 << 64) - 1)
     queues: tuple[QueueState, ...] = parts(QueueState, 64)
 
 
@@ -343,6 +348,7 @@ class Common:
 
     def _saved(self) -> CommonState:
         running = self.running
+        late = self.data_path.save() if self.data_path is not None and running else Late()
         holds = self.device.holds  # what a device holds of these queues it takes again
         unserved = {*self._again, *(n for n in holds if self.queues[n].progress()[0] != self.queues[n].progress()[1])}
         return CommonState(
@@ -353,6 +359,9 @@ class Common:
             queue_select=self.queue_select,
             generation=self.generation,
             unserved=sum(1 << index for index in unserved) if running else 0,
+            left=late.left,
+            served=late.served,
+            told=late.told,
             queues=tuple(
                 _saved(setup, self._progress(index) if running else (0, 0)) for index, setup in enumerate(self.setups)
             ),
@@ -387,14 +396,15 @@ class Common:
         self.device.load(device)
         if not self.running:
             return
-        for index, saved in enumerate(state.queues):
-            if saved.ready and self._start(index):
-                self.queues[index].resume(saved.taken, saved.put)
-                if self.data_path is not None:
-                    self._ring(index)  # it serves whatever is there
+        started = [index for index, saved in enumerate(state.queues) if saved.ready and self._start(index)]
+        for index in started:
+            self.queues[index].resume(state.queues[index].taken, state.queues[index].put)
+        if self.data_path is not None and not self.data_path.load(Late(state.left, state.served, state.told)):
+            for index in started:
+                self._ring(index)  # it serves whatever is there
         self._again = [index for index in range(len(self.queues)) if state.unserved >> index & 1]
-        if self._again:
-            self._after(0)
+        if (left := self._left()) is not None:
+            self._after(left)
         self._go_on()
 
 
