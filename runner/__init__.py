@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from runner.kvm.errors import HostError, KvmError
     from runner.machine.result import Result
     from runner.session.beside import Run, start
+    from runner.session.forking import fork
     from runner.session.session import run
+    from runner.snapshot.snapshotfile import SnapshotError
 else:  # unknown to type checkers, for which every name would be there
     __getattr__, __dir__ = exports(
         __name__,
@@ -32,9 +34,11 @@ else:  # unknown to type checkers, for which every name would be there
             "KvmError": "runner.kvm.errors",
             "Result": "runner.machine.result",
             "Run": "runner.session.beside",
+            "SnapshotError": "runner.snapshot.snapshotfile",
             "Status": "runner.control.client",
             "Unmet": "runner.expect.unmet",
             "connect": "runner.control.client",
+            "fork": "runner.session.forking",
             "run": "runner.session.session",
             "running": "runner.control.client",
             "start": "runner.session.beside",
@@ -43,5 +47,5 @@ else:  # unknown to type checkers, for which every name would be there
 
 __all__ = [
     "AttachedConsole", "Case", "Control", "ControlError", "DeviceError", "Ended", "HostError", "KvmError", "Result",
-    "Run", "Status", "Unmet", "connect", "run", "running", "start",
+    "Run", "SnapshotError", "Status", "Unmet", "connect", "fork", "run", "running", "start",
 ]  # fmt: skip

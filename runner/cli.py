@@ -42,6 +42,7 @@ VERBS = {
     "resume": "let a paused machine go on",
     "gdb": "debug a running machine with gdb",
     "dump": "write a running machine's memory and registers into a core file",
+    "snapshot": "write a machine's whole state into a file, to go on from it",
     "power": "press a machine's power button",
     "sysrq": "press a magic SysRq key of a machine",
     "nmi": "send a machine a non-maskable interrupt",
@@ -133,6 +134,8 @@ def perform(arguments: argparse.Namespace) -> int:
         return complain(f"{extra} is for --verify N", WRONG)
     if arguments.until is not None and not arguments.replay:
         return complain("--until is for --replay", WRONG)
+    if arguments.restore and (other := not_restored(arguments)):
+        return complain(f"{other} is for a run from the start, and --restore goes on from a snapshot", WRONG)
     try:
         if arguments.replay:
             from runner.replay.command import perform as replay
@@ -158,6 +161,7 @@ def perform(arguments: argparse.Namespace) -> int:
                 images=arguments.images,
                 control=arguments.name or True,
                 gdb=_gdb(arguments.gdb, input, output),
+                restore=arguments.restore,
             )
     except RAISED as error:
         return complain(error, exit_status(error))
@@ -180,8 +184,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands.add_argument(
-        "spec", type=Path, help="a spec (a TOML file), a bundle (.vmz) or a trace (.arrow or .arrows)"
-    )
+        "spec", type=Path,
+        help="a spec (a TOML file), a bundle (.vmz) or a trace (.arrow or .arrows); with --restore, a snapshot",
+    )  # fmt: skip
     commands.add_argument("--version", action="version", version=f"vmrun {__version__}")
     trace = commands.add_mutually_exclusive_group()
     trace.add_argument("--trace", metavar="FILE", type=trace_file, help="record into FILE; overrides trace.path")
@@ -210,6 +215,10 @@ def parser() -> argparse.ArgumentParser:
     commands.add_argument(
         "--gdb", metavar="ADDRESS", type=gdb_address,
         help="wait for gdb before the first instruction, at HOST:PORT, :PORT, unix:PATH or stdio",
+    )  # fmt: skip
+    commands.add_argument(
+        "--restore", action="store_true",
+        help="go on from a snapshot (vmrun snapshot); it is recorded only with --trace",
     )  # fmt: skip
     replays = commands.add_argument_group('replaying a trace (time = "virtual")')
     replays.add_argument(
@@ -256,6 +265,12 @@ def verifying(arguments: argparse.Namespace) -> str | None:
         "--into-lock": arguments.into_lock,
     }
     return next((name for name, value in given.items() if value), None)
+
+
+def not_restored(arguments: argparse.Namespace) -> str | None:
+    """The first option that was given and cannot be beside --restore."""
+    others = ("locked", "unlocked", "images", "replay", "verify")
+    return next((f"--{name}" for name in others if getattr(arguments, name) not in (None, False, [])), None)
 
 
 def trace_file(text: str) -> Path:

@@ -4,6 +4,7 @@
 Python and in C, over the same table. Nothing else makes a pointer or a view from an address that a guest may choose.
 """
 
+import errno
 import mmap
 import os
 import resource
@@ -118,11 +119,30 @@ class GuestMemory:
             raise ValueError(f"{start:#x}..{start + size:#x} is the guest's memory already")
         protection = READABLE if read_only else WRITABLE
         host = self._map(size, -1, protection, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
-        if error := lib.memory_map_file(host, min(size, os.fstat(fd).st_size), fd, protection):
+        if error := lib.memory_map_file(host, min(size, os.fstat(fd).st_size), fd, 0, protection):
             raise OSError(error, os.strerror(error))
         region = MemoryRegion(start, size, int(ffi.cast("uintptr_t", host)), fd, 0, read_only)
         self._put([*self.regions, region])
         return region
+
+    def fill(self, address: int, size: int, fd: int, offset: int) -> None:
+        """Have a range read as a part of a file, in whole pages; what is written there stays in this process. A page is
+        read when it is first used, except where memory has a file or huge pages of its own. Raises ValueError if it is
+        not guest RAM, OSError."""
+        region = self._find(address, size, True)
+        if region.fd not in self._descriptors and self.how.pages != "hugetlbfs":
+            at = ffi.cast("uint8_t *", region.host + address - region.start)
+            if error := lib.memory_map_file(at, size, fd, offset, WRITABLE):
+                raise OSError(error, os.strerror(error))
+            return
+        with self.view(address, size) as view:
+            done = 0
+            while done < size:
+                with view[done:] as rest:
+                    read = os.preadv(fd, [rest], offset + done)
+                if not read:
+                    raise OSError(errno.ENODATA, "the file has become shorter")
+                done += read
 
     def _put(self, regions: list[MemoryRegion]) -> None:
         self.regions = sorted(regions)

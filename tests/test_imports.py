@@ -29,7 +29,7 @@ LAYERS = {
     ),
     "runner": (
         {"entry"}, {"cli"}, {"commands"}, {"campaign", "pytestplugin"}, {"suite"}, {"replay"},
-        {"verification"}, {"workers"}, {"session"}, {"control"}, {"machine"},
+        {"verification"}, {"workers"}, {"session"}, {"control"}, {"snapshot"}, {"machine"},
         {"backends", "boot", "expect", "recording"}, {"kvm", "loop", "memory", "signals"}, {"devices", "native", "x86"},
     ),
     "tracer": (

@@ -5,6 +5,7 @@ import fcntl
 import mmap
 import os
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 from runner.backends.errors import BackendError
@@ -17,6 +18,8 @@ BLKSSZGET, BLKPBSZGET = 0x1268, 0x127B  # linux/fs.h: the sizes of logical and p
 PAGE = 4096
 MAP_NORESERVE = 0x4000  # asm-generic/mman.h; Python does not name it
 KINDS = tuple(requests.KINDS)
+SCANNED = 4096  # bytes of the bits of changed sectors that are looked at together
+LONGEST = 4096  # sectors that are saved in one piece
 
 
 class Disk:
@@ -54,6 +57,33 @@ class Disk:
         ffi.buffer(self._blk.id)[:] = identification.ljust(len(self._blk.id), b"\0")
         return Native(ffi.addressof(lib, "blk_device"), self._blk)
 
+    def changes(self) -> Iterator[tuple[int, bytes]]:
+        """What the guest has written to the overlay: offsets and bytes, of whole sectors."""
+        overlay, start, end = self._blk.disk.overlay, 0, 0
+        for at in range(0, len(self._changed), SCANNED):
+            block = self._changed[at : at + SCANNED]
+            if not any(block):
+                continue
+            found = ((byte, bit) for byte, bits in enumerate(block) for bit in range(8) if bits >> bit & 1)
+            for byte, bit in found:
+                sector = 8 * (at + byte) + bit
+                if sector == end and end - start < LONGEST:
+                    end += 1
+                    continue
+                yield from _piece(overlay, start, end)
+                start, end = sector, sector + 1
+        yield from _piece(overlay, start, end)
+
+    def take_back(self, at: int, data: bytes) -> None:
+        """Have the overlay contain these sectors. Raises OSError."""
+        first, count = at // SECTOR, len(data) // SECTOR
+        if at % SECTOR or len(data) % SECTOR or first + count > self.sectors:
+            raise OSError(errno.EINVAL, "the disk has no such sectors")
+        if os.pwrite(self._blk.disk.overlay, data, at) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for sector in range(first, first + count):
+            self._changed[sector // 8] |= 1 << sector % 8
+
     def set_stable(self, stable: bool) -> None:
         """Whether each write is durable before it is answered."""
         self._blk.disk.stable = stable
@@ -71,6 +101,12 @@ class Disk:
             return None
         what = "its file has become shorter" if error == errno.ENODATA else os.strerror(error)
         return f"{KINDS[kind[0]]} failed on the host: {what}"
+
+
+def _piece(overlay: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Sectors of an overlay, if there are any."""
+    if start < end:
+        yield start * SECTOR, os.pread(overlay, (end - start) * SECTOR, start * SECTOR)
 
 
 def blocks(descriptor: int, direct: bool) -> tuple[int, int]:

@@ -1,12 +1,16 @@
 """The file with the contents of a flash memory."""
 
+import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from runner.backends.errors import BackendError
 from vmspec.host.atomic import replaced
+
+PIECE = 1 << 20  # bytes that are saved at once
 
 
 class Image(NamedTuple):
@@ -22,6 +26,18 @@ class Image(NamedTuple):
         """Write them, whole."""
         if os.pwrite(self.fd, data, at) != len(data):
             raise OSError(0, "it was written only in part")
+
+    def changes(self) -> Iterator[tuple[int, bytes]]:
+        """All of it."""
+        size = os.fstat(self.fd).st_size
+        for at in range(0, size, PIECE):
+            yield at, self.read(at, min(PIECE, size - at))
+
+    def take_back(self, at: int, data: bytes) -> None:
+        """Have these bytes there. Raises OSError."""
+        if at + len(data) > os.fstat(self.fd).st_size:
+            raise OSError(errno.EINVAL, "the flash memory is smaller")
+        self.write(at, data)
 
 
 def made(path: Path, template: Path) -> None:

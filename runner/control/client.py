@@ -141,6 +141,14 @@ class Control:
         found = self.request("dump", {"path": to_text(Path(path).absolute())}, timeout)
         return int(found["bytes"])
 
+    def snapshot(self, path: Path | str, stop: bool = False, timeout: float = 600.0) -> int:
+        """Write the machine's state into a file, from which ``runner.run(path, restore=True)`` goes on. It appears
+        whole or not at all. The guest stands still meanwhile; with ``stop`` the run then ends, as "interrupted".
+        Returns the bytes of guest memory in the file. Raises ControlError, also after ``timeout`` seconds; the machine
+        continues to write."""
+        arguments = {"path": to_text(Path(path).absolute()), "stop": stop}
+        return int(self.request("snapshot", arguments, timeout)["bytes"])
+
     def gdb(self) -> socket.socket:
         """Stop the guest for a debugger. Returns a socket that carries gdb's remote protocol, and that the caller
         closes: the guest then goes on. This connection is used up. Raises ControlError, also if there is a debugger

@@ -218,21 +218,45 @@ def _balloon(subject: Subject, size: int | None = None) -> dict[str, Any]:
     }
 
 
-def _dump(subject: Subject, path: str = "") -> dict[str, Any]:
-    from runner.control.dump.writing import dump
-
+def _absolute(verb: str, path: str) -> Path:
+    """The path of a file that a verb writes. Raises ControlError."""
     try:
         to = from_text(path)
     except ValueError as error:
         raise ControlError("argument", f"path {error}") from error
     if not to.is_absolute():
-        raise ControlError("argument", "dump needs the absolute path of a file")
+        raise ControlError("argument", f"{verb} needs the absolute path of a file")
+    return to
+
+
+def _dump(subject: Subject, path: str = "") -> dict[str, Any]:
+    from runner.control.dump.writing import dump
+
+    to = _absolute("dump", path)
     with subject.machine.standing() as stands:
         _unless_ended(stands)
         try:
             return {"bytes": dump(subject.machine, to)}
         except OSError as error:
             raise ControlError("failed", f"{to} cannot be written: {error.strerror}") from error
+
+
+def _snapshot(subject: Subject, path: str = "", stop: bool = False) -> dict[str, Any]:
+    from runner.snapshot.snapshotfile import SnapshotError
+    from runner.snapshot.taking import take
+
+    to, machine = _absolute("snapshot", path), subject.machine
+    with machine.standing() as stands:
+        _unless_ended(stands)
+        try:
+            written = take(machine, to)
+        except OSError as error:
+            raise ControlError("failed", f"{to} cannot be written: {error.strerror}") from error
+        except SnapshotError as error:
+            raise ControlError("failed", str(error)) from error
+        if stop:
+            machine.end(Ending("interrupted", detail=f"stopped, and goes on from {to}"))
+    return {"bytes": written}
 
 
 def _gdb(subject: Subject) -> HandOver:
@@ -253,6 +277,7 @@ VERBS: Mapping[str, Verb] = {
     "pause": Verb(_pause, {"timeout": float}, waits=True),
     "resume": Verb(_resume, waits=True),
     "dump": Verb(_dump, {"path": str}, waits=True),
+    "snapshot": Verb(_snapshot, {"path": str, "stop": bool}, waits=True),
     "gdb": Verb(_gdb),
     "console": Verb(_console, {"port": str, "types": bool}),
     "power": Verb(_power),

@@ -135,6 +135,12 @@ class VCPU:
         call(self.fd, "KVM_GET_SREGS", sregs)
         return as_registers(regs, sregs)
 
+    def task_priority(self) -> int:
+        """CR8, by KVM_GET_SREGS. Without an interrupt controller in KVM, it takes that from kvm_run at each entry."""
+        sregs = ffi.new("struct kvm_sregs *")
+        call(self.fd, "KVM_GET_SREGS", sregs)
+        return int(sregs.cr8)
+
     def translate(self, address: int) -> int | None:
         """KVM_TRANSLATE: the guest-physical address of a linear one, None if it is not mapped."""
         translation = ffi.new("struct kvm_translation *", {"linear_address": address})

@@ -2,6 +2,7 @@
 continues."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from runner import boot
@@ -13,12 +14,15 @@ from vmspec.host.threads import Worker
 from vmspec.plan.plan import Plan
 from vmspec.schema.units import format_size
 
+Load = Callable[[Plan, GuestMemory, Images], State]
+
 
 class Loader(Worker):
-    """Loads the plan's placements into ``memory``; :meth:`state` waits for it."""
+    """Loads the plan's placements into ``memory``, by ``load``; :meth:`state` waits for it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, load: Load = boot.load) -> None:
         super().__init__("loader")
+        self._load = load
         self.images = Images(plan.files)
         try:
             self.memory = GuestMemory(plan.slots, plan.memory)
@@ -56,7 +60,7 @@ class Loader(Worker):
     def work(self) -> None:
         """Load; :meth:`state` raises an error that happened here."""
         try:
-            self._state = boot.load(self._plan, self.memory, self.images)
+            self._state = self._load(self._plan, self.memory, self.images)
             self.memory.ready()
         except GuestMemoryError as error:
             self._error = HostError(str(error))

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.devices.device import Device, DeviceError, LostError, raised
 from runner.devices.names import ChangedError
-from runner.devices.services import Clock, Services
+from runner.devices.services import Clock, Private, Services
 from runner.kvm.errors import HostError
 from runner.kvm.ioctl import lib
 from runner.kvm.stats import Stats
@@ -68,6 +69,8 @@ class Machine:
         self.commands: Commands  # once the devices are attached
         self.ending: Ending | None = None
         self.last: VcpuThread | None = None  # the vCPU that ended the run
+        self.private: dict[str, Private] = {}  # what the guest writes and no file keeps, by devices' names
+        self.restored: Path | None = None  # the snapshot from which it goes on
         self.failures: list[Ending] = []  # how devices failed after something else had ended the run
         self.held = False  # a debugger has stopped the guest, or begins before it: only the debugger lets it go on
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
@@ -89,6 +92,7 @@ class Machine:
             kvm = Realised(plan, loader, stack)
             self._resources = stack.pop_all()
         self.system, self.vm, self.vcpus, self.cpuid = kvm.system, kvm.vm, kvm.vcpus, kvm.cpuid
+        self.processor = kvm.processor  # CPUID of the first vCPU
         self._barrier = Barrier(self.stopping)
 
     def keep_dma(self, rings: Rings) -> None:
@@ -388,7 +392,8 @@ class Machine:
             raise TimeoutError(self._stuck(late).detail)
 
     @cached_property
-    def _time(self) -> "GuestTime":
+    def guest_time(self) -> "GuestTime":
+        """The guest's clocks in KVM."""
         from runner.machine.guesttime import GuestTime  # late: few runs are paused
 
         pit = any(isinstance(call, calls.CreatePit2) for call in self.plan.calls)
@@ -397,7 +402,7 @@ class Machine:
     def _pause(self) -> None:
         with self._lock:
             if self.state is State.RUNNING:
-                self._time.stop()
+                self.guest_time.stop()
                 self._host_time.stop()
                 self.loop.after(None, self._timed_out)
                 self._life.enter(State.PAUSED)
@@ -443,7 +448,7 @@ class Machine:
     def _resume(self) -> None:
         with self._lock:
             if self.state is State.PAUSED:
-                self._time.go_on()
+                self.guest_time.go_on()
                 self._host_time.go_on()
                 self._go_on()
 

@@ -25,6 +25,7 @@ class Realised:
         self.vm: VM
         self.vcpus: list[VCPU] = []
         self.cpuid: list[CpuidEntry] = []  # what the host supports
+        self.processor: list[CpuidEntry] = []  # what the first vCPU has
         self._plan = plan
         self._loader = loader
         self._resources = resources
@@ -69,7 +70,9 @@ class Realised:
                 self.vcpus.append(self.vm.create_vcpu(vcpu, self._mmap_size))
                 self._resources.callback(self.vcpus[-1].close)
             case calls.SetCpuid2(vcpu):
-                self.vcpus[vcpu].set_cpuid2(self._cpuid(vcpu))
+                entries = self._cpuid(vcpu)
+                self.processor = self.processor or entries
+                self.vcpus[vcpu].set_cpuid2(entries)
             case calls.VcpuIoctl():
                 self.vcpus[call.vcpu].execute(call)
             case calls.SetSregs(vcpu):

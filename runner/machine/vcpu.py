@@ -93,6 +93,9 @@ class VcpuThread(Worker):
         try:
             if self._time is not None:
                 self._time.begin()
+                if self._time.steps:
+                    self._loop.debug.after_sti = True
+                    self.set_debug(0, [0] * 8)
             while True:
                 while (outcome := lib.vcpu_run(loop)) == lib.VCPU_ACCESS:
                     self.answering = True

@@ -7,7 +7,7 @@ the same place of the guest's run each time.
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from runner.devices.device import DeviceError
 from runner.kvm.vcpu import VCPU
@@ -42,8 +42,35 @@ class VirtualClock:
         return int(self._words.now)
 
 
+class SavedTime(NamedTuple):
+    """The virtual time of a machine that stands still: the fields of ``struct virtual_time`` that follow from nothing
+    else, then those of ``struct kvm_run``, whose exit may not have had all its consequences; and whether the vCPU goes
+    step by step behind an STI."""
+
+    now: int
+    exits: int
+    tsc_state: int
+    open: int
+    halted: int
+    ticked: int
+    taken: int
+    vector: int
+    looked: int
+    fruitless: int
+    request_interrupt_window: int
+    ready_for_interrupt_injection: int
+    if_flag: int
+    exit_reason: int
+    stepping: bool
+
+
+WORDS, RUN = SavedTime._fields[:10], SavedTime._fields[10:-1]
+
+
 class VirtualTime:
     """The virtual time of a machine's run. ``words`` are what the vCPU loop has of it."""
+
+    steps = False  # the vCPU begins step by step behind an STI
 
     def __init__(self, plan: Plan, memory: GuestMemory) -> None:
         self._memory = memory
@@ -61,6 +88,19 @@ class VirtualTime:
         self._thread: int | None = None  # the vCPU's, once it runs
         self._every = 0
         self._examine: Callable[[int], None]
+
+    def save(self, vcpu: VCPU, stepping: bool) -> SavedTime:
+        """What it is now; the vCPU stands still."""
+        words = {name: int(getattr(self.words, name)) for name in WORDS}
+        return SavedTime(**words, **{name: int(getattr(vcpu.run, name)) for name in RUN}, stepping=stepping)
+
+    def load(self, saved: SavedTime, vcpu: VCPU) -> None:
+        """Continue from there, once the devices have been loaded."""
+        for name in WORDS:
+            setattr(self.words, name, getattr(saved, name))
+        for name in RUN:
+            setattr(vcpu.run, name, getattr(saved, name))
+        self.steps = saved.stepping
 
     @property
     def in_guest(self) -> bool:
@@ -105,7 +145,7 @@ class VirtualTime:
 
     def _drive(self, device: int, irq: int, level: bool) -> None:
         """Raises DeviceError if that is not where the guest's exit is answered."""
-        if self._thread != threading.get_ident():
+        if self._thread not in (None, threading.get_ident()):  # None: as a state is loaded
             message = "interrupts in a thread of the host's, which comes at another moment in each run: with virtual "
             message += "time, a device interrupts in read, write and tick, and in written if it asks for flush_at_once"
             raise DeviceError(f"{self._names[device]} {message}")

@@ -302,10 +302,12 @@ class KvmRegs(KvmRegsFields, CData): ...
 class KvmRegsPointer(KvmRegsFields, Pointer[KvmRegs]): ...
 
 class KvmRunFields:
+    cr8: int
     request_interrupt_window: int
     immediate_exit: int
     exit_reason: int
     ready_for_interrupt_injection: int
+    if_flag: int
     kvm_valid_regs: int
 
 class KvmRun(KvmRunFields, CData): ...
@@ -704,8 +706,12 @@ class VirtualTimeFields:
     vector: int
     open: int
     halted: int
+    ticked: int
+    taken: int
     asked: int
+    looked: int
     listens: int
+    fruitless: int
     replayed: int
     patience: int
     memory: MemoryPointer
@@ -1119,8 +1125,12 @@ class FFI:
                 "vector",
                 "open",
                 "halted",
+                "ticked",
+                "taken",
                 "asked",
+                "looked",
                 "listens",
+                "fruitless",
                 "replayed",
                 "patience",
                 "memory",
@@ -1246,9 +1256,11 @@ class Lib:
     KVM_GET_CLOCK: int
     KVM_GET_DEBUGREGS: int
     KVM_GET_DEVICE_ATTR: int
+    KVM_GET_IRQCHIP: int
     KVM_GET_LAPIC: int
     KVM_GET_MP_STATE: int
     KVM_GET_MSRS: int
+    KVM_GET_MSR_INDEX_LIST: int
     KVM_GET_PIT2: int
     KVM_GET_REGS: int
     KVM_GET_SREGS: int
@@ -1278,7 +1290,9 @@ class Lib:
     KVM_SET_DEVICE_ATTR: int
     KVM_SET_GSI_ROUTING: int
     KVM_SET_IDENTITY_MAP_ADDR: int
+    KVM_SET_IRQCHIP: int
     KVM_SET_LAPIC: int
+    KVM_SET_MP_STATE: int
     KVM_SET_MSRS: int
     KVM_SET_PIT2: int
     KVM_SET_REGS: int
@@ -1415,7 +1429,9 @@ class Lib:
     def memory_guard(self, start: Pointer[Any] | bytes, size: int, lost: Pointer[Uint32], /) -> bool: ...
     def memory_lock(self, start: Pointer[Any] | bytes, size: int, /) -> int: ...
     def memory_map(self, size: int, alignment: int, fd: int, protection: int, flags: int, /) -> Pointer[Any]: ...
-    def memory_map_file(self, start: Pointer[Any] | bytes, size: int, fd: int, protection: int, /) -> int: ...
+    def memory_map_file(
+        self, start: Pointer[Any] | bytes, size: int, fd: int, offset: int, protection: int, /
+    ) -> int: ...
     def memory_populate(self, start: Pointer[Any] | bytes, size: int, /) -> int: ...
     def memory_unguard(self, start: Pointer[Any] | bytes, /) -> None: ...
     def memory_unmap(self, start: Pointer[Any] | bytes, size: int, /) -> None: ...

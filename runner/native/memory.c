@@ -72,9 +72,11 @@ void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int 
     return start;
 }
 
-int memory_map_file(void *start, uint64_t size, int fd, int protection)
+int memory_map_file(void *start, uint64_t size, int fd, uint64_t offset, int protection)
 {
-    return mmap(start, size, protection, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED ? errno : 0;
+    const int flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE;
+
+    return mmap(start, size, protection, flags, fd, (off_t)offset) == MAP_FAILED ? errno : 0;
 }
 
 void memory_unmap(void *start, uint64_t size)

@@ -30,9 +30,9 @@ bool memory_address(const struct memory *memory, const void *host, uint64_t *add
 /* Map `size` bytes at a multiple of `alignment`, a power of two: anonymous memory for fd -1, else the file from
  * its start. `flags` and `protection` are mmap's. NULL, with errno, if that fails. */
 void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int flags);
-/* Map the first `size` bytes of a file over part of such a mapping; what is written there stays in this process. Gives
- * 0 or an errno. */
-int memory_map_file(void *start, uint64_t size, int fd, int protection);
+/* Map `size` bytes of a file from an offset on over part of such a mapping; what is written there stays in this
+ * process. Gives 0 or an errno. */
+int memory_map_file(void *start, uint64_t size, int fd, uint64_t offset, int protection);
 void memory_unmap(void *start, uint64_t size);
 
 /* Each returns 0 or an errno: make all pages ready for writing; lock them in RAM; enable or disable huge pages. */

@@ -24,7 +24,8 @@ MODULES = "/sys/module"  # the kernel's, a folder each
 def metadata(about: dict[str, Any]) -> dict[str, str]:
     """The trace's schema metadata that follows from ``about``, the result of :func:`runner.session.facts.about`; see
     docs/trace-format.md."""
-    return {
+    restored = {} if about["restored"] is None else {keys.RESTORED: about["restored"]}
+    return restored | {
         keys.SPEC: toml(about["plan"].spec),
         keys.HOST: json.dumps(host(about)),
         keys.REGIONS: json.dumps(regions(about["plan"])),

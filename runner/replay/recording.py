@@ -107,6 +107,8 @@ def _check(trace: tracer.Trace) -> Mapping[str, object]:
         raise TraceError(f"{path}: {message} (vmrun --set trace.inputs=true)")
     if time.get("recording") is not True:
         raise TraceError(f"{path}: it has no interrupts, as it is of an older vmrun: {RUN_AGAIN}")
+    if keys.RESTORED in metadata:
+        raise TraceError(f"{path}: its machine went on from a snapshot, so it cannot be replayed from its start")
     if not trace.complete:
         raise TraceError(f"{path}: the trace is not complete: {RUN_AGAIN}, or see vmtrace recover")
     return time

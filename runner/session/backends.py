@@ -63,7 +63,10 @@ class Backends:
                 if mode != "rw":
                     images.keep(f"{planned.name}/path", path, fd)
                 overlay = files.temporary(f"{where}.mode", size) if mode == "overlay" else None
-                return Disk(fd, size, options["block-size"], mode == "rw", direct, overlay)
+                opened = Disk(fd, size, options["block-size"], mode == "rw", direct, overlay)
+                if overlay is not None:
+                    self._machine.private[planned.name] = opened
+                return opened
             case "flash":
                 from runner.backends import flash
 
@@ -77,7 +80,10 @@ class Backends:
                 if not writes:
                     images.keep(f"{planned.name}/{key}", path, fd)
                 copy = None if writes else files.temporary(f"{where}.mode", size)
-                return flash.opened(fd, size, planned.regions[0].size, copy)
+                contents = flash.opened(fd, size, planned.regions[0].size, copy)
+                if copy is not None:
+                    self._machine.private[planned.name] = contents
+                return contents
             case "virtio-net":
                 from runner.backends import network
 

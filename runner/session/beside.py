@@ -28,6 +28,7 @@ def start(
     images: Sequence[Path | str] = (),
     control: bool | str = False,
     gdb: str | tuple[int, int] | None = None,
+    restore: bool = False,
 ) -> "Run":
     """Run a spec in a thread of its own; return once the guest runs. It takes the arguments of :func:`runner.run`, and
     raises the errors that come before the guest runs.
@@ -35,7 +36,10 @@ def start(
     No signal ends such a run: Ctrl-C raises KeyboardInterrupt in the caller. If that happens in this function, the run
     is ended first.
     """
-    run = Run(Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images, control, gdb))
+    session = Session.of(
+        spec, overrides, record, input, output, notice, locked, unlocked, images, control, gdb, restore
+    )
+    run = Run(session)
     run._start()
     return run
 
@@ -114,6 +118,18 @@ class Run:
         """The balloon's ``target`` and ``actual`` size in bytes, and the guest's newest ``statistics`` by name. The
         guest is asked for newer ones, which a later call returns. Raises as :meth:`set_balloon` does."""
         return self._session.machine.commands.balloon()
+
+    def snapshot(self, path: Path | str) -> bool:
+        """Write the machine's state into a file, from which :func:`start` goes on with ``restore``. The guest stands
+        still meanwhile. Returns False if the run has ended. Raises ``runner.SnapshotError``, OSError,
+        ``runner.KvmError``, and TimeoutError as :meth:`pause` does."""
+        from runner.snapshot.taking import take  # late: few runs are saved
+
+        machine = self._session.machine
+        with machine.standing() as stands:
+            if stands:
+                take(machine, Path(path))
+            return stands
 
     @property
     def paused(self) -> bool:

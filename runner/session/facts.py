@@ -27,6 +27,7 @@ def about(machine: Machine, hashed: Mapping[str, Hashed]) -> tuple[dict[str, Any
         # A run of the recorded spec must not overwrite this trace. The rest of the plan follows from the spec.
         "plan": machine.plan.unrecorded()._replace(calls=(), placements=(), areas=(), e820=()),
         "version": __version__,
+        "restored": None if machine.restored is None else to_text(machine.restored),
         "files": {name: (to_text(image.path), tuple(image.version)) for name, image in files.items()},
         "modules": modules(machine),
         "hashed": dict(hashed),

@@ -12,6 +12,7 @@ from vmspec.schema.problems import Problem, SpecError
 from vmspec.spec import fileuse
 
 if TYPE_CHECKING:
+    from runner.snapshot.restoring import Restoring
     from vmspec.lock.text import LockText
     from vmspec.spec.models import Spec
 
@@ -27,6 +28,7 @@ class Given(NamedTuple):
     lock: "LockText | None" = None
     lenient: bool = False
     release: Callable[[], None] = lambda: None
+    restoring: "Restoring | None" = None  # the machine goes on from a snapshot
 
     @classmethod
     def of(
@@ -49,6 +51,14 @@ class Given(NamedTuple):
         from vmspec.planner import plan
 
         return cls(plan(spec))
+
+    @classmethod
+    def restored(cls, path: Path, overrides: Sequence[str] | str) -> "Given":
+        """The same for a machine that goes on from a snapshot. Raises SpecError, SnapshotError."""
+        from runner.snapshot.restoring import Restoring  # late: few runs are restored
+
+        restoring = Restoring(path, overrides)
+        return cls(restoring.plan, release=restoring.close, restoring=restoring)
 
     @classmethod
     def replayed(

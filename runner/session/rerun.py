@@ -26,6 +26,9 @@ def prepared(
         metadata = tracer.load(path).metadata
     except tracer.TraceError as error:
         raise SpecError((Problem("", str(error)),)) from error
+    if keys.RESTORED in metadata:
+        message = f"cannot be run again: its machine went on from {metadata[keys.RESTORED]}; see vmrun --restore"
+        raise SpecError((Problem("", message, file=path),))
     for key in (keys.SPEC, keys.LOCK):
         if key not in metadata:
             merged = "it has several machines" if keys.MERGED in metadata else "it is of an older vmrun"

@@ -1,6 +1,7 @@
 """Running a spec: connects the plan, the machine, the console and the recording."""
 
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,7 @@ def run(
     images: Sequence[Path | str] = (),
     control: bool | str = False,
     gdb: str | tuple[int, int] | None = None,
+    restore: bool = False,
 ) -> Result:
     """Run a spec to the guest's end, and return the result. ``spec`` is a spec, the path of a spec file, of a bundle
     or of a trace (with ``--set`` style ``overrides``, one or several), or a plan from any source.
@@ -62,7 +64,9 @@ def run(
     found by their hashes. ``control``: the name by which :func:`runner.connect` and commands such as ``vmrun pause``
     reach the machine while it runs; True: the spec's vm.name, or one like it that is free. ``gdb``: the machine waits
     for gdb before its first instruction, at an address such as "127.0.0.1:1234" or "unix:/tmp/gdb.sock"; two
-    descriptors, to read and to write, are gdb's own connection, and the run ends with it. :func:`runner.start` runs a
+    descriptors, to read and to write, are gdb's own connection, and the run ends with it. ``restore``: ``spec`` is the
+    file of a snapshot (``vmrun snapshot``), from which the machine goes on; ``overrides`` may then change only a few
+    keys (docs/snapshots.md), and no trace is recorded unless they name one. :func:`runner.start` runs a
     spec in another thread, so that the caller can stop it.
 
     Ctrl-C in the main thread raises KeyboardInterrupt before the guest runs, if it would do so without vmrun. While the
@@ -70,11 +74,14 @@ def run(
 
     Raises ``vmspec.SpecError`` (the spec cannot be used, or the run is not what was locked), ``runner.HostError`` and
     ``runner.KvmError`` (the host cannot run it, the name for ``control`` is in use, or nothing can listen at the
-    address for ``gdb``), ValueError (``gdb`` is no address), ``runner.DeviceError`` (a
-    device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be begun). The result has everything
-    that happens once the guest runs.
+    address for ``gdb``), ValueError (``gdb`` is no address), ``runner.SnapshotError`` (a snapshot cannot be restored),
+    ``runner.DeviceError`` (a device of the spec cannot be made) and ``tracer.TraceError`` (the trace cannot be begun).
+    The result has everything that happens once the guest runs.
     """
-    return Session.of(spec, overrides, record, input, output, notice, locked, unlocked, images, control, gdb).run()
+    session = Session.of(
+        spec, overrides, record, input, output, notice, locked, unlocked, images, control, gdb, restore
+    )
+    return session.run()
 
 
 class Session:
@@ -96,6 +103,7 @@ class Session:
         self._locked = locked or plan.lock.require or given.lock is not None
         self._unlocked = unlocked or (given.lenient and not locked)
         self._keep, self._release = given.keep, given.release
+        self._restoring = given.restoring
         self._control = control
         self._gdb = gdb
         self.begun = threading.Event()  # the guest runs
@@ -127,9 +135,15 @@ class Session:
         images: Sequence[Path | str],
         control: bool | str,
         gdb: str | tuple[int, int] | None,
+        restore: bool,
     ) -> Self:
         """The session of a run with the arguments of :func:`run`. Raises SpecError."""
-        given = Given.of(spec, overrides, images, notice)
+        if restore:
+            if not isinstance(spec, str | os.PathLike):
+                raise TypeError("a snapshot is a file: give its path")
+            given = Given.restored(Path(spec), overrides)
+        else:
+            given = Given.of(spec, overrides, images, notice)
         if not record:
             given = given._replace(plan=given.plan.unrecorded())
         plan = given.plan
@@ -171,7 +185,7 @@ class Session:
 
             with signals.impatient():  # large images
                 lock = Locked(self.plan, self._lock, self._unlocked, self.notice)
-        loader = Loader(self.plan)
+        loader = Loader(self.plan, *(() if self._restoring is None else (self._restoring.load,)))
         stack.callback(loader.close)
         outputs = stack.enter_context(ExitStack())
         # Import the rest of the program while images are read.
@@ -220,6 +234,8 @@ class Session:
                 lambda planned: make(planned, board._replace(backend=lambda: self.backends.open(planned))),
                 self.ends.printer,
             )
+            if self._restoring is not None:
+                self._restoring.restore(self.machine)
         self.reported.clear()  # what comes now, a guest caused
         if lock is not None:
             lock.confirm(self.machine)

@@ -164,11 +164,12 @@ def test_every_key_is_documented():
 
 @pytest.mark.kvm
 def test_a_trace_has_the_keys_that_the_table_says(run_guest):
-    """Not those of a merged trace, nor those of batches."""
+    """Not those of a merged trace or of a restored machine's, nor those of batches."""
     trace = tracer.load(run_guest("f4", trace={"inputs": True}).trace)
     for name in ("exits", "inputs"):
         of_schema = {key for key, row in keys.KEYS.items() if name in row.tables} - {
             keys.MERGED,
+            keys.RESTORED,
             keys.SUMMARY,
             keys.SEAL,
         }

@@ -1,5 +1,5 @@
-"""Mutated specs, images, rings and traces end in order: without traceback, hang, a gibibyte, or a wrong status. So do
-mutated files for each way to boot, which are loaded if they can be."""
+"""Mutated specs, images, rings, traces and snapshots end in order: without traceback, hang, a gibibyte, or a wrong
+status. So do mutated files for each way to boot, which are loaded if they can be."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # VMRUN_MUTATED_FILES raises the number of files of all kinds for a soak run; VMRUN_MUTATED_FIRST begins elsewhere.
 FILES = int(os.environ.get("VMRUN_MUTATED_FILES", "300"))
 FIRST = int(os.environ.get("VMRUN_MUTATED_FIRST", "0"))
-# VMRUN_MUTATIONS is the number of files for each way to boot.
+# VMRUN_MUTATIONS is the number of snapshots, and of files for each way to boot.
 MUTATIONS = int(os.environ.get("VMRUN_MUTATIONS", "60"))
 SHARES = {"specs": 0.325, "images": 0.325, "rings": 0.2, "traces": 0.15}  # by what each costs
 PROCESSES = 2
@@ -41,9 +41,9 @@ def use(kind: str, first: int, stop: int, folder: Path) -> list[str]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", [*SHARES, *MAKERS])
+@pytest.mark.parametrize("kind", [*SHARES, *MAKERS, "snapshots"])
 def test_mutated_files_end_in_order(tmp_path, kind):
-    stop = FIRST + (MUTATIONS if kind in MAKERS else round(FILES * SHARES[kind]))
+    stop = FIRST + (round(FILES * SHARES[kind]) if kind in SHARES else MUTATIONS)
     firsts = range(FIRST, stop, PIECE)
     with ThreadPoolExecutor(PROCESSES) as pool:
         pieces = pool.map(lambda first: use(kind, first, min(first + PIECE, stop), tmp_path / str(first)), firsts)

@@ -19,11 +19,12 @@ from typing import Any
 from tests.mutated.images import Images
 from tests.mutated.kernels import MAKERS, Kernels
 from tests.mutated.rings import RingFiles
+from tests.mutated.snapshots import Snapshots
 from tests.mutated.specs import Specs
 from tests.mutated.traces import Traces
 from tests.mutated.watch import HangError, limited, peak
 
-KINDS: dict[str, Any] = {"specs": Specs, "images": Images, "rings": RingFiles, "traces": Traces}
+KINDS: dict[str, Any] = {"specs": Specs, "images": Images, "rings": RingFiles, "traces": Traces, "snapshots": Snapshots}
 KINDS |= {kind: partial(Kernels, kind) for kind in MAKERS}
 MEMORY_MAX = 1 << 30  # bytes
 STUCK = 120  # seconds after which a process that no signal reaches says where it is, and ends

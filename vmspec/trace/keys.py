@@ -19,6 +19,7 @@ LOCK = "vmrun.lock"
 CLOCK = "vmrun.clock"
 TIME = "vmrun.time"
 STARTED = "vmrun.started"
+RESTORED = "vmrun.restored"
 VERSION = "vmrun.version"
 DEVICES = "vmrun.devices"
 REGIONS = "vmrun.regions"
@@ -50,6 +51,7 @@ KEYS: Mapping[str, Key] = {
     TIME: Key("object", "the guest's time, and what its runs have in common"),
     LOCK: Key("toml", "the lock of the run: what would be locked for it"),
     STARTED: Key("text", "the date and time of time 0"),
+    RESTORED: Key("text", "the path of the snapshot from which the machine went on"),
     VERSION: Key("text", "the version of vmrun that recorded the trace"),
     EVENTS: Key("names", "the tracepoints that were on", ("tracepoints",)),
     EVENT_FORMATS: Key("object", "the fields of each tracepoint in the host's kernel", ("tracepoints",)),

@@ -1,5 +1,6 @@
 """The life of every device: started, reset, saved, loaded into another. A new kind is tested automatically."""
 
+import json
 import os
 import socket
 from collections import deque
@@ -33,6 +34,7 @@ from runner.devices.state import (
     octets,
 )
 from runner.memory import GuestMemory
+from runner.snapshot.states import from_tree, tree
 from tests.fakes.examples import DEAR
 from tests.fakes.fakeflash import FlashFile
 from tests.fakes.netfakes import Wire
@@ -212,6 +214,9 @@ def kind(request, directory, disk, plug):
 
     class Kind:
         model = KINDS[name](**KEYS.get(name, {}))
+        # How far ahead the clock of the machine is that goes on. The 8254 counts ticks of the whole time, and goes on
+        # only with virtual time, which is the same then.
+        ahead = 0 if name == "i8254" else 7_777_777
         board = Board(directory, (Slot(0, 0, 64 << 20, 0),), backend=BEHIND.get(name, disk))
 
         @property
@@ -484,9 +489,10 @@ def test_a_loaded_device_is_as_the_one_that_was_saved(kind, before, after):
     for event in before:
         kind.do(one, event)
     one.flush()
-    state = one.device.save()
-    other = kind.new(clock=type(one.clock)(one.clock.now, one.clock.date), like=one)
-    other.device.load(state)
+    text = json.dumps(tree(one.device.save()))  # as in a snapshot
+    clock = type(one.clock)(one.clock.now + kind.ahead, one.clock.date - kind.ahead)
+    other = kind.new(clock=clock, like=one)
+    other.device.load(from_tree(other.device.state_class, json.loads(text)))
     assert saved(other) == saved(one)
     assert seen(other) == seen(one)
     one.text, one.ends = b"", []

@@ -1,0 +1,166 @@
+"""The file of a snapshot: a head, the guest's memory in whole pages, then the contents as JSON.
+
+The head is :data:`MAGIC`, the format's number, then CRC-32, place and length of the contents. Numbers are
+little-endian. Memory that is zero is not in the file. The contents name each part of it that is there, with its CRC-32.
+"""
+
+import json
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from struct import Struct
+from typing import BinaryIO, NamedTuple
+
+from runner.snapshot.contents import Contents, Extent
+from vmspec.host.printable import PrintableError
+from vmspec.plan import serial
+from vmspec.schema.problems import SpecError
+
+MAGIC = b"vmrun snapshot\r\n"
+FORMAT = 1  # incremented when an older vmrun would misunderstand it
+HEAD = Struct("<16s2I2Q")  # MAGIC, FORMAT, then CRC-32, place and length of the contents
+LARGEST = 256 << 20  # bytes of contents: disks that the guest has written to all over have the most
+PAGE = 4096
+CHUNK = 2 << 20  # bytes of memory that are in the file or not: one huge page
+PIECE = 1 << 16  # bytes that are a hole of the file if they are zero
+ZEROS = bytes(CHUNK)
+
+
+class SnapshotError(PrintableError):
+    """A file that is no snapshot, or one that this machine cannot go on from; the message says why."""
+
+
+class Piece(NamedTuple):
+    """A part of something that is copied into a snapshot."""
+
+    address: int
+    data: bytes
+
+
+class Snapshot:
+    """An open snapshot, whose contents are checked. ``path`` is for messages. Raises SnapshotError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise SnapshotError(f"{path} cannot be read: {error.strerror}") from error
+        try:
+            self.size = _size(self.descriptor, path)
+            self.contents = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> Contents:
+        head = os.pread(self.descriptor, HEAD.size, 0)
+        if not head.startswith(MAGIC[: len(head)]) or not head:
+            raise SnapshotError(f"{self.path} is not a snapshot of vmrun")
+        if len(head) < HEAD.size:
+            raise self._damaged("it is cut off")
+        _, number, crc32, at, length = HEAD.unpack(head)
+        if number != FORMAT:
+            newer = "a newer" if number > FORMAT else "an older"
+            raise SnapshotError(
+                f"{self.path} is a snapshot of {newer} vmrun, of format {number}: this one reads {FORMAT}"
+            )
+        if length > LARGEST:
+            raise self._damaged(f"its contents have {length:,} bytes")
+        text = os.pread(self.descriptor, length, at) if at < self.size else b""
+        if len(text) < length:
+            raise self._damaged("it is cut off")
+        if zlib.crc32(text) != crc32:
+            raise self._damaged("the CRC-32 of its contents is wrong")
+        try:
+            contents = serial.read(Contents, json.loads(text), self.path)
+        except SpecError as error:
+            raise self._damaged(str(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(f"its contents are no JSON: {error}") from error
+        if (problem := contents.problem()) is not None:
+            raise self._damaged(problem)
+        for extent in self._extents(contents):
+            if extent.offset % PAGE or extent.size <= 0 or not 0 <= extent.offset <= self.size - extent.size:
+                raise self._damaged("it is cut off: a part is past its end")
+        return contents
+
+    @staticmethod
+    def _extents(contents: Contents) -> Iterator[Extent]:
+        yield from contents.memory
+        for each in contents.written:
+            yield from each.extents
+
+    def check(self, extent: Extent) -> None:
+        """Whether the bytes of a part are those that were written. Raises SnapshotError."""
+        crc32, at, end = 0, extent.offset, extent.offset + extent.size
+        while at < end:
+            data = os.pread(self.descriptor, min(CHUNK, end - at), at)
+            if not data:
+                raise self._damaged("it has become shorter")
+            crc32, at = zlib.crc32(data, crc32), at + len(data)
+        if crc32 != extent.crc32:
+            raise self._damaged(f"the CRC-32 of the part for {extent.address:#x} is wrong")
+
+    def data(self, extent: Extent) -> bytes:
+        """The bytes of a part that was checked."""
+        return os.pread(self.descriptor, extent.size, extent.offset)
+
+    def _damaged(self, why: str) -> SnapshotError:
+        return SnapshotError(f"{self.path} is damaged: {why}")
+
+    def close(self) -> None:
+        """Close the file; memory that is mapped from it stays."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
+
+
+def _size(descriptor: int, path: Path) -> int:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise SnapshotError(f"{path} is not a snapshot of vmrun: it is no file")
+    return status.st_size
+
+
+class Writer:
+    """Writes a snapshot into an empty file: parts first, then :meth:`finish`. ``goes_on`` is called before each part,
+    and may raise to give up."""
+
+    def __init__(self, file: BinaryIO, goes_on: Callable[[], None]) -> None:
+        self._file, self._goes_on = file, goes_on
+        self._end = PAGE  # of the parts
+        self.bytes = 0  # of the parts
+
+    def put(self, pieces: Iterable[Piece]) -> tuple[Extent, ...]:
+        """Write parts, each from a page's start on; those that follow each other are one."""
+        extents: list[Extent] = []
+        for address, data in pieces:
+            self._goes_on()
+            self._write(data)
+            size, crc32 = len(data), zlib.crc32(data)
+            self.bytes += size
+            last = extents[-1] if extents else None
+            if last is not None and last.address + last.size == address and last.offset + last.size == self._end:
+                extents[-1] = last._replace(size=last.size + size, crc32=zlib.crc32(data, last.crc32))
+            else:
+                extents.append(Extent(address, size, self._end, crc32))
+            self._end += -(-size // PAGE) * PAGE
+        return tuple(extents)
+
+    def _write(self, data: bytes) -> None:
+        for at in range(0, len(data), PIECE):
+            piece = data[at : at + PIECE]
+            if piece != ZEROS[: len(piece)]:
+                self._file.seek(self._end + at)
+                self._file.write(piece)
+
+    def finish(self, contents: Contents) -> None:
+        """Write the contents."""
+        text = json.dumps(serial.written(contents), allow_nan=False, separators=(",", ":")).encode()
+        self._file.seek(self._end)
+        self._file.write(text)
+        self._file.seek(0)
+        self._file.write(HEAD.pack(MAGIC, FORMAT, zlib.crc32(text), self._end, len(text)))
