@@ -23,6 +23,15 @@ class Mismatch(NamedTuple):
     interrupt: tuple[int, int] | None
 
 
+class Position(NamedTuple):
+    """Where a comparison is in its recording: exits that are as recorded, devices' writes that were made, and the
+    newest interrupt, as :class:`Mismatch` has it."""
+
+    done: int = 0
+    written: int = 0
+    interrupt: tuple[int, int] | None = None
+
+
 class Comparison(VirtualTime):
     """Replays a recording up to an exit, which is not made any more; None: to its end. ``tsc`` is the name of the
     device that stands for the TSC."""
@@ -35,14 +44,13 @@ class Comparison(VirtualTime):
         self._recording = recording
         self._tsc = tsc
         self._last = len(recording.exits) if until is None else min(until, len(recording.exits))
-        self.rewind()
+        self._writes = [transfer for transfer in recording.dma if transfer.direction == "write"]  # of devices
+        self.position = Position()
 
-    def rewind(self) -> None:
-        """Compare from the first exit on."""
-        self._writes = (transfer for transfer in self._recording.dma if transfer.direction == "write")
-        self._write = next(self._writes, None)  # the next of a device's
-        self.done = 0  # exits that are as recorded
-        self._interrupt: tuple[int, int] | None = None
+    @property
+    def done(self) -> int:
+        """Exits that are as recorded."""
+        return self.position.done
 
     @property
     def finished(self) -> bool:
@@ -57,13 +65,13 @@ class Comparison(VirtualTime):
         recorded = self._recording.exits[self.done]
         differs = dict(_differences(recorded, loop))
         if differs:
-            self.mismatch = Mismatch(self.done, differs, self._interrupt)
+            self.mismatch = Mismatch(self.done, differs, self.position.interrupt)
             return False
         transfer = loop.transfer
         if transfer.length and not transfer.write:
             ffi.buffer(transfer.data, transfer.length)[:] = recorded.bytes
         if wrong := dict(self._wrote()):
-            self.mismatch = Mismatch(self.done, wrong, self._interrupt)
+            self.mismatch = Mismatch(self.done, wrong, self.position.interrupt)
             return False
         try:
             if self._tsc is not None and recorded.loads_tsc(self._tsc):
@@ -71,19 +79,19 @@ class Comparison(VirtualTime):
             self._interrupts(recorded, loop, vcpu)
         except KvmError as error:
             taken = ("taken", f"cannot be taken: {error}")
-            self.mismatch = Mismatch(self.done, {f"interrupt {recorded.vector:#x}": taken}, self._interrupt)
+            self.mismatch = Mismatch(self.done, {f"interrupt {recorded.vector:#x}": taken}, self.position.interrupt)
             return False
-        self.done += 1
+        self.position = self.position._replace(done=self.done + 1)
         return not self.finished
 
     def _wrote(self) -> Iterator[tuple[str, tuple[str, str]]]:
         """Write to the guest's memory what devices wrote at this exit. What cannot be written is a difference."""
-        while (write := self._write) is not None and write.exit == self.done:
+        while (at := self.position.written) < len(self._writes) and (write := self._writes[at]).exit == self.done:
             try:
                 self._memory.write(write.addr, write.data)
             except ValueError as error:
                 yield f"DMA of {write.device}", (f"{len(write.data)} bytes", str(error))
-            self._write = next(self._writes, None)
+            self.position = self.position._replace(written=at + 1)
 
     def _interrupts(self, recorded: Exit, loop: "_native.VcpuPointer", vcpu: VCPU) -> None:
         for came in self._recording.inputs.get(self.done, ()):
@@ -91,7 +99,7 @@ class Comparison(VirtualTime):
                 vcpu.nmi()
         if recorded.vector:
             vcpu.interrupt(recorded.vector)
-            self._interrupt = self.done, recorded.vector
+            self.position = self.position._replace(interrupt=(self.done, recorded.vector))
         loop.run.request_interrupt_window = recorded.has("WINDOW")
 
 

@@ -1,4 +1,7 @@
-"""Going back in a replay: it begins again, and goes on to the place that is looked for.
+"""Going back in a replay: it returns to a checkpoint, and goes on to the place that is looked for.
+
+The beginning of the recording is the first checkpoint. Whoever has gone back once does it again nearby, so a way to a
+place leaves checkpoints before that place.
 
 A place is a number of exits, and a number of single steps after the last of them; an instruction that makes an exit
 ends its step with it. Searches run in the vCPU's thread. They are generators: each ``yield`` lets the guest go on until
@@ -15,7 +18,7 @@ from runner.machine.machine import Machine
 from runner.machine.vcpu import VcpuThread
 from runner.memory import GuestMemory
 from runner.native import _native
-from runner.replay.beginning import Beginning, Here
+from runner.replay.checkpoint import Checkpoint, Here
 from runner.replay.comparing import Comparison
 from runner.replay.recording import Recording
 from runner.x86.gates import handler
@@ -23,6 +26,10 @@ from runner.x86.gates import handler
 # Where struct kvm_vcpu_events of KVM says that an NMI has been injected or waits, and that an interrupt has been
 # injected, with its vector.
 NMI, INTERRUPT = 12, 8
+
+NEAR = 256  # exits from a place to the checkpoint before it
+FAR = 16 * NEAR  # and to another one
+MOST = 6  # checkpoints
 
 Search = Generator[None, None, "Found"]
 Running = Generator[None, None, None]
@@ -73,7 +80,7 @@ class Seeking(Comparison):
         super().__init__(recording, memory, until, tsc)
         self._machine: Machine
         self._read: Callable[[int, int], bytes]
-        self._beginning: Beginning | None = None
+        self._checkpoints: list[Checkpoint] = []  # in their order, the first at the beginning
         self._search: Search | None = None
         self._place: Place | None = Place(0, 0)  # where the guest is; None: not known
         self.found: Found | None = None  # by the search that has ended
@@ -85,8 +92,8 @@ class Seeking(Comparison):
         """A debugger has come; the machine stands, for the first one at its beginning. ``read`` reads memory by linear
         address. Raises KvmError."""
         self._machine, self._read, self._followed = machine, read, True
-        if self._beginning is None:
-            self._beginning = Beginning(machine)
+        if not self._checkpoints:
+            self._checkpoints.append(Checkpoint(machine, self.position))
 
     def detach(self) -> None:
         """The debugger leaves: the replay goes on, and ends with its recording."""
@@ -182,28 +189,43 @@ class Seeking(Comparison):
 
     # Parts of searches. Each begins and ends with the last exit complete.
 
-    def _again(self) -> None:
-        """Go to the beginning."""
-        assert self._beginning is not None
-        debug, run = self._runs.debug, self._vcpu.run
-        debug.completes = debug.after_sti = run.request_interrupt_window = 0
-        self._beginning.restore()
-        self.rewind()
+    def _return(self, exits: int) -> None:
+        """Go to the last checkpoint before that exit, or at it."""
+        debug = self._runs.debug
+        debug.completes = debug.after_sti = 0
+        checkpoint = next(each for each in reversed(self._checkpoints) if each.position.done <= exits)
+        checkpoint.restore(self._machine)
+        self.position = checkpoint.position
 
     def _to(self, place: Place) -> Running:
         """Go to a place."""
-        self._again()
+        self._return(place.exits)
         yield from self._until(place.exits)
         yield from self._steps(place.steps)
 
     def _until(self, exits: int) -> Running:
-        """Go on up to an exit."""
+        """Go on up to an exit, and leave checkpoints on a long way."""
+        for distance in (FAR, NEAR):
+            if self.done < exits - 2 * distance:
+                yield from self._straight(exits - distance)
+                self._keep()
+        yield from self._straight(exits)
+
+    def _straight(self, exits: int) -> Running:
         self._debug(0)
         while self.done < exits:
             yield
             if self.done == exits:
                 self._complete()
                 yield
+
+    def _keep(self) -> None:
+        """Leave a checkpoint here; if there are too many, the first one after the beginning goes."""
+        before = [each for each in self._checkpoints if each.position.done < self.done]
+        after = [each for each in self._checkpoints if each.position.done > self.done]
+        self._checkpoints = [*before, Checkpoint(self._machine, self.position, before[-1]), *after]
+        if len(self._checkpoints) > MOST:
+            del self._checkpoints[1]
 
     def _steps(self, steps: int) -> Running:
         for _ in range(steps):
@@ -272,7 +294,7 @@ class Seeking(Comparison):
             yield from self._to(Place(exits, steps))
             if part(self._vcpu, "REGS") != was:  # else the step was an exit of no instruction
                 return Found(Place(exits, steps), 0)
-        self._again()
+        self._return(0)
         return Found(Place(0, 0))
 
     def _look_back(self, wanted: Wanted) -> Search:
@@ -283,7 +305,7 @@ class Seeking(Comparison):
             if last is not None:
                 found = yield from self._among(last, None, wanted)
         if found is None:
-            self._again()
+            self._return(0)
             return Found(Place(0, 0))
         yield from self._to(found.place)
         return found
@@ -304,9 +326,18 @@ class Seeking(Comparison):
         return found
 
     def _latest(self, exits: int, wanted: Wanted) -> Generator[None, None, int | None]:
-        """The last exit before this one after which something that is wanted happens."""
+        """The last exit before this one after which something that is wanted happens: that between the last checkpoint
+        and here, else that between the one before and the last, and so on."""
         last = None
-        self._again()
+        while exits and last is None:
+            start = max(each.position.done for each in self._checkpoints if each.position.done < exits)
+            last = yield from self._latest_between(start, exits, wanted)
+            exits = start
+        return last
+
+    def _latest_between(self, start: int, exits: int, wanted: Wanted) -> Generator[None, None, int | None]:
+        last = None
+        self._return(start)
         before = wanted.now()
         asked = lib.KVM_GUESTDBG_USE_HW_BP if wanted.code else 0
         while self.done < exits:

@@ -39,13 +39,24 @@ AGAIN, STORE = 0x1011, 0x1029  # in it; the write is an instruction later
 ENTRY = 0x1000
 
 
-@pytest.fixture
-def follow(tmp_path):
+# vmrun, with checkpoints so near to places that small guests have some.
+NEAR = """
+import sys
+from runner.replay import seeking
+from runner.cli import main
+seeking.NEAR, seeking.FAR = 2, 6
+sys.exit(main())
+"""
+VMRUN = {"near": (sys.executable, "-c", NEAR), "usual": (Path(sys.executable).with_name("vmrun"),)}
+
+
+@pytest.fixture(params=["near", pytest.param("usual", marks=pytest.mark.soak)])
+def follow(tmp_path, request):
     """Replays a trace for gdb with these commands: what gdb has printed, and vmrun's status and output."""
 
     def follow(trace, *commands, arguments=()):
         where = tmp_path / "gdb"
-        command = [Path(sys.executable).with_name("vmrun"), "--replay", trace, "--gdb", f"unix:{where}", *arguments]
+        command = [*VMRUN[request.param], "--replay", trace, "--gdb", f"unix:{where}", *arguments]
         words = ["set remotetimeout 60", f"target remote {where}", *commands]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as vmrun:
             try:
