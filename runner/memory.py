@@ -73,6 +73,7 @@ class GuestMemory:
         self._mapped: list[tuple[_native.Pointer[Any], int]] = []
         self._descriptors: list[int] = []
         self._views: list[weakref.ref[memoryview]] = []
+        self._behind = lib.MEMORY_SHARED if self.how.backing == "memfd" else lib.MEMORY_ANONYMOUS
         try:
             fd, self._ram = self._map_ram()
             host = int(ffi.cast("uintptr_t", self._ram))
@@ -134,6 +135,7 @@ class GuestMemory:
             at = ffi.cast("uint8_t *", region.host + address - region.start)
             if error := lib.memory_map_file(at, size, fd, offset, WRITABLE):
                 raise OSError(error, os.strerror(error))
+            self._behind = lib.MEMORY_FILLED
             return
         with self.view(address, size) as view:
             done = 0
@@ -206,7 +208,7 @@ class GuestMemory:
 
     def discard_host(self, start: "_native.Pointer[Any]", size: int) -> None:
         """The same where the range lies in this process. Locked pages and those of a pool stay (madvise(2))."""
-        lib.memory_discard(start, size, self.how.backing == "memfd")
+        lib.memory_discard(start, size, self._behind)
         lib.dma_wrote(start, size)  # zeros
 
     def shared(self) -> list[Shared]:

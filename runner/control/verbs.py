@@ -246,6 +246,8 @@ def _snapshot(subject: Subject, path: str = "", stop: bool = False) -> dict[str,
     from runner.snapshot.taking import take
 
     to, machine = _absolute("snapshot", path), subject.machine
+    if subject.debugged():
+        raise ControlError("state", "a debugger is attached, whose breakpoints may lie in memory: detach it first")
     with machine.standing() as stands:
         _unless_ended(stands)
         try:

@@ -61,7 +61,8 @@ class SavedVcpu(NamedTuple):
     def fits(self, controlled: bool) -> bool:
         """Whether it has every part, of the right size; what is in them, KVM checks."""
         sizes = PARTS | (CONTROLLED if controlled else {})
-        return {name: len(data) for name, data in self.parts} == sizes and len(self.parts) == len(sizes)
+        whole = {name: len(data) for name, data in self.parts} == sizes and len(self.parts) == len(sizes)
+        return whole and all(0 <= number < 1 << 32 and value >= 0 for number, value in self.msrs)
 
     def restore(self, vcpu: VCPU) -> None:
         """Put a vCPU into that state. MSRs are written that have other values."""

@@ -17,18 +17,19 @@ from vmspec.spec.fileuse import Named, Use
 
 
 class Files:
-    """Files that devices read and write. A file that ``names`` has with another use is rejected before it is
-    written."""
+    """Files that devices read and write. A file that ``names`` has with another use is rejected before it is written.
+    With ``appends``, what devices print comes after what is in a file."""
 
-    def __init__(self, names: Iterable[Named]) -> None:
+    def __init__(self, names: Iterable[Named], appends: bool = False) -> None:
         self._names = names
+        self._flags = os.O_APPEND if appends else 0
         self._uses: list[Use] | None = None
         self._open: list[int] = []
 
     def open(self, where: str, path: Path, writes: bool) -> int:
         """Open the file at a path, for the key ``where``; :meth:`close` closes it. A file that is written is truncated.
         Raises DeviceError if it cannot be opened, SpecError if it has another use."""
-        flags = os.O_WRONLY | os.O_CREAT if writes else os.O_RDONLY
+        flags = os.O_WRONLY | os.O_CREAT | self._flags if writes else os.O_RDONLY
         try:
             # Do not wait for a pipe's other end. Do not make a terminal this session's controlling one.
             fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
@@ -37,7 +38,7 @@ class Files:
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self._claim(Use(where, path, fileuse.opened(fd), writes))
-            if writes and stat.S_ISREG(mode):
+            if writes and stat.S_ISREG(mode) and not self._flags:
                 os.ftruncate(fd, 0)
         except OSError as error:
             why = "the pipe has no reader" if error.errno == errno.ENXIO else error.strerror

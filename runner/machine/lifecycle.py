@@ -87,7 +87,8 @@ class Barrier:
             buses.hold()
             stood.set()
             go_on.wait()
-            buses.release()
+            if not self._stopping.is_set():  # a run that ended in a pause does nothing more for its guest
+                buses.release()
 
         buses.call(stand)
         while not stood.wait(LOOK) and not self._stopping.is_set():

@@ -74,7 +74,7 @@ void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int 
 
 int memory_map_file(void *start, uint64_t size, int fd, uint64_t offset, int protection)
 {
-    const int flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE;
+    const int flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
 
     return mmap(start, size, protection, flags, fd, (off_t)offset) == MAP_FAILED ? errno : 0;
 }
@@ -106,12 +106,14 @@ int memory_advise(void *start, uint64_t size, bool huge)
     return madvise(start, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0 ? 0 : errno;
 }
 
-int memory_discard(void *start, uint64_t size, bool shared)
+int memory_discard(void *start, uint64_t size, enum memory_behind behind)
 {
     uintptr_t first = ((uintptr_t)start + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
     uintptr_t end = ((uintptr_t)start + size) & ~(uintptr_t)(PAGE - 1);
 
     if (end <= first)
         return 0;
-    return madvise((void *)first, end - first, shared ? MADV_REMOVE : MADV_DONTNEED) == 0 ? 0 : errno;
+    if (behind == MEMORY_FILLED)
+        return memory_map_file((void *)first, end - first, -1, 0, PROT_READ | PROT_WRITE);
+    return madvise((void *)first, end - first, behind == MEMORY_SHARED ? MADV_REMOVE : MADV_DONTNEED) == 0 ? 0 : errno;
 }

@@ -31,7 +31,7 @@ bool memory_address(const struct memory *memory, const void *host, uint64_t *add
  * its start. `flags` and `protection` are mmap's. NULL, with errno, if that fails. */
 void *memory_map(uint64_t size, uint64_t alignment, int fd, int protection, int flags);
 /* Map `size` bytes of a file from an offset on over part of such a mapping; what is written there stays in this
- * process. Gives 0 or an errno. */
+ * process. Zeros for fd -1. Gives 0 or an errno. */
 int memory_map_file(void *start, uint64_t size, int fd, uint64_t offset, int protection);
 void memory_unmap(void *start, uint64_t size);
 
@@ -40,8 +40,11 @@ int memory_populate(void *start, uint64_t size);
 int memory_lock(void *start, uint64_t size);
 int memory_advise(void *start, uint64_t size, bool huge);
 
-/* Return the whole pages of a range to the host; they read as zeros from then on. `shared`: a mapping that others may
- * have too, whose file gets a hole. 0 or an errno. */
-int memory_discard(void *start, uint64_t size, bool shared);
+/* What is behind memory: nothing; a file that others may have mapped too, and that gets a hole where pages are
+ * returned; a file that this process has private copies of, and that would show again. */
+enum memory_behind { MEMORY_ANONYMOUS, MEMORY_SHARED, MEMORY_FILLED };
+
+/* Return the whole pages of a range to the host; they read as zeros from then on. 0 or an errno. */
+int memory_discard(void *start, uint64_t size, enum memory_behind behind);
 
 #endif

@@ -26,13 +26,15 @@ def fork(
     ``seed`` + n in each of its seeded entropy devices; None: random seeds. ``overrides`` returns what else changes in
     it, as :func:`runner.run` takes them with ``restore``: a trace's path, for example.
 
-    Raises ``runner.SnapshotError`` if the machine cannot be saved, has ended, or writes to a disk that copies would
-    share, and what :func:`runner.start` raises; no copy runs then.
+    Raises ``runner.SnapshotError`` if the machine cannot be saved, has ended, or writes to a disk or a file that copies
+    would share, and what :func:`runner.start` raises; no copy runs then.
     """
     machine = run._session.machine
     for index, device in enumerate(machine.plan.devices):
         if (path := written_file(device)) is not None:
             raise SnapshotError(f'device[{index}].path: copies would all write to {path}; give mode = "overlay"')
+        if any(isinstance(end.output, Path) for end in device.ends):
+            raise SnapshotError(f"device[{index}].output: copies would all write to it; the text is in their results")
     first = secrets.randbits(32) << 16 if seed is None else seed
     descriptor = os.memfd_create("vmrun-fork", os.MFD_CLOEXEC)
     with os.fdopen(descriptor, "wb", buffering=0) as file, ExitStack() as stack:

@@ -118,7 +118,7 @@ class Session:
         self.clients: Clients
         self._expected = Expected(plan.expect)
         self.console = Console(self._expected.feed, self._console_failed)
-        self.files = Files(plan.names)
+        self.files = Files(plan.names, appends=given.restoring is not None)
         self._stopped = False
 
     @classmethod

@@ -33,7 +33,7 @@ class Written(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file that goes on with the machine, as it was: the key that names it, its size, and when it was written last,
+    """The image of a disk or of flash memory, as it was: the key that names it, its size, and when it was written last,
     in ns."""
 
     where: str
@@ -69,6 +69,8 @@ class Contents(NamedTuple):
             return "the state of its interrupt controllers is not that of its plan"
         if (self.time is not None) != (plan.time.kind == "virtual"):
             return "its time is not that of its plan"
+        if min((self.tsc_khz, self.clocks.kvmclock or 0, *self.clocks.tscs, *(self.time or ()))) < 0:
+            return "it has a time before any other"
         return None
 
     def check_host(self, machine: Machine) -> None:

@@ -15,14 +15,16 @@ from vmspec.schema.expressions import texts
 from vmspec.schema.keypath import join
 from vmspec.schema.problems import Problem, SpecError
 from vmspec.schema.units import parse_duration
+from vmspec.spec.fileuse import SNAPSHOT, Named, conflicts, uses
 
-KEYS = "vm.name, vm.timeout, trace.path, and a device's path and seed"
+KEYS = "vm.name, vm.timeout, trace.path, the path of a disk or of flash memory, and the seed of virtio-rng"
 
 
-def planned(contents: Contents, overrides: Sequence[str] | str, directory: Path) -> Plan:
-    """The plan: that of the snapshot, with what the overrides change. Relative paths begin in ``directory``. It records
-    only if they name a trace, expects nothing, since the guest has done a part of that already, and needs no file that
-    is in the guest's memory by now. Raises SpecError for a key that no longer can be changed."""
+def planned(contents: Contents, snapshot: Path, overrides: Sequence[str] | str, directory: Path) -> Plan:
+    """The plan: that of the ``snapshot``, with what the overrides change. Relative paths begin in ``directory``.
+
+    It records only if they name a trace, expects nothing, since the guest has done a part of that already, and needs no
+    file that is in the guest's memory by now. Raises SpecError for a key that no longer can be changed."""
     plan = contents.plan.unrecorded()
     plan = plan._replace(expect=PlannedExpect(), lock=PlannedLock(), files=tuple(filter(_is_needed(plan), plan.files)))
     for expression in texts(overrides):
@@ -31,7 +33,10 @@ def planned(contents: Contents, overrides: Sequence[str] | str, directory: Path)
             plan = _changed(plan, key, value, directory)
         except ValueError as error:
             raise SpecError((Problem("--set", f"{expression}: {error}"),)) from error
-    return plan._replace(overrides=(*plan.overrides, *texts(overrides)))
+    plan = plan._replace(overrides=(*plan.overrides, *texts(overrides)), names=(*plan.names, Named(SNAPSHOT, snapshot)))
+    if problems := [Problem(where, message) for where, message in conflicts(uses(plan.names))]:
+        raise SpecError(tuple(problems))
+    return plan
 
 
 def explicit(overrides: Sequence[str] | str) -> set[str]:
@@ -82,7 +87,7 @@ def _changed(plan: Plan, key: tuple[str | int, ...], value: Any, directory: Path
 def _option(device: PlannedDevice, name: str, value: Any, directory: Path) -> Any:
     """The value of a device's option. Raises ValueError."""
     match name, device.options, value:
-        case "path", {"path": Path() | str()}, str() if value:
+        case "path", _, str() if device.kind in ("virtio-blk", "flash") and value:
             return directory / from_text(value)
         case "seed", {"seed": _}, int() if device.kind == "virtio-rng" and 0 <= value < 1 << 64:
             return value

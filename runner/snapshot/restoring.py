@@ -1,5 +1,6 @@
 """A machine that goes on from a snapshot."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class Restoring:
         self._snapshot = Snapshot(path)
         try:
             self._contents = self._snapshot.contents
-            self.plan = planned(self._contents, overrides, Path.cwd())
+            self.plan = planned(self._contents, path.absolute(), overrides, Path.cwd())
             files = {file.where: (file.size, file.written) for file in self._contents.files}
             checked(self.plan, files, explicit(overrides))
         except BaseException:
@@ -56,7 +57,7 @@ class Restoring:
         SnapshotError, HostError, KvmError, and what a user's device raises."""
         saved = self._contents
         saved.check_host(machine)
-        machine.restored = self._snapshot.path.absolute()
+        machine.restored = Path(os.path.realpath(self._snapshot.path))  # of a copy, a memory file
         for written in saved.written:
             self._write_back(machine, written.device, written.extents)
         try:
@@ -100,7 +101,8 @@ class Restoring:
         for extent in extents:
             self._snapshot.check(extent)
             try:
-                private.take_back(extent.address, self._snapshot.data(extent))
+                for address, data in self._snapshot.pieces(extent):
+                    private.take_back(address, data)
             except OSError as error:
                 raise SnapshotError(f"what the guest wrote to {name} cannot be restored: {error.strerror}") from error
 

@@ -95,18 +95,21 @@ class Snapshot:
 
     def check(self, extent: Extent) -> None:
         """Whether the bytes of a part are those that were written. Raises SnapshotError."""
-        crc32, at, end = 0, extent.offset, extent.offset + extent.size
-        while at < end:
-            data = os.pread(self.descriptor, min(CHUNK, end - at), at)
-            if not data:
-                raise self._damaged("it has become shorter")
-            crc32, at = zlib.crc32(data, crc32), at + len(data)
+        crc32 = 0
+        for piece in self.pieces(extent):
+            crc32 = zlib.crc32(piece.data, crc32)
         if crc32 != extent.crc32:
             raise self._damaged(f"the CRC-32 of the part for {extent.address:#x} is wrong")
 
-    def data(self, extent: Extent) -> bytes:
-        """The bytes of a part that was checked."""
-        return os.pread(self.descriptor, extent.size, extent.offset)
+    def pieces(self, extent: Extent) -> Iterator[Piece]:
+        """The bytes of a part. Raises SnapshotError."""
+        done = 0
+        while done < extent.size:
+            data = os.pread(self.descriptor, min(CHUNK, extent.size - done), extent.offset + done)
+            if not data:
+                raise self._damaged("it has become shorter")
+            yield Piece(extent.address + done, data)
+            done += len(data)
 
     def _damaged(self, why: str) -> SnapshotError:
         return SnapshotError(f"{self.path} is damaged: {why}")
@@ -158,8 +161,11 @@ class Writer:
                 self._file.write(piece)
 
     def finish(self, contents: Contents) -> None:
-        """Write the contents."""
+        """Write the contents. Raises SnapshotError if there are too many."""
+        self._goes_on()
         text = json.dumps(serial.written(contents), allow_nan=False, separators=(",", ":")).encode()
+        if len(text) > LARGEST:
+            raise SnapshotError("it would have too many parts: what the guest wrote to its disks lies scattered")
         self._file.seek(self._end)
         self._file.write(text)
         self._file.seek(0)

@@ -18,6 +18,7 @@ from vmspec.host.atomic import replaced
 from vmspec.plan.plan import PlannedDevice
 from vmspec.plan.virtual import KERNEL_MSRS
 
+VMXE, SVME = 1 << 13, 1 << 12  # of CR4 (Intel SDM volume 3, 2.5) and of EFER (AMD APM volume 2, 3.1.7)
 ELSEWHERE = ("virtio-fs", "vhost-user")
 
 
@@ -33,6 +34,11 @@ def write(machine: Machine, file: BinaryIO) -> int:
     for device in machine.plan.devices:
         if is_elsewhere(device):
             raise SnapshotError(f"{device.name} cannot be saved: another process has its state")
+
+    for number, vcpu in enumerate(machine.vcpus):
+        registers = vcpu.registers().state
+        if registers.cr4 & VMXE or registers.efer & SVME:
+            raise SnapshotError(f"vCPU {number} runs a hypervisor, whose state vmrun cannot save (CR4.VMXE, EFER.SVME)")
 
     def goes_on() -> None:
         if machine.stopping.is_set():
@@ -96,15 +102,16 @@ def _written(machine: Machine, writer: Writer) -> Iterator[Written]:
 
 
 def files(machine: Machine) -> Iterator[File]:
-    """The files that the guest writes to, as they are now: the machine goes on only with these contents."""
+    """The images of disks and flash memory, as they are now: the guest goes on only with these contents."""
     for index, device in enumerate(machine.plan.devices):
-        if (path := written_file(device)) is not None:
-            where = f"device[{index}].path"
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise SnapshotError(f"{where}: {path} cannot be read any more: {error.strerror}") from error
-            yield File(where, status.st_size, status.st_mtime_ns)
+        if device.kind not in ("virtio-blk", "flash"):
+            continue
+        where, path = f"device[{index}].path", Path(device.options["path"])
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise SnapshotError(f"{where}: {path} cannot be read any more: {error.strerror}") from error
+        yield File(where, status.st_size, status.st_mtime_ns)
 
 
 def written_file(device: PlannedDevice) -> Path | None:

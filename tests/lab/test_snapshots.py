@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
 CYCLES = int(os.environ.get("VMRUN_LAB_SNAPSHOTS", "50"))
 MODULES = ("virtio_mmio", "virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
-GAP = 3.0  # seconds between two ticks of the guest: the emulated host is slow
+GAP = 20.0  # seconds between two ticks: the emulated host is slow, most of all while a guest's memory comes in
 SUSPICIOUS = re.compile(
     r"BUG:|WARNING:|soft lockup|rcu.*stall|clocksource: timekeeping|I/O error|EXT4-fs (error|warning)"
 )
@@ -59,26 +59,27 @@ def test_the_guest_ends_in_order(stay):
 def test_nothing_failed_and_linux_warns_of_nothing(stay):
     console, _ = stay
     later = console.partition("clocksource ")[2]  # what comes before, tests/lab/test_boot.py looks at
-    assert [line for line in later.splitlines() if "failed" in line or SUSPICIOUS.search(line)] == []
+    assert [line for line in later.splitlines() if "snapshot: failed" in line or SUSPICIOUS.search(line)] == []
 
 
 def test_no_write_was_lost_and_none_made_twice(stay):
     console, _ = stay
     numbers = [int(number) for number in re.findall(r"wrote (\d+)$", console, re.MULTILINE)]
     assert numbers == list(range(len(numbers)))
-    assert len(numbers) >= CYCLES // 4
+    assert len(numbers) > CYCLES
 
 
 def test_the_clock_goes_on_from_where_it_stood(stay):
-    console, _ = stay
+    console, result = stay
     for cpu in "01":
         ticks = [float(time) for time in re.findall(rf"tick {cpu} \d+ ([\d.]+)$", console, re.MULTILINE)]
         gaps = [later - earlier for earlier, later in pairwise(ticks)]
         assert len(ticks) > CYCLES
         assert (min(gaps) >= 0, max(gaps) < GAP) == (True, True), (min(gaps), max(gaps))
+        assert ticks[-1] - ticks[0] < result["seconds"] * 1.1 + GAP  # it did not run while it was in a file
 
 
 def test_times_are_told(stay):
-    """Restoring takes as long here as the emulated host is slow; the figure is in docs/snapshots.md."""
+    """Not how long they are: all takes long on the emulated host."""
     _, result = stay
     assert (len(result["taking"]), len(result["restoring"])) == (CYCLES, CYCLES + 1)

@@ -246,3 +246,20 @@ class Lacking:
 
     def __getattr__(self, name):
         return (lambda *_: 12) if name == "memory_lock" else getattr(lib, name)
+
+
+@pytest.mark.parametrize("backing", ["anonymous", "memfd"])
+def test_pages_of_a_file_are_zero_once_they_were_returned(backing) -> None:
+    memory = GuestMemory((Slot(0, 0, 1 << 20, 0),), PlannedMemory(backing))
+    descriptor = os.memfd_create("pages")
+    os.write(descriptor, b"\x5a" * 0x4000)
+    memory.fill(0x10000, 0x3000, descriptor, 0x1000)
+    memory.write(0x11000, b"guest")
+    assert memory.read(0xFFFF, 2) == b"\0\x5a"
+    memory.discard(0x11000, 0x1000)
+    assert memory.read(0x10FFF, 0x1002) == b"\x5a" + bytes(0x1000) + b"\x5a"
+    assert os.pread(descriptor, 0x4000, 0) == b"\x5a" * 0x4000
+    with pytest.raises(ValueError, match="not guest RAM"):
+        memory.fill((1 << 20) - 0x1000, 0x2000, descriptor, 0)
+    memory.close()
+    os.close(descriptor)

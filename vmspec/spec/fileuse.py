@@ -10,12 +10,12 @@ from vmspec.trace import files as tracefiles
 
 Identity = tuple[int | str, ...]
 STREAM = "stream"
-SPEC, LOCK = "this spec", "this spec's lock"
+SPEC, LOCK, SNAPSHOT = "this spec", "this spec's lock", "this snapshot"
 
 
 class Named(NamedTuple):
-    """A file that a spec names: ``where`` is its key as a person writes it (``boot.kernel``), or :data:`SPEC` or
-    :data:`LOCK`. A ``recording`` stands for all of its files."""
+    """A file that a spec names: ``where`` is its key as a person writes it (``boot.kernel``), or :data:`SPEC`,
+    :data:`LOCK` or :data:`SNAPSHOT`. A ``recording`` stands for all of its files."""
 
     where: str
     path: Path
@@ -25,7 +25,7 @@ class Named(NamedTuple):
     @property
     def key(self) -> bool:
         """Whether a key of the spec names it."""
-        return self.where not in (SPEC, LOCK)
+        return self.where not in (SPEC, LOCK, SNAPSHOT)
 
 
 def lock_path(spec: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from runner.devices.device import Board, LostError
 from runner.devices.services import Memory, Native
-from runner.devices.state import State
+from runner.devices.state import State, StateError
 from runner.devices.virtio.device import VirtioDevice
 from vmspec.registers import virtio as R
 
@@ -115,6 +115,11 @@ class VhostUser(VirtioDevice):
             self.host.notice(f"lost its back end: {self._back_end.lost}")
         self._back_end.reset()
         self._told = self._back_end.lost is not None
+
+    def save(self) -> State:
+        if (lost := self._back_end.lost) is not None:
+            raise StateError(f"its back end is lost: {lost}")
+        return super().save()
 
     def load(self, state: State) -> None:
         """What the process knows is not saved: it goes on with the queues."""

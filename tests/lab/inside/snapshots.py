@@ -22,7 +22,7 @@ from runner.snapshot.taking import take
 from tests.lab.inside import unpatched
 
 HERE = Path("/run/snapshots")  # in memory: writing to the shared directory is slow, and would be what is measured
-FIRST = b"wrote 1"
+WROTE = b"] wrote "
 PATIENCE = 300  # seconds
 
 
@@ -46,10 +46,10 @@ def main() -> None:
         ran = time.monotonic()
         found["restoring"].append(ran - begin)
         machine, console = run._session.machine, run._session.console
-        if not restored:
-            while FIRST not in console.text():
-                time.sleep(0.05)
-        time.sleep(0.3 + random.random())
+        latest = time.monotonic() + PATIENCE
+        while WROTE not in console.text() and time.monotonic() < latest:  # memory comes in slowly here
+            time.sleep(0.05)
+        time.sleep(random.random())
         if found["cycles"] == cycles:
             os.write(sink, b"end\n")
         else:

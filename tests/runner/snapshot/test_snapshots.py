@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -14,8 +15,10 @@ import runner
 import tracer
 from runner.cli import main
 from runner.snapshot.snapshotfile import Snapshot, SnapshotError
+from tests.fakes import flatdriver
 from tests.fakes.processes import eventually
 from tests.runner.virtualguests import CONTROLLERS, HANDLERS
+from vmspec.registers import virtio as R
 from vmspec.trace import keys
 
 pytestmark = pytest.mark.kvm
@@ -79,7 +82,7 @@ def in_file(path, vcpu=0):
     snapshot = Snapshot(path)
     try:
         extent = snapshot.contents.memory[0]
-        data = snapshot.data(extent)[COUNTERS + STRIDE * vcpu - extent.address :][:4]
+        data = next(snapshot.pieces(extent)).data[COUNTERS + STRIDE * vcpu - extent.address :][:4]
         return int.from_bytes(data, "little")
     finally:
         snapshot.close()
@@ -145,11 +148,11 @@ def test_the_commands(counting, tmp_path, capfd):
     assert f"its machine went on from {file}" in capfd.readouterr().err
 
 
-@pytest.fixture
-def file(counting, tmp_path):
-    """The snapshot of a guest that has counted, with a disk that it may write to."""
+@pytest.fixture(params=["rw"])
+def file(counting, tmp_path, request):
+    """The snapshot of a guest that has counted, with a disk."""
     (tmp_path / "disk.img").write_bytes(bytes(1 << 16))
-    disk = {"kind": "virtio-blk", "path": str(tmp_path / "disk.img")}
+    disk = {"kind": "virtio-blk", "path": str(tmp_path / "disk.img"), "mode": request.param}
     path = tmp_path / "snapshot"
     with runner.start(counting(devices=[disk]), record=False) as run:
         eventually(lambda: counter(run) > 0, "it does not count")
@@ -157,6 +160,7 @@ def file(counting, tmp_path):
     return path
 
 
+@pytest.mark.parametrize("file", ["rw", "ro", "overlay"], indirect=True)
 def test_a_disk_that_has_changed_is_refused_and_a_copy_is_taken(file, tmp_path):
     disk, copy = tmp_path / "disk.img", tmp_path / "copy.img"
     copy.write_bytes(disk.read_bytes())
@@ -222,3 +226,31 @@ def test_the_file_names_what_it_has(file):
     contents = json.loads(text[text.rindex(b'{"version"') :])
     assert contents["plan"]["vm"]["name"] == "guest"
     assert contents["devices"]["python0"]["given"] == 1
+
+
+def test_nothing_is_written_to_a_disk_after_the_snapshot_that_stops_a_run(write_spec, tmp_path):
+    """The guest has more writes under way than the device takes at once."""
+    available, used = flatdriver.QUEUE + 0x1000, flatdriver.QUEUE + 0x2000
+    header, status, data = 0x30000, 0x30100, 0x400000
+    code = flatdriver.start(size=256).replace(
+        struct.pack("<I", flatdriver.AVAILABLE), struct.pack("<I", available)
+    ).replace(struct.pack("<I", flatdriver.USED), struct.pack("<I", used))  # fmt: skip
+    code += flatdriver.put(header, struct.pack("<IIQ", 1, 0, 0)) + flatdriver.describe(0, header, 16, 1, 1)
+    code += flatdriver.describe(1, data, 0x2000, 1, 2) + flatdriver.describe(2, status, 1, 2)
+    # The driver's index is always 255 ahead of the device's: mov ax, [used]; add ax, 255; mov [available], ax; notify
+    turn = b"\x66\xa1" + struct.pack("<I", used + 2) + b"\x66\x05\xff\x00" + b"\x66\xa3"
+    turn += struct.pack("<I", available + 2) + flatdriver.store(flatdriver.HERE + R.QUEUE_NOTIFY, 0)
+    code += turn + b"\xeb" + struct.pack("<b", -(len(turn) + 2))
+    (tmp_path / "disk.img").write_bytes(bytes(4 << 20))
+    disk = {"kind": "virtio-blk", "path": str(tmp_path / "disk.img")}
+    vm = {"memory": "16MiB", "timeout": "60s"}
+    spec = write_spec(code, boot={"mode": "protected"}, vm=vm, devices=[disk])
+    file = tmp_path / "snapshot"
+    for _ in range(3):
+        with runner.start(spec, record=False, control="guest") as run, runner.connect("guest") as control:
+            memory = run._session.machine.memory
+            eventually(lambda memory=memory: memory.read(used + 2, 2) > b"\0\1", "nothing is written")
+            control.snapshot(file, stop=True)
+            assert run.result(30).kind == "interrupted"
+        with runner.start(file, restore=True):  # it refuses a disk that has changed
+            pass
