@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ class Restoring:
     def load(self, plan: Plan, memory: GuestMemory, images: Images) -> State:
         """Have the guest's memory read as the snapshot's, in place of :func:`runner.boot.load`. A page is read when the
         guest first uses it."""
+        self._check(self._contents.memory)
         for extent in self._contents.memory:
-            self._snapshot.check(extent)
             try:
                 memory.fill(extent.address, extent.size, self._snapshot.descriptor, extent.offset)
             except ValueError as error:
@@ -50,6 +51,15 @@ class Restoring:
             except OSError as error:
                 raise HostError(f"{self._snapshot.path} cannot be mapped into the guest: {error.strerror}") from error
         return modes.state(plan.entry)  # in which the vCPUs are until restore()
+
+    def _check(self, extents: Sequence[Extent]) -> None:
+        """Check parts, several at once: neither reading nor CRC-32 needs the interpreter. Raises SnapshotError."""
+        try:
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(self._snapshot.check, extents))
+        except RuntimeError:  # the host has no threads to spare
+            for extent in extents:
+                self._snapshot.check(extent)
 
     def restore(self, machine: Machine) -> None:
         """Put a machine whose devices are attached into the snapshot's state. Interrupt controllers come before the
@@ -98,8 +108,8 @@ class Restoring:
         private = machine.private.get(name)
         if private is None:
             raise self._damaged(f"{name} has no contents of its own")
+        self._check(extents)
         for extent in extents:
-            self._snapshot.check(extent)
             try:
                 for address, data in self._snapshot.pieces(extent):
                     private.take_back(address, data)

@@ -24,6 +24,7 @@ HEAD = Struct("<16s2I2Q")  # MAGIC, FORMAT, then CRC-32, place and length of the
 LARGEST = 256 << 20  # bytes of contents: disks that the guest has written to all over have the most
 PAGE = 4096
 CHUNK = 2 << 20  # bytes of memory that are in the file or not: one huge page
+LONGEST = 16 << 20  # bytes of a part: several are checked at once
 PIECE = 1 << 16  # bytes that are a hole of the file if they are zero
 ZEROS = bytes(CHUNK)
 
@@ -58,7 +59,7 @@ class Snapshot:
     def _read(self) -> Contents:
         head = os.pread(self.descriptor, HEAD.size, 0)
         if not head.startswith(MAGIC[: len(head)]) or not head:
-            raise SnapshotError(f"{self.path} is not a snapshot of vmrun")
+            raise SnapshotError(f"{self.path} is not a snapshot of vmrun: vmrun snapshot NAME FILE writes one")
         if len(head) < HEAD.size:
             raise self._damaged("it is cut off")
         _, number, crc32, at, length = HEAD.unpack(head)
@@ -138,7 +139,7 @@ class Writer:
         self.bytes = 0  # of the parts
 
     def put(self, pieces: Iterable[Piece]) -> tuple[Extent, ...]:
-        """Write parts, each from a page's start on; those that follow each other are one."""
+        """Write parts, each from a page's start on; those that follow each other are one, up to :data:`LONGEST`."""
         extents: list[Extent] = []
         for address, data in pieces:
             self._goes_on()
@@ -146,7 +147,8 @@ class Writer:
             size, crc32 = len(data), zlib.crc32(data)
             self.bytes += size
             last = extents[-1] if extents else None
-            if last is not None and last.address + last.size == address and last.offset + last.size == self._end:
+            follows = last is not None and (last.address + last.size, last.offset + last.size) == (address, self._end)
+            if last is not None and follows and last.size + size <= LONGEST:
                 extents[-1] = last._replace(size=last.size + size, crc32=zlib.crc32(data, last.crc32))
             else:
                 extents.append(Extent(address, size, self._end, crc32))
