@@ -10,7 +10,7 @@ import tracer
 from tests.fakes.flatdriver import HLT
 from tests.fakes.processes import eventually
 from tests.runner.replay import devicesguests
-from tests.runner.snapshot.test_snapshots import COUNT, counter
+from tests.runner.test_pause import COUNT, counter
 
 pytestmark = pytest.mark.kvm
 

@@ -17,22 +17,13 @@ from runner.cli import main
 from runner.snapshot.snapshotfile import Snapshot, SnapshotError
 from tests.fakes import flatdriver
 from tests.fakes.processes import eventually
+from tests.runner.test_pause import COUNT, COUNTERS, NUMBERED, STRIDE
 from tests.runner.virtualguests import CONTROLLERS, HANDLERS
 from vmspec.registers import virtio as R
 from vmspec.trace import keys
 
 pytestmark = pytest.mark.kvm
 
-COUNTERS, STRIDE = 0x8000, 16
-COUNT = """
-    mov $0x300, %dx
-    in %dx, %al
-    xor %bx, %bx
-    mov %al, %bl
-    shl $4, %bx
-1:  incl 0x8000(%bx)
-    jmp 1b
-"""
 NUMBERS = """
 from runner.devices import Device
 from runner.devices.state import State, bits
@@ -50,7 +41,6 @@ class Numbers(Device):
         self.given += 1
         return self.given - 1
 """
-NUMBERED = {"kind": "python", "class": "numbers:Numbers", "port": [0x300, 1]}
 # The timer interrupts each millisecond, by KVM's controllers; the guest is halted between.
 TICKS = (
     CONTROLLERS.replace("mov $0xfa", "mov $0xfe")
