@@ -3,8 +3,7 @@
     snapshots.py OUT CYCLES
 
 OUT/linux.json has the "spec" and the "overrides" of Linux. Leaves in OUT console, what the guest printed in all, and
-result.json: "kind", "detail", "cycles", "seconds" that the guest ran for, and lists of seconds, one for each cycle:
-"taking" a snapshot, and "restoring", from the call to the guest's first instruction.
+result.json: "kind", "detail", "cycles", and "seconds" that the guest ran for.
 """
 
 import json
@@ -34,17 +33,16 @@ def main() -> None:
     linux = json.loads((out / "linux.json").read_text())
     shutil.copy(out / "disk.img", HERE)
     overrides = (*linux["overrides"], f"device[4].path={HERE / 'disk.img'}")
-    found = {"cycles": 0, "seconds": 0.0, "taking": [], "restoring": []}
+    found = {"cycles": 0, "seconds": 0.0}
     source, sink = os.pipe()
     place = linux["spec"]
     while True:
-        snapshot, begin = HERE / f"{found['cycles'] % 2}.snapshot", time.monotonic()
+        snapshot = HERE / f"{found['cycles'] % 2}.snapshot"
         restored = found["cycles"] > 0
         run = runner.start(
             place, restore=restored, overrides=() if restored else overrides, record=False, input=source, notice=print
         )
         ran = time.monotonic()
-        found["restoring"].append(ran - begin)
         machine, console = run._session.machine, run._session.console
         latest = time.monotonic() + PATIENCE
         while WROTE not in console.text() and time.monotonic() < latest:  # memory comes in slowly here
@@ -56,9 +54,7 @@ def main() -> None:
             with machine.standing() as stands:
                 found["seconds"] += time.monotonic() - ran
                 if stands:
-                    begin = time.monotonic()
                     take(machine, snapshot)
-                    found["taking"].append(time.monotonic() - begin)
                     machine.end(Ending("interrupted"))
         result = run.result(PATIENCE)
         with (HERE / "console").open("ab") as file:
