@@ -128,10 +128,10 @@ class GuestMemory:
 
     def fill(self, address: int, size: int, fd: int, offset: int) -> None:
         """Have a range read as a part of a file, in whole pages; what is written there stays in this process. A page is
-        read when it is first used, except where memory has a file or huge pages of its own. Raises ValueError if it is
-        not guest RAM, OSError."""
+        read when it is first used, except where the part is smaller than a huge page, and where memory has a file or
+        huge pages of its own. Raises ValueError if it is not guest RAM, OSError."""
         region = self._find(address, size, True)
-        if region.fd not in self._descriptors and self.how.pages != "hugetlbfs":
+        if size >= HUGE and region.fd not in self._descriptors and self.how.pages != "hugetlbfs":
             at = ffi.cast("uint8_t *", region.host + address - region.start)
             if error := lib.memory_map_file(at, size, fd, offset, WRITABLE):
                 raise OSError(error, os.strerror(error))

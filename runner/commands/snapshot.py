@@ -17,6 +17,12 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     name_argument(parser)
     parser.add_argument("file", metavar="FILE", type=Path, help="the snapshot; a file of that name is replaced")
     parser.add_argument(
+        "--base",
+        metavar="SNAPSHOT",
+        type=Path,
+        help="write only what differs from this earlier snapshot of the machine, which is then needed to go on",
+    )
+    parser.add_argument(
         "--stop", action="store_true", help="end the run once it is written, before the guest writes to its disks again"
     )
     parser.add_argument(
@@ -28,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Write it; return the exit status."""
 
     def snapshot(control: Control) -> None:
-        size = control.snapshot(options.file, options.stop, options.timeout)
+        size = control.snapshot(options.file, options.stop, options.timeout, options.base)
         print(f"{printable(options.file)}: {format_size(size)} of guest memory")
 
     return controlled(options.name, snapshot)

@@ -141,12 +141,17 @@ class Control:
         found = self.request("dump", {"path": to_text(Path(path).absolute())}, timeout)
         return int(found["bytes"])
 
-    def snapshot(self, path: Path | str, stop: bool = False, timeout: float = 600.0) -> int:
+    def snapshot(
+        self, path: Path | str, stop: bool = False, timeout: float = 600.0, base: Path | str | None = None
+    ) -> int:
         """Write the machine's state into a file, from which ``runner.run(path, restore=True)`` goes on. It appears
         whole or not at all. The guest stands still meanwhile; with ``stop`` the run then ends, as "interrupted".
-        Returns the bytes of guest memory in the file. Raises ControlError, also after ``timeout`` seconds; the machine
-        continues to write."""
-        arguments = {"path": to_text(Path(path).absolute()), "stop": stop}
+        With ``base``, another snapshot, the file has only what differs from that, and needs it later. Returns the bytes
+        of guest memory in the file. Raises ControlError, also after ``timeout`` seconds; the machine continues to
+        write."""
+        arguments: dict[str, Any] = {"path": to_text(Path(path).absolute()), "stop": stop}
+        if base is not None:
+            arguments["base"] = to_text(Path(base).absolute())
         return int(self.request("snapshot", arguments, timeout)["bytes"])
 
     def gdb(self) -> socket.socket:

@@ -241,17 +241,18 @@ def _dump(subject: Subject, path: str = "") -> dict[str, Any]:
             raise ControlError("failed", f"{to} cannot be written: {error.strerror}") from error
 
 
-def _snapshot(subject: Subject, path: str = "", stop: bool = False) -> dict[str, Any]:
+def _snapshot(subject: Subject, path: str = "", stop: bool = False, base: str = "") -> dict[str, Any]:
     from runner.snapshot.snapshotfile import SnapshotError
     from runner.snapshot.taking import take
 
     to, machine = _absolute("snapshot", path), subject.machine
+    upon = _absolute("snapshot", base) if base else None
     if subject.debugged():
         raise ControlError("state", "a debugger is attached, whose breakpoints may lie in memory: detach it first")
     with machine.standing() as stands:
         _unless_ended(stands)
         try:
-            written = take(machine, to)
+            written = take(machine, to, upon)
         except OSError as error:
             raise ControlError("failed", f"{to} cannot be written: {error.strerror}") from error
         except SnapshotError as error:
@@ -279,7 +280,7 @@ VERBS: Mapping[str, Verb] = {
     "pause": Verb(_pause, {"timeout": float}, waits=True),
     "resume": Verb(_resume, waits=True),
     "dump": Verb(_dump, {"path": str}, waits=True),
-    "snapshot": Verb(_snapshot, {"path": str, "stop": bool}, waits=True),
+    "snapshot": Verb(_snapshot, {"path": str, "stop": bool, "base": str}, waits=True),
     "gdb": Verb(_gdb),
     "console": Verb(_console, {"port": str, "types": bool}),
     "power": Verb(_power),

@@ -119,16 +119,17 @@ class Run:
         guest is asked for newer ones, which a later call returns. Raises as :meth:`set_balloon` does."""
         return self._session.machine.commands.balloon()
 
-    def snapshot(self, path: Path | str) -> bool:
+    def snapshot(self, path: Path | str, base: Path | str | None = None) -> bool:
         """Write the machine's state into a file, from which :func:`start` goes on with ``restore``. The guest stands
-        still meanwhile. Returns False if the run has ended. Raises ``runner.SnapshotError``, OSError,
+        still meanwhile. With ``base``, another snapshot, it has only what differs from that, and needs it later.
+        Returns False if the run has ended. Raises ``runner.SnapshotError``, OSError,
         ``runner.KvmError``, and TimeoutError as :meth:`pause` does."""
         from runner.snapshot.taking import take  # late: few runs are saved
 
         machine = self._session.machine
         with machine.standing() as stands:
             if stands:
-                take(machine, Path(path))
+                take(machine, Path(path), None if base is None else Path(base))
             return stands
 
     @property

@@ -41,9 +41,18 @@ class File(NamedTuple):
     written: int
 
 
+class Base(NamedTuple):
+    """Another snapshot of the machine, which has what this one lacks: where it was, as text, and the CRC-32 of its
+    contents."""
+
+    path: str
+    crc32: int
+
+
 class Contents(NamedTuple):
     """The machine: what it is, and its state. ``time`` is that of a machine with virtual time. ``devices`` are the
-    devices' states by their names, as :mod:`runner.snapshot.states` writes them."""
+    devices' states by their names, as :mod:`runner.snapshot.states` writes them. With a ``base``, ``memory`` and
+    ``written`` are what differs from it."""
 
     version: str
     plan: Plan
@@ -57,6 +66,7 @@ class Contents(NamedTuple):
     files: tuple[File, ...]
     memory: tuple[Extent, ...]
     written: tuple[Written, ...]
+    base: Base | None = None
 
     def problem(self) -> str | None:
         """What makes it no snapshot of a machine; None: nothing."""

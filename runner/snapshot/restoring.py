@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from runner.devices.state import StateError
 from runner.kvm.errors import HostError, KvmError
 from runner.machine.machine import Machine
 from runner.memory import GuestMemory
-from runner.snapshot.contents import Extent
+from runner.snapshot.chain import Chain, check
 from runner.snapshot.planning import checked, explicit, planned
-from runner.snapshot.snapshotfile import Snapshot, SnapshotError
+from runner.snapshot.snapshotfile import SnapshotError
 from runner.snapshot.states import from_tree
 from runner.x86.state import State
 from vmspec.plan.plan import Plan
@@ -24,9 +23,9 @@ class Restoring:
     SpecError."""
 
     def __init__(self, path: Path, overrides: Sequence[str] | str = ()) -> None:
-        self._snapshot = Snapshot(path)
+        self._chain = Chain(path)
         try:
-            self._contents = self._snapshot.contents
+            self._contents = self._chain.contents
             self.plan = planned(self._contents, path.absolute(), overrides, Path.cwd())
             files = {file.where: (file.size, file.written) for file in self._contents.files}
             checked(self.plan, files, explicit(overrides))
@@ -42,24 +41,16 @@ class Restoring:
     def load(self, plan: Plan, memory: GuestMemory, images: Images) -> State:
         """Have the guest's memory read as the snapshot's, in place of :func:`runner.boot.load`. A page is read when the
         guest first uses it."""
-        self._check(self._contents.memory)
-        for extent in self._contents.memory:
+        parts = self._chain.memory()
+        check(parts)
+        for snapshot, extent in parts:
             try:
-                memory.fill(extent.address, extent.size, self._snapshot.descriptor, extent.offset)
+                memory.fill(extent.address, extent.size, snapshot.descriptor, extent.offset)
             except ValueError as error:
-                raise self._damaged(f"its memory: {error}") from error
+                raise snapshot.damaged(f"its memory: {error}") from error
             except OSError as error:
-                raise HostError(f"{self._snapshot.path} cannot be mapped into the guest: {error.strerror}") from error
+                raise HostError(f"{snapshot.path} cannot be mapped into the guest: {error.strerror}") from error
         return modes.state(plan.entry)  # in which the vCPUs are until restore()
-
-    def _check(self, extents: Sequence[Extent]) -> None:
-        """Check parts, several at once: neither reading nor CRC-32 needs the interpreter. Raises SnapshotError."""
-        try:
-            with ThreadPoolExecutor() as pool:
-                list(pool.map(self._snapshot.check, extents))
-        except RuntimeError:  # the host has no threads to spare
-            for extent in extents:
-                self._snapshot.check(extent)
 
     def restore(self, machine: Machine) -> None:
         """Put a machine whose devices are attached into the snapshot's state. Interrupt controllers come before the
@@ -67,9 +58,9 @@ class Restoring:
         SnapshotError, HostError, KvmError, and what a user's device raises."""
         saved = self._contents
         saved.check_host(machine)
-        machine.restored = Path(os.path.realpath(self._snapshot.path))  # of a copy, a memory file
+        machine.restored = Path(os.path.realpath(self._chain.newest.path))  # of a copy, a memory file
         for written in saved.written:
-            self._write_back(machine, written.device, written.extents)
+            self._write_back(machine, written.device)
         try:
             if saved.controllers is not None:
                 saved.controllers.restore(machine.vm)
@@ -77,7 +68,7 @@ class Restoring:
                 state.restore(vcpu)
                 vcpu.run.cr8 = vcpu.task_priority()
         except KvmError as error:
-            raise SnapshotError(f"this host's KVM does not take {self._snapshot.path}: {error}") from error
+            raise SnapshotError(f"this host's KVM does not take {self._chain.newest.path}: {error}") from error
         if machine.time is not None and saved.time is not None:
             machine.time.words.now = saved.time.now  # devices' timers follow it
         self._load_devices(machine)
@@ -91,7 +82,7 @@ class Restoring:
         try:
             machine.time.load(saved.time, machine.vcpus[0])
         except OverflowError as error:
-            raise self._damaged(f"its time: {error}") from error
+            raise self._chain.newest.damaged(f"its time: {error}") from error
 
     def _load_devices(self, machine: Machine) -> None:
         states = {}
@@ -102,23 +93,21 @@ class Restoring:
                 states[planned.name] = from_tree(device.state_class, self.states.get(planned.name))
             machine.buses.load(states)
         except StateError as error:
-            raise self._damaged(str(error)) from error
+            raise self._chain.newest.damaged(str(error)) from error
 
-    def _write_back(self, machine: Machine, name: str, extents: Sequence[Extent]) -> None:
+    def _write_back(self, machine: Machine, name: str) -> None:
         private = machine.private.get(name)
         if private is None:
-            raise self._damaged(f"{name} has no contents of its own")
-        self._check(extents)
-        for extent in extents:
+            raise self._chain.newest.damaged(f"{name} has no contents of its own")
+        parts = self._chain.written(name)
+        check(parts)
+        for snapshot, extent in parts:
             try:
-                for address, data in self._snapshot.pieces(extent):
+                for address, data in snapshot.pieces(extent):
                     private.take_back(address, data)
             except OSError as error:
                 raise SnapshotError(f"what the guest wrote to {name} cannot be restored: {error.strerror}") from error
 
-    def _damaged(self, why: str) -> SnapshotError:
-        return SnapshotError(f"{self._snapshot.path} is damaged: {why}")
-
     def close(self) -> None:
-        """Close the file."""
-        self._snapshot.close()
+        """Close the files."""
+        self._chain.close()

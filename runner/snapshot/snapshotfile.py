@@ -19,11 +19,11 @@ from vmspec.plan import serial
 from vmspec.schema.problems import SpecError
 
 MAGIC = b"vmrun snapshot\r\n"
-FORMAT = 1  # incremented when an older vmrun would misunderstand it
+FORMAT = 2  # incremented when an older vmrun would misunderstand it
 HEAD = Struct("<16s2I2Q")  # MAGIC, FORMAT, then CRC-32, place and length of the contents
 LARGEST = 256 << 20  # bytes of contents: disks that the guest has written to all over have the most
 PAGE = 4096
-CHUNK = 2 << 20  # bytes of memory that are in the file or not: one huge page
+CHUNK = 2 << 20  # bytes of memory that are in a file without a base or not: one huge page
 LONGEST = 16 << 20  # bytes of a part: several are checked at once
 PIECE = 1 << 16  # bytes that are a hole of the file if they are zero
 ZEROS = bytes(CHUNK)
@@ -41,7 +41,9 @@ class Piece(NamedTuple):
 
 
 class Snapshot:
-    """An open snapshot, whose contents are checked. ``path`` is for messages. Raises SnapshotError."""
+    """An open snapshot, whose contents are checked; ``crc32`` is theirs. Raises SnapshotError."""
+
+    crc32: int
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,7 +63,7 @@ class Snapshot:
         if not head.startswith(MAGIC[: len(head)]) or not head:
             raise SnapshotError(f"{self.path} is not a snapshot of vmrun: vmrun snapshot NAME FILE writes one")
         if len(head) < HEAD.size:
-            raise self._damaged("it is cut off")
+            raise self.damaged("it is cut off")
         _, number, crc32, at, length = HEAD.unpack(head)
         if number != FORMAT:
             newer = "a newer" if number > FORMAT else "an older"
@@ -69,30 +71,30 @@ class Snapshot:
                 f"{self.path} is a snapshot of {newer} vmrun, of format {number}: this one reads {FORMAT}"
             )
         if length > LARGEST:
-            raise self._damaged(f"its contents have {length:,} bytes")
+            raise self.damaged(f"its contents have {length:,} bytes")
         text = os.pread(self.descriptor, length, at) if at < self.size else b""
         if len(text) < length:
-            raise self._damaged("it is cut off")
+            raise self.damaged("it is cut off")
         if zlib.crc32(text) != crc32:
-            raise self._damaged("the CRC-32 of its contents is wrong")
+            raise self.damaged("the CRC-32 of its contents is wrong")
         try:
             contents = serial.read(Contents, json.loads(text), self.path)
         except SpecError as error:
-            raise self._damaged(str(error)) from error
+            raise self.damaged(str(error)) from error
         except (ValueError, RecursionError) as error:
-            raise self._damaged(f"its contents are no JSON: {error}") from error
+            raise self.damaged(f"its contents are no JSON: {error}") from error
         if (problem := contents.problem()) is not None:
-            raise self._damaged(problem)
-        for extent in self._extents(contents):
-            if extent.offset % PAGE or extent.size <= 0 or not 0 <= extent.offset <= self.size - extent.size:
-                raise self._damaged("it is cut off: a part is past its end")
+            raise self.damaged(problem)
+        for extents in (contents.memory, *(each.extents for each in contents.written)):
+            end = 0
+            for extent in extents:
+                if extent.offset % PAGE or extent.size <= 0 or not 0 <= extent.offset <= self.size - extent.size:
+                    raise self.damaged("it is cut off: a part is past its end")
+                if extent.address < end:
+                    raise self.damaged(f"the part for {extent.address:#x} is not after that before it")
+                end = extent.address + extent.size
+        self.crc32 = crc32
         return contents
-
-    @staticmethod
-    def _extents(contents: Contents) -> Iterator[Extent]:
-        yield from contents.memory
-        for each in contents.written:
-            yield from each.extents
 
     def check(self, extent: Extent) -> None:
         """Whether the bytes of a part are those that were written. Raises SnapshotError."""
@@ -100,7 +102,7 @@ class Snapshot:
         for piece in self.pieces(extent):
             crc32 = zlib.crc32(piece.data, crc32)
         if crc32 != extent.crc32:
-            raise self._damaged(f"the CRC-32 of the part for {extent.address:#x} is wrong")
+            raise self.damaged(f"the CRC-32 of the part for {extent.address:#x} is wrong")
 
     def pieces(self, extent: Extent) -> Iterator[Piece]:
         """The bytes of a part. Raises SnapshotError."""
@@ -108,11 +110,22 @@ class Snapshot:
         while done < extent.size:
             data = os.pread(self.descriptor, min(CHUNK, extent.size - done), extent.offset + done)
             if not data:
-                raise self._damaged("it has become shorter")
+                raise self.damaged("it has become shorter")
             yield Piece(extent.address + done, data)
             done += len(data)
 
-    def _damaged(self, why: str) -> SnapshotError:
+    def read(self, extent: Extent, address: int, into: memoryview) -> None:
+        """Read the bytes of a part from an address on, as many as there is room for. Raises SnapshotError."""
+        done = 0
+        while done < len(into):
+            with into[done:] as rest:
+                count = os.preadv(self.descriptor, [rest], extent.offset + address - extent.address + done)
+            if not count:
+                raise self.damaged("it has become shorter")
+            done += count
+
+    def damaged(self, why: str) -> SnapshotError:
+        """The error that says why this file is no snapshot."""
         return SnapshotError(f"{self.path} is damaged: {why}")
 
     def close(self) -> None:

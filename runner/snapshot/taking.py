@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,8 +11,9 @@ from runner.kvm.saved import SavedControllers, SavedVcpu, all_msrs, listed
 from runner.machine.guesttime import Clocks
 from runner.machine.machine import Machine
 from runner.memory import MemoryRegion
+from runner.snapshot.chain import Chain, Place
 from runner.snapshot.contents import Contents, File, Written
-from runner.snapshot.snapshotfile import CHUNK, ZEROS, Piece, SnapshotError, Writer
+from runner.snapshot.snapshotfile import CHUNK, PAGE, ZEROS, Piece, SnapshotError, Writer
 from runner.snapshot.states import tree
 from vmspec import __version__
 from vmspec.host.atomic import replaced
@@ -22,14 +24,23 @@ VMXE, SVME = 1 << 13, 1 << 12  # of CR4 (Intel SDM volume 3, 2.5) and of EFER (A
 ELSEWHERE = ("virtio-fs", "vhost-user")
 
 
-def take(machine: Machine, path: Path) -> int:
+def take(machine: Machine, path: Path, base: Path | None = None) -> int:
     """Write a snapshot of a machine that stands still; return the bytes of memory in it. The file appears whole or not
-    at all. Raises as :func:`write` does."""
-    with replaced(path) as file:
-        return write(machine, file)
+    at all. It has only what differs from the snapshot in the file ``base``, None: all. Raises as :func:`write` does."""
+    with ExitStack() as stack:
+        chain = None
+        if base is not None:
+            stack.callback((chain := Chain(base)).close)
+            if any(_same(path, each.path) for each in chain.snapshots):
+                raise SnapshotError(f"{path} would replace the snapshot that it is based on")
+        return write(machine, stack.enter_context(replaced(path)), chain)
 
 
-def write(machine: Machine, file: BinaryIO) -> int:
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and one.samefile(other)
+
+
+def write(machine: Machine, file: BinaryIO, base: Chain | None = None) -> int:
     """The same into an empty file. Raises SnapshotError, KvmError, OSError, and what a user's device raises."""
     for device in machine.plan.devices:
         if is_elsewhere(device):
@@ -51,8 +62,11 @@ def write(machine: Machine, file: BinaryIO) -> int:
     plan, time = machine.plan, machine.time
     msrs = all_msrs(machine.system) if time is None else listed(KERNEL_MSRS)
     writer = Writer(file, goes_on)
-    memory = tuple(extent for region in machine.memory.regions for extent in writer.put(_memory(machine, region)))
-    written = tuple(_written(machine, writer))
+    now = tuple(files(machine))
+    if base is not None and (why := base.unlike(plan, now)) is not None:
+        raise SnapshotError(f"{base.newest.path} is a snapshot of another machine: it has other {why}")
+    memory = tuple(writer.put(_memory(machine, base)))
+    written = tuple(_written(machine, writer, base))
     contents = Contents(
         version=__version__,
         plan=plan,
@@ -63,9 +77,10 @@ def write(machine: Machine, file: BinaryIO) -> int:
         clocks=machine.guest_time.show() if time is None else Clocks(),
         time=None if time is None else time.save(machine.vcpus[0], bool(machine.threads[0].debug.after_sti)),
         devices=devices,
-        files=tuple(files(machine)),
+        files=now,
         memory=memory,
         written=written,
+        base=None if base is None else base.as_base(),
     )
     writer.finish(contents)
     return sum(extent.size for extent in memory)
@@ -79,13 +94,25 @@ def is_elsewhere(device: PlannedDevice) -> bool:
     )
 
 
-def _memory(machine: Machine, region: MemoryRegion) -> Iterator[Piece]:
-    """What a region of the guest's memory has: RAM what is not zero, a mapped file what differs from it."""
-    for at in range(0, 0 if region.read_only else region.size, CHUNK):
-        size = min(CHUNK, region.size - at)
-        data = machine.memory.read(region.start + at, size)
-        if data != _before(machine, region, at, size):
-            yield Piece(region.start + at, data)
+def _memory(machine: Machine, base: Chain | None) -> Iterator[Piece]:
+    """What the guest's memory has: RAM what is not zero, a mapped file what differs from it; but only the pages that
+    differ from those of a base. Their contents are compared: KVM's log of dirty pages lacks what devices write."""
+    place = Place(base.memory()) if base is not None else None
+    for region in machine.memory.regions:
+        for at in range(0, 0 if region.read_only else region.size, CHUNK):
+            address, size = region.start + at, min(CHUNK, region.size - at)
+            data, before = machine.memory.read(address, size), _before(machine, region, at, size)
+            if place is not None:
+                before, _ = place.over(address, before)
+            if data != before:
+                yield from [Piece(address, data)] if place is None else _pages(address, data, before)
+
+
+def _pages(address: int, data: bytes, before: bytes) -> Iterator[Piece]:
+    """The pages that differ."""
+    for at in range(0, len(data), PAGE):
+        if data[at : at + PAGE] != before[at : at + PAGE]:
+            yield Piece(address + at, data[at : at + PAGE])
 
 
 def _before(machine: Machine, region: MemoryRegion, at: int, size: int) -> bytes:
@@ -94,11 +121,24 @@ def _before(machine: Machine, region: MemoryRegion, at: int, size: int) -> bytes
     return os.pread(region.fd, size, at).ljust(size, b"\0") if mapped else ZEROS[:size]
 
 
-def _written(machine: Machine, writer: Writer) -> Iterator[Written]:
-    """What the guest has written to disks and flash memory that no file keeps."""
+def _written(machine: Machine, writer: Writer, base: Chain | None) -> Iterator[Written]:
+    """What the guest has written to disks and flash memory that no file keeps, unless a base has it."""
     for device in machine.plan.devices:
         if (private := machine.private.get(device.name)) is not None:
-            yield Written(device.name, writer.put(Piece(*change) for change in private.changes()))
+            place = Place(base.written(device.name)) if base is not None else None
+            pieces = (piece for change in private.changes() for piece in _new(Piece(*change), place))
+            yield Written(device.name, writer.put(pieces))
+
+
+def _new(piece: Piece, place: Place | None) -> Iterator[Piece]:
+    """The parts of a piece that a base does not have."""
+    if place is None:
+        yield piece
+        return
+    for at in range(0, len(piece.data), PAGE):
+        address, data = piece.address + at, piece.data[at : at + PAGE]
+        if place.over(address, data) != (data, True):
+            yield Piece(address, data)
 
 
 def files(machine: Machine) -> Iterator[File]:

@@ -6,7 +6,22 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.bench import compare, dma, linux, page, peers, process, record, requests, rows, runs, scale, startup, virtio
+from tests.bench import (
+    compare,
+    dma,
+    linux,
+    page,
+    peers,
+    process,
+    record,
+    requests,
+    rows,
+    runs,
+    scale,
+    snapshots,
+    startup,
+    virtio,
+)
 from tests.bench.figure import Figure
 
 OUT = Path("build/bench.json")
@@ -16,6 +31,7 @@ PARTS = {
     "dma": dma.measure,
     "process": process.measure,
     "runs": runs.measure,
+    "snapshots": snapshots.measure,
     "virtio": virtio.measure,
     "startup": startup.measure,
     "linux": linux.measure,

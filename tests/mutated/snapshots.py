@@ -4,6 +4,7 @@ import copy
 import json
 import random
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 from runner.devices import Board, DeviceError, make
@@ -13,7 +14,8 @@ from runner.kvm.errors import HostError
 from runner.kvm.saved import CONTROLLED, FIRST, LAST, PARTS, Msr, Part, SavedControllers, SavedVcpu
 from runner.machine.guesttime import Clocks
 from runner.memory import GuestMemory
-from runner.snapshot.contents import Contents
+from runner.snapshot.chain import Chain
+from runner.snapshot.contents import Base, Contents
 from runner.snapshot.restoring import Restoring
 from runner.snapshot.snapshotfile import FORMAT, HEAD, MAGIC, PAGE, Piece, SnapshotError, Writer
 from runner.snapshot.states import from_tree, tree
@@ -67,7 +69,7 @@ def least(cls: type[State]) -> State:
     return cls(**{name: first(rule) for name, rule in cls.rules().items()})
 
 
-def good(path: Path) -> bytes:
+def good(path: Path, base: Base | None = None) -> bytes:
     """A snapshot of a machine that never was: its vCPU is all zeros."""
     path.with_suffix(".toml").write_text(SPEC)
     plan = Document.open(path.with_suffix(".toml")).plan()
@@ -92,6 +94,7 @@ def good(path: Path) -> bytes:
                 files=(),
                 memory=memory,
                 written=(),
+                base=base,
             )
         )
     return path.read_bytes()
@@ -102,7 +105,10 @@ class Snapshots:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "x.snapshot"
-        self._good = good(folder / "good.snapshot")
+        good(folder / "base.snapshot")
+        with closing(Chain(folder / "base.snapshot")) as chain:
+            base = chain.as_base()
+        self._good = good(folder / "good.snapshot", base)
         _, _, _, at, length = HEAD.unpack_from(self._good)
         self._at, self._contents = at, json.loads(self._good[at : at + length])
 

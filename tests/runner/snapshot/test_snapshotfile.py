@@ -43,7 +43,7 @@ def test_a_good_one_is_read(file):
         (lambda data: b"[vm]" + bytes(5000), "is not a snapshot of vmrun"),
         (lambda data: data[:20], "is damaged: it is cut off"),
         (lambda data: data[:-1], "is damaged: it is cut off"),
-        (lambda data: data[:16] + b"\2" + data[17:], "is a snapshot of a newer vmrun, of format 2: this one reads 1"),
+        (lambda data: data[:16] + b"\3" + data[17:], "is a snapshot of a newer vmrun, of format 3: this one reads 2"),
         (lambda data: data[:16] + b"\0" + data[17:], "is a snapshot of an older vmrun, of format 0"),
         (lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "the CRC-32 of its contents is wrong"),
     ],
