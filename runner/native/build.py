@@ -66,6 +66,7 @@ static uint64_t run_hardware_reason(const struct kvm_run *run)
 {
     return run->fail_entry.hardware_entry_failure_reason;
 }
+static uint64_t run_rip(const struct kvm_run *run) { return run->s.regs.regs.rip; }
 static uint32_t run_suberror(const struct kvm_run *run) { return run->internal.suberror; }
 static uint32_t run_internal_data(const struct kvm_run *run, uint64_t *data)
 {

@@ -110,7 +110,7 @@ def _differences(recorded: Exit, loop: "_native.VcpuPointer") -> Iterator[tuple[
     write = bool(transfer.write)
     found = {
         "reason": REASONS[reason] if reason < len(REASONS) else f"exit {reason}",
-        "rip": int(loop.kept.regs.rip) if recorded.has("RIP") else recorded.rip,
+        "rip": int(lib.run_rip(loop.run)) if recorded.has("RIP") else recorded.rip,
         "addr": int(transfer.address),
         "size": size,
         "items": length // size if size else 0,

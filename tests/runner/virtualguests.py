@@ -87,3 +87,21 @@ class Sleeper(Device):
         time.sleep(random.random() / 300)
 """
 CONTRACT_DEVICES = [RTC, POST, DEBUG, {"kind": "python", "class": "sleeper:Sleeper", "port": [0x500, 1]}]
+# In long mode: a pointer at 0x3000, through which the guest calls, comes to point to UD2; there is no handler.
+TRIPLE_FAULT = """
+    mov $0x8000, %esp
+    lidt none
+    movl $target, 0x3000
+    call *0x3000
+    out %al, $0x80
+    movw $0x0b0f, 0x3010
+    nop
+    movl $0x3010, 0x3000
+    out %al, $0x80
+    call *0x3000
+target:
+    ret
+none:
+    .word 0
+    .quad 0
+"""

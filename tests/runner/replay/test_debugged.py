@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.flatdriver import DATA, HLT
 from tests.runner.replay import devicesguests as guests
-from tests.runner.virtualguests import CONTRACT, POST, RTC, VIRTUAL
+from tests.runner.virtualguests import CONTRACT, POST, RTC, TRIPLE_FAULT, VIRTUAL
 
 pytestmark = pytest.mark.kvm
 
@@ -103,6 +103,17 @@ def test_back_to_the_write_that_caused_it(follow, written):
     )  # fmt: skip
     assert values(text) == [STORE + 1, 4, STORE + 1, 2, 1, STORE + 1, ENTRY]
     assert re.findall(r"^(Old|New) value = (\d)$", text, re.MULTILINE)[:2] == [("Old", "4"), ("New", "3")]
+
+
+def test_back_from_a_triple_fault_to_the_write_that_caused_it(follow, run_guest, assemble):
+    made = run_guest(assemble(TRIPLE_FAULT, 64), boot={"mode": "long"}, devices=[POST], vm=VIRTUAL | {"memory": "4MiB"})
+    assert made.kind == "triple-fault"
+    text, _, _ = follow(
+        made.trace, "continue", "reverse-stepi", PC, "watch *(int *) 0x3000", "reverse-continue", "p *(int *) 0x3000",
+        "stepi", "p/x *(int *) 0x3000", "kill",
+    )  # fmt: skip
+    where, before, after = values(text)
+    assert before != where == after == 0x3010
 
 
 def test_back_to_a_breakpoint(follow, written):

@@ -15,7 +15,7 @@ from runner.session.given import Given
 from tests.runner.test_kernels import LOAD, kernel
 from tests.runner.test_virtual import READS_TSC
 from tests.runner.test_virtual_input import AWAITS_NMI, ECHO, INPUTS, SERIAL
-from tests.runner.virtualguests import CONTRACT, CONTROLLERS, HANDLERS, POST, RTC, VIRTUAL
+from tests.runner.virtualguests import CONTRACT, CONTROLLERS, HANDLERS, POST, RTC, TRIPLE_FAULT, VIRTUAL
 from vmspec import layout
 from vmspec.trace.record import FLAGS
 
@@ -70,6 +70,13 @@ def test_a_recording_replays_to_its_end(contract):
     assert found.mismatch is None
     assert found.exits == found.recorded == len(contract.recording.exits) > 1000
     assert sum(exit.vector != 0 for exit in contract.recording.exits) > 20
+
+
+def test_the_last_exit_may_be_a_triple_fault(record, assemble):
+    made = record(assemble(TRIPLE_FAULT, 64), boot={"mode": "long"}, devices=[POST], vm=VIRTUAL | {"memory": "4MiB"})
+    assert made.recording.exits[-1].reason == "shutdown"
+    found = made.replay()
+    assert (found.mismatch, found.exits, found.ended) == (None, found.recorded, "")
 
 
 def test_a_replay_ends_where_it_is_told_to(contract):
