@@ -10,7 +10,7 @@ from vmspec.plan import windows
 from vmspec.plan.calls import Slot
 from vmspec.plan.plan import Area, Plan, PlannedDevice
 from vmspec.registers import acpi as R
-from vmspec.registers import fwcfg, pci, pvpanic, virtio
+from vmspec.registers import fwcfg, pci, pvpanic, virtio, vmgenid
 from vmspec.registers.rtc import CENTURY
 
 PORTS = layout.ACPI_PORTS
@@ -205,6 +205,9 @@ def dsdt(devices: tuple[PlannedDevice, ...], slots: tuple[Slot, ...]) -> bytes:
         if device.kind == "pci-host":
             found += [_host_bridge(devices, windows.windows(device, slots)), _motherboard(_ecam(device))]
             continue
+        if device.kind == "vmgenid":
+            found += _generation(device)
+            continue
         if device.transport == "mmio":
             counted, describe = virtio.HID, _virtio
         elif device.kind in PNP_IDS:
@@ -227,6 +230,29 @@ def _device(device: PlannedDevice, number: int) -> bytes:
         aml.named("_HID", aml.identifier(PNP_IDS[device.kind])),
         aml.named("_UID", aml.integer(number)),
         aml.named("_CRS", aml.resources(*claims)),
+    )
+
+
+def _generation(device: PlannedDevice) -> tuple[bytes, bytes]:
+    """A generation ID, and the device whose interrupt tells of another one."""
+    assert device.irq is not None
+    (region,) = device.regions
+    assert region.start is not None
+    return (
+        aml.device(
+            "VGEN",
+            aml.named("_HID", aml.string(vmgenid.HID)),
+            aml.named("_CID", aml.string(vmgenid.CID)),
+            aml.named("_DDN", aml.string(vmgenid.CID)),
+            aml.named(vmgenid.ADDRESS, aml.package(aml.integer(region.start), aml.integer(0))),
+        ),
+        aml.device(
+            "GED0",
+            aml.named("_HID", aml.string(vmgenid.EVENT_HID)),
+            aml.named("_UID", aml.integer(0)),
+            aml.named("_CRS", aml.resources(aml.interrupt(device.irq))),
+            aml.method_that_notifies(vmgenid.EVENT_METHOD, 1, "VGEN", vmgenid.CHANGED),
+        ),
     )
 
 

@@ -116,6 +116,11 @@ def method_that_returns_its_argument(segment: str, arguments: int, which: int) -
     return _packaged(b"\x14", name(segment) + bytes((arguments, 0xA4, 0x68 + which)))
 
 
+def method_that_notifies(segment: str, arguments: int, device: str, what: int) -> bytes:
+    """``Method (segment, arguments, Serialized) { Notify (device, what) }``."""
+    return _packaged(b"\x14", name(segment) + bytes((arguments | 8, 0x86)) + name(device) + integer(what))
+
+
 def resources(*descriptors: bytes) -> bytes:
     """``ResourceTemplate () { descriptors }``; the end tag's checksum 0 means "no checksum"."""
     return buffer(b"".join(descriptors) + b"\x79\x00")

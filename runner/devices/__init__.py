@@ -43,6 +43,7 @@ TABLE = {
     "post-port": ("debug", "PostPort"),
     "debug-exit": ("debug", "DebugExit"),
     "pvpanic": ("pvpanic", "Pvpanic"),
+    "vmgenid": ("vmgenid", "Vmgenid"),
     "flash": ("flash", "Flash"),
     "fw-cfg": ("fwcfg", "FwCfg"),
     "python": ("own", "Own"),

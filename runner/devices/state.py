@@ -3,7 +3,7 @@
 States may come from any file. A device must work with every value that a rule accepts.
 """
 
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 from vmspec.host.printable import PrintableError
 
@@ -189,7 +189,7 @@ class State:
         return super().__new__(cls)
 
     @classmethod
-    def again(cls, state: "State") -> "State":
+    def again(cls, state: "State") -> Self:
         """The same state in this class, from a state whose class has the same name and fields. Raises StateError."""
         if type(state).__qualname__ != cls.__qualname__ or type(state).rules().keys() != cls.rules().keys():
             raise StateError(f"the saved state is a {type(state).__name__}, not the {cls.__name__} of this device")

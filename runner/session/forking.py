@@ -1,5 +1,6 @@
 """Copies of a machine that runs: :func:`fork`."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from runner.session.beside import Run, start
 from runner.snapshot.snapshotfile import SnapshotError
 from runner.snapshot.taking import write, written_file
 from vmspec.plan.plan import Plan
+from vmspec.registers.vmgenid import SIZE
 
 
 def fork(
@@ -23,7 +25,8 @@ def fork(
     """Start ``count`` copies of the machine of a run, each in threads of its own, and return them; the run goes on.
 
     A copy has the guest's memory copied on write, and devices of its own. Copy number n, from 0, has the seed
-    ``seed`` + n in each of its seeded entropy devices; None: random seeds. ``overrides`` returns what else changes in
+    ``seed`` + n in each of its seeded entropy devices, from which its ``vmgenid`` has its generation too; None: random
+    seeds. ``overrides`` returns what else changes in
     it, as :func:`runner.run` takes them with ``restore``: a trace's path, for example.
 
     Raises ``runner.SnapshotError`` if the machine cannot be saved, has ended, or writes to a disk or a file that copies
@@ -53,11 +56,14 @@ def fork(
 
 
 def _seeds(plan: Plan, seed: int) -> tuple[str, ...]:
-    """The overrides that give a machine's entropy devices a seed, as far as they have one."""
+    """The overrides that give a machine's entropy devices a seed, as far as they have one, and its guest a generation
+    of its own."""
+    generation = hashlib.sha256(seed.to_bytes(8, "little")).digest()[:SIZE].hex()
+    own = {"virtio-rng": f"seed={seed}", "vmgenid": f"generation='{generation}'"}
     return tuple(
-        f"device[{index}].seed={seed}"
+        f"device[{index}].{own[device.kind]}"
         for index, device in enumerate(plan.devices)
-        if device.kind == "virtio-rng" and device.options["seed"] is not None
+        if device.kind in own and device.options.get("seed", seed) is not None
     )
 
 

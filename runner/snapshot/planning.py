@@ -1,5 +1,8 @@
 """The plan of a machine that goes on from a snapshot."""
 
+import hashlib
+import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from vmspec.host.pathtext import from_text
 from vmspec.image.source import version
 from vmspec.plan.plan import Plan, PlannedDevice, PlannedFile
 from vmspec.plan.settings import PlannedExpect, PlannedLock
+from vmspec.registers.vmgenid import SIZE
 from vmspec.schema import overrides as override
 from vmspec.schema.expressions import texts
 from vmspec.schema.keypath import join
@@ -17,7 +21,10 @@ from vmspec.schema.problems import Problem, SpecError
 from vmspec.schema.units import parse_duration
 from vmspec.spec.fileuse import SNAPSHOT, Named, conflicts, uses
 
-KEYS = "vm.name, vm.timeout, trace.path, the path of a disk or of flash memory, and the seed of virtio-rng"
+KEYS = (
+    "vm.name, vm.timeout, trace.path, the path of a disk or of flash memory, the seed of virtio-rng, and the "
+    "generation of vmgenid"
+)
 
 
 def planned(contents: Contents, snapshot: Path, overrides: Sequence[str] | str, directory: Path) -> Plan:
@@ -26,6 +33,7 @@ def planned(contents: Contents, snapshot: Path, overrides: Sequence[str] | str, 
     It records only if they name a trace, expects nothing, since the guest has done a part of that already, and needs no
     file that is in the guest's memory by now. Raises SpecError for a key that no longer can be changed."""
     plan = contents.plan.unrecorded()
+    plan = plan._replace(devices=tuple(_generation(device, plan.time.kind) for device in plan.devices))
     plan = plan._replace(expect=PlannedExpect(), lock=PlannedLock(), files=tuple(filter(_is_needed(plan), plan.files)))
     for expression in texts(overrides):
         try:
@@ -37,6 +45,15 @@ def planned(contents: Contents, snapshot: Path, overrides: Sequence[str] | str, 
     if problems := [Problem(where, message) for where, message in conflicts(uses(plan.names))]:
         raise SpecError(tuple(problems))
     return plan
+
+
+def _generation(device: PlannedDevice, time: str) -> PlannedDevice:
+    """A generation ID with another generation; with virtual time, the same one for each run from a snapshot."""
+    if device.kind != "vmgenid":
+        return device
+    before = bytes.fromhex(device.options["generation"])
+    after = hashlib.sha256(before).digest()[:SIZE] if time == "virtual" else secrets.token_bytes(SIZE)
+    return device._replace(options={**device.options, "generation": after.hex()})
 
 
 def explicit(overrides: Sequence[str] | str) -> set[str]:
@@ -90,6 +107,8 @@ def _option(device: PlannedDevice, name: str, value: Any, directory: Path) -> An
         case "path", _, str() if device.kind in ("virtio-blk", "flash") and value:
             return directory / from_text(value)
         case "seed", {"seed": _}, int() if device.kind == "virtio-rng" and 0 <= value < 1 << 64:
+            return value
+        case "generation", _, str() if device.kind == "vmgenid" and re.fullmatch(f"[0-9A-Fa-f]{{{2 * SIZE}}}", value):
             return value
     raise ValueError(f"{device.name} takes no such {name} here")
 

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from vmspec.devices.models import KINDS
 from vmspec.schema.expected_values import ByName, Verdict
-from vmspec.schema.guest_values import REGISTERS, Ascii, ClassName, Code, Options, PortName, Registers, Tag, Windows
+from vmspec.schema.guest_values import (
+    REGISTERS,
+    Ascii,
+    ClassName,
+    Code,
+    Hexadecimal,
+    Options,
+    PortName,
+    Registers,
+    Tag,
+    Windows,
+)
 from vmspec.schema.network_values import MAC, Forward, Interface
 from vmspec.schema.pattern import LONGEST, Pattern
 from vmspec.schema.tables import Kinds, Table, Tables
@@ -109,6 +120,8 @@ def of(value: Value, name: str) -> st.SearchStrategy[Any]:
             return st.builds("{}:{}".format, identifiers, identifiers)
         case Tag():
             return st.text("abz-_09äé", min_size=1, max_size=value.MOST // 2)
+        case Hexadecimal():
+            return st.binary(min_size=value.size, max_size=value.size).map(bytes.hex)
         case PortName():
             return st.from_regex(value.PATTERN, fullmatch=True)
         case Tables():

@@ -149,6 +149,8 @@ class Decoder:
 
     def _memory(self, addr: int, size: int, direction: str, device: str) -> tuple[str, Meaning | None]:
         found = mmio.register(addr, device)
+        if kind_of(device) == "vmgenid":
+            return "generation ID", None
         if found is None:
             return "", None
         chip, register = found

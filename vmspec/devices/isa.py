@@ -9,8 +9,8 @@ from attrs import field, frozen
 from vmspec import layout
 from vmspec.devices.device import ADDRESSES, PORTS, DeviceModel
 from vmspec.devices.regions import Region
-from vmspec.registers import debug, fwcfg, i8042, i8254, i8259, pci, pvpanic, q35, rtc, serial, tsc
-from vmspec.schema.guest_values import ClassName, Options, Windows
+from vmspec.registers import debug, fwcfg, i8042, i8254, i8259, pci, pvpanic, q35, rtc, serial, tsc, vmgenid
+from vmspec.schema.guest_values import ClassName, Hexadecimal, Options, Windows
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.value import key
 from vmspec.schema.values import Address, Choice, Duration, File, Integer, Moment, Span
@@ -166,6 +166,20 @@ class Pvpanic(DeviceModel):
 
 
 @frozen(eq=False, repr=False)
+class Vmgenid(DeviceModel):
+    """A generation ID: the guest is told when it goes on from a snapshot, and Linux then takes new random numbers. The
+    planner places it and chooses its interrupt."""
+
+    generation: str = field(
+        default="0" * 2 * vmgenid.SIZE,
+        metadata=key(Hexadecimal(vmgenid.SIZE), "the ID at the start; each snapshot goes on with another one"),
+    )
+
+    def regions(self) -> tuple[Region, ...]:
+        return (Region("generation", "mmio", vmgenid.SIZE),)
+
+
+@frozen(eq=False, repr=False)
 class FwCfg(DeviceModel):
     """QEMU's fw_cfg, from which firmware reads how its machine is made. A machine with firmware has one in any case."""
 
@@ -255,6 +269,7 @@ Device = (
     | PostPort
     | DebugExit
     | Pvpanic
+    | Vmgenid
     | FwCfg
     | PCIHost
     | LPC
@@ -273,6 +288,7 @@ KINDS: dict[str, type[Device]] = {
     "post-port": PostPort,
     "debug-exit": DebugExit,
     "pvpanic": Pvpanic,
+    "vmgenid": Vmgenid,
     "fw-cfg": FwCfg,
     "pci-host": PCIHost,
     "lpc": LPC,

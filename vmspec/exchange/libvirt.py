@@ -22,7 +22,7 @@ REASONS = {
     **dict.fromkeys(("loader", "nvram", "@firmware", "firmware"), NO_LOADER),
     "@secure": "vmrun has no system management mode",
     **dict.fromkeys(("boot", "bootmenu", "bios"), "the firmware decides from what it boots"),
-    **dict.fromkeys(("uuid", "sysinfo", "genid", "smbios"), "the guest has no SMBIOS tables"),
+    **dict.fromkeys(("uuid", "sysinfo", "smbios"), "the guest has no SMBIOS tables"),
     **dict.fromkeys(("address", "controller"), PLACE),
     **dict.fromkeys(("alias", "title", "description", "metadata"), "it is for libvirt"),
     **dict.fromkeys(("topology", "numa", "cache", "maxphysaddr"), "the guest sees no core topology"),
@@ -50,6 +50,8 @@ def of_text(text: str, file: Path | None) -> Draft:
         draft.device("rtc")
     if (acpi := features.get("acpi")) is not None:
         draft.device("acpi", acpi)
+        if (generation := root.get("genid")) is not None:
+            draft.device("vmgenid", generation)
     features.get("apic")
     _processors(draft, root)
     _memory(draft, root)

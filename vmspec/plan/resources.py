@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from attrs import evolve
 
 from vmspec import layout
-from vmspec.devices.isa import LPC, FwCfg, PCIHost
+from vmspec.devices.isa import ACPI, LPC, FwCfg, PCIHost, Vmgenid
 from vmspec.devices.models import KINDS, Device
 from vmspec.devices.net import VirtioNet
 from vmspec.devices.regions import SPACES, Region
@@ -76,6 +76,10 @@ def devices(
             owners.claim(("cid", cid), device.name, f"{path}.cid", f"has the address {cid}")
         if isinstance(model, VirtioBlk) and spec.vm.time == "virtual":
             device = device._replace(options={**device.options, **virtual.disk(model)})
+        if isinstance(model, Vmgenid):
+            owners.claim(("generation", ""), device.name, path, "has the machine's generation ID")
+            if not any(isinstance(other, ACPI) for other in spec.devices):
+                problems.append(Problem(path, 'the guest finds it by ACPI: add a [[device]] with kind = "acpi"'))
         if isinstance(model, VirtioFS):
             owners.claim(("tag", model.tag), device.name, f"{path}.tag", f"has the tag {model.tag}")
         if isinstance(model, VirtioBalloon) and (model.size or 0) >= spec.vm.memory:
@@ -161,6 +165,8 @@ class _Placing:
         """Place a device, if that is not the spec's choice."""
         if isinstance(model, Flash):
             return self.flash.place(device, model, path, problems)
+        if isinstance(model, Vmgenid):
+            return self._mmio(device, path, problems)
         if not isinstance(model, VirtioModel):
             return device
         transport = model.transport or self._default

@@ -54,7 +54,7 @@ BANDWIDTH = 1 << 30  # bytes a second of a disk
 # Devices that follow virtual time; others complete when the host does.
 FOLLOWING = (
     isa.Serial, isa.I8042, isa.I8259, isa.I8254, isa.RTC, isa.ACPI, isa.DebugPort, isa.PostPort, isa.DebugExit,
-    isa.Pvpanic, isa.Python, isa.TSC, VirtioRng, VirtioConsole, VirtioBlk,
+    isa.Pvpanic, isa.Vmgenid, isa.Python, isa.TSC, VirtioRng, VirtioConsole, VirtioBlk,
 )  # fmt: skip
 UNENFORCED = (
     "the same type of processor and the same version of KVM",

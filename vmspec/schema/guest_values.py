@@ -121,6 +121,25 @@ class Ascii(Value):
         return {"type": "string", "pattern": f"^[ -~]{{0,{self.most}}}$"}
 
 
+class Hexadecimal(Value):
+    """So many bytes as hexadecimal digits."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    @property
+    def allowed(self) -> str:
+        return f"{2 * self.size} hexadecimal digits"
+
+    def read(self, value: object, here: Here) -> Any:
+        if isinstance(value, str) and re.fullmatch(f"[0-9A-Fa-f]{{{2 * self.size}}}", value):
+            return value.lower()
+        return here.wrong("is not such a number", value, self.allowed)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": f"^[0-9A-Fa-f]{{{2 * self.size}}}$"}
+
+
 class Tag(Value):
     """The name of a shared folder (virtio 1.2, 5.11.4)."""
 

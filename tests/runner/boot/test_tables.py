@@ -1,6 +1,7 @@
 """ACPI and MP tables: checksums, links, content; golden files; and ACPI's own compiler reads them."""
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -12,7 +13,7 @@ from runner.boot import acpi, mptable
 from tests.runner.boot import plans
 from tests.vmspec.image import images
 from vmspec import layout
-from vmspec.devices.isa import ACPI
+from vmspec.devices.isa import ACPI, Vmgenid
 from vmspec.devices.virtio import VirtioRng
 from vmspec.plan.plan import Plan
 
@@ -163,6 +164,24 @@ def test_virtio_devices_are_in_the_dsdt(pc: Plan) -> None:
     for name, address, irq in ((b"VR01", "000000d0", "10"), (b"VR02", "001000d0", "11")):
         device = dsdt[dsdt.index(name) :]
         assert bytes.fromhex(f"86090001{address}00020000 8906000301{irq}000000") in device[:120]
+
+
+@pytest.mark.skipif(shutil.which("iasl") is None, reason="needs iasl, of Debian's acpica-tools")
+def test_acpis_own_disassembler_finds_the_generation_id_and_its_event(tmp_path: Path) -> None:
+    """As Linux's drivers look for them (drivers/virt/vmgenid.c, drivers/acpi/evged.c)."""
+    planned = plans.linux(tmp_path, images.elf(), devices=(*plans.PC, Vmgenid()))
+    device = planned.device("vmgenid")
+    assert device is not None
+    (tmp_path / "dsdt.aml").write_bytes(tables(planned)["DSDT"])
+    subprocess.run(["iasl", "-d", "dsdt.aml"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    text = " ".join(re.sub("//.*", "", (tmp_path / "dsdt.dsl").read_text()).split())
+    generation, event = text[text.index("Device (VGEN)") :].split("Device (GED0)")
+    assert 'Name (_HID, "VMGENCTR")' in generation
+    assert 'Name (_CID, "VM_Gen_Counter")' in generation
+    assert f"Name (ADDR, Package (0x02) {{ 0x{device.regions[0].start:08X}, Zero }})" in generation
+    assert 'Name (_HID, "ACPI0013"' in event
+    assert f"Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive, ,, ) {{ 0x{device.irq:08X}, }}" in event
+    assert "Method (_EVT, 1, Serialized) { Notify (VGEN, 0x80) }" in re.sub(r"/\*.*?\*/ ", "", event)
 
 
 def test_a_machine_with_pci_has_a_host_bridge_and_says_where_configuration_space_is(pc: Plan, pci: Plan) -> None:

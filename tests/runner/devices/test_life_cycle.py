@@ -221,7 +221,7 @@ def kind(request, directory, disk, plug):
 
         @property
         def ports(self):
-            return tuple(port for r in self.model.regions() for port in range(r.start, r.start + r.size))
+            return tuple(port for r in self.model.regions() for port in range(r.start or 0, (r.start or 0) + r.size))
 
         def new(self, clock=None, like=None):
             """A fresh one; where a device uses the guest's memory, with the memory of the guest ``like``."""

@@ -84,3 +84,46 @@ def test_an_ended_run_is_refused(write_spec):
         run.result(30)
         with pytest.raises(runner.SnapshotError, match="the run has ended"):
             runner.fork(run, 1)
+
+
+GENERATION = [{"kind": "acpi"}, {"kind": "vmgenid"}]
+
+
+@pytest.fixture
+def generations(write_spec, assemble, tmp_path):
+    """The generation IDs of a machine's copies, and of runs from its snapshot, by what is changed in them."""
+    file = tmp_path / "snapshot"
+
+    def of(run):
+        return run._session.machine.plan.device("vmgenid").options["generation"]
+
+    def found(vm, restored):
+        spec = write_spec(assemble("1: out %al, $0x80; jmp 1b"), vm=vm, devices=GENERATION)
+        with runner.start(spec, record=False) as run:
+            assert of(run) == "0" * 32
+            copies = [runner.fork(run, 2, seed=seed) for seed in (1, 1, 2)]
+            run.snapshot(file)
+            forked = [[of(copy) for copy in each] for each in copies]
+            for copy in (copy for each in copies for copy in each):
+                copy.stop()
+        after = []
+        for overrides in restored:
+            with runner.start(file, restore=True, overrides=overrides) as run:
+                after.append(of(run))
+        return forked, after
+
+    return found
+
+
+def test_copies_and_later_runs_have_generations_of_their_own(generations):
+    own = "device[1].generation='00112233445566778899AABBCCDDEEFF'"
+    forked, (one, other, chosen) = generations({"timeout": "60s"}, [(), (), (own,)])
+    assert forked[0] == forked[1]
+    assert forked[0][1] == forked[2][0]  # copy n has the seed + n
+    assert len({*forked[0], *forked[2], one, other, "0" * 32}) == 6
+    assert chosen == "00112233445566778899AABBCCDDEEFF"
+
+
+def test_with_virtual_time_all_runs_from_a_snapshot_have_one_generation(generations):
+    _, (one, other) = generations({"timeout": "60s", "time": "virtual"}, [(), ()])
+    assert one == other != "0" * 32

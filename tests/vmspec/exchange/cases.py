@@ -108,8 +108,9 @@ QEMU = [
          {"virtio-rng0": {}, "virtio-balloon0": {}, "virtio-vsock0": {"cid": 42}},
          ("-device max-bytes=1024", "-device period=1000")),
     Case("qemu-system-x86_64 -kernel bzImage -device isa-debug-exit,iobase=0xf4,iosize=0x04 -device pvpanic "
-         "-debugcon file:debug.log -device i6300esb",
-         {"debug-exit0": {"port": 0xF4, "size": 4}, "pvpanic0": {}, "debug-port0": {}}, ("-device i6300esb",)),
+         "-debugcon file:debug.log -device i6300esb -device vmgenid,guid=auto",
+         {"debug-exit0": {"port": 0xF4, "size": 4}, "pvpanic0": {}, "debug-port0": {}, "vmgenid0": {}},
+         ("-device i6300esb",)),
     Case("qemu-system-x86_64 -kernel bzImage -netdev stream,id=n,server=off,addr.type=unix,addr.path=/run/passt.sock "
          "-device virtio-net-pci,netdev=n,mac=52:54:00:aa:bb:cc,host_mtu=9000",
          {"virtio-net0": {"mac": "52:54:00:aa:bb:cc", "mtu": 9000}}),
@@ -269,7 +270,7 @@ LIBVIRT = [
          {"name": "demo", "vcpus": 2, "memory": 512 << 20}),
     Case("""
          <domain type='kvm'>
-           <name>micro</name><memory>262144</memory><vcpu>1</vcpu>
+           <name>micro</name><genid/><memory>262144</memory><vcpu>1</vcpu>
            <os><type arch='x86_64' machine='microvm'>hvm</type><kernel>vmlinux</kernel></os>
            <features><acpi/></features>
            <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
@@ -288,7 +289,8 @@ LIBVIRT = [
          </domain>
          """,
          {"virtio-blk0": {"mode": "ro", "serial": "x1"}, "virtio-net0": {"forward": ["tcp:127.0.0.1:2222:22"]},
-          "virtio-fs0": {"tag": "share"}, "virtio-vsock0": {"cid": 42}, "virtio-console0": {"input": "stdin"}, "pvpanic0": {}},
+          "virtio-fs0": {"tag": "share"}, "virtio-vsock0": {"cid": 42}, "virtio-console0": {"input": "stdin"}, "pvpanic0": {},
+          "vmgenid0": {}},
          ('<source mode="bind" path="/run/agent">',), {"memory": 256 << 20}),
     Case("""
          <domain type='qemu'>

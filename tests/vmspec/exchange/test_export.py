@@ -184,6 +184,8 @@ tag = "share"
 kind = "virtio-rng"
 [[device]]
 kind = "pvpanic"
+[[device]]
+kind = "vmgenid"
 """
 BALLOON = '\n[[device]]\nkind = "virtio-balloon"\nsize = "16MiB"\n'
 MMIO = FULL.replace('transport = "pci"', 'transport = "mmio"')

@@ -147,6 +147,8 @@ class _Writer:
                 _add(made, "source", dir="" if folder is None else text_path(folder))
                 _add(made, "target", dir=node.string("tag"))
                 self._address(made, node)
+            case "vmgenid":
+                _add(self.domain, "genid")
             case "pvpanic":
                 made = _add(devices, "panic", model="isa")
                 _add(made, "address", type="isa", iobase=f"{int(node.string('port', default='0x505'), 0):#x}")

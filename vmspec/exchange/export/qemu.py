@@ -187,6 +187,10 @@ class _Writer:
                 self.add("-device", f"isa-debug-exit,iobase={port:#x},iosize={ports}")
             case "pvpanic":
                 self.add("-device", f"pvpanic,ioport={int(node.string('port', default='0x505'), 0):#x}")
+            case "vmgenid" if self.micro:
+                self.source.cannot(node, "QEMU's microvm has no generation ID")
+            case "vmgenid":
+                self.add("-device", "vmgenid,guid=auto")
             case "virtio-rng":
                 self._driver(node, "virtio-rng")
             case "virtio-balloon":

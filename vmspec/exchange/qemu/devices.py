@@ -85,6 +85,9 @@ def read(draft: Draft, host: Host, node: Node, micro: bool) -> None:
         case "pvpanic":
             part = draft.device("pvpanic", node)
             _port_number(part, node, "ioport", pvpanic.PORT)
+        case "vmgenid":
+            node.means("guid", "auto")
+            part = draft.device("vmgenid", node)
         case "i8042":
             part = draft.device("i8042", node)
         case "pcie-root-port" | "pci-bridge" | "ioh3420" | "pxb-pcie" | "pcie-pci-bridge":
