@@ -354,6 +354,8 @@ class Buses:
         while self._entering:
             self._entering.popleft()()
         self._tick()
+        if self._hungry:
+            self._feed()
         assert self.alarm is not None
         self.alarm(self._earliest())
 

@@ -14,7 +14,8 @@ from vmspec.trace.inputs import LOWERED, NOBODY, PULSED, RAISED, Input, Kind
 
 
 class Inputs:
-    """Admits inputs. ``keep``, if set, is called with each. ``clock`` returns virtual time.
+    """Admits inputs. ``keep``, if set, is called with each. ``clock`` returns virtual time; ``comes`` is called before
+    the host's bytes and commands are stamped with it.
 
     The place is the time, and the number of exits that the first vCPU has completed: devices interrupt that vCPU,
     unless the guest routes their interrupts to others.
@@ -23,6 +24,7 @@ class Inputs:
     def __init__(self) -> None:
         self.keep: Callable[[Input], None] | None = None
         self.clock: Callable[[], int] = lambda: 0
+        self.comes: Callable[[], None] = lambda: None
         self._rings: Rings | None = None
         self._vcpus: dict[int | None, int] = {}  # by thread
         self._lock = threading.Lock()  # inputs are kept in the order of their stamps
@@ -40,7 +42,10 @@ class Inputs:
         An interrupt or an end that comes from a vCPU's own thread follows from what the guest did, so it is no input.
         The host's bytes and commands are, in any thread.
         """
-        if self.keep is not None and (kind in ("bytes", "command") or threading.get_ident() not in self._vcpus):
+        outside = kind in ("bytes", "command")
+        if outside:
+            self.comes()
+        if self.keep is not None and (outside or threading.get_ident() not in self._vcpus):
             with self._lock:
                 self.keep(Input(*self.place(), kind, device, value, data, self.clock()))
         effect()

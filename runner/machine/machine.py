@@ -62,7 +62,7 @@ class Machine:
         self.clock: Clock = self.time.clock if self.time else self._host_time  # of the devices
         self.inputs = Inputs()
         if self.time is not None:
-            self.inputs.clock = self.time.clock.monotonic
+            self.inputs.clock, self.inputs.comes = self.time.clock.monotonic, self.time.comes
         self.requests = Requests()
         self._dma: DMA | None = None
         self.buses: Buses

@@ -130,6 +130,13 @@ class VirtualTime:
         """Whether input may still come."""
         self.words.listens = sources
 
+    def comes(self) -> None:
+        """Input comes now. If a halted guest has waited for it, where no timer lets time pass, it takes a step: so its
+        time says what had happened before."""
+        if self.words.waited:
+            self.words.waited = 0
+            self.words.now += self.words.step
+
     def nmi(self, vcpu: VCPU) -> None:
         """Give the guest a non-maskable interrupt, in the vCPU's thread. Raises KvmError."""
         vcpu.nmi()

@@ -712,6 +712,7 @@ class VirtualTimeFields:
     asked: int
     looked: int
     listens: int
+    waited: int
     fruitless: int
     replayed: int
     patience: int
@@ -1131,6 +1132,7 @@ class FFI:
                 "asked",
                 "looked",
                 "listens",
+                "waited",
                 "fruitless",
                 "replayed",
                 "patience",

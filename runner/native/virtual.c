@@ -97,7 +97,7 @@ void virtual_exit(struct virtual_time *time, const struct kvm_run *run)
     time->exits++;
     time->open = 1;
     time->halted = run->exit_reason == KVM_EXIT_HLT;
-    time->ticked = time->taken = time->looked = time->fruitless = 0;
+    time->ticked = time->taken = time->looked = time->fruitless = time->waited = 0;
 }
 
 enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run)
@@ -122,11 +122,14 @@ enum virtual_next virtual_next(struct virtual_time *time, struct kvm_run *run)
     if (time->halted && !time->taken && !(time->pending && run->if_flag)) {
         if (!run->if_flag || LOAD(time->deadline) == VIRTUAL_NEVER || time->fruitless >= time->patience) {
             time->looked = 0;
-            return LOAD(time->listens) || LOAD(time->asked) ? VIRTUAL_WAIT : VIRTUAL_HALT;
+            time->waited = 1;
+            return LOAD(time->asked) || (run->if_flag && LOAD(time->listens)) ? VIRTUAL_WAIT : VIRTUAL_HALT;
         }
-        if (time->deadline > time->now)
+        if (time->deadline > time->now) {
             STORE(time->now, time->deadline);
-        time->ticked = time->looked = 0;
+            time->looked = 0;
+        }
+        time->ticked = 0;
         time->fruitless++;
         return VIRTUAL_JUMPED;
     }

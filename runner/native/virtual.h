@@ -25,6 +25,7 @@ struct virtual_time {
     uint32_t asked;     /* Python has input for the guest */
     uint32_t looked;    /* that was looked at, since the exit or since the time of a halted guest moved */
     uint32_t listens;   /* input may come: a halted guest waits for it where nothing else can wake it */
+    uint32_t waited;    /* it has waited so since its time moved: Python lets a step pass with what comes */
     uint32_t fruitless; /* deadlines that have not woken the halted guest */
     uint32_t patience;  /* so many of them: it has masked what it waits for */
     uint32_t tsc_port;  /* of the device that stands for the TSC */

@@ -45,7 +45,7 @@ def _exit(machine: Modelled, recording: Recording, exit: Exit, *, last: bool) ->
         yield f"read of {exit.addr:#x} ({exit.device})", exit.bytes.hex(" "), answer.hex(" ")
     if last:
         return  # what would have come of it did not
-    _settle(machine, exit, deque(came for came in recording.inputs.get(exit.seq, ()) if came.device))
+    _settle(machine, exit, deque(recording.inputs.get(exit.seq, ())))
     if exit.reason == "hlt" and machine.now != exit.data:
         if machine.foresees:
             yield "time of waking", f"{exit.data} ns", f"{machine.now} ns"
@@ -56,19 +56,25 @@ def _exit(machine: Modelled, recording: Recording, exit: Exit, *, last: bool) ->
 
 def _settle(machine: Modelled, exit: Exit, inputs: deque[Came]) -> None:
     """Let an exit have its consequences, as virtual_next() in runner/native/virtual.c does: input, ticks, and for a
-    halted guest the time of the next timer, up to when it woke."""
-    timers = 0  # that did not wake it
-    while machine.now <= exit.data or exit.reason != "hlt":
+    halted guest the time of the next timer, or without one that of the next input, up to when it woke."""
+    halted, timers = exit.reason == "hlt", 0  # that did not wake it
+    while machine.now <= exit.data or not halted:
         while inputs and inputs[0].clock <= machine.now:
             _receive(machine, inputs.popleft())
         machine.tick()
-        if exit.reason != "hlt" or machine.output or machine.now == exit.data or machine.deadline is None:
+        if not halted or machine.output:
             break
-        if (timers := timers + 1) > PATIENCE:
-            if not inputs:
-                machine.ended = machine.ended or "halt"
+        due = machine.deadline if timers < PATIENCE else None
+        if due is not None:
+            timers += 1
+        elif inputs:
+            due = inputs[0].clock
+        else:
+            machine.ended = machine.ended or ("halt" if timers == PATIENCE else None)
             break
-        machine.now = max(machine.now, machine.deadline)
+        if machine.now == exit.data and due > machine.now:
+            break  # something else woke it
+        machine.now = max(machine.now, due)
     for came in inputs:
         _receive(machine, came)
 

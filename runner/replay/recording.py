@@ -150,7 +150,7 @@ def _inputs(trace: tracer.Trace, exits: int) -> Mapping[int, Sequence[Came]]:
             case "bytes":
                 came = Came(row["device"], row["value"], row["data"], row["clock"])
             case "command" if row["data"] == NMI.format(0).encode():
-                came = Came("", 0, b"")
+                came = Came("", 0, b"", row["clock"])
             case "command" if asked(row["data"].decode(errors="replace")) is not None:
                 came = Came(row["device"], None, row["data"], row["clock"])
             case "command":

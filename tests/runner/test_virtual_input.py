@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -13,6 +14,7 @@ from runner.replay.recording import Recording
 from runner.replay.replaying import replay
 from runner.session.given import Given
 from tests.runner.virtualguests import CONTROLLERS, HANDLERS, POST, VIRTUAL
+from vmspec.plan.virtual import STEP
 
 pytestmark = pytest.mark.kvm
 
@@ -54,19 +56,19 @@ last: .byte 0
 def typed(run_guest, assemble):
     """Runs the echo with input that comes in pieces, some time after each other."""
 
-    def run(*pieces, before=""):
+    def run(*pieces, before="", echo=ECHO, pause=0.02):
         source, sink = os.pipe()
 
         def write():
             for piece in pieces:
-                time.sleep(0.02)
+                time.sleep(pause)
                 os.write(sink, piece)
             os.close(sink)
 
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            code = assemble(CONTROLLERS + before + ECHO + HANDLERS)
+            code = assemble(CONTROLLERS + before + echo + HANDLERS)
             return run_guest(code, devices=[SERIAL], vm=VIRTUAL, trace=INPUTS, input=source)
         finally:
             writer.join()
@@ -86,6 +88,30 @@ def test_input_wakes_the_guest_and_is_recorded_at_its_exit(typed):
     # A busy host may bring a byte while the guest handles another one; that byte's interrupt waits.
     places = [rows[row["seq"]] for row in inputs]
     assert all(row["vector"] == 0x34 for row in places if row["reason"] == "hlt")
+    assert list(compared(Recording.of(result.trace))) == []
+
+
+# The receiver's interrupt is off: the guest is halted, and input does not wake it.
+ASLEEP = ECHO.replace("mov $1, %al; out %al, %dx", "mov $0, %al; out %al, %dx")
+
+
+def test_each_input_of_a_guest_that_waits_has_a_time_of_its_own(typed):
+    """It says what had happened before."""
+    result = typed(b"a", b"bc", b".", echo=ASLEEP, pause=0.3)
+    trace = tracer.load(result.trace)
+    inputs = trace.tables["inputs"].table.to_pylist()
+    assert b"".join(row["data"] for row in inputs) == b"abc."
+    halted = [row["clock"] for row in inputs if row["seq"] == trace.table.num_rows - 1]
+    assert len(halted) > 1
+    assert {b - a for a, b in pairwise(halted)} == {STEP}
+
+
+def test_a_guest_that_is_halted_with_interrupts_off_waits_for_no_input(run_guest, assemble):
+    source, sink = os.pipe()
+    result = run_guest(assemble("cli; hlt"), devices=[SERIAL], vm=VIRTUAL, trace=INPUTS, input=source)
+    assert result.kind == "halt"
+    os.close(source)
+    os.close(sink)
 
 
 # The timer runs, and its interrupt is masked: time passes while the guest is halted, until input wakes it.
