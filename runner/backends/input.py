@@ -43,7 +43,8 @@ class Input:
 
     ``terminal`` is the terminal that the descriptor is, if it is one. Its escapes go to ``command``. A terminal is
     always read, so that its escapes work while the guest takes nothing. A pipe or a file is read only as the guest has
-    room, unless it is read ``ahead``, so that its end is noticed.
+    room, unless it is read ``ahead``, so that its end is noticed. One read takes at most ``piece`` bytes: of a socket
+    that keeps the boundaries of messages, one message, which the guest gets as a whole if it has room for any.
     """
 
     def __init__(
@@ -54,12 +55,13 @@ class Input:
         command: Callable[[str], None],
         loop: Loop,
         ahead: bool = False,
+        piece: int = PIECE,
     ) -> None:
         self._terminal = terminal
         self._escapes = Escapes() if terminal is not None else None
         self._ahead = ahead or terminal is not None
         self._guest, self._command, self._loop = guest, command, loop
-        self._given = fd
+        self._given, self._piece = fd, piece
         self._fd = fd  # the descriptor that is read
         self._pump: Pump | None = None
         self._closed = False  # the end of the file was reached
@@ -119,7 +121,7 @@ class Input:
         # Another job may take the terminal between the check and the read. The read then fails instead of stopping us.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTIN])
         try:
-            data = os.read(self._fd, PIECE)
+            data = os.read(self._fd, self._piece)
         except BlockingIOError:  # another reader took it
             return b""
         except OSError:

@@ -60,7 +60,23 @@ class Served:
 
     def begin(self, features: int) -> None:
         """The driver is ready."""
+        self.agree(features)
         lib.net_begin(self.net, features)
+
+    def agree(self, features: int) -> None:
+        """Have the host give frames as the driver has accepted them. C may run."""
+
+    def room(self) -> int:
+        """No frames are given: C takes them from the backend."""
+        return 0
+
+    def give(self, frame: bytes) -> None:
+        """It is lost."""
+
+    @property
+    def waiting(self) -> bytes:
+        """None of those given."""
+        return b""
 
     def reset(self) -> None:
         """Forget the driver."""
@@ -120,12 +136,11 @@ class Tap(Served):
         fcntl.ioctl(fd, TUNSETOFFLOAD, 0)
         return done[:16].rstrip(b"\0").decode()
 
-    def begin(self, features: int) -> None:
+    def agree(self, features: int) -> None:
         offloads = sum(flag for feature, flag in OFFLOADS if features & feature)
         with contextlib.suppress(OSError):  # it was deleted
             for fd in self._fds[:1]:  # they belong to the device, not to the queue
                 fcntl.ioctl(fd, TUNSETOFFLOAD, offloads)
-        super().begin(features)
 
     def close(self) -> None:
         super().close()
@@ -235,6 +250,11 @@ def _why_not_forwarded(error: int) -> str:
             return "the port is privileged (net.ipv4.ip_unprivileged_port_start): give a higher one"
         case _:
             return os.strerror(error)
+
+
+def features(options: Mapping[str, Any]) -> int:
+    """What the backend of a device with these options adds to the device's features."""
+    return Tap.features if options["tap"] is not None else Served.features
 
 
 def opened(options: Mapping[str, Any]) -> Served:

@@ -306,6 +306,16 @@ class Link(Protocol):
     def look(self) -> None:
         """C has something to report."""
 
+    def room(self) -> int:
+        """The size of a frame, with its header, that may be given now; 0: none, or frames come by themselves."""
+
+    def give(self, frame: bytes) -> None:
+        """Have a frame from outside wait for the driver; the queue is served afterwards. C rests."""
+
+    @property
+    def waiting(self) -> bytes:
+        """The frame that was given and waits; none: no bytes."""
+
     def reset(self) -> None:
         """Forget the driver. Frames from outside that it has not received are dropped."""
 

@@ -29,6 +29,7 @@ GLUE = r"""
 #include "memory.h"
 #include "net.h"
 #include "netstream.h"
+#include "netrelay.h"
 #include "netuser.h"
 #include "perf.h"
 #include "pmem.h"
@@ -104,6 +105,7 @@ SOURCES = (
     "nettap",
     "netstream",
     "netuser",
+    "netrelay",
     "fragments",
     "vsock",
     "vsockconnection",

@@ -108,7 +108,7 @@ static int send_chain(struct net *net, uint32_t pair, const struct virtqueue_cha
         if (part == range.iov_len)
             continue;
         /* One more than writev(2) takes; or what is captured must be what is sent, whatever the guest writes. */
-        if (n == VIRTQUEUE_SIZE || net->capture) {
+        if (n == VIRTQUEUE_SIZE || net->capture || net->backend->whole) {
             uint32_t size = chain_read(chain, NET_HEADER, net->scratch, sizeof net->scratch);
             ranges[1] = (struct iovec){net->scratch, size};
             n = 2;
@@ -201,7 +201,7 @@ static bool deliver(struct net *net, struct worker *worker, uint32_t pair)
         at += part;
         n--;
     }
-    virtqueue_publish(to);
+    worker_publish(worker, queue);
     if (to->fault)
         return false;
     if (at < the->size)

@@ -21,6 +21,7 @@ struct net;
 
 /* What is behind the device. All functions run in the worker's thread. */
 struct net_backend {
+    bool whole; /* a frame of the driver's is copied once, to one range after its header */
     /* Send a frame: ranges of which the first is its header. An errno: EAGAIN, keep it until there is room. */
     int (*send)(struct net *net, uint32_t pair, const struct iovec *ranges, uint32_t n);
     /* The next frame, to `frame`, which has room for NET_FRAME bytes. Returns its size with its header, 0: none. */
@@ -69,6 +70,7 @@ struct net {
     void *link; /* the backend's own */
     struct capture *capture; /* of the frames to and from the backend, NULL: none */
     struct net_counts counts;
+    uint32_t given; /* size of a frame that the caller has put into the first pair (netrelay.h), 0: none */
     uint8_t scratch[NET_FRAME]; /* a frame in one piece */
     struct net_pair pair[];
 };

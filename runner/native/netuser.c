@@ -305,7 +305,7 @@ static int add(int fd, int events, void *opaque)
     short wanted = (short)((events & SLIRP_IN ? POLLIN : 0) | (events & SLIRP_OUT ? POLLOUT : 0) |
                            (events & SLIRP_PRI ? POLLPRI : 0));
 
-    if (worker->n_fds == WORKER_FDS)
+    if (worker->n_fds == WORKER_FDS - 1) /* one is a relay's */
         return -1; /* it waits until others are done */
     worker->fds[worker->n_fds] = (struct pollfd){.fd = fd, .events = wanted};
     return (int)worker->n_fds++;

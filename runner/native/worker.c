@@ -213,6 +213,12 @@ void worker_interrupt(struct worker *worker, uint32_t queue)
     deliver(interrupt);
 }
 
+void worker_publish(struct worker *worker, uint32_t queue)
+{
+    if (!worker->alone)
+        virtqueue_publish(worker->queues[queue]);
+}
+
 void worker_tell(struct worker *worker, uint32_t queue)
 {
     if (!worker->alone && virtqueue_interrupts(worker->queues[queue]))

@@ -77,6 +77,8 @@ void worker_serve(struct worker *worker);
 bool worker_take(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain);
 /* Record the request, and give the chain back to the driver with `written` bytes. */
 void worker_put(struct worker *worker, uint32_t queue, struct virtqueue_chain *chain, uint32_t written);
+/* Let the driver see what was put back since virtqueue_gather(); of a worker that is `alone`, its caller does. */
+void worker_publish(struct worker *worker, uint32_t queue);
 /* Interrupt the driver if it wants to know of what was put back since the last call. */
 void worker_tell(struct worker *worker, uint32_t queue);
 /* Interrupt the driver of a queue. */

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runner.backends.disk import Disk
+from runner.backends.relay import Relayed
 from runner.devices import Board, Device, make
 from runner.devices.asked import asked
 from runner.devices.device import DeviceError
@@ -125,6 +126,9 @@ class Modelled:
                 self._without(planned, "has an image that was not found: name its folder with --images DIR")
                 return None
             board = board._replace(backend=lambda: disk)
+        if planned.kind == "virtio-net":
+            link = Relayed(planned.options)
+            board = board._replace(backend=lambda: link)
         device = make(planned, board)
         if isinstance(device, I8259):
             self.controller = device

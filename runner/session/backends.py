@@ -25,6 +25,7 @@ class Backends:
         self._plan, self._files, self._machine, self._notice = plan, files, machine, notice
         self._captures: list[Capture] = []
         self._links: dict[str, Served] = {}  # by the names of network devices
+        self._sources: dict[int, int] = {}
         self._failure: Ending | None = None
 
     def open(self, planned: PlannedDevice) -> Any:
@@ -44,6 +45,10 @@ class Backends:
     def frames(self) -> dict[str, dict[str, int]]:
         """What became of the frames of each network device (:mod:`vmspec.trace.frames`), once the guest has ended."""
         return {name: link.counts() for name, link in self._links.items()}
+
+    def sources(self) -> dict[int, int]:
+        """Sockets with frames that have to be recorded and given to the network devices, by these devices' indexes."""
+        return self._sources
 
     def _open(self, planned: PlannedDevice, where: str) -> Any:
         options, files, images = planned.options, self._files, self._machine.loader.images
@@ -94,6 +99,8 @@ class Backends:
                     except BaseException:
                         link.close()
                         raise
+                if self._machine.time is not None:
+                    link = self._relayed(planned, link)
                 self._links[planned.name] = link
                 return link
             case "virtio-vsock":
@@ -120,6 +127,15 @@ class Backends:
                 return start.opened(options, self._plan.directory)
             case kind:
                 raise ValueError(f"nothing of the host is behind a {kind}")
+
+    def _relayed(self, planned: PlannedDevice, backend: "Served") -> "Served":
+        """The link of a machine with virtual time, over the backend of a network device."""
+        from runner.backends.relay import Relayed
+
+        link = Relayed(planned.options, backend)
+        self._machine.loop.watch(link.trouble, link.look)
+        self._sources[self._plan.devices.index(planned)] = link.source
+        return link
 
     def _captured(self, planned: PlannedDevice, where: str) -> "Capture":
         """Begin to capture the frames of a network device."""

@@ -1,7 +1,7 @@
 """The host's ends of devices' ports: what they print to, and what they read."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from operator import methodcaller
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runner.backends.input import Input
 from runner.backends.terminal import HELP, Raw, terminal_size
+from runner.devices.virtio.net import FRAME
 from runner.machine.files import Files
 from runner.machine.machine import Machine
 from runner.session.console import Console, ConsoleClosed, Output
@@ -94,9 +95,9 @@ class Ends:
 
     # Inputs
 
-    def open_inputs(self, stack: ExitStack) -> Raw:
-        """Open what the devices read, which ``stack`` closes. Return the terminal, to be made raw while the guest
-        runs."""
+    def open_inputs(self, stack: ExitStack, networks: Mapping[int, int]) -> Raw:
+        """Open what the devices read, which ``stack`` closes. ``networks`` are sockets with frames for devices, by
+        their indexes. Return the terminal, to be made raw while the guest runs."""
         raw = Raw(-1)
         ends = [
             (index, port, planned.name, end)
@@ -125,6 +126,12 @@ class Ends:
             terminal = raw if fd == self._input and raw.active else None
             guest = self._machine.buses.guest(index, port)
             reader = self._readers[index, port] = Input(fd, terminal, guest, self._command, self._machine.loop)
+            stack.callback(reader.stop)
+        for index, source in networks.items():
+            fd = os.dup(source)  # the device closes its own before the end of the run
+            stack.callback(os.close, fd)
+            guest, loop = self._machine.buses.guest(index), self._machine.loop
+            reader = self._readers[index, 0] = Input(fd, None, guest, self._command, loop, piece=FRAME)
             stack.callback(reader.stop)
         return raw
 

@@ -240,7 +240,7 @@ class Session:
         if lock is not None:
             lock.confirm(self.machine)
         stats = self.machine.stats()
-        raw = self.ends.open_inputs(stack)
+        raw = self.ends.open_inputs(stack, self.backends.sources())
         self.ends.follow_sizes()
         self._unless_asked()
         with raw:

@@ -2,6 +2,12 @@
 
 import socket
 import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
 from weakref import finalize
 
 from runner.backends.network import SEGMENTS, Served
@@ -34,3 +40,48 @@ def _close(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
     for pair in pairs:
         for end in pair:
             end.close()
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """A socket at a path, for devices that connect."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        yield server
+
+
+def framed(frame: bytes) -> bytes:
+    """A frame as it is on a stream."""
+    return len(frame).to_bytes(4, "big") + frame
+
+
+def received(peer: socket.socket) -> bytes:
+    """The next frame of a stream."""
+    size = int.from_bytes(peer.recv(4, socket.MSG_WAITALL), "big")
+    return peer.recv(size, socket.MSG_WAITALL)
+
+
+class Answers(threading.Thread):
+    """Listens at a path for a device on a stream socket. It sends each frame back, after a random time, with a random
+    number of others before it; ``heard`` has what came."""
+
+    def __init__(self, path: Path, random: Random, others: int = 2, slow: float = 0.002) -> None:
+        super().__init__(daemon=True)
+        self.heard: list[bytes] = []
+        self._random, self._others, self._slow = random, others, slow
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+
+    def run(self) -> None:
+        end = self._server.accept()[0]
+        with end, self._server, end.makefile("rb") as frames, suppress(ConnectionResetError):  # it has not read all
+            while prefix := frames.read(4):
+                frame = frames.read(int.from_bytes(prefix, "big"))
+                self.heard.append(frame)
+                time.sleep(self._random.random() * self._slow)
+                sizes = [self._random.randrange(14, 100) for _ in range(self._random.randint(0, self._others))]
+                sent = [*map(self._random.randbytes, sizes), frame]
+                with suppress(BrokenPipeError):  # it is gone
+                    end.sendall(b"".join(map(framed, sent)))

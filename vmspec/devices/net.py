@@ -9,7 +9,7 @@ from vmspec.devices.virtio import VirtioNative
 from vmspec.schema.keypath import KeyPath
 from vmspec.schema.network_values import MAC, Forward, Interface
 from vmspec.schema.value import key
-from vmspec.schema.values import File, Flag, Integer, Many
+from vmspec.schema.values import Duration, File, Flag, Integer, Many, Size
 
 
 @frozen(eq=False, repr=False)
@@ -31,7 +31,9 @@ class VirtioNet(VirtioNative):
     listen: Path | None = field(
         default=None,
         metadata=key(
-            File(), "a Unix socket to listen on, for the same frames; the link is up while a peer is connected"
+            File(),
+            "a Unix socket to listen on, for the same frames; the link is up while a peer is connected, and with "
+            "virtual time always",
         ),
     )
     forward: tuple[str, ...] = field(
@@ -54,6 +56,20 @@ class VirtioNet(VirtioNative):
     )
     queues: int = field(
         default=1, metadata=key(Integer(1, 16), "pairs of queues, so that as many vCPUs can send and receive at once")
+    )
+
+    latency: int | None = field(
+        default=None,
+        metadata=key(
+            Duration(), "virtual time: how long frames take that go together in one direction; not given: 100us"
+        ),
+    )
+    bandwidth: int | None = field(
+        default=None,
+        metadata=key(
+            Size(1 << 20, 1 << 40),
+            "virtual time: bytes a second that go over the network, after latency; not given: 128MiB",
+        ),
     )
 
     def faults(self) -> Iterator[tuple[KeyPath, str]]:

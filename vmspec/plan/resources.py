@@ -74,8 +74,8 @@ def devices(
             device = device._replace(options={**device.options, "cid": cid})
             cids.add(cid)
             owners.claim(("cid", cid), device.name, f"{path}.cid", f"has the address {cid}")
-        if isinstance(model, VirtioBlk) and spec.vm.time == "virtual":
-            device = device._replace(options={**device.options, **virtual.disk(model)})
+        if isinstance(model, VirtioBlk | VirtioNet) and spec.vm.time == "virtual":
+            device = device._replace(options={**device.options, **virtual.pace(model)})
         if isinstance(model, Vmgenid):
             owners.claim(("generation", ""), device.name, path, "has the machine's generation ID")
             if not any(isinstance(other, ACPI) for other in spec.devices):

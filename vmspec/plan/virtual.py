@@ -10,8 +10,9 @@ from pathlib import Path
 from vmspec import layout
 from vmspec.devices import isa
 from vmspec.devices.models import Device
+from vmspec.devices.net import VirtioNet
 from vmspec.devices.storage import VirtioBlk
-from vmspec.devices.virtio import VirtioConsole, VirtioModel, VirtioRng
+from vmspec.devices.virtio import VirtioConsole, VirtioModel, VirtioNative, VirtioRng
 from vmspec.plan.calls import Call, EnableMsrExits, MsrRange, SetMsrFilter
 from vmspec.plan.features import FEATURES
 from vmspec.plan.plan import Placement
@@ -48,13 +49,13 @@ KERNEL_MSRS = (
 )
 MSR_EXITS = 1 << 0 | 1 << 1 | 1 << 2  # KVM_MSR_EXIT_REASON_*: KVM rejects it, does not know it, the filter denies it
 
-LATENCY = 100_000  # ns of a disk's requests that the guest has sent at once
-BANDWIDTH = 1 << 30  # bytes a second of a disk
+LATENCY = 100_000  # ns of requests that the guest has sent at once
+DISK_BANDWIDTH, NET_BANDWIDTH = 1 << 30, 1 << 27  # bytes a second; about that of 10 and of 1 Gbit/s
 
 # Devices that follow virtual time; others complete when the host does.
 FOLLOWING = (
     isa.Serial, isa.I8042, isa.I8259, isa.I8254, isa.RTC, isa.ACPI, isa.DebugPort, isa.PostPort, isa.DebugExit,
-    isa.Pvpanic, isa.Vmgenid, isa.Python, isa.TSC, VirtioRng, VirtioConsole, VirtioBlk,
+    isa.Pvpanic, isa.Vmgenid, isa.Python, isa.TSC, VirtioRng, VirtioConsole, VirtioBlk, VirtioNet,
 )  # fmt: skip
 UNENFORCED = (
     "the same type of processor and the same version of KVM",
@@ -82,7 +83,7 @@ def planned(spec: Spec, problems: list[Problem], modified: bool = False) -> Plan
                 case isa.TSC():
                     message = 'is for virtual time: vm.time must be "virtual"'
                     problems.append(Problem(f"device[{index}]", message))
-                case VirtioBlk():
+                case VirtioBlk() | VirtioNet():
                     for name in ("latency", "bandwidth"):
                         if getattr(device, name) is not None:
                             message = 'is for virtual time: vm.time must be "virtual"'
@@ -99,7 +100,7 @@ def planned(spec: Spec, problems: list[Problem], modified: bool = False) -> Plan
     inputs = tuple(
         f"device[{index}] gets the same input at the same exits: the trace's inputs have it"
         for index, device in enumerate(spec.devices)
-        if any(source != "none" for _, source in _sources(device))
+        if isinstance(device, VirtioNet) or any(source != "none" for _, source in _sources(device))
     )
     counters = [(index, device) for index, device in enumerate(spec.devices) if isinstance(device, isa.TSC)]
     for index, _ in counters[1:]:
@@ -155,7 +156,13 @@ def _device(device: Device, path: str, spec: Spec, problems: list[Problem]) -> N
         case VirtioBlk(mode="rw"):
             message = 'the next run would read what this one has written: give "overlay" or "ro"'
             problems.append(Problem(f"{path}.mode", message, "rw"))
-        case VirtioBlk(notify="ioeventfd"):
+        case VirtioNet() if not spec.trace.inputs:
+            message = "the host decides when frames come, so virtual time has a network only if they are recorded: "
+            problems.append(Problem(path, f"{message}give trace.inputs = true"))
+        case VirtioNet(queues=pairs) if pairs > 1:
+            message = "virtual time has one vCPU, which uses one pair of queues: leave it out"
+            problems.append(Problem(f"{path}.queues", message, str(pairs), "1"))
+        case VirtioNative(notify="ioeventfd") if isinstance(device, FOLLOWING):
             message = "KVM would wake a thread of the host's, which comes at another moment in each run: leave it out"
             problems.append(Problem(f"{path}.notify", message))
         case _ if not isinstance(device, FOLLOWING):
@@ -181,11 +188,12 @@ def _sources(device: Device) -> Iterator[tuple[str, str | Path]]:
                 yield f"ports[{index}].input", port.input
 
 
-def disk(model: VirtioBlk) -> dict[str, int]:
-    """How long a disk takes, as options of its device."""
+def pace(model: VirtioBlk | VirtioNet) -> dict[str, int]:
+    """How long a disk or a network takes, as options of its device."""
+    bandwidth = DISK_BANDWIDTH if isinstance(model, VirtioBlk) else NET_BANDWIDTH
     return {
         "latency": LATENCY if model.latency is None else model.latency,
-        "bandwidth": BANDWIDTH if model.bandwidth is None else model.bandwidth,
+        "bandwidth": bandwidth if model.bandwidth is None else model.bandwidth,
     }
 
 

@@ -93,6 +93,7 @@ class Common:
                 port_output=services.port_output,
                 random=services.random,
                 serve=self._serve,
+                ring=self._look,
                 interrupt=self._interrupt,
                 broken=self._broken,
                 reconfigured=self._reconfigured,

@@ -36,6 +36,7 @@ class Host(NamedTuple):
     random: Callable[[int], bytes]  # the host's random bytes
     # Let a function answer each chain of a queue, and put it back; while there is more to answer with.
     serve: "Serve"
+    ring: Callable[[int], None]  # have C serve a queue, as when its driver notifies it
     interrupt: Callable[[int], None]  # interrupt the driver for what was put back into a queue, if it wants that
     broken: Callable[[str], None]  # the driver has broken the device's rules, and must reset it
     reconfigured: Callable[[], None]  # notify the driver that the configuration has changed

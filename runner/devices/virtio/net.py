@@ -6,24 +6,29 @@ from typing import Any
 
 from runner.devices.device import Board
 from runner.devices.services import Link, Native
-from runner.devices.state import State, number
+from runner.devices.state import State, number, octets
 from runner.devices.virtio.device import VirtioDevice
 from vmspec.registers import virtio as R
 
+RECEIVE = 0  # the first pair's queue of frames to the driver
 SIZE = 256  # of a queue for frames
 CONTROL = 64
+FRAME = 12 + (68 << 10)  # bytes of the longest, with its header: NET_FRAME in runner/native/net.h
 OFFERED = R.NET_MAC | R.NET_MRG_RXBUF | R.NET_STATUS | R.NET_CTRL_VQ | R.NET_CTRL_RX
 
 
 class NetState(State):
-    """How many pairs of queues the driver uses."""
+    """How many pairs of queues the driver uses, and a frame that was given and waits for the driver."""
+
+    VERSION = 2
 
     pairs: int = number(1, 16)
+    frame: bytes = octets(FRAME)
 
 
 class Net(VirtioDevice):
     """An Ethernet interface. ``queues`` is its number of pairs of queues: one for frames to the driver, one for those
-    from it; ``mtu`` None: not said to the driver."""
+    from it; ``mtu`` None: not said to the driver. With virtual time, its input is frames from outside."""
 
     number = R.NET
     state_class = NetState
@@ -57,16 +62,26 @@ class Net(VirtioDevice):
     def begin(self, features: int) -> None:
         self._link.begin(features)
 
+    def room(self) -> int:
+        return self._link.room()
+
+    def receive(self, data: bytes) -> None:
+        """Take a frame with its header."""
+        self._link.give(data)
+        self.host.ring(RECEIVE)
+
     def reset(self) -> None:
         self._link.reset()
         self._up = self._link.up
 
     def save(self) -> State:
-        return NetState(pairs=self._link.pairs)
+        return NetState(pairs=self._link.pairs, frame=self._link.waiting)
 
     def load(self, state: State) -> None:
         assert isinstance(state, NetState)
         self._link.pairs = min(state.pairs, self._pairs)
+        if state.frame:
+            self._link.give(state.frame)
 
     def close(self) -> None:
         self._link.close()

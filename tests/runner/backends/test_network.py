@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.flatdriver import HLT
+from tests.runner.backends.test_user import arp
+from tests.runner.replay import devicesguests as guests
+
 HERE = Path(__file__).parents[3]
 
 
@@ -202,3 +206,28 @@ guest.paths[0].end()
 tap.close()
 """)
     assert shown == ["1 1 True", "525400123456 0002 0a000001", "0 2 0 True", "gone"]
+
+
+@pytest.mark.kvm
+def test_with_virtual_time_the_hosts_answer_is_recorded_and_replayed(inside, write_spec):
+    """It says where its address is (ARP), and may send more than that."""
+    spec = write_spec(
+        guests.exchange([arp(1)] * 2) + HLT,
+        boot={"mode": "protected"},
+        devices=[{"kind": "virtio-net", "tap": "tap0"}, {"kind": "post-port"}],
+        vm=guests.VIRTUAL | {"memory": "1MiB"},
+        trace=guests.RECORDED,
+    )
+    shown = inside(f"""
+import runner, tracer
+from runner.cli import main
+ip("tuntap", "add", "tap0", "mode", "tap")
+ip("address", "add", "10.0.2.2/24", "dev", "tap0")
+ip("link", "set", "tap0", "up")
+result = runner.run({str(spec)!r})
+print(result.kind)
+inputs = [row["data"] for row in tracer.load(result.trace).tables["inputs"].table.to_pylist()]
+print(any(data[12 + 12 : 12 + 14] == b"\\x08\\x06" for data in inputs))
+print(main(["--replay", str(result.trace)]), main(["replay", str(result.trace)]))
+""")
+    assert [*shown[:2], shown[-1]] == ["halt", "True", "0 0"]

@@ -86,12 +86,61 @@ def echo(count):
     return code
 
 
+RECEIVED, BUFFERS = 0x50000, 0x51000  # the queue of a network's frames to the driver, and its buffers
+BUFFER = 0x800
+RECEIVED_USED = RECEIVED + 0x200
+
+
+def exchange(frames, wait=at_least):
+    """Send frames. After each, await one more that comes, show its beginning, and give the buffer back."""
+    code = start(features=R.NET_MRG_RXBUF, index=1)
+    steps = [(R.QUEUE_SEL, 0), (R.QUEUE_NUM, ENTRIES), (R.QUEUE_DESC, RECEIVED), (R.QUEUE_DRIVER, RECEIVED + 0x100)]
+    steps += [(R.QUEUE_DEVICE, RECEIVED_USED), (R.QUEUE_READY, 1)]
+    code += b"".join(store(HERE + offset, value) for offset, value in steps)
+    for at in range(ENTRIES):
+        fields = struct.unpack("<4I", struct.pack("<QIHH", BUFFERS + BUFFER * at, BUFFER, 2, 0))
+        code += b"".join(store(RECEIVED + 16 * at + 4 * n, field) for n, field in enumerate(fields))
+        code += word(RECEIVED + 0x104 + 2 * at, at)
+    code += word(RECEIVED + 0x102, ENTRIES) + store(HERE + R.QUEUE_NOTIFY, 0)
+    for number, frame in enumerate(frames):
+        code += put(DATA, bytes(12) + frame) + describe(0, DATA, 12 + len(frame), 0)
+        code += word(AVAILABLE + 4 + 2 * (number % ENTRIES), 0) + word(AVAILABLE + 2, number + 1)
+        code += store(HERE + R.QUEUE_NOTIFY, 1) + poll(USED + 2, number + 1)
+        code += wait(RECEIVED_USED + 2, number + 1) + show(BUFFERS + BUFFER * (number % ENTRIES), 64)
+        code += show(RECEIVED_USED, RING)
+        code += word(RECEIVED + 0x102, number + 1 + ENTRIES) + store(HERE + R.QUEUE_NOTIFY, 0)
+    return code
+
+
+def random_frames(random: Random, n: int) -> list[bytes]:
+    return [random.randbytes(random.randrange(14, 300)) for _ in range(n)]
+
+
+def exchange_interrupted(frames):
+    """The same; the guest is halted until a frame interrupts."""
+    return interrupts(exchange(frames, _halts_until))
+
+
+def _halts_until(address, value):
+    """sti; hlt; cli; cmp word [address], value; jb; before that the same comparison, as it may be there already"""
+    compare = b"\x66\x81\x3d" + struct.pack("<IH", address, value)
+    halt = b"\xfb\xf4\xfa" + compare
+    halt += b"\x72" + bytes([256 - len(halt) - 2])
+    return compare + b"\x73" + bytes([len(halt)]) + halt
+
+
 def _port(port, value):
     return bytes([0xB0, value, 0xE6, port])
 
 
 def interrupted(requests):
     """Reads of a disk; the guest is halted until each interrupts."""
+    code = b"".join(disk_request(number, *one, wait=_halts) + show(COUNT, 4) for number, one in enumerate(requests))
+    return interrupts(start() + code)
+
+
+def interrupts(code):
+    """A guest that counts the first device's interrupts."""
     setup = b"".join(
         _port(port, value)
         for port, value in [(0x20, 0x11), (0x21, 0x30), (0x21, 4), (0x21, 1), (0x21, 0xDF)]  # only interrupt 5
@@ -104,10 +153,7 @@ def interrupted(requests):
     gate = struct.pack("<HHHH", at & 0xFFFF, 0x10, 0x8E00, at >> 16)
     setup += put(IDT + 8 * VECTOR, gate) + put(POINTER, struct.pack("<HI", 0x7FF, IDT))
     setup += b"\x0f\x01\x1d" + struct.pack("<I", POINTER)  # lidt
-    code = jump + handler + setup + start()
-    return code + b"".join(
-        disk_request(number, *one, wait=_halts) + show(COUNT, 4) for number, one in enumerate(requests)
-    )
+    return jump + handler + setup + code
 
 
 def _halts(address, value):

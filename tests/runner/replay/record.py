@@ -13,6 +13,7 @@ import tomli_w
 
 import runner
 from tests.fakes.flatdriver import DATA, HERE, HLT, show, show_register, start, store
+from tests.runner.backends.test_user import arp
 from tests.runner.devices.virtio.test_blk import contents
 from tests.runner.devices.virtio.test_virtual_guests import REQUESTS, request
 from tests.runner.replay import devicesguests as guests
@@ -62,6 +63,13 @@ GUESTS = {
     "disk": (start(features=R.BLK_FLUSH | EVENT_IDX) + REQUESTS + MORE + HLT, [DISK, DEBUG], b""),
     "halts": (guests.interrupted([(3, 512), (0, 1024)]) + HLT, [DISK, DEBUG], b""),
     "random": (guests.random_bytes([33, 70, 1]) + HLT, [{"kind": "virtio-rng", "seed": 5}, DEBUG], b""),
+    "network": (
+        guests.exchange_interrupted([arp(1), arp(1, bytes([10, 0, 2, 3]))])
+        + b"".join(map(show_register, REGISTERS))
+        + HLT,
+        [{"kind": "virtio-net"}, DEBUG],
+        b"",
+    ),
     "console": (guests.echo(14) + HLT, [{"kind": "virtio-console"}, DEBUG], b"more than fits"),
 }
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.backends.disk import Disk
+from runner.backends.relay import Relayed
 from runner.cli import main
 from runner.devices.i8042 import I8042
 from runner.devices.i8254 import I8254
@@ -21,6 +22,7 @@ from runner.devices.virtio.blk import Blk
 from runner.devices.virtio.common import Common
 from runner.devices.virtio.console import Console
 from runner.devices.virtio.mmio import MMIO
+from runner.devices.virtio.net import Net
 from runner.devices.virtio.rng import Rng
 from runner.machine.virtqueue import Queue
 from runner.machine.virtualpath import VirtualPath
@@ -121,6 +123,11 @@ FAULTS = [
     (VirtualPath, "completed", lambda real: lambda self: ()),
     (VirtualPath, "_serve", lambda real: lambda self: None),
     (Disk, "native", lambda real: lambda self, identification: real(self, b"another")),
+    (Net, "receive", nothing),
+    (Net, "begin", nothing),
+    (Net, "configuration", lambda real: lambda self: bytes(len(real(self)))),
+    (Relayed, "give", lambda real: lambda self, frame: real(self, frame[:-1])),
+    (Relayed, "give", lambda real: lambda self, frame: real(self, frame[:12] + frame[:11:-1])),
     (Blk, "configuration", lambda real: lambda self: bytes(len(real(self)))),
 ]
 
@@ -206,7 +213,7 @@ def test_a_write_of_a_device_that_is_changed_is_found_at_its_exit(recordings, pl
     """In its bytes, its length, its address, also one beyond all memory, and where there is none."""
     random = Random(1)
     for _ in range(places):
-        recording = recordings[random.choice(["disk", "halts", "random", "console"])]
+        recording = recordings[random.choice(["disk", "halts", "random", "console", "network"])]
         dma = list(recording.dma)
         at = random.choice([number for number, each in enumerate(dma) if each.direction == "write"])
         each = dma[at]
@@ -227,7 +234,7 @@ def test_a_write_of_a_device_that_is_changed_is_found_at_its_exit(recordings, pl
 @given(st.data())
 def test_any_reads_of_devices_are_survived(recordings, data):
     """What the models find in the guest's memory may be anything, anywhere."""
-    recording = recordings[data.draw(st.sampled_from(["disk", "halts", "random", "console"]))]
+    recording = recordings[data.draw(st.sampled_from(["disk", "halts", "random", "console", "network"]))]
     dma = list(recording.dma)
     for _ in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(0, len(dma) - 1))

@@ -9,10 +9,13 @@ import pytest
 
 import tracer
 from runner.cli import main
+from runner.replay.offline import compared
 from runner.replay.recording import Recording
 from runner.replay.replaying import replay
 from runner.session.given import Given
 from tests.fakes.flatdriver import DATA, HLT, USED
+from tests.fakes.netfakes import Answers
+from tests.runner.backends.test_user import MAC, MISSING, ROUTER, arp
 from tests.runner.replay import devicesguests as guests
 from tests.runner.replay.dmatable import flipped, rewritten
 from tracer.format.errors import TraceError
@@ -107,6 +110,37 @@ def test_a_consoles_random_input_replays_to_its_end(record, runs):
             os.close(source)
         assert tracer.load(trace).console("debug-port0") == typed
         assert_replays(trace)
+
+
+@RUNS
+@pytest.mark.parametrize("guest", [guests.exchange, guests.exchange_interrupted])
+def test_a_networks_frames_replay_to_their_end(record, tmp_path, guest, runs):
+    """On KVM and by today's model. The other side answers when it likes, and sends more than that."""
+    for seed in range(runs):
+        random = Random(seed)
+        frames = guests.random_frames(random, random.randint(3, 12))
+        other = Answers(tmp_path / f"{seed}", random)
+        other.start()
+        trace = record(guest(frames), {"kind": "virtio-net", "stream": str(tmp_path / f"{seed}")})
+        other.join()
+        assert other.heard == frames
+        inputs = [row for row in tracer.load(trace).tables["inputs"].table.to_pylist() if row["kind"] == "bytes"]
+        assert len(inputs) >= len(frames)
+        assert {row["device"] for row in inputs} == {"virtio-net0"}
+        if guest is guests.exchange_interrupted:
+            assert any(exit.vector == guests.VECTOR for exit in Recording.of(trace).exits)
+        assert_replays(trace)
+        assert list(compared(Recording.of(trace))) == []
+
+
+@pytest.mark.skipif(MISSING is not None, reason=f"no libslirp: {MISSING}")
+def test_what_user_mode_answers_is_replayed(record):
+    """The router says where it is (ARP)."""
+    trace = record(guests.exchange([arp(1)] * 2), {"kind": "virtio-net", "mac": MAC.hex(":")})
+    inputs = [row["data"] for row in tracer.load(trace).tables["inputs"].table.to_pylist() if row["kind"] == "bytes"]
+    assert [data[12 + 20 : 12 + 22] + data[12 + 28 : 12 + 32] for data in inputs].count(b"\0\2" + ROUTER) == 2
+    assert_replays(trace)
+    assert list(compared(Recording.of(trace))) == []
 
 
 def test_neither_a_disk_nor_the_source_of_a_device_is_needed(run_guest, disk, tmp_path, capsys):

@@ -11,6 +11,7 @@ import tracer
 from runner.machine.result import Ending
 from runner.snapshot.taking import take
 from tests.fakes.flatdriver import HLT
+from tests.fakes.netfakes import framed, listening, received
 from tests.runner.replay import devicesguests
 from tests.runner.test_virtual_input import ECHO, INPUTS, PASSES
 from tests.runner.virtualguests import CONTRACT, CONTROLLERS, HANDLERS, POST, RTC, VIRTUAL
@@ -123,3 +124,36 @@ def test_a_guest_that_waits_for_input_waits_on(write_spec, assemble, tmp_path, t
             os.close(descriptor)
         place = snapshot
     assert (result.kind, said) == ("halt", b"abc.")
+
+
+def test_a_network_goes_on_with_another_connection(write_spec, tmp_path):
+    """The guest waits for an answer; what comes by the new connection is one."""
+    frames = [bytes([at]) * 60 for at in range(3)]
+    wire, snapshot, trace = tmp_path / "wire", tmp_path / "snapshot", tmp_path / "later.arrow"
+    place = write_spec(
+        devicesguests.exchange_interrupted(frames) + HLT,
+        boot={"mode": "protected"},
+        vm=devicesguests.VIRTUAL | {"memory": "1MiB"},
+        devices=[{"kind": "virtio-net", "stream": str(wire)}, {"kind": "post-port"}],
+        trace=INPUTS,
+    )
+    with listening(wire) as server, runner.start(place) as run:
+        peer = server.accept()[0]
+        assert received(peer) == frames[0]
+        peer.sendall(framed(b"a" * 60))
+        assert received(peer) == frames[1]
+        time.sleep(0.05)  # it is halted, most likely
+        stop_at_snapshot(run, snapshot)
+        assert run.result().kind == "interrupted"
+        peer.close()
+    wire.unlink()
+    with listening(wire) as server, runner.start(snapshot, restore=True, overrides=(f"trace.path={trace}",)) as run:
+        peer = server.accept()[0]
+        peer.sendall(framed(b"b" * 60))
+        assert received(peer) == frames[2]
+        peer.sendall(framed(b"c" * 60))
+        result = run.result()
+        peer.close()
+    assert (result.kind, result.detail) == ("halt", "")
+    inputs = [row for row in tracer.load(trace).tables["inputs"].table.to_pylist() if row["kind"] == "bytes"]
+    assert [row["data"] for row in inputs] == [bytes(12) + b"b" * 60, bytes(12) + b"c" * 60]

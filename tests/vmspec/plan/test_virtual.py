@@ -8,6 +8,7 @@ import pytest
 from tests.vmspec.image import test_rdtsc
 from tests.vmspec.image.images import bzimage
 from vmspec.devices.isa import ACPI, I8042, I8254, I8259, RTC, TSC, DebugPort, PCIHost, Python, Serial
+from vmspec.devices.net import VirtioNet
 from vmspec.devices.storage import VirtioBlk
 from vmspec.devices.virtio import ConsolePort, VirtioBalloon, VirtioConsole, VirtioRng
 from vmspec.plan import virtual
@@ -21,9 +22,13 @@ from vmspec.spec.models import CPU, VM, Boot, Spec, Trace
 CLOCK = RTC(time=datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def spec(*devices, cpu=None, **vm):
+def spec(*devices, cpu=None, trace=None, **vm):
     return Spec(
-        vm=VM("v", **{"time": "virtual", **vm}), boot=Boot(code=b"\xf4", mode="real"), cpu=cpu or CPU(), devices=devices
+        vm=VM("v", **{"time": "virtual", **vm}),
+        boot=Boot(code=b"\xf4", mode="real"),
+        cpu=cpu or CPU(),
+        devices=devices,
+        trace=trace or Trace(),
     )
 
 
@@ -54,6 +59,10 @@ def problems(*devices, **keys):
             "device[0].ports[1].input",
         ),
         ((VirtioBalloon(),), {}, "device[0]"),
+        ((VirtioNet(),), {}, "device[0]"),
+        ((VirtioNet(queues=2, tap="t"),), {"trace": Trace(inputs=True)}, "device[0].queues"),
+        ((VirtioNet(notify="ioeventfd"),), {"trace": Trace(inputs=True)}, "device[0].notify"),
+        ((VirtioNet(transport="pci"),), {"trace": Trace(inputs=True)}, "device[0].transport"),
         ((Python("own:Own", port=(0x500, 1), irq=16),), {}, "device[0].irq"),
         ((PCIHost(),), {}, "device[0]"),
         ((Python("own:Own", port=(0x20, 1)),), {}, "device[0].port"),
@@ -71,6 +80,8 @@ def test_what_follows_the_hosts_time_is_a_problem_at_its_key(devices, keys, path
         ((), {"seed": 1}, "vm.seed"),
         ((I8259(),), {}, "device[0]"),
         ((CLOCK, I8254()), {}, "device[1]"),
+        ((VirtioNet(latency=1),), {}, "device[0].latency"),
+        ((VirtioNet(bandwidth=1 << 30),), {}, "device[0].bandwidth"),
     ],
 )
 def test_what_is_for_virtual_time_is_a_problem_without_it(devices, keys, path):
@@ -109,6 +120,15 @@ def test_virtio_devices_have_interrupts_of_the_8259s_and_disks_their_time(disk):
     assert [device.irq for device in planned.devices[:3]] == [5, 10, 11]
     times = [(device.options["latency"], device.options["bandwidth"]) for device in planned.devices[1:3]]
     assert times == [(100_000, 1 << 30), (5, 7)]
+
+
+def test_a_network_has_its_time_and_gets_recorded_frames():
+    planned = plan(spec(VirtioNet(), VirtioNet(tap="t", latency=5, bandwidth=7), trace=Trace(inputs=True)))
+    times = [(device.options["latency"], device.options["bandwidth"]) for device in planned.devices[:2]]
+    assert times == [(100_000, 1 << 27), (5, 7)]
+    assert [text for text in planned.time.unenforced if "input" in text] == [
+        f"device[{at}] gets the same input at the same exits: the trace's inputs have it" for at in (0, 1)
+    ]
 
 
 def test_acpi_has_no_apics():
