@@ -21,6 +21,7 @@ from vmspec.host.streams import WIDEST, columns
 WIDE = WIDEST  # more columns than any terminal has
 SHOWN = 15  # rows of a table on a terminal, unless all are requested
 PIPED = 1000  # rows in a pipe or a file: enough for most traces; laying out a table takes half a millisecond a row
+BYTES = 32  # that are shown of a binary value
 CUT = 20  # columns that a text keeps while there are numbers to leave out
 
 
@@ -213,7 +214,7 @@ def cell(value: Any, unit: str) -> str:
         case float(), _:
             return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
         case bytes(), _:
-            return value.hex(" ")
+            return value[:BYTES].hex(" ") + " \N{HORIZONTAL ELLIPSIS}" * (len(value) > BYTES)
     return shown(str(value))
 
 
