@@ -15,12 +15,13 @@ Level = Literal["exact", "repeatable", "different", "undecided"]
 class Difference(NamedTuple):
     """The first exit at which a run is not as the first run. ``row`` numbers the exits of the vCPU from 0, as ``vmtrace
     diff`` does. ``columns`` are those of the trace that differ, with the values of both runs as text, "" for a run that
-    has ended before."""
+    has ended before. ``input``: up to there, the runs had other input from the host, or at other exits."""
 
     run: int
     vcpu: int
     row: int
     columns: Mapping[str, tuple[str, str]]
+    input: bool = False
 
 
 class Parted(NamedTuple):
@@ -80,6 +81,9 @@ class Verdict(NamedTuple):
         yield f"run {found.run} differs from run 1 at exit {found.row:,} of vCPU {found.vcpu}:"
         for name, (ours, theirs) in found.columns.items():
             yield f"  {name}: {ours or 'none, it had ended'}, in run {found.run} {theirs or 'none, it had ended'}"
+        if found.input:
+            yield "up to there, the runs had other input from the host, or had it at other exits (vmtrace inputs): such"
+            yield "runs differ; vmrun --replay repeats one of them"
         if len(self.traces) > 1:
             both = self.traces[0], next(path for path in self.traces if path.stem == f"run-{found.run}")
             yield f"to see it: {shlex.join(['vmtrace', 'diff', *map(str, both)])}"

@@ -181,10 +181,26 @@ def _difference(ours: tracer.Trace, made: Made, first: Made) -> Difference | Non
     if place is not None:
         a, b = place.a or {}, place.b or {}
         columns = {name: (_text(a.get(name)), _text(b.get(name))) for name in COMPARED if a.get(name) != b.get(name)}
-        return Difference(made.number, place.vcpu, place.row, columns)
+        other = _inputs(ours, place.row) != _inputs(theirs, place.row)
+        return Difference(made.number, place.vcpu, place.row, columns, other)
     if made.result.kind != first.result.kind:
-        return Difference(made.number, 0, _exits(first), {"end": (first.result.kind, made.result.kind)})
+        end = {"end": (first.result.kind, made.result.kind)}
+        exits = _exits(first)
+        return Difference(made.number, 0, exits, end, _inputs(ours, exits) != _inputs(theirs, exits))
     return None
+
+
+def _inputs(trace: tracer.Trace, until: int) -> list[tuple[object, ...]]:
+    """The host's bytes and commands that came up to an exit, with their places."""
+    if "inputs" not in trace.tables:
+        return []
+    rows = trace.tables["inputs"].table.to_pylist()
+    names = "seq", "clock", "device", "value", "data"
+    return [
+        tuple(row[name] for name in names)
+        for row in rows
+        if row["kind"] in ("bytes", "command") and row["seq"] <= until
+    ]
 
 
 def _exits(made: Made) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from random import Random
+from threading import Thread
 
 import pytest
 
@@ -11,6 +12,9 @@ from runner.session.given import Given
 from runner.verification.disturbance import disturbed
 from runner.verification.state import State
 from runner.verification.verifying import Options, verify
+from tests.fakes.flatdriver import HLT
+from tests.fakes.netfakes import framed, listening, received
+from tests.runner.replay.devicesguests import exchange_interrupted
 from tests.runner.virtualguests import CONTRACT, CONTRACT_DEVICES, POST, SLEEPER, VIRTUAL
 from vmspec.cli import main as vmspec_main
 from vmspec.schema.problems import SpecError
@@ -91,7 +95,7 @@ def test_the_first_exit_that_differs_is_named_and_its_traces_are_kept(verified, 
     assert (found.run, found.vcpu, found.row, list(found.columns)) == (2, 0, 3, ["data"])
     assert [path.name for path in verdict.traces] == ["run-1.arrow", "run-2.arrow"]
     values = tuple(hex(tracer.load(path).table.to_pylist()[3]["data"]) for path in verdict.traces)
-    assert found.columns == {"data": values}
+    assert (found.columns, found.input) == ({"data": values}, False)
     assert f"vmtrace diff {verdict.traces[0]} {verdict.traces[1]}" in "\n".join(verdict.lines())
 
 
@@ -102,6 +106,29 @@ ENDS_SOONER = "rdtsc; and $1023, %eax; inc %ax; mov %ax, %cx; 1: out %al, $0x80;
 def test_a_run_that_has_ended_before_differs(verified, assemble):
     verdict = verified(assemble(ENDS_SOONER.replace("out %al", "xor %al, %al; out %al")), devices=[POST])
     assert (verdict.level, "reason" in verdict.difference.columns) == ("different", True)
+
+
+def test_runs_with_other_input_are_said_to_have_that(verified, tmp_path):
+    def answer(server):
+        for run in range(2):
+            with server.accept()[0] as peer:
+                received(peer)
+                peer.sendall(framed(bytes([run]) * 60))
+                peer.recv(1)
+
+    with listening(tmp_path / "wire") as server:
+        answers = Thread(target=answer, args=(server,))
+        answers.start()
+        verdict = verified(
+            exchange_interrupted([bytes(60)]) + HLT,
+            runs=2,
+            boot={"mode": "protected"},
+            devices=[{"kind": "virtio-net", "stream": "wire"}, POST],
+            trace={"inputs": True},
+        )
+        answers.join()
+    assert (verdict.level, verdict.difference.input) == ("different", True)
+    assert "the runs had other input from the host" in "\n".join(verdict.lines())
 
 
 def test_a_run_that_the_host_ends_decides_nothing(verified, assemble):
