@@ -14,11 +14,11 @@ bool net_relay_give(struct net *net, const void *frame, uint32_t size);
 /* The frame that waits for the driver; NULL: none does. */
 const uint8_t *net_relay_waiting(const struct net *net, uint32_t *size);
 
-/* Start the thread between a backend and the other end of the device's socket, which keeps the boundaries of messages:
- * each is a frame with its header. `trouble` is an eventfd, written when the capture of the backend has failed. The
+/* Start the thread between a backend and the other end of the device's socket, which keeps the boundaries of messages.
+ * Each is a frame with its header. `trouble` is an eventfd, written when the capture of the backend has failed. The
  * descriptors stay the caller's. Returns an errno. */
 int net_relay_open(struct net *net, struct net *backend, int fd, int trouble);
-/* Return once all that the device has sent has gone to the backend, as far as that takes it; then the thread goes on. */
+/* Return when all that the device has sent is in the backend, as far as that takes it. The thread then goes on. */
 void net_relay_settle(struct net *net);
 /* The same, and end the thread. A second call does nothing. */
 void net_relay_close(struct net *net);
