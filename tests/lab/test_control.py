@@ -97,5 +97,15 @@ def test_commands_end_it(said, name, status):
     assert "vmrun: userspace" in said[name]["console"]
 
 
+def test_a_thousand_clients_and_broken_ones_are_answered(said):
+    assert said["connects"] == {"answered": 1000, "then": "running"}
+
+
 def test_nothing_is_left(said):
     assert said["left"] == []
+
+
+def test_nothing_is_left_of_a_run_that_was_killed(said):
+    for found in said["killed"]:
+        assert found | {"listed": ""} == {"alive": True, "left": [], "listed": "", "sockets": []}
+        assert "control" not in found["listed"]

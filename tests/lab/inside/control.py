@@ -10,8 +10,11 @@ import contextlib
 import io
 import json
 import os
+import random
 import re
 import shutil
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,9 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 import runner
 from runner.cli import main as vmrun
 
+VMRUN = Path(sys.executable).with_name("vmrun")
 HERE = Path("/run/control")  # in memory: the shared directory is slow
 LIMIT = 300  # seconds
 PAUSES = 100
+CONNECTS = 1000
+CUT = 200  # requests that end before they are whole
+KILLS = 4  # of vmrun, at random moments of a boot
 TRIES = 5  # of a command
 
 
@@ -89,6 +96,7 @@ def talk(said: dict[str, object]) -> None:
     for device in ("serial0", "virtio-console0"):
         said[f"sysrq {device}"] = command("sysrq", "control", "h", "--device", device)
         said[f"sysrq {device} text"] = serial.until(rb"sysrq: HELP[^\n]*\n")
+    said["connects"] = connects()
     said["pauses"] = pauses(serial)
     said["dump"] = command("dump", "control", str(HERE / "core"))
     said["core"] = (HERE / "core").stat().st_size
@@ -114,6 +122,66 @@ def pauses(serial: Console) -> dict[str, object]:
     return {"text": text, "host": time.monotonic() - begin, "stood": stood}
 
 
+def connects() -> dict[str, object]:
+    """Clients that come and go while the guest works, some of them in the middle of what they say."""
+    answered, random_ = 0, random.Random(1)
+    for _ in range(CONNECTS):
+        with runner.connect("control") as control:
+            answered += control.request("status")["state"] == "running"
+    for _ in range(CUT):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(HERE / sockets()[0]))
+            request = b'{"id": 1, "verb": "inspect", "arguments": {}}\n'
+            client.sendall(random_.choice((request, random_.randbytes(40)))[: random_.randrange(40)])
+    clients = [
+        subprocess.Popen([VMRUN, "stat", "control", "--watch"], stdout=subprocess.DEVNULL, start_new_session=True)
+        for _ in range(3)
+    ]
+    for client in clients:
+        time.sleep(random_.uniform(1, 8))
+        client.kill()
+        client.wait()
+    with runner.connect("control") as control:
+        return {"answered": answered, "then": control.request("status")["state"]}
+
+
+def killed(out: Path) -> list[dict[str, object]]:
+    """vmrun, killed at random moments of Linux's boot: what is left of it."""
+    found, random_ = [], random.Random(2)
+    for number in range(KILLS):
+        words = (VMRUN, out / "control.toml", "--trace", HERE / f"killed{number}.arrow")
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        run = subprocess.Popen(words, **quiet, start_new_session=True)
+        latest = time.monotonic() + LIMIT
+        while not any(status.name == "control" for status in runner.running()) and time.monotonic() < latest:
+            time.sleep(0.1)
+        time.sleep(random_.uniform(0, 15))
+        alive = run.poll() is None
+        run.kill()
+        run.wait()
+        while (left := processes(run.pid)) and time.monotonic() < latest:  # the recorder completes the trace
+            time.sleep(0.1)
+        listed = command("list", "--json")
+        found.append({"alive": alive, "left": left, "listed": listed["out"], "sockets": sockets()})
+    return found
+
+
+def processes(session: int) -> list[int]:
+    """The processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def sockets() -> list[str]:
+    """All that are left."""
+    return sorted(str(path.relative_to(HERE)) for path in HERE.rglob("*") if path.is_socket())
+
+
 def one(out: Path, name: str, end: Callable[[], None], work: Callable[[], None]) -> dict[str, object]:
     """A run that a command ends."""
     sets = (f"trace.path={HERE / name}.arrow",)
@@ -136,7 +204,8 @@ def main() -> None:
         ended: dict[str, object] = {}
         said[name] = one(out, name, lambda name=name, ended=ended: ended.update(command(name, "control")), work)
         said[f"{name} command"] = ended
-    said["left"] = sorted(str(path.relative_to(HERE)) for path in HERE.rglob("*") if path.is_socket())
+    said["left"] = sockets()
+    said["killed"] = killed(out)
     (HERE / "said.json").write_text(json.dumps(said))
     shutil.copy(HERE / "said.json", out)
 
