@@ -50,7 +50,7 @@ LEAVES: Mapping[int, str] = {
     R.L2: "L2 and L3 caches",
     R.POWER: "power management, invariant TSC",
     R.ADDRESS_SIZES: "address sizes",
-    0x8000000A: "SVM",
+    R.SVM: "SVM",
     0x80000019: "TLBs of 1 GiB pages (AMD)",
     0x8000001A: "performance optimisation (AMD)",
     0x8000001B: "instruction-based sampling (AMD)",

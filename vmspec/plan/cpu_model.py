@@ -26,7 +26,6 @@ _BITS = {
     (R.POWER, 0, "edx"),
     (R.ADDRESS_SIZES, 0, "ebx"),
     (_TRACE, 0, "ebx"), (_TRACE, 0, "ecx"),
-    (0x8000000A, 0, "edx"),  # SVM
     (0x8000001F, 0, "eax"),  # memory encryption
     (0x80000021, 0, "eax"),
     (0x80000022, 0, "eax"),  # performance monitoring

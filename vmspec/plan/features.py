@@ -63,6 +63,11 @@ _LEAVES: dict[tuple[int, int, str], dict[int, str]] = {
         0: "clzero", 1: "irperf", 2: "xsaveerptr", 4: "rdpru", 9: "wbnoinvd", 12: "ibpb", 14: "ibrs", 15: "stibp",
         23: "amd_ppin", 24: "ssbd", 25: "virt_ssbd",
     },
+    (R.SVM, 0, "edx"): {
+        0: "npt", 1: "lbrv", 2: "svm_lock", 3: "nrip_save", 4: "tsc_scale", 5: "vmcb_clean", 6: "flushbyasid",
+        7: "decodeassists", 10: "pausefilter", 12: "pfthreshold", 13: "avic", 15: "v_vmsave_vmload", 16: "vgif",
+        18: "x2avic", 20: "v_spec_ctrl", 25: "vnmi",
+    },
 }  # fmt: skip
 
 FEATURES = {name: Bit(*leaf, bit) for leaf, bits in _LEAVES.items() for bit, name in bits.items()}

@@ -56,6 +56,9 @@ PARTS: dict[str, str | None] = {
     "mon": "chardev", "action": None,
 }  # fmt: skip
 
+# Options that QEMU merges if they are given more than once (merge_lists of its lists of options), by what they are.
+MERGED = {"machine": "machine", "M": "machine", "smp": "smp", "m": "m", "name": "name", "rtc": "rtc"}
+
 FW_CFG = "boot.files has files that firmware finds in fw_cfg"
 NO_DISPLAY = "vmrun has no display"
 NO_MONITOR = "vmrun has no QEMU monitor"
@@ -111,7 +114,13 @@ def tree(words: Command) -> Node:
         value = next(rest, None)
         if value is None:
             raise SpecError((Problem(word.text, "needs a value").at(*word.place),))
-        options.append(_option(name, word.text, value, word))
+        made = _option(name, word.text, value, word)
+        before = next((o for o in options if name in MERGED and MERGED.get(o.name) == MERGED[name]), None)
+        if before is None:
+            options.append(made)
+        else:
+            later = {part.name for part in made.children}
+            before.children = [part for part in before.children if part.name not in later] + made.children
     return Node("", None, options)
 
 

@@ -172,6 +172,8 @@ def _host(draft: Draft, host: Host, root: Node) -> None:
         _processors(draft, node)
     if (cpu := root.get("cpu")) is not None:
         cpu.means("model", "host", "max")
+        cpu.means("host-phys-bits", "on")
+        cpu.means("migratable", "off", "no")
         _features(draft, cpu)
 
 
@@ -204,9 +206,10 @@ def _features(draft: Draft, cpu: Node) -> None:
         off = part.value == "off" or part.name.startswith("-")
         if part.taken or part.name == "model":
             continue
-        if off and known in FEATURES:
+        if known in FEATURES:
+            # The guest sees what KVM supports, so a feature that is asked for is there if it can be.
             part.taken = True
-            disabled.append(known)
+            disabled += [known] if off else []
     draft.cpu.set("disable", disabled or None, cpu)
     see = "the guest sees what KVM supports; cpu.model takes a model, which vmspec cpuid writes"
     draft.cpu.leave(cpu, {"model": see})
