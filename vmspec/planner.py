@@ -107,7 +107,7 @@ def plan(spec: Spec, disks: bool = True) -> Plan:
         code=spec.boot.code,
         time=time,
         memory=copied(PlannedMemory, spec.memory)._replace(backing=backing),
-        cpu=PlannedCPU(spec.cpu.disable, leaves, own=time.kind == "virtual"),
+        cpu=PlannedCPU(spec.cpu.disable, leaves, own=time.kind == "virtual", vendor=spec.cpu.vendor),
         trace=copied(PlannedTrace, spec.trace),
         expect=expect,
         lock=copied(PlannedLock, spec.lock),

@@ -65,6 +65,8 @@ def for_vcpu(
     """The entries for vCPU ``vcpu`` of ``vcpus``; ``tsc_deadline``: the host has KVM_CAP_TSC_DEADLINE_TIMER."""
     if cpu.leaves:
         supported = [modelled(leaf) for leaf in cpu.leaves]
+    if cpu.vendor is not None:
+        supported = [_sold(entry, cpu.vendor.encode()) for entry in supported]
     leaf0 = next((entry for entry in supported if entry.function == R.VENDOR), None)
     highest = leaf0.eax if leaf0 else 0
     amd = leaf0 is not None and leaf0.ebx in AMD
@@ -83,6 +85,14 @@ def modelled(leaf: PlannedLeaf) -> CpuidEntry:
     """The entry for a leaf of a CPU model."""
     function, subleaf, *registers = leaf
     return CpuidEntry(function, subleaf or 0, 0 if subleaf is None else SIGNIFICANT_INDEX, *registers)
+
+
+def _sold(entry: CpuidEntry, vendor: bytes) -> CpuidEntry:
+    """An entry with this vendor, if it is one of the two that have it."""
+    if entry.function not in (R.VENDOR, R.EXTENDED):
+        return entry
+    ebx, edx, ecx = (int.from_bytes(vendor[at : at + 4], "little") for at in (0, 4, 8))
+    return entry._replace(ebx=ebx, edx=edx, ecx=ecx)
 
 
 def _placed(entry: CpuidEntry, vcpu: int, vcpus: int, amd: bool, tsc_deadline: bool) -> CpuidEntry:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import platform
 import sys
 import tempfile
 from collections import Counter
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from tests.kvmunit import config, machine
 from tests.kvmunit.config import ConfigError, Tree, UnitTest
-from tests.kvmunit.machine import Host
 from tests.kvmunit.running import VERDICTS, Qemu, Verdicted, Vmrun, line, record
 
 WRONG = 2  # exit status: the tree or the command line cannot be used
@@ -64,7 +64,7 @@ def _run(tree: Tree, test: UnitTest, folder: Path, vmm: Vmrun | Qemu, options: a
         test = test._replace(timeout=options.timeout or None)
     place = folder / test.name
     place.mkdir(parents=True, exist_ok=True)
-    return vmm.run(tree, test, place, Host.this())
+    return vmm.run(tree, test, place, platform.release())
 
 
 def _selected(tree: Tree, names: Sequence[str], group: str | None) -> list[UnitTest]:

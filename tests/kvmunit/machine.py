@@ -4,13 +4,11 @@
 have, which is then why the test is skipped.
 """
 
-import platform
-import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tomli_w
 
@@ -20,7 +18,6 @@ from tests.kvmunit.config import Tree, UnitTest
 from vmspec.exchange import commented, shell
 from vmspec.exchange.draft import Draft
 from vmspec.exchange.qemu import reader
-from vmspec.exchange.tree import Node
 from vmspec.schema.problems import SpecError
 
 PROGRAM = "qemu-system-x86_64"
@@ -30,19 +27,6 @@ COMMON = ("--no-reboot", "-nodefaults", *EXIT, "-display", "none", "-serial", "s
 QEMU_ONLY = ("-global", "kvm-pit.lost_tick_policy=discard", "-device", "pc-testdev", "-device", "pci-testdev")
 PIT, CASCADE = 0, 2  # interrupt lines that are not a device's of the spec
 SPEC, ENVIRONMENT = "test.toml", "environment"
-
-
-class Host(NamedTuple):
-    """What of the host a test's machine depends on: the kernel's release, the processor's vendor."""
-
-    release: str
-    vendor: str
-
-    @classmethod
-    def this(cls) -> "Host":
-        """The host that runs the tests."""
-        found = re.search(r"^vendor_id\s*:\s*(\S+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        return cls(platform.release(), found[1] if found else "")
 
 
 class SkippedError(Exception):
@@ -108,26 +92,25 @@ def environment(tree: Tree, folder: Path, release: str) -> None:
         (folder / ENVIRONMENT).write_text(config.environment(tree.errata, release))
 
 
-def write(tree: Tree, test: UnitTest, folder: Path, host: "Host") -> Path:
+def write(tree: Tree, test: UnitTest, folder: Path, release: str) -> Path:
     """Write the files of a test's machine into a folder: the spec, the environment, the device. Returns the spec's
-    path. Raises SkippedError, SpecError."""
-    environment(tree, folder, host.release)
+    path. ``release`` is the host's kernel. Raises SkippedError, SpecError."""
+    environment(tree, folder, release)
     shutil.copy(str(pctestdev.__file__), folder)
-    made = spec(tree, test, words(tree, test), host.vendor)
+    made = spec(tree, test, words(tree, test))
     path = folder / SPEC
     path.write_text(tomli_w.dumps(made))
     return path
 
 
-def spec(tree: Tree, test: UnitTest, added: Sequence[str], vendor: str) -> dict[str, Any]:
-    """The spec of a test whose words these are, as a table, for a host whose processor is of this vendor. Raises
-    SkippedError, SpecError."""
+def spec(tree: Tree, test: UnitTest, added: Sequence[str]) -> dict[str, Any]:
+    """The spec of a test whose words these are, as a table. Raises SkippedError, SpecError."""
     kernel = tree.programs / test.file
     command = [*COMMON, "-name", test.name, "-kernel", str(kernel), *added]
     draft = reader.of_words(shell.arguments(command))
     if draft.problems:
         raise SpecError(tuple(draft.problems))
-    if reasons := _lacking(draft, vendor):
+    if reasons := _lacking(draft):
         raise SkippedError("; ".join(reasons))
     table = commented.table(draft)
     # QEMU puts the image's name before the command line.
@@ -157,13 +140,8 @@ def testdev(table: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _lacking(draft: Draft, vendor: str) -> list[str]:
-    """What of a command line a spec cannot have on a host with a processor of this vendor."""
+def _lacking(draft: Draft) -> list[str]:
+    """What of a command line a spec cannot have, but for the model of the processor: the tests find out what their
+    processor has."""
     remarks = [remark for part in draft.parts for remark in part.remarks if remark.node is not None]
-    return [f"{node.text}: {why}" for node, why in remarks if node is not None and not _agrees(node, vendor)]
-
-
-def _agrees(node: Node, vendor: str) -> bool:
-    """Whether a test runs on the host's processor in spite of this option: the tests find out what their processor
-    has, whatever model it is. Only its vendor they take for granted."""
-    return node.label == "-cpu model" or (node.label == "-cpu vendor" and node.value == vendor)
+    return [f"{node.text}: {why}" for node, why in remarks if node is not None and node.label != "-cpu model"]

@@ -10,7 +10,7 @@ from runner.workers.pool import WorkerLostError, Workers
 from runner.workers.task import Outcome, Task, perform
 from tests.kvmunit import machine
 from tests.kvmunit.config import Tree, UnitTest
-from tests.kvmunit.machine import Host, SkippedError
+from tests.kvmunit.machine import SkippedError
 from vmspec.schema.problems import SpecError
 
 Verdict = Literal["pass", "fail", "skip", "timeout"]
@@ -69,11 +69,11 @@ class Vmrun:
         self._trace = trace
         self._workers: Workers | None = None
 
-    def run(self, tree: Tree, test: UnitTest, folder: Path, host: Host) -> Verdicted:
+    def run(self, tree: Tree, test: UnitTest, folder: Path, release: str) -> Verdicted:
         """Run a test, with its files in a folder."""
         begin = time.monotonic()
         try:
-            spec = machine.write(tree, test, folder, host)
+            spec = machine.write(tree, test, folder, release)
         except SkippedError as skip:
             return Verdicted(test.name, "skip", 0.0, str(skip))
         except SpecError as error:
@@ -118,13 +118,13 @@ class Qemu:
 
     name = "qemu"
 
-    def run(self, tree: Tree, test: UnitTest, folder: Path, host: Host) -> Verdicted:
+    def run(self, tree: Tree, test: UnitTest, folder: Path, release: str) -> Verdicted:
         """Run a test, with its files in a folder."""
         try:
             command = machine.qemu(tree, test, folder)
         except SkippedError as skip:
             return Verdicted(test.name, "skip", 0.0, str(skip))
-        machine.environment(tree, folder, host.release)
+        machine.environment(tree, folder, release)
         begin = time.monotonic()
         with (folder / CONSOLE).open("wb") as console:
             try:

@@ -128,7 +128,7 @@ def test_a_python_device_may_end_a_halted_machine() -> None:
 def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
     vm = VM(name="all", memory=2 << 20, vcpus=3, timeout=5_000_000_000)
     memory = Memory(backing="memfd", pages="small", locked=True, prefault=True)
-    cpu = CPU(disable=("avx", "avx2"))
+    cpu = CPU(disable=("avx", "avx2"), vendor="AuthenticAMD")
     trace = Trace(path=tmp_path / "t.arrow", rip=False, full="drop", tracepoints="try", events=("kvm:kvm_pio",),
                   inputs=True, requests=False, outputs=False, ring=128)  # fmt: skip
     expect = Expect(console=("ok",), absent=("panic",), patterns=("o.",), forbidden=("no+",),
@@ -140,7 +140,7 @@ def test_the_plan_has_every_setting_of_its_spec(tmp_path: Path) -> None:
     planned = plan(spec)
     assert planned.vm == ("all", 2 << 20, 3, 5_000_000_000)
     assert planned.memory == ("memfd", "small", True, True)
-    assert planned.cpu == (("avx", "avx2"), (), False)
+    assert planned.cpu == (("avx", "avx2"), (), False, "AuthenticAMD")
     assert planned.trace == (tmp_path / "t.arrow", False, "drop", "try", ("kvm:kvm_pio",), True, False, False, 128)
     assert planned.expect == PlannedExpect(
         ("ok",), ("panic",), ("o.",), ("no+",), ("debug-exit", "halt"), 33, ktap=True

@@ -55,11 +55,12 @@ class PlannedLeaf(NamedTuple):
 
 class PlannedCPU(NamedTuple):
     """The CPUID policy. ``leaves`` are those of a model; none: what the host supports. ``own``: they are vmrun's own
-    table for virtual time, whose vendor need not be the host's."""
+    table for virtual time, whose vendor need not be the host's. ``vendor`` takes the place of the one in the leaves."""
 
     disable: tuple[str, ...] = ()
     leaves: tuple[PlannedLeaf, ...] = ()
     own: bool = False
+    vendor: str | None = None
 
 
 class PlannedTrace(NamedTuple):

@@ -135,6 +135,8 @@ def _machine(spec: Spec, problems: list[Problem]) -> None:
     if spec.cpu.model != "host":
         message = "virtual time has a processor of vmrun's own, without clocks: leave it out"
         problems.append(Problem("cpu.model", message))
+    if spec.cpu.vendor is not None:
+        problems.append(Problem("cpu.vendor", "virtual time has a processor of vmrun's own: leave it out"))
 
 
 def _device(device: Device, path: str, spec: Spec, problems: list[Problem]) -> None:

@@ -1,7 +1,8 @@
 """CPUID's leaves, as far as a spec or the runner changes them: Intel SDM volume 2, CPUID; AMD64 APM volume 3, appendix
 E."""
 
-VENDOR = 0x0  # EAX: the highest leaf
+VENDOR = 0x0  # EAX: the highest leaf; EBX, EDX, ECX: the vendor
+VENDORS = ("GenuineIntel", "AuthenticAMD", "HygonGenuine")  # those that KVM distinguishes
 VERSION = 0x1
 CACHES = 0x4
 FEATURES = 0x7

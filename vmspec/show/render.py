@@ -153,6 +153,7 @@ def _cpuid(plan: Plan) -> str:
     policy = "host: what KVM supports on the host" if model is None else f"{model.name}: {len(cpu.leaves)} leaves"
     if cpu.own:
         policy = f"virtual time's own: {len(cpu.leaves)} leaves, without clocks and random numbers"
+    policy += f", as {cpu.vendor}" if cpu.vendor else ""
     return f"{policy}, less {', '.join(cpu.disable)}" if cpu.disable else policy
 
 

@@ -19,6 +19,7 @@ from vmspec.devices.net import VirtioNet
 from vmspec.devices.storage import Flash, VhostUser, VirtioBlk, VirtioFS
 from vmspec.devices.virtio import VirtioPmem, VirtioPython, VirtioVsock
 from vmspec.registers import fwcfg
+from vmspec.registers.cpuid import VENDORS
 from vmspec.schema.guest_values import Ascii, Code, Registers
 from vmspec.schema.keypath import KeyPath, join, split
 from vmspec.schema.tables import Kinds, Table, Tables
@@ -225,6 +226,14 @@ class CPU(Model):
     )
     disable: tuple[str, ...] = field(
         default=(), metadata=key(Many(Text(line=True)), "features to remove, named as in /proc/cpuinfo")
+    )
+    vendor: str | None = field(
+        default=None,
+        metadata=key(
+            Choice(*VENDORS),
+            "the vendor that the guest sees; KVM then makes up for some of what differs, such as SYSENTER. Not given: "
+            "the host's, or the model's",
+        ),
     )
 
 

@@ -68,6 +68,15 @@ def test_no_leaf_is_made_up_beyond_the_hosts_highest() -> None:
     assert completed([entry(0x80000000, eax=0x80000003)], lambda function: (1, 1, 1, 1))[-1].function == 0x80000003
 
 
+def test_a_vendor_of_the_spec_s_takes_the_place_of_the_hosts() -> None:
+    supported = [entry(0x0, eax=0xD, ebx=AMD), entry(0x80000000, eax=0x8000001F, ebx=AMD), entry(0x80000001, ecx=ALL)]
+    cpu = PlannedCPU(vendor="GenuineIntel")
+    entries = for_vcpu(supported, 0, 1, cpu, tsc_deadline=True)
+    for function, highest in ((0x0, 0xD), (0x80000000, 0x8000001F)):
+        assert leaf(entries, function)[3:] == (highest, INTEL, 0x6C65746E, 0x49656E69)
+    assert leaf(entries, 0x80000001).ecx == ALL  # the bit that AMD alone has stays
+
+
 def test_leaf_1_has_the_vcpus_apic_id_and_the_packages_size() -> None:
     assert leaf(guest(2, 3), 0x1).ebx == 0x02_04_08_00
 

@@ -132,7 +132,7 @@ QEMU = [
     Case("qemu-system-x86_64 -kernel bzImage -cpu Skylake-Client-v3,-avx2,vmx=off,+pcid -accel tcg -smp 4,maxcpus=8,cores=2 -frobnicate x",
          {"serial0": {}}, ("-cpu Skylake-Client-v3", "-accel tcg", "-smp maxcpus=8", "-smp cores=2",
                            "-frobnicate x"), {"vcpus": 4}),
-    Case("qemu-system-x86_64 -kernel bzImage -cpu host,migratable=no,host-phys-bits,+svm,npt=off,tsc-deadline=on,+frobnication",
+    Case("qemu-system-x86_64 -kernel bzImage -cpu host,migratable=no,host-phys-bits,+svm,npt=off,tsc-deadline=on,vendor=GenuineIntel,+frobnication",
          {"serial0": {}}, ("-cpu +frobnication",)),
     Case("qemu-system-x86_64 -kernel bzImage -machine accel=kvm -M pc,hpet=on -machine hpet=off,i8042=off -m 1G -m 256M,slots=2 -smp 4 -smp 2",
          {"serial0": {}}, ("-m slots=2",), {"vcpus": 2, "memory": 256 << 20}),

@@ -96,7 +96,8 @@ def specs(draw: st.DrawFn) -> Spec:
     vm["memory"] = 4096 * draw(st.integers(256, 1 << 20))
     memory = draw(tables(locked=st.booleans(), prefault=st.booleans(), backing=st.just("memfd")))
     boot = {"kernel": draw(paths), **draw(tables(initrd=paths, cmdline=names))}
-    cpu = draw(tables(disable=st.sampled_from([["avx"], ["pni", "sse4_1", "tsc_deadline_timer"]])))
+    disabled = st.sampled_from([["avx"], ["pni", "sse4_1", "tsc_deadline_timer"]])
+    cpu = draw(tables(disable=disabled, vendor=st.sampled_from(["GenuineIntel", "AuthenticAMD"])))
     if any(device["kind"] == "vhost-user" for device in devices):
         memory["backing"] = "memfd"
     table = {"vm": vm, "boot": boot, "memory": memory, "cpu": cpu, "device": [*fixed, *devices]}

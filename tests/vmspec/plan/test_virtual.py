@@ -46,6 +46,7 @@ def problems(*devices, **keys):
         ((), {"pit": True}, "vm.pit"),
         ((), {"memory": 1 << 40}, "vm.memory"),
         ((), {"cpu": CPU(model=Path("/model.toml"))}, "cpu.model"),
+        ((), {"cpu": CPU(vendor="AuthenticAMD")}, "cpu.vendor"),
         ((I8042(), RTC()), {}, "device[1].time"),
         ((Serial(),), {}, "device[0].input"),
         ((Serial(input=Path("/typed")),), {}, "device[0].input"),

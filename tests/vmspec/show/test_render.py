@@ -13,7 +13,7 @@ SLOT = Slot(0, 0, 128 << 20, 0)
 MODELS = (Serial(input="none"), RTC(), PostPort(), Python("m:C", mmio=(0xD0000000, 4096)))
 PLAN = Plan(
     vm=PlannedVM("demo", 128 << 20, 1),
-    cpu=PlannedCPU(disable=("avx512f", "hle")),
+    cpu=PlannedCPU(disable=("avx512f", "hle"), vendor="GenuineIntel"),
     overrides=("vm.name=demo",),
     image="bzimage",
     protocol="linux64",
@@ -88,7 +88,7 @@ Command line
   abcdefghi=1 last
 
 CPUID
-  host: what KVM supports on the host, less avx512f, hle
+  host: what KVM supports on the host, as GenuineIntel, less avx512f, hle
 
 Entry
   mode  long

@@ -79,6 +79,8 @@ class _Writer:
         self.add("-accel", "kvm")
         disabled = source.cpu.get("disable")
         features = [f"{NAMES.get(name, name)}=off" for name in (disabled.value if disabled else ())]
+        if (vendor := source.cpu.get("vendor")) is not None:
+            features.append(f"vendor={vendor.value}")
         self.add("-cpu", ",".join(("host", *features)))
         self.add("-smp", str(source.spec.vm.vcpus))
         vm.get("vcpus")

@@ -12,6 +12,7 @@ from vmspec.exchange.shell import Command
 from vmspec.exchange.sizes import size
 from vmspec.exchange.tree import Node
 from vmspec.plan.features import FEATURES
+from vmspec.registers.cpuid import VENDORS
 from vmspec.schema.units import format_size
 
 TOOL = "QEMU"
@@ -174,6 +175,8 @@ def _host(draft: Draft, host: Host, root: Node) -> None:
         cpu.means("model", "host", "max")
         cpu.means("host-phys-bits", "on")
         cpu.means("migratable", "off", "no")
+        if (vendor := cpu.peek("vendor")) is not None and vendor.value in VENDORS:
+            draft.cpu.set("vendor", str(vendor.value), cpu.get("vendor"))
         _features(draft, cpu)
 
 
