@@ -70,6 +70,13 @@ def test_a_test_that_needs_what_a_spec_does_not_have_is_skipped(tree, parameters
         spec(tree, parameters=parameters)
 
 
+def test_a_program_that_needs_what_no_option_names_is_skipped_with_vmrun_alone(tree, tmp_path):
+    test = UnitTest("sleep", "s3.flat")
+    with pytest.raises(SkippedError, match="suspend to RAM"):
+        machine.spec(tree, test, [])
+    assert str(tree.programs / "s3.flat") in machine.qemu(tree, test, tmp_path)
+
+
 def test_any_model_is_the_host_s_processor_and_its_vendor_counts(tree):
     assert "cpu" not in spec(tree, parameters="-cpu Opteron_G1,+x2apic")
     assert spec(tree, parameters="-cpu qemu64,vendor=GenuineIntel")["cpu"] == {"vendor": "GenuineIntel"}
