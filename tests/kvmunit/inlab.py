@@ -41,7 +41,7 @@ def main() -> int:
         if not left:
             return 0
         names.write_text("\n".join(left))
-        lab = [LAB / "lab", "--smp", "2", "--memory", "4GiB", "--timeout", "2h", "--share", out, "--"]
+        lab = [LAB / "lab", "--smp", "2", "--memory", "5GiB", "--timeout", "2h", "--share", out, "--"]
         inside = [sys.executable, LAB / "inside" / "unittests.py", file, under_way, names, tree.folder]
         words = [*inside, "--timeout", options.timeout, "--keep", out / vmm, *(["--qemu"] if options.qemu else [])]
         subprocess.run([*map(str, (*lab, *words))], cwd=ROOT, check=False)
