@@ -6,7 +6,7 @@ import platform
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,8 +18,8 @@ from tests.kvmunit.running import VERDICTS, Qemu, Verdicted, Vmrun, line, record
 WRONG = 2  # exit status: the tree or the command line cannot be used
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status: 0 if no test failed."""
+def main(arguments: Sequence[str] | None = None, started: Callable[[str], object] = lambda name: None) -> int:
+    """Run the command; return the exit status: 0 if no test failed. ``started`` is called with each test's name."""
     options = _parser().parse_args(arguments)
     try:
         tree = config.tree(options.tree.resolve())
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory() as folder:
             for test in tests:
+                started(test.name)
                 result = _run(tree, test, Path(folder), vmm, options)
                 results.append(result)
                 print(line(result), flush=True)
