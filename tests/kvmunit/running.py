@@ -17,7 +17,7 @@ Verdict = Literal["pass", "fail", "skip", "timeout"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "skip", "timeout")
 # Values that a test writes to port 0xf4, as the exit status has them: (value << 1) | 1.
 PASSED, SKIPPED = 1, 77
-PATIENCE = 60.0  # seconds that vmrun may take besides the guest's own time
+PATIENCE = 180.0  # seconds that vmrun may take besides the guest's own time, on an emulated host too
 CONSOLE = "console.txt"
 TAIL = 5  # lines of the console among which the summary is (scripts/runtime.bash)
 
