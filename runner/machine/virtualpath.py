@@ -6,10 +6,11 @@ from typing import Any
 
 from runner.devices.services import Clock, Late, Native
 from runner.machine.queueworker import worker_of
-from runner.machine.virtqueue import Queue
+from runner.machine.virtqueue import CODES, Queue
 from runner.native._native import ffi, lib
 
 SECOND = 1_000_000_000  # ns
+COMMANDS = CODES["control"]
 
 
 class VirtualPath:
@@ -18,6 +19,9 @@ class VirtualPath:
     C answers the requests when the driver notifies the device, however long the host takes. The driver sees that at
     ``due``: after ``latency`` ns, and a second for each ``bandwidth`` bytes that they are about (0: bytes take no
     time). Notifications that come before then wait. So what the guest sees follows from its own exits.
+
+    The driver sees answers to commands at once, because it may wait for them in a loop without exits, in which no time
+    passes: Linux does (drivers/net/virtio_net.c, virtnet_send_command). Their interrupt comes with the others'.
     """
 
     bell: Any = None
@@ -31,6 +35,7 @@ class VirtualPath:
         self._worker.trouble = self._worker.bell.event = -1
         self._kept = native  # what C points to
         self._queues, self._clock = queues, clock
+        self._commands = [index for index, queue in enumerate(queues) if queue.kind == COMMANDS]
         self._latency, self._bandwidth = latency, bandwidth
         self._told: set[int] = set()
         self._busy = False  # something was served that the driver does not see yet
@@ -45,6 +50,8 @@ class VirtualPath:
         self._told.add(queue)
         if self.due is None:
             self._serve()
+        elif queue in self._commands:
+            self._answer(queue)
 
     def completed(self) -> Sequence[int]:
         """Let the drivers see what is due, or serve what has waited for that."""
@@ -52,8 +59,8 @@ class VirtualPath:
             return ()
         if not self._busy:
             self._serve()
-            return ()
-        done = self._done()
+            return tuple(self._commands)
+        done = [*self._commands, *self._done()]
         for queue in self._queues:
             lib.virtqueue_publish(queue.native)
         self._busy = False
@@ -66,14 +73,29 @@ class VirtualPath:
         for index in self._told:
             lib.bus_ring(ffi.addressof(worker, "bell"), index, lib.tsc_now())
         self._told.clear()
-        for queue in self._queues:
-            lib.virtqueue_gather(queue.native)
+        self._gather()
         before = worker.moved
         lib.worker_serve(worker)
         self.due = self._clock.monotonic()  # if nothing was done, only a fault of the driver's may be there
         if self._done():
             transfer = (worker.moved - before) * SECOND // self._bandwidth if self._bandwidth else 0
             self.due += self._latency + transfer
+
+    def _answer(self, queue: int) -> None:
+        """Answer commands alone: what else waits goes on waiting."""
+        worker = self._worker
+        self._told.discard(queue)
+        again, worker.again = worker.again, 0
+        lib.bus_ring(ffi.addressof(worker, "bell"), queue, lib.tsc_now())
+        self._gather()
+        lib.worker_serve(worker)
+        worker.again |= again
+
+    def _gather(self) -> None:
+        """Let the driver see nothing more of what is put back, but answers to commands."""
+        for index, queue in enumerate(self._queues):
+            if index not in self._commands:
+                lib.virtqueue_gather(queue.native)
 
     def _done(self) -> list[int]:
         """The queues with something that the driver does not see yet."""
@@ -90,8 +112,7 @@ class VirtualPath:
         self._busy = late.served
         self._told = {queue for queue in range(len(self._queues)) if late.told >> queue & 1}
         if self._busy:
-            for queue in self._queues:
-                lib.virtqueue_gather(queue.native)
+            self._gather()
         elif self._told and self.due is None:  # none but a state that was made up
             self._serve()
         return True

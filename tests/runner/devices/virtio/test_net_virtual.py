@@ -149,6 +149,34 @@ def test_what_the_driver_sends_leaves_at_once_and_is_answered_after_its_time(mac
     assert len(machine.driver.queues[1].done()) == 1
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_command_is_answered_at_once(machine, busy):
+    """Linux waits for the answer in a loop without exits. Here: receive all frames."""
+    machine.features |= R.NET_CTRL_VQ | R.NET_CTRL_RX
+    machine.driver.start(3, 8, machine.features)
+    machine.given = 0
+    machine.room(200)
+    machine.guest.let_pass(LONG)
+    if busy:
+        machine.frame(b"b" * 60)
+        machine.send(b"s" * 60)
+    machine.memory.write(SENT + 0x100, b"\0\0\1")
+    machine.memory.write(SENT + 0x200, b"\xee")
+    queue, edges = machine.driver.queues[2], machine.guest.edges
+    queue.add([Buffer(SENT + 0x100, 3), Buffer(SENT + 0x200, 1, write=True)])
+    machine.driver.notify(2)
+    assert [written for _, written in queue.done()] == [1]
+    assert machine.memory.read(SENT + 0x200, 1) == b"\0"
+    assert (machine.got(), machine.driver.queues[1].done()) == ([], [])
+    machine.guest.let_pass(LATENCY + 59 if busy else 0)
+    assert machine.guest.edges == edges + (not busy)
+    assert (machine.got(), machine.driver.queues[1].done()) == ([], [])
+    machine.guest.let_pass(LONG)
+    assert machine.guest.edges > edges
+    assert machine.got() == [header(1) + b"b" * 60] * busy
+    assert len(machine.driver.queues[1].done()) == busy
+
+
 def test_a_socket_without_room_loses_frames_and_the_driver_does_not_notice(machine):
     machine.ends[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     for _ in range(50):
