@@ -58,13 +58,15 @@ def fork(
 def _seeds(plan: Plan, seed: int) -> tuple[str, ...]:
     """The overrides that give a machine's entropy devices a seed, as far as they have one, and its guest a generation
     of its own."""
-    generation = hashlib.sha256(seed.to_bytes(8, "little")).digest()[:SIZE].hex()
-    own = {"virtio-rng": f"seed={seed}", "vmgenid": f"generation='{generation}'"}
-    return tuple(
-        f"device[{index}].{own[device.kind]}"
-        for index, device in enumerate(plan.devices)
-        if device.kind in own and device.options.get("seed", seed) is not None
-    )
+    changes = []
+    for index, device in enumerate(plan.devices):
+        match device.kind, device.options:
+            case "virtio-rng", {"seed": int()}:
+                changes.append(f"device[{index}].seed={seed}")
+            case "vmgenid", {"generation": str(before)}:
+                after = hashlib.sha256(bytes.fromhex(before) + seed.to_bytes(8, "little")).digest()[:SIZE]
+                changes.append(f"device[{index}].generation='{after.hex()}'")
+    return tuple(changes)
 
 
 def _end(run: Run) -> None:

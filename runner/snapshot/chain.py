@@ -1,6 +1,7 @@
 """A snapshot with those that it is based on."""
 
 import itertools
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,24 +52,27 @@ class Chain:
     def _opened(self, base: Base, user: Path) -> Snapshot:
         """The base of the snapshot in the file ``user``: beside it, or where it was."""
         if len(self.snapshots) >= MOST:
-            raise SnapshotError(f"{user} is based on a chain of more than {MOST} snapshots")
+            raise SnapshotError(f"{user} is based on a chain of {MOST} snapshots or more")
         try:
             where = from_text(base.path)
         except ValueError as error:
             raise self.snapshots[0].damaged(f"the path of its base {error}") from error
-        beside = user.parent / where.name
-        try:
-            snapshot = Snapshot(beside if beside.exists() else where)
-        except SnapshotError as error:
-            raise SnapshotError(f"{user} is based on another snapshot, which belongs beside it: {error}") from error
-        if snapshot.crc32 != base.crc32:
-            self.snapshots.insert(0, snapshot)  # to be closed
-            raise SnapshotError(f"{user} is based on another snapshot than the one in {snapshot.path}")
-        return snapshot
+        why = ""
+        for path in (user.parent / where.name, where):
+            try:
+                snapshot = Snapshot(path)
+            except SnapshotError as error:
+                why = why or str(error)
+                continue
+            if snapshot.crc32 == base.crc32:
+                return snapshot
+            snapshot.close()
+            why = f"{path} is another one"
+        raise SnapshotError(f"{user} is based on another snapshot, which is neither beside it nor where it was: {why}")
 
     def as_base(self) -> Base:
         """How the next one names it."""
-        return Base(to_text(self.newest.path.absolute()), self.newest.crc32)
+        return Base(to_text(os.path.realpath(self.newest.path)), self.newest.crc32)
 
     def unlike(self, plan: Plan, files: Sequence[File]) -> str | None:
         """What makes another machine of one with this plan and these files; None: nothing."""
@@ -80,6 +84,12 @@ class Chain:
         if [(file.where, file.size) for file in files] != [(file.where, file.size) for file in self.contents.files]:
             return "disks"
         return None
+
+    def check(self) -> None:
+        """Whether all is as it was written. Raises SnapshotError."""
+        check(self.memory())
+        for written in self.contents.written:
+            check(self.written(written.device))
 
     def memory(self) -> list[Part]:
         """The parts of the guest's memory; a later one is over those before it."""
@@ -138,7 +148,8 @@ class Place:
         """``data``, which begins at ``at``, with what the chain has there; and whether the chain has all of it."""
         result, found = None, []
         for snapshot, extents, addresses in self._layers:
-            for extent in extents[max(0, bisect_right(addresses, at) - 1) :]:
+            for number in range(max(0, bisect_right(addresses, at) - 1), len(extents)):
+                extent = extents[number]
                 if extent.address >= at + len(data):
                     break
                 start, end = max(at, extent.address), min(at + len(data), extent.address + extent.size)

@@ -85,6 +85,11 @@ class Snapshot:
             raise self.damaged(f"its contents are no JSON: {error}") from error
         if (problem := contents.problem()) is not None:
             raise self.damaged(problem)
+        names = [each.device for each in contents.written]
+        if len(names) > len(set(names)):
+            raise self.damaged("it has the contents of a device twice")
+        if any(extent.address % PAGE for extent in contents.memory):
+            raise self.damaged("a part of the memory does not begin with a page")
         for extents in (contents.memory, *(each.extents for each in contents.written)):
             end = 0
             for extent in extents:
@@ -180,7 +185,7 @@ class Writer:
         self._goes_on()
         text = json.dumps(serial.written(contents), allow_nan=False, separators=(",", ":")).encode()
         if len(text) > LARGEST:
-            raise SnapshotError("it would have too many parts: what the guest wrote to its disks lies scattered")
+            raise SnapshotError("it would have too many parts: what the guest wrote lies scattered")
         self._file.seek(self._end)
         self._file.write(text)
         self._file.seek(0)

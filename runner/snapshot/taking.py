@@ -1,7 +1,8 @@
 """Taking a snapshot of a machine that stands still."""
 
 import os
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -11,8 +12,8 @@ from runner.kvm.saved import SavedControllers, SavedVcpu, all_msrs, listed
 from runner.machine.guesttime import Clocks
 from runner.machine.machine import Machine
 from runner.memory import MemoryRegion
-from runner.snapshot.chain import Chain, Place
-from runner.snapshot.contents import Contents, File, Written
+from runner.snapshot.chain import MOST, Chain, Place
+from runner.snapshot.contents import Contents, Extent, File, Written
 from runner.snapshot.snapshotfile import CHUNK, PAGE, ZEROS, Piece, SnapshotError, Writer
 from runner.snapshot.states import tree
 from vmspec import __version__
@@ -31,6 +32,8 @@ def take(machine: Machine, path: Path, base: Path | None = None) -> int:
         chain = None
         if base is not None:
             stack.callback((chain := Chain(base)).close)
+            if len(chain.snapshots) >= MOST:
+                raise SnapshotError(f"{base} is the last of a chain of {MOST} snapshots: take one without a base")
             if any(_same(path, each.path) for each in chain.snapshots):
                 raise SnapshotError(f"{path} would replace the snapshot that it is based on")
         return write(machine, stack.enter_context(replaced(path)), chain)
@@ -65,7 +68,9 @@ def write(machine: Machine, file: BinaryIO, base: Chain | None = None) -> int:
     now = tuple(files(machine))
     if base is not None and (why := base.unlike(plan, now)) is not None:
         raise SnapshotError(f"{base.newest.path} is a snapshot of another machine: it has other {why}")
-    memory = tuple(writer.put(_memory(machine, base)))
+    if base is not None:
+        base.check()
+    memory = tuple(writer.put(_memory(machine, base, goes_on)))
     written = tuple(_written(machine, writer, base))
     contents = Contents(
         version=__version__,
@@ -94,12 +99,13 @@ def is_elsewhere(device: PlannedDevice) -> bool:
     )
 
 
-def _memory(machine: Machine, base: Chain | None) -> Iterator[Piece]:
+def _memory(machine: Machine, base: Chain | None, goes_on: Callable[[], None]) -> Iterator[Piece]:
     """What the guest's memory has: RAM what is not zero, a mapped file what differs from it; but only the pages that
     differ from those of a base. Their contents are compared: KVM's log of dirty pages lacks what devices write."""
     place = Place(base.memory()) if base is not None else None
     for region in machine.memory.regions:
         for at in range(0, 0 if region.read_only else region.size, CHUNK):
+            goes_on()
             address, size = region.start + at, min(CHUNK, region.size - at)
             data, before = machine.memory.read(address, size), _before(machine, region, at, size)
             if place is not None:
@@ -125,9 +131,38 @@ def _written(machine: Machine, writer: Writer, base: Chain | None) -> Iterator[W
     """What the guest has written to disks and flash memory that no file keeps, unless a base has it."""
     for device in machine.plan.devices:
         if (private := machine.private.get(device.name)) is not None:
-            place = Place(base.written(device.name)) if base is not None else None
-            pieces = (piece for change in private.changes() for piece in _new(Piece(*change), place))
+            parts = base.written(device.name) if base is not None else []
+            place, changed = Place(parts) if base is not None else None, Ranges()
+            pieces = (piece for change in changed.of(private.changes()) for piece in _new(change, place))
             yield Written(device.name, writer.put(pieces))
+            if base is not None and not all(changed.have(extent) for _, extent in parts):
+                raise SnapshotError(
+                    f"{base.newest.path} cannot be its base: {device.name} has writes there that this machine has not "
+                    "made; take one without a base"
+                )
+
+
+class Ranges:
+    """The ranges that changes of a device's contents have, which come in their order."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def of(self, changes: Iterable[tuple[int, bytes]]) -> Iterator[Piece]:
+        """The changes, one after the other."""
+        for at, data in changes:
+            if self._ends and self._ends[-1] == at:
+                self._ends[-1] += len(data)
+            else:
+                self._starts.append(at)
+                self._ends.append(at + len(data))
+            yield Piece(at, data)
+
+    def have(self, extent: Extent) -> bool:
+        """Whether all of it is in one of those that have come."""
+        number = bisect_right(self._starts, extent.address) - 1
+        return number >= 0 and extent.address + extent.size <= self._ends[number]
 
 
 def _new(piece: Piece, place: Place | None) -> Iterator[Piece]:

@@ -167,8 +167,7 @@ class Pvpanic(DeviceModel):
 
 @frozen(eq=False, repr=False)
 class Vmgenid(DeviceModel):
-    """A generation ID: the guest is told when it goes on from a snapshot, and Linux then takes new random numbers. The
-    planner places it and chooses its interrupt."""
+    """A generation ID: the guest is told when it goes on from a snapshot, and Linux then takes new random numbers."""
 
     generation: str = field(
         default="0" * 2 * vmgenid.SIZE,

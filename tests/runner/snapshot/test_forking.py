@@ -104,26 +104,30 @@ def generations(write_spec, assemble, tmp_path):
             copies = [runner.fork(run, 2, seed=seed) for seed in (1, 1, 2)]
             run.snapshot(file)
             forked = [[of(copy) for copy in each] for each in copies]
+            (again,) = runner.fork(copies[0][0], 1, seed=1)
+            grandchild = of(again)
+            again.stop()
             for copy in (copy for each in copies for copy in each):
                 copy.stop()
         after = []
         for overrides in restored:
             with runner.start(file, restore=True, overrides=overrides) as run:
                 after.append(of(run))
-        return forked, after
+        return forked, after, grandchild
 
     return found
 
 
 def test_copies_and_later_runs_have_generations_of_their_own(generations):
     own = "device[1].generation='00112233445566778899AABBCCDDEEFF'"
-    forked, (one, other, chosen) = generations({"timeout": "60s"}, [(), (), (own,)])
+    forked, (one, other, chosen), grandchild = generations({"timeout": "60s"}, [(), (), (own,)])
     assert forked[0] == forked[1]
     assert forked[0][1] == forked[2][0]  # copy n has the seed + n
     assert len({*forked[0], *forked[2], one, other, "0" * 32}) == 6
+    assert grandchild not in forked[0]
     assert chosen == "00112233445566778899AABBCCDDEEFF"
 
 
 def test_with_virtual_time_all_runs_from_a_snapshot_have_one_generation(generations):
-    _, (one, other) = generations({"timeout": "60s", "time": "virtual"}, [(), ()])
+    _, (one, other), _ = generations({"timeout": "60s", "time": "virtual"}, [(), ()])
     assert one == other != "0" * 32

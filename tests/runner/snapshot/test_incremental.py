@@ -126,24 +126,72 @@ def test_without_its_base_it_is_refused(pair, capfd):
     base.rename(base.with_name("other"))
     assert main(["--restore", str(upon)]) == 2
     said = capfd.readouterr().err
-    assert f"{upon} is based on another snapshot, which belongs beside it: {base} cannot be read" in said
+    assert f"{upon} is based on another snapshot, which is neither beside it nor where it was: {base} cannot be" in said
 
 
 def test_with_another_base_it_is_refused(pair, spec):
     base, upon = pair
     with runner.start(spec, record=False) as run:
         run.snapshot(base)
-    with pytest.raises(SnapshotError, match=f"{upon} is based on another snapshot than the one in {base}"):
+    with pytest.raises(SnapshotError, match=f"{upon} is based on .* nor where it was: {base} is another one"):
         runner.run(upon, restore=True)
 
 
-def test_a_damaged_base_is_refused(pair):
+def test_a_base_in_another_folder_may_have_the_same_name_and_be_a_link(spec, tmp_path):
+    for day in ("mon", "tue"):
+        (tmp_path / day).mkdir()
+    base, upon, link = tmp_path / "mon" / "count", tmp_path / "tue" / "count", tmp_path / "latest"
+    link.symlink_to(base)
+    with runner.start(spec, record=False) as run:
+        run.snapshot(base)
+        run.snapshot(upon, base=link)
+    link.unlink()
+    with runner.start(upon, restore=True) as run:
+        assert run.pause()
+
+
+def test_a_chain_ends_before_it_is_too_long(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr("runner.snapshot.taking.MOST", 2)
+    files = [tmp_path / str(number) for number in range(3)]
+    with runner.start(spec, record=False) as run:
+        run.snapshot(files[0])
+        run.snapshot(files[1], base=files[0])
+        with pytest.raises(SnapshotError, match=f"{files[1]} is the last of a chain of 2 snapshots"):
+            run.snapshot(files[2], base=files[1])
+
+
+def test_a_base_with_writes_of_another_run_is_refused(spec, tmp_path):
+    """Memory is compared whole, but an overlay does not say what it has not written."""
+    base, upon = tmp_path / "base", tmp_path / "upon"
+    with runner.start(spec, record=False) as run:
+        run.pause()
+        run._session.machine.private["virtio-blk0"].take_back(8192, b"1" * 4096)
+        run.snapshot(base)
+    with runner.start(spec, record=False) as run:
+        run.pause()
+        private = run._session.machine.private["virtio-blk0"]
+        private.take_back(0, b"2" * 8704)
+        with pytest.raises(SnapshotError, match=f"{base} cannot be its base: virtio-blk0 has writes there"):
+            run.snapshot(upon, base=base)
+        private.take_back(8704, b"2" * 4096)
+        assert run.snapshot(upon, base=base)
+        now = state(run)
+    with paused(upon) as run:
+        assert state(run) == now
+
+
+def test_a_damaged_base_is_refused(pair, tmp_path):
     base, upon = pair
     data = bytearray(base.read_bytes())
     data[data.index(b"\1" + bytes(100))] = 7
     base.write_bytes(data)
     with pytest.raises(SnapshotError, match=rf"{base} is damaged: the CRC-32 of the part for 0x0 is wrong"):
         runner.run(upon, restore=True)
+    with (
+        runner.start(tmp_path / "guest.toml", record=False) as run,
+        pytest.raises(SnapshotError, match=f"{base} is damaged"),
+    ):
+        run.snapshot(tmp_path / "x", base=base)
 
 
 def test_what_cannot_be_a_base_is_said(pair, spec, write_spec, assemble, tmp_path):

@@ -65,6 +65,9 @@ def test_what_is_none_is_refused(file, change, message):
         (("clocks", "kvmclock"), -1, "it has a time before any other"),
         (("memory", 0, "offset"), 1 << 40, "a part is past its end"),
         (("memory", 0, "size"), "4096", "memory"),
+        (("memory", 0, "address"), 512, "a part of the memory does not begin with a page"),
+        (("memory", 1, "address"), 4096, "the part for 0x1000 is not after that before it"),
+        (("written",), [{"device": "x", "extents": []}] * 2, "it has the contents of a device twice"),
         (("plan", "vm"), 5, "plan.vm: must be an object"),
     ],
 )

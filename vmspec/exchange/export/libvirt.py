@@ -147,6 +147,8 @@ class _Writer:
                 _add(made, "source", dir="" if folder is None else text_path(folder))
                 _add(made, "target", dir=node.string("tag"))
                 self._address(made, node)
+            case "vmgenid" if self.micro:
+                self.source.cannot(node, "QEMU's microvm has no generation ID")
             case "vmgenid":
                 _add(self.domain, "genid")
             case "pvpanic":

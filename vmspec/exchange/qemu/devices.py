@@ -85,6 +85,9 @@ def read(draft: Draft, host: Host, node: Node, micro: bool) -> None:
         case "pvpanic":
             part = draft.device("pvpanic", node)
             _port_number(part, node, "ioport", pvpanic.PORT)
+        case "vmgenid" if not any(part.kind == "acpi" for part in draft.devices):
+            draft.remark(node, "the guest would find it by ACPI")
+            return
         case "vmgenid":
             node.means("guid", "auto")
             part = draft.device("vmgenid", node)
