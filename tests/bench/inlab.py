@@ -104,13 +104,14 @@ def main() -> None:
             print(f"{name}: {told}{' (not counted)' if number == 0 else ''}", flush=True)
             if number:
                 times[name].append(reached)
-    events = {}
+    seconds = {name: [one.seconds for one in reached] for name, reached in times.items()}
+    own = {name: [one.own for one in reached] for name, reached in times.items()}
+    events: dict[str, dict[str, int]] = {}
+    out.write_text(json.dumps({"seconds": seconds, "own": own, "events": events}))  # counting can end this host
     for name, command in COMMANDS.items():
         while (counts := counted(command)) is None:
             print(f"{name}: stood still, and is started once more", flush=True)
         events[name] = counts
-    seconds = {name: [one.seconds for one in reached] for name, reached in times.items()}
-    own = {name: [one.own for one in reached] for name, reached in times.items()}
     out.write_text(json.dumps({"seconds": seconds, "own": own, "events": events}))
 
 
