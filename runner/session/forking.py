@@ -1,6 +1,5 @@
 """Copies of a machine that runs: :func:`fork`."""
 
-import hashlib
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -8,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from runner.session.beside import Run, start
+from runner.snapshot.planning import generation
 from runner.snapshot.snapshotfile import SnapshotError
 from runner.snapshot.taking import write, written_file
 from vmspec.plan.plan import Plan
-from vmspec.registers.vmgenid import SIZE
 
 
 def fork(
@@ -25,9 +24,9 @@ def fork(
     """Start ``count`` copies of the machine of a run, each in threads of its own, and return them; the run goes on.
 
     A copy has the guest's memory copied on write, and devices of its own. Copy number n, from 0, has the seed
-    ``seed`` + n in each of its seeded entropy devices, from which its ``vmgenid`` has its generation too; None: random
-    seeds. ``overrides`` returns what else changes in
-    it, as :func:`runner.run` takes them with ``restore``: a trace's path, for example.
+    ``seed`` + n in each of its seeded entropy devices, and its ``vmgenid`` has a generation that follows from that and
+    from the machine's; None: random seeds. ``overrides`` returns what else changes in it, as :func:`runner.run` takes
+    them with ``restore``: a trace's path, for example.
 
     Raises ``runner.SnapshotError`` if the machine cannot be saved, has ended, or writes to a disk or a file that copies
     would share, and what :func:`runner.start` raises; no copy runs then.
@@ -64,8 +63,8 @@ def _seeds(plan: Plan, seed: int) -> tuple[str, ...]:
             case "virtio-rng", {"seed": int()}:
                 changes.append(f"device[{index}].seed={seed}")
             case "vmgenid", {"generation": str(before)}:
-                after = hashlib.sha256(bytes.fromhex(before) + seed.to_bytes(8, "little")).digest()[:SIZE]
-                changes.append(f"device[{index}].generation='{after.hex()}'")
+                after = generation(before, seed.to_bytes(8, "little"))
+                changes.append(f"device[{index}].generation='{after}'")
     return tuple(changes)
 
 

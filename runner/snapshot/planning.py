@@ -51,9 +51,13 @@ def _generation(device: PlannedDevice, time: str) -> PlannedDevice:
     """A generation ID with another generation; with virtual time, the same one for each run from a snapshot."""
     if device.kind != "vmgenid":
         return device
-    before = bytes.fromhex(device.options["generation"])
-    after = hashlib.sha256(before).digest()[:SIZE] if time == "virtual" else secrets.token_bytes(SIZE)
-    return device._replace(options={**device.options, "generation": after.hex()})
+    after = generation(device.options["generation"], b"" if time == "virtual" else secrets.token_bytes(SIZE))
+    return device._replace(options={**device.options, "generation": after})
+
+
+def generation(before: str, seed: bytes) -> str:
+    """The generation that follows another one and a seed, as hexadecimal digits."""
+    return hashlib.sha256(bytes.fromhex(before) + seed).digest()[:SIZE].hex()
 
 
 def explicit(overrides: Sequence[str] | str) -> set[str]:

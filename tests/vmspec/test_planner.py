@@ -379,7 +379,7 @@ def test_a_virtio_device_gets_no_interrupt_that_another_device_has(files: Path) 
 def test_there_are_no_more_virtio_devices_than_interrupts(files: Path) -> None:
     assert len(virtio(plan(linux(files / "vmlinux", devices=(*PC, *(VirtioRng() for _ in range(16))))))) == 16
     found = problems(linux(files / "vmlinux", devices=(*PC, *(VirtioRng() for _ in range(18)))))
-    advice = "leave out a device, or connect it by pci"
+    advice = "leave out a device, or connect a virtio device by pci"
     assert found == {
         f"device[{number + 4}]": f"no interrupt is left for virtio-rng{number}: {advice}" for number in (16, 17)
     }

@@ -186,7 +186,7 @@ class _Placing:
         controllers does not use the interrupt."""
         irq = self._irq(self._irqs)
         if irq is None:
-            message = f"no interrupt is left for {device.name}: leave out a device, or connect it by pci"
+            message = f"no interrupt is left for {device.name}: leave out a device, or connect a virtio device by pci"
             problems.append(Problem(path, message))
             return device
         start = layout.VIRTIO_MMIO + layout.PAGE * self._irqs.index(irq)
