@@ -243,22 +243,23 @@ def _dump(subject: Subject, path: str = "") -> dict[str, Any]:
 
 def _snapshot(subject: Subject, path: str = "", stop: bool = False, base: str = "") -> dict[str, Any]:
     from runner.snapshot.snapshotfile import SnapshotError
-    from runner.snapshot.taking import take
+    from runner.snapshot.taking import based, take
 
     to, machine = _absolute("snapshot", path), subject.machine
     upon = _absolute("snapshot", base) if base else None
     if subject.debugged():
         raise ControlError("state", "a debugger is attached, whose breakpoints may lie in memory: detach it first")
-    with machine.standing() as stands:
-        _unless_ended(stands)
-        try:
-            written = take(machine, to, upon)
-        except OSError as error:
-            raise ControlError("failed", f"{to} cannot be written: {error.strerror}") from error
-        except SnapshotError as error:
-            raise ControlError("failed", str(error)) from error
-        if stop:
-            machine.end(Ending("interrupted", detail=f"stopped, and goes on from {to}"))
+    try:
+        with based(to, upon) as chain, machine.standing() as stands:
+            _unless_ended(stands)
+            try:
+                written = take(machine, to, chain)
+            except OSError as error:
+                raise ControlError("failed", f"{to} cannot be written: {error.strerror}") from error
+            if stop:
+                machine.end(Ending("interrupted", detail=f"stopped, and goes on from {to}"))
+    except SnapshotError as error:
+        raise ControlError("failed", str(error)) from error
     return {"bytes": written}
 
 

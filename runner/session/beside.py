@@ -124,12 +124,12 @@ class Run:
         still meanwhile. With ``base``, another snapshot, it has only what differs from that, and needs it later.
         Returns False if the run has ended. Raises ``runner.SnapshotError``, OSError,
         ``runner.KvmError``, and TimeoutError as :meth:`pause` does."""
-        from runner.snapshot.taking import take  # late: few runs are saved
+        from runner.snapshot.taking import based, take  # late: few runs are saved
 
-        machine = self._session.machine
-        with machine.standing() as stands:
+        machine, to = self._session.machine, Path(path)
+        with based(to, None if base is None else Path(base)) as chain, machine.standing() as stands:
             if stands:
-                take(machine, Path(path), None if base is None else Path(base))
+                take(machine, to, chain)
             return stands
 
     @property

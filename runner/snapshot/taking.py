@@ -3,7 +3,7 @@
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,18 +25,27 @@ VMXE, SVME = 1 << 13, 1 << 12  # of CR4 (Intel SDM volume 3, 2.5) and of EFER (A
 ELSEWHERE = ("virtio-fs", "vhost-user")
 
 
-def take(machine: Machine, path: Path, base: Path | None = None) -> int:
+@contextmanager
+def based(path: Path, base: Path | None) -> Iterator[Chain | None]:
+    """The snapshot in the file ``base``, on which the one that is to be written to ``path`` is based; None: none. It is
+    read once for its sums, before the guest stands still. Raises SnapshotError."""
+    if base is None:
+        yield None
+        return
+    with closing(Chain(base)) as chain:
+        if len(chain.snapshots) >= MOST:
+            raise SnapshotError(f"{base} is the last of a chain of {MOST} snapshots: take one without a base")
+        if any(_same(path, each.path) for each in chain.snapshots):
+            raise SnapshotError(f"{path} would replace the snapshot that it is based on")
+        chain.check()
+        yield chain
+
+
+def take(machine: Machine, path: Path, base: Chain | None = None) -> int:
     """Write a snapshot of a machine that stands still; return the bytes of memory in it. The file appears whole or not
-    at all. It has only what differs from the snapshot in the file ``base``, None: all. Raises as :func:`write` does."""
-    with ExitStack() as stack:
-        chain = None
-        if base is not None:
-            stack.callback((chain := Chain(base)).close)
-            if len(chain.snapshots) >= MOST:
-                raise SnapshotError(f"{base} is the last of a chain of {MOST} snapshots: take one without a base")
-            if any(_same(path, each.path) for each in chain.snapshots):
-                raise SnapshotError(f"{path} would replace the snapshot that it is based on")
-        return write(machine, stack.enter_context(replaced(path)), chain)
+    at all. It has only what differs from ``base``, None: all. Raises as :func:`write` does."""
+    with replaced(path) as file:
+        return write(machine, file, base)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -68,8 +77,6 @@ def write(machine: Machine, file: BinaryIO, base: Chain | None = None) -> int:
     now = tuple(files(machine))
     if base is not None and (why := base.unlike(plan, now)) is not None:
         raise SnapshotError(f"{base.newest.path} is a snapshot of another machine: it has other {why}")
-    if base is not None:
-        base.check()
     memory = tuple(writer.put(_memory(machine, base, goes_on)))
     written = tuple(_written(machine, writer, base))
     contents = Contents(
