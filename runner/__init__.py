@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runner.session.beside import Run, start
     from runner.session.forking import fork
     from runner.session.session import run
-    from runner.snapshot.snapshotfile import SnapshotError
+    from runner.snapshot.errors import SnapshotError
 else:  # unknown to type checkers, for which every name would be there
     __getattr__, __dir__ = exports(
         __name__,
@@ -34,7 +34,7 @@ else:  # unknown to type checkers, for which every name would be there
             "KvmError": "runner.kvm.errors",
             "Result": "runner.machine.result",
             "Run": "runner.session.beside",
-            "SnapshotError": "runner.snapshot.snapshotfile",
+            "SnapshotError": "runner.snapshot.errors",
             "Status": "runner.control.client",
             "Unmet": "runner.expect.unmet",
             "connect": "runner.control.client",

@@ -242,7 +242,7 @@ def _dump(subject: Subject, path: str = "") -> dict[str, Any]:
 
 
 def _snapshot(subject: Subject, path: str = "", stop: bool = False, base: str = "") -> dict[str, Any]:
-    from runner.snapshot.snapshotfile import SnapshotError
+    from runner.snapshot.errors import SnapshotError
     from runner.snapshot.taking import based, take
 
     to, machine = _absolute("snapshot", path), subject.machine

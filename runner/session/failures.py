@@ -3,7 +3,7 @@
 from runner.devices.device import DeviceError
 from runner.kvm.errors import HostError, KvmError
 from runner.machine.result import HOST, UNRECORDED, WRONG
-from runner.snapshot.snapshotfile import SnapshotError
+from runner.snapshot.errors import SnapshotError
 from tracer.format.errors import TraceError
 from vmspec.image.source import ImageError
 from vmspec.schema.problems import SpecError

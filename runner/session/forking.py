@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from runner.session.beside import Run, start
+from runner.snapshot.errors import SnapshotError
 from runner.snapshot.planning import generation
-from runner.snapshot.snapshotfile import SnapshotError
 from runner.snapshot.taking import write, written_file
 from vmspec.plan.plan import Plan
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runner.snapshot.contents import Base, Contents, Extent, File
-from runner.snapshot.snapshotfile import LONGEST, Snapshot, SnapshotError
+from runner.snapshot.errors import SnapshotError
+from runner.snapshot.snapshotfile import LONGEST, Snapshot
 from vmspec.host.pathtext import from_text, to_text
 from vmspec.plan.plan import Plan
 

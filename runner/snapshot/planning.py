@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.snapshot.contents import Contents
-from runner.snapshot.snapshotfile import SnapshotError
+from runner.snapshot.errors import SnapshotError
 from vmspec.host.pathtext import from_text
 from vmspec.image.source import version
 from vmspec.plan.plan import Plan, PlannedDevice, PlannedFile

@@ -11,8 +11,8 @@ from runner.kvm.errors import HostError, KvmError
 from runner.machine.machine import Machine
 from runner.memory import GuestMemory
 from runner.snapshot.chain import Chain, check
+from runner.snapshot.errors import SnapshotError
 from runner.snapshot.planning import checked, explicit, planned
-from runner.snapshot.snapshotfile import SnapshotError
 from runner.snapshot.states import from_tree
 from runner.x86.state import State
 from vmspec.plan.plan import Plan

@@ -7,14 +7,15 @@ little-endian. Memory that is zero is not in the file. The contents name each pa
 import json
 import os
 import stat
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO, NamedTuple
 
+from isal import isal_zlib
+
 from runner.snapshot.contents import Contents, Extent
-from vmspec.host.printable import PrintableError
+from runner.snapshot.errors import SnapshotError
 from vmspec.plan import serial
 from vmspec.schema.problems import SpecError
 
@@ -27,10 +28,7 @@ CHUNK = 2 << 20  # bytes of memory that are in a file without a base or not: one
 LONGEST = 16 << 20  # bytes of a part: several are checked at once
 PIECE = 1 << 16  # bytes that are a hole of the file if they are zero
 ZEROS = bytes(CHUNK)
-
-
-class SnapshotError(PrintableError):
-    """A file that is no snapshot, or one that this machine cannot go on from; the message says why."""
+CHECKED = 256 << 10  # bytes that are read and checked at once: a processor's own cache has room for them
 
 
 class Piece(NamedTuple):
@@ -50,12 +48,14 @@ class Snapshot:
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise SnapshotError(f"{path} cannot be read: {error.strerror}") from error
+            raise self._unreadable(error) from error
         try:
             self.size = _size(self.descriptor, path)
             self.contents = self._read()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise self._unreadable(error) from error
             raise
 
     def _read(self) -> Contents:
@@ -75,7 +75,7 @@ class Snapshot:
         text = os.pread(self.descriptor, length, at) if at < self.size else b""
         if len(text) < length:
             raise self.damaged("it is cut off")
-        if zlib.crc32(text) != crc32:
+        if isal_zlib.crc32(text) != crc32:
             raise self.damaged("the CRC-32 of its contents is wrong")
         try:
             contents = serial.read(Contents, json.loads(text), self.path)
@@ -103,31 +103,39 @@ class Snapshot:
 
     def check(self, extent: Extent) -> None:
         """Whether the bytes of a part are those that were written. Raises SnapshotError."""
-        crc32 = 0
-        for piece in self.pieces(extent):
-            crc32 = zlib.crc32(piece.data, crc32)
+        crc32, room = 0, memoryview(bytearray(min(CHECKED, extent.size)))
+        for done in range(0, extent.size, CHECKED):
+            part = room[: extent.size - done]
+            self.read(extent, extent.address + done, part)
+            crc32 = isal_zlib.crc32(part, crc32)
         if crc32 != extent.crc32:
             raise self.damaged(f"the CRC-32 of the part for {extent.address:#x} is wrong")
 
     def pieces(self, extent: Extent) -> Iterator[Piece]:
         """The bytes of a part. Raises SnapshotError."""
-        done = 0
-        while done < extent.size:
-            data = os.pread(self.descriptor, min(CHUNK, extent.size - done), extent.offset + done)
-            if not data:
-                raise self.damaged("it has become shorter")
-            yield Piece(extent.address + done, data)
-            done += len(data)
+        for done in range(0, extent.size, CHUNK):
+            data = bytearray(min(CHUNK, extent.size - done))
+            self.read(extent, extent.address + done, memoryview(data))
+            yield Piece(extent.address + done, bytes(data))
 
     def read(self, extent: Extent, address: int, into: memoryview) -> None:
         """Read the bytes of a part from an address on, as many as there is room for. Raises SnapshotError."""
         done = 0
         while done < len(into):
             with into[done:] as rest:
-                count = os.preadv(self.descriptor, [rest], extent.offset + address - extent.address + done)
+                count = self._pread(rest, extent.offset + address - extent.address + done)
             if not count:
                 raise self.damaged("it has become shorter")
             done += count
+
+    def _pread(self, into: memoryview, at: int) -> int:
+        try:
+            return os.preadv(self.descriptor, [into], at)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> SnapshotError:
+        return SnapshotError(f"{self.path} cannot be read: {error.strerror}")
 
     def damaged(self, why: str) -> SnapshotError:
         """The error that says why this file is no snapshot."""
@@ -162,12 +170,12 @@ class Writer:
         for address, data in pieces:
             self._goes_on()
             self._write(data)
-            size, crc32 = len(data), zlib.crc32(data)
+            size, crc32 = len(data), isal_zlib.crc32(data)
             self.bytes += size
             last = extents[-1] if extents else None
             follows = last is not None and (last.address + last.size, last.offset + last.size) == (address, self._end)
             if last is not None and follows and last.size + size <= LONGEST:
-                extents[-1] = last._replace(size=last.size + size, crc32=zlib.crc32(data, last.crc32))
+                extents[-1] = last._replace(size=last.size + size, crc32=isal_zlib.crc32(data, last.crc32))
             else:
                 extents.append(Extent(address, size, self._end, crc32))
             self._end += -(-size // PAGE) * PAGE
@@ -189,4 +197,4 @@ class Writer:
         self._file.seek(self._end)
         self._file.write(text)
         self._file.seek(0)
-        self._file.write(HEAD.pack(MAGIC, FORMAT, zlib.crc32(text), self._end, len(text)))
+        self._file.write(HEAD.pack(MAGIC, FORMAT, isal_zlib.crc32(text), self._end, len(text)))

@@ -14,7 +14,8 @@ from runner.machine.machine import Machine
 from runner.memory import MemoryRegion
 from runner.snapshot.chain import MOST, Chain, Place
 from runner.snapshot.contents import Contents, Extent, File, Written
-from runner.snapshot.snapshotfile import CHUNK, PAGE, ZEROS, Piece, SnapshotError, Writer
+from runner.snapshot.errors import SnapshotError
+from runner.snapshot.snapshotfile import CHUNK, PAGE, ZEROS, Piece, Writer
 from runner.snapshot.states import tree
 from vmspec import __version__
 from vmspec.host.atomic import replaced

@@ -16,8 +16,9 @@ from runner.machine.guesttime import Clocks
 from runner.memory import GuestMemory
 from runner.snapshot.chain import Chain
 from runner.snapshot.contents import Base, Contents
+from runner.snapshot.errors import SnapshotError
 from runner.snapshot.restoring import Restoring
-from runner.snapshot.snapshotfile import FORMAT, HEAD, MAGIC, PAGE, Piece, SnapshotError, Writer
+from runner.snapshot.snapshotfile import FORMAT, HEAD, MAGIC, PAGE, Piece, Writer
 from runner.snapshot.states import from_tree, tree
 from runner.x86.cpuid import CpuidEntry
 from tests.mutated import bytesmutation

@@ -7,7 +7,8 @@ import pytest
 
 import runner
 from runner.cli import main
-from runner.snapshot.snapshotfile import Snapshot, SnapshotError
+from runner.snapshot.errors import SnapshotError
+from runner.snapshot.snapshotfile import Snapshot
 
 pytestmark = pytest.mark.kvm
 

@@ -1,12 +1,16 @@
 """Files that are no snapshots of this vmrun: each is refused, and the error says why. tests/mutated has more."""
 
+import errno
 import json
+import os
 import zlib
+from contextlib import closing
 
 import pytest
 
+from runner.snapshot.errors import SnapshotError
 from runner.snapshot.restoring import Restoring
-from runner.snapshot.snapshotfile import FORMAT, HEAD, MAGIC, Snapshot, SnapshotError
+from runner.snapshot.snapshotfile import FORMAT, HEAD, MAGIC, Snapshot
 from tests.mutated.snapshots import good
 from vmspec.schema.problems import SpecError
 
@@ -82,6 +86,19 @@ def test_contents_that_no_machine_has_are_refused(file, keys, value, message):
     file.write_bytes(sealed(data, changed))
     with pytest.raises(SnapshotError, match=message):
         Snapshot(file)
+
+
+@pytest.mark.parametrize("call", ["open", "pread", "preadv"])
+def test_a_disk_that_fails_is_named(file, monkeypatch, call):
+    """While the file is opened, its contents are read, and its memory is."""
+
+    def fails(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fails)
+    failed = pytest.raises(SnapshotError, match=r"x\.snapshot cannot be read: Input/output error")
+    with failed, closing(Snapshot(file)) as snapshot:
+        snapshot.check(snapshot.contents.memory[0])
 
 
 def test_a_trace_is_not_written_over_the_snapshot(file):

@@ -14,7 +14,8 @@ import pytest
 import runner
 import tracer
 from runner.cli import main
-from runner.snapshot.snapshotfile import Snapshot, SnapshotError
+from runner.snapshot.errors import SnapshotError
+from runner.snapshot.snapshotfile import Snapshot
 from tests.fakes import flatdriver
 from tests.fakes.processes import eventually
 from tests.runner.test_pause import COUNT, COUNTERS, NUMBERED, STRIDE
