@@ -1,9 +1,10 @@
-"""Core files of machines that run, opened with gdb."""
+"""Core files of machines that run, opened with gdb and drgn."""
 
 import re
 import subprocess
 from pathlib import Path
 
+import drgn
 import pytest
 
 import runner
@@ -48,7 +49,7 @@ def gdb(core, *commands):
     return done.stdout
 
 
-def test_gdb_opens_a_dump_with_registers_and_memory(write_spec, assemble, tmp_path):
+def test_debuggers_open_a_dump_with_registers_and_memory(write_spec, assemble, tmp_path):
     path = write_spec(assemble(HIGH, bits=64), boot={"mode": "long"}, vm={"memory": "4MiB", "timeout": "60s"})
     core = tmp_path / "guest.core"
     with runner.start(path, control="guest", record=False) as run, runner.connect("guest") as control:
@@ -61,6 +62,10 @@ def test_gdb_opens_a_dump_with_registers_and_memory(write_spec, assemble, tmp_pa
     text = gdb(core, "info threads", "p/x $rbx", "p/x $rip", "x/gd 0xffffffff81000000", "x/gd 0x200000", "x/i $pc")
     assert "LWP 1" in text
     assert "0x1122334455667788" in text
+    program = drgn.Program()
+    program.set_core_dump(core)
+    assert program.thread(1).stack_trace()[0].register("rbx") == 0x1122334455667788
+    assert program.read_u64(0xFFFFFFFF81000000) == program.read_u64(0x200000)
     rip = int(re.search(r"= (0xffffffff8100[0-9a-f]+)", text)[1], 16)
     assert 0 <= rip - 0xFFFFFFFF81000100 < 64
     high, low = (int(re.search(rf"{address}:\t(\d+)", text)[1]) for address in ("0xffffffff81000000", "0x200000"))

@@ -16,6 +16,7 @@ IDENT = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)  # 64 bits, little endian, vers
 ET_CORE, EM_X86_64 = 4, 62
 PT_LOAD, PT_NOTE = 1, 4
 NT_PRSTATUS = 1
+VMCOREINFO = b"VMCOREINFO\0"  # the name of a note that Linux makes, of type 0 (admin-guide/kdump/vmcoreinfo.rst)
 READ_WRITE_EXECUTE = 7
 PAGE = 4096
 EXTENDED = 0xFFFF  # PN_XNUM: the number of segments is in the first section header
@@ -36,9 +37,11 @@ class Segment(NamedTuple):
     at: int
 
 
-def head(vcpus: Sequence[Registers], segments: Sequence[Segment]) -> bytes:
-    """The file up to the memory: a whole number of pages."""
-    notes = b"".join(_note(index, registers) for index, registers in enumerate(vcpus))
+def head(vcpus: Sequence[Registers], segments: Sequence[Segment], vmcoreinfo: bytes | None = None) -> bytes:
+    """The file up to the memory: a whole number of pages. ``vmcoreinfo`` is Linux's own text."""
+    notes = b"".join(_status(index, registers) for index, registers in enumerate(vcpus))
+    if vmcoreinfo is not None:
+        notes += note(VMCOREINFO, 0, vmcoreinfo)
     many = len(segments) + 1 >= EXTENDED
     programs = HEADER.size
     sections = programs + PROGRAM.size * (len(segments) + 1)
@@ -59,7 +62,13 @@ def head(vcpus: Sequence[Registers], segments: Sequence[Segment]) -> bytes:
     return (found + notes).ljust(start, b"\0")
 
 
-def _note(index: int, registers: Registers) -> bytes:
+def note(name: bytes, kind: int, contents: bytes) -> bytes:
+    """A note; ``name`` ends with a NUL."""
+    padded = (part.ljust(-(-len(part) // 4) * 4, b"\0") for part in (name, contents))
+    return NOTE.pack(len(name), len(contents), kind) + b"".join(padded)
+
+
+def _status(index: int, registers: Registers) -> bytes:
     """The registers of a vCPU, as those of the thread with its number plus one."""
     general, segments = registers.general, registers.state.segments
     selectors = [segments[name].selector for name in ("ds", "es", "fs", "gs")]
@@ -70,4 +79,4 @@ def _note(index: int, registers: Registers) -> bytes:
         segments["fs"].base, segments["gs"].base, *selectors,
     ]  # fmt: skip
     status = STATUS.pack(0, 0, 0, 0, 0, 0, index + 1, 0, 0, 0, *values, 0)
-    return NOTE.pack(5, len(status), NT_PRSTATUS) + b"CORE\0\0\0\0" + status
+    return note(b"CORE\0", NT_PRSTATUS, status)

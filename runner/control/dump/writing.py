@@ -1,10 +1,10 @@
 """Writing a core file of a machine that stands still."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from runner.control.dump.corefile import Segment, head
+from runner.control.dump.corefile import NOTE, PAGE, VMCOREINFO, Segment, head
 from runner.control.errors import ControlError
 from runner.kvm.vcpu import Registers
 from runner.machine.machine import Machine
@@ -14,22 +14,59 @@ from vmspec.host.atomic import replaced
 
 PIECE = 1 << 16  # bytes that are read at once, and are a hole of the file if they are zero
 ZEROS = bytes(PIECE)
+NOTE_NAME = bytes(4) + VMCOREINFO + b"\0"  # of the note in the guest's memory, behind its type
+LARGEST = 4096  # bytes of VMCOREINFO (VMCOREINFO_BYTES in Linux's include/linux/vmcore_info.h, a page)
 
 
 def dump(machine: Machine, path: Path) -> int:
     """Write the core file; returns the bytes of memory in it. The machine stands still. The end of the run waits for it
     only until the next piece. Raises ControlError, OSError."""
+
+    def goes_on() -> None:
+        if machine.stopping.is_set():
+            raise ControlError("state", "the run has ended: the dump was not finished")
+
     vcpus = [vcpu.registers() for vcpu in machine.vcpus]
     regions = machine.memory.regions
     with replaced(path) as file:
-        file.write(head(vcpus, segments(vcpus[0], machine.memory)))
-        for region in regions:
-            for at in range(region.start, region.start + region.size, PIECE):
-                if machine.stopping.is_set():
-                    raise ControlError("state", "the run has ended: the dump was not finished")
-                _put(file, machine.memory.read(at, min(PIECE, region.start + region.size - at)))
+        file.write(head(vcpus, segments(vcpus[0], machine.memory), vmcoreinfo(machine.memory, goes_on)))
+        for _, data in _pieces(machine.memory, goes_on):
+            _put(file, data)
         file.truncate(file.tell())
     return sum(region.size for region in regions)
+
+
+def _pieces(memory: GuestMemory, goes_on: Callable[[], None]) -> Iterator[tuple[int, bytes]]:
+    """All memory in pieces, each with its guest-physical address."""
+    for region in memory.regions:
+        for at in range(region.start, region.start + region.size, PIECE):
+            goes_on()
+            yield at, memory.read(at, min(PIECE, region.start + region.size - at))
+
+
+def vmcoreinfo(memory: GuestMemory, goes_on: Callable[[], None] = lambda: None) -> bytes | None:
+    """What Linux says of itself to those who read its memory: the note that it has for kdump, which begins a page
+    (kernel/crash_core.c, crash_save_vmcoreinfo_init). None: the guest has none. ``goes_on`` may raise to give up."""
+    for address, data in _pieces(memory, goes_on):
+        at = data.find(NOTE_NAME)
+        while at >= 0:
+            start = at - 8  # behind the sizes of name and contents
+            if start >= 0 and not start % PAGE and (text := _text(memory, address + start)) is not None:
+                return text
+            at = data.find(NOTE_NAME, at + 1)
+    return None
+
+
+def _text(memory: GuestMemory, address: int) -> bytes | None:
+    """The contents of the note there; None: it is none of Linux's."""
+    name, size, _ = NOTE.unpack(memory.read(address, NOTE.size))
+    if name != len(VMCOREINFO) or size > LARGEST:
+        return None
+    try:
+        text = memory.read(address + NOTE.size + len(VMCOREINFO) + 1, size)
+    except ValueError:  # it would be longer than the memory
+        return None
+    return text if text.startswith(b"OSRELEASE=") else None
 
 
 def _put(file: BinaryIO, data: bytes) -> None:

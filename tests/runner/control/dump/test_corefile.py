@@ -21,13 +21,14 @@ def registers(first):
 
 def test_readelf_reads_it(tmp_path):
     path = tmp_path / "core"
-    data = head([registers(0x1000), registers(0x2000)], [Segment(0xFFFFFFFF81000000, 0x1000, 0x2000, 0x1000)])
+    data = head([registers(0x1000), registers(0x2000)], [Segment(0xFFFFFFFF81000000, 0x1000, 0x2000, 0x1000)], b"A=1")
     assert len(data) % PAGE == 0
     path.write_bytes(data + bytes(0x3000))
     text = subprocess.run(["readelf", "-hln", "-W", path], capture_output=True, text=True, check=True)
     assert text.stderr == ""
     assert "CORE (Core file)" in text.stdout
     assert text.stdout.count("NT_PRSTATUS (prstatus structure)") == 2
+    assert re.search(r"VMCOREINFO\s+0x00000003\s", text.stdout)
     [load] = re.findall(r"LOAD +(.*)", text.stdout)
     assert load.split()[:5] == ["0x002000", "0xffffffff81000000", "0x0000000000001000", "0x002000", "0x002000"]
 
