@@ -1,11 +1,14 @@
-"""Runs inside the lab: Linux under gdb, from its first instruction to its end. It is interrupted once it prints.
+"""Runs inside the lab: Linux under gdb, from its first instruction to its end. It is interrupted once it prints a text.
 
-    gdb.py OUT SYMBOLS SPEC [OVERRIDE]...
+    gdb.py OUT COMMANDS TEXT SYMBOLS SPEC [OVERRIDE]...
 
-Leaves in OUT what gdb printed (gdb.out), the trace, the console, and result.json: "kind", "status", "detail".
+COMMANDS is gdb's script and TEXT a pattern. What its group matches, gdb finds as $said once it has read said.gdb.
+gdb runs in the folder of SYMBOLS. Leaves in OUT what gdb printed (gdb.out), the trace, the console, and result.json:
+"kind", "status", "detail".
 """
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -17,20 +20,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 import runner
 
 HERE = Path("/run/gdb")  # in memory: the shared directory is slow
-COMMANDS = Path(__file__).with_suffix(".commands")
 LIMIT = 1200  # seconds
-EARLY = b"Memory: "  # long before the kernel frees its memory of the start
 
 
 def main() -> None:
-    out, symbols, spec, *overrides = sys.argv[1:]
+    out, commands, text, symbols, spec, *overrides = sys.argv[1:]
     HERE.mkdir()
     sets = (f"trace.path={HERE / 'trace.arrow'}", *overrides)
     with runner.start(spec, overrides=sets, gdb=f"unix:{HERE / 'socket'}") as run, (HERE / "gdb.out").open("w") as to:
-        words = ["gdb", "-nx", "-batch", "-ex", f"target remote {HERE / 'socket'}", "-x", COMMANDS, symbols]
-        gdb = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=to, stderr=to)
-        while EARLY not in run._session.console.text() and gdb.poll() is None:
+        words = ["gdb", "-nx", "-batch", "-ex", f"target remote {HERE / 'socket'}", "-x", commands, symbols]
+        gdb = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=to, stderr=to, cwd=Path(symbols).parent)
+        while (found := re.search(text.encode(), run._session.console.text())) is None and gdb.poll() is None:
             time.sleep(0.1)
+        if found and found.groups():
+            Path(symbols).with_name("said.gdb").write_bytes(b"set $said = %s\n" % found[1])
         gdb.send_signal(signal.SIGINT)  # as Ctrl-C does
         gdb.wait(LIMIT)
         result = run.result(60)
