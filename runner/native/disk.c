@@ -219,9 +219,10 @@ bool disk_read_now(const struct disk *disk, struct iovec *ranges, uint64_t secto
         return false;
     transfer.flags = in_memory ? 0 : RWF_NOWAIT;
     done = move_once(&transfer, n, over, sector * SECTOR);
-    if (done > 0)
-        moved(ranges, (uint64_t)done, false);
-    return done == (ssize_t)bytes;
+    if (done != (ssize_t)bytes)
+        return false; /* disk_read() moves the first ones again: it depends on the host how many they are */
+    moved(ranges, bytes, false);
+    return true;
 }
 
 bool disk_write_waits(const struct disk *disk)

@@ -36,18 +36,19 @@ static void publish(struct dma *dma)
     dma->last.length = 0;
 }
 
-/* Whether the bytes follow those of the newest transfer. */
-static bool continues(const struct dma_transfer *last, const struct dma_transfer *next)
+/* How many bytes the newest transfer has room for, if those at the address follow it. */
+static uint32_t rest(const struct dma_transfer *last, uint64_t address, bool read)
 {
-    return last->length && last->read == next->read && last->address + last->length == next->address &&
-           last->length + next->length <= DMA_PIECE;
+    bool follows = last->length && last->read == read && last->address + last->length == address;
+
+    return follows ? DMA_PIECE - last->length : 0;
 }
 
 static void keep(struct dma *dma, struct dma_transfer next, const uint8_t *bytes)
 {
     struct ring *ring = dma->ring;
 
-    if (!continues(&dma->last, &next))
+    if (!rest(&dma->last, next.address, next.read))
         publish(dma);
     if (!room(dma, (uint64_t)dma->last.length + next.length)) {
         STORE(ring->control->dropped, ring->control->dropped + 1);
@@ -72,7 +73,9 @@ static void transfer(const uint8_t *bytes, uint64_t length, bool read)
     if (!kept || !memory_address(kept->memory, bytes, &address))
         return;
     while (length) {
-        uint32_t part = length < DMA_PIECE ? (uint32_t)length : DMA_PIECE;
+        /* What comes in several steps, as the host has it, is in the same pieces as what comes at once. */
+        uint32_t left = rest(&kept->last, address, read), most = left ? left : DMA_PIECE;
+        uint32_t part = length < most ? (uint32_t)length : most;
 
         keep(kept, (struct dma_transfer){.address = address, .length = part, .read = read}, bytes);
         address += part;

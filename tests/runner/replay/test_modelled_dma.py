@@ -1,6 +1,8 @@
 """The transfers of device models, and too little memory for them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runner.kvm.errors import HostError
 from runner.memory import GuestMemory
@@ -10,6 +12,13 @@ from runner.replay.modelleddma import PAYLOAD, ModelledDMA
 from vmspec.plan.calls import Slot
 
 SIZE = 4 * PAYLOAD
+
+
+@pytest.fixture(scope="module")
+def shared():
+    made = GuestMemory((Slot(0, 0, SIZE, 0),))
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -52,6 +61,24 @@ def test_one_call_may_transfer_more_than_the_ring_has_room_for(memory, dma):
         assert b"".join(one.data for one in each) == data
         assert [one.addr for one in each] == [*range(0, SIZE, lib.DMA_PIECE)]
     assert {one.device for one in dma.done} == {3}
+
+
+@given(st.lists(st.integers(1, 3 * lib.DMA_PIECE), min_size=1, max_size=6))
+def test_what_comes_in_steps_is_in_the_same_pieces(shared, steps):
+    """How many steps a host takes to read a file is not the guest's doing."""
+    dma, pieces = ModelledDMA(shared), []
+    for parts in (steps, [sum(steps)]):
+        dma.begin()
+        dma.acts(3)
+        at = 0
+        for size in parts:
+            shared.write(at, bytes(size))
+            at += size
+        dma.acted()
+        dma.end()
+        pieces.append([(each.addr, len(each.data)) for each in dma.done])
+        dma.done.clear()
+    assert pieces[0] == pieces[1]
 
 
 @pytest.mark.parametrize("size", [8, SIZE])
