@@ -16,10 +16,8 @@ from vmspec.document import Document
 pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
 INSIDE = HERE / "inside"
-SYMBOLS = ("linux_banner",)
 EARLY = "Memory: "  # long before the kernel frees its memory of the start
 MODULE = "virtio_rng"
-KERNEL = ("start_kernel", "x86_64_start_reservations", "jiffies_64", "do_timer", "do_init_module")
 AT = f"{MODULE} is at (0x[0-9a-f]+)"
 
 
@@ -38,7 +36,7 @@ def stay(tmp_path_factory):
     out = tmp_path_factory.mktemp("gdb")
     subprocess.run([sys.executable, LINUX / "prepare.py"], check=True, capture_output=True)
     kernel = debian.kernel("6.1-cloud")
-    symbolfile.write(kernel, SYMBOLS, out / "vmlinux")
+    symbolfile.write(kernel, out / "vmlinux")
     sets = (f"boot.kernel={kernel.bzimage}", "vm.vcpus=2", "vm.timeout=20min")
     Document.open(LINUX / "linux.toml", sets).plan()  # unpacks the kernel into the cache, where the lab finds it
     command = [sys.executable, INSIDE / "gdb.py", out, INSIDE / "interrupt.commands", EARLY, out / "vmlinux"]
@@ -51,7 +49,7 @@ def breakpoints(tmp_path_factory):
     """The same of the session with breakpoints, on the Intel host."""
     out, folder = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("breakpoints")
     kernel = debian.kernel("6.1-cloud")
-    symbolfile.write(kernel, KERNEL, folder / "vmlinux")
+    symbolfile.write(kernel, folder / "vmlinux")
     beside.write_initrd(kernel, folder / "initrd.img", HERE / "gdb-init", ("virtio_mmio", MODULE))
     (folder / "module.ko").write_bytes(debian.unsigned(debian.modules(kernel, (MODULE,))[MODULE]))
     spec = HERE / "gdb.toml"
