@@ -52,10 +52,11 @@ class Snapshot:
         try:
             self.size = _size(self.descriptor, path)
             self.contents = self._read()
-        except BaseException as error:
+        except OSError as error:
             self.close()
-            if isinstance(error, OSError):
-                raise self._unreadable(error) from error
+            raise self._unreadable(error) from error
+        except BaseException:
+            self.close()
             raise
 
     def _read(self) -> Contents:

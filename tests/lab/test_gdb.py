@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.soak]
 INSIDE = HERE / "inside"
 EARLY = "Memory: "  # long before the kernel frees its memory of the start
 MODULE = "virtio_rng"
-AT = f"{MODULE} is at (0x[0-9a-f]+)"
+AT = rf"{MODULE} is at (0x[0-9a-f]+)\s"
 
 
 class Stay:

@@ -15,6 +15,7 @@ from vmspec.host.atomic import replaced
 PIECE = 1 << 16  # bytes that are read at once, and are a hole of the file if they are zero
 ZEROS = bytes(PIECE)
 NOTE_NAME = bytes(4) + VMCOREINFO + b"\0"  # of the note in the guest's memory, behind its type
+NEEDED = (b"\nPAGESIZE=4096\n", b"\nSYMBOL(init_uts_ns)=")  # debuggers refuse a file whose note lacks them
 LARGEST = 4096  # bytes of VMCOREINFO (VMCOREINFO_BYTES in Linux's include/linux/vmcore_info.h, a page)
 
 
@@ -45,20 +46,18 @@ def _pieces(memory: GuestMemory, goes_on: Callable[[], None]) -> Iterator[tuple[
 
 
 def vmcoreinfo(memory: GuestMemory, goes_on: Callable[[], None] = lambda: None) -> bytes | None:
-    """What Linux says of itself to those who read its memory: the note that it has for kdump, which begins a page
-    (kernel/crash_core.c, crash_save_vmcoreinfo_init). None: the guest has none. ``goes_on`` may raise to give up."""
+    """What Linux says of itself to those who read its memory: the note that it has for kdump, which begins a page since
+    Linux 4.13 (kernel/crash_core.c, crash_save_vmcoreinfo_init). None: the guest has none. ``goes_on`` may raise to
+    give up."""
     for address, data in _pieces(memory, goes_on):
-        at = data.find(NOTE_NAME)
-        while at >= 0:
-            start = at - 8  # behind the sizes of name and contents
-            if start >= 0 and not start % PAGE and (text := _text(memory, address + start)) is not None:
-                return text
-            at = data.find(NOTE_NAME, at + 1)
+        for at in range(0, len(data), PAGE):
+            if data.startswith(NOTE_NAME, at + 8) and (text := _text(memory, address + at)) is not None:
+                return text  # behind the sizes of name and contents
     return None
 
 
 def _text(memory: GuestMemory, address: int) -> bytes | None:
-    """The contents of the note there; None: it is none of Linux's."""
+    """The contents of the note there; None: it is none of Linux's, or the rest of one."""
     name, size, _ = NOTE.unpack(memory.read(address, NOTE.size))
     if name != len(VMCOREINFO) or size > LARGEST:
         return None
@@ -66,7 +65,7 @@ def _text(memory: GuestMemory, address: int) -> bytes | None:
         text = memory.read(address + NOTE.size + len(VMCOREINFO) + 1, size)
     except ValueError:  # it would be longer than the memory
         return None
-    return text if text.startswith(b"OSRELEASE=") else None
+    return text if text.startswith(b"OSRELEASE=") and all(part in text for part in NEEDED) else None
 
 
 def _put(file: BinaryIO, data: bytes) -> None:

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
@@ -22,7 +23,8 @@ def main() -> None:
     out, spec, *overrides = sys.argv[1:]
     with runner.start(spec, overrides=overrides, control="hung", record=False) as run:
         while HANGS not in run._session.console.text():
-            time.sleep(0.1)
+            with suppress(TimeoutError):
+                sys.exit(run.result(0.1).console.decode(errors="replace"))
         time.sleep(1)
         with runner.connect("hung") as control:
             control.pause()

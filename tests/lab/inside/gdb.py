@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 import runner
@@ -27,20 +28,30 @@ def main() -> None:
     out, commands, text, symbols, spec, *overrides = sys.argv[1:]
     HERE.mkdir()
     sets = (f"trace.path={HERE / 'trace.arrow'}", *overrides)
-    with runner.start(spec, overrides=sets, gdb=f"unix:{HERE / 'socket'}") as run, (HERE / "gdb.out").open("w") as to:
-        words = ["gdb", "-nx", "-batch", "-ex", f"target remote {HERE / 'socket'}", "-x", commands, symbols]
-        gdb = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=to, stderr=to, cwd=Path(symbols).parent)
-        while (found := re.search(text.encode(), run._session.console.text())) is None and gdb.poll() is None:
-            time.sleep(0.1)
-        if found and found.groups():
-            Path(symbols).with_name("said.gdb").write_bytes(b"set $said = %s\n" % found[1])
-        gdb.send_signal(signal.SIGINT)  # as Ctrl-C does
-        gdb.wait(LIMIT)
-        result = run.result(60)
+    with runner.start(spec, overrides=sets, gdb=f"unix:{HERE / 'socket'}") as run, (HERE / "gdb.out").open("w+") as to:
+        try:
+            debug(run, commands, text, symbols, to)
+            result = run.result(60)
+        except BaseException:
+            to.seek(0)
+            sys.stderr.write(to.read())
+            raise
     (HERE / "console").write_bytes(result.console)
     said = {"kind": result.kind, "status": result.status, "detail": result.detail}
     (HERE / "result.json").write_text(json.dumps(said))
     shutil.copytree(HERE, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("socket"))
+
+
+def debug(run: runner.Run, commands: str, text: str, symbols: str, to: TextIO) -> None:
+    """Run gdb to its end."""
+    words = ["gdb", "-nx", "-batch", "-ex", f"target remote {HERE / 'socket'}", "-x", commands, symbols]
+    gdb = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=to, stderr=to, cwd=Path(symbols).parent)
+    while (found := re.search(text.encode(), run._session.console.text())) is None and gdb.poll() is None:
+        time.sleep(0.1)
+    if found and found.groups():
+        Path(symbols).with_name("said.gdb").write_bytes(b"set $said = %s\n" % found[1])
+    gdb.send_signal(signal.SIGINT)  # as Ctrl-C does
+    gdb.wait(LIMIT)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from runner.control.dump.writing import PIECE, vmcoreinfo
 from runner.memory import GuestMemory
 from vmspec.plan.plan import Slot
 
-TEXT = b"OSRELEASE=6.1.0\nBUILD-ID=00\n"
+TEXT = b"OSRELEASE=6.1.0\nBUILD-ID=00\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=ffffffff82a1b800\n"
 PAGE, SIZE = 4096, 4 * PIECE
 
 
@@ -23,8 +23,8 @@ def empty():
 
 @pytest.fixture
 def memory(empty):
-    yield empty
     empty.write(0, bytes(SIZE))
+    return empty
 
 
 def note(text=TEXT, name=11, size=None):
@@ -44,9 +44,11 @@ def test_linux_note_is_found_in_any_page(memory, page):
         (8, note()),  # begins no page
         (PAGE, note(name=12)),
         (PAGE, note(size=4097)),
-        (PAGE, note(text=b"RELEASE=6.1")),
+        (PAGE, note(text=TEXT[1:])),
+        (PAGE, note(text=TEXT.replace(b"PAGESIZE", b"PAGES"))),
+        (PAGE, note(text=TEXT[:60])),  # has been written over
         (SIZE - PAGE, note(size=4096)),  # past the end of the memory
-        (0, note()[8:]),  # its start would be before the memory
+        (0, note()[8:]),
     ],
 )
 def test_what_looks_like_it_is_not_taken(memory, at, data):
