@@ -80,7 +80,7 @@ def test_memory_by_symbol(stay):
 
 def test_a_step(stay):
     assert "a step: 1" in stay.gdb, stay.gdb
-    assert len(re.findall(r"^(=>|  ) 0x[0-9a-f]+:", stay.gdb, re.MULTILINE)) == 2  # the instructions there
+    assert len(re.findall(r"^(=>|  ) 0x[0-9a-f]+ <\w+\+?\d*>:", stay.gdb, re.MULTILINE)) == 2  # the instructions there
 
 
 def test_the_guest_goes_on_to_userspace_and_its_end(stay):
