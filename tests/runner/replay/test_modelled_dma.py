@@ -15,13 +15,6 @@ SIZE = 4 * PAYLOAD
 
 
 @pytest.fixture(scope="module")
-def shared():
-    made = GuestMemory((Slot(0, 0, SIZE, 0),))
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def memory():
     made = GuestMemory((Slot(0, 0, SIZE, 0),))
     yield made
@@ -64,15 +57,15 @@ def test_one_call_may_transfer_more_than_the_ring_has_room_for(memory, dma):
 
 
 @given(st.lists(st.integers(1, 3 * lib.DMA_PIECE), min_size=1, max_size=6))
-def test_what_comes_in_steps_is_in_the_same_pieces(shared, steps):
+def test_what_comes_in_steps_is_in_the_same_pieces(memory, steps):
     """How many steps a host takes to read a file is not the guest's doing."""
-    dma, pieces = ModelledDMA(shared), []
+    dma, pieces = ModelledDMA(memory), []
     for parts in (steps, [sum(steps)]):
         dma.begin()
         dma.acts(3)
         at = 0
         for size in parts:
-            shared.write(at, bytes(size))
+            memory.write(at, bytes(size))
             at += size
         dma.acted()
         dma.end()
