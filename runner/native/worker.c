@@ -37,12 +37,13 @@ static uint64_t told(struct worker *worker, bool rung)
     return rung && worker->unnamed ? UINT64_MAX >> (64 - worker->n_queues) : bits;
 }
 
-/* Rest while the worker is held; false: it is to end. */
+/* Rest while the worker is held; false: it is to end. It ends after a rest that began when that was known: after its
+ * release, and until the end, there may be something new to do. */
 static bool goes_on(struct worker *worker)
 {
-    bool ending;
+    bool ending = LOAD(worker->ending);
 
-    if (!LOAD(worker->holds) && !LOAD(worker->ending))
+    if (!LOAD(worker->holds) && !ending)
         return true;
     if (worker->device->rest)
         worker->device->rest(worker);
@@ -51,7 +52,6 @@ static bool goes_on(struct worker *worker)
     pthread_cond_broadcast(&worker->changed);
     while (worker->holds && !worker->ending)
         pthread_cond_wait(&worker->changed, &worker->lock);
-    ending = worker->ending;
     worker->resting = ending; /* one that has ended rests for ever */
     pthread_mutex_unlock(&worker->lock);
     worker->troubled = 0;

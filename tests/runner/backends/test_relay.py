@@ -97,6 +97,25 @@ def test_all_that_was_sent_has_left_at_the_end(made):
         assert [far.recv(1 << 17)[12] for _ in range(100)] == [*range(100)]
 
 
+@pytest.mark.parametrize("_", range(8))
+def test_what_was_sent_leaves_also_if_the_thread_has_not_gone_on_since_it_was_held(_):
+    """It goes on only while this thread waits, or another takes the processor from it."""
+    allowed, before = os.sched_getaffinity(0), {*os.listdir("/proc/self/task")}
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        made = Made()
+        for task in {*os.listdir("/proc/self/task")} - before:
+            os.sched_setscheduler(int(task), os.SCHED_IDLE, os.sched_param(0))
+        made.link.counts()
+        made.send(b"s" * 60)
+        with socket.socket(fileno=os.dup(made.far.fileno())) as far:
+            made.link.close()
+            assert far.recv(1 << 17) == PLAIN + b"s" * 60
+    finally:
+        os.sched_setaffinity(0, allowed)
+        made.close()
+
+
 def test_frames_to_a_peer_that_is_gone_are_lost(tmp_path):
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "wire"))
