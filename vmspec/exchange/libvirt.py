@@ -51,7 +51,9 @@ def of_text(text: str, file: Path | None) -> Draft:
     if (acpi := features.get("acpi")) is not None:
         draft.device("acpi", acpi)
         if (generation := root.get("genid")) is not None:
-            draft.device("vmgenid", generation)
+            part = draft.device("vmgenid", generation)
+            if generation.value is not None:
+                part.remark(generation, "vmrun makes the id")
     features.get("apic")
     _processors(draft, root)
     _memory(draft, root)

@@ -232,6 +232,7 @@ LIBVIRT = [
          <domain type='kvm'>
            <name>demo</name>
            <uuid>4dea22b3-1d52-d8f3-2516-782e98ab3fa0</uuid>
+           <genid>43dc0cf8-809b-4adb-9bea-a9abb5f3d90e</genid>
            <memory unit='MiB'>512</memory>
            <currentMemory unit='MiB'>512</currentMemory>
            <vcpu placement='static'>2</vcpu>
@@ -267,8 +268,9 @@ LIBVIRT = [
          </domain>
          """,
          {"virtio-blk0": {"format": "qcow2", "direct": True}, "virtio-net0": {"mac": "52:54:00:6b:3c:58", "tap": "tap%d"},
-          "serial0": {"input": "stdin"}, "virtio-balloon0": {}, "virtio-rng0": {}, "acpi0": {}},
-         ("<uuid>4dea22b3-1d52-d8f3-2516-782e98ab3fa0", "<on_reboot>restart", "<emulator>/usr/bin/qemu-system-x86_64",
+          "serial0": {"input": "stdin"}, "virtio-balloon0": {}, "virtio-rng0": {}, "acpi0": {},
+          "vmgenid0": {}},
+         ("<uuid>4dea22b3-1d52-d8f3-2516-782e98ab3fa0", "<genid>43dc0cf8-809b-4adb-9bea-a9abb5f3d90e", "<on_reboot>restart", "<emulator>/usr/bin/qemu-system-x86_64",
           '<driver io="native">', '<address type="pci" domain="0x0000" bus="0x04" slot="0x00" function="0x0">',
           '<source network="default">', '<graphics type="vnc" port="-1">'),
          {"name": "demo", "vcpus": 2, "memory": 512 << 20}),
