@@ -1,5 +1,7 @@
-"""Debian's SeaBIOS in the lab: it starts Debian's kernel, to its userspace, and iPXE, which does what it is told."""
+"""Debian's firmware in the lab. SeaBIOS starts Debian's kernel, to its userspace, and iPXE, which does what it is told.
+OVMF starts its shell, which does what a disk tells it; on the Intel host, because QEMU aborts in it."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -59,3 +61,41 @@ def folder(tmp_path_factory):
 def test_seabios_starts_it(folder, name):
     log = (folder / f"{name}.log").read_text()
     assert (folder / f"{name}.status").read_text() == "0\n", log + (folder / f"{name}.console").read_text()[-3000:]
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """What OVMF left."""
+    out, files = tmp_path_factory.mktemp("shell"), tmp_path_factory.mktemp("ovmf")
+    ovmf, tools = debian.files("ovmf") / "usr/share/OVMF", debian.files("mtools") / "usr/bin"
+    disk, script = files / "disk.img", files / "startup.nsh"
+    script.write_text("ver\r\nmemmap\r\necho vmrun: the shell does this\r\nreset -s\r\n")
+    subprocess.run([tools / "mformat", "-C", "-i", disk, "-f", "1440", "::"], check=True)
+    subprocess.run([tools / "mcopy", "-i", disk, script, "::"], check=True)
+    spec = {
+        "vm": {"name": "ovmf", "memory": "256MiB", "transport": "pci", "timeout": "55min"},
+        "boot": {"firmware": str(ovmf / "OVMF_CODE_4M.fd")},
+        "device": [
+            *PC,
+            {"kind": "flash", "path": str(out / "vars.fd"), "template": str(ovmf / "OVMF_VARS_4M.fd")},
+            {"kind": "virtio-blk", "path": "disk.img", "mode": "ro"},
+        ],
+        "expect": {"console": ["UEFI Interactive Shell", "vmrun: the shell does this"], "exit": "poweroff"},
+    }
+    (files / "ovmf.toml").write_text(tomli_w.dumps(spec))
+    take = [word for path in (files, ovmf) for word in ("--take", path)]
+    script = 'cd "$0"; "$1" "$2" --trace run.arrow >console 2>log; echo $? >status'
+    command = ["sh", "-c", script, out, VMRUN, files / "ovmf.toml"]
+    stayed("--host", "intel", "--timeout", "60m", *take, "--share", out, "--", *command)
+    return out
+
+
+def test_ovmf_reaches_its_shell(shell):
+    log = (shell / "log").read_text()
+    assert (shell / "status").read_text() == "0\n", log + (shell / "console").read_text(errors="replace")[-3000:]
+
+
+def test_ovmf_keeps_its_variables(shell):
+    """It has written to them."""
+    template = debian.files("ovmf") / "usr/share/OVMF/OVMF_VARS_4M.fd"
+    assert (shell / "vars.fd").read_bytes() != template.read_bytes()
