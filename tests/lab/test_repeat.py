@@ -28,8 +28,8 @@ def folder(request, tmp_path_factory):
     example, out = tmp_path_factory.mktemp("example"), tmp_path_factory.mktemp("repeat")
     spec = repeat_example(example, kernel, name)
     lab = ["--host", host, "--timeout", f"{5 + 7 * RUNS}m", "--share", out]
-    if host == "intel":  # has copies; that of a folder has links without what they name
-        lab += ["--take", example, "--take", example / "vmlinuz"]
+    if host == "intel":  # has copies, that of a folder has links without what they name; and it keeps all in memory
+        lab += ["--memory", "1536MiB", "--take", example, "--take", example / "vmlinuz"]
     stayed(*lab, "--", *map(str, [sys.executable, HERE / "inside" / "repeat.py", out, RUNS, spec]))
     return out
 

@@ -1,5 +1,5 @@
-"""From a crash of Linux back to its cause, in a recording, with Debian's gdb. One stay on the Intel host, which has debug
-registers."""
+"""From a crash of Linux back to its cause, in a recording, with Debian's gdb. One stay on the Intel host, which has the
+debug registers."""
 
 import re
 import sys

@@ -77,6 +77,7 @@ def main() -> None:
         print(f"run {number}: status {status}", flush=True)
         for path in sorted(folder.iterdir(), reverse=True):  # the trace last, with which the run is there
             shutil.copy(path, out)
+        shutil.rmtree(folder)  # the Intel host has OUT in memory too
 
 
 if __name__ == "__main__":
