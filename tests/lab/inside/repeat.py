@@ -25,6 +25,8 @@ LIMIT, PATIENCE = 300, 60  # seconds for the guest, and more for vmrun to end
 LAB_FAILED = 125  # the lab's own exit status: the emulated host is of no more use, another may be
 # Seconds at most. One that goes on for less than it takes an emulated processor to enter a guest makes no progress.
 STANDS, GOES_ON = 0.003, 0.1
+# It takes the processor often, but not half of it: the emulated one is slow enough.
+BUSY = [sys.executable, "-S", "-c", "import os; os.nice(10)\nwhile True: pass"]
 
 
 def disturb(process: subprocess.Popen[bytes], number: int, latest: float) -> None:
@@ -40,7 +42,7 @@ def disturb(process: subprocess.Popen[bytes], number: int, latest: float) -> Non
 def run(number: int, command: list[str], folder: Path) -> int:
     """One run, with its files in a folder. Returns its exit status. Raises TimeoutExpired if it cannot even be
     killed."""
-    busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])] if number % 4 > 1 else []
+    busy = [subprocess.Popen(BUSY)] if number % 4 > 1 else []
     with (folder / f"{number}.console").open("wb") as console, (folder / f"{number}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=console, stderr=log)
         latest = time.monotonic() + LIMIT + PATIENCE
