@@ -143,7 +143,7 @@ def shell(tmp_path_factory):
     subprocess.run([tools / "mformat", "-C", "-i", disk, "-f", "1440", "::"], check=True)
     subprocess.run([tools / "mcopy", "-i", disk, script, "::"], check=True)
     spec = {
-        "vm": {"name": "ovmf", "memory": "256MiB", "transport": "pci", "timeout": "55min"},
+        "vm": {"name": "ovmf", "memory": "256MiB", "transport": "pci", "timeout": "3min"},
         "boot": {"firmware": str(ovmf / "OVMF_CODE_4M.fd")},
         "device": [
             *PC,
@@ -154,9 +154,9 @@ def shell(tmp_path_factory):
     }
     (files / "ovmf.toml").write_text(tomli_w.dumps(spec))
     take = [word for path in (files, ovmf) for word in ("--take", path)]
-    script = 'cd "$0"; "$1" "$2" --trace run.arrow >console 2>log; echo $? >status'
+    script = 'cd "$0"; { "$1" "$2" --trace run.arrow 2>log; echo $? >status; } | tee console'
     command = ["sh", "-c", script, out, VMRUN, files / "ovmf.toml"]
-    stayed("--host", "intel", "--timeout", "60m", *take, "--share", out, "--", *command)
+    stayed("--host", "intel", "--timeout", "90m", *take, "--share", out, "--", *command)
     return out
 
 
