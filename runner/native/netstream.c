@@ -12,6 +12,7 @@ enum { PREFIX = 4, LONGEST = NET_FRAME - NET_HEADER };
 
 struct stream {
     int listening; /* -1: the peer that has gone was the only one */
+    bool ending; /* the peer takes nothing any more; what it has sent is still read */
     uint32_t first, end; /* of what was read and is not taken */
     uint32_t left, size; /* of the frame that is being written */
     uint8_t in[2 * (PREFIX + LONGEST)], out[PREFIX + LONGEST];
@@ -36,8 +37,17 @@ static void hang_up(struct net *net)
 
     close(net->pair[0].fd);
     net->pair[0].fd = -1;
-    net->pair[0].full = net->pair[0].ready = false;
+    net->pair[0].ready = false;
     stream->first = stream->end = stream->left = 0;
+    stream->ending = net->up = false;
+}
+
+static void peer_left(struct net *net)
+{
+    struct stream *stream = net->link;
+
+    stream->left = 0;
+    stream->ending = net->pair[0].ready = true;
     net->up = false;
 }
 
@@ -55,7 +65,7 @@ void net_stream_close(struct net *net)
     free(stream);
 }
 
-/* Write what is left of a frame; false: there is no room yet, or no peer any more. */
+/* Write what is left of a frame; false: there is no room yet, or the peer takes nothing any more. */
 static bool flush(struct net *net)
 {
     struct stream *stream = net->link;
@@ -66,7 +76,7 @@ static bool flush(struct net *net)
             continue;
         if (n < 0) {
             if (errno != EAGAIN)
-                hang_up(net);
+                peer_left(net);
             return false;
         }
         stream->left -= (uint32_t)n;
@@ -79,10 +89,10 @@ static int stream_send(struct net *net, uint32_t pair, const struct iovec *range
     struct stream *stream = net->link;
     uint32_t length, at = PREFIX;
 
-    if (net->pair[0].fd < 0)
+    if (stream->left && !flush(net) && !stream->ending)
+        return EAGAIN;
+    if (net->pair[0].fd < 0 || stream->ending)
         return ENOTCONN;
-    if (stream->left && !flush(net))
-        return net->pair[0].fd < 0 ? ENOTCONN : EAGAIN;
     for (uint32_t i = 1; i < n; i++) {
         memcpy(stream->out + at, ranges[i].iov_base, ranges[i].iov_len);
         at += (uint32_t)ranges[i].iov_len;
@@ -142,17 +152,18 @@ static uint64_t stream_polled(struct net *net, struct worker *worker)
     if (the->fd < 0 && found & POLLIN) {
         the->fd = accept4(stream->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         net->up = the->fd >= 0;
-        return 0;
+    } else if (the->fd >= 0) {
+        if (found & POLLIN)
+            the->ready = true;
+        if (found & (POLLHUP | POLLERR))
+            peer_left(net);
+        if (stream->left && found & POLLOUT)
+            flush(net);
     }
-    if (the->full && found & (POLLOUT | POLLERR | POLLHUP) && (flush(net) || the->fd < 0)) {
+    if (the->full && !stream->left) {
         the->full = false;
         told = 2;
-    } else if (stream->left && found & POLLOUT)
-        flush(net);
-    if (the->fd >= 0 && found & (POLLHUP | POLLERR) && !(found & POLLIN))
-        hang_up(net);
-    else if (found & (POLLIN | POLLHUP))
-        the->ready = true;
+    }
     return told;
 }
 
@@ -162,11 +173,13 @@ static void stream_poll(struct net *net, struct worker *worker)
     const struct net_pair *the = &net->pair[0];
     short events = (the->buffers && !the->size && !the->ready ? POLLIN : 0) | (stream->left ? POLLOUT : 0);
 
-    if (the->fd >= 0)
-        worker->fds[0] = (struct pollfd){.fd = the->fd, .events = events};
+    if (the->fd >= 0) /* what a peer has left is there at once; but then poll(2) would not wait for buffers any more */
+        worker->fds[0] = (struct pollfd){.fd = stream->ending && !events ? -1 : the->fd, .events = events};
     else
         worker->fds[0] = (struct pollfd){.fd = stream->listening, .events = POLLIN};
     worker->n_fds = 1;
+    if (the->full && !stream->left)
+        worker->again |= 2; /* the peer has left: what waits for room is refused */
 }
 
 struct net_backend net_stream = {

@@ -35,6 +35,10 @@ class Machine:
 
     def start(self):
         self.driver.start(2, 64, FEATURES)
+        return self.add()
+
+    def add(self):
+        """Buffers for what comes."""
         for at in range(60):
             self.driver.queues[0].add([Buffer(ROOM + 4096 * at, 4096, write=True)])
         self.driver.notify(0)
@@ -151,6 +155,42 @@ def test_the_link_is_down_until_there_is_a_peer_and_comes_up_with_the_next_one(l
         assert received(end, 24) == framed(b"f" * 20)
         end.close()
         until(lambda: not listening.up)
+
+
+def test_what_a_peer_sends_before_it_goes_arrives(listening, peer):
+    """Also if it is more than the device takes at once, and more than the driver has buffers for."""
+    for _ in range(3):
+        with peer() as end:
+            end.sendall(b"".join(framed(bytes([at]) * 60) for at in range(200)))
+        assert [listening.got()[0] for _ in range(200)] == [*range(200)]
+        until(lambda: not listening.up)
+
+
+def test_what_a_peer_has_sent_arrives_after_a_frame_that_it_does_not_take(path, peer):
+    machine = Machine(Stream(path, listens=True))
+    machine.driver.start(2, 64, FEATURES)
+    with peer() as end:
+        until(lambda: machine.up)
+        end.sendall(b"".join(framed(bytes([at]) * 60) for at in range(5)))
+    until(lambda: not machine.up)
+    machine.send(b"nobody hears this")
+    machine.add()
+    assert [machine.got()[0] for _ in range(5)] == [*range(5)]
+    assert machine.link.counts()["refused"] == 1
+    machine.close()
+
+
+def test_a_frame_that_waits_for_room_is_refused_once_the_peer_goes(listening, peer):
+    queue = listening.driver.queues[1]
+    with peer():
+        until(lambda: listening.up)
+        for _ in range(60):
+            queue.add([Buffer(SENT, 12 + 60000)])
+        listening.driver.notify(1)
+        until(lambda: listening.link.net.pair[0].full)
+    done = []
+    until(lambda: done.extend(queue.done()) or len(done) == 60)
+    assert listening.link.counts()["refused"] > 0
 
 
 def test_a_peer_that_does_not_read_holds_the_driver_back(listening, peer):
