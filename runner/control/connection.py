@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from runner.control.protocol import LONGEST, Malformed, Request, decode, encode, refusal
@@ -49,6 +50,14 @@ class Connection:
         self._taker = taker
         self.say(message)
         self._next()
+
+    def finish(self, seconds: float) -> None:
+        """Send the rest, for so long at most, and close the connection."""
+        if self._fd >= 0 and self._output:
+            self._end.settimeout(seconds)
+            with suppress(OSError):  # the client does not read it
+                self._end.sendall(self._output)
+        self.close()
 
     def close(self) -> None:
         """Close the connection. A second call does nothing."""

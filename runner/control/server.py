@@ -1,5 +1,6 @@
 """The server of one machine: it accepts clients on the machine's loop, and answers their requests."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from vmspec.host.threads import ThreadError, Worker
 MOST = 16  # connections
 GAP = 0.002  # seconds between two clients: one that connects without end must not keep the loop busy
 LATEST = 1.0  # seconds that a verb may take to return once the run has ended
+REST = 1.0  # seconds that clients may take then to read the rest
 
 
 class Server:
@@ -45,10 +47,11 @@ class Server:
         return returned
 
     def close(self, event: Message) -> None:
-        """Send the clients a last event, and close their connections."""
+        """Send the clients what is left and a last event, and close their connections."""
+        latest = time.monotonic() + REST
         for client in tuple(self._clients):
             client.say(event)
-            client.close()
+            client.finish(max(0.0, latest - time.monotonic()))
 
     def _listen(self) -> None:
         self._loop.watch(self._listener.fileno(), self._accept)

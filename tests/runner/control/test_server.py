@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import threading
 import time
 
 import pytest
@@ -171,6 +172,34 @@ def test_a_request_under_way_at_the_end_is_answered(served):
             {"id": 1, "result": {}},
             {"event": "ended", "kind": "halt", "status": 0, "detail": ""},
         ]
+
+
+@contextlib.contextmanager
+def owed(served):
+    """A client that reads late, while the server has more to send than there is room for, and the text of that."""
+    text = "x" * 60_000
+    with raw() as end:
+        lines(end, 1)
+        [client] = served.server._clients
+        client._end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        end.sendall(json.dumps({"verb": "echo", "arguments": {"x": text}}).encode() + b"\n")
+        eventually(lambda: client._output, "an answer waits for room")
+        yield end, text
+
+
+def test_a_long_answer_at_the_end_arrives_whole(served):
+    with owed(served) as (end, text):
+        ending = threading.Thread(target=served.end)
+        ending.start()
+        eventually(lambda: not served._thread.is_alive(), "the loop turns no more")
+        answer, event = map(json.loads, end.makefile("rb"))
+        ending.join()
+    assert (answer["result"], event["event"]) == ({"x": text}, "ended")
+
+
+def test_a_client_that_reads_nothing_does_not_hold_up_the_end(served):
+    with owed(served):
+        served.end()
 
 
 def test_too_many_open_files_pass(served, monkeypatch):
