@@ -160,7 +160,8 @@ class Buses:
         self._inputs = inputs
         self.dma = dma
         self.devices: list[Device] = []
-        self._workers: list[QueueWorker] = []
+        self._workers: list[tuple[int, QueueWorker]] = []  # with the device's index
+        self._held = False
         self._closed = 0  # the number of bytes
         self._failed = failed
         self.own = [device.name for device in planned if "class" in device.options]  # the users' devices
@@ -225,7 +226,7 @@ class Buses:
             options = self.planned[index].options
             return VirtualPath(native, queues, self._clock, options.get("latency", 0), options.get("bandwidth", 0))
         worker = QueueWorker(native, queues, lambda fd: watch(fd, partial(self._troubled, index, fd)))
-        self._workers.append(worker)
+        self._workers.append((index, worker))
         return worker
 
     def _troubled(self, index: int, event: int) -> None:
@@ -238,14 +239,21 @@ class Buses:
             self.after(index, 0)
 
     def hold(self) -> None:
-        """Let every data path rest until :meth:`release`."""
-        for worker in self._workers:
+        """Deliver everything that is queued, and let every data path rest until :meth:`release`. No vCPU runs."""
+        if self.alarm is None:
+            self.drain()
+        else:
+            self.flush()
+        self._held = True
+        for _, worker in self._workers:
             worker.hold()
 
     def release(self) -> None:
-        """Undo :meth:`hold`."""
-        for worker in self._workers:
+        """Undo :meth:`hold`, if they are held. Each device looks then for what is not as it was saved."""
+        for index, worker in self._workers if self._held else ():
             worker.release()
+            self.call(partial(self._tick_now, index))
+        self._held = False
 
     def answer(self, access: "_native.VcpuAccess") -> None:
         """Let a device answer an access; called by the vCPU's thread. Queued writes of any device are handed over
@@ -388,8 +396,10 @@ class Buses:
             return total + self._at
 
     def drain(self) -> None:
-        """Deliver everything that is queued, and let virtio devices serve the queues that were notified. No vCPU runs
-        any more."""
+        """Deliver everything that is queued, and let virtio devices serve the queues that were notified. No vCPU runs.
+        What is left while the devices are held belongs to a guest that may go on elsewhere, from a snapshot."""
+        if self._held:
+            return
         for _ in range(ROUNDS):
             self.flush()
             now = self._clock.monotonic()
@@ -469,7 +479,10 @@ class Buses:
     def close_devices(self) -> None:
         """Close each device once; no vCPU may run any more. Errors of devices are reported as at any other time."""
         while self._workers:
-            self._workers.pop().end()
+            index, worker = self._workers.pop()
+            worker.end()
+            with self._asking[index]:
+                self.devices[index].tick()  # what its data path has reported last
         while self._closed < len(self.devices):
             index, self._closed = self._closed, self._closed + 1
             with self._asking[index], self.interpreter:

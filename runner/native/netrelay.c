@@ -136,25 +136,33 @@ static void to_device(struct relay *relay)
     }
 }
 
-static void serve(struct worker *worker, uint64_t told)
+/* Ask for what is to be polled: the backend's, and then the relay's own. */
+static void ask(struct worker *worker)
 {
     struct relay *relay = worker->state;
     struct net *net = relay->backend;
     struct net_pair *the = &net->pair[0];
-    uint32_t failed = net->capture ? net->capture->error : 0;
-    short events;
+    short events = (short)((the->full ? 0 : POLLIN) | (the->size ? POLLOUT : 0));
 
-    if (worker->n_fds) /* the last one is the relay's own: see below */
+    the->buffers = !the->size;
+    worker->n_fds = 0;
+    net->backend->poll(net, worker);
+    worker->fds[worker->n_fds++] = (struct pollfd){.fd = relay->fd, .events = events};
+}
+
+static void serve(struct worker *worker, uint64_t told)
+{
+    struct relay *relay = worker->state;
+    struct net *net = relay->backend;
+    uint32_t failed = net->capture ? net->capture->error : 0;
+
+    if (worker->n_fds) /* without the relay's own */
         worker->n_fds--;
     net->backend->polled(net, worker);
     to_backend(relay, BATCH);
     to_device(relay);
-    the->buffers = !the->size;
-    worker->n_fds = 0;
-    net->backend->poll(net, worker);
-    events = (short)((the->full ? 0 : POLLIN) | (the->size ? POLLOUT : 0));
-    worker->fds[worker->n_fds++] = (struct pollfd){.fd = relay->fd, .events = events};
-    if (the->ready && !the->size)
+    ask(worker);
+    if (net->pair[0].ready && !net->pair[0].size)
         worker->again |= 1;
     if (net->capture) {
         capture_flush(net->capture);
@@ -171,7 +179,7 @@ static void rest(struct worker *worker)
     to_backend(relay, UINT32_MAX);
     if (net->capture)
         capture_flush(net->capture);
-    worker->again |= 1; /* what is polled may have changed */
+    ask(worker);
 }
 
 static const struct worker_device worker_relay = {.serve = serve, .rest = rest};

@@ -37,16 +37,39 @@ static uint64_t told(struct worker *worker, bool rung)
     return rung && worker->unnamed ? UINT64_MAX >> (64 - worker->n_queues) : bits;
 }
 
+static void rest(struct worker *worker)
+{
+    if (worker->device->rest)
+        worker->device->rest(worker);
+}
+
+/* Serve what the driver has notified before the end, in turns; a rest may make room for more. */
+static void finish(struct worker *worker)
+{
+    uint64_t left = told(worker, true) | worker->again;
+
+    for (uint32_t i = 0; i < worker->n_fds; i++)
+        worker->fds[i].revents = 0;
+    for (uint32_t turns = VIRTQUEUE_SIZE; left && turns; turns--) {
+        worker->again = 0;
+        worker->device->serve(worker, left);
+        rest(worker);
+        left = told(worker, false) | worker->again;
+    }
+}
+
 /* Rest while the worker is held; false: it is to end. It ends after a rest that began when that was known: after its
- * release, and until the end, there may be something new to do. */
+ * release, and until the end, there may be something new to do. One that is held then leaves the guest alone. */
 static bool goes_on(struct worker *worker)
 {
     bool ending = LOAD(worker->ending);
 
-    if (!LOAD(worker->holds) && !ending)
-        return true;
-    if (worker->device->rest)
-        worker->device->rest(worker);
+    if (!LOAD(worker->holds)) {
+        if (!ending)
+            return true;
+        finish(worker);
+    }
+    rest(worker);
     pthread_mutex_lock(&worker->lock);
     worker->resting = true;
     pthread_cond_broadcast(&worker->changed);

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.devices.device import Device, DeviceError
-from runner.devices.services import Services
+from runner.devices.services import Native, Services
 from runner.machine.bus import BULK, Buses
 from runner.machine.clock import HostClock
 from runner.machine.inputs import Inputs
@@ -691,6 +691,42 @@ def test_the_end_of_a_run_serves_what_drivers_have_told_of(build):
     board.buses.drain()
     assert board.devices[0].calls == [("written", 0, 1, b"abc"), *[("tick",)] * 3]
     assert board.devices[1].calls == []
+
+
+def test_what_is_served_while_the_guest_stands_is_not_served_again_at_the_end(build):
+    """A guest that goes on from a snapshot has it served then."""
+    board = build((Serving(), Region("io", "port", 1, BASE)))
+    board.buses.planned[0] = board.buses.planned[0]._replace(transport="mmio")
+    board.devices[0].bus.writes("io", 0, "coalesced")
+    board.out(BASE, b"a", size=1)
+    board.buses.hold()
+    served = [("written", 0, 1, b"a"), ("tick",)]
+    assert board.devices[0].calls == served
+    board.devices[0].left = 1
+    board.devices[0].after(0)
+    board.buses.drain()
+    assert board.devices[0].calls == served
+    board.buses.release()
+    board.buses.release()  # they are not held any more
+    board.buses.drain()
+    assert board.devices[0].calls == [*served, ("tick",)]
+
+
+def test_a_device_looks_around_when_its_data_path_goes_on(board):
+    native = Native(ffi.addressof(lib, "worker_echo"), ffi.NULL)
+    board.buses.data_path(0, lambda fd, call: None, native, [])
+    board.buses.hold()
+    board.buses.release()
+    board.buses.deliver()  # asks for a tick
+    board.buses.deliver()
+    assert calls(board) == [("tick",)]
+
+
+def test_what_a_data_path_has_reported_last_is_looked_at_before_the_device_closes(board):
+    native = Native(ffi.addressof(lib, "worker_echo"), ffi.NULL)
+    board.buses.data_path(0, lambda fd, call: None, native, [])
+    board.buses.close_devices()
+    assert calls(board) == [("tick",)]
 
 
 # Across the end of a claim

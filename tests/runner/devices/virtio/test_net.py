@@ -1,5 +1,6 @@
 """The network device over a socket that is like a tap: frames both ways, offloads, faults, resets."""
 
+import socket
 import struct
 from itertools import pairwise
 from types import SimpleNamespace
@@ -385,6 +386,42 @@ def test_a_saved_device_goes_on_elsewhere(connect, four):
     other.driver = four.driver.moved(other.guest, other.memory)
     other.send(b"m" * 40, pair=2, table=None)
     assert other.wire.far[2].recv(4096) == PLAIN + b"m" * 40
+
+
+def test_a_saved_device_tells_that_its_link_has_changed_since(connect, pair):
+    pair.start()
+    pair.wire.net.up = False
+    pair.guest.device._device.troubled()
+    pair.driver.acknowledge()
+    with pair.guest.paths[0].held():
+        state = pair.guest.device.save()
+    other = connect()
+    other.guest.device.load(state)
+    driver = pair.driver.moved(other.guest, other.memory)
+    before = driver.read_configuration(6, 2)
+    other.guest.device.tick()
+    assert (before, driver.read_configuration(6, 2), driver.acknowledge()) == (0, R.NET_LINK_UP, R.CONFIGURATION)
+
+
+def test_frames_that_the_driver_sends_right_before_the_end_leave(pair):
+    """It tells of them once, and they are more than are sent at a time."""
+    pair.start(BASE & ~R.NET_CTRL_VQ, queues=2, size=256)
+    pair.wire.near[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    pair.memory.write(SENT, PLAIN + bytes(60))
+    for _ in range(200):
+        pair.driver.queues[1].add([Buffer(SENT, 72)])
+    pair.driver.notify(1)
+    pair.guest.paths[0].end()
+    assert pair.wire.counts()["sent"] == 200
+
+
+def test_frames_of_a_guest_that_stands_at_the_end_stay(pair):
+    """It may go on from a snapshot, and sends them then."""
+    pair.start()
+    pair.guest.paths[0].hold()
+    pair.send(bytes(60))
+    pair.guest.paths[0].end()
+    assert pair.wire.counts()["sent"] == 0
 
 
 def test_another_side_that_is_gone_stops_nothing(pair):
