@@ -50,7 +50,11 @@ class Line:
             self._interrupts.vm.irq_line(self._gsi, level)
 
     def pulse(self) -> None:
-        """Pulse the line."""
+        """Pulse the line. Once its eventfd was asked for, all pulses go that way, one after the other: two at the same
+        time would be one, and the guest may have handled that before the second one's cause."""
+        if self._eventfd is not None:
+            os.eventfd_write(self._eventfd, 1)
+            return
         self.set(False)
         self.set(True)
         self.set(False)

@@ -215,11 +215,12 @@ class Machine:
         try:
             for thread in self._threads:
                 thread.start()
-            deliverer.start()
             self.inputs.begin(rings, self._threads)
             rings.record(self.requests)
             watch([thread.native_id or 0 for thread in self._threads])
             rings.start(tsc_khz)
+            deliverer.start()
+            self.buses.release()  # of a machine that was restored
             self._begin(timeout)
             started()
             self._wait(asked)

@@ -235,6 +235,7 @@ class Session:
                 self.ends.printer,
             )
             if self._restoring is not None:
+                self.machine.buses.hold()  # what its devices do next is recorded
                 self._restoring.restore(self.machine)
         self.reported.clear()  # what comes now, a guest caused
         if lock is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from runner.devices.device import Board
 from runner.devices.services import Link, Native
-from runner.devices.state import State, number, octets
+from runner.devices.state import State, flag, number, octets
 from runner.devices.virtio.device import VirtioDevice
 from vmspec.registers import virtio as R
 
@@ -18,11 +18,13 @@ OFFERED = R.NET_MAC | R.NET_MRG_RXBUF | R.NET_STATUS | R.NET_CTRL_VQ | R.NET_CTR
 
 
 class NetState(State):
-    """How many pairs of queues the driver uses, and a frame that was given and waits for the driver."""
+    """How many pairs of queues the driver uses, whether its link is up as far as it knows, and a frame that was given
+    and waits for the driver."""
 
-    VERSION = 2
+    VERSION = 3
 
     pairs: int = number(1, 16)
+    up: bool = flag()
     frame: bytes = octets(FRAME)
 
 
@@ -75,11 +77,11 @@ class Net(VirtioDevice):
         self._up = self._link.up
 
     def save(self) -> State:
-        return NetState(pairs=self._link.pairs, frame=self._link.waiting)
+        return NetState(pairs=self._link.pairs, up=self._up, frame=self._link.waiting)
 
     def load(self, state: State) -> None:
         assert isinstance(state, NetState)
-        self._link.pairs = min(state.pairs, self._pairs)
+        self._link.pairs, self._up = min(state.pairs, self._pairs), state.up
         if state.frame:
             self._link.give(state.frame)
 

@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.runner.devices.virtio.test_datapath import until
 from vmspec.registers import virtio as R
 
 PLAIN = bytes(12)
+TASKS = Path("/proc/self/task")
 OPTIONS = {"tap": None}
 
 
@@ -100,12 +102,12 @@ def test_all_that_was_sent_has_left_at_the_end(made):
 @pytest.mark.parametrize("_", range(8))
 def test_what_was_sent_leaves_also_if_the_thread_has_not_gone_on_since_it_was_held(_):
     """It goes on only while this thread waits, or another takes the processor from it."""
-    allowed, before = os.sched_getaffinity(0), {*os.listdir("/proc/self/task")}
+    allowed, before = os.sched_getaffinity(0), {*TASKS.iterdir()}
     os.sched_setaffinity(0, {min(allowed)})
     try:
         made = Made()
-        for task in {*os.listdir("/proc/self/task")} - before:
-            os.sched_setscheduler(int(task), os.SCHED_IDLE, os.sched_param(0))
+        for task in {*TASKS.iterdir()} - before:
+            os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
         made.link.counts()
         made.send(b"s" * 60)
         with socket.socket(fileno=os.dup(made.far.fileno())) as far:

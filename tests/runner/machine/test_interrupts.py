@@ -31,6 +31,9 @@ class Source(Device):
                 self.irq.pulse()
             case "eventfd":
                 os.eventfd_write(self.irq.eventfd(), 1)
+            case "pulse-eventfd":
+                self.irq.eventfd()
+                self.irq.pulse()
             case "message":
                 self.message.route(0xFEE00000, value)
                 self.message.pulse()
@@ -115,7 +118,7 @@ def devices(way, irq=5):
     return [{"kind": "debug-port"}, {"kind": "debug-exit", "size": 1}, source]
 
 
-@pytest.mark.parametrize("way", ["level", "pulse", "eventfd", "unrouted"])
+@pytest.mark.parametrize("way", ["level", "pulse", "eventfd", "pulse-eventfd", "unrouted"])
 def test_each_edge_of_a_line_interrupts(run_guest, assemble, way):
     vm = {"irqchip": "kernel", "pit": False}
     result = run_guest(assemble(PIC), devices=devices(way), vm=vm, files={"source.py": SOURCE})

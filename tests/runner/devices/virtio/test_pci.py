@@ -397,6 +397,18 @@ def test_without_msix_the_device_thread_asserts_inta(connect, memory):
     assert (driver.acknowledge(), driver.acknowledge(), driver.guest.level) == (V.USED_BUFFER, 0, False)
 
 
+def test_inta_that_a_save_came_before_is_asserted_in_the_other_machine(connect, memory):
+    driver = PCIDriver(connect(Native1()), memory, msix=False).start()
+    ask(driver)
+    assert until(driver.queues[0].done)
+    with driver.guest.paths[0].held():
+        state = driver.guest.device.save()  # before the tick that asserts it
+    other = connect(Native1())
+    other.device.load(state)
+    other.device.tick()
+    assert other.level
+
+
 # Hostile guests
 
 OFFSETS = st.sampled_from(
