@@ -44,8 +44,11 @@ def folder() -> Path:
 
 
 def file_name(name: str) -> str:
-    """The name of the socket's file. Raises ControlError if the name is empty or too long."""
-    quoted = quote(name, safe=" +,=@:()", errors="surrogateescape")
+    """The name of the socket's file. Raises ControlError if the name is empty, too long, or no text."""
+    try:
+        quoted = quote(name, safe=" +,=@:()", errors="surrogateescape")
+    except UnicodeEncodeError as error:  # a surrogate that stands for no byte of the command line
+        raise ControlError("argument", f"the name {name!r} is no text: give another name") from error
     if quoted.startswith("."):
         quoted = "%2E" + quoted[1:]
     if not name or len(quoted) > LONGEST:

@@ -78,8 +78,8 @@ class Barrier:
         return None
 
     def devices(self, buses: Buses, thread: Worker, latest: float) -> Worker | None:
-        """Make the device ``thread`` deliver what is queued and wait; returns it if it does not by ``latest``. vCPUs have
-        stopped before, because one of them may have waited for this thread in a device."""
+        """Make the device ``thread`` deliver what is queued and wait; returns it if it does not by ``latest``. The
+        vCPUs have stopped before, because one of them may have waited for this thread in a device."""
         stood, go_on = threading.Event(), self._go_on
 
         def stand() -> None:

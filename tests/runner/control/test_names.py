@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.control.errors import ControlError
@@ -68,7 +68,8 @@ def test_a_folder_that_is_none_is_not_used(make, tmp_path, monkeypatch):
         Names()
 
 
-@given(st.text(st.characters(exclude_characters="\0"), min_size=1))
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+@example("\udcff")  # a byte of the command line that is no UTF-8
 def test_a_name_is_a_file_name_of_its_own(name):
     if len(quote(name, errors="surrogateescape")) > LONGEST:
         with suppress(ControlError):  # some of the quoted characters need not be
@@ -79,6 +80,11 @@ def test_a_name_is_a_file_name_of_its_own(name):
     assert "/" not in file
     assert not file.startswith(".")
     assert len(file) <= 255
+
+
+def test_a_surrogate_that_stands_for_no_byte_is_refused():
+    with pytest.raises(ControlError, match="is no text: give another name"):
+        file_name("a\ud800")
 
 
 def test_a_name_is_needed():
