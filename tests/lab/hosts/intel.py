@@ -69,7 +69,8 @@ PIECE = 512  # bytes of standard input that are sent at once
 class Intel(Host):
     """Bochs. Streams come by the partitions of a disk, as its serial lines have the speed of serial lines."""
 
-    kernel, memory, smp, silence = "6.1-cloud", "768MiB", 1, 120
+    # A second of it takes a quarter of a minute, and minutes beside other work.
+    kernel, memory, smp, silence = "6.1-cloud", "768MiB", 1, 600
 
     @staticmethod
     def prepare(kernel: str) -> None:

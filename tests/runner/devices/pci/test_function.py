@@ -11,7 +11,7 @@ from vmspec import layout
 from vmspec.registers import pci as R
 
 REGIONS = {"memory": 0, "ports": 0x1000, "configuration": 0x2000}
-PORTS = (layout.PCI_IO, layout.PCI_IO + layout.PCI_IO_SIZE)
+PORT_WINDOW = (layout.PCI_IO, layout.PCI_IO + layout.PCI_IO_SIZE)
 TABLE, PENDING = 0x100, 0x800
 MEMORY, PORTS = layout.PCI_MEMORY + 0x4000, layout.PCI_IO + 0x40
 IDENTITY = Identity(0x1234, 0x5678, 0x010802, 3, 0x9ABC, 0xDEF0)
@@ -313,7 +313,7 @@ def test_whatever_is_written_the_function_remains_what_it_is(plug, accesses):
         else:
             assert 0 <= card.read(offset, size) < 1 << 8 * size
         for region, start in card.guest.mapped.items():
-            first, end = PORTS if region == "ports" else layout.PCI_REACH
+            first, end = PORT_WINDOW if region == "ports" else layout.PCI_REACH
             assert first <= start < end
     assert (card.read(R.VENDOR_ID), card.read(R.CAPABILITIES, 1)) == (0x56781234, R.MSIX_AT)
     card.card.reset()
