@@ -2,13 +2,14 @@
 
 import os
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.lab.hosts.image import Tree, distributions, escaped, libraries, write
-from tests.lab.hosts.intel import CYLINDER, SHARE, STREAMS, partitions
+from tests.lab.hosts.intel import CYLINDER, SHARE, STREAMS, making_place, partitions
 from tests.lab.hosts.job import LabError, debian
 
 
@@ -105,3 +106,14 @@ def test_the_disk_of_results_has_three_partitions_one_after_the_other():
     places = [(int.from_bytes(e[8:12], "little") * 512, int.from_bytes(e[12:16], "little") * 512) for e in entries]
     assert (len(record), record[510:], record[494:510]) == (512, b"\x55\xaa", bytes(16))
     assert places == [(CYLINDER, STREAMS), (CYLINDER + STREAMS, STREAMS), (CYLINDER + 2 * STREAMS, SHARE)]
+
+
+def test_links_out_of_a_shared_folder_and_pipes_come_back(folder):
+    (folder / "real" / "out").symlink_to("/etc/hostname")
+    with tarfile.open(folder / "archive", "w") as archive:
+        archive.add(folder / "real", ".")
+    with tarfile.open(folder / "archive") as archive:
+        archive.extraction_filter = making_place
+        archive.extractall(folder / "real")
+    assert [str((folder / "real" / name).readlink()) for name in ("out", "dangling")] == ["/etc/hostname", "nowhere"]
+    assert (folder / "real" / "inner" / "file").read_text() == "x"

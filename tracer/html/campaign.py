@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tracer.analysis.campaign import measured, middle, quantities, summarised
 from tracer.analysis.regression import Regression
+from tracer.format.words import counted
 from tracer.html.histogram import HEIGHT, WIDTH, Axis, axis, outline, shares
 from tracer.html.tables import Cells, described
 from tracer.html.template import page
@@ -146,8 +147,7 @@ def _strip(
     key: Key, side: str, found: Sequence[float], path: str, on: Axis, failed: Sequence[float], bad: int
 ) -> Strip:
     median = middle(found)
-    runs = f"{len(found):,} runs" if len(found) != 1 else "1 run"
-    text = f"{runs}, median {_text(key, median)}" if median is not None else "no run has it"
+    text = f"{counted(len(found), 'run')}, median {_text(key, median)}" if median is not None else "no run has it"
     text += f"; {bad:,} failed" if bad else ""
     marks = tuple(round(WIDTH * on.place(value), 1) for value in failed[:MARKS])
     return Strip(side, path, None if median is None else round(WIDTH * on.place(median), 1), marks, text)

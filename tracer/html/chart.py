@@ -5,6 +5,7 @@ from typing import Any
 
 from tracer.analysis.density import Binned
 from tracer.analysis.summary import MOVING
+from tracer.format.words import counted
 from tracer.html.data import Findings, Wait
 from tracer.show.output import duration
 from vmspec.host.printable import printable
@@ -29,7 +30,7 @@ def chart_data(findings: Findings) -> dict[str, Any]:
                 row["t_ns"],
                 row["time_ns"],
                 row["paused_ns"],
-                f"{printable(row['phase'])}, {_counted(row['lines'])}",
+                f"{printable(row['phase'])}, {counted(row['lines'], 'line')}",
                 "busy",
             )
             for row in findings.phases.to_pylist()
@@ -45,10 +46,6 @@ def chart_data(findings: Findings) -> dict[str, Any]:
 def _bar(start: int, length: int, paused: int, text: str, kind: str) -> list[Any]:
     """A time of the strip, with its pauses: its start, its end, its length without them, what it is, its kind."""
     return [start, start + length + paused, length, text + (f", paused for {duration(paused)}" if paused else ""), kind]
-
-
-def _counted(lines: int) -> str:
-    return f"{lines:,} line" if lines == 1 else f"{lines:,} lines"
 
 
 def _line(wait: Wait) -> str:

@@ -9,6 +9,7 @@ from tracer.analysis.alignment import LOST, SEARCHES, Alignment
 from tracer.analysis.difference import Difference
 from tracer.analysis.hunks import BOTH, ONLY_B, Line
 from tracer.analysis.runs import length_ns
+from tracer.format.words import counted
 from tracer.read.reader import Trace
 from tracer.show.output import cut, duration
 from vmspec.host.printable import printable
@@ -38,7 +39,7 @@ def as_text(a: Trace, b: Trace, found: Difference) -> str:
     blocks = [f"A  {_run(a, rows_a)}\nB  {_run(b, rows_b)}", *(_fill(note) for note in found.notes)]
     compared = ", ".join(found.columns)
     if found.same:
-        blocks.append(_fill(f"EQUAL: all {rows_a:,} exits, in {compared}."))
+        blocks.append(_fill(f"EQUAL: {'all ' * (rows_a != 1)}{counted(rows_a, 'exit')}, in {compared}."))
     else:
         differ = [vcpu for vcpu, alignment in found.alignments.items() if not alignment.same]
         vcpus = f"vCPU {', '.join(map(str, differ))}"
@@ -47,7 +48,7 @@ def as_text(a: Trace, b: Trace, found: Difference) -> str:
         if not alignment.same:
             blocks.append("\n".join(_vcpu(vcpu, alignment, found.hunks[vcpu], found.printed[vcpu])))
         elif not found.same:
-            blocks.append(f"vCPU {vcpu}: all {alignment.equal:,} exits are equal")
+            blocks.append(f"vCPU {vcpu}: {counted(alignment.equal, 'exit')}, all equal")
     return "\n\n".join(blocks)
 
 
@@ -55,11 +56,11 @@ def _run(trace: Trace, rows: int) -> str:
     length = length_ns(trace)
     time = f" in {duration(length)}" if length is not None else ""
     started = f", started {printable(trace.metadata[keys.STARTED])}" if keys.STARTED in trace.metadata else ""
-    return f"{printable(str(trace.path))}: {rows:,} exits{time}{started}"
+    return f"{printable(str(trace.path))}: {counted(rows, 'exit')}{time}{started}"
 
 
 def _vcpu(vcpu: int, found: Alignment, lines: Sequence[Line], printed: tuple[str | None, str | None]) -> Iterator[str]:
-    yield f"vCPU {vcpu}: {found.a.row:,} exits in A, {found.b.row:,} in B; {found.equal:,} equal"
+    yield f"vCPU {vcpu}: {counted(found.a.row, 'exit')} in A, {found.b.row:,} in B; {found.equal:,} equal"
     kinds = ", ".join(
         f"{found.kinds[kind]:,} {kind}" for kind in ("changed", "deleted", "inserted") if found.kinds[kind]
     )

@@ -6,6 +6,7 @@ from typing import Any
 from tracer.analysis.account import Account
 from tracer.analysis.rates import Counts, Rates, place_name
 from tracer.decode.regions import Regions
+from tracer.format.words import counted
 from tracer.read.vitals import PAUSED, STOPPED, VMRUN, Vitals
 from tracer.show.output import duration
 from vmspec.host.printable import printable
@@ -32,7 +33,7 @@ def screen(
     span = length if final else rates.span_ns
     exits = sum(_exits(counts, final) for counts in rates.vcpus.values())
     total = sum(counts.exits for counts in rates.vcpus.values())
-    lines = [f"{title}: {total:,} exits in {duration(length)}; {_rate(exits, span)} exits/s", ""]
+    lines = [f"{title}: {counted(total, 'exit')} in {duration(length)}; {_rate(exits, span)} exits/s", ""]
     lines += _ended(rates, times) if isinstance(times, Account) else _running(rates, times)
     lines += ["", *_table("reason", rates.by("reason"), final, span, OTHERS)]
     lines += ["", *_table("device", rates.by("device"), final, span, OTHERS)]

@@ -166,8 +166,7 @@ class Intel(Host):
         self._results.seek(CYLINDER + 2 * STREAMS)
         try:
             with tarfile.open(fileobj=io.BufferedReader(self._results, 1 << 20), mode="r|") as archive:
-                # Debian 12's own Python is older than these filters (tarfile, "Supporting older Python versions").
-                archive.extraction_filter = getattr(tarfile, "tar_filter", lambda member, path: member)
+                archive.extraction_filter = making_place
                 archive.extractall(self._job.share)
         except tarfile.TarError as error:
             raise LabError(f"lab: {self._job.share} did not come back whole: {error}") from error
@@ -182,6 +181,17 @@ class Intel(Host):
         for line in filter(None, (self.control, self._terminal)):
             line.finish()
         self._stack.close()
+
+
+def making_place(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """What of an archive goes into a folder. A link that is there makes place for its copy: Python's own filter would
+    follow one that leads out of the folder, and refuse it. So does a pipe, which is made only where nothing is."""
+    there = Path(folder, member.name)
+    if (member.issym() and there.is_symlink()) or (member.isfifo() and there.is_fifo()):
+        there.unlink()
+    # Debian 12's own Python is older than these filters (tarfile, "Supporting older Python versions").
+    kept: tarfile.TarInfo = getattr(tarfile, "tar_filter", lambda member, path: member)(member, folder)
+    return kept
 
 
 def partitions() -> bytes:
