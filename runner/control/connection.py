@@ -29,6 +29,7 @@ class Connection:
     ) -> None:
         self.active = time.monotonic()  # when the client last sent something
         self.waits = False  # a request is under way
+        self.open = True  # further requests are taken
         self._end, self._loop, self._asked, self._closed = end, loop, asked, closed
         self._fd = end.fileno()
         self._input, self._output = bytearray(), bytearray()
@@ -116,7 +117,7 @@ class Connection:
 
     def _next(self) -> None:
         """Take the next request, if there is one and it is time."""
-        if self.waits or self._output or self._over or self._fd < 0:
+        if self.waits or self._output or self._over or self._fd < 0 or not self.open:
             return
         line, newline, rest = self._input.partition(b"\n")
         if len(line) >= LONGEST:

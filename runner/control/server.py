@@ -38,9 +38,11 @@ class Server:
         self._listen()
 
     def end(self) -> bool:
-        """Accept no more clients, free the name, and let a verb that is under way return; False if it does not. The
-        loop turns no more."""
+        """Accept no more clients and requests, free the name, and let a verb that is under way return; False if it does
+        not. The loop turns no more."""
         self._listener.close()
+        for client in self._clients:
+            client.open = False
         self._work.put(None)
         returned = self._thread is None or self._thread.wait(LATEST)
         self._answer()

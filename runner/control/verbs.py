@@ -69,7 +69,7 @@ class Verbs:
             raise ControlError("state", str(error)) from error
         except (TimeoutError, KvmError) as error:
             raise ControlError("failed", str(error)) from error
-        except Exception as error:  # a client must not end the run by whatever it has found to break
+        except BaseException as error:  # a user's device may raise anything, which must not end the run or its control
             raise ControlError("failed", f"{request.verb} failed: {error!r}") from error
 
 
@@ -250,7 +250,7 @@ def _snapshot(subject: Subject, path: str = "", stop: bool = False, base: str = 
     if subject.debugged():
         raise ControlError("state", "a debugger is attached, whose breakpoints may lie in memory: detach it first")
     try:
-        with based(to, upon) as chain, machine.standing() as stands:
+        with based(to, upon, machine) as chain, machine.standing() as stands:
             _unless_ended(stands)
             try:
                 written = take(machine, to, chain)

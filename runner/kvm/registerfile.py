@@ -106,7 +106,8 @@ class RegisterFile:
             case "msr":
                 call(self._vcpu.fd, "KVM_SET_MSRS", ffi.from_buffer(MSRS.pack(1, 0, place.at, 0, value)))
             case "fxsave":
-                self._xsave[place.at : place.at + place.size] = value.to_bytes(place.size, "little")
+                kept = value & (1 << 8 * place.size) - 1
+                self._xsave[place.at : place.at + place.size] = kept.to_bytes(place.size, "little")
                 self._changed.add("xsave")
             case "tags":
                 self._xsave[ABRIDGED] = sum(1 << n for n in range(8) if value >> 2 * n & 3 != EMPTY)

@@ -22,6 +22,8 @@ LAST = ("VCPU_EVENTS",)
 MSRS = Struct("<2I")  # struct kvm_msrs: their number, 0; then entries
 MSR = Struct("<2IQ")  # index, 0, data
 MSRS_MOST = 256  # that KVM takes at once (x86.c, MAX_IO_MSRS)
+# MSRs of a guest's state that KVM does not list: MTRRs, and machine checks' banks (Intel SDM volume 3, 12.11 and 16.3).
+UNLISTED = (*range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270), 0x2FF, *range(0x400, 0x480))
 INDEXES = Struct("<I")  # struct kvm_msr_list: their number; then indexes
 CHIP = Struct("<2I512x")  # struct kvm_irqchip: the number, 0, the state
 CHIPS = 3  # two 8259, the I/O APIC
@@ -124,7 +126,7 @@ def part(vcpu: VCPU, name: str, size: int | None = None) -> bytes:
 
 
 def all_msrs(system: System) -> list[int]:
-    """The MSRs of a guest's state, as far as this host's KVM knows (KVM_GET_MSR_INDEX_LIST)."""
+    """The MSRs of a guest's state, as far as this host's KVM knows (KVM_GET_MSR_INDEX_LIST), and :data:`UNLISTED`."""
     room = 1024
     while True:
         request = bytearray(INDEXES.pack(room) + bytes(4 * room))
@@ -136,7 +138,8 @@ def all_msrs(system: System) -> list[int]:
                 raise
             room *= 4
     (count,) = INDEXES.unpack_from(request)
-    return [index for (index,) in INDEXES.iter_unpack(request[4 : 4 + 4 * count])]
+    known = [index for (index,) in INDEXES.iter_unpack(request[4 : 4 + 4 * count])]
+    return list(dict.fromkeys((*known, *UNLISTED)))
 
 
 def listed(ranges: Iterable[MsrRange]) -> list[int]:

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +72,8 @@ class Machine:
         self.private: dict[str, Private] = {}  # what the guest writes and no file keeps, by devices' names
         self.restored: Path | None = None  # the snapshot from which it goes on
         self.failures: list[Ending] = []  # how devices failed after something else had ended the run
+        # For those who read the guest's memory while it stands still: a debugger takes its breakpoints out.
+        self.unpatched: Callable[[], AbstractContextManager[None]] = nullcontext
         self.held = False  # a debugger has stopped the guest, or begins before it: only the debugger lets it go on
         self.duration = 0  # ns, by the trace's clock, from its time 0 until the last vCPU stopped
         self._life = Lifecycle()
@@ -379,9 +381,10 @@ class Machine:
         self._unless_inside()
         with self._changing:
             ran = self.state is State.RUNNING
-            yielded = self._paused(timeout)
             try:
-                yield yielded
+                yielded = self._paused(timeout)
+                with self.unpatched() if yielded else nullcontext():
+                    yield yielded
             finally:
                 if ran and self.paused:
                     self.inputs.admit("resume", self._resume)

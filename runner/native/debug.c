@@ -8,6 +8,7 @@
 
 #define DEBUG_EXCEPTION 1
 #define DR6_BS (1 << 14) /* a single step (Intel SDM volume 3, 17.2.3) */
+#define DR6_TRAPS 0xf    /* the debug registers that were met */
 
 bool guest_debug_set(const struct guest_debug *debug, int fd, uint32_t inject)
 {
@@ -70,7 +71,9 @@ bool guest_debug_stops(struct guest_debug *debug, const struct kvm_run *run)
 {
     if (run->exit_reason != KVM_EXIT_DEBUG || !debug->asked)
         return false;
-    if (debug->after_sti && guest_debug_stepped(run) && !(debug->asked & KVM_GUESTDBG_SINGLESTEP))
+    /* Virtual time's own step; but the instruction may also have met a watchpoint of the debugger's. */
+    if (debug->after_sti && guest_debug_stepped(run) && !(run->debug.arch.dr6 & DR6_TRAPS) &&
+        !(debug->asked & KVM_GUESTDBG_SINGLESTEP))
         return false;
     debug->completes = 0;
     stop(debug, run->debug.arch.exception, run->debug.arch.pc, run->debug.arch.dr6);

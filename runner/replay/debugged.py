@@ -19,8 +19,10 @@ class ReplayTarget(MachineTarget):
 
     reversible = True
 
-    def __init__(self, seeking: Seeking, machine: Machine, monitor: Callable[[str], str]) -> None:
-        super().__init__(machine, monitor)
+    def __init__(
+        self, seeking: Seeking, machine: Machine, monitor: Callable[[str], str], notice: Callable[[str], None]
+    ) -> None:
+        super().__init__(machine, monitor, notice)
         self._seeking = seeking
         self._sought: list[Request] = []  # what the search looks for, in the order of its numbers
         seeking.attach(machine, partial(self.read, 0))
@@ -61,7 +63,7 @@ class ReplayTarget(MachineTarget):
         super().leave()
 
     def stop(self) -> bool:
-        """Stop the guest, where it is; False if the run has ended. Raises TimeoutError, KvmError."""
+        """Stop the guest, where it is; False if the run has ended. Raises KvmError."""
         stopped = super().stop()
         if stopped:
             self._seeking.give_up()

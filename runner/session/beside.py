@@ -127,7 +127,7 @@ class Run:
         from runner.snapshot.taking import based, take  # late: few runs are saved
 
         machine, to = self._session.machine, Path(path)
-        with based(to, None if base is None else Path(base)) as chain, machine.standing() as stands:
+        with based(to, None if base is None else Path(base), machine) as chain, machine.standing() as stands:
             if stands:
                 take(machine, to, chain)
             return stands

@@ -3,7 +3,7 @@
 import itertools
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -86,11 +86,11 @@ class Chain:
             return "disks"
         return None
 
-    def check(self) -> None:
-        """Whether all is as it was written. Raises SnapshotError."""
-        check(self.memory())
+    def check(self, goes_on: Callable[[], None] = lambda: None) -> None:
+        """Whether all is as it was written. ``goes_on`` may raise to give up. Raises SnapshotError."""
+        check(self.memory(), goes_on)
         for written in self.contents.written:
-            check(self.written(written.device))
+            check(self.written(written.device), goes_on)
 
     def memory(self) -> list[Part]:
         """The parts of the guest's memory; a later one is over those before it."""
@@ -112,12 +112,13 @@ class Chain:
             one.close()
 
 
-def check(parts: Sequence[Part]) -> None:
+def check(parts: Sequence[Part], goes_on: Callable[[], None] = lambda: None) -> None:
     """Whether the bytes of parts are those that were written, several at once: neither reading nor CRC-32 needs the
-    interpreter. Raises SnapshotError."""
+    interpreter. ``goes_on`` may raise to give up. Raises SnapshotError."""
 
     def checked(some: Sequence[Part]) -> None:
         for part in some:
+            goes_on()
             part.snapshot.check(part.extent)
 
     bundles = list(_bundles(parts))

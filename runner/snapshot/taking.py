@@ -27,9 +27,9 @@ ELSEWHERE = ("virtio-fs", "vhost-user")
 
 
 @contextmanager
-def based(path: Path, base: Path | None) -> Iterator[Chain | None]:
-    """The snapshot in the file ``base``, on which the one that is to be written to ``path`` is based; None: none. It is
-    read once for its sums, before the guest stands still. Raises SnapshotError."""
+def based(path: Path, base: Path | None, machine: Machine) -> Iterator[Chain | None]:
+    """The snapshot in the file ``base``, on which the one of ``machine`` that is to be written to ``path`` is based;
+    None: none. It is read once for its sums, before the guest stands still. Raises SnapshotError."""
     if base is None:
         yield None
         return
@@ -38,7 +38,7 @@ def based(path: Path, base: Path | None) -> Iterator[Chain | None]:
             raise SnapshotError(f"{base} is the last of a chain of {MOST} snapshots: take one without a base")
         if any(_same(path, each.path) for each in chain.snapshots):
             raise SnapshotError(f"{path} would replace the snapshot that it is based on")
-        chain.check()
+        chain.check(_goes_on(machine))
         yield chain
 
 
@@ -47,6 +47,16 @@ def take(machine: Machine, path: Path, base: Chain | None = None) -> int:
     at all. It has only what differs from ``base``, None: all. Raises as :func:`write` does."""
     with replaced(path) as file:
         return write(machine, file, base)
+
+
+def _goes_on(machine: Machine) -> Callable[[], None]:
+    """What raises SnapshotError once the run has ended."""
+
+    def goes_on() -> None:
+        if machine.stopping.is_set():
+            raise SnapshotError("the run has ended: the snapshot was not finished")
+
+    return goes_on
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -64,10 +74,7 @@ def write(machine: Machine, file: BinaryIO, base: Chain | None = None) -> int:
         if registers.cr4 & VMXE or registers.efer & SVME:
             raise SnapshotError(f"vCPU {number} runs a hypervisor, whose state vmrun cannot save (CR4.VMXE, EFER.SVME)")
 
-    def goes_on() -> None:
-        if machine.stopping.is_set():
-            raise SnapshotError("the run has ended: the snapshot was not finished")
-
+    goes_on = _goes_on(machine)
     try:
         devices = {name: tree(state) for name, state in machine.buses.save().items()}
     except StateError as error:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,7 +18,9 @@ import runner
 import tracer
 from runner.cli import main
 from runner.control.errors import ControlError
+from runner.control.gdb.breakpoints import INT3
 from runner.kvm.errors import HostError
+from runner.machine.machine import Machine
 from tests.fakes.processes import eventually
 from tests.runner.virtualguests import CONTRACT, DEBUG, POST, RTC
 from vmspec.trace.record import COMPARED
@@ -98,6 +101,26 @@ def test_breakpoints_steps_registers_and_memory(start, assemble):
     )  # fmt: skip
     assert values(text) == [AGAIN, WORK, 0x1122334455667788, 0, 0x1021, 1, 42, 71, 5, 3, 0xFFFC]
     assert "Cannot access memory at address 0x800000" in text
+
+
+def test_a_register_takes_the_bits_that_it_has(start, assemble):
+    start(assemble(LOOP, bits=64))
+    text = start.gdb(
+        "set var $fctrl = 0x1037f", "set var $fop = 0x12345678", "set var $fiseg = 0x7fffffff", "p/x $fctrl", "kill"
+    )
+    assert values(text) == [0x37F]
+
+
+def test_others_find_no_breakpoint_in_memory(start, assemble):
+    machine = start(assemble(LOOP, bits=64))._session.machine
+    with connected(start) as client:
+        for at in range(0x1100, 0x1105):
+            assert ask(client, b"Z0,%x,1" % at) == b"OK"
+        send(client, b"vCont;c")
+        eventually(lambda: machine.memory.read(0x1104, 1) == INT3, "no breakpoint is in memory")
+        with machine.standing() as stands:
+            assert (stands, machine.memory.read(0x1104, 1)) == (True, b"\0")
+        assert machine.memory.read(0x1104, 1) == INT3
 
 
 def test_more_breakpoints_than_debug_registers(start, assemble):
@@ -227,6 +250,8 @@ def test_an_address_where_nothing_can_listen(write_spec, tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(HostError, match=f"cannot listen at 127.0.0.1:{port}: Address already in use"):
             runner.run(write_spec(SPIN), gdb=f":{port}", record=False)
+    with pytest.raises(HostError, match=r"cannot listen at a\.\.b:1234: 'a\.\.b' is no name of a host"):
+        runner.run(write_spec(SPIN), gdb="a..b:1234", record=False)
     with pytest.raises(ValueError, match="is no address"):
         runner.run(write_spec(SPIN), gdb="here", record=False)
 
@@ -266,6 +291,24 @@ def test_a_running_machine_is_debugged_by_its_name(write_spec, assemble, monkeyp
                 control.gdb()
             assert control.status().state == "paused"
         eventually(lambda: control.status().state == "running", "the guest stands still")
+
+
+def test_a_guest_that_cannot_be_stopped_goes_on_without_a_debugger(write_spec, assemble, monkeypatch):
+    path = write_spec(assemble(LOOP, bits=64), boot={"mode": "long"}, vm={"timeout": "60s"})
+    said = []
+    with (
+        runner.start(path, control="guest", record=False, notice=said.append),
+        runner.connect("guest") as control,
+        monkeypatch.context() as late,
+    ):
+        late.setattr(Machine, "hold", Mock(side_effect=TimeoutError("serial0 does not return")))
+        with runner.connect("guest").gdb() as client:
+            assert client.recv(1) == b""
+        assert "the guest cannot be stopped, so the client is sent away: serial0 does not return" in said[-1]
+        assert control.status().state == "running"
+        late.undo()
+        with runner.connect("guest").gdb() as client:
+            assert ask(client, b"?") == b"T05thread:1;"
 
 
 def test_vmrun_gdb_becomes_gdb(monkeypatch):

@@ -123,15 +123,20 @@ class Quiet(Device):
 class Broken(Device):
     def save(self):
         raise SystemError("no")
+
+
+class Leaving(Device):
+    def save(self):
+        raise SystemExit("no")
 """
     devices = [
         {"kind": "python", "class": f"own:{name}", "port": [0x300 + index, 1]}
-        for index, name in enumerate(("Quiet", "Broken"))
+        for index, name in enumerate(("Quiet", "Broken", "Leaving"))
     ]
     control = guest(SPIN, devices=devices, files={"own.py": source})
-    quiet, broken = (device["state"] for device in control.inspect("devices").values())
+    quiet, broken, leaving = (device["state"] for device in control.inspect("devices").values())
     assert "has no state_class" in quiet
-    assert broken == "its save() raised SystemError('no')"
+    assert (broken, leaving) == ("its save() raised SystemError('no')", "its save() raised SystemExit('no')")
     assert control.status().state == "running"
 
 

@@ -17,6 +17,7 @@ KNOWN1 = ALIGN | MEMORY | VIDEO
 # Tags of version 2; with the flag, a loader that does not know one starts the kernel nevertheless.
 END, REQUEST, ADDRESS, ENTRY, CONSOLE, FRAMEBUFFER, MODULE_ALIGN, EFI, EFI_ENTRY32, EFI_ENTRY64, RELOCATABLE = range(11)
 OPTIONAL = 1
+WHOLE = 0xFFFFFFFF  # a load address: the file goes to memory from its first byte on, so that the header is in its place
 KNOWN2 = (ADDRESS, ENTRY, CONSOLE, MODULE_ALIGN, EFI_ENTRY32, EFI_ENTRY64, RELOCATABLE)
 TAGS = {FRAMEBUFFER: "a framebuffer", EFI: "EFI's boot services"}
 I386 = 0  # the architecture
@@ -96,7 +97,8 @@ def _version2(head: bytes, at: int, architecture: int, length: int) -> Header:
     for kind, flags, body in _tags(head[at + 16 : at + length]):
         match kind:
             case _ if kind == ADDRESS and len(body) >= 16:
-                addresses = _addresses(at, *struct.unpack_from("<4I", body))
+                where, load, *ends = struct.unpack_from("<4I", body)
+                addresses = _addresses(at, where, where - at if load == WHOLE else load, *ends)
             case _ if kind == ENTRY and len(body) >= 4:
                 entry = int.from_bytes(body[:4], "little")
             case _ if kind == REQUEST and not flags & OPTIONAL:
@@ -108,7 +110,7 @@ def _version2(head: bytes, at: int, architecture: int, length: int) -> Header:
 
 
 def _addresses(at: int, where: int, load: int, load_end: int, bss_end: int) -> Addresses:
-    if load > where or where - load > at:
+    if not 0 <= load <= where or where - load > at:
         raise ImageError(f"its Multiboot header is at byte {at}, and is not where its addresses say ({where:#x})")
     if (load_end and load_end < load) or (bss_end and bss_end < load_end):
         raise ImageError(f"the addresses of its Multiboot header end before they begin ({load:#x})")

@@ -30,7 +30,7 @@ def dump(machine: Machine, path: Path) -> int:
     vcpus = [vcpu.registers() for vcpu in machine.vcpus]
     regions = machine.memory.regions
     with replaced(path) as file:
-        file.write(head(vcpus, segments(vcpus[0], machine.memory), vmcoreinfo(machine.memory, goes_on)))
+        file.write(head(vcpus, segments(vcpus[0], machine.memory, goes_on), vmcoreinfo(machine.memory, goes_on)))
         for _, data in _pieces(machine.memory, goes_on):
             _put(file, data)
         file.truncate(file.tell())
@@ -75,15 +75,21 @@ def _put(file: BinaryIO, data: bytes) -> None:
         file.write(data)
 
 
-def segments(registers: Registers, memory: GuestMemory) -> list[Segment]:
+def segments(registers: Registers, memory: GuestMemory, goes_on: Callable[[], None] = lambda: None) -> list[Segment]:
     """The segments of the memory: the linear addresses that the first vCPU's page tables map, then all memory by its
-    guest-physical addresses. A debugger takes the first segment that has an address."""
+    guest-physical addresses. A debugger takes the first segment that has an address. ``goes_on`` may raise to give
+    up."""
+
+    def read(address: int, size: int) -> bytes:
+        goes_on()  # a guest may have many tables
+        return memory.read(address, size)
+
     found, at = [], 0
     places = []
     for region in memory.regions:
         places.append((region.start, region.size, at))
         at += region.size
-    for mapping in mappings(registers.state, memory.read):
+    for mapping in mappings(registers.state, read):
         found += list(_parts(mapping.linear, mapping.physical, mapping.size, places))
     return [*found, *(Segment(start, start, size, at) for start, size, at in places)]
 

@@ -1,5 +1,6 @@
 """Where vmrun waits for gdb: ``HOST:PORT``, ``:PORT`` on this machine, or ``unix:PATH``."""
 
+import errno
 import socket
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +39,10 @@ class TcpListener:
 
     def __init__(self, host: str, port: int) -> None:
         """Raises OSError."""
-        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        try:
+            family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        except UnicodeError as error:  # of the encoding of names (RFC 3490)
+            raise OSError(errno.EINVAL, f"{host!r} is no name of a host") from error
         self._socket = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -51,7 +51,7 @@ class Conversation:
         self._actions: Resume | Back | None = None  # what the vCPUs do; None: the guest stands still
 
     def serve(self) -> Ended:
-        """Until the end of the conversation. Raises KvmError and TimeoutError if the machine does not do as it must."""
+        """Until the end of the conversation. Raises KvmError if the machine does not do as it must."""
         try:
             while True:
                 readable = self._wait(self._client.reads, select.POLLIN)

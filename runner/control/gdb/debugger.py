@@ -34,7 +34,7 @@ class Debugger:
         source: Listener | TcpListener | Client | None,
         monitor: Callable[[str], str],
         notice: Callable[[str], None],
-        target: Callable[[Machine, Callable[[str], str]], MachineTarget] = MachineTarget,
+        target: Callable[[Machine, Callable[[str], str], Callable[[str], None]], MachineTarget] = MachineTarget,
     ) -> None:
         self._machine, self._source, self._monitor, self._notice = machine, source, monitor, notice
         self._target = target
@@ -101,10 +101,14 @@ class Debugger:
         return True
 
     def _converse(self, client: Client, attached: bool) -> Ended:
-        if not self._machine.hold():
-            return Ended.RUN
         try:
-            target = self._target(self._machine, self._monitor)
+            if not self._machine.hold():
+                return Ended.RUN
+        except (TimeoutError, LifecycleError) as error:
+            self._notice(f"gdb: the guest cannot be stopped, so the client is sent away: {error}")
+            return Ended.LEFT
+        try:
+            target = self._target(self._machine, self._monitor, self._notice)
         except (HostError, KvmError) as error:
             self._machine.end(Ending("interrupted", detail=str(error)))
             return Ended.RUN
@@ -119,7 +123,7 @@ class Debugger:
                 case ended:
                     self._conversation = conversation
             return ended
-        except (TimeoutError, KvmError, LifecycleError) as error:
+        except (KvmError, LifecycleError) as error:
             self._notice(f"gdb: {error}")
             self._machine.end(Ending("interrupted", detail=f"the debugger cannot stop the guest: {error}"))
             return Ended.RUN

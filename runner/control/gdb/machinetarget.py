@@ -1,7 +1,8 @@
 """The target that is a machine on KVM."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
+from threading import Lock
 
 from runner.control.gdb.breakpoints import INT3, Breakpoints
 from runner.control.gdb.layout import Register, registers
@@ -28,12 +29,13 @@ class MachineTarget:
 
     reversible = False
 
-    def __init__(self, machine: Machine, monitor: Callable[[str], str]) -> None:
-        """The machine is held. Raises HostError if the host's KVM cannot debug guests, KvmError."""
+    def __init__(self, machine: Machine, monitor: Callable[[str], str], notice: Callable[[str], None]) -> None:
+        """The machine is held. ``notice`` says something to the user. Raises HostError if the host's KVM cannot debug
+        guests, KvmError."""
         if not machine.system.check_extension("KVM_CAP_SET_GUEST_DEBUG"):
             raise HostError("this host's KVM lacks KVM_CAP_SET_GUEST_DEBUG, which a debugger needs")
         self.monitor = monitor
-        self._machine = machine
+        self._machine, self._notice = machine, notice
         self._threads: Sequence[VcpuThread] = machine.threads
         first = machine.vcpus[0].registers().state
         self.wide = machine.plan.protocol in LONG_MODE or bool(first.efer & R.EFER_LMA)
@@ -43,11 +45,13 @@ class MachineTarget:
         quiet = machine.time is None and machine.system.check_extension("KVM_CAP_SET_GUEST_DEBUG2")
         self._quiet = quiet & lib.KVM_GUESTDBG_BLOCKIRQ
         self._patches: dict[int, bytes] = {}  # guest-physical addresses that have INT3, and what was there
+        self._patching = Lock()
         self._injected: dict[int, int] = {}  # by vCPU: what the guest's own debugging is to get
         self._pending: list[Stop] = []  # watchpoints that have not been reported
         self.event = Bell()
         for thread in self._threads:
             thread.debug.event = self.event.fd
+        machine.unpatched = self._unpatched
 
     @property
     def vcpus(self) -> int:
@@ -135,10 +139,13 @@ class MachineTarget:
         raise NotImplementedError
 
     def _prepare(self, actions: Mapping[int, bool]) -> None:
-        for request in self.breakpoints.patched:
-            assert request.physical is not None
-            self._patches[request.physical] = self._machine.memory.read(request.physical, 1)
-            self._machine.memory.write(request.physical, INT3)
+        memory = self._machine.memory
+        with self._patching:
+            for request in self.breakpoints.patched:
+                assert request.physical is not None
+                if request.physical not in self._patches:  # several linear addresses may lead to the same byte
+                    self._patches[request.physical] = memory.read(request.physical, 1)
+                    memory.write(request.physical, INT3)
         asked = lib.KVM_GUESTDBG_USE_HW_BP if self.breakpoints.points else 0
         asked |= lib.KVM_GUESTDBG_USE_SW_BP if self.breakpoints.patched else 0
         values = self.breakpoints.registers()
@@ -152,19 +159,45 @@ class MachineTarget:
                 thread.release()
 
     def stop(self) -> bool:
-        """Stop the guest; False if the run has ended. Raises TimeoutError, KvmError."""
-        if not self._machine.hold():
-            return False
+        """Stop the guest; False if the run has ended. It may take as long as a device does not return, such as a
+        console whose reader does not read: the guest goes on meanwhile. Raises KvmError."""
+        said = False
+        while True:
+            try:
+                if not self._machine.hold():
+                    return False
+                break
+            except TimeoutError as error:
+                if not said:
+                    self._notice(f"gdb: the guest cannot be stopped yet: {error}")
+                said = True
         self._restore()
         return True
 
     def _restore(self) -> None:
-        """Take INT3 out of memory, where it is still there."""
+        """Take INT3 out of memory."""
+        with self._patching:
+            self._exchange(lambda code: (INT3, code))
+            self._patches.clear()
+
+    @contextmanager
+    def _unpatched(self) -> Iterator[None]:
+        """Whoever reads memory for the block finds no INT3 that is not the guest's. The guest stands still."""
+        with self._patching:
+            self._exchange(lambda code: (INT3, code))
+            try:
+                yield
+            finally:
+                self._exchange(lambda code: (code, INT3))
+
+    def _exchange(self, change: Callable[[bytes], tuple[bytes, bytes]]) -> None:
+        """Write the second of two bytes where the first one is, for each breakpoint: the guest may have written there
+        itself."""
         memory = self._machine.memory
         for physical, code in self._patches.items():
-            if memory.read(physical, 1) == INT3:
-                memory.write(physical, code)
-        self._patches.clear()
+            old, new = change(code)
+            if memory.read(physical, 1) == old:
+                memory.write(physical, new)
 
     def taken(self) -> Stop | None:
         """The stop to report; the guest stands still. None: the guest debugs itself, and gets the exception once it
@@ -200,6 +233,7 @@ class MachineTarget:
 
     def close(self) -> None:
         """The run has ended, or the guest goes on without a debugger."""
+        self._machine.unpatched = nullcontext
         for thread in self._threads:
             thread.debug.event = -1
         self.event.close()

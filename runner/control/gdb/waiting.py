@@ -15,7 +15,7 @@ def waiting(
     subject: Subject,
     where: str | tuple[int, int],
     notice: Callable[[str], None],
-    target: Callable[[Machine, Callable[[str], str]], MachineTarget] = MachineTarget,
+    target: Callable[[Machine, Callable[[str], str], Callable[[str], None]], MachineTarget] = MachineTarget,
 ) -> Debugger:
     """A debugger at an address, or for the client with two descriptors. Raises ValueError if it is no address, and
     HostError if nothing can listen there."""

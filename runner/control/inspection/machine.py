@@ -138,5 +138,5 @@ def _state(buses: Buses, subject: Subject, index: int) -> Any:
         return plain(buses.state(index), subject.machine.memory)
     except StateError as error:
         return str(error)
-    except Exception as error:  # a user's device may raise anything; that it cannot be shown ends no run
+    except BaseException as error:  # a user's device may raise anything; that it cannot be shown ends no run
         return f"its save() raised {error!r}"

@@ -174,6 +174,16 @@ def test_a_request_under_way_at_the_end_is_answered(served):
         ]
 
 
+def test_no_request_is_begun_once_the_run_has_ended(served):
+    """Also if it was there before: it may use what is no more."""
+    with raw() as end:
+        end.sendall(b'{"verb": "wait", "id": 1}\n{"verb": "echo", "id": 2}\n')
+        assert served.verbs.begun.wait(30)
+        served.end()
+        messages = list(map(json.loads, end.makefile("rb")))
+    assert [message.get("id", message.get("event")) for message in messages[1:]] == [1, "ended"]
+
+
 @contextlib.contextmanager
 def owed(served):
     """A client that reads late, while the server has more to send than there is room for, and the text of that."""

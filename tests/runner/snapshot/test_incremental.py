@@ -2,11 +2,14 @@
 
 import random
 import shutil
+from contextlib import closing
+from unittest.mock import Mock
 
 import pytest
 
 import runner
 from runner.cli import main
+from runner.snapshot.chain import Chain
 from runner.snapshot.errors import SnapshotError
 from runner.snapshot.snapshotfile import Snapshot
 
@@ -159,6 +162,13 @@ def test_a_chain_ends_before_it_is_too_long(spec, tmp_path, monkeypatch):
         run.snapshot(files[1], base=files[0])
         with pytest.raises(SnapshotError, match=f"{files[1]} is the last of a chain of 2 snapshots"):
             run.snapshot(files[2], base=files[1])
+
+
+def test_the_end_of_the_run_does_not_wait_for_a_base_to_be_read(spec, tmp_path):
+    with runner.start(spec, record=False) as run:
+        run.snapshot(tmp_path / "base")
+    with closing(Chain(tmp_path / "base")) as chain, pytest.raises(SnapshotError, match="the run has ended"):
+        chain.check(Mock(side_effect=SnapshotError("the run has ended")))
 
 
 def test_a_base_with_writes_of_another_run_is_refused(spec, tmp_path):

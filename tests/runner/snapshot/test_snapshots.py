@@ -14,6 +14,8 @@ import pytest
 import runner
 import tracer
 from runner.cli import main
+from runner.control.errors import ControlError
+from runner.kvm.registerfile import Place, RegisterFile
 from runner.snapshot.errors import SnapshotError
 from runner.snapshot.snapshotfile import Snapshot
 from tests.fakes import flatdriver
@@ -203,6 +205,31 @@ def test_a_device_without_a_state_is_said(write_spec, assemble, tmp_path):
             run.snapshot(tmp_path / "snapshot")
         assert not run.paused
     assert not (tmp_path / "snapshot").exists()
+
+
+def test_a_device_whose_save_leaves_python_ends_no_control(write_spec, tmp_path):
+    source = NUMBERS + "\n    def save(self):\n        raise SystemExit(1)\n"
+    (tmp_path / "own.py").write_text(source)
+    device = {"kind": "python", "class": "own:Numbers", "port": [0x300, 1]}
+    path = write_spec("eb fe", devices=[device], vm={"timeout": "60s"})
+    with runner.start(path, control="guest", record=False), runner.connect("guest") as control:
+        for _ in range(2):
+            with pytest.raises(ControlError, match="snapshot failed: SystemExit"):
+                control.snapshot(tmp_path / "snapshot")
+        assert control.status().state == "running"
+
+
+def test_memory_types_go_on(write_spec, tmp_path):
+    """KVM does not list the MTRRs (Intel SDM volume 3, 12.11) among the MSRs to be saved."""
+    place = Place("msr", at=0x2FF)
+    path = write_spec("eb fe", vm={"timeout": "60s"})
+    with runner.start(path, record=False) as run:
+        run.pause()
+        RegisterFile(run._session.machine.vcpus[0]).set(place, 0xC06)
+        run.snapshot(tmp_path / "snapshot")
+    with runner.start(tmp_path / "snapshot", restore=True, record=False) as run:
+        run.pause()
+        assert RegisterFile(run._session.machine.vcpus[0]).get(place) == 0xC06
 
 
 def test_the_processor_is_the_same_in_each_process(file):

@@ -47,6 +47,14 @@ def test_addresses_and_entry_of_version_2() -> None:
     assert header == Header(2, Addresses(8, 0x100000, 0x100800, 0x101000), 0x100040)
 
 
+def test_a_file_of_version_2_may_be_loaded_from_its_first_byte() -> None:
+    addresses = (2, 0, struct.pack("<4I", 0x100018, 0xFFFFFFFF, 0, 0))
+    (header,) = find(at(0x18, multiboot2(addresses, (3, 0, struct.pack("<I", 0x100040)))))
+    assert header.addresses == Addresses(0, 0x100000, 0, 0)
+    with pytest.raises(ImageError, match="is not where its addresses say"):
+        find(at(0x18, multiboot2((2, 0, struct.pack("<4I", 0x17, 0xFFFFFFFF, 0, 0)))))
+
+
 @pytest.mark.parametrize(
     "addresses",
     [

@@ -1,14 +1,19 @@
 """What a dump takes from the guest's memory."""
 
 import struct
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.control.dump.writing import PIECE, vmcoreinfo
+from runner.control.dump.writing import PIECE, segments, vmcoreinfo
+from runner.control.errors import ControlError
 from runner.memory import GuestMemory
+from runner.x86.state import State
 from vmspec.plan.plan import Slot
+from vmspec.registers import system as R
 
 TEXT = b"OSRELEASE=6.1.0\nBUILD-ID=00\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=ffffffff82a1b800\n"
 PAGE, SIZE = 4096, 4 * PIECE
@@ -66,3 +71,11 @@ def test_a_guest_may_write_anything(empty, writes, data):
         empty.write(at, what)
     found = vmcoreinfo(empty)
     assert found is None or (found.startswith(b"OSRELEASE=") and len(found) <= 4096)
+
+
+def test_the_walk_of_many_tables_is_given_up_at_the_end_of_the_run(memory):
+    """A guest may have thousands of tables that map nothing but each other."""
+    memory.write(0x1000, struct.pack("<512Q", *[0x1003] * 512))
+    state = State({}, {}, cr0=R.CR0_PE | R.CR0_PG, cr3=0x1000, cr4=R.CR4_PAE, efer=R.EFER_LME | R.EFER_LMA)
+    with pytest.raises(ControlError):
+        segments(SimpleNamespace(state=state), memory, Mock(side_effect=[None, None, ControlError("state", "")]))

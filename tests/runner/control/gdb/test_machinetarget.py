@@ -61,9 +61,13 @@ class Machine:
         self.plan = SimpleNamespace(protocol="elf64")
         state = SimpleNamespace(state=State({}, {}))
         self.vcpus = [SimpleNamespace(registers=lambda: state)] * vcpus
-        self.fetched = []
+        self.fetched, self.said = [], []
+        self.late = 0  # times that it does not stand still
 
     def hold(self):
+        self.late -= 1
+        if self.late >= 0:
+            raise TimeoutError("serial0 does not return")
         return True
 
     def release(self, prepare):
@@ -78,7 +82,7 @@ def machine():
 
 @pytest.fixture
 def target(machine):
-    made = MachineTarget(machine, str)
+    made = MachineTarget(machine, str, machine.said.append)
     yield made
     made.close()
 
@@ -102,6 +106,38 @@ def test_the_fifth_breakpoint_is_int3_only_while_the_guest_runs(machine, target)
     assert target.taken() == Stop(1, met=Request(Kind.SOFTWARE, CODE + 4, 1, CODE + 4))
     asked = {thread.debug.asked for thread in machine.threads}
     assert asked == {lib.KVM_GUESTDBG_USE_HW_BP | lib.KVM_GUESTDBG_USE_SW_BP}
+
+
+def test_two_addresses_of_the_same_byte(machine, target):
+    """A kernel has its code twice, and processes share a library's."""
+    insert(target, Kind.SOFTWARE, *range(CODE, CODE + 5))
+    target.breakpoints.insert(Request(Kind.SOFTWARE, 0xFFFF_8000_0000_0000 | CODE + 4, 1, CODE + 4))
+    code = machine.memory.read(CODE, 5)
+    target.go(ALL)
+    assert machine.memory.read(CODE, 5) == code[:4] + INT3
+    target.stop()
+    assert machine.memory.read(CODE, 5) == code
+
+
+def test_others_find_no_int3(machine, target):
+    insert(target, Kind.SOFTWARE, *range(CODE, CODE + 6))
+    code = machine.memory.read(CODE, 6)
+    target.go(ALL)
+    machine.memory.write(CODE + 5, b"\x90")
+    with machine.unpatched():
+        assert machine.memory.read(CODE, 6) == code[:5] + b"\x90"
+    assert machine.memory.read(CODE, 6) == code[:4] + INT3 + b"\x90"
+    target.stop()
+    with machine.unpatched():
+        assert machine.memory.read(CODE, 6) == code[:5] + b"\x90"
+
+
+def test_a_guest_that_does_not_stand_still_is_stopped_once_it_does(machine, target):
+    """A console may wait for a reader who does not read. The user is told once."""
+    target.go(ALL)
+    machine.late = 3
+    assert target.stop()
+    assert machine.said == ["gdb: the guest cannot be stopped yet: serial0 does not return"]
 
 
 def test_what_the_guest_writes_over_int3_stays(machine, target):
@@ -177,7 +213,7 @@ def test_vcpus_without_an_action_are_held(machine, target):
 
 @pytest.mark.parametrize("machine", [Machine(time=object()), Machine(extensions=1)], ids=["virtual time", "old host"])
 def test_steps_that_take_interrupts(machine):
-    target = MachineTarget(machine, str)
+    target = MachineTarget(machine, str, str)
     target.go({0: True})
     assert machine.threads[0].debug.asked == lib.KVM_GUESTDBG_SINGLESTEP
     target.close()
@@ -185,7 +221,7 @@ def test_steps_that_take_interrupts(machine):
 
 def test_a_host_that_cannot_debug():
     with pytest.raises(HostError, match="KVM_CAP_SET_GUEST_DEBUG"):
-        MachineTarget(Machine(extensions=0), str)
+        MachineTarget(Machine(extensions=0), str, str)
 
 
 def test_int3_does_not_stay_if_the_guest_cannot_go_on(machine, target):
