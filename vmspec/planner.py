@@ -103,6 +103,7 @@ def plan(spec: Spec, disks: bool = True) -> Plan:
         mapped=mapped,
         offered=start.offered,
         patches=start.patches,
+        bits=start.bits,
         names=tuple(spec.names()),
         code=spec.boot.code,
         time=time,

@@ -68,7 +68,8 @@ def start(
     entry = Entry("protected", kernel.entry, {"rax": magic, "rbx": layout.BOOT_INFORMATION, "rflags": 2})
     notes = (*((f"started by {protocol.name}: {protocol.why}",) if protocol.why else ()), *kernel.notes)
     placements = (*kernel.placements, *modules, *tables)
-    return Start("elf", protocol.name, entry, placements, notes, files, lines)
+    elf = image.elf if isinstance(image, Multiboot) else image
+    return Start("elf", protocol.name, entry, placements, notes, files, lines, bits=elf.bits if elf else None)
 
 
 def _pvh(path: Path, image: Elf | Multiboot) -> Kernel:

@@ -61,7 +61,10 @@ def start(
     kind = "bzimage" if header else "vmlinux"
     notes = (*kernel.notes, *notes, *changed)
     files = (*files, *kernel.files)
-    return Start(kind, kernel.protocol, kernel.entry, placements, notes, files, cmdline=text, patches=patches)
+    bits = 32 if kernel.protocol == "linux32" else 64
+    return Start(
+        kind, kernel.protocol, kernel.entry, placements, notes, files, cmdline=text, patches=patches, bits=bits
+    )
 
 
 def _patches(spec: Spec, kernel: Kernel, problems: list[Problem]) -> tuple[tuple[Patch, ...], tuple[str, ...]]:

@@ -140,6 +140,7 @@ class Start(NamedTuple):
     offered: tuple[Placement, ...] = ()
     uefi: bool = False
     patches: tuple[Patch, ...] = ()
+    bits: int | None = None
 
 
 class Plan(NamedTuple):
@@ -169,6 +170,7 @@ class Plan(NamedTuple):
     # firmware puts them; and the spec's own files, under their names there.
     offered: tuple[Placement, ...] = ()
     patches: tuple[Patch, ...] = ()  # of the loaded kernel: the guest is modified
+    bits: int | None = None  # of the kernel's code, 32 or 64, also if it begins in another mode; None: nobody says
     names: tuple[Named, ...] = ()  # every file that a run uses
     code: bytes | None = None  # a flat guest's code, if the spec contains it
     time: PlannedTime = PlannedTime()

@@ -17,7 +17,6 @@ from runner.x86.mode import mode
 from runner.x86.pagetables import page
 from vmspec.registers import system as R
 
-LONG_MODE = ("linux64", "linux32", "elf64", "pvh")  # protocols whose kernels change to it if they do not begin in it
 BREAKPOINT = 3  # the vector of INT3; the other is the debug exception's
 DR6_BS = 1 << 14  # a single step (Intel SDM volume 3, 17.2.3)
 PAGE = 4096
@@ -38,7 +37,7 @@ class MachineTarget:
         self._machine, self._notice = machine, notice
         self._threads: Sequence[VcpuThread] = machine.threads
         first = machine.vcpus[0].registers().state
-        self.wide = machine.plan.protocol in LONG_MODE or bool(first.efer & R.EFER_LMA)
+        self.wide = machine.plan.bits == 64 or bool(first.efer & R.EFER_LMA)
         self.registers: Sequence[Register] = registers(self.wide)
         self.breakpoints = Breakpoints(8 if self.wide else 4)
         # Virtual time: an interrupt that is due enters the guest before its next instruction, also if that is a step.

@@ -47,7 +47,7 @@ def modules(tmp_path: Path) -> tuple[Module, ...]:
 
 def test_multiboot_enters_protected_mode_with_the_information_in_ebx(file: Path) -> None:
     found = planned(file, images.elf32(*SMALL, entry=0xC0100010) + multiboot1(), cmdline="quiet")
-    assert (found.image, found.protocol) == ("elf", "multiboot")
+    assert (found.image, found.protocol, found.bits) == ("elf", "multiboot", 32)
     assert found.notes == ("started by multiboot: it has a Multiboot header",)
     assert found.entry == ("protected", 0x100010, {"rax": 0x2BADB002, "rbx": 0x7000, "rflags": 2})
     assert parts(found, "kernel") == [Placement("kernel", 0x100000, 0x40, file, 84, 0x2FC0)]
@@ -108,7 +108,7 @@ def test_pvh_of_a_bzimage_is_that_of_the_kernel_in_it(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     kernel = images.noted(images.elf(), images.xen(18, struct.pack("<I", 0x1000004)))
     found = planned(file, images.bzimage(images.gzipped(kernel)), 64 * MIB, protocol="pvh")
-    assert (found.image, found.protocol, found.entry.rip) == ("bzimage", "pvh", 0x1000004)
+    assert (found.image, found.protocol, found.bits, found.entry.rip) == ("bzimage", "pvh", 64, 0x1000004)
     assert [entry.name for entry in found.files] == ["kernel", "unpacked"]
     assert found.notes == ("started by pvh: boot.protocol asks for it",)
 

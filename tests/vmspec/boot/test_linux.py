@@ -53,7 +53,7 @@ def test_a_whole_64_bit_start(tmp_path: Path) -> None:
     """The entry is 0x200 behind the load address, and RSI has boot_params (boot protocol, "64-bit boot protocol")."""
     path = tmp_path / "k"
     found = started(path, images.bzimage())
-    assert (found.image, found.protocol, found.notes, found.files) == ("bzimage", "linux64", (), ())
+    assert (found.image, found.protocol, found.bits, found.notes, found.files) == ("bzimage", "linux64", 64, (), ())
     assert found.entry == ("long", PREFERRED + 0x200, {"rsi": 0x7000, "rflags": 2})
     size = (0x2CC + 600 + 15) // 16 * 16
     assert found.placements == (
@@ -67,7 +67,7 @@ def test_a_whole_64_bit_start(tmp_path: Path) -> None:
 
 def test_a_whole_32_bit_start(tmp_path: Path) -> None:
     found = started(tmp_path / "k", images.bzimage(xloadflags=0))
-    assert found.protocol == "linux32"
+    assert (found.protocol, found.bits) == ("linux32", 32)
     assert found.entry == ("protected", PREFERRED, {"rsi": 0x7000, "rflags": 2})
     assert [part.name for part in found.placements] == ["kernel", "cmdline", "boot_params", "gdt"]
 
@@ -75,7 +75,7 @@ def test_a_whole_32_bit_start(tmp_path: Path) -> None:
 def test_a_whole_start_of_an_elf_kernel(tmp_path: Path) -> None:
     path = tmp_path / "k"
     found = started(path, images.elf((MIB, 0, b"ab", 0x1000), (2 * MIB, 0, b"cde", 3), entry=MIB + 1))
-    assert (found.image, found.protocol) == ("vmlinux", "elf64")
+    assert (found.image, found.protocol, found.bits) == ("vmlinux", "elf64", 64)
     assert found.entry == ("long", MIB + 1, {"rsi": 0x7000, "rflags": 2})
     at = 64 + 2 * 56
     assert found.placements == (

@@ -58,7 +58,7 @@ class Machine:
     def __init__(self, time=None, extensions=lib.KVM_GUESTDBG_BLOCKIRQ | 1, vcpus=2):
         self.system = SimpleNamespace(check_extension=lambda name: extensions)
         self.threads, self.memory, self.time = [Thread() for _ in range(vcpus)], Memory(), time
-        self.plan = SimpleNamespace(protocol="elf64")
+        self.plan = SimpleNamespace(bits=64)
         state = SimpleNamespace(state=State({}, {}))
         self.vcpus = [SimpleNamespace(registers=lambda: state)] * vcpus
         self.fetched, self.said = [], []
@@ -106,6 +106,14 @@ def test_the_fifth_breakpoint_is_int3_only_while_the_guest_runs(machine, target)
     assert target.taken() == Stop(1, met=Request(Kind.SOFTWARE, CODE + 4, 1, CODE + 4))
     asked = {thread.debug.asked for thread in machine.threads}
     assert asked == {lib.KVM_GUESTDBG_USE_HW_BP | lib.KVM_GUESTDBG_USE_SW_BP}
+
+
+@pytest.mark.parametrize(("bits", "wide"), [(64, True), (32, False), (None, False)])
+def test_before_its_first_instruction_the_registers_are_those_of_the_image(machine, bits, wide):
+    machine.plan.bits = bits
+    target = MachineTarget(machine, str, str)
+    target.close()
+    assert target.wide == wide
 
 
 def test_two_addresses_of_the_same_byte(machine, target):
