@@ -1,5 +1,5 @@
-"""From a crash of Linux back to its cause, in a recording, with Debian's gdb. One stay on the Intel host, which has the
-debug registers."""
+"""From a crash of Linux back to its cause, in a recording, with Debian's gdb. One stay on each host; only the Intel one
+has debug registers, which stop a guest that goes forward."""
 
 import re
 import sys
@@ -24,8 +24,13 @@ wait
 """
 
 
+@pytest.fixture(scope="module", params=["amd", "intel"])
+def host(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(host, tmp_path_factory):
     """What the run, its replay and gdb left."""
     out, files = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("reverse")
     kernel = debian.kernel("6.1-cloud")
@@ -36,7 +41,7 @@ def folder(tmp_path_factory):
     take = [word for path in taken for word in ("--take", path)]
     script = ("sh", "-c", SCRIPT, out, VMRUN, HERE / "reverse.toml", vmlinux, files)
     commands = HERE / "inside" / "reverse.commands"
-    stayed("--host", "intel", "--timeout", "90m", *take, "--share", out, "--", *script, commands)
+    stayed("--host", host, "--timeout", "90m", *take, "--share", out, "--", *script, commands)
     return out
 
 
@@ -59,10 +64,12 @@ def test_from_the_end_back_to_the_write_by_which_linux_panicked(said):
 
 def test_back_to_the_function_that_did_it(said):
     assert re.search(r"^Breakpoint 2, 0x[0-9a-f]+ in sysrq_handle_crash \(\)$", said, re.MULTILINE)
-    assert re.search(r"^key: c\nreturn to: __handle_sysrq \+ \d+ in section \.text", said, re.MULTILINE)
+    assert re.search(r"^key: c\nreturn to: __handle_sysrq(\.cold)? \+ \d+ in section \.text", said, re.MULTILINE)
 
 
-def test_an_instruction_back_and_on_again(said):
+def test_an_instruction_back_and_on_again(said, host):
     back = said.split("called by: ")[1]
-    assert re.match(r"__handle_sysrq \+ \d+ in section \.text[^\n]*\n=> .*(call|jmp)", back)
-    assert re.search(r"^Breakpoint 2, 0x[0-9a-f]+ in sysrq_handle_crash \(\)$", back, re.MULTILINE)
+    # Linux calls it by a thunk, which may return to it.
+    assert re.match(r"\w+(\.cold)? \+ \d+ in section \.text[^\n]*\n=> .*(call|jmp|ret)", back)
+    forward = r"^Breakpoint 2, 0x[0-9a-f]+ in sysrq_handle_crash \(\)$" if host == "intel" else r"^No more reverse-exec"
+    assert re.search(forward, back, re.MULTILINE)
