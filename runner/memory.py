@@ -5,6 +5,7 @@ Python and in C, over the same table. Nothing else makes a pointer or a view fro
 """
 
 import errno
+import fcntl
 import mmap
 import os
 import resource
@@ -24,6 +25,8 @@ lib = _native.lib
 
 MAP_NORESERVE = 0x4000  # Linux x86; the mmap module has no name for these
 MAP_HUGETLB = 0x40000
+# A back end that has the memory must not take it away: who touches it then, dies.
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 HUGE = 2 << 20  # bytes of a huge page of x86-64
 READABLE, WRITABLE = mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
@@ -89,9 +92,11 @@ class GuestMemory:
         try:
             if self.how.backing == "memfd":
                 flags = mmap.MAP_SHARED | (0 if pooled else MAP_NORESERVE)
-                fd = os.memfd_create("vmrun-ram", os.MFD_CLOEXEC | (os.MFD_HUGETLB if pooled else 0))
+                kind = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | (os.MFD_HUGETLB if pooled else 0)
+                fd = os.memfd_create("vmrun-ram", kind)
                 self._descriptors.append(fd)
                 os.ftruncate(fd, self._size)
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
             return fd, self._map(self._size, fd, WRITABLE, flags)
         except OSError as error:
             size = format_size(self._size)

@@ -110,6 +110,8 @@ class Machine:
     ) -> None:
         """Make the plan's devices and connect them; ``output`` returns what each port of each, by their indexes, prints
         to. Port 0 is the device itself."""
+        interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
+        self._resources.callback(interrupts.close)  # after the buses, whose workers write to the eventfds
         self.buses = Buses(
             self.plan.devices, self.clock, self.inputs, self._device_failed, self.plan.taken, self._ioeventfd, self._dma
         )
@@ -117,8 +119,6 @@ class Machine:
         if self.time is not None:
             self.time.connect(self.buses)
         self.commands = Commands(self.plan, self.buses, self._life)
-        interrupts = Interrupts(self.system, self.vm, self.plan.irqchip)
-        self._resources.callback(interrupts.close)
         self.queues: list[Queue] = []
         configuration = ConfigurationSpace(self.buses)
         direct = Direct(self.plan, self.system, self.vm)

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from vmspec.spec.models import Spec
 
 SWITCH_INTERVAL = 0.0002  # seconds that a Python thread keeps the interpreter while another waits for it
+
+REPORTS = 100  # of devices, at most
 
 # Runs whose threads never returned: the threads still use everything, so it is never freed.
 STUCK: list[tuple["Session", ExitStack]] = []
@@ -111,6 +112,7 @@ class Session:
         self.around: Callable[[Machine], AbstractContextManager[None]] = lambda machine: nullcontext()
         self.input, self.output, self.notice = input, output, notice
         self.reported: list[str] = []  # problems of devices
+        self._reporting = threading.Lock()
         self.machine: Machine
         self.recording: Recording
         self.backends: Backends
@@ -226,8 +228,7 @@ class Session:
         if self._gdb is not None:
             self.clients.wait_for_gdb(self._gdb)
         self.recording.open_tracepoints()
-        once = cache(self._report_of_device)  # for any number of devices
-        board = Board(self.plan.classes, self.plan.slots, once)
+        board = Board(self.plan.classes, self.plan.slots, self._report_of_device)
         self.backends = Backends(self.plan, self.files, self.machine, self.notice)
         with signals.impatient(), insisting():  # code of a device's author may raise anything
             self.machine.attach(
@@ -303,7 +304,13 @@ class Session:
             self.notice(str(error))
 
     def _report_of_device(self, text: str) -> None:
-        self.reported.append(text)
+        """Report a problem once. A guest may bring devices to report ever other ones."""
+        with self._reporting:
+            if text in self.reported or len(self.reported) > REPORTS:
+                return
+            if len(self.reported) == REPORTS:
+                text = f"devices report more than {REPORTS} problems: the others are left out"
+            self.reported.append(text)
         self.notice(text)
 
     def _console_failed(self, error: ConsoleClosed) -> None:

@@ -93,6 +93,9 @@ def test_a_memfd_has_the_slots_at_their_offsets() -> None:
     low, high = memory.regions
     assert os.pread(high.fd, 4, high.offset + 5) == b"high"
     assert (low.fd, low.offset, os.get_inheritable(low.fd)) == (high.fd, 0, False)
+    for size in (0, 4 * PAGE):  # by another process that has it
+        with pytest.raises(PermissionError):
+            os.ftruncate(high.fd, size)
     memory.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(high.fd)

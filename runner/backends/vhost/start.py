@@ -30,7 +30,9 @@ def called(path: Path, key: str) -> Session:
             address = within(directory, path)
             if not stat.S_ISSOCK(os.stat(address).st_mode):  # noqa: PTH116 - a path of a descriptor
                 raise BackendError(key, f"{path} is no socket: give the one at which the back end listens")
+            end.setblocking(False)  # one that accepts nobody must not hold up the guest's vCPU
             end.connect(address)
+            end.setblocking(True)
         finally:
             os.close(directory)
     except FileNotFoundError as error:

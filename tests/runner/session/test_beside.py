@@ -79,6 +79,16 @@ def test_an_interrupt_while_it_begins_ends_it(write_spec, monkeypatch, tmp_path)
     assert threading.active_count() == before
 
 
+def test_devices_report_a_problem_once_and_not_without_end(write_spec):
+    """What a guest does may be in the text."""
+    said = []
+    with runner.start(write_spec(SPIN), notice=said.append, record=False) as run:
+        for number in range(300):
+            run._session._report_of_device(f"virtio-console0: port 0 sends {number % 150} bytes")
+    last = "devices report more than 100 problems: the others are left out"
+    assert (len(said), len(set(said)), said[-1]) == (101, 101, last)
+
+
 def test_two_runs_at_once(write_spec, tmp_path):
     with (
         runner.start(write_spec(SPIN), record=False) as one,

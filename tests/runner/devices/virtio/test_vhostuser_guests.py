@@ -241,6 +241,16 @@ def test_what_cannot_be_a_back_end_is_said_before_the_guest_runs(run_driver, tmp
         run_driver(b"", {"kind": "vhost-user", "virtio-id": CONSOLE, **keys})
 
 
+def test_a_back_end_that_accepts_nobody_holds_nothing_up(run_driver, tmp_path):
+    path = str(tmp_path / "busy")
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
+        busy.bind(path)
+        busy.listen(0)
+        first.connect(path)
+        with pytest.raises(DeviceError, match=r"cannot connect to .*/busy: Resource temporarily unavailable"):
+            run_driver(b"", {"kind": "vhost-user", "virtio-id": CONSOLE, "socket": "busy"})
+
+
 @pytest.mark.parametrize("way", ["listener", "socket"])
 def test_a_temporary_folder_with_too_long_a_name(run_driver, tmp_path, monkeypatch, way):
     long = tmp_path / ("x" * 100)
