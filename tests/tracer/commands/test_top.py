@@ -94,7 +94,7 @@ def test_a_run_that_hung_has_the_rate_of_its_length(tmp_path):
     closing["stats"] = {"start": [{"halt_wait_ns": 0}, {}], "end": [{"halt_wait_ns": 10**9}, {}]}
     record_all(tmp_path / "boot.arrow", [[exit_(1000, 2000)], []], summary=closing)
     lines = screen("guest", *whole(tmp_path / "boot.arrow"), 100).splitlines()
-    assert lines[0] == "guest: 1 exits in 4.00 s; 0.25 exits/s"
+    assert lines[0] == "guest: 1 exit in 4.00 s; 0.25 exits/s"
     assert lines[3].split() == ["0", "0.25", "1", "0.0%", "25.0%", "75.0%"]
     assert lines[4].split() == ["1", "0", "0", "0.0%", "0.0%", "100.0%"]
 
