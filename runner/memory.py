@@ -29,6 +29,9 @@ MAP_HUGETLB = 0x40000
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 HUGE = 2 << 20  # bytes of a huge page of x86-64
 READABLE, WRITABLE = mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE
+# Pieces of a file that make way for empty memory. Each makes two mappings more, and a process has 65,530 (Linux,
+# Documentation/admin-guide/sysctl/vm.rst, max_map_count).
+PIECES = 8192
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
 
 
@@ -76,6 +79,7 @@ class GuestMemory:
         self._mapped: list[tuple[_native.Pointer[Any], int]] = []
         self._descriptors: list[int] = []
         self._views: list[weakref.ref[memoryview]] = []
+        self._pieces = 0
         self._behind = lib.MEMORY_SHARED if self.how.backing == "memfd" else lib.MEMORY_ANONYMOUS
         try:
             fd, self._ram = self._map_ram()
@@ -212,8 +216,13 @@ class GuestMemory:
         self.discard_host(ffi.cast("uint8_t *", region.host + address - region.start), size)
 
     def discard_host(self, start: "_native.Pointer[Any]", size: int) -> None:
-        """The same where the range lies in this process. Locked pages and those of a pool stay (madvise(2))."""
-        lib.memory_discard(start, size, self._behind)
+        """The same where the range lies in this process. Locked pages and those of a pool stay (madvise(2)), and what
+        a guest returns in more than :data:`PIECES` pieces that a file is behind."""
+        behind = self._behind
+        if behind == lib.MEMORY_FILLED:
+            self._pieces += 1
+            behind = behind if self._pieces <= PIECES else lib.MEMORY_CROWDED
+        lib.memory_discard(start, size, behind)
         lib.dma_wrote(start, size)  # zeros
 
     def shared(self) -> list[Shared]:

@@ -33,6 +33,7 @@ lib = _native.lib
 # Bulk output may wait longer, unnoticed: a guest that floods its console then needs a fifth of the wake-ups.
 LINGER, BULK_LINGER = 20, 100
 BULK = 512  # bytes of one flush
+FINISHING = 5.0  # seconds at the end of a run for what drivers have notified: a hostile one asks for terabytes
 ROUNDS = 1024  # ticks at the end of a run: each serves a queue's length of chains
 WRITES = {None: lib.WRITE_PYTHON, "coalesced": lib.WRITE_COALESCED, "ignored": lib.WRITE_IGNORED}
 
@@ -249,9 +250,11 @@ class Buses:
             worker.hold()
 
     def release(self) -> None:
-        """Undo :meth:`hold`, if they are held. Each device looks then for what is not as it was saved."""
+        """Undo :meth:`hold`, if they are held. Each device looks then for what is not as it was saved. vCPUs may run:
+        what a device says to another process, it says with its lock held."""
         for index, worker in self._workers if self._held else ():
-            worker.release()
+            with self._asking[index].lock:
+                worker.release()
             self.call(partial(self._tick_now, index))
         self._held = False
 
@@ -478,9 +481,10 @@ class Buses:
 
     def close_devices(self) -> None:
         """Close each device once; no vCPU may run any more. Errors of devices are reported as at any other time."""
+        latest = time.monotonic() + FINISHING
         while self._workers:
             index, worker = self._workers.pop()
-            worker.end()
+            worker.end(max(0, latest - time.monotonic()))
             with self._asking[index]:
                 self.devices[index].tick()  # what its data path has reported last
         while self._closed < len(self.devices):

@@ -126,9 +126,10 @@ class QueueWorker:
         finally:
             self.release()
 
-    def end(self) -> None:
-        """End the thread. A second call does nothing."""
-        lib.worker_end(self.worker)
+    def end(self, patience: float = 0) -> None:
+        """End the thread, which first serves what the driver has notified, for so many seconds at most. A second call
+        does nothing."""
+        lib.worker_end(self.worker, int(1000 * patience))
         worker = self.worker
         events, worker.bell.event, worker.trouble = (worker.bell.event, worker.trouble), -1, -1
         for event in events:

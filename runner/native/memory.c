@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum { PAGE = 4096 };
@@ -113,6 +114,10 @@ int memory_discard(void *start, uint64_t size, enum memory_behind behind)
 
     if (end <= first)
         return 0;
+    if (behind == MEMORY_CROWDED) {
+        memset((void *)first, 0, end - first);
+        return 0;
+    }
     if (behind == MEMORY_FILLED)
         return memory_map_file((void *)first, end - first, -1, 0, PROT_READ | PROT_WRITE);
     return madvise((void *)first, end - first, behind == MEMORY_SHARED ? MADV_REMOVE : MADV_DONTNEED) == 0 ? 0 : errno;

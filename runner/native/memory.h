@@ -41,8 +41,9 @@ int memory_lock(void *start, uint64_t size);
 int memory_advise(void *start, uint64_t size, bool huge);
 
 /* What is behind memory: nothing; a file that others may have mapped too, and that gets a hole where pages are
- * returned; a file that this process has private copies of, and that would show again. */
-enum memory_behind { MEMORY_ANONYMOUS, MEMORY_SHARED, MEMORY_FILLED };
+ * returned; a file that this process has private copies of, and that would show again; the same where the
+ * process has no room for further mappings, and pages stay. */
+enum memory_behind { MEMORY_ANONYMOUS, MEMORY_SHARED, MEMORY_FILLED, MEMORY_CROWDED };
 
 /* Return the whole pages of a range to the host; they read as zeros from then on. 0 or an errno. */
 int memory_discard(void *start, uint64_t size, enum memory_behind behind);

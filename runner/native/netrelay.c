@@ -7,7 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BATCH = 64 }; /* frames of a direction until the other has its turn */
+enum {
+    BATCH = 64, /* frames of a direction until the other has its turn */
+    ENDING = 1000, /* ms for what is on the way, once the device has ended */
+};
 
 struct relay {
     struct worker worker;
@@ -230,7 +233,7 @@ void net_relay_close(struct net *net)
     if (!relay)
         return;
     net->link = NULL;
-    worker_end(&relay->worker);
+    worker_end(&relay->worker, ENDING);
     close(relay->worker.bell.event);
     free(relay);
 }

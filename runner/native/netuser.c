@@ -15,6 +15,7 @@
 enum { SLIRP_IN = 1, SLIRP_OUT = 2, SLIRP_PRI = 4, SLIRP_ERR = 8, SLIRP_HUP = 16 };
 enum { CONFIG_VERSION = 1 }; /* the oldest layout, which every libslirp 4 takes */
 enum { WAITING = 4 << 20 }; /* bytes of frames that may wait for the driver */
+enum { SOCKETS = 512 }; /* of the guest's connections at once: the process needs descriptors for others */
 enum { TIMERS = 4, NOTHING_DUE = 1000 }; /* ms: the longest that it asks for, where it waits for nothing */
 
 struct slirp;
@@ -67,6 +68,7 @@ struct user {
     struct timer timers[TIMERS];
     int64_t behind, rested; /* ns that its clock stood still; when it began to, 0: it goes */
     bool filled, objected;
+    uint32_t sockets;
     uint32_t first, end; /* of the frames that wait for the driver, each after its size */
     uint8_t waiting[WAITING];
     /* libslirp 4.7 as Debian builds it breaks its own memory if the last fragment of a packet is the first that comes:
@@ -145,8 +147,19 @@ static void timer_mod(void *timer, int64_t milliseconds, void *opaque)
         ((struct timer *)timer)->at = milliseconds * 1000000;
 }
 
-static void ignore_fd(int fd, void *opaque)
+static void opened(int fd, void *opaque)
 {
+    struct user *user = opaque;
+
+    user->sockets++;
+}
+
+static void closed(int fd, void *opaque)
+{
+    struct user *user = opaque;
+
+    if (user->sockets)
+        user->sockets--;
 }
 
 static void ignore(void *opaque)
@@ -154,7 +167,7 @@ static void ignore(void *opaque)
 }
 
 static const struct slirp_callbacks callbacks = {
-    send_packet, guest_error, clock_get_ns, timer_new, timer_free, timer_mod, ignore_fd, ignore_fd, ignore,
+    send_packet, guest_error, clock_get_ns, timer_new, timer_free, timer_mod, opened, closed, ignore,
 };
 
 static const char *load(struct user *user)
@@ -237,6 +250,27 @@ void net_user_close(struct net *net)
     free(user);
 }
 
+/* Whether libslirp opens a socket for a frame that it gets: it is of no connection that there is. */
+static bool opens(const uint8_t *frame, uint32_t size)
+{
+    enum { ETHERNET = 14, IPV4_HEADER = 20, IPV6_HEADER = 40 };
+    enum { FLAGS = 13, FIN = 1, SYN = 2, RST = 4, ACK = 16, URG = 32 };
+    uint32_t protocol, at;
+
+    if (size >= ETHERNET + IPV4_HEADER && frame[12] == 8 && frame[13] == 0) {
+        protocol = frame[23];
+        at = ETHERNET + (frame[14] & 15) * 4 + FLAGS;
+    } else if (size >= ETHERNET + IPV6_HEADER && frame[12] == 0x86 && frame[13] == 0xdd) {
+        protocol = frame[20];
+        at = ETHERNET + IPV6_HEADER + FLAGS;
+    } else {
+        return false;
+    }
+    if (protocol == IPPROTO_TCP)
+        return at < size && (frame[at] & (FIN | SYN | RST | ACK | URG)) == SYN;
+    return protocol == IPPROTO_UDP || protocol == IPPROTO_ICMP;
+}
+
 static int user_send(struct net *net, uint32_t pair, const struct iovec *ranges, uint32_t n)
 {
     struct user *user = net->link;
@@ -249,6 +283,8 @@ static int user_send(struct net *net, uint32_t pair, const struct iovec *ranges,
     }
     user->objected = false;
     frame = fragments_join(&user->fragments, net->scratch, &size, clock_get_ns(user));
+    if (frame && user->sockets >= SOCKETS && opens(frame, size))
+        return EMFILE;
     if (frame)
         user->input(user->slirp, frame, (int)size);
     return user->objected || (!frame && !size) ? EPROTO : 0;

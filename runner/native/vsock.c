@@ -6,10 +6,7 @@
 
 #include <sys/socket.h>
 
-enum {
-    BATCH = 16, /* packets between two looks whether the driver wants an interrupt */
-    RETRY = 100, /* ms until the host may have descriptors again */
-};
+enum { BATCH = 16 }; /* packets between two looks whether the driver wants an interrupt */
 
 /* From the guest */
 
@@ -243,7 +240,7 @@ static void serve(struct worker *worker, uint64_t told)
     transmit(worker, vsock);
     receive(worker, vsock);
     vsock_sweep(vsock);
-    worker->timeout = vsock->waiting ? RETRY : -1;
+    worker->timeout = vsock->retry;
 }
 
 struct worker_device vsock_device = {.serve = serve};

@@ -27,6 +27,7 @@ struct vsock {
     uint32_t announce; /* tell the driver that its connections are gone */
     uint32_t port; /* of the host's next connection */
     bool waiting; /* the listener may have connections to accept */
+    int retry; /* ms until it is looked at again, -1: once there are events */
     uint32_t turn; /* the connection that is served first */
     uint32_t n_connections, n_resets;
     struct vsock_connection *connections[VSOCK_CONNECTIONS];

@@ -12,6 +12,8 @@
 enum {
     FIRST_PORT = 1 << 30, /* of the host's connections */
     GREETING = 32, /* bytes of "CONNECT <port>\n" at most */
+    CALLERS = 64, /* that are let in before connections have their turn */
+    RETRY = 100, /* ms until the host may have descriptors again */
     UPDATE = VSOCK_BUFFER / 2, /* bytes passed on after which the driver gets credit */
 };
 
@@ -228,16 +230,24 @@ static void greet(struct vsock *vsock, struct vsock_connection *connection)
     connection->owed = REQUEST;
 }
 
+/* Let some callers in. */
 static void welcome(struct vsock *vsock)
 {
-    while (vsock->waiting) {
+    vsock->retry = -1;
+    for (uint32_t n = 0; vsock->waiting; n++) {
+        if (n == CALLERS) {
+            vsock->retry = 0; /* whoever calls without an end keeps the guest's connections waiting no longer */
+            return;
+        }
         int fd = accept4(vsock->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0)
             vsock_add(vsock, fd, GREETED);
         else if (errno == EAGAIN)
             vsock->waiting = false;
-        else if (errno != ECONNABORTED && errno != EINTR)
-            return; /* the host lacks descriptors or memory: later */
+        else if (errno != ECONNABORTED && errno != EINTR) {
+            vsock->retry = RETRY; /* the host lacks descriptors or memory */
+            return;
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 #include "tsc.h"
 
 #include <errno.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BATCH = 16 }; /* chains between two looks whether the driver wants an interrupt */
@@ -43,14 +44,15 @@ static void rest(struct worker *worker)
         worker->device->rest(worker);
 }
 
-/* Serve what the driver has notified before the end, in turns; a rest may make room for more. */
+/* Serve what the driver has notified before the end, in turns, unless it is held meanwhile; a rest may make room for
+ * more. */
 static void finish(struct worker *worker)
 {
     uint64_t left = told(worker, true) | worker->again;
 
     for (uint32_t i = 0; i < worker->n_fds; i++)
         worker->fds[i].revents = 0;
-    for (uint32_t turns = VIRTQUEUE_SIZE; left && turns; turns--) {
+    for (uint32_t turns = VIRTQUEUE_SIZE; left && turns && !LOAD(worker->holds); turns--) {
         worker->again = 0;
         worker->device->serve(worker, left);
         rest(worker);
@@ -75,7 +77,9 @@ static bool goes_on(struct worker *worker)
     pthread_cond_broadcast(&worker->changed);
     while (worker->holds && !worker->ending)
         pthread_cond_wait(&worker->changed, &worker->lock);
-    worker->resting = ending; /* one that has ended rests for ever */
+    worker->resting = worker->ended = ending; /* one that has ended rests for ever */
+    if (ending)
+        pthread_cond_broadcast(&worker->changed);
     pthread_mutex_unlock(&worker->lock);
     worker->troubled = 0;
     return !ending;
@@ -122,12 +126,16 @@ int worker_thread(pthread_t *thread, void *(*function)(void *), void *argument)
 
 int worker_start(struct worker *worker)
 {
+    pthread_condattr_t monotonic;
     int error;
 
     pthread_mutex_init(&worker->lock, NULL);
-    pthread_cond_init(&worker->changed, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&worker->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     worker->holds = 1;
-    worker->resting = worker->ending = false;
+    worker->resting = worker->ending = worker->ended = false;
     error = worker_thread(&worker->thread, run, worker);
     worker->started = !error;
     return error;
@@ -152,15 +160,27 @@ void worker_release(struct worker *worker)
     ring(worker->bell.event); /* the driver may have notified a queue in the meantime */
 }
 
-void worker_end(struct worker *worker)
+void worker_end(struct worker *worker, uint32_t patience)
 {
+    struct timespec latest;
+
     if (!worker->started)
         return;
+    clock_gettime(CLOCK_MONOTONIC, &latest);
+    latest.tv_sec += patience / 1000;
+    latest.tv_nsec += patience % 1000 * 1000000L;
+    if (latest.tv_nsec >= 1000000000L) {
+        latest.tv_sec++;
+        latest.tv_nsec -= 1000000000L;
+    }
     pthread_mutex_lock(&worker->lock);
     STORE(worker->ending, true);
     pthread_cond_broadcast(&worker->changed);
-    pthread_mutex_unlock(&worker->lock);
     ring(worker->bell.event);
+    while (!worker->ended && pthread_cond_timedwait(&worker->changed, &worker->lock, &latest) != ETIMEDOUT)
+        ;
+    STORE(worker->holds, worker->holds + 1); /* no further chain is taken */
+    pthread_mutex_unlock(&worker->lock);
     pthread_join(worker->thread, NULL);
     worker->started = false;
 }

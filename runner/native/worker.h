@@ -59,7 +59,7 @@ struct worker {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     uint32_t holds;
-    bool resting, ending, started;
+    bool resting, ending, ended, started;
 };
 
 /* Start the thread, held once. Returns an errno. The caller has set the eventfds, the device, its state and queues. */
@@ -67,8 +67,9 @@ int worker_start(struct worker *worker);
 /* Hold it, and return when it rests. Each needs a release. */
 void worker_hold(struct worker *worker);
 void worker_release(struct worker *worker);
-/* End the thread. A second call does nothing. */
-void worker_end(struct worker *worker);
+/* End the thread. What the driver has notified is served first, for so many milliseconds at most: a hostile driver has
+ * always more. A second call does nothing. */
+void worker_end(struct worker *worker, uint32_t patience);
 /* Of a worker that is `alone`, and was not started: serve once what was notified, in the calling thread, which then
  * interrupts the drivers. Nothing is in flight afterwards; `again` may have queues for another call. */
 void worker_serve(struct worker *worker);

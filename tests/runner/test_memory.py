@@ -1,6 +1,7 @@
 import ctypes
 import os
 import resource
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -266,3 +267,24 @@ def test_pages_of_a_file_are_zero_once_they_were_returned(backing) -> None:
         memory.fill((1 << 20) - 0x1000, 0x2000, descriptor, 0)
     memory.close()
     os.close(descriptor)
+
+
+def test_a_guest_that_returns_many_pieces_of_a_file_leaves_mappings_to_the_process(monkeypatch) -> None:
+    """Also those that are only cleared are zero, and no byte beside them is."""
+    monkeypatch.setattr("runner.memory.PIECES", 100)
+    memory = GuestMemory((Slot(0, 0, 4 << 20, 0),))
+    descriptor = os.memfd_create("pages")
+    os.truncate(descriptor, 4 << 20)
+    os.pwrite(descriptor, b"\x5a" * (4 << 20), 0)
+    memory.fill(0, 4 << 20, descriptor, 0)
+    before = mappings()
+    for page in range(0, 1024, 2):
+        memory.discard(0x1000 * page + 0x800, 0x1800)
+    assert mappings() - before <= 2 * 100
+    assert memory.read(0, 4 << 20) == (b"\x5a" * 0x1000 + bytes(0x1000)) * 512
+    memory.close()
+    os.close(descriptor)
+
+
+def mappings() -> int:
+    return len(Path("/proc/self/maps").read_text().splitlines())

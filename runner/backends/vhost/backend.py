@@ -9,6 +9,7 @@ import select
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from runner.backends.errors import BackendError
@@ -133,43 +134,48 @@ class BackEnd:
 
     def rest(self, queues: Sequence[Virtqueue]) -> None:
         """Stop the queues, and wait for what the back end has begun."""
+        session = self._session
+        if session is None:
+            return
         try:
-            for index in sorted(self._session.running) if self._session is not None else ():
-                assert self._session is not None
-                taken = self._session.stop(index)
-                queues[index].resume(taken, self._finished(index, queues[index], taken))
+            with session.altogether(PATIENCE) as latest:
+                for index in sorted(session.running):
+                    taken = session.stop(index)
+                    queues[index].resume(taken, self._finished(index, queues[index], taken, latest))
         except PeerError as error:
             self._lose(error)
 
-    def _finished(self, index: int, queue: Virtqueue, taken: int) -> int:
+    def _finished(self, index: int, queue: Virtqueue, taken: int, latest: float) -> int:
         """Wait until the back end has put back all that it took: some stop before that, and would write into the memory
         of a guest that has been reset meanwhile."""
-        deadline = time.monotonic() + PATIENCE
         while (put := int.from_bytes(self._memory.read(queue.areas[2] + 2, 2), "little")) != taken:
-            if time.monotonic() > deadline:
+            if time.monotonic() > latest:
                 raise PeerError(f"does not finish {taken - put & 0xFFFF} requests of queue {index}")
             time.sleep(0.0005)
         return put
 
     def go_on(self, queues: Sequence[Virtqueue]) -> None:
         """Start the queues that run."""
-        if self._session is None:
+        if (session := self._session) is None:
             return
         try:
-            memory = self._memory.shared()
-            self._session.accept(self._accepted, memory)
-            for index, queue in enumerate(queues):
-                if queue.running:
-                    descriptors, available, used = (_user(memory, area) for area in queue.areas)
-                    if descriptors is None or available is None or used is None:
-                        self._refused = f"queue {index} lies in memory that other processes cannot map"
-                        os.eventfd_write(self._alarm, 1)
-                        continue
-                    addresses = descriptors, available, used
-                    self._session.start(index, queue, addresses, self._kicks[index], self._calls[index])
-                    os.eventfd_write(self._kicks[index], 1)  # no notification comes for what is there already
+            with session.altogether(PATIENCE):
+                memory = self._memory.shared()
+                session.accept(self._accepted, memory)
+                for index, queue in enumerate(queues):
+                    if queue.running:
+                        self._start(session, index, queue, memory)
         except PeerError as error:
             self._lose(error)
+
+    def _start(self, session: Session, index: int, queue: Virtqueue, memory: Sequence[Shared]) -> None:
+        descriptors, available, used = (_user(memory, area) for area in queue.areas)
+        if descriptors is None or available is None or used is None:
+            self._refused = f"queue {index} lies in memory that other processes cannot map"
+            os.eventfd_write(self._alarm, 1)
+            return
+        session.start(index, queue, (descriptors, available, used), self._kicks[index], self._calls[index])
+        os.eventfd_write(self._kicks[index], 1)  # no notification comes for what is there already
 
     def _lose(self, error: PeerError) -> None:
         session, self._session = self._session, None
@@ -181,11 +187,10 @@ class BackEnd:
         """End the back end, once it has finished what it has begun. A second call does nothing."""
         session, self._session = self._session, None
         if session is not None:
-            try:
+            # It ends now anyway.
+            with suppress(PeerError), session.altogether(PATIENCE):
                 for index in sorted(session.running):
                     session.stop(index)
-            except PeerError:
-                pass  # it ends now anyway
             session.end()
         self._events.close()
         while self._doors:

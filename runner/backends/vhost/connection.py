@@ -1,11 +1,13 @@
 """Messages between vmrun, the front end, and a vhost-user back end (QEMU, docs/interop/vhost-user.rst)."""
 
 import array
+import math
 import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from vmspec.registers import vhostuser as V
 
@@ -25,11 +27,25 @@ class Connection:
 
     def __init__(self, end: socket.socket, patience: float = STARTING) -> None:
         self._socket, self.patience = end, patience
+        self._latest = math.inf  # when every message is to be answered, on the monotonic clock
         self.acknowledged = False  # the back end acknowledges each message
 
     def fileno(self) -> int:
         """The socket's descriptor."""
         return self._socket.fileno()
+
+    @contextmanager
+    def altogether(self, seconds: float) -> Iterator[float]:
+        """The messages of the block take no longer than that, whatever their number. Yields the time, on the monotonic
+        clock, until which they may take."""
+        self._latest = time.monotonic() + seconds
+        try:
+            yield self._latest
+        finally:
+            self._latest = math.inf
+
+    def _deadline(self) -> float:
+        return min(time.monotonic() + self.patience, self._latest)
 
     def tell(self, request: int, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
         """Send a message that has no reply of its own."""
@@ -49,7 +65,7 @@ class Connection:
 
     def _send(self, request: int, flags: int, body: bytes, descriptors: Sequence[int] = ()) -> None:
         passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        self._socket.settimeout(self.patience)
+        self._socket.settimeout(_left(self._deadline()))
         try:
             message = HEADER.pack(request, flags, len(body)) + body
             sent = self._socket.sendmsg([message], passed, socket.MSG_NOSIGNAL)
@@ -60,7 +76,7 @@ class Connection:
             raise PeerError("has closed the connection") from error
 
     def _reply(self, request: int, size: int | None = None) -> bytes:
-        deadline = time.monotonic() + self.patience
+        deadline = self._deadline()
         kind, flags, length = HEADER.unpack(self._receive(request, HEADER.size, deadline))
         if kind != request or flags & V.VERSION_MASK != V.VERSION or not flags & V.REPLY:
             raise PeerError(f"answers {V.NAMES[request]} with a message {kind} and flags {flags:#x}")
@@ -72,7 +88,7 @@ class Connection:
         found = b""
         while len(found) < size:
             try:
-                self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                self._socket.settimeout(_left(deadline))
                 piece = self._socket.recv(size - len(found))  # descriptors that come along are closed
             except TimeoutError as error:
                 raise PeerError(f"does not answer {V.NAMES[request]}") from error
@@ -92,3 +108,8 @@ class Connection:
     def close(self) -> None:
         """Close it."""
         self._socket.close()
+
+
+def _left(deadline: float) -> float:
+    """The seconds until then; some, as none would not wait at all."""
+    return max(deadline - time.monotonic(), 0.001)

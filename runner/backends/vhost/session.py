@@ -4,6 +4,7 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from runner.backends.program import Program
 from runner.backends.vhost.channel import Channel
@@ -110,6 +111,10 @@ class Session:
         """Have the device reset; its queues are stopped."""
         if self.protocol & V.RESET:
             self._connection.tell(V.RESET_DEVICE)
+
+    def altogether(self, seconds: float) -> AbstractContextManager[float]:
+        """See :meth:`runner.backends.vhost.connection.Connection.altogether`."""
+        return self._connection.altogether(seconds)
 
     def changed(self) -> bool:
         """Whether the back end has reported a change of the configuration since the last call. Raises PeerError if it

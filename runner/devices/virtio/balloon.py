@@ -76,7 +76,7 @@ class BalloonDevice(VirtioDevice):
             case R.DEFLATE, _:
                 self.host.serve(queue, lambda chain: 0)
             case _, R.STATS_VQ:
-                self._take_statistics()
+                self.host.serve(queue, self._take_statistics)
             case _, R.PAGE_REPORTING:
                 self.host.serve(queue, self._reported)
 
@@ -107,18 +107,15 @@ class BalloonDevice(VirtioDevice):
         chain.discard()
         return 0
 
-    def _take_statistics(self) -> None:
-        """The driver's buffer, which it fills anew each time that it gets it back (5.5.6.3)."""
-        queue = self.host.queues[2]
-        while (chain := queue.take()) is not None:
-            data = chain.read(R.STATISTIC * len(R.STATISTICS))
-            found = struct.iter_unpack("<HQ", data[: len(data) // R.STATISTIC * R.STATISTIC])
-            self._statistics = {R.STATISTICS[tag]: value for tag, value in found if tag < len(R.STATISTICS)}
-            if self._held is not None:
-                queue.put(self._held, 0)
-            self._held = chain
-        queue.wait()
-        self.host.interrupt(2)
+    def _take_statistics(self, chain: Chain) -> None:
+        """The driver's buffer, which it fills anew each time that it gets it back (5.5.6.3). It stays here until new
+        ones are wanted; a driver that gives a second one gets the first back."""
+        data = chain.read(R.STATISTIC * len(R.STATISTICS))
+        found = struct.iter_unpack("<HQ", data[: len(data) // R.STATISTIC * R.STATISTIC])
+        self._statistics = {R.STATISTICS[tag]: value for tag, value in found if tag < len(R.STATISTICS)}
+        if self._held is not None:
+            self.host.queues[2].put(self._held, 0)
+        self._held = chain
 
     # The host's side
 

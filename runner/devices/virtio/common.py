@@ -275,15 +275,19 @@ class Common:
             if (why := queue.fault) is not None:
                 self._broken(f"queue {index}: {why}")
 
-    def _serve(self, index: int, answer: Callable[[Chain], int], more: Callable[[], bool] = lambda: True, /) -> None:
-        """Answer as many chains as the queue is long. A driver that always adds more keeps no other device waiting.
-        While there is no more to answer with, the driver need not tell of chains."""
+    def _serve(
+        self, index: int, answer: Callable[[Chain], int | None], more: Callable[[], bool] = lambda: True, /
+    ) -> None:
+        """Answer as many chains as the queue is long; a chain without an answer is the device's. A driver that always
+        adds more keeps no other device waiting. While there is no more to answer with, the driver need not tell of
+        chains."""
         queue = self.queues[index]
         queue.busy()
         for _ in range(queue.size):
             if not more() or (chain := queue.take()) is None:
                 break
-            queue.put(chain, answer(chain))
+            if (written := answer(chain)) is not None:
+                queue.put(chain, written)
         if more() and queue.wait():
             self._serve_later(index)
         self._interrupt(index)

@@ -20,7 +20,7 @@ class Serve(Protocol):
     """See :class:`Host`."""
 
     def __call__(
-        self, queue: int, answer: Callable[[Chain], int], more: Callable[[], bool] = lambda: True, /
+        self, queue: int, answer: Callable[[Chain], int | None], more: Callable[[], bool] = lambda: True, /
     ) -> None: ...
 
 

@@ -223,6 +223,23 @@ def test_fragments_that_contradict_each_other_are_dropped(connect, server):
     assert server.recv(200) == bytes(range(100))
 
 
+def test_a_guest_has_so_many_sockets_of_this_process(connect, server):
+    """What would need another one is refused; what needs none goes on."""
+    guest = connect()
+    guest.send(arp(1))
+    port, sockets, more = server.getsockname()[1], 512, 9
+    for source in range(1, sockets + more + 1):
+        guest.send(ethernet(ip(GUEST, ROUTER, udp(source, port, b"x"))))
+        if source <= sockets:
+            server.recvfrom(1)
+    syn = struct.pack("!HHIIBBHHH", 9, port, 0, 0, 0x50, 2, 1024, 0, 0)
+    guest.send(ethernet(ip(GUEST, ROUTER, syn, protocol=6)))
+    assert guest.link.net.counts.refused == more + 1
+    guest.send(arp(1))
+    answer = guest.awaited(lambda frame: frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2")
+    assert answer[28:32] == ROUTER
+
+
 def test_a_port_that_is_taken(server):
     port = server.getsockname()[1]
     said = f"cannot forward udp:127.0.0.1:{port}:80: another program listens there: give another port of this host"

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import pytest
@@ -642,6 +643,19 @@ def test_a_full_queue_does_not_wait_for_more(board, monkeypatch):
         board.out(BASE, b"x" * 4096, size=1)
     thread.join()
     assert time.monotonic() - begin < 10
+
+
+def test_a_path_goes_on_with_its_devices_lock_held(board):
+    """vCPUs may run already: one that writes to a register speaks with the same process."""
+    path, taken = Mock(), []
+    with ThreadPoolExecutor() as other:
+        path.release.side_effect = lambda: taken.append(other.submit(lock.acquire, blocking=False).result())
+        lock = board.buses._asking[0].lock
+        board.buses._workers.append((0, path))
+        board.buses.hold()
+        board.buses.release()
+        board.buses._workers.clear()
+    assert taken == [False]
 
 
 def test_a_timer_ticks(board):

@@ -232,6 +232,17 @@ def test_the_end_joins_the_thread(echo):
     path.release()
 
 
+def test_the_end_waits_no_longer_than_it_may(echo):
+    """A driver that has asked for gigabytes: what is left once the time is over stays undone."""
+    at = size = 0x80000
+    echo.start(size=16, features=VERSION_1 | INDIRECT_DESC)
+    for _ in range(16):
+        echo.queues[0].add([Buffer(at, size)] * 512 + [Buffer(at, size, write=True)] * 512, table=0x40000)
+    echo.notify(0)
+    echo.guest.paths[0].end(0)
+    assert len(echo.queues[0].done()) < 16
+
+
 def test_the_times_of_a_request(memory):
     """A chain was known when the driver told, or when it was found; it was taken after."""
     queue, chain = ffi.new("struct virtqueue *"), ffi.new("struct virtqueue_chain *")

@@ -79,6 +79,7 @@ def open_back_end():
 
     def make(fakes, queues=2, size=SIZE):
         opened.append(BackEnd(fakes.call, queues, size, "socket"))
+        fakes.opened = opened[-1]
         return opened[-1]
 
     yield make
@@ -528,6 +529,20 @@ def test_a_shared_folder_has_its_own_configuration(drive, open_back_end):
     driver.start(queues=2)
     driver.write_configuration(0, 1, 1)
     assert driver.read_configuration(0, 1) == ord("f")
+
+
+def test_one_that_stops_slowly_is_not_asked_without_an_end(start, fakes, impatient):
+    """Each of its queues takes less than the time for all."""
+
+    def stop(end):
+        time.sleep(0.05)
+        end.sendall(struct.pack("<IIIII", V.GET_VRING_BASE, 5, 8, fakes.fake.bodies[V.GET_VRING_BASE][0], 0))
+
+    fakes.keys["queues"] = 16
+    start(queues=16).start(queues=16)
+    fakes.fake.answers[V.GET_VRING_BASE] = stop
+    fakes.opened.close()
+    assert 0 < fakes.fake.asked.count(V.GET_VRING_BASE) < 16
 
 
 def test_closing_leaves_no_descriptor(fakes, open_back_end):
