@@ -19,15 +19,15 @@ def model(data):
         match data[at + 1 : at + 2]:
             case b"\x01":
                 rest.append(0x01)
-            case b"x" | b"X":
-                commands.append("x")
             case b"h" | b"H" | b"?":
                 commands.append("h")
+            case command if command and command in b"xpbXPB":
+                commands.append(command.decode().lower())
         at += 2
     return bytes(rest), commands
 
 
-@given(st.lists(st.binary(max_size=6) | st.text("\x01xXhH?a", max_size=6).map(str.encode), max_size=6))
+@given(st.lists(st.binary(max_size=6) | st.text("\x01xXpPbBhH?a", max_size=6).map(str.encode), max_size=6))
 def test_escapes_however_the_input_is_cut(pieces):
     escapes = Escapes()
     results = [escapes.filter(piece) for piece in pieces]
