@@ -16,7 +16,7 @@ from runner.devices.services import Clock, DataPath, Native
 from runner.devices.state import State, StateError
 from runner.machine.asking import Asking
 from runner.machine.inputs import Inputs
-from runner.machine.queueworker import QueueWorker
+from runner.machine.queueworker import FINISHING, QueueWorker
 from runner.machine.regions import Doorbell, IOEventFD, Regions, no_ioeventfd, places
 from runner.machine.virtualpath import VirtualPath
 from runner.native import _native
@@ -33,7 +33,6 @@ lib = _native.lib
 # Bulk output may wait longer, unnoticed: a guest that floods its console then needs a fifth of the wake-ups.
 LINGER, BULK_LINGER = 20, 100
 BULK = 512  # bytes of one flush
-FINISHING = 5.0  # seconds at the end of a run for what drivers have notified: a hostile one asks for terabytes
 ROUNDS = 1024  # ticks at the end of a run: each serves a queue's length of chains
 WRITES = {None: lib.WRITE_PYTHON, "coalesced": lib.WRITE_COALESCED, "ignored": lib.WRITE_IGNORED}
 

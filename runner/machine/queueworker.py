@@ -11,6 +11,8 @@ from runner.kvm.errors import HostError
 from runner.machine.virtqueue import Queue
 from runner.native._native import ffi, lib
 
+FINISHING = 5.0  # seconds at the end of a run for what drivers have notified: a hostile one asks for terabytes
+
 
 def worker_of(native: Native, queues: Sequence[Queue]) -> Any:
     """C's ``struct worker`` for a device's queues. The caller keeps what it points to."""
@@ -126,7 +128,7 @@ class QueueWorker:
         finally:
             self.release()
 
-    def end(self, patience: float = 0) -> None:
+    def end(self, patience: float = FINISHING) -> None:
         """End the thread, which first serves what the driver has notified, for so many seconds at most. A second call
         does nothing."""
         lib.worker_end(self.worker, int(1000 * patience))
