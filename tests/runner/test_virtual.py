@@ -72,7 +72,7 @@ def contract(run_guest, assemble, turns):
         assemble(f"TURNS = {turns}\n{CONTRACT}"),
         devices=CONTRACT_DEVICES,
         files=files,
-        vm=VIRTUAL,
+        vm=VIRTUAL | {"timeout": "15min"},  # an emulated host takes minutes
         trace={"ring": 1 << 17},
     )
     assert (result.kind, result.detail) == ("halt", "")
