@@ -27,6 +27,12 @@ from runner.x86.gates import handler
 # injected, with its vector.
 NMI, INTERRUPT = 12, 8
 
+# The length of instructions at most, their prefixes, and the opcodes of those that always make an exit: INS, OUTS, IN,
+# OUT, HLT (Intel SDM volume 2, 2.1.1 and A.3).
+LONGEST = 15
+PREFIXES = bytes((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
+EXITING = {bytes([code]) for code in (*range(0x6C, 0x70), *range(0xE4, 0xE8), *range(0xEC, 0xF0), 0xF4)}
+
 NEAR = 256  # exits from a place to the checkpoint before it
 FAR = 16 * NEAR  # and to another one
 MOST = 6  # checkpoints
@@ -236,7 +242,7 @@ class Seeking(Comparison):
         if (entry := self._entry()) is not None:
             self._debug(lib.KVM_GUESTDBG_USE_HW_BP, [entry])
         else:
-            self._debug(0 if self._halts() else lib.KVM_GUESTDBG_SINGLESTEP)
+            self._debug(0 if self._exits() else lib.KVM_GUESTDBG_SINGLESTEP)
         yield
         if self.done != done:  # an exit, which ends the step once it is complete; a window is no instruction's
             self._complete()
@@ -254,10 +260,17 @@ class Seeking(Comparison):
             return None
         return handler(self._vcpu.registers().state, self._read, vector)
 
-    def _halts(self) -> bool:
-        """Whether the next instruction is HLT: KVM's emulator would say of a step over it only that it is over."""
-        after = self._recording.exits[self.done] if self.done < len(self._recording.exits) else None
-        return after is not None and after.reason == "hlt" and after.rip == self._rip() + 1
+    def _exits(self) -> bool:
+        """Whether the next instruction is HLT, IN or OUT, which make the next exit. It needs no single step: over HLT,
+        KVM's emulator would only say that it is over; and one that the exit ends may leave its trap to whatever the
+        guest does next, as it does in Bochs 2.7."""
+        if self.done == len(self._recording.exits):
+            return False
+        rip, after = self._rip(), self._recording.exits[self.done]
+        if after.reason not in ("io", "hlt") or not rip <= after.rip <= rip + LONGEST:
+            return False
+        code = self._read(self._vcpu.registers().state.segments["cs"].base + rip, LONGEST).lstrip(PREFIXES)
+        return code[:1] in EXITING
 
     def _here(self) -> Generator[None, None, Place]:
         """Find out where the guest is."""
